@@ -1,0 +1,1 @@
+"""The thin Flask API and the command line: parse, authorize, enqueue, answer. No merge logic lives here."""

@@ -1,0 +1,131 @@
+"""Every setting of Sluice: one frozen object, built in one place from a mapping.
+
+`load(os.environ)` is called by the entry points (the API, the workers, the command line); everything else is handed
+the object. Each field carries its unit and a sentence in its metadata, from which `sluice settings` and
+docs/configuration.md are made. A field `redis_url` is read from `SLUICE_REDIS_URL`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PREFIX = "SLUICE_"
+
+
+class SettingsError(ValueError):
+    """A setting could not be read."""
+
+
+def _setting(default: Any, unit: str, about: str, secret: bool = False) -> Any:
+    """Declare a field with the words that `--help` and the documentation show."""
+    return field(default=default, repr=not secret, metadata={"unit": unit, "about": about, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a deployment may choose. Limits bound work and memory; each refusal names the limit that it hit."""
+
+    repository: str = _setting("code", "name", "The repository that is served; it prefixes every key in Redis and in the bucket.")
+    redis_url: str = _setting("redis://127.0.0.1:6379/0", "URL", "Redis for the view, queues and locks; must have noeviction.")
+    broker_url: str = _setting("", "URL", "Redis for Celery's messages; empty means redis_url.")
+    s3_endpoints: str = _setting("http://127.0.0.1:9000", "URLs", "S3 endpoints, separated by commas; the first is used, all are probed at start.")
+    s3_access_key: str = _setting("", "text", "S3 access key.")
+    s3_secret_key: str = _setting("", "text", "S3 secret key.", secret=True)
+    s3_bucket: str = _setting("sluice", "name", "The bucket; created at start if it is missing.")
+    s3_region: str = _setting("us-east-1", "name", "The region that requests are signed for.")
+    s3_timeout: float = _setting(20.0, "seconds", "How long one call of the bucket may take.")
+    redis_timeout: float = _setting(10.0, "seconds", "How long one call of Redis may take.")
+    committer_name: str = _setting("Sluice", "text", "Committer of every commit.")
+    committer_email: str = _setting("sluice@localhost", "text", "E-mail of the committer.")
+
+    max_body_bytes: int = _setting(64 << 20, "bytes", "Largest request body.")
+    max_bulk_changesets: int = _setting(1000, "changesets", "Most changesets in one bulk request.")
+    max_changes: int = _setting(10_000, "changes", "Most changes in one changeset.")
+    max_path_bytes: int = _setting(4096, "bytes", "Longest path; one part of it may have 255.")
+    max_blob_bytes: int = _setting(32 << 20, "bytes", "Largest content of one file.")
+    max_message_bytes: int = _setting(64 << 10, "bytes", "Longest commit message.")
+    max_slice_paths: int = _setting(1000, "paths", "Most paths in the definition of a slice.")
+    max_queued_per_slice: int = _setting(20_000, "changesets", "Changesets waiting in one slice; above it 429.")
+    max_queued: int = _setting(200_000, "changesets", "Changesets waiting in all slices; above it 429.")
+    max_pending: int = _setting(50_000, "changesets", "Changesets committed and not merged; at it commits pause and submissions get 429.")
+    max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
+    default_page: int = _setting(100, "items", "`limit` of a list where none is given.")
+    max_wait: float = _setting(60.0, "seconds", "Longest long poll.")
+    retry_after: int = _setting(1, "seconds", "Retry-After of a 429 or 503.")
+
+    pack_changesets: int = _setting(2048, "changesets", "Most changesets in one submission pack.")
+    pack_bytes: int = _setting(32 << 20, "bytes", "A submission pack takes no further request above this size.")
+    pack_puts: int = _setting(2, "PUTs", "Submission packs on their way to the bucket at once, for each API process.")
+    late_put: float = _setting(300.0, "seconds", "A submission PUT that took longer is stored again under a new name.")
+
+    commit_workers: int = _setting(2, "messages", "Commit messages outstanding at once; the number of workers that consume them.")
+    commit_changesets: int = _setting(256, "changesets", "Most changesets in a commit batch.")
+    commit_changes: int = _setting(20_000, "changes", "A commit batch takes no further changeset above this many changes.")
+    commit_slices: int = _setting(64, "slices", "Most slices in one claim.")
+    merge_changesets: int = _setting(2048, "changesets", "A batch merge takes whole entries up to this many changesets.")
+    merge_interval: float = _setting(2.0, "seconds", "Time between scheduled merges.")
+    upkeep_interval: float = _setting(5.0, "seconds", "Time between upkeep runs.")
+    upkeep_packs: int = _setting(5000, "packs", "Most submission packs that one upkeep run lists.")
+    inbox_margin: float = _setting(600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks.")
+    lock_ttl: float = _setting(30.0, "seconds", "Life of claims, locks and tickets whose holder died.")
+    message_ttl: float = _setting(30.0, "seconds", "After this an unanswered message counts as lost.")
+    max_attempts: int = _setting(3, "deaths", "Workers that a changeset tried alone may kill before it is rejected.")
+    lock_tries: int = _setting(5, "tries", "Claims of a slice that may fail on file locks before it goes ahead without them.")
+    use_locks: bool = _setting(True, "yes/no", "Take locks and tickets. Off is slower and just as right; tests switch it.")
+
+    cache_bytes: int = _setting(128 << 20, "bytes", "Parsed trees and objects kept in each process.")
+    shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest.")
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL."""
+        return self.broker_url or self.redis_url
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The S3 endpoints, first the one that is used."""
+        return [part.strip() for part in self.s3_endpoints.split(",") if part.strip()]
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Build the settings from `environ` (the process's own by default).
+
+    Raises SettingsError where a value does not read as its field's type, and for an unknown `SLUICE_` name:
+    a misspelt limit must not silently be no limit.
+    """
+    environ = os.environ if environ is None else environ
+    fields = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings)}
+    values = {}
+    for name, text in environ.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name not in fields:
+            raise SettingsError(f"{name} is not a setting of Sluice")
+        values[fields[name].name] = _read(name, text, type(fields[name].default))
+    return Settings(**values)
+
+
+def dump(settings: Settings) -> dict[str, str]:
+    """The environment from which `load` makes these settings again; for the processes that `sluice up` starts."""
+    return {
+        PREFIX + f.name.upper(): str(getattr(settings, f.name))
+        for f in dataclasses.fields(settings)
+        if getattr(settings, f.name) != f.default
+    }
+
+
+def _read(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() in {"1", "true", "yes", "on"}:
+            return True
+        if text.lower() in {"0", "false", "no", "off"}:
+            return False
+        raise SettingsError(f"{name}: {text!r} is neither yes nor no")
+    try:
+        return kind(text)
+    except ValueError:
+        raise SettingsError(f"{name}: {text!r} is not a {kind.__name__}") from None
