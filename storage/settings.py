@@ -29,10 +29,18 @@ def _setting(default: Any, unit: str, about: str, secret: bool = False) -> Any:
 class Settings:
     """What a deployment may choose. Limits bound work and memory; each refusal names the limit that it hit."""
 
-    repository: str = _setting("code", "name", "The repository that is served; it prefixes every key in Redis and in the bucket.")
-    redis_url: str = _setting("redis://127.0.0.1:6379/0", "URL", "Redis for the view, queues and locks; must have noeviction.")
+    repository: str = _setting(
+        "code", "name", "The repository that is served; it prefixes every key in Redis and in the bucket."
+    )
+    redis_url: str = _setting(
+        "redis://127.0.0.1:6379/0", "URL", "Redis for the view, queues and locks; must have noeviction."
+    )
     broker_url: str = _setting("", "URL", "Redis for Celery's messages; empty means redis_url.")
-    s3_endpoints: str = _setting("http://127.0.0.1:9000", "URLs", "S3 endpoints, separated by commas; the first is used, all are probed at start.")
+    s3_endpoints: str = _setting(
+        "http://127.0.0.1:9000",
+        "URLs",
+        "S3 endpoints, separated by commas; the first is used, all are probed at start.",
+    )
     s3_access_key: str = _setting("", "text", "S3 access key.")
     s3_secret_key: str = _setting("", "text", "S3 secret key.", secret=True)
     s3_bucket: str = _setting("sluice", "name", "The bucket; created at start if it is missing.")
@@ -51,7 +59,9 @@ class Settings:
     max_slice_paths: int = _setting(1000, "paths", "Most paths in the definition of a slice.")
     max_queued_per_slice: int = _setting(20_000, "changesets", "Changesets waiting in one slice; above it 429.")
     max_queued: int = _setting(200_000, "changesets", "Changesets waiting in all slices; above it 429.")
-    max_pending: int = _setting(50_000, "changesets", "Changesets committed and not merged; at it commits pause and submissions get 429.")
+    max_pending: int = _setting(
+        50_000, "changesets", "Changesets committed and not merged; at it commits pause and submissions get 429."
+    )
     max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
     default_page: int = _setting(100, "items", "`limit` of a list where none is given.")
     max_wait: float = _setting(60.0, "seconds", "Longest long poll.")
@@ -62,20 +72,32 @@ class Settings:
     pack_puts: int = _setting(2, "PUTs", "Submission packs on their way to the bucket at once, for each API process.")
     late_put: float = _setting(300.0, "seconds", "A submission PUT that took longer is stored again under a new name.")
 
-    commit_workers: int = _setting(2, "messages", "Commit messages outstanding at once; the number of workers that consume them.")
+    commit_workers: int = _setting(
+        2, "messages", "Commit messages outstanding at once; the number of workers that consume them."
+    )
     commit_changesets: int = _setting(256, "changesets", "Most changesets in a commit batch.")
-    commit_changes: int = _setting(20_000, "changes", "A commit batch takes no further changeset above this many changes.")
+    commit_changes: int = _setting(
+        20_000, "changes", "A commit batch takes no further changeset above this many changes."
+    )
     commit_slices: int = _setting(64, "slices", "Most slices in one claim.")
-    merge_changesets: int = _setting(2048, "changesets", "A batch merge takes whole entries up to this many changesets.")
+    merge_changesets: int = _setting(
+        2048, "changesets", "A batch merge takes whole entries up to this many changesets."
+    )
     merge_interval: float = _setting(2.0, "seconds", "Time between scheduled merges.")
     upkeep_interval: float = _setting(5.0, "seconds", "Time between upkeep runs.")
     upkeep_packs: int = _setting(5000, "packs", "Most submission packs that one upkeep run lists.")
-    inbox_margin: float = _setting(600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks.")
+    inbox_margin: float = _setting(
+        600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
+    )
     lock_ttl: float = _setting(30.0, "seconds", "Life of claims, locks and tickets whose holder died.")
     message_ttl: float = _setting(30.0, "seconds", "After this an unanswered message counts as lost.")
     max_attempts: int = _setting(3, "deaths", "Workers that a changeset tried alone may kill before it is rejected.")
-    lock_tries: int = _setting(5, "tries", "Claims of a slice that may fail on file locks before it goes ahead without them.")
-    use_locks: bool = _setting(True, "yes/no", "Take locks and tickets. Off is slower and just as right; tests switch it.")
+    lock_tries: int = _setting(
+        5, "tries", "Claims of a slice that may fail on file locks before it goes ahead without them."
+    )
+    use_locks: bool = _setting(
+        True, "yes/no", "Take locks and tickets. Off is slower and just as right; tests switch it."
+    )
 
     cache_bytes: int = _setting(128 << 20, "bytes", "Parsed trees and objects kept in each process.")
     shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest.")
@@ -116,6 +138,18 @@ def dump(settings: Settings) -> dict[str, str]:
         for f in dataclasses.fields(settings)
         if getattr(settings, f.name) != f.default
     }
+
+
+def environment(
+    settings: Settings, more: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment of a process that runs with `settings`: `environ` (this process's own by default) and `more`.
+
+    `SLUICE_` names in `environ` are left out, so that a child runs with these settings and nothing else.
+    """
+    environ = os.environ if environ is None else environ
+    kept = {name: text for name, text in environ.items() if not name.startswith(PREFIX)}
+    return {**kept, **(more or {}), **dump(settings)}
 
 
 def _read(name: str, text: str, kind: type) -> Any:

@@ -1,0 +1,43 @@
+# Every habit has one word; `make` alone lists them. Each works on a fresh machine with Python 3.11 and Git.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench up clean
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Make .venv with Sluice, its servers and its tools (the others do this first)
+
+# The stamp is written last, so that an install cut short is done again.
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
+	@echo "Installing into $(VENV)…"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	@touch $(STAMP)
+
+demo: install ## Land a real history end to end on a stack of its own (REPO=path for another than this one)
+	@$(BIN)/sluice demo $(if $(REPO),"$(REPO)")
+
+test: install ## Run all tests, on real servers (ARGS=… for pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: install ## Lint, types and the tests that need no server: under a minute
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy app tasks storage celeryconfig.py
+	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance" $(ARGS)
+
+bench: install ## Measure what we claim, and the peers beside it, as JSON and a table (ARGS=…)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+up: install ## Run the whole stack on this machine until Ctrl-C (ARGS=… for `sluice up`)
+	@$(BIN)/sluice up $(ARGS)
+
+clean: ## Remove what the others made, but for the data in .sluice
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
