@@ -1,0 +1,1 @@
+"""The commands of `sluice`, one module each; a module's `command` is what the command line loads."""

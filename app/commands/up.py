@@ -1,0 +1,76 @@
+"""`sluice up`: the whole stack on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from app.stack import ProcessFailed, ServerMissing, Stack
+from app.stack.servers import S3_KINDS
+from app.stack.stack import FLOWER_USER
+from app.stack.state import FolderInUse
+
+
+@click.command("up", short_help="Run the whole stack on this machine.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".sluice"),
+    show_default=True,
+    help="Folder for everything that is kept: the bucket, Redis, credentials, logs.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the API listens on.")
+@click.option("--port", default=8080, show_default=True, help="Port of the API; 0 takes a free one.")
+@click.option("--flower/--no-flower", default=True, show_default=True, help="Run Flower, on the loopback.")
+@click.option("--flower-port", default=5555, show_default=True, help="Port of Flower; 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that commit.")
+@click.option(
+    "--s3",
+    type=click.Choice(["auto", *S3_KINDS]),
+    default="auto",
+    show_default=True,
+    help="S3 server; auto is minio where it is on PATH, else SeaweedFS.",
+)
+def command(data: Path, host: str, port: int, flower: bool, flower_port: int, workers: int, s3: str) -> None:
+    """Run Redis, an S3 server, the API, workers, beat and Flower on this machine, without Docker.
+
+    Ctrl-C or SIGTERM stops everything that was started. What is in the data folder is there again the next time.
+    """
+    console = Console(stderr=True)
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    # Like Ctrl-C: it also ends a start that is still under way, and the `with` below stops what runs by then.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stack = Stack(data, s3=s3, host=host, api_port=port, flower_port=flower_port, workers=workers, with_flower=flower)
+    try:
+        with console.status("Starting…"):
+            stack.start()
+        console.print(_panel(stack, flower))
+        signal.pause()
+    except KeyboardInterrupt:
+        console.print("Stopping…")
+    except (ProcessFailed, ServerMissing, FolderInUse, ValueError) as trouble:
+        raise click.ClickException(str(trouble)) from trouble
+    finally:
+        stack.stop()
+
+
+def _panel(stack: Stack, flower: bool) -> Panel:
+    """The addresses, and what to try first."""
+    rows = Table.grid(padding=(0, 2))
+    rows.add_row("[bold]API[/]", f"[link={stack.url}]{stack.url}[/link]")
+    if flower:
+        password = stack.flower_password if stack.fresh else f"in {stack.data / 'stack.json'}"
+        rows.add_row("[bold]Flower[/]", f"[link={stack.flower_url}]{stack.flower_url}[/link]")
+        rows.add_row("", f"user [cyan]{FLOWER_USER}[/], password [cyan]{password}[/]")
+    rows.add_row("[bold]S3[/]", f"{stack.settings.endpoints[0]} ({stack.s3_kind})")
+    rows.add_row("[bold]Redis[/]", stack.settings.redis_url)
+    rows.add_row("[bold]Data[/]", f"{stack.data}, logs in {stack.data / 'logs'}")
+    rows.add_row("", "")
+    rows.add_row("[bold]Try[/]", f"curl {stack.url}/v1/head")
+    return Panel(rows, title="Sluice is up", subtitle="Ctrl-C stops everything", border_style="green", expand=False)

@@ -1,0 +1,53 @@
+"""The command line of each process of a deployment: what `sluice up` starts and what compose.yaml names.
+
+compose.yaml cannot call Python, so a test holds it to these. All of them read the `SLUICE_*` environment and nothing
+else, but for Flower, whose password comes in `FLOWER_BASIC_AUTH` so that no process list shows it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# Flower keeps its tasks in memory; beyond so many it forgets the oldest.
+FLOWER_TASKS = 10_000
+
+_CELERY = ("celery", "-A", "tasks.celery")
+# Gossip and mingle let workers follow one another's clocks. Nothing here needs that, and both cost Redis traffic.
+_WORKER = ("-E", "-l", "INFO", "--without-gossip", "--without-mingle")
+
+
+def api(host: str, port: int) -> list[str]:
+    """The HTTP API: one process, in which gevent keeps thousands of long polls cheap."""
+    return [
+        *("gunicorn", "-k", "gevent", "-w", "1", "-b", f"{host}:{port}"),
+        # A path of 4,096 bytes may arrive percent-encoded; this is the longest line that gunicorn bounds.
+        *("--limit-request-line", "8190", "--worker-connections", "4096", "--keep-alive", "30"),
+        # Long polls are cut off at a stop: their clients ask again.
+        *("--graceful-timeout", "5", "--timeout", "120", "--no-control-socket"),
+        "app.api:create_app()",
+    ]
+
+
+def worker(concurrency: int) -> list[str]:
+    """Workers that commit; `concurrency` is Settings.commit_workers."""
+    return [*_CELERY, "worker", "-Q", "commits", "-c", str(concurrency), "-n", "commits@%h", *_WORKER]
+
+
+def merger() -> list[str]:
+    """The worker that merges and keeps up: one process, for there is one log to append to."""
+    return [*_CELERY, "worker", "-Q", "merges,upkeep", "-c", "1", "-n", "merges@%h", *_WORKER]
+
+
+def beat() -> list[str]:
+    """The beat; its schedule is in memory. Two of them do no harm."""
+    return [*_CELERY, "beat", "-l", "INFO", "--pidfile="]
+
+
+def flower(host: str, port: int) -> list[str]:
+    """Flower, which shows tasks and workers and can stop them: always behind its password."""
+    return [*_CELERY, "flower", f"--address={host}", f"--port={port}", f"--max-tasks={FLOWER_TASKS}"]
+
+
+def runnable(argv: list[str]) -> list[str]:
+    """`argv` run by this very Python, whether or not its scripts stand on PATH."""
+    return [sys.executable, "-m", *argv]

@@ -1,0 +1,263 @@
+"""A small supervisor: starts processes, restarts those that die, and stops exactly what it started.
+
+Each process has a thread that forks it, waits for it and forks it again. On Linux a process also dies with that
+thread, and so with this program however it ends (`kill -9` included): the kernel sends the signal (prctl(2),
+PR_SET_PDEATHSIG, which is about the forking thread). Celery arms the same for its own children. Each process leads a
+session of its own; what is left of the session when its leader is gone is killed before the leader is reaped, while
+the number cannot belong to anybody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+log = logging.getLogger("sluice.stack")
+
+# Seconds before a process that died is started again: doubled each time up to the most, and back to the first once
+# it has lived for `_STEADY`.
+_FIRST_DELAY, _MOST_DELAY, _STEADY = 0.2, 5.0, 10.0
+# Seconds between two questions whether a server answers; only its answer tells, so it has to be asked.
+_ASK_EVERY = 0.05
+_LOG_BYTES = 16 << 20
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork: a child between fork and exec must not load libraries.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class ProcessFailed(RuntimeError):
+    """A process did not start, or ended before it was ready."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process to run and keep running."""
+
+    name: str
+    argv: list[str]
+    # The whole environment, secrets in it: not shown.
+    environ: Mapping[str, str] = field(repr=False)
+    # The working directory.
+    folder: Path
+    # Says whether the process answers its protocol. None: being alive is enough.
+    ready: Callable[[], bool] | None = None
+    # Seconds that this may take.
+    patience: float = 90.0
+    # Seconds between SIGTERM and SIGKILL.
+    grace: float = 20.0
+
+
+class Process:
+    """One command, the thread that keeps it running, and its log file."""
+
+    def __init__(self, command: Command, log_file: Path, restart: bool) -> None:
+        """Nothing runs before `start`."""
+        self.command = command
+        self.log_file = log_file
+        self.restart = restart
+        # How often it was started since it was made.
+        self.starts = 0
+        # The exit status of the last one that ended (minus the signal that killed it).
+        self.status: int | None = None
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._failure: OSError | None = None
+        self._stopping = threading.Event()
+        self._settled = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._state = threading.Condition()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None while it does not run."""
+        with self._state:
+            return self._popen.pid if self._popen else None
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs at this moment."""
+        return self.pid is not None
+
+    def start(self) -> None:
+        """Start it, unless it is kept running already; returns once it was forked, or could not be."""
+        if self._thread and self._thread.is_alive():
+            return
+        self._stopping.clear()
+        self._settled.clear()
+        self._failure = self.status = None
+        self._thread = threading.Thread(target=self._keep, name=f"keep {self.command.name}", daemon=True)
+        self._thread.start()
+        self._settled.wait()
+
+    def await_ready(self) -> None:
+        """Wait until it answers. Raises ProcessFailed with the end of its log if it ends before, or takes too long."""
+        deadline = time.monotonic() + self.command.patience
+        first = self.starts
+        while True:
+            if self._failure:
+                raise ProcessFailed(f"{self.command.name} could not be started: {self._failure}") from self._failure
+            if self.status is not None and (not self.running or self.starts > first):
+                raise ProcessFailed(f"{self.command.name} ended ({self.status}) before it was ready{self._log_end()}")
+            if self.command.ready is None or self.command.ready():
+                return
+            if time.monotonic() > deadline:
+                waited = f"{self.command.patience:g} seconds"
+                raise ProcessFailed(f"{self.command.name} was not ready after {waited}{self._log_end()}")
+            with self._state:
+                self._state.wait(_ASK_EVERY)
+
+    def send(self, number: int) -> int:
+        """Send a signal; returns the process id that got it. Raises ProcessFailed if nothing runs."""
+        with self._state:
+            if self._popen is None:
+                raise ProcessFailed(f"{self.command.name} is not running")
+            # While `_popen` is set the process has not been reaped, so the number is still its own.
+            os.kill(self._popen.pid, number)
+            return self._popen.pid
+
+    def await_end(self, pid: int, timeout: float) -> bool:
+        """Wait until process `pid` (that of `send`) is gone, and what it left behind with it."""
+        with self._state:
+            return self._state.wait_for(lambda: self._popen is None or self._popen.pid != pid, timeout)
+
+    def stop(self) -> None:
+        """SIGTERM, a bounded wait, SIGKILL; it is not started again. Returns when it is gone."""
+        self.ask_to_stop()
+        thread = self._thread
+        if thread is None:
+            return
+        thread.join(self.command.grace)
+        if thread.is_alive():
+            log.warning("process-killed name=%s grace=%g", self.command.name, self.command.grace)
+            with contextlib.suppress(ProcessFailed):  # it ended at this very moment
+                self.send(signal.SIGKILL)
+            thread.join()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM once, without waiting; it is not started again."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        with contextlib.suppress(ProcessFailed):  # nothing runs: that is what was wanted
+            self.send(signal.SIGTERM)
+
+    def logs(self) -> str:
+        """All of its log so far."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def _keep(self) -> None:
+        delay = _FIRST_DELAY
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                pid = self._fork()
+            except OSError as failure:
+                self._failure = failure
+                self._settled.set()
+                return
+            self._settled.set()
+            if self._stopping.is_set():  # asked between the loop's question and the fork
+                os.kill(pid, signal.SIGTERM)
+            status = self._wait(pid)
+            if self._stopping.is_set():
+                return
+            log.warning("process-died name=%s pid=%d status=%d", self.command.name, pid, status)
+            if not self.restart:
+                return
+            delay = _FIRST_DELAY if time.monotonic() - began > _STEADY else min(2 * delay, _MOST_DELAY)
+            self._stopping.wait(delay)
+
+    def _fork(self) -> int:
+        if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
+            self.log_file.replace(self.log_file.with_suffix(".old.log"))
+        with self.log_file.open("ab") as output:
+            popen = subprocess.Popen(
+                self.command.argv,
+                cwd=self.command.folder,
+                env=dict(self.command.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(os.getpid()),
+            )
+        with self._state:
+            self._popen = popen
+            self.starts += 1
+            self._state.notify_all()
+        return popen.pid
+
+    def _wait(self, pid: int) -> int:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ProcessLookupError):  # nobody was left
+            os.killpg(pid, signal.SIGKILL)
+        with self._state:
+            assert self._popen is not None
+            self.status = self._popen.wait()
+            self._popen = None
+            self._state.notify_all()
+            return self.status
+
+    def _log_end(self) -> str:
+        lines = self.logs().splitlines()[-30:]
+        return "".join(f"\n  | {line}" for line in [f"the end of {self.log_file}:", *lines])
+
+
+class Supervisor:
+    """Processes by name. Leaving it as a context manager stops all of them."""
+
+    def __init__(self, logs: Path, restart: bool = True) -> None:
+        """Log files go to the folder `logs`; `restart` says whether the dead are started again."""
+        logs.mkdir(parents=True, exist_ok=True)
+        self.logs = logs
+        self.restart = restart
+        self.processes: dict[str, Process] = {}
+
+    def start(self, *commands: Command) -> None:
+        """Start these together and wait until each is ready."""
+        for command in commands:
+            if command.name in self.processes:
+                raise ValueError(f"there is a {command.name} already")
+            self.processes[command.name] = Process(command, self.logs / f"{command.name}.log", self.restart)
+            self.processes[command.name].start()
+        for command in commands:
+            self.processes[command.name].await_ready()
+
+    def stop(self, *names: str) -> None:
+        """Stop these together (all of them by default, the last one started first) and wait until they are gone."""
+        chosen = [self.processes[name] for name in names or list(self.processes)[::-1]]
+        for process in chosen:
+            process.ask_to_stop()
+        for process in chosen:
+            process.stop()
+
+    def __enter__(self) -> Supervisor:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop everything."""
+        self.stop()
+
+
+def _die_with_parent(parent: int) -> Callable[[], None] | None:
+    """What the child runs between fork and exec; None where the system has no such thing."""
+    if _LIBC is None:
+        return None
+    prctl = _LIBC.prctl
+
+    def arm() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != parent:  # it died before the kernel was told
+            os._exit(1)
+
+    return arm

@@ -1,0 +1,225 @@
+"""A whole Sluice on this machine: Redis, an S3 server, the API, the workers, beat and Flower.
+
+The processes are those of any deployment (app/stack/commands.py) and know nothing of this class: they are handed
+`SLUICE_*` settings, as compose.yaml does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import socket
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+import app
+from app.stack import commands, state
+from app.stack.processes import Command, Process, Supervisor
+from app.stack.servers import S3_PORTS, find_s3, free_ports, redis_server, s3_server
+from storage.settings import Settings, environment
+
+_ASK_TIMEOUT = 2.0
+FLOWER_USER = "sluice"
+
+
+class Stack:
+    """Everything, started by `start` or `with`, and stopped by `stop` or at the end of the `with`.
+
+    Processes are named redis, s3, api, worker (commits), merger (merges and upkeep), beat and flower.
+    """
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        s3: str = "auto",
+        s3_program: str | None = None,
+        host: str = "127.0.0.1",
+        api_port: int = 0,
+        flower_port: int = 0,
+        workers: int = 2,
+        with_flower: bool = True,
+        with_beat: bool = True,
+        restart: bool = True,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe a stack; nothing runs yet.
+
+        `data` is kept (None: a temporary folder that goes away with the stack); `settings` are fields of Settings
+        other than those of the servers; port 0 is any free one; `host` is the API's alone, everything else stays on
+        the loopback; `environ` is handed to the processes beside their settings.
+        """
+        self._data = data
+        self._overrides = dict(settings or {})
+        self._s3 = s3
+        self._s3_program = s3_program
+        self._host = host
+        self._api_port, self._flower_port = api_port, flower_port
+        self._workers = workers
+        self._with_flower, self._with_beat = with_flower, with_beat
+        self._restart = restart
+        self._environ = dict(environ or {})
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._lock: IO[str] | None = None
+        self._supervisor: Supervisor | None = None
+        self.data = data or Path()
+        self.settings = Settings()
+        self.flower_password = ""
+        self.s3_kind = ""
+        # Whether the data folder was empty before this start.
+        self.fresh = True
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return f"http://{_reachable(self._host)}:{self._api_port}"
+
+    @property
+    def flower_url(self) -> str:
+        """Where Flower answers, to FLOWER_USER and `flower_password`."""
+        return f"http://127.0.0.1:{self._flower_port}"
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        """The processes by name."""
+        return self._supervisor.processes if self._supervisor else {}
+
+    def start(self) -> Stack:
+        """Start everything and wait until all of it answers. On failure, what was started is stopped."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop everything, first those who write, and give the data folder free (a temporary one goes away)."""
+        if self._supervisor:
+            running = self._supervisor.processes
+            self._supervisor.stop(*[name for name in reversed(running) if name not in {"redis", "s3"}])
+            self._supervisor.stop(*[name for name in ("redis", "s3") if name in running])
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+        if self._temporary:
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Send a signal to a process and return its id. With `restart` the stack starts it again when it is dead."""
+        return self.processes[name].send(number)
+
+    def halt(self, name: str) -> None:
+        """Stop one process and leave it stopped, until `resume`."""
+        self.processes[name].stop()
+
+    def resume(self, name: str) -> None:
+        """Start a process again that was halted, or killed with `restart` off; waits until it answers."""
+        self.processes[name].start()
+        self.processes[name].await_ready()
+
+    def __enter__(self) -> Stack:
+        """Start it."""
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop it."""
+        self.stop()
+
+    def _start(self) -> None:
+        if self._data is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="sluice-")
+            self.data = Path(self._temporary.name)
+        self.data = self.data.resolve()
+        self._lock = state.lock(self.data)
+        self.fresh = not state.known(self.data)
+        known = self._remembered()
+        self.s3_kind, self.flower_password = known.s3, known.flower_password
+        self._supervisor = Supervisor(self.data / "logs", self._restart)
+
+        ports = free_ports(3 + S3_PORTS, known.ports)
+        state.save(self.data, dataclasses.replace(known, ports=ports))
+        self._api_port, self._flower_port = self._api_port or ports[0], self._flower_port or ports[1]
+        redis = redis_server(self.data / "redis", ports[2])
+        s3 = s3_server(self.data / f"s3-{known.s3}", known.s3, known.credentials, ports[3:], program=self._s3_program)
+        self._supervisor.start(redis.command, s3.command)
+        self.settings = Settings(
+            **{**redis.settings, **s3.settings, "commit_workers": self._workers, **self._overrides}
+        )
+        self._supervisor.start(*self._own_commands())
+
+    def _remembered(self) -> state.State:
+        """The folder's state. A folder stays with the S3 server whose files it holds."""
+        kind = self._s3 if self._s3_program else find_s3(self._s3)[0]
+        known = state.load(self.data, kind)
+        if known.s3 == kind:
+            return known
+        if self._s3 != "auto":
+            raise ValueError(f"{self.data} holds the files of {known.s3}: start it with that, or give another folder")
+        find_s3(known.s3)
+        return known
+
+    def _own_commands(self) -> list[Command]:
+        asked = _Nodes(self.settings)
+        own = [
+            self._command("api", commands.api(self._host, self._api_port), lambda: _answers(f"{self.url}/readyz")),
+            self._command("worker", commands.worker(self.settings.commit_workers), lambda: asked.answers("commits")),
+            self._command("merger", commands.merger(), lambda: asked.answers("merges")),
+        ]
+        if self._with_beat:
+            own.append(self._command("beat", commands.beat()))
+        if self._with_flower:
+            argv = commands.flower("127.0.0.1", self._flower_port)
+            own.append(self._command("flower", argv, lambda: _answers(f"{self.flower_url}/healthcheck")))
+        return own
+
+    def _command(self, name: str, argv: list[str], ready: Callable[[], bool] | None = None) -> Command:
+        folder = self.data / "run"
+        folder.mkdir(exist_ok=True)
+        more = {
+            # Run from a checkout, the packages stand beside this one; the working folder holds no modules of its own.
+            "PYTHONPATH": str(Path(app.__file__).parents[1]),
+            "PYTHONUNBUFFERED": "1",
+            **self._environ,
+        }
+        if name == "flower":
+            more["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{self.flower_password}"
+        return Command(name, commands.runnable(argv), environment(self.settings, more), folder, ready)
+
+
+class _Nodes:
+    """Asks Celery's nodes through the broker whether they are there."""
+
+    def __init__(self, settings: Settings) -> None:
+        """A client of its own: this process has no configuration of Celery's."""
+        self._celery = Celery(set_as_current=False, broker=settings.broker)
+        self._celery.conf.broker_transport_options = {"global_keyprefix": f"{settings.repository}:celery:"}
+
+    def answers(self, node: str) -> bool:
+        """Whether the node consumes."""
+        try:
+            return bool(self._celery.control.ping([f"{node}@{socket.gethostname()}"], timeout=0.5))
+        except OperationalError:  # the broker is not back yet
+            return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):  # not listening yet, or not ready (503)
+        return False
+
+
+def _reachable(host: str) -> str:
+    """The address at which a server bound to `host` is reached from here."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)

@@ -1,0 +1,79 @@
+"""What a stack remembers in its data folder between runs, and the lock that keeps a second stack out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from app.stack.servers import Credentials
+
+VERSION = 1
+
+
+class FolderInUse(RuntimeError):
+    """Another stack runs on the data folder."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The contents of stack.json, which only its owner may read."""
+
+    # The kind of S3 server whose files the folder holds.
+    s3: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    flower_password: str = field(repr=False)
+    # Ports of the last run in a fixed order, taken again where they are free.
+    ports: list[int] = field(default_factory=list)
+
+    @property
+    def credentials(self) -> Credentials:
+        """The S3 server's keys."""
+        return Credentials(self.access_key, self.secret_key)
+
+
+def lock(folder: Path) -> IO[str]:
+    """Hold the folder until the file is closed or this program ends. Raises FolderInUse."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = (folder / "lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise FolderInUse(f"another stack runs on {folder}") from None
+    return handle
+
+
+def known(folder: Path) -> bool:
+    """Whether a stack has run on the folder."""
+    return (folder / "stack.json").exists()
+
+
+def load(folder: Path, s3: str) -> State:
+    """The folder's state; a new one, with S3 kind `s3` and fresh secrets, where there is none."""
+    path = folder / "stack.json"
+    if not known(folder):
+        keys = Credentials.generate()
+        return State(s3, keys.access_key, keys.secret_key, secrets.token_urlsafe(15))
+    kept = json.loads(path.read_text())
+    version = kept.pop("version")
+    if version != VERSION:
+        raise ValueError(f"{path} has version {version}; this Sluice reads {VERSION}")
+    return State(**kept)
+
+
+def save(folder: Path, state: State) -> None:
+    """Write it whole or not at all, readable by its owner only."""
+    path = folder / "stack.json"
+    new = folder / "stack.json.new"
+    new.unlink(missing_ok=True)
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as output:
+        json.dump({"version": VERSION, **dataclasses.asdict(state)}, output, indent=2)
+    new.replace(path)
