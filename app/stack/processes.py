@@ -55,6 +55,8 @@ class Command:
     patience: float = 90.0
     # Seconds between SIGTERM and SIGKILL.
     grace: float = 20.0
+    # Files outside of its folder that it leaves behind when it is killed; removed when it is stopped.
+    leaves: tuple[Path, ...] = ()
 
 
 class Process:
@@ -71,6 +73,7 @@ class Process:
         self.status: int | None = None
         self._popen: subprocess.Popen[bytes] | None = None
         self._failure: OSError | None = None
+        self._log_start = 0
         self._stopping = threading.Event()
         self._settled = threading.Event()
         self._thread: threading.Thread | None = None
@@ -129,9 +132,9 @@ class Process:
         with self._state:
             return self._state.wait_for(lambda: self._popen is None or self._popen.pid != pid, timeout)
 
-    def stop(self) -> None:
-        """SIGTERM, a bounded wait, SIGKILL; it is not started again. Returns when it is gone."""
-        self.ask_to_stop()
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ask it to stop, wait for `grace`, kill it; it is not started again. Returns when it is gone."""
+        self.ask_to_stop(number)
         thread = self._thread
         if thread is None:
             return
@@ -141,18 +144,24 @@ class Process:
             with contextlib.suppress(ProcessFailed):  # it ended at this very moment
                 self.send(signal.SIGKILL)
             thread.join()
+        for path in self.command.leaves:
+            path.unlink(missing_ok=True)
 
-    def ask_to_stop(self) -> None:
-        """Send SIGTERM once, without waiting; it is not started again."""
+    def ask_to_stop(self, number: int = signal.SIGTERM) -> None:
+        """Send SIGTERM (or `number`) once, without waiting; it is not started again."""
         if self._stopping.is_set():
             return
         self._stopping.set()
         with contextlib.suppress(ProcessFailed):  # nothing runs: that is what was wanted
-            self.send(signal.SIGTERM)
+            self.send(number)
 
     def logs(self) -> str:
-        """All of its log so far."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        """Its log since it was last started."""
+        if not self.log_file.exists():
+            return ""
+        with self.log_file.open("rb") as output:
+            output.seek(self._log_start)
+            return output.read().decode(errors="replace")
 
     def _keep(self) -> None:
         delay = _FIRST_DELAY
@@ -180,6 +189,7 @@ class Process:
         if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
             self.log_file.replace(self.log_file.with_suffix(".old.log"))
         with self.log_file.open("ab") as output:
+            self._log_start = output.tell()
             popen = subprocess.Popen(
                 self.command.argv,
                 cwd=self.command.folder,
@@ -215,8 +225,12 @@ class Process:
 class Supervisor:
     """Processes by name. Leaving it as a context manager stops all of them."""
 
-    def __init__(self, logs: Path, restart: bool = True) -> None:
-        """Log files go to the folder `logs`; `restart` says whether the dead are started again."""
+    def __init__(self, logs: Path, restart: bool = True, abrupt: bool = False) -> None:
+        """Log files go to the folder `logs`; `restart` says whether the dead are started again.
+
+        `abrupt` stops with SIGKILL, for processes whose data nobody will read again.
+        """
+        self.abrupt = abrupt
         logs.mkdir(parents=True, exist_ok=True)
         self.logs = logs
         self.restart = restart
@@ -236,7 +250,7 @@ class Supervisor:
         """Stop these together (all of them by default, the last one started first) and wait until they are gone."""
         chosen = [self.processes[name] for name in names or list(self.processes)[::-1]]
         for process in chosen:
-            process.ask_to_stop()
+            process.ask_to_stop(signal.SIGKILL if self.abrupt else signal.SIGTERM)
         for process in chosen:
             process.stop()
 

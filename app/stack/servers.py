@@ -170,13 +170,13 @@ def s3_server(
     folder.mkdir(parents=True, exist_ok=True)
     credentials = credentials or Credentials.generate()
     build = {"minio": _minio, "seaweedfs": _seaweedfs}[kind]
-    port, argv, secret_environ = build(program, folder, credentials, ports or [])
+    port, argv, secret_environ, leaves = build(program, folder, credentials, ports or [])
 
     def ready() -> bool:
         return _s3_answers(f"127.0.0.1:{port}", credentials)
 
     return Server(
-        Command(name, argv, environment(Settings(), secret_environ), folder, ready),
+        Command(name, argv, environment(Settings(), secret_environ), folder, ready, leaves=leaves),
         {
             "s3_endpoints": f"http://127.0.0.1:{port}",
             "s3_access_key": credentials.access_key,
@@ -185,7 +185,11 @@ def s3_server(
     )
 
 
-def _minio(program: str, folder: Path, keys: Credentials, ports: list[int]) -> tuple[int, list[str], dict[str, str]]:
+# The S3 port, the command line, the secrets in its environment, and the files that it leaves behind.
+_Launch = tuple[int, list[str], dict[str, str], tuple[Path, ...]]
+
+
+def _minio(program: str, folder: Path, keys: Credentials, ports: list[int]) -> _Launch:
     port, console = free_ports(2, ports)
     argv = [
         *(program, "server", "--quiet", "--address", f"127.0.0.1:{port}", "--console-address", f"127.0.0.1:{console}"),
@@ -199,12 +203,10 @@ def _minio(program: str, folder: Path, keys: Credentials, ports: list[int]) -> t
         "MINIO_UPDATE": "off",
         "MINIO_CALLHOME_ENABLE": "off",
     }
-    return port, argv, environ
+    return port, argv, environ, ()
 
 
-def _seaweedfs(
-    program: str, folder: Path, keys: Credentials, ports: list[int]
-) -> tuple[int, list[str], dict[str, str]]:
+def _seaweedfs(program: str, folder: Path, keys: Credentials, ports: list[int]) -> _Launch:
     names = ["s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]
     names += ["filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc"]
     numbers = free_ports(S3_PORTS, ports)
@@ -227,7 +229,13 @@ def _seaweedfs(
     argv = [program, "-logtostderr=true", "mini", *(f"-{option}={value}" for option, value in options.items())]
     environ = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
     (folder / "data").mkdir(exist_ok=True)
-    return numbers[0], argv, environ
+    # Where it also listens, whatever it is told.
+    sockets = [
+        Path(f"/tmp/seaweedfs-{option.split('.')[0]}-grpc-{number}.sock")
+        for option, number in zip(names, numbers, strict=True)
+        if option.endswith(".grpc")
+    ]
+    return numbers[0], argv, environ, tuple(sockets)
 
 
 def _s3_answers(address: str, keys: Credentials) -> bool:

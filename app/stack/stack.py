@@ -49,13 +49,15 @@ class Stack:
         with_flower: bool = True,
         with_beat: bool = True,
         restart: bool = True,
+        abrupt: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         """Describe a stack; nothing runs yet.
 
         `data` is kept (None: a temporary folder that goes away with the stack); `settings` are fields of Settings
         other than those of the servers; port 0 is any free one; `host` is the API's alone, everything else stays on
-        the loopback; `environ` is handed to the processes beside their settings.
+        the loopback; `environ` is handed to the processes beside their settings;
+        `abrupt` stops with SIGKILL, which is what a temporary folder gets anyway: there is nothing to put in order.
         """
         self._data = data
         self._overrides = dict(settings or {})
@@ -66,6 +68,7 @@ class Stack:
         self._workers = workers
         self._with_flower, self._with_beat = with_flower, with_beat
         self._restart = restart
+        self._abrupt = abrupt or data is None
         self._environ = dict(environ or {})
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock: IO[str] | None = None
@@ -144,7 +147,7 @@ class Stack:
         self.fresh = not state.known(self.data)
         known = self._remembered()
         self.s3_kind, self.flower_password = known.s3, known.flower_password
-        self._supervisor = Supervisor(self.data / "logs", self._restart)
+        self._supervisor = Supervisor(self.data / "logs", self._restart, self._abrupt)
 
         ports = free_ports(3 + S3_PORTS, known.ports)
         state.save(self.data, dataclasses.replace(known, ports=ports))

@@ -1,0 +1,130 @@
+"""What every test may use: real servers, fresh repositories, markers by folder, and a loud list of what was skipped."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.stack import Stack, Supervisor
+from storage.settings import Settings
+from tests.servers import MISSING, Proxy, Servers, require, seaweedfs
+
+pytest_plugins = ["tests.celery_nodes"]
+
+FOLDERS = ("compat", "faults", "acceptance")
+HERE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "compat: Git is the judge (tests/compat)")
+    config.addinivalue_line("markers", "faults: something is broken on purpose (tests/faults)")
+    config.addinivalue_line("markers", "acceptance: the whole stack, as a user sees it (tests/acceptance)")
+    config.addinivalue_line("markers", "servers: needs a real Redis or S3 server (from its fixtures)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The folder and the fixtures say what a test costs."""
+    for item in items:
+        top = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if top in FOLDERS:
+            item.add_marker(top)
+        if "servers" in getattr(item, "fixturenames", ()):
+            item.add_marker("servers")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for advice, tests in config.stash.get(MISSING, {}).items():
+        terminalreporter.section("NOT TESTED ON THIS MACHINE", sep="!", red=True, bold=True)
+        terminalreporter.line(advice)
+        terminalreporter.line(f"{len(tests)} tests skipped, the first: {tests[0]}")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The run's servers; a test asks for `redis_url`, `s3` or `settings` instead."""
+    folder = tmp_path_factory.mktemp("servers")
+    with Supervisor(folder / "logs", restart=False, abrupt=True) as supervisor:
+        yield Servers(folder, supervisor)
+
+
+@pytest.fixture
+def repository() -> str:
+    """A name that no other test has."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> str:
+    """A real Redis, shared by all tests: only keys under `repository` are the test's own."""
+    return servers.redis()["redis_url"]
+
+
+@pytest.fixture(params=["seaweedfs", "minio"])
+def s3_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of S3 server; a test that uses it runs once on each."""
+    if request.param == "minio":
+        require("minio", request)
+    return request.param
+
+
+@pytest.fixture
+def s3_program(s3_kind: str, request: pytest.FixtureRequest) -> str:
+    """The S3 server's program."""
+    return require("minio", request) if s3_kind == "minio" else seaweedfs()
+
+
+@pytest.fixture
+def s3(servers: Servers, s3_kind: str, s3_program: str) -> dict[str, str]:
+    """The settings (endpoints and keys) of a real S3 server, shared by all tests of a run; once on each kind."""
+    return servers.s3(s3_kind, s3_program)
+
+
+@pytest.fixture
+def redis_settings(redis_url: str, repository: str) -> Settings:
+    """Settings of a fresh repository for tests that need Redis and no bucket."""
+    return Settings(repository=repository, redis_url=redis_url)
+
+
+@pytest.fixture
+def s3_settings(s3: dict[str, str], repository: str) -> Settings:
+    """Settings of a fresh repository for tests that need a bucket and no Redis; once on each kind of S3 server."""
+    return Settings(repository=repository, **s3)
+
+
+@pytest.fixture
+def settings(redis_url: str, s3: dict[str, str], repository: str) -> Settings:
+    """Settings of a fresh repository on a real Redis and a real S3 server; once on each kind."""
+    return Settings(repository=repository, redis_url=redis_url, **s3)
+
+
+@pytest.fixture
+def new_stack(servers: Servers, s3_kind: str, s3_program: str, tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """Start whole stacks of the test's own (keyword arguments as Stack's); stopped at its end."""
+    with contextlib.ExitStack() as stacks:
+
+        def start(settings: dict[str, Any] | None = None, **options: Any) -> Stack:
+            options.setdefault("data", tmp_path / f"stack-{uuid.uuid4().hex[:6]}")
+            options.setdefault("abrupt", True)
+            stack = Stack(settings=settings, s3=s3_kind, s3_program=s3_program, **options)
+            return stacks.enter_context(stack)
+
+        yield start
+
+
+@pytest.fixture
+def new_proxy(servers: Servers, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Proxy]]:
+    """Put a toxiproxy in front of an address (host:port); removed at the test's end."""
+    toxiproxy = servers.toxiproxy(require("toxiproxy", request))
+    with contextlib.ExitStack() as proxies:
+
+        def start(upstream: str) -> Proxy:
+            proxy = toxiproxy.proxy(f"p{uuid.uuid4().hex[:8]}", upstream)
+            proxies.callback(proxy.remove)
+            return proxy
+
+        yield start
