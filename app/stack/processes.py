@@ -132,6 +132,11 @@ class Process:
         with self._state:
             return self._state.wait_for(lambda: self._popen is None or self._popen.pid != pid, timeout)
 
+    def await_start(self, after: int, timeout: float) -> bool:
+        """Wait until it has been started more than `after` times."""
+        with self._state:
+            return self._state.wait_for(lambda: self.starts > after, timeout)
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ask it to stop, wait for `grace`, kill it; it is not started again. Returns when it is gone."""
         self.ask_to_stop(number)
