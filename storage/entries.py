@@ -1,0 +1,187 @@
+"""The entries of the log: what they say, how they are written, and the view that follows from them. Pure.
+
+An entry is JSON in one spelling (sorted keys, no spaces), so that equal entries are equal bytes. `effects` turns an
+entry into the rows of the view; nothing else does (invariant 4). Every number in an entry is a value, never an
+increment, so that half an `apply`, repeated, converges.
+
+Format 1. Readers must read every format that was ever written; tests/testdata/entries holds one of each.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from storage.ids import Seq
+
+FORMAT = 1
+NO_HASH = "0" * 64
+# A changeset's place in the log is seq * SLOTS + its index: one number that orders all changesets.
+SLOTS = 1 << 13
+
+Json = dict[str, Any]
+
+
+class Status(StrEnum):
+    """Where a changeset stands. The comments are the transitions; there are no others."""
+
+    QUEUED = "queued"  # -> committed | conflicted | rejected
+    COMMITTED = "committed"  # -> landed
+    LANDED = "landed"  # final: a global commit merged it
+    CONFLICTED = "conflicted"  # final: a path that it changes moved since its base
+    REJECTED = "rejected"  # final: could never be committed; the reason says why
+
+
+class EntryKind(StrEnum):
+    """What an entry records."""
+
+    GENESIS = "genesis"
+    SLICES = "slices"
+    COMMITS = "commits"
+    MERGE = "merge"
+
+
+class CorruptEntry(Exception):
+    """An entry is not what its place in the log requires."""
+
+
+def encode(entry: Json) -> bytes:
+    """Return the bytes of an entry."""
+    return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode(data: bytes) -> Json:
+    """Read an entry.
+
+    Raises CorruptEntry where it is not JSON or of a format that this version does not know.
+    """
+    try:
+        entry = json.loads(data)
+    except ValueError as error:
+        raise CorruptEntry("an entry is not JSON") from error
+    if not isinstance(entry, dict) or entry.get("format") != FORMAT:
+        raise CorruptEntry("an entry has a format that this version of Sluice does not know")
+    return entry
+
+
+def digest(data: bytes) -> str:
+    """Return the hash by which the next entry names this one."""
+    return sha256(data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the view knows of the log as a whole, after the entry `applied`."""
+
+    applied: Seq  # the newest entry that the view includes
+    hash: str  # its hash
+    tip: str  # the newest commit of the chain
+    tip_time: int  # its committer time, seconds
+    root: str  # its tree
+    main: str  # the newest global commit
+    main_tree: str
+    main_time: int
+    main_seq: Seq  # the entry that made it
+    through: Seq  # the last entry that it merged
+    committed: int  # changesets committed so far
+    merged: int  # changesets merged so far
+
+    @property
+    def pending(self) -> int:
+        """Changesets that are committed and not yet merged."""
+        return self.committed - self.merged
+
+
+HEAD_FIELDS = tuple(Head.__dataclass_fields__)
+_HEAD_NUMBERS = {"applied", "tip_time", "main_time", "main_seq", "through", "committed", "merged"}
+
+
+def head_of(fields: dict[str, str]) -> Head:
+    """Build a Head from the texts that Redis keeps."""
+    return Head(**{name: int(value) if name in _HEAD_NUMBERS else value for name, value in fields.items()})  # type: ignore[arg-type]
+
+
+def place_of(seq: int, index: int) -> int:
+    """Return a changeset's place in the log as one number."""
+    return seq * SLOTS + index
+
+
+@dataclass(slots=True)
+class Effects:
+    """The rows that an entry sets in the view. Keys are relative to the view's epoch; see docs/architecture.md."""
+
+    head: dict[str, str | int]
+    strings: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    sorted_sets: dict[str, dict[str | bytes, int]] = field(default_factory=dict)
+
+    def score(self, key: str, member: str | bytes, score: int) -> None:
+        """Set a member of a sorted set."""
+        self.sorted_sets.setdefault(key, {})[member] = score
+
+
+def effects(entry: Json, entry_hash: str) -> Effects:
+    """Return what `entry` sets in the view."""
+    head: dict[str, str | int] = {"applied": entry["seq"], "hash": entry_hash}
+    rows = Effects(head)
+    match entry["kind"]:
+        case EntryKind.GENESIS:
+            commit, tree, time = entry["commit"], entry["tree"], entry["time"]
+            head |= {"tip": commit, "tip_time": time, "root": tree, "main": commit, "main_tree": tree}
+            head |= {"main_time": time, "main_seq": entry["seq"], "through": entry["seq"], "committed": 0, "merged": 0}
+            rows.score("merges", encode_merge(entry | {"changesets": 0, "parents": [], "first": entry["seq"]}), entry["seq"])
+        case EntryKind.SLICES:
+            _slice_effects(entry, rows)
+        case EntryKind.COMMITS:
+            _commit_effects(entry, rows)
+        case EntryKind.MERGE:
+            head |= {"main": entry["commit"], "main_tree": entry["tree"], "main_time": entry["time"]}
+            head |= {"main_seq": entry["seq"], "through": entry["through"], "merged": entry["merged"]}
+            rows.score("merges", encode_merge(entry), entry["seq"])
+        case kind:
+            raise CorruptEntry(f"an entry has the unknown kind {kind!r}")
+    return rows
+
+
+def _slice_effects(entry: Json, rows: Effects) -> None:
+    for definition in entry["define"]:
+        slice_id, name = definition["id"], definition["name"]
+        rows.hashes.setdefault("slices", {})[slice_id] = encode(definition).decode()
+        rows.hashes.setdefault("slice_ids", {})[name] = slice_id
+        rows.score("slice_order", slice_id, 0)
+        rows.score("slice_names", name, 0)
+        for path in definition["paths"]:
+            rows.score("covers:" + path, slice_id, 0)
+
+
+def _commit_effects(entry: Json, rows: Effects) -> None:
+    seq = entry["seq"]
+    rows.head |= {"tip": entry["tip"], "tip_time": entry["time"], "root": entry["root"], "committed": entry["committed"]}
+    landed = 0
+    for index, decided in enumerate(entry["decided"]):
+        outcome = {name: value for name, value in decided.items() if name not in _NOT_IN_OUTCOMES}
+        outcome |= {"seq": seq, "index": index}
+        changeset, status, place = decided["id"], decided["status"], place_of(seq, index)
+        rows.strings["outcome:" + changeset] = encode(outcome).decode()
+        rows.score(f"decided:{decided['slice']}:{status}", changeset, place)
+        if decided.get("key") and decided.get("reason") != "duplicate":
+            rows.strings["key:" + decided["key"]] = changeset
+        if status == Status.COMMITTED:
+            rows.score("chain", changeset, place)
+            landed += 1
+    if landed:
+        batch = {"count": landed, "seq": seq, "time": entry["time"], "tip": entry["tip"], "tree": entry["root"]}
+        rows.score("batches", encode(batch).decode(), seq)
+
+
+# What an outcome leaves to the entry: its size follows the changeset's.
+_NOT_IN_OUTCOMES = {"changes", "id"}
+
+
+def encode_merge(entry: Json) -> str:
+    """Return a global commit as the list of global commits shows it."""
+    names = ("commit", "tree", "seq", "first", "through", "changesets", "parents")
+    return encode({name: entry[name] for name in names}).decode()

@@ -1,0 +1,61 @@
+"""The kinds of ids, so that a type checker tells one from another."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from ulid import ULID
+
+ObjectId = NewType("ObjectId", bytes)
+"""A Git object's id: 20 raw bytes. Hexadecimal only in JSON."""
+
+ChangesetId = NewType("ChangesetId", str)
+"""A ULID: 26 characters, ordered by the time of submission."""
+
+SliceId = NewType("SliceId", str)
+"""A ULID; a slice made again under an old name has another."""
+
+PackId = NewType("PackId", str)
+"""A pack's name in the bucket: `inbox/<ulid>-<count>` or `packs/<ulid>`, without the repository and the suffix."""
+
+Seq = NewType("Seq", int)
+"""The position of an entry in the log, from 1."""
+
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+
+def new_ulid() -> str:
+    """Return a new ULID; the only source of randomness and of the clock among ids."""
+    return str(ULID())
+
+
+def is_ulid(text: str) -> bool:
+    """Tell whether `text` is a ULID in its canonical spelling."""
+    return _ULID.fullmatch(text) is not None
+
+
+def consecutive(first: str, count: int) -> list[ChangesetId]:
+    """Return `count` ULIDs, `first` and those that follow it.
+
+    A submission pack's changesets have consecutive ids and the pack is named by the first and their count, so that a
+    listing of the inbox tells every changeset in it without opening a pack.
+    """
+    start = int(ULID.from_str(first))
+    return [ChangesetId(str(ULID.from_int(start + i))) for i in range(count)]
+
+
+def ulid_seconds(text: str) -> float:
+    """Return the time in a ULID, in seconds since the epoch."""
+    return ULID.from_str(text).milliseconds / 1000
+
+
+def inbox_pack(first: str, count: int) -> PackId:
+    """Name the submission pack whose changesets have `count` consecutive ids from `first`."""
+    return PackId(f"inbox/{first}-{count}")
+
+
+def changesets_of(pack: PackId) -> list[ChangesetId]:
+    """Return the ids of the changesets in a submission pack, from its name alone."""
+    first, _, count = pack.removeprefix("inbox/").partition("-")
+    return consecutive(first, int(count))

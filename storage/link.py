@@ -1,0 +1,278 @@
+"""Linking a batch: one commit on another, on one snapshot of the view. Pure.
+
+`link` takes a snapshot, changesets in order and a reader of trees, and returns everything that the batch stores: the
+objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5).
+
+What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
+outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and
+wherever it is simply the commit's tree. So a base that is a changeset costs one look-up, and at worst as many edits
+as one batch has changesets (see docs/decisions/0003-what-a-writer-saw.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.decide import MAX_CONFLICTS, Conflict, Rejection, Taken, apply, decide
+from storage.edit import TreeEditor
+from storage.entries import Head, Json, Status
+from storage.ids import ChangesetId, ObjectId, SliceId
+from storage.manifest import Changeset, Proposal
+from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
+from storage.trees import ReadTree, covers
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The definition of a slice as the view has it."""
+
+    id: SliceId
+    name: str
+    paths: frozenset[bytes]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the view knew at one instant of everything that a batch needs."""
+
+    epoch: str
+    head: Head
+    slices: Mapping[SliceId, Slice]  # those of the candidates that exist
+    outcomes: Mapping[ChangesetId, Json]  # those of the candidates and of their bases that are decided
+    keys: Mapping[str, ChangesetId]  # the idempotency keys of the candidates that have an owner
+
+
+@dataclass(slots=True)
+class Linked:
+    """A batch ready to be proved and stored."""
+
+    decided: list[Json] = field(default_factory=list)  # the entry's records, in log order
+    given_back: list[ChangesetId] = field(default_factory=list)  # their base is not decided yet
+    objects: dict[ObjectId, tuple[Kind, bytes]] = field(default_factory=dict)  # trees and commits, in order of birth
+    net: Taken = field(default_factory=dict)  # what the batch as a whole changes
+    tip: ObjectId = ObjectId(b"")
+    root: ObjectId = ObjectId(b"")
+    committed: int = 0
+
+
+BaseTree = Callable[[Changeset], ObjectId | None]
+"""Returns the root tree of the commit that a changeset names as its base; None where there is no such commit."""
+
+ReadManifest = Callable[[ChangesetId, Json], Sequence[Proposal]]
+"""Returns the changes of a committed changeset, given its id and outcome."""
+
+
+class Linker:
+    """Links one batch; see the module."""
+
+    def __init__(
+        self, snapshot: Snapshot, read: ReadTree, base_tree: BaseTree, manifest: ReadManifest, committer: Ident
+    ) -> None:
+        self._snapshot = snapshot
+        self._read_stored = read
+        self._base_tree = base_tree
+        self._manifest = manifest
+        # Every commit's committer time is at least its parent's, whatever the clocks of workers say.
+        self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
+        self._new_trees: dict[ObjectId, bytes] = {}
+        self._head = TreeEditor(self._read, ObjectId(bytes.fromhex(snapshot.head.root)))
+        self._seen_trees: dict[ObjectId, TreeEditor] = {}
+        self._stacks: dict[ChangesetId, TreeEditor] = {}
+        self._changes: dict[ChangesetId, Sequence[Proposal]] = {}
+        self._records: dict[ChangesetId, Json] = {}
+        self._keys = dict(snapshot.keys)
+        self.result = Linked(tip=ObjectId(bytes.fromhex(snapshot.head.tip)), root=self._head.root)
+
+    def run(self, changesets: Sequence[Changeset]) -> Linked:
+        """Link `changesets` in order, those whose base is not decided left out."""
+        for changeset in changesets:
+            if changeset.id in self._snapshot.outcomes:
+                continue  # decided by another batch since it was claimed
+            outcome = self._outcome(changeset)
+            if outcome is None:
+                self.result.given_back.append(changeset.id)
+            else:
+                self._record(changeset, outcome)
+        for changeset_id, editor in self._stacks.items():
+            self._records[changeset_id]["seen"] = editor.write(self._emit_tree).hex()
+        self.result.root = self._head.root
+        return self.result
+
+    def _outcome(self, changeset: Changeset) -> Json | None:
+        """Decide and commit one changeset; None where its base is not decided yet."""
+        refusal = self._refusal(changeset)
+        if refusal:
+            return {"status": Status.REJECTED, "reason": refusal.reason, "detail": refusal.detail}
+        base = self._base(changeset)
+        if base is None:
+            return None
+        if isinstance(base, Rejection):
+            return {"status": Status.REJECTED, "reason": base.reason, "detail": base.detail}
+        seen, saw = base
+        decision = decide(changeset, seen, self._head)
+        if isinstance(decision, Rejection):
+            return {"status": Status.REJECTED, "reason": decision.reason, "detail": decision.detail}
+        if isinstance(decision, list):
+            return {"status": Status.CONFLICTED, **_conflicts_json(decision)}
+        return self._commit(changeset, decision, saw)
+
+    def _refusal(self, changeset: Changeset) -> Rejection | None:
+        definition = self._snapshot.slices.get(changeset.slice)
+        if definition is None:
+            return Rejection("no-such-slice", "its slice has been deleted")
+        for change in changeset.changes:
+            if not covers(definition.paths, change.path):
+                return Rejection("outside-slice", f"{change.path.decode()} is not in slice {definition.name}")
+        owner = self._keys.get(changeset.key) if changeset.key else None
+        if owner is not None and owner != changeset.id:
+            return Rejection("duplicate", f"changeset {owner} has the same idempotency key")
+        return None
+
+    def _base(self, changeset: Changeset) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
+        """Return what the writer saw, and its tree's id where that is known (not inside a stack of this batch).
+
+        None where the base is not decided yet.
+        """
+        if changeset.base_changeset is not None:
+            return self._base_in_stack(changeset.base_changeset)
+        if changeset.base_commit is None:
+            # By versions: each change says what was seen, and nothing else was.
+            return self._tree(EMPTY_TREE), EMPTY_TREE
+        tree = self._base_tree(changeset)
+        if tree is None:
+            return Rejection("unknown-base", f"{changeset.base_commit.hex()} is no commit of this repository")
+        return self._tree(tree), tree
+
+    def _base_in_stack(self, base: ChangesetId) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
+        outcome = self._outcome_of(base)
+        if outcome is None:
+            return None
+        if outcome["status"] != Status.COMMITTED:
+            return Rejection("base-not-landed", f"its base {base} is {outcome['status']}")
+        if "seen" in outcome:
+            tree = _oid(outcome["seen"])
+            return self._tree(tree), tree
+        if base in self._records:
+            if base not in self._stacks:
+                self._stacks[base] = self._editor_at(base)
+            return self._stacks[base], None
+        tree = self._editor_at(base).write(self._emit_tree)
+        return self._tree(tree), tree
+
+    def _editor_at(self, changeset_id: ChangesetId) -> TreeEditor:
+        """Return an editor at what the writer of a committed changeset saw, with that changeset's own changes."""
+        trail = []
+        outcome = self._outcome_of(changeset_id)
+        assert outcome is not None
+        while "seen" not in outcome:
+            trail.append((changeset_id, outcome))
+            if "saw" in outcome:
+                break
+            changeset_id = outcome["base"]
+            outcome = self._outcome_of(changeset_id)
+            assert outcome is not None
+        editor = TreeEditor(self._read, _oid(outcome.get("seen") or outcome["saw"]))
+        for ancestor, of_ancestor in reversed(trail):
+            changes = self._changes.get(ancestor) or self._manifest(ancestor, of_ancestor)
+            overlay(editor, changes)
+        return editor
+
+    def _outcome_of(self, changeset_id: ChangesetId) -> Json | None:
+        return self._records.get(changeset_id) or self._snapshot.outcomes.get(changeset_id)
+
+    def _tree(self, oid: ObjectId) -> TreeEditor:
+        """Return an editor for looking things up in a tree; nobody edits it."""
+        if oid not in self._seen_trees:
+            self._seen_trees[oid] = TreeEditor(self._read, oid)
+        return self._seen_trees[oid]
+
+    def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Json:
+        before = self._head.root
+        apply(taken, self._head)
+        root = self._head.write(self._emit_tree)
+        message = with_trailer(changeset.message, "Changeset-Id", changeset.id)
+        data = Commit(root, (self.result.tip,), changeset.author, self._committer, message).encode()
+        self.result.tip = object_id(Kind.COMMIT, data)
+        self.result.objects[self.result.tip] = (Kind.COMMIT, data)
+        self.result.net.update(taken)
+        self.result.committed += 1
+        self._changes[changeset.id] = changeset.changes
+        outcome: Json = {"status": Status.COMMITTED, "commit": self.result.tip.hex()}
+        outcome["changes"] = [_change_json(change) for change in changeset.changes]
+        if saw == before:
+            outcome["seen"] = root.hex()  # committed on the very tree that its writer saw
+        elif saw is not None:
+            outcome["saw"] = saw.hex()
+        else:
+            outcome["base"] = changeset.base_changeset
+        if changeset.base_changeset and "seen" not in outcome:
+            self._climb(changeset, saw)
+        return outcome
+
+    def _climb(self, changeset: Changeset, saw: ObjectId | None) -> None:
+        """Carry what the writer of a stack has seen to the stack's newest changeset."""
+        assert changeset.base_changeset is not None
+        if saw is None:
+            editor = self._stacks.pop(changeset.base_changeset)
+        else:
+            editor = TreeEditor(self._read, saw)
+        overlay(editor, changeset.changes)
+        self._stacks[changeset.id] = editor
+
+    def _record(self, changeset: Changeset, outcome: Json) -> None:
+        record = {"id": changeset.id, "slice": changeset.slice, "pack": changeset.pack, **outcome}
+        if changeset.key:
+            record["key"] = changeset.key
+            self._keys.setdefault(changeset.key, changeset.id)
+        self._records[changeset.id] = record
+        self.result.decided.append(record)
+
+    def _read(self, oid: ObjectId) -> Tree:
+        data = self._new_trees.get(oid)
+        return self._read_stored(oid) if data is None else Tree.parse(data)
+
+    def _emit_tree(self, oid: ObjectId, data: bytes) -> None:
+        self._new_trees[oid] = data
+        self.result.objects[oid] = (Kind.TREE, data)
+
+
+def overlay(editor: TreeEditor, changes: Sequence[Proposal]) -> None:
+    """Make a changeset's changes in what its writer saw, where nothing can collide."""
+    apply({change.path: _wanted(editor, change) for change in changes}, editor)
+
+
+def _wanted(editor: TreeEditor, change: Proposal) -> Version | None:
+    base = Version(change.mode, change.base) if change.base else editor.get(change.path)
+    return change.version(base)
+
+
+def _oid(text: str) -> ObjectId:
+    return ObjectId(bytes.fromhex(text))
+
+
+def _change_json(change: Proposal) -> list[Any]:
+    """Return a change as the entry records it: path, mode, id and the blob's place; mode 0 for a delete."""
+    oid = change.oid.hex() if change.oid else None
+    return [change.path.decode(), change.mode, oid, *(change.place or ())]
+
+
+def _conflicts_json(conflicts: list[Conflict]) -> Json:
+    shown = [
+        {
+            "path": conflict.path.decode(),
+            "class": conflict.kind,
+            "base": _version_json(conflict.base),
+            "head": _version_json(conflict.head),
+            "submitted": _version_json(conflict.submitted),
+            **({"blocker": conflict.blocker.decode()} if conflict.blocker and conflict.blocker != conflict.path else {}),
+        }
+        for conflict in conflicts[:MAX_CONFLICTS]
+    ]
+    return {"conflicts": shown, "conflict_count": len(conflicts)}
+
+
+def _version_json(version: Version | None) -> Json | None:
+    return {"mode": f"{version.mode:06o}", "id": version.oid.hex()} if version else None

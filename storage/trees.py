@@ -1,0 +1,137 @@
+"""Reading trees: look-up, walk from a cursor, diff, and the projection of a slice. Pure, given a reader of trees.
+
+Every function takes `read`, which returns a Tree for an id; the cost of each is the trees that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from storage.ids import ObjectId
+from storage.objects import EMPTY_TREE, TREE_MODE, Kind, Tree, Version, object_id, row, version_of
+
+ReadTree = Callable[[ObjectId], Tree]
+
+
+def lookup(read: ReadTree, root: ObjectId, path: bytes) -> Version | None:
+    """Return what stands at `path` below `root`, or None. Reads a tree for each part of the path."""
+    version: Version | None = Version(TREE_MODE, root)
+    for part in path.split(b"/"):
+        if version is None or not version.is_tree:
+            return None
+        version = read(version.oid).get(part)
+    return version
+
+
+def walk(read: ReadTree, root: ObjectId, after: bytes = b"", prefix: bytes = b"") -> Iterator[tuple[bytes, Version]]:
+    """Yield the files below `root` in Git's order, those behind the path `after` and below the directory `prefix`.
+
+    `prefix` is empty or ends with `/`. Reads only trees on the way to `after` and those behind it that are consumed,
+    so a page costs the same wherever it begins.
+    """
+    if prefix:
+        version = lookup(read, root, prefix[:-1])
+        if version is None or not version.is_tree:
+            return
+        root = version.oid
+    yield from _walk(read, root, after, prefix)
+
+
+def _walk(read: ReadTree, oid: ObjectId, after: bytes, base: bytes) -> Iterator[tuple[bytes, Version]]:
+    tree = read(oid)
+    for key, whole in zip(tree.keys, tree.rows, strict=True):
+        path = base + key
+        # A directory that holds `after` is entered; one that ends before it is not even read.
+        if after and path <= after and not after.startswith(path):
+            continue
+        version = version_of(whole)
+        if version.is_tree:
+            yield from _walk(read, version.oid, after, path)
+        elif path > after:
+            yield path, version
+
+
+Change = tuple[bytes, Version | None, Version | None]
+"""A path with the versions in the old and the new tree; None where it is absent."""
+
+
+def diff(read: ReadTree, old: ObjectId, new: ObjectId) -> Iterator[Change]:
+    """Yield the files that differ between two trees, in the order of their directories' reading.
+
+    Compares the rows of two trees as sets, so equal subtrees are never read; knows nothing of how a tree was edited,
+    which makes it the witness that `prove` calls.
+    """
+    yield from _diff(read, Version(TREE_MODE, old), Version(TREE_MODE, new), b"")
+
+
+def _diff(read: ReadTree, old: Version | None, new: Version | None, base: bytes) -> Iterator[Change]:
+    old_rows = read(old.oid).rows if old else []
+    new_rows = read(new.oid).rows if new else []
+    common = set(old_rows).intersection(new_rows)
+    before = dict(_named(r) for r in old_rows if r not in common)
+    after = dict(_named(r) for r in new_rows if r not in common)
+    for name in sorted(before.keys() | after.keys()):
+        was, now, path = before.get(name), after.get(name), base + name
+        was_tree = was if was and was.is_tree else None
+        now_tree = now if now and now.is_tree else None
+        if was_tree or now_tree:
+            yield from _diff(read, was_tree, now_tree, path + b"/")
+        was_file = None if was_tree else was
+        now_file = None if now_tree else now
+        if was_file != now_file:
+            yield path, was_file, now_file
+
+
+def _named(whole: bytes) -> tuple[bytes, Version]:
+    return whole[whole.index(b" ") + 1 : -21], version_of(whole)
+
+
+def covers(paths: Collection[bytes], path: bytes) -> bool:
+    """Tell whether a slice with these paths holds the file `path`; `/` holds everything, `a/` all below a.
+
+    Costs the parts of the path, not the number of the slice's paths, when `paths` is a set.
+    """
+    return any(candidate in paths for candidate in holders(path))
+
+
+def holders(path: bytes) -> list[bytes]:
+    """Return the slice paths that would hold the file `path`: `/`, each directory above it, and itself."""
+    parts = path.split(b"/")
+    directories = [b"/".join(parts[:i]) + b"/" for i in range(1, len(parts))]
+    return [b"/", *directories, path]
+
+
+def project(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> tuple[ObjectId, dict[ObjectId, Tree]]:
+    """Return the tree that has only a slice's paths, and the new trees that it needs.
+
+    Directories of the slice are grafted whole, by their ids: the cost is the trees above them.
+    """
+    wanted: dict[bytes, dict] = {}
+    for path in paths:
+        if path == b"/":
+            return root, {}
+        node = wanted
+        for part in path.rstrip(b"/").split(b"/")[:-1]:
+            node = node.setdefault(part, {})
+        leaf = path.rstrip(b"/").split(b"/")[-1]
+        node.setdefault(leaf + b"/" if path.endswith(b"/") else leaf, {})
+    made: dict[ObjectId, Tree] = {}
+    return _project(read, root, wanted, made), made
+
+
+def _project(read: ReadTree, oid: ObjectId, wanted: dict[bytes, dict], made: dict[ObjectId, Tree]) -> ObjectId:
+    tree = read(oid)
+    keys, rows = [], []
+    for key, whole in zip(tree.keys, tree.rows, strict=True):
+        if key in wanted:  # a file of the slice, or a directory grafted whole
+            keys.append(key)
+            rows.append(whole)
+        elif key.endswith(b"/") and key[:-1] in wanted:
+            below = _project(read, version_of(whole).oid, wanted[key[:-1]], made)
+            if below != EMPTY_TREE:
+                keys.append(key)
+                rows.append(row(TREE_MODE, key[:-1], below))
+    projected = Tree(keys, rows)
+    new = object_id(Kind.TREE, projected.encode())
+    made[new] = projected
+    return new
