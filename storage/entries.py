@@ -168,7 +168,7 @@ def _commit_effects(entry: Json, rows: Effects) -> None:
         rows.strings["outcome:" + changeset] = encode(outcome).decode()
         rows.score(f"decided:{decided['slice']}:{status}", changeset, place)
         if decided.get("key") and decided.get("reason") != "duplicate":
-            rows.strings["key:" + decided["key"]] = changeset
+            rows.strings["key:" + decided["key"]] = f"{changeset} {decided['fingerprint']}"
         if status == Status.COMMITTED:
             rows.score("chain", changeset, place)
             landed += 1

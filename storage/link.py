@@ -225,7 +225,7 @@ class Linker:
     def _record(self, changeset: Changeset, outcome: Json) -> None:
         record = {"id": changeset.id, "slice": changeset.slice, "pack": changeset.pack, **outcome}
         if changeset.key:
-            record["key"] = changeset.key
+            record |= {"key": changeset.key, "fingerprint": changeset.fingerprint}
             self._keys.setdefault(changeset.key, changeset.id)
         self._records[changeset.id] = record
         self.result.decided.append(record)

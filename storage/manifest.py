@@ -54,7 +54,8 @@ class Changeset:
     author: Ident
     message: str
     changes: tuple[Proposal, ...]
-    key: str | None  # the idempotency key
+    key: str | None = None  # the idempotency key
+    fingerprint: str = ""  # with a key: what tells a repeat from another request
 
     @property
     def base_versions(self) -> bool:
@@ -77,7 +78,7 @@ def encode(changeset: Changeset) -> bytes:
     if changeset.base_changeset:
         record["base_changeset"] = changeset.base_changeset
     if changeset.key:
-        record["key"] = changeset.key
+        record |= {"key": changeset.key, "fingerprint": changeset.fingerprint}
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -111,6 +112,7 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
             message=record["message"],
             changes=tuple([_decode_change(change) for change in record["changes"]]),
             key=record.get("key"),
+            fingerprint=record.get("fingerprint", ""),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptManifest(f"{pack} has a manifest that cannot be read") from error

@@ -1,0 +1,195 @@
+"""The bucket: immutable objects in any S3 that honours `If-None-Match: *`.
+
+Create-if-absent is the only write. minio-py has no header for it, so the PUT is presigned by it and sent here; reads
+and listings are its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+from urllib3.util import Retry, Timeout
+
+from storage.settings import Settings
+
+READERS = 8
+PROBE_ROUNDS = 4
+PROBE_RACERS = 16
+_PUT_TRIES = 4
+_PRESIGNED_FOR = timedelta(hours=1)
+
+T = TypeVar("T")
+
+
+class BucketError(Exception):
+    """The bucket did not answer as it should; nothing is known of what was asked."""
+
+
+class BucketUnsafe(Exception):
+    """The bucket let more than one create of the same name win, so Sluice refuses to serve from it."""
+
+
+class Missing(KeyError):
+    """The bucket has no object of that name."""
+
+
+class Bucket:
+    """One bucket through one endpoint. Safe for threads; names are below the repository's prefix."""
+
+    def __init__(self, settings: Settings, endpoint: str | None = None) -> None:
+        self._settings = settings
+        url = urlsplit(endpoint or settings.endpoints[0])
+        self.endpoint = url.netloc
+        # Reads may be repeated; urllib3 does so on broken connections. Writes are repeated below, where 412 has a meaning.
+        timeout = Timeout(connect=min(5.0, settings.s3_timeout), read=settings.s3_timeout)
+        self._http = urllib3.PoolManager(
+            maxsize=4 * READERS, timeout=timeout, retries=Retry(total=3, backoff_factor=0.1, status_forcelist=[500, 502, 503])
+        )
+        self._client = Minio(
+            url.netloc,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
+            region=settings.s3_region,
+            secure=url.scheme == "https",
+            http_client=self._http,
+        )
+        self._bucket = settings.s3_bucket
+        self._prefix = settings.repository + "/"
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_lock = threading.Lock()
+
+    def ensure(self) -> None:
+        """Make the bucket if it is missing. Another process may do so at the same time.
+
+        Raises BucketError.
+        """
+        try:
+            if not self._client.bucket_exists(self._bucket):
+                self._client.make_bucket(self._bucket)
+        except S3Error as error:
+            if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+                raise BucketError(f"the bucket cannot be made: {error.code}") from error
+        except (MinioException, urllib3.exceptions.HTTPError) as error:
+            raise BucketError(f"the S3 endpoint {self.endpoint} does not answer") from error
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Store `data` under `name` unless something is there; tell whether this call stored it.
+
+        False may also mean that this very call did, and that its first answer was lost: a caller to whom the
+        difference matters reads what is there. Raises BucketError, after which either may be the case.
+        """
+        last: Exception | None = None
+        for _ in range(_PUT_TRIES):
+            try:
+                url = self._client.presigned_put_object(self._bucket, self._prefix + name, expires=_PRESIGNED_FOR)
+                answer = self._http.request(
+                    "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=False, redirect=False
+                )
+            except (MinioException, urllib3.exceptions.HTTPError) as error:
+                last = error
+                continue
+            if answer.status == 200:
+                return True
+            if answer.status == 412:
+                return False
+            # 409 is AWS's answer while another conditional write is under way: try again.
+            last = BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
+        raise BucketError(f"PUT {name} did not succeed") from last
+
+    def get(self, name: str) -> bytes:
+        """Return an object's bytes.
+
+        Raises Missing and BucketError.
+        """
+        return self._get(name)
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """Return `length` bytes of an object from `offset`.
+
+        Raises Missing and BucketError.
+        """
+        return self._get(name, offset=offset, length=length)
+
+    def _get(self, name: str, **span: int) -> bytes:
+        try:
+            answer = self._client.get_object(self._bucket, self._prefix + name, **span)
+            try:
+                return answer.read()
+            finally:
+                answer.close()
+                answer.release_conn()
+        except S3Error as error:
+            if error.code in {"NoSuchKey", "NoSuchObject"}:
+                raise Missing(name) from error
+            raise BucketError(f"GET {name}: {error.code}") from error
+        except (MinioException, urllib3.exceptions.HTTPError) as error:
+            raise BucketError(f"GET {name} did not succeed") from error
+
+    def names(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
+        """Yield the names that begin with `prefix` and stand behind `after`, in order.
+
+        Raises BucketError.
+        """
+        start = self._prefix + after if after else None
+        try:
+            found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
+            for count, item in enumerate(found):
+                if limit is not None and count >= limit:
+                    return
+                yield (item.object_name or "").removeprefix(self._prefix)
+        except (MinioException, urllib3.exceptions.HTTPError) as error:
+            raise BucketError(f"listing {prefix} did not succeed") from error
+
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Run calls of this bucket at once, at most `READERS`, and return their results in order."""
+        if len(calls) <= 1:
+            return [call() for call in calls]
+        with self._pool_lock:
+            # Made on first use, since a worker forks after it has imported.
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="bucket")
+        return list(self._pool.map(lambda call: call(), calls))
+
+    def get_many(self, names: Iterable[str]) -> list[bytes | None]:
+        """Return several objects, None where there is none.
+
+        Raises BucketError.
+        """
+
+        def get(name: str) -> bytes | None:
+            try:
+                return self._get(name)
+            except Missing:
+                return None
+
+        return self.together([lambda name=name: get(name) for name in names])  # type: ignore[misc]
+
+
+def probe(buckets: Sequence[Bucket]) -> None:
+    """Check that racing creates have one winner each, through every endpoint.
+
+    A store may ignore or race `If-None-Match` (proxies drop it), and then the log could fork. Raises BucketUnsafe,
+    and BucketError where a store does not answer.
+    """
+    for _ in range(PROBE_ROUNDS):
+        name = f"probe/{secrets.token_hex(8)}"
+        barrier = threading.Barrier(PROBE_RACERS)
+
+        def race(i: int, name: str = name, barrier: threading.Barrier = barrier) -> bool:
+            barrier.wait()
+            return buckets[i % len(buckets)].create(name, b"%d" % i)
+
+        with ThreadPoolExecutor(PROBE_RACERS) as pool:
+            wins: list[Any] = list(pool.map(race, range(PROBE_RACERS)))
+        if wins.count(True) != 1:
+            endpoints = ", ".join(bucket.endpoint for bucket in buckets)
+            raise BucketUnsafe(f"{wins.count(True)} of {PROBE_RACERS} racing creates won at {endpoints}")

@@ -1,0 +1,100 @@
+"""Bringing the view up to the log: by the entries that it misses, or anew under a fresh epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from storage.bucket import Bucket
+from storage.entries import CorruptEntry, EntryKind, Json, Status
+from storage.ids import ObjectId, PackId, new_ulid
+from storage.log import Log, follow
+from storage.packs import Location, Place, read_index
+from storage.scripts import LogForked, ViewAbsent
+from storage.view import View
+
+Places = Mapping[PackId, Mapping[ObjectId, Place]]
+
+
+def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
+    """Return where the objects are that an entry brings: those of its packs, and the blobs of what it committed."""
+    found = {}
+    for pack, places in packs.items():
+        for oid, place in places.items():
+            found[oid] = Location(pack, place)
+    if entry["kind"] == EntryKind.COMMITS:
+        for decided in entry["decided"]:
+            if decided["status"] != Status.COMMITTED:
+                continue
+            for _, _, oid, *place in decided["changes"]:
+                if place:
+                    found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), Place(*place))
+    return found
+
+
+def read_places(bucket: Bucket, entries: Iterable[Json]) -> list[Places]:
+    """Return the places of the objects in the packs of several entries, the indexes read at once.
+
+    Raises Missing, BucketError and CorruptObject.
+    """
+    entries = list(entries)
+    wanted = [(PackId(pack), size) for entry in entries for pack, size in entry.get("packs", [])]
+    read = bucket.together([lambda p=pack, s=size: read_index(bucket.get(p + ".idx"), s) for pack, size in wanted])  # type: ignore[misc]
+    places = {pack: index for (pack, _), index in zip(wanted, read, strict=True)}
+    return [{pack: places[pack] for pack, _ in entry.get("packs", [])} for entry in entries]
+
+
+def catch_up(view: View, log: Log, bucket: Bucket) -> int:
+    """Apply the entries that the published view misses; return how many.
+
+    Several processes may do so at once. Raises ViewAbsent, and LogForked where the log does not continue the view.
+    """
+    snapshot = view.snapshot()
+    count = 0
+    try:
+        for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
+            [places] = read_places(bucket, [entry])
+            view.index(snapshot.epoch, locations(entry, places))
+            view.apply(snapshot.epoch, entry, entry_hash)
+            count += 1
+    except CorruptEntry as error:
+        raise LogForked(f"the log does not continue the view at entry {snapshot.head.applied}") from error
+    return count
+
+
+Progress = Callable[[int], None]
+
+
+def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: None) -> bool:
+    """Build the view from the log alone under a fresh epoch, and publish it; `progress` is told each entry's seq.
+
+    Returns whether it was published: not where somebody else published another meanwhile. Raises CorruptEntry where
+    the log does not fit together, ViewAbsent where there is no log.
+    """
+    before = view.epoch()
+    epoch = new_ulid()
+    batch: list[tuple[Json, str]] = []
+    for pair in follow(log.read_from(1)):
+        batch.append(pair)
+        if len(batch) == _BATCH:
+            _apply(view, bucket, epoch, batch)
+            progress(batch[-1][0]["seq"])
+            batch = []
+    _apply(view, bucket, epoch, batch)
+    if not view.redis.exists(f"{view.prefix}v:{epoch}:head"):
+        raise ViewAbsent("there is no log")
+    published = view.publish(before, epoch)
+    stale = before if published else epoch
+    if stale:
+        view.drop(stale)
+    return published
+
+
+_BATCH = 32
+
+
+def _apply(view: View, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]]) -> None:
+    pipeline = view.redis.pipeline(transaction=False)
+    for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch)), strict=True):
+        view.index(epoch, locations(entry, places), pipeline=pipeline)
+        view.apply(epoch, entry, entry_hash, published=False, pipeline=pipeline)
+    pipeline.execute()

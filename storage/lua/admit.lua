@@ -1,0 +1,36 @@
+#!lua
+-- What the API asks before it takes submissions. KEYS[1] the epoch pointer. ARGV: prefix, then three lists, each led
+-- by its length: slices by id or name, changeset ids used as bases, idempotency keys.
+-- Returns {1 if recovery has vouched for the queues else 0, pending, queued in all, for each slice {definition or
+-- false, queued in it}, for each base 1 or 0 whether it is known, for each key its changeset or false}.
+-- Errors: ABSENT. Cost: O(arguments).
+local prefix = ARGV[1]
+local epoch = redis.call('GET', KEYS[1])
+if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
+local view = prefix .. 'v:' .. epoch .. ':'
+local at = 2
+local function list(read)
+  local found, count = {}, tonumber(ARGV[at])
+  for i = 1, count do found[i] = read(ARGV[at + i]) end
+  at = at + 1 + count
+  return found
+end
+local slices = list(function(name)
+  local id = name
+  local definition = redis.call('HGET', view .. 'slices', id)
+  if not definition then
+    id = redis.call('HGET', view .. 'slice_ids', name)
+    definition = id and redis.call('HGET', view .. 'slices', id)
+  end
+  return {definition or false, id and redis.call('ZCARD', prefix .. 'queue:' .. id) or 0}
+end)
+local bases = list(function(id)
+  return redis.call('EXISTS', view .. 'outcome:' .. id, prefix .. 'work:' .. id) > 0 and 1 or 0
+end)
+local keys = list(function(key)
+  return redis.call('GET', view .. 'key:' .. key) or redis.call('GET', prefix .. 'key:' .. key)
+end)
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged')
+return {redis.call('GET', prefix .. 'recovered') == run and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
+  redis.call('ZCARD', prefix .. 'queued'), slices, bases, keys}

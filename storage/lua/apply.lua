@@ -1,0 +1,29 @@
+#!lua
+-- Apply one entry to the view: the only code that writes it.
+-- KEYS[1] the epoch pointer. ARGV: prefix, epoch, '1' if that epoch is the published one ('0' while it is being
+-- loaded), the entry's seq, the hash of the entry before it, then the rows as commands, each: number of arguments,
+-- command, key below the view, arguments; last the head's fields as `HSET head ...`.
+-- Validates all first; writes values, never increments; the head, with `applied`, comes last. So half a run,
+-- repeated, converges. Returns 1 if applied, 0 if the view had it already.
+-- Errors: STALE another epoch is published; GAP entries before it are missing; FORKED the view's last entry is not the
+-- one that this entry follows. Cost: O(rows).
+local prefix, epoch, published, seq, previous = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+if published == '1' and redis.call('GET', KEYS[1]) ~= epoch then
+  return redis.error_reply('STALE another epoch of the view is published')
+end
+local view = prefix .. 'v:' .. epoch .. ':'
+local applied, hash = unpack(redis.call('HMGET', view .. 'head', 'applied', 'hash'))
+applied = tonumber(applied or '0')
+if applied >= seq then return 0 end
+if applied ~= seq - 1 then return redis.error_reply('GAP the view has applied ' .. applied) end
+if applied > 0 and hash ~= previous then
+  return redis.error_reply('FORKED entry ' .. applied .. ' of the view is not the one in the log')
+end
+local at = 6
+while at <= #ARGV do
+  local count = tonumber(ARGV[at])
+  redis.call(ARGV[at + 1], view .. ARGV[at + 2], unpack(ARGV, at + 3, at + 2 + count))
+  at = at + 3 + count
+end
+if published == '1' then redis.call('PUBLISH', prefix .. 'applied', seq) end
+return 1

@@ -1,0 +1,101 @@
+#!lua
+-- Claim a bounded batch: slices in the order of their last try, the first changesets of each queue, locks on the
+-- slices and on the files that these change, all or nothing for a slice. Locks save work and decide nothing.
+-- KEYS[1] the epoch pointer. ARGV: prefix, now (ms), owner, life of locks (ms), most changesets, most changes,
+-- most slices, tries before a slice goes ahead without file locks, '1' to take locks, how far to look into a queue,
+-- most pending changesets, '1' to claim only what recovery has vouched for.
+-- Returns {slice, id, pack} for each changeset, in order.
+-- Errors: ABSENT no view; RECOVERING the inbox has not been listed since Redis came up; PAUSED too much is pending.
+-- Cost: O(slices looked at * look-ahead + locks).
+local prefix, now, owner, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local most, most_changes, most_slices = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local lock_tries, locking, look = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10])
+local epoch = redis.call('GET', KEYS[1])
+if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
+local view = prefix .. 'v:' .. epoch .. ':'
+if ARGV[12] == '1' then
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  if redis.call('GET', prefix .. 'recovered') ~= run then
+    return redis.error_reply('RECOVERING the inbox is being listed')
+  end
+end
+local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged')
+if tonumber(counts[1]) - tonumber(counts[2]) >= tonumber(ARGV[11]) then
+  return redis.error_reply('PAUSED commits wait for merges')
+end
+
+local function held(name)
+  local holder = redis.call('GET', prefix .. name)
+  return holder and holder ~= owner
+end
+local function decided(id) return redis.call('EXISTS', view .. 'outcome:' .. id) == 1 end
+
+local claimed, picked, changes, slices = {}, {}, 0, 0
+
+-- What of a slice's queue can be taken now: ids in order, and the names of their files' locks.
+local function choose(slice)
+  local queue, cursor = prefix .. 'queue:' .. slice, prefix .. 'cursor:' .. slice
+  local start = tonumber(redis.call('GET', cursor) or '0')
+  local ids = redis.call('ZRANGE', queue, start, start + look - 1)
+  local take, files, local_changes, full = {}, {}, 0, false
+  local here = {}
+  for _, id in ipairs(ids) do
+    local base, count, names, pack = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'base', 'count', 'files', 'pack'))
+    if not count or decided(id) then
+      -- Decided by a batch whose worker died before it released, or half lost: recovery enqueues that again.
+      redis.call('ZREM', queue, id)
+      redis.call('ZREM', prefix .. 'queued', id)
+      redis.call('DEL', prefix .. 'work:' .. id)
+    elseif base == '' or here[base] or picked[base] or decided(base) then
+      count = tonumber(count)
+      local before = #claimed + #take
+      if before >= most or (before > 0 and changes + local_changes + count > most_changes) then
+        full = true
+        break
+      end
+      take[#take + 1] = {slice, id, pack}
+      here[id] = true
+      local_changes = local_changes + count
+      for i = 1, #names, 8 do files[#files + 1] = string.sub(names, i, i + 7) end
+    end
+  end
+  -- A run of changesets that all wait for bases must not hide what stands behind them.
+  if #take == 0 and #ids == look then
+    redis.call('SET', cursor, start + look, 'PX', ttl)
+  else
+    redis.call('DEL', cursor)
+  end
+  if redis.call('ZCARD', queue) == 0 then redis.call('ZREM', prefix .. 'ready', slice) end
+  return take, files, local_changes, here, full
+end
+
+for _, slice in ipairs(redis.call('ZRANGE', prefix .. 'ready', 0, most_slices * 2 - 1)) do
+  if #claimed >= most or slices >= most_slices then break end
+  redis.call('ZADD', prefix .. 'ready', 'XX', now, slice)
+  if not (locking and held('lock:slice:' .. slice)) then
+    local take, files, count, here, full = choose(slice)
+    local busy = false
+    if locking and #take > 0 then
+      for _, name in ipairs(files) do
+        if held('lock:file:' .. name) then busy = true break end
+      end
+      if busy and redis.call('HINCRBY', prefix .. 'tries', slice, 1) > lock_tries then
+        -- Never all of its locks at once: go ahead without those of files (the log decides).
+        busy, files = false, {}
+      end
+    end
+    if #take > 0 and not busy then
+      if locking then
+        redis.call('HDEL', prefix .. 'tries', slice)
+        redis.call('SET', prefix .. 'lock:slice:' .. slice, owner, 'PX', ttl)
+        for _, name in ipairs(files) do redis.call('SET', prefix .. 'lock:file:' .. name, owner, 'PX', ttl) end
+      end
+      slices = slices + 1
+      changes = changes + count
+      for _, item in ipairs(take) do claimed[#claimed + 1] = item end
+      for id in pairs(here) do picked[id] = true end
+    end
+    if full then break end
+  end
+end
+return claimed

@@ -1,0 +1,6 @@
+#!lua
+-- Publish an epoch of the view, by compare-and-set. KEYS[1] the epoch pointer. ARGV: prefix, the epoch that was published when
+-- loading began ('' for none), the new one. Returns 1, or 0 where somebody else published meanwhile. Cost: O(1).
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[3])
+return 1

@@ -1,0 +1,213 @@
+"""The work in Redis: queues of changesets, claims, locks and messages. It may vanish at any moment.
+
+Nothing here decides anything: with all of it lost, upkeep finds the undecided changesets in the bucket again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from storage import manifest
+from storage.entries import Json
+from storage.ids import ChangesetId, PackId, SliceId
+from storage.manifest import Changeset
+from storage.scripts import Scripts
+from storage.settings import Settings
+from storage.view import View, slice_of
+from storage.link import Slice
+
+# A manifest above this is read from the bucket instead.
+_LARGEST_MANIFEST = 32 << 10
+# A changeset with more files locks its slice alone: it would hardly ever get them all.
+_MOST_LOCKS = 1000
+# How many changesets at the front of a queue a claim looks at for those whose base is decided.
+_LOOK_AHEAD = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A changeset that a batch has claimed."""
+
+    slice: SliceId
+    id: ChangesetId
+    pack: PackId
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a changeset stands: its outcome, or its slice and position in the queue, or neither."""
+
+    outcome: Json | None
+    slice: SliceId | None
+    position: int | None
+    through: int  # the last merged entry: a committed changeset up to it has landed
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the API asks before it takes submissions."""
+
+    vouched: bool  # queues hold all that is undecided, so what is unknown does not exist
+    pending: int
+    queued: int
+    slices: dict[str, Slice] = field(default_factory=dict)  # by the id or name that was asked for
+    queued_in: dict[str, int] = field(default_factory=dict)
+    bases: frozenset[str] = frozenset()  # of those asked for, the changesets that are known
+    keys: dict[str, tuple[ChangesetId, str]] = field(default_factory=dict)  # owner and fingerprint
+
+
+class Queue:
+    """The queues of one repository."""
+
+    def __init__(self, settings: Settings, view: View) -> None:
+        self._settings = settings
+        self._redis = view.redis
+        self._prefix = view.prefix
+        self._scripts: Scripts = view.scripts
+
+    def admit(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
+        """Return what is known of the slices, bases and idempotency keys of submissions.
+
+        Raises ViewAbsent.
+        """
+        args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
+        vouched, pending, queued, found, known, owners = self._scripts("admit", *args)
+        named = {name: row for name, row in zip(slices, found, strict=True) if row[0]}
+        return Admission(
+            vouched=bool(vouched),
+            pending=pending,
+            queued=queued,
+            slices={name: slice_of(manifest.json.loads(row[0])) for name, row in named.items()},
+            queued_in={name: row[1] for name, row in named.items()},
+            bases=frozenset(base for base, yes in zip(bases, known, strict=True) if yes),
+            keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
+        )
+
+    def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]]) -> list[int]:
+        """Queue durable changesets, given with their part of the manifest; return positions, -1 for the decided.
+
+        Idempotent. Raises ViewAbsent.
+        """
+        args: list[str | bytes | int] = [self._settings.shared_cache_seconds]
+        for changeset, part in changesets:
+            args += [changeset.id, changeset.slice, changeset.pack, changeset.base_changeset or "", len(changeset.changes)]
+            args += [_lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
+            args += [changeset.key or "", changeset.fingerprint]
+        return list(self._scripts("enqueue", *args))
+
+    def claim(self, owner: str, vouched_only: bool = True) -> list[Claimed]:
+        """Claim a bounded batch for `owner`.
+
+        Raises ViewAbsent, Recovering and Paused.
+        """
+        s = self._settings
+        found = self._scripts(
+            "claim", _now(), owner, int(s.lock_ttl * 1000), s.commit_changesets, s.commit_changes, s.commit_slices,
+            s.lock_tries, int(s.use_locks), _LOOK_AHEAD, s.max_pending, int(vouched_only),
+        )  # fmt: skip
+        return [Claimed(SliceId(a.decode()), ChangesetId(b.decode()), PackId(c.decode())) for a, b, c in found]
+
+    def release(self, owner: str, claimed: Sequence[Claimed]) -> None:
+        """Take the decided of these out of the queues, and give up the locks that are still the owner's."""
+        if claimed:
+            self._scripts("release", owner, *(text for item in claimed for text in (item.slice, item.id)))
+
+    def ask(self, kind: str, limit: int, done: str = "", before: int | None = None) -> str | None:
+        """Return a token if a message of `kind` should be sent now; `done` is the token of the run that ends.
+
+        See lua/message.lua for `before`.
+        """
+        token = secrets.token_hex(8)
+        ttl = int(self._settings.message_ttl * 1000)
+        send = self._scripts("message", kind, _now(), ttl, limit, token, done, "" if before is None else before)
+        return token if send else None
+
+    def manifests(self, ids: Sequence[str]) -> list[bytes | None]:
+        """Return the copies of manifests that Redis still has."""
+        return self._redis.mget([f"{self._prefix}manifest:{each}" for each in ids]) if ids else []
+
+    def standing(self, ids: Sequence[str]) -> tuple[bool, list[Standing]]:
+        """Return whether the queues are vouched for, and where changesets stand.
+
+        Raises ViewAbsent.
+        """
+        vouched, through, *rows = self._scripts("status", *ids)
+        standings = [
+            Standing(
+                manifest.json.loads(outcome) if outcome else None,
+                SliceId(slice_id.decode()) if slice_id else None,
+                position,
+                int(through),
+            )
+            for outcome, slice_id, position in rows
+        ]
+        return bool(vouched), standings
+
+    def waiting(self, slice_id: str, after: str, limit: int) -> list[str]:
+        """Return ids in a slice's queue behind `after`, in order."""
+        low = "(" + after if after else "-"
+        found = self._redis.zrange(f"{self._prefix}queue:{slice_id}", low, "+", bylex=True, offset=0, num=limit)
+        return [member.decode() for member in found]
+
+    def oldest(self) -> str | None:
+        """Return the id of the changeset that has waited longest, None where none waits."""
+        found = self._redis.zrange(f"{self._prefix}queued", 0, 0)
+        return found[0].decode() if found else None
+
+    def vouch(self) -> None:
+        """Say that every undecided changeset of the inbox is queued, as far as this run of Redis goes."""
+        self._redis.set(self._prefix + "recovered", self._run())
+
+    def vouched(self) -> bool:
+        """Whether somebody vouched since Redis came up, and no flush took that away."""
+        return self._redis.get(self._prefix + "recovered") == self._run()
+
+    def _run(self) -> bytes:
+        return self._redis.info("server")["run_id"].encode()
+
+
+class Ticket:
+    """Admits one linker at a time. Saves races for the same seq and decides nothing."""
+
+    def __init__(self, settings: Settings, view: View) -> None:
+        self._redis = view.redis
+        self._key = view.prefix + "ticket"
+        self._ttl = int(settings.lock_ttl * 1000)
+        self._use = settings.use_locks
+
+    def take(self, owner: str, patience: float) -> bool:
+        """Wait for the ticket at most `patience` seconds; tell whether it was got. Going on without it is safe."""
+        if not self._use:
+            return False
+        until = time.monotonic() + patience
+        pause = 0.002
+        while not self._redis.set(self._key, owner, nx=True, px=self._ttl):
+            if time.monotonic() > until:
+                return False
+            time.sleep(pause)
+            pause = min(0.02, pause * 1.5)
+        return True
+
+    def give_back(self, owner: str) -> None:
+        """Give the ticket back if it still is the owner's; a lost race here only lets two link at once."""
+        if self._redis.get(self._key) == owner.encode():
+            self._redis.delete(self._key)
+
+
+def _lock_names(changeset: Changeset) -> bytes:
+    if len(changeset.changes) > _MOST_LOCKS:
+        return b""
+    return b"".join([blake2b(change.path, digest_size=8).digest() for change in changeset.changes])
+
+
+def _owner(value: bytes) -> tuple[ChangesetId, str]:
+    changeset, _, fingerprint = value.decode().partition(" ")
+    return ChangesetId(changeset), fingerprint
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,51 @@
+"""Everything that a process needs of one repository, opened from the settings."""
+
+from __future__ import annotations
+
+import time
+
+from storage.append import found
+from storage.bucket import Bucket, probe
+from storage.load import load
+from storage.log import Log
+from storage.objects import Ident
+from storage.queue import Queue, Ticket
+from storage.settings import Settings
+from storage.store import ObjectStore
+from storage.view import View, connect
+
+
+class RedisUnsafe(Exception):
+    """Redis may evict keys, which would lose parts of the view and messages without a word."""
+
+
+class Repository:
+    """The bucket, the log, the view, the queues and the objects of one repository. Opening does no I/O."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.redis = connect(settings)
+        self.bucket = Bucket(settings)
+        self.log = Log(self.bucket)
+        self.view = View(settings, self.redis)
+        self.queue = Queue(settings, self.view)
+        self.ticket = Ticket(settings, self.view)
+        self.objects = ObjectStore(settings, self.bucket, self.view, self.redis)
+
+    def committer(self) -> Ident:
+        """Return the committer of a commit made now."""
+        return Ident(self.settings.committer_name, self.settings.committer_email, int(time.time()))
+
+    def prepare(self) -> None:
+        """Check what the guarantees stand on, and have a bucket, a log and a view. Any process may do so at any time.
+
+        Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
+        """
+        policy = self.redis.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+        if policy != "noeviction":
+            raise RedisUnsafe(f"Redis has maxmemory-policy {policy}; Sluice needs noeviction")
+        self.bucket.ensure()
+        probe([Bucket(self.settings, endpoint) for endpoint in self.settings.endpoints])
+        found(self.log, self.bucket, self.committer())
+        if self.view.epoch() is None:
+            load(self.view, self.log, self.bucket)

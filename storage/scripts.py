@@ -1,0 +1,70 @@
+"""Loads the Lua scripts of storage/lua and calls them by name."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+
+class ViewAbsent(Exception):
+    """Redis has no view of the log: it was flushed, or is being loaded. Try again shortly."""
+
+
+class ViewStale(Exception):
+    """The view in Redis is not the one that was asked for: another epoch, or entries are missing."""
+
+
+class Recovering(Exception):
+    """The queues cannot be trusted until upkeep has listed the inbox. Try again shortly."""
+
+
+class Paused(Exception):
+    """So much is committed and not merged that commits wait."""
+
+
+class LogForked(Exception):
+    """The view and the log disagree about an entry: the view must be loaded anew."""
+
+
+_ERRORS: dict[str, type[Exception]] = {
+    "ABSENT": ViewAbsent,
+    "STALE": ViewStale,
+    "GAP": ViewStale,
+    "FORKED": LogForked,
+    "RECOVERING": Recovering,
+    "PAUSED": Paused,
+}
+
+
+@cache
+def _source(name: str) -> str:
+    return (resources.files("storage") / "lua" / f"{name}.lua").read_text()
+
+
+class Scripts:
+    """The scripts on one Redis. Every call passes the epoch pointer as its only key: all keys share a hash slot."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self.client = client
+        self.prefix = prefix
+        self._scripts: dict[str, Script] = {}
+
+    def __call__(self, name: str, *args: Any, pipeline: Any = None) -> Any:
+        """Run script `name` with the prefix and `args`; on a pipeline it is only added.
+
+        Raises the error that the script's first word names: ViewAbsent, ViewStale, Recovering, Paused, LogForked.
+        """
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = self.client.register_script(_source(name))
+        try:
+            return script(keys=[self.prefix + "epoch"], args=[self.prefix, *args], client=pipeline)
+        except redis.exceptions.ResponseError as error:
+            word, _, detail = str(error).partition(" ")
+            if word in _ERRORS:
+                raise _ERRORS[word](detail) from error
+            raise

@@ -1,0 +1,151 @@
+"""Reading Git objects by id: from this process, from Redis, or from the pack in the bucket that has them.
+
+All three levels hold only content-addressed things, so none can be wrong; they are bounded by bytes or by time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import redis
+from cachetools import LRUCache
+
+from storage.bucket import Bucket, Missing
+from storage.ids import ObjectId
+from storage.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
+from storage.packs import Location, decode
+from storage.settings import Settings
+from storage.view import View
+
+# Larger objects are not worth a place that many small ones could have.
+_LARGEST_CACHED = 1 << 20
+# Rows of a parsed tree as Python objects, against their bytes.
+_TREE_FACTOR = 4
+
+
+class ObjectMissing(KeyError):
+    """No object of that id is stored."""
+
+
+class ObjectStore:
+    """All objects that the log names. Safe for threads."""
+
+    def __init__(self, settings: Settings, bucket: Bucket, view: View, client: redis.Redis) -> None:
+        self._bucket = bucket
+        self._view = view
+        self._redis = client
+        self._prefix = view.prefix + "object:"
+        self._seconds = settings.shared_cache_seconds
+        self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
+        self._lock = threading.Lock()
+        self._keep(EMPTY_TREE, Kind.TREE, b"")
+
+    def tree(self, oid: ObjectId) -> Tree:
+        """Return a tree, parsed.
+
+        Raises ObjectMissing, CorruptObject where it is no tree, and BucketError.
+        """
+        found = self._cached(oid)
+        if found is None:
+            found = self._load([oid])[oid]
+        if not isinstance(found, Tree):
+            raise CorruptObject(f"{oid.hex()} is no tree")
+        return found
+
+    def commit(self, oid: ObjectId) -> Commit:
+        """Return a commit, parsed.
+
+        Raises ObjectMissing, CorruptObject where it is no commit of ours, and BucketError.
+        """
+        kind, data = self.read(oid)
+        if kind != Kind.COMMIT:
+            raise CorruptObject(f"{oid.hex()} is no commit")
+        return Commit.parse(data)
+
+    def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
+        """Return an object's kind and bytes.
+
+        Raises ObjectMissing, CorruptObject and BucketError.
+        """
+        found = self._cached(oid)
+        if found is None:
+            found = self._load([oid])[oid]
+        return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
+
+    def warm(self, oids: Iterable[ObjectId]) -> None:
+        """Have these objects in this process, those that exist: one look in Redis, then the bucket, many at once."""
+        missing = [oid for oid in dict.fromkeys(oids) if self._cached(oid) is None]
+        if missing:
+            self._load(missing, tolerant=True)
+
+    def warm_paths(self, root: ObjectId, paths: Sequence[bytes]) -> None:
+        """Have every tree on these paths in this process: a round of reads for each level, not for each path."""
+        level: dict[ObjectId, list[list[bytes]]] = {root: [path.split(b"/")[:-1] for path in paths]}
+        while level:
+            self.warm(level)
+            below: dict[ObjectId, list[list[bytes]]] = {}
+            for oid, rests in level.items():
+                tree = self._cached(oid)
+                if not isinstance(tree, Tree):
+                    continue
+                for rest in rests:
+                    version = tree.get(rest[0]) if rest else None
+                    if version is not None and version.is_tree:
+                        below.setdefault(version.oid, []).append(rest[1:])
+            level = below
+
+    def share(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
+        """Put objects just made where this and the other processes find them without the bucket."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for oid, (kind, data) in objects.items():
+            self._keep(oid, kind, data)
+            if len(data) <= _LARGEST_CACHED:
+                pipeline.set(self._prefix.encode() + oid, bytes([kind]) + data, ex=self._seconds)
+        pipeline.execute()
+
+    def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
+        """Return where objects are stored, None for those that are not."""
+        return self._view.locate(oids)
+
+    def _load(self, oids: Sequence[ObjectId], tolerant: bool = False) -> dict[ObjectId, Any]:
+        copies = self._redis.mget([self._prefix.encode() + oid for oid in oids])
+        loaded, wanted = {}, []
+        for oid, copy in zip(oids, copies, strict=True):
+            if copy:
+                loaded[oid] = self._keep(oid, Kind(copy[0]), copy[1:])
+            else:
+                wanted.append(oid)
+        if wanted:
+            places = self._view.locate(wanted)
+            if None in places and not tolerant:
+                raise ObjectMissing(wanted[places.index(None)].hex())
+            found = [(oid, place) for oid, place in zip(wanted, places, strict=True) if place]
+            stored = self._bucket.together([lambda p=p: self._fetch(p) for _, p in found])  # type: ignore[misc]
+            fresh = {}
+            for (oid, _), data in zip(found, stored, strict=True):
+                fresh[oid] = decode(data)
+                if object_id(*fresh[oid]) != oid:
+                    raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
+                loaded[oid] = self._keep(oid, *fresh[oid])
+            self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
+        return loaded
+
+    def _fetch(self, location: Location) -> bytes:
+        try:
+            return self._bucket.get_range(location.pack + ".pack", location.place.offset, location.place.length)
+        except Missing as error:
+            raise ObjectMissing(location.pack) from error
+
+    def _cached(self, oid: ObjectId) -> Any:
+        with self._lock:
+            found = self._cache.get(oid)
+        return found[0] if found else None
+
+    def _keep(self, oid: ObjectId, kind: Kind, data: bytes) -> Any:
+        item = Tree.parse(data) if kind == Kind.TREE else (kind, data)
+        if len(data) <= _LARGEST_CACHED:
+            with self._lock:
+                self._cache[oid] = (item, 200 + len(data) * (_TREE_FACTOR if kind == Kind.TREE else 1))
+        return item

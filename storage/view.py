@@ -1,0 +1,238 @@
+"""The view: what Redis knows of the log up to `applied`, a pure function of the log (invariant 4).
+
+Its keys stand below an epoch, and one pointer names the epoch that is published; loading anew fills another epoch and
+publishes it by compare-and-set. docs/architecture.md lists the keys.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import redis
+
+from storage.entries import Effects, Head, Json, effects, head_of
+from storage.ids import ChangesetId, ObjectId, PackId, SliceId
+from storage.link import Slice, Snapshot
+from storage.packs import Location, Place
+from storage.scripts import Scripts, ViewAbsent
+from storage.settings import Settings
+
+# Arguments of one command inside `apply`; Lua's stack holds 8,000.
+_CHUNK = 1000
+_INDEX_ROWS = 10_000
+# Count of changesets in a submission pack (0: a pack of packs/), ULID, offset, stored length, size.
+_LOCATION = struct.Struct(">H16sIII")
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """Return a client of the settings' Redis: bytes in and out, every wait bounded."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=min(5.0, settings.redis_timeout),
+        health_check_interval=30,
+    )
+
+
+class View:
+    """The view of one repository's log."""
+
+    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+        self.redis = client
+        # The braces keep all keys of a repository in one slot of a Redis cluster.
+        self.prefix = f"sluice:{{{settings.repository}}}:"
+        self.scripts = Scripts(client, self.prefix)
+
+    def epoch(self) -> str | None:
+        """Return the published epoch, None where there is no view."""
+        found = self.redis.get(self.prefix + "epoch")
+        return found.decode() if found else None
+
+    def head(self) -> Head:
+        """Return the view's head.
+
+        Raises ViewAbsent.
+        """
+        return self.snapshot().head
+
+    def snapshot(
+        self, changesets: Iterable[str] = (), slices: Iterable[str] = (), keys: Iterable[str] = ()
+    ) -> Snapshot:
+        """Return one instant of the view, in one call.
+
+        Raises ViewAbsent.
+        """
+        wanted = [list(dict.fromkeys(each)) for each in (changesets, slices, keys)]
+        args = [item for each in wanted for item in (len(each), *each)]
+        epoch, head, outcomes, definitions, owners = self.scripts("snapshot", *args)
+        return Snapshot(
+            epoch=epoch.decode(),
+            head=_head(head),
+            outcomes={ChangesetId(i): json.loads(o) for i, o in zip(wanted[0], outcomes, strict=True) if o},
+            slices={SliceId(i): slice_of(json.loads(d)) for i, d in zip(wanted[1], definitions, strict=True) if d},
+            keys={k: ChangesetId(o.decode().split(" ")[0]) for k, o in zip(wanted[2], owners, strict=True) if o},
+        )
+
+    def apply(self, epoch: str, entry: Json, entry_hash: str, published: bool = True, pipeline: Any = None) -> None:
+        """Apply an entry that is confirmed to be in the log.
+
+        Raises ViewStale where another epoch is published or entries before it are missing, LogForked where the view
+        followed another log.
+        """
+        args: list[Any] = [epoch, int(published), entry["seq"], entry["previous"]]
+        for command in commands(effects(entry, entry_hash)):
+            args += [len(command) - 2, *command]
+        self.scripts("apply", *args, pipeline=pipeline)
+
+    def index(self, epoch: str, locations: Mapping[ObjectId, Location], pipeline: Any = None) -> None:
+        """Remember where objects are stored, in `epoch`."""
+        items = list(locations.items())
+        for i in range(0, len(items), _INDEX_ROWS):
+            rows = b"".join([oid + encode_location(place) for oid, place in items[i : i + _INDEX_ROWS]])
+            self.scripts("index", epoch, rows, pipeline=pipeline)
+
+    def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
+        """Return where objects are stored, None for those that are not.
+
+        Raises ViewAbsent.
+        """
+        return [decode_location(row) if row else None for row in self.scripts("locate", b"".join(oids))]
+
+    def key(self, name: str) -> str:
+        """Return the full key of a row of the published epoch.
+
+        Raises ViewAbsent.
+        """
+        epoch = self.epoch()
+        if epoch is None:
+            raise ViewAbsent("the view is not loaded")
+        return f"{self.prefix}v:{epoch}:{name}"
+
+    def by_score(
+        self, name: str, low: str | int = "-inf", high: str | int = "+inf", limit: int = 100, newest_first: bool = False
+    ) -> list[tuple[bytes, int]]:
+        """Return members of a sorted set with their scores, at most `limit`; bounds as in ZRANGEBYSCORE."""
+        first, last = (high, low) if newest_first else (low, high)
+        found = self.redis.zrange(
+            self.key(name), first, last, byscore=True, desc=newest_first, offset=0, num=limit, withscores=True
+        )
+        return [(member, int(score)) for member, score in found]
+
+    def by_name(self, name: str, after: str = "", limit: int = 100) -> list[str]:
+        """Return members of a sorted set whose scores are all 0, in order, behind `after`."""
+        low = "(" + after if after else "-"
+        found = self.redis.zrange(self.key(name), low, "+", bylex=True, offset=0, num=limit)
+        return [member.decode() for member in found]
+
+    def slice(self, name_or_id: str) -> Slice | None:
+        """Return a slice by its id or its name, None where there is none."""
+        key = self.key("slices")
+        found = self.redis.hget(key, name_or_id)
+        if found is None:
+            slice_id = self.redis.hget(self.key("slice_ids"), name_or_id)
+            found = self.redis.hget(key, slice_id) if slice_id else None
+        return slice_of(json.loads(found)) if found else None
+
+    def slices(self, ids: Sequence[str]) -> list[Slice]:
+        """Return the slices with these ids, without those that are gone."""
+        found = self.redis.hmget(self.key("slices"), ids) if ids else []
+        return [slice_of(json.loads(each)) for each in found if each]
+
+    def colliding_slice(self, name: str) -> str | None:
+        """Return the name of a slice that `name` would collide with as a ref: itself, one above it or one below it."""
+        parts = name.split("/")
+        above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+        for taken, found in zip(above, self.redis.hmget(self.key("slice_ids"), above), strict=True):
+            if found:
+                return taken
+        below = self.redis.zrange(self.key("slice_names"), f"[{name}/", f"({name}0", bylex=True, offset=0, num=1)
+        return below[0].decode() if below else None
+
+    def outcome(self, changeset: str) -> Json | None:
+        """Return a changeset's outcome, None while it has none."""
+        found = self.redis.get(self.key("outcome:" + changeset))
+        return json.loads(found) if found else None
+
+    def publish(self, expected: str | None, epoch: str) -> bool:
+        """Publish `epoch` if `expected` still is published; tell whether it was."""
+        return bool(self.scripts("publish", expected or "", epoch))
+
+    def drop(self, epoch: str) -> None:
+        """Delete an epoch that is not published, a thousand keys at a time."""
+        for keys in _chunks(self.redis.scan_iter(f"{_escape(self.prefix)}v:{epoch}:*", count=_CHUNK)):
+            self.redis.unlink(*keys)
+
+
+def commands(rows: Effects) -> Iterator[list[Any]]:
+    """Yield the Redis commands that set these rows, the head last; keys are relative to the epoch."""
+    for key, value in rows.strings.items():
+        yield ["SET", key, value]
+    for key, fields in rows.hashes.items():
+        for chunk in _chunks(fields.items()):
+            yield ["HSET", key, *(text for item in chunk for text in item)]
+    for key, scores in rows.sorted_sets.items():
+        for scored in _chunks(scores.items()):
+            yield ["ZADD", key, *(text for member, score in scored for text in (score, member))]
+    yield ["HSET", "head", *(text for item in rows.head.items() for text in item)]
+
+
+def slice_of(definition: Json) -> Slice:
+    """Build a Slice from its definition as entries have it."""
+    paths = frozenset(path.encode() for path in definition["paths"])
+    return Slice(SliceId(definition["id"]), definition["name"], paths, definition["version"])
+
+
+def encode_location(location: Location) -> bytes:
+    """Return a location as 30 bytes."""
+    folder, _, name = location.pack.partition("/")
+    ulid, _, count = name.partition("-")
+    raw = _decode32(ulid)
+    return _LOCATION.pack(int(count) if folder == "inbox" else 0, raw, *location.place)
+
+
+def decode_location(row: bytes) -> Location:
+    """Read what `encode_location` wrote."""
+    count, raw, offset, length, size = _LOCATION.unpack(row)
+    ulid = _encode32(raw)
+    pack = f"inbox/{ulid}-{count}" if count else f"packs/{ulid}"
+    return Location(PackId(pack), Place(offset, length, size))
+
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_TO_INT = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+
+
+def _decode32(ulid: str) -> bytes:
+    # int() knows base 32 with another alphabet; ULID.from_str takes ten times as long.
+    return int(ulid.translate(_TO_INT), 32).to_bytes(16, "big")
+
+
+def _encode32(raw: bytes) -> str:
+    number, digits = int.from_bytes(raw, "big"), []
+    for _ in range(26):
+        number, digit = divmod(number, 32)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def _head(flat: Sequence[bytes]) -> Head:
+    texts = [item.decode() for item in flat]
+    return head_of(dict(zip(texts[::2], texts[1::2], strict=True)))
+
+
+def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+    chunk = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == _CHUNK // 2:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _escape(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[]^" else c for c in text)
