@@ -132,7 +132,8 @@ def effects(entry: Json, entry_hash: str) -> Effects:
             commit, tree, time = entry["commit"], entry["tree"], entry["time"]
             head |= {"tip": commit, "tip_time": time, "root": tree, "main": commit, "main_tree": tree}
             head |= {"main_time": time, "main_seq": entry["seq"], "through": entry["seq"], "committed": 0, "merged": 0}
-            rows.score("merges", encode_merge(entry | {"changesets": 0, "parents": [], "first": entry["seq"]}), entry["seq"])
+            merge = entry | {"changesets": 0, "parents": [], "first": entry["seq"], "through": entry["seq"]}
+            rows.score("merges", encode_merge(merge), entry["seq"])
         case EntryKind.SLICES:
             _slice_effects(entry, rows)
         case EntryKind.COMMITS:

@@ -55,36 +55,47 @@ class Linked:
     net: Taken = field(default_factory=dict)  # what the batch as a whole changes
     tip: ObjectId = ObjectId(b"")
     root: ObjectId = ObjectId(b"")
+    time: int = 0  # the commits' committer time
     committed: int = 0
 
 
 BaseTree = Callable[[Changeset], ObjectId | None]
 """Returns the root tree of the commit that a changeset names as its base; None where there is no such commit."""
 
-ReadManifest = Callable[[ChangesetId, Json], Sequence[Proposal]]
+ReadChanges = Callable[[ChangesetId, Json], Sequence[Proposal]]
 """Returns the changes of a committed changeset, given its id and outcome."""
+
+ReadOutcome = Callable[[ChangesetId], Json | None]
+"""Returns the outcome of a changeset; used for ancestors in a stack, whose outcomes never change again."""
 
 
 class Linker:
     """Links one batch; see the module."""
 
     def __init__(
-        self, snapshot: Snapshot, read: ReadTree, base_tree: BaseTree, manifest: ReadManifest, committer: Ident
+        self,
+        snapshot: Snapshot,
+        read: ReadTree,
+        base_tree: BaseTree,
+        read_changes: ReadChanges,
+        read_outcome: ReadOutcome,
+        committer: Ident,
     ) -> None:
         self._snapshot = snapshot
         self._read_stored = read
         self._base_tree = base_tree
-        self._manifest = manifest
+        self._read_changes = read_changes
+        self._read_outcome = read_outcome
         # Every commit's committer time is at least its parent's, whatever the clocks of workers say.
         self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
         self._new_trees: dict[ObjectId, bytes] = {}
-        self._head = TreeEditor(self._read, ObjectId(bytes.fromhex(snapshot.head.root)))
+        self._head = TreeEditor(self.read, _oid(snapshot.head.root))
         self._seen_trees: dict[ObjectId, TreeEditor] = {}
         self._stacks: dict[ChangesetId, TreeEditor] = {}
         self._changes: dict[ChangesetId, Sequence[Proposal]] = {}
         self._records: dict[ChangesetId, Json] = {}
         self._keys = dict(snapshot.keys)
-        self.result = Linked(tip=ObjectId(bytes.fromhex(snapshot.head.tip)), root=self._head.root)
+        self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
     def run(self, changesets: Sequence[Changeset]) -> Linked:
         """Link `changesets` in order, those whose base is not decided left out."""
@@ -172,11 +183,11 @@ class Linker:
             if "saw" in outcome:
                 break
             changeset_id = outcome["base"]
-            outcome = self._outcome_of(changeset_id)
+            outcome = self._outcome_of(changeset_id) or self._read_outcome(changeset_id)
             assert outcome is not None
-        editor = TreeEditor(self._read, _oid(outcome.get("seen") or outcome["saw"]))
+        editor = TreeEditor(self.read, _oid(outcome.get("seen") or outcome["saw"]))
         for ancestor, of_ancestor in reversed(trail):
-            changes = self._changes.get(ancestor) or self._manifest(ancestor, of_ancestor)
+            changes = self._changes.get(ancestor) or self._read_changes(ancestor, of_ancestor)
             overlay(editor, changes)
         return editor
 
@@ -186,7 +197,7 @@ class Linker:
     def _tree(self, oid: ObjectId) -> TreeEditor:
         """Return an editor for looking things up in a tree; nobody edits it."""
         if oid not in self._seen_trees:
-            self._seen_trees[oid] = TreeEditor(self._read, oid)
+            self._seen_trees[oid] = TreeEditor(self.read, oid)
         return self._seen_trees[oid]
 
     def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Json:
@@ -218,7 +229,7 @@ class Linker:
         if saw is None:
             editor = self._stacks.pop(changeset.base_changeset)
         else:
-            editor = TreeEditor(self._read, saw)
+            editor = TreeEditor(self.read, saw)
         overlay(editor, changeset.changes)
         self._stacks[changeset.id] = editor
 
@@ -230,7 +241,8 @@ class Linker:
         self._records[changeset.id] = record
         self.result.decided.append(record)
 
-    def _read(self, oid: ObjectId) -> Tree:
+    def read(self, oid: ObjectId) -> Tree:
+        """Return a tree, of this batch or from storage."""
         data = self._new_trees.get(oid)
         return self._read_stored(oid) if data is None else Tree.parse(data)
 

@@ -1,0 +1,42 @@
+"""Reading submission packs back: the changesets in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage import manifest, packs
+from storage.bucket import Bucket
+from storage.ids import ChangesetId, PackId
+from storage.manifest import Changeset, CorruptManifest
+from storage.queue import Queue
+
+
+def read_pack(bucket: Bucket, pack: PackId) -> list[Changeset]:
+    """Return the changesets of a submission pack.
+
+    Raises Missing, BucketError, CorruptObject and CorruptManifest.
+    """
+    data = b""
+    for _, _, data in packs.scan(bucket.get(pack + ".pack")):
+        pass  # the manifest is the last object
+    return manifest.split(data, pack)
+
+
+def read_changesets(bucket: Bucket, queue: Queue, wanted: Sequence[tuple[ChangesetId, PackId]]) -> list[Changeset]:
+    """Return changesets by id and pack, in order: from the copies in Redis, the others from their packs, read at once.
+
+    Raises Missing, BucketError, CorruptObject and CorruptManifest.
+    """
+    found: dict[ChangesetId, Changeset] = {}
+    lost: dict[PackId, None] = {}
+    for (changeset_id, pack), copy in zip(wanted, queue.manifests([each for each, _ in wanted]), strict=True):
+        if copy:
+            found[changeset_id] = manifest.decode(copy, pack)
+        else:
+            lost[pack] = None
+    for changesets in bucket.together([lambda p=pack: read_pack(bucket, p) for pack in lost]):  # type: ignore[misc]
+        found |= {changeset.id: changeset for changeset in changesets if changeset.id not in found}
+    missing = [changeset_id for changeset_id, _ in wanted if changeset_id not in found]
+    if missing:
+        raise CorruptManifest(f"changeset {missing[0]} is not in the manifest of its pack")
+    return [found[changeset_id] for changeset_id, _ in wanted]

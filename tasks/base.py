@@ -1,0 +1,71 @@
+"""What all tasks share, once: the repository of this process, ids in the log, timing, and messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import structlog
+from celery import Celery, Task
+from kombu.exceptions import OperationalError
+
+from storage import settings
+from storage.repository import Repository
+
+log = structlog.get_logger()
+
+
+@cache
+def repository() -> Repository:
+    """Return this process's repository, opened on first use (that is, after a worker has forked)."""
+    return Repository(settings.load())
+
+
+class SluiceTask(Task):
+    """The base of every task: binds its ids to the log, and says how each run ended and how long it took."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id):
+            started = time.monotonic()
+            try:
+                result = super().__call__(*args, **kwargs)
+            except Exception as error:
+                log.error("task_failed", error=type(error).__name__, detail=str(error), seconds=_since(started))
+                raise
+            log.debug("task_done", seconds=_since(started))
+            return result
+
+
+def send(app: Celery, task: str, token: str) -> None:
+    """Send the message for which the queue gave `token`. A broker that is away costs time only: upkeep asks again."""
+    try:
+        app.send_task(task, kwargs={"token": token})
+    except (OperationalError, ConnectionError, TimeoutError) as error:
+        log.warning("message_not_sent", message=task, error=str(error))
+
+
+class Stopwatch:
+    """Microseconds by stage, for the log and the benchmark."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, int] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of this block to stage `name`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0) + int((time.perf_counter() - started) * 1e6)
+
+    def fields(self) -> dict[str, int]:
+        """Return the stages as fields of a log event."""
+        return {f"{name}_us": spent for name, spent in self.stages.items()}
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 4)

@@ -1,0 +1,216 @@
+"""Committing: claim a bounded batch, prepare it, link it, prove it, append it, apply it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from storage.append import append, entry_after, pack_of, store_pack
+from storage.entries import EntryKind, Json
+from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
+from storage.inbox import read_changesets
+from storage.link import Linked, Linker, Snapshot
+from storage.manifest import Changeset, Proposal
+from storage.objects import CorruptObject, Kind, Tree, version_of
+from storage.prove import RootMismatch, prove
+from storage.queue import Claimed
+from storage.repository import Repository
+from storage.scripts import Paused, Recovering, ViewAbsent, ViewStale
+from storage.store import ObjectMissing
+from tasks.base import SluiceTask, Stopwatch, repository, send
+from tasks.celery import app
+
+log = structlog.get_logger()
+
+# Times that a batch is linked anew because its place in the log was taken, before it gives back what it claimed.
+MOST_RACES = 20
+
+
+class TooManyRaces(Exception):
+    """A batch lost the race for its place in the log too often; its changesets stay queued."""
+
+
+@app.task(name="sluice.commit", base=SluiceTask, ignore_result=True, acks_late=True)
+def commit(token: str = "") -> None:
+    """Commit one bounded batch; where work is left, send the next message."""
+    repo = repository()
+    started = int(time.time() * 1000)
+    claimed = 0
+    try:
+        claimed = commit_batch(repo)
+    except (ViewAbsent, ViewStale, Recovering) as reason:
+        log.info("commits_wait", reason=type(reason).__name__)
+    except Paused:
+        log.warning("commits_paused", limit=repo.settings.max_pending)
+    finally:
+        ask_for_merge(repo)
+        ask_for_commit(repo, done=token, before=None if claimed else started)
+
+
+def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
+    """Send a commit message if there is work and no worker has been told; see Queue.ask."""
+    token = repo.queue.ask("commit", repo.settings.commit_workers, done, before)
+    if token:
+        send(app, "sluice.commit", token)
+
+
+def ask_for_merge(repo: Repository) -> None:
+    """Send a merge message if something is pending and none is outstanding."""
+    token = repo.queue.ask("merge", 1)
+    if token:
+        send(app, "sluice.merge", token)
+
+
+def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
+    """Commit one bounded batch and return how many changesets it claimed.
+
+    Raises ViewAbsent, Recovering and Paused where nothing can be claimed; BucketError, RootMismatch, TooManyRaces and
+    ViewStale end the batch, and what is not decided stays queued.
+    """
+    owner, watch = new_ulid(), Stopwatch()
+    with watch.stage("claim"):
+        claimed = repo.queue.claim(owner, vouched_only)
+    if not claimed:
+        return 0
+    try:
+        _commit_claimed(repo, owner, claimed, watch)
+    finally:
+        repo.ticket.give_back(owner)
+        repo.queue.release(owner, claimed)
+    return len(claimed)
+
+
+def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], watch: Stopwatch) -> None:
+    with watch.stage("prepare"):
+        changesets = read_changesets(repo.bucket, repo.queue, [(item.id, item.pack) for item in claimed])
+        prepare(repo, changesets)
+    with watch.stage("wait"):
+        repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+    for _ in range(MOST_RACES):
+        with watch.stage("snapshot"):
+            snapshot = snapshot_for(repo, changesets)
+        with watch.stage("link"):
+            linker = linker_on(repo, snapshot)
+            linked = linker.run(changesets)
+        if not linked.decided:
+            return
+        with watch.stage("prove"):
+            _prove(repo, linker, snapshot, linked)
+        if _append(repo, snapshot, linked, watch):
+            statuses = [decided["status"] for decided in linked.decided]
+            log.info(
+                "batch_committed",
+                seq=snapshot.head.applied + 1,
+                changesets=len(statuses),
+                committed=linked.committed,
+                conflicted=statuses.count("conflicted"),
+                rejected=statuses.count("rejected"),
+                given_back=len(linked.given_back),
+                **watch.fields(),
+            )
+            return
+        log.info("place_taken", seq=snapshot.head.applied + 1)
+    raise TooManyRaces(f"lost the race for a place in the log {MOST_RACES} times")
+
+
+def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
+    """Return one instant of all that deciding `changesets` depends on."""
+    ids = [changeset.id for changeset in changesets]
+    bases = [changeset.base_changeset for changeset in changesets if changeset.base_changeset]
+    keys = [changeset.key for changeset in changesets if changeset.key]
+    return repo.view.snapshot([*ids, *bases], [changeset.slice for changeset in changesets], keys)
+
+
+def prepare(repo: Repository, changesets: Sequence[Changeset]) -> None:
+    """Have the trees that deciding will read in this process, many at once: those of the head and of the bases."""
+    snapshot = snapshot_for(repo, changesets)
+    paths: dict[ObjectId, list[bytes]] = {}
+    for changeset in changesets:
+        roots = [_oid(snapshot.head.root)]
+        if changeset.base_commit is not None:
+            tree = base_tree(repo, changeset)
+            roots += [tree] if tree else []
+        elif changeset.base_changeset is not None:
+            outcome = snapshot.outcomes.get(changeset.base_changeset, {})
+            roots += [_oid(outcome[name]) for name in ("seen", "saw") if name in outcome]
+        for root in roots:
+            paths.setdefault(root, []).extend(change.path for change in changeset.changes)
+    for root, touched in paths.items():
+        repo.objects.warm_paths(root, touched)
+
+
+def base_tree(repo: Repository, changeset: Changeset) -> ObjectId | None:
+    """Return the tree of the commit that a changeset names as its base, None where there is no such commit."""
+    assert changeset.base_commit is not None
+    try:
+        return repo.objects.commit(changeset.base_commit).tree
+    except (ObjectMissing, CorruptObject):
+        return None
+
+
+def linker_on(repo: Repository, snapshot: Snapshot) -> Linker:
+    """Return a linker on `snapshot` that reads what is stored."""
+
+    def changes(changeset_id: ChangesetId, outcome: Json) -> Sequence[Proposal]:
+        return read_changesets(repo.bucket, repo.queue, [(changeset_id, PackId(outcome["pack"]))])[0].changes
+
+    return Linker(
+        snapshot, repo.objects.tree, lambda c: base_tree(repo, c), changes, repo.view.outcome, repo.committer()
+    )
+
+
+def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked) -> None:
+    try:
+        prove(linker.read, _oid(snapshot.head.root), linked.root, linked.net)
+    except (RootMismatch, CorruptObject) as error:
+        # Nobody may overlook this: it is a bug of ours, and the counter must stay 0.
+        repo.redis.incr(repo.view.prefix + "root_mismatches")
+        log.critical("root_mismatch", seq=snapshot.head.applied + 1, detail=str(error))
+        raise
+
+
+def _append(repo: Repository, snapshot: Snapshot, linked: Linked, watch: Stopwatch) -> bool:
+    packs, places = [], {}
+    if linked.objects:
+        with watch.stage("pack"):
+            writer = pack_of(linked.objects)
+        with watch.stage("put"):
+            pack, size = store_pack(repo.bucket, writer)
+        packs, places = [[pack, size]], {pack: writer.places}
+    entry = entry_after(
+        snapshot.head,
+        EntryKind.COMMITS,
+        packs=packs,
+        decided=linked.decided,
+        tip=linked.tip.hex(),
+        root=linked.root.hex(),
+        time=linked.time if linked.committed else snapshot.head.tip_time,
+        committed=snapshot.head.committed + linked.committed,
+    )
+    with watch.stage("append"):
+        done = append(repo.view, repo.log, repo.bucket, snapshot, entry, places)
+    if done:
+        with watch.stage("share"):
+            repo.objects.share(_lasting(linked))
+    return done
+
+
+def _lasting(linked: Linked) -> dict[ObjectId, tuple[Kind, bytes]]:
+    """Return the new trees that the next batches will read: those below the root and below what stacks saw."""
+    roots = [linked.root] + [_oid(d["seen"]) for d in linked.decided if "seen" in d and d.get("base")]
+    lasting = {linked.tip: linked.objects[linked.tip]} if linked.tip in linked.objects else {}
+    while roots:
+        oid = roots.pop()
+        if oid in linked.objects and oid not in lasting:
+            lasting[oid] = linked.objects[oid]
+            tree = Tree.parse(lasting[oid][1])
+            roots += [version_of(row).oid for key, row in zip(tree.keys, tree.rows, strict=True) if key[-1:] == b"/"]
+    return lasting
+
+
+def _oid(text: str) -> ObjectId:
+    return ObjectId(bytes.fromhex(text))
+
+

@@ -1,0 +1,74 @@
+"""Upkeep: whatever was lost or left lying by a process that died is found and set going again."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from storage.entries import digest
+from storage.load import catch_up, load
+from storage.recover import Found, Inbox
+from storage.repository import Repository
+from storage.scripts import LogForked, ViewAbsent, ViewStale
+from tasks.base import SluiceTask, repository
+from tasks.celery import app
+from tasks.commits import ask_for_commit, ask_for_merge
+
+log = structlog.get_logger()
+
+# Time between looks at the inbox that begin at the mark, for packs that arrived very late.
+_DEEP_LOOK = 120.0
+
+
+@app.task(name="sluice.upkeep", base=SluiceTask, ignore_result=True, acks_late=True)
+def upkeep() -> None:
+    """Put right what can be put right, then see that the workers know of their work."""
+    repo = repository()
+    try:
+        run(repo)
+    except (ViewAbsent, ViewStale) as reason:
+        log.info("upkeep_waits", reason=type(reason).__name__)
+        return
+    ask_for_commit(repo)
+    ask_for_merge(repo)
+
+
+def run(repo: Repository) -> Found:
+    """Bring the view up to the log, anew if it is gone or wrong, and queue what the queues have forgotten.
+
+    Harmless at any time and any number of times at once. Raises ViewAbsent, ViewStale and BucketError.
+    """
+    if repo.view.epoch() is None:
+        log.warning("view_absent")
+        repo.prepare()
+        log.info("view_loaded", applied=repo.view.head().applied)
+    try:
+        if not _follows_log(repo):
+            raise LogForked("the view's last entry is not the log's")
+        applied = catch_up(repo.view, repo.log, repo.bucket)
+        if applied:
+            log.warning("view_caught_up", entries=applied)
+    except LogForked as error:
+        log.error("view_forked", detail=str(error))
+        load(repo.view, repo.log, repo.bucket)
+    inbox = Inbox(repo.settings, repo.bucket, repo.view, repo.queue)
+    if repo.queue.vouched():
+        found = inbox.routine(deep=_due(repo))
+    else:
+        found = inbox.recover()
+        log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
+    if found.enqueued:
+        log.warning("changesets_found", packs=found.packs, enqueued=found.enqueued)
+    return found
+
+
+def _follows_log(repo: Repository) -> bool:
+    head = repo.view.head()
+    data = repo.log.read(head.applied)
+    return data is not None and digest(data) == head.hash
+
+
+def _due(repo: Repository) -> bool:
+    """Tell whether it is time for a look from the mark; one of many processes is told so."""
+    return bool(repo.redis.set(repo.view.prefix + "deep_look", int(time.time()), nx=True, ex=int(_DEEP_LOOK)))
