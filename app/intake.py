@@ -1,0 +1,213 @@
+"""The intake: makes submissions durable, many in one pack, and only then queues and announces them.
+
+Group commit without a timer: while packs are on their way to the bucket, what arrives waits and becomes the next
+pack. So an idle API stores a request at once, and a busy one makes packs larger instead of more numerous.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import redis
+import structlog
+
+from storage import manifest
+from storage.changes import ChangesetBase, CommitBase, ItemBase, Submission
+from storage.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, new_ulid
+from storage.manifest import Changeset, Proposal
+from storage.objects import Ident, Kind, object_id
+from storage.packs import PackWriter, Place, encode
+from storage.repository import Repository
+from storage.scripts import ViewAbsent
+from tasks.commits import ask_for_commit
+
+log = structlog.get_logger()
+
+_LEVEL = 1
+
+
+class TookTooLong(Exception):
+    """Storing took so long that recovery may have passed it by: whether it was accepted is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A valid submission on its way in: its slice's id, its blobs as packs store them, its key's fingerprint."""
+
+    submission: Submission
+    slice: SliceId
+    author: Ident
+    oids: tuple[ObjectId | None, ...]  # of each change
+    blobs: dict[ObjectId, tuple[bytes, int]]  # stored bytes and size
+    fingerprint: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its blobs in a pack."""
+        return sum(len(stored) for stored, _ in self.blobs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A durable changeset, and its place in the queue where that is known."""
+
+    changeset: Changeset
+    position: int | None
+
+
+@dataclass(slots=True)
+class _Request:
+    items: Sequence[Item]
+    done: Future[list[Accepted]] = field(default_factory=Future)
+
+
+def blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
+    """Return a content's id, and the blob as packs store it."""
+    return object_id(Kind.BLOB, content), (encode(Kind.BLOB, content, _LEVEL), len(content))
+
+
+class Intake:
+    """One for each API process; its threads store packs, `settings.pack_puts` at once."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._left: _Request | None = None
+        self._lock = threading.Lock()
+        for i in range(repo.settings.pack_puts):
+            threading.Thread(target=self._run, name=f"intake-{i}", daemon=True).start()
+
+    def accept(self, items: Sequence[Item]) -> list[Accepted]:
+        """Make `items` durable, in one pack and in order, queue them, and return what they have become.
+
+        Raises BucketError and TookTooLong: then nothing is known of them.
+        """
+        request = _Request(items)
+        self._requests.put(request)
+        return request.done.result()
+
+    def _run(self) -> None:
+        while True:
+            requests = self._next()
+            try:
+                self._store(requests)
+            except BaseException as error:
+                for request in requests:
+                    if not request.done.done():
+                        request.done.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+
+    def _next(self) -> list[_Request]:
+        """Wait for a request and take those that are there with it, as far as one pack goes."""
+        settings = self._repo.settings
+        with self._lock:
+            taken = [self._left or self._requests.get()]
+            self._left = None
+            count = len(taken[0].items)
+            size = sum(item.size for item in taken[0].items)
+            while count < settings.pack_changesets and size < settings.pack_bytes:
+                try:
+                    request = self._requests.get_nowait()
+                except queue.Empty:
+                    break
+                count += len(request.items)
+                size += sum(item.size for item in request.items)
+                if count > settings.pack_changesets:
+                    self._left = request
+                    break
+                taken.append(request)
+            return taken
+
+    def _store(self, requests: list[_Request]) -> None:
+        started = time.monotonic()
+        pack, data, groups = build([request.items for request in requests])
+        self._repo.bucket.create(pack + ".pack", data)
+        spent = time.monotonic() - started
+        if spent > self._repo.settings.late_put:
+            raise TookTooLong(f"storing {pack} took {spent:.0f} seconds")
+        positions = self._enqueue([pair for group in groups for pair in group])
+        at = 0
+        for request, group in zip(requests, groups, strict=True):
+            accepted = [Accepted(c, positions[at + i] if positions else None) for i, (c, _) in enumerate(group)]
+            at += len(group)
+            request.done.set_result(accepted)
+        ask_for_commit_safely(self._repo)
+
+    def _enqueue(self, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
+        try:
+            return self._repo.queue.enqueue(changesets)
+        except (redis.RedisError, ViewAbsent) as error:
+            # They are durable, so the answer is 202 all the same; upkeep finds them in the inbox.
+            log.warning("not_enqueued", changesets=len(changesets), reason=str(error))
+            return []
+
+
+def build(groups: Sequence[Sequence[Item]]) -> tuple[PackId, bytes, list[list[tuple[Changeset, bytes]]]]:
+    """Build the submission pack of several requests; return its name, its bytes, and each request's changesets.
+
+    Each changeset comes with its part of the manifest, which is the pack's last object.
+    """
+    writer = PackWriter()
+    for group in groups:
+        for item in group:
+            for oid, (stored, size) in item.blobs.items():
+                writer.add_encoded(oid, stored, size)
+    count = sum(map(len, groups))
+    first = new_ulid()
+    pack, ids = inbox_pack(first, count), consecutive(first, count)
+    made, at = [], 0
+    for group in groups:
+        own = ids[at : at + len(group)]
+        changesets = [_changeset(item, own[i], pack, own, writer.places) for i, item in enumerate(group)]
+        made.append([(changeset, manifest.encode(changeset)) for changeset in changesets])
+        at += len(group)
+    writer.add(Kind.BLOB, manifest.join([part for group in made for _, part in group]), level=_LEVEL)
+    return pack, writer.finish(), made
+
+
+def _changeset(
+    item: Item, changeset_id: ChangesetId, pack: PackId, own: list[ChangesetId], places: dict[ObjectId, Place]
+) -> Changeset:
+    submission = item.submission
+    base = submission.base
+    base_changeset = own[base.position] if isinstance(base, ItemBase) else None
+    if isinstance(base, ChangesetBase):
+        base_changeset = ChangesetId(base.id)
+    return Changeset(
+        id=changeset_id,
+        pack=pack,
+        slice=item.slice,
+        base_commit=ObjectId(base.oid) if isinstance(base, CommitBase) else None,
+        base_changeset=base_changeset,
+        author=item.author,
+        message=submission.message,
+        changes=tuple(
+            [
+                Proposal(
+                    change.op,
+                    change.path,
+                    change.mode,
+                    oid,
+                    places[oid] if oid in item.blobs else None,
+                    ObjectId(change.base) if change.base else None,
+                )
+                for change, oid in zip(submission.changes, item.oids, strict=True)
+            ]
+        ),
+        key=submission.key,
+        fingerprint=item.fingerprint,
+    )
+
+
+def ask_for_commit_safely(repo: Repository) -> None:
+    """Tell the workers that there is work; a Redis that is away costs time only."""
+    try:
+        ask_for_commit(repo)
+    except redis.RedisError as error:
+        log.warning("not_announced", reason=str(error))

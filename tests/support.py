@@ -1,0 +1,117 @@
+"""Writers for tests that need no HTTP: submissions go through the intake's own pack building, then to real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.intake import Item, blob, build
+from storage.changes import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
+from storage.ids import ChangesetId, ObjectId
+from storage.link import Slice
+from storage.manifest import Changeset
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, Ident, SYMLINK_MODE
+from storage.repository import Repository
+from storage.slices import define
+from storage.trees import walk
+from tasks.commits import commit_batch
+from tasks.merges import merge_batch
+from tasks.upkeep import run as run_upkeep
+
+AUTHOR = Ident("Ada", "ada@example.org", 1_700_000_000, 60)
+
+Files = Mapping[str, bytes | str | None]
+"""Paths with contents; None deletes; a text `link:target` is a symlink, `exec:…` an executable."""
+
+
+def changes(files: Files, bases: Mapping[str, bytes | None] | None = None) -> tuple[Change, ...]:
+    """Return the changes that make `files`; with `bases`, each says what was seen."""
+    made = []
+    for path, content in files.items():
+        base = (bases or {}).get(path)
+        if content is None:
+            made.append(Change("delete", path.encode(), 0, None, None, base))
+            continue
+        mode = FILE_MODE
+        if isinstance(content, str):
+            kind, _, rest = content.partition(":")
+            mode = {"link": SYMLINK_MODE, "exec": EXECUTABLE_MODE}[kind]
+            content = rest.encode()
+        made.append(Change("put", path.encode(), mode, content, None, base))
+    return tuple(made)
+
+
+def item(
+    where: Slice,
+    files: Files,
+    base: str | bytes | int | None = None,
+    *,
+    key: str | None = None,
+    message: str = "Change things",
+    bases: Mapping[str, bytes | None] | None = None,
+) -> Item:
+    """Return a submission: `base` is a commit (bytes), a changeset (text), an earlier item (number) or by versions."""
+    match base:
+        case bytes():
+            on: CommitBase | ChangesetBase | ItemBase | VersionsBase = CommitBase(base)
+        case str():
+            on = ChangesetBase(base)
+        case int():
+            on = ItemBase(base)
+        case _:
+            on = VersionsBase()
+    made = changes(files, bases)
+    submission = Submission(where.id, on, "Ada", "ada@example.org", None, 0, message, made, key)
+    blobs = [blob(change.content) if change.content is not None else None for change in made]
+    oids = tuple([each[0] if each else change.oid for each, change in zip(blobs, made, strict=True)])
+    return Item(submission, where.id, AUTHOR, oids, dict(each for each in blobs if each), "f" if key else "")
+
+
+class World:
+    """A repository on real servers, with one slice of everything."""
+
+    def __init__(self, repo: Repository) -> None:
+        self.repo = repo
+        repo.prepare()
+        run_upkeep(repo)
+        self.all = define(repo, "all", ["/"])
+
+    @property
+    def tip(self) -> bytes:
+        """The newest commit of the chain."""
+        return bytes.fromhex(self.repo.view.head().tip)
+
+    def store(self, items: Sequence[Item]) -> list[tuple[Changeset, bytes]]:
+        """Make submissions durable and queue nothing."""
+        pack, data, [group] = build([items])
+        assert self.repo.bucket.create(pack + ".pack", data)
+        return group
+
+    def submit(self, *items: Item) -> list[ChangesetId]:
+        """Make submissions durable, queue them and return their ids."""
+        group = self.store(items)
+        self.repo.queue.enqueue(group)
+        return [changeset.id for changeset, _ in group]
+
+    def put(self, files: Files, base: str | bytes | int | None = None, **more: object) -> ChangesetId:
+        """Submit one changeset on the tip, or on `base`."""
+        return self.submit(item(self.all, files, self.tip if base is None else base, **more))[0]  # type: ignore[arg-type]
+
+    def work(self) -> None:
+        """Commit and merge until nothing is left."""
+        while commit_batch(self.repo):
+            pass
+        while merge_batch(self.repo):
+            pass
+
+    def status(self, changeset: str) -> str:
+        """Return a changeset's status as the view has it."""
+        outcome = self.repo.view.outcome(changeset)
+        return outcome["status"] if outcome else "queued"
+
+    def files(self, root: str | None = None) -> dict[str, bytes]:
+        """Return the contents of all files of the tip, by path."""
+        tree = ObjectId(bytes.fromhex(root or self.repo.view.head().root))
+        found = {}
+        for path, version in walk(self.repo.objects.tree, tree):
+            found[path.decode()] = self.repo.objects.read(version.oid)[1]
+        return found
