@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from celery import Celery
+from kombu import Connection
 from kombu.exceptions import OperationalError
+from kombu.pidbox import Mailbox
 
 import app
 from app.stack import commands, state
@@ -172,11 +173,12 @@ class Stack:
         return known
 
     def _own_commands(self) -> list[Command]:
-        asked = _Nodes(self.settings)
         own = [
             self._command("api", commands.api(self._host, self._api_port), lambda: _answers(f"{self.url}/readyz")),
-            self._command("worker", commands.worker(self.settings.commit_workers), lambda: asked.answers("commits")),
-            self._command("merger", commands.merger(), lambda: asked.answers("merges")),
+            self._command(
+                "worker", commands.worker(self.settings.commit_workers), lambda: _node_answers(self.settings, "commits")
+            ),
+            self._command("merger", commands.merger(), lambda: _node_answers(self.settings, "merges")),
         ]
         if self._with_beat:
             own.append(self._command("beat", commands.beat()))
@@ -199,19 +201,22 @@ class Stack:
         return Command(name, commands.runnable(argv), environment(self.settings, more), folder, ready)
 
 
-class _Nodes:
-    """Asks Celery's nodes through the broker whether they are there."""
+def _node_answers(settings: Settings, node: str) -> bool:
+    """Whether the Celery node on this machine consumes: a ping through the broker.
 
-    def __init__(self, settings: Settings) -> None:
-        """A client of its own: this process has no configuration of Celery's."""
-        self._celery = Celery(set_as_current=False, broker=settings.broker)
-        self._celery.conf.broker_transport_options = {"global_keyprefix": f"{settings.repository}:celery:"}
-
-    def answers(self, node: str) -> bool:
-        """Whether the node consumes."""
+    By kombu, on a connection of its own: Celery's pools are shared by the whole process and keep connections by
+    address, those to an earlier Redis on the same port among them.
+    """
+    options = {
+        "global_keyprefix": f"{settings.repository}:celery:",
+        "socket_timeout": _ASK_TIMEOUT,
+        "socket_connect_timeout": _ASK_TIMEOUT,
+    }
+    with Connection(settings.broker, transport_options=options) as connection:
         try:
-            return bool(self._celery.control.ping([f"{node}@{socket.gethostname()}"], timeout=0.5))
-        except OperationalError:  # the broker is not back yet
+            mailbox = Mailbox("celery", type="fanout", accept=["json"], serializer="json")(connection)
+            return bool(mailbox.call([f"{node}@{socket.gethostname()}"], "ping", timeout=0.5))
+        except (OperationalError, *connection.recoverable_connection_errors):  # the broker is not back yet
             return False
 
 

@@ -1,0 +1,174 @@
+"""The whole stack on one machine: it comes up, comes back, shows its tasks, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from app.stack import ProcessFailed, Stack
+from app.stack.stack import FLOWER_USER
+from app.stack.state import FolderInUse
+from storage import settings
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["redis", "s3", "api", "worker", "merger", "beat", "flower"]
+TASKS = {"sluice.merge", "sluice.upkeep"}
+
+
+def fetch(url: str, user: str = "", password: str = "") -> Any:
+    request = urllib.request.Request(url)
+    if user:
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.loads(response.read())
+
+
+def flowers_tasks(stack: Stack) -> list[dict[str, Any]]:
+    """The tasks that Flower knows, by the API behind its list."""
+    tasks = fetch(f"{stack.flower_url}/api/tasks?limit=1000", FLOWER_USER, stack.flower_password)
+    return list(tasks.values())
+
+
+def await_true(question: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Ask until the answer is yes: other processes' progress shows in their answers only."""
+    deadline = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.1)
+
+
+def family(stack: Stack) -> list[psutil.Process]:
+    """Every process of the stack and its children."""
+    leaders = [psutil.Process(process.pid) for process in stack.processes.values() if process.pid]
+    return [*leaders, *(child for leader in leaders for child in leader.children(recursive=True))]
+
+
+def test_the_stack_comes_up_with_everything_and_goes_without_a_trace(new_stack: Callable[..., Stack]):
+    stack = new_stack(abrupt=False)
+    assert list(stack.processes) == NAMES
+    assert fetch(f"{stack.url}/readyz")["ready"] is True
+    everyone = family(stack)
+    stack.stop()
+    assert psutil.wait_procs(everyone, timeout=10)[1] == []
+
+
+def test_flower_shows_the_tasks_by_name_to_those_who_know_the_password(new_stack: Callable[..., Stack]):
+    stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
+    await_true(lambda: {task["name"] for task in flowers_tasks(stack)} >= TASKS)
+    await_true(lambda: {task["name"] for task in flowers_tasks(stack) if task["state"] == "SUCCESS"} >= TASKS)
+    for path in ("/api/tasks", "/api/workers", "/tasks", "/workers"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            fetch(stack.flower_url + path)
+        assert refused.value.code == 401
+
+
+def test_workers_beat_and_flower_come_back_after_redis_forgot_everything(new_stack: Callable[..., Stack]):
+    stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
+    await_true(lambda: {task["name"] for task in flowers_tasks(stack)} >= TASKS)
+    starts = {name: process.starts for name, process in stack.processes.items()}
+    with redis.Redis.from_url(stack.settings.redis_url) as known:
+        known.flushall()
+    flushed = time.time()
+
+    def since() -> set[str]:
+        return {t["name"] for t in flowers_tasks(stack) if (t["received"] or 0) > flushed and t["state"] == "SUCCESS"}
+
+    await_true(lambda: since() >= TASKS)
+    assert {name: process.starts for name, process in stack.processes.items()} == starts
+
+
+def test_workers_beat_and_flower_come_back_after_redis_was_away(new_stack: Callable[..., Stack]):
+    stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
+    stack.halt("redis")
+    stack.resume("redis")
+    back = time.time()
+
+    def since() -> set[str]:
+        return {t["name"] for t in flowers_tasks(stack) if (t["received"] or 0) > back and t["state"] == "SUCCESS"}
+
+    await_true(lambda: since() >= TASKS)
+
+
+def test_a_killed_worker_leaves_no_children_and_is_started_again(new_stack: Callable[..., Stack]):
+    stack = new_stack(with_flower=False)
+    worker = stack.processes["worker"]
+    children = psutil.Process(worker.pid).children(recursive=True)
+    assert children
+    pid = stack.kill("worker")
+    assert worker.await_end(pid, timeout=10)
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert worker.await_start(after=1, timeout=30)
+    worker.await_ready()
+
+
+def test_a_folder_keeps_its_credentials_and_data_and_serves_one_stack_at_a_time(
+    new_stack: Callable[..., Stack], tmp_path: Path
+):
+    first = new_stack(data=tmp_path / "data", with_flower=False, with_beat=False, abrupt=False)
+    with pytest.raises(FolderInUse):
+        Stack(tmp_path / "data").start()
+    known, head = first.settings, fetch(f"{first.url}/v1/head")
+    assert stat.S_IMODE((tmp_path / "data" / "stack.json").stat().st_mode) == 0o600
+    first.stop()
+    second = new_stack(data=tmp_path / "data", with_flower=False, with_beat=False)
+    assert (second.settings.s3_access_key, second.settings.s3_secret_key) == (known.s3_access_key, known.s3_secret_key)
+    assert second.flower_password == first.flower_password
+    assert not second.fresh
+    assert fetch(f"{second.url}/v1/head") == head
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing_running(new_stack: Callable[..., Stack], tmp_path: Path):
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    with pytest.raises(ProcessFailed, match=r"api ended \(\d+\) before it was ready(.|\n)*SLUICE_NO_SUCH_FIELD"):
+        new_stack(environ={"SLUICE_NO_SUCH_FIELD": "1"}, data=tmp_path / "data")
+    assert {process.pid for process in psutil.Process().children(recursive=True)} - before == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
+    number: signal.Signals, s3_kind: str, s3_program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("PATH", str(Path(s3_program).parent), prepend=":")
+    options = ["--data", str(tmp_path / "data"), "--port", "0", "--flower-port", "0", "--s3", s3_kind]
+    argv = [sys.executable, "-c", "from app.commands.up import command; command()", *options]
+    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as up:
+        assert up.stderr
+        panel = ""
+        while "Ctrl-C" not in panel:
+            line = up.stderr.readline()
+            assert line, panel
+            panel += line
+        everyone = psutil.Process(up.pid).children(recursive=True)
+        found = re.search(r"API\s+(http://\S+)", panel)
+        assert found
+        assert fetch(f"{found[1]}/readyz")["ready"] is True
+        assert re.search(r"Flower\s+http://127\.0\.0\.1:\d+", panel)
+        assert re.search(
+            rf"password \S*{json.loads((tmp_path / 'data/stack.json').read_text())['flower_password']}", panel
+        )
+        up.send_signal(number)
+        assert up.wait(timeout=60) == 0
+    assert psutil.wait_procs(everyone, timeout=10)[1] == []
+
+
+def test_the_processes_read_these_settings_and_no_others_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SLUICE_MAX_WAIT", "1")
+    wanted = settings.Settings(repository="mine", max_page=7)
+    child = settings.environment(wanted, {"MORE": "yes"})
+    assert settings.load(child) == wanted
+    assert (child["MORE"], child["PATH"]) == ("yes", settings.environment(wanted)["PATH"])
