@@ -1,0 +1,129 @@
+"""What `git fsck --strict` and a checkout would refuse, refused before it is stored. Pure.
+
+Paths are in storage/paths.py, .gitmodules in storage/gitmodules.py; here are contents, people, messages and names of
+slices. Where these refuse more than Git does, the reason stands beside it; tests/compat/test_fsck_oracle.py holds them
+to Git.
+"""
+
+from __future__ import annotations
+
+import re
+
+from storage import gitmodules
+from storage.ids import is_ulid
+from storage.objects import SUBMODULE_MODE, SYMLINK_MODE
+from storage.paths import MODULES, PathError, check_path, special_name
+
+__all__ = [
+    "ContentError",
+    "FsckError",
+    "PathError",
+    "check_content",
+    "check_ident",
+    "check_message",
+    "check_path",
+    "check_slice_name",
+    "needs_content",
+]
+
+MAX_TARGET_BYTES = 4095  # PATH_MAX without its NUL: a longer target cannot be checked out
+MAX_ATTRIBUTE_LINE = 2048  # ATTR_MAX_LINE_LENGTH in Git's attr.h: a line this long is refused
+MAX_SLICE_NAME_BYTES = 200
+
+_LONG_LINE = re.compile(rb"[^\n]{%d}" % MAX_ATTRIBUTE_LINE)
+# A tab would pass fsck, but `git commit` makes no such name.
+_NOT_IN_IDENT = re.compile(r"[\x00-\x1f\x7f<>]")
+# The trailer in any spelling that a reader might count, after any line break that a reader might honour. Two
+# searches, since the first, a plain one, settles nearly every message.
+_TRAILER = re.compile(r"(?:^|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])[^\S\n]*changeset-id[^\S\n]*:", re.IGNORECASE)
+_NOT_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+
+
+class FsckError(ValueError):
+    """Git would refuse the text."""
+
+
+class ContentError(FsckError):
+    """Git would refuse the content at that path."""
+
+
+def needs_content(path: bytes, mode: int) -> bool:
+    """Whether check_content looks at the content: of a blob given by its id, it must be read then."""
+    return mode != SUBMODULE_MODE and (mode == SYMLINK_MODE or special_name(path.rpartition(b"/")[2]) is not None)
+
+
+def check_content(path: bytes, mode: int, content: bytes | None) -> None:
+    """Check what is put at `path`, whose path is fine; None where only an id is known, then what a name forbids.
+
+    Raises ContentError with a sentence for the writer.
+    """
+    special = special_name(path.rpartition(b"/")[2])
+    if special and mode == SUBMODULE_MODE:
+        raise ContentError(f"a submodule cannot stand at .{special}")
+    if special == MODULES and mode == SYMLINK_MODE:
+        raise ContentError(".gitmodules cannot be a symlink")
+    if content is None:
+        return
+    if mode == SYMLINK_MODE:
+        _check_target(content)
+    if special == MODULES:
+        try:
+            gitmodules.check(content)
+        except gitmodules.ModulesError as error:
+            raise ContentError(str(error)) from None
+    # Symlinks too, which Git lets pass: a change of mode alone could make a file of one.
+    elif special and _LONG_LINE.search(content):
+        raise ContentError(f"has a line of {MAX_ATTRIBUTE_LINE} bytes or more, which Git refuses in .gitattributes")
+
+
+def _check_target(target: bytes) -> None:
+    """Git stores any target, but a checkout of these fails or cuts them short."""
+    if not target:
+        raise ContentError("a symlink's target cannot be empty")
+    if b"\0" in target:
+        raise ContentError("a symlink's target cannot contain a NUL")
+    if len(target) > MAX_TARGET_BYTES:
+        raise ContentError(f"a symlink's target has {len(target)} bytes; at most {MAX_TARGET_BYTES} are allowed")
+
+
+def check_ident(name: str, email: str) -> None:
+    """Check the two texts of an author.
+
+    Raises FsckError. An empty name passes fsck, but not `git commit`.
+    """
+    if not name.strip():
+        raise FsckError("the name is empty")
+    for what, text in (("name", name), ("e-mail address", email)):
+        if _NOT_IN_IDENT.search(text):
+            raise FsckError(f"the {what} contains <, > or a control character")
+
+
+def check_message(text: str) -> None:
+    """Check a commit's message.
+
+    Raises FsckError. The trailer Changeset-Id is Sluice's own: audits count it, so nobody else may write it.
+    """
+    if "\0" in text:
+        raise FsckError("contains a NUL")
+    if _TRAILER.search(text):
+        raise FsckError("has a line that begins with Changeset-Id:, which is for Sluice to write")
+
+
+def check_slice_name(name: str) -> None:
+    """Check a slice's name as `git check-ref-format --branch` does a branch's.
+
+    Raises FsckError. More is refused: names over 200 bytes, and what could be mistaken for a slice's id or for HEAD.
+    """
+    if not name:
+        raise FsckError("is empty")
+    if len(name.encode()) > MAX_SLICE_NAME_BYTES:
+        raise FsckError(f"has more than {MAX_SLICE_NAME_BYTES} bytes")
+    if is_ulid(name):
+        raise FsckError("could be mistaken for an id")
+    if name in {"@", "HEAD"} or name.startswith("-"):
+        raise FsckError("is a name that Git reserves")
+    if _NOT_IN_REF.search(name) or name[0] == "/" or name[-1] in "/.":
+        raise FsckError("is no branch name to Git (see git check-ref-format)")
+    for part in name.split("/"):
+        if part.startswith(".") or part.endswith(".lock"):
+            raise FsckError("has a part that begins with a dot or ends with .lock")

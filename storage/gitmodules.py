@@ -1,0 +1,141 @@
+"""What `git fsck` refuses in a .gitmodules file. Pure.
+
+The file is read as config.c reads it: one syntax error ends the reading, quietly, and what stood before it counts. The
+checks are gitmodules_fn and check_submodule_url of fsck.c (submodule-config.c in newer versions).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
+
+MAX_BYTES = 1 << 20  # Git's own limit is 512 MiB; the largest known files have some hundred KiB
+
+_SPACE = re.compile(rb"[ \t\n\r]*")
+_REST = re.compile(rb"[^\n]*")
+_SECTION = re.compile(rb'\[([A-Za-z0-9.-]*)(?:[ \t\r]+"((?:[^"\\\n]|\\[^\n])*)")?\]', re.DOTALL)
+_KEY = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*(=|\n|$)")
+_VALUE = re.compile(rb'[ \t\r]+|[^ \t\r\n"\\;#]+|\\.|["\n;#]', re.DOTALL)
+_ESCAPES = {b"\\t": b"\t", b"\\b": b"\b", b"\\n": b"\n", b"\\\\": b"\\", b'\\"': b'"'}
+_DOTS = re.compile(rb"(?:^|[/\\])\.\.(?:[/\\]|$)")
+_CURL = re.compile(rb"(?:(?:https?|ftps?)::)?(?=(?:https?|ftps?)://)|(?:https?|ftps?)::", re.DOTALL)
+_LEADING = re.compile(rb"((?:\./|\.\\|\.\./|\.\.\\)*)(.?)", re.DOTALL)
+
+
+class ModulesError(ValueError):
+    """Git would refuse the file."""
+
+
+def check(content: bytes) -> None:
+    """Check a .gitmodules file.
+
+    Raises ModulesError with a sentence for the writer.
+    """
+    if len(content) > MAX_BYTES:
+        raise ModulesError(f"has {len(content)} bytes; a .gitmodules file may have {MAX_BYTES}")
+    if b"\0" in content:
+        raise ModulesError("contains a NUL, at which Git would stop reading a value")
+    for name, key, value in settings(content):
+        shown = name.decode(errors="replace")
+        if not name or _DOTS.search(name):
+            raise ModulesError(f"has a submodule name that Git refuses: {shown!r}")
+        if value is None:
+            continue
+        if key == b"url" and not _url_is_safe(value):
+            raise ModulesError(f"has a url of submodule {shown!r} that Git refuses")
+        if key == b"path" and value.startswith(b"-"):
+            raise ModulesError(f"has a path of submodule {shown!r} that looks like an option")
+        if key == b"update" and value.startswith(b"!"):
+            raise ModulesError(f"has a command as update of submodule {shown!r}")
+
+
+def settings(content: bytes) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+    """Yield name, key and value of every setting of a submodule, up to the first syntax error."""
+    data = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    name: bytes | None = None
+    at = 0
+    while True:
+        at = _skip(_SPACE, data, at)
+        if data[at : at + 1] in {b"#", b";"}:
+            at = _skip(_REST, data, at)
+        elif found := _SECTION.match(data, at):
+            name = _subsection(found)
+            at = found.end()
+        elif found := _KEY.match(data, at):
+            key, value, at = found[1].lower(), None, found.end()
+            if found[2] == b"=":
+                read = _value(data, at)
+                if read is None:
+                    return
+                value, at = read
+            if name is not None:
+                yield name, key, value
+        else:
+            return
+
+
+def _skip(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
+    found = pattern.match(data, at)
+    assert found is not None
+    return found.end()
+
+
+def _subsection(found: re.Match[bytes]) -> bytes | None:
+    """Return the submodule's name in a section's head; None where the section is about something else."""
+    section, quoted = found[1].lower(), found[2]
+    whole = section if quoted is None else section + b"." + re.sub(rb"\\(.)", rb"\1", quoted, flags=re.DOTALL)
+    first, dot, rest = whole.partition(b".")
+    return rest if first == b"submodule" and dot else None
+
+
+def _value(data: bytes, at: int) -> tuple[bytes, int] | None:
+    """Read a value from `at`; None for a syntax error."""
+    parts: list[bytes] = []
+    pending = b""
+    quoted = False
+    while at < len(data):
+        found = _VALUE.match(data, at)
+        if found is None:
+            return None
+        token, at = found[0], found.end()
+        if token == b"\n":
+            return None if quoted else (b"".join(parts), at)
+        if not quoted and token in {b";", b"#"}:
+            return b"".join(parts), _skip(_REST, data, at)
+        if token[:1] in b" \t\r" and not quoted:
+            pending = token if parts else b""
+        elif token == b"\\\n":
+            continue
+        elif token[:1] == b"\\" and token not in _ESCAPES:
+            return None
+        else:
+            parts += [pending, b"" if token == b'"' else _ESCAPES.get(token, token)]
+            pending = b""
+            quoted ^= token == b'"'
+    return None if quoted else (b"".join(parts), at)
+
+
+def _url_is_safe(url: bytes) -> bool:
+    if url.startswith(b"-"):
+        return False
+    relative = url.startswith((b"./", b"../", b".\\", b"..\\"))
+    if relative or url.startswith(b"git://"):
+        if b"\n" in unquote_to_bytes(url):
+            return False
+        # `../../:host` would become the host of the parent's own URL.
+        found = _LEADING.match(url)
+        assert found is not None
+        return not (b".." in found[1] and found[2] in {b":", b"/", b"\\"})
+    if found := _CURL.match(url):
+        return _host_is_safe(url[found.end() :])
+    return True
+
+
+def _host_is_safe(url: bytes) -> bool:
+    """As credential_from_url_gently: a scheme, a host, and no newline (nor CR, in newer versions) anywhere."""
+    scheme, separator, rest = url.partition(b"://")
+    decoded = unquote_to_bytes(url)
+    if not separator or not scheme or b"\n" in decoded or b"\r" in decoded:
+        return False
+    return bool(re.split(rb"[/?#]", rest, maxsplit=1)[0].rpartition(b"@")[2])

@@ -1,0 +1,98 @@
+"""Paths that Git refuses, or that would be dangerous where it checks them out. Pure.
+
+The rules are those of verify_path (read-cache.c) and fsck_tree (fsck.c), with the spellings of `.git` that NTFS and
+HFS+ take for it (is_ntfs_dotgit and is_ntfs_dot_generic in path.c, is_hfs_dot_generic in utf8.c). A checkout happens on any
+system, so all of them count everywhere.
+
+Nearly every path is plain ASCII without `~`, `:` or a backslash, and one regular expression proves it harmless; only
+what it does not match is looked at part by part.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_PART_BYTES = 255  # NAME_MAX of the usual file systems
+
+# Parts that begin with .g go the long way: .git, .gitmodules and .gitattributes are among them. The quantifiers are
+# possessive, so a path costs one pass.
+_PART = rb"(?:[\w+@=,!%&()\[\]{}$#'-]|\.(?=[a-fh-zA-FH-Z0-9_-]))[\w.+@=,!%&()\[\]{}$#' -]{0,254}+"
+_ORDINARY = re.compile(rb"%s(?:/%s)*+" % (_PART, _PART), re.ASCII)
+
+# An NTFS name ends at a stream (`.git::$INDEX_ALLOCATION`), and spaces and dots before that do not count.
+_NTFS_GIT = re.compile(rb"(?:\.git|git~1)[ .]*(?::|$)", re.IGNORECASE | re.DOTALL)
+_HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
+# Git's UTF-8 reader takes these two for the end of the name.
+_HFS_END = re.compile("[\ufffe\uffff]")
+
+
+class PathError(ValueError):
+    """Git would refuse the path."""
+
+
+def _short_names(name: bytes, fallback: bytes) -> re.Pattern[bytes]:
+    """Match `.<name>` as NTFS does: itself, its short names `<six>~1` to `~4`, and its hashed short names."""
+    hashed = [b"%s~[1-9][0-9]{%d}" % (fallback[:kept], 6 - kept) for kept in range(7)]
+    spellings = [rb"\." + name, name[:6] + b"~[1-4]", *hashed]
+    return re.compile(b"(?:%s)[ .]*(?::|$)" % b"|".join(spellings), re.IGNORECASE | re.DOTALL)
+
+
+MODULES, ATTRIBUTES = "gitmodules", "gitattributes"
+# The prefixes are those that Git's path.c gives.
+_SPECIAL = {MODULES: _short_names(b"gitmodules", b"gi7eba"), ATTRIBUTES: _short_names(b"gitattributes", b"gi7d29")}
+
+
+def check_path(path: bytes, max_bytes: int) -> bool:
+    """Check a file's path; True where it is so ordinary that its content needs no look either (see check_content).
+
+    Raises PathError with a sentence for the writer.
+    """
+    if len(path) <= max_bytes and _ORDINARY.fullmatch(path):
+        return True
+    if not path:
+        raise PathError("is empty")
+    if len(path) > max_bytes:
+        raise PathError(f"has {len(path)} bytes; at most {max_bytes} are allowed (max_path_bytes)")
+    if b"\0" in path:
+        raise PathError("contains a NUL")
+    if path.startswith(b"/") or path.endswith(b"/"):
+        raise PathError("begins or ends with a slash")
+    *folders, name = path.split(b"/")
+    for part in folders:
+        _check_part(part)
+        if special := special_name(part):
+            raise PathError(f"has a directory that Git takes for .{special}")
+    _check_part(name)
+    return False
+
+
+def _check_part(part: bytes) -> None:
+    if not part:
+        raise PathError("has an empty part")
+    if part in {b".", b".."}:
+        raise PathError(f"has a part {part.decode()!r}")
+    if len(part) > MAX_PART_BYTES:
+        raise PathError(f"has a part of {len(part)} bytes; at most {MAX_PART_BYTES} are allowed")
+    try:
+        text = part.decode()
+    except UnicodeDecodeError:
+        raise PathError("is not UTF-8") from None
+    if any(_NTFS_GIT.match(piece) for piece in part.split(b"\\")) or hfs_name(text) == ".git":
+        raise PathError(f"has a part {text!r} that some systems take for .git")
+
+
+def hfs_name(text: str) -> str:
+    """Return the name that HFS+ makes of `text`, as far as Git looks at it: ASCII in lower case, ignorables gone."""
+    if text.isascii():
+        return text.lower()
+    folded = _HFS_END.split(text.translate(_HFS_IGNORED), maxsplit=1)[0]
+    return folded.lower() if folded.isascii() else folded
+
+
+def special_name(part: bytes) -> str | None:
+    """Return `gitmodules` or `gitattributes` where some system takes `part` (UTF-8) for that file, else None."""
+    hfs = hfs_name(part.decode())
+    for special, ntfs in _SPECIAL.items():
+        if hfs == "." + special or any(ntfs.match(piece) for piece in part.split(b"\\")):
+            return special
+    return None
