@@ -36,8 +36,8 @@ class Repository:
         """Return the committer of a commit made now."""
         return Ident(self.settings.committer_name, self.settings.committer_email, int(time.time()))
 
-    def prepare(self) -> None:
-        """Check what the guarantees stand on, and have a bucket, a log and a view. Any process may do so at any time.
+    def check(self) -> None:
+        """Check what the guarantees stand on; every process does so once, before it serves.
 
         Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
         """
@@ -46,6 +46,13 @@ class Repository:
             raise RedisUnsafe(f"Redis has maxmemory-policy {policy}; Sluice needs noeviction")
         self.bucket.ensure()
         probe([Bucket(self.settings, endpoint) for endpoint in self.settings.endpoints])
+
+    def prepare(self) -> None:
+        """Have a bucket, a log and a view. Any process may do so at any time, and again.
+
+        Raises BucketError, ViewAbsent, CorruptEntry and redis.RedisError.
+        """
+        self.bucket.ensure()
         found(self.log, self.bucket, self.committer())
         if self.view.epoch() is None:
             load(self.view, self.log, self.bucket)
