@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,5 +151,5 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2):
             return True
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False

@@ -224,7 +224,10 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT) as response:
             return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):  # not listening yet, or not ready (503)
+    except urllib.error.HTTPError as refusal:  # not ready (503)
+        refusal.close()
+        return False
+    except OSError:  # not listening yet
         return False
 
 

@@ -74,6 +74,7 @@ def test_flower_shows_the_tasks_by_name_to_those_who_know_the_password(new_stack
     for path in ("/api/tasks", "/api/workers", "/tasks", "/workers"):
         with pytest.raises(urllib.error.HTTPError) as refused:
             fetch(stack.flower_url + path)
+        refused.value.close()
         assert refused.value.code == 401
 
 
