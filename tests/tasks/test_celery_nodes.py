@@ -1,0 +1,56 @@
+"""Worker nodes and their broker, as containers or as processes: what dies comes back, and hints are taken."""
+
+from __future__ import annotations
+
+import psutil
+from pytest_celery import CeleryTestSetup
+
+
+def consumes(setup: CeleryTestSetup, node: int, task: str) -> None:
+    """The node takes a hint and ends its run well; the log of this life of the node says so."""
+    setup.app.send_task(task)
+    setup.worker_cluster[node].wait_for_log(f"Task {task}")
+    setup.worker_cluster[node].wait_for_log("succeeded in")
+
+
+def test_the_nodes_are_those_of_a_deployment_and_answer_by_name(celery_setup: CeleryTestSetup):
+    assert celery_setup.ready()
+    names = [node.hostname() for node in celery_setup.worker_cluster]
+    assert [name.split("@")[0] for name in names] == ["commits", "merges"]
+    answers = celery_setup.app.control.inspect(names, timeout=5).active_queues()
+    queues = {name: sorted(queue["name"] for queue in answers[name]) for name in names}
+    assert queues == {names[0]: ["commits"], names[1]: ["merges", "upkeep"]}
+
+
+def test_a_killed_node_leaves_nothing_and_takes_the_hint_that_waited(celery_setup: CeleryTestSetup):
+    worker = celery_setup.worker
+    before = worker.get_running_processes_info(["pid"])
+    assert len(before) == 3  # itself and two that commit
+    worker.kill()
+    assert worker.get_running_processes_info(["pid"]) == []
+    celery_setup.app.send_task("sluice.commit", kwargs={"token": "t"})
+    worker.restart()
+    worker.wait_for_log("Task sluice.commit")
+    worker.wait_for_log("succeeded in")
+
+
+def test_a_child_that_is_killed_is_replaced_and_the_node_goes_on(celery_setup: CeleryTestSetup):
+    merger = celery_setup.worker_cluster[1]
+    node, child = merger.get_running_processes_info(["pid"])
+    psutil.Process(child["pid"]).kill()
+    consumes(celery_setup, 1, "sluice.upkeep")
+    [same, other] = merger.get_running_processes_info(["pid"])
+    assert same == node
+    assert other != child
+
+
+def test_nodes_take_hints_again_after_the_broker_forgot_everything(celery_setup: CeleryTestSetup):
+    consumes(celery_setup, 1, "sluice.upkeep")
+    with celery_setup.broker.container.client as known:
+        known.flushall()
+    consumes(celery_setup, 1, "sluice.merge")
+
+
+def test_nodes_take_hints_again_after_the_broker_was_restarted(celery_setup: CeleryTestSetup):
+    celery_setup.broker.restart()
+    consumes(celery_setup, 1, "sluice.upkeep")
