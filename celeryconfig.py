@@ -55,7 +55,9 @@ result_backend = None
 task_ignore_result = True
 
 # --- queues and routes ------------------------------------------------------------------------------------------------
-task_queues = [Queue(name, Exchange(name), routing_key=name) for name in ("commits", "merges", "upkeep")]
+# The nameless exchange needs no table of bindings in Redis, which a FLUSHALL would take away for good: producers declare
+# once for each connection.
+task_queues = [Queue(name, Exchange(""), routing_key=name) for name in ("commits", "merges", "upkeep")]
 task_default_queue = "commits"
 # A misspelt queue is an error where it is used, instead of a list in Redis that nobody reads.
 task_create_missing_queues = False
@@ -80,6 +82,9 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 worker_proc_alive_timeout = 60.0
 # KiB. A child that grew beyond its caches is replaced after its run.
 worker_max_memory_per_child = (2 * _chosen.cache_bytes + (1 << 30)) >> 10
+
+# Events are JSON lines on standard error; Celery would wrap each in a line of its own.
+worker_redirect_stdouts = False
 
 # --- events, for Flower -----------------------------------------------------------------------------------------------
 worker_send_task_events = True

@@ -142,6 +142,7 @@ def effects(entry: Json, entry_hash: str) -> Effects:
             head |= {"main": entry["commit"], "main_tree": entry["tree"], "main_time": entry["time"]}
             head |= {"main_seq": entry["seq"], "through": entry["through"], "merged": entry["merged"]}
             rows.score("merges", encode_merge(entry), entry["seq"])
+            rows.hashes["merge_seqs"] = {entry["commit"]: entry["seq"]}
         case kind:
             raise CorruptEntry(f"an entry has the unknown kind {kind!r}")
     return rows

@@ -5,20 +5,20 @@ Nothing here decides anything: with all of it lost, upkeep finds the undecided c
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from storage import manifest
 from storage.entries import Json
 from storage.ids import ChangesetId, PackId, SliceId
+from storage.link import Slice
 from storage.manifest import Changeset
 from storage.scripts import Scripts
 from storage.settings import Settings
 from storage.view import View, slice_of
-from storage.link import Slice
 
 # A manifest above this is read from the bucket instead.
 _LARGEST_MANIFEST = 32 << 10
@@ -81,7 +81,7 @@ class Queue:
             vouched=bool(vouched),
             pending=pending,
             queued=queued,
-            slices={name: slice_of(manifest.json.loads(row[0])) for name, row in named.items()},
+            slices={name: slice_of(json.loads(row[0])) for name, row in named.items()},
             queued_in={name: row[1] for name, row in named.items()},
             bases=frozenset(base for base, yes in zip(bases, known, strict=True) if yes),
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
@@ -138,7 +138,7 @@ class Queue:
         vouched, through, *rows = self._scripts("status", *ids)
         standings = [
             Standing(
-                manifest.json.loads(outcome) if outcome else None,
+                json.loads(outcome) if outcome else None,
                 SliceId(slice_id.decode()) if slice_id else None,
                 position,
                 int(through),
@@ -157,6 +157,10 @@ class Queue:
         """Return the id of the changeset that has waited longest, None where none waits."""
         found = self._redis.zrange(f"{self._prefix}queued", 0, 0)
         return found[0].decode() if found else None
+
+    def length(self) -> int:
+        """Return how many changesets are queued."""
+        return int(self._redis.zcard(f"{self._prefix}queued"))
 
     def vouch(self) -> None:
         """Say that every undecided changeset of the inbox is queued, as far as this run of Redis goes."""

@@ -89,9 +89,9 @@ class Settings:
     inbox_margin: float = _setting(
         600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
     )
-    lock_ttl: float = _setting(30.0, "seconds", "Life of claims, locks and tickets whose holder died.")
+    lock_ttl: float = _setting(10.0, "seconds", "Life of claims, locks and tickets whose holder died.")
+    max_queue_age: float = _setting(120.0, "seconds", "A changeset that waits longer makes /readyz say 503.")
     message_ttl: float = _setting(30.0, "seconds", "After this an unanswered message counts as lost.")
-    max_attempts: int = _setting(3, "deaths", "Workers that a changeset tried alone may kill before it is rejected.")
     lock_tries: int = _setting(
         5, "tries", "Claims of a slice that may fail on file locks before it goes ahead without them."
     )

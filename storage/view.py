@@ -151,6 +151,14 @@ class View:
         below = self.redis.zrange(self.key("slice_names"), f"[{name}/", f"({name}0", bylex=True, offset=0, num=1)
         return below[0].decode() if below else None
 
+    def merge(self, commit: str) -> Json | None:
+        """Return a global commit as its entry has it, None where `commit` is none."""
+        seq = self.redis.hget(self.key("merge_seqs"), commit)
+        if seq is None:
+            return None
+        [(member, _)] = self.by_score("merges", int(seq), int(seq))
+        return json.loads(member)
+
     def outcome(self, changeset: str) -> Json | None:
         """Return a changeset's outcome, None while it has none."""
         found = self.redis.get(self.key("outcome:" + changeset))

@@ -1,0 +1,196 @@
+"""Admission: whether submissions that are well-formed can be taken, given what is stored and what waits.
+
+One call of Redis answers for a whole bulk; only blobs given by id and unseen base commits are read beyond it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from app.errors import Problem, invalid, key_reused, not_found, too_many, unavailable
+from app.intake import Item, blob
+from storage.changes import Change, ChangesetBase, CommitBase, ItemBase, Submission
+from storage.fsck import ContentError, check_content
+from storage.ids import ChangesetId, ObjectId
+from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
+from storage.queue import Admission
+from storage.repository import Repository
+from storage.store import ObjectMissing
+from storage.trees import covers
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A repeat of a changeset that was accepted before."""
+
+    changeset: ChangesetId
+
+
+Admitted = Item | Known | Problem
+
+
+def admit(repo: Repository, submissions: Sequence[Submission | Problem], bulk: bool) -> list[Admitted]:
+    """Return for each submission what it has become: ready for the intake, a repeat, or refused.
+
+    Items that were refused do not count for what follows, so the positions of bases are those of the intake's items.
+    Raises a Problem where the whole request must wait; BucketError and ViewAbsent.
+    """
+    valid = [each for each in submissions if isinstance(each, Submission)]
+    found = repo.queue.admit(
+        list(dict.fromkeys(each.slice for each in valid)),
+        list(dict.fromkeys(each.base.id for each in valid if isinstance(each.base, ChangesetBase))),
+        list(dict.fromkeys(each.key for each in valid if each.key)),
+    )
+    _check_room(repo, found, len(valid))
+    return _Admitting(repo, found, bulk).all(submissions)
+
+
+def _check_room(repo: Repository, found: Admission, count: int) -> None:
+    settings = repo.settings
+    if found.pending >= settings.max_pending:
+        detail = f"{found.pending} changesets are committed and not merged (max_pending)"
+        raise too_many(detail, settings.retry_after)
+    if found.queued + count > settings.max_queued:
+        raise too_many(f"{found.queued} changesets are queued (max_queued)", settings.retry_after)
+
+
+class _Admitting:
+    """One request's submissions, in order."""
+
+    def __init__(self, repo: Repository, found: Admission, bulk: bool) -> None:
+        self._repo = repo
+        self._found = found
+        self._bulk = bulk
+        self._coming: dict[str, int] = {}  # by slice: how many of this request it will queue
+        self._keys: set[str] = set()
+        self._admitted: list[Admitted] = []
+        self._positions: dict[int, int] = {}  # of a submission in the request: of its item in the intake
+
+    def all(self, submissions: Sequence[Submission | Problem]) -> list[Admitted]:
+        for position, submission in enumerate(submissions):
+            try:
+                outcome: Admitted = submission if isinstance(submission, Problem) else self._one(submission, position)
+            except Problem as problem:
+                outcome = problem
+            if isinstance(outcome, Item):
+                self._positions[position] = len(self._positions)
+            self._admitted.append(outcome)
+        return self._admitted
+
+    def _one(self, submission: Submission, position: int) -> Item | Known:
+        at = f"changesets[{position}]." if self._bulk else ""
+        where = self._found.slices.get(submission.slice)
+        if where is None:
+            raise not_found("slice", submission.slice)
+        for i, change in enumerate(submission.changes):
+            if not covers(where.paths, change.path):
+                raise invalid(f"{at}changes[{i}].path", f"is not in the slice {where.name}")
+        fingerprint = _fingerprint(submission, where.id) if submission.key else ""
+        if submission.key:
+            repeat = self._repeat(submission.key, fingerprint, at)
+            if repeat:
+                return repeat
+        base = self._base(submission, at)
+        self._check_queue(submission.slice)
+        oids, blobs = self._blobs(submission.changes, at)
+        return Item(
+            Submission(
+                submission.slice, base, None, None, None, 0, submission.message, submission.changes, submission.key
+            ),
+            where.id,
+            self._author(submission),
+            oids,
+            blobs,
+            fingerprint,
+        )
+
+    def _repeat(self, key: str, fingerprint: str, at: str) -> Known | None:
+        if key in self._keys:
+            raise invalid(f"{at}idempotency_key", "is given twice in this request")
+        self._keys.add(key)
+        owner = self._found.keys.get(key)
+        if owner is None:
+            return None
+        if owner[1] != fingerprint:
+            raise key_reused()
+        return Known(owner[0])
+
+    def _base(self, submission: Submission, at: str):  # noqa: ANN202 - a Base
+        base = submission.base
+        if isinstance(base, CommitBase):
+            try:
+                self._repo.objects.commit(ObjectId(base.oid))
+            except (ObjectMissing, CorruptObject):
+                raise invalid(f"{at}base", f"{base.oid.hex()} is no commit of this repository") from None
+        if isinstance(base, ChangesetBase) and base.id not in self._found.bases:
+            if not self._found.vouched:
+                raise unavailable("changesets are being looked for", self._repo.settings.retry_after)
+            raise invalid(f"{at}base", f"{base.id} is no changeset of this repository")
+        if isinstance(base, ItemBase):
+            if base.position in self._positions:
+                return ItemBase(self._positions[base.position])
+            before = self._admitted[base.position]
+            if isinstance(before, Known):
+                return ChangesetBase(before.changeset)
+            raise invalid(f"{at}base", f"item {base.position} was refused")
+        return base
+
+    def _check_queue(self, name: str) -> None:
+        settings = self._repo.settings
+        coming = self._coming[name] = self._coming.get(name, 0) + 1
+        queued = self._found.queued_in[name]
+        if queued + coming > settings.max_queued_per_slice:
+            raise too_many(f"{queued} changesets of {name} are queued (max_queued_per_slice)", settings.retry_after)
+
+    def _author(self, submission: Submission) -> Ident:
+        settings = self._repo.settings
+        now = int(time.time()) if submission.author_time is None else submission.author_time
+        if submission.author_name is None or submission.author_email is None:
+            return Ident(settings.committer_name, settings.committer_email, now, submission.author_zone)
+        return Ident(submission.author_name, submission.author_email, now, submission.author_zone)
+
+    def _blobs(
+        self, changes: Sequence[Change], at: str
+    ) -> tuple[tuple[ObjectId | None, ...], dict[ObjectId, tuple[bytes, int]]]:
+        oids: list[ObjectId | None] = []
+        blobs: dict[ObjectId, tuple[bytes, int]] = {}
+        for i, change in enumerate(changes):
+            content = change.content
+            if change.op == "put" and content is None and change.mode != SUBMODULE_MODE:
+                # Copied into the pack, so that what a changeset needs is stored with it.
+                content = self._stored(change, f"{at}changes[{i}]")
+            if content is None:
+                oids.append(ObjectId(change.oid) if change.oid else None)
+            else:
+                oid, stored = blob(content)
+                oids.append(oid)
+                blobs[oid] = stored
+        return tuple(oids), blobs
+
+    def _stored(self, change: Change, at: str) -> bytes:
+        assert change.oid is not None
+        try:
+            kind, content = self._repo.objects.read(ObjectId(change.oid))
+        except ObjectMissing:
+            raise invalid(f"{at}.id", f"{change.oid.hex()} is not stored here") from None
+        if kind != Kind.BLOB:
+            raise invalid(f"{at}.id", f"{change.oid.hex()} is no blob")
+        try:
+            check_content(change.path, change.mode, content)
+        except ContentError as error:
+            raise invalid(f"{at}.id", str(error)) from None
+        return content
+
+
+def _fingerprint(submission: Submission, slice_id: str) -> str:
+    """Return what tells a repeat from another request with the same idempotency key."""
+    hasher = sha256()
+    told = (slice_id, submission.base, submission.author_name, submission.author_email, submission.author_time)
+    hasher.update(repr((*told, submission.author_zone, submission.message)).encode())
+    for change in submission.changes:
+        content = sha256(change.content).digest() if change.content is not None else None
+        hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
+    return hasher.hexdigest()[:32]

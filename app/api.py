@@ -1,0 +1,47 @@
+"""The Flask application: `gunicorn 'app.api:create_app()'`."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app import errors
+from app.intake import Intake, TookTooLong
+from app.routes import changesets, operations, reads, slices
+from app.services import Services
+from app.waiting import Waiting
+from storage import logs, settings
+from storage.repository import Repository
+from storage.scripts import ViewAbsent, ViewStale
+from storage.settings import Settings
+from storage.slices import LogBusy
+
+errors.TABLE |= {
+    ViewAbsent: lambda error: errors.unavailable("the view is being loaded"),
+    ViewStale: lambda error: errors.unavailable("the view is being loaded"),
+    LogBusy: lambda error: errors.unavailable("the log is busy"),
+    TookTooLong: lambda error: errors.unavailable("the bucket was too slow"),
+}
+
+
+def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
+    """Build the application; `check` refuses to serve where the guarantees have nothing to stand on.
+
+    Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
+    """
+    logs.configure("api")
+    repo = Repository(chosen or settings.load())
+    if check:
+        repo.check()
+    repo.prepare()
+    app = Flask("sluice", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.compact = True  # type: ignore[attr-defined]
+    app.config["MAX_CONTENT_LENGTH"] = repo.settings.max_body_bytes
+    app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo))
+    errors.register(app)
+    for module in (slices, changesets, reads):
+        app.register_blueprint(module.routes, url_prefix="/v1")
+    app.register_blueprint(operations.routes, url_prefix="/v1")
+    app.register_blueprint(operations.health)
+    return app
+

@@ -1,0 +1,1 @@
+"""The routes of the API, one module a family; docs/api.md is their contract."""

@@ -1,0 +1,161 @@
+"""Changesets: submitting them, one or many, and asking what became of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from app import cursors
+from app.admission import Admitted, Known, admit
+from app.errors import Problem, invalid, not_found, unavailable
+from app.intake import Accepted, Item
+from app.queries import load_key, load_query
+from app.routes.pages import page
+from app.routes.slices import find_slice
+from app.schemas import load_bulk, load_changeset, load_json
+from app.services import services
+from storage.entries import SLOTS, Status, place_of
+from storage.ids import is_ulid
+from storage.queue import Standing
+
+routes = Blueprint("changesets", __name__)
+
+_FINAL = {"landed": {Status.LANDED, Status.CONFLICTED, Status.REJECTED}}
+_FINAL["committed"] = _FINAL["landed"] | {Status.COMMITTED}
+_SHOWN = ("commit", "seq", "reason", "detail", "conflicts", "conflict_count")
+
+
+def changeset_json(changeset: str, standing: Standing) -> dict[str, Any]:
+    """Return a changeset as the API shows it."""
+    outcome = standing.outcome
+    if outcome is None:
+        return {"id": changeset, "slice": standing.slice, "status": Status.QUEUED, "position": standing.position}
+    shown = {name: outcome[name] for name in _SHOWN if name in outcome}
+    if outcome["status"] not in {Status.COMMITTED}:
+        shown.pop("commit", None)
+    return {"id": changeset, "slice": outcome["slice"], "status": status_of(standing), **shown}
+
+
+def status_of(standing: Standing) -> Status:
+    """Return a changeset's status: a committed one has landed once a global commit merged its entry."""
+    outcome = standing.outcome
+    if outcome is None:
+        return Status.QUEUED
+    if outcome["status"] == Status.COMMITTED and outcome["seq"] <= standing.through:
+        return Status.LANDED
+    return Status(outcome["status"])
+
+
+@routes.post("/slices/<path:name>/changesets")
+def submit(name: str) -> tuple[Response, int]:
+    """Take one changeset."""
+    key = load_key(request.headers.get("Idempotency-Key"))
+    submission = load_changeset(load_json(request.get_data()), services().settings, name, key)
+    [outcome] = _take(admit(services().repo, [submission], bulk=False))
+    if isinstance(outcome, Problem):
+        raise outcome
+    return jsonify(outcome), 202
+
+
+@routes.post("/changesets")
+def submit_many() -> tuple[Response, int]:
+    """Take many changesets, with an outcome for each."""
+    key = load_key(request.headers.get("Idempotency-Key"))
+    submissions = load_bulk(load_json(request.get_data()), services().settings, key)
+    taken = _take(admit(services().repo, submissions, bulk=True))
+    outcomes = [
+        {"status": each.status, "problem": each.to_json()}
+        if isinstance(each, Problem)
+        else {"status": 202, "changeset": each}
+        for each in taken
+    ]
+    accepted = any(outcome["status"] == 202 for outcome in outcomes)
+    return jsonify({"outcomes": outcomes}), 202 if accepted else 422
+
+
+def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
+    """Give the admitted to the intake, and return what each has become, in order."""
+    items = [each for each in admitted if isinstance(each, Item)]
+    accepted = iter(services().intake.accept(items) if items else [])
+    known = [each.changeset for each in admitted if isinstance(each, Known)]
+    standings = dict(zip(known, services().repo.queue.standing(known)[1], strict=True)) if known else {}
+    taken: list[dict[str, Any] | Problem] = []
+    for each in admitted:
+        if isinstance(each, Problem):
+            taken.append(each)
+        elif isinstance(each, Known):
+            taken.append(changeset_json(each.changeset, standings[each.changeset]))
+        else:
+            taken.append(_accepted_json(next(accepted)))
+    return taken
+
+
+def _accepted_json(accepted: Accepted) -> dict[str, Any]:
+    changeset = accepted.changeset
+    shown = {"id": changeset.id, "slice": changeset.slice, "status": Status.QUEUED}
+    if accepted.position is not None and accepted.position >= 0:
+        shown["position"] = accepted.position
+    return shown
+
+
+@routes.get("/changesets/<changeset>")
+def show(changeset: str) -> Response:
+    """Show a changeset; with `wait`, once it has a final answer or the time is over."""
+    if not is_ulid(changeset):
+        raise invalid("id", "is not the id of a changeset")
+    query = load_query(request.args, services().settings, "wait", "until")
+    final = _FINAL[query.until]
+    standing = _standing(changeset)
+    if query.wait and status_of(standing) not in final:
+        services().waiting.wait(changeset, query.wait, lambda now: status_of(now) in final)
+        standing = _standing(changeset)
+    return jsonify(changeset_json(changeset, standing))
+
+
+def _standing(changeset: str) -> Standing:
+    vouched, [standing] = services().repo.queue.standing([changeset])
+    if standing.outcome is None and standing.slice is None:
+        if not vouched:
+            # Accepted ones may be in the inbox alone: what is unknown now may well exist.
+            raise unavailable("changesets are being looked for", services().settings.retry_after)
+        raise not_found("changeset", changeset)
+    return standing
+
+
+@routes.get("/slices/<path:name>/changesets")
+def listing(name: str) -> Response:
+    """List a slice's changesets of one status."""
+    found = find_slice(name)
+    query = load_query(request.args, services().settings, "limit", "cursor", "status")
+    if query.status is None:
+        raise invalid("status", "is needed: queued, committed, landed, conflicted or rejected")
+    filters = {"slice": found.id, "status": query.status}
+    repo, most = services().repo, query.limit + 1
+    if query.status == Status.QUEUED:
+        after = str(cursors.decode(query.cursor, "changesets", filters, (str,))[0]) if query.cursor else ""
+        queued = repo.queue.waiting(found.id, after, most)
+        ids, answer = page("changesets", filters, queued, query.limit, lambda each: (each,))
+    else:
+        place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor else -1
+        rows = _decided(found.id, query.status, place, most)
+        items, answer = page("changesets", filters, rows, query.limit, lambda each: (each[1],))
+        ids = [member.decode() for member, _ in items]
+    standings = repo.queue.standing(ids)[1] if ids else []
+    answer["items"] = [changeset_json(each, now) for each, now in zip(ids, standings, strict=True)]
+    return jsonify(answer)
+
+
+def _decided(slice_id: str, status: str, after: int, limit: int) -> list[tuple[bytes, int]]:
+    """Return a slice's changesets of a status that is no longer queued, behind a place in the log."""
+    view = services().repo.view
+    low: str | int = f"({after}"
+    high: str | int = "+inf"
+    if status in {Status.COMMITTED, Status.LANDED}:
+        landed = place_of(view.head().through, SLOTS - 1)
+        if status == Status.LANDED:
+            high = landed
+        else:
+            low = f"({max(after, landed)}"
+        status = Status.COMMITTED
+    return view.by_score(f"decided:{slice_id}:{status}", low, high, limit)

@@ -1,0 +1,187 @@
+"""Reading what is there: a slice's commits, tree and files, and the global history."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import islice
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from app import cursors
+from app.errors import invalid, not_found
+from app.queries import load_oid, load_path, load_query
+from app.routes.pages import page
+from app.routes.slices import find_slice
+from app.services import services
+from storage.entries import SLOTS, Status, place_of
+from storage.ids import ObjectId
+from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind, Tree, Version
+from storage.store import ObjectMissing
+from storage.trees import covers, lookup, project, walk
+
+routes = Blueprint("reads", __name__)
+
+
+@routes.get("/slices/<path:name>/commits")
+def commits(name: str) -> Response:
+    """List a slice's commits, oldest first."""
+    found = find_slice(name)
+    query = load_query(request.args, services().settings, "limit", "cursor")
+    filters = {"slice": found.id}
+    place = int(cursors.decode(query.cursor, "commits", filters, (int,))[0]) if query.cursor else -1
+    repo = services().repo
+    rows = repo.view.by_score(f"decided:{found.id}:committed", f"({place}", limit=query.limit + 1)
+    items, answer = page("commits", filters, rows, query.limit, lambda each: (each[1],))
+    ids = [member.decode() for member, _ in items]
+    outcomes = [(each, now.outcome, now.through) for each, now in zip(ids, repo.queue.standing(ids)[1], strict=True)]
+    repo.objects.warm(ObjectId(bytes.fromhex(outcome["commit"])) for _, outcome, _ in outcomes if outcome)
+    for changeset, outcome, through in outcomes:
+        if outcome is None:
+            continue
+        commit = repo.objects.commit(ObjectId(bytes.fromhex(outcome["commit"])))
+        answer["items"].append(
+            {
+                "changeset": changeset,
+                "commit": outcome["commit"],
+                "seq": outcome["seq"],
+                "status": Status.LANDED if outcome["seq"] <= through else Status.COMMITTED,
+                "author": {"name": commit.author.name, "email": commit.author.email},
+                "time": _time(commit.author),
+                "message": commit.message,
+            }
+        )
+    return jsonify(answer)
+
+
+def _time(who: Ident) -> str:
+    zone = timezone(timedelta(minutes=who.zone)) if who.zone else UTC
+    return datetime.fromtimestamp(who.time, zone).isoformat()
+
+
+@routes.get("/slices/<path:name>/tree")
+def tree(name: str) -> Response:
+    """List a slice's files at a commit."""
+    found = find_slice(name)
+    query = load_query(request.args, services().settings, "limit", "cursor", "commit", "prefix")
+    commit, root = _commit_and_root(query.commit)
+    prefix = (query.prefix or b"").rstrip(b"/") + b"/" if query.prefix else b""
+    filters = {"slice": found.id, "version": found.version, "commit": commit, "prefix": prefix.decode()}
+    after = str(cursors.decode(query.cursor, "tree", filters, (str,))[0]).encode() if query.cursor else b""
+    objects = services().repo.objects
+    projected, made = project(objects.tree, root, found.paths)
+
+    def read(oid: ObjectId) -> Tree:
+        return made[oid] if oid in made else objects.tree(oid)
+
+    files = list(islice(walk(read, projected, after, prefix), query.limit + 1))
+    items, answer = page("tree", filters, files, query.limit, lambda each: (each[0].decode(),))
+    places = objects.locate([version.oid for _, version in items]) if items else []
+    answer |= {"commit": commit, "tree": projected.hex()}
+    answer["items"] = [
+        _file_json(path, version, place.place.size if place else None)
+        for (path, version), place in zip(items, places, strict=True)
+    ]
+    return jsonify(answer)
+
+
+def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any]:
+    submodule = version.mode == SUBMODULE_MODE
+    return {
+        "path": path.decode(),
+        "mode": f"{version.mode:06o}",
+        "type": "commit" if submodule else "blob",
+        "id": version.oid.hex(),
+        "size": None if submodule else size,
+    }
+
+
+@routes.get("/slices/<path:name>/files/<path:path>")
+def file(name: str, path: str) -> Response:
+    """Return one file's bytes."""
+    found = find_slice(name)
+    query = load_query(request.args, services().settings, "commit")
+    raw = load_path(path, services().settings)
+    _, root = _commit_and_root(query.commit)
+    objects = services().repo.objects
+    version = lookup(objects.tree, root, raw) if covers(found.paths, raw) else None
+    if version is None or version.is_tree or version.mode == SUBMODULE_MODE:
+        raise not_found("file", path)
+    response = Response(content_type="application/octet-stream")
+    response.set_etag(version.oid.hex())
+    response.headers["X-Git-Mode"] = f"{version.mode:06o}"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if request.if_none_match.contains(version.oid.hex()):
+        response.status_code = 304
+        return response
+    response.set_data(objects.read(version.oid)[1])
+    return response
+
+
+def _commit_and_root(oid: bytes | None) -> tuple[str, ObjectId]:
+    """Return a commit that was asked for, or the global head, and its tree."""
+    repo = services().repo
+    if oid is None:
+        head = repo.view.head()
+        return head.main, ObjectId(bytes.fromhex(head.main_tree))
+    try:
+        kind, _ = repo.objects.read(ObjectId(oid))
+        if kind == Kind.COMMIT:
+            return oid.hex(), repo.objects.commit(ObjectId(oid)).tree
+    except (ObjectMissing, CorruptObject):
+        pass  # refused below, like an id of another kind
+    raise invalid("commit", f"{oid.hex()} is no commit of this repository")
+
+
+@routes.get("/head")
+def head() -> Response:
+    """Show the newest global commit and the tip of the chain."""
+    now = services().repo.view.head()
+    return jsonify(
+        {
+            "main": {"commit": now.main, "tree": now.main_tree, "seq": now.main_seq},
+            "tip": {"commit": now.tip, "tree": now.root, "seq": now.applied},
+            "applied": now.applied,
+            "pending": now.pending,
+        }
+    )
+
+
+@routes.get("/commits")
+def global_commits() -> Response:
+    """List the global commits, newest first."""
+    query = load_query(request.args, services().settings, "limit", "cursor")
+    before: str | int = "+inf"
+    if query.cursor:
+        before = f"({cursors.decode(query.cursor, 'global', {}, (int,))[0]}"
+    rows = services().repo.view.by_score("merges", high=before, limit=query.limit + 1, newest_first=True)
+    items, answer = page("global", {}, rows, query.limit, lambda each: (each[1],))
+    names = ("commit", "parents", "tree", "seq", "through", "changesets")
+    for member, _ in items:
+        merge = json.loads(member)
+        answer["items"].append({name: merge[name] for name in names})
+    return jsonify(answer)
+
+
+@routes.get("/commits/<commit>/changesets")
+def merged(commit: str) -> Response:
+    """List the changesets that a global commit merged, in log order."""
+    load_oid(commit, "commit")
+    query = load_query(request.args, services().settings, "limit", "cursor")
+    repo = services().repo
+    merge = repo.view.merge(commit)
+    if merge is None:
+        raise not_found("global commit", commit)
+    filters = {"commit": commit}
+    place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor else -1
+    low, high = max(place + 1, place_of(merge["first"], 0)), place_of(merge["through"], SLOTS - 1)
+    rows = repo.view.by_score("chain", low, high, query.limit + 1)
+    items, answer = page("merged", filters, rows, query.limit, lambda each: (each[1],))
+    ids = [member.decode() for member, _ in items]
+    for changeset, now in zip(ids, repo.queue.standing(ids)[1] if ids else [], strict=True):
+        if now.outcome:
+            answer["items"].append(
+                {"changeset": changeset, "commit": now.outcome["commit"], "slice": now.outcome["slice"]}
+            )
+    return jsonify(answer)

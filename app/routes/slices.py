@@ -1,0 +1,68 @@
+"""Slices: making, showing and listing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from app import cursors
+from app.errors import conflict, not_found
+from app.queries import load_query
+from app.routes.pages import page
+from app.schemas import load_json, load_slice
+from app.services import services
+from storage.link import Slice
+from storage.slices import SliceExists, define
+from storage.trees import holders
+
+routes = Blueprint("slices", __name__)
+
+
+def slice_json(found: Slice) -> dict[str, Any]:
+    """Return a slice as the API shows it."""
+    paths = sorted(path.decode() for path in found.paths)
+    return {"id": found.id, "name": found.name, "paths": paths, "version": found.version}
+
+
+def find_slice(name: str) -> Slice:
+    """Return the slice with this id or name, or refuse."""
+    found = services().repo.view.slice(name)
+    if found is None:
+        raise not_found("slice", name)
+    return found
+
+
+@routes.post("/slices")
+def create() -> tuple[Response, int]:
+    """Make a slice."""
+    name, paths = load_slice(load_json(request.get_data()), services().settings)
+    try:
+        made = define(services().repo, name, paths)
+    except SliceExists as error:
+        raise conflict(str(error), slice=error.other.id) from None
+    return jsonify(slice_json(made)), 201
+
+
+@routes.get("/slices/<path:name>")
+def show(name: str) -> Response:
+    """Show a slice."""
+    return jsonify(slice_json(find_slice(name)))
+
+
+@routes.get("/slices")
+def listing() -> Response:
+    """List slices by id; with `path`, those that cover it."""
+    view = services().repo.view
+    query = load_query(request.args, services().settings, "limit", "cursor", "path")
+    filters = {"path": query.path.decode() if query.path else None}
+    after = str(cursors.decode(query.cursor, "slices", filters, (str,))[0]) if query.cursor else ""
+    if query.path:
+        # Each holder of the path has an ordered set of slices; the first of all of them, merged, are the page.
+        found = {i for each in holders(query.path) for i in view.by_name(f"covers:{each.decode()}", after, query.limit + 1)}
+        ids = sorted(found)[: query.limit + 1]
+    else:
+        ids = view.by_name("slice_order", after, query.limit + 1)
+    items, answer = page("slices", filters, ids, query.limit, lambda each: (each,))
+    answer["items"] = [slice_json(each) for each in view.slices(items)]
+    return jsonify(answer)

@@ -1,0 +1,32 @@
+"""What the routes work with: one object for each API process, reached as `services()` inside a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from app.intake import Intake
+from app.waiting import Waiting
+from storage.repository import Repository
+from storage.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The repository, the intake and the long polls of this process."""
+
+    repo: Repository
+    intake: Intake
+    waiting: Waiting
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the deployment."""
+        return self.repo.settings
+
+
+def services() -> Services:
+    """Return the services of the app that answers the present request."""
+    return cast(Services, current_app.extensions["sluice"])

@@ -1,0 +1,87 @@
+"""Long polls: requests that wait for changesets, woken by what `apply` publishes.
+
+One thread asks Redis for all of them at once, so the cost follows the entries applied, not the requests that wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import redis
+import structlog
+
+from storage.queue import Standing
+from storage.repository import Repository
+from storage.scripts import ViewAbsent
+
+log = structlog.get_logger()
+
+# Without news, waiters are looked at so often anyway: a message of Redis may be lost.
+_AT_LEAST_EVERY = 1.0
+_MOST_AT_ONCE = 1000
+
+Wanted = Callable[[Standing], bool]
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    changeset: str
+    wanted: Wanted
+    woken: threading.Event = field(default_factory=threading.Event)
+
+
+class Waiting:
+    """The requests of this process that wait."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+        self._waiters: set[_Waiter] = set()
+        self._lock = threading.Lock()
+        self._some = threading.Event()
+        threading.Thread(target=self._run, name="waiting", daemon=True).start()
+
+    def wait(self, changeset: str, seconds: float, wanted: Wanted) -> None:
+        """Return when `wanted` holds for a changeset's standing, or after `seconds`; the caller looks itself."""
+        waiter = _Waiter(changeset, wanted)
+        with self._lock:
+            self._waiters.add(waiter)
+            self._some.set()
+        try:
+            waiter.woken.wait(seconds)
+        finally:
+            with self._lock:
+                self._waiters.discard(waiter)
+                if not self._waiters:
+                    self._some.clear()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    channel.subscribe(self._repo.view.prefix + "applied")
+                    self._listen(channel)
+            except (redis.RedisError, ViewAbsent, OSError) as error:
+                log.info("waiting_interrupted", reason=str(error))
+                time.sleep(0.2)  # Redis is away or empty; there is no event to wait for
+
+    def _listen(self, channel: redis.client.PubSub) -> None:
+        while True:
+            self._some.wait()
+            self._look()
+            if channel.get_message(timeout=_AT_LEAST_EVERY) is not None:
+                # Several entries may have been applied by now: one look serves them all.
+                while channel.get_message(timeout=0) is not None:
+                    continue
+
+    def _look(self) -> None:
+        with self._lock:
+            waiters = list(self._waiters)
+        for start in range(0, len(waiters), _MOST_AT_ONCE):
+            chunk = waiters[start : start + _MOST_AT_ONCE]
+            _, standings = self._repo.queue.standing([waiter.changeset for waiter in chunk])
+            for waiter, standing in zip(chunk, standings, strict=True):
+                if waiter.wanted(standing):
+                    waiter.woken.set()
