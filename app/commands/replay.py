@@ -1,0 +1,88 @@
+"""`sluice replay`: a real history as load, with Git as the judge."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app.client import Client
+from app.commands.options import as_json, console, emit, notes, s3_kind
+from app.replay.history import History
+from app.replay.run import Replay, Report
+from app.stack import Stack
+
+
+@click.command()
+@click.argument("repository", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--writers", default=16, show_default=True, type=click.IntRange(1, 256), help="Concurrent writers.")
+@click.option("--limit", type=click.IntRange(1), help="Replay only the last N commits; what was before is imported.")
+@click.option("--bulk", default=50, show_default=True, type=click.IntRange(1, 1000), help="Changesets in a request.")
+@click.option("--url", help="Replay against this API, of an empty repository, instead of a stack of its own.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the stack; kept afterwards.")
+@s3_kind
+@as_json
+def command(
+    repository: Path,
+    writers: int,
+    limit: int | None,
+    bulk: int,
+    url: str | None,
+    data: Path | None,
+    s3: str,
+    as_json: bool,
+) -> None:
+    """Land a local Git REPOSITORY's history, from concurrent writers.
+
+    An early commit of the first-parent line is imported; every later commit's changes are submitted, each top-level
+    directory as a slice of its own, in order and without waiting for outcomes. At the end the tree that Sluice built
+    is compared with the repository's own. A bare repository will do.
+
+    Example: sluice replay ~/src/click --limit 500 --writers 16
+    """
+    with ExitStack() as opened:
+        history = opened.enter_context(History(repository))
+        if url is None:
+            stack = opened.enter_context(Stack(data=data, s3=s3, with_flower=False))
+            url = stack.url
+        bars = opened.enter_context(progress_bars())
+        report = Replay(history, Client(url, connections=writers + 2), writers, limit, bulk, Bars(bars)).run()
+    if as_json:
+        emit(report.to_json())
+    else:
+        show(report)
+    for problem in report.problems[:10]:
+        notes.print("[red]not landed:[/]", problem)
+    if not report.ok:
+        raise click.exceptions.Exit(1)
+
+
+def progress_bars() -> Progress:
+    """Return progress bars that show only on a terminal."""
+    columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=notes, disable=not notes.is_terminal, transient=True)
+
+
+class Bars:
+    """A Progress of the replay, as bars."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, int] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+
+def show(report: Report) -> None:
+    """Print what a replay came to, for a person."""
+    per_second = report.landed / report.seconds if report.seconds else 0
+    console.print(f"[bold]{report.landed}[/] of {report.changesets} changesets landed in {report.seconds:.1f} s"
+                  f" ([bold]{per_second:.0f}[/] a second), in {report.merged} batches;"
+                  f" {report.conflicted} conflicted, {report.rejected} rejected")  # fmt: skip
+    same = "[bold green]the same[/]" if report.match else "[bold red]NOT the same[/]"
+    console.print(f"tree {report.tree}\nGit's {report.expected}: {same}")

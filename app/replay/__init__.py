@@ -1,0 +1,1 @@
+"""Replaying a real repository's history through Sluice, from many concurrent writers."""
