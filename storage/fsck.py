@@ -12,7 +12,7 @@ import re
 from storage import gitmodules
 from storage.ids import is_ulid
 from storage.objects import SUBMODULE_MODE, SYMLINK_MODE
-from storage.paths import MODULES, PathError, check_path, special_name
+from storage.paths import ATTRIBUTES, MODULES, PathError, check_path, special_names
 
 __all__ = [
     "ContentError",
@@ -33,9 +33,10 @@ MAX_SLICE_NAME_BYTES = 200
 _LONG_LINE = re.compile(rb"[^\n]{%d}" % MAX_ATTRIBUTE_LINE)
 # A tab would pass fsck, but `git commit` makes no such name.
 _NOT_IN_IDENT = re.compile(r"[\x00-\x1f\x7f<>]")
-# The trailer in any spelling that a reader might count, after any line break that a reader might honour. Two
-# searches, since the first, a plain one, settles nearly every message.
-_TRAILER = re.compile(r"(?:^|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])[^\S\n]*changeset-id[^\S\n]*:", re.IGNORECASE)
+# The trailer in any spelling that a reader might count, after any line break that a reader might honour. The space
+# before it is without line breaks, else a message of nothing else would take quadratic time.
+_BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_TRAILER = re.compile(rf"(?:^|[{_BREAKS}])[^\S{_BREAKS}]*changeset-id[^\S{_BREAKS}]*:", re.IGNORECASE)
 _NOT_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 
@@ -49,7 +50,7 @@ class ContentError(FsckError):
 
 def needs_content(path: bytes, mode: int) -> bool:
     """Whether check_content looks at the content: of a blob given by its id, it must be read then."""
-    return mode != SUBMODULE_MODE and (mode == SYMLINK_MODE or special_name(path.rpartition(b"/")[2]) is not None)
+    return mode != SUBMODULE_MODE and (mode == SYMLINK_MODE or special_names(path.rpartition(b"/")[2]) != [])
 
 
 def check_content(path: bytes, mode: int, content: bytes | None) -> None:
@@ -57,22 +58,22 @@ def check_content(path: bytes, mode: int, content: bytes | None) -> None:
 
     Raises ContentError with a sentence for the writer.
     """
-    special = special_name(path.rpartition(b"/")[2])
+    special = special_names(path.rpartition(b"/")[2])
     if special and mode == SUBMODULE_MODE:
-        raise ContentError(f"a submodule cannot stand at .{special}")
-    if special == MODULES and mode == SYMLINK_MODE:
+        raise ContentError(f"a submodule cannot stand at .{special[0]}")
+    if MODULES in special and mode == SYMLINK_MODE:
         raise ContentError(".gitmodules cannot be a symlink")
     if content is None:
         return
     if mode == SYMLINK_MODE:
         _check_target(content)
-    if special == MODULES:
+    if MODULES in special:
         try:
             gitmodules.check(content)
         except gitmodules.ModulesError as error:
             raise ContentError(str(error)) from None
     # Symlinks too, which Git lets pass: a change of mode alone could make a file of one.
-    elif special and _LONG_LINE.search(content):
+    if ATTRIBUTES in special and _LONG_LINE.search(content):
         raise ContentError(f"has a line of {MAX_ATTRIBUTE_LINE} bytes or more, which Git refuses in .gitattributes")
 
 

@@ -1,8 +1,8 @@
 """Paths that Git refuses, or that would be dangerous where it checks them out. Pure.
 
 The rules are those of verify_path (read-cache.c) and fsck_tree (fsck.c), with the spellings of `.git` that NTFS and
-HFS+ take for it (is_ntfs_dotgit and is_ntfs_dot_generic in path.c, is_hfs_dot_generic in utf8.c). A checkout happens on any
-system, so all of them count everywhere.
+HFS+ take for it (is_ntfs_dotgit and is_ntfs_dot_generic in path.c, is_hfs_dot_generic in utf8.c). A checkout happens on
+any system, so all of them count everywhere.
 
 Nearly every path is plain ASCII without `~`, `:` or a backslash, and one regular expression proves it harmless; only
 what it does not match is looked at part by part.
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import re
 
+_SHORTEST = len(".git")  # nothing shorter is a spelling of anything
 MAX_PART_BYTES = 255  # NAME_MAX of the usual file systems
 
-# Parts that begin with .g go the long way: .git, .gitmodules and .gitattributes are among them. The quantifiers are
-# possessive, so a path costs one pass.
-_PART = rb"(?:[\w+@=,!%&()\[\]{}$#'-]|\.(?=[a-fh-zA-FH-Z0-9_-]))[\w.+@=,!%&()\[\]{}$#' -]{0,254}+"
+# Parts that begin with .git go the long way, but for the most usual. The quantifiers are possessive: one pass a path.
+_DOT = rb"\.(?=[\w-])(?!(?i:git)(?!hub|ignore|keep))"
+_PART = rb"(?:[\w+@=,!%%&()\[\]{}$#'-]|%s)[\w.+@=,!%%&()\[\]{}$#' -]{0,254}+" % _DOT
 _ORDINARY = re.compile(rb"%s(?:/%s)*+" % (_PART, _PART), re.ASCII)
 
 # An NTFS name ends at a stream (`.git::$INDEX_ALLOCATION`), and spaces and dots before that do not count.
@@ -60,8 +61,8 @@ def check_path(path: bytes, max_bytes: int) -> bool:
     *folders, name = path.split(b"/")
     for part in folders:
         _check_part(part)
-        if special := special_name(part):
-            raise PathError(f"has a directory that Git takes for .{special}")
+        if special := special_names(part):
+            raise PathError(f"has a directory that Git takes for .{special[0]}")
     _check_part(name)
     return False
 
@@ -77,6 +78,8 @@ def _check_part(part: bytes) -> None:
         text = part.decode()
     except UnicodeDecodeError:
         raise PathError("is not UTF-8") from None
+    if len(part) < _SHORTEST:
+        return
     if any(_NTFS_GIT.match(piece) for piece in part.split(b"\\")) or hfs_name(text) == ".git":
         raise PathError(f"has a part {text!r} that some systems take for .git")
 
@@ -89,10 +92,10 @@ def hfs_name(text: str) -> str:
     return folded.lower() if folded.isascii() else folded
 
 
-def special_name(part: bytes) -> str | None:
-    """Return `gitmodules` or `gitattributes` where some system takes `part` (UTF-8) for that file, else None."""
+def special_names(part: bytes) -> list[str]:
+    """Return those of `gitmodules` and `gitattributes` that some system takes `part` (UTF-8) for; it may be both."""
+    if len(part) < _SHORTEST:
+        return []
     hfs = hfs_name(part.decode())
-    for special, ntfs in _SPECIAL.items():
-        if hfs == "." + special or any(ntfs.match(piece) for piece in part.split(b"\\")):
-            return special
-    return None
+    pieces = part.split(b"\\")
+    return [name for name, ntfs in _SPECIAL.items() if hfs == "." + name or any(map(ntfs.match, pieces))]
