@@ -104,6 +104,9 @@ class Base64(Limited):
             raise ValidationError("must be a text in base64")
         try:
             content = binascii.a2b_base64(value, strict_mode=True)
+            # strict_mode alone takes padding that is not needed, and bits behind the last byte.
+            if binascii.b2a_base64(content, newline=False) != value.encode():
+                raise ValueError
         except ValueError:
             raise ValidationError("is not base64") from None
         within(len(content), self.limit)
