@@ -1,0 +1,28 @@
+"""One `git fast-import` reads all changesets as one stream of commits: as fast as Git writes history.
+
+An upper bound and no peer in kind: the order is known beforehand, nobody is told anything, and until the end
+nothing has landed.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from benchmarks.figures import Figure, prove
+from benchmarks.repos import Repo, stream
+from benchmarks.workload import Workload
+
+
+def run(seed_repo: Repo, folder: Path, workload: Workload, *, count: int = 5000) -> Figure:
+    """Import `count` changesets. Raises Disproved."""
+    repo = seed_repo.copy(folder / "fast-import.git")
+    base = repo.resolve("main")
+    changesets = list(workload.changesets(count))
+    whole = b"".join(stream("refs/heads/main", base, [(each.message, each.files) for each in changesets]))
+    started = time.perf_counter()
+    repo.fast_import([whole])
+    spent = time.perf_counter() - started
+    # Its judge is Git's index, fed with ids that were hashed here.
+    prove("git fast-import", repo.resolve("main^{tree}"), repo.expected_tree(base, changesets))
+    return Figure("git fast-import", "one stream", "landed/s", workload.seed, (count / spent,), {"landed": count})
