@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
 from app.client import Client
+from app.stack.state import load_environment
 from storage import settings
+from storage.settings import Settings
 
 Command = Callable[..., Any]
 
@@ -21,6 +25,11 @@ s3_kind = click.option(
 )  # fmt: skip
 
 console = Console(highlight=False)
+data_folder = click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), default=None,
+    help="Folder of a stack that `sluice up` runs. Default: the SLUICE_* environment, or .sluice without one.",
+)  # fmt: skip
+
 # What is not the answer itself: progress and notes.
 notes = Console(stderr=True, highlight=False)
 
@@ -42,3 +51,14 @@ def url(command: Command) -> Command:
 def emit(value: Any) -> None:
     """Print a value as one line of JSON."""
     click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def deployment(data: Path | None) -> Settings:
+    """Return the settings of the deployment that an operator's command is about.
+
+    Raises SettingsError.
+    """
+    known = load_environment(data or Path(".sluice")) if data or "SLUICE_S3_ACCESS_KEY" not in os.environ else {}
+    if data and not known:
+        raise click.BadParameter(f"no stack has run on {data}", param_hint="--data")
+    return settings.load({**os.environ, **known})

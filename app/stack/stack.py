@@ -159,6 +159,7 @@ class Stack:
         self.settings = Settings(
             **{**redis.settings, **s3.settings, "commit_workers": self._workers, **self._overrides}
         )
+        state.save_environment(self.data, self.settings)
         self._supervisor.start(*self._own_commands())
 
     def _remembered(self) -> state.State:

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import IO
 
 from app.stack.servers import Credentials
+from storage import settings
+from storage.settings import Settings
 
 VERSION = 1
+# What an operator's commands need to reach the stack: `set -a; . .sluice/environment` in a shell.
+ENVIRONMENT = "environment"
 
 
 class FolderInUse(RuntimeError):
@@ -77,3 +81,19 @@ def save(folder: Path, state: State) -> None:
     with os.fdopen(handle, "w") as output:
         json.dump({"version": VERSION, **dataclasses.asdict(state)}, output, indent=2)
     new.replace(path)
+
+
+def save_environment(folder: Path, chosen: Settings) -> None:
+    """Write the settings of the running stack where commands find them; secrets are among them."""
+    path = folder / ENVIRONMENT
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.writelines(f"{name}={text}\n" for name, text in settings.dump(chosen).items())
+
+
+def load_environment(folder: Path) -> dict[str, str]:
+    """Return the environment of the stack that runs, or last ran, on `folder`; empty where none did."""
+    try:
+        lines = (folder / ENVIRONMENT).read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return dict(line.split("=", 1) for line in lines)

@@ -1,0 +1,40 @@
+"""`sluice rebuild`: the view in Redis anew, from the bucket alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from app.commands.options import as_json, console, data_folder, deployment, emit
+from app.commands.replay import Bars, progress_bars
+from storage.load import load
+from storage.recover import Inbox
+from storage.repository import Repository
+
+
+@click.command()
+@data_folder
+@as_json
+def command(data: Path | None, as_json: bool) -> None:
+    """Build the view in Redis anew from the bucket, and queue every changeset that has no outcome.
+
+    Upkeep does this by itself where the view is gone or wrong; this is for operators who want it now. Safe beside
+    writers: the new view is published at once when it is whole.
+
+    Example: sluice rebuild
+    """
+    repo = Repository(deployment(data))
+    started = time.monotonic()
+    with progress_bars() as bars:
+        show = Bars(bars)
+        entries = sum(1 for _ in repo.bucket.names("log/"))
+        published = load(repo.view, repo.log, repo.bucket, lambda seq: show("log", seq, max(seq, entries)))
+        found = Inbox(repo.settings, repo.bucket, repo.view, repo.queue).recover()
+    applied, seconds = repo.view.head().applied, round(time.monotonic() - started, 3)
+    if as_json:
+        emit({"applied": applied, "published": published, "enqueued": found.enqueued, "seconds": seconds})
+    else:
+        who = "" if published else " (somebody else published a view meanwhile)"
+        console.print(f"view of {applied} entries in {seconds} s, {found.enqueued} changesets queued again{who}")

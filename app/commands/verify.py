@@ -1,0 +1,47 @@
+"""`sluice verify`: the bucket, the log and the view against each other, and Git as the judge."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pathlib import Path
+
+import click
+
+from app.commands.options import as_json, console, data_folder, deployment, emit
+from app.commands.replay import Bars, progress_bars
+from app.verify import verify
+from storage.repository import Repository
+from storage.scripts import ViewAbsent
+
+
+@click.command()
+@click.option("--git/--no-git", "with_git", default=True, help="Export too, and have git fsck --strict judge it.")
+@data_folder
+@as_json
+def command(with_git: bool, data: Path | None, as_json: bool) -> None:
+    """Check everything that is stored; exit 1 and list the differences where there are any.
+
+    The log's entries are dense and hash one another; their packs are there; the view in Redis is what the entries
+    make it; every accepted changeset has one outcome or waits; an export passes git fsck --strict, and every
+    committed changeset stands in exactly one commit. Safe beside writers.
+
+    Example: sluice verify
+    """
+    with progress_bars() as bars:
+        try:
+            findings = verify(Repository(deployment(data)), with_git, Bars(bars))
+        except ViewAbsent as error:
+            raise click.ClickException(f"{error}; `sluice rebuild` loads it") from error
+    if as_json:
+        emit({**dataclasses.asdict(findings), "clean": not findings.differences})
+    else:
+        for difference in findings.differences:
+            console.print(f"[red]{difference}[/]")
+        verdict = "[bold red]NOT clean[/]" if findings.differences else "[bold green]clean[/]"
+        console.print(
+            f"{verdict}: {findings.entries} entries, {findings.packs} packs, {findings.changesets} changesets decided"
+            f" ({findings.committed} committed), {findings.queued} queued"
+        )
+    if findings.differences:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,139 @@
+"""Exporting everything as a bare Git repository: the way out, and an independent judge of what is stored."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha1
+from pathlib import Path
+
+from storage import packs
+from storage.bucket import Bucket
+from storage.entries import EntryKind, Status
+from storage.ids import PackId
+from storage.log import Log, follow
+from storage.objects import object_id
+from storage.settings import Settings
+
+_AT_ONCE = 16
+
+Progress = Callable[[str, int, int], None]
+"""Told the stage (log, packs, git), what is done and what there is."""
+
+
+class ExportError(Exception):
+    """Git refused what was exported."""
+
+
+@dataclass(slots=True)
+class Contents:
+    """What the log names."""
+
+    packs: list[PackId] = field(default_factory=list)
+    blobs: dict[PackId, set[str]] = field(default_factory=dict)  # of submission packs: the ids that were committed
+    main: str = ""
+    tip: str = ""
+    entries: int = 0
+
+
+def read_log(log: Log) -> Contents:
+    """Read the whole log, checking that it fits together.
+
+    Raises CorruptEntry and BucketError.
+    """
+    contents = Contents()
+    for entry, _ in follow(log.read_from(1)):
+        contents.entries += 1
+        contents.packs += [PackId(pack) for pack, _ in entry.get("packs", [])]
+        match entry["kind"]:
+            case EntryKind.GENESIS:
+                contents.main = contents.tip = entry["commit"]
+            case EntryKind.MERGE:
+                contents.main = entry["commit"]
+            case EntryKind.COMMITS:
+                contents.tip = entry["tip"]
+                for decided in entry["decided"]:
+                    if decided["status"] == Status.COMMITTED:
+                        oids = {oid for _, _, oid, *place in decided["changes"] if place}
+                        if oids:
+                            contents.blobs.setdefault(PackId(decided["pack"]), set()).update(oids)
+    return contents
+
+
+def export(settings: Settings, directory: Path, progress: Progress = lambda stage, done, total: None) -> Contents:
+    """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
+
+    Git itself indexes and checks every object (`index-pack --strict`). Raises ExportError, BucketError, CorruptEntry,
+    CorruptObject, and FileExistsError where the directory has something in it.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise FileExistsError(f"{directory} is not empty")
+    bucket = Bucket(settings)
+    contents = read_log(Log(bucket))
+    progress("log", contents.entries, contents.entries)
+    git(None, "init", "--quiet", "--bare", "--initial-branch=main", str(directory))
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        pack = Path(folder) / "all.pack"
+        _write_pack(pack, _objects(bucket, contents, progress))
+        progress("git", 0, 2)
+        with pack.open("rb") as stream:
+            git(directory, "index-pack", "--stdin", "--strict", stdin=stream)
+    git(directory, "update-ref", "refs/heads/main", contents.main)
+    git(directory, "update-ref", "refs/heads/next", contents.tip)
+    progress("git", 1, 2)
+    # Drops what no branch reaches (trees that only writers saw), and finds deltas.
+    git(directory, "repack", "-a", "-d", "--quiet")
+    progress("git", 2, 2)
+    return contents
+
+
+def _objects(bucket: Bucket, contents: Contents, progress: Progress) -> Iterator[bytes]:
+    """Yield every object once, as packs store it."""
+    seen: set[bytes] = set()
+    wanted: list[tuple[PackId, set[str] | None]] = [(pack, None) for pack in contents.packs]
+    wanted += contents.blobs.items()
+    for start in range(0, len(wanted), _AT_ONCE):
+        chunk = wanted[start : start + _AT_ONCE]
+        found = bucket.together([lambda p=pack: bucket.get(p + ".pack") for pack, _ in chunk])  # type: ignore[misc]
+        for (_, only), data in zip(chunk, found, strict=True):
+            for place, kind, content in packs.scan(data):
+                oid = object_id(kind, content)
+                if oid not in seen and (only is None or oid.hex() in only):
+                    seen.add(oid)
+                    yield data[place.offset : place.offset + place.length]
+        progress("packs", start + len(chunk), len(wanted))
+
+
+def _write_pack(path: Path, objects: Iterator[bytes]) -> None:
+    """Write objects as one pack; their number stands in its header and is known at the end."""
+    count = 0
+    with path.open("wb+") as file:
+        file.write(struct.pack(">4sII", b"PACK", 2, 0))
+        for stored in objects:
+            file.write(stored)
+            count += 1
+        file.seek(0)
+        file.write(struct.pack(">4sII", b"PACK", 2, count))
+        file.seek(0)
+        digest = sha1()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+        file.write(digest.digest())
+
+
+def git(directory: Path | None, *arguments: str, stdin: object = subprocess.DEVNULL) -> str:
+    """Run git in `directory`, without this user's configuration, and return what it printed.
+
+    Raises ExportError where it fails.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ = kept | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C"}
+    command = ["git", *(("-C", str(directory)) if directory else ()), *arguments]
+    done = subprocess.run(command, stdin=stdin, capture_output=True, env=environ, check=False)  # type: ignore[call-overload]
+    if done.returncode:
+        raise ExportError(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}")
+    return str(done.stdout.decode(errors="replace"))
