@@ -57,6 +57,7 @@ class Workload:
     width: int = 100  # files in a directory
     fan: int = 10  # such directories in a top-level directory
     slice_leaves: int = 10  # such directories in a slice
+    team: str = "team"  # how the names of its slices begin
     file_bytes: int = 2048
     change_bytes: int = 2048
 
@@ -112,7 +113,7 @@ class Workload:
         return f"pkg{top:03}/mod{sub:03}/"
 
     def _slice(self, number: int) -> str:
-        return f"team{number:03}"
+        return f"{self.team}{number:03}"
 
 
 def text(key: str, size: int) -> bytes:

@@ -1,0 +1,123 @@
+"""A small HTTP client over one kept connection, and the import of a workload. It shares no code with the server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+from benchmarks.figures import Disproved
+from benchmarks.workload import Workload
+
+IMPORT_PUTS = 500  # files in a changeset of the import
+IMPORT_CHANGESETS = 2  # changesets in a request of the import
+# The server tells of its head only when it is asked.
+ASK_EVERY = 0.02
+T = TypeVar("T")
+_JSON = {"Content-Type": "application/json"}
+
+
+class Refused(Exception):
+    """The server refused a request of a benchmark, which sends none that it may refuse."""
+
+
+class Client:
+    """One connection to the API."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=120)
+        self.waited = 0  # answers that said: later
+
+    def connect(self) -> None:
+        """Connect now instead of with the first request."""
+        self._connection.connect()
+
+    def send(self, path: str, body: bytes) -> bytes:
+        """POST a body made beforehand and return the answer's; 429 and 503 are obeyed. Raises Refused."""
+        while True:
+            self._connection.request("POST", path, body, _JSON)
+            answer = self._connection.getresponse()
+            data = answer.read()
+            if answer.status < 300:
+                return data
+            if answer.status not in {429, 503}:
+                raise Refused(f"POST {path}: {answer.status} {data[:500]!r}")
+            self.waited += 1
+            time.sleep(float(answer.headers["Retry-After"]))
+
+    def post(self, path: str, value: Any) -> Any:
+        """POST a value as JSON and return the answer's."""
+        return json.loads(self.send(path, json.dumps(value).encode()))
+
+    def get(self, path: str) -> Any:
+        """GET a value. Raises Refused."""
+        self._connection.request("GET", path)
+        answer = self._connection.getresponse()
+        data = answer.read()
+        if answer.status != 200:
+            raise Refused(f"GET {path}: {answer.status} {data[:500]!r}")
+        return json.loads(data)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def await_tree(self, expected: str, seconds: float) -> Any:
+        """Return the head as soon as the global head has this tree. Raises Disproved after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (head := self.get("/v1/head"))["main"]["tree"] != expected:
+            if time.monotonic() > deadline:
+                raise Disproved(f"the tree must become {expected}; after {seconds} s the head is {head}")
+            time.sleep(ASK_EVERY)
+        return head
+
+    def landed_since(self, seq: int) -> int:
+        """Return how many changesets the global commits after log entry `seq` merged."""
+        count, cursor = 0, ""
+        while True:
+            page = self.get(f"/v1/commits?limit=1000{cursor}")
+            newer = [item["changesets"] for item in page["items"] if item["seq"] > seq]
+            count += sum(newer)
+            if len(newer) < len(page["items"]) or not page["next"]:
+                return count
+            cursor = f"&cursor={page['next']}"
+
+
+def set_up(client: Client, workload: Workload, expected: str) -> None:
+    """Define the workload's slices and import its files, through a slice of everything; not timed."""
+    client.post("/v1/slices", {"name": "everything", "paths": ["/"]})
+    define(client, workload)
+    changesets = ({"slice": "everything", "message": "Import", "changes": puts} for puts in _puts(workload))
+    for some in chunks(changesets, IMPORT_CHANGESETS):
+        accepted(client.post("/v1/changesets", {"changesets": some}))
+    client.await_tree(expected, 1200)
+
+
+def define(client: Client, workload: Workload) -> None:
+    """Define the slices of a workload."""
+    for name, paths in workload.slices().items():
+        client.post("/v1/slices", {"name": name, "paths": paths})
+
+
+def _puts(workload: Workload) -> Iterator[list[dict[str, Any]]]:
+    """Yield the files of a workload as the changes of whole changesets; none was there before."""
+    puts = ({"op": "put", "path": path, "content": data.decode(), "base": None} for path, data in workload.tree())
+    return chunks(puts, IMPORT_PUTS)
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of at most `size`."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def accepted(answer: Any) -> list[dict[str, Any]]:
+    """Return a bulk answer's changesets. Raises Refused unless all were accepted."""
+    for outcome in answer["outcomes"]:
+        if outcome["status"] != 202:
+            raise Refused(str(outcome)[:500])
+    return [outcome["changeset"] for outcome in answer["outcomes"]]

@@ -1,0 +1,62 @@
+"""What the server spent: CPU time of a stack's processes, and the stages of its commit batches."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+from app.stack.stack import Stack
+
+
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    """Return the CPU seconds that each process of a stack has used, its children's (ended ones too) among them."""
+    return {name: _family(process.pid) for name, process in stack.processes.items() if process.pid}
+
+
+def cpu_between(before: dict[str, float], after: dict[str, float], changesets: int) -> dict[str, int]:
+    """Return the CPU microseconds a changeset of each process between two readings, and their sum as `all`."""
+    spent = {name: round(1e6 * (after[name] - before.get(name, 0.0)) / changesets) for name in after}
+    return {**spent, "all": sum(spent.values())}
+
+
+def stages(stack: Stack, after: int) -> dict[str, Any]:
+    """Return the commit batches behind log entry `after`: how many, their mean size, microseconds a changeset by stage.
+
+    Stages of workers that run beside each other overlap: their sum may exceed the time that passed.
+    """
+    batches = [batch for batch in _batches(stack) if batch["seq"] > after]
+    changesets = sum(batch["changesets"] for batch in batches)
+    spent: Counter[str] = Counter()
+    for batch in batches:
+        spent.update({name.removesuffix("_us"): value for name, value in batch.items() if name.endswith("_us")})
+    return {
+        "batches": len(batches),
+        "changesets_a_batch": round(changesets / len(batches), 1) if batches else 0.0,
+        "stage_us": {name: round(value / changesets) for name, value in spent.items()},
+    }
+
+
+def _family(pid: int) -> float:
+    leader = psutil.Process(pid)
+    total = 0.0
+    for process in [leader, *leader.children(recursive=True)]:
+        times = process.cpu_times()
+        total += times.user + times.system
+    ended = leader.cpu_times()
+    return total + ended.children_user + ended.children_system
+
+
+def _batches(stack: Stack) -> Iterator[dict[str, Any]]:
+    """Yield the events `batch_committed` in the workers' logs, which other lines stand between."""
+    for name in ("worker", "merger"):
+        for line in stack.processes[name].logs().splitlines():
+            start = line.find("{")
+            if start < 0 or '"batch_committed"' not in line:
+                continue
+            event, _ = json.JSONDecoder().raw_decode(line[start:])
+            if event["event"] == "batch_committed":
+                yield event
