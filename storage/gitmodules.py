@@ -18,7 +18,7 @@ _SECTION = re.compile(rb'\[([A-Za-z0-9.-]*)(?:[ \t\r]+"((?:[^"\\\n]|\\[^\n])*)")
 _KEY = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*(=|\n|$)")
 _VALUE = re.compile(rb'[ \t\r]+|[^ \t\r\n"\\;#]+|\\.|["\n;#]', re.DOTALL)
 _ESCAPES = {b"\\t": b"\t", b"\\b": b"\b", b"\\n": b"\n", b"\\\\": b"\\", b'\\"': b'"'}
-_DOTS = re.compile(rb"(?:^|[/\\])\.\.(?:[/\\]|$)")
+_DOTS = re.compile(rb"(?:^|[/\\])\.\.(?:[/\\]|\Z)")
 _CURL = re.compile(rb"(?:(?:https?|ftps?)::)?(?=(?:https?|ftps?)://)|(?:https?|ftps?)::", re.DOTALL)
 _LEADING = re.compile(rb"((?:\./|\.\\|\.\./|\.\.\\)*)(.?)", re.DOTALL)
 

@@ -21,7 +21,7 @@ _PART = rb"(?:[\w+@=,!%%&()\[\]{}$#'-]|%s)[\w.+@=,!%%&()\[\]{}$#' -]{0,254}+" % 
 _ORDINARY = re.compile(rb"%s(?:/%s)*+" % (_PART, _PART), re.ASCII)
 
 # An NTFS name ends at a stream (`.git::$INDEX_ALLOCATION`), and spaces and dots before that do not count.
-_NTFS_GIT = re.compile(rb"(?:\.git|git~1)[ .]*(?::|$)", re.IGNORECASE | re.DOTALL)
+_NTFS_GIT = re.compile(rb"(?:\.git|git~1)[ .]*(?::|\Z)", re.IGNORECASE | re.DOTALL)
 _HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
 # Git's UTF-8 reader takes these two for the end of the name.
 _HFS_END = re.compile("[\ufffe\uffff]")
@@ -35,7 +35,7 @@ def _short_names(name: bytes, fallback: bytes) -> re.Pattern[bytes]:
     """Match `.<name>` as NTFS does: itself, its short names `<six>~1` to `~4`, and its hashed short names."""
     hashed = [b"%s~[1-9][0-9]{%d}" % (fallback[:kept], 6 - kept) for kept in range(7)]
     spellings = [rb"\." + name, name[:6] + b"~[1-4]", *hashed]
-    return re.compile(b"(?:%s)[ .]*(?::|$)" % b"|".join(spellings), re.IGNORECASE | re.DOTALL)
+    return re.compile(rb"(?:%s)[ .]*(?::|\Z)" % b"|".join(spellings), re.IGNORECASE | re.DOTALL)
 
 
 MODULES, ATTRIBUTES = "gitmodules", "gitattributes"

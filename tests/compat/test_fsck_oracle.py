@@ -83,7 +83,6 @@ MORE = {
     r"has a part of \d+ bytes": "no usual file system can check it out",
     r"has \d+ bytes; at most": "the limit max_path_bytes",
     r"is not UTF-8": "a documented limit",
-    r"takes for \.git$": "other systems take it for .git; this Git looked at fewer spellings",
     r"has a directory that Git takes for": "Git refuses it once it looks for a blob there",
 }
 
