@@ -55,8 +55,8 @@ result_backend = None
 task_ignore_result = True
 
 # --- queues and routes ------------------------------------------------------------------------------------------------
-# The nameless exchange needs no table of bindings in Redis, which a FLUSHALL would take away for good: producers declare
-# once for each connection.
+# The nameless exchange needs no table of bindings in Redis, which a FLUSHALL would take away for good:
+# producers declare once for each connection.
 task_queues = [Queue(name, Exchange(""), routing_key=name) for name in ("commits", "merges", "upkeep")]
 task_default_queue = "commits"
 # A misspelt queue is an error where it is used, instead of a list in Redis that nobody reads.
@@ -80,6 +80,8 @@ task_annotations = {"sluice.upkeep": {"soft_time_limit": _UPKEEP_SOFT, "time_lim
 worker_cancel_long_running_tasks_on_connection_loss = False
 # On a busy machine a new child may need more than the four seconds after which Celery would start another.
 worker_proc_alive_timeout = 60.0
+# What a task logs is one JSON line, and not a line of Celery's around it.
+worker_redirect_stdouts = False
 # KiB. A child that grew beyond its caches is replaced after its run.
 worker_max_memory_per_child = (2 * _chosen.cache_bytes + (1 << 30)) >> 10
 

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import logging
+from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init
+from celery.signals import celeryd_init, worker_ready
 
-from storage import logs, settings
-from storage.repository import Repository
+from storage import logs
 
 app = Celery("sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep"])
 app.config_from_object("celeryconfig")
 
 
-@worker_init.connect
-def check_before_work(**_: object) -> None:
-    """Refuse to work where the guarantees have nothing to stand on; runs before the worker forks.
-
-    Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
-    """
-    # Closed again: children must not share their parent's connections.
-    repo = Repository(settings.load())
-    repo.check()
-    repo.prepare()
-    repo.redis.close()
+@celeryd_init.connect
+def log_events(sender: str, **_: Any) -> None:
+    """Log as JSON lines under the node's name; the children of the node inherit it."""
+    logs.configure(sender.split("@")[0])
 
 
-@setup_logging.connect
-def configure_logs(**_: object) -> None:
-    """Write our events as JSON lines, and Celery's own beside them."""
-    logs.configure("worker")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+@worker_ready.connect
+def begin_with_upkeep(sender: Any, **_: Any) -> None:
+    """Ask for upkeep when a node that does it comes up, so that a new view is loaded now and not at the first tick."""
+    if "upkeep" in sender.app.amqp.queues.consume_from:
+        sender.app.send_task("sluice.upkeep")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from pathlib import Path
 
@@ -11,10 +10,11 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from app.stack import ProcessFailed, ServerMissing, Stack
+from app.stack import Stack
 from app.stack.servers import S3_KINDS
 from app.stack.stack import FLOWER_USER
-from app.stack.state import FolderInUse
+from app.stack.state import FolderInUse, OtherServer
+from storage import logs
 
 
 @click.command("up", short_help="Run the whole stack on this machine.")
@@ -43,7 +43,7 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
     Ctrl-C or SIGTERM stops everything that was started. What is in the data folder is there again the next time.
     """
     console = Console(stderr=True)
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    logs.configure("up")
     # Like Ctrl-C: it also ends a start that is still under way, and the `with` below stops what runs by then.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     stack = Stack(data, s3=s3, host=host, api_port=port, flower_port=flower_port, workers=workers, with_flower=flower)
@@ -54,7 +54,7 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
         signal.pause()
     except KeyboardInterrupt:
         console.print("Stopping…")
-    except (ProcessFailed, ServerMissing, FolderInUse, ValueError) as trouble:
+    except (FolderInUse, OtherServer) as trouble:
         raise click.ClickException(str(trouble)) from trouble
     finally:
         stack.stop()

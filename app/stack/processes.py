@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import os
 import signal
 import subprocess
@@ -22,7 +21,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-log = logging.getLogger("sluice.stack")
+import structlog
+
+log = structlog.get_logger()
 
 # Seconds before a process that died is started again: doubled each time up to the most, and back to the first once
 # it has lived for `_STEADY`.
@@ -145,7 +146,7 @@ class Process:
             return
         thread.join(self.command.grace)
         if thread.is_alive():
-            log.warning("process-killed name=%s grace=%g", self.command.name, self.command.grace)
+            log.warning("process_killed", child=self.command.name, grace=self.command.grace)
             with contextlib.suppress(ProcessFailed):  # it ended at this very moment
                 self.send(signal.SIGKILL)
             thread.join()
@@ -184,7 +185,7 @@ class Process:
             status = self._wait(pid)
             if self._stopping.is_set():
                 return
-            log.warning("process-died name=%s pid=%d status=%d", self.command.name, pid, status)
+            log.warning("process_died", child=self.command.name, pid=pid, status=status)
             if not self.restart:
                 return
             delay = _FIRST_DELAY if time.monotonic() - began > _STEADY else min(2 * delay, _MOST_DELAY)

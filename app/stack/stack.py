@@ -157,7 +157,13 @@ class Stack:
         s3 = s3_server(self.data / f"s3-{known.s3}", known.s3, known.credentials, ports[3:], program=self._s3_program)
         self._supervisor.start(redis.command, s3.command)
         self.settings = Settings(
-            **{**redis.settings, **s3.settings, "commit_workers": self._workers, **self._overrides}
+            **{
+                **redis.settings,
+                **s3.settings,
+                "api_url": self.url,
+                "commit_workers": self._workers,
+                **self._overrides,
+            }
         )
         state.save_environment(self.data, self.settings)
         self._supervisor.start(*self._own_commands())
@@ -169,7 +175,8 @@ class Stack:
         if known.s3 == kind:
             return known
         if self._s3 != "auto":
-            raise ValueError(f"{self.data} holds the files of {known.s3}: start it with that, or give another folder")
+            kept = f"{self.data} holds the files of {known.s3}"
+            raise state.OtherServer(f"{kept}: start it with that, or give another folder")
         find_s3(known.s3)
         return known
 

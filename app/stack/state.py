@@ -24,6 +24,10 @@ class FolderInUse(RuntimeError):
     """Another stack runs on the data folder."""
 
 
+class OtherServer(RuntimeError):
+    """The data folder holds the files of another kind of S3 server."""
+
+
 @dataclass(frozen=True)
 class State:
     """The contents of stack.json, which only its owner may read."""

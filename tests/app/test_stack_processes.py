@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from app.stack.processes import Command, Process, ProcessFailed, Supervisor
 
@@ -52,15 +52,15 @@ def child_of(process: Process) -> psutil.Process:
     return psutil.Process(int(line.split()[1]))
 
 
-def test_a_process_that_dies_is_started_again_and_the_log_says_so(run, caplog: pytest.LogCaptureFixture):
+def test_a_process_that_dies_is_started_again_and_the_log_says_so(run):
     process = run(WAIT)
-    with caplog.at_level(logging.WARNING, logger="sluice.stack"):
+    with capture_logs() as events:
         first = process.send(signal.SIGKILL)
         assert process.await_end(first, timeout=10)
         assert process.await_start(after=1, timeout=10)
     assert process.starts == 2
     assert process.pid != first
-    assert [record.getMessage() for record in caplog.records] == [f"process-died name=it pid={first} status=-9"]
+    assert events == [{"event": "process_died", "child": "it", "pid": first, "status": -9, "log_level": "warning"}]
 
 
 def test_without_restart_a_process_that_dies_stays_dead_until_it_is_started(tmp_path: Path):
