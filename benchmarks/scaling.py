@@ -1,87 +1,102 @@
-"""Whether landing costs more in a large repository: the same changes on one of 200,000 files and on one of 2,000.
+"""What landing costs on a large repository against a small one: the same changes, directories of the same width.
 
-Both stacks run at once and take turns, so that what else the machine does meets both; the ratio is of neighbouring
-rounds. Directories are of the same width, and every changed path has the same depth. The files that nobody changes
-are small: their contents are never read. Two kinds of changes: `same`, the very same paths, which exist in both
-repositories; and `spread`, as many changes, over the whole of the large repository, where most directories are met for
-the first time.
+Both stacks run at once and take turns, so that a machine whose speed drifts drifts for both. The cost is the CPU time
+of all processes of a stack for a changeset; throughput is given beside it.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.client import define
-from benchmarks.figures import Figure, rounded
-from benchmarks.landing import Phase, Say, Site, site
-from benchmarks.workload import Workload
+import psutil
 
-GOAL = 1.5
-SMALL = Workload(files=2_000, width=50, fan=50, slice_leaves=5, file_bytes=256)
-PHASE = Phase("scaling", 4, 250, 1000)
+from app.client import Client
+from app.stack import Stack
+from benchmarks.landing import Way, bodies, generate, import_files
+from benchmarks.workload import Changeset, Workload, expected_tree, import_into
 
+Json = dict[str, Any]
 
-def run(
-    folder: Path, say: Say, *, large_files: int = 200_000, rounds: int = 5, seed: int = 1, s3: str = "auto"
-) -> list[Figure]:
-    """Measure both kinds in rounds. Raises Refused and Disproved."""
-    small = dataclasses.replace(SMALL, seed=seed)
-    # Eight slices, as the small one has.
-    leaves = large_files // small.width // 8
-    large = dataclasses.replace(small, files=large_files, slice_leaves=leaves, team="wide")
-    with (
-        site(small, folder / "small.git", say, s3=s3, with_flower=False) as few,
-        site(large, folder / "large.git", say, s3=s3, with_flower=False) as many,
-    ):
-        define(many.client, small)
-        return [
-            figure
-            for kind, source in (("same", small), ("spread", large))
-            for figure in _compare(kind, small, source, (few, many), say, rounds)
-        ]
+WIDTH = 50
+SIZES = (2_000, 200_000)
 
 
-def _compare(
-    kind: str, small: Workload, source: Workload, sites: tuple[Site, Site], say: Say, rounds: int
-) -> list[Figure]:
-    """Land changes of `small` on the small repository and changes of `source` on the large one, in turns."""
-    few, many = sites
-    measured: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for number in range(rounds):
-        say(f"scaling, {kind} changes: round {number + 1} of {rounds}")
-        # Every run changes files again, so that no change is one that the repository holds already.
-        run_number = number + (rounds if kind == "spread" else 0)
-        turns = [(few, small), (many, source)]
-        # Who goes first alternates too.
-        rows = {id(place): _land(place, load, run_number) for place, load in turns[:: -1 if number % 2 else 1]}
-        measured.append((rows[id(few)], rows[id(many)]))
-    return [
-        _figure(f"scaling, {kind} changes, {what}", name, source, measured, invert)
-        for what, name, invert in (("time", "landed_per_s", True), ("server CPU", "cpu_us", False))
-    ]
+class Subject:
+    """A stack with a repository of a size."""
+
+    def __init__(self, files: int, s3: str, folder: Path, opened: ExitStack) -> None:
+        self.files = files
+        self.workload = Workload(files, width=WIDTH, tops=4, size=200)
+        self._folder = folder
+        folder.mkdir()
+        self._stack = opened.enter_context(Stack(data=folder / "stack", s3=s3, with_flower=False, abrupt=True))
+        self.s3 = self._stack.s3_kind
+        client = Client(self._stack.url, timeout=300)
+        self._slices = {top: client.create_slice(top, [f"{top}/"])["id"] for top in self.workload.tops}
+        import_into(folder / "base.git", self.workload)
+        self._base = import_files(client, self.workload.initial(), self._slices)
+        self._done: list[Changeset] = []
+
+    def round(self, count: int) -> Json:
+        """Land `count` changesets and return what it cost."""
+        changesets = list(self.workload.changesets(count, len(self._done)))
+        self._done += changesets
+        way = Way("", 4, 50, count)
+        job = {
+            "url": self._stack.url,
+            "clients": way.clients,
+            "bodies": bodies(changesets, way, self._slices, self._base),
+            "expected": expected_tree(self._folder / "base.git", iter(self._done)),
+            "sample": 0,
+        }
+        before = self._cpu_seconds()
+        figures = generate(job)
+        spent = self._cpu_seconds() - before
+        return {"landed_per_s": round(figures["landed_per_s"], 1), "cpu_ms_a_changeset": round(spent / count * 1000, 3)}
+
+    def _cpu_seconds(self) -> float:
+        total = 0.0
+        for process in self._stack.processes.values():
+            parent = psutil.Process(process.pid)
+            for each in (parent, *parent.children(recursive=True)):
+                times = each.cpu_times()
+                total += times.user + times.system
+        return total
 
 
-def _land(place: Site, workload: Workload, run_number: int) -> dict[str, Any]:
-    outcome, server = place.land(PHASE, list(workload.changesets(PHASE.count, run_number)))
+def run(s3: str, quick: bool = False) -> Json:
+    """Measure both sizes in turns, and return the rounds and the ratios of their medians."""
+    rounds, count = (2, 100) if quick else (4, 200)
+    sizes = (SIZES[0], 20_000) if quick else SIZES
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
+        subjects = [Subject(files, s3, Path(folder) / str(files), opened) for files in sizes]
+        for subject in subjects:
+            subject.round(count // 2)  # warms caches; not counted
+        found: dict[int, list[Json]] = {subject.files: [] for subject in subjects}
+        for _ in range(rounds):
+            for subject in subjects:
+                found[subject.files].append(subject.round(count))
+        kind = subjects[0].s3
+    small, large = (_median(found[files]) for files in sizes)
     return {
-        "landed_per_s": rounded(outcome.landed / outcome.seconds),
-        "cpu_us": server["cpu_us"]["all"],
-        "server": server,
+        "s3": kind,
+        "files": list(sizes),
+        "directory_width": WIDTH,
+        "rounds": {str(files): rows for files, rows in found.items()},
+        "cpu_ratio": round(large["cpu_ms_a_changeset"] / small["cpu_ms_a_changeset"], 3),
+        "time_ratio": round(small["landed_per_s"] / large["landed_per_s"], 3),
     }
 
 
-def _figure(
-    name: str, field: str, source: Workload, measured: Sequence[tuple[dict[str, Any], dict[str, Any]]], invert: bool
-) -> Figure:
-    """Return the ratio of costs a changeset, large to small, of each pair of rounds."""
-    ratios = tuple(few[field] / many[field] if invert else many[field] / few[field] for few, many in measured)
-    details = {
-        "goal": GOAL,
-        "small": [few[field] for few, _ in measured],
-        "large": [many[field] for _, many in measured],
-        "last_round": {"small": measured[-1][0]["server"], "large": measured[-1][1]["server"]},
-    }
-    return Figure(name, "files in the repository, large against 2,000", "ratio", source.seed, ratios, details)
+def _median(rows: list[Json]) -> Json:
+    middle = len(rows) // 2
+    return {name: sorted(row[name] for row in rows)[middle] for name in rows[0]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(sys.argv[1] if len(sys.argv) > 1 else "auto", "--quick" in sys.argv), indent=1))
