@@ -1,1 +1,1 @@
-"""What Sluice claims, measured, with the peers beside it in the same run. See docs/benchmarks.md."""
+"""What Sluice claims, measured, and its peers measured beside it in the same run; see docs/benchmarks.md."""

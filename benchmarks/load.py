@@ -1,116 +1,179 @@
-"""The load generator: sends prebuilt requests over keep-alive connections, and notes when each outcome came.
+"""The load generator: sends one run of changesets as fast as the API takes them. It runs in a process of its own.
 
-Run as a process of its own (`python -m benchmarks.load`), so that it shares no interpreter with anything it measures.
-Reads a JSON job from standard input and prints a JSON report.
+All requests are made before the clock starts, and answers are taken apart after it, so that the generator costs the
+machine little; its own CPU time is reported. Latencies are those of a sample: each of its changesets has a thread
+with a connection of its own, opened before the clock starts, that asks by long poll for `committed` and then for
+`landed`. Their time counts from before the request that carried the changeset.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import random
-import sys
-import threading
 import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 from typing import Any
-from urllib.parse import urlsplit
 
-Json = dict[str, Any]
+from benchmarks.client import Client, accepted, chunks
+from benchmarks.figures import Disproved
+from benchmarks.workload import Changeset
 
-
-def main() -> None:
-    """Run the job."""
-    json.dump(run(json.load(sys.stdin)), sys.stdout)
-
-
-def run(job: Json) -> Json:
-    """Send `bodies` (each a method's path and a body) from `clients` threads; wait until all has landed.
-
-    Latency is measured on every `sample`-th single request, by a long poll on a connection of its own that begins when
-    the request has been answered: from the request's first byte to `committed`, and to `landed`.
-    """
-    bodies = [(path, body.encode()) for path, body in job["bodies"]]
-    address = urlsplit(job["url"])
-    todo = list(reversed(list(enumerate(bodies))))
-    lock = threading.Lock()
-    accepted: list[tuple[float, float]] = []
-    waits: list[threading.Thread] = []
-    committed: list[float] = []
-    landed: list[float] = []
-    errors: list[str] = []
-
-    def wait_for(changeset: str, started: float) -> None:
-        connection = http.client.HTTPConnection(address.netloc, timeout=120)
-        for until, times in (("committed", committed), ("landed", landed)):
-            connection.request("GET", f"/v1/changesets/{changeset}?wait=60&until={until}")
-            answer = json.loads(connection.getresponse().read())
-            if answer["status"] not in {"committed", "landed"}:
-                errors.append(str(answer))
-            times.append(time.monotonic() - started)
-        connection.close()
-
-    def client() -> None:
-        connection = http.client.HTTPConnection(address.netloc, timeout=120)
-        while True:
-            with lock:
-                if not todo:
-                    break
-                number, (path, body) = todo.pop()
-            started = time.monotonic()
-            while True:
-                connection.request("POST", path, body, {"Content-Type": "application/json"})
-                answer = connection.getresponse()
-                data = answer.read()
-                if answer.status not in {429, 503}:
-                    break
-                time.sleep(float(answer.headers.get("Retry-After", 1)) * random.uniform(0.5, 1))
-            done = time.monotonic()
-            accepted.append((started, done))
-            found = json.loads(data)
-            refused = answer.status != 202 or any(each["status"] != 202 for each in found.get("outcomes", []))
-            if refused:
-                errors.append(data[:500].decode())
-            elif job["sample"] and number % job["sample"] == 0:
-                changeset = found["id"] if "id" in found else found["outcomes"][-1]["changeset"]["id"]
-                waiting = threading.Thread(target=wait_for, args=(changeset, started))
-                waiting.start()
-                waits.append(waiting)
-        connection.close()
-
-    begin = time.monotonic()
-    threads = [threading.Thread(target=client) for _ in range(job["clients"])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    submitted = time.monotonic() - begin
-    _await_tree(address.netloc, job["expected"], errors)
-    total = time.monotonic() - begin
-    for waiting in waits:
-        waiting.join()
-    return {
-        "submit_seconds": submitted,
-        "seconds": total,
-        "accepted_latency": [done - start for start, done in accepted],
-        "committed_latency": committed,
-        "landed_latency": landed,
-        "errors": errors[:5],
-    }
+_POLL = 30  # seconds of a long poll
+# What a sampled changeset's thread is told: its id, and when its request began.
+_Told = Future[tuple[str, float]]
 
 
-def _await_tree(netloc: str, expected: str, errors: list[str]) -> None:
-    """Wait until the global head has the expected tree; look 50 times a second."""
-    connection = http.client.HTTPConnection(netloc, timeout=60)
-    until = time.monotonic() + 300
-    while time.monotonic() < until:
-        connection.request("GET", "/v1/head")
-        found = json.loads(connection.getresponse().read())
-        if found.get("main", {}).get("tree") == expected:
-            connection.close()
+@dataclass(frozen=True)
+class Job:
+    """What to send, and what must come of it."""
+
+    host: str
+    port: int
+    base: str  # the commit that all writers saw
+    expected: str  # the tree of the global head when all have landed
+    clients: int
+    per_request: int  # 1: each changeset in a request of its own, to its slice
+    changesets: Sequence[Changeset]
+    sample: int = 100
+    seconds: float = 300.0  # after which the run has failed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it. Times are in seconds."""
+
+    landed: int
+    seconds: float  # from the first request until all have landed
+    accept_seconds: float  # from the first request until the last 202
+    latencies: dict[str, list[float]]  # accepted, committed, landed
+    waited: int  # answers that said: later
+    cpu_seconds: float  # of the generator
+
+
+@dataclass(frozen=True)
+class _Request:
+    path: str
+    body: bytes
+    sampled: tuple[tuple[int, _Told], ...]  # which of its changesets are in the sample, and who waits for each
+
+
+@dataclass
+class _Sent:
+    """What the clients brought back."""
+
+    answers: list[bytes] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+
+
+def generate(job: Job) -> Outcome:
+    """Do the job in another process. Raises Refused and Disproved."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(run, job).result()
+
+
+def run(job: Job) -> Outcome:
+    """Do the job here."""
+    requests = _requests(job)
+    told = [each for request in requests for _, each in request.sampled]
+    main, senders, waiters = [[_connected(job) for _ in range(count)] for count in (1, job.clients, len(told))]
+    todo, sent = deque(requests), _Sent()
+    with ThreadPoolExecutor(job.clients + len(told)) as pool:
+        waits = [pool.submit(_wait, client, each) for client, each in zip(waiters, told, strict=True)]
+        cpu, started = time.process_time(), time.perf_counter()
+        sending = [pool.submit(_send, client, todo, sent, job.per_request) for client in senders]
+        try:
+            for each in sending:
+                each.result()
+        except BaseException:
+            for each in told:
+                each.cancel()
+            raise
+        accept_seconds = time.perf_counter() - started
+        ids = _ids(sent.answers, job.per_request)
+        for last in _last_of_slices(ids):
+            main[0].get(f"/v1/changesets/{last}?wait={_POLL}&until=landed")
+        main[0].await_tree(job.expected, job.seconds)
+        seconds = time.perf_counter() - started
+        cpu = time.process_time() - cpu
+        times = [each.result() for each in waits]
+    waited = sum(client.waited for client in senders)
+    for client in [*main, *senders, *waiters]:
+        client.close()
+    if len({each for _, each in ids}) != len(job.changesets):
+        raise Disproved(f"{len(job.changesets)} changesets were sent, and {len(ids)} ids came back")
+    latencies = {"accepted": sent.latencies, "committed": [a for a, _ in times], "landed": [b for _, b in times]}
+    return Outcome(len(ids), seconds, accept_seconds, latencies, waited, cpu)
+
+
+def _connected(job: Job) -> Client:
+    client = Client(job.host, job.port)
+    client.connect()
+    return client
+
+
+def _requests(job: Job) -> list[_Request]:
+    """Make all requests; the sample is spread evenly over them."""
+    made: list[_Request] = []
+    step = max(1, len(job.changesets) // job.sample) if job.sample else len(job.changesets) + 1
+    for at, group in enumerate(chunks(job.changesets, job.per_request)):
+        first = at * job.per_request
+        sampled = tuple((i, _Told()) for i in range(len(group)) if (first + i + 1) % step == 0)
+        values = [_value(each, job.base) for each in group]
+        if job.per_request == 1:
+            path, body = f"/v1/slices/{values[0].pop('slice')}/changesets", json.dumps(values[0])
+        else:
+            path, body = "/v1/changesets", json.dumps({"changesets": values})
+        made.append(_Request(path, body.encode(), sampled))
+    return made
+
+
+def _value(changeset: Changeset, base: str) -> dict[str, Any]:
+    puts = [{"op": "put", "path": path, "content": content.decode()} for path, content in changeset.files]
+    return {"slice": changeset.slice, "base": base, "message": changeset.message, "changes": puts}
+
+
+def _send(client: Client, todo: deque[_Request], sent: _Sent, per_request: int) -> None:
+    """Send what is to do, one request after the other; lists and deques need no lock."""
+    while True:
+        try:
+            request = todo.popleft()
+        except IndexError:
             return
-        time.sleep(0.02)
-    errors.append(f"the tree is {found.get('main')}, not {expected}")
+        started = time.perf_counter()
+        answer = client.send(request.path, request.body)
+        sent.latencies.append(time.perf_counter() - started)
+        sent.answers.append(answer)
+        if request.sampled:
+            ids = _ids([answer], per_request)
+            for position, told in request.sampled:
+                told.set_result((ids[position][1], started))
 
 
-if __name__ == "__main__":
-    main()
+def _wait(client: Client, told: _Told) -> tuple[float, float]:
+    """Return the seconds from a changeset's request until it was committed, and until it had landed."""
+    changeset, started = told.result()
+    times = []
+    for until, final in (("committed", {"committed", "landed"}), ("landed", {"landed"})):
+        while (now := client.get(f"/v1/changesets/{changeset}?wait={_POLL}&until={until}"))["status"] not in final:
+            if now["status"] != "queued" and now["status"] != "committed":
+                raise Disproved(f"a changeset that nothing is in the way of became {now}")
+        times.append(time.perf_counter() - started)
+    return times[0], times[1]
+
+
+def _ids(answers: Sequence[bytes], per_request: int) -> list[tuple[str, str]]:
+    """Return the slice and the id of each changeset of these answers."""
+    values = [json.loads(answer) for answer in answers]
+    made = values if per_request == 1 else [each for value in values for each in accepted(value)]
+    return [(each["slice"], each["id"]) for each in made]
+
+
+def _last_of_slices(ids: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the newest changeset of each slice: slices commit in the order of ids."""
+    last: dict[str, str] = {}
+    for where, changeset in ids:
+        last[where] = max(changeset, last.get(where, ""))
+    return sorted(last.values())

@@ -1,129 +1,135 @@
-"""The workload of all benchmarks: a synthetic repository and changes to it, from a seed, the same for everyone.
+"""The input of the benchmarks: a synthetic repository and changesets for it, all from one seed.
 
-Files are code-like text of about 2 KB in directories of the same width; a changeset rewrites two files that no other
-changeset of the run touches, so all of them land on the imported base.
+Every text depends on the seed and its own place alone, so that a part can be made without the rest, and a larger
+repository holds the files of a smaller one. `digest` pins the whole input: figures are comparable where it is equal.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 
-from benchmarks.git import git, run_git
+_NOUNS = (
+    "account address amount archive batch binding bucket buffer cache chain channel charge client cluster column "
+    "config context counter cursor deadline delta digest driver engine entry event export filter folder frame gateway "
+    "group handle header history index inventory invoice item journal ledger limit lookup manifest member message "
+    "metric module network node notice object offset option order owner packet parser partition payload policy pool "
+    "prefix price profile quota range reader record region registry replica report request result route sample schema "
+    "segment session shard signal snapshot source stage status storage stream subject table target task tenant ticket "
+    "token topic trace transfer tree unit user value vendor version view volume watch window worker writer zone"
+)
+_DOING = "add build check close collect count fetch find flush load make merge open parse read send split store"
+_WORDS, _VERBS = _NOUNS.split(), _DOING.split()
 
-_WORDS = (
-    "value index result node buffer stream client server handle request response session record field table column "
-    "config option parser token cursor batch queue worker message payload header offset length limit retry"
-).split()
+# Shapes of lines; the fields are words, verbs and a number, drawn anew for each line.
+_LINES = (
+    "def {verb}_{a}_{b}({a}, {b}=None, *, {c}={number}):",
+    "    if {a}.{b} is None or len({c}) > {number}:",
+    "        return self.{verb}_{c}({a}, {b}[{number}:])",
+    "    for {a} in self._{b}.{verb}_{c}s(limit={number}):",
+    "        {b} = {verb}_{c}({a}.{c}, {a})",
+    "    {a}_{b} = {c}.get('{a}.{c}', {number})",
+    "    log.info('{verb}_{a}', {b}={c}.{b}, {a}={number})",
+    "    # The {a} of a {b} may {verb} before its {c} does: see {verb}_{c}.",
+    "    raise {c}_error('cannot {verb} {a} of {b}')",
+    "",
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Changeset:
-    """Two files with new contents; `top` is the top-level directory of both."""
+    """Two files with new content, inside one slice."""
 
     number: int
-    top: str
+    slice: str
+    message: str
     files: tuple[tuple[str, bytes], ...]
 
 
+@dataclass(frozen=True)
 class Workload:
-    """`files` files in directories of `width`, two levels below `tops` top-level directories."""
+    """A repository of `files` files, and streams of changesets."""
 
-    def __init__(self, files: int = 10_000, width: int = 100, tops: int = 8, seed: int = 1, size: int = 2000) -> None:
-        self.seed, self.size = seed, size
-        self.paths: list[str] = []
-        for i in range(files):
-            directory = i // width
-            self.paths.append(f"area{directory % tops}/group{directory // tops // width}/part{directory // tops}/file{i % width:03}.py")
-        self.tops = sorted({path.split("/")[0] for path in self.paths})
+    files: int = 10_000
+    seed: int = 1
+    width: int = 100  # files in a directory
+    fan: int = 10  # such directories in a top-level directory
+    slice_leaves: int = 10  # such directories in a slice
+    team: str = "team"  # how the names of its slices begin
+    file_bytes: int = 2048
+    change_bytes: int = 2048
 
-    def initial(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the files of the base."""
-        for i, path in enumerate(self.paths):
-            yield path, self._content(random.Random(f"{self.seed}/{i}"))
+    def path(self, index: int) -> str:
+        """Return the path of a file: two levels of directories."""
+        leaf, name = divmod(index, self.width)
+        return f"{self._folder(leaf)}file{name:03}.py"
 
-    def changesets(self, count: int, first: int = 0) -> Iterator[Changeset]:
-        """Yield changesets; those from number `first` on touch other files than those before."""
-        by_top = {top: [path for path in self.paths if path.startswith(top + "/")] for top in self.tops}
-        order = random.Random(self.seed)
-        for paths in by_top.values():
-            order.shuffle(paths)
-        for number in range(first, first + count):
-            top = self.tops[number % len(self.tops)]
-            at = number // len(self.tops) * 2
-            pair = by_top[top][at : at + 2]
-            if len(pair) < 2:
-                raise ValueError(f"{len(self.paths)} files are too few for {first + count} changesets")
-            rng = random.Random(f"{self.seed}/change/{number}")
-            yield Changeset(number, top, tuple((path, self._content(rng)) for path in pair))
+    def tree(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the files of the repository before any changeset."""
+        for index in range(self.files):
+            yield self.path(index), text(f"{self.seed}/file/{index}", self.file_bytes)
 
-    def most_changesets(self) -> int:
-        """How many changesets can touch files of their own."""
-        return len(self.paths) // 2 - len(self.tops)
+    def slices(self) -> dict[str, list[str]]:
+        """Return the slices by name, with their paths: whole top-level directories where the sizes allow it."""
+        leaves, made = -(-self.files // self.width), {}
+        for number, start in enumerate(range(0, leaves, self.slice_leaves)):
+            own = [self._folder(leaf) for leaf in range(start, min(start + self.slice_leaves, leaves))]
+            if self.slice_leaves % self.fan == 0:
+                own = sorted({path.split("/")[0] + "/" for path in own})
+            made[self._slice(number)] = own
+        return made
 
-    def digest(self, count: int) -> str:
-        """Return the hash that pins the input."""
-        hasher = sha256()
-        for path, data in self.initial():
-            hasher.update(path.encode() + b"\0" + data)
-        for changeset in self.changesets(count):
-            for path, data in changeset.files:
-                hasher.update(path.encode() + b"\0" + data)
-        return hasher.hexdigest()
+    def changesets(self, count: int, run: int = 0) -> Iterator[Changeset]:
+        """Yield `count` changesets, no two of which touch the same file: all land on one base without conflicts.
 
-    def _content(self, rng: random.Random) -> bytes:
-        lines, size = [], 0
-        while size < self.size:
-            a, b, c = rng.choices(_WORDS, k=3)
-            line = f"{'    ' * rng.randint(0, 3)}{a}_{b} = {c}({rng.randint(0, 9999)}, {a}={b})\n"
-            lines.append(line)
-            size += len(line)
-        return "".join(lines).encode()
+        Each `run` is another stream over the same files. Raises ValueError where there are not enough files.
+        """
+        pairs = []
+        for number, start in enumerate(range(0, self.files, self.slice_leaves * self.width)):
+            own = list(range(start, min(start + self.slice_leaves * self.width, self.files)))
+            random.Random(f"{self.seed}/run/{run}/slice/{number}").shuffle(own)
+            pairs += [(number, pair) for pair in zip(own[::2], own[1::2], strict=False)]
+        if count > len(pairs):
+            raise ValueError(f"{count} changesets need {2 * count} files in pairs; there are {self.files}")
+        random.Random(f"{self.seed}/run/{run}").shuffle(pairs)
+        for position, (number, pair) in enumerate(pairs[:count]):
+            files = [(self.path(i), text(f"{self.seed}/run/{run}/file/{i}", self.change_bytes)) for i in pair]
+            yield Changeset(position, self._slice(number), f"Run {run}, change {position}", tuple(files))
 
+    def digest(self, changesets: int) -> str:
+        """Return the SHA-256 of all files, and of the first run's `changesets`."""
+        sha = hashlib.sha256()
+        for path, content in self.tree():
+            sha.update(b"%s\0%d\0%s" % (path.encode(), len(content), content))
+        for changeset in self.changesets(changesets):
+            for path, content in changeset.files:
+                sha.update(b"%s\0%s\0%d\0%s" % (changeset.slice.encode(), path.encode(), len(content), content))
+        return sha.hexdigest()
 
-def import_into(repository: Path, workload: Workload) -> str:
-    """Make a bare repository with the base on `main`; return the commit."""
-    run_git(None, "init", "--quiet", "--bare", "--initial-branch=main", str(repository))
-    stream(repository, _base(workload))
-    return git(repository, "rev-parse", "refs/heads/main")
+    def _folder(self, leaf: int) -> str:
+        top, sub = divmod(leaf, self.fan)
+        return f"pkg{top:03}/mod{sub:03}/"
 
-
-def expected_tree(repository: Path, changesets: Iterator[Changeset]) -> str:
-    """Return the tree of the base with all changesets, by git fast-import in a branch of its own."""
-    stream(repository, _changes("refs/heads/expected", "refs/heads/main", changesets))
-    return git(repository, "rev-parse", "refs/heads/expected^{tree}")
-
-
-def stream(repository: Path, parts: Iterator[bytes]) -> None:
-    """Feed `parts` to git fast-import."""
-    process = subprocess.Popen(["git", "-C", str(repository), "fast-import", "--quiet", "--force"], stdin=subprocess.PIPE)
-    assert process.stdin
-    with process.stdin as pipe:
-        for part in parts:
-            pipe.write(part)
-    if process.wait():
-        raise RuntimeError("git fast-import failed")
+    def _slice(self, number: int) -> str:
+        return f"{self.team}{number:03}"
 
 
-def _base(workload: Workload) -> Iterator[bytes]:
-    yield b"commit refs/heads/main\ncommitter B <b@example.org> 1700000000 +0000\ndata 4\nbase\n"
-    for path, data in workload.initial():
-        yield b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data)
-
-
-def _changes(branch: str, start: str, changesets: Iterator[Changeset]) -> Iterator[bytes]:
-    first = True
-    for changeset in changesets:
-        yield b"commit %s\ncommitter B <b@example.org> 1700000001 +0000\ndata 6\nchange\n" % branch.encode()
-        if first:
-            yield b"from %s\n" % start.encode()
-            first = False
-        for path, data in changeset.files:
-            yield b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data)
-
-
-fast_import_changes = _changes
+def text(key: str, size: int) -> bytes:
+    """Return text of about `size` bytes that looks like source code, and compresses like it."""
+    draw = random.Random(key).random
+    lines, length = [f'"""{key}"""'], 0
+    # Like a module, a file speaks of few things: names repeat within it.
+    names = [_WORDS[int(draw() * len(_WORDS))] for _ in range(14)]
+    while length < size - 20:
+        line = _LINES[int(draw() * len(_LINES))].format(
+            a=names[int(draw() * 14)],
+            b=names[int(draw() * 14)],
+            c=names[int(draw() * 14)],
+            verb=_VERBS[int(draw() * len(_VERBS))],
+            number=int(draw() * 1000),
+        )
+        lines.append(line)
+        length += len(line) + 1
+    return ("\n".join(lines) + "\n").encode()

@@ -1,1 +1,1 @@
-"""What people use today, on the same workload: each proves its final tree before its figure counts."""
+"""What else lands changes: each peer does the same work on the same input, and proves its result first."""

@@ -1,28 +1,49 @@
-"""One process: `git merge-tree` + `commit-tree` + `update-ref` for each change. A merge queue's inner loop."""
+"""One process runs `git merge-tree`, `git commit-tree` and `git update-ref` for each changeset.
+
+What a merge queue around the git command does. The changesets are commits in the repository before the clock starts:
+nothing is timed but merging them.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.git import git
-from benchmarks.workload import Changeset, fast_import_changes, stream
+from benchmarks.figures import Figure, prove
+from benchmarks.repos import Repo, git_version, stream
+from benchmarks.workload import Workload
+
+NEEDS = (2, 38)
 
 
-def run(base: Path, folder: Path, changesets: Sequence[Changeset]) -> tuple[int, float, str]:
-    """Return how many landed, in how many seconds, and the final tree. The branches to merge are made before."""
-    bare = folder / "merge.git"
-    git(None, "clone", "--quiet", "--bare", "--shared", str(base), str(bare))
-    start = git(bare, "rev-parse", "refs/heads/main")
-    for changeset in changesets:
-        stream(bare, fast_import_changes(f"refs/heads/c{changeset.number}", start, iter([changeset])))
-    sides = git(bare, "for-each-ref", "--format=%(objectname)", "refs/heads/c*").split()
-    head = start
-    started = time.monotonic()
-    for side in sides:
-        tree = git(bare, "merge-tree", "--write-tree", head, side)
-        commit = git(bare, "commit-tree", tree, "-p", head, "-p", side, "-m", "merge")
-        git(bare, "update-ref", "refs/heads/main", commit, head)
-        head = commit
-    return len(sides), time.monotonic() - started, git(bare, "rev-parse", "refs/heads/main^{tree}")
+def available() -> bool:
+    """Whether Git is new enough to merge without a working tree."""
+    return git_version() >= NEEDS
+
+
+def run(seed_repo: Repo, folder: Path, workload: Workload, *, count: int = 600) -> Figure:
+    """Merge `count` changesets. Raises Disproved."""
+    repo = seed_repo.copy(folder / "merge-tree.git")
+    base = tip = repo.resolve("main")
+    changesets = list(workload.changesets(count))
+    repo.fast_import(
+        part for each in changesets for part in stream(_ref(each.number), base, [(each.message, each.files)])
+    )
+    theirs = repo.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/changes").split()
+    ids = dict(zip(theirs[::2], theirs[1::2], strict=True))
+    started = time.perf_counter()
+    for each in changesets:
+        other = ids[_ref(each.number)]
+        tree = repo.git("merge-tree", "--write-tree", tip, other).strip()
+        merged = repo.git("commit-tree", tree, "-p", tip, "-p", other, "-m", each.message).strip()
+        repo.git("update-ref", "refs/heads/main", merged, tip)
+        tip = merged
+    spent = time.perf_counter() - started
+    prove("git merge-tree", repo.resolve("main^{tree}"), repo.expected_tree(base, changesets))
+    return Figure(
+        "git merge-tree", "one process, one by one", "landed/s", workload.seed, (count / spent,), {"landed": count}
+    )
+
+
+def _ref(number: int) -> str:
+    return f"refs/changes/{number}"

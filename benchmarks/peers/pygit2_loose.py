@@ -1,38 +1,52 @@
-"""pygit2 in one process: blobs, trees and commits as loose objects, and the branch moved. No checks, no durability."""
+"""One process lands one changeset after the other with libgit2: blobs, trees on the path, commit, reference.
+
+What one loop over a Git library on a local disk does: no network, no other writers, loose objects without fsync.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pygit2
 
-from benchmarks.git import git
-from benchmarks.workload import Changeset
+from benchmarks.figures import Figure, prove
+from benchmarks.repos import Repo
+from benchmarks.workload import Workload
 
 
-def run(base: Path, folder: Path, changesets: Sequence[Changeset]) -> tuple[int, float, str]:
-    """Return how many landed, in how many seconds, and the final tree."""
-    bare = folder / "pygit2.git"
-    git(None, "clone", "--quiet", "--bare", str(base), str(bare))
-    repo = pygit2.Repository(str(bare))
-    who = pygit2.Signature("B", "b@example.org", 1_700_000_001, 0)
-    head = repo.references["refs/heads/main"].target
-    started = time.monotonic()
-    for changeset in changesets:
-        tree = repo[head].tree.id
-        for path, data in changeset.files:
-            tree = _put(repo, tree, path.split("/"), repo.create_blob(data))
-        head = repo.create_commit("refs/heads/main", who, who, "change\n", tree, [head])
-    return len(changesets), time.monotonic() - started, git(bare, "rev-parse", "refs/heads/main^{tree}")
+def run(seed_repo: Repo, folder: Path, workload: Workload, *, count: int = 3000) -> Figure:
+    """Land `count` changesets. Raises Disproved."""
+    judge = seed_repo.copy(folder / "pygit2.git")
+    base = judge.resolve("main")
+    repo = pygit2.Repository(str(judge.path))
+    who = pygit2.Signature("Bench", "bench@example.org", 1_700_000_000, 0)
+    changesets = list(workload.changesets(count))
+    tip = repo[base]
+    started = time.perf_counter()
+    for each in changesets:
+        tree = tip.tree
+        for path, content in each.files:
+            tree = repo[_put(repo, tree, path.split("/"), repo.create_blob(content))]
+        tip = repo[repo.create_commit("refs/heads/main", who, who, each.message, tree.id, [tip.id])]
+    spent = time.perf_counter() - started
+    prove("pygit2", judge.resolve("main^{tree}"), judge.expected_tree(base, changesets))
+    return Figure(
+        "pygit2, loose objects",
+        "one process, one by one",
+        "landed/s",
+        workload.seed,
+        (count / spent,),
+        {"landed": count},
+    )
 
 
-def _put(repo: pygit2.Repository, tree: pygit2.Oid, parts: list[str], blob: pygit2.Oid) -> pygit2.Oid:
-    builder = repo.TreeBuilder(repo[tree])
+def _put(repo: pygit2.Repository, tree: pygit2.Tree, parts: list[str], blob: pygit2.Oid) -> pygit2.Oid:
+    """Return the id of `tree` with a file replaced, and so every directory above it."""
+    builder = repo.TreeBuilder(tree)
     if len(parts) == 1:
         builder.insert(parts[0], blob, pygit2.enums.FileMode.BLOB)
     else:
-        below = builder.get(parts[0]).id
-        builder.insert(parts[0], _put(repo, below, parts[1:], blob), pygit2.enums.FileMode.TREE)
+        below = _put(repo, tree[parts[0]], parts[1:], blob)
+        builder.insert(parts[0], below, pygit2.enums.FileMode.TREE)
     return builder.write()
