@@ -28,6 +28,8 @@ from storage import settings
 ROOT = Path(__file__).parents[2]
 NAMES = ["redis", "s3", "api", "worker", "merger", "beat", "flower"]
 TASKS = {"sluice.merge", "sluice.upkeep"}
+# What has nothing to do with the bucket is tested on one kind of S3 server.
+one_s3 = pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
 
 
 def fetch(url: str, user: str = "", password: str = "") -> Any:
@@ -67,6 +69,7 @@ def test_the_stack_comes_up_with_everything_and_goes_without_a_trace(new_stack: 
     assert psutil.wait_procs(everyone, timeout=10)[1] == []
 
 
+@one_s3
 def test_flower_shows_the_tasks_by_name_to_those_who_know_the_password(new_stack: Callable[..., Stack]):
     stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
     await_true(lambda: {task["name"] for task in flowers_tasks(stack)} >= TASKS)
@@ -78,6 +81,7 @@ def test_flower_shows_the_tasks_by_name_to_those_who_know_the_password(new_stack
         assert refused.value.code == 401
 
 
+@one_s3
 def test_workers_beat_and_flower_come_back_after_redis_forgot_everything(new_stack: Callable[..., Stack]):
     stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
     await_true(lambda: {task["name"] for task in flowers_tasks(stack)} >= TASKS)
@@ -93,6 +97,7 @@ def test_workers_beat_and_flower_come_back_after_redis_forgot_everything(new_sta
     assert {name: process.starts for name, process in stack.processes.items()} == starts
 
 
+@one_s3
 def test_workers_beat_and_flower_come_back_after_redis_was_away(new_stack: Callable[..., Stack]):
     stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
     stack.halt("redis")
@@ -105,6 +110,7 @@ def test_workers_beat_and_flower_come_back_after_redis_was_away(new_stack: Calla
     await_true(lambda: since() >= TASKS)
 
 
+@one_s3
 def test_a_killed_worker_leaves_no_children_and_is_started_again(new_stack: Callable[..., Stack]):
     stack = new_stack(with_flower=False)
     worker = stack.processes["worker"]
@@ -133,6 +139,7 @@ def test_a_folder_keeps_its_credentials_and_data_and_serves_one_stack_at_a_time(
     assert fetch(f"{second.url}/v1/head") == head
 
 
+@one_s3
 def test_a_start_that_fails_says_why_and_leaves_nothing_running(new_stack: Callable[..., Stack], tmp_path: Path):
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     with pytest.raises(ProcessFailed, match=r"api ended \(\d+\) before it was ready(.|\n)*SLUICE_NO_SUCH_FIELD"):
@@ -140,6 +147,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(new_stack: Calla
     assert {process.pid for process in psutil.Process().children(recursive=True)} - before == set()
 
 
+@one_s3
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
     number: signal.Signals, s3_kind: str, s3_program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

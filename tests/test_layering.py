@@ -1,0 +1,136 @@
+"""Imports point one way, the core is pure, and the environment is read where it is written down here.
+
+Every module is read as a syntax tree, imports inside functions too. A failure names file, line and rule.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("app", "tasks", "storage")
+
+# What a package must not import.
+FORBIDDEN = {
+    "storage": {
+        "app",
+        "tasks",
+        "celeryconfig",
+        "flask",
+        "werkzeug",
+        "celery",
+        "kombu",
+        "marshmallow",
+        "click",
+        "gevent",
+    },
+    "tasks": {"app", "flask", "werkzeug", "marshmallow", "click", "gevent"},
+    "app": {"tests", "benchmarks"},
+}
+
+# The pure core: values in, values out.
+PURE = {
+    "changes", "decide", "edit", "entries", "fsck", "gitmodules", "link", "manifest", "objects", "packs", "paths",
+    "prove", "trees",
+}  # fmt: skip
+# What it must not touch: servers, clocks, chance, processes, the environment.
+IMPURE = {
+    "asyncio", "concurrent", "datetime", "gevent", "logging", "minio", "os", "pathlib", "random", "redis", "requests",
+    "secrets", "select", "socket", "structlog", "subprocess", "threading", "time", "ulid", "urllib3", "uuid",
+}  # fmt: skip
+# Names of impure functions that a pure module could import from one that it may.
+CHANCE = {"new_ulid"}
+
+# Who may read the environment, and what for. Settings are read in one place; the others hand it on to a child process
+# or choose between it and a folder.
+ENVIRONMENT = {
+    "storage/settings.py": "the settings",
+    "app/commands/options.py": "the settings of a stack's folder, where the environment names no deployment",
+    "app/export.py": "git's environment",
+    "app/replay/history.py": "git's environment",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module of ours."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.relative_to(ROOT).as_posix()
+
+    @property
+    def package(self) -> str:
+        return self.name.split("/")[0]
+
+    @property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(), self.name)
+
+    def imports(self) -> Iterator[tuple[int, str, set[str]]]:
+        """Line, module, and the names taken from it."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name, set()) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self.name}:{node.lineno}: imports are absolute"
+                yield node.lineno, node.module or "", {alias.name for alias in node.names}
+
+
+SOURCES = [Source(path) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+CORE = [source for source in SOURCES if source.package == "storage" and source.path.stem in PURE]
+
+
+def by_name(source: Source) -> str:
+    return source.name
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=by_name)
+def test_imports_point_from_app_to_tasks_to_storage(source: Source):
+    wrong = [
+        f"{source.name}:{line}: {source.package} must not import {module}"
+        for line, module, _ in source.imports()
+        if module.split(".")[0] in FORBIDDEN[source.package]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("source", CORE, ids=by_name)
+def test_the_core_takes_values_and_returns_values(source: Source):
+    wrong = []
+    for line, module, names in source.imports():
+        within = (
+            module.split(".")[1:2] if module.startswith("storage.") else sorted(names) if module == "storage" else []
+        )
+        wrong += [f"{source.name}:{line}: {part} is not pure" for part in within if part not in PURE | {"ids"}]
+        wrong += [f"{source.name}:{line}: {name} is chance" for name in names & CHANCE]
+        if module.split(".")[0] in IMPURE:
+            wrong.append(f"{source.name}:{line}: a pure module must not import {module}")
+    assert wrong == []
+
+
+def test_every_module_of_the_core_is_there():
+    assert {source.path.stem for source in CORE} == PURE
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=by_name)
+def test_the_environment_is_read_in_few_places(source: Source):
+    wrong = [
+        f"{source.name}:{node.lineno}: {node.attr}: settings come from storage.settings.load"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "putenv"}
+        if isinstance(node.value, ast.Name) and node.value.id == "os"
+    ]
+    wrong += [
+        f"{source.name}:{line}: settings come from storage.settings.load"
+        for line, module, names in source.imports()
+        if module == "os" and names & {"environ", "environb", "getenv"}
+    ]
+    assert source.name in ENVIRONMENT or wrong == []
