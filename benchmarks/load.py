@@ -88,8 +88,8 @@ def run(job: Job) -> Outcome:
             for each in sending:
                 each.result()
         except BaseException:
-            for each in told:
-                each.cancel()
+            for promise in told:
+                promise.cancel()
             raise
         accept_seconds = time.perf_counter() - started
         ids = _ids(sent.answers, job.per_request)

@@ -22,13 +22,13 @@ def run(seed_repo: Repo, folder: Path, workload: Workload, *, count: int = 3000)
     repo = pygit2.Repository(str(judge.path))
     who = pygit2.Signature("Bench", "bench@example.org", 1_700_000_000, 0)
     changesets = list(workload.changesets(count))
-    tip = repo[base]
+    tree = repo[base].peel(pygit2.Tree)
+    tip = pygit2.Oid(hex=base)
     started = time.perf_counter()
     for each in changesets:
-        tree = tip.tree
         for path, content in each.files:
-            tree = repo[_put(repo, tree, path.split("/"), repo.create_blob(content))]
-        tip = repo[repo.create_commit("refs/heads/main", who, who, each.message, tree.id, [tip.id])]
+            tree = repo[_put(repo, tree, path.split("/"), repo.create_blob(content))].peel(pygit2.Tree)
+        tip = repo.create_commit("refs/heads/main", who, who, each.message, tree.id, [tip])
     spent = time.perf_counter() - started
     prove("pygit2", judge.resolve("main^{tree}"), judge.expected_tree(base, changesets))
     return Figure(
@@ -47,6 +47,6 @@ def _put(repo: pygit2.Repository, tree: pygit2.Tree, parts: list[str], blob: pyg
     if len(parts) == 1:
         builder.insert(parts[0], blob, pygit2.enums.FileMode.BLOB)
     else:
-        below = _put(repo, tree[parts[0]], parts[1:], blob)
+        below = _put(repo, tree[parts[0]].peel(pygit2.Tree), parts[1:], blob)
         builder.insert(parts[0], below, pygit2.enums.FileMode.TREE)
     return builder.write()
