@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -77,7 +76,7 @@ def main(quick: bool, s3: str, out: Path | None, only: tuple[str, ...]) -> None:
     if plan is FULL and digest != PINNED:
         raise click.ClickException(f"the input's hash is {digest}, it is pinned to {PINNED}")
     _say(f"input: {plan.workload.files:,} files, {count:,} changesets, SHA-256 {digest}")
-    started = time.monotonic()
+    machine, started = _machine(), time.monotonic()
     figures: list[Figure] = []
     try:
         # Git's own temporary files go there too.
@@ -97,7 +96,7 @@ def main(quick: bool, s3: str, out: Path | None, only: tuple[str, ...]) -> None:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": quick,
         "seconds": round(time.monotonic() - started),
-        "machine": _machine(),
+        "machine": machine,
         "versions": _versions(s3),
         "workload": {"files": plan.workload.files, "changesets": count, "seed": SEED, "sha256": digest},
         "figures": [_with_ratio(figure, figures) for figure in figures],
@@ -141,7 +140,7 @@ def _machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": platform.platform(),
         "processor": _processor(),
-        # Above the number of cores before anything was measured here, others were at work.
+        # Before anything is measured here: where it is high, others are at work.
         "load": [round(each, 2) for each in os.getloadavg()],
     }
 
@@ -228,7 +227,3 @@ def _add_stages(table: Table, figures: Sequence[dict[str, Any]]) -> None:
         for name in last[0]["cpu_us"]:
             table.add_row(f"CPU, {name}", *[str(each["cpu_us"].get(name, "")) for each in last])
         table.add_row("changesets a batch", *[str(each["changesets_a_batch"]) for each in last])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
