@@ -23,6 +23,7 @@ from storage.view import View
 _LARGEST_CACHED = 1 << 20
 # Rows of a parsed tree as Python objects, against their bytes.
 _TREE_FACTOR = 4
+_MOST_COMMITS = 1024
 
 
 class ObjectMissing(KeyError):
@@ -39,6 +40,8 @@ class ObjectStore:
         self._prefix = view.prefix + "object:"
         self._seconds = settings.shared_cache_seconds
         self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
+        # A batch's changesets mostly have one commit as their base; parsing it took a tenth of the batch's time.
+        self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MOST_COMMITS)
         self._lock = threading.Lock()
         self._keep(EMPTY_TREE, Kind.TREE, b"")
 
@@ -59,10 +62,16 @@ class ObjectStore:
 
         Raises ObjectMissing, CorruptObject where it is no commit of ours, and BucketError.
         """
-        kind, data = self.read(oid)
-        if kind != Kind.COMMIT:
-            raise CorruptObject(f"{oid.hex()} is no commit")
-        return Commit.parse(data)
+        with self._lock:
+            parsed = self._commits.get(oid)
+        if parsed is None:
+            kind, data = self.read(oid)
+            if kind != Kind.COMMIT:
+                raise CorruptObject(f"{oid.hex()} is no commit")
+            parsed = Commit.parse(data)
+            with self._lock:
+                self._commits[oid] = parsed
+        return parsed
 
     def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
         """Return an object's kind and bytes.
