@@ -54,8 +54,14 @@ class Client:
 
     def get(self, path: str) -> Any:
         """GET a value. Raises Refused."""
-        self._connection.request("GET", path)
-        answer = self._connection.getresponse()
+        try:
+            self._connection.request("GET", path)
+            answer = self._connection.getresponse()
+        except ConnectionError:
+            # Servers close connections that were idle for a while; asking again changes nothing.
+            self._connection.close()
+            self._connection.request("GET", path)
+            answer = self._connection.getresponse()
         data = answer.read()
         if answer.status != 200:
             raise Refused(f"GET {path}: {answer.status} {data[:500]!r}")
