@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from app.errors import Problem, invalid, key_reused, not_found, too_many, unavailable
 from app.intake import Item, blob
-from storage.changes import Change, ChangesetBase, CommitBase, ItemBase, Submission
+from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
 from storage.fsck import ContentError, check_content
 from storage.ids import ChangesetId, ObjectId
 from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
@@ -118,7 +118,7 @@ class _Admitting:
             raise key_reused()
         return Known(owner[0])
 
-    def _base(self, submission: Submission, at: str):  # noqa: ANN202 - a Base
+    def _base(self, submission: Submission, at: str) -> Base:
         base = submission.base
         if isinstance(base, CommitBase):
             try:

@@ -44,4 +44,3 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.register_blueprint(operations.routes, url_prefix="/v1")
     app.register_blueprint(operations.health)
     return app
-

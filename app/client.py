@@ -47,7 +47,9 @@ class Client:
         """Describe an API at `url`; `patience` bounds, in seconds, how long one call is repeated."""
         self.url = url.rstrip("/")
         self._patience = patience
-        self._http = urllib3.PoolManager(maxsize=connections, timeout=urllib3.Timeout(connect=5.0, read=timeout), retries=False)
+        self._http = urllib3.PoolManager(
+            maxsize=connections, timeout=urllib3.Timeout(connect=5.0, read=timeout), retries=False
+        )
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Json:
         """Return the answer's JSON.
@@ -85,7 +87,7 @@ class Client:
             time.sleep(wait * random.uniform(0.7, 1.0))
             pause = min(_LONGEST_PAUSE, pause * 2)
 
-    def pages(self, path: str, **filters: Any) -> Iterator[Json]:
+    def pages(self, path: str, /, **filters: Any) -> Iterator[Json]:
         """Yield the items of a list, page after page."""
         filters = {name: value for name, value in filters.items() if value is not None}
         cursor = None

@@ -30,7 +30,9 @@ class RepositoryCollector(Collector):
         age = max(0.0, time.time() - ulid_seconds(oldest)) if oldest else 0.0
         yield CounterMetricFamily("sluice_committed", "Changesets committed.", head.committed)
         yield CounterMetricFamily("sluice_landed", "Changesets landed.", head.merged)
-        yield CounterMetricFamily("sluice_root_mismatches", "Batches stopped by a wrong root; must be 0.", int(mismatches or 0))
+        yield CounterMetricFamily(
+            "sluice_root_mismatches", "Batches stopped by a wrong root; must be 0.", int(mismatches or 0)
+        )
         yield GaugeMetricFamily("sluice_applied", "The newest log entry that the view includes.", head.applied)
         yield GaugeMetricFamily("sluice_pending", "Changesets committed and not landed.", head.pending)
         yield GaugeMetricFamily("sluice_queued", "Changesets queued.", self._repo.queue.length())

@@ -66,4 +66,8 @@ def _queue(repo: Repository) -> Check:
     oldest = repo.queue.oldest()
     age = max(0.0, time.time() - ulid_seconds(oldest)) if oldest else 0.0
     limit = repo.settings.max_queue_age
-    return {"ok": age <= limit, "detail": f"the oldest waits {age:.1f} s (limit {limit:.0f} s)", "oldest": round(age, 3)}
+    return {
+        "ok": age <= limit,
+        "detail": f"the oldest waits {age:.1f} s (limit {limit:.0f} s)",
+        "oldest": round(age, 3),
+    }

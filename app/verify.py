@@ -20,7 +20,6 @@ from storage.ids import PackId, changesets_of
 from storage.log import follow
 from storage.objects import CorruptObject
 from storage.repository import Repository
-from storage.scripts import ViewAbsent
 from storage.view import commands
 
 _MOST_FINDINGS = 100
@@ -151,8 +150,12 @@ def _check_git(repo: Repository, outcomes: dict[str, Json], findings: Findings, 
         try:
             export(repo.settings, directory, progress)
             git(directory, "fsck", "--strict", "--no-dangling", "--no-progress")
-            trailers = git(directory, "log", "next", "--format=%H %(trailers:key=Changeset-Id,valueonly,separator=%x20)")
-            main = git(directory, "log", "main", "--format=%(trailers:key=Changeset-Id,valueonly,separator=%x20)").split()
+            trailers = git(
+                directory, "log", "next", "--format=%H %(trailers:key=Changeset-Id,valueonly,separator=%x20)"
+            )
+            main = git(
+                directory, "log", "main", "--format=%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
+            ).split()
         except (ExportError, CorruptObject, CorruptEntry, BucketError, KeyError) as error:
             findings.differ(f"git: {error}")
             return

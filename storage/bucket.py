@@ -53,10 +53,12 @@ class Bucket:
         self._settings = settings
         url = urlsplit(endpoint or settings.endpoints[0])
         self.endpoint = url.netloc
-        # Reads may be repeated; urllib3 does so on broken connections. Writes are repeated below, where 412 has a meaning.
+        # Reads may be repeated: urllib3 does so on broken connections. Writes are, below, where 412 has a meaning.
         timeout = Timeout(connect=min(5.0, settings.s3_timeout), read=settings.s3_timeout)
         self._http = urllib3.PoolManager(
-            maxsize=4 * READERS, timeout=timeout, retries=Retry(total=3, backoff_factor=0.1, status_forcelist=[500, 502, 503])
+            maxsize=4 * READERS,
+            timeout=timeout,
+            retries=Retry(total=3, backoff_factor=0.1, status_forcelist=[500, 502, 503]),
         )
         self._client = Minio(
             url.netloc,
@@ -124,7 +126,7 @@ class Bucket:
         """
         return self._get(name, offset=offset, length=length)
 
-    def _get(self, name: str, **span: int) -> bytes:
+    def _get(self, name: str, **span: Any) -> bytes:
         try:
             answer = self._client.get_object(self._bucket, self._prefix + name, **span)
             try:

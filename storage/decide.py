@@ -71,7 +71,9 @@ def decide(changeset: Changeset, seen: TreeEditor, head: TreeEditor) -> Taken | 
         n = change.version(b)
         blocker = seen.file_in_the_way(change.path, deletes) if n else None
         if blocker is not None:
-            detail = f"{change.path.decode()} cannot be put where its base has {blocker.decode()}, which it does not delete"
+            detail = (
+                f"{change.path.decode()} cannot be put where its base has {blocker.decode()}, which it does not delete"
+            )
             return Rejection("in-the-way", detail)
         if n == b or h == n:
             continue
@@ -85,7 +87,9 @@ def decide(changeset: Changeset, seen: TreeEditor, head: TreeEditor) -> Taken | 
             continue
         blocker = head.file_in_the_way(path, leaving)
         if blocker is not None:
-            conflicts.append(Conflict(path, ConflictClass.DIRECTORY_FILE, seen.get(path), head.get(blocker), version, blocker))
+            conflicts.append(
+                Conflict(path, ConflictClass.DIRECTORY_FILE, seen.get(path), head.get(blocker), version, blocker)
+            )
     return conflicts or taken
 
 

@@ -70,11 +70,12 @@ class TreeEditor:
     def get(self, path: bytes) -> Version | None:
         """Return what stands at `path` now, or None."""
         parts = path.split(b"/")
-        directory: _Directory | None = self._root
+        directory = self._root
         for part in parts[:-1]:
-            directory = self._child(directory, part)
-            if directory is None:
+            child = self._child(directory, part)
+            if child is None:
                 return None
+            directory = child
         return self._version(directory, parts[-1])
 
     def file_in_the_way(self, path: bytes, leaving: Container[bytes]) -> bytes | None:
@@ -83,14 +84,15 @@ class TreeEditor:
         Files in `leaving` are about to be deleted and forbid nothing. Reads no more than `leaving` lets it pass.
         """
         parts = path.split(b"/")
-        directory: _Directory | None = self._root
+        directory = self._root
         for i, part in enumerate(parts[:-1]):
             if directory.find(part) >= 0:
                 above = b"/".join(parts[: i + 1])
                 return None if above in leaving else above
-            directory = self._child(directory, part)
-            if directory is None:
+            child = self._child(directory, part)
+            if child is None:
                 return None
+            directory = child
         below = self._child(directory, parts[-1])
         return self._first_file(below, path + b"/", leaving) if below else None
 

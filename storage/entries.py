@@ -161,7 +161,12 @@ def _slice_effects(entry: Json, rows: Effects) -> None:
 
 def _commit_effects(entry: Json, rows: Effects) -> None:
     seq = entry["seq"]
-    rows.head |= {"tip": entry["tip"], "tip_time": entry["time"], "root": entry["root"], "committed": entry["committed"]}
+    rows.head |= {
+        "tip": entry["tip"],
+        "tip_time": entry["time"],
+        "root": entry["root"],
+        "committed": entry["committed"],
+    }
     landed = 0
     for index, decided in enumerate(entry["decided"]):
         outcome = {name: value for name, value in decided.items() if name not in _NOT_IN_OUTCOMES}

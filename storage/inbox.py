@@ -17,8 +17,8 @@ def read_pack(bucket: Bucket, pack: PackId) -> list[Changeset]:
     Raises Missing, BucketError, CorruptObject and CorruptManifest.
     """
     data = b""
-    for _, _, data in packs.scan(bucket.get(pack + ".pack")):
-        pass  # the manifest is the last object
+    for _, _, content in packs.scan(bucket.get(pack + ".pack")):
+        data = content  # the manifest is the last object
     return manifest.split(data, pack)
 
 

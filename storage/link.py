@@ -187,8 +187,9 @@ class Linker:
             assert outcome is not None
         editor = TreeEditor(self.read, _oid(outcome.get("seen") or outcome["saw"]))
         for ancestor, of_ancestor in reversed(trail):
-            changes = self._changes.get(ancestor) or self._read_changes(ancestor, of_ancestor)
-            overlay(editor, changes)
+            if ancestor not in self._changes:
+                self._changes[ancestor] = self._read_changes(ancestor, of_ancestor)
+            overlay(editor, self._changes[ancestor])
         return editor
 
     def _outcome_of(self, changeset_id: ChangesetId) -> Json | None:
@@ -279,7 +280,9 @@ def _conflicts_json(conflicts: list[Conflict]) -> Json:
             "base": _version_json(conflict.base),
             "head": _version_json(conflict.head),
             "submitted": _version_json(conflict.submitted),
-            **({"blocker": conflict.blocker.decode()} if conflict.blocker and conflict.blocker != conflict.path else {}),
+            **(
+                {"blocker": conflict.blocker.decode()} if conflict.blocker and conflict.blocker != conflict.path else {}
+            ),
         }
         for conflict in conflicts[:MAX_CONFLICTS]
     ]

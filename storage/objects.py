@@ -1,7 +1,7 @@
-"""Git objects as values: ids, trees' rows and commits. Pure.
+r"""Git objects as values: ids, trees' rows and commits. Pure.
 
 Formats: Git's Documentation/gitformat-pack.txt, and `git help hash-object`. A tree is kept as its sorted rows, each
-the bytes `<mode> <name>\\0<id>` that Git stores, since joining rows is what makes an edit cheap.
+the bytes `<mode> <name>\0<id>` that Git stores, since joining rows is what makes an edit cheap.
 """
 
 from __future__ import annotations
@@ -145,7 +145,12 @@ class Commit:
         """Return the commit object's bytes."""
         lines = [b"tree " + self.tree.hex().encode()]
         lines += [b"parent " + parent.hex().encode() for parent in self.parents]
-        lines += [b"author " + self.author.encode(), b"committer " + self.committer.encode(), b"", self.message.encode()]
+        lines += [
+            b"author " + self.author.encode(),
+            b"committer " + self.committer.encode(),
+            b"",
+            self.message.encode(),
+        ]
         return b"\n".join(lines)
 
     @classmethod

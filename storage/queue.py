@@ -94,7 +94,13 @@ class Queue:
         """
         args: list[str | bytes | int] = [self._settings.shared_cache_seconds]
         for changeset, part in changesets:
-            args += [changeset.id, changeset.slice, changeset.pack, changeset.base_changeset or "", len(changeset.changes)]
+            args += [
+                changeset.id,
+                changeset.slice,
+                changeset.pack,
+                changeset.base_changeset or "",
+                len(changeset.changes),
+            ]
             args += [_lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint]
         return list(self._scripts("enqueue", *args))

@@ -121,5 +121,3 @@ def _pages(names: Iterator[str]) -> Iterator[list[str]]:
             page = []
     if page:
         yield page
-
-

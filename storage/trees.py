@@ -6,6 +6,7 @@ Every function takes `read`, which returns a Tree for an id; the cost of each is
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from storage.ids import ObjectId
 from storage.objects import EMPTY_TREE, TREE_MODE, Kind, Tree, Version, object_id, row, version_of
@@ -106,31 +107,40 @@ def project(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> tuple[Obj
 
     Directories of the slice are grafted whole, by their ids: the cost is the trees above them.
     """
-    wanted: dict[bytes, dict] = {}
+    wanted = _Wanted(set(), {})
     for path in paths:
         if path == b"/":
             return root, {}
+        *above, last = path.removesuffix(b"/").split(b"/")
         node = wanted
-        for part in path.rstrip(b"/").split(b"/")[:-1]:
-            node = node.setdefault(part, {})
-        leaf = path.rstrip(b"/").split(b"/")[-1]
-        node.setdefault(leaf + b"/" if path.endswith(b"/") else leaf, {})
+        for part in above:
+            node = node.below.setdefault(part, _Wanted(set(), {}))
+        node.whole.add(last + b"/" if path.endswith(b"/") else last)
     made: dict[ObjectId, Tree] = {}
     return _project(read, root, wanted, made), made
 
 
-def _project(read: ReadTree, oid: ObjectId, wanted: dict[bytes, dict], made: dict[ObjectId, Tree]) -> ObjectId:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a slice has of one directory."""
+
+    whole: set[bytes]  # keys of rows that belong to it
+    below: dict[bytes, _Wanted]  # directories that it has parts of
+
+
+def _project(read: ReadTree, oid: ObjectId, wanted: _Wanted, made: dict[ObjectId, Tree]) -> ObjectId:
     tree = read(oid)
     keys, rows = [], []
     for key, whole in zip(tree.keys, tree.rows, strict=True):
-        if key in wanted:  # a file of the slice, or a directory grafted whole
+        name = key.removesuffix(b"/")
+        if key in wanted.whole:
             keys.append(key)
             rows.append(whole)
-        elif key.endswith(b"/") and key[:-1] in wanted:
-            below = _project(read, version_of(whole).oid, wanted[key[:-1]], made)
+        elif key != name and name in wanted.below:
+            below = _project(read, version_of(whole).oid, wanted.below[name], made)
             if below != EMPTY_TREE:
                 keys.append(key)
-                rows.append(row(TREE_MODE, key[:-1], below))
+                rows.append(row(TREE_MODE, name, below))
     projected = Tree(keys, rows)
     new = object_id(Kind.TREE, projected.encode())
     made[new] = projected

@@ -28,6 +28,7 @@ class SluiceTask(Task):
     """The base of every task: binds its ids to the log, and says how each run ended and how long it took."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task."""
         with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id):
             started = time.monotonic()
             try:

@@ -212,5 +212,3 @@ def _lasting(linked: Linked) -> dict[ObjectId, tuple[Kind, bytes]]:
 
 def _oid(text: str) -> ObjectId:
     return ObjectId(bytes.fromhex(text))
-
-

@@ -9,7 +9,7 @@ from storage.changes import Change, ChangesetBase, CommitBase, ItemBase, Submiss
 from storage.ids import ChangesetId, ObjectId
 from storage.link import Slice
 from storage.manifest import Changeset
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, Ident, SYMLINK_MODE
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Ident
 from storage.repository import Repository
 from storage.slices import define
 from storage.trees import walk

@@ -73,6 +73,7 @@ class Bars:
         self._tasks: dict[str, int] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done in `stage`."""
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total)
         self._bars.update(self._tasks[stage], completed=done, total=total)  # type: ignore[arg-type]

@@ -67,7 +67,9 @@ class History:
         self.tree = self._line("rev-parse", "--verify", "HEAD^{tree}")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._cat:
             assert self._cat.stdin and self._cat.stdout
             self._cat.stdin.close()
@@ -80,7 +82,17 @@ class History:
 
     def commits(self, since: str) -> Iterator[SourceCommit]:
         """Yield the commits of the line behind `since`, oldest first, each against its first parent."""
-        arguments = ["log", "--first-parent", "--reverse", "--date=raw", f"--format={_FORMAT}", "-m", "--raw", "-r", "-z"]
+        arguments = [
+            "log",
+            "--first-parent",
+            "--reverse",
+            "--date=raw",
+            f"--format={_FORMAT}",
+            "-m",
+            "--raw",
+            "-r",
+            "-z",
+        ]
         arguments += ["--no-renames", "--no-abbrev", "--encoding=UTF-8", f"{since}..HEAD"]
         process = self._start(*arguments)
         assert process.stdout
@@ -165,7 +177,9 @@ def _ident(text: str) -> str:
 def _message(text: str) -> str:
     """Return a message without NUL, and without trailers that would count as Sluice's own."""
     lines = text.replace("\0", "").splitlines()
-    return "\n".join(line for line in lines if not line.lower().lstrip().startswith("changeset-id:")).strip() or "(none)"
+    return (
+        "\n".join(line for line in lines if not line.lower().lstrip().startswith("changeset-id:")).strip() or "(none)"
+    )
 
 
 def _iso(seconds: str, zone: str) -> str:

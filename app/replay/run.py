@@ -185,7 +185,7 @@ class Replay:
                     lane = free.popleft()
                 try:
                     self._send_next(lane)
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
                     with some:
                         self._error = self._error or error
                         some.notify_all()

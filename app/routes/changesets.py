@@ -93,7 +93,7 @@ def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
 
 def _accepted_json(accepted: Accepted) -> dict[str, Any]:
     changeset = accepted.changeset
-    shown = {"id": changeset.id, "slice": changeset.slice, "status": Status.QUEUED}
+    shown: dict[str, Any] = {"id": changeset.id, "slice": changeset.slice, "status": Status.QUEUED}
     if accepted.position is not None and accepted.position >= 0:
         shown["position"] = accepted.position
     return shown

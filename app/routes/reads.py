@@ -67,7 +67,12 @@ def tree(name: str) -> Response:
     query = load_query(request.args, services().settings, "limit", "cursor", "commit", "prefix")
     commit, root = _commit_and_root(query.commit)
     prefix = (query.prefix or b"").rstrip(b"/") + b"/" if query.prefix else b""
-    filters = {"slice": found.id, "version": found.version, "commit": commit, "prefix": prefix.decode()}
+    filters: dict[str, str | int | None] = {
+        "slice": found.id,
+        "version": found.version,
+        "commit": commit,
+        "prefix": prefix.decode(),
+    }
     after = str(cursors.decode(query.cursor, "tree", filters, (str,))[0]).encode() if query.cursor else b""
     objects = services().repo.objects
     projected, made = project(objects.tree, root, found.paths)

@@ -59,7 +59,9 @@ def listing() -> Response:
     after = str(cursors.decode(query.cursor, "slices", filters, (str,))[0]) if query.cursor else ""
     if query.path:
         # Each holder of the path has an ordered set of slices; the first of all of them, merged, are the page.
-        found = {i for each in holders(query.path) for i in view.by_name(f"covers:{each.decode()}", after, query.limit + 1)}
+        found = {
+            i for each in holders(query.path) for i in view.by_name(f"covers:{each.decode()}", after, query.limit + 1)
+        }
         ids = sorted(found)[: query.limit + 1]
     else:
         ids = view.by_name("slice_order", after, query.limit + 1)
