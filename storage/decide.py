@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from storage.edit import TreeEditor
 from storage.manifest import Changeset
-from storage.objects import SYMLINK_MODE, Version
+from storage.objects import SYMLINK_MODE, Version, as_file
 
 # A conflicted changeset names so many of its conflicts; `conflict_count` in the outcome has them all.
 MAX_CONFLICTS = 1000
@@ -61,8 +61,8 @@ def decide(changeset: Changeset, seen: TreeEditor, head: TreeEditor) -> Taken | 
     conflicts: list[Conflict] = []
     deletes = {change.path for change in changeset.changes if change.op == "delete"}
     for change in changeset.changes:
-        b = _file(seen.get(change.path))
-        h = _file(head.get(change.path))
+        b = as_file(seen.get(change.path))
+        h = as_file(head.get(change.path))
         if changeset.base_versions:
             # Only the id was seen; a mode that moved meanwhile is not noticed, as docs/api.md says.
             b = Version(h.mode if h and h.oid == change.base else change.mode, change.base) if change.base else None
@@ -101,11 +101,6 @@ def apply(taken: Taken, head: TreeEditor) -> None:
     for path, version in taken.items():
         if version is not None:
             head.put(path, version)
-
-
-def _file(version: Version | None) -> Version | None:
-    """Return a file's version; a directory is no file, so there none is."""
-    return None if version is None or version.is_tree else version
 
 
 def _class(b: Version | None, h: Version | None, n: Version | None) -> ConflictClass:

@@ -60,6 +60,11 @@ class Version:
         return self.mode == TREE_MODE
 
 
+def as_file(version: Version | None) -> Version | None:
+    """Return a file's version; where a directory stands there is no file."""
+    return None if version is None or version.is_tree else version
+
+
 def row(mode: int, name: bytes, oid: bytes) -> bytes:
     """Return the row of a tree for one name."""
     return b"%o %s\0%s" % (mode, name, oid)

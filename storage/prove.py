@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from storage.decide import Taken
 from storage.ids import ObjectId
-from storage.objects import CorruptObject, Tree, Version
+from storage.objects import CorruptObject, Tree, as_file
 from storage.trees import ReadTree, diff, lookup
 
 
@@ -28,15 +28,10 @@ def prove(read: ReadTree, old_root: ObjectId, new_root: ObjectId, net: Taken) ->
     found = {}
     for path, _, version in diff(_checked(read), old_root, new_root):
         found[path] = version
-    expected = {path: version for path, version in net.items() if _file(lookup(read, old_root, path)) != version}
+    expected = {path: version for path, version in net.items() if as_file(lookup(read, old_root, path)) != version}
     if found != expected:
         paths = {path for path in found.keys() | expected.keys() if found.get(path, 0) != expected.get(path, 0)}
         raise RootMismatch(sorted(paths))
-
-
-def _file(version: Version | None) -> Version | None:
-    """Return a file's version; where a directory stands there is no file."""
-    return None if version is None or version.is_tree else version
 
 
 def _checked(read: ReadTree) -> ReadTree:

@@ -1,0 +1,244 @@
+"""What a batch decides: three versions and what comes of them, stacks, duplicates, and the proof of its root."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.entries import NO_HASH, Head
+from storage.ids import ObjectId
+from storage.link import Linked, Linker, Slice, Snapshot
+from storage.manifest import Changeset, Proposal
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, Commit, Ident, Kind, Version, object_id
+from storage.prove import RootMismatch, prove
+from storage.trees import walk
+from tests.storage.model import FILES, Trees
+
+ADA = Ident("Ada", "ada@example.org", 1)
+COMMITTER = Ident("Sluice", "sluice@localhost", 50)
+ALL = Slice("all", "all", frozenset([b"/"]), 1)
+A, B, C = (object_id(Kind.BLOB, each) for each in (b"A", b"B", b"C"))
+
+
+class Repo:
+    """Trees, and commits that stand for their trees."""
+
+    def __init__(self, files: dict[bytes, Version]) -> None:
+        self.trees = Trees()
+        self.root = self.trees.build(files)
+
+    def link(self, changesets, bases=None, outcomes=None, slices=None, keys=None, tip_time=0) -> Linked:
+        head = Head(1, NO_HASH, "00" * 20, tip_time, self.root.hex(), "00" * 20, self.root.hex(), 0, 1, 1, 0, 0)
+        slices = {"all": ALL} if slices is None else slices
+        snapshot = Snapshot("e", head, slices, outcomes or {}, keys or {})
+        bases = bases or {}
+        linker = Linker(
+            snapshot,
+            self.trees.read,
+            lambda changeset: bases.get(changeset.base_commit),
+            lambda changeset, outcome: outcome["manifest"],
+            lambda changeset: (outcomes or {}).get(changeset),
+            COMMITTER,
+        )
+        linked = linker.run(changesets)
+        self.trees.update({oid: data for oid, (kind, data) in linked.objects.items() if kind == Kind.TREE})
+        prove(self.trees.read, self.root, linked.root, linked.net)
+        return linked
+
+    def files(self, linked: Linked) -> dict[bytes, Version]:
+        return dict(walk(self.trees.read, linked.root))
+
+
+def put(path: bytes, oid: ObjectId, mode: int = FILE_MODE, base: ObjectId | None = None) -> Proposal:
+    return Proposal("put", path, mode, oid, None, base)
+
+
+def delete(path: bytes, base: ObjectId | None = None) -> Proposal:
+    return Proposal("delete", path, 0, None, None, base)
+
+
+def chmod(path: bytes, mode: int) -> Proposal:
+    return Proposal("mode", path, mode, None, None)
+
+
+BASE = ObjectId(b"b" * 20)
+
+
+def changeset(name, *changes, on=BASE, key=None, where="all") -> Changeset:
+    commit = on if isinstance(on, bytes) else None
+    return Changeset(name, "inbox/p-1", where, commit, on if isinstance(on, str) else None, ADA, "m", changes, key, "f")
+
+
+FILE = Version(FILE_MODE, A)
+OUTCOMES = [
+    # base, head, change, outcome, version afterwards
+    (None, None, put(b"f", A), "committed", FILE),
+    (None, FILE, put(b"f", A), "committed", FILE),
+    (None, FILE, put(b"f", B), "add/add", FILE),
+    (FILE, FILE, put(b"f", B), "committed", Version(FILE_MODE, B)),
+    (FILE, Version(FILE_MODE, C), put(b"f", B), "content", Version(FILE_MODE, C)),
+    (FILE, Version(FILE_MODE, C), put(b"f", A), "committed", Version(FILE_MODE, C)),
+    (FILE, Version(FILE_MODE, C), delete(b"f"), "delete/modify", Version(FILE_MODE, C)),
+    (FILE, FILE, delete(b"f"), "committed", None),
+    (FILE, None, delete(b"f"), "committed", None),
+    (FILE, None, put(b"f", B), "delete/modify", None),
+    (None, FILE, delete(b"f"), "committed", FILE),
+    (FILE, FILE, chmod(b"f", EXECUTABLE_MODE), "committed", Version(EXECUTABLE_MODE, A)),
+    (FILE, Version(FILE_MODE, B), chmod(b"f", EXECUTABLE_MODE), "content", Version(FILE_MODE, B)),
+    (Version(FILE_MODE, B), Version(EXECUTABLE_MODE, A), put(b"f", A), "mode", Version(EXECUTABLE_MODE, A)),
+    (None, None, chmod(b"f", EXECUTABLE_MODE), "missing-file", None),
+]
+
+
+@pytest.mark.parametrize(("base", "head", "change", "outcome", "after"), OUTCOMES)
+def test_three_versions_decide_as_in_git(base, head, change, outcome, after) -> None:
+    repo = Repo({b"f": head} if head else {})
+    seen = repo.trees.build({b"f": base} if base else {})
+    linked = repo.link([changeset("X", change)], {BASE: seen})
+    [decided] = linked.decided
+    word = decided.get("reason") or next((c["class"] for c in decided.get("conflicts", [])), decided["status"])
+    assert word == outcome
+    assert repo.files(linked).get(b"f") == after
+
+
+def test_all_or_nothing_for_a_changeset() -> None:
+    repo = Repo({b"f": Version(FILE_MODE, C)})
+    seen = repo.trees.build({b"f": FILE})
+    linked = repo.link([changeset("X", put(b"f", B), put(b"g", B))], {BASE: seen})
+    assert linked.decided[0]["status"] == "conflicted" and linked.root == repo.root and not linked.objects
+
+
+def test_a_file_becomes_a_directory_and_back_when_the_deletes_stand_beside_it() -> None:
+    repo = Repo({b"a": FILE})
+    there = changeset("X", delete(b"a"), put(b"a/b", B))
+    back = changeset("Y", delete(b"a/b"), put(b"a", C), on="X")
+    linked = repo.link([there, back], {BASE: repo.root})
+    assert [each["status"] for each in linked.decided] == ["committed", "committed"]
+    assert repo.files(linked) == {b"a": Version(FILE_MODE, C)}
+
+
+def test_a_file_in_the_way_that_the_writer_saw_is_refused_and_one_that_came_since_conflicts() -> None:
+    repo = Repo({b"a/b": FILE})
+    seen = linked = repo.link([changeset("X", put(b"a", B))], {BASE: repo.root})
+    assert seen.decided[0]["reason"] == "in-the-way"
+    linked = repo.link([changeset("X", put(b"a", B))], {BASE: repo.trees.build({})})
+    [conflict] = linked.decided[0]["conflicts"]
+    assert conflict["class"] == "directory/file" and conflict["blocker"] == "a/b"
+
+
+def test_by_versions_the_id_that_was_seen_decides() -> None:
+    repo = Repo({b"f": FILE})
+    good = changeset("X", put(b"f", B, base=A), put(b"new", C), on=None)
+    late = changeset("Y", put(b"f", C, base=A), on=None)
+    linked = repo.link([good, late])
+    assert [each["status"] for each in linked.decided] == ["committed", "conflicted"]
+
+
+#   base ── X ── Y ── Z      X, Y, Z: one writer's stack
+#     └──── other ────┘      other: somebody else's, landed in between
+def test_a_stack_sees_what_its_writer_saw_and_nothing_that_others_landed() -> None:
+    repo = Repo({b"f": FILE, b"g": FILE})
+    x = changeset("X", put(b"f", B))
+    other = changeset("other", put(b"g", B))
+    y = changeset("Y", put(b"f", C), on="X")
+    z = changeset("Z", put(b"g", C), on="Y")
+    linked = repo.link([x, other, y, z], {BASE: repo.root})
+    assert [each["status"] for each in linked.decided] == ["committed", "committed", "committed", "conflicted"]
+    assert repo.files(linked) == {b"f": Version(FILE_MODE, C), b"g": Version(FILE_MODE, B)}
+
+
+@given(st.lists(FILES, min_size=2, max_size=6), st.integers(1, 5))
+def test_a_stack_in_many_batches_ends_like_the_stack_in_one(states: list[dict], cut: int) -> None:
+    def stack() -> list[Changeset]:
+        made = []
+        for i, (old, new) in enumerate(itertools.pairwise(states)):
+            changes = [delete(path) for path in old.keys() - new.keys()]
+            changes += [put(path, version.oid, version.mode) for path, version in new.items()]
+            made.append(changeset(f"C{i}", *changes, on=f"C{i - 1}" if i else BASE))
+        return made
+
+    other = changeset("other", put(b"zz/other", C))
+    whole = Repo(states[0])
+    one = whole.link([other, *stack()], {BASE: whole.root})
+    assert {each["status"] for each in one.decided} == {"committed"}
+
+    parts = Repo(states[0])
+    seen = parts.root
+    outcomes: dict = {}
+    rest = [other, *stack()]
+    while rest:
+        batch, rest = rest[:cut], rest[cut:]
+        linked = parts.link(batch, {BASE: seen}, outcomes)
+        manifests = {each.id: each.changes for each in batch}
+        outcomes |= {each["id"]: each | {"manifest": manifests[each["id"]]} for each in linked.decided}
+        parts.root = linked.root
+    assert {each["status"] for each in outcomes.values()} == {"committed"}
+    assert parts.root == one.root
+
+
+def test_a_base_that_is_not_decided_is_waited_for_and_one_that_did_not_make_it_is_a_reason() -> None:
+    repo = Repo({})
+    waits = changeset("W", put(b"f", A), on="unknown")
+    linked = repo.link([waits])
+    assert linked.given_back == ["W"] and not linked.decided
+    linked = repo.link([waits], outcomes={"unknown": {"status": "conflicted"}})
+    assert linked.decided[0]["reason"] == "base-not-landed"
+
+
+def test_a_second_changeset_with_a_key_is_rejected_and_names_the_first() -> None:
+    repo = Repo({})
+    first, second = changeset("1", put(b"f", A), key="k"), changeset("2", put(b"g", A), key="k")
+    linked = repo.link([first, second], {BASE: repo.root})
+    assert linked.decided[1]["reason"] == "duplicate" and "1" in linked.decided[1]["detail"]
+    linked = repo.link([second], {BASE: repo.root}, keys={"k": "1"})
+    assert linked.decided[0]["reason"] == "duplicate"
+
+
+def test_changesets_are_decided_by_the_definition_of_their_slice_at_the_snapshot() -> None:
+    repo = Repo({})
+    only_a = {"all": Slice("all", "all", frozenset([b"a/"]), 2)}
+    linked = repo.link([changeset("X", put(b"b", A))], {BASE: repo.root}, slices=only_a)
+    assert linked.decided[0]["reason"] == "outside-slice"
+    linked = repo.link([changeset("X", put(b"b", A))], {BASE: repo.root}, slices={})
+    assert linked.decided[0]["reason"] == "no-such-slice"
+
+
+def test_what_is_decided_already_is_not_decided_again() -> None:
+    repo = Repo({})
+    linked = repo.link([changeset("X", put(b"b", A))], {BASE: repo.root}, {"X": {"status": "committed"}})
+    assert not linked.decided and not linked.objects
+
+
+def test_a_changeset_that_changes_nothing_becomes_an_empty_commit() -> None:
+    repo = Repo({b"f": FILE})
+    linked = repo.link([changeset("X", put(b"f", A))], {BASE: repo.root})
+    assert linked.committed == 1 and linked.root == repo.root and len(linked.objects) == 1
+
+
+def test_a_commit_is_never_older_than_its_parent_and_carries_one_trailer() -> None:
+    repo = Repo({})
+    linked = repo.link([changeset("X", put(b"f", A))], {BASE: repo.root}, tip_time=10**9)
+    commit = Commit.parse(linked.objects[linked.tip][1])
+    assert commit.committer.time == 10**9 and commit.message == "m\n\nChangeset-Id: X\n"
+
+
+def test_linking_twice_on_one_snapshot_gives_the_same_bytes() -> None:
+    one, two = Repo({b"f": FILE}), Repo({b"f": FILE})
+    batch = [changeset("X", put(b"f", B)), changeset("Y", put(b"g/h", B), on="X")]
+    first, second = one.link(batch, {BASE: one.root}), two.link(batch, {BASE: two.root})
+    assert first.decided == second.decided and first.objects == second.objects
+
+
+@pytest.mark.parametrize("wrong", [{b"f": Version(FILE_MODE, C)}, {b"f": FILE, b"g": FILE}, {}])
+def test_a_root_that_is_not_exactly_the_batchs_changes_is_never_committed(wrong: dict) -> None:
+    trees = Trees()
+    old = trees.build({b"f": FILE, b"keep": FILE})
+    new = trees.build({b"f": Version(FILE_MODE, B), b"keep": FILE})
+    prove(trees.read, old, new, {b"f": Version(FILE_MODE, B)})
+    with pytest.raises(RootMismatch):
+        prove(trees.read, old, trees.build({b"keep": FILE} | wrong), {b"f": Version(FILE_MODE, B)})
+    with pytest.raises(RootMismatch):
+        prove(trees.read, old, trees.build({b"f": Version(FILE_MODE, B)}), {b"f": Version(FILE_MODE, B)})
