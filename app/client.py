@@ -10,29 +10,36 @@ import base64
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
+from urllib3.exceptions import HTTPError, LocationValueError, URLSchemeUnknown
 
 from storage.ids import new_ulid
 
 Json = dict[str, Any]
 
+_PASSING = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+# Beyond what was asked for, so that those who were refused at once do not come back at once.
+_JITTER = 0.3
 
 
 class ProblemError(Exception):
     """The API refused; the fields are those of its problem document."""
 
-    def __init__(self, status: int, document: Json) -> None:
+    def __init__(self, status: int, document: Json, repeated: bool = False) -> None:
         self.status = status
         self.title = str(document.get("title", "refused"))
         self.detail = str(document.get("detail", ""))
         self.errors: list[Json] = document.get("errors", [])
         self.document = document
+        # Whether an earlier try had an unknown outcome: it may have been done, and this be what came of that.
+        self.repeated = repeated
         super().__init__(f"{self.title}: {self.detail}" if self.detail else self.title)
 
 
@@ -43,13 +50,24 @@ class Unreachable(Exception):
 class Client:
     """One API."""
 
-    def __init__(self, url: str, patience: float = 120.0, connections: int = 16, timeout: float = 90.0) -> None:
-        """Describe an API at `url`; `patience` bounds, in seconds, how long one call is repeated."""
-        self.url = url.rstrip("/")
+    def __init__(
+        self,
+        url: str,
+        patience: float = 15.0,
+        connections: int = 16,
+        timeout: float = 90.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Describe an API at `url`.
+
+        `patience` bounds, in seconds, how long one call is repeated; `timeout` is that of one answer, above the longest
+        long poll; `sleep` passes the time between tries.
+        """
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
         self._patience = patience
-        self._http = urllib3.PoolManager(
-            maxsize=connections, timeout=urllib3.Timeout(connect=5.0, read=timeout), retries=False
-        )
+        self._sleep = sleep
+        timeouts = urllib3.Timeout(connect=5.0, read=timeout)
+        self._http = urllib3.PoolManager(maxsize=connections, timeout=timeouts, retries=False)
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Json:
         """Return the answer's JSON.
@@ -57,35 +75,39 @@ class Client:
         Raises ProblemError for a final refusal, and Unreachable.
         """
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        return json.loads(self.raw(method, path, data, headers).data)
+        answer: Json = json.loads(self.raw(method, path, data, headers).data)
+        return answer
 
     def raw(
         self, method: str, path: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> urllib3.BaseHTTPResponse:
-        """Return the answer, with a status below 400.
+        """Return the answer, whose status is a success or 304.
 
+        Repeats the very same request while it may yet succeed.
         Raises ProblemError for a final refusal, and Unreachable.
         """
-        until = time.monotonic() + self._patience
-        pause = _FIRST_PAUSE
+        pauses = _Pauses(self._patience, self._sleep)
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        unknown = False
         while True:
-            wait = pause
+            retry_after = 0.0
             try:
-                answer = self._http.request(
-                    method, self.url + path, body=data, headers={"Content-Type": "application/json", **(headers or {})}
-                )
-                if answer.status < 400:
+                answer = self._http.request(method, self.url + path, body=data, headers=headers)
+            except (LocationValueError, URLSchemeUnknown) as error:
+                raise Unreachable(f"{self.url} is no address of an API: {error}") from error
+            except HTTPError as error:
+                reason: Exception = error
+                unknown = True
+            else:
+                if answer.status < 300 or answer.status == 304:
                     return answer
-                if answer.status not in {429, 500, 502, 503, 504}:
-                    raise ProblemError(answer.status, _document(answer.data))
-                reason = str(ProblemError(answer.status, _document(answer.data)))
-                wait = max(pause, float(answer.headers.get("Retry-After", 0)))
-            except urllib3.exceptions.HTTPError as error:
-                reason = str(error)
-            if time.monotonic() + wait > until:
-                raise Unreachable(f"{method} {self.url}{path}: {reason}")
-            time.sleep(wait * random.uniform(0.7, 1.0))
-            pause = min(_LONGEST_PAUSE, pause * 2)
+                reason = ProblemError(answer.status, _document(answer.data), unknown)
+                if answer.status not in _PASSING:
+                    raise reason
+                unknown = unknown or answer.status != 429
+                retry_after = _seconds(answer.headers.get("Retry-After"))
+            if not pauses.take(retry_after):
+                raise Unreachable(f"{method} {self.url}{path}: {reason}") from reason
 
     def pages(self, path: str, /, **filters: Any) -> Iterator[Json]:
         """Yield the items of a list, page after page."""
@@ -101,7 +123,16 @@ class Client:
 
     def create_slice(self, name: str, paths: list[str]) -> Json:
         """Make a slice."""
-        return self.call("POST", "/v1/slices", {"name": name, "paths": paths})
+        try:
+            return self.call("POST", "/v1/slices", {"name": name, "paths": paths})
+        except ProblemError as refusal:
+            if refusal.status != 409 or not refusal.repeated:
+                raise
+            # An earlier try was not answered. If it made the slice, this is the one.
+            there = self.slice(name)
+            if (there["name"], there["paths"]) != (name, paths):
+                raise
+            return there
 
     def slice(self, name: str) -> Json:
         """Return a slice by id or name."""
@@ -117,14 +148,31 @@ class Client:
         return self.call("POST", path, changeset, {"Idempotency-Key": key or new_ulid()})
 
     def submit_many(self, changesets: list[Json] | bytes, key: str | None = None) -> list[Json]:
-        """Submit several, given as items or as a request's body, and return their outcomes."""
-        body: Any = changesets if isinstance(changesets, bytes) else {"changesets": changesets}
+        """Submit several, given as items or as a request's body, and return their outcomes.
+
+        While items are refused for what will pass (a full queue), the same request is sent again: those that were
+        accepted are known by their keys. Patience begins anew whenever more of them were.
+        """
+        body = changesets if isinstance(changesets, bytes) else json.dumps({"changesets": changesets}).encode()
+        headers = {"Idempotency-Key": key or new_ulid()}
+        pauses, most = _Pauses(self._patience, self._sleep), 0
+        while True:
+            outcomes = self._submit_many(body, headers)
+            accepted = sum(outcome["status"] == 202 for outcome in outcomes)
+            if accepted > most:
+                pauses, most = _Pauses(self._patience, self._sleep), accepted
+            if not any(outcome["status"] in _PASSING for outcome in outcomes) or not pauses.take():
+                return outcomes
+
+    def _submit_many(self, body: bytes, headers: Mapping[str, str]) -> list[Json]:
         try:
-            return self.call("POST", "/v1/changesets", body, {"Idempotency-Key": key or new_ulid()})["outcomes"]
-        except ProblemError as error:
-            if "outcomes" in error.document:
-                return error.document["outcomes"]
-            raise
+            outcomes: list[Json] = self.call("POST", "/v1/changesets", body, headers)["outcomes"]
+        except ProblemError as refusal:
+            # Where no item was accepted, the status of the whole is 422, with an outcome for each all the same.
+            if "outcomes" not in refusal.document:
+                raise
+            outcomes = refusal.document["outcomes"]
+        return outcomes
 
     def changeset(self, changeset: str, wait: float | None = None, until: str = "committed") -> Json:
         """Return a changeset; with `wait`, once it has a final answer or so many seconds are over."""
@@ -167,15 +215,43 @@ class Client:
 
     def ready(self) -> Json:
         """Return what /readyz says, fit or not."""
-        return json.loads(self._http.request("GET", self.url + "/readyz").data)
+        try:
+            checks: Json = json.loads(self._http.request("GET", self.url + "/readyz").data)
+        except HTTPError as error:
+            raise Unreachable(f"GET {self.url}/readyz: {error}") from error
+        return checks
+
+
+class _Pauses:
+    """The pauses between the tries of one call: growing, never shorter than asked for, and bounded in sum."""
+
+    def __init__(self, patience: float, sleep: Callable[[float], None]) -> None:
+        self._until = time.monotonic() + patience
+        self._sleep = sleep
+        self._next = _FIRST_PAUSE
+
+    def take(self, at_least: float = 0.0) -> bool:
+        """Pause, and tell whether to try again; False at once where patience would end first."""
+        pause = max(self._next, at_least) * random.uniform(1.0, 1.0 + _JITTER)
+        if time.monotonic() + pause > self._until:
+            return False
+        self._sleep(pause)
+        self._next = min(_LONGEST_PAUSE, self._next * 2)
+        return True
 
 
 def content(data: bytes) -> Json:
-    """Return the fields by which a change carries `data`: text where that is exact, else base64."""
-    try:
-        return {"content": data.decode()}
-    except UnicodeDecodeError:
-        return {"content_base64": base64.b64encode(data).decode()}
+    """Return the fields by which a change carries `data`: text where that is exact and short, else base64."""
+    # A NUL takes six bytes in JSON, so what has them is most likely shorter in base64.
+    if b"\0" not in data:
+        with suppress(UnicodeDecodeError):
+            return {"content": data.decode()}
+    return {"content_base64": base64.b64encode(data).decode()}
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Return a Retry-After in seconds; a date, which proxies may send, counts as none."""
+    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0
 
 
 def _document(data: bytes) -> Json:

@@ -48,7 +48,7 @@ def command(
             stack = opened.enter_context(Stack(data=data, s3=s3, with_flower=False))
             url = stack.url
         bars = opened.enter_context(progress_bars())
-        report = Replay(history, Client(url, connections=writers + 2), writers, limit, bulk, Bars(bars)).run()
+        report = Replay(history, Client(url, patience=120.0, connections=writers + 2), writers, limit, bulk, Bars(bars)).run()
     if as_json:
         emit(report.to_json())
     else:
