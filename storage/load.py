@@ -20,7 +20,8 @@ def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
     found = {}
     for pack, places in packs.items():
         for oid, place in places.items():
-            found[oid] = Location(pack, place)
+            # An index does not tell sizes, and the view must not depend on who applied the entry.
+            found[oid] = Location(pack, place._replace(size=0))
     if entry["kind"] == EntryKind.COMMITS:
         for decided in entry["decided"]:
             if decided["status"] != Status.COMMITTED:

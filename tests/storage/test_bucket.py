@@ -1,0 +1,113 @@
+"""What every bucket promises, on each kind of S3 server."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from storage.bucket import Bucket, BucketError, BucketUnsafe, Missing, probe
+from storage.entries import NO_HASH, CorruptEntry, digest, encode
+from storage.log import Log, follow
+from storage.settings import Settings
+
+
+@pytest.fixture
+def bucket(s3_settings: Settings) -> Bucket:
+    made = Bucket(s3_settings)
+    made.ensure()
+    return made
+
+
+def test_a_name_is_given_once_and_keeps_its_bytes(bucket: Bucket) -> None:
+    assert bucket.create("a/b", b"first") is True
+    assert bucket.create("a/b", b"second") is False
+    assert bucket.get("a/b") == b"first"
+
+
+def test_of_sixteen_racing_creates_one_wins_and_its_bytes_stay(bucket: Bucket) -> None:
+    barrier = threading.Barrier(16)
+
+    def race(i: int) -> bool:
+        barrier.wait()
+        return bucket.create("race", b"%d" % i)
+
+    with ThreadPoolExecutor(16) as pool:
+        wins = list(pool.map(race, range(16)))
+    assert wins.count(True) == 1
+    assert bucket.get("race") == b"%d" % wins.index(True)
+
+
+def test_ranges_are_exact_and_what_is_missing_says_so(bucket: Bucket) -> None:
+    bucket.create("x", bytes(range(200)))
+    assert bucket.get_range("x", 10, 5) == bytes(range(10, 15))
+    assert bucket.get_many(["x", "nothing"]) == [bytes(range(200)), None]
+    with pytest.raises(Missing):
+        bucket.get("nothing")
+
+
+def test_names_come_in_order_behind_a_name_and_bounded(bucket: Bucket) -> None:
+    for i in range(25):
+        bucket.create(f"log/{i:012d}.json", b"")
+    bucket.create("logs", b"")
+    names = list(bucket.names("log/"))
+    assert names == [f"log/{i:012d}.json" for i in range(25)]
+    assert list(bucket.names("log/", after=names[9], limit=3)) == names[10:13]
+
+
+def test_the_bucket_may_be_made_by_several_at_once(s3_settings: Settings) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: Bucket(s3_settings).ensure(), range(4)))
+
+
+def test_the_probe_passes_on_a_store_that_keeps_its_word_and_refuses_one_that_does_not(bucket: Bucket) -> None:
+    probe([bucket])
+
+    class Careless(Bucket):
+        def create(self, name: str, data: bytes) -> bool:
+            super().create(name, data)
+            return True  # as a store behind a proxy that drops the header
+
+    careless = Careless(bucket._settings)
+    with pytest.raises(BucketUnsafe, match="racing creates won"):
+        probe([careless])
+
+
+def test_a_store_that_is_away_is_an_error_and_nothing_is_known() -> None:
+    away = Bucket(Settings(s3_endpoints="http://127.0.0.1:9", s3_access_key="k", s3_secret_key="s", s3_timeout=1.0))
+    for call in (lambda: away.create("x", b""), lambda: away.get("x"), lambda: list(away.names("x")), away.ensure):
+        with pytest.raises(BucketError):
+            call()
+
+
+def entry(seq: int, previous: str, **more: object) -> bytes:
+    return encode({"format": 1, "seq": seq, "previous": previous, "kind": "slices", "define": [], **more})
+
+
+def test_the_log_is_dense_and_an_entry_never_changes(bucket: Bucket) -> None:
+    log = Log(bucket)
+    first = entry(1, NO_HASH)
+    assert log.append(1, first)
+    assert log.append(1, first), "the same bytes are ours, after a time-out too"
+    assert not log.append(1, entry(1, NO_HASH, by="other"))
+    assert log.append(2, entry(2, digest(first)))
+    assert [e["seq"] for e, _ in follow(log.read_from(1))] == [1, 2]
+    assert log.read(3) is None
+
+
+def test_an_entry_that_does_not_follow_the_one_before_it_is_refused(bucket: Bucket) -> None:
+    log = Log(bucket)
+    log.append(1, entry(1, NO_HASH))
+    log.append(2, entry(2, "f" * 64))
+    with pytest.raises(CorruptEntry):
+        list(follow(log.read_from(1)))
+
+
+def test_a_long_log_is_read_to_its_end(bucket: Bucket) -> None:
+    log, previous = Log(bucket), NO_HASH
+    for seq in range(1, 101):
+        data = entry(seq, previous)
+        log.append(seq, data)
+        previous = digest(data)
+    assert [seq for seq, _ in log.read_from(3)] == list(range(3, 101))

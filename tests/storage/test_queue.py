@@ -1,0 +1,242 @@
+"""Queues, claims, locks and messages, on a real Redis; nothing here needs a bucket."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from storage.entries import FORMAT, EntryKind
+from storage.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
+from storage.manifest import Changeset, Proposal
+from storage.objects import Ident
+from storage.queue import Queue, Ticket
+from storage.scripts import Paused, Recovering, ViewAbsent
+from storage.settings import Settings
+from storage.view import View, connect
+
+
+class Bench:
+    """A view with slices, and its queues."""
+
+    def __init__(self, settings: Settings, slices: int = 3) -> None:
+        self.settings = settings
+        self.view = View(settings, connect(settings))
+        self.queue = Queue(settings, self.view)
+        genesis = {"format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "commit": "c" * 40}
+        self.view.apply("E", genesis | {"tree": "e" * 40, "time": 1}, "h1", published=False)
+        self.view.publish(None, "E")
+        self.queue.vouch()
+        self.slices = [f"S{i}" for i in range(slices)]
+        self.seq = 1
+
+    def put(self, where: str, *paths: str, base: str | None = None, count: int = 1) -> list[ChangesetId]:
+        """Queue `count` changesets of the paths."""
+        made = []
+        for _ in range(count):
+            changes = tuple(Proposal("put", p.encode(), 0o100644, ObjectId(b"x" * 20), None) for p in paths or ("f",))
+            made.append(
+                Changeset(
+                    ChangesetId(new_ulid()), PackId("inbox/P-1"), SliceId(where), None,
+                    ChangesetId(base) if base else None, Ident("a", "b", 1), "m", changes,
+                )
+            )  # fmt: skip
+            time.sleep(0.001)  # ULIDs of one process are ordered by their milliseconds
+        self.queue.enqueue([(each, b"{}") for each in made])
+        return [each.id for each in made]
+
+    def decide(self, changeset: str, where: str, status: str = "committed") -> None:
+        """Give a changeset an outcome."""
+        self.seq += 1
+        decided = {
+            "id": changeset,
+            "slice": where,
+            "status": status,
+            "pack": "inbox/P-1",
+            "changes": [],
+            "commit": "c" * 40,
+        }
+        head = {"tip": "c" * 40, "root": "e" * 40, "time": 1, "committed": self.seq - 1}
+        entry = {
+            "kind": EntryKind.COMMITS,
+            "seq": self.seq,
+            "previous": f"h{self.seq - 1}",
+            "decided": [decided],
+            **head,
+        }
+        self.view.apply("E", entry, f"h{self.seq}")
+
+
+@pytest.fixture
+def bench(redis_settings: Settings) -> Bench:
+    return Bench(redis_settings)
+
+
+def claimed(bench: Bench, owner: str = "me", **settings: object) -> list[str]:
+    queue = Queue(replace(bench.settings, **settings), bench.view)  # type: ignore[arg-type]
+    return [each.id for each in queue.claim(owner)]
+
+
+def test_a_queue_is_ordered_by_id_and_enqueuing_again_changes_nothing(bench: Bench) -> None:
+    ids = bench.put("S0", count=5)
+    assert bench.queue.waiting("S0", "", 10) == sorted(ids) == ids
+    again = Changeset(ids[2], PackId("inbox/P-1"), SliceId("S0"), None, None, Ident("a", "b", 1), "m", ())
+    assert bench.queue.enqueue([(again, b"{}")]) == [2]
+    assert bench.queue.length() == 5
+
+
+def test_what_has_an_outcome_is_never_queued_again(bench: Bench) -> None:
+    [one] = bench.put("S0")
+    bench.decide(one, "S0")
+    again = Changeset(one, PackId("inbox/P-1"), SliceId("S0"), None, None, Ident("a", "b", 1), "m", ())
+    bench.queue.release("nobody", [*bench.queue.claim("me")])
+    assert bench.queue.enqueue([(again, b"{}")]) == [-1]
+    assert bench.queue.length() == 0
+
+
+def test_a_slice_with_a_thousand_waiting_does_not_starve_one_with_one(bench: Bench) -> None:
+    bench.put("S0", "many", count=50)
+    [one] = bench.put("S1", "one")
+    first = claimed(bench, "a", commit_changesets=20)
+    second = claimed(bench, "b", commit_changesets=20)
+    assert one in first + second
+
+
+def test_claims_are_bounded_by_changesets_changes_and_slices(bench: Bench) -> None:
+    bench.put("S0", *[f"a{i}" for i in range(10)], count=5)
+    bench.put("S1", "b", count=5)
+    assert len(claimed(bench, "a", commit_changesets=3)) == 3
+    bench2 = Bench(replace(bench.settings, repository=bench.settings.repository + "x"))
+    bench2.put("S0", *[f"a{i}" for i in range(10)], count=5)
+    assert len(claimed(bench2, "a", commit_changes=25)) == 2
+    bench3 = Bench(replace(bench.settings, repository=bench.settings.repository + "y"))
+    for where in bench3.slices:
+        bench3.put(where, where)
+    assert len(claimed(bench3, "a", commit_slices=2)) == 2
+
+
+def test_two_owners_never_hold_one_slice_or_one_file(bench: Bench) -> None:
+    bench.put("S0", "shared", "a")
+    bench.put("S1", "shared", "b")
+    bench.put("S2", "c")
+    first = bench.queue.claim("a")
+    assert len(first) == 3, "one owner may hold them all"
+    bench.queue.release("a", first)
+    first = [each for each in Queue(replace(bench.settings, commit_slices=1), bench.view).claim("a")]
+    second = bench.queue.claim("b")
+    assert {each.slice for each in first} & {each.slice for each in second} == set()
+    both = {each.slice for each in first} | {each.slice for each in second}
+    assert both != {"S0", "S1", "S2"} or "S2" in {each.slice for each in first}
+
+
+def test_a_slice_whose_files_are_always_busy_goes_ahead_without_their_locks_at_last(bench: Bench) -> None:
+    bench.put("S0", "shared")
+    held = bench.queue.claim("a")
+    [late] = bench.put("S1", "shared")
+    tries = [claimed(bench, "b", lock_tries=3) for _ in range(4)]
+    assert tries == [[], [], [], [late]]
+    assert held
+
+
+def test_a_holder_that_died_blocks_only_until_its_locks_expire(bench: Bench) -> None:
+    [one] = bench.put("S0", "f")
+    assert claimed(bench, "dead", lock_ttl=0.05) == [one]
+    assert claimed(bench, "b") == []
+    deadline = time.monotonic() + 5
+    while (found := claimed(bench, "b")) == [] and time.monotonic() < deadline:
+        pass
+    assert found == [one]
+
+
+def test_releasing_leaves_the_locks_that_are_somebody_elses_now(bench: Bench) -> None:
+    bench.put("S0", "f")
+    mine = Queue(replace(bench.settings, lock_ttl=0.02), bench.view).claim("slow")
+    time.sleep(0.05)
+    theirs = bench.queue.claim("next")
+    assert [each.id for each in theirs] == [each.id for each in mine]
+    bench.queue.release("slow", mine)
+    assert bench.queue.claim("third") == []
+
+
+def test_a_changeset_waits_for_its_base_and_what_stands_behind_it_does_not(bench: Bench) -> None:
+    [base] = bench.put("S1", "b")
+    held = bench.queue.claim("holder")
+    [waits] = bench.put("S0", "f", base=base)
+    [free] = bench.put("S0", "g")
+    found = bench.queue.claim("me")
+    assert [each.id for each in found] == [free]
+    bench.queue.release("me", found)
+    bench.decide(base, "S1")
+    bench.queue.release("holder", held)
+    assert waits in [each.id for each in bench.queue.claim("me")]
+
+
+def test_a_base_in_the_same_claim_is_no_reason_to_wait(bench: Bench) -> None:
+    [first] = bench.put("S0", "f")
+    [second] = bench.put("S0", "f", base=first)
+    assert claimed(bench) == [first, second]
+
+
+def test_changesets_that_wait_for_bases_cannot_hide_what_stands_behind_them(bench: Bench) -> None:
+    bench.put("S0", "f", base=new_ulid(), count=5)
+    [free] = bench.put("S0", "g")
+    script = bench.view.scripts
+
+    def look(ahead: int) -> list[bytes]:
+        now = int(time.time() * 1000)
+        found = script("claim", now, "me", 10_000, 256, 100, 8, 5, 1, ahead, 1000, 1)
+        return [each[1].decode() for each in found]
+
+    assert [look(2), look(2), look(2)] == [[], [], [free]]
+
+
+def test_nothing_is_claimed_before_the_inbox_was_listed_nor_while_too_much_is_pending(bench: Bench) -> None:
+    bench.put("S0", "f")
+    bench.view.redis.delete(bench.view.prefix + "recovered")
+    with pytest.raises(Recovering):
+        bench.queue.claim("me")
+    bench.queue.vouch()
+    [one] = bench.put("S1", "g")
+    bench.decide(one, "S1")
+    with pytest.raises(Paused):
+        Queue(replace(bench.settings, max_pending=1), bench.view).claim("me")
+    bench.view.redis.delete(bench.view.prefix + "epoch")
+    with pytest.raises(ViewAbsent):
+        bench.queue.claim("me")
+
+
+def test_messages_are_sent_where_there_is_work_and_fewer_are_outstanding_than_allowed(bench: Bench) -> None:
+    assert bench.queue.ask("commit", 2) is None, "no work"
+    bench.put("S0", "f")
+    first, second, third = (bench.queue.ask("commit", 2) for _ in range(3))
+    assert first and second and third is None
+    assert bench.queue.ask("commit", 2, done=first), "the run that ends makes room for the next"
+
+
+def test_a_lost_message_stops_counting_after_its_time(redis_settings: Settings) -> None:
+    bench = Bench(replace(redis_settings, message_ttl=0.02))
+    bench.put("S0", "f")
+    assert bench.queue.ask("commit", 1) and bench.queue.ask("commit", 1) is None
+    time.sleep(0.03)
+    assert bench.queue.ask("commit", 1)
+
+
+def test_a_run_that_could_claim_nothing_does_not_call_itself_again_but_sees_new_work(bench: Bench) -> None:
+    bench.put("S0", "f", base=new_ulid())
+    started = int(time.time() * 1000)
+    token = bench.queue.ask("commit", 1)
+    assert token and bench.queue.claim("me") == []
+    assert bench.queue.ask("commit", 1, done=token, before=started) is None
+    bench.put("S1", "g")
+    assert bench.queue.ask("commit", 1, before=started)
+
+
+def test_the_ticket_admits_one_and_a_dead_holders_expires(redis_settings: Settings) -> None:
+    view = View(redis_settings, connect(redis_settings))
+    ticket = Ticket(replace(redis_settings, lock_ttl=0.05), view)
+    assert ticket.take("a", 0.1)
+    assert not Ticket(redis_settings, view).take("b", 0.0)
+    assert Ticket(redis_settings, view).take("b", 5.0), "after the holder's time"
+    ticket.give_back("a")
+    assert not ticket.take("c", 0.0), "only the owner gives it back"

@@ -1,0 +1,132 @@
+"""The view: guarded, repeatable, and the same whichever way it came about."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.bucket import Bucket
+from storage.entries import FORMAT, EntryKind, decode, digest, effects
+from storage.ids import ObjectId, PackId, new_ulid
+from storage.load import catch_up, load, locations, read_places
+from storage.packs import Location, Place
+from storage.repository import Repository
+from storage.scripts import LogForked, ViewAbsent, ViewStale
+from storage.settings import Settings
+from storage.view import View, commands, connect, decode_location, encode_location
+from tests.support import World, item
+
+GENESIS = {
+    "format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64,
+    "commit": "c" * 40, "tree": "e" * 40, "time": 1,
+}  # fmt: skip
+
+
+def slices(seq: int, previous: str, *names: str) -> dict:
+    define = [{"id": new_ulid(), "name": name, "paths": ["/"], "version": 1} for name in names]
+    return {"format": FORMAT, "kind": EntryKind.SLICES, "seq": seq, "previous": previous, "define": define}
+
+
+@pytest.fixture
+def view(redis_settings: Settings) -> View:
+    made = View(redis_settings, connect(redis_settings))
+    made.apply("E", GENESIS, "h1", published=False)
+    assert made.publish(None, "E")
+    return made
+
+
+def contents(view: View, epoch: str | None = None) -> dict[str, object]:
+    """Everything in an epoch, by key."""
+    base = f"{view.prefix}v:{epoch or view.epoch()}:"
+    found: dict[str, object] = {}
+    for key in view.redis.scan_iter(base.replace("{", "[{]").replace("}", "[}]") + "*", count=1000):
+        name = key.decode().removeprefix(base)
+        match view.redis.type(key):
+            case b"string":
+                found[name] = view.redis.get(key)
+            case b"hash":
+                found[name] = view.redis.hgetall(key)
+            case b"zset":
+                found[name] = view.redis.zrange(key, 0, -1, withscores=True)
+    return {name: value for name, value in found.items() if not name.startswith("inbox:")}
+
+
+def test_without_a_view_every_question_says_so(redis_settings: Settings) -> None:
+    empty = View(redis_settings, connect(redis_settings))
+    for ask in (empty.head, lambda: empty.locate([ObjectId(b"x" * 20)]), lambda: empty.key("x")):
+        with pytest.raises(ViewAbsent):
+            ask()
+
+
+def test_an_entry_is_applied_once_and_only_in_its_turn(view: View) -> None:
+    second = slices(2, "h1", "a")
+    view.apply("E", second, "h2")
+    before = contents(view)
+    view.apply("E", second, "h2")
+    assert contents(view) == before
+    with pytest.raises(ViewStale):
+        view.apply("E", slices(4, "h3", "b"), "h4")
+    with pytest.raises(LogForked):
+        view.apply("E", slices(3, "another", "b"), "h3")
+    with pytest.raises(ViewStale):
+        view.apply("other epoch", slices(3, "h2", "b"), "h3")
+    assert contents(view) == before
+
+
+def test_half_an_apply_repeated_converges(view: View) -> None:
+    entry = slices(2, "h1", "a", "b", "c")
+    rows = list(commands(effects(entry, "h2")))
+    for count in range(len(rows)):
+        for name, key, *arguments in rows[:count]:  # the process dies here
+            view.redis.execute_command(name, f"{view.prefix}v:E:{key}", *arguments)
+    view.apply("E", entry, "h2")
+    whole = contents(view)
+    fresh = View(Settings(repository=view.prefix + "fresh", redis_url="unused"), view.redis)
+    fresh.apply("E", GENESIS, "h1", published=False)
+    fresh.publish(None, "E")
+    fresh.apply("E", entry, "h2")
+    assert contents(fresh) == whole
+
+
+def test_an_epoch_is_published_only_over_the_one_that_was_seen(view: View) -> None:
+    assert not view.publish("not E", "F")
+    assert view.publish("E", "F") and view.epoch() == "F"
+
+
+def test_locations_are_remembered_for_every_object(view: View) -> None:
+    packs = [PackId(f"packs/{new_ulid()}"), PackId(f"inbox/{new_ulid()}-77")]
+    places = {ObjectId(b"%020d" % i): Location(packs[i % 2], Place(i * 1000, i + 1, i)) for i in range(3000)}
+    view.index("E", places)
+    assert view.locate(list(places)) == list(places.values())
+    assert view.locate([ObjectId(b"y" * 20)]) == [None]
+    for location in places.values():
+        assert decode_location(encode_location(location)) == location
+
+
+def test_names_of_slices_collide_as_refs_do(view: View) -> None:
+    view.apply("E", slices(2, "h1", "team/web", "x"), "h2")
+    assert view.colliding_slice("team/web") == "team/web"
+    assert view.colliding_slice("team") == "team/web"
+    assert view.colliding_slice("team/web/js") == "team/web"
+    assert view.colliding_slice("team/we") is None and view.colliding_slice("team0") is None
+
+
+def test_applying_step_by_step_catching_up_and_loading_anew_give_one_view(settings: Settings) -> None:
+    world = World(Repository(settings))
+    for i in range(3):
+        world.submit(item(world.all, {f"d/{i}": b"1", "f": b"%d" % i}, world.tip), item(world.all, {"g": b"x"}, 0))
+        world.put({"f": b"conflict"}, world.put({"zz": b"%d" % i}))
+        world.work()
+    repo = world.repo
+    stepwise = contents(repo.view)
+    assert load(repo.view, repo.log, repo.bucket)
+    assert contents(repo.view) == stepwise
+    old = repo.view.epoch()
+    behind = new_ulid()
+    first = repo.log.read(1)
+    assert first and old
+    genesis = decode(first)
+    repo.view.index(behind, locations(genesis, read_places(Bucket(settings), [genesis])[0]))
+    repo.view.apply(behind, genesis, digest(first), published=False)
+    assert repo.view.publish(old, behind)
+    assert catch_up(repo.view, repo.log, repo.bucket) == len(list(repo.log.read_from(2)))
+    assert contents(repo.view) == stepwise
