@@ -22,7 +22,7 @@ $(STAMP): setup.cfg pyproject.toml
 	@touch $(STAMP)
 
 demo: install ## Land a real history end to end on a stack of its own (REPO=path for another than this one)
-	@$(BIN)/sluice demo $(if $(REPO),"$(REPO)")
+	@$(BIN)/sluice demo $(if $(REPO),--repo "$(REPO)")
 
 test: install ## Run all tests, on real servers (ARGS=… for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
