@@ -53,7 +53,17 @@ class Client:
         return json.loads(self.send(path, json.dumps(value).encode()))
 
     def get(self, path: str) -> Any:
-        """GET a value. Raises Refused."""
+        """GET a value; 503 is obeyed, and counted like the others. Raises Refused."""
+        while True:
+            status, retry_after, data = self._get(path)
+            if status == 200:
+                return json.loads(data)
+            if status != 503:
+                raise Refused(f"GET {path}: {status} {data[:500]!r}")
+            self.waited += 1
+            time.sleep(retry_after)
+
+    def _get(self, path: str) -> tuple[int, float, bytes]:
         try:
             self._connection.request("GET", path)
             answer = self._connection.getresponse()
@@ -62,10 +72,7 @@ class Client:
             self._connection.close()
             self._connection.request("GET", path)
             answer = self._connection.getresponse()
-        data = answer.read()
-        if answer.status != 200:
-            raise Refused(f"GET {path}: {answer.status} {data[:500]!r}")
-        return json.loads(data)
+        return answer.status, float(answer.headers.get("Retry-After", 0)), answer.read()
 
     def close(self) -> None:
         """Close the connection."""

@@ -49,7 +49,7 @@ class Outcome:
     seconds: float  # from the first request until all have landed
     accept_seconds: float  # from the first request until the last 202
     latencies: dict[str, list[float]]  # accepted, committed, landed
-    waited: int  # answers that said: later
+    waited: int  # answers (429, 503) that said: later; to the senders and to those who wait
     cpu_seconds: float  # of the generator
 
 
@@ -99,8 +99,9 @@ def run(job: Job) -> Outcome:
         seconds = time.perf_counter() - started
         cpu = time.process_time() - cpu
         times = [each.result() for each in waits]
-    waited = sum(client.waited for client in senders)
-    for client in [*main, *senders, *waiters]:
+    everyone = [*main, *senders, *waiters]
+    waited = sum(client.waited for client in everyone)
+    for client in everyone:
         client.close()
     if len({each for _, each in ids}) != len(job.changesets):
         raise Disproved(f"{len(job.changesets)} changesets were sent, and {len(ids)} ids came back")

@@ -186,7 +186,7 @@ def _show(report: dict[str, Any]) -> None:
     rates = Table(
         title=f"Landing: {machine['cores']} cores, {input_['files']:,} files, 2 files a changeset", title_justify="left"
     )
-    for name in ("", "how", "landed/s", "lowest-highest", "× push race", "to committed", "to landed"):
+    for name in ("", "how", "landed/s", "lowest-highest", "× push race", "to committed", "to landed", "told to wait"):
         rates.add_column(name, justify="left" if name in {"", "how"} else "right")
     stages = Table(title="Commit batches: microseconds a changeset, by stage", title_justify="left")
     costs = Table(title="Scaling: cost a changeset, large repository to small", title_justify="left")
@@ -212,7 +212,15 @@ def _rate_row(figure: dict[str, Any]) -> list[str]:
     times = f"{figure['times_push_race']:,.4g}" if "times_push_race" in figure else ""
     waits = [figure.get("latency_ms", {}).get(name, {}) for name in ("committed", "landed")]
     shown = [f"{wait['p50']:,.0f} / {wait['p99']:,.0f}" if wait else "" for wait in waits]
-    return [figure["name"], figure["axis"], f"{figure['value']:,.4g}", ends, times, *shown]
+    return [
+        figure["name"],
+        figure["axis"],
+        f"{figure['value']:,.4g}",
+        ends,
+        times,
+        *shown,
+        str(figure.get("waited", "")),
+    ]
 
 
 def _add_stages(table: Table, figures: Sequence[dict[str, Any]]) -> None:

@@ -69,6 +69,7 @@ def _land(place: Site, workload: Workload, run_number: int) -> dict[str, Any]:
     return {
         "landed_per_s": rounded(outcome.landed / outcome.seconds),
         "cpu_us": server["cpu_us"]["all"],
+        "waited": outcome.waited,
         "server": server,
     }
 
@@ -82,6 +83,7 @@ def _figure(
         "goal": GOAL,
         "small": [few[field] for few, _ in measured],
         "large": [many[field] for _, many in measured],
+        "waited": sum(each["waited"] for pair in measured for each in pair),
         "last_round": {"small": measured[-1][0]["server"], "large": measured[-1][1]["server"]},
     }
     return Figure(name, "files in the repository, large against 2,000", "ratio", source.seed, ratios, details)
