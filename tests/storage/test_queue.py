@@ -117,17 +117,13 @@ def test_claims_are_bounded_by_changesets_changes_and_slices(bench: Bench) -> No
 
 
 def test_two_owners_never_hold_one_slice_or_one_file(bench: Bench) -> None:
-    bench.put("S0", "shared", "a")
-    bench.put("S1", "shared", "b")
-    bench.put("S2", "c")
-    first = bench.queue.claim("a")
-    assert len(first) == 3, "one owner may hold them all"
-    bench.queue.release("a", first)
-    first = [each for each in Queue(replace(bench.settings, commit_slices=1), bench.view).claim("a")]
-    second = bench.queue.claim("b")
-    assert {each.slice for each in first} & {each.slice for each in second} == set()
-    both = {each.slice for each in first} | {each.slice for each in second}
-    assert both != {"S0", "S1", "S2"} or "S2" in {each.slice for each in first}
+    [one] = bench.put("S0", "shared", "a")
+    assert claimed(bench, "a") == [one]
+    [busy] = bench.put("S0", "elsewhere")
+    [shares] = bench.put("S1", "b", "shared")
+    [free] = bench.put("S2", "c")
+    assert claimed(bench, "b") == [free], f"{busy} is in a's slice, {shares} changes a's file"
+    assert set(claimed(bench, "c", use_locks=False)) == {one, busy, shares, free}
 
 
 def test_a_slice_whose_files_are_always_busy_goes_ahead_without_their_locks_at_last(bench: Bench) -> None:

@@ -1,0 +1,151 @@
+"""Redis may vanish or come back older at any moment; that costs time and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from app.verify import verify
+from storage.repository import RedisUnsafe, Repository
+from storage.scripts import Recovering, ViewAbsent
+from storage.settings import Settings
+from tasks import commits
+from tasks.commits import commit_batch
+from tasks.merges import merge_batch
+from tasks.upkeep import run as run_upkeep
+from tests.support import World, item
+
+
+@pytest.fixture
+def world(settings: Settings) -> World:
+    return World(Repository(settings))
+
+
+def keys(world: World) -> list[bytes]:
+    escaped = world.repo.view.prefix.replace("{", "[{]").replace("}", "[}]")
+    return list(world.repo.redis.scan_iter(escaped + "*", count=1000))
+
+
+def flush(world: World) -> None:
+    """Take everything of this repository out of Redis, as FLUSHALL would."""
+    world.repo.redis.delete(*keys(world))
+
+
+@contextlib.contextmanager
+def rolled_back(world: World) -> Iterator[None]:
+    """Let Redis come back, at the end, as it was at the beginning; as another run of it, like after a restart."""
+    copies = {key: world.repo.redis.dump(key) for key in keys(world)}
+    yield
+    flush(world)
+    for key, copy in copies.items():
+        if copy is not None:
+            world.repo.redis.restore(key, 0, copy)
+    world.repo.redis.set(world.repo.view.prefix + "recovered", "the id of an earlier run")
+
+
+def test_after_a_flush_all_that_was_accepted_is_found_and_decided(world: World) -> None:
+    landed = world.put({"f": b"1"})
+    world.work()
+    queued = world.submit(item(world.all, {"g": b"1"}, world.tip), item(world.all, {"g": b"2"}, 0))
+    unqueued = [changeset.id for changeset, _ in world.store([item(world.all, {"h": b"1"}, world.tip)])]
+    flush(world)
+    with pytest.raises(ViewAbsent):
+        commit_batch(world.repo)
+    run_upkeep(world.repo)
+    assert world.status(landed) == "committed"
+    world.work()
+    assert [world.status(each) for each in [*queued, *unqueued]] == ["committed"] * 3
+    assert not verify(world.repo).differences
+
+
+def test_a_flush_between_any_two_steps_loses_nothing(world: World) -> None:
+    ids = []
+    steps = [
+        lambda: None,
+        lambda: commit_batch(world.repo),
+        lambda: merge_batch(world.repo),
+        lambda: run_upkeep(world.repo),
+    ]
+    for number, step in enumerate(steps):
+        ids += world.submit(item(world.all, {f"f{number}": b"x"}, world.tip))
+        step()
+        flush(world)
+        run_upkeep(world.repo)
+    world.work()
+    assert [world.status(each) for each in ids] == ["committed"] * len(steps)
+    assert not verify(world.repo).differences
+
+
+def test_an_older_copy_of_redis_catches_up_and_queues_what_it_never_knew(world: World) -> None:
+    before = world.put({"f": b"1"})
+    base = world.tip
+    with rolled_back(world):
+        world.work()
+        later = world.put({"f": b"2"}, before)
+        world.work()
+        waiting = world.put({"f": b"3"}, later)
+    assert world.status(before) == "queued", "so Redis remembers"
+    with pytest.raises(Recovering):
+        commit_batch(world.repo)
+    run_upkeep(world.repo)
+    world.work()
+    assert [world.status(each) for each in (before, later, waiting)] == ["committed"] * 3
+    assert world.files() == {"f": b"3"} and world.tip != base
+    findings = verify(world.repo)
+    assert not findings.differences and findings.committed == 3
+
+
+def test_a_batch_on_an_older_copy_cannot_append_where_the_log_goes_on(world: World) -> None:
+    first = world.put({"f": b"1"})
+    with rolled_back(world):
+        world.work()
+        second = world.put({"f": b"2"}, first)
+        world.work()
+    # Nobody has noticed: the queue still holds the first, and the view does not know that it was decided.
+    commit_batch(world.repo, vouched_only=False)
+    run_upkeep(world.repo)
+    world.work()
+    assert world.files() == {"f": b"2"} and world.status(second) == "committed"
+    findings = verify(world.repo)
+    assert not findings.differences and findings.committed == 2
+
+
+def test_a_view_of_another_log_is_noticed_and_loaded_anew(world: World) -> None:
+    world.put({"f": b"1"})
+    world.work()
+    head = world.repo.view.key("head")
+    world.repo.redis.hset(head, "hash", "f" * 64)
+    run_upkeep(world.repo)
+    assert world.repo.view.key("head") != head, "another epoch is published"
+    world.put({"g": b"1"})
+    world.work()
+    assert not verify(world.repo).differences
+
+
+def test_a_message_lost_or_doubled_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(commits, "repository", lambda: world.repo)
+    monkeypatch.setattr(commits, "send", lambda app, task, token: sent.append(task))
+    one = world.put({"f": b"1"})
+    commits.ask_for_commit(world.repo)
+    assert sent == ["sluice.commit"]
+    sent.clear()  # lost: nobody runs it
+    commits.commit.run(token="of nobody")
+    commits.commit.run(token="of nobody")
+    assert world.status(one) == "committed" and sent.count("sluice.merge") == 1
+    world.work()
+    findings = verify(world.repo)
+    assert not findings.differences and findings.committed == 1
+
+
+def test_redis_that_may_evict_is_refused(world: World) -> None:
+    class Evicting(redis.Redis):
+        def config_get(self, pattern: str) -> dict[str, str]:  # type: ignore[override]
+            return {"maxmemory-policy": "allkeys-lru"}
+
+    world.repo.redis = Evicting()
+    with pytest.raises(RedisUnsafe, match="noeviction"):
+        world.repo.check()
