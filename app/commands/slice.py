@@ -1,0 +1,85 @@
+"""`sluice slice`: making, listing and showing slices."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from app.client import Client, Json
+from app.commands.options import as_json, console, emit, url
+
+
+@click.group()
+def command() -> None:
+    """Make, list and show slices: the named sets of paths that writers submit against.
+
+    Example: sluice slice create web web/ README.md
+    """
+
+
+@command.command()
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True)
+@url
+@as_json
+def create(client: Client, name: str, paths: tuple[str, ...], as_json: bool) -> None:
+    """Make the slice NAME of PATHS: directories with a slash at the end, single files, or / for everything.
+
+    Slices may overlap.
+
+    Example: sluice slice create web web/ README.md
+    """
+    made = client.create_slice(name, list(paths))
+    if as_json:
+        emit(made)
+    else:
+        console.print(Text.assemble("made slice ", (made["name"], "bold"), f" ({made['id']})"))
+
+
+@command.command("list")
+@click.option("--path", help="Only the slices that cover this path.")
+@url
+@as_json
+def list_slices(client: Client, path: str | None, as_json: bool) -> None:
+    """List the slices.
+
+    Example: sluice slice list --path web/hello.txt
+    """
+    slices = list(client.slices(path))
+    if as_json:
+        emit(slices)
+        return
+    table = Table("name", "paths", "id", box=None, pad_edge=False)
+    for each in slices:
+        paths = each["paths"]
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        table.add_row(Text(each["name"], "bold"), Text(", ".join(paths[:3]) + more), each["id"])
+    console.print(table if slices else "no slices yet: sluice slice create --help" if path is None else "none")
+
+
+@command.command()
+@click.argument("name")
+@click.option("--files", is_flag=True, help="Also its files at the global head.")
+@url
+@as_json
+def show(client: Client, name: str, files: bool, as_json: bool) -> None:
+    """Show the slice NAME (a name or an id): its paths, and how many changesets wait.
+
+    Example: sluice slice show web --files
+    """
+    found: Json = client.slice(name)
+    refused = {status: sum(1 for _ in client.changesets(found["id"], status)) for status in ("queued", "conflicted")}
+    tree = list(client.tree(found["id"])) if files else []
+    if as_json:
+        emit(found | refused | ({"files": tree} if files else {}))
+        return
+    rows = Table.grid(padding=(0, 2))
+    rows.add_row("name", Text(found["name"], "bold"))
+    rows.add_row("id", found["id"])
+    rows.add_row("paths", Text("\n".join(found["paths"])))
+    rows.add_row("queued", str(refused["queued"]))
+    rows.add_row("conflicted", str(refused["conflicted"]))
+    console.print(rows)
+    for each in tree:
+        console.print(Text(f"{each['mode']} {each['id'][:12]} {each['path']}"), soft_wrap=True)

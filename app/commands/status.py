@@ -1,0 +1,100 @@
+"""`sluice status`: one changeset, or what is going on."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from app.client import Client, Json
+from app.commands.options import as_json, console, emit, url
+
+_POLL = 20.0  # of one long poll; the server bounds them
+_FINAL = {
+    "committed": {"committed", "landed", "conflicted", "rejected"},
+    "landed": {"landed", "conflicted", "rejected"},
+}
+COLOURS = {"queued": "yellow", "committed": "green", "landed": "bold green", "conflicted": "red", "rejected": "red"}
+
+
+@click.command()
+@click.argument("changeset", required=False)
+@click.option("--wait", is_flag=True, help="Return once the changeset has a final answer.")
+@click.option("--until", type=click.Choice(["committed", "landed"]), default="committed", show_default=True,
+              help="What --wait waits for; committed promises that it will land.")  # fmt: skip
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds that --wait waits at most.")
+@url
+@as_json
+def command(client: Client, changeset: str | None, wait: bool, until: str, timeout: float, as_json: bool) -> None:
+    """Show what became of CHANGESET; without one, the head, what is pending and whether the deployment is fit.
+
+    The exit code is 1 if the changeset was conflicted or rejected (or has no final answer when --wait gives up), and if
+    the deployment is not ready.
+
+    Example: sluice status 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait --until landed
+    """
+    if changeset is None:
+        if wait:
+            raise click.UsageError("--wait needs a changeset")
+        fine = _overview(client, as_json)
+    else:
+        found = await_final(client, changeset, until, timeout) if wait else client.changeset(changeset)
+        if as_json:
+            emit(found)
+        else:
+            show(found)
+        fine = found["status"] in (_FINAL[until] if wait else COLOURS) - {"conflicted", "rejected"}
+    if not fine:
+        raise click.exceptions.Exit(1)
+
+
+def await_final(client: Client, changeset: str, until: str, timeout: float) -> Json:
+    """Return a changeset once it has a final answer, or as it is after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while True:
+        left = end - time.monotonic()
+        found = client.changeset(changeset, min(_POLL, left) if left > 0 else None, until)
+        if left <= 0 or found["status"] in _FINAL[until]:
+            return found
+
+
+def show(changeset: Json) -> None:
+    """Print a changeset for a person: its status, why, and each conflict."""
+    colour = COLOURS[changeset["status"]]
+    line = Text.assemble(changeset["id"], " ", (changeset["status"], colour))
+    if "position" in changeset:
+        line.append(f", {changeset['position']} before it in its slice")
+    if "commit" in changeset:
+        line.append(f" as {changeset['commit']} (entry {changeset['seq']})")
+    if "reason" in changeset:
+        line.append(f": {changeset['reason']}: {changeset.get('detail', '')}")
+    console.print(line, soft_wrap=True)
+    for conflict in changeset.get("conflicts", []):
+        versions = ", ".join(f"{side} {_version(conflict[side])}" for side in ("base", "head", "submitted"))
+        console.print(Text(f"  {conflict['path']}: {conflict['class']} ({versions})"), soft_wrap=True)
+
+
+def _version(version: Json | None) -> str:
+    return f"{version['mode']} {version['id'][:12]}" if version else "nothing"
+
+
+def _overview(client: Client, as_json: bool) -> bool:
+    """Show the head and the readiness; return whether it is ready."""
+    head = client.head()
+    ready = client.ready()
+    if as_json:
+        emit({"url": client.url, "head": head, "ready": ready})
+        return bool(ready["ready"])
+    rows = Table.grid(padding=(0, 2))
+    rows.add_row("api", client.url)
+    rows.add_row("main", f"{head['main']['commit']} (entry {head['main']['seq']})")
+    rows.add_row("tip", f"{head['tip']['commit']} (entry {head['tip']['seq']})")
+    rows.add_row("pending", f"{head['pending']} committed and not landed")
+    for name, check in ready["checks"].items():
+        mark = ("ok", "green") if check["ok"] else ("NOT OK", "bold red")
+        rows.add_row(name.replace("_", " "), Text.assemble(mark, f" {check['detail']}"))
+    rows.add_row("ready", Text("yes", "bold green") if ready["ready"] else Text("no", "bold red"))
+    console.print(rows)
+    return bool(ready["ready"])

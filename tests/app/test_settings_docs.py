@@ -1,0 +1,49 @@
+"""docs/configuration.md and `sluice settings` say what storage/settings.py says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from app.commands.settings import command, page
+from storage.settings import PREFIX, Settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+FIELDS = dataclasses.fields(Settings)
+
+
+def test_the_page_is_what_the_settings_say():
+    assert PAGE.read_text() == page(), "make it again: sluice settings --markdown > docs/configuration.md"
+
+
+def test_every_setting_has_a_unit_and_a_sentence():
+    for field in FIELDS:
+        assert field.metadata["unit"]
+        assert field.metadata["about"].endswith(".")
+        assert f"| `{PREFIX}{field.name.upper()}` |" in page()
+
+
+def test_the_list_shows_what_is_set_but_no_secret_and_no_password(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SLUICE_MAX_CHANGES", "17")
+    monkeypatch.setenv("SLUICE_S3_SECRET_KEY", "hush-hush")
+    monkeypatch.setenv("SLUICE_REDIS_URL", "redis://:hush-hush@cache:6379/1")
+    answer = CliRunner().invoke(command, ["--json"])
+    assert answer.exit_code == 0
+    rows = {row["name"]: row for row in json.loads(answer.output)}
+    assert rows.keys() == {field.name for field in FIELDS}
+    assert (rows["max_changes"]["default"], rows["max_changes"]["value"]) == (10_000, 17)
+    assert rows["s3_secret_key"]["value"] is None
+    assert rows["redis_url"]["value"] == "redis://:***@cache:6379/1"
+    for options in (["--json"], [], ["--markdown"]):
+        assert "hush-hush" not in CliRunner().invoke(command, options).output
+
+
+def test_a_misspelt_setting_is_named_and_the_list_is_there_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SLUICE_MAX_CHAGNES", "17")
+    answer = CliRunner().invoke(command, ["--json"])
+    assert answer.exit_code == 0
+    assert len(json.loads(answer.stdout)) == len(FIELDS)
