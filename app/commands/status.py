@@ -12,10 +12,8 @@ from app.client import Client, Json
 from app.commands.options import as_json, console, emit, url
 
 _POLL = 20.0  # of one long poll; the server bounds them
-_FINAL = {
-    "committed": {"committed", "landed", "conflicted", "rejected"},
-    "landed": {"landed", "conflicted", "rejected"},
-}
+_REFUSED = {"conflicted", "rejected"}
+_FINAL = {"committed": {"committed", "landed"} | _REFUSED, "landed": {"landed"} | _REFUSED}
 COLOURS = {"queued": "yellow", "committed": "green", "landed": "bold green", "conflicted": "red", "rejected": "red"}
 
 
@@ -45,7 +43,7 @@ def command(client: Client, changeset: str | None, wait: bool, until: str, timeo
             emit(found)
         else:
             show(found)
-        fine = found["status"] in (_FINAL[until] if wait else COLOURS) - {"conflicted", "rejected"}
+        fine = found["status"] not in _REFUSED and (not wait or found["status"] in _FINAL[until])
     if not fine:
         raise click.exceptions.Exit(1)
 
