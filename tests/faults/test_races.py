@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -27,26 +28,16 @@ def test_workers_at_once_decide_every_changeset_once(settings: Settings, use_loc
         stack = [item(world.all, {f"own{i}": b"1", "contended": b"%d" % i}, base)]
         stack += [item(world.all, {f"own{i}": b"%d" % n}, n - 1) for n in range(1, 4)]
         ids += world.submit(*stack)
-    errors: list[BaseException] = []
 
-    def work() -> None:
+    def work(_: int) -> None:
         repo = Repository(settings)
-        try:
-            while any(world.status(each) == "queued" for each in ids):
-                try:
-                    commit_batch(repo)
-                    merge_batch(repo)
-                except TooManyRaces:
-                    continue
-        except BaseException as error:
-            errors.append(error)
+        while any(world.status(each) == "queued" for each in ids):
+            with contextlib.suppress(TooManyRaces):
+                commit_batch(repo)
+                merge_batch(repo)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert not errors and not any(thread.is_alive() for thread in threads)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
     world.work()
     statuses = [world.status(each) for each in ids]
     assert statuses.count("committed") == 4, "one of those who wanted the contended file, with its stack"
@@ -88,11 +79,8 @@ def test_doubled_ticks_are_harmless(settings: Settings) -> None:
             commit_batch(repo)
             merge_batch(repo)
 
-    threads = [threading.Thread(target=tick, args=(repo,)) for repo in repos]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(tick, repos))
     world.work()
     assert [world.status(each) for each in changesets] == ["committed"] * 5
     findings = verify(world.repo)
