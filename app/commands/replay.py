@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,8 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.client import Client
 from app.commands.options import as_json, console, emit, notes, s3_kind
 from app.replay.history import History
-from app.replay.run import Replay, Report
+from app.replay.report import Report, sentences
+from app.replay.run import Replay
 from app.stack import Stack
+
+# Seconds: servers may be killed and Redis flushed meanwhile, and come back.
+_PATIENCE = 120.0
+_PROBLEMS = 10
 
 
 @click.command()
@@ -42,19 +48,23 @@ def command(
 
     Example: sluice replay ~/src/click --limit 500 --writers 16
     """
+    # Like Ctrl-C: the stack is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as opened:
         history = opened.enter_context(History(repository))
         if url is None:
             stack = opened.enter_context(Stack(data=data, s3=s3, with_flower=False))
             url = stack.url
         bars = opened.enter_context(progress_bars())
-        report = Replay(history, Client(url, patience=120.0, connections=writers + 2), writers, limit, bulk, Bars(bars)).run()
+        client = Client(url, patience=_PATIENCE, connections=writers + 2)
+        report = Replay(history, client, writers, limit, bulk, Bars(bars)).run()
+    for problem in report.problems[:_PROBLEMS]:
+        for line in sentences(problem):
+            notes.print(line, style="red", markup=False)
     if as_json:
         emit(report.to_json())
     else:
         show(report)
-    for problem in report.problems[:10]:
-        notes.print("[red]not landed:[/]", problem)
     if not report.ok:
         raise click.exceptions.Exit(1)
 
@@ -81,9 +91,8 @@ class Bars:
 
 def show(report: Report) -> None:
     """Print what a replay came to, for a person."""
-    per_second = report.landed / report.seconds if report.seconds else 0
     console.print(f"[bold]{report.landed}[/] of {report.changesets} changesets landed in {report.seconds:.1f} s"
-                  f" ([bold]{per_second:.0f}[/] a second), in {report.merged} batches;"
+                  f" ([bold]{report.per_second:.0f}[/] a second), in {report.merged} batches;"
                   f" {report.conflicted} conflicted, {report.rejected} rejected")  # fmt: skip
     same = "[bold green]the same[/]" if report.match else "[bold red]NOT the same[/]"
     console.print(f"tree {report.tree}\nGit's {report.expected}: {same}")

@@ -3,81 +3,46 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
 
-from app.client import Client, Json, content
+from app.client import Client, Json
+from app.replay.bodies import REQUEST_BYTES, body, change_parts, changeset_items, item
 from app.replay.history import FileChange, History, HistoryError, SourceCommit
 from app.replay.plan import Plan, PlannedChangeset
+from app.replay.report import Report
+from app.replay.writers import Writers
+from storage.objects import EMPTY_TREE
 
 _IMPORT_CHANGES = 500
-_REQUEST_BYTES = 8 << 20
-_MOST_CHANGES = 10_000
-_POLL = 20.0
+_IMPORT_BYTES = REQUEST_BYTES // 2
+_POLL = 2.0
+_OPEN = frozenset({"queued", "committed"})
+_PROBLEMS = 5
+_IMPORT = SourceCommit("", "Sluice replay", "replay@localhost", "1970-01-01T00:00:00+00:00", "Import\n")
+_ULID = re.compile(r"\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b")
 
 Progress = Callable[[str, int, int], None]
 """Told the stage (import, submit, land), what is done and what there is."""
 
 
 @dataclass(slots=True)
-class Report:
-    """What a replay came to."""
-
-    changesets: int = 0
-    landed: int = 0
-    merged: int = 0
-    conflicted: int = 0
-    rejected: int = 0
-    seconds: float = 0.0
-    tree: str = ""
-    expected: str = ""
-    imported: int = 0
-    problems: list[Json] = field(default_factory=list)
-
-    @property
-    def match(self) -> bool:
-        """Whether the tree that Sluice built is the repository's own."""
-        return self.tree == self.expected
-
-    @property
-    def ok(self) -> bool:
-        """Whether all landed and the trees are the same."""
-        return self.match and self.landed == self.changesets
-
-    def to_json(self) -> Json:
-        """Return the line that `--json` prints."""
-        return {
-            "changesets": self.changesets,
-            "landed": self.landed,
-            "merged": self.merged,
-            "conflicted": self.conflicted,
-            "rejected": self.rejected,
-            "imported": self.imported,
-            "seconds": round(self.seconds, 3),
-            "per_s": round(self.landed / self.seconds, 1) if self.seconds else 0.0,
-            "tree": self.tree,
-            "expected": self.expected,
-            "match": self.match,
-        }
-
-
-class _Lane:
+class Lane:
     """A slice's changesets in order; one writer at a time has it."""
 
-    def __init__(self, slice_id: str, base: str) -> None:
-        self.slice_id = slice_id
-        self.base = base
-        self.waiting: deque[PlannedChangeset] = deque()
-        self.sent = 0
-        self.imported = 0  # changesets of the import, which are not counted
+    slice_id: str
+    base: str  # what the next one is submitted on: a commit, then the changeset before
+    waiting: deque[PlannedChangeset] = field(default_factory=deque)
+    sent: list[str] = field(default_factory=list)  # ids, in order
 
 
 class Replay:
-    """One replay of one history against one API."""
+    """One replay of one history against one API, whose repository must be empty."""
 
     def __init__(
         self,
@@ -95,184 +60,162 @@ class Replay:
         self._bulk = bulk
         self._progress = progress
         self._lock = threading.Lock()
-        self._error: BaseException | None = None
         self._sent = 0
+        self._report = Report(expected=history.tree)
 
     def run(self) -> Report:
         """Replay, and return what came of it.
 
         Raises HistoryError, ProblemError and Unreachable.
         """
+        report = self._report
+        if self._client.head()["tip"]["tree"] != EMPTY_TREE.hex():
+            raise HistoryError("the API's repository is not empty: its tree would never be that of the history")
         line = self._history.line()
         start = line[0] if self._limit is None else line[max(0, len(line) - 1 - self._limit)]
         commits = list(self._history.commits(start))
         first = list(self._history.files(start))
-        plan = Plan({change.path for commit in commits for change in commit.changes} | {each.path for each in first})
-        report = Report(expected=self._history.tree)
-        slices = [self._client.create_slice(each.name, each.paths)["id"] for each in plan.slices]
-        before = self._merges()
-        base = self._import(plan, slices, first, report)
-        lanes = [_Lane(slice_id, base) for slice_id in slices]
-        for lane in lanes:
-            lane.imported = sum(1 for _ in self._client.changesets(lane.slice_id, "landed"))
-            lane.imported += sum(1 for _ in self._client.changesets(lane.slice_id, "committed"))
+        plan = Plan({change.path for commit in commits for change in commit.changes} | {file.path for file in first})
+        slices = [self._client.create_slice(each.name, list(each.paths))["id"] for each in plan.slices]
+        merged = self._merges()
+        base = self._import(plan, slices, first)
+        lanes = [Lane(slice_id, base) for slice_id in slices]
         for commit in commits:
             for index, changeset in plan.split(commit).items():
                 lanes[index].waiting.append(changeset)
                 report.changesets += 1
         started = time.monotonic()
-        self._submit(lanes, report.changesets)
-        self._settle(lanes, report, before)
+        # The longest first: what is left for one writer at the end is short.
+        busy = sorted((lane for lane in lanes if lane.waiting), key=lambda lane: -len(lane.waiting))
+        Writers(busy, self._send_next, lambda lane: bool(lane.waiting)).run(self._writers)
+        self._settle(busy)
         report.seconds = time.monotonic() - started
+        self._count(busy)
+        report.tree = self._client.head()["main"]["tree"]
+        report.merged = self._merges() - merged
         return report
 
-    def _import(self, plan: Plan, slices: list[str], files: list[FileChange], report: Report) -> str:
-        """Submit the files of the first commit, and return the commit that has them all."""
+    def _import(self, plan: Plan, slices: list[str], files: list[FileChange]) -> str:
+        """Land the files of the first commit, and return the commit that has them all."""
         base = self._client.head()["tip"]["commit"]
-        last = ""
-        commit = SourceCommit("", "Sluice replay", "replay@localhost", "1970-01-01T00:00:00+00:00", "Import")
-        for group in self._groups(plan, files):
-            where = slices[plan.slice_of(group[0].path)]
-            items = [self._item(PlannedChangeset(commit, group), where, base)]
-            last = self._send(items, f"import-{where}-{group[0].oid}-{report.imported}")[-1]
-            report.imported += len(group)
-            self._progress("import", report.imported, len(files))
-        if not last:
-            return base
-        # Slices are queued apart, so the last one sent need not be the last one done.
-        for each in slices:
-            while next(iter(self._client.changesets(each, "queued", 1)), None):
-                self._client.changeset(last, 1.0)
-                time.sleep(0.05)
-        self._refuse_unlanded(slices)
-        return self._client.head()["tip"]["commit"]
-
-    def _groups(self, plan: Plan, files: list[FileChange]) -> Iterator[list[FileChange]]:
-        """Yield files of one slice that fit into one changeset."""
-        group: list[FileChange] = []
+        by_slice: dict[int, list[FileChange]] = {}
+        for file in files:
+            by_slice.setdefault(plan.slice_of(file.path), []).append(file)
+        items: list[bytes] = []
+        sent: list[str] = []
         size = 0
-        for change in files:
-            length = len(self._history.content(change.oid)) if change.mode != "160000" else 0
-            full = len(group) >= _IMPORT_CHANGES or (group and size + length > _REQUEST_BYTES // 2)
-            if full or (group and plan.slice_of(group[0].path) != plan.slice_of(change.path)):
-                yield group
-                group, size = [], 0
-            group.append(change)
-            size += length
-        if group:
-            yield group
+        for index, own in by_slice.items():
+            for parts in _chunks(change_parts(self._history, own)):
+                each = item(PlannedChangeset(_IMPORT, []), slices[index], base, parts)
+                if items and size + len(each) > REQUEST_BYTES:
+                    sent += self._send(items, f"import-{slices[0]}-{len(sent)}")
+                    items, size = [], 0
+                items.append(each)
+                size += len(each)
+                self._report.imported += len(parts)
+                self._progress("import", self._report.imported, len(files))
+        if items:
+            sent += self._send(items, f"import-{slices[0]}-{len(sent)}")
+        for changeset_id in sent:
+            outcome = self._await(changeset_id)
+            if outcome["status"] != "landed":
+                raise HistoryError(f"the import did not land: {json.dumps(outcome)}")
+        return str(self._client.head()["tip"]["commit"])
 
-    def _refuse_unlanded(self, slices: list[str]) -> None:
-        for each in slices:
-            for status in ("conflicted", "rejected"):
-                for changeset in self._client.changesets(each, status, 1):
-                    raise HistoryError(f"the import did not land: {json.dumps(changeset)}")
-
-    def _submit(self, lanes: list[_Lane], total: int) -> None:
-        """Let the writers take slices in turn, each slice in order, without waiting for outcomes."""
-        free = deque(sorted((lane for lane in lanes if lane.waiting), key=lambda lane: -len(lane.waiting)))
-        busy = len(free)
-        some = threading.Condition(self._lock)
-
-        def write() -> None:
-            nonlocal busy
-            while True:
-                with some:
-                    while not free and busy and not self._error:
-                        some.wait()
-                    if self._error or not free:
-                        return
-                    lane = free.popleft()
-                try:
-                    self._send_next(lane)
-                except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-                    with some:
-                        self._error = self._error or error
-                        some.notify_all()
-                    return
-                with some:
-                    if lane.waiting:
-                        free.append(lane)
-                    else:
-                        busy -= 1
-                    some.notify_all()
-                    self._progress("submit", self._sent, total)
-
-        threads = [threading.Thread(target=write, name=f"writer-{i}") for i in range(self._writers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if self._error:
-            raise self._error
-
-    def _send_next(self, lane: _Lane) -> None:
+    def _send_next(self, lane: Lane) -> None:
+        """Send the next request of a slice, without waiting for what becomes of the ones before."""
         items: list[bytes] = []
         size = 0
-        while lane.waiting and len(items) < self._bulk and size < _REQUEST_BYTES:
-            changeset = lane.waiting.popleft()
-            item = self._item(changeset, lane.slice_id, len(items) - 1 if items else lane.base)
-            items.append(item)
-            size += len(item)
-        ids = self._send(items, f"replay-{lane.slice_id}-{lane.sent}")
-        lane.sent += len(ids)
+        for each in changeset_items(self._history, islice(lane.waiting, self._bulk), lane.slice_id, lane.base):
+            if items and size + len(each) > REQUEST_BYTES:
+                break
+            items.append(each)
+            size += len(each)
+        ids = self._send(items, f"replay-{lane.slice_id}-{len(lane.sent)}")
+        for _ in ids:
+            lane.waiting.popleft()
+        lane.sent += ids
         lane.base = ids[-1]
         with self._lock:
             self._sent += len(ids)
+            self._progress("submit", self._sent, self._report.changesets)
 
     def _send(self, items: list[bytes], key: str) -> list[str]:
-        outcomes = self._client.submit_many(b'{"changesets":[' + b",".join(items) + b"]}", key)
-        while any(outcome["status"] == 429 for outcome in outcomes):
-            # A queue is full: the same request again, whose accepted part is known by its keys.
-            time.sleep(1.0)
-            outcomes = self._client.submit_many(b'{"changesets":[' + b",".join(items) + b"]}", key)
+        outcomes = self._client.submit_many(body(items), key)
         for outcome in outcomes:
             if outcome["status"] != 202:
                 raise HistoryError(f"a changeset was refused: {json.dumps(outcome)[:2000]}")
         return [outcome["changeset"]["id"] for outcome in outcomes]
 
-    def _item(self, changeset: PlannedChangeset, slice_id: str, base: str | int) -> bytes:
-        if len(changeset.changes) > _MOST_CHANGES:
-            raise HistoryError(f"commit {changeset.commit.oid} changes {len(changeset.changes)} files of one slice")
-        commit = changeset.commit
-        return json.dumps(
-            {
-                "slice": slice_id,
-                "base": base,
-                "author": {"name": commit.author, "email": commit.email},
-                "time": commit.time,
-                "message": commit.message,
-                "changes": [self._change(change) for change in changeset.changes],
-            }
-        ).encode()
+    def _settle(self, lanes: list[Lane]) -> None:
+        """Wait until every changeset has an outcome and the chain is merged.
 
-    def _change(self, change: FileChange) -> dict[str, Any]:
-        if change.deletes:
-            return {"op": "delete", "path": change.path}
-        if change.mode == "160000":
-            return {"op": "put", "path": change.path, "mode": change.mode, "id": change.oid}
-        return {"op": "put", "path": change.path, "mode": change.mode, **content(self._history.content(change.oid))}
-
-    def _settle(self, lanes: list[_Lane], report: Report, before: int) -> None:
-        """Wait until every changeset has an outcome and the chain is merged; count and compare."""
-        used = [lane for lane in lanes if lane.sent]
-        for lane in used:
-            while self._client.changeset(lane.base, _POLL, "landed")["status"] in {"queued", "committed"}:
-                self._client.merge()
-            while next(iter(self._client.changesets(lane.slice_id, "queued", 1)), None):
-                time.sleep(0.05)
-            self._progress("land", sum(each.sent for each in used[: used.index(lane) + 1]), report.changesets)
+        Each changeset is based on the one before it in its slice: when the last has its outcome, all have.
+        """
+        settled = 0
+        for lane in lanes:
+            if self._await(lane.base, lane, settled)["status"] != "landed":
+                # Some before it may have been committed all the same.
+                for changeset in self._client.changesets(lane.slice_id, "committed"):
+                    self._await(changeset["id"])
+            settled += len(lane.sent)
+            self._progress("land", settled, self._report.changesets)
         while self._client.head()["pending"]:
             self._client.merge()
-            time.sleep(0.05)
-        for lane in used:
-            report.landed += sum(1 for _ in self._client.changesets(lane.slice_id, "landed")) - lane.imported
-            for status in ("conflicted", "rejected"):
-                refused = list(self._client.changesets(lane.slice_id, status))
-                setattr(report, status, getattr(report, status) + len(refused))
-                report.problems += refused[:5]
-        report.tree = self._client.head()["main"]["tree"]
-        report.merged = self._merges() - before
+            time.sleep(_POLL / 10)
+
+    def _await(self, changeset_id: str, lane: Lane | None = None, settled: int = 0) -> Json:
+        """Wait until a changeset is final, and merged if it was committed; ask for a merge where that takes long."""
+        while (changeset := self._client.changeset(changeset_id, _POLL, "landed"))["status"] in _OPEN:
+            if changeset["status"] == "committed":
+                self._client.merge()
+            elif lane and changeset.get("position") is not None:
+                done = settled + len(lane.sent) - 1 - changeset["position"]
+                self._progress("land", done, self._report.changesets)
+        return changeset
+
+    def _count(self, lanes: list[Lane]) -> None:
+        """Count outcomes by the lists of each slice, and ask for what is in none of them by its id."""
+        for lane in lanes:
+            mine = set(lane.sent)
+            landed = {each["id"] for each in self._client.changesets(lane.slice_id, "landed")} & mine
+            self._report.landed += len(landed)
+            missed: dict[str, list[Json]] = {"conflicted": [], "rejected": []}
+            for status, found in missed.items():
+                found += [each for each in self._client.changesets(lane.slice_id, status) if each["id"] in mine]
+            unlisted = mine - landed - {each["id"] for found in missed.values() for each in found}
+            for each in [self._await(changeset_id) for changeset_id in sorted(unlisted)] + missed.pop("rejected"):
+                each = self._first_of(each)
+                if each["status"] == "landed":
+                    self._report.landed += 1
+                else:
+                    missed.setdefault(each["status"], []).append(each)
+            self._report.conflicted += len(missed["conflicted"])
+            self._report.rejected += len(missed.get("rejected", []))
+            for found in missed.values():
+                self._report.problems += found[:_PROBLEMS]
+
+    def _first_of(self, changeset: Json) -> Json:
+        """Return the changeset that has a duplicate's outcome.
+
+        When an answer was lost and Redis with it, a repeat is accepted anew; of the two, one is decided.
+        """
+        first = _ULID.search(changeset.get("detail", "")) if changeset.get("reason") == "duplicate" else None
+        return self._await(first[0]) if first else changeset
 
     def _merges(self) -> int:
         return sum(1 for _ in self._client.global_commits(1000))
+
+
+def _chunks(parts: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Yield changes in groups of which each fits into one changeset of the import."""
+    chunk: list[bytes] = []
+    size = 0
+    for part in parts:
+        if chunk and (len(chunk) >= _IMPORT_CHANGES or size + len(part) > _IMPORT_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(part)
+        size += len(part)
+    if chunk:
+        yield chunk
