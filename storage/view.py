@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import redis
@@ -23,8 +24,9 @@ from storage.settings import Settings
 # Arguments of one command inside `apply`; Lua's stack holds 8,000.
 _CHUNK = 1000
 _INDEX_ROWS = 10_000
-# Count of changesets in a submission pack (0: a pack of packs/), ULID, offset, stored length, size.
-_LOCATION = struct.Struct(">H16sIII")
+# Count of changesets in a submission pack (0: a pack of packs/), ULID; then offset, stored length, size.
+_PACK = struct.Struct(">H16s")
+_PLACE = struct.Struct(">III")
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -195,18 +197,23 @@ def slice_of(definition: Json) -> Slice:
 
 def encode_location(location: Location) -> bytes:
     """Return a location as 30 bytes."""
-    folder, _, name = location.pack.partition("/")
+    return _pack_bytes(location.pack) + _PLACE.pack(*location.place)
+
+
+@lru_cache(maxsize=1024)
+def _pack_bytes(pack: PackId) -> bytes:
+    """Return a pack's name as 18 bytes; a batch's objects share one."""
+    folder, _, name = pack.partition("/")
     ulid, _, count = name.partition("-")
-    raw = _decode32(ulid)
-    return _LOCATION.pack(int(count) if folder == "inbox" else 0, raw, *location.place)
+    return _PACK.pack(int(count) if folder == "inbox" else 0, _decode32(ulid))
 
 
 def decode_location(row: bytes) -> Location:
     """Read what `encode_location` wrote."""
-    count, raw, offset, length, size = _LOCATION.unpack(row)
+    count, raw = _PACK.unpack_from(row)
     ulid = _encode32(raw)
     pack = f"inbox/{ulid}-{count}" if count else f"packs/{ulid}"
-    return Location(PackId(pack), Place(offset, length, size))
+    return Location(PackId(pack), Place(*_PLACE.unpack_from(row, _PACK.size)))
 
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -21,10 +21,12 @@ from app.commands.options import as_json, console, emit, notes, s3_kind
 from app.commands.replay import Bars, progress_bars
 from app.export import ExportError, export, git
 from app.replay.history import History, HistoryError
-from app.replay.run import Replay, Report
+from app.replay.report import Report, sentences
+from app.replay.run import Replay
 from app.stack import Stack
 
 _SHOWN = 6  # global commits in the graph
+_PATIENCE = 120.0  # seconds: a process that dies is started again
 _NAMED = 3  # slices of one of them
 
 
@@ -86,8 +88,8 @@ def command(repo: Path | None, limit: int, writers: int, s3: str, as_json: bool)
         emit(_json(outcome))
     else:
         console.print(_summary(outcome))
-    for problem in [*outcome.problems, *outcome.report.problems[:5]]:
-        notes.print("[red]wrong:[/]", Text(str(problem)))
+    for line in [*outcome.problems, *(line for each in outcome.report.problems[:5] for line in sentences(each))]:
+        notes.print(line, style="red", markup=False)
     if not outcome.ok:
         raise click.exceptions.Exit(1)
 
@@ -97,9 +99,14 @@ def _source(repo: Path | None, folder: Path) -> tuple[str, Path]:
     if repo is not None:
         return f"the history of {repo.resolve().name}", repo
     own = demo.own_repository()
-    if own is not None and demo.commits(own) >= demo.ENOUGH:
-        return "the history of Sluice itself", own
-    why = "no checkout here" if own is None else f"Sluice's own history has fewer than {demo.ENOUGH} commits"
+    why = "there is no checkout here"
+    if own is not None:
+        try:
+            if demo.commits(own) >= demo.ENOUGH:
+                return "the history of Sluice itself", own
+            why = f"Sluice's own history has fewer than {demo.ENOUGH} commits"
+        except ExportError as error:  # no commit yet, or a checkout of somebody else's
+            why = str(error)
     notes.print(f"{why}: making one from the code of the installed dependencies…")
     made = folder / "source.git"
     demo.build(made, demo.installed_sources())
@@ -110,7 +117,7 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
     history = opened.enter_context(History(path))
     notes.print("Starting Redis, an S3 server, the API and the workers…")
     stack = opened.enter_context(Stack(s3=s3, with_flower=False))
-    client = Client(stack.url, connections=writers + 2)
+    client = Client(stack.url, patience=_PATIENCE, connections=writers + 2)
     notes.print(f"{writers} writers submit {source}…")
     with progress_bars() as bars:
         report = Replay(history, client, writers, limit, progress=Bars(bars)).run()
@@ -161,7 +168,6 @@ def _summary(outcome: Outcome) -> Panel:
     """Return what a person wants to see."""
     report = outcome.report
     good = {True: "green", False: "red"}
-    per_second = report.landed / report.seconds if report.seconds else 0.0
     lost = report.conflicted + report.rejected
     rows = Table.grid(padding=(0, 2))
     rows.add_column(justify="right", style="bold")
@@ -169,7 +175,7 @@ def _summary(outcome: Outcome) -> Panel:
     rows.add_row("", f"{outcome.writers} writers, {outcome.slices} slices, {report.imported} files imported first")
     rows.add_row("changesets", f"{report.changesets}")
     landed = f"[bold {good[report.landed == report.changesets]}]{report.landed}[/]"
-    speed = f"[bold]{per_second:.0f}[/] a second"
+    speed = f"[bold]{report.per_second:.0f}[/] a second"
     rows.add_row("landed", f"{landed} in {report.seconds:.1f} s: {speed}, in {report.merged} batches")
     rows.add_row("conflicts", f"[{good[not lost]}]{report.conflicted}[/], rejected {report.rejected}")
     rows.add_row("tree", f"{report.tree}")

@@ -25,6 +25,20 @@ _SUBMODULE = "160000"
 _MODES = _REGULAR | {"120000", _SUBMODULE}
 _ABSENT = "000000"
 
+# Set inside hooks, these would lead to another repository than the one that was named.
+_ELSEWHERE = frozenset(
+    {
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_COMMON_DIR",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_NAMESPACE",
+        "GIT_PREFIX",
+    }
+)
+
 # So many ids fit into a pipe's buffer (64 KiB), so that asking never waits for answers to be read.
 _MOST_ASKED = 1000
 # The limits of the API's defaults, with room for the trailer.
@@ -85,9 +99,9 @@ class History:
         self.repository = repository
         self._cat: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        # What was written is replayed, not what replace refs or the user's own settings make of it.
-        self._environ = {**kept, "GIT_CONFIG_NOSYSTEM": "1", "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C"}
+        kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+        # What was written is replayed, not what replace refs make of it.
+        self._environ = {**kept, "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C"}
 
     def __enter__(self) -> History:
         """Find HEAD. Raises HistoryError."""
