@@ -50,7 +50,10 @@ class Waiting:
             self._waiters.add(waiter)
             self._some.set()
         try:
-            waiter.woken.wait(seconds)
+            # Decided between the caller's look and now, it would have to wait for the next piece of news.
+            _, [now] = self._repo.queue.standing([changeset])
+            if not wanted(now):
+                waiter.woken.wait(seconds)
         finally:
             with self._lock:
                 self._waiters.discard(waiter)

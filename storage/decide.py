@@ -15,7 +15,7 @@ from storage.manifest import Changeset
 from storage.objects import SYMLINK_MODE, Version, as_file
 
 # A conflicted changeset names so many of its conflicts; `conflict_count` in the outcome has them all.
-MAX_CONFLICTS = 1000
+MAX_CONFLICTS = 100
 
 
 class ConflictClass(StrEnum):

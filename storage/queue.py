@@ -21,7 +21,7 @@ from storage.settings import Settings
 from storage.view import View, slice_of
 
 # A manifest above this is read from the bucket instead.
-_LARGEST_MANIFEST = 32 << 10
+_LARGEST_MANIFEST = 256 << 10
 # A changeset with more files locks its slice alone: it would hardly ever get them all.
 _MOST_LOCKS = 1000
 # How many changesets at the front of a queue a claim looks at for those whose base is decided.
@@ -168,13 +168,17 @@ class Queue:
         """Return how many changesets are queued."""
         return int(self._redis.zcard(f"{self._prefix}queued"))
 
-    def vouch(self) -> None:
-        """Say that every undecided changeset of the inbox is queued, as far as this run of Redis goes."""
-        self._redis.set(self._prefix + "recovered", self._run())
+    def vouch(self, epoch: str) -> None:
+        """Say that every undecided changeset of the inbox is queued, as far as this run of Redis goes.
+
+        Said for the epoch that the inbox was compared with, so that a flush meanwhile takes it back.
+        """
+        self._redis.set(self._prefix + "recovered", self._run() + b":" + epoch.encode())
 
     def vouched(self) -> bool:
-        """Whether somebody vouched since Redis came up, and no flush took that away."""
-        return self._redis.get(self._prefix + "recovered") == self._run()
+        """Whether somebody vouched for the present view since Redis came up."""
+        said, epoch = self._redis.mget([self._prefix + "recovered", self._prefix + "epoch"])
+        return said is not None and epoch is not None and said == self._run() + b":" + epoch
 
     def _run(self) -> bytes:
         return self._redis.info("server")["run_id"].encode()

@@ -16,6 +16,7 @@ from storage.bucket import Bucket
 from storage.ids import PackId, changesets_of, ulid_seconds
 from storage.inbox import read_pack
 from storage.queue import Queue
+from storage.scripts import ViewAbsent
 from storage.settings import Settings
 from storage.view import View
 
@@ -46,8 +47,11 @@ class Inbox:
 
     def recover(self) -> Found:
         """Queue everything undecided from the mark on, and vouch for the queues. Raises ViewAbsent and BucketError."""
+        epoch = self._view.epoch()
+        if epoch is None:
+            raise ViewAbsent("the view is not loaded")
         found = self.look(self._cursor("mark"))
-        self._queue.vouch()
+        self._queue.vouch(epoch)
         return found
 
     def routine(self, deep: bool) -> Found:

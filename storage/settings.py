@@ -16,6 +16,10 @@ from typing import Any
 PREFIX = "SLUICE_"
 
 
+# A changeset's place in the log has 13 bits for its index in an entry; a location has 16 for a pack's changesets.
+_MOST = {"commit_changesets": 1 << 13, "pack_changesets": 1 << 15, "max_bulk_changesets": 1 << 15}
+
+
 class SettingsError(ValueError):
     """A setting could not be read."""
 
@@ -92,7 +96,7 @@ class Settings:
     )
     lock_ttl: float = _setting(10.0, "seconds", "Life of claims, locks and tickets whose holder died.")
     max_queue_age: float = _setting(120.0, "seconds", "A changeset that waits longer makes /readyz say 503.")
-    message_ttl: float = _setting(30.0, "seconds", "After this an unanswered message counts as lost.")
+    message_ttl: float = _setting(10.0, "seconds", "After this an unanswered message counts as lost.")
     lock_tries: int = _setting(
         5, "tries", "Claims of a slice that may fail on file locks before it goes ahead without them."
     )
@@ -102,6 +106,12 @@ class Settings:
 
     cache_bytes: int = _setting(128 << 20, "bytes", "Parsed trees and objects kept in each process.")
     shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest.")
+
+    def __post_init__(self) -> None:
+        """Refuse values that formats cannot hold. Raises SettingsError."""
+        for name, most in _MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise SettingsError(f"{PREFIX}{name.upper()} must be from 1 to {most}")
 
     @property
     def broker(self) -> str:

@@ -32,5 +32,5 @@ local keys = list(function(key)
 end)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged')
-return {redis.call('GET', prefix .. 'recovered') == run and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
+return {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
   redis.call('ZCARD', prefix .. 'queued'), slices, bases, keys}

@@ -15,7 +15,7 @@ if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 if ARGV[12] == '1' then
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-  if redis.call('GET', prefix .. 'recovered') ~= run then
+  if redis.call('GET', prefix .. 'recovered') ~= run .. ':' .. epoch then
     return redis.error_reply('RECOVERING the inbox is being listed')
   end
 end

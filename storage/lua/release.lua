@@ -20,6 +20,8 @@ for i = 3, #ARGV, 2 do
     redis.call('ZREM', prefix .. 'queue:' .. slice, id)
     redis.call('ZREM', prefix .. 'queued', id)
     redis.call('DEL', work)
+    -- Those who stack on it soon save a look at its pack.
+    redis.call('EXPIRE', prefix .. 'manifest:' .. id, 60)
     removed = removed + 1
   end
 end

@@ -7,7 +7,7 @@ local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local answer = {redis.call('GET', prefix .. 'recovered') == run and 1 or 0, redis.call('HGET', view .. 'head', 'through')}
+local answer = {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0, redis.call('HGET', view .. 'head', 'through')}
 for i = 2, #ARGV do
   local outcome = redis.call('GET', view .. 'outcome:' .. ARGV[i])
   local slice, position = false, false
