@@ -56,6 +56,7 @@ class Settings:
     committer_email: str = _setting("sluice@localhost", "text", "E-mail of the committer.")
 
     max_body_bytes: int = _setting(64 << 20, "bytes", "Largest request body.")
+    max_bodies_bytes: int = _setting(256 << 20, "bytes", "Bodies that one API process receives at once; above it 429.")
     max_bulk_changesets: int = _setting(1000, "changesets", "Most changesets in one bulk request.")
     max_changes: int = _setting(10_000, "changes", "Most changes in one changeset.")
     max_path_bytes: int = _setting(4096, "bytes", "Longest path; one part of it may have 255.")
