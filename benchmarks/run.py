@@ -157,8 +157,8 @@ def _versions(s3: str) -> dict[str, str]:
     program = find_s3(s3)[1]
     asked = {
         "git": ["git", "--version"],
-        "redis": [find_redis(), "--version"],
-        s3: [program, "--version" if s3 == "minio" else "version"],
+        "redis-server": [find_redis(), "--version"],
+        f"{s3}-server": [program, "--version" if s3 == "minio" else "version"],
         "commit": ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
     }
     said = {name: _first_line(argv) for name, argv in asked.items()}
@@ -198,7 +198,7 @@ def _show(report: dict[str, Any]) -> None:
             costs.add_row(figure["name"], f"{figure['value']:.2f}", each, f"≤ {figure['goal']}")
             continue
         rates.add_row(*_rate_row(figure))
-    _add_stages(stages, [figure for figure in report["figures"] if "server" in figure])
+    _add_stages(stages, [figure for figure in report["figures"] if "latency_ms" in figure])
     for table in (rates, stages, costs):
         if table.row_count:
             console.print(table)

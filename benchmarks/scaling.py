@@ -84,6 +84,9 @@ def _figure(
         "small": [few[field] for few, _ in measured],
         "large": [many[field] for _, many in measured],
         "waited": sum(each["waited"] for pair in measured for each in pair),
-        "last_round": {"small": measured[-1][0]["server"], "large": measured[-1][1]["server"]},
+        "server": {
+            "small": [few["server"] for few, _ in measured],
+            "large": [many["server"] for _, many in measured],
+        },
     }
     return Figure(name, "files in the repository, large against 2,000", "ratio", source.seed, ratios, details)
