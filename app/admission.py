@@ -74,6 +74,8 @@ class _Admitting:
             try:
                 outcome: Admitted = submission if isinstance(submission, Problem) else self._one(submission, position)
             except Problem as problem:
+                if problem.status == 503:
+                    raise  # what is not known yet holds for all: nothing has been taken, so all of it may be repeated
                 outcome = problem
             if isinstance(outcome, Item):
                 self._positions[position] = len(self._positions)

@@ -52,6 +52,7 @@ class Settings:
     s3_timeout: float = _setting(20.0, "seconds", "How long one call of the bucket may take.")
     redis_timeout: float = _setting(10.0, "seconds", "How long one call of Redis may take.")
     api_url: str = _setting("http://127.0.0.1:8080", "URL", "Where the command line finds the API.")
+    redis_connections: int = _setting(64, "connections", "Most connections to Redis of one process.")
     committer_name: str = _setting("Sluice", "text", "Committer of every commit.")
     committer_email: str = _setting("sluice@localhost", "text", "E-mail of the committer.")
 

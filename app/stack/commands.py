@@ -29,8 +29,11 @@ def api(host: str, port: int) -> list[str]:
 
 
 def worker(concurrency: int) -> list[str]:
-    """Workers that commit; `concurrency` is Settings.commit_workers."""
-    return [*_CELERY, "worker", "-Q", "commits", "-c", str(concurrency), "-n", "commits@%h", *_WORKER]
+    """Workers that commit; `concurrency` is Settings.commit_workers.
+
+    They keep up too, so that a view that is gone comes back whichever node has died.
+    """
+    return [*_CELERY, "worker", "-Q", "commits,upkeep", "-c", str(concurrency), "-n", "commits@%h", *_WORKER]
 
 
 def merger() -> list[str]:

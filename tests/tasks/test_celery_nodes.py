@@ -19,7 +19,7 @@ def test_the_nodes_are_those_of_a_deployment_and_answer_by_name(celery_setup: Ce
     assert [name.split("@")[0] for name in names] == ["commits", "merges"]
     answers = celery_setup.app.control.inspect(names, timeout=5).active_queues()
     queues = {name: sorted(queue["name"] for queue in answers[name]) for name in names}
-    assert queues == {names[0]: ["commits"], names[1]: ["merges", "upkeep"]}
+    assert queues == {names[0]: ["commits", "upkeep"], names[1]: ["merges", "upkeep"]}
 
 
 def test_a_killed_node_leaves_nothing_and_takes_the_hint_that_waited(celery_setup: CeleryTestSetup):
