@@ -1,0 +1,333 @@
+"""Every endpoint of docs/api.md, with its errors, on real servers; workers run in the test's own process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app.api import create_app
+from storage.repository import Repository
+from storage.settings import Settings
+from tasks import commits
+from tasks.commits import commit_batch
+from tasks.upkeep import run as run_upkeep
+from tests.support import World
+
+Json = dict[str, Any]
+
+
+class Api:
+    """A client of an app, and the world behind it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.world = World(Repository(settings))
+        self.http: FlaskClient = create_app(settings, check=False).test_client()
+
+    @property
+    def tip(self) -> str:
+        return self.world.tip.hex()
+
+    def get(self, at: str, expected: int = 200, **query: Any) -> Json:
+        answer = self.http.get("/v1" + at, query_string=query)
+        assert answer.status_code == expected, answer.data
+        return answer.get_json(force=True)
+
+    def post(self, path: str, body: Any, status: int, **headers: str) -> TestResponse:
+        answer = self.http.post("/v1" + path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        assert answer.status_code == status, answer.data
+        return answer
+
+    def submit(self, status: int = 202, where: str = "all", key: str | None = None, **body: Any) -> Json:
+        headers = {"Idempotency_Key": key} if key else {}
+        return self.post(f"/slices/{where}/changesets", {"message": "m", **body}, status, **headers).get_json(
+            force=True
+        )
+
+    def put(self, path: str, content: str, base: str | None = None) -> Json:
+        return self.submit(base=base or self.tip, changes=[{"op": "put", "path": path, "content": content}])
+
+
+@pytest.fixture(autouse=True)
+def unsent(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
+    """Messages that would go to Celery; the tests work themselves."""
+    sent: SimpleQueue[str] = SimpleQueue()
+    monkeypatch.setattr(commits, "send", lambda app, task, token: sent.put(task))
+    return sent
+
+
+@pytest.fixture
+def api(settings: Settings) -> Api:
+    return Api(settings)
+
+
+def walk(api: Api, at: str, **query: Any) -> Iterator[Json]:
+    """Yield the items of a list by the smallest pages."""
+    cursor = None
+    while True:
+        page = api.get(at, limit=1, **query, **({"cursor": cursor} if cursor else {}))
+        assert len(page["items"]) <= 1
+        yield from page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            return
+
+
+def test_slices_are_made_shown_and_listed(api: Api) -> None:
+    made = api.post("/slices", {"name": "team/web", "paths": ["web/", "README.md"]}, 201).get_json()
+    assert made["version"] == 1 and made["paths"] == ["README.md", "web/"]
+    assert api.get(f"/slices/{made['id']}") == api.get("/slices/team%2Fweb") == made
+    api.post("/slices", {"name": "docs", "paths": ["docs/"]}, 201)
+    assert [each["name"] for each in walk(api, "/slices")] == ["all", "team/web", "docs"]
+    assert [each["name"] for each in walk(api, "/slices", path="web/a.js")] == ["all", "team/web"]
+    assert [each["name"] for each in walk(api, "/slices", path="web")] == ["all"], "a file web is not in web/"
+    for taken in ("team/web", "team", "team/web/js"):
+        answer = api.post("/slices", {"name": taken, "paths": ["x"]}, 409)
+        assert answer.mimetype == "application/problem+json" and answer.get_json(force=True)["slice"] == made["id"]
+    assert api.get("/slices/none", 404)["detail"] == "there is no slice 'none'"
+
+
+def test_a_changeset_goes_from_queued_over_committed_to_landed(api: Api, unsent: SimpleQueue[str]) -> None:
+    made = api.put("a", "1")
+    assert made["status"] == "queued" and made["position"] == 0
+    assert unsent.get(timeout=10) == "sluice.commit"
+    assert api.put("b", "1")["position"] == 1
+    assert api.get(f"/changesets/{made['id']}") == made
+    commit_batch(api.world.repo)
+    committed = api.get(f"/changesets/{made['id']}")
+    assert committed["status"] == "committed" and committed["commit"] and committed["seq"] == 3
+    api.world.work()
+    assert api.get(f"/changesets/{made['id']}")["status"] == "landed"
+    head = api.get("/head")
+    assert head["pending"] == 0 and head["main"]["tree"] == head["tip"]["tree"]
+
+
+def test_a_long_poll_ends_with_the_outcome(api: Api) -> None:
+    made = api.put("a", "1")
+    worker = threading.Timer(0.2, api.world.work)
+    worker.start()
+    answer = api.get(f"/changesets/{made['id']}", wait=30, until="landed")
+    worker.join()
+    assert answer["status"] == "landed"
+    assert api.get(f"/changesets/{api.put('b', '1')['id']}", wait=0.05)["status"] == "queued", "the time is over"
+
+
+def test_all_three_kinds_of_base(api: Api) -> None:
+    start = api.tip
+    first = api.submit(base=start, changes=[{"op": "put", "path": "f", "content": "1"}])
+    second = api.submit(base=first["id"], changes=[{"op": "put", "path": "f", "content": "2"}])
+    api.world.work()
+    [file] = api.get("/slices/all/tree")["items"]
+    third = api.submit(changes=[{"op": "put", "path": "f", "content": "3", "base": file["id"]}])
+    late = api.submit(changes=[{"op": "put", "path": "f", "content": "4", "base": None}])
+    api.world.work()
+    for each in (first, second, third):
+        assert api.get(f"/changesets/{each['id']}")["status"] == "landed"
+    conflicted = api.get(f"/changesets/{late['id']}")
+    assert conflicted["status"] == "conflicted" and "commit" not in conflicted
+    [conflict] = conflicted["conflicts"]
+    assert conflict["class"] == "add/add" and conflict["base"] is None and conflict["head"]["mode"] == "100644"
+
+
+def test_modes_submodules_and_blobs_by_id(api: Api) -> None:
+    api.submit(
+        base=api.tip,
+        changes=[
+            {"op": "put", "path": "run", "content": "#!/bin/sh\n", "mode": "100755"},
+            {"op": "put", "path": "link", "content": "run", "mode": "120000"},
+            {"op": "put", "path": "sub", "id": "a" * 40, "mode": "160000"},
+            {"op": "put", "path": "bin", "content_base64": "AP8A"},
+        ],
+    )
+    api.world.work()
+    files = {each["path"]: each for each in api.get("/slices/all/tree")["items"]}
+    assert files["sub"] == {"path": "sub", "mode": "160000", "type": "commit", "id": "a" * 40, "size": None}
+    assert files["bin"]["size"] == 3 and files["link"]["mode"] == "120000"
+    api.submit(
+        base=api.tip,
+        changes=[
+            {"op": "mode", "path": "run", "mode": "100644"},
+            {"op": "put", "path": "copy", "id": files["run"]["id"]},
+            {"op": "delete", "path": "link"},
+        ],
+    )
+    api.world.work()
+    files = {each["path"]: each for each in api.get("/slices/all/tree")["items"]}
+    assert files["run"]["mode"] == "100644" and files["copy"]["id"] == files["run"]["id"] and "link" not in files
+    refused = api.submit(422, base=api.tip, changes=[{"op": "put", "path": "x", "id": "b" * 40}])
+    assert refused["errors"][0]["field"] == "changes[0].id"
+    refused = api.submit(422, base=api.tip, changes=[{"op": "put", "path": "x", "id": api.tip}])
+    assert "no blob" in refused["detail"]
+
+
+def test_a_bulk_has_an_outcome_for_each_and_its_items_may_stand_on_one_another(api: Api) -> None:
+    def item(path: str, base: Any, **more: Any) -> Json:
+        change = {"op": "put", "path": path, "content": path}
+        return {"slice": "all", "base": base, "message": "m", "changes": [change], **more}
+
+    items = [item("a", api.tip), item("../x", api.tip), item("b", 0), item("c", 1), item("d", api.tip, slice="none")]
+    outcomes = api.post("/changesets", {"changesets": items}, 202, Idempotency_Key="k").get_json()["outcomes"]
+    assert [each["status"] for each in outcomes] == [202, 422, 202, 422, 404]
+    assert outcomes[1]["problem"]["errors"][0]["field"] == "changesets[1].changes[0].path"
+    assert outcomes[3]["problem"]["errors"][0] == {"field": "changesets[3].base", "message": "item 1 was refused"}
+    again = api.post("/changesets", {"changesets": items}, 202, Idempotency_Key="k").get_json()["outcomes"]
+    assert [each.get("changeset", {}).get("id") for each in again] == [
+        each.get("changeset", {}).get("id") for each in outcomes
+    ]
+    api.world.work()
+    assert api.world.files() == {"a": b"a", "b": b"b"}
+    api.post("/changesets", {"changesets": [item("../x", api.tip)]}, 422)
+
+
+def test_an_idempotency_key_gets_its_one_changeset_before_and_after_it_is_decided(api: Api) -> None:
+    base = api.tip
+    change = [{"op": "put", "path": "f", "content": "1"}]
+    first = api.submit(key="once", base=base, changes=change)
+    assert api.submit(key="once", base=base, changes=change)["id"] == first["id"]
+    api.world.work()
+    repeat = api.submit(key="once", base=base, changes=change)
+    assert repeat["id"] == first["id"] and repeat["status"] == "landed"
+    other = api.submit(422, key="once", base=base, changes=[{"op": "put", "path": "f", "content": "2"}])
+    assert other["errors"][0]["field"] == "Idempotency-Key"
+
+
+def test_a_slices_changesets_are_listed_by_status(api: Api) -> None:
+    base = api.tip
+    landed = [api.put(f"f{i}", "1", base)["id"] for i in range(3)]
+    conflicted = api.put("f0", "2", base)["id"]
+    api.world.work()
+    rejected = api.submit(base=api.tip, changes=[{"op": "mode", "path": "none", "mode": "100755"}])["id"]
+    commit_batch(api.world.repo)
+    committed = api.put("g", "1")["id"]
+    commit_batch(api.world.repo)
+    queued = [api.put(f"h{i}", "1")["id"] for i in range(2)]
+    for status, ids in {
+        "landed": landed,
+        "conflicted": [conflicted],
+        "rejected": [rejected],
+        "committed": [committed],
+        "queued": queued,
+    }.items():
+        found = list(walk(api, "/slices/all/changesets", status=status))
+        assert [each["id"] for each in found] == ids and {each["status"] for each in found} == {status}
+    assert api.get(f"/changesets/{rejected}")["reason"] == "missing-file"
+    assert api.get("/slices/all/changesets", 422)["errors"][0]["field"] == "status"
+
+
+def test_reads_of_a_slice_at_the_head_and_at_any_commit(api: Api) -> None:
+    api.post("/slices", {"name": "docs", "paths": ["docs/", "README"]}, 201)
+    api.put("docs/a/b", "1")
+    api.put("README", "hello")
+    api.put("src/x", "1")
+    api.world.work()
+    before = api.get("/head")["main"]["commit"]
+    api.put("docs/a/c", "22")
+    api.world.work()
+    tree = list(walk(api, "/slices/docs/tree"))
+    assert [(each["path"], each["size"]) for each in tree] == [("README", 5), ("docs/a/b", 1), ("docs/a/c", 2)]
+    assert [each["path"] for each in walk(api, "/slices/docs/tree", commit=before)] == ["README", "docs/a/b"]
+    assert [each["path"] for each in walk(api, "/slices/docs/tree", prefix="docs/a")] == ["docs/a/b", "docs/a/c"]
+    assert api.get("/slices/all/tree")["tree"] == api.get("/head")["main"]["tree"]
+    listed = list(walk(api, "/slices/all/commits"))
+    assert len(listed) == 4 and listed[0]["status"] == "landed" and "Changeset-Id" in listed[0]["message"]
+    assert api.get("/slices/docs/tree", 422, commit="b" * 40)["errors"][0]["field"] == "commit"
+
+    answer = api.http.get("/v1/slices/docs/files/docs/a/c")
+    assert answer.data == b"22" and answer.headers["X-Git-Mode"] == "100644"
+    assert (
+        api.http.get("/v1/slices/docs/files/docs/a/c", headers={"If-None-Match": answer.headers["ETag"]}).status_code
+        == 304
+    )
+    for missing in ("docs/a", "docs/none", "src/x"):
+        assert api.get(f"/slices/docs/files/{missing}", 404)["status"] == 404
+    assert api.get("/slices/docs/files/docs/a/c", 404, commit=before)["status"] == 404
+
+
+def test_global_commits_say_what_each_merged(api: Api) -> None:
+    first = [api.put(f"f{i}", "1")["id"] for i in range(3)]
+    api.world.work()
+    second = [api.put("g", "1")["id"]]
+    api.world.work()
+    newest, older, genesis = walk(api, "/commits")
+    assert [newest["changesets"], older["changesets"], genesis["changesets"]] == [1, 3, 0]
+    assert newest["parents"][0] == older["commit"] and older["parents"][0] == genesis["commit"]
+    assert [each["changeset"] for each in walk(api, f"/commits/{older['commit']}/changesets")] == first
+    assert [each["changeset"] for each in walk(api, f"/commits/{newest['commit']}/changesets")] == second
+    assert api.get(f"/commits/{api.tip}/changesets", 404)["status"] == 404
+
+
+def test_a_cursor_of_another_list_is_refused(api: Api) -> None:
+    for i in range(3):
+        api.put(f"f{i}", "1")
+    api.world.work()
+    cursor = api.get("/slices/all/tree", limit=1)["next"]
+    for path in ("/slices", "/commits", "/slices/all/commits"):
+        assert api.get(path, 422, cursor=cursor)["errors"][0]["field"] == "cursor"
+    assert api.get("/slices/all/changesets", 422, status="queued", cursor=cursor)["errors"][0]["field"] == "cursor"
+
+
+def test_merges_are_asked_for_and_operators_are_answered(api: Api, unsent: SimpleQueue[str]) -> None:
+    api.put("f", "1")
+    commit_batch(api.world.repo)
+    assert api.post("/merges", None, 202).get_json() == {"requested": True, "pending": 1}
+    assert {unsent.get(timeout=10), unsent.get(timeout=10)} == {"sluice.commit", "sluice.merge"}
+    assert api.http.get("/healthz").status_code == 200
+    ready = api.http.get("/readyz")
+    assert ready.status_code == 200 and ready.get_json()["checks"]["view"]["lag"] == 0
+    text = api.http.get("/metrics").get_data(as_text=True)
+    assert "sluice_committed_total 1.0" in text and "sluice_root_mismatches_total 0.0" in text
+
+
+def test_limits_answer_with_their_names_and_when_to_come_back(settings: Settings) -> None:
+    api = Api(replace(settings, max_queued_per_slice=2, max_body_bytes=2000))
+    api.put("a", "1")
+    api.put("b", "1")
+    full = api.post("/slices/all/changesets", {"base": api.tip, "message": "m", "changes": [
+        {"op": "put", "path": "c", "content": "1"}]}, 429)  # fmt: skip
+    assert "max_queued_per_slice" in full.get_json(force=True)["detail"] and int(full.headers["Retry-After"]) >= 1
+    large = api.post("/slices", {"name": "x" * 3000, "paths": ["x"]}, 413)
+    assert "max_body_bytes" in large.get_json(force=True)["detail"]
+    pending = Api(replace(settings, repository=settings.repository + "p", max_pending=1))
+    pending.put("a", "1")
+    commit_batch(pending.world.repo)
+    assert "max_pending" in pending.submit(429, base=pending.tip, changes=[{"op": "delete", "path": "a"}])["detail"]
+
+
+def test_without_a_view_nothing_is_called_unknown(api: Api) -> None:
+    made = api.put("f", "1")
+    view = api.world.repo.view
+    view.redis.delete(view.prefix + "recovered")
+    assert api.get(f"/changesets/{made['id']}")["status"] == "queued"
+    unknown = api.http.get("/v1/changesets/01ARZ3NDEKTSV4RRFFQ69G5FAV")
+    assert unknown.status_code == 503 and unknown.headers["Retry-After"]
+    assert api.submit(503, base="01ARZ3NDEKTSV4RRFFQ69G5FAV", changes=[{"op": "delete", "path": "f"}])["status"] == 503
+    run_upkeep(api.world.repo)
+    assert api.get("/changesets/01ARZ3NDEKTSV4RRFFQ69G5FAV", 404)["status"] == 404
+    view.redis.delete(view.prefix + "epoch")
+    assert api.get("/head", 503)["detail"] == "the view is being loaded"
+    assert api.http.get("/readyz").status_code == 503 and api.http.get("/healthz").status_code == 200
+
+
+def test_202_means_durable_even_if_redis_dies_before_anything_is_queued(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from storage.queue import Queue
+
+    def away(*_: object) -> list[int]:
+        raise redis.ConnectionError("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Queue, "enqueue", away)
+        made = api.put("f", "1")
+    assert made["status"] == "queued" and "position" not in made
+    assert not commit_batch(api.world.repo), "nobody knows of it"
+    assert run_upkeep(api.world.repo).enqueued == 1
+    api.world.work()
+    assert api.get(f"/changesets/{made['id']}")["status"] == "landed"
