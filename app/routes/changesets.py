@@ -133,11 +133,11 @@ def listing(name: str) -> Response:
     filters = {"slice": found.id, "status": query.status}
     repo, most = services().repo, query.limit + 1
     if query.status == Status.QUEUED:
-        after = str(cursors.decode(query.cursor, "changesets", filters, (str,))[0]) if query.cursor else ""
+        after = str(cursors.decode(query.cursor, "changesets", filters, (str,))[0]) if query.cursor is not None else ""
         queued = repo.queue.waiting(found.id, after, most)
         ids, answer = page("changesets", filters, queued, query.limit, lambda each: (each,))
     else:
-        place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor else -1
+        place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor is not None else -1
         rows = _decided(found.id, query.status, place, most)
         items, answer = page("changesets", filters, rows, query.limit, lambda each: (each[1],))
         ids = [member.decode() for member, _ in items]

@@ -30,7 +30,7 @@ def commits(name: str) -> Response:
     found = find_slice(name)
     query = load_query(request.args, services().settings, "limit", "cursor")
     filters = {"slice": found.id}
-    place = int(cursors.decode(query.cursor, "commits", filters, (int,))[0]) if query.cursor else -1
+    place = int(cursors.decode(query.cursor, "commits", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
     rows = repo.view.by_score(f"decided:{found.id}:committed", f"({place}", limit=query.limit + 1)
     items, answer = page("commits", filters, rows, query.limit, lambda each: (each[1],))
@@ -73,7 +73,7 @@ def tree(name: str) -> Response:
         "commit": commit,
         "prefix": prefix.decode(),
     }
-    after = str(cursors.decode(query.cursor, "tree", filters, (str,))[0]).encode() if query.cursor else b""
+    after = str(cursors.decode(query.cursor, "tree", filters, (str,))[0]).encode() if query.cursor is not None else b""
     objects = services().repo.objects
     projected, made = project(objects.tree, root, found.paths)
 
@@ -158,7 +158,7 @@ def global_commits() -> Response:
     """List the global commits, newest first."""
     query = load_query(request.args, services().settings, "limit", "cursor")
     before: str | int = "+inf"
-    if query.cursor:
+    if query.cursor is not None:
         before = f"({cursors.decode(query.cursor, 'global', {}, (int,))[0]}"
     rows = services().repo.view.by_score("merges", high=before, limit=query.limit + 1, newest_first=True)
     items, answer = page("global", {}, rows, query.limit, lambda each: (each[1],))
@@ -179,7 +179,7 @@ def merged(commit: str) -> Response:
     if merge is None:
         raise not_found("global commit", commit)
     filters = {"commit": commit}
-    place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor else -1
+    place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
     low, high = max(place + 1, place_of(merge["first"], 0)), place_of(merge["through"], SLOTS - 1)
     rows = repo.view.by_score("chain", low, high, query.limit + 1)
     items, answer = page("merged", filters, rows, query.limit, lambda each: (each[1],))

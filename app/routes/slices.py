@@ -56,7 +56,7 @@ def listing() -> Response:
     view = services().repo.view
     query = load_query(request.args, services().settings, "limit", "cursor", "path")
     filters = {"path": query.path.decode() if query.path else None}
-    after = str(cursors.decode(query.cursor, "slices", filters, (str,))[0]) if query.cursor else ""
+    after = str(cursors.decode(query.cursor, "slices", filters, (str,))[0]) if query.cursor is not None else ""
     if query.path:
         # Each holder of the path has an ordered set of slices; the first of all of them, merged, are the page.
         found = {
