@@ -1,0 +1,152 @@
+"""The command line: help that teaches, wrong lines that are refused, and an exit code for each kind of trouble."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from app import cli
+from app.client import ProblemError, Unreachable
+from app.replay.history import HistoryError
+from app.stack import ServerMissing
+from storage.bucket import BucketUnsafe
+from storage.settings import SettingsError
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    """Every command, and those of groups."""
+    found: list[tuple[str, click.Command]] = []
+    for name in cli.COMMANDS:
+        command = import_module(f"app.commands.{name}").command
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {each}", inner) for each, inner in command.commands.items()]
+    return found
+
+
+def test_every_module_of_commands_is_listed():
+    folder = ROOT / "app" / "commands"
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options"}
+    assert modules == cli.COMMANDS.keys()
+
+
+def test_help_lists_the_commands_and_imports_none_of_them():
+    program = (
+        "import sys; from app import cli; cli.cli.main(['--help'], standalone_mode=False);"
+        "sys.exit(any(name.startswith('app.commands.') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, about in cli.COMMANDS.items():
+        assert f"  {name} " in done.stdout
+        assert about.split()[0] in done.stdout
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_every_command_teaches(name: str, command: click.Command):
+    answer = CliRunner().invoke(cli.cli, [*name.split(), "--help"])
+    assert answer.exit_code == 0
+    assert answer.output.startswith("Usage: ")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.name}"
+            assert parameter.opts[-1] in answer.output
+    if name != "up":
+        words = " ".join(answer.output.split())
+        assert f"sluice {name}" in words.partition("Example:")[2], "has no example"
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS.keys() - {"up"}))
+def test_what_answers_has_json(name: str):
+    command = import_module(f"app.commands.{name}").command
+    for each in command.commands.values() if isinstance(command, click.Group) else [command]:
+        assert "--json" in {option for parameter in each.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no-such-command",
+        "slice",
+        "slice create",
+        "slice create web",
+        "status --wait",
+        "status --until never 01JG8Y6Z3M4N5P6Q7R8S9T0V1W",
+        "log -n 0",
+        "submit",
+        "submit web no-such-directory",
+        "submit web . --git HEAD --delete",
+        "submit web . --base main",
+        "demo --repo no-such-directory",
+        "demo --writers 0",
+    ],
+)
+def test_a_wrong_line_is_refused_before_anything_is_asked(line: str):
+    answer = CliRunner().invoke(cli.cli, line.split())
+    assert answer.exit_code == 2
+    assert "Usage: " in answer.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ProblemError(409, {"title": "Taken", "detail": "by web"}), 3, ["Taken: by web"]),
+        (
+            ProblemError(422, {"title": "Wrong", "errors": [{"field": "changes[3].path", "message": "is empty"}]}),
+            3,
+            ["Wrong", "changes[3].path: is empty"],
+        ),
+        (Unreachable("no answer"), 4, ["no answer", "sluice up"]),
+        (HistoryError("shallow"), 5, ["shallow"]),
+        (SettingsError("SLUICE_X is not a setting"), 6, ["SLUICE_X", "sluice settings"]),
+        (ServerMissing("no S3 server"), 7, ["no S3 server"]),
+        (BucketUnsafe("conditions are ignored"), 8, ["conditions are ignored", "If-None-Match"]),
+        (click.Abort(), 130, ["Stopped."]),
+        (KeyboardInterrupt(), 130, ["Stopped."]),
+        (click.ClickException("an empty directory is needed"), 1, ["an empty directory is needed"]),
+        (click.UsageError("not so"), 2, ["not so"]),
+        (click.exceptions.Exit(1), 1, []),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_trouble_has_a_sentence_and_an_exit_code(
+    error: BaseException,
+    code: int,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "cli", type("Failing", (), {"main": staticmethod(fail)}))
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert all(word in shown.err for word in words)
+
+
+def test_what_nobody_expected_is_shown_in_full(monkeypatch: pytest.MonkeyPatch):
+    def fail(**_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "cli", type("Failing", (), {"main": staticmethod(fail)}))
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_an_address_where_nothing_answers_ends_with_its_own_code(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("app.client.Client.raw", lambda *_, **__: (_ for _ in ()).throw(Unreachable("nobody")))
+    for line in ("status", "log", "merge", "slice list", "submit web . --git HEAD -m x", "slice show web"):
+        answer = CliRunner().invoke(cli.cli, line.split())
+        assert isinstance(answer.exception, (Unreachable, SystemExit)), line
