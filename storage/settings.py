@@ -77,7 +77,9 @@ class Settings:
     pack_changesets: int = _setting(2048, "changesets", "Most changesets in one submission pack.")
     pack_bytes: int = _setting(32 << 20, "bytes", "A submission pack takes no further request above this size.")
     pack_puts: int = _setting(2, "PUTs", "Submission packs on their way to the bucket at once, for each API process.")
-    late_put: float = _setting(300.0, "seconds", "A submission PUT that took longer is answered 503: recovery may have passed it by.")
+    late_put: float = _setting(
+        300.0, "seconds", "A submission PUT that took longer is answered 503: recovery may have passed it by."
+    )
 
     commit_workers: int = _setting(
         2, "messages", "Commit messages outstanding at once; the number of workers that consume them."
