@@ -1,7 +1,9 @@
 """What `git fsck` refuses in a .gitmodules file. Pure.
 
 The file is read as config.c reads it: one syntax error ends the reading, quietly, and what stood before it counts. The
-checks are gitmodules_fn and check_submodule_url of fsck.c (submodule-config.c in newer versions).
+checks are fsck_gitmodules_fn of fsck.c and check_submodule_url, which Git 2.44 moved to submodule-config.c and made
+stricter: since then a URL for curl must be one that url_normalize (urlmatch.c) reads. What an old or a new Git refuses
+is refused here, whichever Git is installed.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
 MAX_BYTES = 1 << 20  # Git's own limit is 512 MiB; the largest known files have some hundred KiB
+MAX_PORT = 65535
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _REST = re.compile(rb"[^\n]*")
@@ -20,6 +23,10 @@ _VALUE = re.compile(rb'[ \t\r]+|[^ \t\r\n"\\;#]+|\\.|["\n;#]', re.DOTALL)
 _ESCAPES = {b"\\t": b"\t", b"\\b": b"\b", b"\\n": b"\n", b"\\\\": b"\\", b'\\"': b'"'}
 _DOTS = re.compile(rb"(?:^|[/\\])\.\.(?:[/\\]|\Z)")
 _CURL = re.compile(rb"(?:(?:https?|ftps?)::)?(?=(?:https?|ftps?)://)|(?:https?|ftps?)::", re.DOTALL)
+_URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#]*)/?([^?#]*)", re.DOTALL)
+_HOST = re.compile(rb"[A-Za-z0-9._\[\]-][A-Za-z0-9._\[:\]-]*")
+_PORT = re.compile(rb"0*([1-9][0-9]{0,4})")
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _LEADING = re.compile(rb"((?:\./|\.\\|\.\./|\.\.\\)*)(.?)", re.DOTALL)
 
 
@@ -97,7 +104,7 @@ def _value(data: bytes, at: int) -> tuple[bytes, int] | None:
     while at < len(data):
         found = _VALUE.match(data, at)
         if found is None:
-            return None
+            break  # a backslash is the last byte: to Git the end of the file ends a line too, which it continues
         token, at = found[0], found.end()
         if token == b"\n":
             return None if quoted else (b"".join(parts), at)
@@ -128,14 +135,37 @@ def _url_is_safe(url: bytes) -> bool:
         assert found is not None
         return not (b".." in found[1] and found[2] in {b":", b"/", b"\\"})
     if found := _CURL.match(url):
-        return _host_is_safe(url[found.end() :])
+        return _curl_reads(url[found.end() :])
     return True
 
 
-def _host_is_safe(url: bytes) -> bool:
-    """As credential_from_url_gently: a scheme, a host, and no newline (nor CR, in newer versions) anywhere."""
-    scheme, separator, rest = url.partition(b"://")
+def _curl_reads(url: bytes) -> bool:
+    """As url_normalize, and as credential_from_url_gently before it: a host, and no newline nor CR anywhere."""
     decoded = unquote_to_bytes(url)
-    if not separator or not scheme or b"\n" in decoded or b"\r" in decoded:
+    found = _URL.match(url)
+    if found is None or b"\n" in decoded or b"\r" in decoded or _BAD_ESCAPE.search(url):
         return False
-    return bool(re.split(rb"[/?#]", rest, maxsplit=1)[0].rpartition(b"@")[2])
+    host, colon, port = found[1].rpartition(b":")
+    if not colon or b"]" in port:  # a colon in brackets is the address's own
+        host, port = found[1], b""
+    if not _HOST.fullmatch(host):
+        return False
+    if port:
+        number = _PORT.fullmatch(port)
+        if number is None or int(number[1]) > MAX_PORT:
+            return False
+    return _stays_below(found[2])
+
+
+def _stays_below(path: bytes) -> bool:
+    """Whether no `..` in a URL's path leaves its root; an empty part counts as one to leave, as in Git."""
+    depth = 0
+    for part in path.split(b"/"):
+        name = unquote_to_bytes(part)
+        if name == b"..":
+            if not depth:
+                return False
+            depth -= 1
+        elif name != b".":
+            depth += 1
+    return True

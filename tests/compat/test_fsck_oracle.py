@@ -22,6 +22,7 @@ from storage.fsck import (
 )
 from storage.objects import FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Ident, Kind
 from tests.compat.git_oracle import GitOracle
+from tests.storage.test_fsck import REFUSED_URLS, TAKEN_URLS
 
 # Shrinking hundreds of cases would take minutes; the assertion shows the few that matter.
 MANY = settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
@@ -233,6 +234,9 @@ MODULES = [
     b'[submodule\r"x"]\npath = -a\n',
     b'[submodule "x"]\npath\r= -a\n',
     b'[submodule "x"]\npath \r\n= -a\n',
+    b'[submodule "x"]\npath = -a\\',
+    b'[submodule "x"]\npath = "-a\\',
+    b'[submodule "x"]\npath = -a\\\r\n',
 ]
 URLS = [
     *[
@@ -365,15 +369,56 @@ def judge_modules(folder: Path, contents: list[bytes]) -> None:
     verdicts = judge_contents(folder, cases)
     ours = {case: refusal(check_content, *case) for case in cases}
     assert [case[2] for case in cases if verdicts[case] and not ours[case]] == []
-    # More than this Git: a carriage return in a URL, as newer versions; and what stands behind a byte order mark, which
-    # Git skips in files but (by a sign error) not in the buffers that fsck reads.
+    # More than this Git: URLs that other versions refuse, or with a line break in a part that `..` takes away; and what
+    # stands behind a byte order mark, which Git skips in files but not in the buffers that fsck reads.
     beyond = {case[2]: ours[case] for case in cases if ours[case] and not verdicts[case]}
     beyond = {content: why for content, why in beyond.items() if not content.startswith(b"\xef\xbb\xbf")}
     assert {content: why for content, why in beyond.items() if not re.search(r"url", why)} == {}
 
 
 def test_every_gitmodules_that_git_refuses_is_refused(tmp_path: Path) -> None:
-    judge_modules(tmp_path, [*MODULES, *(b'[submodule "u"]\n\turl = %s\n' % url for url in URLS)])
+    urls = [*URLS, *(f'"{url}"'.encode() for url in REFUSED_URLS + TAKEN_URLS)]
+    judge_modules(tmp_path, [*MODULES, *(b'[submodule "u"]\n\turl = %s\n' % url for url in urls)])
+
+
+# Prefixes that are read in different ways, and what stands between the parts of a URL.
+URL = st.tuples(
+    st.sampled_from(
+        ["", "https://", "https://h", "http://h/", "ftp://h:", "https://u:p@h", "ftps::", "http::http://h/"]
+    ),
+    st.lists(
+        st.sampled_from(
+            [
+                *[
+                    "http://",
+                    "git://",
+                    "./",
+                    "../",
+                    "/",
+                    "//",
+                    ".",
+                    "..",
+                    ":",
+                    ":80",
+                    ":0",
+                    ":065535",
+                    ":65536",
+                    "@",
+                    "?",
+                ],
+                *["#", "[", "]", "[::1]", "%", "%2", "%2e", "%0a", "%00", "%25", "%41", "a", "_", "-", "é", " ", "*"],
+            ]
+        ),
+        max_size=6,
+    ).map("".join),
+).map("".join)
+
+
+@MANY
+@given(st.lists(URL, min_size=300, max_size=300))
+def test_every_made_up_url_that_git_refuses_is_refused(urls: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        judge_modules(Path(folder), [f'[submodule "u"]\n\turl = "{url}"\n'.encode() for url in urls])
 
 
 @MANY
