@@ -19,7 +19,8 @@ __all__ = ["bind", "bound", "clear", "configure", "log"]
 HIDDEN = "(hidden)"
 
 _SECRET_NAMES = re.compile(r"password|secret|token|authorization|cookie|credential|access_key", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+# To the last @: an unescaped one may stand in a password.
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 
 log = structlog.get_logger()
 bind, bound, clear = bind_contextvars, bound_contextvars, clear_contextvars
@@ -49,10 +50,19 @@ def configure(process: str) -> None:
 
 
 def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Take out values whose names say that they are secret, and credentials inside URLs."""
+    """Take out values whose names say that they are secret, and credentials inside URLs, however deep they stand."""
     for name, value in event.items():
-        if _SECRET_NAMES.search(name):
-            event[name] = HIDDEN
-        elif isinstance(value, str) and "://" in value:
-            event[name] = _CREDENTIALS.sub(f"{HIDDEN}@", value)
+        event[name] = _hidden(name, value)
     return event
+
+
+def _hidden(name: str, value: Any) -> Any:
+    if _SECRET_NAMES.search(name):
+        return HIDDEN
+    if isinstance(value, str):
+        return _CREDENTIALS.sub(f"{HIDDEN}@", value) if "://" in value else value
+    if isinstance(value, dict):
+        return {key: _hidden(str(key), each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden("", each) for each in value]
+    return value

@@ -155,6 +155,20 @@ def test_a_secret_is_never_logged(log: Log) -> None:
     assert event["s3_secret_key"] == event["redis_password"] == "(hidden)"
 
 
+def test_a_secret_is_not_logged_from_inside_other_values_either(log: Log) -> None:
+    logs.log.info(
+        "started",
+        broker="redis://:hun@ter2@h/0",
+        endpoints=["http://u:hunter2@a", ("http://hunter2@b",)],
+        chosen={"url": "redis://:hunter2@h", "s3_secret_key": "hunter2", "retries": 3},
+    )
+    line = log()
+    event = json.loads(line)
+    assert "ter2" not in line
+    assert event["broker"] == "redis://(hidden)@h/0"
+    assert event["chosen"] == {"url": "redis://(hidden)@h", "s3_secret_key": "(hidden)", "retries": 3}
+
+
 def test_more_exceptions_can_be_given_a_problem(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(errors.TABLE, ArithmeticError, lambda error: errors.not_found("number", "0"))
     assert client.get("/raise/fault").status_code == 404
