@@ -70,6 +70,26 @@ def reason(error: Exception) -> str:
     return _sentence(error.messages) if isinstance(error, ValidationError) else str(error)
 
 
+class Repeated(ValueError):
+    """An object has a name twice."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's dict.
+
+    Raises Repeated, where json would keep the last value and silently drop what stood before it.
+    """
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            break
+        seen.add(name)
+    raise Repeated(f"an object has the name {shown(name)!r} twice")
+
+
 def no_constant(name: str) -> NoReturn:
     """Refuse what json takes beyond JSON: NaN and the infinities."""
     raise ValueError(f"{name} is not JSON")

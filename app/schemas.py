@@ -20,7 +20,7 @@ from marshmallow.fields import Raw
 
 from app import fields
 from app.errors import MAX_ERRORS, FieldError, Problem, malformed
-from app.loading import LimitedSchema, Wrong, error_of, load_object, no_constant, reason, wrong
+from app.loading import LimitedSchema, Repeated, Wrong, error_of, load_object, no_constant, reason, unique, wrong
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.fsck import (
     ContentError,
@@ -110,14 +110,17 @@ _loader = lru_cache(maxsize=4)(_Loader)
 def load_json(body: bytes) -> Any:
     """Read a body: JSON in UTF-8 and nothing else.
 
-    Raises a Problem of 400; json alone would take UTF-16, NaN, and let deep nesting end in a RecursionError.
+    Raises a Problem of 400; json alone would take UTF-16, NaN and a name twice, and let deep nesting end in a
+    RecursionError.
     """
     try:
-        return json.loads(body.decode(), parse_constant=no_constant)
+        return json.loads(body.decode(), parse_constant=no_constant, object_pairs_hook=unique)
     except UnicodeDecodeError:
         raise malformed("the body is not UTF-8") from None
     except RecursionError:
         raise malformed("the body is nested too deeply") from None
+    except Repeated as error:
+        raise malformed(str(error)) from None
     except ValueError as error:
         where = f" at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         raise malformed(f"the body is not JSON{where}") from None

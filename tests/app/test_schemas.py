@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.errors import MAX_ERRORS, Problem
 from app.queries import load_key, load_oid, load_path, load_query
@@ -483,3 +486,54 @@ def test_a_body_that_is_not_json_in_utf8_is_malformed(body: bytes) -> None:
     with pytest.raises(Problem) as raised:
         load_json(body)
     assert raised.value.status == 400
+
+
+@pytest.mark.parametrize("body", ['{"a": 1, "a": 2}', '{"changes": [{"path": "a", "b": {}, "path": "a"}]}'])
+def test_a_name_twice_in_one_object_is_malformed(body: str) -> None:
+    with pytest.raises(Problem, match=r"'(a|path)' twice") as raised:
+        load_json(body.encode())
+    assert raised.value.status == 400
+    assert load_json(b'[{"a": 1}, {"a": {"a": 2}}]') == [{"a": 1}, {"a": {"a": 2}}]
+
+
+ATOMS = [
+    None,
+    True,
+    0,
+    1,
+    -1,
+    1.5,
+    10**40,
+    "",
+    "\ud800",
+    "\0",
+    COMMIT,
+    ULID,
+    "100644",
+    "160000",
+    "put",
+    "web/a",
+    ".git",
+]
+NAMES = ["op", "path", "mode", "content", "id", "base", "author", "changes", "slice", "name", "changesets", "\ud800"]
+ANYTHING = st.recursive(
+    st.sampled_from([*ATOMS, edited(slice="web"), edited(slice="web", base=0), PUT]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(ANYTHING, st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=2))
+def test_whatever_is_sent_is_loaded_or_refused_in_words_that_can_be_sent(thing: Any, spoilt: dict[str, Any]) -> None:
+    one = {**VALID, **spoilt}
+    requests = [thing, {"changesets": [thing, {**one, "slice": "web"}]}, one, changed({**PUT, **spoilt})]
+    for load in (load_changeset, load_slice, load_bulk):
+        for request in requests:
+            try:
+                loaded: Any = load(request, SMALL)
+            except Problem as problem:
+                loaded = [problem]
+            for each in loaded if isinstance(loaded, list) else []:
+                if isinstance(each, Problem):
+                    assert each.errors
+                    assert json.dumps(each.to_json(), ensure_ascii=False).encode()
