@@ -56,6 +56,6 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def rounded(value: float) -> float:
-    """Return a value with the four digits that a measurement may claim."""
-    return float(f"{value:.4g}")
+def rounded(value: float, digits: int = 4) -> float:
+    """Return a value with the digits that a measurement may claim."""
+    return float(f"{value:.{digits}g}")

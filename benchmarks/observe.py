@@ -5,21 +5,37 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
 from app.stack.stack import Stack
+from benchmarks.figures import Disproved
 
 
-def cpu_seconds(stack: Stack) -> dict[str, float]:
-    """Return the CPU seconds that each process of a stack has used, its children's (ended ones too) among them."""
-    return {name: _family(process.pid) for name, process in stack.processes.items() if process.pid}
+@dataclass(frozen=True)
+class Spent:
+    """What a process has used since it started."""
+
+    pid: int
+    seconds: float  # CPU time, its children's (ended ones too) among them
 
 
-def cpu_between(before: dict[str, float], after: dict[str, float], changesets: int) -> dict[str, int]:
-    """Return the CPU microseconds a changeset of each process between two readings, and their sum as `all`."""
-    spent = {name: round(1e6 * (after[name] - before.get(name, 0.0)) / changesets) for name in after}
+def cpu_seconds(stack: Stack) -> dict[str, Spent]:
+    """Return what each process of a stack has used."""
+    return {name: Spent(each.pid, _family(each.pid)) for name, each in stack.processes.items() if each.pid}
+
+
+def cpu_between(before: dict[str, Spent], after: dict[str, Spent], changesets: int) -> dict[str, int]:
+    """Return the CPU microseconds a changeset of each process between two readings, and their sum as `all`.
+
+    Raises Disproved where a process ended in between: the stack starts it again, and what it had used is not known.
+    """
+    for name in before.keys() | after.keys():
+        if name not in before or name not in after or before[name].pid != after[name].pid:
+            raise Disproved(f"{name} did not live through what was measured")
+    spent = {name: round(1e6 * (after[name].seconds - before[name].seconds) / changesets) for name in after}
     return {**spent, "all": sum(spent.values())}
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +36,12 @@ SEED = 1
 # The digest of the whole input with SEED: another one means another input, and figures that compare with nothing.
 PINNED = "cc0fef8587318f89e0e735ac937b93a8c0588039c04c1f455e9801e2fd548854"
 YARDSTICK = "git push race"
+# The yardstick is a few dozen pushes that won, so a ratio to it has no more digits than this.
+_RATIO_DIGITS = 2
+OUT = Path(__file__).parent / "results.json"
+# Seconds in which the machine is watched before a part, and the share of it that others may use: in percent.
+WATCHED = 2.0
+QUIET = 10.0
 _PACKAGES = ("gitsluice", "celery", "flask", "gevent", "gunicorn", "minio", "pygit2", "redis")
 
 
@@ -64,9 +71,9 @@ _progress = Console(stderr=True)
 @click.command()
 @click.option("--quick", is_flag=True, help="A small repository and few changesets: a minute instead of several.")
 @click.option("--s3", type=click.Choice(["auto", "minio", "seaweedfs"]), default="auto", help="The S3 server to use.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures to this file as JSON.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=OUT, help="The figures, as JSON.")
 @click.option("--only", type=click.Choice(["peers", "landing", "scaling"]), multiple=True, help="Run these parts only.")
-def main(quick: bool, s3: str, out: Path | None, only: tuple[str, ...]) -> None:
+def main(quick: bool, s3: str, out: Path, only: tuple[str, ...]) -> None:
     """Measure what Sluice claims, and its peers beside it."""
     plan = QUICK if quick else FULL
     parts = set(only) or {"peers", "landing", "scaling"}
@@ -78,14 +85,18 @@ def main(quick: bool, s3: str, out: Path | None, only: tuple[str, ...]) -> None:
     _say(f"input: {plan.workload.files:,} files, {count:,} changesets, SHA-256 {digest}")
     machine, started = _machine(), time.monotonic()
     figures: list[Figure] = []
+    others: dict[str, float] = {}
     try:
         # Git's own temporary files go there too.
         with tempfile.TemporaryDirectory(prefix="sluice-bench-") as name:
             if "peers" in parts:
+                others["peers"] = _used_by_others("peers")
                 figures += _peers(plan, Path(name))
             if "landing" in parts:
+                others["landing"] = _used_by_others("landing")
                 figures += landing.run(plan.workload, Path(name), _say, phases=plan.phases, rounds=plan.rounds, s3=s3)
             if "scaling" in parts:
+                others["scaling"] = _used_by_others("scaling")
                 figures += scaling.run(
                     Path(name), _say, large_files=plan.large_files, rounds=plan.scaling_rounds, seed=SEED, s3=s3
                 )
@@ -96,14 +107,14 @@ def main(quick: bool, s3: str, out: Path | None, only: tuple[str, ...]) -> None:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": quick,
         "seconds": round(time.monotonic() - started),
-        "machine": machine,
+        "machine": {**machine, "others_percent": others},
         "versions": _versions(s3),
         "workload": {"files": plan.workload.files, "changesets": count, "seed": SEED, "sha256": digest},
         "figures": [_with_ratio(figure, figures) for figure in figures],
     }
     _show(report)
-    if out:
-        out.write_text(json.dumps(report, indent=1) + "\n")
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    _say(f"written to {out}")
 
 
 def _peers(plan: Plan, folder: Path) -> list[Figure]:
@@ -128,7 +139,7 @@ def _with_ratio(figure: Figure, figures: Sequence[Figure]) -> dict[str, Any]:
     race = next((each.value for each in figures if each.name == YARDSTICK), None)
     shown = figure.to_json()
     if race and figure.unit == "landed/s":
-        shown["times_push_race"] = rounded(figure.value / race)
+        shown["times_push_race"] = rounded(figure.value / race, _RATIO_DIGITS)
     return shown
 
 
@@ -143,6 +154,17 @@ def _machine() -> dict[str, Any]:
         # Before anything is measured here: where it is high, others are at work.
         "load": [round(each, 2) for each in os.getloadavg()],
     }
+
+
+def _used_by_others(part: str) -> float:
+    """Return the percentage of all cores that is in use before a part, when nothing of ours runs; says if it is much.
+
+    Load averages cannot tell: between parts they are still our own.
+    """
+    used = psutil.cpu_percent(interval=WATCHED)
+    if used > QUIET:
+        _say(f"the machine is not quiet before {part}: others use {used:g} % of it; these figures will not compare")
+    return used
 
 
 def _processor() -> str:
@@ -202,6 +224,9 @@ def _show(report: dict[str, Any]) -> None:
     for table in (rates, stages, costs):
         if table.row_count:
             console.print(table)
+    for part, used in machine["others_percent"].items():
+        if used > QUIET:
+            console.print(f"Not quiet before {part}: others used {used:g} % of the machine.", style="bold red")
     console.print(
         f"Latencies are p50 / p99 in ms. Input {input_['sha256'][:12]}, seed {input_['seed']}.", highlight=False
     )
@@ -209,7 +234,7 @@ def _show(report: dict[str, Any]) -> None:
 
 def _rate_row(figure: dict[str, Any]) -> list[str]:
     ends = f"{min(figure['rounds']):,.4g}-{max(figure['rounds']):,.4g}" if len(figure["rounds"]) > 1 else ""
-    times = f"{figure['times_push_race']:,.4g}" if "times_push_race" in figure else ""
+    times = f"{figure['times_push_race']:,.0f}" if "times_push_race" in figure else ""
     waits = [figure.get("latency_ms", {}).get(name, {}) for name in ("committed", "landed")]
     shown = [f"{wait['p50']:,.0f} / {wait['p99']:,.0f}" if wait else "" for wait in waits]
     return [

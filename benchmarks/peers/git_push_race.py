@@ -56,6 +56,8 @@ def run(
         race = _Race(started + seconds, iter(changesets))
         for done in [pool.submit(_write, writer, race) for writer in writers]:
             done.result()
+    if not race.wins:
+        raise Disproved(f"git push race: no push won in {seconds:g} s, of {race.pushes}: give it more time")
     landed = _landed(bare, base)
     if len(set(landed)) != len(landed) or len(landed) != len(race.wins):
         raise Disproved(

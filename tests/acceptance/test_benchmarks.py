@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from benchmarks.figures import Disproved, prove
+from benchmarks.observe import Spent, cpu_between
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
 from benchmarks.repos import Judge, Repo
 from benchmarks.workload import Workload
@@ -59,6 +60,23 @@ def test_the_push_race_ends_with_the_tree_of_those_who_won(seed_repo: Repo, tmp_
     raced = git_push_race.run(seed_repo, tmp_path, SMALL, seconds=60, clones=3, most=6)
     assert raced.details["landed"] == 6
     assert raced.details["pushes"] >= 6
+
+
+def test_a_race_that_nobody_won_has_no_figure(seed_repo: Repo, tmp_path: Path):
+    with pytest.raises(Disproved, match="no push won in 0 s"):
+        git_push_race.run(seed_repo, tmp_path, SMALL, seconds=0, clones=2, most=4)
+
+
+def test_what_a_process_used_is_unknown_where_it_died_in_between():
+    before = {"api": Spent(1, 2.0), "worker": Spent(2, 1.0)}
+    assert cpu_between(before, {"api": Spent(1, 2.5), "worker": Spent(2, 1.25)}, 1000) == {
+        "api": 500,
+        "worker": 250,
+        "all": 750,
+    }
+    for after in ({"api": Spent(1, 2.5), "worker": Spent(3, 0.1)}, {"api": Spent(1, 2.5)}):
+        with pytest.raises(Disproved, match="worker did not live"):
+            cpu_between(before, after, 1000)
 
 
 def test_a_wrong_tree_has_no_figure(seed_repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
