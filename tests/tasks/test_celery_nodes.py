@@ -38,14 +38,14 @@ def test_a_child_that_is_killed_is_replaced_and_the_node_goes_on(celery_setup: C
     merger = celery_setup.worker_cluster[1]
     node, child = merger.get_running_processes_info(["pid"])
     psutil.Process(child["pid"]).kill()
-    consumes(celery_setup, 1, "sluice.upkeep")
+    consumes(celery_setup, 1, "sluice.merge")
     [same, other] = merger.get_running_processes_info(["pid"])
     assert same == node
     assert other != child
 
 
 def test_nodes_take_hints_again_after_the_broker_forgot_everything(celery_setup: CeleryTestSetup):
-    consumes(celery_setup, 1, "sluice.upkeep")
+    consumes(celery_setup, 1, "sluice.merge")
     with celery_setup.broker.container.client as known:
         known.flushall()
     consumes(celery_setup, 1, "sluice.merge")
@@ -53,4 +53,4 @@ def test_nodes_take_hints_again_after_the_broker_forgot_everything(celery_setup:
 
 def test_nodes_take_hints_again_after_the_broker_was_restarted(celery_setup: CeleryTestSetup):
     celery_setup.broker.restart()
-    consumes(celery_setup, 1, "sluice.upkeep")
+    consumes(celery_setup, 1, "sluice.merge")
