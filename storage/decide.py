@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from storage.edit import TreeEditor
+from storage.ids import ChangesetId
 from storage.manifest import Changeset
 from storage.objects import SYMLINK_MODE, Version, as_file
 
@@ -46,6 +47,7 @@ class Rejection:
 
     reason: str
     detail: str
+    first: ChangesetId | None = None  # of a duplicate: the changeset that has its key
 
 
 Taken = dict[bytes, Version | None]

@@ -12,7 +12,7 @@ as one batch has changesets (see docs/decisions/0003-what-a-writer-saw.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from storage.decide import MAX_CONFLICTS, Conflict, Rejection, Taken, apply, decide
@@ -94,6 +94,7 @@ class Linker:
         self._stacks: dict[ChangesetId, TreeEditor] = {}
         self._changes: dict[ChangesetId, Sequence[Proposal]] = {}
         self._records: dict[ChangesetId, Json] = {}
+        self._firsts: dict[ChangesetId, Json] = {}  # outcomes of those that repeats stand for
         self._keys = dict(snapshot.keys)
         self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
@@ -116,16 +117,18 @@ class Linker:
         """Decide and commit one changeset; None where its base is not decided yet."""
         refusal = self._refusal(changeset)
         if refusal:
-            return {"status": Status.REJECTED, "reason": refusal.reason, "detail": refusal.detail}
+            return _rejected(refusal)
+        if changeset.base_changeset is not None:
+            changeset = replace(changeset, base_changeset=self._first_of(changeset.base_changeset))
         base = self._base(changeset)
         if base is None:
             return None
         if isinstance(base, Rejection):
-            return {"status": Status.REJECTED, "reason": base.reason, "detail": base.detail}
+            return _rejected(base)
         seen, saw = base
         decision = decide(changeset, seen, self._head)
         if isinstance(decision, Rejection):
-            return {"status": Status.REJECTED, "reason": decision.reason, "detail": decision.detail}
+            return _rejected(decision)
         if isinstance(decision, list):
             return {"status": Status.CONFLICTED, **_conflicts_json(decision)}
         return self._commit(changeset, decision, saw)
@@ -139,7 +142,7 @@ class Linker:
                 return Rejection("outside-slice", f"{change.path.decode()} is not in slice {definition.name}")
         owner = self._keys.get(changeset.key) if changeset.key else None
         if owner is not None and owner != changeset.id:
-            return Rejection("duplicate", f"changeset {owner} has the same idempotency key")
+            return Rejection("duplicate", f"changeset {owner} has the same idempotency key", owner)
         return None
 
     def _base(self, changeset: Changeset) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
@@ -192,8 +195,26 @@ class Linker:
             overlay(editor, self._changes[ancestor])
         return editor
 
+    def _first_of(self, changeset_id: ChangesetId) -> ChangesetId:
+        """Return the changeset that a repeat of one request with one key stands for; any other stands for itself.
+
+        A client whose answer was lost repeats its request and may get a second id, on which it stacks the next ones.
+        """
+        outcome = self._outcome_of(changeset_id)
+        if outcome is None or "first" not in outcome:
+            return changeset_id
+        first = ChangesetId(outcome["first"])
+        of_first = self._outcome_of(first)
+        if of_first is None:
+            # It had its outcome before the repeat had one, so this reads what every snapshot from then on says.
+            of_first = self._firsts[first] = self._read_outcome(first) or {}
+        return first if of_first.get("fingerprint") == outcome["fingerprint"] else changeset_id
+
     def _outcome_of(self, changeset_id: ChangesetId) -> Json | None:
-        return self._records.get(changeset_id) or self._snapshot.outcomes.get(changeset_id)
+        for known in (self._records, self._snapshot.outcomes, self._firsts):
+            if changeset_id in known:
+                return known[changeset_id]
+        return None
 
     def _tree(self, oid: ObjectId) -> TreeEditor:
         """Return an editor for looking things up in a tree; nobody edits it."""
@@ -270,6 +291,11 @@ def _change_json(change: Proposal) -> list[Any]:
     """Return a change as the entry records it: path, mode, id and the blob's place; mode 0 for a delete."""
     oid = change.oid.hex() if change.oid else None
     return [change.path.decode(), change.mode, oid, *(change.place or ())]
+
+
+def _rejected(rejection: Rejection) -> Json:
+    first = {"first": rejection.first} if rejection.first else {}
+    return {"status": Status.REJECTED, "reason": rejection.reason, "detail": rejection.detail, **first}
 
 
 def _conflicts_json(conflicts: list[Conflict]) -> Json:

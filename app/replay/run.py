@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from collections import deque
@@ -25,7 +24,6 @@ _POLL = 2.0
 _OPEN = frozenset({"queued", "committed"})
 _PROBLEMS = 5
 _IMPORT = SourceCommit("", "Sluice replay", "replay@localhost", "1970-01-01T00:00:00+00:00", "Import\n")
-_ULID = re.compile(r"\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b")
 
 Progress = Callable[[str, int, int], None]
 """Told the stage (import, submit, land), what is done and what there is."""
@@ -200,8 +198,7 @@ class Replay:
 
         When an answer was lost and Redis with it, a repeat is accepted anew; of the two, one is decided.
         """
-        first = _ULID.search(changeset.get("detail", "")) if changeset.get("reason") == "duplicate" else None
-        return self._await(first[0]) if first else changeset
+        return self._await(changeset["first"]) if "first" in changeset else changeset
 
     def _merges(self) -> int:
         return sum(1 for _ in self._client.global_commits(1000))

@@ -23,7 +23,7 @@ routes = Blueprint("changesets", __name__)
 
 _FINAL = {"landed": {Status.LANDED, Status.CONFLICTED, Status.REJECTED}}
 _FINAL["committed"] = _FINAL["landed"] | {Status.COMMITTED}
-_SHOWN = ("commit", "seq", "reason", "detail", "conflicts", "conflict_count")
+_SHOWN = ("commit", "seq", "reason", "detail", "first", "conflicts", "conflict_count")
 
 
 def changeset_json(changeset: str, standing: Standing) -> dict[str, Any]:

@@ -269,9 +269,7 @@ def test_a_changeset_that_no_list_shows_is_asked_for_by_its_id(history: History,
 
 def test_a_duplicate_counts_as_what_became_of_the_first(history: History, api: Api) -> None:
     first = "0" * 26
-    api.outcomes = {
-        "Away": {"status": "rejected", "reason": "duplicate", "detail": f"changeset {first} has the same key"}
-    }
+    api.outcomes = {"Away": {"status": "rejected", "reason": "duplicate", "first": first}}
     report = replay(history, api)
     assert (report.landed, report.rejected, report.ok) == (5, 0, True)
 

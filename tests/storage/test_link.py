@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -194,7 +195,34 @@ def test_a_second_changeset_with_a_key_is_rejected_and_names_the_first() -> None
     linked = repo.link([first, second], {BASE: repo.root})
     assert linked.decided[1]["reason"] == "duplicate" and "1" in linked.decided[1]["detail"]
     linked = repo.link([second], {BASE: repo.root}, keys={"k": "1"})
-    assert linked.decided[0]["reason"] == "duplicate"
+    assert linked.decided[0]["reason"] == "duplicate" and linked.decided[0]["first"] == "1"
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3])
+def test_a_stack_on_a_repeat_stands_on_the_first(batches: int) -> None:
+    """The answer to 1 was lost with the API; its client was given 2 for the repeat, and goes on from there."""
+    repo = Repo({b"f": FILE})
+    order = [
+        changeset("1", put(b"f", B), key="k"),
+        changeset("2", put(b"f", B), key="k"),
+        changeset("3", put(b"f", C), on="2"),
+        changeset("4", put(b"g", C), on="3"),
+    ]
+    outcomes: dict = {}
+    for part in ([order], [order[:2], order[2:]], [order[:1], order[1:3], order[3:]])[batches - 1]:
+        linked = repo.link(part, {BASE: repo.root}, outcomes, keys={"k": "1"} if outcomes else {})
+        repo.root = linked.root
+        outcomes |= {d["id"]: d | {"manifest": c.changes} for d in linked.decided for c in part if c.id == d["id"]}
+    assert [outcomes[each]["status"] for each in "1234"] == ["committed", "rejected", "committed", "committed"]
+    assert dict(walk(repo.trees.read, repo.root)) == {b"f": Version(FILE_MODE, C), b"g": Version(FILE_MODE, C)}
+
+
+def test_a_stack_on_another_request_with_a_used_key_is_rejected() -> None:
+    repo = Repo({b"f": FILE})
+    first = changeset("1", put(b"f", B), key="k")
+    other = replace(changeset("2", put(b"f", C), key="k"), fingerprint="another")
+    linked = repo.link([first, other, changeset("3", put(b"f", A), on="2")], {BASE: repo.root})
+    assert linked.decided[2]["reason"] == "base-not-landed"
 
 
 def test_changesets_are_decided_by_the_definition_of_their_slice_at_the_snapshot() -> None:
