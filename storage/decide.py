@@ -1,32 +1,24 @@
-"""Deciding one changeset: for each path the version that it will have, or a conflict. Pure.
+"""Deciding one changeset: for each path the version that it will have, or a conflict. Pure, given a merge of contents.
 
 As if the changeset were a full-tree commit on its base, merged three-way without renames (invariant 6): with b the
-version in the base, h the head's and n the new one, `n = b` keeps h, `h = b` takes n, `h = n` is nothing to do, and
-all else is a conflict. All or nothing for a changeset.
+version in the base, h the head's and n the new one, storage/threeway.py says what stands there afterwards. All or
+nothing for a changeset.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import partial
 
 from storage.edit import TreeEditor
-from storage.ids import ChangesetId
-from storage.manifest import Changeset
-from storage.objects import SYMLINK_MODE, Version, as_file
+from storage.ids import ChangesetId, ObjectId
+from storage.manifest import Changeset, Proposal
+from storage.objects import Version, as_file
+from storage.threeway import ConflictClass, MergeContents, Strategy, merge_path
 
 # A conflicted changeset names so many of its conflicts; `conflict_count` in the outcome has them all.
 MAX_CONFLICTS = 100
-
-
-class ConflictClass(StrEnum):
-    """What collides at a path."""
-
-    CONTENT = "content"
-    DELETE_MODIFY = "delete/modify"
-    ADD_ADD = "add/add"
-    DIRECTORY_FILE = "directory/file"
-    MODE = "mode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +42,26 @@ class Rejection:
     first: ChangesetId | None = None  # of a duplicate: the changeset that has its key
 
 
+MergeFile = Callable[[bytes, ObjectId | None, ObjectId, ObjectId], ObjectId | ConflictClass]
+"""Merges the contents of a file at a path: the blobs of base (None: an empty one), head and submission."""
+
 Taken = dict[bytes, Version | None]
 """The paths whose version changes, with the new ones; None where the file goes."""
 
 
-def decide(changeset: Changeset, seen: TreeEditor, head: TreeEditor) -> Taken | list[Conflict] | Rejection:
+def decide(
+    changeset: Changeset, seen: TreeEditor, head: TreeEditor, merge_file: MergeFile
+) -> Taken | list[Conflict] | Rejection:
     """Decide `changeset` against the tree in `head`; `seen` is what its writer saw.
 
-    Edits neither. Reads the directories on the changed paths.
+    Edits neither. Reads the directories on the changed paths, and contents only where both sides changed them.
     """
     taken: Taken = {}
     conflicts: list[Conflict] = []
     deletes = {change.path for change in changeset.changes if change.op == "delete"}
     for change in changeset.changes:
-        b = as_file(seen.get(change.path))
         h = as_file(head.get(change.path))
-        if changeset.base_versions:
-            # Only the id was seen; a mode that moved meanwhile is not noticed, as docs/api.md says.
-            b = Version(h.mode if h and h.oid == change.base else change.mode, change.base) if change.base else None
+        b = seen_version(changeset, change, as_file(seen.get(change.path)), h)
         if change.op == "mode" and b is None:
             return Rejection("missing-file", f"{change.path.decode()} is not in the base, so its mode cannot change")
         n = change.version(b)
@@ -77,12 +71,11 @@ def decide(changeset: Changeset, seen: TreeEditor, head: TreeEditor) -> Taken | 
                 f"{change.path.decode()} cannot be put where its base has {blocker.decode()}, which it does not delete"
             )
             return Rejection("in-the-way", detail)
-        if n == b or h == n:
-            continue
-        if h == b:
-            taken[change.path] = n
-        else:
-            conflicts.append(Conflict(change.path, _class(b, h, n), b, h, n))
+        version = _merge(change, b, h, n, partial(merge_file, change.path))
+        if isinstance(version, ConflictClass):
+            conflicts.append(Conflict(change.path, version, b, h, n))
+        elif version != h:
+            taken[change.path] = version
     leaving = {path for path, version in taken.items() if version is None}
     for path, version in taken.items():
         if version is None:
@@ -95,6 +88,33 @@ def decide(changeset: Changeset, seen: TreeEditor, head: TreeEditor) -> Taken | 
     return conflicts or taken
 
 
+def seen_version(changeset: Changeset, change: Proposal, seen: Version | None, head: Version | None) -> Version | None:
+    """Return the version that the writer of a change saw: `seen`, from the tree of the base, or what the change says.
+
+    With a base by versions only the id was seen; a mode that moved meanwhile is not noticed, as docs/api.md says.
+    """
+    if not changeset.base_versions:
+        return seen
+    if change.base is None:
+        return None
+    return Version(head.mode if head and head.oid == change.base else change.mode, change.base)
+
+
+def _merge(
+    change: Proposal, b: Version | None, h: Version | None, n: Version | None, merge_contents: MergeContents
+) -> Version | ConflictClass | None:
+    """Return what stands at the path afterwards, by the change's strategy where both sides moved it."""
+    if n in (b, h) or h == b or change.strategy == Strategy.MERGE:
+        return merge_path(b, h, n, merge_contents)
+    if change.strategy == Strategy.OURS:
+        return h
+    if change.strategy == Strategy.THEIRS:
+        return n
+    # Only where it is unmoved: what collides is what the sides did, whatever the lines are.
+    collision = merge_path(b, h, n, lambda base, head, submitted: ConflictClass.CONTENT)
+    return collision if isinstance(collision, ConflictClass) else ConflictClass.CONTENT
+
+
 def apply(taken: Taken, head: TreeEditor) -> None:
     """Make the changes that `decide` took; deletes first, since a put may need their place."""
     for path, version in taken.items():
@@ -103,13 +123,3 @@ def apply(taken: Taken, head: TreeEditor) -> None:
     for path, version in taken.items():
         if version is not None:
             head.put(path, version)
-
-
-def _class(b: Version | None, h: Version | None, n: Version | None) -> ConflictClass:
-    if b is None:
-        return ConflictClass.ADD_ADD
-    if h is None or n is None:
-        return ConflictClass.DELETE_MODIFY
-    if h.oid == n.oid and SYMLINK_MODE not in (h.mode, n.mode):
-        return ConflictClass.MODE
-    return ConflictClass.CONTENT

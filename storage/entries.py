@@ -185,7 +185,7 @@ def _commit_effects(entry: Json, rows: Effects) -> None:
 
 
 # What an outcome leaves to the entry: its size follows the changeset's.
-_NOT_IN_OUTCOMES = {"changes", "id"}
+_NOT_IN_OUTCOMES = {"changes", "id", "merged"}
 
 
 def encode_merge(entry: Json) -> str:

@@ -18,9 +18,12 @@ from typing import Any
 from storage.decide import MAX_CONFLICTS, Conflict, Rejection, Taken, apply, decide
 from storage.edit import TreeEditor
 from storage.entries import Head, Json, Status
-from storage.ids import ChangesetId, ObjectId, SliceId
+from storage.fsck import ContentError, check_content
+from storage.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
+from storage.objects import EMPTY_TREE, FILE_MODE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
+from storage.packs import Location
+from storage.threeway import ConflictClass
 from storage.trees import ReadTree, covers
 
 
@@ -69,6 +72,13 @@ ReadOutcome = Callable[[ChangesetId], Json | None]
 """Returns the outcome of a changeset; used for ancestors in a stack, whose outcomes never change again."""
 
 
+MergeBlobs = Callable[[tuple[ObjectId | None, ObjectId, ObjectId], Callable[[ObjectId], bytes]], bytes | ConflictClass]
+"""Merges the blobs of base, head and submission, given a reader of blobs; returns the content, or what collides."""
+
+ReadBlob = Callable[[ObjectId, Location | None], bytes]
+"""Returns a blob, which stands in the given place where that is known."""
+
+
 class Linker:
     """Links one batch; see the module."""
 
@@ -79,6 +89,8 @@ class Linker:
         base_tree: BaseTree,
         read_changes: ReadChanges,
         read_outcome: ReadOutcome,
+        read_blob: ReadBlob,
+        merge_blobs: MergeBlobs,
         committer: Ident,
     ) -> None:
         self._snapshot = snapshot
@@ -86,6 +98,8 @@ class Linker:
         self._base_tree = base_tree
         self._read_changes = read_changes
         self._read_outcome = read_outcome
+        self._read_blob = read_blob
+        self._merge_blobs = merge_blobs
         # Every commit's committer time is at least its parent's, whatever the clocks of workers say.
         self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
         self._new_trees: dict[ObjectId, bytes] = {}
@@ -95,6 +109,8 @@ class Linker:
         self._changes: dict[ChangesetId, Sequence[Proposal]] = {}
         self._records: dict[ChangesetId, Json] = {}
         self._firsts: dict[ChangesetId, Json] = {}  # outcomes of those that repeats stand for
+        self._places: dict[ObjectId, Location] = {}  # of submitted blobs, which the view may not know yet
+        self._merged: dict[ObjectId, bytes] = {}  # blobs that merges made
         self._keys = dict(snapshot.keys)
         self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
@@ -126,7 +142,8 @@ class Linker:
         if isinstance(base, Rejection):
             return _rejected(base)
         seen, saw = base
-        decision = decide(changeset, seen, self._head)
+        self._locate(changeset.pack, changeset.changes)
+        decision = decide(changeset, seen, self._head, self._merge_file)
         if isinstance(decision, Rejection):
             return _rejected(decision)
         if isinstance(decision, list):
@@ -222,6 +239,31 @@ class Linker:
             self._seen_trees[oid] = TreeEditor(self.read, oid)
         return self._seen_trees[oid]
 
+    def _locate(self, pack: PackId, changes: Sequence[Proposal]) -> None:
+        for change in changes:
+            if change.oid is not None and change.place is not None:
+                self._places[change.oid] = Location(pack, change.place)
+
+    def _merge_file(
+        self, path: bytes, base: ObjectId | None, head: ObjectId, submitted: ObjectId
+    ) -> ObjectId | ConflictClass:
+        content = self._merge_blobs((base, head, submitted), self.blob)
+        if isinstance(content, ConflictClass):
+            return content
+        try:
+            check_content(path, FILE_MODE, content)
+        except ContentError:
+            # Two good .gitmodules may merge into one that `git fsck --strict` refuses.
+            return ConflictClass.CONTENT
+        oid = object_id(Kind.BLOB, content)
+        self._merged[oid] = content
+        return oid
+
+    def blob(self, oid: ObjectId) -> bytes:
+        """Return a blob: merged or submitted in this batch, or from storage."""
+        content = self._merged.get(oid)
+        return self._read_blob(oid, self._places.get(oid)) if content is None else content
+
     def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Json:
         before = self._head.root
         apply(taken, self._head)
@@ -235,6 +277,7 @@ class Linker:
         self._changes[changeset.id] = changeset.changes
         outcome: Json = {"status": Status.COMMITTED, "commit": self.result.tip.hex()}
         outcome["changes"] = [_change_json(change) for change in changeset.changes]
+        outcome |= self._merges(changeset, taken)
         if saw == before:
             outcome["seen"] = root.hex()  # committed on the very tree that its writer saw
         elif saw is not None:
@@ -244,6 +287,18 @@ class Linker:
         if changeset.base_changeset and "seen" not in outcome:
             self._climb(changeset, saw)
         return outcome
+
+    def _merges(self, changeset: Changeset, taken: Taken) -> Json:
+        """Return what the record says of paths that got another version than was submitted, and store merged blobs."""
+        rows = []
+        for change in changeset.changes:
+            version = taken.get(change.path)
+            if version is None or (version.oid, version.mode) == (change.oid, change.mode) or change.op == "mode":
+                continue
+            rows.append([change.path.decode(), version.mode, version.oid.hex()])
+            if version.oid in self._merged:
+                self.result.objects[version.oid] = (Kind.BLOB, self._merged[version.oid])
+        return {"merged": rows, "merged_count": len(rows)} if rows else {}
 
     def _climb(self, changeset: Changeset, saw: ObjectId | None) -> None:
         """Carry what the writer of a stack has seen to the stack's newest changeset."""

@@ -13,6 +13,7 @@ from typing import Any
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.objects import Ident, Version
 from storage.packs import Place
+from storage.threeway import Strategy
 
 FORMAT = 1
 
@@ -31,6 +32,7 @@ class Proposal:
     oid: ObjectId | None  # the blob or submodule commit that is put
     place: Place | None  # where the submission pack has the blob
     base: ObjectId | None = None  # with a base by versions: the id seen, None where the file did not exist
+    strategy: Strategy = Strategy.MERGE
 
     def version(self, base: Version | None) -> Version | None:
         """Return what the writer wants at the path, who saw `base` there; None where it should be absent."""
@@ -56,6 +58,8 @@ class Changeset:
     changes: tuple[Proposal, ...]
     key: str | None = None  # the idempotency key
     fingerprint: str = ""  # with a key: what tells a repeat from another request
+    hold: bool = False  # not committed before it is released
+    resolves: ChangesetId | None = None  # the conflicted changeset whose place it takes
 
     @property
     def base_versions(self) -> bool:
@@ -79,11 +83,15 @@ def encode(changeset: Changeset) -> bytes:
         record["base_changeset"] = changeset.base_changeset
     if changeset.key:
         record |= {"key": changeset.key, "fingerprint": changeset.fingerprint}
+    if changeset.hold:
+        record["hold"] = True
+    if changeset.resolves:
+        record["resolves"] = changeset.resolves
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _encode_change(change: Proposal) -> list[Any]:
-    return [
+    encoded = [
         change.op,
         change.path.decode(),
         change.mode,
@@ -91,6 +99,7 @@ def _encode_change(change: Proposal) -> list[Any]:
         list(change.place) if change.place else None,
         change.base.hex() if change.base else None,
     ]
+    return encoded if change.strategy == Strategy.MERGE else [*encoded, change.strategy]
 
 
 def decode(data: bytes | str, pack: PackId) -> Changeset:
@@ -113,13 +122,15 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
             changes=tuple([_decode_change(change) for change in record["changes"]]),
             key=record.get("key"),
             fingerprint=record.get("fingerprint", ""),
+            hold=record.get("hold", False),
+            resolves=record.get("resolves"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptManifest(f"{pack} has a manifest that cannot be read") from error
 
 
 def _decode_change(change: list[Any]) -> Proposal:
-    op, path, mode, oid, place, base = change
+    op, path, mode, oid, place, base, *strategy = change
     return Proposal(
         op,
         path.encode(),
@@ -127,6 +138,7 @@ def _decode_change(change: list[Any]) -> Proposal:
         ObjectId(bytes.fromhex(oid)) if oid else None,
         Place(*place) if place else None,
         ObjectId(bytes.fromhex(base)) if base else None,
+        Strategy(strategy[0]) if strategy else Strategy.MERGE,
     )
 
 

@@ -8,6 +8,7 @@ from storage.append import found
 from storage.bucket import Bucket, probe
 from storage.load import load
 from storage.log import Log
+from storage.merges import ContentMerges
 from storage.objects import Ident
 from storage.queue import Queue, Ticket
 from storage.settings import Settings
@@ -31,6 +32,7 @@ class Repository:
         self.queue = Queue(settings, self.view)
         self.ticket = Ticket(settings, self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.redis)
+        self.merges = ContentMerges(settings)
 
     def committer(self) -> Ident:
         """Return the committer of a commit made now."""

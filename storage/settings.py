@@ -89,6 +89,8 @@ class Settings:
         20_000, "changes", "A commit batch takes no further changeset above this many changes."
     )
     commit_slices: int = _setting(64, "slices", "Most slices in one claim.")
+    max_merge_bytes: int = _setting(8 << 20, "bytes", "Larger files are not merged: a conflict of the class too-large.")
+    merge_timeout: float = _setting(10.0, "seconds", "A merge of contents that takes longer is too-large as well.")
     merge_changesets: int = _setting(
         2048, "changesets", "A batch merge takes whole entries up to this many changesets."
     )
@@ -109,6 +111,7 @@ class Settings:
     )
 
     cache_bytes: int = _setting(128 << 20, "bytes", "Parsed trees and objects kept in each process.")
+    merge_cache_bytes: int = _setting(32 << 20, "bytes", "Merged contents kept in each process.")
     shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest.")
 
     def __post_init__(self) -> None:

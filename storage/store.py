@@ -83,6 +83,22 @@ class ObjectStore:
             found = self._load([oid])[oid]
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 
+    def blob(self, oid: ObjectId, location: Location | None = None) -> bytes:
+        """Return a blob's bytes; `location` is where a blob stands that no entry names yet.
+
+        Raises ObjectMissing, CorruptObject where it is no blob, and BucketError.
+        """
+        found = self._cached(oid)
+        if found is None and location is not None:
+            kind, data = decode(self._fetch(location))
+            if object_id(kind, data) != oid:
+                raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
+            found = self._keep(oid, kind, data)
+        kind, data = found if found is not None else self.read(oid)
+        if kind != Kind.BLOB:
+            raise CorruptObject(f"{oid.hex()} is no blob")
+        return data
+
     def warm(self, oids: Iterable[ObjectId]) -> None:
         """Have these objects in this process, those that exist: one look in Redis, then the bucket, many at once."""
         missing = [oid for oid in dict.fromkeys(oids) if self._cached(oid) is None]

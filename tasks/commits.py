@@ -13,12 +13,15 @@ from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.inbox import read_changesets
 from storage.link import Linked, Linker, Snapshot
 from storage.manifest import Changeset, Proposal
-from storage.objects import CorruptObject, Kind, Tree, version_of
+from storage.objects import CorruptObject, Kind, Tree, as_file, version_of
+from storage.packs import Location
 from storage.prove import RootMismatch, prove
 from storage.queue import Claimed
 from storage.repository import Repository
 from storage.scripts import Paused, Recovering, ViewAbsent, ViewStale
 from storage.store import ObjectMissing
+from storage.threeway import Strategy, contents_to_merge
+from storage.trees import lookup
 from tasks.base import SluiceTask, Stopwatch, repository, send
 from tasks.celery import app
 
@@ -139,6 +142,39 @@ def prepare(repo: Repository, changesets: Sequence[Changeset]) -> None:
             paths.setdefault(root, []).extend(change.path for change in changeset.changes)
     for root, touched in paths.items():
         repo.objects.warm_paths(root, touched)
+    merge_ahead(repo, snapshot, changesets)
+
+
+def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset]) -> None:
+    """Merge the contents that both sides changed, in one run of Git; linking finds them where the heads still stand."""
+    head = _oid(snapshot.head.root)
+    wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
+    places: dict[ObjectId, Location] = {}
+    for changeset in changesets:
+        base = _tree_of_base(repo, snapshot, changeset)
+        if base is None or base == head:
+            continue
+        for change in changeset.changes:
+            if change.op != "put" or change.strategy != Strategy.MERGE or change.oid is None:
+                continue
+            b, h = (as_file(lookup(repo.objects.tree, tree, change.path)) for tree in (base, head))
+            if h == b:
+                continue
+            if change.place:
+                places[change.oid] = Location(changeset.pack, change.place)
+            three = contents_to_merge(b, h, change.version(b))
+            if three:
+                wanted.append(three)
+    if wanted:
+        repo.merges.together(wanted, lambda oid: repo.objects.blob(oid, places.get(oid)))
+
+
+def _tree_of_base(repo: Repository, snapshot: Snapshot, changeset: Changeset) -> ObjectId | None:
+    """Return the tree that a changeset's writer saw, None where it is not known without work."""
+    if changeset.base_commit is not None:
+        return base_tree(repo, changeset)
+    outcome = snapshot.outcomes.get(changeset.base_changeset, {}) if changeset.base_changeset else {}
+    return _oid(outcome["seen"]) if "seen" in outcome else None
 
 
 def base_tree(repo: Repository, changeset: Changeset) -> ObjectId | None:
@@ -157,7 +193,14 @@ def linker_on(repo: Repository, snapshot: Snapshot) -> Linker:
         return read_changesets(repo.bucket, repo.queue, [(changeset_id, PackId(outcome["pack"]))])[0].changes
 
     return Linker(
-        snapshot, repo.objects.tree, lambda c: base_tree(repo, c), changes, repo.view.outcome, repo.committer()
+        snapshot,
+        repo.objects.tree,
+        lambda c: base_tree(repo, c),
+        changes,
+        repo.view.outcome,
+        repo.objects.blob,
+        repo.merges,
+        repo.committer(),
     )
 
 

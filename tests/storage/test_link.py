@@ -13,8 +13,10 @@ from storage.entries import NO_HASH, Head
 from storage.ids import ObjectId
 from storage.link import Linked, Linker, Slice, Snapshot
 from storage.manifest import Changeset, Proposal
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, Commit, Ident, Kind, Version, object_id
+from storage.merges import ContentMerges
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Commit, Ident, Kind, Version, object_id
 from storage.prove import RootMismatch, prove
+from storage.settings import Settings
 from storage.trees import walk
 from tests.storage.model import FILES, Trees
 
@@ -30,6 +32,13 @@ class Repo:
     def __init__(self, files: dict[bytes, Version]) -> None:
         self.trees = Trees()
         self.root = self.trees.build(files)
+        self.blobs = {object_id(Kind.BLOB, each): each for each in (b"A", b"B", b"C")}
+        self.merge = ContentMerges(Settings())
+
+    def put_blob(self, content: bytes) -> ObjectId:
+        oid = object_id(Kind.BLOB, content)
+        self.blobs[oid] = content
+        return oid
 
     def link(self, changesets, bases=None, outcomes=None, slices=None, keys=None, tip_time=0) -> Linked:
         head = Head(1, NO_HASH, "00" * 20, tip_time, self.root.hex(), "00" * 20, self.root.hex(), 0, 1, 1, 0, 0)
@@ -42,6 +51,8 @@ class Repo:
             lambda changeset: bases.get(changeset.base_commit),
             lambda changeset, outcome: outcome["manifest"],
             lambda changeset: (outcomes or {}).get(changeset),
+            lambda oid, place: self.blobs[oid],
+            self.merge,
             COMMITTER,
         )
         linked = linker.run(changesets)
@@ -88,8 +99,11 @@ OUTCOMES = [
     (FILE, None, put(b"f", B), "delete/modify", None),
     (None, FILE, delete(b"f"), "committed", FILE),
     (FILE, FILE, chmod(b"f", EXECUTABLE_MODE), "committed", Version(EXECUTABLE_MODE, A)),
-    (FILE, Version(FILE_MODE, B), chmod(b"f", EXECUTABLE_MODE), "content", Version(FILE_MODE, B)),
-    (Version(FILE_MODE, B), Version(EXECUTABLE_MODE, A), put(b"f", A), "mode", Version(EXECUTABLE_MODE, A)),
+    (FILE, Version(FILE_MODE, B), chmod(b"f", EXECUTABLE_MODE), "committed", Version(EXECUTABLE_MODE, B)),
+    (FILE, Version(EXECUTABLE_MODE, A), put(b"f", B), "committed", Version(EXECUTABLE_MODE, B)),
+    (Version(FILE_MODE, B), Version(EXECUTABLE_MODE, A), put(b"f", A), "committed", Version(EXECUTABLE_MODE, A)),
+    (Version(SYMLINK_MODE, A), Version(EXECUTABLE_MODE, B), put(b"f", B), "mode", Version(EXECUTABLE_MODE, B)),
+    (FILE, Version(SYMLINK_MODE, B), put(b"f", C), "mode", Version(SYMLINK_MODE, B)),
     (None, None, chmod(b"f", EXECUTABLE_MODE), "missing-file", None),
 ]
 

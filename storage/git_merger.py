@@ -1,0 +1,196 @@
+"""Merging texts by Git itself, so that a merge here is a merge there.
+
+Git's default merge compares lines by its histogram diff, which libgit2's merge does not have: on real merges the two
+differ (docs/decisions/0008-git-merges-texts.md). A merge is two commits on one base, each with one file; many are one
+run of `git merge-tree --stdin`, in a repository of our own that nobody else reads and no configuration reaches.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import weakref
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from storage.ids import ObjectId
+from storage.objects import FILE_MODE, Commit, Ident, Kind, Tree, row
+from storage.packs import PackWriter
+
+MARKER_SIZES = (7, 15, 31, 63, 127, 255)
+"""Lengths of conflict markers that can be asked for."""
+
+# The folder is made anew after so much.
+_MOST_MERGES = 2000
+_MOST_BYTES = 256 << 20
+_NOBODY = Ident("merge", "merge@localhost", 1)
+_CONFIG = """\
+[core]
+	bare = true
+	repositoryformatversion = 0
+	looseCompression = 0
+	attributesFile = /dev/null
+[merge]
+	renames = false
+	directoryRenames = false
+	conflictStyle = {style}
+"""
+
+
+class MergerFailed(Exception):
+    """Git did not answer, or not as it should; nothing is known of the merge."""
+
+
+class MergeTooSlow(MergerFailed):
+    """Git was stopped after as long as one call may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Three texts to be merged; a base of None is a file that did not exist."""
+
+    base: bytes | None
+    ours: bytes
+    theirs: bytes
+    marker_size: int = MARKER_SIZES[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What Git made of a merge: the content, with conflict markers where it is not clean."""
+
+    clean: bool
+    content: bytes
+
+
+class GitMerger:
+    """Merges texts. Safe for threads; needs Git 2.39 or newer."""
+
+    def __init__(self, style: str = "merge", patience: float = 10.0) -> None:
+        """Choose how conflicts are marked (`merge.conflictStyle`) and how many seconds one call may take."""
+        self._style = style
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._folder: _Folder | None = None
+
+    def merge(self, wanted: Sequence[Texts]) -> list[Merged]:
+        """Merge each of these, in one run of Git.
+
+        Raises MergerFailed, and MergeTooSlow where one of them takes too long.
+        """
+        with self._lock:
+            if self._folder is None or self._folder.full:
+                self._folder = _Folder(self._style)
+            try:
+                return self._folder.merge(wanted, self._patience)
+            except subprocess.TimeoutExpired as error:
+                self._folder = None
+                raise MergeTooSlow(f"git merge-tree took longer than {self._patience:g} seconds") from error
+            except (OSError, ValueError, StopIteration, zlib.error, subprocess.SubprocessError) as error:
+                self._folder = None
+                raise MergerFailed(f"git merge-tree failed: {error}") from error
+
+
+class _Folder:
+    """A bare repository without refs, written here and merged in by Git; it goes away with this object."""
+
+    def __init__(self, style: str) -> None:
+        self._path = Path(tempfile.mkdtemp(prefix="sluice-merge-"))
+        weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
+        self._merges = 0
+        self._bytes = 0
+        for name in ("objects/pack", "refs", "info"):
+            (self._path / name).mkdir(parents=True)
+        (self._path / "HEAD").write_text("ref: refs/heads/none\n")
+        (self._path / "config").write_text(_CONFIG.format(style=style))
+        # A file's name says how long its markers are.
+        attributes = [f"/{size} conflict-marker-size={size}\n" for size in MARKER_SIZES]
+        (self._path / "info" / "attributes").write_text("".join(attributes))
+        # Nothing else: what a user or an administrator has set may not change what a merge gives.
+        self._environment = {
+            "GIT_DIR": str(self._path),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+            "LC_ALL": "C",
+        }
+
+    @property
+    def full(self) -> bool:
+        return self._merges >= _MOST_MERGES or self._bytes >= _MOST_BYTES
+
+    def merge(self, wanted: Sequence[Texts], patience: float) -> list[Merged]:
+        # Objects go in as one pack: two files to write, whatever their number.
+        writer = PackWriter()
+        known: dict[ObjectId, bytes] = {}
+        lines = []
+        for texts in wanted:
+            self._merges += 1
+            name = str(texts.marker_size).encode()
+            base = self._commit(writer, known, texts.base, name, ())
+            sides = [self._commit(writer, known, side, name, (base,)).hex() for side in (texts.ours, texts.theirs)]
+            lines.append(" ".join(sides) + "\n")
+        self._bytes += writer.size
+        packs = self._path / "objects" / "pack"
+        (packs / f"pack-{self._merges}.pack").write_bytes(writer.finish())
+        (packs / f"pack-{self._merges}.idx").write_bytes(writer.index())
+        done = subprocess.run(
+            [_git(), "merge-tree", "--write-tree", "--stdin", "--no-messages", "--name-only", "-z"],
+            env=self._environment, input="".join(lines).encode(), capture_output=True, timeout=patience, check=True,
+        )  # fmt: skip
+        for pack in packs.iterdir():
+            pack.unlink()
+        # Of each: clean or not, the tree, names of conflicted files, and an empty field.
+        answers = iter(done.stdout.split(b"\0"))
+        merged = []
+        for texts in wanted:
+            clean, tree = next(answers), next(answers)
+            while next(answers):
+                continue
+            if clean not in (b"0", b"1"):
+                raise ValueError("an answer that is neither clean nor not")
+            merged.append(Merged(clean == b"1", self._content(tree, str(texts.marker_size).encode(), known)))
+        return merged
+
+    def _content(self, tree: bytes, name: bytes, known: Mapping[ObjectId, bytes]) -> bytes:
+        file = Tree.parse(self._read(bytes.fromhex(tree.decode()), known)).get(name)
+        if file is None:
+            raise ValueError("the merge has no file")
+        return self._read(file.oid, known)
+
+    def _commit(
+        self,
+        writer: PackWriter,
+        known: dict[ObjectId, bytes],
+        content: bytes | None,
+        name: bytes,
+        parents: tuple[ObjectId, ...],
+    ) -> ObjectId:
+        rows = b""
+        if content is not None:
+            blob = writer.add(Kind.BLOB, content, level=0)
+            known[blob] = content
+            rows = row(FILE_MODE, name, blob)
+        tree = writer.add(Kind.TREE, rows, level=0)
+        known[tree] = rows
+        # Each is a commit of its own, whatever its file: two sides that were one commit would be no merge.
+        message = f"{len(writer)} {self._merges}\n"
+        return writer.add(Kind.COMMIT, Commit(tree, parents, _NOBODY, _NOBODY, message).encode(), level=0)
+
+    def _read(self, oid: bytes, known: Mapping[ObjectId, bytes]) -> bytes:
+        """Return an object of ours, or one that Git wrote: it writes none that is there already."""
+        if oid in known:
+            return known[ObjectId(oid)]
+        name = oid.hex()
+        data = zlib.decompress((self._path / "objects" / name[:2] / name[2:]).read_bytes())
+        return data[data.index(b"\0") + 1 :]
+
+
+@cache
+def _git() -> str:
+    return shutil.which("git") or "git"
