@@ -11,14 +11,17 @@ from app.routes import changesets, operations, reads, slices
 from app.services import Services
 from app.waiting import Waiting
 from storage import logs, settings
+from storage.direct import LogBusy
+from storage.git_merger import MergerFailed
 from storage.repository import Repository
-from storage.scripts import ViewAbsent, ViewStale
+from storage.scripts import Recovering, ViewAbsent, ViewStale
 from storage.settings import Settings
-from storage.slices import LogBusy
 
 errors.TABLE |= {
     ViewAbsent: lambda error: errors.unavailable("the view is being loaded"),
     ViewStale: lambda error: errors.unavailable("the view is being loaded"),
+    Recovering: lambda error: errors.unavailable("changesets are being looked for"),
+    MergerFailed: lambda error: errors.unavailable("contents cannot be merged"),
     LogBusy: lambda error: errors.unavailable("the log is busy"),
     TookTooLong: lambda error: errors.unavailable("the bucket was too slow"),
 }

@@ -10,6 +10,7 @@ Format 1. Readers must read every format that was ever written; tests/testdata/e
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -28,11 +29,13 @@ Json = dict[str, Any]
 class Status(StrEnum):
     """Where a changeset stands. The comments are the transitions; there are no others."""
 
-    QUEUED = "queued"  # -> committed | conflicted | rejected
+    HELD = "held"  # -> queued | abandoned
+    QUEUED = "queued"  # -> committed | conflicted | rejected | abandoned
     COMMITTED = "committed"  # -> landed
     LANDED = "landed"  # final: a global commit merged it
     CONFLICTED = "conflicted"  # final: a path that it changes moved since its base
     REJECTED = "rejected"  # final: could never be committed; the reason says why
+    ABANDONED = "abandoned"  # final: taken back before it was committed
 
 
 class EntryKind(StrEnum):
@@ -42,6 +45,8 @@ class EntryKind(StrEnum):
     SLICES = "slices"
     COMMITS = "commits"
     MERGE = "merge"
+    RELEASE = "release"
+    CLOSE = "close"
 
 
 class CorruptEntry(Exception):
@@ -114,6 +119,8 @@ class Effects:
     """The rows that an entry sets in the view. Keys are relative to the view's epoch; see docs/architecture.md."""
 
     head: dict[str, str | int]
+    removed_fields: dict[str, list[str]] = field(default_factory=dict)  # of hashes; removals come before all else
+    removed_members: dict[str, list[str]] = field(default_factory=dict)  # of sorted sets
     strings: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     sorted_sets: dict[str, dict[str | bytes, int]] = field(default_factory=dict)
@@ -121,6 +128,10 @@ class Effects:
     def score(self, key: str, member: str | bytes, score: int) -> None:
         """Set a member of a sorted set."""
         self.sorted_sets.setdefault(key, {})[member] = score
+
+    def remove(self, key: str, member: str) -> None:
+        """Take a member out of a sorted set."""
+        self.removed_members.setdefault(key, []).append(member)
 
 
 def effects(entry: Json, entry_hash: str) -> Effects:
@@ -143,12 +154,27 @@ def effects(entry: Json, entry_hash: str) -> Effects:
             head |= {"main_seq": entry["seq"], "through": entry["through"], "merged": entry["merged"]}
             rows.score("merges", encode_merge(entry), entry["seq"])
             rows.hashes["merge_seqs"] = {entry["commit"]: entry["seq"]}
+        case EntryKind.RELEASE:
+            for changeset in entry["released"]:
+                rows.score("released", changeset, entry["seq"])
+        case EntryKind.CLOSE:
+            for closed in entry["closed"]:
+                _close(closed, rows)
         case kind:
             raise CorruptEntry(f"an entry has the unknown kind {kind!r}")
     return rows
 
 
 def _slice_effects(entry: Json, rows: Effects) -> None:
+    # A change takes the old definition back and makes the new one, under the same id.
+    for definition in entry.get("undefine", []):
+        slice_id, name = definition["id"], definition["name"]
+        rows.removed_fields.setdefault("slices", []).append(slice_id)
+        rows.removed_fields.setdefault("slice_ids", []).append(name)
+        rows.remove("slice_order", slice_id)
+        rows.remove("slice_names", name)
+        for path in definition["paths"]:
+            rows.remove("covers:" + path, slice_id)
     for definition in entry["define"]:
         slice_id, name = definition["id"], definition["name"]
         rows.hashes.setdefault("slices", {})[slice_id] = encode(definition).decode()
@@ -179,13 +205,31 @@ def _commit_effects(entry: Json, rows: Effects) -> None:
         if status == Status.COMMITTED:
             rows.score("chain", changeset, place)
             landed += 1
+        if status == Status.CONFLICTED:
+            for key in _open_keys(decided["slice"], [conflict["path"] for conflict in decided["conflicts"]]):
+                rows.score(key, changeset, place)
+        if decided.get("held"):
+            rows.remove("released", changeset)
+        if "closes" in decided:
+            _close(decided["closes"] | {"by": changeset}, rows)
     if landed:
         batch = {"count": landed, "seq": seq, "time": entry["time"], "tip": entry["tip"], "tree": entry["root"]}
         rows.score("batches", encode(batch).decode(), seq)
 
 
+def _close(closed: Json, rows: Effects) -> None:
+    """Take a conflicted changeset out of the open conflicts: `by` another that takes its place, or by hand."""
+    for key in _open_keys(closed["slice"], closed["paths"]):
+        rows.remove(key, closed["id"])
+    rows.hashes.setdefault("closed", {})[closed["id"]] = closed["by"]
+
+
+def _open_keys(slice_id: str, paths: Iterable[str]) -> list[str]:
+    return ["open", f"open:{slice_id}", *("open_on:" + path for path in paths)]
+
+
 # What an outcome leaves to the entry: its size follows the changeset's.
-_NOT_IN_OUTCOMES = {"changes", "id", "merged"}
+_NOT_IN_OUTCOMES = {"changes", "closes", "id", "merged"}
 
 
 def encode_merge(entry: Json) -> str:

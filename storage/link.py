@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from storage.decide import MAX_CONFLICTS, Conflict, Rejection, Taken, apply, decide
+from storage.decide import Rejection, Taken, apply, decide
 from storage.edit import TreeEditor
 from storage.entries import Head, Json, Status
 from storage.fsck import ContentError, check_content
@@ -23,6 +22,7 @@ from storage.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.manifest import Changeset, Proposal
 from storage.objects import EMPTY_TREE, FILE_MODE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
 from storage.packs import Location
+from storage.records import change_json, closing, conflicts_json, rejected
 from storage.threeway import ConflictClass
 from storage.trees import ReadTree, covers
 
@@ -133,21 +133,21 @@ class Linker:
         """Decide and commit one changeset; None where its base is not decided yet."""
         refusal = self._refusal(changeset)
         if refusal:
-            return _rejected(refusal)
+            return rejected(refusal)
         if changeset.base_changeset is not None:
             changeset = replace(changeset, base_changeset=self._first_of(changeset.base_changeset))
         base = self._base(changeset)
         if base is None:
             return None
         if isinstance(base, Rejection):
-            return _rejected(base)
+            return rejected(base)
         seen, saw = base
         self._locate(changeset.pack, changeset.changes)
         decision = decide(changeset, seen, self._head, self._merge_file)
         if isinstance(decision, Rejection):
-            return _rejected(decision)
+            return rejected(decision)
         if isinstance(decision, list):
-            return {"status": Status.CONFLICTED, **_conflicts_json(decision)}
+            return {"status": Status.CONFLICTED, **conflicts_json(decision)}
         return self._commit(changeset, decision, saw)
 
     def _refusal(self, changeset: Changeset) -> Rejection | None:
@@ -276,7 +276,7 @@ class Linker:
         self.result.committed += 1
         self._changes[changeset.id] = changeset.changes
         outcome: Json = {"status": Status.COMMITTED, "commit": self.result.tip.hex()}
-        outcome["changes"] = [_change_json(change) for change in changeset.changes]
+        outcome["changes"] = [change_json(change) for change in changeset.changes]
         outcome |= self._merges(changeset, taken)
         if saw == before:
             outcome["seen"] = root.hex()  # committed on the very tree that its writer saw
@@ -312,11 +312,23 @@ class Linker:
 
     def _record(self, changeset: Changeset, outcome: Json) -> None:
         record = {"id": changeset.id, "slice": changeset.slice, "pack": changeset.pack, **outcome}
+        if changeset.hold:
+            record["held"] = True
+        if changeset.resolves:
+            record |= self._closes(changeset.resolves, outcome["status"])
         if changeset.key:
             record |= {"key": changeset.key, "fingerprint": changeset.fingerprint}
             self._keys.setdefault(changeset.key, changeset.id)
         self._records[changeset.id] = record
         self.result.decided.append(record)
+
+    def _closes(self, resolved: ChangesetId, status: Status) -> Json:
+        """Return what a record says of the conflicted changeset whose place it takes."""
+        record: Json = {"resolves": resolved}
+        old = self._outcome_of(resolved)
+        if old and old["status"] == Status.CONFLICTED and status in {Status.COMMITTED, Status.CONFLICTED}:
+            record["closes"] = closing(resolved, old)
+        return record
 
     def read(self, oid: ObjectId) -> Tree:
         """Return a tree, of this batch or from storage."""
@@ -340,35 +352,3 @@ def _wanted(editor: TreeEditor, change: Proposal) -> Version | None:
 
 def _oid(text: str) -> ObjectId:
     return ObjectId(bytes.fromhex(text))
-
-
-def _change_json(change: Proposal) -> list[Any]:
-    """Return a change as the entry records it: path, mode, id and the blob's place; mode 0 for a delete."""
-    oid = change.oid.hex() if change.oid else None
-    return [change.path.decode(), change.mode, oid, *(change.place or ())]
-
-
-def _rejected(rejection: Rejection) -> Json:
-    first = {"first": rejection.first} if rejection.first else {}
-    return {"status": Status.REJECTED, "reason": rejection.reason, "detail": rejection.detail, **first}
-
-
-def _conflicts_json(conflicts: list[Conflict]) -> Json:
-    shown = [
-        {
-            "path": conflict.path.decode(),
-            "class": conflict.kind,
-            "base": _version_json(conflict.base),
-            "head": _version_json(conflict.head),
-            "submitted": _version_json(conflict.submitted),
-            **(
-                {"blocker": conflict.blocker.decode()} if conflict.blocker and conflict.blocker != conflict.path else {}
-            ),
-        }
-        for conflict in conflicts[:MAX_CONFLICTS]
-    ]
-    return {"conflicts": shown, "conflict_count": len(conflicts)}
-
-
-def _version_json(version: Version | None) -> Json | None:
-    return {"mode": f"{version.mode:06o}", "id": version.oid.hex()} if version else None

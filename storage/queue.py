@@ -45,6 +45,9 @@ class Standing:
     slice: SliceId | None
     position: int | None
     through: int  # the last merged entry: a committed changeset up to it has landed
+    pack: PackId | None = None  # its submission pack, while it has no outcome
+    held: bool = False  # waits for its release
+    closed_by: str | None = None  # of a conflict that is no longer open: what took its place, or "abandoned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Admission:
     vouched: bool  # queues hold all that is undecided, so what is unknown does not exist
     pending: int
     queued: int
+    held: int
     slices: dict[str, Slice] = field(default_factory=dict)  # by the id or name that was asked for
     queued_in: dict[str, int] = field(default_factory=dict)
     bases: frozenset[str] = frozenset()  # of those asked for, the changesets that are known
@@ -75,12 +79,13 @@ class Queue:
         Raises ViewAbsent.
         """
         args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
-        vouched, pending, queued, found, known, owners = self._scripts("admit", *args)
+        vouched, pending, queued, held, found, known, owners = self._scripts("admit", *args)
         named = {name: row for name, row in zip(slices, found, strict=True) if row[0]}
         return Admission(
             vouched=bool(vouched),
             pending=pending,
             queued=queued,
+            held=held,
             slices={name: slice_of(json.loads(row[0])) for name, row in named.items()},
             queued_in={name: row[1] for name, row in named.items()},
             bases=frozenset(base for base, yes in zip(bases, known, strict=True) if yes),
@@ -88,8 +93,9 @@ class Queue:
         )
 
     def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]]) -> list[int]:
-        """Queue durable changesets, given with their part of the manifest; return positions, -1 for the decided.
+        """Queue durable changesets, given with their part of the manifest; return positions.
 
+        -1 stands for a decided one, -2 for one that is held.
         Idempotent. Raises ViewAbsent.
         """
         args: list[str | bytes | int] = [self._settings.shared_cache_seconds]
@@ -102,7 +108,7 @@ class Queue:
                 len(changeset.changes),
             ]
             args += [_lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
-            args += [changeset.key or "", changeset.fingerprint]
+            args += [changeset.key or "", changeset.fingerprint, int(changeset.hold)]
         return list(self._scripts("enqueue", *args))
 
     def claim(self, owner: str, vouched_only: bool = True) -> list[Claimed]:
@@ -148,15 +154,36 @@ class Queue:
                 SliceId(slice_id.decode()) if slice_id else None,
                 position,
                 int(through),
+                PackId(pack.decode()) if pack else None,
+                bool(held),
+                closed.decode() if closed else None,
             )
-            for outcome, slice_id, position in rows
+            for outcome, slice_id, pack, position, held, closed in rows
         ]
         return bool(vouched), standings
 
-    def waiting(self, slice_id: str, after: str, limit: int) -> list[str]:
-        """Return ids in a slice's queue behind `after`, in order."""
+    def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:
+        """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""
+        return self._ids(f"{'held' if held else 'queue'}:{slice_id}", after, limit)
+
+    def wanting(self, path: bytes, after: str, limit: int) -> list[str]:
+        """Return ids of undecided changesets that want to change a file, behind `after`, in order.
+
+        Not those with so many files that they lock their slice alone; and now and then one that wants another file,
+        since files are known by a hash.
+        """
+        return self._ids(b"on:" + lock_name(path), after, limit)
+
+    def holder(self, path: bytes) -> tuple[str, float] | None:
+        """Return who holds a file's lock, and for how many seconds at most; None where nobody does."""
+        key = self._prefix.encode() + b"lock:file:" + lock_name(path)
+        owner, left = self._redis.get(key), self._redis.pttl(key)
+        return (owner.decode(), max(0, left) / 1000) if owner else None
+
+    def _ids(self, name: str | bytes, after: str, limit: int) -> list[str]:
+        key = self._prefix.encode() + (name if isinstance(name, bytes) else name.encode())
         low = "(" + after if after else "-"
-        found = self._redis.zrange(f"{self._prefix}queue:{slice_id}", low, "+", bylex=True, offset=0, num=limit)
+        found = self._redis.zrange(key, low, "+", bylex=True, offset=0, num=limit)
         return [member.decode() for member in found]
 
     def oldest(self) -> str | None:
@@ -215,7 +242,12 @@ class Ticket:
 def _lock_names(changeset: Changeset) -> bytes:
     if len(changeset.changes) > _MOST_LOCKS:
         return b""
-    return b"".join([blake2b(change.path, digest_size=8).digest() for change in changeset.changes])
+    return b"".join([lock_name(change.path) for change in changeset.changes])
+
+
+def lock_name(path: bytes) -> bytes:
+    """Return the 8 bytes that stand for a file in the keys of locks."""
+    return blake2b(path, digest_size=8).digest()
 
 
 def _owner(value: bytes) -> tuple[ChangesetId, str]:

@@ -94,7 +94,7 @@ class Inbox:
             for each, standing in zip(chunk, self._queue.standing(chunk)[1], strict=True):
                 if standing.outcome is not None:
                     decided.add(each)
-                if standing.outcome is not None or standing.position is not None:
+                if standing.outcome is not None or standing.position is not None or standing.held:
                     known.add(each)
         return decided, known
 

@@ -66,6 +66,7 @@ class Settings:
     max_slice_paths: int = _setting(1000, "paths", "Most paths in the definition of a slice.")
     max_queued_per_slice: int = _setting(20_000, "changesets", "Changesets waiting in one slice; above it 429.")
     max_queued: int = _setting(200_000, "changesets", "Changesets waiting in all slices; above it 429.")
+    max_held: int = _setting(10_000, "changesets", "Changesets held until their release; above it 429.")
     max_pending: int = _setting(
         50_000, "changesets", "Changesets committed and not merged; at it commits pause and submissions get 429."
     )

@@ -1,15 +1,16 @@
-"""Defining slices: an entry like any other, appended before anyone is told."""
+"""Defining, changing and deleting slices: entries like any other, appended before anyone is told.
+
+Changesets are decided by the definition at their snapshot, so none of this waits for what is queued.
+"""
 
 from __future__ import annotations
 
-from storage.append import append, entry_after
-from storage.entries import EntryKind
-from storage.ids import new_ulid
-from storage.link import Slice
+from storage.direct import Moved, append_directly
+from storage.entries import EntryKind, Json
+from storage.ids import SliceId, new_ulid
+from storage.link import Slice, Snapshot
 from storage.repository import Repository
 from storage.view import slice_of
-
-MOST_RACES = 50
 
 
 class SliceExists(Exception):
@@ -20,8 +21,16 @@ class SliceExists(Exception):
         self.other = other
 
 
-class LogBusy(Exception):
-    """The log's next place was lost to other writers too often. Try again."""
+class SliceGone(Exception):
+    """There is no slice with this id any more."""
+
+
+class SliceChanged(Exception):
+    """The slice has another version than the writer of the change saw."""
+
+    def __init__(self, found: Slice) -> None:
+        super().__init__(f"slice {found.name} has version {found.version}")
+        self.found = found
 
 
 def define(repo: Repository, name: str, paths: list[str]) -> Slice:
@@ -29,21 +38,61 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
 
     Whether the name is free is asked on each snapshot anew. Raises SliceExists, LogBusy, ViewAbsent and BucketError.
     """
-    owner = new_ulid()
     definition = {"id": new_ulid(), "name": name, "paths": paths, "version": 1}
-    for _ in range(MOST_RACES):
-        repo.ticket.take(owner, patience=repo.settings.lock_ttl)
-        try:
-            snapshot = repo.view.snapshot()
-            other = repo.view.colliding_slice(name)
-            if other is not None:
-                found = repo.view.slice(other)
-                if found is not None:
-                    raise SliceExists(name, found)
-                continue
-            entry = entry_after(snapshot.head, EntryKind.SLICES, define=[definition])
-            if append(repo.view, repo.log, repo.bucket, snapshot, entry, {}):
-                return slice_of(definition)
-        finally:
-            repo.ticket.give_back(owner)
-    raise LogBusy(f"slice {name} lost the race for a place in the log {MOST_RACES} times")
+
+    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+        other = repo.view.colliding_slice(name)
+        if other is None:
+            return EntryKind.SLICES, {"define": [definition]}
+        found = repo.view.slice(other)
+        if found is None:
+            raise Moved
+        raise SliceExists(name, found)
+
+    append_directly(repo, change)
+    return slice_of(definition)
+
+
+def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int | None = None) -> Slice:
+    """Give a slice other paths and return it once that is durable; said again, it changes nothing.
+
+    With `version` only if the slice still has it. Raises SliceGone, SliceChanged, LogBusy, ViewAbsent and BucketError.
+    """
+    made: list[Slice] = []
+
+    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+        old = _definition(snapshot, slice_id)
+        new = {**old, "paths": paths, "version": old["version"] + 1}
+        if sorted(old["paths"]) == sorted(paths) and version in (None, old["version"], old["version"] - 1):
+            made[:] = [slice_of(old)]
+            return None
+        if version not in (None, old["version"]):
+            raise SliceChanged(slice_of(old))
+        made[:] = [slice_of(new)]
+        return EntryKind.SLICES, {"undefine": [old], "define": [new]}
+
+    append_directly(repo, change, slices=[slice_id])
+    return made[0]
+
+
+def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
+    """Delete a slice; what is queued in it will be rejected, and says so.
+
+    With `version` only if the slice still has it. Raises SliceGone, SliceChanged, LogBusy, ViewAbsent and BucketError.
+    """
+
+    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+        old = _definition(snapshot, slice_id)
+        if version not in (None, old["version"]):
+            raise SliceChanged(slice_of(old))
+        return EntryKind.SLICES, {"undefine": [old], "define": []}
+
+    append_directly(repo, change, slices=[slice_id])
+
+
+def _definition(snapshot: Snapshot, slice_id: str) -> Json:
+    found = snapshot.slices.get(SliceId(slice_id))
+    if found is None:
+        raise SliceGone(slice_id)
+    paths = sorted(path.decode() for path in found.paths)
+    return {"id": found.id, "name": found.name, "paths": paths, "version": found.version}

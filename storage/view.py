@@ -181,7 +181,11 @@ class View:
 
 
 def commands(rows: Effects) -> Iterator[list[Any]]:
-    """Yield the Redis commands that set these rows, the head last; keys are relative to the epoch."""
+    """Yield the Redis commands that make these rows: removals first, the head last; keys are relative to the epoch."""
+    for key, names in rows.removed_fields.items():
+        yield from (["HDEL", key, *chunk] for chunk in _chunks(names))
+    for key, names in rows.removed_members.items():
+        yield from (["ZREM", key, *chunk] for chunk in _chunks(names))
     for key, value in rows.strings.items():
         yield ["SET", key, value]
     for key, fields in rows.hashes.items():

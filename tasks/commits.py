@@ -123,7 +123,8 @@ def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
     ids = [changeset.id for changeset in changesets]
     bases = [changeset.base_changeset for changeset in changesets if changeset.base_changeset]
     keys = [changeset.key for changeset in changesets if changeset.key]
-    return repo.view.snapshot([*ids, *bases], [changeset.slice for changeset in changesets], keys)
+    resolved = [changeset.resolves for changeset in changesets if changeset.resolves]
+    return repo.view.snapshot([*ids, *bases, *resolved], [changeset.slice for changeset in changesets], keys)
 
 
 def prepare(repo: Repository, changesets: Sequence[Changeset]) -> None:

@@ -7,6 +7,7 @@ import time
 import structlog
 
 from storage.entries import digest
+from storage.lifecycle import requeue_released
 from storage.load import catch_up, load
 from storage.recover import Found, Inbox
 from storage.repository import Repository
@@ -58,6 +59,7 @@ def run(repo: Repository) -> Found:
     else:
         found = inbox.recover()
         log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
+    found.enqueued += requeue_released(repo, repo.settings.max_page)
     if found.enqueued:
         log.warning("changesets_found", packs=found.packs, enqueued=found.enqueued)
     return found

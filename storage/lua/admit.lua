@@ -1,7 +1,7 @@
 #!lua
 -- What the API asks before it takes submissions. KEYS[1] the epoch pointer. ARGV: prefix, then three lists, each led
 -- by its length: slices by id or name, changeset ids used as bases, idempotency keys.
--- Returns {1 if recovery has vouched for the queues else 0, pending, queued in all, for each slice {definition or
+-- Returns {1 if recovery has vouched for the queues else 0, pending, queued in all, held in all, for each slice {definition or
 -- false, queued in it}, for each base 1 or 0 whether it is known, for each key its changeset or false}.
 -- Errors: ABSENT. Cost: O(arguments).
 local prefix = ARGV[1]
@@ -33,4 +33,4 @@ end)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged')
 return {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
-  redis.call('ZCARD', prefix .. 'queued'), slices, bases, keys}
+  redis.call('ZCARD', prefix .. 'queued'), redis.call('ZCARD', prefix .. 'held'), slices, bases, keys}

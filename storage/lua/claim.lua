@@ -45,6 +45,7 @@ local function choose(slice)
       -- Decided by a batch whose worker died before it released, or half lost: recovery enqueues that again.
       redis.call('ZREM', queue, id)
       redis.call('ZREM', prefix .. 'queued', id)
+      for i = 1, #(names or ''), 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(names, i, i + 7), id) end
       redis.call('DEL', prefix .. 'work:' .. id)
     elseif base == '' or here[base] or picked[base] or decided(base) then
       count = tonumber(count)

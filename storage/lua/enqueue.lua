@@ -2,31 +2,45 @@
 -- Put durable changesets into their slices' queues. Idempotent: what has an outcome or is queued is skipped.
 -- KEYS[1] the epoch pointer. ARGV: prefix, seconds that copies of manifests and keys live, then for each changeset:
 -- id, slice, pack, base changeset or '', number of changes, its files' lock names (8 bytes each, in one string),
--- manifest or '', idempotency key or '', fingerprint of the request.
+-- manifest or '', idempotency key or '', fingerprint of the request, '1' if it is held until it is released.
 -- A queue is a sorted set of ids with score 0, so it is ordered by ULID; new work puts its slice first in `ready`.
--- Returns for each changeset its position in the queue, -1 where it was skipped.
+-- What is held and not released yet, as the view knows, waits in a set of its own. Beside the queues, a set for each
+-- file's lock name tells which changesets want it.
+-- Returns for each changeset its position in the queue, -1 where it was skipped, -2 where it is held.
 -- Errors: ABSENT where there is no view to know outcomes from. Cost: O(changesets * log(queue)).
 local prefix, keep = ARGV[1], ARGV[2]
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 local positions = {}
-for i = 3, #ARGV, 9 do
+for i = 3, #ARGV, 10 do
   local id, slice, key = ARGV[i], ARGV[i + 1], ARGV[i + 7]
-  local queue, work = prefix .. 'queue:' .. slice, prefix .. 'work:' .. id
+  local queue, work, held = prefix .. 'queue:' .. slice, prefix .. 'work:' .. id, prefix .. 'held:' .. slice
+  local parked = ARGV[i + 9] == '1' and not redis.call('ZSCORE', view .. 'released', id)
   if redis.call('EXISTS', view .. 'outcome:' .. id) == 1 then
     positions[#positions + 1] = -1
   else
-    if redis.call('EXISTS', work) == 0 or not redis.call('ZSCORE', queue, id) then
+    if redis.call('EXISTS', work) == 0 or not redis.call('ZSCORE', parked and held or queue, id) then
+      local names = ARGV[i + 5]
       redis.call('HSET', work, 'slice', slice, 'pack', ARGV[i + 2], 'base', ARGV[i + 3], 'count', ARGV[i + 4],
-        'files', ARGV[i + 5])
+        'files', names)
+      for j = 1, #names, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(names, j, j + 7), 0, id) end
       if ARGV[i + 6] ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, ARGV[i + 6], 'EX', keep) end
       if key ~= '' then redis.call('SET', prefix .. 'key:' .. key, id .. ' ' .. ARGV[i + 8], 'NX', 'EX', keep) end
-      redis.call('ZADD', queue, 0, id)
-      redis.call('ZADD', prefix .. 'queued', 0, id)
-      redis.call('ZADD', prefix .. 'ready', 'LT', 0, slice)
+      if parked then
+        redis.call('ZADD', held, 0, id)
+        redis.call('ZADD', prefix .. 'held', 0, id)
+      else
+        redis.call('ZADD', queue, 0, id)
+        redis.call('ZADD', prefix .. 'queued', 0, id)
+        redis.call('ZADD', prefix .. 'ready', 'LT', 0, slice)
+        if ARGV[i + 9] == '1' then
+          redis.call('ZREM', held, id)
+          redis.call('ZREM', prefix .. 'held', id)
+        end
+      end
     end
-    positions[#positions + 1] = redis.call('ZRANK', queue, id)
+    positions[#positions + 1] = parked and -2 or redis.call('ZRANK', queue, id)
   end
 end
 return positions

@@ -19,6 +19,8 @@ for i = 3, #ARGV, 2 do
   if redis.call('EXISTS', outcome .. id) == 1 then
     redis.call('ZREM', prefix .. 'queue:' .. slice, id)
     redis.call('ZREM', prefix .. 'queued', id)
+    if redis.call('ZREM', prefix .. 'held:' .. slice, id) == 1 then redis.call('ZREM', prefix .. 'held', id) end
+    for j = 1, #files, 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(files, j, j + 7), id) end
     redis.call('DEL', work)
     -- Those who stack on it soon save a look at its pack.
     redis.call('EXPIRE', prefix .. 'manifest:' .. id, 60)

@@ -1,0 +1,47 @@
+"""Entries that no batch makes: what the API itself appends before it answers, for slices and for changesets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from storage.append import append, entry_after
+from storage.entries import EntryKind, Json
+from storage.ids import new_ulid
+from storage.link import Snapshot
+from storage.repository import Repository
+
+MOST_RACES = 50
+
+Say = Callable[[Snapshot], tuple[EntryKind, Json] | None]
+"""Returns what an entry on a snapshot should say, None where nothing is left to say. Raises Moved to be asked again."""
+
+
+class LogBusy(Exception):
+    """The log's next place was lost to other writers too often. Try again."""
+
+
+class Moved(Exception):
+    """What was asked beside the snapshot is of another moment."""
+
+
+def append_directly(repo: Repository, say: Say, changesets: Sequence[str] = (), slices: Sequence[str] = ()) -> None:
+    """Append what `say` says on a snapshot with these changesets and slices, until it is in the log.
+
+    Raises what `say` raises, LogBusy, ViewAbsent, ViewStale and BucketError.
+    """
+    owner = new_ulid()
+    for _ in range(MOST_RACES):
+        repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+        try:
+            snapshot = repo.view.snapshot(changesets, slices)
+            said = say(snapshot)
+            if said is None:
+                return
+            kind, body = said
+            if append(repo.view, repo.log, repo.bucket, snapshot, entry_after(snapshot.head, kind, **body), {}):
+                return
+        except Moved:
+            continue
+        finally:
+            repo.ticket.give_back(owner)
+    raise LogBusy(f"the race for a place in the log was lost {MOST_RACES} times")

@@ -1,0 +1,51 @@
+"""What an entry's records say: the JSON of outcomes, changes and conflicts. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage.decide import MAX_CONFLICTS, Conflict, Rejection
+from storage.entries import Json, Status
+from storage.ids import ChangesetId
+from storage.manifest import Proposal
+from storage.objects import Version
+
+
+def rejected(rejection: Rejection) -> Json:
+    """Return the outcome of a changeset that can never be committed."""
+    first = {"first": rejection.first} if rejection.first else {}
+    return {"status": Status.REJECTED, "reason": rejection.reason, "detail": rejection.detail, **first}
+
+
+def conflicts_json(conflicts: list[Conflict]) -> Json:
+    """Return what an outcome says of conflicts: the first of them, and how many there are."""
+    shown = [
+        {
+            "path": conflict.path.decode(),
+            "class": conflict.kind,
+            "base": _version_json(conflict.base),
+            "head": _version_json(conflict.head),
+            "submitted": _version_json(conflict.submitted),
+            **(
+                {"blocker": conflict.blocker.decode()} if conflict.blocker and conflict.blocker != conflict.path else {}
+            ),
+        }
+        for conflict in conflicts[:MAX_CONFLICTS]
+    ]
+    return {"conflicts": shown, "conflict_count": len(conflicts)}
+
+
+def _version_json(version: Version | None) -> Json | None:
+    return {"mode": f"{version.mode:06o}", "id": version.oid.hex()} if version else None
+
+
+def closing(changeset_id: ChangesetId, outcome: Json) -> Json:
+    """Return what an entry says to close a conflicted changeset, given its outcome."""
+    paths = [conflict["path"] for conflict in outcome["conflicts"]]
+    return {"id": changeset_id, "slice": outcome["slice"], "paths": paths}
+
+
+def change_json(change: Proposal) -> list[Any]:
+    """Return a change as the entry records it: path, mode, id and the blob's place; mode 0 for a delete."""
+    oid = change.oid.hex() if change.oid else None
+    return [change.path.decode(), change.mode, oid, *(change.place or ())]
