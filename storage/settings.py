@@ -73,6 +73,10 @@ class Settings:
     max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
     default_page: int = _setting(100, "items", "`limit` of a list where none is given.")
     max_wait: float = _setting(60.0, "seconds", "Longest long poll.")
+    max_shown_bytes: int = _setting(1 << 20, "bytes", "Largest file whose diff or conflict is shown.")
+    max_strategies: int = _setting(20, "rules", "Most rules in a changeset's `strategies`.")
+    max_streams: int = _setting(200, "streams", "Streams of events that one API process serves at once; above it 429.")
+    max_stream_seconds: float = _setting(600.0, "seconds", "After this a stream of events ends; its client comes back.")
     retry_after: int = _setting(1, "seconds", "Retry-After of a 429 or 503.")
 
     pack_changesets: int = _setting(2048, "changesets", "Most changesets in one submission pack.")
