@@ -23,6 +23,7 @@ COMMANDS = {
     "merge": "Ask for a batch merge.",
     "rebuild": "Build the view in Redis anew from the bucket.",
     "replay": "Land a local Git repository's history, from concurrent writers.",
+    "replay-merges": "Merge what a local Git repository merged, and compare with Git.",
     "settings": "Show every setting, with its unit and default.",
     "slice": "Make, list and show slices.",
     "status": "Show a changeset, or what is going on.",
@@ -45,6 +46,11 @@ ERRORS: list[tuple[type[Exception], int, str]] = [
 ]
 
 
+def module_of(name: str) -> str:
+    """Return the module of the command `name`."""
+    return f"app.commands.{name.replace('-', '_')}"
+
+
 class _Lazy(click.Group):
     """A group whose commands are modules."""
 
@@ -54,7 +60,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"app.commands.{cmd_name}").command
+        command: click.Command = import_module(module_of(cmd_name)).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

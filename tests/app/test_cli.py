@@ -25,7 +25,7 @@ def commands() -> list[tuple[str, click.Command]]:
     """Every command, and those of groups."""
     found: list[tuple[str, click.Command]] = []
     for name in cli.COMMANDS:
-        command = import_module(f"app.commands.{name}").command
+        command = import_module(cli.module_of(name)).command
         found.append((name, command))
         if isinstance(command, click.Group):
             found += [(f"{name} {each}", inner) for each, inner in command.commands.items()]
@@ -35,7 +35,7 @@ def commands() -> list[tuple[str, click.Command]]:
 def test_every_module_of_commands_is_listed():
     folder = ROOT / "app" / "commands"
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options"}
-    assert modules == cli.COMMANDS.keys()
+    assert {f"app.commands.{module}" for module in modules} == {cli.module_of(name) for name in cli.COMMANDS}
 
 
 def test_help_lists_the_commands_and_imports_none_of_them():
@@ -66,7 +66,7 @@ def test_every_command_teaches(name: str, command: click.Command):
 
 @pytest.mark.parametrize("name", sorted(cli.COMMANDS.keys() - {"up"}))
 def test_what_answers_has_json(name: str):
-    command = import_module(f"app.commands.{name}").command
+    command = import_module(cli.module_of(name)).command
     for each in command.commands.values() if isinstance(command, click.Group) else [command]:
         assert "--json" in {option for parameter in each.params for option in parameter.opts}
 
