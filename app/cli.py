@@ -80,7 +80,10 @@ def cli() -> None:
 def main() -> None:
     """Run the command line, and turn errors into sentences and exit codes."""
     try:
-        cli.main(standalone_mode=False)
+        # Click catches a command's own Exit and returns its code.
+        code = cli.main(standalone_mode=False)
+        if isinstance(code, int):
+            sys.exit(code)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:

@@ -136,6 +136,18 @@ def test_trouble_has_a_sentence_and_an_exit_code(
     assert all(word in shown.err for word in words)
 
 
+def test_the_no_of_a_command_is_the_exit_code(monkeypatch: pytest.MonkeyPatch):
+    @click.command()
+    def no() -> None:
+        raise click.exceptions.Exit(1)
+
+    monkeypatch.setattr(cli, "cli", no)
+    monkeypatch.setattr(sys, "argv", ["sluice"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+
+
 def test_what_nobody_expected_is_shown_in_full(monkeypatch: pytest.MonkeyPatch):
     def fail(**_: object) -> None:
         raise ZeroDivisionError
