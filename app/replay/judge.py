@@ -1,8 +1,9 @@
 """Git as the judge of merges: its own verdict and its own tree, for trees of a repository that is only read.
 
 All of it happens in a bare repository of our own, whose objects are the source's (`objects/info/alternates`) and those
-that Git makes here. No configuration, no attributes and no renames have a say: a merge is two commits on one, written
-for the three trees, in one run of `git merge-tree --stdin` for many.
+that Git makes here. No configuration and no attributes have a say: a merge is two commits on one, written for the three
+trees, in one run of `git merge-tree --stdin` for many. Renames are off where Git can switch them off, from 2.50 on; see
+app/replay/renames.py for the others.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from app.replay.history import FileChange, HistoryError
 from storage.ids import ObjectId
-from storage.objects import Commit, Ident, Kind
+from storage.objects import TREE_MODE, Commit, Ident, Kind, row
 from storage.packs import PackWriter
 
 _NOBODY = Ident("judge", "judge@localhost", 1)
@@ -52,6 +53,7 @@ class Judge:
     def __init__(self, objects: Path) -> None:
         """Name the folder of the source's objects."""
         self._objects = objects
+        self._pack = PackWriter()  # what the next merges are made of
         self._packs = 0
 
     def __enter__(self) -> Judge:
@@ -86,9 +88,23 @@ class Judge:
             raise HistoryError(f"git diff-tree compared {len(found)} of {len(pairs)} trees")
         return found
 
+    def tree(self, files: Mapping[str, tuple[str, str]]) -> str:
+        """Return the tree with `files`, mode and id by path; the next merges may name it."""
+        rows: dict[bytes, bytes] = {}
+        folders: dict[str, dict[str, tuple[str, str]]] = {}
+        for path, (mode, oid) in files.items():
+            name, slash, below = path.partition("/")
+            if slash:
+                folders.setdefault(name, {})[below] = (mode, oid)
+            else:
+                rows[name.encode()] = row(int(mode, 8), name.encode(), bytes.fromhex(oid))
+        for name, inside in folders.items():
+            rows[name.encode() + b"/"] = row(TREE_MODE, name.encode(), bytes.fromhex(self.tree(inside)))
+        return self._pack.add(Kind.TREE, b"".join(rows[key] for key in sorted(rows))).hex()
+
     def verdicts(self, merges: Sequence[Trees]) -> list[Verdict]:
         """Merge each of these."""
-        pack = PackWriter()
+        pack, self._pack = self._pack, PackWriter()
         lines = []
         for base, ours, theirs in merges:
             root = _commit(pack, base, ())

@@ -19,10 +19,11 @@ from itertools import islice
 from app.client import Client, Json
 from app.replay.bodies import REQUEST_BYTES, body, change_parts, item
 from app.replay.history import FileChange, HistoryError, SourceCommit
-from app.replay.judge import Judge, Verdict
+from app.replay.judge import Judge, Trees
 from app.replay.merge_report import CLEAN, CONFLICTED, MergeReport
 from app.replay.merges import Files, MergeHistory, Progress, SourceMerge, after
 from app.replay.plan import PlannedChangeset
+from app.replay.renames import apart, may_rename
 from app.replay.writers import Writers
 from storage.objects import EMPTY_TREE
 
@@ -47,8 +48,9 @@ class Case:
     """A merge, and what came of it."""
 
     merge: SourceMerge
-    verdict: Verdict  # Git's
-    expected: Files  # where that is clean: the files that differ from the base or did in one of the sides
+    git_clean: bool
+    git_conflicts: tuple[str, ...] = ()  # paths, as Git names them
+    expected: Files = field(default_factory=dict)  # Git's merge of all that a side changed, where it is clean
     folder: str = ""
     ids: list[str] = field(default_factory=list)  # changesets of the first side and of the second
     refused: str = ""  # what the API said to one of them
@@ -77,12 +79,34 @@ def read_cases(
     cases: list[Case] = []
     for start in range(0, len(merges), _JUDGED):
         progress("judge", start, len(merges))
-        chunk = merges[start : start + _JUDGED]
-        verdicts = judge.verdicts([merge.trees for merge in chunk])
-        changes = judge.differences([(each.trees[0], v.tree) for each, v in zip(chunk, verdicts, strict=True)])
-        for merge, verdict, changed in zip(chunk, verdicts, changes, strict=True):
-            cases.append(Case(merge, verdict, after(merge.base_files, changed) if verdict.clean else {}))
+        cases += _judged(judge, merges[start : start + _JUDGED])
     progress("judge", len(merges), len(merges))
+    return cases
+
+
+def _judged(judge: Judge, merges: Sequence[SourceMerge]) -> list[Case]:
+    # Of each merge its base's files and its trees; of one in which Git might see a rename both parts'.
+    parts: list[list[tuple[Files, Trees]]] = []
+    for merge in merges:
+        if may_rename(merge):
+            parts.append(
+                [(p.base, (judge.tree(p.base), judge.tree(p.ours), judge.tree(p.theirs))) for p in apart(merge)]
+            )
+        else:
+            parts.append([(merge.base_files, merge.trees)])
+    flat = [trees for part in parts for _, trees in part]
+    found = judge.verdicts(flat)
+    verdicts = iter(found)
+    changes = iter(judge.differences([(base, v.tree) for (base, _, _), v in zip(flat, found, strict=True)]))
+    cases = []
+    for merge, part in zip(merges, parts, strict=True):
+        case = Case(merge, True)
+        for files, _ in part:
+            verdict = next(verdicts)
+            case.git_clean &= verdict.clean
+            case.git_conflicts += verdict.paths
+            case.expected |= after(files, next(changes))
+        cases.append(case)
     return cases
 
 
@@ -252,12 +276,12 @@ def _compare(report: MergeReport, case: Case, outcomes: Mapping[str, Json]) -> N
     report.content_merges += case.merge.merges_contents
     sides = [outcomes[changeset_id] for changeset_id in case.ids]
     sluice = CLEAN
-    conflicts = set(case.verdict.paths)
+    conflicts = set(case.git_conflicts)
     for side in sides:
         conflicts ^= {each["path"].removeprefix(case.folder) for each in side.get("conflicts", [])}
         if side["status"] not in _COMMITTED:
             sluice = CONFLICTED if side["status"] == CONFLICTED else f"{side['status']}, {side.get('detail', '')}"
-    git = CLEAN if case.verdict.clean else CONFLICTED
+    git = CLEAN if case.git_clean else CONFLICTED
     report.compare(case.merge.oid, git, sluice, case.expected, case.found, tuple(sorted(conflicts)))
 
 
