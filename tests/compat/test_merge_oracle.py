@@ -48,6 +48,8 @@ Files = dict[bytes, Version]
 NAMES = [b"a", b"a.", b"a0", b"b", "ü".encode(), b"c c"]
 # Few lines, so that they repeat and an edit fits in more than one place.
 LINES = [b"", b"{", b"}", b"  return x", b"one", b"two", b"three", "vier ü".encode(), b"<<<<<<< x", b"======="]
+# Contents that merge with each other, where they are texts and not targets of symlinks; and some that never do.
+SMALL = [b"1\n2\n3\n4\n5\n", b"x\n2\n3\n4\n5\n", b"1\n2\n3\n4\ny\n", b"1\n2\n3\n4\n5\n6", b"a", b"1\n2\n3\n4\n5\n\0"]
 # What Git compares files by to find renames: lines, long ones in pieces.
 _PIECE = re.compile(rb"[^\n]{0,63}\n|[^\n]{1,64}")
 WHO = Ident("A", "a@example.org", 1)
@@ -62,10 +64,16 @@ class Case:
         self._random = random.Random(name)
         count = self._random.choice([1, 2, 3, 4, 6, 9])
         self.base: Files = consistent({self._path(): self._version() for _ in range(count)})
-        # In most cases there is a file whose lines both sides edit.
-        self._shared = self._random.choice(sorted(self.base)) if self._random.random() < 0.6 else None
-        if self._shared:
-            self.base[self._shared] = Version(FILE_MODE, self._blob(self._text(10, 20, 40)))
+        # In most cases there is a file whose lines both sides edit, or a path where both put what they like.
+        self._edited_path = self._rewritten_path = None
+        met = self._random.choice(sorted(self.base))
+        how = self._random.random()
+        if how < 0.5:
+            self.base[met] = Version(FILE_MODE, self._blob(self._text(10, 20, 40)))
+            self._edited_path = met
+        elif how < 0.7:
+            self.base[met] = self._small_version()
+            self._rewritten_path = met
         self.first = self._edited(self.base)
         # Some of what both did is the same.
         copied = self._random.random() < 0.15
@@ -88,10 +96,13 @@ class Case:
 
     def _edited(self, files: Files) -> Files:
         files = dict(files)
-        if self._shared in files:
-            old = files[self._shared]
-            files[self._shared] = Version(old.mode, self._blob(self._edit(self.blobs.get(old.oid, b""))))
-        for _ in range(self._random.choice([0, 1, 2, 3] if self._shared else [1, 1, 2, 3, 5])):
+        if self._edited_path in files:
+            old = files[self._edited_path]
+            files[self._edited_path] = Version(old.mode, self._blob(self._edit(self.blobs.get(old.oid, b""))))
+        if self._rewritten_path in files:
+            files[self._rewritten_path] = self._small_version()
+        met = self._edited_path or self._rewritten_path
+        for _ in range(self._random.choice([0, 0, 1, 2, 3] if met else [1, 1, 2, 3, 5])):
             what = self._random.random()
             known = sorted(files)
             if what < 0.15 or not known:
@@ -167,6 +178,10 @@ class Case:
         if kind < 0.21:
             return Version(mode, self._blob(b"a"))  # what a symlink has
         return Version(mode, self._blob(self._text()))
+
+    def _small_version(self) -> Version:
+        mode = self._random.choice([FILE_MODE, FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE])
+        return Version(mode, self._blob(self._random.choice(SMALL)))
 
     def _text(self, *lengths: int) -> bytes:
         end = b"\r\n" if self._random.random() < 0.1 else b"\n"
@@ -321,7 +336,9 @@ def unnamed(git: Judgement, named: dict[bytes, set[str]]) -> Iterator[str]:
     for path in git.paths:
         kinds = git.kinds.get(path, set())
         if path in named:
-            fitting = set().union(*[CLASSES[kind] for kind in kinds if kind in CLASSES])
+            # Of binaries Git also says that their contents conflict.
+            told = {"CONFLICT (binary)"} & kinds or kinds
+            fitting = set().union(*[CLASSES[kind] for kind in told if kind in CLASSES])
             if not named[path] & fitting:
                 yield f"Git says {kinds} of {path.decode()}, we {named[path]}"
             continue
