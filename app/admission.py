@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from app.errors import Problem, invalid, key_reused, not_found, too_many, unavailable
@@ -19,6 +19,7 @@ from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
 from storage.queue import Admission
 from storage.repository import Repository
 from storage.store import ObjectMissing
+from storage.threeway import Strategy
 from storage.trees import covers
 
 
@@ -44,17 +45,26 @@ def admit(repo: Repository, submissions: Sequence[Submission | Problem], bulk: b
         list(dict.fromkeys(each.base.id for each in valid if isinstance(each.base, ChangesetBase))),
         list(dict.fromkeys(each.key for each in valid if each.key)),
     )
-    _check_room(repo, found, len(valid))
+    check_room(repo, found, valid)
     return _Admitting(repo, found, bulk).all(submissions)
 
 
-def _check_room(repo: Repository, found: Admission, count: int) -> None:
+def check_room(repo: Repository, found: Admission, submissions: Sequence[Submission], slice_id: str = "") -> None:
+    """Refuse with 429 where these would be too many; `slice_id`: also for that slice alone.
+
+    Raises a Problem.
+    """
+    count, held = len(submissions), sum(each.hold for each in submissions)
     settings = repo.settings
     if found.pending >= settings.max_pending:
         detail = f"{found.pending} changesets are committed and not merged (max_pending)"
         raise too_many(detail, settings.retry_after)
     if found.queued + count > settings.max_queued:
         raise too_many(f"{found.queued} changesets are queued (max_queued)", settings.retry_after)
+    if held and found.held + held > settings.max_held:
+        raise too_many(f"{found.held} changesets are held (max_held)", settings.retry_after)
+    if slice_id and found.queued_in.get(slice_id, 0) + count > settings.max_queued_per_slice:
+        raise too_many(f"{slice_id} has too many queued (max_queued_per_slice)", settings.retry_after)
 
 
 class _Admitting:
@@ -99,9 +109,7 @@ class _Admitting:
         self._check_queue(submission.slice)
         oids, blobs = self._blobs(submission.changes, at)
         return Item(
-            Submission(
-                submission.slice, base, None, None, None, 0, submission.message, submission.changes, submission.key
-            ),
+            replace(submission, base=base, author_name=None, author_email=None, author_time=None, author_zone=0),
             where.id,
             self._author(submission),
             oids,
@@ -195,4 +203,8 @@ def _fingerprint(submission: Submission, slice_id: str) -> str:
     for change in submission.changes:
         content = sha256(change.content).digest() if change.content is not None else None
         hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
+        if change.strategy != Strategy.MERGE:
+            hasher.update(change.strategy.encode())
+    if submission.hold:
+        hasher.update(b"hold")
     return hasher.hexdigest()[:32]

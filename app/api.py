@@ -7,7 +7,7 @@ from flask import Flask
 from app import errors
 from app.intake import Intake, TookTooLong
 from app.room import Room
-from app.routes import changesets, operations, reads, slices
+from app.routes import changesets, conflicts, lifecycle, operations, reads, slices
 from app.services import Services
 from app.waiting import Waiting
 from storage import logs, settings
@@ -44,7 +44,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo))
     errors.register(app)
     Room(repo.settings).register(app)
-    for module in (slices, changesets, reads):
+    for module in (slices, changesets, lifecycle, conflicts, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(operations.routes, url_prefix="/v1")
     app.register_blueprint(operations.health)

@@ -140,6 +140,15 @@ class Choice(Field[Any]):
         return self.choices[value]
 
 
+class Flag(Field[Any]):
+    """true or false."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Data, **kwargs: Any) -> bool:
+        if type(value) is not bool:
+            raise ValidationError("must be true or false")
+        return value
+
+
 class Oid(Field[Any]):
     """An object's id: 40 hexadecimal digits, as 20 bytes."""
 
@@ -202,6 +211,17 @@ class Whole(Limited):
             raise ValidationError("must be a whole number from 1")
         if int(value) > self.limit[1]:
             raise ValidationError(f"is above {self.limit[1]} ({self.limit[0]})")
+        return int(value)
+
+
+class Number(Field[Any]):
+    """A whole number from 1, in a query or a body."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Data, **kwargs: Any) -> int:
+        if type(value) is str and _WHOLE.fullmatch(value):
+            value = int(value)
+        if type(value) is not int or not 0 < value < 1 << 31:
+            raise ValidationError("must be a whole number from 1")
         return int(value)
 
 

@@ -196,12 +196,15 @@ def _changeset(
                     oid,
                     places[oid] if oid in item.blobs else None,
                     ObjectId(change.base) if change.base else None,
+                    change.strategy,
                 )
                 for change, oid in zip(submission.changes, item.oids, strict=True)
             ]
         ),
         key=submission.key,
         fingerprint=item.fingerprint,
+        hold=submission.hold,
+        resolves=ChangesetId(submission.resolves) if submission.resolves else None,
     )
 
 

@@ -13,10 +13,11 @@ from marshmallow.fields import Field
 from app import fields
 from app.errors import invalid
 from app.loading import LimitedSchema, Wrong, load_object, reason, shown, wrong
+from storage.entries import Status
 from storage.fsck import PathError, check_path
 from storage.settings import Settings
 
-STATUSES = ("queued", "committed", "landed", "conflicted", "rejected")
+STATUSES = tuple(status.value for status in Status)
 
 
 class QuerySchema(LimitedSchema):
@@ -30,6 +31,8 @@ class QuerySchema(LimitedSchema):
     until = fields.Choice({"committed": "committed", "landed": "landed"})
     commit = fields.Oid()
     prefix = fields.Bytes("max_path_bytes")
+    slice = fields.Text()
+    version = fields.Number()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Query:
     until: str = "committed"
     commit: bytes | None = None
     prefix: bytes | None = None
+    slice: str | None = None
+    version: int | None = None
 
 
 def load_key(header: str | None) -> str | None:

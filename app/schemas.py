@@ -21,6 +21,7 @@ from marshmallow.fields import Raw
 from app import fields
 from app.errors import MAX_ERRORS, FieldError, Problem, malformed
 from app.loading import LimitedSchema, Repeated, Wrong, error_of, load_object, no_constant, reason, unique, wrong
+from app.strategies import STRATEGIES, Pattern, Rule, strategy_for
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.fsck import (
     ContentError,
@@ -34,11 +35,12 @@ from storage.fsck import (
 )
 from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.settings import Settings
+from storage.threeway import Strategy
 
 MAX_IDENT_BYTES = 1000
 MAX_SLICE_REFERENCE = 200
 
-_MODES = {"100644": FILE_MODE, "100755": EXECUTABLE_MODE, "120000": SYMLINK_MODE, "160000": SUBMODULE_MODE}
+MODES = {"100644": FILE_MODE, "100755": EXECUTABLE_MODE, "120000": SYMLINK_MODE, "160000": SUBMODULE_MODE}
 
 
 class SliceSchema(LimitedSchema):
@@ -48,16 +50,24 @@ class SliceSchema(LimitedSchema):
     paths = Raw(required=True)
 
 
+class SlicePathsSchema(LimitedSchema):
+    """A slice's other paths, and the version that it must still have."""
+
+    paths = Raw(required=True)
+    version = fields.Number()
+
+
 class ChangeSchema(LimitedSchema):
     """One change; what belongs to which `op` is in `_change`."""
 
     op = fields.Choice({op: op for op in ("put", "mode", "delete")}, required=True)
     path = fields.Path()
-    mode = fields.Choice(_MODES)
+    mode = fields.Choice(MODES)
     content = fields.Bytes("max_blob_bytes")
     content_base64 = fields.Base64("max_blob_bytes")
     id = fields.Oid()
     base = fields.Oid(allow_none=True)
+    strategy = fields.Choice(STRATEGIES)
 
 
 class AuthorSchema(LimitedSchema):
@@ -65,6 +75,13 @@ class AuthorSchema(LimitedSchema):
 
     name = fields.Text(required=True)
     email = fields.Text(required=True)
+
+
+class RuleSchema(LimitedSchema):
+    """A pattern of paths, and how they are merged."""
+
+    pattern = Pattern(required=True)
+    strategy = fields.Choice(STRATEGIES, required=True)
 
 
 class ChangesetSchema(LimitedSchema):
@@ -75,6 +92,8 @@ class ChangesetSchema(LimitedSchema):
     time = fields.Time()
     message = fields.Text("max_message_bytes", check=check_message, required=True)
     changes = Raw(required=True)
+    strategies = Raw()
+    hold = fields.Flag()
 
 
 class ItemSchema(ChangesetSchema):
@@ -97,7 +116,9 @@ class _Loader:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.slice = SliceSchema(settings)
+        self.slice_paths = SlicePathsSchema(settings)
         self.change = ChangeSchema(settings)
+        self.rule = RuleSchema(settings)
         self.author = AuthorSchema(settings)
         self.changeset = ChangesetSchema(settings)
         self.item = ItemSchema(settings)
@@ -134,6 +155,18 @@ def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:
     try:
         loaded = load_object(_loader(settings).slice, data)
         return loaded["name"], _slice_paths(loaded["paths"], settings)
+    except Wrong as found:
+        raise found.problem() from None
+
+
+def load_slice_paths(data: Any, settings: Settings) -> tuple[list[str], int | None]:
+    """Return the paths that a slice shall have, and the version that it must still have.
+
+    Raises a Problem.
+    """
+    try:
+        loaded = load_object(_loader(settings).slice_paths, data)
+        return _slice_paths(loaded["paths"], settings), loaded.get("version")
     except Wrong as found:
         raise found.problem() from None
 
@@ -179,7 +212,8 @@ def _submission(
     loaded = load_object(schema, data, prefix)
     dot = prefix and prefix + "."
     base = _base(loaded.get("base"), position, dot)
-    changes = _changes(loader, loaded["changes"], isinstance(base, VersionsBase), dot)
+    rules = _rules(loader, loaded["strategies"], dot + "strategies") if "strategies" in loaded else ()
+    changes = _changes(loader, loaded["changes"], isinstance(base, VersionsBase), dot, rules)
     name = email = None
     if "author" in loaded:
         name, email = _author(loader, loaded["author"], dot + "author")
@@ -188,7 +222,8 @@ def _submission(
     if position is not None and not 0 < len(slice_name.encode()) <= MAX_SLICE_REFERENCE:
         raise wrong(dot + "slice", f"must have 1 to {MAX_SLICE_REFERENCE} bytes")
     key = loaded.get("idempotency_key", key)
-    return Submission(slice_name, base, name, email, time, zone, loaded["message"], changes, key)
+    hold = loaded.get("hold", False)
+    return Submission(slice_name, base, name, email, time, zone, loaded["message"], changes, key, hold)
 
 
 def _base(value: bytes | str | int | None, position: int | None, dot: str) -> Base:
@@ -217,13 +252,24 @@ def _author(loader: _Loader, value: Any, field: str) -> tuple[str, str]:
     return name, email
 
 
-def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str) -> tuple[Change, ...]:
+def _rules(loader: _Loader, items: Any, field: str) -> tuple[Rule, ...]:
+    _check_list(field, items, ("max_strategies", loader.settings.max_strategies))
+    rules = []
+    for i, item in enumerate(items):
+        loaded = load_object(loader.rule, item, f"{field}[{i}]")
+        rules.append(Rule(loaded["pattern"], loaded["strategy"]))
+    return tuple(rules)
+
+
+def _changes(
+    loader: _Loader, items: Any, by_versions: bool, dot: str, rules: tuple[Rule, ...] = ()
+) -> tuple[Change, ...]:
     _check_list(dot + "changes", items, ("max_changes", loader.settings.max_changes))
     changes: list[Change] = []
     errors: list[FieldError] = []
     for i, item in enumerate(items):
         try:
-            changes.append(_change(loader.change, item, by_versions))
+            changes.append(_change(loader.change, item, by_versions, rules))
         except Wrong as found:
             at = f"{dot}changes[{i}]"
             for error in found.errors:
@@ -238,7 +284,7 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str) -> tuple[
     return tuple(changes)
 
 
-def _change(schema: Schema, data: Any, by_versions: bool) -> Change:
+def _change(schema: Schema, data: Any, by_versions: bool, rules: tuple[Rule, ...]) -> Change:
     """Load one change, with what its `op` asks for; the fields of errors are relative to it."""
     loaded = load_object(schema, data)
     path, ordinary = loaded["path"]
@@ -248,6 +294,7 @@ def _change(schema: Schema, data: Any, by_versions: bool) -> Change:
         )
     base = loaded.get("base")
     op = loaded["op"]
+    strategy = loaded["strategy"] if "strategy" in loaded else strategy_for(rules, path) if rules else Strategy.MERGE
     if op == "put":
         mode = loaded.get("mode", FILE_MODE)
         oid = loaded.get("id")
@@ -255,18 +302,18 @@ def _change(schema: Schema, data: Any, by_versions: bool) -> Change:
         _check_source(loaded, mode)
         if not ordinary or mode == SYMLINK_MODE:
             _check_content(loaded, path, mode, content)
-        return Change(op, path, mode, content, oid, base)
+        return Change(op, path, mode, content, oid, base, strategy)
     for field in ("content", "content_base64", "id"):
         if field in loaded:
             raise wrong(field, f"does not belong to a {op}")
     if op == "delete":
         if "mode" in loaded:
             raise wrong("mode", "does not belong to a delete")
-        return Change(op, path, 0, None, None, base)
+        return Change(op, path, 0, None, None, base, strategy)
     mode = loaded.get("mode")
     if mode not in (FILE_MODE, EXECUTABLE_MODE):
         raise wrong("mode", "must be 100644 or 100755")
-    return Change(op, path, mode, None, None, base)
+    return Change(op, path, mode, None, None, base, strategy)
 
 
 def _check_content(loaded: dict[str, Any], path: bytes, mode: int, content: bytes | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.threeway import Strategy
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -15,6 +17,7 @@ class Change:
     content: bytes | None  # of a put that brings its bytes
     oid: bytes | None  # of a put by id: a stored blob, or a submodule's commit; 20 raw bytes
     base: bytes | None = None  # with a base by versions: the id seen, None where the file did not exist
+    strategy: Strategy = Strategy.MERGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +62,5 @@ class Submission:
     message: str
     changes: tuple[Change, ...]
     key: str | None  # the idempotency key
+    hold: bool = False  # not to be committed before it is released
+    resolves: str | None = None  # the changeset whose place it takes

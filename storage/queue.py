@@ -47,6 +47,7 @@ class Standing:
     through: int  # the last merged entry: a committed changeset up to it has landed
     pack: PackId | None = None  # its submission pack, while it has no outcome
     held: bool = False  # waits for its release
+    resolves: ChangesetId | None = None  # the changeset whose place it takes, while it has no outcome
     closed_by: str | None = None  # of a conflict that is no longer open: what took its place, or "abandoned"
 
 
@@ -108,7 +109,7 @@ class Queue:
                 len(changeset.changes),
             ]
             args += [_lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
-            args += [changeset.key or "", changeset.fingerprint, int(changeset.hold)]
+            args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
         return list(self._scripts("enqueue", *args))
 
     def claim(self, owner: str, vouched_only: bool = True) -> list[Claimed]:
@@ -156,9 +157,10 @@ class Queue:
                 int(through),
                 PackId(pack.decode()) if pack else None,
                 bool(held),
+                ChangesetId(resolves.decode()) if resolves else None,
                 closed.decode() if closed else None,
             )
-            for outcome, slice_id, pack, position, held, closed in rows
+            for outcome, slice_id, pack, position, held, resolves, closed in rows
         ]
         return bool(vouched), standings
 

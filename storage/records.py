@@ -26,9 +26,7 @@ def conflicts_json(conflicts: list[Conflict]) -> Json:
             "base": _version_json(conflict.base),
             "head": _version_json(conflict.head),
             "submitted": _version_json(conflict.submitted),
-            **(
-                {"blocker": conflict.blocker.decode()} if conflict.blocker and conflict.blocker != conflict.path else {}
-            ),
+            **({"blocker": conflict.blocker.decode()} if conflict.blocker else {}),
         }
         for conflict in conflicts[:MAX_CONFLICTS]
     ]

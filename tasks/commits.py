@@ -11,7 +11,7 @@ from storage.append import append, entry_after, pack_of, store_pack
 from storage.entries import EntryKind, Json
 from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.inbox import read_changesets
-from storage.link import Linked, Linker, Snapshot
+from storage.link import Linked, Linker, ReadBlob, Snapshot
 from storage.manifest import Changeset, Proposal
 from storage.objects import CorruptObject, Kind, Tree, as_file, version_of
 from storage.packs import Location
@@ -187,8 +187,8 @@ def base_tree(repo: Repository, changeset: Changeset) -> ObjectId | None:
         return None
 
 
-def linker_on(repo: Repository, snapshot: Snapshot) -> Linker:
-    """Return a linker on `snapshot` that reads what is stored."""
+def linker_on(repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None = None) -> Linker:
+    """Return a linker on `snapshot` that reads what is stored, with `read_blob` for more than that."""
 
     def changes(changeset_id: ChangesetId, outcome: Json) -> Sequence[Proposal]:
         return read_changesets(repo.bucket, repo.queue, [(changeset_id, PackId(outcome["pack"]))])[0].changes
@@ -199,7 +199,7 @@ def linker_on(repo: Repository, snapshot: Snapshot) -> Linker:
         lambda c: base_tree(repo, c),
         changes,
         repo.view.outcome,
-        repo.objects.blob,
+        read_blob or repo.objects.blob,
         repo.merges,
         repo.committer(),
     )

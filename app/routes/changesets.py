@@ -10,7 +10,7 @@ from app import cursors
 from app.admission import Admitted, Known, admit
 from app.errors import Problem, invalid, not_found, unavailable
 from app.intake import Accepted, Item
-from app.queries import load_key, load_query
+from app.queries import STATUSES, load_key, load_query
 from app.routes.pages import page
 from app.routes.slices import find_slice
 from app.schemas import load_bulk, load_changeset, load_json
@@ -21,19 +21,25 @@ from storage.queue import Standing
 
 routes = Blueprint("changesets", __name__)
 
-_FINAL = {"landed": {Status.LANDED, Status.CONFLICTED, Status.REJECTED}}
+_FINAL = {"landed": {Status.LANDED, Status.CONFLICTED, Status.REJECTED, Status.ABANDONED}}
 _FINAL["committed"] = _FINAL["landed"] | {Status.COMMITTED}
-_SHOWN = ("commit", "seq", "reason", "detail", "first", "conflicts", "conflict_count")
+_SHOWN = ("commit", "seq", "merged_count", "resolves", "reason", "detail", "first", "conflicts", "conflict_count")
+_QUEUES = {Status.QUEUED: False, Status.HELD: True}  # the statuses without an outcome, and whether they are held
 
 
 def changeset_json(changeset: str, standing: Standing) -> dict[str, Any]:
     """Return a changeset as the API shows it."""
     outcome = standing.outcome
     if outcome is None:
-        return {"id": changeset, "slice": standing.slice, "status": Status.QUEUED, "position": standing.position}
+        waiting: dict[str, Any] = {"id": changeset, "slice": standing.slice, "status": status_of(standing)}
+        if not standing.held:
+            waiting["position"] = standing.position
+        return waiting | {"resolves": standing.resolves} if standing.resolves else waiting
     shown = {name: outcome[name] for name in _SHOWN if name in outcome}
     if outcome["status"] not in {Status.COMMITTED}:
         shown.pop("commit", None)
+    if standing.closed_by:
+        shown["closed_by"] = standing.closed_by
     return {"id": changeset, "slice": outcome["slice"], "status": status_of(standing), **shown}
 
 
@@ -41,7 +47,7 @@ def status_of(standing: Standing) -> Status:
     """Return a changeset's status: a committed one has landed once a global commit merged its entry."""
     outcome = standing.outcome
     if outcome is None:
-        return Status.QUEUED
+        return Status.HELD if standing.held else Status.QUEUED
     if outcome["status"] == Status.COMMITTED and outcome["seq"] <= standing.through:
         return Status.LANDED
     return Status(outcome["status"])
@@ -87,33 +93,39 @@ def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
         elif isinstance(each, Known):
             taken.append(changeset_json(each.changeset, standings[each.changeset]))
         else:
-            taken.append(_accepted_json(next(accepted)))
+            taken.append(accepted_json(next(accepted)))
     return taken
 
 
-def _accepted_json(accepted: Accepted) -> dict[str, Any]:
+def accepted_json(accepted: Accepted) -> dict[str, Any]:
+    """Return a changeset that has just been accepted as the API shows it."""
     changeset = accepted.changeset
     shown: dict[str, Any] = {"id": changeset.id, "slice": changeset.slice, "status": Status.QUEUED}
+    if changeset.hold:
+        shown["status"] = Status.HELD
     if accepted.position is not None and accepted.position >= 0:
         shown["position"] = accepted.position
+    if changeset.resolves:
+        shown["resolves"] = changeset.resolves
     return shown
 
 
 @routes.get("/changesets/<changeset>")
 def show(changeset: str) -> Response:
     """Show a changeset; with `wait`, once it has a final answer or the time is over."""
-    if not is_ulid(changeset):
-        raise invalid("id", "is not the id of a changeset")
     query = load_query(request.args, services().settings, "wait", "until")
     final = _FINAL[query.until]
-    standing = _standing(changeset)
+    standing = standing_of(changeset)
     if query.wait and status_of(standing) not in final:
         services().waiting.wait(changeset, query.wait, lambda now: status_of(now) in final)
-        standing = _standing(changeset)
+        standing = standing_of(changeset)
     return jsonify(changeset_json(changeset, standing))
 
 
-def _standing(changeset: str) -> Standing:
+def standing_of(changeset: str) -> Standing:
+    """Return where a changeset stands, or refuse: its id is malformed, unknown, or not known yet."""
+    if not is_ulid(changeset):
+        raise invalid("id", "is not the id of a changeset")
     vouched, [standing] = services().repo.queue.standing([changeset])
     if standing.outcome is None and standing.slice is None:
         if not vouched:
@@ -129,12 +141,12 @@ def listing(name: str) -> Response:
     found = find_slice(name)
     query = load_query(request.args, services().settings, "limit", "cursor", "status")
     if query.status is None:
-        raise invalid("status", "is needed: queued, committed, landed, conflicted or rejected")
+        raise invalid("status", f"is needed: {', '.join(STATUSES)}")
     filters = {"slice": found.id, "status": query.status}
     repo, most = services().repo, query.limit + 1
-    if query.status == Status.QUEUED:
+    if query.status in _QUEUES:
         after = str(cursors.decode(query.cursor, "changesets", filters, (str,))[0]) if query.cursor is not None else ""
-        queued = repo.queue.waiting(found.id, after, most)
+        queued = repo.queue.waiting(found.id, after, most, held=_QUEUES[Status(query.status)])
         ids, answer = page("changesets", filters, queued, query.limit, lambda each: (each,))
     else:
         place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor is not None else -1

@@ -10,10 +10,10 @@ from app import cursors
 from app.errors import conflict, not_found
 from app.queries import load_query
 from app.routes.pages import page
-from app.schemas import load_json, load_slice
+from app.schemas import load_json, load_slice, load_slice_paths
 from app.services import services
 from storage.link import Slice
-from storage.slices import SliceExists, define
+from storage.slices import SliceChanged, SliceExists, SliceGone, change_paths, define, delete
 from storage.trees import holders
 
 routes = Blueprint("slices", __name__)
@@ -48,6 +48,31 @@ def create() -> tuple[Response, int]:
 def show(name: str) -> Response:
     """Show a slice."""
     return jsonify(slice_json(find_slice(name)))
+
+
+@routes.patch("/slices/<path:name>")
+def change(name: str) -> Response:
+    """Give a slice other paths."""
+    paths, version = load_slice_paths(load_json(request.get_data()), services().settings)
+    try:
+        return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
+    except SliceChanged as error:
+        raise conflict(str(error), slice=slice_json(error.found)) from None
+    except SliceGone:
+        raise not_found("slice", name) from None
+
+
+@routes.delete("/slices/<path:name>")
+def remove(name: str) -> tuple[str, int]:
+    """Delete a slice."""
+    query = load_query(request.args, services().settings, "version")
+    try:
+        delete(services().repo, find_slice(name).id, query.version)
+    except SliceChanged as error:
+        raise conflict(str(error), slice=slice_json(error.found)) from None
+    except SliceGone:
+        raise not_found("slice", name) from None
+    return "", 204
 
 
 @routes.get("/slices")

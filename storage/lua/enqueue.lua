@@ -2,7 +2,8 @@
 -- Put durable changesets into their slices' queues. Idempotent: what has an outcome or is queued is skipped.
 -- KEYS[1] the epoch pointer. ARGV: prefix, seconds that copies of manifests and keys live, then for each changeset:
 -- id, slice, pack, base changeset or '', number of changes, its files' lock names (8 bytes each, in one string),
--- manifest or '', idempotency key or '', fingerprint of the request, '1' if it is held until it is released.
+-- manifest or '', idempotency key or '', fingerprint of the request, '1' if it is held until it is
+-- released, the changeset whose place it takes or ''.
 -- A queue is a sorted set of ids with score 0, so it is ordered by ULID; new work puts its slice first in `ready`.
 -- What is held and not released yet, as the view knows, waits in a set of its own. Beside the queues, a set for each
 -- file's lock name tells which changesets want it.
@@ -13,7 +14,7 @@ local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 local positions = {}
-for i = 3, #ARGV, 10 do
+for i = 3, #ARGV, 11 do
   local id, slice, key = ARGV[i], ARGV[i + 1], ARGV[i + 7]
   local queue, work, held = prefix .. 'queue:' .. slice, prefix .. 'work:' .. id, prefix .. 'held:' .. slice
   local parked = ARGV[i + 9] == '1' and not redis.call('ZSCORE', view .. 'released', id)
@@ -24,6 +25,7 @@ for i = 3, #ARGV, 10 do
       local names = ARGV[i + 5]
       redis.call('HSET', work, 'slice', slice, 'pack', ARGV[i + 2], 'base', ARGV[i + 3], 'count', ARGV[i + 4],
         'files', names)
+      if ARGV[i + 10] ~= '' then redis.call('HSET', work, 'resolves', ARGV[i + 10]) end
       for j = 1, #names, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(names, j, j + 7), 0, id) end
       if ARGV[i + 6] ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, ARGV[i + 6], 'EX', keep) end
       if key ~= '' then redis.call('SET', prefix .. 'key:' .. key, id .. ' ' .. ARGV[i + 8], 'NX', 'EX', keep) end

@@ -1,7 +1,7 @@
 #!lua
 -- Where changesets stand. KEYS[1] the epoch pointer. ARGV: prefix, changeset ids.
 -- Returns {1 if recovery has vouched for the queues else 0, through, for each id: {outcome, slice, pack, position in the
--- queue, 1 if it is held else 0, what closed its conflict}}, with false for what there is not.
+-- queue, 1 if it is held else 0, what it resolves, what closed its conflict}}, with false for what there is not.
 -- Errors: ABSENT. Cost: O(ids * log(queue)).
 local prefix = ARGV[1]
 local epoch = redis.call('GET', KEYS[1])
@@ -11,17 +11,17 @@ local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local answer = {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0, redis.call('HGET', view .. 'head', 'through')}
 for i = 2, #ARGV do
   local outcome = redis.call('GET', view .. 'outcome:' .. ARGV[i])
-  local slice, pack, position, held, closed = false, false, false, 0, false
+  local slice, pack, position, held, resolves, closed = false, false, false, 0, false, false
   if outcome then
     closed = redis.call('HGET', view .. 'closed', ARGV[i])
   else
-    slice, pack = unpack(redis.call('HMGET', prefix .. 'work:' .. ARGV[i], 'slice', 'pack'))
+    slice, pack, resolves = unpack(redis.call('HMGET', prefix .. 'work:' .. ARGV[i], 'slice', 'pack', 'resolves'))
     if slice then
       position = redis.call('ZRANK', prefix .. 'queue:' .. slice, ARGV[i])
       if redis.call('ZSCORE', prefix .. 'held:' .. slice, ARGV[i])
         and not redis.call('ZSCORE', view .. 'released', ARGV[i]) then held = 1 end
     end
   end
-  answer[#answer + 1] = {outcome, slice, pack, position, held, closed}
+  answer[#answer + 1] = {outcome, slice, pack, position, held, resolves, closed}
 end
 return answer

@@ -3,81 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 import redis
-from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
-from app.api import create_app
-from storage.repository import Repository
 from storage.settings import Settings
-from tasks import commits
 from tasks.commits import commit_batch
 from tasks.upkeep import run as run_upkeep
-from tests.support import World
+from tests.app.http import Api, Json, walk
 
-Json = dict[str, Any]
-
-
-class Api:
-    """A client of an app, and the world behind it."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.world = World(Repository(settings))
-        self.http: FlaskClient = create_app(settings, check=False).test_client()
-
-    @property
-    def tip(self) -> str:
-        return self.world.tip.hex()
-
-    def get(self, at: str, expected: int = 200, **query: Any) -> Json:
-        answer = self.http.get("/v1" + at, query_string=query)
-        assert answer.status_code == expected, answer.data
-        return answer.get_json(force=True)
-
-    def post(self, path: str, body: Any, status: int, **headers: str) -> TestResponse:
-        answer = self.http.post("/v1" + path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
-        assert answer.status_code == status, answer.data
-        return answer
-
-    def submit(self, status: int = 202, where: str = "all", key: str | None = None, **body: Any) -> Json:
-        headers = {"Idempotency_Key": key} if key else {}
-        return self.post(f"/slices/{where}/changesets", {"message": "m", **body}, status, **headers).get_json(
-            force=True
-        )
-
-    def put(self, path: str, content: str, base: str | None = None) -> Json:
-        return self.submit(base=base or self.tip, changes=[{"op": "put", "path": path, "content": content}])
-
-
-@pytest.fixture(autouse=True)
-def unsent(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
-    """Messages that would go to Celery; the tests work themselves."""
-    sent: SimpleQueue[str] = SimpleQueue()
-    monkeypatch.setattr(commits, "send", lambda app, task, token: sent.put(task))
-    return sent
-
-
-@pytest.fixture
-def api(settings: Settings) -> Api:
-    return Api(settings)
-
-
-def walk(api: Api, at: str, **query: Any) -> Iterator[Json]:
-    """Yield the items of a list by the smallest pages."""
-    cursor = None
-    while True:
-        page = api.get(at, limit=1, **query, **({"cursor": cursor} if cursor else {}))
-        assert len(page["items"]) <= 1
-        yield from page["items"]
-        cursor = page["next"]
-        if cursor is None:
-            return
+pytestmark = pytest.mark.usefixtures("unsent")
 
 
 def test_slices_are_made_shown_and_listed(api: Api) -> None:

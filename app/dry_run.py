@@ -1,0 +1,43 @@
+"""Whether a changeset would land now: it is linked on the present snapshot, and nothing is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.intake import Item, build
+from storage.entries import Json, Status
+from storage.ids import ObjectId
+from storage.objects import Kind, object_id
+from storage.packs import Location, decode
+from storage.repository import Repository
+from tasks.commits import linker_on, snapshot_for
+
+_WOULD = {Status.COMMITTED: "commit", Status.CONFLICTED: "conflict", Status.REJECTED: "reject"}
+
+
+def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
+    """Return what `check` answers for a valid submission.
+
+    Raises ViewAbsent, MergerFailed and BucketError.
+    """
+    pack, data, [[(changeset, _)]] = build([[item]])
+
+    def read_blob(oid: ObjectId, location: Location | None) -> bytes:
+        if location is None or location.pack != pack:
+            return repo.objects.blob(oid, location)
+        kind, content = decode(data[location.place.offset : location.place.offset + location.place.length])
+        assert kind == Kind.BLOB and object_id(kind, content) == oid
+        return content
+
+    snapshot = snapshot_for(repo, [changeset])
+    linker = linker_on(repo, snapshot, read_blob)
+    linked = linker.run([changeset])
+    if not linked.decided:
+        return {"would": "wait", "tip": snapshot.head.tip}
+    [record] = linked.decided
+    shown: Json = {"would": _WOULD[record["status"]], "tip": snapshot.head.tip}
+    if "merged" in record:
+        shown["merged"] = [path for path, _, _ in record["merged"]]
+    return shown | {
+        name: record[name] for name in ("reason", "detail", "conflicts", "conflict_count") if name in record
+    }

@@ -1,0 +1,62 @@
+"""Asking about conflicts, and about what is going on at a path."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from app import cursors
+from app.errors import invalid
+from app.queries import load_path, load_query
+from app.routes.changesets import changeset_json
+from app.routes.pages import page
+from app.routes.slices import find_slice
+from app.services import services
+from storage.activity import activity
+from storage.trees import holders
+
+routes = Blueprint("conflicts", __name__)
+
+
+@routes.get("/conflicts")
+def listing() -> Response:
+    """List conflicted changesets whose conflicts are open: all, a slice's, or those on a path."""
+    query = load_query(request.args, services().settings, "limit", "cursor", "slice", "path")
+    if query.slice is not None and query.path is not None:
+        raise invalid("path", "cannot stand beside slice")
+    name = "open"
+    if query.slice is not None:
+        name = f"open:{find_slice(query.slice).id}"
+    elif query.path is not None:
+        name = f"open_on:{query.path.decode()}"
+    filters = {"of": name}
+    place = int(cursors.decode(query.cursor, "conflicts", filters, (int,))[0]) if query.cursor is not None else -1
+    repo = services().repo
+    rows = repo.view.by_score(name, f"({place}", limit=query.limit + 1)
+    items, answer = page("conflicts", filters, rows, query.limit, lambda each: (each[1],))
+    ids = [member.decode() for member, _ in items]
+    standings = repo.queue.standing(ids)[1] if ids else []
+    answer["items"] = [changeset_json(each, now) for each, now in zip(ids, standings, strict=True)]
+    return jsonify(answer)
+
+
+@routes.get("/paths/<path:path>")
+def show(path: str) -> Response:
+    """Show the slices that cover a path, and who is at work on it."""
+    settings = services().settings
+    raw = load_path(path, settings)
+    load_query(request.args, settings)
+    repo, limit = services().repo, settings.max_page
+    found = activity(repo, raw, limit)
+    covering = sorted(
+        {each for held in holders(raw) for each in repo.view.by_name(f"covers:{held.decode()}", limit=limit + 1)}
+    )
+    return jsonify(
+        {
+            "path": path,
+            "slices": [{"id": each.id, "name": each.name} for each in repo.view.slices(covering[:limit])],
+            "queued": found.queued,
+            "committed": found.committed,
+            "lock": {"owner": found.lock[0], "seconds": found.lock[1]} if found.lock else None,
+            "complete": found.complete and len(covering) <= limit,
+        }
+    )

@@ -1,0 +1,63 @@
+"""Merging a changeset onto a tree that it was not submitted for: what a rebase takes, and where it collides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from storage.decide import Conflict, Rejection, Taken, decide
+from storage.edit import TreeEditor
+from storage.fsck import ContentError, check_content
+from storage.ids import ObjectId
+from storage.manifest import Changeset
+from storage.objects import EMPTY_TREE, FILE_MODE, Kind, Version, object_id
+from storage.packs import Location
+from storage.repository import Repository
+from storage.threeway import ConflictClass
+
+
+@dataclass(slots=True)
+class Remerge:
+    """One changeset's merge with a tree."""
+
+    repo: Repository
+    changeset: Changeset
+    seen: Mapping[bytes, Version | None]  # what its writer saw at its paths
+    merged: dict[ObjectId, bytes] = field(default_factory=dict)
+
+    def onto(self, root: ObjectId) -> Taken | list[Conflict] | Rejection:
+        """Return what `root` would take of the changeset, or what collides.
+
+        Raises ObjectMissing, MergerFailed and BucketError.
+        """
+        seen = TreeEditor(self.repo.objects.tree, EMPTY_TREE)
+        for path, version in self.seen.items():
+            if version is not None:
+                seen.put(path, version)
+        changeset = self.changeset
+        if changeset.base_versions:
+            # The versions are known by now, modes and all.
+            changeset = replace(changeset, base_commit=ObjectId(b"\0" * 20))
+        return decide(changeset, seen, TreeEditor(self.repo.objects.tree, root), self._merge_file)
+
+    def content(self, oid: ObjectId) -> bytes:
+        """Return a blob: merged here, submitted by the changeset, or stored. Raises ObjectMissing and BucketError."""
+        if oid in self.merged:
+            return self.merged[oid]
+        places = {change.oid: change.place for change in self.changeset.changes if change.place}
+        place = places.get(oid)
+        return self.repo.objects.blob(oid, Location(self.changeset.pack, place) if place else None)
+
+    def _merge_file(
+        self, path: bytes, base: ObjectId | None, head: ObjectId, submitted: ObjectId
+    ) -> ObjectId | ConflictClass:
+        content = self.repo.merges((base, head, submitted), self.content)
+        if isinstance(content, ConflictClass):
+            return content
+        try:
+            check_content(path, FILE_MODE, content)
+        except ContentError:
+            return ConflictClass.CONTENT
+        oid = object_id(Kind.BLOB, content)
+        self.merged[oid] = content
+        return oid

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from queue import SimpleQueue
+
+import pytest
+
+from storage.settings import Settings
+from tasks import commits
+from tests.app.http import Api
+
+
+@pytest.fixture
+def unsent(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
+    """Messages that would go to Celery; the tests work themselves."""
+    sent: SimpleQueue[str] = SimpleQueue()
+    monkeypatch.setattr(commits, "send", lambda app, task, token: sent.put(task))
+    return sent
+
+
+@pytest.fixture
+def api(settings: Settings, unsent: SimpleQueue[str]) -> Api:
+    return Api(settings)
