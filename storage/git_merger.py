@@ -117,6 +117,7 @@ class _Folder:
             "GIT_DIR": str(self._path),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_SYSTEM": os.devnull,
+            "GIT_ATTR_NOSYSTEM": "1",
             "LC_ALL": "C",
         }
 

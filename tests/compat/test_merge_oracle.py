@@ -259,7 +259,7 @@ class MergeOracle(GitOracle):
         done = subprocess.run(
             ["git", "-c", "merge.renames=false", "-c", "merge.directoryRenames=false"]
             + ["merge-tree", "--write-tree", "--stdin", "--messages", "-z"],
-            env=self.environment, input="".join(lines).encode(), capture_output=True, check=True,
+            env=self.environment | {"GIT_ATTR_NOSYSTEM": "1"}, input="".join(lines).encode(), capture_output=True, check=True,
         )  # fmt: skip
         answers = iter(done.stdout.split(b"\0"))
         judgements = [self._judgement(answers) for _ in cases]
