@@ -131,8 +131,8 @@ class Case:
     def _without_renames(self, files: Files) -> Files:
         """Give other contents to new files that resemble a deleted one.
 
-        A meant difference (docs/merging.md): we know no renames. Git before 2.50 looks for them whatever merge.renames
-        says, so a case must have none.
+        A meant difference (docs/merging.md): we know no renames. Git 2.39 looks for them whatever merge.renames says,
+        so a case must have none.
         """
         gone = [version for path, version in self.base.items() if path not in files]
         for path in sorted(files.keys() - self.base.keys()):
@@ -259,8 +259,11 @@ class MergeOracle(GitOracle):
         done = subprocess.run(
             ["git", "-c", "merge.renames=false", "-c", "merge.directoryRenames=false"]
             + ["merge-tree", "--write-tree", "--stdin", "--messages", "-z"],
-            env=self.environment | {"GIT_ATTR_NOSYSTEM": "1"}, input="".join(lines).encode(), capture_output=True, check=True,
-        )  # fmt: skip
+            env=self.environment | {"GIT_ATTR_NOSYSTEM": "1"},
+            input="".join(lines).encode(),
+            capture_output=True,
+            check=True,
+        )
         answers = iter(done.stdout.split(b"\0"))
         judgements = [self._judgement(answers) for _ in cases]
         assert list(answers) == [b""]
