@@ -134,7 +134,8 @@ class Judge:
         command = [shutil.which("git") or "git", *arguments]
         given = "".join([f"{line}\n" for line in lines]).encode()
         done = subprocess.run(command, env=environment, input=given, capture_output=True, check=False)
-        if done.returncode:
+        # Before 2.45, to merge-tree a tree that it cannot read is an empty one: it complains, and ends well.
+        if done.returncode or b"error: " in done.stderr:
             raise HistoryError(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
 
@@ -159,10 +160,12 @@ def parse_verdicts(output: bytes, count: int) -> list[Verdict]:
     try:
         for _ in range(count):
             clean, tree = next(fields), next(fields)
-            paths = tuple(path.decode(errors="surrogateescape") for path in iter(fields.__next__, b""))
+            paths = []
+            while path := next(fields):
+                paths.append(path.decode(errors="surrogateescape"))
             if clean not in (b"0", b"1"):
                 raise HistoryError("git merge-tree gave an answer that is neither clean nor not")
-            found.append(Verdict(clean == b"1", tree.decode(), paths))
+            found.append(Verdict(clean == b"1", tree.decode(), tuple(paths)))
     except StopIteration:
         raise HistoryError(f"git merge-tree gave {len(found)} of {count} answers") from None
     return found

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from app.replay.history import FileChange, History, HistoryError
@@ -149,9 +150,9 @@ def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable
             return BAD_PATH
         except ContentError:
             return BAD_CONTENT
-    blobs = sorted({oid for _, mode, oid in versions if mode != _SUBMODULE})
-    # A bound on both sides and the base together is one on each.
-    return TOO_LARGE if sum(sizes(blobs)) > _MOST_BYTES else None
+    sent = [sorted({c.oid for c in side if c.mode and c.mode != _SUBMODULE}) for side in merge.sides]
+    known = iter(sizes(sent[0] + sent[1]))
+    return TOO_LARGE if max(sum(islice(known, len(blobs))) for blobs in sent) > _MOST_BYTES else None
 
 
 def after(files: Files, changes: list[FileChange]) -> Files:
