@@ -7,8 +7,9 @@ from flask import Flask
 from app import errors
 from app.intake import Intake, TookTooLong
 from app.room import Room
-from app.routes import changesets, conflicts, lifecycle, operations, reads, slices
+from app.routes import changesets, conflicts, events, lifecycle, operations, reads, slices
 from app.services import Services
+from app.stream import Streams
 from app.waiting import Waiting
 from storage import logs, settings
 from storage.direct import LogBusy
@@ -41,10 +42,10 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = repo.settings.max_body_bytes
-    app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo))
+    app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
     errors.register(app)
     Room(repo.settings).register(app)
-    for module in (slices, changesets, lifecycle, conflicts, reads):
+    for module in (slices, changesets, lifecycle, conflicts, events, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(operations.routes, url_prefix="/v1")
     app.register_blueprint(operations.health)

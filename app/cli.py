@@ -39,6 +39,7 @@ ERRORS: list[tuple[type[Exception], int, str]] = [
     (HistoryError, 5, ""),
     (SettingsError, 6, "`sluice settings` lists them"),
     (ServerMissing, 7, ""),
+    "watch": "Show what becomes of changesets, as it happens.",
     (ProcessFailed, 7, ""),
     (BucketError, 8, "are the SLUICE_S3_* settings those of the deployment?"),
     (BucketUnsafe, 8, "use a store that honours If-None-Match, and no proxy that drops it"),

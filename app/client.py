@@ -11,7 +11,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -28,6 +28,7 @@ _LONGEST_PAUSE = 5.0
 # Beyond what was asked for, so that those who were refused at once do not come back at once.
 _JITTER = 0.3
 
+_READ = 64 << 10  # bytes of a stream that are taken at once, at most
 
 class ProblemError(Exception):
     """The API refused; the fields are those of its problem document."""
@@ -79,9 +80,14 @@ class Client:
         return answer
 
     def raw(
-        self, method: str, path: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        streamed: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        """Return the answer, whose status is a success or 304.
+        """Return the answer, whose status is a success or 304; `streamed`, its body is still to be read.
 
         Repeats the very same request while it may yet succeed.
         Raises ProblemError for a final refusal, and Unreachable.
@@ -92,7 +98,9 @@ class Client:
         while True:
             retry_after = 0.0
             try:
-                answer = self._http.request(method, self.url + path, body=data, headers=headers)
+                answer = self._http.request(
+                    method, self.url + path, body=data, headers=headers, preload_content=not streamed
+                )
             except (LocationValueError, URLSchemeUnknown) as error:
                 raise Unreachable(f"{self.url} is no address of an API: {error}") from error
             except HTTPError as error:
@@ -259,4 +267,66 @@ def _document(data: bytes) -> Json:
         document = json.loads(data)
     except ValueError:
         return {"title": "An answer that is no problem document", "detail": data[:200].decode(errors="replace")}
+    def events(self, after: str | int | None = None, slice_name: str | None = None) -> Iterator[Json]:
+        """Yield what becomes of changesets, exactly once and in log order, for ever: `{"id", "event", "data"}`.
+
+        `after` is the id of an event, or an entry (0: from the beginning); without it, from now on. Whatever breaks is
+        taken up again behind the last event. Raises ProblemError for a final refusal, and Unreachable.
+        """
+        given = {"after": after, "slice": slice_name}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        stream = _EventStream()
+        while True:
+            headers = {"Last-Event-ID": stream.last_id} if stream.last_id else {}
+            answer = self.raw("GET", f"/v1/events?{query}" if query else "/v1/events", None, headers, streamed=True)
+            with closing(answer), suppress(HTTPError, OSError):
+                if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+                    raise Unreachable(f"{self.url} answers with something else than events")
+                stream.begin()
+                while data := answer.read1(_READ, decode_content=False):
+                    yield from stream.feed(data)
+            self._sleep(max(stream.retry, _FIRST_PAUSE))
+
     return document if isinstance(document, dict) else {}
+class _EventStream:
+    """Server-sent events as the HTML standard reads them, over several connections."""
+
+    # A carriage return at the very end may be the first half of a line's end.
+    _LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
+
+    def __init__(self) -> None:
+        self.last_id = ""
+        self.retry = 1.0  # seconds to wait before coming back, as the server said last
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with a new connection: what the one before left unfinished is dropped."""
+        self._rest = b""
+        self._fields: dict[str, str] = {}
+        self._data: list[str] = []
+
+    def feed(self, data: bytes) -> Iterator[Json]:
+        """Yield the events that `data` completes."""
+        *lines, self._rest = self._LINE_END.split(self._rest + data)
+        for line in lines:
+            name, _, value = line.decode(errors="replace").partition(":")
+            value = value.removeprefix(" ")
+            match name:
+                case "" if not line:
+                    yield from self._finish()
+                case "data":
+                    self._data.append(value)
+                case "event" | "id":
+                    self._fields[name] = value
+                case "retry" if value.isascii() and value.isdigit():
+                    self.retry = int(value) / 1000
+
+    def _finish(self) -> Iterator[Json]:
+        """Yield the event that an empty line ends. One without data is none, but its id counts."""
+        fields, data = self._fields, self._data
+        self._fields, self._data = {}, []
+        self.last_id = fields.get("id", self.last_id)
+        if data:
+            yield {"id": self.last_id, "event": fields.get("event", "message"), "data": json.loads("\n".join(data))}
+
+

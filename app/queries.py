@@ -33,6 +33,7 @@ class QuerySchema(LimitedSchema):
     prefix = fields.Bytes("max_path_bytes")
     slice = fields.Text()
     version = fields.Number()
+    after = fields.Text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Query:
     prefix: bytes | None = None
     slice: str | None = None
     version: int | None = None
+    after: str | None = None
 
 
 def load_key(header: str | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import cast
 from flask import current_app
 
 from app.intake import Intake
+from app.stream import Streams
 from app.waiting import Waiting
 from storage.repository import Repository
 from storage.settings import Settings
@@ -15,11 +16,12 @@ from storage.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The repository, the intake and the long polls of this process."""
+    """The repository, the intake, the long polls and the streams of this process."""
 
     repo: Repository
     intake: Intake
     waiting: Waiting
+    streams: Streams
 
     @property
     def settings(self) -> Settings:

@@ -1,0 +1,93 @@
+"""Events: what became of changesets, as server-sent events."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app.errors import invalid
+from app.queries import load_query
+from app.routes.slices import find_slice
+from app.services import services
+from storage.events import Position, behind, parse
+
+routes = Blueprint("events", __name__)
+
+# A client that takes nothing for so many seconds is let go: it would keep its place for ever.
+_PATIENCE = 60.0
+
+
+@routes.get("/events")
+def stream() -> Response:
+    """Tell what became of changesets, from now on or from where a client stood."""
+    query = load_query(request.args, services().settings, "slice", "after")
+    slice_id = find_slice(query.slice).id if query.slice is not None else None
+    # An EventSource that comes back repeats its URL: the header is the newer one.
+    if header := request.headers.get("Last-Event-ID"):
+        position = _position("Last-Event-ID", header)
+    elif query.after is not None:
+        position = _position("after", query.after)
+    else:
+        position = behind(services().repo.view.head().applied)
+    streams, peer = services().streams, request.environ.get("gunicorn.socket")
+    streams.enter()
+    try:
+        response = Response(streams.read(position, slice_id, _watch(peer)), mimetype="text/event-stream")
+    except BaseException:
+        streams.leave()
+        raise
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+
+    # Not at the end of the generator: one that was never begun never ends.
+    @response.call_on_close
+    def leave() -> None:
+        streams.leave()
+        if peer is not None:
+            peer.settimeout(None)
+
+    return response
+
+
+def _position(field: str, text: str) -> Position:
+    """Return the position behind an event's id, or refuse: it is malformed, or the log has no such event."""
+    try:
+        position = parse(text)
+    except ValueError:
+        raise invalid(field, "is not the id of an event") from None
+    repo = services().repo
+    # Redis may have come back older than what it told before: the log decides.
+    if position.named > repo.view.head().applied and repo.log.read(position.named) is None:
+        raise invalid(field, "is beyond the log")
+    if position.told and position.told > services().streams.entries.told(position.named).count:
+        raise invalid(field, f"is beyond what entry {position.named} tells")
+    return position
+
+
+def _watch(peer: Any) -> Callable[[], bool]:
+    """Bound how long a write to the client may take, and return how to ask whether it is gone.
+
+    `peer` is the connection as gunicorn hands it on; under another server, writes alone will tell.
+    """
+    if peer is None:
+        return lambda: False
+    peer.settimeout(_PATIENCE)
+
+    def gone() -> bool:
+        # Nobody else uses the connection now: what could be read is its end, or a request that was sent ahead.
+        peer.settimeout(0.0)
+        try:
+            return not peer.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except ValueError:  # TLS has no such look
+            return False
+        except OSError:
+            return True
+        finally:
+            peer.settimeout(_PATIENCE)
+
+    return gone
