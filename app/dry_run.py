@@ -37,7 +37,7 @@ def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
     [record] = linked.decided
     shown: Json = {"would": _WOULD[record["status"]], "tip": snapshot.head.tip}
     if "merged" in record:
-        shown["merged"] = [path for path, _, _ in record["merged"]]
+        shown["merged"] = [path for path, *_ in record["merged"]]
     return shown | {
         name: record[name] for name in ("reason", "detail", "conflicts", "conflict_count") if name in record
     }

@@ -79,7 +79,12 @@ class Successor:
             self._take(path, version, None, Strategy.MERGE)
         fingerprint = fingerprint_of("rebase", self._changeset.id)
         base = CommitBase(bytes.fromhex(head.tip))
-        return self._item(base, key, fingerprint, self._changeset.message, hold=self._standing.held)
+        # One that was held, and abandoned for this very rebase, is held again.
+        outcome = self._standing.outcome
+        hold = self._standing.held or (
+            self._changeset.hold and outcome is not None and outcome["status"] == Status.ABANDONED
+        )
+        return self._item(base, key, fingerprint, self._changeset.message, hold)
 
     def resolve(self, paths: dict[bytes, Resolution], key: str, fingerprint: str, message: str | None) -> Item:
         """Return the changeset with its conflicts resolved, by a writer who saw what the conflicts say.

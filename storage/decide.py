@@ -14,7 +14,7 @@ from functools import partial
 from storage.edit import TreeEditor
 from storage.ids import ChangesetId, ObjectId
 from storage.manifest import Changeset, Proposal
-from storage.objects import Version, as_file
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, Version, as_file
 from storage.threeway import ConflictClass, MergeContents, Strategy, merge_path
 
 # A conflicted changeset names so many of its conflicts; `conflict_count` in the outcome has them all.
@@ -62,8 +62,9 @@ def decide(
     for change in changeset.changes:
         h = as_file(head.get(change.path))
         b = seen_version(changeset, change, as_file(seen.get(change.path)), h)
-        if change.op == "mode" and b is None:
-            return Rejection("missing-file", f"{change.path.decode()} is not in the base, so its mode cannot change")
+        if change.op == "mode" and (b is None or b.mode == SUBMODULE_MODE):
+            what = "is not in the base" if b is None else "is a submodule in the base"
+            return Rejection("missing-file", f"{change.path.decode()} {what}, so its mode cannot change")
         n = change.version(b)
         blocker = seen.file_in_the_way(change.path, deletes) if n else None
         if blocker is not None:
@@ -83,7 +84,9 @@ def decide(
         blocker = head.file_in_the_way(path, leaving)
         if blocker is not None:
             conflicts.append(
-                Conflict(path, ConflictClass.DIRECTORY_FILE, seen.get(path), head.get(blocker), version, blocker)
+                Conflict(
+                    path, ConflictClass.DIRECTORY_FILE, as_file(seen.get(path)), head.get(blocker), version, blocker
+                )
             )
     return conflicts or taken
 
@@ -91,13 +94,16 @@ def decide(
 def seen_version(changeset: Changeset, change: Proposal, seen: Version | None, head: Version | None) -> Version | None:
     """Return the version that the writer of a change saw: `seen`, from the tree of the base, or what the change says.
 
-    With a base by versions only the id was seen; a mode that moved meanwhile is not noticed, as docs/api.md says.
+    With a base by versions only the id was seen, and the mode is taken for the head's: a mode that moved meanwhile is
+    not noticed, as docs/api.md says. Where the head has no file, it is one that the change would change.
     """
     if not changeset.base_versions:
         return seen
     if change.base is None:
         return None
-    return Version(head.mode if head and head.oid == change.base else change.mode, change.base)
+    if head is not None:
+        return Version(head.mode, change.base)
+    return Version(FILE_MODE if change.mode == EXECUTABLE_MODE else EXECUTABLE_MODE, change.base)
 
 
 def _merge(

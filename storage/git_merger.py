@@ -8,6 +8,7 @@ run of `git merge-tree --stdin`, in a repository of our own that nobody else rea
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,10 +23,12 @@ from pathlib import Path
 from storage.ids import ObjectId
 from storage.objects import FILE_MODE, Commit, Ident, Kind, Tree, row
 from storage.packs import PackWriter
+from storage.threeway import MergeUnavailable
 
 MARKER_SIZES = (7, 15, 31, 63, 127, 255)
 """Lengths of conflict markers that can be asked for."""
 
+_OLDEST_GIT = (2, 39)  # `git merge-tree --stdin`
 # The folder is made anew after so much.
 _MOST_MERGES = 2000
 _MOST_BYTES = 256 << 20
@@ -43,8 +46,12 @@ _CONFIG = """\
 """
 
 
-class MergerFailed(Exception):
+class MergerFailed(MergeUnavailable):
     """Git did not answer, or not as it should; nothing is known of the merge."""
+
+
+class GitUnfit(Exception):
+    """There is no Git on PATH, or one that is too old to merge as this does."""
 
 
 class MergeTooSlow(MergerFailed):
@@ -59,6 +66,11 @@ class Texts:
     ours: bytes
     theirs: bytes
     marker_size: int = MARKER_SIZES[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the three."""
+        return len(self.base or b"") + len(self.ours) + len(self.theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +202,20 @@ class _Folder:
         name = oid.hex()
         data = zlib.decompress((self._path / "objects" / name[:2] / name[2:]).read_bytes())
         return data[data.index(b"\0") + 1 :]
+
+
+def check_git() -> None:
+    """Check that Git is there and new enough.
+
+    Raises GitUnfit.
+    """
+    try:
+        said = subprocess.run([_git(), "version"], capture_output=True, check=True, timeout=30).stdout.decode()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise GitUnfit(f"git cannot be run: {error}") from error
+    version = tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+    if version < _OLDEST_GIT:
+        raise GitUnfit(f"{said.strip()} is too old: merging needs 2.39 or newer")
 
 
 @cache

@@ -23,7 +23,7 @@ from storage.manifest import Changeset, Proposal
 from storage.objects import EMPTY_TREE, FILE_MODE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
 from storage.packs import Location
 from storage.records import change_json, closing, conflicts_json, rejected
-from storage.threeway import ConflictClass
+from storage.threeway import ConflictClass, MergeUnavailable
 from storage.trees import ReadTree, covers
 
 
@@ -53,7 +53,7 @@ class Linked:
     """A batch ready to be proved and stored."""
 
     decided: list[Json] = field(default_factory=list)  # the entry's records, in log order
-    given_back: list[ChangesetId] = field(default_factory=list)  # their base is not decided yet
+    given_back: list[ChangesetId] = field(default_factory=list)  # cannot be decided now
     objects: dict[ObjectId, tuple[Kind, bytes]] = field(default_factory=dict)  # trees and commits, in order of birth
     net: Taken = field(default_factory=dict)  # what the batch as a whole changes
     tip: ObjectId = ObjectId(b"")
@@ -68,8 +68,8 @@ BaseTree = Callable[[Changeset], ObjectId | None]
 ReadChanges = Callable[[ChangesetId, Json], Sequence[Proposal]]
 """Returns the changes of a committed changeset, given its id and outcome."""
 
-ReadOutcome = Callable[[ChangesetId], Json | None]
-"""Returns the outcome of a changeset; used for ancestors in a stack, whose outcomes never change again."""
+ReadOutcome = Callable[[ChangesetId], Json]
+"""Returns the outcome of a changeset that is decided, which never changes again; raises where it cannot be read now."""
 
 
 MergeBlobs = Callable[[tuple[ObjectId | None, ObjectId, ObjectId], Callable[[ObjectId], bytes]], bytes | ConflictClass]
@@ -115,7 +115,7 @@ class Linker:
         self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
     def run(self, changesets: Sequence[Changeset]) -> Linked:
-        """Link `changesets` in order, those whose base is not decided left out."""
+        """Link `changesets` in order, those left out that cannot be decided now."""
         for changeset in changesets:
             if changeset.id in self._snapshot.outcomes:
                 continue  # decided by another batch since it was claimed
@@ -130,7 +130,7 @@ class Linker:
         return self.result
 
     def _outcome(self, changeset: Changeset) -> Json | None:
-        """Decide and commit one changeset; None where its base is not decided yet."""
+        """Decide and commit one changeset; None where that cannot be done now (see `given_back`)."""
         refusal = self._refusal(changeset)
         if refusal:
             return rejected(refusal)
@@ -143,7 +143,10 @@ class Linker:
             return rejected(base)
         seen, saw = base
         self._locate(changeset.pack, changeset.changes)
-        decision = decide(changeset, seen, self._head, self._merge_file)
+        try:
+            decision = decide(changeset, seen, self._head, self._merge_file)
+        except MergeUnavailable:
+            return None  # its neighbours need not wait for that
         if isinstance(decision, Rejection):
             return rejected(decision)
         if isinstance(decision, list):
@@ -151,15 +154,15 @@ class Linker:
         return self._commit(changeset, decision, saw)
 
     def _refusal(self, changeset: Changeset) -> Rejection | None:
+        owner = self._keys.get(changeset.key) if changeset.key else None
+        if owner is not None and owner != changeset.id:
+            return Rejection("duplicate", f"changeset {owner} has the same idempotency key", owner)
         definition = self._snapshot.slices.get(changeset.slice)
         if definition is None:
             return Rejection("no-such-slice", "its slice has been deleted")
         for change in changeset.changes:
             if not covers(definition.paths, change.path):
                 return Rejection("outside-slice", f"{change.path.decode()} is not in slice {definition.name}")
-        owner = self._keys.get(changeset.key) if changeset.key else None
-        if owner is not None and owner != changeset.id:
-            return Rejection("duplicate", f"changeset {owner} has the same idempotency key", owner)
         return None
 
     def _base(self, changeset: Changeset) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
@@ -204,7 +207,6 @@ class Linker:
                 break
             changeset_id = outcome["base"]
             outcome = self._outcome_of(changeset_id) or self._read_outcome(changeset_id)
-            assert outcome is not None
         editor = TreeEditor(self.read, _oid(outcome.get("seen") or outcome["saw"]))
         for ancestor, of_ancestor in reversed(trail):
             if ancestor not in self._changes:
@@ -224,7 +226,7 @@ class Linker:
         of_first = self._outcome_of(first)
         if of_first is None:
             # It had its outcome before the repeat had one, so this reads what every snapshot from then on says.
-            of_first = self._firsts[first] = self._read_outcome(first) or {}
+            of_first = self._firsts[first] = self._read_outcome(first)
         return first if of_first.get("fingerprint") == outcome["fingerprint"] else changeset_id
 
     def _outcome_of(self, changeset_id: ChangesetId) -> Json | None:
@@ -295,9 +297,13 @@ class Linker:
             version = taken.get(change.path)
             if version is None or (version.oid, version.mode) == (change.oid, change.mode) or change.op == "mode":
                 continue
-            rows.append([change.path.decode(), version.mode, version.oid.hex()])
-            if version.oid in self._merged:
-                self.result.objects[version.oid] = (Kind.BLOB, self._merged[version.oid])
+            made = self._merged.get(version.oid)
+            # The size stands only here: the index of a pack does not tell it.
+            rows.append(
+                [change.path.decode(), version.mode, version.oid.hex(), len(made) if made is not None else None]
+            )
+            if made is not None:
+                self.result.objects[version.oid] = (Kind.BLOB, made)
         return {"merged": rows, "merged_count": len(rows)} if rows else {}
 
     def _climb(self, changeset: Changeset, saw: ObjectId | None) -> None:

@@ -29,6 +29,10 @@ def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
             for _, _, oid, *place in decided["changes"]:
                 if place:
                     found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), Place(*place))
+            for _, _, oid, size in decided.get("merged", []):
+                merged = ObjectId(bytes.fromhex(oid))
+                if size is not None and merged in found:
+                    found[merged] = found[merged]._replace(place=found[merged].place._replace(size=size))
     return found
 
 

@@ -6,7 +6,7 @@ The memory holds only what follows from content-addressed things, so it can neve
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cachetools import LRUCache
 
@@ -22,8 +22,9 @@ Three = tuple[ObjectId | None, ObjectId, ObjectId]
 ReadBlob = Callable[[ObjectId], bytes]
 """Returns a blob's bytes; raises ObjectMissing."""
 
-# Merges that one run of Git makes: it bounds memory, and what is lost where one of them fails.
+# Merges and bytes of one run of Git: they bound memory, and what is done again where one merge is too slow.
 _TOGETHER = 100
+_BYTES_TOGETHER = 32 << 20
 
 
 class ContentMerges:
@@ -52,30 +53,37 @@ class ContentMerges:
         with self._lock:
             found = {three: self._known[three] for three in wanted if three in self._known}
         texts: dict[Three, Texts] = {}
+        size = 0
         for three in wanted:
-            if three not in found and three not in texts:
-                read_three = self._texts(three, read)
-                if isinstance(read_three, ConflictClass):
-                    found[three] = read_three
-                else:
-                    texts[three] = read_three
-        todo = list(texts)
-        for start in range(0, len(todo), _TOGETHER):
-            part = todo[start : start + _TOGETHER]
-            found |= zip(part, self._merge([texts[each] for each in part]), strict=True)
+            if three in found or three in texts:
+                continue
+            read_three = self._texts(three, read)
+            if isinstance(read_three, ConflictClass):
+                found[three] = read_three
+                continue
+            texts[three] = read_three
+            size += read_three.size
+            if len(texts) == _TOGETHER or size >= _BYTES_TOGETHER:
+                found |= self._merge(texts)
+                texts, size = {}, 0
+        found |= self._merge(texts)
         with self._lock:
             for three, result in found.items():
                 if len(result) < self._known.maxsize / 8:
                     self._known[three] = result
         return [found[three] for three in wanted]
 
-    def _merge(self, texts: Sequence[Texts]) -> list[bytes | ConflictClass]:
+    def _merge(self, texts: Mapping[Three, Texts]) -> dict[Three, bytes | ConflictClass]:
+        if not texts:
+            return {}
         try:
-            return [merged.content if merged.clean else ConflictClass.CONTENT for merged in self._git.merge(texts)]
+            merged = self._git.merge(list(texts.values()))
         except MergeTooSlow:
             if len(texts) > 1:
-                return [result for each in texts for result in self._merge([each])]
-            return [ConflictClass.TOO_LARGE]
+                return {three: result for each in texts.items() for three, result in self._merge(dict([each])).items()}
+            return dict.fromkeys(texts, ConflictClass.TOO_LARGE)
+        results = (each.content if each.clean else ConflictClass.CONTENT for each in merged)
+        return dict(zip(texts, results, strict=True))
 
     def _texts(self, three: Three, read: ReadBlob) -> Texts | ConflictClass:
         base, head, submitted = three

@@ -14,6 +14,7 @@ import re
 
 _SHORTEST = len(".git")  # nothing shorter is a spelling of anything
 MAX_PART_BYTES = 255  # NAME_MAX of the usual file systems
+MAX_PARTS = 100  # a changed file costs a tree for each; no code base comes near
 
 # Parts that begin with .git go the long way, but for the most usual. The quantifiers are possessive: one pass a path.
 _DOT = rb"\.(?=[\w-])(?!(?i:git)(?!hub|ignore|keep))"
@@ -48,6 +49,8 @@ def check_path(path: bytes, max_bytes: int) -> bool:
 
     Raises PathError with a sentence for the writer.
     """
+    if path.count(b"/") >= MAX_PARTS:
+        raise PathError(f"has {path.count(b'/') + 1} parts; at most {MAX_PARTS} are allowed")
     if len(path) <= max_bytes and _ORDINARY.fullmatch(path):
         return True
     if not path:

@@ -6,6 +6,7 @@ import time
 
 from storage.append import found
 from storage.bucket import Bucket, probe
+from storage.git_merger import check_git
 from storage.load import load
 from storage.log import Log
 from storage.merges import ContentMerges
@@ -41,11 +42,12 @@ class Repository:
     def check(self) -> None:
         """Check what the guarantees stand on; every process does so once, before it serves.
 
-        Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
+        Raises RedisUnsafe, GitUnfit, BucketUnsafe, BucketError and redis.RedisError.
         """
         policy = self.redis.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
         if policy != "noeviction":
             raise RedisUnsafe(f"Redis has maxmemory-policy {policy}; Sluice needs noeviction")
+        check_git()
         self.bucket.ensure()
         probe([Bucket(self.settings, endpoint) for endpoint in self.settings.endpoints])
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from stat import S_IFMT
 
 from storage.ids import ObjectId
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, Version
+from storage.objects import REGULAR_MODES, Version
 
 # As in Git's buffer_is_binary.
 _BINARY_PROBE = 8000
@@ -27,6 +27,10 @@ class ConflictClass(StrEnum):
     MODE = "mode"  # both sides changed the mode, or made different kinds of file
     BINARY = "binary"
     TOO_LARGE = "too-large"  # above max_merge_bytes nothing is merged
+
+
+class MergeUnavailable(Exception):
+    """Contents cannot be merged at the moment; nothing is known of what they would merge to."""
 
 
 class Strategy(StrEnum):
@@ -99,7 +103,7 @@ def _merge_ids(
         return submitted.oid
     if base and submitted.oid == base.oid:
         return head.oid
-    if head.mode not in (FILE_MODE, EXECUTABLE_MODE):
+    if head.mode not in REGULAR_MODES:
         return ConflictClass.CONTENT
     # A base of another kind, such as a symlink, says nothing of the lines.
     same_kind = base is not None and S_IFMT(base.mode) == S_IFMT(head.mode)

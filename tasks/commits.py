@@ -20,7 +20,7 @@ from storage.queue import Claimed
 from storage.repository import Repository
 from storage.scripts import Paused, Recovering, ViewAbsent, ViewStale
 from storage.store import ObjectMissing
-from storage.threeway import Strategy, contents_to_merge
+from storage.threeway import MergeUnavailable, Strategy, contents_to_merge
 from storage.trees import lookup
 from tasks.base import SluiceTask, Stopwatch, repository, send
 from tasks.celery import app
@@ -40,16 +40,16 @@ def commit(token: str = "") -> None:
     """Commit one bounded batch; where work is left, send the next message."""
     repo = repository()
     started = int(time.time() * 1000)
-    claimed = 0
+    done = 0
     try:
-        claimed = commit_batch(repo)
+        done = commit_batch(repo)
     except (ViewAbsent, ViewStale, Recovering) as reason:
         log.info("commits_wait", reason=type(reason).__name__)
     except Paused:
         log.warning("commits_paused", limit=repo.settings.max_pending)
     finally:
         ask_for_merge(repo)
-        ask_for_commit(repo, done=token, before=None if claimed else started)
+        ask_for_commit(repo, done=token, before=None if done else started)
 
 
 def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
@@ -67,7 +67,7 @@ def ask_for_merge(repo: Repository) -> None:
 
 
 def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
-    """Commit one bounded batch and return how many changesets it claimed.
+    """Commit one bounded batch and return how many changesets it decided.
 
     Raises ViewAbsent, Recovering and Paused where nothing can be claimed; BucketError, RootMismatch, TooManyRaces and
     ViewStale end the batch, and what is not decided stays queued.
@@ -78,14 +78,13 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
     if not claimed:
         return 0
     try:
-        _commit_claimed(repo, owner, claimed, watch)
+        return _commit_claimed(repo, owner, claimed, watch)
     finally:
         repo.ticket.give_back(owner)
         repo.queue.release(owner, claimed)
-    return len(claimed)
 
 
-def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], watch: Stopwatch) -> None:
+def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], watch: Stopwatch) -> int:
     with watch.stage("prepare"):
         changesets = read_changesets(repo.bucket, repo.queue, [(item.id, item.pack) for item in claimed])
         prepare(repo, changesets)
@@ -98,7 +97,8 @@ def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], wa
             linker = linker_on(repo, snapshot)
             linked = linker.run(changesets)
         if not linked.decided:
-            return
+            log.info("nothing_decided", claimed=len(claimed), given_back=len(linked.given_back))
+            return 0
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
         if _append(repo, snapshot, linked, watch):
@@ -113,7 +113,7 @@ def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], wa
                 given_back=len(linked.given_back),
                 **watch.fields(),
             )
-            return
+            return len(statuses)
         log.info("place_taken", seq=snapshot.head.applied + 1)
     raise TooManyRaces(f"lost the race for a place in the log {MOST_RACES} times")
 
@@ -166,8 +166,10 @@ def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Chang
             three = contents_to_merge(b, h, change.version(b))
             if three:
                 wanted.append(three)
-    if wanted:
+    try:
         repo.merges.together(wanted, lambda oid: repo.objects.blob(oid, places.get(oid)))
+    except MergeUnavailable as error:
+        log.error("merge_unavailable", wanted=len(wanted), reason=str(error))
 
 
 def _tree_of_base(repo: Repository, snapshot: Snapshot, changeset: Changeset) -> ObjectId | None:
@@ -198,11 +200,19 @@ def linker_on(repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None =
         repo.objects.tree,
         lambda c: base_tree(repo, c),
         changes,
-        repo.view.outcome,
+        lambda changeset: decided(repo, changeset),
         read_blob or repo.objects.blob,
         repo.merges,
         repo.committer(),
     )
+
+
+def decided(repo: Repository, changeset: ChangesetId) -> Json:
+    """Return the outcome of a changeset that has one. Raises ViewStale where the view has been swapped meanwhile."""
+    outcome = repo.view.outcome(changeset)
+    if outcome is None:
+        raise ViewStale(f"{changeset} has an outcome, and the view that is published now does not know it")
+    return outcome
 
 
 def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked) -> None:

@@ -40,10 +40,7 @@ def release_one(changeset: str) -> Response:
 def abandon_one(changeset: str) -> Response:
     """Take back a changeset, or close its conflict."""
     standing_of(changeset)
-    try:
-        abandon(services().repo, ChangesetId(changeset))
-    except NotPossible as error:
-        raise conflict(str(error)) from None
+    _abandon(ChangesetId(changeset))
     return jsonify(changeset_json(changeset, standing_of(changeset)))
 
 
@@ -54,15 +51,15 @@ def rebase(changeset: str) -> tuple[Response, int]:
     standing = standing_of(old)
     key = load_key(request.headers.get("Idempotency-Key")) or key_of("rebase", old)
     known = _known(key, fingerprint_of("rebase", old))
-    if known is None:
-        if not rebasable(standing):
-            raise conflict(f"it is {status_of(standing)}")
-        made = _accept(_successor(old, standing).rebase(key))
-    else:
-        made = changeset_json(known, standing_of(known))
+    if known is not None:
+        return jsonify(changeset_json(known, standing_of(known))), 202
+    if not rebasable(standing):
+        raise conflict(f"it is {status_of(standing)}")
+    item = _successor(old, standing).rebase(key)
     if standing.held:
-        abandon(services().repo, old)
-    return jsonify(made), 202
+        # First, so that it can never be released beside the new one; what is abandoned may still be rebased.
+        _abandon(old)
+    return jsonify(_accept(item)), 202
 
 
 @routes.post("/changesets/<changeset>/resolve")
@@ -92,6 +89,13 @@ def check(name: str) -> Response:
         raise admitted
     assert isinstance(admitted, Item)
     return jsonify(dry_run(services().repo, admitted))
+
+
+def _abandon(changeset: ChangesetId) -> None:
+    try:
+        abandon(services().repo, changeset)
+    except NotPossible as error:
+        raise conflict(str(error)) from None
 
 
 def _known(key: str, fingerprint: str) -> ChangesetId | None:

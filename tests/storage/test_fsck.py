@@ -250,3 +250,10 @@ def test_a_slices_name_that_is_no_branchs_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["web", "team/web-1", "a@b", "é", "x" * 200, "a.b", "a/-b"])
 def test_any_other_name_of_a_slice_is_taken(name: str) -> None:
     fsck.check_slice_name(name)
+
+
+def test_a_path_has_a_bounded_depth() -> None:
+    """A changed file costs a tree for each directory above it."""
+    assert check_path(b"/".join([b"a"] * 100), 4096)
+    with pytest.raises(PathError, match="101 parts"):
+        check_path(b"/".join([b"a"] * 101), 4096)

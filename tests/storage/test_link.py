@@ -14,9 +14,20 @@ from storage.ids import ObjectId
 from storage.link import Linked, Linker, Slice, Snapshot
 from storage.manifest import Changeset, Proposal
 from storage.merges import ContentMerges
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Commit, Ident, Kind, Version, object_id
+from storage.objects import (
+    EXECUTABLE_MODE,
+    FILE_MODE,
+    SUBMODULE_MODE,
+    SYMLINK_MODE,
+    Commit,
+    Ident,
+    Kind,
+    Version,
+    object_id,
+)
 from storage.prove import RootMismatch, prove
 from storage.settings import Settings
+from storage.threeway import MergeUnavailable
 from storage.trees import walk
 from tests.storage.model import FILES, Trees
 
@@ -105,6 +116,13 @@ OUTCOMES = [
     (Version(SYMLINK_MODE, A), Version(EXECUTABLE_MODE, B), put(b"f", B), "mode", Version(EXECUTABLE_MODE, B)),
     (FILE, Version(SYMLINK_MODE, B), put(b"f", C), "mode", Version(SYMLINK_MODE, B)),
     (None, None, chmod(b"f", EXECUTABLE_MODE), "missing-file", None),
+    (
+        Version(SUBMODULE_MODE, A),
+        Version(SUBMODULE_MODE, A),
+        chmod(b"f", FILE_MODE),
+        "missing-file",
+        Version(SUBMODULE_MODE, A),
+    ),
 ]
 
 
@@ -117,6 +135,42 @@ def test_three_versions_decide_as_in_git(base, head, change, outcome, after) -> 
     word = decided.get("reason") or next((c["class"] for c in decided.get("conflicts", [])), decided["status"])
     assert word == outcome
     assert repo.files(linked).get(b"f") == after
+
+
+BY_VERSIONS = [
+    # head, change, outcome, version afterwards; the writer saw A
+    (FILE, put(b"f", B, base=A), "committed", Version(FILE_MODE, B)),
+    (Version(FILE_MODE, B), put(b"f", A, EXECUTABLE_MODE, base=A), "committed", Version(EXECUTABLE_MODE, B)),
+    (Version(FILE_MODE, B), replace(chmod(b"f", EXECUTABLE_MODE), base=A), "committed", Version(EXECUTABLE_MODE, B)),
+    (Version(EXECUTABLE_MODE, A), put(b"f", B, EXECUTABLE_MODE, base=A), "committed", Version(EXECUTABLE_MODE, B)),
+    (None, replace(chmod(b"f", EXECUTABLE_MODE), base=A), "delete/modify", None),
+    (None, put(b"f", A, base=A), "delete/modify", None),
+    (None, delete(b"f", base=A), "committed", None),
+    (Version(FILE_MODE, B), delete(b"f", base=A), "delete/modify", Version(FILE_MODE, B)),
+]
+
+
+@pytest.mark.parametrize(("head", "change", "outcome", "after"), BY_VERSIONS)
+def test_what_was_seen_by_versions_counts_and_no_change_of_mode_is_lost(head, change, outcome, after) -> None:
+    repo = Repo({b"f": head} if head else {})
+    linked = repo.link([changeset("X", change, on=None)])
+    [decided] = linked.decided
+    assert next((c["class"] for c in decided.get("conflicts", [])), decided["status"]) == outcome
+    assert repo.files(linked).get(b"f") == after
+    for conflict in decided.get("conflicts", []):
+        assert conflict["base"]["mode"] != "000000"
+
+
+def test_a_changeset_whose_contents_cannot_be_merged_now_waits_alone() -> None:
+    def unavailable(three, read):
+        raise MergeUnavailable("git is away")
+
+    repo = Repo({b"f": Version(FILE_MODE, C)})
+    repo.merge = unavailable
+    seen = repo.trees.build({b"f": FILE})
+    batch = [changeset("X", put(b"f", B)), changeset("Y", put(b"g", B)), changeset("Z", put(b"h", B), on="X")]
+    linked = repo.link(batch, {BASE: seen})
+    assert linked.given_back == ["X", "Z"] and [each["id"] for each in linked.decided] == ["Y"]
 
 
 def test_all_or_nothing_for_a_changeset() -> None:
