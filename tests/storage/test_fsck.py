@@ -254,6 +254,6 @@ def test_any_other_name_of_a_slice_is_taken(name: str) -> None:
 
 def test_a_path_has_a_bounded_depth() -> None:
     """A changed file costs a tree for each directory above it."""
-    assert check_path(b"/".join([b"a"] * 100), 4096)
-    with pytest.raises(PathError, match="101 parts"):
-        check_path(b"/".join([b"a"] * 101), 4096)
+    assert fsck.check_path(b"/".join([b"a"] * 100), 4096)
+    with pytest.raises(fsck.PathError, match="101 parts"):
+        fsck.check_path(b"/".join([b"a"] * 101), 4096)
