@@ -24,7 +24,7 @@ _PATIENCE = 120.0
 
 @click.command("replay-merges")
 @click.argument("repository", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--writers", default=16, show_default=True, type=click.IntRange(1, 256), help="Concurrent writers.")
+@click.option("--writers", default=8, show_default=True, type=click.IntRange(1, 256), help="Concurrent writers.")
 @click.option("--limit", type=click.IntRange(1), help="Compare at most the newest N merges, skipped ones not counted.")
 @click.option("--url", help="Replay against this API, of an empty repository, instead of a stack of its own.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the stack; kept afterwards.")

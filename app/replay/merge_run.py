@@ -33,7 +33,8 @@ REFUSED = "refused by the API"
 _GROUP = 50
 _JUDGED = 200
 _IMPORT_CHANGES = 500
-_IMPORT_BYTES = REQUEST_BYTES // 2
+# Of a request and of an import's changeset. Writers hold a few requests each, and merges have many large files.
+_BYTES = REQUEST_BYTES // 2
 _ITEMS = 1000  # of a request
 _POLL = 2.0
 _COMMITTED = frozenset({"committed", "landed"})
@@ -117,7 +118,7 @@ class MergeReplay:
         self,
         history: MergeHistory,
         client: Client,
-        writers: int = 16,
+        writers: int = 8,
         progress: Progress = lambda stage, done, total: None,
     ) -> None:
         self._history = history
@@ -190,7 +191,7 @@ class MergeReplay:
             for case in lane.cases
             for path, version in case.merge.base_files.items()
         ]
-        chunks = _grouped(change_parts(self._history, files), _IMPORT_CHANGES, _IMPORT_BYTES)
+        chunks = _grouped(change_parts(self._history, files), _IMPORT_CHANGES, _BYTES)
         sizes: list[int] = []
 
         def items() -> Iterator[bytes]:
@@ -232,7 +233,7 @@ class MergeReplay:
 
     def _requests(self, lane: Lane, items: Iterator[bytes], name: str) -> Iterator[list[Json]]:
         """Send items, as many in a request as fit; yields their outcomes."""
-        for number, group in enumerate(_grouped(items, _ITEMS, REQUEST_BYTES)):
+        for number, group in enumerate(_grouped(items, _ITEMS, _BYTES)):
             yield self._client.submit_many(body(group), f"merges-{lane.slice_id}-{name}-{number}")
 
     def _check_import(self, lane: Lane) -> None:
