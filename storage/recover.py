@@ -1,8 +1,10 @@
 """Finding what work was lost: every changeset of the inbox that has no outcome is queued again.
 
-Two cursors bound the listing, both caches in Redis that may be lost: the mark, before which every changeset is decided
-(a recovery begins there), and `seen`, before which all is decided or queued (a routine look begins there). Neither
-passes a pack that is so young that a late PUT or a wrong clock could still put another before it.
+Three cursors bound the listing, all caches in Redis that may be lost: the mark, before which every changeset is
+decided (a recovery begins there); `seen`, before which all is decided or queued (a routine look begins there); and
+`deep`, where the next deep look goes on. Deep looks are for packs that came very late, behind the mark and before
+`seen`: each lists a part, from the mark to the end of the listing, and then they begin again. Neither the mark nor
+`seen` passes a pack that is so young that a late PUT or a wrong clock could still put another before it.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class Found:
     enqueued: int = 0
     mark: str = ""  # every changeset up to this pack is decided
     seen: str = ""  # every changeset up to this pack is decided or queued
+    last: str = ""  # the last pack that was listed
     complete: bool = False  # the listing was followed to its end
 
 
@@ -51,16 +54,35 @@ class Inbox:
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
         found = self.look(self._cursor("mark"))
+        self._set_cursor("mark", found.mark)
+        self._set_cursor("seen", found.seen)
         self._queue.vouch(epoch)
         return found
 
     def routine(self, deep: bool) -> Found:
-        """Look at what has come in since the last look; `deep`: since the mark. Raises ViewAbsent and BucketError."""
-        return self.look(self._cursor("mark" if deep else "seen"), self._settings.upkeep_packs, keep_mark=not deep)
+        """Look at what has come in since the last look; `deep`: at the next part of all that stands behind the mark.
 
-    def look(self, after: str, limit: int | None = None, keep_mark: bool = False) -> Found:
+        Raises ViewAbsent and BucketError.
+        """
+        if deep:
+            return self._deep()
+        found = self.look(self._cursor("seen"), self._settings.upkeep_packs)
+        self._set_cursor("seen", found.seen)
+        return found
+
+    def _deep(self) -> Found:
+        mark = self._cursor("mark")
+        begin = max(mark, self._cursor("deep"))
+        found = self.look(begin, self._settings.upkeep_packs)
+        if begin == mark:
+            # Only then is it known that all before what it found decided is decided.
+            self._set_cursor("mark", found.mark)
+        self._set_cursor("deep", "" if found.complete else found.last)
+        return found
+
+    def look(self, after: str, limit: int | None = None) -> Found:
         """Look at the packs behind `after`, at most `limit`, and queue what has neither an outcome nor a place."""
-        found = Found(mark=after, seen=after)
+        found = Found(mark=after, seen=after, last=after)
         marking = seeing = True
         now = time.time()
         for page in _pages(self._bucket.names("inbox/", after, limit)):
@@ -70,6 +92,7 @@ class Inbox:
                 ids = changesets_of(pack)
                 age = now - ulid_seconds(ids[0])
                 found.packs += 1
+                found.last = name
                 if not all(each in known for each in ids):
                     found.enqueued += self._enqueue(pack)
                 marking = marking and age > self._settings.inbox_margin and all(each in decided for each in ids)
@@ -79,9 +102,6 @@ class Inbox:
                 if seeing:
                     found.seen = name
         found.complete = limit is None or found.packs < limit
-        if not keep_mark:
-            self._set_cursor("mark", found.mark)
-        self._set_cursor("seen", found.seen)
         return found
 
     def _known(self, page: list[str]) -> tuple[set[str], set[str]]:
@@ -112,8 +132,7 @@ class Inbox:
         return found.decode() if found else ""
 
     def _set_cursor(self, name: str, value: str) -> None:
-        if value:
-            self._view.redis.set(self._view.key(f"inbox:{name}"), value)
+        self._view.redis.set(self._view.key(f"inbox:{name}"), value)
 
 
 def _pages(names: Iterator[str]) -> Iterator[list[str]]:

@@ -18,7 +18,7 @@ from tasks.commits import ask_for_commit, ask_for_merge
 
 log = structlog.get_logger()
 
-# Time between looks at the inbox that begin at the mark, for packs that arrived very late.
+# Time between deep looks at the inbox, for packs that arrived very late.
 _DEEP_LOOK = 120.0
 
 
@@ -72,5 +72,5 @@ def _follows_log(repo: Repository) -> bool:
 
 
 def _due(repo: Repository) -> bool:
-    """Tell whether it is time for a look from the mark; one of many processes is told so."""
+    """Tell whether it is time for a deep look; one of many processes is told so."""
     return bool(repo.redis.set(repo.view.prefix + "deep_look", int(time.time()), nx=True, ex=int(_DEEP_LOOK)))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis
 
 from app.verify import verify
+from storage import recover
+from storage.ids import new_ulid
+from storage.recover import Inbox
 from storage.repository import RedisUnsafe, Repository
 from storage.scripts import Recovering, ViewAbsent
 from storage.settings import Settings
@@ -139,6 +143,62 @@ def test_a_message_lost_or_doubled_changes_nothing(world: World, monkeypatch: py
     world.work()
     findings = verify(world.repo)
     assert not findings.differences and findings.committed == 1
+
+
+def looking(world: World, monkeypatch: pytest.MonkeyPatch, **settings: object) -> Inbox:
+    """Return an inbox whose looks list three packs, and settle at once."""
+    monkeypatch.setattr(recover, "_SETTLE", 0.0)
+    chosen = replace(world.repo.settings, upkeep_packs=3, **settings)  # type: ignore[arg-type]
+    return Inbox(chosen, world.repo.bucket, world.repo.view, world.repo.queue)
+
+
+def forget(world: World, changeset: str) -> None:
+    """Take a changeset out of the queues, as if its pack had come when the routine looks had gone by."""
+    world.repo.redis.delete(f"{world.repo.view.prefix}work:{changeset}")
+    world.repo.redis.zrem(f"{world.repo.view.prefix}queue:{world.all.id}", changeset)
+
+
+def test_a_deep_look_keeps_none_of_the_newest_from_being_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = looking(world, monkeypatch)
+    for i in range(12):
+        world.put({f"f{i}": b"x"})  # undecided, so the mark stays before them
+    for _ in range(6):
+        inbox.routine(deep=False)
+    [(lost, _)] = world.store([item(world.all, {"lost": b"x"}, world.tip)])
+    assert inbox.routine(deep=True).enqueued == 0, "it has listed the first three packs"
+    assert inbox.routine(deep=False).enqueued == 1
+    world.work()
+    assert world.status(lost.id) == "committed"
+
+
+def test_deep_looks_go_on_to_the_end_and_then_begin_at_the_mark_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = looking(world, monkeypatch, inbox_margin=0.0)
+    ids = [world.put({f"f{i}": b"x"}) for i in range(8)]
+    for _ in range(4):
+        inbox.routine(deep=False)
+    for late in (ids[1], ids[6]):
+        forget(world, late)
+    assert [inbox.routine(deep).enqueued for deep in (False, True, True, False, True)] == [0, 1, 0, 0, 1]
+    world.work()
+    assert [world.status(each) for each in ids] == ["committed"] * 8
+    looks = [inbox.routine(deep=True) for _ in range(4)]
+    assert [look.packs for look in looks] == [3, 3, 2, 0], "the mark went with them, since all is decided"
+
+
+def test_the_mark_does_not_pass_what_a_look_from_further_on_has_not_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = looking(world, monkeypatch, inbox_margin=0.0)
+    waits = world.put({"f": b"x"}, new_ulid())  # for a base that never comes
+    for i in range(8):
+        world.put({f"f{i}": b"x"})
+    world.work()
+    assert [inbox.routine(deep=True).packs for _ in range(4)] == [3, 3, 3, 0]
+    forget(world, waits)
+    assert inbox.recover().enqueued == 1
+    assert world.repo.queue.waiting(world.all.id, "", 10) == [waits]
 
 
 def test_redis_that_may_evict_is_refused(world: World) -> None:
