@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -73,7 +73,7 @@ def tree(name: str) -> Response:
         "commit": commit,
         "prefix": prefix.decode(),
     }
-    after = str(cursors.decode(query.cursor, "tree", filters, (str,))[0]).encode() if query.cursor is not None else b""
+    after = cast(bytes, cursors.decode(query.cursor, "tree", filters, (bytes,))[0]) if query.cursor is not None else b""
     objects = services().repo.objects
     projected, made = project(objects.tree, root, found.paths)
 
@@ -81,7 +81,7 @@ def tree(name: str) -> Response:
         return made[oid] if oid in made else objects.tree(oid)
 
     files = list(islice(walk(read, projected, after, prefix), query.limit + 1))
-    items, answer = page("tree", filters, files, query.limit, lambda each: (each[0].decode(),))
+    items, answer = page("tree", filters, files, query.limit, lambda each: (each[0],))
     places = objects.locate([version.oid for _, version in items]) if items else []
     answer |= {"commit": commit, "tree": projected.hex()}
     answer["items"] = [
@@ -159,7 +159,7 @@ def global_commits() -> Response:
     query = load_query(request.args, services().settings, "limit", "cursor")
     before: str | int = "+inf"
     if query.cursor is not None:
-        before = f"({cursors.decode(query.cursor, 'global', {}, (int,))[0]}"
+        before = f"({cursors.decode(query.cursor, 'global', {}, (int,))[0]!r}"
     rows = services().repo.view.by_score("merges", high=before, limit=query.limit + 1, newest_first=True)
     items, answer = page("global", {}, rows, query.limit, lambda each: (each[1],))
     names = ("commit", "parents", "tree", "seq", "through", "changesets")

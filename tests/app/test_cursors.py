@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from app import cursors
 from app.errors import Problem
+from storage.settings import Settings
 
-POSITIONS = st.lists(st.integers() | st.text(st.characters(exclude_categories=["Cs"]))).map(tuple)
+POSITIONS = st.lists(
+    st.integers(0, cursors.MAX_NUMBER) | st.text(st.characters(exclude_categories=["Cs"])) | st.binary()
+).map(tuple)
 
 
 @given(POSITIONS)
@@ -43,6 +46,13 @@ def forged(data: bytes) -> str:
     return base64.urlsafe_b64encode(head + data).rstrip(b"=").decode()
 
 
+# What is a position after all, where a list has positions of that kind.
+FITTING: dict[tuple[type, ...], set[str]] = {
+    (str,): {forged(data) for data in [b'["7"]', b'["YQ"]', b'["YQ=="]', b'["YR=="]', b'["*"]', '["é"]'.encode()]},
+    (bytes,): {forged(b'["YQ=="]')},
+}
+
+
 @pytest.mark.parametrize(
     "cursor",
     [
@@ -56,20 +66,28 @@ def forged(data: bytes) -> str:
             "AAAA",
             "A" * 9000,
             "\ud800",
-            "Ag" + "A" * 20,
+            "AQ" + "A" * 20,
             cursors.encode("commits", {}, (7,)) + "=",
         ],
         *[
             forged(data)
             for data in [b"", b"7", b"[7", b"[7,8]", b'["7"]', b"[true]", b"[7.0]", b"[ 7]", b"\xff", b"[" * 5000]
         ],
-        forged(b'["\\ud800"]'),
+        *[forged(b"[%d]" % number) for number in [-1, cursors.MAX_NUMBER + 1, 10**4299]],
+        *[forged(data) for data in [b'["\\ud800"]', b'["YQ"]', b'["YQ=="]', b'["YR=="]', b'["*"]', '["é"]'.encode()]],
     ],
 )
 def test_what_is_no_cursor_is_refused(cursor: str) -> None:
-    for kinds in ((int,), (str,)):
-        if cursor == forged(b'["7"]') and kinds == (str,):
+    for kinds in ((int,), (str,), (bytes,)):
+        if cursor in FITTING.get(kinds, ()):
             continue
         with pytest.raises(Problem) as raised:
             cursors.decode(cursor, "commits", {}, kinds)
         assert raised.value.errors[0]["field"] == "cursor"
+
+
+def test_the_longest_path_fits_whatever_it_is_made_of() -> None:
+    path = b"/".join([b"\x01" * 255] * 16)
+    assert len(path) == Settings().max_path_bytes - 1
+    cursor = cursors.encode("tree", {}, (path,))
+    assert cursors.decode(cursor, "tree", {}, (bytes,)) == (path,)
