@@ -31,10 +31,12 @@ BAD_CONTENT = "a content that the API refuses"
 TOO_MANY = "too many files for a changeset"
 TOO_LARGE = "too large for a changeset"
 
-# The limits of the API's defaults, with room for base64, for the escapes of JSON and for the prefix.
+# The limits of the API's defaults, with room for base64 and for the escapes of JSON.
 _MOST_CHANGES = 10_000
 _MOST_BYTES = 24 << 20
-_MOST_PATH_BYTES = 4000
+_MOST_PATH_BYTES = 4096
+# As long and as deep as the folders below which merges are put.
+_FOLDER = b"0000/00/"
 
 _MODES = frozenset({"100644", "100755", "120000", "160000"})
 _SUBMODULE = "160000"
@@ -140,7 +142,7 @@ def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable
     for path, mode, oid in sorted(versions):
         if mode not in _MODES:
             return BAD_MODE
-        raw = path.encode(errors="surrogateescape")
+        raw = _FOLDER + path.encode(errors="surrogateescape")
         try:
             # Whatever the path, a link's target counts.
             if not check_path(raw, _MOST_PATH_BYTES) or mode == "120000":
