@@ -8,14 +8,16 @@ on the paths and the manifests of ancestors, the latter in pages, and none behin
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from storage import manifest
 from storage.decide import seen_version
 from storage.entries import Json, Status
 from storage.ids import ChangesetId, ObjectId, PackId, changesets_of
 from storage.inbox import read_pack
-from storage.manifest import Changeset, CorruptManifest, Proposal
+from storage.manifest import Changeset, CorruptManifest
 from storage.objects import EMPTY_TREE, CorruptObject, Version, as_file
+from storage.packs import Location
 from storage.queue import Standing
 from storage.repository import Repository
 from storage.scripts import Recovering
@@ -38,8 +40,22 @@ class StackTooDeep(Exception):
     """What was seen stands further down the stack than is looked for."""
 
 
+@dataclass(slots=True)
+class Seen:
+    """What a writer saw at some paths."""
+
+    versions: dict[bytes, Version | None]  # None where there was no file
+    places: dict[ObjectId, Location] = field(default_factory=dict)  # of what changesets of the stack submitted: as long
+    # as these are not committed, the view does not know where it stands
+
+
 def versions_seen(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
-    """Return what the writer of `changeset` saw at `paths`; None where there was no file.
+    """Return the versions that `look` finds, and raise what it raises."""
+    return look(repo, changeset, paths).versions
+
+
+def look(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
+    """Return what the writer of `changeset` saw at `paths`.
 
     With a base by versions, nothing was seen at other paths than the changeset's own, and the mode is taken from what
     stands below its commit, or in the head. Raises UnknownBase, StackTooDeep, Recovering, ViewAbsent, BucketError,
@@ -47,15 +63,15 @@ def versions_seen(repo: Repository, changeset: Changeset, paths: Iterable[bytes]
     """
     wanted = list(dict.fromkeys(paths))
     if not wanted:
-        return {}
+        return Seen({})
     if changeset.base_commit is not None:
-        return _in_tree(repo, _tree_of(repo, changeset.base_commit), wanted)
+        return Seen(_in_tree(repo, _tree_of(repo, changeset.base_commit), wanted))
     ancestors = _Ancestors(repo)
     outcome = ancestors.standing_of(changeset.id).outcome or {}
     if changeset.base_changeset is None:
-        return _by_versions(repo, changeset, outcome, wanted)
+        return Seen(_by_versions(repo, changeset, outcome, wanted))
     if "saw" in outcome:
-        return _in_tree(repo, _oid(outcome["saw"]), wanted)
+        return Seen(_in_tree(repo, _oid(outcome["saw"]), wanted))
     return _in_stack(repo, ancestors, changeset.base_changeset, wanted)
 
 
@@ -72,9 +88,7 @@ def _by_versions(
     }
 
 
-def _in_stack(
-    repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted: Sequence[bytes]
-) -> dict[bytes, Version | None]:
+def _in_stack(repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted: Sequence[bytes]) -> Seen:
     """Return what `base`'s writer saw, with what it submitted."""
     below = _Below(wanted)
     tree: ObjectId | None = None
@@ -85,9 +99,9 @@ def _in_stack(
             tree = _oid(outcome["seen"])
             break
         ancestor = ancestors.read(base)
-        below.take(ancestor.changes)
+        below.take(ancestor)
         if not below.left:
-            return below.found
+            return below.seen
         if "saw" in outcome:
             tree = _oid(outcome["saw"])
             break
@@ -97,19 +111,20 @@ def _in_stack(
         base = ancestor.base_changeset
     else:
         raise StackTooDeep(f"more than {MOST_ANCESTORS} changesets below it")
-    return below.found | below.on(_in_tree(repo, tree, list(below.left)))
+    below.end(_in_tree(repo, tree, list(below.left)))
+    return below.seen
 
 
 class _Below:
     """What is found going down a stack; what has only a mode so far stands still further down."""
 
     def __init__(self, wanted: Sequence[bytes]) -> None:
-        self.found: dict[bytes, Version | None] = {}
+        self.seen = Seen({})
         self.left: dict[bytes, int | None] = dict.fromkeys(wanted)  # with the nearest change of mode
 
-    def take(self, changes: Sequence[Proposal]) -> None:
+    def take(self, ancestor: Changeset) -> None:
         """Take what the next changeset down the stack did."""
-        for change in changes:
+        for change in ancestor.changes:
             if change.path not in self.left:
                 continue
             mode = self.left[change.path]
@@ -117,12 +132,15 @@ class _Below:
                 self.left[change.path] = change.mode if mode is None else mode
                 continue
             version = change.version(Version(change.mode, change.base) if change.base else None)
-            self.found[change.path] = _with_mode(version, mode)
+            self.seen.versions[change.path] = _with_mode(version, mode)
+            if change.oid is not None and change.place is not None:
+                self.seen.places[change.oid] = Location(ancestor.pack, change.place)
             del self.left[change.path]
 
-    def on(self, versions: dict[bytes, Version | None]) -> dict[bytes, Version | None]:
-        """Return what is left, given what stands below the stack."""
-        return {path: _with_mode(versions[path], mode) for path, mode in self.left.items()}
+    def end(self, versions: dict[bytes, Version | None]) -> None:
+        """Take what stands below the stack for what is left."""
+        for path, mode in self.left.items():
+            self.seen.versions[path] = _with_mode(versions[path], mode)
 
 
 def _with_mode(version: Version | None, mode: int | None) -> Version | None:

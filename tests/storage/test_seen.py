@@ -175,6 +175,8 @@ def test_a_deep_stack_is_read_in_pages(world: World, monkeypatch: pytest.MonkeyP
     calls.clear()
     assert versions_seen(world.repo, top, [b"f"]) == {b"f": file(b"298")}
     assert calls == [1], "no further than the answer"
+    [(oid, location)] = seen.look(world.repo, top, [b"f"]).places.items()
+    assert world.repo.objects.blob(oid, location) == b"298", "though no entry says where it stands"
     world.repo.redis.delete(*(f"{world.repo.view.prefix}manifest:{each}" for each in ids))
     calls.clear()
     assert versions_seen(world.repo, top, [b"bottom"]) == {b"bottom": file(b"1")}
