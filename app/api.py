@@ -7,7 +7,7 @@ from flask import Flask
 from app import errors
 from app.intake import Intake, TookTooLong
 from app.room import Room
-from app.routes import changesets, conflicts, events, lifecycle, operations, reads, slices
+from app.routes import changesets, conflicts, events, explanations, lifecycle, operations, reads, slices
 from app.services import Services
 from app.stream import Streams
 from app.waiting import Waiting
@@ -16,6 +16,7 @@ from storage.direct import LogBusy
 from storage.git_merger import MergerFailed
 from storage.repository import Repository
 from storage.scripts import Recovering, ViewAbsent, ViewStale
+from storage.seen import StackTooDeep, UnknownBase
 from storage.settings import Settings
 
 errors.TABLE |= {
@@ -24,6 +25,8 @@ errors.TABLE |= {
     Recovering: lambda error: errors.unavailable("changesets are being looked for"),
     MergerFailed: lambda error: errors.unavailable("contents cannot be merged"),
     LogBusy: lambda error: errors.unavailable("the log is busy"),
+    UnknownBase: lambda error: errors.conflict(f"what its writer saw is not known: {error}"),
+    StackTooDeep: lambda error: errors.conflict(f"what its writer saw is out of reach: {error}"),
     TookTooLong: lambda error: errors.unavailable("the bucket was too slow"),
 }
 
@@ -45,7 +48,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
     errors.register(app)
     Room(repo.settings).register(app)
-    for module in (slices, changesets, lifecycle, conflicts, events, reads):
+    for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(operations.routes, url_prefix="/v1")
     app.register_blueprint(operations.health)
