@@ -25,6 +25,8 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[Zz
 _WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
 _NO_OBJECT = "0" * 40
+# The last second of 9999-12-30 in UTC: with any offset, of less than a day, it can still be written and read.
+_LAST = 253402214399
 
 Data = Mapping[str, Any] | None
 
@@ -200,6 +202,8 @@ class Time(Field[Any]):
         # Git cannot write a time before 1970; fsck calls it a bad date.
         if seconds < 0:
             raise ValidationError("is before 1970, which Git cannot store")
+        if seconds > _LAST:
+            raise ValidationError("is beyond the year 9999 in some zone")
         return seconds, int(offset.total_seconds()) // 60
 
 
@@ -214,15 +218,20 @@ class Whole(Limited):
         return int(value)
 
 
-class Number(Field[Any]):
-    """A whole number from 1, in a query or a body."""
+class Natural(Field[Any]):
+    """A whole number from 1, in a body: a text is none."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Data, **kwargs: Any) -> int:
-        if type(value) is str and _WHOLE.fullmatch(value):
-            value = int(value)
         if type(value) is not int or not 0 < value < 1 << 31:
             raise ValidationError("must be a whole number from 1")
-        return int(value)
+        return value
+
+
+class Number(Natural):
+    """A whole number from 1, in a query, where all is text."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Data, **kwargs: Any) -> int:
+        return super()._deserialize(int(value) if _WHOLE.fullmatch(value) else None, attr, data, **kwargs)
 
 
 class Seconds(Limited):

@@ -54,7 +54,7 @@ class SlicePathsSchema(LimitedSchema):
     """A slice's other paths, and the version that it must still have."""
 
     paths = Raw(required=True)
-    version = fields.Number()
+    version = fields.Natural()
 
 
 class ChangeSchema(LimitedSchema):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.errors import MAX_ERRORS, Problem
 from app.queries import load_key, load_oid, load_path, load_query
-from app.schemas import load_bulk, load_changeset, load_json, load_slice
+from app.schemas import load_bulk, load_changeset, load_json, load_slice, load_slice_paths
 from storage.changes import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.settings import Settings
 
@@ -123,6 +123,7 @@ MISTAKES: dict[str, tuple[str, list[Any]]] = {
                 *["", "now", "2026-01-31", "2026-01-31T12:00:00", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z"],
                 *["1969-12-31T23:59:59Z", "2026-W05-6T00:00:00Z", "2026-01-31T25:00:00Z", "2026-01-31T12:00:00+25:00"],
                 *["0001-01-01T00:00:00+01:00", "1706702400"],
+                *["9999-12-31T00:00:00Z", "9999-12-31T23:59:59-01:00", "9999-12-30T23:59:59-00:01"],
             ]
         ],
     ),
@@ -290,7 +291,8 @@ def test_author_and_time_may_be_left_out_and_a_message_be_empty() -> None:
         ("1970-01-01T00:00:00Z", 0, 0),
         ("2026-01-31T12:00:00.750-03:30", 1769873400, -210),
         ("2026-01-31 12:00+0100", 1769857200, 60),
-        ("9999-12-31T00:00:00+00:00", 253402214400, 0),
+        ("9999-12-30T23:59:59+00:00", 253402214399, 0),
+        ("9999-12-31T23:58:59+23:59", 253402214399, 1439),
     ],
 )
 def test_a_time_is_seconds_and_an_offset(time: str, seconds: int, zone: int) -> None:
@@ -397,6 +399,21 @@ def test_a_wrong_envelope_refuses_all(field: str, body: Any) -> None:
     assert named(raised.value) == [field]
 
 
+@pytest.mark.parametrize("version", ["1", "", True, None, 0, -1, 1.0, 10**400, [], 1 << 31])
+def test_a_version_in_a_body_is_a_whole_number(version: Any) -> None:
+    with pytest.raises(Problem) as raised:
+        load_slice_paths({"paths": ["web/"], "version": version}, SMALL)
+    assert named(raised.value) == ["version"]
+    assert load_slice_paths({"paths": ["web/"], "version": 1}, SMALL) == (["web/"], 1)
+
+
+def test_a_version_in_a_query_is_a_text_of_digits() -> None:
+    assert load_query({"version": "12"}, SMALL, "version").version == 12
+    for text in ("", "0", "-1", "1.0", "٣", "9999999999"):
+        with pytest.raises(Problem):
+            load_query({"version": text}, SMALL, "version")
+
+
 def test_a_slice_has_a_name_and_paths() -> None:
     assert load_slice({"name": "web", "paths": ["web/", "README.md"]}, SMALL) == ("web", ["web/", "README.md"])
     assert load_slice({"name": "all", "paths": ["/"]}, SMALL) == ("all", ["/"])
@@ -441,7 +458,7 @@ def test_what_a_query_leaves_out_has_defaults() -> None:
     [
         *[("limit", value) for value in ["", "0", "-1", "51", "1.5", "x", "１", "9" * 50]],
         *[("wait", value) for value in ["", "-1", "61", "nan", "inf", "1e3", "x"]],
-        *[("status", value) for value in ["", "Queued", "abandoned"]],
+        *[("status", value) for value in ["", "Queued", "deleted"]],
         *[("until", value) for value in ["", "queued"]],
         *[("commit", value) for value in IDS if isinstance(value, str)],
         *[("path", value) for value in PATHS],
