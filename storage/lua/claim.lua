@@ -1,6 +1,7 @@
 #!lua
--- Claim a bounded batch: slices in the order of their last try, the first changesets of each queue, locks on the
--- slices and on the files that these change, all or nothing for a slice. Locks save work and decide nothing.
+-- Claim a bounded batch: slices with new work and slices that were tried in turns, of each the one that has waited
+-- longest; the first changesets of each queue; locks on the slices and on the files that these change, all or nothing
+-- for a slice. Locks save work and decide nothing.
 -- KEYS[1] the epoch pointer. ARGV: prefix, now (ms), owner, life of locks (ms), most changesets, most changes,
 -- most slices, tries before a slice goes ahead without file locks, '1' to take locks, how far to look into a queue,
 -- most pending changesets, '1' to claim only what recovery has vouched for.
@@ -70,7 +71,23 @@ local function choose(slice)
   return take, files, local_changes, here, full
 end
 
-for _, slice in ipairs(redis.call('ZRANGE', prefix .. 'ready', 0, most_slices * 2 - 1)) do
+-- New work must not wait for all that was tried in vain, nor what was tried for all new work: neither fills a claim
+-- before the other had its turn, and the first turn, which may fill it alone, goes to each in every second claim.
+local function candidates()
+  local ready, limit = prefix .. 'ready', most_slices * 2
+  local kinds = {redis.call('ZRANGEBYSCORE', ready, '-inf', 0, 'LIMIT', 0, limit),
+    redis.call('ZRANGEBYSCORE', ready, '(0', '+inf', 'LIMIT', 0, limit)}
+  local first, found = redis.call('INCR', prefix .. 'claims') % 2, {}
+  for i = 1, limit do
+    for turn = 0, 1 do
+      local slice = kinds[(first + turn) % 2 + 1][i]
+      if slice and #found < limit then found[#found + 1] = slice end
+    end
+  end
+  return found
+end
+
+for _, slice in ipairs(candidates()) do
   if #claimed >= most or slices >= most_slices then break end
   redis.call('ZADD', prefix .. 'ready', 'XX', now, slice)
   if not (locking and held('lock:slice:' .. slice)) then

@@ -4,7 +4,8 @@
 -- id, slice, pack, base changeset or '', number of changes, its files' lock names (8 bytes each, in one string),
 -- manifest or '', idempotency key or '', fingerprint of the request, '1' if it is held until it is
 -- released, the changeset whose place it takes or ''.
--- A queue is a sorted set of ids with score 0, so it is ordered by ULID; new work puts its slice first in `ready`.
+-- A queue is a sorted set of ids with score 0, so it is ordered by ULID. In `ready` a slice with new work has a score
+-- below 0, ordered by the time when it came (Redis's, ms); a claim that looks at it makes that the time of the try.
 -- What is held and not released yet, as the view knows, waits in a set of its own. Beside the queues, a set for each
 -- file's lock name tells which changesets want it.
 -- Returns for each changeset its position in the queue, -1 where it was skipped, -2 where it is held.
@@ -13,6 +14,8 @@ local prefix, keep = ARGV[1], ARGV[2]
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
+local clock = redis.call('TIME')
+local fresh = clock[1] * 1000 + math.floor(clock[2] / 1000) - 1e13
 local positions = {}
 for i = 3, #ARGV, 11 do
   local id, slice, key = ARGV[i], ARGV[i + 1], ARGV[i + 7]
@@ -35,7 +38,7 @@ for i = 3, #ARGV, 11 do
       else
         redis.call('ZADD', queue, 0, id)
         redis.call('ZADD', prefix .. 'queued', 0, id)
-        redis.call('ZADD', prefix .. 'ready', 'LT', 0, slice)
+        redis.call('ZADD', prefix .. 'ready', 'LT', fresh, slice)
         if ARGV[i + 9] == '1' then
           redis.call('ZREM', held, id)
           redis.call('ZREM', prefix .. 'held', id)

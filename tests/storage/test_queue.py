@@ -103,6 +103,34 @@ def test_a_slice_with_a_thousand_waiting_does_not_starve_one_with_one(bench: Ben
     assert one in first + second
 
 
+@pytest.mark.parametrize("others", [1, 2], ids=["with-little-new-work-each", "with-new-work-that-fills-a-claim"])
+def test_a_slice_that_submits_nothing_new_is_claimed_among_busy_ones(redis_settings: Settings, others: int) -> None:
+    bench = Bench(redis_settings, slices=5)
+    old = bench.put("S0", "old", count=5)
+    got = []
+    for number in range(16):
+        for where in bench.slices[1:]:
+            bench.put(where, where, count=others)
+        batch = Queue(replace(bench.settings, commit_slices=2, commit_changesets=2), bench.view).claim(f"w{number}")
+        assert len(batch) == 2
+        for each in batch:
+            bench.decide(each.id, each.slice)
+        bench.queue.release(f"w{number}", batch)
+        got += [(each.slice, each.id) for each in batch]
+    assert [each for where, each in got if where == "S0"] == old
+    assert {where for where, _ in got} == set(bench.slices), "nor do the busy ones starve each other"
+
+
+def test_new_work_is_claimed_among_slices_that_were_tried_in_vain(redis_settings: Settings) -> None:
+    bench = Bench(redis_settings, slices=20)
+    for where in bench.slices[:-1]:
+        bench.put(where, where, base=new_ulid())
+    for _ in range(10):
+        assert claimed(bench, commit_slices=2) == []
+    [new] = bench.put("S19", "f")
+    assert claimed(bench, commit_slices=2) == [new]
+
+
 def test_claims_are_bounded_by_changesets_changes_and_slices(bench: Bench) -> None:
     bench.put("S0", *[f"a{i}" for i in range(10)], count=5)
     bench.put("S1", "b", count=5)
