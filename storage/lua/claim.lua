@@ -41,13 +41,16 @@ local function choose(slice)
   local take, files, local_changes, full = {}, {}, 0, false
   local here = {}
   for _, id in ipairs(ids) do
-    local base, count, names, pack = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'base', 'count', 'files', 'pack'))
+    local base, count, names, pack, key = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'base', 'count', 'files',
+      'pack', 'key'))
     if not count or decided(id) then
       -- Decided by a batch whose worker died before it released, or half lost: recovery enqueues that again.
       redis.call('ZREM', queue, id)
       redis.call('ZREM', prefix .. 'queued', id)
       for i = 1, #(names or ''), 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(names, i, i + 7), id) end
       redis.call('DEL', prefix .. 'work:' .. id)
+      local owner = key and redis.call('GET', prefix .. 'key:' .. key)
+      if owner and string.sub(owner, 1, #id + 1) == id .. ' ' then redis.call('EXPIRE', prefix .. 'key:' .. key, 60) end
     elseif base == '' or here[base] or picked[base] or decided(base) then
       count = tonumber(count)
       local before = #claimed + #take

@@ -1,11 +1,12 @@
 #!lua
 -- Put durable changesets into their slices' queues. Idempotent: what has an outcome or is queued is skipped.
--- KEYS[1] the epoch pointer. ARGV: prefix, seconds that copies of manifests and keys live, then for each changeset:
+-- KEYS[1] the epoch pointer. ARGV: prefix, seconds that copies of manifests live, then for each changeset:
 -- id, slice, pack, base changeset or '', number of changes, its files' lock names (8 bytes each, in one string),
 -- manifest or '', idempotency key or '', fingerprint of the request, '1' if it is held until it is
 -- released, the changeset whose place it takes or ''.
 -- A queue is a sorted set of ids with score 0, so it is ordered by ULID. In `ready` a slice with new work has a score
 -- below 0, ordered by the time when it came (Redis's, ms); a claim that looks at it makes that the time of the try.
+-- A key belongs to the first changeset that was queued with it, until that is decided and released: then the view knows.
 -- What is held and not released yet, as the view knows, waits in a set of its own. Beside the queues, a set for each
 -- file's lock name tells which changesets want it.
 -- Returns for each changeset its position in the queue, -1 where it was skipped, -2 where it is held.
@@ -31,7 +32,13 @@ for i = 3, #ARGV, 11 do
       if ARGV[i + 10] ~= '' then redis.call('HSET', work, 'resolves', ARGV[i + 10]) end
       for j = 1, #names, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(names, j, j + 7), 0, id) end
       if ARGV[i + 6] ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, ARGV[i + 6], 'EX', keep) end
-      if key ~= '' then redis.call('SET', prefix .. 'key:' .. key, id .. ' ' .. ARGV[i + 8], 'NX', 'EX', keep) end
+      if key ~= '' then
+        local owner = id .. ' ' .. ARGV[i + 8]
+        redis.call('HSET', work, 'key', key)
+        redis.call('SET', prefix .. 'key:' .. key, owner, 'NX')
+        -- Released as decided, and queued again by a view that knows less.
+        if redis.call('GET', prefix .. 'key:' .. key) == owner then redis.call('PERSIST', prefix .. 'key:' .. key) end
+      end
       if parked then
         redis.call('ZADD', held, 0, id)
         redis.call('ZADD', prefix .. 'held', 0, id)

@@ -14,7 +14,8 @@ for i = 3, #ARGV, 2 do
   local slice, id = ARGV[i], ARGV[i + 1]
   local work = prefix .. 'work:' .. id
   slices[slice] = true
-  local files = redis.call('HGET', work, 'files') or ''
+  local files, key = unpack(redis.call('HMGET', work, 'files', 'key'))
+  files = files or ''
   for j = 1, #files, 8 do unlock('lock:file:' .. string.sub(files, j, j + 7)) end
   if redis.call('EXISTS', outcome .. id) == 1 then
     redis.call('ZREM', prefix .. 'queue:' .. slice, id)
@@ -24,6 +25,9 @@ for i = 3, #ARGV, 2 do
     redis.call('DEL', work)
     -- Those who stack on it soon save a look at its pack.
     redis.call('EXPIRE', prefix .. 'manifest:' .. id, 60)
+    -- From now on the view knows whose key it is. Another changeset's stays: it is not decided.
+    local owner = key and redis.call('GET', prefix .. 'key:' .. key)
+    if owner and string.sub(owner, 1, #id + 1) == id .. ' ' then redis.call('EXPIRE', prefix .. 'key:' .. key, 60) end
     removed = removed + 1
   end
 end

@@ -11,7 +11,7 @@ from storage.entries import FORMAT, EntryKind
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
 from storage.manifest import Changeset, Proposal
 from storage.objects import Ident
-from storage.queue import Queue, Ticket
+from storage.queue import Claimed, Queue, Ticket
 from storage.scripts import Paused, Recovering, ViewAbsent
 from storage.settings import Settings
 from storage.view import View, connect
@@ -33,20 +33,20 @@ class Bench:
 
     def put(self, where: str, *paths: str, base: str | None = None, count: int = 1) -> list[ChangesetId]:
         """Queue `count` changesets of the paths."""
-        made = []
-        for _ in range(count):
-            changes = tuple(Proposal("put", p.encode(), 0o100644, ObjectId(b"x" * 20), None) for p in paths or ("f",))
-            made.append(
-                Changeset(
-                    ChangesetId(new_ulid()), PackId("inbox/P-1"), SliceId(where), None,
-                    ChangesetId(base) if base else None, Ident("a", "b", 1), "m", changes,
-                )
-            )  # fmt: skip
-            time.sleep(0.001)  # ULIDs of one process are ordered by their milliseconds
+        made = [self.made(where, *paths, base=base) for _ in range(count)]
         self.queue.enqueue([(each, b"{}") for each in made])
         return [each.id for each in made]
 
-    def decide(self, changeset: str, where: str, status: str = "committed") -> None:
+    def made(self, where: str, *paths: str, base: str | None = None) -> Changeset:
+        """Return a changeset of the paths."""
+        time.sleep(0.001)  # ULIDs of one process are ordered by their milliseconds
+        changes = tuple(Proposal("put", p.encode(), 0o100644, ObjectId(b"x" * 20), None) for p in paths or ("f",))
+        return Changeset(
+            ChangesetId(new_ulid()), PackId("inbox/P-1"), SliceId(where), None,
+            ChangesetId(base) if base else None, Ident("a", "b", 1), "m", changes,
+        )  # fmt: skip
+
+    def decide(self, changeset: str, where: str, status: str = "committed", **more: str) -> None:
         """Give a changeset an outcome."""
         self.seq += 1
         decided = {
@@ -56,6 +56,7 @@ class Bench:
             "pack": "inbox/P-1",
             "changes": [],
             "commit": "c" * 40,
+            **more,
         }
         head = {"tip": "c" * 40, "root": "e" * 40, "time": 1, "committed": self.seq - 1}
         entry = {
@@ -93,6 +94,45 @@ def test_what_has_an_outcome_is_never_queued_again(bench: Bench) -> None:
     bench.queue.release("nobody", [*bench.queue.claim("me")])
     assert bench.queue.enqueue([(again, b"{}")]) == [-1]
     assert bench.queue.length() == 0
+
+
+def owner_of(bench: Bench, key: str) -> tuple[str | None, int]:
+    """Return whose an idempotency key is, and how many seconds that is remembered outside the view (-1: for ever)."""
+    found = bench.queue.admit([], [], [key]).keys.get(key)
+    return found and found[0], bench.view.redis.ttl(f"{bench.view.prefix}key:{key}")
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["queued", "held"])
+def test_an_idempotency_key_is_known_for_as_long_as_its_changeset_is_undecided(bench: Bench, hold: bool) -> None:
+    first, second = (replace(bench.made("S0", "f"), key="k", fingerprint="f", hold=hold) for _ in range(2))
+    bench.queue.enqueue([(first, b"{}"), (second, b"{}")])
+    assert owner_of(bench, "k") == (first.id, -1)
+    bench.decide(second.id, "S0", "rejected", reason="duplicate", key="k", fingerprint="f")
+    bench.queue.release("me", [Claimed(SliceId("S0"), each.id, each.pack) for each in (first, second)])
+    assert owner_of(bench, "k") == (first.id, -1), "its owner is not decided"
+    bench.decide(first.id, "S0", key="k", fingerprint="f")
+    bench.queue.release("me", [Claimed(SliceId("S0"), first.id, first.pack)])
+    owner, seconds = owner_of(bench, "k")
+    assert owner == first.id and 0 < seconds <= 60
+
+
+def test_the_key_of_a_changeset_whose_worker_died_before_it_released_goes_with_the_claims_clean_up(
+    bench: Bench,
+) -> None:
+    one = replace(bench.made("S0", "f"), key="k", fingerprint="f")
+    bench.queue.enqueue([(one, b"{}")])
+    bench.decide(one.id, "S0", key="k", fingerprint="f")
+    assert owner_of(bench, "k") == (one.id, -1)
+    assert claimed(bench) == []
+    owner, seconds = owner_of(bench, "k")
+    assert owner == one.id and 0 < seconds <= 60
+
+
+def test_a_key_does_not_expire_when_a_view_that_knows_less_queues_its_changeset_again(bench: Bench) -> None:
+    one = replace(bench.made("S0", "f"), key="k", fingerprint="f")
+    bench.view.redis.set(f"{bench.view.prefix}key:k", f"{one.id} f", ex=60)
+    bench.queue.enqueue([(one, b"{}")])
+    assert owner_of(bench, "k") == (one.id, -1)
 
 
 def test_a_slice_with_a_thousand_waiting_does_not_starve_one_with_one(bench: Bench) -> None:
