@@ -150,6 +150,7 @@ class MergeReplay:
         for number, lane in enumerate(lanes):
             self._progress("decide", number, len(lanes))
             outcomes |= self._outcomes(lane)
+        self._progress("decide", len(lanes), len(lanes))
         self._read_files(lanes)
         for case in cases:
             _compare(report, case, outcomes)

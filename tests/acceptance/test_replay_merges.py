@@ -115,3 +115,31 @@ def test_merges_here_are_merges_there(new_stack: Callable[..., Stack], merges: P
     assert not verify(Repository(stack.settings)).differences
     with pytest.raises(HistoryError, match="not empty"):
         replay(stack, merges, 1)
+
+
+def test_a_merge_that_the_api_refuses_is_skipped_and_the_others_are_compared(
+    new_stack: Callable[..., Stack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an API has lower limits than the defaults, which are looked at before."""
+    git(None, "init", "--quiet", "--bare", "--initial-branch=main", str(tmp_path / "repo.git"))
+    source = tmp_path / "stream"
+    who = "committer W <w@example.org> 1700000000 +0000\ndata 1\nm\n"
+    rows = [
+        "M 100644 inline a\ndata 1\na\n",
+        "M 120000 inline .gitmodules\ndata 1\na\n",
+        "M 100644 inline b\ndata 1\nb\n",
+    ]
+    sides = [f"commit refs/heads/{i}\nmark :{i + 2}\n{who}from :1\n{row}" for i, row in enumerate(rows)]
+    merges = [
+        f"commit refs/heads/main\nmark :{mark}\n{who}from :{one}\nmerge :{other}\n"
+        for mark, one, other in [(5, 2, 3), (6, 3, 4), (7, 2, 4)]
+    ]
+    # HEAD reaches the others through commits that have three parents, which are no merges to compare.
+    top = f"commit refs/heads/main\n{who}from :7\nmerge :5\nmerge :6\n"
+    source.write_text("".join([f"commit refs/heads/main\nmark :1\n{who}", *sides, *merges, top]))
+    with source.open("rb") as data:
+        git(tmp_path / "repo.git", "fast-import", "--quiet", "--force", stdin=data)
+    monkeypatch.setattr("app.replay.merges.refusal", lambda merge, content, sizes: None)
+    report = replay(new_stack(with_flower=False), tmp_path / "repo.git")
+    assert report.skipped == {"refused by the API: .gitmodules cannot be a symlink": 2}
+    assert (report.merges, report.same_tree, report.ok) == (1, 1, True)
