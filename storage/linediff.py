@@ -39,10 +39,11 @@ def line_diff(path: bytes, old: bytes | None, new: bytes | None) -> LineDiff:
         return LineDiff(False, 0, 0, b"")
     patch = Patch.create_from(before, after, context_lines=CONTEXT, interhunk_lines=0, flag=_FLAGS)
     _, additions, deletions = patch.line_stats
-    first = _HUNK.search(patch.data)
+    data = patch.data
+    first = _HUNK.search(data)
     assert first is not None, "texts that differ have a hunk"
     heads = (b"--- " + _name(b"a/", path, old), b"+++ " + _name(b"b/", path, new))
-    return LineDiff(False, additions, deletions, b"%b\n%b\n" % heads + patch.data[first.start() :])
+    return LineDiff(False, additions, deletions, b"%b\n%b\n" % heads + data[first.start() :])
 
 
 def _name(side: bytes, path: bytes, content: bytes | None) -> bytes:
