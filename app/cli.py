@@ -30,6 +30,7 @@ COMMANDS = {
     "submit": "Submit a directory, or a range of Git commits, as one changeset.",
     "up": "Run the whole stack on this machine, without Docker.",
     "verify": "Check the bucket, the log and the view against each other.",
+    "watch": "Show what becomes of changesets, as it happens.",
 }
 
 # What an error tells the user beyond itself, and the exit code. 1 is a command's own "no", 2 a wrong command line.
@@ -39,7 +40,6 @@ ERRORS: list[tuple[type[Exception], int, str]] = [
     (HistoryError, 5, ""),
     (SettingsError, 6, "`sluice settings` lists them"),
     (ServerMissing, 7, ""),
-    "watch": "Show what becomes of changesets, as it happens.",
     (ProcessFailed, 7, ""),
     (BucketError, 8, "are the SLUICE_S3_* settings those of the deployment?"),
     (BucketUnsafe, 8, "use a store that honours If-None-Match, and no proxy that drops it"),

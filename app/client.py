@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
@@ -27,8 +28,8 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 # Beyond what was asked for, so that those who were refused at once do not come back at once.
 _JITTER = 0.3
-
 _READ = 64 << 10  # bytes of a stream that are taken at once, at most
+
 
 class ProblemError(Exception):
     """The API refused; the fields are those of its problem document."""
@@ -217,6 +218,26 @@ class Client:
         """Yield the changesets that a global commit merged."""
         return self.pages(f"/v1/commits/{commit}/changesets", limit=1000)
 
+    def events(self, after: str | int | None = None, slice_name: str | None = None) -> Iterator[Json]:
+        """Yield what becomes of changesets, exactly once and in log order, for ever: `{"id", "event", "data"}`.
+
+        `after` is the id of an event, or an entry (0: from the beginning); without it, from now on. Whatever breaks is
+        taken up again behind the last event. Raises ProblemError for a final refusal, and Unreachable.
+        """
+        given = {"after": after, "slice": slice_name}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        stream = _EventStream()
+        while True:
+            headers = {"Last-Event-ID": stream.last_id} if stream.last_id else {}
+            answer = self.raw("GET", f"/v1/events?{query}" if query else "/v1/events", None, headers, streamed=True)
+            with closing(answer), suppress(HTTPError, OSError):
+                if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+                    raise Unreachable(f"{self.url} answers with something else than events")
+                stream.begin()
+                while data := answer.read1(_READ, decode_content=False):
+                    yield from stream.feed(data)
+            self._sleep(max(stream.retry, _FIRST_PAUSE))
+
     def merge(self) -> Json:
         """Ask for a batch merge."""
         return self.call("POST", "/v1/merges")
@@ -248,46 +269,6 @@ class _Pauses:
         return True
 
 
-def content(data: bytes) -> Json:
-    """Return the fields by which a change carries `data`: text where that is exact and short, else base64."""
-    # A NUL takes six bytes in JSON, so what has them is most likely shorter in base64.
-    if b"\0" not in data:
-        with suppress(UnicodeDecodeError):
-            return {"content": data.decode()}
-    return {"content_base64": base64.b64encode(data).decode()}
-
-
-def _seconds(retry_after: str | None) -> float:
-    """Return a Retry-After in seconds; a date, which proxies may send, counts as none."""
-    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0
-
-
-def _document(data: bytes) -> Json:
-    try:
-        document = json.loads(data)
-    except ValueError:
-        return {"title": "An answer that is no problem document", "detail": data[:200].decode(errors="replace")}
-    def events(self, after: str | int | None = None, slice_name: str | None = None) -> Iterator[Json]:
-        """Yield what becomes of changesets, exactly once and in log order, for ever: `{"id", "event", "data"}`.
-
-        `after` is the id of an event, or an entry (0: from the beginning); without it, from now on. Whatever breaks is
-        taken up again behind the last event. Raises ProblemError for a final refusal, and Unreachable.
-        """
-        given = {"after": after, "slice": slice_name}
-        query = urlencode({name: value for name, value in given.items() if value is not None})
-        stream = _EventStream()
-        while True:
-            headers = {"Last-Event-ID": stream.last_id} if stream.last_id else {}
-            answer = self.raw("GET", f"/v1/events?{query}" if query else "/v1/events", None, headers, streamed=True)
-            with closing(answer), suppress(HTTPError, OSError):
-                if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
-                    raise Unreachable(f"{self.url} answers with something else than events")
-                stream.begin()
-                while data := answer.read1(_READ, decode_content=False):
-                    yield from stream.feed(data)
-            self._sleep(max(stream.retry, _FIRST_PAUSE))
-
-    return document if isinstance(document, dict) else {}
 class _EventStream:
     """Server-sent events as the HTML standard reads them, over several connections."""
 
@@ -330,3 +311,23 @@ class _EventStream:
             yield {"id": self.last_id, "event": fields.get("event", "message"), "data": json.loads("\n".join(data))}
 
 
+def content(data: bytes) -> Json:
+    """Return the fields by which a change carries `data`: text where that is exact and short, else base64."""
+    # A NUL takes six bytes in JSON, so what has them is most likely shorter in base64.
+    if b"\0" not in data:
+        with suppress(UnicodeDecodeError):
+            return {"content": data.decode()}
+    return {"content_base64": base64.b64encode(data).decode()}
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Return a Retry-After in seconds; a date, which proxies may send, counts as none."""
+    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0
+
+
+def _document(data: bytes) -> Json:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return {"title": "An answer that is no problem document", "detail": data[:200].decode(errors="replace")}
+    return document if isinstance(document, dict) else {}
