@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,15 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     through = repo.view.head().applied
     outcomes: dict[str, Json] = {}
     named: set[str] = set()
+    fold = _Fold(repo, findings)
     try:
         for entry, entry_hash in follow(_until(repo, through)):
-            _check_entry(repo, entry, entry_hash, findings, outcomes, named, is_last=entry["seq"] == through)
+            findings.entries += 1
+            named.update(pack for pack, _ in entry.get("packs", []))
+            _note_outcomes(entry, outcomes, findings)
+            fold.add(commands(effects(entry, entry_hash)), entry["seq"], is_last=entry["seq"] == through)
             progress("log", entry["seq"], through)
+        fold.check_changing()
     except CorruptEntry as error:
         findings.differ(f"log: {error}")
     if findings.entries != through:
@@ -77,43 +82,75 @@ def _until(repo: Repository, through: int) -> Iterator[tuple[Any, bytes]]:
         yield seq, data
 
 
-def _check_entry(
-    repo: Repository,
-    entry: Json,
-    entry_hash: str,
-    findings: Findings,
-    outcomes: dict[str, Json],
-    named: set[str],
-    is_last: bool,
-) -> None:
-    findings.entries += 1
-    named.update(pack for pack, _ in entry.get("packs", []))
-    if entry["kind"] == EntryKind.COMMITS:
-        for decided in entry["decided"]:
-            if decided["id"] in outcomes:
-                findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
-            outcomes[decided["id"]] = {name: decided.get(name) for name in ("status", "commit", "pack")}
-    rows = effects(entry, entry_hash)
-    pipeline = repo.redis.pipeline(transaction=False)
-    expected: list[tuple[str, Any]] = []
-    base = repo.view.key("")
-    for command in commands(rows):
-        name, key, *arguments = command
-        if name == "SET":
-            pipeline.get(base + key)
-            expected.append((key, arguments[0]))
-        elif name == "ZADD":
-            for score, member in zip(arguments[::2], arguments[1::2], strict=True):
-                pipeline.zscore(base + key, member)
-                expected.append((f"{key} {member!r}", score))
-        elif key != "head" or is_last:
-            for field_name, value in zip(arguments[::2], arguments[1::2], strict=True):
-                pipeline.hget(base + key, field_name)
-                expected.append((f"{key} {field_name}", value))
-    for (what, value), found in zip(expected, pipeline.execute(), strict=True):
-        shown = found.decode() if isinstance(found, bytes) else found
-        if str(shown) != str(float(value) if isinstance(found, float) else value):
-            findings.differ(f"view: {what} is {shown!r}, and entry {entry['seq']} makes it {value!r}")
+def _note_outcomes(entry: Json, outcomes: dict[str, Json], findings: Findings) -> None:
+    if entry["kind"] != EntryKind.COMMITS:
+        return
+    for decided in entry["decided"]:
+        if decided["id"] in outcomes:
+            findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
+        outcomes[decided["id"]] = {name: decided.get(name) for name in ("status", "commit", "pack")}
+
+
+# Rows that later entries never touch are compared at once, the others when all entries have been folded.
+_LASTING = ("outcome:", "chain", "decided:", "batches", "merges", "merge_seqs")
+_AT_ONCE = 1000
+
+
+class _Fold:
+    """The rows that the entries make, folded in log order, against those of the view."""
+
+    def __init__(self, repo: Repository, findings: Findings) -> None:
+        self._redis = repo.redis
+        self._base = repo.view.key("")
+        self._findings = findings
+        self._changing: dict[tuple[str, str, Any], Any] = {}  # by command, key and member; None where it is absent
+
+    def add(self, made: Iterator[list[Any]], seq: int, is_last: bool) -> None:
+        """Fold one entry's commands."""
+        lasting: dict[tuple[str, str, Any], Any] = {}
+        for command, key, *arguments in made:
+            rows = lasting if key.startswith(_LASTING) else self._changing
+            match command:
+                case "SET" if arguments[1:] == ["NX"]:
+                    rows.setdefault(("SET", key, ""), arguments[0])
+                case "SET":
+                    rows["SET", key, ""] = arguments[0]
+                case "ZADD":
+                    scored = zip(arguments[::2], arguments[1::2], strict=True)
+                    rows |= {("ZADD", key, member): score for score, member in scored}
+                case "ZREM":
+                    rows |= {("ZADD", key, member): None for member in arguments}
+                case "HDEL":
+                    rows |= {("HSET", key, name): None for name in arguments}
+                case "HSET" if key != "head":
+                    named = zip(arguments[::2], arguments[1::2], strict=True)
+                    rows |= {("HSET", key, name): value for name, value in named}
+                case "HSET" if is_last:
+                    named = zip(arguments[::2], arguments[1::2], strict=True)
+                    lasting |= {("HSET", key, name): value for name, value in named}
+        self._compare(lasting, f"entry {seq} makes it")
+
+    def check_changing(self) -> None:
+        """Compare the rows that more than one entry may have set."""
+        rows = list(self._changing.items())
+        for start in range(0, len(rows), _AT_ONCE):
+            self._compare(dict(rows[start : start + _AT_ONCE]), "the log makes it")
+
+    def _compare(self, rows: Mapping[tuple[str, str, Any], Any], who: str) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for command, key, member in rows:
+            match command:
+                case "SET":
+                    pipeline.get(self._base + key)
+                case "ZADD":
+                    pipeline.zscore(self._base + key, member)
+                case "HSET":
+                    pipeline.hget(self._base + key, member)
+        for ((_, key, member), value), found in zip(rows.items(), pipeline.execute(), strict=True):
+            shown = found.decode() if isinstance(found, bytes) else found
+            expected = float(value) if isinstance(found, float) and value is not None else value
+            if str(shown) != str(expected):
+                self._findings.differ(f"view: {key} {member!r} is {shown!r}, and {who} {value!r}")
 
 
 def _check_packs(repo: Repository, named: set[str], findings: Findings) -> None:
@@ -136,7 +173,7 @@ def _check_inbox(repo: Repository, outcomes: dict[str, Json], findings: Findings
     for start in range(0, len(undecided), 1000):
         chunk = undecided[start : start + 1000]
         for each, standing in zip(chunk, repo.queue.standing(chunk)[1], strict=True):
-            if standing.position is not None:
+            if standing.position is not None or standing.held:
                 findings.queued += 1
             elif standing.outcome is None:
                 findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
