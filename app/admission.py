@@ -16,6 +16,7 @@ from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, S
 from storage.fsck import ContentError, check_content
 from storage.ids import ChangesetId, ObjectId
 from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
+from storage.packs import Place
 from storage.queue import Admission
 from storage.repository import Repository
 from storage.store import ObjectMissing
@@ -78,8 +79,12 @@ class _Admitting:
         self._keys: set[str] = set()
         self._admitted: list[Admitted] = []
         self._positions: dict[int, int] = {}  # of a submission in the request: of its item in the intake
+        self._submissions: Sequence[Submission | Problem] = ()
+        self._fingerprints: dict[int, str] = {}  # by position
+        self._copied = 0  # bytes of the contents that were put by id
 
     def all(self, submissions: Sequence[Submission | Problem]) -> list[Admitted]:
+        self._submissions = submissions
         for position, submission in enumerate(submissions):
             try:
                 outcome: Admitted = submission if isinstance(submission, Problem) else self._one(submission, position)
@@ -96,11 +101,11 @@ class _Admitting:
         at = f"changesets[{position}]." if self._bulk else ""
         where = self._found.slices.get(submission.slice)
         if where is None:
-            raise not_found("slice", submission.slice)
+            raise self._unknown(not_found("slice", submission.slice))
         for i, change in enumerate(submission.changes):
             if not covers(where.paths, change.path):
                 raise invalid(f"{at}changes[{i}].path", f"is not in the slice {where.name}")
-        fingerprint = _fingerprint(submission, where.id) if submission.key else ""
+        fingerprint = self._fingerprint(position) if submission.key else ""
         if submission.key:
             repeat = self._repeat(submission.key, fingerprint, at)
             if repeat:
@@ -116,6 +121,33 @@ class _Admitting:
             blobs,
             fingerprint,
         )
+
+    def _unknown(self, problem: Problem) -> Problem:
+        """Return what to answer where something is not in the view: as long as nobody vouches, that may be behind."""
+        if self._found.vouched:
+            return problem
+        return unavailable("the view may be behind the log", self._repo.settings.retry_after)
+
+    def _fingerprint(self, position: int) -> str:
+        """Return an item's fingerprint; in the place of a base by position stands the fingerprint of that item.
+
+        A number says nothing by itself: with another item there, the request is another one.
+        """
+        chain = [position]  # each on the next one; in a loop, since it may be as long as the request
+        while chain[-1] not in self._fingerprints:
+            below = self._submissions[chain[-1]]
+            if isinstance(below, Problem) or not isinstance(below.base, ItemBase):
+                break
+            chain.append(below.base.position)
+        for each in reversed(chain):
+            submission = self._submissions[each]
+            if each not in self._fingerprints and isinstance(submission, Submission):
+                where = self._found.slices.get(submission.slice)
+                base: object = submission.base
+                if isinstance(base, ItemBase):
+                    base = ("item", self._fingerprints.get(base.position))
+                self._fingerprints[each] = _fingerprint(submission, base, where.id if where else submission.slice)
+        return self._fingerprints[position]
 
     def _repeat(self, key: str, fingerprint: str, at: str) -> Known | None:
         if key in self._keys:
@@ -133,8 +165,9 @@ class _Admitting:
         if isinstance(base, CommitBase):
             try:
                 self._repo.objects.commit(ObjectId(base.oid))
-            except (ObjectMissing, CorruptObject):
-                raise invalid(f"{at}base", f"{base.oid.hex()} is no commit of this repository") from None
+            except (ObjectMissing, CorruptObject) as error:
+                problem = invalid(f"{at}base", f"{base.oid.hex()} is no commit of this repository")
+                raise (self._unknown(problem) if isinstance(error, ObjectMissing) else problem) from None
         if isinstance(base, ChangesetBase) and base.id not in self._found.bases:
             if not self._found.vouched:
                 raise unavailable("changesets are being looked for", self._repo.settings.retry_after)
@@ -167,11 +200,12 @@ class _Admitting:
     ) -> tuple[tuple[ObjectId | None, ...], dict[ObjectId, tuple[bytes, int]]]:
         oids: list[ObjectId | None] = []
         blobs: dict[ObjectId, tuple[bytes, int]] = {}
+        places = self._places(changes)
         for i, change in enumerate(changes):
             content = change.content
-            if change.op == "put" and content is None and change.mode != SUBMODULE_MODE:
+            if _by_id(change):
                 # Copied into the pack, so that what a changeset needs is stored with it.
-                content = self._stored(change, f"{at}changes[{i}]")
+                content = self._stored(change, places, f"{at}changes[{i}].id")
             if content is None:
                 oids.append(ObjectId(change.oid) if change.oid else None)
             else:
@@ -180,25 +214,46 @@ class _Admitting:
                 blobs[oid] = stored
         return tuple(oids), blobs
 
-    def _stored(self, change: Change, at: str) -> bytes:
+    def _places(self, changes: Sequence[Change]) -> dict[bytes, Place]:
+        """Return where the contents that are put by id are stored, those that are."""
+        wanted = list(dict.fromkeys(ObjectId(change.oid) for change in changes if change.oid and _by_id(change)))
+        found = self._repo.objects.locate(wanted) if wanted else []
+        return {oid: location.place for oid, location in zip(wanted, found, strict=True) if location}
+
+    def _stored(self, change: Change, places: dict[bytes, Place], field: str) -> bytes:
         assert change.oid is not None
+        if change.oid in places:
+            place = places[change.oid]
+            self._check_copied(place.size or place.length, field)  # before it is read
         try:
             kind, content = self._repo.objects.read(ObjectId(change.oid))
         except ObjectMissing:
-            raise invalid(f"{at}.id", f"{change.oid.hex()} is not stored here") from None
+            raise self._unknown(invalid(field, f"{change.oid.hex()} is not stored here")) from None
         if kind != Kind.BLOB:
-            raise invalid(f"{at}.id", f"{change.oid.hex()} is no blob")
+            raise invalid(field, f"{change.oid.hex()} is no blob")
+        self._check_copied(len(content), field)
+        self._copied += len(content)
         try:
             check_content(change.path, change.mode, content)
         except ContentError as error:
-            raise invalid(f"{at}.id", str(error)) from None
+            raise invalid(field, str(error)) from None
         return content
 
+    def _check_copied(self, size: int, field: str) -> None:
+        most = self._repo.settings.max_body_bytes
+        if self._copied + size > most:
+            raise invalid(field, f"with it, contents put by id in this request exceed {most} bytes (max_body_bytes)")
 
-def _fingerprint(submission: Submission, slice_id: str) -> str:
+
+def _by_id(change: Change) -> bool:
+    """Tell whether a change puts a content that is stored already."""
+    return change.op == "put" and change.content is None and change.mode != SUBMODULE_MODE
+
+
+def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
     """Return what tells a repeat from another request with the same idempotency key."""
     hasher = sha256()
-    told = (slice_id, submission.base, submission.author_name, submission.author_email, submission.author_time)
+    told = (slice_id, base, submission.author_name, submission.author_email, submission.author_time)
     hasher.update(repr((*told, submission.author_zone, submission.message)).encode())
     for change in submission.changes:
         content = sha256(change.content).digest() if change.content is not None else None

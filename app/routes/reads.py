@@ -10,10 +10,10 @@ from typing import Any, cast
 from flask import Blueprint, Response, jsonify, request
 
 from app import cursors
-from app.errors import invalid, not_found
+from app.errors import Problem, invalid, not_found
 from app.queries import load_oid, load_path, load_query
 from app.routes.pages import page
-from app.routes.slices import find_slice
+from app.routes.slices import find_slice, unknown
 from app.services import services
 from storage.entries import SLOTS, Status, place_of
 from storage.ids import ObjectId
@@ -140,9 +140,15 @@ def _commit_and_root(oid: bytes | None) -> tuple[str, ObjectId]:
         kind, _ = repo.objects.read(ObjectId(oid))
         if kind == Kind.COMMIT:
             return oid.hex(), repo.objects.commit(ObjectId(oid)).tree
-    except (ObjectMissing, CorruptObject):
+    except CorruptObject:
         pass  # refused below, like an id of another kind
-    raise invalid("commit", f"{oid.hex()} is no commit of this repository")
+    except ObjectMissing:
+        raise unknown(_no_commit(oid)) from None
+    raise _no_commit(oid)
+
+
+def _no_commit(oid: bytes) -> Problem:
+    return invalid("commit", f"{oid.hex()} is no commit of this repository")
 
 
 @routes.get("/head")
@@ -183,7 +189,7 @@ def merged(commit: str) -> Response:
     repo = services().repo
     merge = repo.view.merge(commit)
     if merge is None:
-        raise not_found("global commit", commit)
+        raise unknown(not_found("global commit", commit))
     filters = {"commit": commit}
     place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
     low, high = max(place + 1, place_of(merge["first"], 0)), place_of(merge["through"], SLOTS - 1)

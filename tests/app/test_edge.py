@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from storage.objects import Ident
-from tests.app.http import Api, walk
+from storage.settings import Settings
+from storage.store import ObjectStore
+from tasks.upkeep import run as run_upkeep
+from tests.app.http import Api, Json, walk
 from tests.support import item
 
 pytestmark = pytest.mark.usefixtures("unsent")
@@ -37,3 +41,72 @@ def test_a_commit_of_a_time_without_a_date_is_listed_all_the_same(api: Api, time
     api.world.work()
     [listed] = api.get("/slices/all/commits")["items"]
     assert listed["time"] == shown
+
+
+def test_while_the_view_may_be_behind_the_log_nothing_is_called_unknown(api: Api) -> None:
+    """An older copy of Redis came back: what it does not have may well be in the log."""
+    nothing = "ab" * 20
+    delete = [{"op": "delete", "path": "f"}]
+
+    def ask(missing: int, refused: int) -> None:
+        api.get("/slices/web", missing)
+        api.get(f"/commits/{nothing}/changesets", missing)
+        api.get("/slices/all/tree", refused, commit=nothing)
+        api.submit(missing, where="web", base=api.tip, changes=delete)
+        api.submit(refused, base=nothing, changes=delete)
+        api.submit(refused, base=api.tip, changes=[{"op": "put", "path": "f", "id": nothing}])
+
+    api.world.repo.redis.delete(api.world.repo.view.prefix + "recovered")
+    ask(503, 503)
+    assert api.http.get("/v1/slices/web").headers["Retry-After"]
+    assert api.get("/slices/all")["name"] == "all", "what is there is shown"
+    run_upkeep(api.world.repo)
+    ask(404, 422)
+
+
+def test_contents_put_by_id_are_bounded_as_a_body_is(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api(replace(settings, max_body_bytes=3500))
+    api.world.put({f"big/{i}": b"%d" % i * 1000 for i in range(4)})
+    api.world.work()
+    stored = api.get("/slices/all/tree")["items"]
+    reads: list[bytes] = []
+    real = ObjectStore.read
+    monkeypatch.setattr(ObjectStore, "read", lambda self, oid: reads.append(oid) or real(self, oid))
+
+    def changes(count: int) -> list[Json]:
+        return [{"op": "put", "path": f"copy/{i}", "id": each["id"]} for i, each in enumerate(stored[:count])]
+
+    refused = api.submit(422, base=api.tip, changes=changes(4))
+    assert refused["errors"][0]["field"] == "changes[3].id" and "max_body_bytes" in refused["detail"]
+    assert bytes.fromhex(stored[3]["id"]) not in reads, "it is refused before it is read"
+    api.submit(base=api.tip, changes=changes(3))
+    items = [{"slice": "all", "base": api.tip, "message": "m", "changes": changes(2)} for _ in range(2)]
+    outcomes = api.post("/changesets", {"changesets": items}, 202).get_json()["outcomes"]
+    assert outcomes[1]["problem"]["errors"][0]["field"] == "changesets[1].changes[1].id", "all of a request counts"
+
+
+def test_a_key_is_for_what_its_base_by_position_says_not_for_the_number(api: Api) -> None:
+    base = api.tip
+
+    def bulk(path: str, name: str = "x") -> list[Any]:
+        items = [
+            {"slice": "all", "base": base, "message": "m", "changes": [{"op": "put", "path": path, "content": path}]},
+            {"slice": "all", "base": 0, "message": "m", "changes": [{"op": "put", "path": name, "content": name}]},
+            {"slice": "all", "base": 1, "message": "m", "idempotency_key": "k", "changes": [
+                {"op": "put", "path": "g", "content": "g"}]},
+        ]  # fmt: skip
+        outcomes = api.post("/changesets", {"changesets": items}, 202).get_json()["outcomes"]
+        return [each["changeset"]["id"] if each["status"] == 202 else each["status"] for each in outcomes]
+
+    first = bulk("f")
+    assert bulk("f")[2] == first[2], "the same again"
+    assert bulk("h")[2] == 422, "another item below the one below"
+    assert bulk("f", "y")[2] == 422
+
+
+def test_a_key_at_the_end_of_a_long_stack(api: Api) -> None:
+    items = [{"slice": "all", "base": i - 1 if i else api.tip, "message": str(i), "changes": [
+        {"op": "put", "path": "f", "content": str(i)}]} for i in range(1000)]  # fmt: skip
+    items[-1]["idempotency_key"] = "k"
+    made = [api.post("/changesets", {"changesets": items}, 202).get_json()["outcomes"][-1] for _ in range(2)]
+    assert made[0]["changeset"]["id"] == made[1]["changeset"]["id"]
