@@ -21,7 +21,7 @@ from storage.queue import Standing
 from storage.records import conflicts_json
 from storage.remerge import Remerge
 from storage.repository import Repository
-from storage.seen import versions_seen
+from storage.seen import look
 from storage.threeway import Strategy
 from storage.trees import covers
 
@@ -61,8 +61,9 @@ class Successor:
         self._changes: list[Change] = []
         self._oids: list[ObjectId | None] = []
         paths = [change.path for change in changeset.changes]
-        self._seen = versions_seen(repo, changeset, paths)
-        self._remerge = Remerge(repo, changeset, self._seen)
+        seen = look(repo, changeset, paths)
+        self._seen = seen.versions
+        self._remerge = Remerge(repo, changeset, seen)
 
     def rebase(self, key: str) -> Item:
         """Return the changeset on the present tip.

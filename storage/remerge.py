@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from storage.decide import Conflict, Rejection, Taken, decide
@@ -10,9 +9,10 @@ from storage.edit import TreeEditor
 from storage.fsck import ContentError, check_content
 from storage.ids import ObjectId
 from storage.manifest import Changeset
-from storage.objects import EMPTY_TREE, FILE_MODE, Kind, Version, object_id
+from storage.objects import EMPTY_TREE, FILE_MODE, Kind, object_id
 from storage.packs import Location
 from storage.repository import Repository
+from storage.seen import Seen
 from storage.threeway import ConflictClass
 
 
@@ -22,7 +22,7 @@ class Remerge:
 
     repo: Repository
     changeset: Changeset
-    seen: Mapping[bytes, Version | None]  # what its writer saw at its paths
+    seen: Seen  # what its writer saw at its paths
     merged: dict[ObjectId, bytes] = field(default_factory=dict)
 
     def onto(self, root: ObjectId) -> Taken | list[Conflict] | Rejection:
@@ -31,7 +31,7 @@ class Remerge:
         Raises ObjectMissing, MergerFailed and BucketError.
         """
         seen = TreeEditor(self.repo.objects.tree, EMPTY_TREE)
-        for path, version in self.seen.items():
+        for path, version in self.seen.versions.items():
             if version is not None:
                 seen.put(path, version)
         changeset = self.changeset
@@ -45,8 +45,9 @@ class Remerge:
         if oid in self.merged:
             return self.merged[oid]
         places = {change.oid: change.place for change in self.changeset.changes if change.place}
-        place = places.get(oid)
-        return self.repo.objects.blob(oid, Location(self.changeset.pack, place) if place else None)
+        if oid in places:
+            return self.repo.objects.blob(oid, Location(self.changeset.pack, places[oid]))
+        return self.repo.objects.blob(oid, self.seen.places.get(oid))
 
     def _merge_file(
         self, path: bytes, base: ObjectId | None, head: ObjectId, submitted: ObjectId
