@@ -147,6 +147,21 @@ class Client:
         """Return a slice by id or name."""
         return self.call("GET", f"/v1/slices/{quote(name, safe='')}")
 
+    def change_slice(self, name: str, paths: list[str], version: int | None = None) -> Json:
+        """Give a slice other paths; with `version`, only if it still has that one."""
+        body = {"paths": paths} | ({} if version is None else {"version": version})
+        return self.call("PATCH", f"/v1/slices/{quote(name, safe='')}", body)
+
+    def delete_slice(self, name: str, version: int | None = None) -> None:
+        """Delete a slice; with `version`, only if it still has that one."""
+        query = "" if version is None else f"?version={version}"
+        try:
+            self.raw("DELETE", f"/v1/slices/{quote(name, safe='')}{query}")
+        except ProblemError as refusal:
+            # An earlier try that was not answered has deleted it.
+            if refusal.status != 404 or not refusal.repeated:
+                raise
+
     def slices(self, path: str | None = None) -> Iterator[Json]:
         """Yield slices, those that cover `path` if it is given."""
         return self.pages("/v1/slices", path=path, limit=1000)
@@ -191,6 +206,40 @@ class Client:
     def changesets(self, slice_name: str, status: str, limit: int = 1000) -> Iterator[Json]:
         """Yield a slice's changesets of a status."""
         return self.pages(f"/v1/slices/{quote(slice_name, safe='')}/changesets", status=status, limit=limit)
+
+    def check(self, slice_name: str, changeset: Json) -> Json:
+        """Return what would become of a changeset if it were submitted now."""
+        return self.call("POST", f"/v1/slices/{quote(slice_name, safe='')}/check", changeset)
+
+    def release(self, changeset: str) -> Json:
+        """Let a held changeset be committed, and return it."""
+        return self.call("POST", f"/v1/changesets/{changeset}/release")
+
+    def abandon(self, changeset: str) -> Json:
+        """Take back a changeset, or close its conflict, and return it."""
+        return self.call("POST", f"/v1/changesets/{changeset}/abandon")
+
+    def rebase(self, changeset: str) -> Json:
+        """Return the changeset on the tip that takes its place; a repeat returns the same one."""
+        return self.call("POST", f"/v1/changesets/{changeset}/rebase")
+
+    def resolve(self, changeset: str, paths: Json, message: str | None = None, key: str | None = None) -> Json:
+        """Return the changeset that resolves a conflict; a repeat returns the same one, another way needs a `key`."""
+        body = {"paths": paths} | ({} if message is None else {"message": message})
+        headers = {"Idempotency-Key": key} if key else None
+        return self.call("POST", f"/v1/changesets/{changeset}/resolve", body, headers)
+
+    def diff(self, changeset: str) -> Iterator[Json]:
+        """Yield what a changeset changes, file by file."""
+        return self.pages(f"/v1/changesets/{changeset}/diff")
+
+    def conflicts(self, slice_name: str | None = None, path: str | None = None) -> Iterator[Json]:
+        """Yield the changesets whose conflicts are open, oldest first."""
+        return self.pages("/v1/conflicts", slice=slice_name, path=path)
+
+    def conflicts_of(self, changeset: str) -> Iterator[Json]:
+        """Yield a changeset's conflicts, with their lines."""
+        return self.pages(f"/v1/changesets/{changeset}/conflicts")
 
     def commits(self, slice_name: str) -> Iterator[Json]:
         """Yield a slice's commits, oldest first."""

@@ -1,4 +1,4 @@
-"""`sluice slice`: making, listing and showing slices."""
+"""`sluice slice`: making, changing, deleting, listing and showing slices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from rich.text import Text
 from app.client import Client, Json
 from app.commands.options import as_json, console, emit, url
 
+_COUNTED = ("held", "queued", "conflicted")
+
 
 @click.group()
 def command() -> None:
-    """Make, list and show slices: the named sets of paths that writers submit against.
+    """Make, change, delete, list and show slices: the named sets of paths that writers submit against.
 
     Example: sluice slice create web web/ README.md
     """
@@ -35,6 +37,43 @@ def create(client: Client, name: str, paths: tuple[str, ...], as_json: bool) -> 
         emit(made)
     else:
         console.print(Text.assemble("made slice ", (made["name"], "bold"), f" ({made['id']})"))
+
+
+@command.command()
+@click.argument("name")
+@click.option("--path", "paths", multiple=True, required=True, help="A path of the new definition; repeat it for more.")
+@click.option("--version", type=click.IntRange(1), help="Only if the slice still has this version.")
+@url
+@as_json
+def change(client: Client, name: str, paths: tuple[str, ...], version: int | None, as_json: bool) -> None:
+    """Give the slice NAME (a name or an id) other paths, instead of those that it has.
+
+    What is queued in it is decided by the definition that it meets: outside of it, it is rejected.
+
+    Example: sluice slice change web --path web/ --path README.md
+    """
+    changed = client.change_slice(name, list(paths), version)
+    if as_json:
+        emit(changed)
+    else:
+        console.print(Text.assemble("changed slice ", (changed["name"], "bold"), f", now version {changed['version']}"))
+
+
+@command.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(1), help="Only if the slice still has this version.")
+@url
+@as_json
+def delete(client: Client, name: str, version: int | None, as_json: bool) -> None:
+    """Delete the slice NAME (a name or an id). Its files stay; what is queued in it will be rejected.
+
+    Example: sluice slice delete web
+    """
+    client.delete_slice(name, version)
+    if as_json:
+        emit({"deleted": name})
+    else:
+        console.print(Text.assemble("deleted slice ", (name, "bold")))
 
 
 @command.command("list")
@@ -69,17 +108,17 @@ def show(client: Client, name: str, files: bool, as_json: bool) -> None:
     Example: sluice slice show web --files
     """
     found: Json = client.slice(name)
-    refused = {status: sum(1 for _ in client.changesets(found["id"], status)) for status in ("queued", "conflicted")}
+    counts = {status: sum(1 for _ in client.changesets(found["id"], status)) for status in _COUNTED}
     tree = list(client.tree(found["id"])) if files else []
     if as_json:
-        emit(found | refused | ({"files": tree} if files else {}))
+        emit(found | counts | ({"files": tree} if files else {}))
         return
     rows = Table.grid(padding=(0, 2))
     rows.add_row("name", Text(found["name"], "bold"))
     rows.add_row("id", found["id"])
     rows.add_row("paths", Text("\n".join(found["paths"])))
-    rows.add_row("queued", str(refused["queued"]))
-    rows.add_row("conflicted", str(refused["conflicted"]))
+    for status, count in counts.items():
+        rows.add_row(status, str(count))
     console.print(rows)
     for each in tree:
         console.print(Text(f"{each['mode']} {each['id'][:12]} {each['path']}"), soft_wrap=True)

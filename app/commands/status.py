@@ -12,9 +12,12 @@ from app.client import Client, Json
 from app.commands.options import as_json, console, emit, url
 
 _POLL = 20.0  # of one long poll; the server bounds them
-_REFUSED = {"conflicted", "rejected"}
+_REFUSED = {"conflicted", "rejected", "abandoned"}
 _FINAL = {"committed": {"committed", "landed"} | _REFUSED, "landed": {"landed"} | _REFUSED}
-COLOURS = {"queued": "yellow", "committed": "green", "landed": "bold green", "conflicted": "red", "rejected": "red"}
+COLOURS = {
+    "held": "cyan", "queued": "yellow", "committed": "green", "landed": "bold green",
+    "conflicted": "red", "rejected": "red", "abandoned": "red",
+}  # fmt: skip
 
 
 @click.command()
@@ -28,8 +31,8 @@ COLOURS = {"queued": "yellow", "committed": "green", "landed": "bold green", "co
 def command(client: Client, changeset: str | None, wait: bool, until: str, timeout: float, as_json: bool) -> None:
     """Show what became of CHANGESET; without one, the head, what is pending and whether the deployment is fit.
 
-    The exit code is 1 if the changeset was conflicted or rejected (or has no final answer when --wait gives up), and if
-    the deployment is not ready.
+    The exit code is 1 if the changeset was conflicted, rejected or abandoned (or has no final answer when --wait gives
+    up), and if the deployment is not ready.
 
     Example: sluice status 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait --until landed
     """
@@ -60,18 +63,40 @@ def await_final(client: Client, changeset: str, until: str, timeout: float) -> J
 
 def show(changeset: Json) -> None:
     """Print a changeset for a person: its status, why, and each conflict."""
-    colour = COLOURS[changeset["status"]]
-    line = Text.assemble(changeset["id"], " ", (changeset["status"], colour))
+    console.print(told(changeset), soft_wrap=True)
+    conflicts = changeset.get("conflicts", [])
+    for conflict in conflicts:
+        console.print(Text(f"  {told_conflict(conflict)}"), soft_wrap=True)
+    if changeset.get("conflict_count", 0) > len(conflicts):
+        console.print(f"  and {changeset['conflict_count'] - len(conflicts)} more")
+
+
+def told(changeset: Json) -> Text:
+    """Return a changeset's status, and why, on one line."""
+    line = Text.assemble(changeset["id"], " ", (changeset["status"], COLOURS.get(changeset["status"], "")))
     if "position" in changeset:
         line.append(f", {changeset['position']} before it in its slice")
+    if changeset["status"] == "held":
+        line.append(" until its release")
     if "commit" in changeset:
         line.append(f" as {changeset['commit']} (entry {changeset['seq']})")
+    if "merged_count" in changeset:
+        line.append(f", paths merged: {changeset['merged_count']}")
+    if "resolves" in changeset:
+        line.append(f", in the place of {changeset['resolves']}")
+    if "closed_by" in changeset:
+        by = changeset["closed_by"]
+        line.append(", closed: abandoned" if by == "abandoned" else f", closed by {by}")
     if "reason" in changeset:
         line.append(f": {changeset['reason']}: {changeset.get('detail', '')}")
-    console.print(line, soft_wrap=True)
-    for conflict in changeset.get("conflicts", []):
-        versions = ", ".join(f"{side} {_version(conflict[side])}" for side in ("base", "head", "submitted"))
-        console.print(Text(f"  {conflict['path']}: {conflict['class']} ({versions})"), soft_wrap=True)
+    return line
+
+
+def told_conflict(conflict: Json) -> str:
+    """Return a path in conflict, its class and its versions, on one line."""
+    versions = ", ".join(f"{side} {_version(conflict[side])}" for side in ("base", "head", "submitted"))
+    blocker = f", {conflict['blocker']} is in the way" if "blocker" in conflict else ""
+    return f"{conflict['path']}: {conflict['class']} ({versions}{blocker})"
 
 
 def _version(version: Json | None) -> str:
