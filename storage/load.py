@@ -73,24 +73,26 @@ def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: 
     """Build the view from the log alone under a fresh epoch, and publish it; `progress` is told each entry's seq.
 
     Returns whether it was published: not where somebody else published another meanwhile. Raises CorruptEntry where
-    the log does not fit together, ViewAbsent where there is no log.
+    the log does not fit together, ViewAbsent where there is no log, ViewStale where Redis was flushed meanwhile.
     """
-    before = view.epoch()
-    epoch = new_ulid()
-    batch: list[tuple[Json, str]] = []
-    for pair in follow(log.read_from(1)):
-        batch.append(pair)
-        if len(batch) == _BATCH:
-            _apply(view, bucket, epoch, batch)
-            progress(batch[-1][0]["seq"])
-            batch = []
-    _apply(view, bucket, epoch, batch)
-    if not view.redis.exists(f"{view.prefix}v:{epoch}:head"):
-        raise ViewAbsent("there is no log")
-    published = view.publish(before, epoch)
-    stale = before if published else epoch
-    if stale:
-        view.drop(stale)
+    before, epoch, published = view.epoch(), new_ulid(), False
+    view.loading(epoch, begins=True)
+    try:
+        batch: list[tuple[Json, str]] = []
+        for pair in follow(log.read_from(1)):
+            batch.append(pair)
+            if len(batch) == _BATCH:
+                _apply(view, bucket, epoch, batch)
+                progress(batch[-1][0]["seq"])
+                batch = []
+        _apply(view, bucket, epoch, batch)
+        if not view.redis.exists(f"{view.prefix}v:{epoch}:head"):
+            raise ViewAbsent("there is no log")
+        published = view.publish(before, epoch)
+    finally:
+        stale = before if published else epoch
+        if stale:
+            view.drop(stale)
     return published
 
 
@@ -98,6 +100,7 @@ _BATCH = 32
 
 
 def _apply(view: View, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]]) -> None:
+    view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
     for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch)), strict=True):
         view.index(epoch, locations(entry, places), pipeline=pipeline)

@@ -94,7 +94,7 @@ class View:
         self.scripts("apply", *args, pipeline=pipeline)
 
     def index(self, epoch: str, locations: Mapping[ObjectId, Location], pipeline: Any = None) -> None:
-        """Remember where objects are stored, in `epoch`."""
+        """Remember where objects are stored, in `epoch`, unless that is neither published nor being loaded."""
         items = list(locations.items())
         for i in range(0, len(items), _INDEX_ROWS):
             rows = b"".join([oid + encode_location(place) for oid, place in items[i : i + _INDEX_ROWS]])
@@ -170,14 +170,32 @@ class View:
         found = self.redis.get(self.key("outcome:" + changeset))
         return json.loads(found) if found else None
 
+    def loading(self, epoch: str, begins: bool = False) -> None:
+        """Note that `epoch` is being loaded; said again at times, so that upkeep does not take it for forgotten.
+
+        Raises ViewStale where it is gone.
+        """
+        self.scripts("loading", epoch, int(begins))
+
     def publish(self, expected: str | None, epoch: str) -> bool:
-        """Publish `epoch` if `expected` still is published; tell whether it was."""
+        """Publish `epoch` if `expected` still is published and `epoch` is not dropped; tell whether it was."""
         return bool(self.scripts("publish", expected or "", epoch))
 
     def drop(self, epoch: str) -> None:
-        """Delete an epoch that is not published, a thousand keys at a time."""
+        """Delete an epoch unless it is published, some keys at a time; upkeep goes on where that is cut short."""
+        if not self.scripts("retire", epoch):
+            return
         for keys in _chunks(self.redis.scan_iter(f"{_escape(self.prefix)}v:{epoch}:*", count=_CHUNK)):
             self.redis.unlink(*keys)
+        self.redis.zrem(self.prefix + "epochs", epoch)
+
+    def forgotten(self, age: float) -> str | None:
+        """Return an epoch that nobody has loaded, or gone on to drop, for `age` seconds, None where there is none."""
+        published = self.epoch()
+        latest = (self.redis.time()[0] - age) * 1000
+        # At most one of two is the published one.
+        found = self.redis.zrange(self.prefix + "epochs", "-inf", latest, byscore=True, offset=0, num=2)
+        return next((epoch.decode() for epoch in found if epoch.decode() != published), None)
 
 
 def commands(rows: Effects) -> Iterator[list[Any]]:

@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 # Time between deep looks at the inbox, for packs that arrived very late.
 _DEEP_LOOK = 120.0
+# An epoch of the view whose loading has not gone on for so long (seconds) was left by a process that died.
+_FORGOTTEN = 3600.0
 
 
 @app.task(name="sluice.upkeep", base=SluiceTask, ignore_result=True, acks_late=True)
@@ -62,6 +64,11 @@ def run(repo: Repository) -> Found:
     found.enqueued += requeue_released(repo, repo.settings.max_page)
     if found.enqueued:
         log.warning("changesets_found", packs=found.packs, enqueued=found.enqueued)
+    forgotten = repo.view.forgotten(_FORGOTTEN)
+    if forgotten:
+        # One a run: each may be as large as the view.
+        repo.view.drop(forgotten)
+        log.warning("epoch_dropped", epoch=forgotten)
     return found
 
 

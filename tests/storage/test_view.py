@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from storage.bucket import Bucket
 from storage.entries import FORMAT, EntryKind, decode, digest, effects
 from storage.ids import ObjectId, PackId, new_ulid
-from storage.load import catch_up, load, locations, read_places
+from storage.load import _BATCH, catch_up, load, locations, read_places
 from storage.packs import Location, Place
 from storage.repository import Repository
 from storage.scripts import LogForked, ViewAbsent, ViewStale
 from storage.settings import Settings
+from storage.slices import define
 from storage.view import View, commands, connect, decode_location, encode_location
+from tasks.upkeep import run as run_upkeep
 from tests.support import World, item
 
 GENESIS = {
@@ -88,6 +92,8 @@ def test_half_an_apply_repeated_converges(view: View) -> None:
 
 
 def test_an_epoch_is_published_only_over_the_one_that_was_seen(view: View) -> None:
+    assert not view.publish("E", "F"), "it holds nothing"
+    view.apply("F", GENESIS, "h1", published=False)
     assert not view.publish("not E", "F")
     assert view.publish("E", "F") and view.epoch() == "F"
 
@@ -100,6 +106,98 @@ def test_locations_are_remembered_for_every_object(view: View) -> None:
     assert view.locate([ObjectId(b"y" * 20)]) == [None]
     for location in places.values():
         assert decode_location(encode_location(location)) == location
+
+
+LOCATIONS = {ObjectId(b"x" * 20): Location(PackId(f"packs/{new_ulid()}"), Place(1, 2, 3))}
+
+
+def age(view: View, epoch: str, seconds: float) -> None:
+    """Make the last word of an epoch's loader so much older."""
+    view.redis.zincrby(view.prefix + "epochs", -seconds * 1000, epoch)
+
+
+def test_nothing_is_indexed_below_an_epoch_that_nobody_would_delete(view: View) -> None:
+    view.index("never seen", LOCATIONS)
+    assert contents(view, "never seen") == {}
+    view.loading("F", begins=True)
+    view.index("F", LOCATIONS)
+    assert len(contents(view, "F")) == 1
+    view.drop("F")
+    view.index("F", LOCATIONS)
+    assert contents(view, "F") == {}
+    assert view.redis.zcard(view.prefix + "epochs") == 0
+
+
+def test_an_epoch_that_is_being_dropped_is_neither_written_nor_published(
+    view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view.loading("F", begins=True)
+    view.apply("F", GENESIS, "h1", published=False)
+    monkeypatch.setattr(view.redis, "unlink", Mock(side_effect=ConnectionError))
+    with pytest.raises(ConnectionError):
+        view.drop("F")
+    monkeypatch.undo()
+    view.index("F", LOCATIONS)
+    assert contents(view, "F").keys() == {"head", "merges"}
+    assert not view.publish("E", "F")
+    with pytest.raises(ViewStale):
+        view.loading("F")
+    assert view.forgotten(3600) == "F", "so somebody will go on"
+
+
+def test_the_published_epoch_is_never_dropped(view: View) -> None:
+    before = contents(view)
+    view.loading("E", begins=True)
+    age(view, "E", 4000)
+    view.drop("E")
+    assert contents(view) == before and view.forgotten(3600) is None
+
+
+def test_an_epoch_is_forgotten_once_its_loader_says_nothing_for_long(view: View) -> None:
+    view.loading("F", begins=True)
+    age(view, "F", 4000)
+    view.loading("F")
+    assert view.forgotten(3600) is None
+    age(view, "F", 4000)
+    assert view.forgotten(3600) == "F"
+
+
+def test_a_process_that_dies_while_it_loads_leaves_nothing_for_ever(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(Repository(settings))
+    world.put({"f": b"x"})
+    world.work()
+    view = world.repo.view
+    with monkeypatch.context() as dying:
+        dying.setattr(View, "publish", Mock(side_effect=KeyboardInterrupt))
+        dying.setattr(View, "drop", Mock())
+        with pytest.raises(KeyboardInterrupt):
+            load(view, world.repo.log, world.repo.bucket)
+    published, before = view.epoch(), contents(view)
+    [left] = {each.decode() for each in view.redis.zrange(view.prefix + "epochs", 0, -1)} - {published}
+    assert len(contents(view, left)) > 5
+    run_upkeep(world.repo)
+    assert len(contents(view, left)) > 5, "its loader may be alive"
+    for epoch in (published, left):
+        assert epoch
+        age(view, epoch, 4000)
+    run_upkeep(world.repo)
+    assert contents(view, left) == {}
+    assert view.epoch() == published and contents(view) == before
+
+
+def test_loading_that_fails_leaves_nothing(settings: Settings) -> None:
+    world = World(Repository(settings))
+
+    def stop(seq: int) -> None:
+        raise InterruptedError
+
+    for i in range(_BATCH):
+        define(world.repo, f"s{i}", ["/"])
+    with pytest.raises(InterruptedError):
+        load(world.repo.view, world.repo.log, world.repo.bucket, stop)
+    assert world.repo.redis.zrange(world.repo.view.prefix + "epochs", 0, -1) == [world.repo.view.epoch().encode()]
 
 
 def test_names_of_slices_collide_as_refs_do(view: View) -> None:
@@ -125,6 +223,7 @@ def test_applying_step_by_step_catching_up_and_loading_anew_give_one_view(settin
     first = repo.log.read(1)
     assert first and old
     genesis = decode(first)
+    repo.view.loading(behind, begins=True)
     repo.view.index(behind, locations(genesis, read_places(Bucket(settings), [genesis])[0]))
     repo.view.apply(behind, genesis, digest(first), published=False)
     assert repo.view.publish(old, behind)
