@@ -6,13 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from app import stream
+from app.client import _EventStream
 from app.services import Services
 from storage.bucket import BucketError
 from storage.log import Log
@@ -284,3 +288,32 @@ def test_what_is_told_is_bounded_in_memory_and_told_all_the_same(api: Api) -> No
     services(api).streams.entries = small
     assert [changeset for _, _, changeset in all_after(api, "0", 6)] == made * 2
     assert len(small._cache) == 0
+
+
+EVENTS = [
+    {"id": "3-0", "event": "committed", "data": {"id": "a"}},
+    {"id": "3-1", "event": "message", "data": {"id": "b"}},
+    {"id": "3-1", "event": "landed", "data": ["two", "lines"]},
+]
+TEXT = (
+    'retry: 250\nid: 2\n\n: keep-alive\n\nid: 3-0\nevent: committed\ndata: {"id": "a"}\n\n'
+    'id:3-1\nunknown: x\ndata:{"id": "b"}\n\nevent: landed\ndata: ["two",\ndata: "lines"]\n\nid: 4\n\n'
+)
+
+
+@given(st.lists(st.integers(0, len(TEXT) * 2)), st.sampled_from(["\n", "\r\n", "\r"]))
+def test_a_client_reads_the_same_events_however_their_bytes_arrive(cuts: list[int], line_end: str) -> None:
+    data = TEXT.replace("\n", line_end).encode() + b":"
+    reader, bounds = _EventStream(), [0, *sorted(cuts), len(data)]
+    found = [event for i, j in pairwise(bounds) for event in reader.feed(data[i:j])]
+    assert found == EVENTS and reader.last_id == "4" and reader.retry == 0.25
+
+
+@given(st.integers(0, len(TEXT)))
+def test_a_client_that_is_cut_off_anywhere_takes_up_behind_the_last_whole_event(cut: int) -> None:
+    reader = _EventStream()
+    found = list(reader.feed(TEXT[:cut].encode()))
+    known = {"": 0, "2": 0, "3-0": 1, "3-1": 2, "4": 3}[reader.last_id]
+    assert found[:known] == EVENTS[:known] and len(found) - known in {0, 1}
+    reader.begin()
+    assert list(reader.feed(b"id: 5-0\nevent: landed\ndata: {}\n\n")) == [{"id": "5-0", "event": "landed", "data": {}}]
