@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.checkout import STATE
 from app.client import Json, content
 from storage.objects import Kind, object_id
 from storage.trees import covers
@@ -17,6 +18,7 @@ _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _ABSENT = "000000"
 _SUBMODULE = "160000"
 _REGULAR = {"100644", "100755"}
+_NOT_SUBMITTED = {".git", STATE}
 
 
 class SubmissionError(Exception):
@@ -39,7 +41,7 @@ class LocalFile:
 def read_directory(directory: Path, paths: Collection[bytes]) -> tuple[dict[str, LocalFile], int]:
     """Return the directory's files that a slice of `paths` covers, and how many it does not cover.
 
-    Whatever is called .git is left out. Raises SubmissionError.
+    Whatever is called .git is left out, and what `sluice resolve` keeps there. Raises SubmissionError.
     """
     files: dict[str, LocalFile] = {}
     outside = 0
@@ -60,7 +62,7 @@ def read_directory(directory: Path, paths: Collection[bytes]) -> tuple[dict[str,
 
 def _walk(directory: Path) -> Iterator[Path]:
     for each in sorted(directory.iterdir()):
-        if each.name == ".git":
+        if each.name in _NOT_SUBMITTED:
             continue
         if each.is_dir() and not each.is_symlink():
             yield from _walk(each)

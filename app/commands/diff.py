@@ -1,0 +1,151 @@
+"""`sluice diff`: what a changeset changes, as `git diff` shows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import click
+
+from app.client import Client, Json
+from app.commands.options import as_json, emit, notes, url
+
+_COLOURS = {"@": "cyan", "+": "green", "-": "red"}
+_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_BAR = 40  # characters of the longest bar of --stat
+# What Git quotes in a path.
+_QUOTED = {b'"': b'\\"', b"\\": b"\\\\", b"\n": b"\\n", b"\t": b"\\t", b"\r": b"\\r"}
+_UNUSUAL = re.compile(rb'["\\\x00-\x1f\x7f-\xff]')
+
+
+@click.command()
+@click.argument("changeset", metavar="ID")
+@click.option("--stat", is_flag=True, help="Only how many lines of each file.")
+@url
+@as_json
+def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
+    r"""Show what a changeset changes, against what its writer saw.
+
+    The diff is one that `git apply` takes, except where a file is binary or too large to be shown. With --json there
+    is one line for each file.
+
+    \b
+    Example: sluice diff 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --stat
+             sluice diff 01JG8Y6Z3M4N5P6Q7R8S9T0V1W | git apply
+    """
+    files = additions = deletions = 0
+    rows: list[Json] = []
+    for each in client.diff(changeset):
+        files += 1
+        additions += each["additions"] or 0
+        deletions += each["deletions"] or 0
+        if as_json:
+            emit({name: value for name, value in each.items() if not stat or name != "patch"})
+        elif stat:
+            rows.append(each)
+        else:
+            for line in lines_of(each):
+                click.echo(line)
+    if as_json:
+        return
+    for line in _stat(rows):
+        click.echo(line)
+    total = f"files changed: {files}, insertions: {additions}, deletions: {deletions}"
+    # Beside a diff it is a note: what is piped into `git apply` stays a diff.
+    if stat:
+        click.echo(total)
+    else:
+        notes.print(total)
+
+
+def lines_of(file: Json) -> Iterator[str]:
+    """Yield a file's diff, line by line, with Git's headers and colours."""
+    patch = file["patch"] or ""
+    if not patch.startswith("diff "):
+        for line in _header(file):
+            yield click.style(line, bold=True)
+        if not patch:
+            if file["binary"]:
+                yield f"Binary files {_side(file, 'old')} and {_side(file, 'new')} differ"
+            elif file["patch"] is None:
+                yield f"(too large to be shown: {file['path']})"
+            return
+        if not patch.startswith("--- "):
+            yield click.style(f"--- {_side(file, 'old')}", bold=True)
+            yield click.style(f"+++ {_side(file, 'new')}", bold=True)
+    yield from _coloured(patch)
+
+
+def _coloured(patch: str) -> Iterator[str]:
+    """Yield the lines; which of them are headers follows from the counts of the hunk before."""
+    old = new = 0
+    for line in patch.removesuffix("\n").split("\n"):
+        kind = line[:1]
+        if old <= 0 and new <= 0 and kind != "\\":
+            found = _HUNK.match(line)
+            if found:
+                old, new = (int(each) if each is not None else 1 for each in found.groups())
+                yield click.style(line, fg=_COLOURS["@"])
+            else:
+                yield click.style(line, bold=True)
+            continue
+        old -= kind in (" ", "-", "")
+        new -= kind in (" ", "+", "")
+        yield click.style(line, fg=_COLOURS[kind]) if kind in _COLOURS else line
+
+
+def _header(file: Json) -> Iterator[str]:
+    """Yield what Git writes above a file's hunks."""
+    old, new = file["old"], file["new"]
+    yield f"diff --git {_named('a/', file['path'])} {_named('b/', file['path'])}"
+    if old is None:
+        yield f"new file mode {new['mode']}"
+    elif new is None:
+        yield f"deleted file mode {old['mode']}"
+    elif old["mode"] != new["mode"]:
+        yield f"old mode {old['mode']}"
+        yield f"new mode {new['mode']}"
+    ids = [_content(file, side) or "0" * 40 for side in ("old", "new")]
+    if ids[0] != ids[1]:
+        same_mode = f" {old['mode']}" if old and new and old["mode"] == new["mode"] else ""
+        yield f"index {ids[0]}..{ids[1]}{same_mode}"
+
+
+def _content(file: Json, side: str) -> str | None:
+    return file[side]["id"] if file[side] else None
+
+
+def _side(file: Json, side: str) -> str:
+    if file[side] is None:
+        return "/dev/null"
+    return _named("a/" if side == "old" else "b/", file["path"])
+
+
+def _named(prefix: str, path: str) -> str:
+    """Return a path as Git writes it in a header: in quotes where something is unusual."""
+    raw = path.encode()
+    if not _UNUSUAL.search(raw):
+        return prefix + path
+    return f'"{prefix}{_UNUSUAL.sub(_escape, raw).decode()}"'
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    byte = found[0]
+    return _QUOTED.get(byte, b"\\%03o" % byte[0])
+
+
+def _stat(files: list[Json]) -> Iterator[str]:
+    """Yield a line for each file, with a bar as long as its share of the most changed one."""
+    named = [(_named("", each["path"]), each) for each in files]
+    width = max((len(name) for name, _ in named), default=0)
+    most = max([(each["additions"] or 0) + (each["deletions"] or 0) for each in files], default=0)
+    for name, each in named:
+        plus, minus = each["additions"] or 0, each["deletions"] or 0
+        if each["additions"] is None:
+            yield f" {name:<{width}} | {'binary' if each['binary'] else 'too large to be shown'}"
+            continue
+        scale = min(1.0, _BAR / most) if most else 1.0
+        bars = click.style("+" * -int(-plus * scale // 1), fg="green") + click.style(
+            "-" * -int(-minus * scale // 1), fg="red"
+        )
+        yield f" {name:<{width}} | {plus + minus} {bars}".rstrip()

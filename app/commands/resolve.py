@@ -1,0 +1,131 @@
+"""`sluice resolve`: a changeset's conflicts, in an editor or by taking sides."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from app.checkout import CheckoutError, check_out, clean_up, read_back
+from app.client import Client, Json
+from app.commands.options import as_json, console, emit, notes, url
+from app.commands.status import told
+
+_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_TAKE: dict[str, Json] = {"ours": {"take": "ours"}, "theirs": {"take": "theirs"}, "delete": {"delete": True}}
+
+
+@click.command()
+@click.argument("changeset", metavar="ID")
+@click.option("--checkout", metavar="DIR", type=_DIRECTORY, help="Put the conflicts into DIR, and submit nothing yet.")
+@click.option("--force", is_flag=True, help="With --checkout: overwrite what lies there.")
+@click.option("--from", "origin", metavar="DIR", type=_DIRECTORY, help="Submit what stands in DIR now.")
+@click.option("--allow-markers", is_flag=True, help="With --from: conflict markers are meant to be there.")
+@click.option("--ours", metavar="PATH", multiple=True, help="Keep what stands in the head there; may be repeated.")
+@click.option("--theirs", metavar="PATH", multiple=True, help="Take what was submitted there; may be repeated.")
+@click.option("--delete", metavar="PATH", multiple=True, help="Delete this file; may be repeated.")
+@click.option("--all-ours", is_flag=True, help="Keep what stands in the head at every other path in conflict.")
+@click.option("--all-theirs", is_flag=True, help="Take what was submitted at every other path in conflict.")
+@click.option("-m", "--message", help="The commit message. Default: the changeset's.")
+@click.option("--key", help="An Idempotency-Key, to resolve once more in another way.")
+@url
+@as_json
+def command(
+    client: Client, changeset: str, checkout: Path | None, force: bool, origin: Path | None, allow_markers: bool,
+    ours: tuple[str, ...], theirs: tuple[str, ...], delete: tuple[str, ...], all_ours: bool, all_theirs: bool,
+    message: str | None, key: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    r"""Resolve the conflicts of the changeset ID, all of them at once: a new changeset takes its place.
+
+    With --checkout each file in conflict is put into DIR with conflict markers, as Git has them. Of one that has no
+    lines in common (it is binary, or was deleted) PATH.base, PATH.ours and PATH.theirs are put there, as far as the API
+    tells them. Edit the files, leave one file PATH or remove all of them, and submit what stands there with --from.
+
+    Ours is what stands in the head, theirs is what was submitted. If the head has moved once more meanwhile, that is
+    merged, or is a conflict of the new changeset.
+
+    \b
+    Example: sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --checkout fix
+             $EDITOR fix/web/hello.txt
+             sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --from fix
+             sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --ours web/a.js --all-theirs -m "Take the new ones"
+    """
+    sides = _sides({"ours": ours, "theirs": theirs, "delete": delete})
+    if all_ours and all_theirs:
+        raise click.UsageError("--all-ours does not go with --all-theirs")
+    if (force and checkout is None) or (allow_markers and origin is None):
+        raise click.UsageError("--force goes with --checkout, and --allow-markers with --from")
+    rest = "ours" if all_ours else "theirs" if all_theirs else None
+    if checkout is None:
+        sides = _resolution(client, changeset, origin, allow_markers, sides, rest)
+        _submit(client, changeset, origin, sides, message, key, as_json)
+    elif origin is not None or sides or rest or message is not None or key is not None:
+        raise click.UsageError("--checkout submits nothing: it goes with --force alone")
+    else:
+        _check_out(client, changeset, checkout, force, as_json)
+
+
+def _resolution(
+    client: Client, changeset: str, origin: Path | None, allow_markers: bool, sides: dict[str, Json], rest: str | None
+) -> dict[str, Json]:
+    """Return what shall stand at each path: what is named counts, then a directory's files, or one side of all."""
+    if origin is not None and rest:
+        raise click.UsageError(f"--all-{rest} does not go with --from: the files say what is taken")
+    if origin is not None:
+        try:
+            return read_back(origin, changeset, allow_markers, sides) | sides
+        except CheckoutError as error:
+            raise click.ClickException(str(error)) from error
+    if rest:
+        conflicts = client.changeset(changeset).get("conflicts", [])
+        sides = {each["path"]: _TAKE[rest] for each in conflicts} | sides
+        if not sides:
+            raise click.ClickException(f"{changeset} has no conflicts")
+    if not sides:
+        raise click.UsageError("say how: --checkout, --from, --ours, --theirs, --delete, --all-ours or --all-theirs")
+    return sides
+
+
+def _submit(
+    client: Client, changeset: str, origin: Path | None, sides: dict[str, Json], message: str | None, key: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    made = client.resolve(changeset, sides, message, key)
+    if origin is not None:
+        clean_up(origin)
+    if as_json:
+        emit(made)
+    else:
+        console.print(told(made), soft_wrap=True)
+
+
+def _sides(given: dict[str, tuple[str, ...]]) -> dict[str, Json]:
+    """Return the resolution of each path that is named."""
+    sides: dict[str, Json] = {}
+    for name, paths in given.items():
+        for path in paths:
+            if path in sides:
+                raise click.UsageError(f"{path} is given twice")
+            sides[path] = _TAKE[name]
+    return sides
+
+
+def _check_out(client: Client, changeset: str, directory: Path, force: bool, as_json: bool) -> None:
+    try:
+        puts = check_out(client, changeset, directory, force)
+    except CheckoutError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        emit({"changeset": changeset, "paths": [asdict(each) for each in puts]})
+        return
+    for each in puts:
+        names = ", ".join(str(directory / name) for name in each.files)
+        console.print(Text.assemble((each.path, "bold"), f": {each.kind}: {names or 'nothing to put there'}"),
+                      soft_wrap=True)  # fmt: skip
+        if each.missing:
+            notes.print(f"  not to be had: {', '.join(each.missing)}; --ours, --theirs and --delete need no file",
+                        markup=False, soft_wrap=True)  # fmt: skip
+    notes.print(f"then: sluice resolve {changeset} --from {shlex.quote(str(directory))}", markup=False, soft_wrap=True)

@@ -1,0 +1,493 @@
+"""The commands for what collides: told, compared, resolved in an editor or by sides, rebased, taken back, checked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from werkzeug.serving import make_server
+
+from app import cli
+from app.checkout import STATE
+from app.client import ProblemError
+from app.sides import patched
+from storage.linediff import line_diff
+from tests.app.http import Api, Json
+
+LINES = "".join(f"line {i}\n" for i in range(20))
+NOBODY = "01JG8Y6Z3M4N5P6Q7R8S9T0V1W"
+BINARY = "head\0"
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run `sluice` against the API, and expect an exit code."""
+    server = make_server("127.0.0.1", 0, api.http.application, threaded=True)
+    monkeypatch.setenv("SLUICE_API_URL", f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+
+    def run(*line: str | Path, code: int = 0) -> Result:
+        answer = CliRunner().invoke(cli.cli, [str(each) for each in line])
+        if answer.exception and not isinstance(answer.exception, SystemExit):
+            raise answer.exception
+        assert answer.exit_code == code, answer.output
+        return answer
+
+    yield run
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def edit(number: int, new: str, text: str = LINES) -> str:
+    return text.replace(f"line {number}\n", new + "\n")
+
+
+def put(path: str, content: str, **more: str) -> Json:
+    return {"op": "put", "path": path, "content": content, **more}
+
+
+def delete(path: str) -> Json:
+    return {"op": "delete", "path": path}
+
+
+def collide(api: Api, before: list[Json], head: list[Json], late: list[Json]) -> str:
+    """Land `before`; of two changesets on it, `head` lands and `late` conflicts. Return the id of that one."""
+    if before:
+        api.submit(base=api.tip, changes=before)
+        api.world.work()
+    base = api.tip
+    api.submit(base=base, changes=head)
+    made = api.submit(base=base, changes=late, message="Late")
+    api.world.work()
+    assert api.get(f"/changesets/{made['id']}")["status"] == "conflicted"
+    return str(made["id"])
+
+
+def one_line(api: Api, path: str = "web/a") -> str:
+    """Have two changesets change the fifth line of a file."""
+    return collide(
+        api, [put(path, LINES)], [put(path, edit(5, "head"))], [put(path, edit(5, "late")), put("more", "1\n")]
+    )
+
+
+def files(api: Api) -> dict[str, bytes]:
+    api.world.work()
+    return api.world.files()
+
+
+def new_id(answer: Result) -> str:
+    return answer.stdout.split()[0]
+
+
+def test_open_conflicts_are_a_line_each(api: Api, run: Run) -> None:
+    assert "no conflict is open" in run("conflicts").output
+    api.post("/slices", {"name": "web", "paths": ["web/"]}, 201)
+    found = one_line(api)
+    other = collide(
+        api,
+        [put(f"d{i}", LINES) for i in range(5)],
+        [delete(f"d{i}") for i in range(5)],
+        [put(f"d{i}", "late\n") for i in range(5)],
+    )
+    first, second = run("conflicts").stdout.splitlines()
+    assert first == f"{found} all: web/a (content)"
+    assert second.startswith(f"{other} all: d0 (delete/modify), ") and second.endswith(" and 2 more")
+    assert run("conflicts", "--slice", "all", "--exit-code", code=1).stdout.splitlines() == [first, second]
+    assert run("conflicts", "--path", "d3").stdout.splitlines() == [second]
+    assert run("conflicts", "--slice", "web", "--exit-code").stdout == ""
+    rows = [json.loads(line) for line in run("conflicts", "--json").stdout.splitlines()]
+    assert [row["id"] for row in rows] == [found, other]
+    run("conflicts", found, "--path", "d3", code=2)
+
+
+def test_a_conflict_is_told_with_the_numbers_of_its_lines(api: Api, run: Run) -> None:
+    found = one_line(api)
+    told = run("conflicts", found).stdout
+    assert told.startswith(f"{found} conflicted") and "web/a: content (base 100644 " in told
+    assert told.splitlines()[-4:] == [
+        "  hunk 1",
+        "    base   6 │ line 5",
+        "    ours   6 │ head",
+        "    theirs 6 │ late",
+    ]
+    [row] = [json.loads(line) for line in run("conflicts", found, "--json", "--exit-code", code=1).stdout.splitlines()]
+    assert row["path"] == "web/a" and "<<<<<<<" in row["marked"]
+    fine = api.put("b", "1")
+    assert "it has no conflicts" in run("conflicts", fine["id"], "--exit-code").output
+    with pytest.raises(ProblemError):
+        run("conflicts", NOBODY)
+
+
+def test_a_hunk_without_lines_and_a_long_one_are_told(api: Api, run: Run) -> None:
+    long = "".join(f"new {i}\n" for i in range(30))
+    found = collide(api, [put("f", LINES)], [put("f", edit(5, long[:-1]))], [put("f", LINES.replace("line 5\n", ""))])
+    told = run("conflicts", found).stdout
+    assert "theirs  6 │ (no lines)" in told and "(10 more lines)" in told and "new 20" not in told
+
+
+def test_a_diff_is_one_that_git_applies(api: Api, run: Run, tmp_path: Path) -> None:
+    before = {"keep": LINES, "old": "1\n", "tool": "run\n", "a b/é": "x", "empty": ""}
+    api.submit(base=api.tip, changes=[put(path, content) for path, content in before.items()])
+    api.world.work()
+    made = api.submit(
+        base=api.tip,
+        changes=[
+            put("keep", edit(5, "-- five\n++ six")), delete("old"), put("a b/é", "y\n"), put("none", ""),
+            delete("empty"), put("new", "1\n2"), {"op": "mode", "path": "tool", "mode": "100755"},
+        ],
+    )  # fmt: skip
+    for path, content in before.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(content)
+    answer = run("diff", made["id"])
+    subprocess.run(["git", "apply"], input=answer.stdout.encode(), cwd=tmp_path, check=True)
+    there = {str(each.relative_to(tmp_path)): each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()}
+    assert there == files(api)
+    assert (tmp_path / "tool").stat().st_mode & 0o100
+    assert "files changed: 7, insertions: 5, deletions: 3" in answer.stderr
+
+
+def test_a_diff_is_coloured_and_counted(api: Api, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.submit(base=api.tip, changes=[put("f", "-- a\n++ b\n")])
+    api.world.work()
+    made = api.submit(base=api.tip, changes=[put("f", "++ c\n"), put("logo.png", BINARY), put("long/name", LINES * 4)])
+    stat = run("diff", made["id"], "--stat").stdout.splitlines()
+    assert stat[:2] == [" f         | 3 +-", " logo.png  | binary"]
+    assert stat[2].startswith(" long/name | 80 ++++") and stat[2].count("+") == 40
+    assert stat[3] == "files changed: 3, insertions: 81, deletions: 2"
+    rows = [json.loads(line) for line in run("diff", made["id"], "--json").stdout.splitlines()]
+    assert [row["path"] for row in rows] == ["f", "logo.png", "long/name"] and rows[0]["patch"]
+    assert "patch" not in json.loads(run("diff", made["id"], "--json", "--stat").stdout.splitlines()[0])
+    assert "Binary files /dev/null and b/logo.png differ\n" in run("diff", made["id"]).stdout
+    coloured = CliRunner().invoke(cli.cli, ["diff", made["id"]], color=True).stdout
+    assert "\x1b[31m--- a\x1b[0m\n\x1b[31m-++ b\x1b[0m\n\x1b[32m+++ c\x1b[0m\n" in coloured
+    assert "\x1b[1m--- a/f\x1b[0m\n" in coloured
+
+
+def test_a_diff_has_all_pages(api: Api, run: Run) -> None:
+    made = api.submit(base=api.tip, changes=[put(f"f{i:04}", "1\n") for i in range(250)])
+    assert run("diff", made["id"], "--stat").stdout.splitlines()[-1].startswith("files changed: 250, insertions: 250")
+    with pytest.raises(ProblemError):
+        run("diff", NOBODY)
+
+
+def test_what_is_too_large_to_be_shown_is_named(api: Api, run: Run) -> None:
+    made = api.submit(base=api.tip, changes=[put("big", "line\n" * 300_000)])
+    assert "(too large to be shown: big)" in run("diff", made["id"]).stdout
+    assert " big | too large to be shown\n" in run("diff", made["id"], "--stat").stdout
+
+
+def test_what_is_held_is_released_or_abandoned(api: Api, run: Run) -> None:
+    held = [api.submit(base=api.tip, changes=[put(f"f{i}", "1")], hold=True)["id"] for i in range(3)]
+    assert run("status", held[0]).stdout == f"{held[0]} held until its release\n"
+    assert run("slice", "show", "all").stdout.splitlines()[3].split() == ["held", "3"]
+    run("abandon", held[2])
+    answer = run("release", held[2], held[0], held[1], code=1)
+    assert f"{held[2]}: " in answer.stderr
+    assert [line.split()[0] for line in answer.stdout.splitlines()] == held[:2], "the others all the same"
+    assert set(files(api)) == {"f0", "f1"}
+    assert "abandoned" in run("status", held[2], code=1).stdout
+    assert "abandoned" in run("status", held[2], "--wait", code=1).stdout, "it is final"
+    refused = run("abandon", held[0], "--json", code=1)
+    assert refused.stdout == "" and held[0] in refused.stderr
+    assert json.loads(run("release", held[0], "--json").stdout)["status"] == "landed"
+    for verb in ("release", "abandon"):
+        with pytest.raises(ProblemError):
+            run(verb, NOBODY)
+
+
+def test_an_abandoned_conflict_is_closed(api: Api, run: Run) -> None:
+    found = one_line(api)
+    assert ", closed: abandoned" in run("abandon", found).stdout
+    assert run("conflicts", "--exit-code").stdout == ""
+
+
+def test_a_rebase_prints_the_new_one_or_what_collides(api: Api, run: Run) -> None:
+    found = one_line(api)
+    answer = run("rebase", found, code=1).stdout
+    assert answer.startswith(f"{found} not rebased: ") and "  web/a: content (base 100644 " in answer
+    assert json.loads(run("rebase", found, "--json", code=1).stdout)["conflicts"][0]["path"] == "web/a"
+    api.submit(base=api.tip, changes=[put("web/a", edit(15, "else"))])
+    api.world.work()
+    made = run("rebase", found).stdout
+    assert f", in the place of {found}" in made
+    assert new_id(run("rebase", found)) == made.split()[0], "a repeat is harmless"
+    assert files(api)["web/a"].decode() == edit(15, "else", edit(5, "late"))
+    told = run("status", made.split()[0]).stdout
+    assert "paths merged: " not in told and f"in the place of {found}" in told
+    assert f", closed by {made.split()[0]}" in run("status", found, code=1).stdout
+    assert "not rebased" in run("rebase", made.split()[0], code=1).stdout, "it has landed"
+    with pytest.raises(ProblemError):
+        run("rebase", NOBODY)
+
+
+def test_a_conflict_is_resolved_in_an_editor(api: Api, run: Run, tmp_path: Path) -> None:
+    found = one_line(api)
+    fix = tmp_path / "fix"
+    told = run("resolve", found, "--checkout", fix)
+    assert f"web/a: content: {fix}/web/a\n" in told.stdout and f"--from {fix}" in told.stderr
+    marked = (fix / "web/a").read_text()
+    assert "<<<<<<< head\nhead\n||||||| base\nline 5\n=======\nlate\n>>>>>>> submitted\n" in marked
+    assert json.loads((fix / STATE).read_text())["changeset"] == found
+    refused = run("resolve", found, "--from", fix, code=1)
+    assert "conflict markers: web/a" in refused.output
+    (fix / "web/a").write_text(edit(5, "both"))
+    (fix / "web/a").chmod(0o755)
+    refused = run("resolve", found, "--checkout", fix, code=1)
+    assert "is in the way" in refused.output and (fix / "web/a").read_text() == edit(5, "both")
+    made = new_id(run("resolve", found, "--from", fix, "-m", "Both\n"))
+    assert files(api) == {"web/a": edit(5, "both").encode(), "more": b"1\n"}
+    assert api.get("/slices/all/tree")["items"][1]["mode"] == "100755"
+    assert api.get("/slices/all/commits")["items"][-1]["message"].startswith("Both\n")
+    assert f"in the place of {found}" in run("status", made).stdout
+    assert not (fix / STATE).exists()
+    assert STATE in run("resolve", found, "--from", fix, code=1).output
+    run("resolve", found, "--checkout", fix, "--force")
+
+
+def test_markers_may_be_meant_and_headings_are_none(api: Api, run: Run, tmp_path: Path) -> None:
+    found = one_line(api)
+    run("resolve", found, "--checkout", tmp_path)
+    (tmp_path / "web/a").write_text("Title\n=======\n<<<<<<< that is a marker\n")
+    run("resolve", found, "--from", tmp_path, code=1)
+    run("resolve", found, "--from", tmp_path, "--allow-markers")
+    assert files(api)["web/a"] == b"Title\n=======\n<<<<<<< that is a marker\n"
+    other = one_line(api, "b")
+    run("resolve", other, "--checkout", tmp_path)
+    (tmp_path / "b").write_text("Title\n=======\n")
+    run("resolve", other, "--from", tmp_path)
+    assert files(api)["b"] == b"Title\n=======\n"
+
+
+def test_what_has_no_lines_in_common_lies_side_by_side(api: Api, run: Run, tmp_path: Path) -> None:
+    names = ("gone", "left", "mine", "logo")
+    found = collide(
+        api,
+        [*(put(each, LINES) for each in names), put("added", "0\n")],
+        [*(delete(each) for each in names[:3]), put("logo", BINARY)],
+        [*(put(each, edit(5, each)) for each in names[:3]), put("logo", "late\0")],
+    )
+    api.submit(base=api.tip, changes=[put("added", "1\n")])
+    api.world.work()
+    told = run("resolve", found, "--checkout", tmp_path)
+    assert "not to be had: theirs" in told.stderr
+    assert (tmp_path / "gone.base").read_text() == LINES
+    assert (tmp_path / "gone.theirs").read_text() == edit(5, "gone")
+    assert (tmp_path / "logo.ours").read_bytes() == BINARY.encode()
+    there = {each.name for each in tmp_path.iterdir()}
+    assert there == {STATE, "logo.base", "logo.ours"} | {
+        f"{name}.{side}" for name in names[:3] for side in ("base", "theirs")
+    }
+    refused = run("resolve", found, "--from", tmp_path, code=1)
+    assert "not resolved: gone, left, logo, mine." in refused.output
+    for each in ("gone.base", "gone.theirs"):
+        (tmp_path / each).unlink()
+    (tmp_path / "left.theirs").rename(tmp_path / "left")
+    (tmp_path / "mine").symlink_to("left")
+    run("resolve", found, "--from", tmp_path, "--theirs", "logo")
+    assert files(api) == {"left": edit(5, "left").encode(), "mine": b"left", "logo": b"late\0", "added": b"1\n"}
+    assert {each.name for each in tmp_path.iterdir()} == {"left", "mine"}, "nothing of ours stays"
+
+
+def test_a_file_that_lay_there_before_resolves_nothing(api: Api, run: Run, tmp_path: Path) -> None:
+    found = collide(api, [put("logo", "base\0")], [put("logo", BINARY)], [put("logo", "late\0")])
+    (tmp_path / "logo").write_bytes(b"late\0")
+    run("resolve", found, "--checkout", tmp_path)
+    assert "not resolved: logo" in run("resolve", found, "--from", tmp_path, code=1).output
+    (tmp_path / "logo").write_bytes(b"new\0")
+    run("resolve", found, "--from", tmp_path)
+    assert files(api) == {"logo": b"new\0"}
+
+
+def test_a_marked_file_that_was_removed_is_deleted(api: Api, run: Run, tmp_path: Path) -> None:
+    found = one_line(api)
+    run("resolve", found, "--checkout", tmp_path)
+    (tmp_path / "web/a").unlink()
+    run("resolve", found, "--from", tmp_path)
+    assert set(files(api)) == {"more"}
+
+
+def test_a_checkout_overwrites_only_what_it_knows_and_writes_nowhere_else(api: Api, run: Run, tmp_path: Path) -> None:
+    found, other = one_line(api), one_line(api, "b")
+    work, outside = tmp_path / "work", tmp_path / "outside"
+    (work / "web").mkdir(parents=True)
+    outside.mkdir()
+    (work / "web/a").write_text("something of the user's own\n")
+    assert "in the way" in run("resolve", found, "--checkout", work, code=1).output
+    assert not (work / STATE).exists()
+    (work / "web/a").write_text(edit(5, "late"))
+    run("resolve", found, "--checkout", work)
+    assert f"is of {found}" in run("resolve", other, "--checkout", work, code=1).output
+    assert f"has the conflicts of {found}" in run("resolve", other, "--from", work, code=1).output
+    (work / "web/a").unlink()
+    (work / "web").rmdir()
+    (work / "web").symlink_to(outside)
+    assert "is no directory" in run("resolve", found, "--checkout", work, "--force", code=1).output
+    assert list(outside.iterdir()) == []
+    (work / STATE).write_text("{")
+    assert "damaged" in run("resolve", found, "--from", work, code=1).output
+
+
+def test_sides_are_taken_without_files(api: Api, run: Run) -> None:
+    names = ("a", "b", "c", "d")
+    found = collide(
+        api,
+        [put(each, LINES) for each in names],
+        [put(each, edit(5, "head")) for each in names],
+        [put(each, edit(5, "late")) for each in names],
+    )
+    with pytest.raises(ProblemError) as refused:
+        run("resolve", found, "--ours", "a")
+    assert {each["field"] for each in refused.value.errors} == {"paths.b"}
+    made = json.loads(run("resolve", found, "--ours", "a", "--delete", "b", "--all-theirs", "--json").stdout)
+    assert made["resolves"] == found
+    head, late = edit(5, "head").encode(), edit(5, "late").encode()
+    assert files(api) == {"a": head, "c": late, "d": late}
+    with pytest.raises(ProblemError) as refused:
+        run("resolve", found, "--all-ours")
+    assert made["id"] in refused.value.detail
+    again = new_id(run("resolve", found, "--all-theirs", "--key", "once more"))
+    assert again != made["id"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "--ours a --theirs a",
+        "--all-ours --all-theirs",
+        "--checkout x --from y",
+        "--checkout x --ours a",
+        "--checkout x -m m",
+        "--from x --all-ours",
+        "--force --all-ours",
+        "--allow-markers --all-ours",
+    ],
+)
+def test_ways_to_resolve_that_contradict_each_other_are_refused(line: str) -> None:
+    answer = CliRunner().invoke(cli.cli, ["resolve", NOBODY, *line.split()])
+    assert answer.exit_code == 2 and "Usage: " in answer.output
+
+
+def test_what_is_not_conflicted_is_not_resolved(api: Api, run: Run, tmp_path: Path) -> None:
+    fine = api.put("a", "1")["id"]
+    assert "queued, not conflicted" in run("resolve", fine, "--checkout", tmp_path / "x", code=1).output
+    assert not (tmp_path / "x").exists()
+    assert "has no conflicts" in run("resolve", fine, "--all-ours", code=1).output
+    assert "has no .sluice-resolve.json" in run("resolve", fine, "--from", tmp_path, code=1).output
+
+
+@pytest.mark.parametrize("name", ["../f", "/f", "a/../../f", ".git/config", "a/.GIT/hooks/x"])
+def test_a_server_cannot_write_outside_of_the_directory(tmp_path: Path, name: str) -> None:
+    from app.checkout import CheckoutError, check_out
+
+    conflict = {"path": name, "class": "content", "base": None, "head": None, "submitted": None, "marked": "x"}
+
+    class Hostile:
+        def changeset(self, changeset: str) -> Json:
+            return {"id": changeset, "status": "conflicted", "conflict_count": 1, "conflicts": [conflict]}
+
+        def conflicts_of(self, changeset: str) -> list[Json]:
+            return [conflict]
+
+    with pytest.raises(CheckoutError, match="no path"):
+        check_out(Hostile(), NOBODY, tmp_path / "x", force=True)  # type: ignore[arg-type]
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", "a\n"),
+        ("a\n", ""),
+        ("a", "a\n"),
+        ("a\n", "a"),
+        ("a\n@@ -1 +1 @@\n", "a\n@@ -1,2 +1 @@\n"),
+        (LINES, edit(2, "-- x", edit(18, "++ y\nz"))),
+        (LINES, LINES.replace("line 0\n", "").replace("line 19\n", "")),
+        ("a\r\nb\r\n", "a\r\nc\r\n"),
+        ("a\nb", "c\nb"),
+    ],
+)
+def test_a_content_follows_from_its_diff(old: str, new: str) -> None:
+    patch = line_diff(b"f", old.encode(), new.encode()).patch
+    assert patch is not None and patched(old.encode(), patch.decode()) == new.encode()
+    if old:
+        assert patched(b"", patch.decode()) != new.encode()
+
+
+def test_a_check_says_what_would_become_of_it(api: Api, run: Run, tmp_path: Path) -> None:
+    api.submit(base=api.tip, changes=[put("f", LINES), put("g", "1\n")])
+    api.world.work()
+    base = api.tip
+    api.submit(base=base, changes=[put("f", edit(5, "head"))])
+    api.world.work()
+    (tmp_path / "f").write_text(edit(15, "late"))
+    (tmp_path / "g").write_text("1\n")
+    line = ("all", tmp_path, "--base", base)
+    assert run("check", *line).stdout == "would commit\n  f: merged\n"
+    assert json.loads(run("check", *line, "--json").stdout)["merged"] == ["f"]
+    (tmp_path / "f").write_text(edit(5, "late"))
+    collides = run("check", *line, code=1).stdout
+    assert collides.startswith("would conflict: it collides") and "  f: content (base " in collides
+    assert run("check", *line, "--strategy", "f=theirs", "--strategy", "*.x=ours").stdout == "would commit\n"
+    assert json.loads(run("check", *line, "--json", code=1).stdout)["would"] == "conflict"
+    (tmp_path / "f").write_text(LINES)
+    assert "nothing differs" in run("check", *line).output
+    assert json.loads(run("check", *line, "--json").stdout)["would"] == "commit"
+    assert list(api.get("/slices/all/changesets", status="queued")["items"]) == []
+    with pytest.raises(ProblemError):
+        run("check", "none", tmp_path)
+
+
+def test_a_submission_may_be_held_and_have_strategies(api: Api, run: Run, tmp_path: Path) -> None:
+    api.submit(base=api.tip, changes=[put("a=b.lock", "1\n")])
+    api.world.work()
+    base = api.tip
+    api.submit(base=base, changes=[put("a=b.lock", "head\n")])
+    api.world.work()
+    (tmp_path / "a=b.lock").write_text("mine\n")
+    (tmp_path / STATE).write_text("{}")
+    line = ("submit", "all", tmp_path, "--base", base, "-m", "Lock", "--strategy", "a=b.lock=theirs")
+    held = run(*line, "--hold").stdout
+    assert " held" in held
+    api.world.work()
+    assert files(api) == {"a=b.lock": b"head\n"}
+    run("release", held.split()[0])
+    assert files(api) == {"a=b.lock": b"mine\n"}
+    run(*line, "--hold", "--wait", code=2)
+    for wrong in ("theirs", "=theirs", "x=mine"):
+        assert "--strategy" in run("submit", "all", tmp_path, "-m", "m", "--strategy", wrong, code=2).output
+
+
+def test_a_slice_is_changed_and_deleted(api: Api, run: Run) -> None:
+    api.post("/slices", {"name": "a/b", "paths": ["web/"]}, 201)
+    assert "version 2" in run("slice", "change", "a/b", "--path", "web/", "--path", "doc/", "--version", "1").stdout
+    assert api.get("/slices/a%2Fb")["paths"] == ["doc/", "web/"]
+    assert json.loads(run("slice", "change", "a/b", "--path", "x/", "--json").stdout)["version"] == 3
+    for line in (("change", "a/b", "--path", "y/", "--version", "1"), ("delete", "a/b", "--version", "1")):
+        with pytest.raises(ProblemError, match="version"):
+            run("slice", *line)
+    assert "deleted slice a/b" in run("slice", "delete", "a/b", "--version", "3").stdout
+    with pytest.raises(ProblemError):
+        run("slice", "delete", "a/b")
+    run("slice", "change", "all", code=2)
+
+
+def test_a_status_says_how_many_paths_were_merged(api: Api, run: Run) -> None:
+    api.submit(base=api.tip, changes=[put("f", LINES)])
+    api.world.work()
+    base = api.tip
+    api.submit(base=base, changes=[put("f", edit(5, "head"))])
+    made = api.submit(base=base, changes=[put("f", edit(15, "late"))])
+    api.world.work()
+    assert ", paths merged: 1" in run("status", made["id"]).stdout
