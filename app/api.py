@@ -6,6 +6,7 @@ from flask import Flask
 
 from app import errors
 from app.intake import Intake, TookTooLong
+from app.names import SliceName
 from app.room import Room
 from app.routes import changesets, conflicts, events, explanations, lifecycle, operations, reads, slices
 from app.services import Services
@@ -46,6 +47,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.json.compact = True  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = repo.settings.max_body_bytes
     app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
+    app.url_map.converters["slice"] = SliceName
     errors.register(app)
     Room(repo.settings).register(app)
     for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):

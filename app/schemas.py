@@ -21,6 +21,7 @@ from marshmallow.fields import Raw
 from app import fields
 from app.errors import MAX_ERRORS, FieldError, Problem, malformed
 from app.loading import LimitedSchema, Repeated, Wrong, error_of, load_object, no_constant, reason, unique, wrong
+from app.names import check_name
 from app.strategies import STRATEGIES, Pattern, Rule, strategy_for
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.fsck import (
@@ -31,7 +32,6 @@ from storage.fsck import (
     check_ident,
     check_message,
     check_path,
-    check_slice_name,
 )
 from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.settings import Settings
@@ -46,7 +46,7 @@ MODES = {"100644": FILE_MODE, "100755": EXECUTABLE_MODE, "120000": SYMLINK_MODE,
 class SliceSchema(LimitedSchema):
     """A slice, as it is asked for."""
 
-    name = fields.Text(check=check_slice_name, required=True)
+    name = fields.Text(check=check_name, required=True)
     paths = Raw(required=True)
 
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from app.names import check_name
 from app.replay.history import FileChange, SourceCommit
-from storage.fsck import FsckError, check_slice_name
+from storage.fsck import FsckError
 
 MOST_PATHS = 1000
 """Paths of a slice; the API's default limit."""
@@ -90,7 +91,7 @@ def slice_name(text: str, taken: set[str]) -> str:
 
 def _fit(name: str) -> bool:
     try:
-        check_slice_name(name)
-    except FsckError:  # HEAD, and what could be taken for an id
+        check_name(name)
+    except FsckError:  # HEAD, what could be taken for an id, and words of the API's URLs
         return False
     return True

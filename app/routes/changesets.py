@@ -53,7 +53,7 @@ def status_of(standing: Standing) -> Status:
     return Status(outcome["status"])
 
 
-@routes.post("/slices/<path:name>/changesets")
+@routes.post("/slices/<slice:name>/changesets")
 def submit(name: str) -> tuple[Response, int]:
     """Take one changeset."""
     key = load_key(request.headers.get("Idempotency-Key"))
@@ -135,7 +135,7 @@ def standing_of(changeset: str) -> Standing:
     return standing
 
 
-@routes.get("/slices/<path:name>/changesets")
+@routes.get("/slices/<slice:name>/changesets")
 def listing(name: str) -> Response:
     """List a slice's changesets of one status."""
     found = find_slice(name)

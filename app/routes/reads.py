@@ -24,7 +24,7 @@ from storage.trees import covers, lookup, project, walk
 routes = Blueprint("reads", __name__)
 
 
-@routes.get("/slices/<path:name>/commits")
+@routes.get("/slices/<slice:name>/commits")
 def commits(name: str) -> Response:
     """List a slice's commits, oldest first."""
     found = find_slice(name)
@@ -66,7 +66,7 @@ def _time(who: Ident) -> str:
     return clock.isoformat(timespec="seconds")
 
 
-@routes.get("/slices/<path:name>/tree")
+@routes.get("/slices/<slice:name>/tree")
 def tree(name: str) -> Response:
     """List a slice's files at a commit."""
     found = find_slice(name)
@@ -108,7 +108,7 @@ def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any
     }
 
 
-@routes.get("/slices/<path:name>/files/<path:path>")
+@routes.get("/slices/<slice:name>/files/<path:path>")
 def file(name: str, path: str) -> Response:
     """Return one file's bytes."""
     found = find_slice(name)

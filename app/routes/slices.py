@@ -51,13 +51,13 @@ def create() -> tuple[Response, int]:
     return jsonify(slice_json(made)), 201
 
 
-@routes.get("/slices/<path:name>")
+@routes.get("/slices/<slice:name>")
 def show(name: str) -> Response:
     """Show a slice."""
     return jsonify(slice_json(find_slice(name)))
 
 
-@routes.patch("/slices/<path:name>")
+@routes.patch("/slices/<slice:name>")
 def change(name: str) -> Response:
     """Give a slice other paths."""
     paths, version = load_slice_paths(load_json(request.get_data()), services().settings)
@@ -69,7 +69,7 @@ def change(name: str) -> Response:
         raise not_found("slice", name) from None
 
 
-@routes.delete("/slices/<path:name>")
+@routes.delete("/slices/<slice:name>")
 def remove(name: str) -> tuple[str, int]:
     """Delete a slice."""
     query = load_query(request.args, services().settings, "version")

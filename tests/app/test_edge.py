@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.names import WORDS
 from storage.objects import Ident
 from storage.settings import Settings
 from storage.store import ObjectStore
@@ -110,3 +111,28 @@ def test_a_key_at_the_end_of_a_long_stack(api: Api) -> None:
     items[-1]["idempotency_key"] = "k"
     made = [api.post("/changesets", {"changesets": items}, 202).get_json()["outcomes"][-1] for _ in range(2)]
     assert made[0]["changeset"]["id"] == made[1]["changeset"]["id"]
+
+
+def test_a_path_may_have_the_words_that_follow_a_slices_name(api: Api) -> None:
+    files = [f"{above}{word}" for word in WORDS for above in ("", "a/b/", "src/files/")]
+    api.world.put({path: path.encode() for path in files})
+    api.post("/slices", {"name": "team/web", "paths": ["/"]}, 201)
+    api.world.work()
+    for name in ("all", "team/web", "team%2Fweb", api.world.all.id):
+        for path in files:
+            answer = api.http.get(f"/v1/slices/{name}/files/{path}")
+            assert (answer.status_code, answer.data) == (200, path.encode())
+    for name in ("team/web", "team%2Fweb"):
+        assert len(api.get(f"/slices/{name}/tree")["items"]) == len(files)
+        assert api.get(f"/slices/{name}/commits")["items"] == []
+        assert api.get(f"/slices/{name}/changesets", status="queued")["items"] == []
+    for word in WORDS:
+        for name in (word, f"web/{word}", f"{word}/web"):
+            refused = api.post("/slices", {"name": name, "paths": ["x"]}, 422).get_json(force=True)
+            assert refused["errors"][0]["field"] == "name" and f"'{word}'" in refused["detail"]
+
+
+def test_every_word_behind_a_slices_name_is_one_that_no_name_has(api: Api) -> None:
+    rules = [rule.rule for rule in api.http.application.url_map.iter_rules()]
+    behind = {rule.split("/")[4] for rule in rules if rule.startswith("/v1/slices/") and rule.count("/") > 3}
+    assert behind == set(WORDS)

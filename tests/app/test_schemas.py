@@ -424,7 +424,21 @@ def test_a_slice_has_a_name_and_paths() -> None:
     [
         *[
             ("name", {"name": name})
-            for name in [*TEXTS, "", "a b", "a..b", "x.lock", "-a", "@", "HEAD", ULID, "x" * 201]
+            for name in [
+                *TEXTS,
+                "",
+                "a b",
+                "a..b",
+                "x.lock",
+                "-a",
+                "@",
+                "HEAD",
+                ULID,
+                "x" * 201,
+                "files",
+                "a/tree",
+                "commits/a",
+            ]
         ],
         *[("paths", {"paths": paths}) for paths in [None, "web/", {}, [], ["a", "b", "c", "d"]]],
         *[("paths[1]", {"paths": ["ok", path]}) for path in [*TEXTS, *PATHS, "ok"] if path not in ("/", "a/")],
