@@ -1,4 +1,4 @@
-"""`make bench`: the peers, Sluice, and scaling, in one run, on one input; a table for people and JSON for programs.
+"""`make bench`: peers, Sluice, scaling and sharing in one run, on one input; a table for people, JSON for programs.
 
 The figures mean what docs/benchmarks.md says. Every result is proved before it has a time: a run that is disproved
 ends with an error and without figures.
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import landing, scaling
+from benchmarks import landing, scaling, sharing
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
 from benchmarks.repos import Repo
@@ -36,6 +36,7 @@ SEED = 1
 # The digest of the whole input with SEED: another one means another input, and figures that compare with nothing.
 PINNED = "cc0fef8587318f89e0e735ac937b93a8c0588039c04c1f455e9801e2fd548854"
 YARDSTICK = "git push race"
+PARTS = ("peers", "landing", "scaling", "sharing")
 # The yardstick is a few dozen pushes that won, so a ratio to it has no more digits than this.
 _RATIO_DIGITS = 2
 OUT = Path(__file__).parent / "results.json"
@@ -58,11 +59,12 @@ class Plan:
     rounds: int
     large_files: int
     scaling_rounds: int
+    sharers: int
 
 
-FULL = Plan(Workload(seed=SEED), 25.0, 600, 3000, 5000, landing.PHASES, 3, 200_000, 5)
+FULL = Plan(Workload(seed=SEED), 25.0, 600, 3000, 5000, landing.PHASES, 3, 200_000, 5, 1_000)
 # Enough to see that all of it works, and the order of magnitude.
-QUICK = Plan(Workload(files=2000, seed=SEED), 8.0, 100, 500, 1000, landing.QUICK, 1, 20_000, 2)
+QUICK = Plan(Workload(files=2000, seed=SEED), 8.0, 100, 500, 1000, landing.QUICK, 1, 20_000, 2, 100)
 
 _LOG_WIDTH = 140
 _progress = Console(stderr=True)
@@ -72,11 +74,11 @@ _progress = Console(stderr=True)
 @click.option("--quick", is_flag=True, help="A small repository and few changesets: a minute instead of several.")
 @click.option("--s3", type=click.Choice(["auto", "minio", "seaweedfs"]), default="auto", help="The S3 server to use.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=OUT, help="The figures, as JSON.")
-@click.option("--only", type=click.Choice(["peers", "landing", "scaling"]), multiple=True, help="Run these parts only.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Run these parts only.")
 def main(quick: bool, s3: str, out: Path, only: tuple[str, ...]) -> None:
     """Measure what Sluice claims, and its peers beside it."""
     plan = QUICK if quick else FULL
-    parts = set(only) or {"peers", "landing", "scaling"}
+    parts = set(only or PARTS)
     s3 = find_s3(s3)[0]
     count = plan.workload.files // 2
     digest = plan.workload.digest(count)
@@ -99,6 +101,11 @@ def main(quick: bool, s3: str, out: Path, only: tuple[str, ...]) -> None:
                 others["scaling"] = _used_by_others("scaling")
                 figures += scaling.run(
                     Path(name), _say, large_files=plan.large_files, rounds=plan.scaling_rounds, seed=SEED, s3=s3
+                )
+            if "sharing" in parts:
+                others["sharing"] = _used_by_others("sharing")
+                figures += sharing.run(
+                    Path(name), _say, slices=plan.sharers, rounds=plan.scaling_rounds, seed=SEED, s3=s3
                 )
     except Disproved as error:
         raise click.ClickException(f"disproved: {error}") from error
@@ -211,7 +218,7 @@ def _show(report: dict[str, Any]) -> None:
     for name in ("", "how", "landed/s", "lowest-highest", "× push race", "to committed", "to landed", "told to wait"):
         rates.add_column(name, justify="left" if name in {"", "how"} else "right")
     stages = Table(title="Commit batches: microseconds a changeset, by stage", title_justify="left")
-    costs = Table(title="Scaling: cost a changeset, large repository to small", title_justify="left")
+    costs = Table(title="Scaling and sharing: cost a changeset, the hard place to the plain one", title_justify="left")
     for name in ("", "ratio", "of each round", "goal"):
         costs.add_column(name)
     for figure in report["figures"]:
