@@ -24,6 +24,16 @@ class Moved(Exception):
     """What was asked beside the snapshot is of another moment."""
 
 
+def of_one_view(repo: Repository, snapshot: Snapshot) -> None:
+    """Ask, behind look-ups beside a snapshot, whether they were made in its epoch of the view.
+
+    Where they were, and the view has more entries meanwhile, the entry's place is taken; another epoch may know less,
+    and that would go unnoticed. Raises Moved.
+    """
+    if repo.view.epoch() != snapshot.epoch:
+        raise Moved
+
+
 def append_directly(repo: Repository, say: Say, changesets: Sequence[str] = (), slices: Sequence[str] = ()) -> None:
     """Append what `say` says on a snapshot with these changesets and slices, until it is in the log.
 

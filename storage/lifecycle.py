@@ -6,7 +6,7 @@ Each is an entry of the log before anyone is told, on a snapshot that says it ma
 from __future__ import annotations
 
 from storage import manifest
-from storage.direct import Moved, append_directly
+from storage.direct import Moved, append_directly, of_one_view
 from storage.entries import EntryKind, Json, Status
 from storage.ids import ChangesetId
 from storage.inbox import read_changesets
@@ -36,6 +36,7 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
         if outcome and outcome["status"] == Status.ABANDONED:
             raise NotPossible("it has been abandoned")
         standing = _standing(repo, changeset)
+        of_one_view(repo, snapshot)
         return (EntryKind.RELEASE, {"released": [changeset]}) if outcome is None and standing.held else None
 
     append_directly(repo, change, [changeset])
@@ -58,7 +59,9 @@ def abandon(repo: Repository, changeset: ChangesetId) -> None:
             case Status.ABANDONED:
                 return None
             case Status.CONFLICTED:
-                if _standing(repo, changeset).closed_by:
+                standing = _standing(repo, changeset)
+                of_one_view(repo, snapshot)
+                if standing.closed_by:
                     return None
                 return EntryKind.CLOSE, {"closed": [closing(changeset, outcome) | {"by": Status.ABANDONED}]}
             case status:

@@ -5,7 +5,7 @@ Changesets are decided by the definition at their snapshot, so none of this wait
 
 from __future__ import annotations
 
-from storage.direct import Moved, append_directly
+from storage.direct import Moved, append_directly, of_one_view
 from storage.entries import EntryKind, Json
 from storage.ids import SliceId, new_ulid
 from storage.link import Slice, Snapshot
@@ -42,9 +42,10 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
 
     def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         other = repo.view.colliding_slice(name)
+        found = repo.view.slice(other) if other else None
+        of_one_view(repo, snapshot)
         if other is None:
             return EntryKind.SLICES, {"define": [definition]}
-        found = repo.view.slice(other)
         if found is None:
             raise Moved
         raise SliceExists(name, found)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
 from app.verify import verify
+from storage import lifecycle
+from storage.ids import ChangesetId, new_ulid
+from storage.lifecycle import abandon, release
+from storage.link import Snapshot
+from storage.load import load
+from storage.log import follow
+from storage.queue import Standing
 from storage.repository import Repository
 from storage.settings import Settings
+from storage.slices import SliceExists, define
 from tasks import merges
 from tasks.commits import TooManyRaces, commit_batch
 from tasks.merges import merge_batch
@@ -85,3 +95,70 @@ def test_doubled_ticks_are_harmless(settings: Settings) -> None:
     assert [world.status(each) for each in changesets] == ["committed"] * 5
     findings = verify(world.repo)
     assert not findings.differences and findings.committed == 5
+
+
+def load_behind(settings: Settings, applied: int) -> None:
+    """Publish a view that was loaded when the log reached `applied`, as one does that reads while others append."""
+    repo, epoch = Repository(settings), new_ulid()
+    before = repo.view.epoch()
+    repo.view.loading(epoch, begins=True)
+    for entry, entry_hash in islice(follow(repo.log.read_from(1)), applied):
+        repo.view.apply(epoch, entry, entry_hash, published=False)
+    assert before and repo.view.publish(before, epoch)
+    repo.view.drop(before)
+
+
+def test_a_name_is_defined_once_though_the_view_is_loaded_anew_between_the_look_ups(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(Repository(settings))
+    view, key = world.repo.view, world.repo.view.key
+    define(world.repo, "web", ["web/"])
+
+    def interrupted(name: str) -> str:
+        monkeypatch.undo()
+        found = key(name)
+        load(Repository(settings).view, world.repo.log, world.repo.bucket)
+        return found
+
+    monkeypatch.setattr(view, "key", interrupted)
+    with pytest.raises(SliceExists):
+        define(world.repo, "web", ["other/"])
+    assert view.head().applied == len(list(world.repo.log.read_from(1)))
+    assert sum(b'"name":"web"' in data for _, data in world.repo.log.read_from(1)) == 1
+
+
+@pytest.mark.parametrize("say", [abandon, release])
+def test_what_the_log_has_is_not_said_again_because_a_view_that_knows_less_is_published(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, say: Callable[[Repository, ChangesetId], None]
+) -> None:
+    world = World(Repository(settings))
+    same, held = (item(world.all, {path: b"x"}, world.tip) for path in "fg")
+    held = replace(held, submission=replace(held.submission, hold=True))
+    world.put({"f": b"y"})
+    conflicted, waits = world.submit(same, held)
+    world.work()
+    assert (world.status(conflicted), world.status(waits)) == ("conflicted", "queued")
+    changeset = conflicted if say is abandon else waits
+    applied = world.repo.view.head().applied
+    with monkeypatch.context() as dying:
+        dying.setattr(lifecycle, "_queue", lambda repo, changeset: 0)  # whoever released it dies before that
+        say(world.repo, changeset)
+    written = len(list(world.repo.log.read_from(1)))
+    assert written == applied + 1
+    standing = world.repo.queue.standing
+
+    def interrupted(ids: Sequence[str]) -> tuple[bool, list[Standing]]:
+        monkeypatch.undo()
+        load_behind(settings, applied)
+        return standing(ids)
+
+    snapshot = world.repo.view.snapshot
+
+    def before_the_look_up(*wanted: Sequence[str]) -> Snapshot:
+        monkeypatch.setattr(world.repo.queue, "standing", interrupted)
+        return snapshot(*wanted)
+
+    monkeypatch.setattr(world.repo.view, "snapshot", before_the_look_up)
+    say(world.repo, changeset)
+    assert len(list(world.repo.log.read_from(1))) == written
