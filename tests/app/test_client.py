@@ -69,7 +69,7 @@ def script() -> Iterator[Script]:
         def do_GET(self) -> None:
             script.handle(self)
 
-        do_POST = do_GET  # noqa: N815 - the name that http.server looks for
+        do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - the name that http.server looks for
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Say nothing."""
@@ -221,6 +221,11 @@ LISTS: list[tuple[Callable[[Client], Iterator[Any]], str]] = [
     (lambda client: client.tree("web", prefix="web/src/"), "/v1/slices/web/tree?prefix=web%2Fsrc%2F&limit=1000"),
     (lambda client: client.global_commits(), "/v1/commits?limit=100"),
     (lambda client: client.merged("c0ffee"), "/v1/commits/c0ffee/changesets?limit=1000"),
+    (lambda client: client.diff("01A"), "/v1/changesets/01A/diff"),
+    (lambda client: client.conflicts_of("01A"), "/v1/changesets/01A/conflicts"),
+    (lambda client: client.conflicts(), "/v1/conflicts"),
+    (lambda client: client.conflicts("a/b"), "/v1/conflicts?slice=a%2Fb"),
+    (lambda client: client.conflicts(path="web/a b"), "/v1/conflicts?path=web%2Fa+b"),
 ]
 
 
@@ -241,6 +246,12 @@ READS: list[tuple[Callable[[Client], Any], str, str]] = [
         "GET",
         "/v1/slices/web/files/web/a%20b%23.js?commit=c0ffee",
     ),
+    (lambda client: client.check("a/b", {}), "POST", "/v1/slices/a%2Fb/check"),
+    (lambda client: client.release("01A"), "POST", "/v1/changesets/01A/release"),
+    (lambda client: client.abandon("01A"), "POST", "/v1/changesets/01A/abandon"),
+    (lambda client: client.rebase("01A"), "POST", "/v1/changesets/01A/rebase"),
+    (lambda client: client.change_slice("a/b", ["web/"]), "PATCH", "/v1/slices/a%2Fb"),
+    (lambda client: client.delete_slice("a/b", 2), "DELETE", "/v1/slices/a%2Fb?version=2"),
 ]
 
 
@@ -251,6 +262,23 @@ def test_each_call_is_the_request_that_the_documentation_names(
     script.answers = [(200, {})]
     read(script.client())
     assert [(r.method, r.path) for r in script.requests] == [(method, path)]
+
+
+def test_a_resolution_is_repeated_as_it_was_and_has_a_key_only_if_one_is_given(script: Script) -> None:
+    script.answers = [HANG_UP, problem(503), (202, {"id": "01B"})]
+    client = script.client()
+    assert client.resolve("01A", {"f": {"take": "ours"}})["id"] == "01B"
+    client.resolve("01A", {"f": {"take": "theirs"}}, "Resolved", "k")
+    assert script.keys == [None, None, None, "k"]
+    assert [r.body for r in script.requests[:3]] == [{"paths": {"f": {"take": "ours"}}}] * 3
+    assert script.requests[3].body == {"paths": {"f": {"take": "theirs"}}, "message": "Resolved"}
+
+
+def test_a_slice_that_an_unanswered_try_deleted_is_deleted(script: Script) -> None:
+    script.answers = [HANG_UP, problem(404)]
+    script.client().delete_slice("web")
+    with pytest.raises(ProblemError):
+        script.client().delete_slice("web")
 
 
 def test_readiness_is_an_answer_also_where_it_is_a_no(script: Script) -> None:

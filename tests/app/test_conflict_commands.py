@@ -1,91 +1,26 @@
-"""The commands for what collides: told, compared, resolved in an editor or by sides, rebased, taken back, checked."""
+"""The commands for what collides: told, compared, rebased, taken back, checked before."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from werkzeug.serving import make_server
+from click.testing import CliRunner
 
 from app import cli
 from app.checkout import STATE
 from app.client import ProblemError
-from app.sides import patched
-from storage.linediff import line_diff
-from tests.app.http import Api, Json
-
-LINES = "".join(f"line {i}\n" for i in range(20))
-NOBODY = "01JG8Y6Z3M4N5P6Q7R8S9T0V1W"
-BINARY = "head\0"
-
-Run = Callable[..., Result]
+from tests.app.collisions import LINES, NOBODY, Run, collide, delete, edit, files, new_id, one_line, put, runner
+from tests.app.http import Api
 
 
 @pytest.fixture
 def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Run `sluice` against the API, and expect an exit code."""
-    server = make_server("127.0.0.1", 0, api.http.application, threaded=True)
-    monkeypatch.setenv("SLUICE_API_URL", f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-
-    def run(*line: str | Path, code: int = 0) -> Result:
-        answer = CliRunner().invoke(cli.cli, [str(each) for each in line])
-        if answer.exception and not isinstance(answer.exception, SystemExit):
-            raise answer.exception
-        assert answer.exit_code == code, answer.output
-        return answer
-
-    yield run
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def edit(number: int, new: str, text: str = LINES) -> str:
-    return text.replace(f"line {number}\n", new + "\n")
-
-
-def put(path: str, content: str, **more: str) -> Json:
-    return {"op": "put", "path": path, "content": content, **more}
-
-
-def delete(path: str) -> Json:
-    return {"op": "delete", "path": path}
-
-
-def collide(api: Api, before: list[Json], head: list[Json], late: list[Json]) -> str:
-    """Land `before`; of two changesets on it, `head` lands and `late` conflicts. Return the id of that one."""
-    if before:
-        api.submit(base=api.tip, changes=before)
-        api.world.work()
-    base = api.tip
-    api.submit(base=base, changes=head)
-    made = api.submit(base=base, changes=late, message="Late")
-    api.world.work()
-    assert api.get(f"/changesets/{made['id']}")["status"] == "conflicted"
-    return str(made["id"])
-
-
-def one_line(api: Api, path: str = "web/a") -> str:
-    """Have two changesets change the fifth line of a file."""
-    return collide(
-        api, [put(path, LINES)], [put(path, edit(5, "head"))], [put(path, edit(5, "late")), put("more", "1\n")]
-    )
-
-
-def files(api: Api) -> dict[str, bytes]:
-    api.world.work()
-    return api.world.files()
-
-
-def new_id(answer: Result) -> str:
-    return answer.stdout.split()[0]
+    with runner(api, monkeypatch) as run:
+        yield run
 
 
 def test_open_conflicts_are_a_line_each(api: Api, run: Run) -> None:
@@ -159,7 +94,9 @@ def test_a_diff_is_one_that_git_applies(api: Api, run: Run, tmp_path: Path) -> N
 def test_a_diff_is_coloured_and_counted(api: Api, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     api.submit(base=api.tip, changes=[put("f", "-- a\n++ b\n")])
     api.world.work()
-    made = api.submit(base=api.tip, changes=[put("f", "++ c\n"), put("logo.png", BINARY), put("long/name", LINES * 4)])
+    made = api.submit(
+        base=api.tip, changes=[put("f", "++ c\n"), put("logo.png", "head\0"), put("long/name", LINES * 4)]
+    )
     stat = run("diff", made["id"], "--stat").stdout.splitlines()
     assert stat[:2] == [" f         | 3 +-", " logo.png  | binary"]
     assert stat[2].startswith(" long/name | 80 ++++") and stat[2].count("+") == 40
@@ -228,201 +165,6 @@ def test_a_rebase_prints_the_new_one_or_what_collides(api: Api, run: Run) -> Non
     assert "not rebased" in run("rebase", made.split()[0], code=1).stdout, "it has landed"
     with pytest.raises(ProblemError):
         run("rebase", NOBODY)
-
-
-def test_a_conflict_is_resolved_in_an_editor(api: Api, run: Run, tmp_path: Path) -> None:
-    found = one_line(api)
-    fix = tmp_path / "fix"
-    told = run("resolve", found, "--checkout", fix)
-    assert f"web/a: content: {fix}/web/a\n" in told.stdout and f"--from {fix}" in told.stderr
-    marked = (fix / "web/a").read_text()
-    assert "<<<<<<< head\nhead\n||||||| base\nline 5\n=======\nlate\n>>>>>>> submitted\n" in marked
-    assert json.loads((fix / STATE).read_text())["changeset"] == found
-    refused = run("resolve", found, "--from", fix, code=1)
-    assert "conflict markers: web/a" in refused.output
-    (fix / "web/a").write_text(edit(5, "both"))
-    (fix / "web/a").chmod(0o755)
-    refused = run("resolve", found, "--checkout", fix, code=1)
-    assert "is in the way" in refused.output and (fix / "web/a").read_text() == edit(5, "both")
-    made = new_id(run("resolve", found, "--from", fix, "-m", "Both\n"))
-    assert files(api) == {"web/a": edit(5, "both").encode(), "more": b"1\n"}
-    assert api.get("/slices/all/tree")["items"][1]["mode"] == "100755"
-    assert api.get("/slices/all/commits")["items"][-1]["message"].startswith("Both\n")
-    assert f"in the place of {found}" in run("status", made).stdout
-    assert not (fix / STATE).exists()
-    assert STATE in run("resolve", found, "--from", fix, code=1).output
-    run("resolve", found, "--checkout", fix, "--force")
-
-
-def test_markers_may_be_meant_and_headings_are_none(api: Api, run: Run, tmp_path: Path) -> None:
-    found = one_line(api)
-    run("resolve", found, "--checkout", tmp_path)
-    (tmp_path / "web/a").write_text("Title\n=======\n<<<<<<< that is a marker\n")
-    run("resolve", found, "--from", tmp_path, code=1)
-    run("resolve", found, "--from", tmp_path, "--allow-markers")
-    assert files(api)["web/a"] == b"Title\n=======\n<<<<<<< that is a marker\n"
-    other = one_line(api, "b")
-    run("resolve", other, "--checkout", tmp_path)
-    (tmp_path / "b").write_text("Title\n=======\n")
-    run("resolve", other, "--from", tmp_path)
-    assert files(api)["b"] == b"Title\n=======\n"
-
-
-def test_what_has_no_lines_in_common_lies_side_by_side(api: Api, run: Run, tmp_path: Path) -> None:
-    names = ("gone", "left", "mine", "logo")
-    found = collide(
-        api,
-        [*(put(each, LINES) for each in names), put("added", "0\n")],
-        [*(delete(each) for each in names[:3]), put("logo", BINARY)],
-        [*(put(each, edit(5, each)) for each in names[:3]), put("logo", "late\0")],
-    )
-    api.submit(base=api.tip, changes=[put("added", "1\n")])
-    api.world.work()
-    told = run("resolve", found, "--checkout", tmp_path)
-    assert "not to be had: theirs" in told.stderr
-    assert (tmp_path / "gone.base").read_text() == LINES
-    assert (tmp_path / "gone.theirs").read_text() == edit(5, "gone")
-    assert (tmp_path / "logo.ours").read_bytes() == BINARY.encode()
-    there = {each.name for each in tmp_path.iterdir()}
-    assert there == {STATE, "logo.base", "logo.ours"} | {
-        f"{name}.{side}" for name in names[:3] for side in ("base", "theirs")
-    }
-    refused = run("resolve", found, "--from", tmp_path, code=1)
-    assert "not resolved: gone, left, logo, mine." in refused.output
-    for each in ("gone.base", "gone.theirs"):
-        (tmp_path / each).unlink()
-    (tmp_path / "left.theirs").rename(tmp_path / "left")
-    (tmp_path / "mine").symlink_to("left")
-    run("resolve", found, "--from", tmp_path, "--theirs", "logo")
-    assert files(api) == {"left": edit(5, "left").encode(), "mine": b"left", "logo": b"late\0", "added": b"1\n"}
-    assert {each.name for each in tmp_path.iterdir()} == {"left", "mine"}, "nothing of ours stays"
-
-
-def test_a_file_that_lay_there_before_resolves_nothing(api: Api, run: Run, tmp_path: Path) -> None:
-    found = collide(api, [put("logo", "base\0")], [put("logo", BINARY)], [put("logo", "late\0")])
-    (tmp_path / "logo").write_bytes(b"late\0")
-    run("resolve", found, "--checkout", tmp_path)
-    assert "not resolved: logo" in run("resolve", found, "--from", tmp_path, code=1).output
-    (tmp_path / "logo").write_bytes(b"new\0")
-    run("resolve", found, "--from", tmp_path)
-    assert files(api) == {"logo": b"new\0"}
-
-
-def test_a_marked_file_that_was_removed_is_deleted(api: Api, run: Run, tmp_path: Path) -> None:
-    found = one_line(api)
-    run("resolve", found, "--checkout", tmp_path)
-    (tmp_path / "web/a").unlink()
-    run("resolve", found, "--from", tmp_path)
-    assert set(files(api)) == {"more"}
-
-
-def test_a_checkout_overwrites_only_what_it_knows_and_writes_nowhere_else(api: Api, run: Run, tmp_path: Path) -> None:
-    found, other = one_line(api), one_line(api, "b")
-    work, outside = tmp_path / "work", tmp_path / "outside"
-    (work / "web").mkdir(parents=True)
-    outside.mkdir()
-    (work / "web/a").write_text("something of the user's own\n")
-    assert "in the way" in run("resolve", found, "--checkout", work, code=1).output
-    assert not (work / STATE).exists()
-    (work / "web/a").write_text(edit(5, "late"))
-    run("resolve", found, "--checkout", work)
-    assert f"is of {found}" in run("resolve", other, "--checkout", work, code=1).output
-    assert f"has the conflicts of {found}" in run("resolve", other, "--from", work, code=1).output
-    (work / "web/a").unlink()
-    (work / "web").rmdir()
-    (work / "web").symlink_to(outside)
-    assert "is no directory" in run("resolve", found, "--checkout", work, "--force", code=1).output
-    assert list(outside.iterdir()) == []
-    (work / STATE).write_text("{")
-    assert "damaged" in run("resolve", found, "--from", work, code=1).output
-
-
-def test_sides_are_taken_without_files(api: Api, run: Run) -> None:
-    names = ("a", "b", "c", "d")
-    found = collide(
-        api,
-        [put(each, LINES) for each in names],
-        [put(each, edit(5, "head")) for each in names],
-        [put(each, edit(5, "late")) for each in names],
-    )
-    with pytest.raises(ProblemError) as refused:
-        run("resolve", found, "--ours", "a")
-    assert {each["field"] for each in refused.value.errors} == {"paths.b"}
-    made = json.loads(run("resolve", found, "--ours", "a", "--delete", "b", "--all-theirs", "--json").stdout)
-    assert made["resolves"] == found
-    head, late = edit(5, "head").encode(), edit(5, "late").encode()
-    assert files(api) == {"a": head, "c": late, "d": late}
-    with pytest.raises(ProblemError) as refused:
-        run("resolve", found, "--all-ours")
-    assert made["id"] in refused.value.detail
-    again = new_id(run("resolve", found, "--all-theirs", "--key", "once more"))
-    assert again != made["id"]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "--ours a --theirs a",
-        "--all-ours --all-theirs",
-        "--checkout x --from y",
-        "--checkout x --ours a",
-        "--checkout x -m m",
-        "--from x --all-ours",
-        "--force --all-ours",
-        "--allow-markers --all-ours",
-    ],
-)
-def test_ways_to_resolve_that_contradict_each_other_are_refused(line: str) -> None:
-    answer = CliRunner().invoke(cli.cli, ["resolve", NOBODY, *line.split()])
-    assert answer.exit_code == 2 and "Usage: " in answer.output
-
-
-def test_what_is_not_conflicted_is_not_resolved(api: Api, run: Run, tmp_path: Path) -> None:
-    fine = api.put("a", "1")["id"]
-    assert "queued, not conflicted" in run("resolve", fine, "--checkout", tmp_path / "x", code=1).output
-    assert not (tmp_path / "x").exists()
-    assert "has no conflicts" in run("resolve", fine, "--all-ours", code=1).output
-    assert "has no .sluice-resolve.json" in run("resolve", fine, "--from", tmp_path, code=1).output
-
-
-@pytest.mark.parametrize("name", ["../f", "/f", "a/../../f", ".git/config", "a/.GIT/hooks/x"])
-def test_a_server_cannot_write_outside_of_the_directory(tmp_path: Path, name: str) -> None:
-    from app.checkout import CheckoutError, check_out
-
-    conflict = {"path": name, "class": "content", "base": None, "head": None, "submitted": None, "marked": "x"}
-
-    class Hostile:
-        def changeset(self, changeset: str) -> Json:
-            return {"id": changeset, "status": "conflicted", "conflict_count": 1, "conflicts": [conflict]}
-
-        def conflicts_of(self, changeset: str) -> list[Json]:
-            return [conflict]
-
-    with pytest.raises(CheckoutError, match="no path"):
-        check_out(Hostile(), NOBODY, tmp_path / "x", force=True)  # type: ignore[arg-type]
-    assert list(tmp_path.rglob("*")) == []
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("", "a\n"),
-        ("a\n", ""),
-        ("a", "a\n"),
-        ("a\n", "a"),
-        ("a\n@@ -1 +1 @@\n", "a\n@@ -1,2 +1 @@\n"),
-        (LINES, edit(2, "-- x", edit(18, "++ y\nz"))),
-        (LINES, LINES.replace("line 0\n", "").replace("line 19\n", "")),
-        ("a\r\nb\r\n", "a\r\nc\r\n"),
-        ("a\nb", "c\nb"),
-    ],
-)
-def test_a_content_follows_from_its_diff(old: str, new: str) -> None:
-    patch = line_diff(b"f", old.encode(), new.encode()).patch
-    assert patch is not None and patched(old.encode(), patch.decode()) == new.encode()
-    if old:
-        assert patched(b"", patch.decode()) != new.encode()
 
 
 def test_a_check_says_what_would_become_of_it(api: Api, run: Run, tmp_path: Path) -> None:

@@ -1,0 +1,219 @@
+"""`sluice resolve`: conflicts as files in an editor, or by taking sides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from app import cli
+from app.checkout import STATE, CheckoutError, check_out
+from app.client import ProblemError
+from app.sides import patched
+from storage.linediff import line_diff
+from tests.app.collisions import LINES, NOBODY, Run, collide, delete, edit, files, new_id, one_line, put, runner
+from tests.app.http import Api, Json
+
+BINARY = "head\0"
+
+
+@pytest.fixture
+def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    with runner(api, monkeypatch) as run:
+        yield run
+
+
+def test_a_conflict_is_resolved_in_an_editor(api: Api, run: Run, tmp_path: Path) -> None:
+    found = one_line(api)
+    fix = tmp_path / "fix"
+    told = run("resolve", found, "--checkout", fix)
+    assert f"web/a: content: {fix}/web/a\n" in told.stdout and f"--from {fix}" in told.stderr
+    marked = (fix / "web/a").read_text()
+    assert "<<<<<<< head\nhead\n||||||| base\nline 5\n=======\nlate\n>>>>>>> submitted\n" in marked
+    assert json.loads((fix / STATE).read_text())["changeset"] == found
+    refused = run("resolve", found, "--from", fix, code=1)
+    assert "conflict markers: web/a" in refused.output
+    (fix / "web/a").write_text(edit(5, "both"))
+    (fix / "web/a").chmod(0o755)
+    refused = run("resolve", found, "--checkout", fix, code=1)
+    assert "is in the way" in refused.output and (fix / "web/a").read_text() == edit(5, "both")
+    made = new_id(run("resolve", found, "--from", fix, "-m", "Both\n"))
+    assert files(api) == {"web/a": edit(5, "both").encode(), "more": b"1\n"}
+    assert api.get("/slices/all/tree")["items"][1]["mode"] == "100755"
+    assert api.get("/slices/all/commits")["items"][-1]["message"].startswith("Both\n")
+    assert f"in the place of {found}" in run("status", made).stdout
+    assert not (fix / STATE).exists()
+    assert STATE in run("resolve", found, "--from", fix, code=1).output
+    run("resolve", found, "--checkout", fix, "--force")
+
+
+def test_markers_may_be_meant_and_headings_are_none(api: Api, run: Run, tmp_path: Path) -> None:
+    found = one_line(api)
+    run("resolve", found, "--checkout", tmp_path)
+    (tmp_path / "web/a").write_text("Title\n=======\n<<<<<<< that is a marker\n")
+    run("resolve", found, "--from", tmp_path, code=1)
+    run("resolve", found, "--from", tmp_path, "--allow-markers")
+    assert files(api)["web/a"] == b"Title\n=======\n<<<<<<< that is a marker\n"
+    other = one_line(api, "b")
+    run("resolve", other, "--checkout", tmp_path)
+    (tmp_path / "b").write_text("Title\n=======\n")
+    run("resolve", other, "--from", tmp_path)
+    assert files(api)["b"] == b"Title\n=======\n"
+
+
+def test_what_has_no_lines_in_common_lies_side_by_side(api: Api, run: Run, tmp_path: Path) -> None:
+    names = ("gone", "left", "mine", "logo")
+    found = collide(
+        api,
+        [*(put(each, LINES) for each in names), put("added", "0\n")],
+        [*(delete(each) for each in names[:3]), put("logo", BINARY)],
+        [*(put(each, edit(5, each)) for each in names[:3]), put("logo", "late\0")],
+    )
+    api.submit(base=api.tip, changes=[put("added", "1\n")])
+    api.world.work()
+    told = run("resolve", found, "--checkout", tmp_path)
+    assert "not to be had: theirs" in told.stderr
+    assert (tmp_path / "gone.base").read_text() == LINES
+    assert (tmp_path / "gone.theirs").read_text() == edit(5, "gone")
+    assert (tmp_path / "logo.ours").read_bytes() == BINARY.encode()
+    there = {each.name for each in tmp_path.iterdir()}
+    assert there == {STATE, "logo.base", "logo.ours"} | {
+        f"{name}.{side}" for name in names[:3] for side in ("base", "theirs")
+    }
+    refused = run("resolve", found, "--from", tmp_path, code=1)
+    assert "not resolved: gone, left, logo, mine." in refused.output
+    for each in ("gone.base", "gone.theirs"):
+        (tmp_path / each).unlink()
+    (tmp_path / "left.theirs").rename(tmp_path / "left")
+    (tmp_path / "mine").symlink_to("left")
+    run("resolve", found, "--from", tmp_path, "--theirs", "logo")
+    assert files(api) == {"left": edit(5, "left").encode(), "mine": b"left", "logo": b"late\0", "added": b"1\n"}
+    assert {each.name for each in tmp_path.iterdir()} == {"left", "mine"}, "nothing of ours stays"
+
+
+def test_a_file_that_lay_there_before_resolves_nothing(api: Api, run: Run, tmp_path: Path) -> None:
+    found = collide(api, [put("logo", "base\0")], [put("logo", BINARY)], [put("logo", "late\0")])
+    (tmp_path / "logo").write_bytes(b"late\0")
+    run("resolve", found, "--checkout", tmp_path)
+    assert "not resolved: logo" in run("resolve", found, "--from", tmp_path, code=1).output
+    (tmp_path / "logo").write_bytes(b"new\0")
+    run("resolve", found, "--from", tmp_path)
+    assert files(api) == {"logo": b"new\0"}
+
+
+def test_a_marked_file_that_was_removed_is_deleted(api: Api, run: Run, tmp_path: Path) -> None:
+    found = one_line(api)
+    run("resolve", found, "--checkout", tmp_path)
+    (tmp_path / "web/a").unlink()
+    run("resolve", found, "--from", tmp_path)
+    assert set(files(api)) == {"more"}
+
+
+def test_a_checkout_overwrites_only_what_it_knows_and_writes_nowhere_else(api: Api, run: Run, tmp_path: Path) -> None:
+    found, other = one_line(api), one_line(api, "b")
+    work, outside = tmp_path / "work", tmp_path / "outside"
+    (work / "web").mkdir(parents=True)
+    outside.mkdir()
+    (work / "web/a").write_text("something of the user's own\n")
+    assert "in the way" in run("resolve", found, "--checkout", work, code=1).output
+    assert not (work / STATE).exists()
+    (work / "web/a").write_text(edit(5, "late"))
+    run("resolve", found, "--checkout", work)
+    assert f"is of {found}" in run("resolve", other, "--checkout", work, code=1).output
+    assert f"has the conflicts of {found}" in run("resolve", other, "--from", work, code=1).output
+    (work / "web/a").unlink()
+    (work / "web").rmdir()
+    (work / "web").symlink_to(outside)
+    assert "is no directory" in run("resolve", found, "--checkout", work, "--force", code=1).output
+    assert list(outside.iterdir()) == []
+    (work / STATE).write_text("{")
+    assert "damaged" in run("resolve", found, "--from", work, code=1).output
+
+
+def test_sides_are_taken_without_files(api: Api, run: Run) -> None:
+    names = ("a", "b", "c", "d")
+    found = collide(
+        api,
+        [put(each, LINES) for each in names],
+        [put(each, edit(5, "head")) for each in names],
+        [put(each, edit(5, "late")) for each in names],
+    )
+    with pytest.raises(ProblemError) as refused:
+        run("resolve", found, "--ours", "a")
+    assert {each["field"] for each in refused.value.errors} == {"paths.b"}
+    made = json.loads(run("resolve", found, "--ours", "a", "--delete", "b", "--all-theirs", "--json").stdout)
+    assert made["resolves"] == found
+    head, late = edit(5, "head").encode(), edit(5, "late").encode()
+    assert files(api) == {"a": head, "c": late, "d": late}
+    with pytest.raises(ProblemError) as refused:
+        run("resolve", found, "--all-ours")
+    assert made["id"] in refused.value.detail
+    again = new_id(run("resolve", found, "--all-theirs", "--key", "once more"))
+    assert again != made["id"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "--ours a --theirs a",
+        "--all-ours --all-theirs",
+        "--checkout x --from y",
+        "--checkout x --ours a",
+        "--checkout x -m m",
+        "--from x --all-ours",
+        "--force --all-ours",
+        "--allow-markers --all-ours",
+    ],
+)
+def test_ways_to_resolve_that_contradict_each_other_are_refused(line: str) -> None:
+    answer = CliRunner().invoke(cli.cli, ["resolve", NOBODY, *line.split()])
+    assert answer.exit_code == 2 and "Usage: " in answer.output
+
+
+def test_what_is_not_conflicted_is_not_resolved(api: Api, run: Run, tmp_path: Path) -> None:
+    fine = api.put("a", "1")["id"]
+    assert "queued, not conflicted" in run("resolve", fine, "--checkout", tmp_path / "x", code=1).output
+    assert not (tmp_path / "x").exists()
+    assert "has no conflicts" in run("resolve", fine, "--all-ours", code=1).output
+    assert "has no .sluice-resolve.json" in run("resolve", fine, "--from", tmp_path, code=1).output
+
+
+@pytest.mark.parametrize("name", ["../f", "/f", "a/../../f", ".git/config", "a/.GIT/hooks/x"])
+def test_a_server_cannot_write_outside_of_the_directory(tmp_path: Path, name: str) -> None:
+    conflict = {"path": name, "class": "content", "base": None, "head": None, "submitted": None, "marked": "x"}
+
+    class Hostile:
+        def changeset(self, changeset: str) -> Json:
+            return {"id": changeset, "status": "conflicted", "conflict_count": 1, "conflicts": [conflict]}
+
+        def conflicts_of(self, changeset: str) -> list[Json]:
+            return [conflict]
+
+    with pytest.raises(CheckoutError, match="no path"):
+        check_out(Hostile(), NOBODY, tmp_path / "x", force=True)  # type: ignore[arg-type]
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", "a\n"),
+        ("a\n", ""),
+        ("a", "a\n"),
+        ("a\n", "a"),
+        ("a\n@@ -1 +1 @@\n", "a\n@@ -1,2 +1 @@\n"),
+        (LINES, edit(2, "-- x", edit(18, "++ y\nz"))),
+        (LINES, LINES.replace("line 0\n", "").replace("line 19\n", "")),
+        ("a\r\nb\r\n", "a\r\nc\r\n"),
+        ("a\nb", "c\nb"),
+    ],
+)
+def test_a_content_follows_from_its_diff(old: str, new: str) -> None:
+    patch = line_diff(b"f", old.encode(), new.encode()).patch
+    assert patch is not None and patched(old.encode(), patch.decode()) == new.encode()
+    if old:
+        assert patched(b"", patch.decode()) != new.encode()
