@@ -15,7 +15,7 @@ from typing import Any
 
 from app.export import ExportError, export, git
 from storage.bucket import BucketError
-from storage.entries import CorruptEntry, EntryKind, Json, Status, effects
+from storage.entries import NO_HASH, CorruptEntry, EntryKind, Json, Status, effects
 from storage.ids import PackId, changesets_of
 from storage.log import follow
 from storage.objects import CorruptObject
@@ -23,6 +23,7 @@ from storage.repository import Repository
 from storage.view import commands
 
 _MOST_FINDINGS = 100
+_MOST_TURNS = 20
 
 Progress = Callable[[str, int, int], None]
 
@@ -50,18 +51,26 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     Raises BucketError, ViewAbsent and redis.RedisError.
     """
     findings = Findings()
-    through = repo.view.head().applied
     outcomes: dict[str, Json] = {}
     named: set[str] = set()
     fold = _Fold(repo, findings)
+    through, last_hash = 0, NO_HASH
     try:
-        for entry, entry_hash in follow(_until(repo, through)):
-            findings.entries += 1
-            named.update(pack for pack, _ in entry.get("packs", []))
-            _note_outcomes(entry, outcomes, findings)
-            fold.add(commands(effects(entry, entry_hash)), entry["seq"], is_last=entry["seq"] == through)
-            progress("log", entry["seq"], through)
-        fold.check_changing()
+        # Rows that change are compared when no entry came meanwhile; beside writers that may take a few turns.
+        for _ in range(_MOST_TURNS):
+            before, through = through, repo.view.head().applied
+            for entry, entry_hash in follow(_between(repo, before + 1, through), last_hash):
+                last_hash = entry_hash
+                findings.entries += 1
+                named.update(pack for pack, _ in entry.get("packs", []))
+                _note_outcomes(entry, outcomes, findings)
+                fold.add(commands(effects(entry, entry_hash)), entry["seq"])
+                progress("log", entry["seq"], through)
+            differences = fold.changing_differences()
+            if repo.view.head().applied == through:
+                for difference in differences:
+                    findings.differ(difference)
+                break
     except CorruptEntry as error:
         findings.differ(f"log: {error}")
     if findings.entries != through:
@@ -75,9 +84,9 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     return findings
 
 
-def _until(repo: Repository, through: int) -> Iterator[tuple[Any, bytes]]:
-    for seq, data in repo.log.read_from(1):
-        if seq > through:
+def _between(repo: Repository, first: int, last: int) -> Iterator[tuple[Any, bytes]]:
+    for seq, data in repo.log.read_from(first) if first <= last else ():
+        if seq > last:
             return
         yield seq, data
 
@@ -105,7 +114,7 @@ class _Fold:
         self._findings = findings
         self._changing: dict[tuple[str, str, Any], Any] = {}  # by command, key and member; None where it is absent
 
-    def add(self, made: Iterator[list[Any]], seq: int, is_last: bool) -> None:
+    def add(self, made: Iterator[list[Any]], seq: int) -> None:
         """Fold one entry's commands."""
         lasting: dict[tuple[str, str, Any], Any] = {}
         for command, key, *arguments in made:
@@ -122,21 +131,19 @@ class _Fold:
                     rows |= {("ZADD", key, member): None for member in arguments}
                 case "HDEL":
                     rows |= {("HSET", key, name): None for name in arguments}
-                case "HSET" if key != "head":
+                case "HSET":
                     named = zip(arguments[::2], arguments[1::2], strict=True)
                     rows |= {("HSET", key, name): value for name, value in named}
-                case "HSET" if is_last:
-                    named = zip(arguments[::2], arguments[1::2], strict=True)
-                    lasting |= {("HSET", key, name): value for name, value in named}
-        self._compare(lasting, f"entry {seq} makes it")
+        for difference in self._compare(lasting, f"entry {seq} makes it"):
+            self._findings.differ(difference)
 
-    def check_changing(self) -> None:
+    def changing_differences(self) -> list[str]:
         """Compare the rows that more than one entry may have set."""
         rows = list(self._changing.items())
-        for start in range(0, len(rows), _AT_ONCE):
-            self._compare(dict(rows[start : start + _AT_ONCE]), "the log makes it")
+        parts = (dict(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
+        return [difference for part in parts for difference in self._compare(part, "the log makes it")]
 
-    def _compare(self, rows: Mapping[tuple[str, str, Any], Any], who: str) -> None:
+    def _compare(self, rows: Mapping[tuple[str, str, Any], Any], who: str) -> Iterator[str]:
         pipeline = self._redis.pipeline(transaction=False)
         for command, key, member in rows:
             match command:
@@ -150,7 +157,7 @@ class _Fold:
             shown = found.decode() if isinstance(found, bytes) else found
             expected = float(value) if isinstance(found, float) and value is not None else value
             if str(shown) != str(expected):
-                self._findings.differ(f"view: {key} {member!r} is {shown!r}, and {who} {value!r}")
+                yield f"view: {key} {member!r} is {shown!r}, and {who} {value!r}"
 
 
 def _check_packs(repo: Repository, named: set[str], findings: Findings) -> None:

@@ -1,0 +1,84 @@
+"""`verify` finds what is wrong: each kind of damage that it is there for, done by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from app.verify import verify
+from storage.log import name_of
+from storage.repository import Repository
+from storage.settings import Settings
+from storage.slices import change_paths, define
+from tests.support import World
+
+Damage = Callable[[Repository], object]
+
+
+@pytest.fixture
+def world(settings: Settings) -> World:
+    """A repository with all that the view has rows for: landed, conflicted and closed, a slice that changed."""
+    made = World(Repository(settings))
+    other = define(made.repo, "other", ["x/", "y/"])
+    change_paths(made.repo, other.id, ["x/"])
+    base = made.tip
+    made.put({"f": b"1"}, base)
+    made.put({"f": b"2"}, base)
+    made.work()
+    return made
+
+
+def _first(repo: Repository, pattern: str) -> bytes:
+    return sorted(repo.redis.scan_iter(repo.view.key(pattern).replace("{", "[{]").replace("}", "[}]")))[0]
+
+
+DAMAGE: dict[str, Damage] = {
+    "an outcome is another": lambda repo: repo.redis.set(_first(repo, "outcome:*"), "{}"),
+    "an outcome is gone": lambda repo: repo.redis.delete(_first(repo, "outcome:*")),
+    "the head is another": lambda repo: repo.redis.hset(repo.view.key("head"), "root", "00" * 20),
+    "a changeset is not in the chain": lambda repo: repo.redis.zremrangebyrank(repo.view.key("chain"), 0, 0),
+    "a conflict is not open": lambda repo: repo.redis.delete(repo.view.key("open")),
+    "a slice holds what it gave up": lambda repo: repo.redis.zadd(
+        repo.view.key("covers:y/"), {repo.view.slice("other").id: 0}
+    ),
+    "a slice is gone": lambda repo: repo.redis.delete(repo.view.key("slices")),
+    "a pack is gone": lambda repo: _raw(repo).remove_object(
+        repo.settings.s3_bucket, _whole(repo, next(iter(repo.bucket.names("packs/"))))
+    ),
+    "an accepted changeset is nowhere": lambda repo: repo.redis.delete(
+        *repo.redis.scan_iter(repo.view.prefix.replace("{", "[{]").replace("}", "[}]") + "queue:*")
+    ),
+    "an entry is another": lambda repo: _rewrite(repo, 3),
+}
+
+
+def _raw(repo: Repository):
+    return repo.bucket._client
+
+
+def _whole(repo: Repository, name: str) -> str:
+    return f"{repo.settings.repository}/{name}"
+
+
+def _rewrite(repo: Repository, seq: int) -> None:
+    from io import BytesIO
+
+    entry = json.loads(repo.log.read(seq))
+    data = json.dumps({**entry, "by": "somebody else"}, sort_keys=True, separators=(",", ":")).encode()
+    _raw(repo).put_object(repo.settings.s3_bucket, _whole(repo, name_of(seq)), BytesIO(data), len(data))
+
+
+def test_what_is_whole_has_no_differences(world: World) -> None:
+    found = verify(world.repo)
+    assert not found.differences and (found.committed, found.changesets) == (1, 2)
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_damage_is_found(world: World, damage: Damage) -> None:
+    if damage is DAMAGE["an accepted changeset is nowhere"]:
+        world.put({"waits": b"1"})
+        assert not verify(world.repo).differences
+    damage(world.repo)
+    assert verify(world.repo, with_git=False).differences
