@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from app.errors import Problem, invalid, key_reused, not_found, too_many, unavailable
 from app.intake import Item, blob
+from app.services import services
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
 from storage.fsck import ContentError, check_content
 from storage.ids import ChangesetId, ObjectId
@@ -40,6 +41,7 @@ def admit(repo: Repository, submissions: Sequence[Submission | Problem], bulk: b
     Items that were refused do not count for what follows, so the positions of bases are those of the intake's items.
     Raises a Problem where the whole request must wait; BucketError and ViewAbsent.
     """
+    behind = services().intake.behind
     valid = [each for each in submissions if isinstance(each, Submission)]
     found = repo.queue.admit(
         list(dict.fromkeys(each.slice for each in valid)),
@@ -47,7 +49,7 @@ def admit(repo: Repository, submissions: Sequence[Submission | Problem], bulk: b
         list(dict.fromkeys(each.key for each in valid if each.key)),
     )
     check_room(repo, found, valid)
-    return _Admitting(repo, found, bulk).all(submissions)
+    return _Admitting(repo, found, bulk, behind).all(submissions)
 
 
 def check_room(repo: Repository, found: Admission, submissions: Sequence[Submission], slice_id: str = "") -> None:
@@ -71,10 +73,11 @@ def check_room(repo: Repository, found: Admission, submissions: Sequence[Submiss
 class _Admitting:
     """One request's submissions, in order."""
 
-    def __init__(self, repo: Repository, found: Admission, bulk: bool) -> None:
+    def __init__(self, repo: Repository, found: Admission, bulk: bool, behind: bool) -> None:
         self._repo = repo
         self._found = found
         self._bulk = bulk
+        self._behind = behind  # something that was accepted is in no queue yet
         self._coming: dict[str, int] = {}  # by slice: how many of this request it will queue
         self._keys: set[str] = set()
         self._admitted: list[Admitted] = []
@@ -169,7 +172,7 @@ class _Admitting:
                 problem = invalid(f"{at}base", f"{base.oid.hex()} is no commit of this repository")
                 raise (self._unknown(problem) if isinstance(error, ObjectMissing) else problem) from None
         if isinstance(base, ChangesetBase) and base.id not in self._found.bases:
-            if not self._found.vouched:
+            if self._behind or not self._found.vouched:
                 raise unavailable("changesets are being looked for", self._repo.settings.retry_after)
             raise invalid(f"{at}base", f"{base.id} is no changeset of this repository")
         if isinstance(base, ItemBase):

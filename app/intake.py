@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import redis
 import structlog
 
+from app.errors import unavailable
+from app.requeue import MOST_PACKS, Requeue
 from storage import manifest
 from storage.changes import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, new_ulid
@@ -79,17 +81,29 @@ class Intake:
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._left: _Request | None = None
         self._lock = threading.Lock()
+        self._requeue = Requeue(repo)
         for i in range(repo.settings.pack_puts):
             threading.Thread(target=self._run, name=f"intake-{i}", daemon=True).start()
 
     def accept(self, items: Sequence[Item]) -> list[Accepted]:
         """Make `items` durable, in one pack and in order, queue them, and return what they have become.
 
-        Raises BucketError and TookTooLong: then nothing is known of them.
+        Raises BucketError and TookTooLong: then nothing is known of them. Raises a Problem where too many before them
+        could not be queued.
         """
+        if len(self._requeue) >= MOST_PACKS:
+            raise unavailable("what was accepted before cannot be queued", self._repo.settings.retry_after)
         request = _Request(items)
         self._requests.put(request)
         return request.done.result()
+
+    @property
+    def behind(self) -> bool:
+        """Whether something that was accepted here is not queued yet, so that an id in no queue may be known here.
+
+        To be asked before the queues are: what is queued in between must not be missed by both.
+        """
+        return len(self._requeue) > 0
 
     def _run(self) -> None:
         while True:
@@ -131,7 +145,7 @@ class Intake:
         spent = time.monotonic() - started
         if spent > self._repo.settings.late_put:
             raise TookTooLong(f"storing {pack} took {spent:.0f} seconds")
-        positions = self._enqueue([pair for group in groups for pair in group])
+        positions = self._enqueue(pack, [pair for group in groups for pair in group])
         at = 0
         for request, group in zip(requests, groups, strict=True):
             accepted = [Accepted(c, positions[at + i] if positions else None) for i, (c, _) in enumerate(group)]
@@ -139,12 +153,13 @@ class Intake:
             request.done.set_result(accepted)
         ask_for_commit_safely(self._repo)
 
-    def _enqueue(self, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
+    def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
             return self._repo.queue.enqueue(changesets)
         except (redis.RedisError, ViewAbsent) as error:
-            # They are durable, so the answer is 202 all the same; upkeep finds them in the inbox.
-            log.warning("not_enqueued", changesets=len(changesets), reason=str(error))
+            # They are durable, so the answer is 202 all the same; if this process dies, upkeep finds them in the inbox.
+            log.warning("not_enqueued", pack=pack, changesets=len(changesets), reason=str(error))
+            self._requeue.add(pack)
             return []
 
 

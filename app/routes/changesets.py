@@ -126,9 +126,10 @@ def standing_of(changeset: str) -> Standing:
     """Return where a changeset stands, or refuse: its id is malformed, unknown, or not known yet."""
     if not is_ulid(changeset):
         raise invalid("id", "is not the id of a changeset")
+    behind = services().intake.behind
     vouched, [standing] = services().repo.queue.standing([changeset])
     if standing.outcome is None and standing.slice is None:
-        if not vouched:
+        if behind or not vouched:
             # Accepted ones may be in the inbox alone: what is unknown now may well exist.
             raise unavailable("changesets are being looked for", services().settings.retry_after)
         raise not_found("changeset", changeset)
