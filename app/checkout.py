@@ -22,6 +22,7 @@ STATE = ".sluice-resolve.json"
 _VERSION = 1  # of the state file
 _SIDES = {"base": "base", "head": "ours", "submitted": "theirs"}
 _EXECUTABLE = "100755"
+_SYMLINK = "120000"
 # Separators alone may be the underline of a heading.
 _MARKERS = re.compile(rb"^(<{7,}|\|{7,}|>{7,})( |\r?$)", re.MULTILINE)
 
@@ -46,7 +47,7 @@ class Put:
 class _File:
     name: str
     data: bytes
-    executable: bool
+    mode: str
 
 
 def check_out(client: Client, changeset: str, directory: Path, force: bool = False) -> list[Put]:
@@ -91,11 +92,11 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
 
 def _files_of(conflict: Json, sides: Sides, put: Put, taken: set[str]) -> Iterator[_File]:
     path = conflict["path"]
-    modes = [conflict[side]["mode"] for side in ("submitted", "head") if conflict[side]]
     marked = base64.b64decode(conflict["marked_base64"]) if "marked_base64" in conflict else conflict.get("marked")
     if marked is not None:
         put.marked = True
-        yield _File(path, marked.encode() if isinstance(marked, str) else marked, modes[:1] == [_EXECUTABLE])
+        modes = [conflict[side]["mode"] for side in ("submitted", "head") if conflict[side]] or [""]
+        yield _File(path, marked.encode() if isinstance(marked, str) else marked, modes[0])
         return
     for side, word in _SIDES.items():
         if conflict[side] is None:
@@ -108,21 +109,25 @@ def _files_of(conflict: Json, sides: Sides, put: Put, taken: set[str]) -> Iterat
         while name in taken:
             name += "~"
         taken.add(name)
-        yield _File(name, data, conflict[side]["mode"] == _EXECUTABLE)
+        yield _File(name, data, conflict[side]["mode"])
 
 
 def _may_overwrite(place: Path, known: Collection[str]) -> bool:
-    if place.is_symlink():
-        return False
-    return not place.exists() or (place.is_file() and _id(place.read_bytes()) in known)
+    if not os.path.lexists(place):
+        return True
+    there = _content(place)
+    return there is not None and _id(there) in known
 
 
 def _write(place: Path, file: _File) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     # A new file: what a link points to stays as it is.
     place.unlink(missing_ok=True)
+    if file.mode == _SYMLINK:
+        place.symlink_to(os.fsdecode(file.data))
+        return
     place.write_bytes(file.data)
-    if file.executable:
+    if file.mode == _EXECUTABLE:
         place.chmod(place.stat().st_mode | 0o111)
 
 
@@ -148,7 +153,7 @@ def read_back(
         if left and put["stood"] is not None and _stands(place) == put["stood"]:
             open_ones.append(path)
         elif place.is_symlink():
-            found[path] = {"mode": "120000", **content(os.fsencode(place.readlink()))}
+            found[path] = {"mode": _SYMLINK, **content(os.fsencode(place.readlink()))}
         elif place.is_file():
             data = place.read_bytes()
             if not allow_markers and _MARKERS.search(data):
@@ -176,7 +181,8 @@ def clean_up(directory: Path) -> None:
     for path, put in state["paths"].items() if state else ():
         for name, oid in put["files"].items():
             place = _inside(directory, name)
-            if name != path and place.is_file() and not place.is_symlink() and _id(place.read_bytes()) == oid:
+            there = _content(place)
+            if name != path and there is not None and _id(there) == oid:
                 place.unlink()
     (directory / STATE).unlink(missing_ok=True)
 
@@ -208,9 +214,15 @@ def _inside(directory: Path, name: str) -> Path:
 
 def _stands(place: Path) -> str | None:
     """Return what tells whether a file was changed; None where there is none."""
+    there = _content(place)
+    return None if there is None else f"{'link ' if place.is_symlink() else ''}{_id(there)}"
+
+
+def _content(place: Path) -> bytes | None:
+    """Return what Git would store of a place: a file's bytes, or a link's target."""
     if place.is_symlink():
-        return f"link:{place.readlink()}"
-    return _id(place.read_bytes()) if place.is_file() else None
+        return os.fsencode(place.readlink())
+    return place.read_bytes() if place.is_file() else None
 
 
 def _id(data: bytes) -> str:

@@ -94,6 +94,50 @@ def test_what_has_no_lines_in_common_lies_side_by_side(api: Api, run: Run, tmp_p
     assert {each.name for each in tmp_path.iterdir()} == {"left", "mine"}, "nothing of ours stays"
 
 
+def test_the_sides_of_a_link_are_links(api: Api, run: Run, tmp_path: Path) -> None:
+    def link(target: str) -> Json:
+        return put("link", target, mode="120000")
+
+    found = collide(api, [link("base")], [link("../head")], [link("late")])
+    for _ in range(2):
+        run("resolve", found, "--checkout", tmp_path)
+    assert [str((tmp_path / f"link.{side}").readlink()) for side in ("base", "ours", "theirs")] == [
+        "base", "../head", "late",
+    ]  # fmt: skip
+    (tmp_path / "link.theirs").rename(tmp_path / "link")
+    run("resolve", found, "--from", tmp_path)
+    assert files(api) == {"link": b"late"} and [each.name for each in tmp_path.iterdir()] == ["link"]
+    assert api.get("/slices/all/tree")["items"][0]["mode"] == "120000"
+
+
+def test_a_file_in_the_way_of_a_directory_lies_beside(api: Api, run: Run, tmp_path: Path) -> None:
+    found = collide(api, [put("keep", "1")], [put("d", "a file\n")], [put("d/x", "1\n"), put("d/y", "2\n")])
+    run("resolve", found, "--checkout", tmp_path)
+    assert (tmp_path / "d/x.ours").read_text() == "a file\n" and (tmp_path / "d/x.theirs").read_text() == "1\n"
+    (tmp_path / "d/x").write_text("one\n")
+    for side in ("ours", "theirs"):
+        (tmp_path / f"d/y.{side}").unlink()
+    run("resolve", found, "--from", tmp_path)
+    assert files(api) == {"keep": b"1", "d/x": b"one\n"}
+    assert [each.name for each in (tmp_path / "d").iterdir()] == ["x"]
+
+
+def test_names_of_sides_that_are_in_conflict_themselves_give_way(api: Api, run: Run, tmp_path: Path) -> None:
+    names = ("a", "a.ours")
+    found = collide(
+        api,
+        [put(each, "base\0") for each in names],
+        [put(each, f"head {each}\0") for each in names],
+        [put(each, f"late {each}\0") for each in names],
+    )
+    run("resolve", found, "--checkout", tmp_path)
+    assert (tmp_path / "a.ours~").read_text() == "head a\0"
+    assert (tmp_path / "a.ours.ours").read_text() == "head a.ours\0"
+    refused = run("resolve", found, "--from", tmp_path, code=1)
+    assert "not resolved: a, a.ours." in refused.output
+    run("resolve", found, "--from", tmp_path, "--theirs", "a", "--ours", "a.ours")
+
+
 def test_a_file_that_lay_there_before_resolves_nothing(api: Api, run: Run, tmp_path: Path) -> None:
     found = collide(api, [put("logo", "base\0")], [put("logo", BINARY)], [put("logo", "late\0")])
     (tmp_path / "logo").write_bytes(b"late\0")
