@@ -22,7 +22,7 @@ _SENTENCES = {"conflict": "it collides with the head", "wait": "its base is not 
 @url
 @as_json
 def command(client: Client, slice_name: str, directory: Path, as_json: bool, **given: Any) -> None:
-    r"""Ask whether what `sluice submit` would submit would be committed if it were the next; nothing is stored.
+    """Ask whether what `sluice submit` would submit would be committed if it were the next; nothing is stored.
 
     It takes what `sluice submit` takes, and prints which paths would be merged, or which collide. The exit code is 1
     unless it would be committed.
@@ -30,7 +30,7 @@ def command(client: Client, slice_name: str, directory: Path, as_json: bool, **g
     \b
     Example: sluice check web ./checkout --base 8d3f1c0a5b7e92461f0d8c3b5a7e9f1d2c4b6a80
              sluice check web ~/src/site --git main..feature
-    """
+    """  # noqa: D301 - click takes the character itself
     changeset = changeset_from(client, slice_name, directory, **given)
     if not changeset["changes"]:
         if as_json:

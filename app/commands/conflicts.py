@@ -24,7 +24,7 @@ _SIDES = {"base": "", "ours": "cyan", "theirs": "magenta"}
 def command(
     client: Client, changeset: str | None, slice_name: str | None, path: str | None, exit_code: bool, as_json: bool
 ) -> None:
-    r"""List the changesets whose conflicts are open, oldest first; of one changeset, show what collides in detail.
+    """List the changesets whose conflicts are open, oldest first; of one changeset, show what collides in detail.
 
     Each hunk shows the lines of the base, ours (what stands in the head) and theirs (what was submitted), with their
     numbers. With --json there is one line for each changeset, or for each conflict of the one. See `sluice resolve`.
@@ -32,7 +32,7 @@ def command(
     \b
     Example: sluice conflicts --slice web
              sluice conflicts 01JG8Y6Z3M4N5P6Q7R8S9T0V1W
-    """
+    """  # noqa: D301 - click takes the character itself
     if sum(each is not None for each in (changeset, slice_name, path)) > 1:
         raise click.UsageError("give a changeset, --slice or --path, and not two of them")
     found = _explain(client, changeset, as_json) if changeset else _list(client, slice_name, path, as_json)

@@ -24,7 +24,7 @@ _UNUSUAL = re.compile(rb'["\\\x00-\x1f\x7f-\xff]')
 @url
 @as_json
 def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
-    r"""Show what a changeset changes, against what its writer saw.
+    """Show what a changeset changes, against what its writer saw.
 
     The diff is one that `git apply` takes, except where a file is binary or too large to be shown. With --json there
     is one line for each file.
@@ -32,7 +32,7 @@ def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
     \b
     Example: sluice diff 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --stat
              sluice diff 01JG8Y6Z3M4N5P6Q7R8S9T0V1W | git apply
-    """
+    """  # noqa: D301 - click takes the character itself
     files = additions = deletions = 0
     rows: list[Json] = []
     for each in client.diff(changeset):

@@ -38,7 +38,7 @@ def command(
     ours: tuple[str, ...], theirs: tuple[str, ...], delete: tuple[str, ...], all_ours: bool, all_theirs: bool,
     message: str | None, key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    r"""Resolve the conflicts of the changeset ID, all of them at once: a new changeset takes its place.
+    """Resolve the conflicts of the changeset ID, all of them at once: a new changeset takes its place.
 
     With --checkout each file in conflict is put into DIR with conflict markers, as Git has them. Of one that has no
     lines in common (it is binary, or was deleted) PATH.base, PATH.ours and PATH.theirs are put there, as far as the API
@@ -52,7 +52,7 @@ def command(
              $EDITOR fix/web/hello.txt
              sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --from fix
              sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --ours web/a.js --all-theirs -m "Take the new ones"
-    """
+    """  # noqa: D301 - click takes the character itself
     sides = _sides({"ours": ours, "theirs": theirs, "delete": delete})
     if all_ours and all_theirs:
         raise click.UsageError("--all-ours does not go with --all-theirs")

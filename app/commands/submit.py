@@ -54,7 +54,7 @@ def command(
     client: Client, slice_name: str, directory: Path, key: str | None, dry_run: bool, wait: bool, timeout: float,
     as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
-    r"""Submit the files of DIRECTORY (the current one by default) against SLICE, as one changeset.
+    """Submit the files of DIRECTORY (the current one by default) against SLICE, as one changeset.
 
     Paths are the same on both sides: DIRECTORY/web/a.js becomes web/a.js. Files that differ from those at the base
     become the changes; files that the slice does not cover, and everything called .git, are left alone.
@@ -67,7 +67,7 @@ def command(
     \b
     Example: sluice submit web ./checkout -m "Say hello" --wait
              sluice submit web ~/src/site --git main..feature --strategy "*.lock=theirs"
-    """
+    """  # noqa: D301 - click takes the character itself
     if wait and given["hold"]:
         raise click.UsageError("--wait does not go with --hold: nothing becomes of it before its release")
     changeset = changeset_from(client, slice_name, directory, **given)

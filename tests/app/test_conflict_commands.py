@@ -233,3 +233,9 @@ def test_a_status_says_how_many_paths_were_merged(api: Api, run: Run) -> None:
     made = api.submit(base=base, changes=[put("f", edit(15, "late"))])
     api.world.work()
     assert ", paths merged: 1" in run("status", made["id"]).stdout
+
+
+@pytest.mark.parametrize("name", ["check", "conflicts", "diff", "resolve", "submit"])
+def test_examples_are_a_line_each(name: str) -> None:
+    told = CliRunner().invoke(cli.cli, [name, "--help"]).output
+    assert f"\n  Example: sluice {name} " in told and f"\n           sluice {name} " in told
