@@ -25,13 +25,12 @@ from storage.objects import FILE_MODE, Commit, Ident, Kind, Tree, row
 from storage.packs import PackWriter
 from storage.threeway import MergeUnavailable
 
-MARKER_SIZES = (7, 15, 31, 63, 127, 255)
-"""Lengths of conflict markers that can be asked for."""
-
 _OLDEST_GIT = (2, 39)  # `git merge-tree --stdin`
 # The folder is made anew after so much.
 _MOST_MERGES = 2000
 _MOST_BYTES = 256 << 20
+_PREFIX = "sluice-merge-"
+_FILE = b"file"
 _NOBODY = Ident("merge", "merge@localhost", 1)
 _CONFIG = """\
 [core]
@@ -65,7 +64,6 @@ class Texts:
     base: bytes | None
     ours: bytes
     theirs: bytes
-    marker_size: int = MARKER_SIZES[0]
 
     @property
     def size(self) -> int:
@@ -97,9 +95,9 @@ class GitMerger:
         Raises MergerFailed, and MergeTooSlow where one of them takes too long.
         """
         with self._lock:
-            if self._folder is None or self._folder.full:
-                self._folder = _Folder(self._style)
             try:
+                if self._folder is None or self._folder.full:
+                    self._folder = _Folder(self._style)
                 return self._folder.merge(wanted, self._patience)
             except subprocess.TimeoutExpired as error:
                 self._folder = None
@@ -113,17 +111,15 @@ class _Folder:
     """A bare repository without refs, written here and merged in by Git; it goes away with this object."""
 
     def __init__(self, style: str) -> None:
-        self._path = Path(tempfile.mkdtemp(prefix="sluice-merge-"))
+        _sweep()
+        self._path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
         self._merges = 0
         self._bytes = 0
-        for name in ("objects/pack", "refs", "info"):
+        for name in ("objects/pack", "refs"):
             (self._path / name).mkdir(parents=True)
         (self._path / "HEAD").write_text("ref: refs/heads/none\n")
         (self._path / "config").write_text(_CONFIG.format(style=style))
-        # A file's name says how long its markers are.
-        attributes = [f"/{size} conflict-marker-size={size}\n" for size in MARKER_SIZES]
-        (self._path / "info" / "attributes").write_text("".join(attributes))
         # Nothing else: what a user or an administrator has set may not change what a merge gives.
         self._environment = {
             "GIT_DIR": str(self._path),
@@ -144,9 +140,8 @@ class _Folder:
         lines = []
         for texts in wanted:
             self._merges += 1
-            name = str(texts.marker_size).encode()
-            base = self._commit(writer, known, texts.base, name, ())
-            sides = [self._commit(writer, known, side, name, (base,)).hex() for side in (texts.ours, texts.theirs)]
+            base = self._commit(writer, known, texts.base, ())
+            sides = [self._commit(writer, known, side, (base,)).hex() for side in (texts.ours, texts.theirs)]
             lines.append(" ".join(sides) + "\n")
         self._bytes += writer.size
         packs = self._path / "objects" / "pack"
@@ -158,20 +153,23 @@ class _Folder:
         )  # fmt: skip
         for pack in packs.iterdir():
             pack.unlink()
+        if b"error: " in done.stderr:
+            # Before 2.45 Git takes a tree that it cannot read for an empty one, and says so only here.
+            raise ValueError(done.stderr.decode(errors="replace").strip())
         # Of each: clean or not, the tree, names of conflicted files, and an empty field.
         answers = iter(done.stdout.split(b"\0"))
         merged = []
-        for texts in wanted:
+        for _ in wanted:
             clean, tree = next(answers), next(answers)
             while next(answers):
                 continue
             if clean not in (b"0", b"1"):
                 raise ValueError("an answer that is neither clean nor not")
-            merged.append(Merged(clean == b"1", self._content(tree, str(texts.marker_size).encode(), known)))
+            merged.append(Merged(clean == b"1", self._content(tree, known)))
         return merged
 
-    def _content(self, tree: bytes, name: bytes, known: Mapping[ObjectId, bytes]) -> bytes:
-        file = Tree.parse(self._read(bytes.fromhex(tree.decode()), known)).get(name)
+    def _content(self, tree: bytes, known: Mapping[ObjectId, bytes]) -> bytes:
+        file = Tree.parse(self._read(bytes.fromhex(tree.decode()), known)).get(_FILE)
         if file is None:
             raise ValueError("the merge has no file")
         return self._read(file.oid, known)
@@ -181,14 +179,13 @@ class _Folder:
         writer: PackWriter,
         known: dict[ObjectId, bytes],
         content: bytes | None,
-        name: bytes,
         parents: tuple[ObjectId, ...],
     ) -> ObjectId:
         rows = b""
         if content is not None:
             blob = writer.add(Kind.BLOB, content, level=0)
             known[blob] = content
-            rows = row(FILE_MODE, name, blob)
+            rows = row(FILE_MODE, _FILE, blob)
         tree = writer.add(Kind.TREE, rows, level=0)
         known[tree] = rows
         # Each is a commit of its own, whatever its file: two sides that were one commit would be no merge.
@@ -202,6 +199,24 @@ class _Folder:
         name = oid.hex()
         data = zlib.decompress((self._path / "objects" / name[:2] / name[2:]).read_bytes())
         return data[data.index(b"\0") + 1 :]
+
+
+def _sweep() -> None:
+    """Remove the folders of processes that are gone: a worker that is killed, or a child of a pool, leaves its own."""
+    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
+        if owner.isdigit() and not _lives(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 def check_git() -> None:

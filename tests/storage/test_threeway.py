@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from storage.decide import decide
 from storage.edit import TreeEditor
-from storage.git_merger import MARKER_SIZES, GitMerger, Merged, MergeTooSlow, Texts
+from storage.git_merger import GitMerger, Merged, MergeTooSlow, Texts
 from storage.ids import ObjectId
 from storage.manifest import Proposal
 from storage.merges import ContentMerges
@@ -257,12 +259,15 @@ def test_texts_are_merged_to_the_byte(git: GitMerger, case: str) -> None:
     assert after is None or merged.content == after
 
 
-@pytest.mark.parametrize("size", MARKER_SIZES)
-def test_markers_are_as_long_as_asked_for(git: GitMerger, size: int) -> None:
-    [merged] = git.merge([Texts(b"1\n2\n3\n", b"1\nx\n3\n", b"1\ny\n3\n", size)])
-    first, opened, ours, middle, theirs, closed, last = merged.content.split(b"\n")[:-1]
-    assert not merged.clean and (first, ours, theirs, last) == (b"1", b"x", b"y", b"3")
-    assert opened.startswith(b"<" * size + b" ") and closed.startswith(b">" * size + b" ") and middle == b"=" * size
+def test_the_folder_of_a_process_that_is_gone_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for owner in (gone.pid, os.getpid()):
+        (tmp_path / f"sluice-merge-{owner}-x" / "objects").mkdir(parents=True)
+    GitMerger().merge([Texts(b"", b"", b"1\n")])
+    assert not list(tmp_path.glob(f"sluice-merge-{gone.pid}-*"))
+    assert (tmp_path / f"sluice-merge-{os.getpid()}-x").exists()
 
 
 def test_markers_show_the_base_where_that_is_asked_for() -> None:
