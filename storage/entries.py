@@ -122,6 +122,9 @@ class Effects:
     removed_fields: dict[str, list[str]] = field(default_factory=dict)  # of hashes; removals come before all else
     removed_members: dict[str, list[str]] = field(default_factory=dict)  # of sorted sets
     strings: dict[str, str] = field(default_factory=dict)
+    # Strings that are set only where there is none. An idempotency key belongs to the first decided changeset, in log
+    # order, that has it: what is decided later, for whatever reason, never takes it over.
+    firsts: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     sorted_sets: dict[str, dict[str | bytes, int]] = field(default_factory=dict)
 
@@ -201,7 +204,7 @@ def _commit_effects(entry: Json, rows: Effects) -> None:
         rows.strings["outcome:" + changeset] = encode(outcome).decode()
         rows.score(f"decided:{decided['slice']}:{status}", changeset, place)
         if decided.get("key") and decided.get("reason") != "duplicate":
-            rows.strings["key:" + decided["key"]] = f"{changeset} {decided['fingerprint']}"
+            rows.firsts.setdefault("key:" + decided["key"], f"{changeset} {decided['fingerprint']}")
         if status == Status.COMMITTED:
             rows.score("chain", changeset, place)
             landed += 1

@@ -206,6 +206,8 @@ def commands(rows: Effects) -> Iterator[list[Any]]:
         yield from (["ZREM", key, *chunk] for chunk in _chunks(names))
     for key, value in rows.strings.items():
         yield ["SET", key, value]
+    for key, value in rows.firsts.items():
+        yield ["SET", key, value, "NX"]
     for key, fields in rows.hashes.items():
         for chunk in _chunks(fields.items()):
             yield ["HSET", key, *(text for item in chunk for text in item)]

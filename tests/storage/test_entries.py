@@ -43,7 +43,7 @@ def test_what_they_set_in_the_view() -> None:
     assert commits.sorted_sets["chain"] == {first: place_of(3, 0), second: place_of(3, 1)}
     assert commits.sorted_sets["decided:all:conflicted"] == {third: place_of(3, 2)}
     assert commits.sorted_sets["decided:gone:rejected"] == {fourth: place_of(3, 3)}
-    assert commits.strings["key:k"] == f"{first} f"
+    assert commits.firsts["key:k"] == f"{first} f"
     assert commits.head["committed"] == 2 and merge.head["merged"] == 2 and merge.head["through"] == 3
 
 

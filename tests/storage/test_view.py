@@ -91,6 +91,22 @@ def test_half_an_apply_repeated_converges(view: View) -> None:
     assert contents(fresh) == whole
 
 
+def decided(seq: int, previous: str, **by_id: dict) -> dict:
+    records = [{"id": i, "slice": "S", "pack": "p", "changes": [], **said} for i, said in by_id.items()]
+    head = {"tip": "c" * 40, "root": "e" * 40, "time": 1, "committed": 0}
+    return {"kind": EntryKind.COMMITS, "seq": seq, "previous": previous, "decided": records, **head}
+
+
+def test_an_idempotency_key_belongs_to_the_first_that_was_decided_with_it(view: View) -> None:
+    outside = {"status": "rejected", "reason": "outside-slice", "key": "k", "fingerprint": "f"}
+    abandoned = {"status": "abandoned", "key": "k", "fingerprint": "f"}
+    other = {"status": "rejected", "reason": "duplicate", "key": "l", "fingerprint": "f"}
+    view.apply("E", decided(2, "h1", one=abandoned, two=outside, three=other), "h2")
+    assert view.snapshot(keys=["k", "l"]).keys == {"k": "one"}
+    view.apply("E", decided(3, "h2", four=outside, five=abandoned, six=abandoned | {"key": "l"}), "h3")
+    assert view.snapshot(keys=["k", "l"]).keys == {"k": "one", "l": "six"}
+
+
 def test_an_epoch_is_published_only_over_the_one_that_was_seen(view: View) -> None:
     assert not view.publish("E", "F"), "it holds nothing"
     view.apply("F", GENESIS, "h1", published=False)
