@@ -13,6 +13,7 @@ from app.client import ProblemError, Unreachable
 from app.replay.history import HistoryError
 from app.stack import ProcessFailed, ServerMissing
 from storage.bucket import BucketError, BucketUnsafe
+from storage.git_merger import GitUnfit
 from storage.settings import SettingsError
 
 # The short help stands here too, so that `sluice --help` imports nothing.
@@ -50,6 +51,7 @@ ERRORS: list[tuple[type[Exception], int, str]] = [
     (ServerMissing, 7, ""),
     (ProcessFailed, 7, ""),
     (BucketError, 8, "are the SLUICE_S3_* settings those of the deployment?"),
+    (GitUnfit, 7, ""),
     (BucketUnsafe, 8, "use a store that honours If-None-Match, and no proxy that drops it"),
     (redis.RedisError, 8, "is SLUICE_REDIS_URL that of the deployment?"),
 ]
