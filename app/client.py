@@ -102,6 +102,7 @@ class Client:
                 answer = self._http.request(
                     method, self.url + path, body=data, headers=headers, preload_content=not streamed
                 )
+                refusal = b"" if streamed and answer.status < 300 else answer.data
             except (LocationValueError, URLSchemeUnknown) as error:
                 raise Unreachable(f"{self.url} is no address of an API: {error}") from error
             except HTTPError as error:
@@ -110,7 +111,7 @@ class Client:
             else:
                 if answer.status < 300 or answer.status == 304:
                     return answer
-                reason = ProblemError(answer.status, _document(answer.data), unknown)
+                reason = ProblemError(answer.status, _document(refusal), unknown)
                 if answer.status not in _PASSING:
                     raise reason
                 unknown = unknown or answer.status != 429
@@ -275,13 +276,17 @@ class Client:
         """
         given = {"after": after, "slice": slice_name}
         query = urlencode({name: value for name, value in given.items() if value is not None})
-        stream = _EventStream()
+        stream, pauses = _EventStream(), _Pauses(self._patience, self._sleep)
         while True:
             headers = {"Last-Event-ID": stream.last_id} if stream.last_id else {}
             answer = self.raw("GET", f"/v1/events?{query}" if query else "/v1/events", None, headers, streamed=True)
-            with closing(answer), suppress(HTTPError, OSError):
-                if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+            if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+                answer.close()  # cut off inside its headers, or no Sluice at all
+                if not pauses.take():
                     raise Unreachable(f"{self.url} answers with something else than events")
+                continue
+            with closing(answer), suppress(HTTPError, OSError):
+                pauses = _Pauses(self._patience, self._sleep)
                 stream.begin()
                 while data := answer.read1(_READ, decode_content=False):
                     yield from stream.feed(data)
