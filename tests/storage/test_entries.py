@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,20 @@ from storage.ids import Seq
 from storage.log import follow
 
 ENTRIES = Path(__file__).parents[1] / "testdata" / "entries"
-KINDS = ("genesis", "slices", "commits", "merge")
-# The hash of the last of them: whoever changes the bytes of an old entry changes this.
-LAST = "7f837293b80800f4abd0a8ced8410b918590977b8ca498594d1188e2ab4beacf"
+NAMES = ("genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2")
+# The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
+HASHES = {
+    4: "7f837293b80800f4abd0a8ced8410b918590977b8ca498594d1188e2ab4beacf",
+    8: "1ef15eb23c6fdeecd0a459ed0a179e29e29e420ba71fddde6127a27511e47cc5",
+}
+
+
+def ulid(last: str) -> str:
+    return "01ARZ3NDEKTSV4RRFFQ69G5F" + last
 
 
 def stored() -> list[tuple[Seq, bytes]]:
-    return [(Seq(seq), (ENTRIES / f"v1-{kind}.json").read_bytes()) for seq, kind in enumerate(KINDS, 1)]
+    return [(Seq(seq), (ENTRIES / f"v1-{name}.json").read_bytes()) for seq, name in enumerate(NAMES, 1)]
 
 
 def rows() -> list[Effects]:
@@ -26,8 +34,8 @@ def rows() -> list[Effects]:
 
 def test_entries_of_format_1_are_read_and_chained() -> None:
     followed = list(follow(iter(stored())))
-    assert [entry["kind"] for entry, _ in followed] == list(KINDS)
-    assert followed[-1][1] == LAST
+    assert [entry["kind"] for entry, _ in followed] == [name.partition("-")[0] for name in NAMES]
+    assert {seq: followed[seq - 1][1] for seq in HASHES} == HASHES
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
@@ -35,16 +43,66 @@ def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
 
 
 def test_what_they_set_in_the_view() -> None:
-    genesis, slices, commits, merge = rows()
+    genesis, slices, commits, merge, *_ = rows()
     assert genesis.head["through"] == 1 and genesis.head["committed"] == 0
-    assert slices.hashes["slice_ids"] == {"all": "01ARZ3NDEKTSV4RRFFQ69G5FA3"}
-    assert slices.sorted_sets["covers:/"] == {"01ARZ3NDEKTSV4RRFFQ69G5FA3": 0}
-    first, second, third, fourth = ("01ARZ3NDEKTSV4RRFFQ69G5FA" + last for last in "VWXY")
+    assert slices.hashes["slice_ids"] == {"all": ulid("A3")}
+    assert slices.sorted_sets["covers:/"] == {ulid("A3"): 0}
+    first, second, third, fourth = (ulid("A" + last) for last in "VWXY")
     assert commits.sorted_sets["chain"] == {first: place_of(3, 0), second: place_of(3, 1)}
     assert commits.sorted_sets["decided:all:conflicted"] == {third: place_of(3, 2)}
+    for key in ("open", "open:all", "open_on:f"):
+        assert commits.sorted_sets[key] == {third: place_of(3, 2)}
     assert commits.sorted_sets["decided:gone:rejected"] == {fourth: place_of(3, 3)}
     assert commits.firsts["key:k"] == f"{first} f"
     assert commits.head["committed"] == 2 and merge.head["merged"] == 2 and merge.head["through"] == 3
+
+
+def test_a_release_lets_held_changesets_go_and_their_outcomes_take_that_back() -> None:
+    release, commits = rows()[4:6]
+    committed, abandoned, elsewhere = ulid("C0"), ulid("C1"), ulid("C9")
+    assert release.sorted_sets == {"released": {committed: 5, elsewhere: 5}}
+    assert release.head.keys() == {"applied", "hash"}
+    assert commits.removed_members["released"] == [committed, abandoned]
+    assert commits.sorted_sets["decided:all:abandoned"] == {abandoned: place_of(6, 1)}
+    assert commits.firsts["key:l"] == f"{abandoned} g"
+
+
+def test_a_commit_tells_of_merges_and_takes_the_place_of_a_conflict() -> None:
+    commits = rows()[5]
+    merged, resolves, conflicted = ulid("C0"), ulid("C2"), ulid("AX")
+    outcome = json.loads(commits.strings["outcome:" + merged])
+    assert outcome["merged_count"] == 1 and "merged" not in outcome
+    assert json.loads(commits.strings["outcome:" + resolves])["resolves"] == conflicted
+    assert commits.hashes["closed"] == {conflicted: resolves}
+    for key in ("open", "open:all", "open_on:f"):
+        assert commits.removed_members[key] == [conflicted]
+    assert commits.sorted_sets["chain"] == {merged: place_of(6, 0), resolves: place_of(6, 2)}
+
+
+def test_a_conflict_is_open_at_its_paths_until_it_is_closed() -> None:
+    _, commits, close, _ = rows()[4:]
+    conflicted = ulid("C3")
+    keys = {"open", "open:all", "open_on:f", "open_on:g/h"}
+    assert {key for key in commits.sorted_sets if key.startswith("open")} == keys
+    assert all(commits.sorted_sets[key] == {conflicted: place_of(6, 3)} for key in keys)
+    assert close.removed_members == {key: [conflicted] for key in keys}
+    assert close.hashes == {"closed": {conflicted: "abandoned"}}
+
+
+def test_a_duplicate_names_the_first_and_leaves_it_the_key() -> None:
+    commits = rows()[5]
+    assert json.loads(commits.strings["outcome:" + ulid("C4")])["first"] == ulid("AV")
+    assert "key:k" not in commits.firsts | commits.strings
+
+
+def test_a_slice_that_changes_is_taken_back_and_made_again() -> None:
+    slices, slice_id = rows()[7], ulid("A3")
+    assert slices.removed_fields == {"slices": [slice_id], "slice_ids": ["all"]}
+    removed = {"slice_order": [slice_id], "slice_names": ["all"], "covers:/": [slice_id]}
+    assert slices.removed_members == removed
+    assert json.loads(slices.hashes["slices"][slice_id])["version"] == 2
+    assert slices.hashes["slice_ids"] == {"all": slice_id}
+    assert slices.sorted_sets["covers:a/"] == slices.sorted_sets["covers:f"] == {slice_id: 0}
 
 
 @pytest.mark.parametrize(
