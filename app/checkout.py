@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from app.client import Client, Json, content
-from app.sides import Sides
 from storage.objects import Kind, object_id
 
 STATE = ".sluice-resolve.json"
@@ -66,11 +65,10 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
         raise CheckoutError(f"{directory / STATE} is of {other['changeset']}, which is not resolved: --force drops it")
     puts: list[Put] = []
     files: list[_File] = []
-    sides = Sides(client, found)
     taken = {each["path"] for each in found["conflicts"]}
     for conflict in client.conflicts_of(changeset):
         put = Put(conflict["path"], conflict["class"])
-        made = list(_files_of(conflict, sides, put, taken))
+        made = list(_files_of(client, found["id"], conflict, put, taken))
         known = {conflict[side]["id"] for side in _SIDES if conflict[side]} | {_id(each.data) for each in made}
         for each in made:
             place = _inside(directory, each.name)
@@ -90,7 +88,7 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
     return puts
 
 
-def _files_of(conflict: Json, sides: Sides, put: Put, taken: set[str]) -> Iterator[_File]:
+def _files_of(client: Client, changeset: str, conflict: Json, put: Put, taken: set[str]) -> Iterator[_File]:
     path = conflict["path"]
     marked = base64.b64decode(conflict["marked_base64"]) if "marked_base64" in conflict else conflict.get("marked")
     if marked is not None:
@@ -101,7 +99,7 @@ def _files_of(conflict: Json, sides: Sides, put: Put, taken: set[str]) -> Iterat
     for side, word in _SIDES.items():
         if conflict[side] is None:
             continue
-        data = sides.content(conflict, side)
+        data = client.side_of(changeset, side, path)
         if data is None:
             put.missing.append(word)
             continue

@@ -242,6 +242,15 @@ class Client:
         """Yield a changeset's conflicts, with their lines."""
         return self.pages(f"/v1/changesets/{changeset}/conflicts")
 
+    def side_of(self, changeset: str, side: str, path: str) -> bytes | None:
+        """Return the bytes of a conflict's side (base, head or submitted); None where it has no content."""
+        try:
+            return self.raw("GET", f"/v1/changesets/{changeset}/conflicts/{side}/{quote(path)}").data
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
+            return None
+
     def commits(self, slice_name: str) -> Iterator[Json]:
         """Yield a slice's commits, oldest first."""
         return self.pages(f"/v1/slices/{quote(slice_name, safe='')}/commits")

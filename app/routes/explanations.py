@@ -11,8 +11,10 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from flask.blueprints import BlueprintSetupState
 
 from app import cursors
-from app.queries import load_query
+from app.errors import not_found
+from app.queries import load_path, load_query
 from app.routes.changesets import standing_of
+from app.routes.pages import blob_response
 from app.services import services
 from storage.explain import Explainer, Explanation, Lines
 from storage.ids import ChangesetId, ObjectId, PackId
@@ -33,6 +35,7 @@ _PAGE_FILES = 4
 # Files whose contents are read at once; and changes for which it is looked up at once what was seen.
 _TOGETHER = 16
 _LOOKUPS = 100
+_SIDES = ("base", "head", "submitted")
 _EXPLAINED = {ConflictClass.CONTENT, ConflictClass.ADD_ADD}
 _TEXT_MODES = {FILE_MODE, EXECUTABLE_MODE}
 
@@ -81,12 +84,32 @@ def conflicts(changeset: str) -> Response:
     return _page("explained", changeset, iter(waiting), limit, show)
 
 
+@routes.get("/changesets/<changeset>/conflicts/<side>/<path:path>")
+def side(changeset: str, side: str, path: str) -> Response:
+    """Return the bytes of one side of a conflict: base, head or submitted."""
+    if side not in _SIDES:
+        raise not_found("side", side)
+    raw = load_path(path, services().settings)
+    load_query(request.args, services().settings)
+    standing = standing_of(changeset)
+    found = (standing.outcome or {}).get("conflicts", [])
+    version = next((_version(each[side]) for each in found if each["path"].encode() == raw), None)
+    if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
+        raise not_found(side, path)
+    places = _Contents(_read(changeset, standing)).places
+    try:
+        content = services().repo.objects.blob(version.oid, places.get(version.oid))
+    except ObjectMissing:
+        raise not_found(side, path) from None  # a base by versions may name what was never stored here
+    return blob_response(version, content)
+
+
 def _position(name: str, changeset: str) -> tuple[bytes, int]:
     """Return the path behind which the page begins, and how many items it may have."""
     query = load_query(request.args, services().settings, "limit", "cursor")
     if query.cursor is None:
         return b"", query.limit
-    return str(cursors.decode(query.cursor, name, {"changeset": changeset}, (str,))[0]).encode(), query.limit
+    return bytes(cursors.decode(query.cursor, name, {"changeset": changeset}, (bytes,))[0]), query.limit  # type: ignore[arg-type]
 
 
 def _page(
@@ -108,7 +131,7 @@ def _page(
             path, room = path_shown, room - size
             items.append(item)
     more = more or next(found, None) is not None
-    following = cursors.encode(name, {"changeset": changeset}, (path,)) if more else None
+    following = cursors.encode(name, {"changeset": changeset}, (path.encode(),)) if more else None
     return jsonify({"items": items, "next": following})
 
 

@@ -80,7 +80,7 @@ def resolve(changeset: str) -> tuple[Response, int]:
     return jsonify(made), 202
 
 
-@routes.post("/slices/<path:name>/check")
+@routes.post("/slices/<slice:name>/check")
 def check(name: str) -> Response:
     """Say what would become of a changeset if it were submitted now."""
     submission = load_changeset(load_json(request.get_data()), services().settings, name)

@@ -1,11 +1,14 @@
-"""Pages of lists: `items`, and `next`, the cursor behind them."""
+"""Answers that several routes give: a page of a list (`items`, and `next`, the cursor behind them), a file's bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from flask import Response, request
+
 from app import cursors
+from storage.objects import Version
 
 T = TypeVar("T")
 
@@ -20,3 +23,16 @@ def page(
     items = list(found[:limit])
     following = cursors.encode(name, filters, position(items[-1])) if len(found) > limit else None
     return items, {"items": [], "next": following, **more}
+
+
+def blob_response(version: Version, content: bytes) -> Response:
+    """Answer with a file's bytes, or that the client has them already."""
+    response = Response(content_type="application/octet-stream")
+    response.set_etag(version.oid.hex())
+    response.headers["X-Git-Mode"] = f"{version.mode:06o}"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if request.if_none_match.contains(version.oid.hex()):
+        response.status_code = 304
+    else:
+        response.set_data(content)
+    return response

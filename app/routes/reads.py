@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, request
 from app import cursors
 from app.errors import Problem, invalid, not_found
 from app.queries import load_oid, load_path, load_query
-from app.routes.pages import page
+from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice, unknown
 from app.services import services
 from storage.entries import SLOTS, Status, place_of
@@ -119,15 +119,7 @@ def file(name: str, path: str) -> Response:
     version = lookup(objects.tree, root, raw) if covers(found.paths, raw) else None
     if version is None or version.is_tree or version.mode == SUBMODULE_MODE:
         raise not_found("file", path)
-    response = Response(content_type="application/octet-stream")
-    response.set_etag(version.oid.hex())
-    response.headers["X-Git-Mode"] = f"{version.mode:06o}"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if request.if_none_match.contains(version.oid.hex()):
-        response.status_code = 304
-        return response
-    response.set_data(objects.read(version.oid)[1])
-    return response
+    return blob_response(version, objects.read(version.oid)[1])
 
 
 def _commit_and_root(oid: bytes | None) -> tuple[str, ObjectId]:

@@ -260,3 +260,21 @@ def test_a_text_with_a_nul_far_down_is_no_binary_one() -> None:
     assert not found.binary and found.additions == found.deletions == 1
     assert line_diff(b"f", b"1\n", b"2" * 7999 + b"\0").binary
     assert line_diff(b"f", None, b"").patch == b"", "an empty file has no lines"
+
+
+def test_the_sides_of_a_conflict_are_read_as_files_are(api: Api) -> None:
+    base = land(api, put("logo", b"\0 base"), put("gone", "x\n"))
+    land(api, put("logo", b"\0 head"), {"op": "delete", "path": "gone"})
+    made = api.submit(base=base, changes=[put("logo", b"\0 mine", mode="100755"), put("gone", "mine\n")])
+    api.world.work()
+    at = f"/v1/changesets/{made['id']}/conflicts"
+    for side, content, mode in (("base", b"\0 base", "100644"), ("head", b"\0 head", "100644"),
+                                ("submitted", b"\0 mine", "100755")):  # fmt: skip
+        answer = api.http.get(f"{at}/{side}/logo")
+        assert (answer.status_code, answer.data, answer.headers["X-Git-Mode"]) == (200, content, mode)
+        again = api.http.get(f"{at}/{side}/logo", headers={"If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304 and not again.data
+    assert api.http.get(f"{at}/submitted/gone").data == b"mine\n"
+    for wrong in ("head/gone", "ours/logo", "base/nothing"):
+        assert api.http.get(f"{at}/{wrong}").status_code == 404
+    assert api.http.get(f"{at}/base/..%2Fx").status_code == 422

@@ -12,8 +12,6 @@ from click.testing import CliRunner
 from app import cli
 from app.checkout import STATE, CheckoutError, check_out
 from app.client import ProblemError
-from app.sides import patched
-from storage.linediff import line_diff
 from tests.app.collisions import LINES, NOBODY, Run, collide, delete, edit, files, new_id, one_line, put, runner
 from tests.app.http import Api, Json
 
@@ -74,13 +72,13 @@ def test_what_has_no_lines_in_common_lies_side_by_side(api: Api, run: Run, tmp_p
     )
     api.submit(base=api.tip, changes=[put("added", "1\n")])
     api.world.work()
-    told = run("resolve", found, "--checkout", tmp_path)
-    assert "not to be had: theirs" in told.stderr
+    run("resolve", found, "--checkout", tmp_path)
     assert (tmp_path / "gone.base").read_text() == LINES
     assert (tmp_path / "gone.theirs").read_text() == edit(5, "gone")
     assert (tmp_path / "logo.ours").read_bytes() == BINARY.encode()
+    assert (tmp_path / "logo.theirs").read_bytes() == b"late\0"
     there = {each.name for each in tmp_path.iterdir()}
-    assert there == {STATE, "logo.base", "logo.ours"} | {
+    assert there == {STATE, "logo.base", "logo.ours", "logo.theirs"} | {
         f"{name}.{side}" for name in names[:3] for side in ("base", "theirs")
     }
     refused = run("resolve", found, "--from", tmp_path, code=1)
@@ -240,24 +238,3 @@ def test_a_server_cannot_write_outside_of_the_directory(tmp_path: Path, name: st
     with pytest.raises(CheckoutError, match="no path"):
         check_out(Hostile(), NOBODY, tmp_path / "x", force=True)  # type: ignore[arg-type]
     assert list(tmp_path.rglob("*")) == []
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("", "a\n"),
-        ("a\n", ""),
-        ("a", "a\n"),
-        ("a\n", "a"),
-        ("a\n@@ -1 +1 @@\n", "a\n@@ -1,2 +1 @@\n"),
-        (LINES, edit(2, "-- x", edit(18, "++ y\nz"))),
-        (LINES, LINES.replace("line 0\n", "").replace("line 19\n", "")),
-        ("a\r\nb\r\n", "a\r\nc\r\n"),
-        ("a\nb", "c\nb"),
-    ],
-)
-def test_a_content_follows_from_its_diff(old: str, new: str) -> None:
-    patch = line_diff(b"f", old.encode(), new.encode()).patch
-    assert patch is not None and patched(old.encode(), patch.decode()) == new.encode()
-    if old:
-        assert patched(b"", patch.decode()) != new.encode()
