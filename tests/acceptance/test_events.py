@@ -91,6 +91,12 @@ def expected(repo: Repository) -> Iterator[Told]:
                     yield f"{seq}-{i}", "released", each
 
 
+def outcome(client: Client, changeset: str) -> str:
+    """A changeset's final status; that of the first where a repeat of an unanswered request was given a second id."""
+    found = client.changeset(changeset, wait=60, until="landed")
+    return outcome(client, found["first"]) if found.get("reason") == "duplicate" else found["status"]
+
+
 def submissions(client: Client) -> Iterator[list[Json]]:
     """Bulks of changesets: most land, one of each bulk conflicts and one is rejected."""
     base = client.head()["tip"]["commit"]
@@ -127,14 +133,14 @@ def test_every_event_comes_exactly_once_and_in_order_whatever_is_cut(new_stack: 
                 with redis.Redis.from_url(stack.settings.redis_url) as known:
                     known.flushall()
             ids += [each["changeset"]["id"] for each in client.submit_many(bulk)]
-        statuses = [client.changeset(each, wait=60, until="landed")["status"] for each in ids]
+        statuses = [outcome(client, each) for each in ids]
         assert {status: statuses.count(status) for status in set(statuses)} == {
             "landed": BULKS * (BULK - 2) + 1,
             "conflicted": BULKS - 1,
             "rejected": BULKS,
         }
         wanted = list(expected(Repository(stack.settings)))
-        assert {each for _, _, each in wanted} == set(ids)
+        assert {each for _, _, each in wanted} >= set(ids)
         told = [found.get(timeout=60) for _ in wanted]
         assert [(each["id"], each["event"], each["data"]["id"]) for each in told] == wanted
         assert cutter.cuts > 20
