@@ -17,7 +17,7 @@ from cachetools import LRUCache
 
 from app.errors import too_many
 from storage.bucket import BucketError
-from storage.entries import EntryKind, Json, decode
+from storage.entries import decode
 from storage.events import Position, Told, events, tell
 from storage.repository import Repository
 from storage.scripts import Recovering, ViewAbsent
@@ -53,7 +53,7 @@ class Entries:
     def told(self, seq: int) -> Told:
         """Return what an entry tells.
 
-        Raises BucketError (also where it is not there), CorruptEntry, Recovering, ViewAbsent and redis.RedisError.
+        Raises BucketError (also where it is not there) and CorruptEntry.
         """
         with self._reading[seq % _READERS]:
             with self._lock:
@@ -70,19 +70,7 @@ class Entries:
         data = self._repo.log.read(seq)
         if data is None:
             raise BucketError(f"entry {seq} is not there")
-        entry = decode(data)
-        return tell(entry, self._slices(entry["released"]) if entry["kind"] == EntryKind.RELEASE else None)
-
-    def _slices(self, changesets: list[str]) -> dict[str, str]:
-        """Return the slices of released changesets, which their entry does not say and which never change."""
-        vouched, standings = self._repo.queue.standing(changesets)
-        found: Json = {}
-        for changeset, standing in zip(changesets, standings, strict=True):
-            slice_id = standing.outcome["slice"] if standing.outcome else standing.slice
-            if slice_id is None and not vouched:
-                raise Recovering("the inbox is being listed")
-            found[changeset] = slice_id
-        return {changeset: slice_id for changeset, slice_id in found.items() if slice_id}
+        return tell(decode(data))
 
 
 class Streams:

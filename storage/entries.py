@@ -158,8 +158,8 @@ def effects(entry: Json, entry_hash: str) -> Effects:
             rows.score("merges", encode_merge(entry), entry["seq"])
             rows.hashes["merge_seqs"] = {entry["commit"]: entry["seq"]}
         case EntryKind.RELEASE:
-            for changeset in entry["released"]:
-                rows.score("released", changeset, entry["seq"])
+            for released in entry["released"]:
+                rows.score("released", released["id"], entry["seq"])
         case EntryKind.CLOSE:
             for closed in entry["closed"]:
                 _close(closed, rows)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -97,8 +97,8 @@ def parse(text: str) -> Position:
     return Position(int(found[1]), int(found[2]) + 1) if found[2] else behind(int(found[1]))
 
 
-def tell(entry: Json, slices: Mapping[str, str] | None = None) -> Told:
-    """Return what an entry tells; `slices` has those of the changesets that it released, which it does not say."""
+def tell(entry: Json) -> Told:
+    """Return what an entry tells."""
     match entry["kind"]:
         case EntryKind.COMMITS:
             decided = entry["decided"]
@@ -110,8 +110,7 @@ def tell(entry: Json, slices: Mapping[str, str] | None = None) -> Told:
         case EntryKind.MERGE:
             return Told(merged=Merged(Seq(entry["first"]), Seq(entry["through"]), entry["changesets"]))
         case EntryKind.RELEASE:
-            known = slices or {}
-            return Told(tuple(_released(each, known.get(each), entry["seq"]) for each in entry["released"]))
+            return Told(tuple(_released(each, entry["seq"]) for each in entry["released"]))
         case _:
             return NOTHING
 
@@ -140,9 +139,9 @@ def _decided(record: Json, seq: int, status: str) -> Event:
     return Event(str(status), record["slice"], _json(data))
 
 
-def _released(changeset: str, slice_id: str | None, seq: int) -> Event:
-    data = {"id": changeset, "slice": slice_id, "status": Status.QUEUED, "seq": seq}
-    return Event(RELEASED, slice_id, _json({name: value for name, value in data.items() if value is not None}))
+def _released(record: Json, seq: int) -> Event:
+    data = {"id": record["id"], "slice": record["slice"], "status": Status.QUEUED, "seq": seq}
+    return Event(RELEASED, record["slice"], _json(data))
 
 
 def _json(data: Json) -> str:

@@ -37,7 +37,9 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
             raise NotPossible("it has been abandoned")
         standing = _standing(repo, changeset)
         of_one_view(repo, snapshot)
-        return (EntryKind.RELEASE, {"released": [changeset]}) if outcome is None and standing.held else None
+        if outcome is not None or not standing.held:
+            return None
+        return EntryKind.RELEASE, {"released": [{"id": changeset, "slice": standing.slice}]}
 
     append_directly(repo, change, [changeset])
     _queue(repo, changeset)

@@ -88,7 +88,7 @@ def expected(repo: Repository) -> Iterator[Told]:
                     yield f"{seq}-{i}", "landed", each
             case "release":
                 for i, each in enumerate(entry["released"]):
-                    yield f"{seq}-{i}", "released", each
+                    yield f"{seq}-{i}", "released", each["id"]
 
 
 def outcome(client: Client, changeset: str) -> str:

@@ -16,7 +16,7 @@ NAMES = ("genesis", "slices", "commits", "merge", "release", "commits-2", "close
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
     4: "7f837293b80800f4abd0a8ced8410b918590977b8ca498594d1188e2ab4beacf",
-    8: "1ef15eb23c6fdeecd0a459ed0a179e29e29e420ba71fddde6127a27511e47cc5",
+    8: "4840dc95913b988794489630d642382591c20deca34a4c14fbecbeb29d833897",
 }
 
 

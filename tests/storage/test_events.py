@@ -60,11 +60,11 @@ def test_a_changeset_in_the_place_of_another_names_it_and_an_abandoned_one_is_to
     assert name == "abandoned" and second == {"id": "i", "slice": "s", "status": "abandoned", "seq": 3}
 
 
-def test_a_release_tells_of_each_changeset_in_its_slice_where_that_is_known() -> None:
-    said = {"kind": "release", "seq": 9, "released": ["a", "b"]}
-    assert shown(tell(said, {"a": "s"})) == [
+def test_a_release_tells_of_each_changeset() -> None:
+    said = {"kind": "release", "seq": 9, "released": [{"id": "a", "slice": "s"}, {"id": "b", "slice": "t"}]}
+    assert shown(tell(said)) == [
         (0, "released", {"id": "a", "slice": "s", "status": "queued", "seq": 9}),
-        (1, "released", {"id": "b", "status": "queued", "seq": 9}),
+        (1, "released", {"id": "b", "slice": "t", "status": "queued", "seq": 9}),
     ]
 
 
