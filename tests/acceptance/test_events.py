@@ -183,7 +183,11 @@ def test_sluice_watch_shows_a_line_for_each_and_ctrl_c_is_no_failure(new_stack: 
     base = client.head()["tip"]["commit"]
 
     def watch(*options: str) -> subprocess.Popen[str]:
-        program = "import sys; from app.cli import main; sys.argv[0] = 'sluice'; main()"
+        # Whoever runs the tests in the background may have SIGINT ignored, which a child inherits.
+        program = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            "from app.cli import main; sys.argv[0] = 'sluice'; main()"
+        )
         argv = [sys.executable, "-c", program, "watch", "--url", stack.url, *options]
         return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
@@ -201,7 +205,10 @@ def test_sluice_watch_shows_a_line_for_each_and_ctrl_c_is_no_failure(new_stack: 
             f"conflicted {made[1]} team/web: a b\n",
         }
         lines.send_signal(signal.SIGINT)
-        assert lines.wait(timeout=60) == 0
+        try:
+            assert lines.wait(timeout=60) == 0
+        finally:
+            lines.kill()
         told = [json.loads(line) for line in objects.stdout]
         assert objects.wait(timeout=60) == 0, "after so many events"
     assert {(each["event"], each["data"]["id"]) for each in told} == {
