@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from storage.bucket import Bucket
-from storage.entries import CorruptEntry, EntryKind, Json, Status
-from storage.ids import ObjectId, PackId, new_ulid
+from storage.entries import NO_HASH, CorruptEntry, EntryKind, Json, Status, digest
+from storage.ids import ObjectId, PackId, Seq, new_ulid
 from storage.log import Log, follow
 from storage.packs import Location, Place, read_index
 from storage.scripts import LogForked, ViewAbsent
+from storage.segments import FOLDER, CorruptSegment, Segment, ends_of
+from storage.segments import decode as decode_segment
 from storage.view import View
 
 Places = Mapping[PackId, Mapping[ObjectId, Place]]
@@ -70,7 +72,7 @@ Progress = Callable[[int], None]
 
 
 def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: None) -> bool:
-    """Build the view from the log alone under a fresh epoch, and publish it; `progress` is told each entry's seq.
+    """Build the view from the bucket alone under a fresh epoch, and publish it; `progress` is told how far it is.
 
     Returns whether it was published: not where somebody else published another meanwhile. Raises CorruptEntry where
     the log does not fit together, ViewAbsent where there is no log, ViewStale where Redis was flushed meanwhile.
@@ -78,8 +80,9 @@ def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: 
     before, epoch, published = view.epoch(), new_ulid(), False
     view.loading(epoch, begins=True)
     try:
+        through, last_hash = _load_segments(view, log, bucket, epoch, progress)
         batch: list[tuple[Json, str]] = []
-        for pair in follow(log.read_from(1)):
+        for pair in follow(log.read_from(through + 1), last_hash):
             batch.append(pair)
             if len(batch) == _BATCH:
                 _apply(view, bucket, epoch, batch)
@@ -97,6 +100,44 @@ def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: 
 
 
 _BATCH = 32
+# Segments that are read ahead of the one that Redis takes.
+_SEGMENTS_AHEAD = 4
+
+
+def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: Progress) -> tuple[Seq, str]:
+    """Take the rows of all segments that fit one another and the log; return the last entry and its hash."""
+    names = line(bucket.names(FOLDER))
+    through, last_hash = Seq(0), NO_HASH
+    for start in range(0, len(names), _SEGMENTS_AHEAD):
+        for data in bucket.get_many(names[start : start + _SEGMENTS_AHEAD]):
+            try:
+                segment = decode_segment(data or b"")
+            except CorruptSegment:
+                return through, last_hash  # the entries themselves say it all
+            if segment.previous != last_hash or not _is_in_log(log, segment):
+                return through, last_hash
+            view.loading(epoch)
+            for chunk in segment.chunks:
+                view.scripts("segment", epoch, chunk)
+            through, last_hash = segment.last, segment.hash
+            progress(through)
+    return through, last_hash
+
+
+def line(names: Iterable[str], last: int = 0) -> list[str]:
+    """Return the names of segments that follow one another from behind entry `last` on, given in order."""
+    found = []
+    for name in names:
+        first, end = ends_of(name)
+        if first == last + 1:
+            found.append(name)
+            last = end
+    return found
+
+
+def _is_in_log(log: Log, segment: Segment) -> bool:
+    data = log.read(segment.last)
+    return data is not None and digest(data) == segment.hash
 
 
 def _apply(view: View, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]]) -> None:

@@ -102,6 +102,8 @@ class Settings:
     merge_interval: float = _setting(2.0, "seconds", "Time between scheduled merges.")
     upkeep_interval: float = _setting(5.0, "seconds", "Time between upkeep runs.")
     upkeep_packs: int = _setting(5000, "packs", "Most submission packs that one upkeep run lists.")
+    checkpoint_entries: int = _setting(64, "entries", "Entries of the log in a segment of a checkpoint.")
+    checkpoint_segments: int = _setting(4, "segments", "Most segments that one upkeep run makes.")
     inbox_margin: float = _setting(
         600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
     )

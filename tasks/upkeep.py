@@ -6,6 +6,7 @@ import time
 
 import structlog
 
+from storage.checkpoints import checkpoint
 from storage.entries import digest
 from storage.lifecycle import requeue_released
 from storage.load import catch_up, load
@@ -64,6 +65,9 @@ def run(repo: Repository) -> Found:
     found.enqueued += requeue_released(repo, repo.settings.max_page)
     if found.enqueued:
         log.warning("changesets_found", packs=found.packs, enqueued=found.enqueued)
+    segments = checkpoint(repo, repo.settings.checkpoint_segments)
+    if segments:
+        log.info("checkpointed", segments=segments)
     forgotten = repo.view.forgotten(_FORGOTTEN)
     if forgotten:
         # One a run: each may be as large as the view.

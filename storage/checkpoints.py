@@ -1,0 +1,49 @@
+"""Making checkpoints: segments of the log's entries in the bucket, so that loading the view reads few objects.
+
+Bounded for each run, harmless at any time and from several processes at once: they would make the same segments.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from storage.entries import NO_HASH, digest
+from storage.load import line, locations, read_places
+from storage.log import follow
+from storage.repository import Repository
+from storage.segments import FOLDER, encode, ends_of, make, name_of
+
+# Below the epoch, so that a view that was loaded anew looks again.
+_CURSOR = "checkpointed"
+
+
+def checkpoint(repo: Repository, most: int) -> int:
+    """Make at most `most` segments of entries that have none; return how many were made.
+
+    Raises ViewAbsent, CorruptEntry and BucketError.
+    """
+    made, size = 0, repo.settings.checkpoint_entries
+    last = newest(repo)
+    while made < most and repo.view.head().applied >= last + size:
+        before = repo.log.read(last) if last else None
+        previous = digest(before) if before is not None else NO_HASH
+        pairs = list(islice(follow(repo.log.read_from(last + 1), previous), size))
+        if len(pairs) < size:
+            break
+        places = read_places(repo.bucket, (entry for entry, _ in pairs))
+        rows = ((entry, of, locations(entry, at)) for (entry, of), at in zip(pairs, places, strict=True))
+        segment = make(rows)
+        repo.bucket.create(name_of(segment.first, segment.last), encode(segment))
+        last = segment.last
+        made += 1
+        repo.redis.set(repo.view.key(_CURSOR), last)
+    return made
+
+
+def newest(repo: Repository) -> int:
+    """Return the last entry up to which there are segments without a gap, 0 where there are none."""
+    last = int(repo.redis.get(repo.view.key(_CURSOR)) or 0)
+    # A segment's name begins with its first entry: what is behind the cursor sorts behind it.
+    after = f"{FOLDER}{last + 1:012d}" if last else ""
+    found = line(repo.bucket.names(FOLDER, after), last)
+    return ends_of(found[-1])[1] if found else last

@@ -1,0 +1,133 @@
+"""Checkpoints: a view loaded from segments is the view that the entries make, and damage costs time only."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+import redis
+
+from app.verify import verify
+from storage.checkpoints import checkpoint, newest
+from storage.load import load
+from storage.repository import Repository
+from storage.segments import FOLDER, CorruptSegment, Segment, decode, encode, ends_of
+from storage.settings import Settings
+from storage.slices import change_paths, define
+from tasks.upkeep import run as run_upkeep
+from tests.support import World
+
+
+@pytest.fixture
+def world(settings: Settings) -> World:
+    made = World(Repository(settings))
+    object.__setattr__(made.repo.settings, "checkpoint_entries", 4)
+    for i in range(6):
+        other = define(made.repo, f"other{i}", ["x/", "y/"])
+        change_paths(made.repo, other.id, ["x/"])
+        base = made.tip
+        made.put({f"f{i}": b"1", "dir/g": b"%d" % i}, base, key=f"k{i}")
+        made.put({f"f{i}": b"2"}, base)
+        made.work()
+    return made
+
+
+def rows(repo: Repository) -> dict[bytes, object]:
+    """Return everything that the published epoch has, but for the cursors of caches."""
+    prefix = repo.view.key("").encode()
+    found: dict[bytes, object] = {}
+    for key in repo.redis.scan_iter(prefix.replace(b"{", b"[{]").replace(b"}", b"[}]") + b"*"):
+        name = key.removeprefix(prefix)
+        match repo.redis.type(key):
+            case b"string":
+                found[name] = repo.redis.get(key)
+            case b"hash":
+                found[name] = repo.redis.hgetall(key)
+            case b"zset":
+                found[name] = repo.redis.zrange(key, 0, -1, withscores=True)
+    return {name: value for name, value in found.items() if not name.startswith((b"inbox:", b"checkpointed"))}
+
+
+def test_a_view_from_segments_is_the_view_of_the_entries(world: World) -> None:
+    repo = world.repo
+    before = rows(repo)
+    assert load(repo.view, repo.log, repo.bucket) and rows(repo) == before, "from entries alone"
+    head = repo.view.head()
+    made = checkpoint(repo, 100)
+    assert made == head.applied // 4 and newest(repo) == made * 4
+    assert [ends_of(name) for name in repo.bucket.names(FOLDER)] == [(i * 4 + 1, i * 4 + 4) for i in range(made)]
+    assert load(repo.view, repo.log, repo.bucket) and rows(repo) == before
+    repo.redis.flushall()
+    run_upkeep(repo)
+    assert rows(repo) == before and not verify(repo).differences
+    world.put({"more": b"1"})
+    world.work()
+    assert world.files()["more"] == b"1" and not verify(repo).differences
+
+
+def test_segments_are_read_instead_of_entries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = world.repo
+    made = checkpoint(repo, 100)
+    read: list[str] = []
+    get = repo.bucket.get
+    monkeypatch.setattr(repo.bucket, "get", lambda name: read.append(name) or get(name))
+    load(repo.view, repo.log, repo.bucket)
+    assert len([name for name in read if name.startswith("log/")]) <= made, "one look for each segment"
+    assert not [name for name in read if name.endswith(".idx")] or repo.view.head().applied % 4
+
+
+def test_a_run_makes_so_many_and_the_next_goes_on(world: World) -> None:
+    repo = world.repo
+    counts = []
+    while made := checkpoint(repo, 2):
+        counts.append(made)
+        repo.redis.delete(repo.view.key("checkpointed"))
+    assert sum(counts) == repo.view.head().applied // 4 and max(counts) == 2
+    assert checkpoint(repo, 2) == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "gone", "elsewhere"])
+def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> None:
+    repo = world.repo
+    before = rows(repo)
+    checkpoint(repo, 100)
+    name = list(repo.bucket.names(FOLDER))[2]
+    whole = f"{repo.settings.repository}/{name}"
+    data = repo.bucket.get(name)
+    repo.bucket._client.remove_object(repo.settings.s3_bucket, whole)
+    segment = decode(data)
+    wrong = {
+        "cut": data[:-1],
+        "other": data[:-1] + b"?",
+        "gone": None,
+        # Whole in itself, and of another log.
+        "elsewhere": encode(Segment(segment.first, segment.last, segment.previous, "0" * 64, segment.chunks)),
+    }[damage]
+    if wrong is not None:
+        repo.bucket._client.put_object(repo.settings.s3_bucket, whole, BytesIO(wrong), len(wrong))
+    load(repo.view, repo.log, repo.bucket)
+    assert rows(repo) == before
+    if damage in {"cut", "other"}:
+        with pytest.raises(CorruptSegment):
+            decode(repo.bucket.get(name))
+
+
+def test_a_flush_in_the_middle_of_loading_leaves_no_half_view(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = world.repo
+    before = rows(repo)
+    checkpoint(repo, 100)
+    scripts, calls = repo.view.scripts, []
+
+    def flushing(name: str, *args: object, **more: object) -> object:
+        calls.append(name)
+        if name == "segment" and calls.count("segment") == 3:
+            redis.Redis.from_url(repo.settings.redis_url).flushall()
+        return scripts(name, *args, **more)
+
+    monkeypatch.setattr(repo.view, "scripts", flushing)
+    with pytest.raises(Exception, match="is gone"):
+        load(repo.view, repo.log, repo.bucket)
+    assert repo.view.epoch() is None
+    monkeypatch.undo()
+    run_upkeep(repo)
+    assert rows(repo) == before
