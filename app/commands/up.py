@@ -44,8 +44,10 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
     """
     console = Console(stderr=True)
     logs.configure("up")
-    # Like Ctrl-C: it also ends a start that is still under way, and the `with` below stops what runs by then.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM is like Ctrl-C: it also ends a start that is still under way, and what runs by then is stopped below.
+    # A shell that starts this in the background has SIGINT ignored, which is not what whoever sends one wants.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     stack = Stack(data, s3=s3, host=host, api_port=port, flower_port=flower_port, workers=workers, with_flower=flower)
     try:
         with console.status("Starting…"):
