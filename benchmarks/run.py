@@ -1,4 +1,4 @@
-"""`make bench`: peers, Sluice, scaling and sharing in one run, on one input; a table for people, JSON for programs.
+"""`make bench`: peers, Sluice, scaling, sharing, rebuilding, in one run; a table for people, JSON for programs.
 
 The figures mean what docs/benchmarks.md says. Every result is proved before it has a time: a run that is disproved
 ends with an error and without figures.
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import landing, scaling, sharing
+from benchmarks import landing, rebuild, scaling, sharing
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
 from benchmarks.repos import Repo
@@ -36,7 +36,7 @@ SEED = 1
 # The digest of the whole input with SEED: another one means another input, and figures that compare with nothing.
 PINNED = "cc0fef8587318f89e0e735ac937b93a8c0588039c04c1f455e9801e2fd548854"
 YARDSTICK = "git push race"
-PARTS = ("peers", "landing", "scaling", "sharing")
+PARTS = ("peers", "landing", "scaling", "sharing", "rebuild")
 # The yardstick is a few dozen pushes that won, so a ratio to it has no more digits than this.
 _RATIO_DIGITS = 2
 OUT = Path(__file__).parent / "results.json"
@@ -60,11 +60,12 @@ class Plan:
     large_files: int
     scaling_rounds: int
     sharers: int
+    rebuilt: int
 
 
-FULL = Plan(Workload(seed=SEED), 25.0, 600, 3000, 5000, landing.PHASES, 3, 200_000, 5, 1_000)
+FULL = Plan(Workload(seed=SEED), 25.0, 600, 3000, 5000, landing.PHASES, 3, 200_000, 5, 1_000, 100_000)
 # Enough to see that all of it works, and the order of magnitude.
-QUICK = Plan(Workload(files=2000, seed=SEED), 8.0, 100, 500, 1000, landing.QUICK, 1, 20_000, 2, 100)
+QUICK = Plan(Workload(files=2000, seed=SEED), 8.0, 100, 500, 1000, landing.QUICK, 1, 20_000, 2, 100, 2_000)
 
 _LOG_WIDTH = 140
 _progress = Console(stderr=True)
@@ -107,6 +108,9 @@ def main(quick: bool, s3: str, out: Path, only: tuple[str, ...]) -> None:
                 figures += sharing.run(
                     Path(name), _say, slices=plan.sharers, rounds=plan.scaling_rounds, seed=SEED, s3=s3
                 )
+            if "rebuild" in parts:
+                others["rebuild"] = _used_by_others("rebuild")
+                figures += rebuild.run(plan.workload, Path(name), _say, changesets=plan.rebuilt, s3=s3)
     except Disproved as error:
         raise click.ClickException(f"disproved: {error}") from error
     report = {
@@ -221,14 +225,20 @@ def _show(report: dict[str, Any]) -> None:
     costs = Table(title="Scaling and sharing: cost a changeset, the hard place to the plain one", title_justify="left")
     for name in ("", "ratio", "of each round", "goal"):
         costs.add_column(name)
+    times = Table(title="Loading the view from the bucket alone", title_justify="left")
+    for name in ("", "of", "seconds"):
+        times.add_column(name)
     for figure in report["figures"]:
+        if figure["unit"] == "seconds":
+            times.add_row(figure["name"], figure["axis"], f"{figure['value']:.1f}")
+            continue
         if figure["unit"] == "ratio":
             each = " ".join(f"{ratio:.2f}" for ratio in figure["rounds"])
             costs.add_row(figure["name"], f"{figure['value']:.2f}", each, f"≤ {figure['goal']}")
             continue
         rates.add_row(*_rate_row(figure))
     _add_stages(stages, [figure for figure in report["figures"] if "latency_ms" in figure])
-    for table in (rates, stages, costs):
+    for table in (rates, stages, costs, times):
         if table.row_count:
             console.print(table)
     for part, used in machine["others_percent"].items():

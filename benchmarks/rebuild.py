@@ -1,0 +1,57 @@
+"""How long the view takes to load from the bucket alone: from the entries, and from a checkpoint's segments.
+
+The changesets are landed by a stack as any are. Then everything in Redis is deleted, and the view is loaded and the
+queues vouched for by what upkeep runs; before and after, what was landed must be the same.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Disproved, Figure
+from benchmarks.landing import Phase, Say, site
+from benchmarks.workload import Workload
+from storage.checkpoints import checkpoint
+from storage.repository import Repository
+from storage.segments import FOLDER
+from tasks.upkeep import run as run_upkeep
+
+PHASE = Phase("rebuild", 4, 500, 5000)
+_NEVER = 1 << 20
+
+
+def run(workload: Workload, folder: Path, say: Say, *, changesets: int = 100_000, s3: str = "auto") -> list[Figure]:
+    """Land so many changesets and measure both. Raises Refused and Disproved."""
+    # Upkeep makes no checkpoint by itself here, so that there is a time without.
+    settings = {"checkpoint_entries": _NEVER}
+    with site(workload, folder / "rebuild.git", say, s3=s3, with_flower=False, settings=settings) as place:
+        for number in range(-(-changesets // PHASE.count)):
+            say(f"landing {changesets:,} changesets: {number * PHASE.count:,} done")
+            place.land(PHASE, list(workload.changesets(PHASE.count, run=number)))
+        place.stack.halt("beat")
+        repo = Repository(place.stack.settings)
+        before = repo.view.head()
+        figures = [_measure("rebuild, from the entries", repo, before, say, workload.seed)]
+        object.__setattr__(repo.settings, "checkpoint_entries", 64)
+        say("making a checkpoint")
+        started = time.monotonic()
+        segments = checkpoint(repo, _NEVER)
+        size = sum(len(repo.bucket.get(name)) for name in repo.bucket.names(FOLDER))
+        spent = {"segments": segments, "making_seconds": time.monotonic() - started, "bytes": size}
+        figures.append(_measure("rebuild, from a checkpoint", repo, before, say, workload.seed, **spent))
+    return figures
+
+
+def _measure(name: str, repo: Repository, before: Any, say: Say, seed: int, **more: Any) -> Figure:
+    say(name)
+    repo.redis.flushall()
+    started = time.monotonic()
+    run_upkeep(repo)
+    seconds = time.monotonic() - started
+    after = repo.view.head()
+    if (after.root, after.merged, after.applied) != (before.root, before.merged, before.applied):
+        raise Disproved(f"the view was at {before}, and is loaded as {after}")
+    details = {"changesets": after.merged, "entries": after.applied, **more}
+    return Figure(name, f"{after.merged:,} changesets, {after.applied:,} entries", "seconds", seed, (seconds,), details)
