@@ -164,6 +164,10 @@ class Queue:
         ]
         return bool(vouched), standings
 
+    def known(self, ids: Sequence[str]) -> str:
+        """Return a digit for each: 2 it has an outcome, 1 it is queued or held, 0 neither. Raises ViewAbsent."""
+        return str(self._scripts("known", "".join(ids)).decode())
+
     def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:
         """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""
         return self._ids(f"{'held' if held else 'queue'}:{slice_id}", after, limit)

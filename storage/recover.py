@@ -23,6 +23,7 @@ from storage.settings import Settings
 from storage.view import View
 
 _PAGE = 200
+_KNOWN_AT_ONCE = 5000
 # Younger packs are looked at again by the next routine look.
 _SETTLE = 30.0
 
@@ -109,13 +110,13 @@ class Inbox:
         ids = [each for name in page for each in changesets_of(PackId(name.removesuffix(".pack")))]
         decided: set[str] = set()
         known: set[str] = set()
-        for start in range(0, len(ids), 1000):
-            chunk = ids[start : start + 1000]
-            for each, standing in zip(chunk, self._queue.standing(chunk)[1], strict=True):
-                if standing.outcome is not None:
-                    decided.add(each)
-                if standing.outcome is not None or standing.position is not None or standing.held:
+        for start in range(0, len(ids), _KNOWN_AT_ONCE):
+            chunk = ids[start : start + _KNOWN_AT_ONCE]
+            for each, digit in zip(chunk, self._queue.known(chunk), strict=True):
+                if digit != "0":
                     known.add(each)
+                if digit == "2":
+                    decided.add(each)
         return decided, known
 
     def _enqueue(self, pack: PackId) -> int:
