@@ -119,7 +119,7 @@ def judge_paths(folder: Path, paths: list[bytes]) -> None:
 def test_every_path_that_git_refuses_is_refused(tmp_path: Path) -> None:
     single = [piece.encode() for piece in PIECES]
     folders = [b"a/" + piece + b"/b" for piece in single]
-    edges = [b"", b"/", b"a/", b"/a", b"a//b", b"./a", b"a/..", b"a" * 255, b"a" * 256, b"b/" * 100 + b"c", b".gi\xff"]
+    edges = [b"", b"/", b"a/", b"/a", b"a//b", b"./a", b"a/..", b"a" * 255, b"a" * 256, b"b/" * 99 + b"c", b".gi\xff"]
     names = [
         b".git ",
         b".git.",
