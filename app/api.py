@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import redis
 from flask import Flask
 
 from app import errors
@@ -19,9 +22,12 @@ from storage.repository import Repository
 from storage.scripts import Recovering, ViewAbsent, ViewStale
 from storage.seen import StackTooDeep, UnknownBase
 from storage.settings import Settings
+from tasks.commits import ask_for_upkeep
+
+# How long (seconds) a start waits for a view that another process loads.
+_START_PATIENCE = 300.0
 
 errors.TABLE |= {
-    ViewAbsent: lambda error: errors.unavailable("the view is being loaded"),
     ViewStale: lambda error: errors.unavailable("the view is being loaded"),
     Recovering: lambda error: errors.unavailable("changesets are being looked for"),
     MergerFailed: lambda error: errors.unavailable("contents cannot be merged"),
@@ -41,7 +47,15 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     repo = Repository(chosen or settings.load())
     if check:
         repo.check()
-    repo.prepare()
+    repo.prepare(_START_PATIENCE)
+
+    def absent(_error: ViewAbsent) -> errors.Problem:
+        # Whoever comes first has it loaded; everybody is asked to come back.
+        with suppress(redis.RedisError):
+            ask_for_upkeep(repo)
+        return errors.unavailable("the view is being loaded")
+
+    errors.TABLE[ViewAbsent] = absent
     app = Flask("sluice", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]

@@ -212,6 +212,7 @@ def _changeset(
                     places[oid] if oid in item.blobs else None,
                     ObjectId(change.base) if change.base else None,
                     change.strategy,
+                    change.base_mode,
                 )
                 for change, oid in zip(submission.changes, item.oids, strict=True)
             ]

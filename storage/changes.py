@@ -18,6 +18,7 @@ class Change:
     oid: bytes | None  # of a put by id: a stored blob, or a submodule's commit; 20 raw bytes
     base: bytes | None = None  # with a base by versions: the id seen, None where the file did not exist
     strategy: Strategy = Strategy.MERGE
+    base_mode: int | None = None  # the mode seen beside `base`, where it is known
 
 
 @dataclass(frozen=True, slots=True)

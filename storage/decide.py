@@ -101,6 +101,8 @@ def seen_version(changeset: Changeset, change: Proposal, seen: Version | None, h
         return seen
     if change.base is None:
         return None
+    if change.base_mode is not None:
+        return Version(change.base_mode, change.base)
     if head is not None:
         return Version(head.mode, change.base)
     return Version(FILE_MODE if change.mode == EXECUTABLE_MODE else EXECUTABLE_MODE, change.base)

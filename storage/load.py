@@ -75,7 +75,8 @@ def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: 
     """Build the view from the bucket alone under a fresh epoch, and publish it; `progress` is told how far it is.
 
     Returns whether it was published: not where somebody else published another meanwhile. Raises CorruptEntry where
-    the log does not fit together, ViewAbsent where there is no log, ViewStale where Redis was flushed meanwhile.
+    the log does not fit together, ViewAbsent where there is no log, ViewLoading where somebody else is loading it, and
+    ViewStale where Redis was flushed meanwhile.
     """
     before, epoch, published = view.epoch(), new_ulid(), False
     view.loading(epoch, begins=True)

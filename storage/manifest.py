@@ -33,6 +33,7 @@ class Proposal:
     place: Place | None  # where the submission pack has the blob
     base: ObjectId | None = None  # with a base by versions: the id seen, None where the file did not exist
     strategy: Strategy = Strategy.MERGE
+    base_mode: int | None = None  # the mode seen beside `base`, where it is known
 
     def version(self, base: Version | None) -> Version | None:
         """Return what the writer wants at the path, who saw `base` there; None where it should be absent."""
@@ -99,6 +100,8 @@ def _encode_change(change: Proposal) -> list[Any]:
         list(change.place) if change.place else None,
         change.base.hex() if change.base else None,
     ]
+    if change.base_mode is not None:
+        return [*encoded, change.strategy, change.base_mode]
     return encoded if change.strategy == Strategy.MERGE else [*encoded, change.strategy]
 
 
@@ -130,7 +133,7 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
 
 
 def _decode_change(change: list[Any]) -> Proposal:
-    op, path, mode, oid, place, base, *strategy = change
+    op, path, mode, oid, place, base, *more = change
     return Proposal(
         op,
         path.encode(),
@@ -138,7 +141,8 @@ def _decode_change(change: list[Any]) -> Proposal:
         ObjectId(bytes.fromhex(oid)) if oid else None,
         Place(*place) if place else None,
         ObjectId(bytes.fromhex(base)) if base else None,
-        Strategy(strategy[0]) if strategy else Strategy.MERGE,
+        Strategy(more[0]) if more else Strategy.MERGE,
+        more[1] if len(more) > 1 else None,
     )
 
 

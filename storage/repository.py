@@ -12,9 +12,13 @@ from storage.log import Log
 from storage.merges import ContentMerges
 from storage.objects import Ident
 from storage.queue import Queue, Ticket
+from storage.scripts import ViewLoading, ViewStale
 from storage.settings import Settings
 from storage.store import ObjectStore
 from storage.view import View, connect
+
+# Between looks whether whoever loads the view is done.
+_LOADING_PAUSE = 0.1
 
 
 class RedisUnsafe(Exception):
@@ -51,12 +55,19 @@ class Repository:
         self.bucket.ensure()
         probe([Bucket(self.settings, endpoint) for endpoint in self.settings.endpoints])
 
-    def prepare(self) -> None:
-        """Have a bucket, a log and a view. Any process may do so at any time, and again.
+    def prepare(self, patience: float = 0.0) -> None:
+        """Have a bucket, a log and a view. Any process may do so at any time, and again; one of them loads the view.
 
-        Raises BucketError, ViewAbsent, CorruptEntry and redis.RedisError.
+        The others wait for it, `patience` seconds at most. Raises BucketError, ViewAbsent, ViewLoading, ViewStale,
+        CorruptEntry and redis.RedisError.
         """
+        until = time.monotonic() + patience
         self.bucket.ensure()
         found(self.log, self.bucket, self.committer())
-        if self.view.epoch() is None:
-            load(self.view, self.log, self.bucket)
+        while self.view.epoch() is None:
+            try:
+                load(self.view, self.log, self.bucket)
+            except (ViewLoading, ViewStale):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOADING_PAUSE)

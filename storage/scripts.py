@@ -14,6 +14,10 @@ class ViewAbsent(Exception):
     """Redis has no view of the log: it was flushed, or is being loaded. Try again shortly."""
 
 
+class ViewLoading(ViewAbsent):
+    """Somebody else is loading the view."""
+
+
 class ViewStale(Exception):
     """The view in Redis is not the one that was asked for: another epoch, or entries are missing."""
 
@@ -32,6 +36,7 @@ class LogForked(Exception):
 
 _ERRORS: dict[str, type[Exception]] = {
     "ABSENT": ViewAbsent,
+    "BEGUN": ViewLoading,
     "STALE": ViewStale,
     "GAP": ViewStale,
     "FORKED": LogForked,

@@ -21,6 +21,8 @@ from storage.packs import Location, Place
 from storage.scripts import Scripts, ViewAbsent
 from storage.settings import Settings
 
+# A loader says that it is at work after each few entries; one that was silent so long (ms) is dead, or may as well be.
+_SILENT_LOADER = 10_000
 # Arguments of one command inside `apply`; Lua's stack holds 8,000.
 _CHUNK = 1000
 _INDEX_ROWS = 10_000
@@ -173,9 +175,9 @@ class View:
     def loading(self, epoch: str, begins: bool = False) -> None:
         """Note that `epoch` is being loaded; said again at times, so that upkeep does not take it for forgotten.
 
-        Raises ViewStale where it is gone.
+        Raises ViewStale where it is gone, and ViewLoading where somebody else is loading another.
         """
-        self.scripts("loading", epoch, int(begins))
+        self.scripts("loading", epoch, int(begins), _SILENT_LOADER)
 
     def publish(self, expected: str | None, epoch: str) -> bool:
         """Publish `epoch` if `expected` still is published and `epoch` is not dropped; tell whether it was."""

@@ -40,10 +40,10 @@ class SluiceTask(Task):
             return result
 
 
-def send(app: Celery, task: str, token: str) -> None:
-    """Send the message for which the queue gave `token`. A broker that is away costs time only: upkeep asks again."""
+def send(app: Celery, task: str, token: str | None = None) -> None:
+    """Send a message, with the token that the queue gave for it. A broker that is away costs time only."""
     try:
-        app.send_task(task, kwargs={"token": token})
+        app.send_task(task, kwargs={} if token is None else {"token": token})
     except (OperationalError, ConnectionError, TimeoutError) as error:
         log.warning("message_not_sent", message=task, error=str(error))
 

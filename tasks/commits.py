@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 # Times that a batch is linked anew because its place in the log was taken, before it gives back what it claimed.
 MOST_RACES = 20
+_ASK_PAUSE = 1000  # milliseconds
 
 
 class TooManyRaces(Exception):
@@ -45,6 +46,7 @@ def commit(token: str = "") -> None:
         done = commit_batch(repo)
     except (ViewAbsent, ViewStale, Recovering) as reason:
         log.info("commits_wait", reason=type(reason).__name__)
+        ask_for_upkeep(repo)
     except Paused:
         log.warning("commits_paused", limit=repo.settings.max_pending)
     finally:
@@ -57,6 +59,12 @@ def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) 
     token = repo.queue.ask("commit", repo.settings.commit_workers, done, before)
     if token:
         send(app, "sluice.commit", token)
+
+
+def ask_for_upkeep(repo: Repository) -> None:
+    """Send an upkeep message, at most one a second: the view is gone, and need not wait for beat."""
+    if repo.redis.set(repo.view.prefix + "upkeep_asked", 1, nx=True, px=_ASK_PAUSE):
+        send(app, "sluice.upkeep")
 
 
 def ask_for_merge(repo: Repository) -> None:

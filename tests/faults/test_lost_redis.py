@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import redis
 
+from app.api import create_app
 from app.verify import verify
 from storage import recover
 from storage.ids import new_ulid
 from storage.recover import Inbox
 from storage.repository import RedisUnsafe, Repository
-from storage.scripts import Recovering, ViewAbsent
+from storage.scripts import Recovering, ViewAbsent, ViewLoading
 from storage.settings import Settings
 from tasks import commits
 from tasks.commits import commit_batch
@@ -132,7 +134,7 @@ def test_a_view_of_another_log_is_noticed_and_loaded_anew(world: World) -> None:
 def test_a_message_lost_or_doubled_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
     monkeypatch.setattr(commits, "repository", lambda: world.repo)
-    monkeypatch.setattr(commits, "send", lambda app, task, token: sent.append(task))
+    monkeypatch.setattr(commits, "send", lambda app, task, token=None: sent.append(task))
     one = world.put({"f": b"1"})
     commits.ask_for_commit(world.repo)
     assert sent == ["sluice.commit"]
@@ -209,3 +211,56 @@ def test_redis_that_may_evict_is_refused(world: World) -> None:
     world.repo.redis = Evicting()
     with pytest.raises(RedisUnsafe, match="noeviction"):
         world.repo.check()
+
+
+def test_the_first_request_to_an_empty_redis_has_the_view_loaded_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(commits, "send", lambda app, task, token=None: sent.append(task))
+    world.put({"f": b"1"})
+    world.work()
+    api = create_app(world.repo.settings, check=False).test_client()
+    flush(world)
+    for _ in range(3):
+        answer = api.get("/v1/head")
+        assert answer.status_code == 503 and answer.headers["Retry-After"]
+    assert sent == ["sluice.upkeep"], "one is enough"
+    run_upkeep(world.repo)
+    assert api.get("/v1/head").status_code == 200
+
+
+def test_one_of_many_loads_the_view_and_the_others_wait_for_it(world: World) -> None:
+    world.put({"f": b"1"})
+    world.work()
+    flush(world)
+    epochs: list[str] = []
+    together = threading.Barrier(6)
+
+    def start() -> None:
+        repo = Repository(world.repo.settings)
+        load = repo.view.loading
+        repo.view.loading = lambda epoch, begins=False: (load(epoch, begins), begins and epochs.append(epoch))[0]
+        together.wait()
+        repo.prepare(patience=60)
+        assert repo.view.head().applied == world.repo.view.head().applied
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert len(epochs) == 1
+
+
+def test_a_loader_that_died_is_followed_by_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.put({"f": b"1"})
+    world.work()
+    flush(world)
+    world.repo.view.loading("DEAD", begins=True)
+    with pytest.raises(ViewLoading):
+        world.repo.prepare()
+    monkeypatch.setattr("storage.view._SILENT_LOADER", 1)
+    world.repo.prepare(patience=10)
+    assert world.repo.view.epoch() not in {None, "DEAD"}
