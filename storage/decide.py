@@ -14,7 +14,7 @@ from functools import partial
 from storage.edit import TreeEditor
 from storage.ids import ChangesetId, ObjectId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, Version, as_file
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, Version, as_file
 from storage.threeway import ConflictClass, MergeContents, Strategy, merge_path
 
 # A conflicted changeset names so many of its conflicts; `conflict_count` in the outcome has them all.
@@ -50,10 +50,11 @@ Taken = dict[bytes, Version | None]
 
 
 def decide(
-    changeset: Changeset, seen: TreeEditor, head: TreeEditor, merge_file: MergeFile
+    changeset: Changeset, seen: TreeEditor, head: TreeEditor, merge_file: MergeFile, blind: bool = False
 ) -> Taken | list[Conflict] | Rejection:
     """Decide `changeset` against the tree in `head`; `seen` is what its writer saw.
 
+    `blind`: its stack stands on a base by versions, so that what is not in `seen` may have been there all the same.
     Edits neither. Reads the directories on the changed paths, and contents only where both sides changed them.
     """
     taken: Taken = {}
@@ -65,6 +66,9 @@ def decide(
         if change.op == "mode" and (b is None or b.mode == SUBMODULE_MODE):
             what = "is not in the base" if b is None else "is a submodule in the base"
             return Rejection("missing-file", f"{change.path.decode()} {what}, so its mode cannot change")
+        if blind and change.op == "delete" and b is None and h is not None:
+            detail = f"{change.path.decode()} is in none of the changesets that it stacks on, whose base names versions"
+            return Rejection("missing-file", detail)
         n = change.version(b)
         blocker = seen.file_in_the_way(change.path, deletes) if n else None
         if blocker is not None:
@@ -116,9 +120,12 @@ def _merge(
         return merge_path(b, h, n, merge_contents)
     if change.strategy == Strategy.OURS:
         return h
-    if change.strategy == Strategy.THEIRS:
+    if change.strategy == Strategy.THEIRS and change.op != "mode":
         return n
-    # Only where it is unmoved: what collides is what the sides did, whatever the lines are.
+    if change.strategy == Strategy.THEIRS and h is not None and h.mode in REGULAR_MODES:
+        # A change of mode brings no content: the head's stays, whatever its writer saw.
+        return Version(change.mode, h.oid)
+    # Exact, or no file whose mode could be taken: what collides is what the sides did, whatever the lines are.
     collision = merge_path(b, h, n, lambda base, head, submitted: ConflictClass.CONTENT)
     return collision if isinstance(collision, ConflictClass) else ConflictClass.CONTENT
 

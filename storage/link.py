@@ -111,6 +111,7 @@ class Linker:
         self._firsts: dict[ChangesetId, Json] = {}  # outcomes of those that repeats stand for
         self._places: dict[ObjectId, Location] = {}  # of submitted blobs, which the view may not know yet
         self._merged: dict[ObjectId, bytes] = {}  # blobs that merges made
+        self._too_large = False  # a file of the changeset that is being decided
         self._keys = dict(snapshot.keys)
         self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
@@ -143,8 +144,9 @@ class Linker:
             return rejected(base)
         seen, saw = base
         self._locate(changeset.pack, changeset.changes)
+        self._too_large = False
         try:
-            decision = decide(changeset, seen, self._head, self._merge_file)
+            decision = decide(changeset, seen, self._head, self._merge_file, self._stacks_blindly(changeset))
         except MergeUnavailable:
             return None  # its neighbours need not wait for that
         if isinstance(decision, Rejection):
@@ -195,6 +197,11 @@ class Linker:
             return self._stacks[base], None
         tree = self._editor_at(base).write(self._emit_tree)
         return self._tree(tree), tree
+
+    def _stacks_blindly(self, changeset: Changeset) -> bool:
+        """Tell whether a stack stands on a base by versions: then what nobody named was not seen, present or not."""
+        base = self._outcome_of(changeset.base_changeset) if changeset.base_changeset else None
+        return bool(base and base.get("blind"))
 
     def _editor_at(self, changeset_id: ChangesetId) -> TreeEditor:
         """Return an editor at what the writer of a committed changeset saw, with that changeset's own changes."""
@@ -249,8 +256,12 @@ class Linker:
     def _merge_file(
         self, path: bytes, base: ObjectId | None, head: ObjectId, submitted: ObjectId
     ) -> ObjectId | ConflictClass:
+        if self._too_large:
+            # It is conflicted whatever the others merge to; and a thousand of them may each take long.
+            return ConflictClass.TOO_LARGE
         content = self._merge_blobs((base, head, submitted), self.blob)
         if isinstance(content, ConflictClass):
+            self._too_large = content == ConflictClass.TOO_LARGE
             return content
         try:
             check_content(path, FILE_MODE, content)
@@ -280,6 +291,8 @@ class Linker:
         outcome: Json = {"status": Status.COMMITTED, "commit": self.result.tip.hex()}
         outcome["changes"] = [change_json(change) for change in changeset.changes]
         outcome |= self._merges(changeset, taken)
+        if changeset.base_versions or self._stacks_blindly(changeset):
+            outcome["blind"] = True
         if saw == before:
             outcome["seen"] = root.hex()  # committed on the very tree that its writer saw
         elif saw is not None:

@@ -6,6 +6,7 @@ The memory holds only what follows from content-addressed things, so it can neve
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cachetools import LRUCache
@@ -14,7 +15,7 @@ from storage.git_merger import GitMerger, MergeTooSlow, Texts
 from storage.ids import ObjectId
 from storage.settings import Settings
 from storage.store import ObjectMissing
-from storage.threeway import ConflictClass, is_binary
+from storage.threeway import ConflictClass, MergeUnavailable, is_binary
 
 Three = tuple[ObjectId | None, ObjectId, ObjectId]
 """The blobs of base (None: an empty one), head and submission."""
@@ -43,47 +44,69 @@ class ContentMerges:
 
         Raises MergerFailed, BucketError and CorruptObject.
         """
-        return self.together([three], read)[0]
+        known = self.known(three)
+        if known is None:
+            found: dict[Three, bytes | ConflictClass] = {}
+            self._merge_some([three], read, found)
+            known = found[three]
+        return known
 
-    def together(self, wanted: Sequence[Three], read: ReadBlob) -> list[bytes | ConflictClass]:
-        """Merge each of these, as few runs of Git as can be.
+    def known(self, three: Three) -> bytes | ConflictClass | None:
+        """Return what is remembered of the three, None where nothing is."""
+        with self._lock:
+            return self._known.get(three)
+
+    def ahead(self, wanted: Sequence[Three], read: ReadBlob, seconds: float) -> None:
+        """Merge these, few runs of Git for many, so that they are remembered; begin none after so many seconds.
 
         Raises MergerFailed, BucketError and CorruptObject.
         """
-        with self._lock:
-            found = {three: self._known[three] for three in wanted if three in self._known}
-        texts: dict[Three, Texts] = {}
-        size = 0
-        for three in wanted:
-            if three in found or three in texts:
-                continue
-            read_three = self._texts(three, read)
-            if isinstance(read_three, ConflictClass):
-                found[three] = read_three
-                continue
-            texts[three] = read_three
-            size += read_three.size
-            if len(texts) == _TOGETHER or size >= _BYTES_TOGETHER:
-                found |= self._merge(texts)
-                texts, size = {}, 0
-        found |= self._merge(texts)
-        with self._lock:
-            for three, result in found.items():
-                if len(result) < self._known.maxsize / 8:
-                    self._known[three] = result
-        return [found[three] for three in wanted]
+        until = time.monotonic() + seconds
+        todo = [three for three in dict.fromkeys(wanted) if self.known(three) is None]
+        while todo and time.monotonic() < until:
+            todo = todo[self._merge_some(todo, read, {}) :]
 
-    def _merge(self, texts: Mapping[Three, Texts]) -> dict[Three, bytes | ConflictClass]:
+    def _merge_some(self, todo: Sequence[Three], read: ReadBlob, found: dict[Three, bytes | ConflictClass]) -> int:
+        """Merge the first of these into `found`, as many as one run of Git takes; return how many were dealt with."""
+        texts: dict[Three, Texts] = {}
+        size = count = 0
+        for three in todo:
+            count += 1
+            three_texts = self._texts(three, read)
+            if isinstance(three_texts, ConflictClass):
+                found[three] = three_texts
+                continue
+            texts[three] = three_texts
+            size += three_texts.size
+            if len(texts) == _TOGETHER or size >= _BYTES_TOGETHER:
+                break
+        self._keep(found)
+        self._merge(texts, found)
+        return count
+
+    def _merge(self, texts: Mapping[Three, Texts], found: dict[Three, bytes | ConflictClass]) -> None:
         if not texts:
-            return {}
+            return
         try:
             merged = self._git.merge(list(texts.values()))
         except MergeTooSlow:
             if len(texts) > 1:
-                return {three: result for each in texts.items() for three, result in self._merge(dict([each])).items()}
-            return dict.fromkeys(texts, ConflictClass.TOO_LARGE)
-        results = (each.content if each.clean else ConflictClass.CONTENT for each in merged)
-        return dict(zip(texts, results, strict=True))
+                for each in texts.items():
+                    self._merge(dict([each]), found)
+                return
+            results: dict[Three, bytes | ConflictClass] = dict.fromkeys(texts, ConflictClass.TOO_LARGE)
+        else:
+            contents = (each.content if each.clean else ConflictClass.CONTENT for each in merged)
+            results = dict(zip(texts, contents, strict=True))
+        # At once: whoever is cut off here need not begin from nothing.
+        self._keep(results)
+        found |= results
+
+    def _keep(self, results: Mapping[Three, bytes | ConflictClass]) -> None:
+        with self._lock:
+            for three, result in results.items():
+                if len(result) < self._known.maxsize / 8:
+                    self._known[three] = result
 
     def _texts(self, three: Three, read: ReadBlob) -> Texts | ConflictClass:
         base, head, submitted = three
@@ -97,3 +120,27 @@ class ContentMerges:
         if max(map(len, contents)) > self._most:
             return ConflictClass.TOO_LARGE
         return Texts(contents[2] if base else None, contents[0], contents[1])
+
+
+class Budget:
+    """Merges for one batch: once they took so many seconds, what is not known yet has to wait for another batch."""
+
+    def __init__(self, merges: ContentMerges, seconds: float) -> None:
+        self._merges = merges
+        self._left = seconds
+
+    def __call__(self, three: Three, read: ReadBlob) -> bytes | ConflictClass:
+        """Return what the three merge to, or what forbids it.
+
+        Raises MergeUnavailable where the budget is spent; and what ContentMerges raises.
+        """
+        known = self._merges.known(three)
+        if known is not None:
+            return known
+        if self._left <= 0:
+            raise MergeUnavailable("the batch has merged for as long as one may")
+        started = time.monotonic()
+        try:
+            return self._merges(three, read)
+        finally:
+            self._left -= time.monotonic() - started

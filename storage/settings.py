@@ -96,6 +96,9 @@ class Settings:
     commit_slices: int = _setting(64, "slices", "Most slices in one claim.")
     max_merge_bytes: int = _setting(8 << 20, "bytes", "Larger files are not merged: a conflict of the class too-large.")
     merge_timeout: float = _setting(10.0, "seconds", "A merge of contents that takes longer is too-large as well.")
+    merge_budget: float = _setting(
+        30.0, "seconds", "Merges of contents in one batch; after it the rest waits for another."
+    )
     merge_changesets: int = _setting(
         2048, "changesets", "A batch merge takes whole entries up to this many changesets."
     )

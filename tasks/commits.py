@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import structlog
 
 from storage.append import append, entry_after, pack_of, store_pack
+from storage.decide import seen_version
 from storage.entries import EntryKind, Json
 from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.inbox import read_changesets
 from storage.link import Linked, Linker, ReadBlob, Snapshot
 from storage.manifest import Changeset, Proposal
-from storage.objects import CorruptObject, Kind, Tree, as_file, version_of
+from storage.merges import Budget
+from storage.objects import EMPTY_TREE, CorruptObject, Kind, Tree, as_file, version_of
 from storage.packs import Location
 from storage.prove import RootMismatch, prove
 from storage.queue import Claimed
@@ -154,8 +156,10 @@ def prepare(repo: Repository, changesets: Sequence[Changeset]) -> None:
     merge_ahead(repo, snapshot, changesets)
 
 
-def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset]) -> None:
-    """Merge the contents that both sides changed, in one run of Git; linking finds them where the heads still stand."""
+def merge_ahead(
+    repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset], read_blob: ReadBlob | None = None
+) -> None:
+    """Merge the contents that both sides changed, in few runs of Git; linking finds them while the heads stand."""
     head = _oid(snapshot.head.root)
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
     places: dict[ObjectId, Location] = {}
@@ -166,7 +170,8 @@ def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Chang
         for change in changeset.changes:
             if change.op != "put" or change.strategy != Strategy.MERGE or change.oid is None:
                 continue
-            b, h = (as_file(lookup(repo.objects.tree, tree, change.path)) for tree in (base, head))
+            seen, h = (as_file(lookup(repo.objects.tree, tree, change.path)) for tree in (base, head))
+            b = seen_version(changeset, change, seen, h)
             if h == b:
                 continue
             if change.place:
@@ -174,8 +179,9 @@ def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Chang
             three = contents_to_merge(b, h, change.version(b))
             if three:
                 wanted.append(three)
+    read = read_blob or repo.objects.blob
     try:
-        repo.merges.together(wanted, lambda oid: repo.objects.blob(oid, places.get(oid)))
+        repo.merges.ahead(wanted, lambda oid: read(oid, places.get(oid)), repo.settings.merge_budget)
     except MergeUnavailable as error:
         log.error("merge_unavailable", wanted=len(wanted), reason=str(error))
 
@@ -184,6 +190,8 @@ def _tree_of_base(repo: Repository, snapshot: Snapshot, changeset: Changeset) ->
     """Return the tree that a changeset's writer saw, None where it is not known without work."""
     if changeset.base_commit is not None:
         return base_tree(repo, changeset)
+    if changeset.base_versions:
+        return EMPTY_TREE
     outcome = snapshot.outcomes.get(changeset.base_changeset, {}) if changeset.base_changeset else {}
     return _oid(outcome["seen"]) if "seen" in outcome else None
 
@@ -210,7 +218,7 @@ def linker_on(repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None =
         changes,
         lambda changeset: decided(repo, changeset),
         read_blob or repo.objects.blob,
-        repo.merges,
+        Budget(repo.merges, repo.settings.merge_budget),
         repo.committer(),
     )
 

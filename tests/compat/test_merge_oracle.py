@@ -375,7 +375,7 @@ def merge_all(cases: list[Case], merges: ContentMerges) -> None:
             three = contents_to_merge(case.base.get(path), case.first[path], case.second[path])
             if three:
                 wanted.append(three)
-    merges.together(wanted, lambda oid: blobs[oid])
+    merges.ahead(wanted, lambda oid: blobs[oid], 60)
 
 
 def test_two_changesets_on_one_base_land_as_git_merges_them(

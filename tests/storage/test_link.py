@@ -13,7 +13,7 @@ from storage.entries import NO_HASH, Head
 from storage.ids import ObjectId
 from storage.link import Linked, Linker, Slice, Snapshot
 from storage.manifest import Changeset, Proposal
-from storage.merges import ContentMerges
+from storage.merges import Budget, ContentMerges
 from storage.objects import (
     EXECUTABLE_MODE,
     FILE_MODE,
@@ -27,7 +27,7 @@ from storage.objects import (
 )
 from storage.prove import RootMismatch, prove
 from storage.settings import Settings
-from storage.threeway import MergeUnavailable
+from storage.threeway import ConflictClass, MergeUnavailable, Strategy
 from storage.trees import walk
 from tests.storage.model import FILES, Trees
 
@@ -159,6 +159,64 @@ def test_what_was_seen_by_versions_counts_and_no_change_of_mode_is_lost(head, ch
     assert repo.files(linked).get(b"f") == after
     for conflict in decided.get("conflicts", []):
         assert conflict["base"]["mode"] != "000000"
+
+
+def test_what_a_mode_change_takes_over_is_never_its_content() -> None:
+    """`theirs` is about the mode; the id that its writer names may be another's old content, or stored nowhere."""
+    nowhere = object_id(Kind.BLOB, b"nowhere")
+    for base, on in ((nowhere, None), (None, BASE)):
+        repo = Repo({b"f": Version(FILE_MODE, B)})
+        change = replace(chmod(b"f", EXECUTABLE_MODE), base=base, strategy=Strategy.THEIRS)
+        linked = repo.link([changeset("X", change, on=on)], {BASE: repo.trees.build({b"f": FILE})})
+        assert repo.files(linked) == {b"f": Version(EXECUTABLE_MODE, B)}
+    for head in ({}, {b"f": Version(SYMLINK_MODE, B)}):
+        repo = Repo(head)
+        change = replace(chmod(b"f", EXECUTABLE_MODE), base=nowhere, strategy=Strategy.THEIRS)
+        assert repo.link([changeset("X", change, on=None)]).decided[0]["status"] == "conflicted"
+
+
+def test_a_stack_on_versions_cannot_delete_what_none_of_it_saw() -> None:
+    repo = Repo({b"f": FILE, b"g": FILE})
+    batch = [
+        changeset("1", put(b"f", B, base=A), on=None),
+        changeset("2", delete(b"f"), on="1"),
+        changeset("3", delete(b"g"), on="2"),
+        changeset("4", delete(b"nothing"), on="2"),
+    ]
+    linked = repo.link(batch)
+    assert [each["status"] for each in linked.decided] == ["committed", "committed", "rejected", "committed"]
+    assert linked.decided[2]["reason"] == "missing-file" and list(repo.files(linked)) == [b"g"]
+
+
+def test_of_a_changeset_with_a_file_too_large_nothing_more_is_merged() -> None:
+    asked = []
+
+    def merge(three, read):
+        asked.append(three)
+        return ConflictClass.TOO_LARGE if len(asked) == 2 else b"merged"
+
+    names = [b"a", b"b", b"c", b"d"]
+    repo = Repo({name: Version(FILE_MODE, C) for name in names})
+    repo.merge = merge
+    seen = repo.trees.build(dict.fromkeys(names, FILE))
+    batch = [changeset("X", *(put(name, B) for name in names)), changeset("Y", put(b"a", B))]
+    linked = repo.link(batch, {BASE: seen})
+    assert [each["class"] for each in linked.decided[0]["conflicts"]] == ["too-large"] * 3
+    assert linked.decided[1]["status"] == "committed" and len(asked) == 3
+
+
+def test_merges_that_take_too_long_wait_for_another_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    merges = ContentMerges(Settings())
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("storage.merges.time.monotonic", lambda: next(clock))
+    budget = Budget(merges, 15)
+    repo = Repo({})
+    threes = [(None, repo.put_blob(b"%d" % i), repo.put_blob(b"")) for i in range(3)]
+    for three in threes[:2]:
+        budget(three, repo.blobs.__getitem__)
+    with pytest.raises(MergeUnavailable):
+        budget(threes[2], repo.blobs.__getitem__)
+    assert budget(threes[0], repo.blobs.__getitem__) == b"0", "what is known costs nothing"
 
 
 def test_a_changeset_whose_contents_cannot_be_merged_now_waits_alone() -> None:
