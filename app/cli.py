@@ -19,6 +19,7 @@ from storage.settings import SettingsError
 # The short help stands here too, so that `sluice --help` imports nothing.
 COMMANDS = {
     "abandon": "Take back changesets, or close their conflicts.",
+    "backup": "Copy what the bucket has into a folder.",
     "check": "Say what would become of a submission, and submit nothing.",
     "conflicts": "List open conflicts, or show a changeset's with their lines.",
     "contend": "Let many writers change one base at once, and resolve what collides.",
@@ -33,6 +34,7 @@ COMMANDS = {
     "replay": "Land a local Git repository's history, from concurrent writers.",
     "replay-merges": "Merge what a local Git repository merged, and compare with Git.",
     "resolve": "Resolve a changeset's conflicts, in an editor or by taking sides.",
+    "restore": "Put a backup into an empty bucket.",
     "settings": "Show every setting, with its unit and default.",
     "slice": "Make, change, delete, list and show slices.",
     "status": "Show a changeset, or what is going on.",
