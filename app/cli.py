@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "Replay a history on a stack of its own, and show what came of it.",
     "diff": "Show what a changeset changes.",
     "export": "Write everything as a bare Git repository.",
+    "gc": "Delete packs that no entry of the log names.",
     "log": "Show the global history.",
     "merge": "Ask for a batch merge.",
     "rebase": "Move changesets onto the tip, merged.",

@@ -141,6 +141,16 @@ class Bucket:
         except (MinioException, urllib3.exceptions.HTTPError) as error:
             raise BucketError(f"GET {name} did not succeed") from error
 
+    def delete(self, name: str) -> None:
+        """Delete an object; one that is not there is deleted already.
+
+        Raises BucketError.
+        """
+        try:
+            self._client.remove_object(self._bucket, self._prefix + name)
+        except (MinioException, urllib3.exceptions.HTTPError) as error:
+            raise BucketError(f"DELETE {name} did not succeed") from error
+
     def names(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
         """Yield the names that begin with `prefix` and stand behind `after`, in order.
 

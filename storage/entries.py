@@ -47,6 +47,7 @@ class EntryKind(StrEnum):
     MERGE = "merge"
     RELEASE = "release"
     CLOSE = "close"
+    CONDEMN = "condemn"
 
 
 class CorruptEntry(Exception):
@@ -141,6 +142,8 @@ def effects(entry: Json, entry_hash: str) -> Effects:
     """Return what `entry` sets in the view."""
     head: dict[str, str | int] = {"applied": entry["seq"], "hash": entry_hash}
     rows = Effects(head)
+    for pack, _ in entry.get("packs", []):
+        rows.score("packs", pack, entry["seq"])
     match entry["kind"]:
         case EntryKind.GENESIS:
             commit, tree, time = entry["commit"], entry["tree"], entry["time"]
@@ -160,6 +163,9 @@ def effects(entry: Json, entry_hash: str) -> Effects:
         case EntryKind.RELEASE:
             for released in entry["released"]:
                 rows.score("released", released["id"], entry["seq"])
+        case EntryKind.CONDEMN:
+            for pack in entry["condemned"]:
+                rows.score("condemned", pack, entry["seq"])
         case EntryKind.CLOSE:
             for closed in entry["closed"]:
                 _close(closed, rows)

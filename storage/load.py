@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from storage.bucket import Bucket
 from storage.entries import NO_HASH, CorruptEntry, EntryKind, Json, Status, digest
-from storage.ids import ObjectId, PackId, Seq, new_ulid
+from storage.ids import ObjectId, PackId, Seq
 from storage.log import Log, follow
 from storage.packs import Location, Place, read_index
 from storage.scripts import LogForked, ViewAbsent
 from storage.segments import FOLDER, CorruptSegment, Segment, ends_of
 from storage.segments import decode as decode_segment
-from storage.view import View
+from storage.view import View, new_epoch
 
 Places = Mapping[PackId, Mapping[ObjectId, Place]]
 
@@ -78,7 +78,7 @@ def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: 
     the log does not fit together, ViewAbsent where there is no log, ViewLoading where somebody else is loading it, and
     ViewStale where Redis was flushed meanwhile.
     """
-    before, epoch, published = view.epoch(), new_ulid(), False
+    before, epoch, published = view.epoch(), new_epoch(), False
     view.loading(epoch, begins=True)
     try:
         through, last_hash = _load_segments(view, log, bucket, epoch, progress)

@@ -19,10 +19,12 @@ import msgpack
 from storage.entries import Json, effects
 from storage.ids import ObjectId, Seq
 from storage.packs import Location
+from storage.view import FORMAT as VIEW_FORMAT
 from storage.view import commands, encode_location
 
 FORMAT = 1
-FOLDER = "checkpoints/"
+# Segments have the rows of a view's format: those of another are passed by.
+FOLDER = f"checkpoints/{VIEW_FORMAT}/"
 # A chunk ends behind the entry that brings it here; Redis does nothing else while it takes one.
 _CHUNK_BYTES = 1 << 20
 # Deterministic on every machine is what the same zlib gives; another one's bytes are as good, and never compared.

@@ -107,6 +107,9 @@ class Settings:
     upkeep_packs: int = _setting(5000, "packs", "Most submission packs that one upkeep run lists.")
     checkpoint_entries: int = _setting(64, "entries", "Entries of the log in a segment of a checkpoint.")
     checkpoint_segments: int = _setting(4, "segments", "Most segments that one upkeep run makes.")
+    gc_interval: float = _setting(600.0, "seconds", "Time between collections of garbage.")
+    gc_packs: int = _setting(5000, "packs", "Most packs that one collection looks at.")
+    gc_grace: float = _setting(3600.0, "seconds", "Packs that no entry names are garbage when they are so old.")
     inbox_margin: float = _setting(
         600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
     )

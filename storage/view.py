@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from storage.entries import Effects, Head, Json, effects, head_of
-from storage.ids import ChangesetId, ObjectId, PackId, SliceId
+from storage.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
 from storage.link import Slice, Snapshot
 from storage.packs import Location, Place
 from storage.scripts import Scripts, ViewAbsent
@@ -29,6 +29,20 @@ _INDEX_ROWS = 10_000
 # Count of changesets in a submission pack (0: a pack of packs/), ULID; then offset, stored length, size.
 _PACK = struct.Struct(">H16s")
 _PLACE = struct.Struct(">III")
+
+
+# What `entries.effects` makes of an entry has changed: a view of another format is loaded anew.
+FORMAT = 2
+
+
+def new_epoch() -> str:
+    """Return a new epoch, which says the format of its view."""
+    return f"{FORMAT}-{new_ulid()}"
+
+
+def is_current(epoch: str) -> bool:
+    """Tell whether an epoch's view has all that this version makes of entries."""
+    return epoch.startswith(f"{FORMAT}-")
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -166,6 +180,10 @@ class View:
             return None
         [(member, _)] = self.by_score("merges", int(seq), int(seq))
         return json.loads(member)
+
+    def scores(self, name: str, members: Sequence[str]) -> list[float | None]:
+        """Return the scores of members of a sorted set, None for those that are not in it."""
+        return list(self.redis.zmscore(self.key(name), members)) if members else []
 
     def outcome(self, changeset: str) -> Json | None:
         """Return a changeset's outcome, None while it has none."""

@@ -8,11 +8,13 @@ import structlog
 
 from storage.checkpoints import checkpoint
 from storage.entries import digest
+from storage.garbage import collect
 from storage.lifecycle import requeue_released
 from storage.load import catch_up, load
 from storage.recover import Found, Inbox
 from storage.repository import Repository
 from storage.scripts import LogForked, ViewAbsent, ViewStale
+from storage.view import is_current
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.commits import ask_for_commit, ask_for_merge
@@ -48,6 +50,8 @@ def run(repo: Repository) -> Found:
         repo.prepare()
         log.info("view_loaded", applied=repo.view.head().applied)
     try:
+        if not is_current(repo.view.epoch() or ""):
+            raise LogForked("the view is of another version's format")
         if not _follows_log(repo):
             raise LogForked("the view's last entry is not the log's")
         applied = catch_up(repo.view, repo.log, repo.bucket)
@@ -68,6 +72,10 @@ def run(repo: Repository) -> Found:
     segments = checkpoint(repo, repo.settings.checkpoint_segments)
     if segments:
         log.info("checkpointed", segments=segments)
+    if repo.redis.set(repo.view.prefix + "gc", int(time.time()), nx=True, ex=int(repo.settings.gc_interval)):
+        collected = collect(repo)
+        if collected.deleted:
+            log.info("garbage_collected", packs=len(collected.deleted), listed=collected.listed)
     forgotten = repo.view.forgotten(_FORGOTTEN)
     if forgotten:
         # One a run: each may be as large as the view.

@@ -45,7 +45,7 @@ def rows(repo: Repository) -> dict[bytes, object]:
                 found[name] = repo.redis.hgetall(key)
             case b"zset":
                 found[name] = repo.redis.zrange(key, 0, -1, withscores=True)
-    return {name: value for name, value in found.items() if not name.startswith((b"inbox:", b"checkpointed"))}
+    return {name: value for name, value in found.items() if not name.startswith((b"inbox:", b"checkpointed", b"gc:"))}
 
 
 def test_a_view_from_segments_is_the_view_of_the_entries(world: World) -> None:

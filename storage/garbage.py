@@ -1,0 +1,110 @@
+"""Garbage: packs that no entry names, since whoever stored them died or lost the race for the log's next place.
+
+A pack is condemned by an entry before it is deleted. Whoever stored it for the entry S + 1 made that on a snapshot at
+S; the entry that condemns it takes that place, or one behind the place that was taken meanwhile. So nobody can name it
+any more: a batch links again, and stores its objects under a new name. A late PUT of a condemned pack is deleted by
+the next collection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from storage.direct import append_directly, of_one_view
+from storage.entries import EntryKind, Json
+from storage.ids import PackId, ulid_seconds
+from storage.link import Snapshot
+from storage.repository import Repository
+from storage.view import is_current
+
+_FOLDER = "packs/"
+# Packs that one entry condemns.
+_AT_ONCE = 1000
+_FILES = (".idx", ".pack")
+
+
+@dataclass(slots=True)
+class Collected:
+    """What one collection did; the next goes on behind it."""
+
+    listed: int = 0
+    garbage: list[PackId] = field(default_factory=list)  # that no entry names
+    condemned: int = 0  # by this run
+    deleted: list[PackId] = field(default_factory=list)
+    complete: bool = False  # the listing was followed to its end
+
+
+def collect(repo: Repository, dry_run: bool = False) -> Collected:
+    """Condemn and delete garbage among the next packs of the listing; with `dry_run` only find it.
+
+    Harmless at any time, beside writers and other collections, and killed at any point. Raises ViewAbsent, ViewStale,
+    LogBusy and BucketError.
+    """
+    found = Collected()
+    epoch = repo.view.epoch()
+    if epoch is None or not is_current(epoch):
+        return found  # a view of an older version does not know all that entries name
+    cursor = repo.view.key("gc:cursor")
+    after = (repo.redis.get(cursor) or b"").decode()
+    last = after
+    for packs, end in _pages(repo, after):
+        last = end
+        found.listed += len(packs)
+        found.garbage += _unnamed(repo, [pack for pack in packs if _age(pack) > repo.settings.gc_grace])
+    found.complete = found.listed < repo.settings.gc_packs
+    if not dry_run:
+        for start in range(0, len(found.garbage), _AT_ONCE):
+            _condemn_and_delete(repo, found.garbage[start : start + _AT_ONCE], found)
+        repo.redis.set(cursor, "" if found.complete else last)
+    return found
+
+
+def _pages(repo: Repository, after: str) -> Iterator[tuple[list[PackId], str]]:
+    """Yield packs a thousand at a time, each page with the last name in it."""
+    names = repo.bucket.names(_FOLDER, after, repo.settings.gc_packs * len(_FILES))
+    page: list[PackId] = []
+    last = after
+    for pack, files in groupby(names, key=lambda name: name.rpartition(".")[0]):
+        last = list(files)[-1]
+        page.append(PackId(pack))
+        if len(page) == _AT_ONCE:
+            yield page, last
+            page = []
+    if page:
+        yield page, last
+
+
+def _age(pack: PackId) -> float:
+    return time.time() - ulid_seconds(pack.removeprefix(_FOLDER))
+
+
+def _unnamed(repo: Repository, packs: Sequence[PackId]) -> list[PackId]:
+    return [pack for pack, seq in zip(packs, repo.view.scores("packs", packs), strict=True) if seq is None]
+
+
+def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collected) -> None:
+    condemned: list[PackId] = []
+    newly: list[PackId] = []
+
+    def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+        # On each snapshot anew: what has been named meanwhile is none of ours.
+        unnamed = _unnamed(repo, packs)
+        before = repo.view.scores("condemned", unnamed)
+        of_one_view(repo, snapshot)
+        condemned[:] = unnamed
+        fresh = [pack for pack, seq in zip(unnamed, before, strict=True) if seq is None]
+        newly[:] = fresh
+        return (EntryKind.CONDEMN, {"condemned": fresh}) if fresh else None
+
+    append_directly(repo, say)
+    repo.bucket.together([lambda p=pack: _delete(repo, p) for pack in condemned])  # type: ignore[misc]
+    found.condemned += len(newly)
+    found.deleted += condemned
+
+
+def _delete(repo: Repository, pack: PackId) -> None:
+    for suffix in _FILES:
+        repo.bucket.delete(pack + suffix)
