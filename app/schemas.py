@@ -22,7 +22,7 @@ from app import fields
 from app.errors import MAX_ERRORS, FieldError, Problem, malformed
 from app.loading import LimitedSchema, Repeated, Wrong, error_of, load_object, no_constant, reason, unique, wrong
 from app.names import check_name
-from app.strategies import STRATEGIES, Pattern, Rule, strategy_for
+from app.strategies import STRATEGIES, Effort, PatternField, Rule, Rules
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.fsck import (
     ContentError,
@@ -80,7 +80,7 @@ class AuthorSchema(LimitedSchema):
 class RuleSchema(LimitedSchema):
     """A pattern of paths, and how they are merged."""
 
-    pattern = Pattern(required=True)
+    pattern = PatternField(required=True)
     strategy = fields.Choice(STRATEGIES, required=True)
 
 
@@ -178,7 +178,7 @@ def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str
     """
     loader = _loader(settings)
     try:
-        return _submission(loader, loader.changeset, data, "", None, slice_name, key)
+        return _submission(loader, loader.changeset, data, "", None, slice_name, key, Effort())
     except Wrong as found:
         raise found.problem() from None
 
@@ -195,24 +195,32 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
     except Wrong as found:
         raise found.problem() from None
     loaded: list[Submission | Problem] = []
+    effort = Effort()
     for position, item in enumerate(items):
         own_key = None if key is None else f"{key}/{position}"
         try:
             prefix = f"changesets[{position}]"
-            loaded.append(_submission(loader, loader.item, item, prefix, position, "", own_key))
+            loaded.append(_submission(loader, loader.item, item, prefix, position, "", own_key, effort))
         except Wrong as found:
             loaded.append(found.problem())
     return loaded
 
 
 def _submission(
-    loader: _Loader, schema: Schema, data: Any, prefix: str, position: int | None, slice_name: str, key: str | None
+    loader: _Loader,
+    schema: Schema,
+    data: Any,
+    prefix: str,
+    position: int | None,
+    slice_name: str,
+    key: str | None,
+    effort: Effort,
 ) -> Submission:
     """Load one changeset; `position` is that of an item."""
     loaded = load_object(schema, data, prefix)
     dot = prefix and prefix + "."
     base = _base(loaded.get("base"), position, dot)
-    rules = _rules(loader, loaded["strategies"], dot + "strategies") if "strategies" in loaded else ()
+    rules = _rules(loader, loaded["strategies"], dot + "strategies", effort) if "strategies" in loaded else None
     changes = _changes(loader, loaded["changes"], isinstance(base, VersionsBase), dot, rules)
     name = email = None
     if "author" in loaded:
@@ -252,18 +260,19 @@ def _author(loader: _Loader, value: Any, field: str) -> tuple[str, str]:
     return name, email
 
 
-def _rules(loader: _Loader, items: Any, field: str) -> tuple[Rule, ...]:
+def _rules(loader: _Loader, items: Any, field: str, effort: Effort) -> Rules:
     _check_list(field, items, ("max_strategies", loader.settings.max_strategies))
     rules = []
     for i, item in enumerate(items):
         loaded = load_object(loader.rule, item, f"{field}[{i}]")
         rules.append(Rule(loaded["pattern"], loaded["strategy"]))
-    return tuple(rules)
+    try:
+        return Rules(rules, effort)
+    except ValidationError as error:
+        raise wrong(field, reason(error)) from None
 
 
-def _changes(
-    loader: _Loader, items: Any, by_versions: bool, dot: str, rules: tuple[Rule, ...] = ()
-) -> tuple[Change, ...]:
+def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Rules | None) -> tuple[Change, ...]:
     _check_list(dot + "changes", items, ("max_changes", loader.settings.max_changes))
     changes: list[Change] = []
     errors: list[FieldError] = []
@@ -284,7 +293,7 @@ def _changes(
     return tuple(changes)
 
 
-def _change(schema: Schema, data: Any, by_versions: bool, rules: tuple[Rule, ...]) -> Change:
+def _change(schema: Schema, data: Any, by_versions: bool, rules: Rules | None) -> Change:
     """Load one change, with what its `op` asks for; the fields of errors are relative to it."""
     loaded = load_object(schema, data)
     path, ordinary = loaded["path"]
@@ -294,7 +303,7 @@ def _change(schema: Schema, data: Any, by_versions: bool, rules: tuple[Rule, ...
         )
     base = loaded.get("base")
     op = loaded["op"]
-    strategy = loaded["strategy"] if "strategy" in loaded else strategy_for(rules, path) if rules else Strategy.MERGE
+    strategy = loaded["strategy"] if "strategy" in loaded else _strategy(rules, path)
     if op == "put":
         mode = loaded.get("mode", FILE_MODE)
         oid = loaded.get("id")
@@ -314,6 +323,13 @@ def _change(schema: Schema, data: Any, by_versions: bool, rules: tuple[Rule, ...
     if mode not in (FILE_MODE, EXECUTABLE_MODE):
         raise wrong("mode", "must be 100644 or 100755")
     return Change(op, path, mode, None, None, base, strategy)
+
+
+def _strategy(rules: Rules | None, path: bytes) -> Strategy:
+    try:
+        return rules.strategy_for(path) if rules else Strategy.MERGE
+    except ValidationError as error:
+        raise wrong("path", reason(error)) from None
 
 
 def _check_content(loaded: dict[str, Any], path: bytes, mode: int, content: bytes | None) -> None:

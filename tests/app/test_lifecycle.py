@@ -315,7 +315,7 @@ def test_strategies_by_pattern_and_by_change(api: Api) -> None:
         ({"pattern": "*.x", "strategy": "mine"}, "strategies[0].strategy"),
         ({"strategy": "ours"}, "strategies[0].pattern"),
         ({"pattern": "!x", "strategy": "ours"}, "strategies[0].pattern"),
-        ({"pattern": "*a*a*a*", "strategy": "ours"}, "strategies[0].pattern"),
+        ({"pattern": "[z-a]", "strategy": "ours"}, "strategies[0].pattern"),
         ({"pattern": "x" * 2000, "strategy": "ours"}, "strategies[0].pattern"),
         ({"pattern": 1, "strategy": "ours"}, "strategies[0].pattern"),
         ("ours", "strategies[0]"),
