@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cache
 
 import structlog
 
 from storage.append import append, entry_after, pack_of, store_pack
 from storage.decide import seen_version
+from storage.edit import TreeEditor
 from storage.entries import EntryKind, Json
 from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.inbox import read_changesets
@@ -23,7 +25,6 @@ from storage.repository import Repository
 from storage.scripts import Paused, Recovering, ViewAbsent, ViewStale
 from storage.store import ObjectMissing
 from storage.threeway import MergeUnavailable, Strategy, contents_to_merge
-from storage.trees import lookup
 from tasks.base import SluiceTask, Stopwatch, repository, send
 from tasks.celery import app
 
@@ -163,6 +164,7 @@ def merge_ahead(
     head = _oid(snapshot.head.root)
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
     places: dict[ObjectId, Location] = {}
+    trees = cache(lambda root: TreeEditor(repo.objects.tree, root))  # which keeps the directories that it has read
     for changeset in changesets:
         base = _tree_of_base(repo, snapshot, changeset)
         if base is None or base == head:
@@ -170,7 +172,7 @@ def merge_ahead(
         for change in changeset.changes:
             if change.op != "put" or change.strategy != Strategy.MERGE or change.oid is None:
                 continue
-            seen, h = (as_file(lookup(repo.objects.tree, tree, change.path)) for tree in (base, head))
+            seen, h = as_file(trees(base).get(change.path)), as_file(trees(head).get(change.path))
             b = seen_version(changeset, change, seen, h)
             if h == b:
                 continue
