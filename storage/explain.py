@@ -25,9 +25,14 @@ MARKER_SIZE = 7
 """Characters of a conflict marker, where no line of the texts begins with so many."""
 
 # Texts made for it could have as many hunks as lines, and need markers as long as a text.
-_MOST_MARKER_BYTES = 8 << 20
+_MOST_MARKER_BYTES = 1 << 20
+# Nobody resolves more by hand. Above either a conflict has its text with markers, and no hunks: what a line diff takes
+# grows faster than its lines, and nothing else runs in this process meanwhile.
+MOST_HUNKS = 1000
+MOST_LINES = 50_000
 _LABELS = {b"<": b" head", b"|": b" base", b"=": b"", b">": b" submitted"}
 _RUN = re.compile(rb"^(?:<{7,}|\|{7,}|={7,}|>{7,})", re.MULTILINE)
+_MARKER = re.compile(rb"^([<|=>]).*?(\r?)$", re.MULTILINE)
 
 Three = tuple[bytes | None, bytes, bytes]
 """The texts of base (None: the file did not exist), head and submission."""
@@ -54,7 +59,7 @@ class Hunk:
 class Explanation:
     """A conflict as an editor shows it; without hunks where Git finds none: a strategy may have forbidden its merge."""
 
-    hunks: list[Hunk]
+    hunks: list[Hunk] | None  # None: above MOST_HUNKS, or MOST_LINES in a text
     marked: bytes
 
 
@@ -69,21 +74,23 @@ class Explainer:
 
         The texts must not be binary, which Git does not merge. Raises MergerFailed.
         """
-        return self.together([(base, ours, theirs)])[0]
+        return next(self.together([(base, ours, theirs)]))
 
-    def together(self, wanted: Sequence[Three]) -> list[Explanation | None]:
-        """Explain each of these, in one run of Git.
+    def together(self, wanted: Sequence[Three]) -> Iterator[Explanation | None]:
+        """Explain each of these, in one run of Git; whoever takes them one by one may let others run in between.
 
         Raises MergerFailed.
         """
         if not wanted:
-            return []
+            return
         texts = [Texts(None if b is None else _guard(b), _guard(o), _guard(t)) for b, o, t in wanted]
         try:
             merged = self._git.merge(texts)
         except MergeTooSlow:
-            return [None] if len(wanted) == 1 else [self.explain(*three) for three in wanted]
-        return [_explanation(three, each.content) for three, each in zip(wanted, merged, strict=True)]
+            yield from [None] if len(wanted) == 1 else (self.explain(*three) for three in wanted)
+            return
+        for three, each in zip(wanted, merged, strict=True):
+            yield _explanation(three, each.content)
 
 
 def lines_of(text: bytes) -> list[bytes]:
@@ -93,8 +100,12 @@ def lines_of(text: bytes) -> list[bytes]:
 
 
 def _guard(text: bytes) -> bytes:
-    guarded = b"".join([b" %b\n" % line for line in lines_of(text)])
-    return guarded if text.endswith(b"\n") else guarded[:-1]
+    guarded = (b"\n" + text).replace(b"\n", b"\n ")[1:]
+    return guarded if text and not text.endswith(b"\n") else guarded[:-1]
+
+
+def _unguard(text: bytes) -> bytes:
+    return (b"\n" + text).replace(b"\n ", b"\n")[1:]
 
 
 @dataclass(slots=True)
@@ -108,12 +119,17 @@ class _Piece:
 
 
 def _explanation(three: Three, merged: bytes) -> Explanation | None:
-    lines = lines_of(merged)
     size = max((len(run) + 1 for text in three for run in _RUN.findall(text or b"")), default=MARKER_SIZE)
-    markers = sum(1 for line in lines if line[:1] != b" ")
-    if markers * (size + len(_LABELS[b">"])) > _MOST_MARKER_BYTES:
+    hunks = (b"\n" + merged).count(b"\n<")
+    if hunks * len(_LABELS) * (size + len(_LABELS[b">"])) > _MOST_MARKER_BYTES:
         return None
-    pieces = list(_pieces(lines))
+    most_lines = max(text.count(b"\n") for text in three if text is not None)
+    shown = hunks <= MOST_HUNKS and most_lines <= MOST_LINES
+    return Explanation(_hunks(three, merged) if shown else None, _marked(merged, size))
+
+
+def _hunks(three: Three, merged: bytes) -> list[Hunk]:
+    pieces = list(_pieces(lines_of(merged)))
     base, ours, theirs = (lines_of(text or b"") for text in three)
     if pieces and not pieces[-1].clean:
         # Git ends a hunk's last line, for the marker behind it, where the text does not.
@@ -127,15 +143,18 @@ def _explanation(three: Three, merged: bytes) -> Explanation | None:
         _placed(theirs, [(piece.clean, piece.theirs) for piece in pieces]),
         strict=True,
     )
-    marked = b"\n".join([_relabelled(line, size) for line in lines])
-    return Explanation([Hunk(*each) for each in sides], marked + b"\n" if merged.endswith(b"\n") else marked)
+    return [Hunk(*each) for each in sides]
 
 
-def _relabelled(line: bytes, size: int) -> bytes:
-    if line[:1] == b" ":
-        return line[1:]
-    # Where lines end with a carriage return, Git's markers do so too.
-    return line[:1] * size + _LABELS[line[:1]] + (b"\r" if line.endswith(b"\r") else b"")
+def _marked(merged: bytes, size: int) -> bytes:
+    """Return a merged text without the blanks, with markers of `size`."""
+    parts, at = [], 0
+    for marker in _MARKER.finditer(merged):
+        sign, ending = marker.groups()
+        # Where lines end with a carriage return, Git's markers do so too.
+        parts += [_unguard(merged[at : marker.start()]), sign * size, _LABELS[sign], ending]
+        at = marker.end()
+    return b"".join([*parts, _unguard(merged[at:])])
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[_Piece]:

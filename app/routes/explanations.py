@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -30,10 +31,12 @@ from storage.threeway import ConflictClass, is_binary
 
 routes = Blueprint("explanations", __name__)
 
-# A page ends after this many times `max_shown_bytes`.
+# A page ends after this many times `max_shown_bytes`, or with the first item that is ready after `merge_timeout`.
 _PAGE_FILES = 4
-# Files whose contents are read at once; and changes for which it is looked up at once what was seen.
+# Files whose contents are read at once, of so many bytes unless one alone has more; and changes for which it is looked
+# up at once what was seen.
 _TOGETHER = 16
+_TOGETHER_BYTES = 256 << 10
 _LOOKUPS = 100
 _SIDES = ("base", "head", "submitted")
 _EXPLAINED = {ConflictClass.CONTENT, ConflictClass.ADD_ADD}
@@ -59,9 +62,9 @@ def diff(changeset: str) -> Response:
     said = _read(changeset, standing_of(changeset))
     contents = _Contents(said)
 
-    def show(batch: Sequence[Changed]) -> list[tuple[str, Json, int]]:
-        contents.read(version for _, *both in batch for version in both)
-        return [_shown_diff(each, contents) for each in batch]
+    def show(batch: Sequence[Changed]) -> Iterator[tuple[Json, int]]:
+        for group in contents.groups(batch, lambda each: each[1:]):
+            yield from (_shown_diff(each, contents) for each in group)
 
     return _page("diff", changeset, _changed(said, after, contents), limit, show)
 
@@ -77,9 +80,10 @@ def conflicts(changeset: str) -> Response:
     )
     contents = _Contents(_read(changeset, standing)) if waiting else None
 
-    def show(batch: Sequence[Json]) -> list[tuple[str, Json, int]]:
+    def show(batch: Sequence[Json]) -> Iterator[tuple[Json, int]]:
         assert contents is not None
-        return _shown_conflicts(batch, contents)
+        for group in contents.groups(batch, lambda each: _versions(each) or ()):
+            yield from _shown_conflicts(group, contents)
 
     return _page("explained", changeset, iter(waiting), limit, show)
 
@@ -117,21 +121,24 @@ def _page(
     changeset: str,
     found: Iterator[T],
     limit: int,
-    show: Callable[[Sequence[T]], list[tuple[str, Json, int]]],
+    show: Callable[[Sequence[T]], Iterator[tuple[Json, int]]],
 ) -> Response:
-    """Answer with a page of `found`; `show` returns paths, items and how much text they show, for some at once."""
+    """Answer with a page of `found`; `show` yields items, with how much text each shows."""
     items: list[Json] = []
-    room = services().settings.max_shown_bytes * _PAGE_FILES
-    path, more = "", False
-    while len(items) < limit and room > 0 and (batch := list(islice(found, min(_TOGETHER, limit - len(items))))):
-        for path_shown, item, size in show(batch):
-            if room <= 0:
-                more = True
-                break
-            path, room = path_shown, room - size
+    settings = services().settings
+    room, end = settings.max_shown_bytes * _PAGE_FILES, time.monotonic() + settings.merge_timeout
+    left, full = 0, False
+    while not full and (batch := list(islice(found, min(_TOGETHER, limit - len(items))))):
+        left = len(batch)
+        for item, size in show(batch):
             items.append(item)
-    more = more or next(found, None) is not None
-    following = cursors.encode(name, {"changeset": changeset}, (path.encode(),)) if more else None
+            left, room = left - 1, room - size
+            time.sleep(0)  # others may run: an item is bounded, and a page is many
+            full = room <= 0 or len(items) == limit or time.monotonic() > end
+            if full:
+                break
+    more = left > 0 or next(found, None) is not None
+    following = cursors.encode(name, {"changeset": changeset}, (items[-1]["path"].encode(),)) if more else None
     return jsonify({"items": items, "next": following})
 
 
@@ -157,7 +164,7 @@ def _changed(said: Changeset, after: bytes, contents: _Contents) -> Iterator[Cha
                 yield change.path, old, new
 
 
-def _shown_diff(changed: Changed, contents: _Contents) -> tuple[str, Json, int]:
+def _shown_diff(changed: Changed, contents: _Contents) -> tuple[Json, int]:
     path, old, new = changed
     before, after = contents.of(old), contents.of(new)
     found = LineDiff(binary=False)  # of what is too large, or was never stored here, nothing is said
@@ -174,20 +181,17 @@ def _shown_diff(changed: Changed, contents: _Contents) -> tuple[str, Json, int]:
         "deletions": found.deletions,
         "patch": None if found.patch is None else found.patch.decode(errors="replace"),
     }
-    return path.decode(), item, len(found.patch or b"")
+    return item, len(found.patch or b"")
 
 
-def _shown_conflicts(batch: Sequence[Json], contents: _Contents) -> list[tuple[str, Json, int]]:
-    versions = [_versions(each) for each in batch]
-    contents.read(version for three in versions if three for version in three)
+def _shown_conflicts(group: Sequence[Json], contents: _Contents) -> Iterator[tuple[Json, int]]:
+    versions = [_versions(each) for each in group]
     texts = [_texts(three, contents) if three else None for three in versions]
     explainer = cast(Explainer, current_app.extensions["sluice-explainer"])
-    explained = iter(explainer.together([three for three in texts if three]))
-    shown = []
-    for conflict, three in zip(batch, texts, strict=True):
-        item, size = _explanation_json(next(explained) if three else None)
-        shown.append((conflict["path"], conflict | item, size))
-    return shown
+    explained = explainer.together([three for three in texts if three])
+    for conflict, three in zip(group, texts, strict=True):
+        item = conflict | _explanation_json(next(explained) if three else None)
+        yield item, len(current_app.json.dumps(item))
 
 
 def _versions(conflict: Json) -> tuple[Version | None, Version, Version] | None:
@@ -210,15 +214,19 @@ def _texts(
     return None if any(map(is_binary, (base or b"", ours, theirs))) else (base, ours, theirs)
 
 
-def _explanation_json(found: Explanation | None) -> tuple[Json, int]:
+def _explanation_json(found: Explanation | None) -> Json:
     if found is None:
-        return {"hunks": None, "marked": None}, 0
-    hunks = [{side: _lines_json(getattr(hunk, side)) for side in ("base", "ours", "theirs")} for hunk in found.hunks]
+        return {"hunks": None, "marked": None}
+    hunks = None
+    if found.hunks is not None:
+        hunks = [
+            {side: _lines_json(getattr(each, side)) for side in ("base", "ours", "theirs")} for each in found.hunks
+        ]
     try:
         marked = {"marked": found.marked.decode()}
     except UnicodeDecodeError:
         marked = {"marked_base64": b64encode(found.marked).decode()}
-    return {"hunks": hunks, **marked}, len(found.marked)
+    return {"hunks": hunks, **marked}
 
 
 def _lines_json(lines: Lines) -> Json:
@@ -244,13 +252,32 @@ class _Contents:
         }
         self._texts: dict[ObjectId, bytes | None] = {}
 
-    def read(self, versions: Iterable[Version | None]) -> None:
-        """Read the contents of these, many at once, in place of those before."""
-        oids = list(dict.fromkeys(each.oid for each in versions if each and each.mode != SUBMODULE_MODE))
+    def groups(self, wanted: Sequence[T], versions: Callable[[T], Iterable[Any]]) -> Iterator[list[T]]:
+        """Yield these in order, in groups whose `versions` are read together, in place of those before."""
+        oids = [[each.oid for each in versions(item) if each and each.mode != SUBMODULE_MODE] for item in wanted]
+        sizes = self._sizes(list(dict.fromkeys(oid for some in oids for oid in some)))
+        group: list[T] = []
+        reading: dict[ObjectId, int] = {}
+        for item, some in zip(wanted, oids, strict=True):
+            more = {oid: sizes[oid] for oid in some if oid in sizes}
+            if group and sum((reading | more).values()) > _TOGETHER_BYTES:
+                self._read(list(reading))
+                yield group
+                group, reading = [], {}
+            group.append(item)
+            reading |= more
+        self._read(list(reading))
+        yield group
+
+    def _sizes(self, oids: Sequence[ObjectId]) -> dict[ObjectId, int]:
+        """Return the sizes of those that are stored and not too large."""
         places = zip(oids, self._repo.objects.locate(oids) if oids else [], strict=True)
-        wanted = [oid for oid, place in places if self._small(place or self.places.get(oid))]
-        texts = self._repo.bucket.together([lambda oid=oid: self._blob(oid) for oid in wanted])  # type: ignore[misc]
-        self._texts = dict(zip(wanted, texts, strict=True))
+        found = {oid: place or self.places.get(oid) for oid, place in places}
+        return {oid: at.place.size for oid, at in found.items() if at is not None and at.place.size <= self._most}
+
+    def _read(self, oids: Sequence[ObjectId]) -> None:
+        texts = self._repo.bucket.together([lambda oid=oid: self._blob(oid) for oid in oids])  # type: ignore[misc]
+        self._texts = dict(zip(oids, texts, strict=True))
 
     def of(self, version: Version | None) -> bytes | None:
         """Return what a diff compares of a version; None where it is absent, too large or not stored."""
@@ -259,9 +286,6 @@ class _Contents:
         if version.mode == SUBMODULE_MODE:
             return b"Subproject commit %s\n" % version.oid.hex().encode()
         return self._texts.get(version.oid)
-
-    def _small(self, location: Location | None) -> bool:
-        return location is not None and location.place.size <= self._most
 
     def _blob(self, oid: ObjectId) -> bytes | None:
         try:
