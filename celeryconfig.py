@@ -37,7 +37,8 @@ broker_transport_options = {
     "socket_timeout": _chosen.redis_timeout,
     "socket_keepalive": True,
     "health_check_interval": 10,
-    "retry_on_timeout": True,
+    # No retry_on_timeout: with it redis-py takes up a subscription anew inside a read that has no time-out, and the
+    # node's loop waits there for ever: alive, and deaf to every queue.
     # No priorities: one list for each queue instead of four.
     "priority_steps": [0],
 }
