@@ -1,0 +1,25 @@
+"""docs/guarantees.md names a test for each promise; here it is held to that."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "guarantees.md").read_text()
+NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(NAMED)), ids=lambda each: each.rpartition("/")[2])
+def test_a_test_that_is_named_exists(file: str, name: str) -> None:
+    there = {node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.FunctionDef)}
+    assert not name or name in there
+
+
+def test_every_row_names_a_test() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith(("| answer", "| part"))]
+    assert len(rows) > 15
+    assert [row for row in rows if "`tests/" not in row] == []
