@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from storage.decide import MAX_CONFLICTS, Conflict, Rejection
@@ -9,6 +10,9 @@ from storage.entries import Json, Status
 from storage.ids import ChangesetId
 from storage.manifest import Proposal
 from storage.objects import Version
+
+MAX_CONFLICT_BYTES = 64 << 10
+"""The paths of the conflicts that an outcome names have so many bytes at most; the first is always named."""
 
 
 def rejected(rejection: Rejection) -> Json:
@@ -28,9 +32,15 @@ def conflicts_json(conflicts: list[Conflict]) -> Json:
             "submitted": _version_json(conflict.submitted),
             **({"blocker": conflict.blocker.decode()} if conflict.blocker else {}),
         }
-        for conflict in conflicts[:MAX_CONFLICTS]
+        for conflict in _recorded(conflicts)
     ]
     return {"conflicts": shown, "conflict_count": len(conflicts)}
+
+
+def _recorded(conflicts: list[Conflict]) -> list[Conflict]:
+    first = conflicts[:MAX_CONFLICTS]
+    sizes = accumulate(len(each.path) + len(each.blocker or b"") for each in first)
+    return first[: max(1, sum(size <= MAX_CONFLICT_BYTES for size in sizes))]
 
 
 def _version_json(version: Version | None) -> Json | None:

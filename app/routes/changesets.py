@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
 
 from app import cursors
 from app.admission import Admitted, Known, admit
 from app.errors import Problem, invalid, not_found, unavailable
 from app.intake import Accepted, Item
 from app.queries import STATUSES, load_key, load_query
-from app.routes.pages import page
+from app.routes.pages import page, page_room
 from app.routes.slices import find_slice
 from app.schemas import load_bulk, load_changeset, load_json
 from app.services import services
@@ -24,6 +25,8 @@ routes = Blueprint("changesets", __name__)
 _FINAL = {"landed": {Status.LANDED, Status.CONFLICTED, Status.REJECTED, Status.ABANDONED}}
 _FINAL["committed"] = _FINAL["landed"] | {Status.COMMITTED}
 _SHOWN = ("commit", "seq", "merged_count", "resolves", "reason", "detail", "first", "conflicts", "conflict_count")
+# Changesets of a list whose outcomes are read at once. One takes some 100 KB where many long paths collide.
+_TOGETHER = 16
 _QUEUES = {Status.QUEUED: False, Status.HELD: True}  # the statuses without an outcome, and whether they are held
 
 
@@ -148,15 +151,28 @@ def listing(name: str) -> Response:
     if query.status in _QUEUES:
         after = str(cursors.decode(query.cursor, "changesets", filters, (str,))[0]) if query.cursor is not None else ""
         queued = repo.queue.waiting(found.id, after, most, held=_QUEUES[Status(query.status)])
-        ids, answer = page("changesets", filters, queued, query.limit, lambda each: (each,))
-    else:
-        place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor is not None else -1
-        rows = _decided(found.id, query.status, place, most)
-        items, answer = page("changesets", filters, rows, query.limit, lambda each: (each[1],))
-        ids = [member.decode() for member, _ in items]
-    standings = repo.queue.standing(ids)[1] if ids else []
-    answer["items"] = [changeset_json(each, now) for each, now in zip(ids, standings, strict=True)]
-    return jsonify(answer)
+        return changesets_page("changesets", filters, [(each, each) for each in queued], query.limit)
+    place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor is not None else -1
+    rows = _decided(found.id, query.status, place, most)
+    return changesets_page("changesets", filters, [(each.decode(), at) for each, at in rows], query.limit)
+
+
+def changesets_page(
+    name: str, filters: cursors.Filters, found: Sequence[tuple[str, str | int]], limit: int
+) -> Response:
+    """Answer with a page of changesets, given by id and place; it may end before `limit`, by their bytes.
+
+    `found` has one more than `limit` where the list goes on.
+    """
+    shown: list[dict[str, Any]] = []
+    room, ids = page_room(), [each for each, _ in found[:limit]]
+    while room > 0 and (some := ids[len(shown) : len(shown) + _TOGETHER]):
+        for changeset, standing in zip(some, services().repo.queue.standing(some)[1], strict=True):
+            if room > 0:
+                shown.append(changeset_json(changeset, standing))
+                room -= len(current_app.json.dumps(shown[-1]))
+    _, answer = page(name, filters, found[: len(shown) + 1], len(shown), lambda each: (each[1],))
+    return jsonify(answer | {"items": shown})
 
 
 def _decided(slice_id: str, status: str, after: int, limit: int) -> list[tuple[bytes, int]]:

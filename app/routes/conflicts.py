@@ -7,8 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 from app import cursors
 from app.errors import invalid
 from app.queries import load_path, load_query
-from app.routes.changesets import changeset_json
-from app.routes.pages import page
+from app.routes.changesets import changesets_page
 from app.routes.slices import find_slice
 from app.services import services
 from storage.activity import activity
@@ -30,13 +29,8 @@ def listing() -> Response:
         name = f"open_on:{query.path.decode()}"
     filters = {"of": name}
     place = int(cursors.decode(query.cursor, "conflicts", filters, (int,))[0]) if query.cursor is not None else -1
-    repo = services().repo
-    rows = repo.view.by_score(name, f"({place}", limit=query.limit + 1)
-    items, answer = page("conflicts", filters, rows, query.limit, lambda each: (each[1],))
-    ids = [member.decode() for member, _ in items]
-    standings = repo.queue.standing(ids)[1] if ids else []
-    answer["items"] = [changeset_json(each, now) for each, now in zip(ids, standings, strict=True)]
-    return jsonify(answer)
+    rows = services().repo.view.by_score(name, f"({place}", limit=query.limit + 1)
+    return changesets_page("conflicts", filters, [(each.decode(), at) for each, at in rows], query.limit)
 
 
 @routes.get("/paths/<path:path>")

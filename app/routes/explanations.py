@@ -15,7 +15,7 @@ from app import cursors
 from app.errors import not_found
 from app.queries import load_path, load_query
 from app.routes.changesets import standing_of
-from app.routes.pages import blob_response
+from app.routes.pages import blob_response, page_room
 from app.services import services
 from storage.explain import Explainer, Explanation, Lines
 from storage.ids import ChangesetId, ObjectId, PackId
@@ -31,8 +31,6 @@ from storage.threeway import ConflictClass, is_binary
 
 routes = Blueprint("explanations", __name__)
 
-# A page ends after this many times `max_shown_bytes`, or with the first item that is ready after `merge_timeout`.
-_PAGE_FILES = 4
 # Files whose contents are read at once, of so many bytes unless one alone has more; and changes for which it is looked
 # up at once what was seen.
 _TOGETHER = 16
@@ -125,8 +123,8 @@ def _page(
 ) -> Response:
     """Answer with a page of `found`; `show` yields items, with how much text each shows."""
     items: list[Json] = []
-    settings = services().settings
-    room, end = settings.max_shown_bytes * _PAGE_FILES, time.monotonic() + settings.merge_timeout
+    # An item is shown that is ready after the end: a page has one at least.
+    room, end = page_room(), time.monotonic() + services().settings.merge_timeout
     left, full = 0, False
     while not full and (batch := list(islice(found, min(_TOGETHER, limit - len(items))))):
         left = len(batch)

@@ -8,7 +8,11 @@ from typing import Any, TypeVar
 from flask import Response, request
 
 from app import cursors
+from app.services import services
 from storage.objects import Version
+
+# A page ends after this many times `max_shown_bytes`, whatever its limit.
+_PAGE_FILES = 4
 
 T = TypeVar("T")
 
@@ -23,6 +27,11 @@ def page(
     items = list(found[:limit])
     following = cursors.encode(name, filters, position(items[-1])) if len(found) > limit else None
     return items, {"items": [], "next": following, **more}
+
+
+def page_room() -> int:
+    """Return after how many bytes a page ends."""
+    return services().settings.max_shown_bytes * _PAGE_FILES
 
 
 def blob_response(version: Version, content: bytes) -> Response:

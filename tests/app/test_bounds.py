@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.routes import explanations
+from app.routes import changesets, explanations
 from storage import explain
+from storage.queue import Queue
+from storage.records import MAX_CONFLICT_BYTES
 from storage.settings import Settings
 from tests.app.collisions import collide, put
 from tests.app.http import Api, Json
@@ -89,6 +91,35 @@ def test_of_very_many_hunks_or_lines_there_is_the_marked_text_alone(
     [shown] = api.get(f"/changesets/{made}/conflicts")["items"]
     assert (shown["hunks"] and len(shown["hunks"])) == hunks
     assert shown["marked"].count(">>>>>>> submitted\n") == -(-lines // every)
+
+
+def test_pages_of_changesets_end_with_their_bytes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api(replace(settings, max_shown_bytes=1000))
+    base = api.tip
+    for side in ("head", "late", "later", "last"):
+        api.submit(base=base, changes=[put(f"{'d' * 200}/{i}", side) for i in range(6)])
+    api.world.work()
+    asked = []
+    standing = Queue.standing
+    monkeypatch.setattr(Queue, "standing", lambda self, ids: asked.append(len(ids)) or standing(self, ids))
+    monkeypatch.setattr(changesets, "_TOGETHER", 2)
+    for at, query in (("/conflicts", {}), ("/slices/all/changesets", {"status": "conflicted"})):
+        found = pages(api, at, **query)
+        assert [len(page) for page in found] == [2, 1], "of 3 KB each, and 4 KB for a page"
+        assert len({each["id"] for page in found for each in page}) == 3
+        assert pages(api, at, limit=1, **query) == [[each] for page in found for each in page]
+    assert max(asked) == 2, "read in small groups"
+    held = [api.submit(base=base, hold=True, changes=[put(f"{i}", "1")])["id"] for i in range(60)]
+    found = pages(api, "/slices/all/changesets", status="held")
+    assert len(found) == 2 and [each["id"] for page in found for each in page] == held
+
+
+def test_an_outcome_names_conflicts_up_to_so_many_bytes(api: Api) -> None:
+    deep = "/".join(["d" * 250] * 16)
+    made = everywhere(api, [f"{deep}/{i:02}" for i in range(40)])
+    shown = api.get(f"/changesets/{made}")
+    assert shown["conflict_count"] == 40 and len(shown["conflicts"]) == 16
+    assert sum(len(each["path"]) for each in shown["conflicts"]) <= MAX_CONFLICT_BYTES
 
 
 def test_pages_of_paths_of_control_characters_go_on(api: Api) -> None:
