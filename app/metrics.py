@@ -36,7 +36,9 @@ class RepositoryCollector(Collector):
         yield GaugeMetricFamily("sluice_applied", "The newest log entry that the view includes.", head.applied)
         yield GaugeMetricFamily("sluice_pending", "Changesets committed and not landed.", head.pending)
         yield GaugeMetricFamily("sluice_queued", "Changesets queued.", self._repo.queue.length())
-        yield GaugeMetricFamily("sluice_oldest_queued_seconds", "Age of the changeset that waits longest.", age)
+        yield GaugeMetricFamily(
+            "sluice_oldest_queued_seconds", "Age of the oldest changeset that could be committed.", age
+        )
 
 
 def render(repo: Repository) -> bytes:

@@ -68,6 +68,6 @@ def _queue(repo: Repository) -> Check:
     limit = repo.settings.max_queue_age
     return {
         "ok": age <= limit,
-        "detail": f"the oldest waits {age:.1f} s (limit {limit:.0f} s)",
+        "detail": f"the oldest that could be committed waits {age:.1f} s (limit {limit:.0f} s)",
         "oldest": round(age, 3),
     }

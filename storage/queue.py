@@ -26,6 +26,8 @@ _LARGEST_MANIFEST = 256 << 10
 _MOST_LOCKS = 1000
 # How many changesets at the front of a queue a claim looks at for those whose base is decided.
 _LOOK_AHEAD = 1000
+# How many at the front of all queues are looked at for the oldest that could be claimed.
+_LOOK_FOR_OLDEST = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +195,12 @@ class Queue:
         return [member.decode() for member in found]
 
     def oldest(self) -> str | None:
-        """Return the id of the changeset that has waited longest, None where none waits."""
-        found = self._redis.zrange(f"{self._prefix}queued", 0, 0)
-        return found[0].decode() if found else None
+        """Return the id of the oldest changeset that could be claimed, None where none is found.
+
+        Raises ViewAbsent.
+        """
+        found = self._scripts("oldest", _LOOK_FOR_OLDEST)
+        return found.decode() if found else None
 
     def length(self) -> int:
         """Return how many changesets are queued."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from app.readiness import checks
 from app.routes import changesets, explanations
 from storage import explain
 from storage.queue import Queue
@@ -112,6 +114,19 @@ def test_pages_of_changesets_end_with_their_bytes(settings: Settings, monkeypatc
     held = [api.submit(base=base, hold=True, changes=[put(f"{i}", "1")])["id"] for i in range(60)]
     found = pages(api, "/slices/all/changesets", status="held")
     assert len(found) == 2 and [each["id"] for page in found for each in page] == held
+
+
+def test_what_is_stacked_on_a_held_changeset_makes_nobody_unready(settings: Settings) -> None:
+    api = Api(replace(settings, max_queue_age=-1.0))
+    held = api.submit(base=api.tip, hold=True, changes=[put("a", "1")])["id"]
+    stacked = api.submit(base=held, changes=[put("b", "1")])["id"]
+    assert checks(api.world.repo)["queue"]["oldest"] == 0
+    api.post(f"/changesets/{held}/release", None, 200)
+    time.sleep(0.01)
+    assert checks(api.world.repo)["queue"]["oldest"] > 0, "it could be committed, and so could the one on it"
+    api.world.work()
+    assert api.get(f"/changesets/{stacked}")["status"] == "landed"
+    assert checks(api.world.repo)["queue"]["oldest"] == 0
 
 
 def test_an_outcome_names_conflicts_up_to_so_many_bytes(api: Api) -> None:
