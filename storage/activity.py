@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from storage.entries import EntryKind, Status, decode
-from storage.ids import ChangesetId
+from storage.ids import ChangesetId, PackId
 from storage.inbox import read_changesets
 from storage.log import name_of
+from storage.manifest import Changeset
 from storage.repository import Repository
+
+MOST = 50
+"""Changesets that wait, and entries that are not merged, that one look reads at most: each may be a pack of its own."""
+
+# Entries are read a few at once: one may have megabytes.
+_ENTRIES_TOGETHER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +30,12 @@ class Activity:
     complete: bool
 
 
-def activity(repo: Repository, path: bytes, limit: int) -> Activity:
+def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
     """Return what is going on at a path.
 
-    Costs the manifests of those that wait for it and the entries that are not merged, at most `limit` of each. Raises
-    ViewAbsent, Recovering and BucketError.
+    Costs the manifests of those that wait for it, whole packs where Redis has no copies any more, one at a time; and
+    the entries that are not merged, a few at a time; at most `limit` of each, the oldest. Raises ViewAbsent,
+    Recovering and BucketError.
     """
     queued, all_queued = _queued(repo, path, limit)
     committed, all_committed = _committed(repo, path, limit)
@@ -41,17 +51,23 @@ def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId
         if now.outcome is None and now.pack is not None
     ]
     # The set is by a hash of the path: what each says itself decides.
-    said = read_changesets(repo.bucket, repo.queue, waiting)
+    said = _by_pack(repo, waiting)
     found = [changeset.id for changeset in said if any(change.path == path for change in changeset.changes)]
     return found, len(ids) <= limit
+
+
+def _by_pack(repo: Repository, waiting: Sequence[tuple[ChangesetId, PackId]]) -> Iterator[Changeset]:
+    # Ids and packs are in the order of time: those of a pack stand together, but for what a clock did.
+    for _, some in groupby(waiting, key=lambda each: each[1]):
+        yield from read_changesets(repo.bucket, repo.queue, list(some))
 
 
 def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
     head = repo.view.head()
     batches = repo.view.by_score("batches", f"({head.through}", head.applied, limit + 1)
-    entries = repo.bucket.get_many(name_of(seq) for _, seq in batches[:limit])
+    names = [name_of(seq) for _, seq in batches[:limit]]
     found = []
-    for data in entries:
+    for data in _read(repo, names):
         entry = decode(data) if data else {}
         if entry.get("kind") != EntryKind.COMMITS:
             continue
@@ -59,3 +75,8 @@ def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[Changese
             if decided["status"] == Status.COMMITTED and any(row[0] == path.decode() for row in decided["changes"]):
                 found.append(ChangesetId(decided["id"]))
     return found[:limit], len(batches) <= limit and len(found) <= limit
+
+
+def _read(repo: Repository, names: Sequence[str]) -> Iterator[bytes | None]:
+    for i in range(0, len(names), _ENTRIES_TOGETHER):
+        yield from repo.bucket.get_many(names[i : i + _ENTRIES_TOGETHER])

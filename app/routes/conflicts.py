@@ -10,7 +10,7 @@ from app.queries import load_path, load_query
 from app.routes.changesets import changesets_page
 from app.routes.slices import find_slice
 from app.services import services
-from storage.activity import activity
+from storage.activity import MOST, activity
 from storage.trees import holders
 
 routes = Blueprint("conflicts", __name__)
@@ -40,7 +40,7 @@ def show(path: str) -> Response:
     raw = load_path(path, settings)
     load_query(request.args, settings)
     repo, limit = services().repo, settings.max_page
-    found = activity(repo, raw, limit)
+    found = activity(repo, raw, min(limit, MOST))
     covering = sorted(
         {each for held in holders(raw) for each in repo.view.by_name(f"covers:{held.decode()}", limit=limit + 1)}
     )

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from app.readiness import checks
-from app.routes import changesets, explanations
+from app.routes import changesets, conflicts, explanations
 from storage import explain
 from storage.queue import Queue
 from storage.records import MAX_CONFLICT_BYTES
 from storage.settings import Settings
+from tasks.commits import commit_batch
 from tests.app.collisions import collide, put
 from tests.app.http import Api, Json
 
@@ -127,6 +128,26 @@ def test_what_is_stacked_on_a_held_changeset_makes_nobody_unready(settings: Sett
     api.world.work()
     assert api.get(f"/changesets/{stacked}")["status"] == "landed"
     assert checks(api.world.repo)["queue"]["oldest"] == 0
+
+
+def test_a_look_at_a_path_reads_few_packs_and_entries_and_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conflicts, "MOST", 6)
+    committed = []
+    for i in range(8):
+        committed.append(api.put("a", f"{i}\n")["id"])
+        commit_batch(api.world.repo)
+    queued = [api.put("a", f"{i}\n")["id"] for i in range(8)]
+    repo = api.http.application.extensions["sluice"].repo
+    repo.redis.delete(*repo.redis.scan_iter(f"*{repo.settings.repository}*:manifest:*"))
+    read = []
+    together = repo.bucket.together
+    monkeypatch.setattr(repo.bucket, "together", lambda calls: read.append(len(calls)) or together(calls))
+    found = api.get("/paths/a")
+    assert (found["committed"], found["queued"], found["complete"]) == (committed[:6], queued[:6], False)
+    assert sorted(read) == [1] * 6 + [2, 4], "packs one by one, entries a few at once"
+    monkeypatch.setattr(conflicts, "MOST", 8)
+    found = api.get("/paths/a")
+    assert (found["committed"], found["queued"], found["complete"]) == (committed, queued, True)
 
 
 def test_an_outcome_names_conflicts_up_to_so_many_bytes(api: Api) -> None:
