@@ -34,7 +34,8 @@ broker_transport_options = {
     "visibility_timeout": 2 * _UPKEEP_HARD + 300,
     # Without these a connection that died silently (failover, NAT) leaves a worker alive and deaf (celery#10205).
     "socket_connect_timeout": 5.0,
-    "socket_timeout": _chosen.redis_timeout,
+    # A few of these fit into a request's budget: the API sends hints while it answers.
+    "socket_timeout": min(5.0, _chosen.redis_timeout),
     "socket_keepalive": True,
     "health_check_interval": 10,
     # No retry_on_timeout: with it redis-py takes up a subscription anew inside a read that has no time-out, and the
@@ -44,7 +45,7 @@ broker_transport_options = {
 }
 
 # The API answers 202 whether or not its hint could be sent (upkeep finds what is queued), so it does not wait long.
-task_publish_retry_policy = {"max_retries": 2, "interval_start": 0.0, "interval_step": 0.2, "interval_max": 0.4}
+task_publish_retry_policy = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.2, "interval_max": 0.4}
 
 # --- what is carried --------------------------------------------------------------------------------------------------
 accept_content = ["json"]

@@ -15,7 +15,7 @@ from app.routes import changesets, conflicts, events, explanations, lifecycle, o
 from app.services import Services
 from app.stream import Streams
 from app.waiting import Waiting
-from storage import logs, settings
+from storage import budget, logs, settings
 from storage.direct import LogBusy
 from storage.git_merger import MergerFailed
 from storage.repository import Repository
@@ -63,9 +63,20 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
     app.url_map.converters["slice"] = SliceName
     errors.register(app)
+    _give_budgets(app, repo.settings)
     Room(repo.settings).register(app)
     for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(operations.routes, url_prefix="/v1")
     app.register_blueprint(operations.health)
     return app
+
+
+def _give_budgets(app: Flask, settings: Settings) -> None:
+    """Let all calls for one request take no longer, together, than `request_budget`."""
+
+    def begin() -> None:
+        budget.set_current(budget.Budget("request_budget", settings.request_budget))
+
+    app.before_request(begin)
+    app.teardown_request(lambda _error: budget.set_current(None))

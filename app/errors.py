@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from storage.bucket import BucketError, BucketUnsafe
+from storage.budget import Spent
 from storage.ids import new_ulid
 from storage.logs import bind, clear, log
 
@@ -116,6 +117,7 @@ def _retry(seconds: float) -> dict[str, str]:
 # The most special class that an exception has here decides. Modules that define errors of their own are named here too.
 TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     RedisError: lambda error: unavailable("Redis does not answer"),
+    Spent: lambda error: unavailable("it took too long (request_budget)"),
     BucketError: lambda error: unavailable("the bucket does not answer"),
     BucketUnsafe: lambda error: unavailable("the bucket does not keep its promises", 60),
 }

@@ -18,7 +18,7 @@ import structlog
 
 from app.errors import unavailable
 from app.requeue import MOST_PACKS, Requeue
-from storage import manifest
+from storage import budget, manifest
 from storage.changes import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, new_ulid
 from storage.manifest import Changeset, Proposal
@@ -82,20 +82,27 @@ class Intake:
         self._left: _Request | None = None
         self._lock = threading.Lock()
         self._requeue = Requeue(repo)
+        self._news = threading.Event()
+        threading.Thread(target=self._announce, name="announce", daemon=True).start()
         for i in range(repo.settings.pack_puts):
             threading.Thread(target=self._run, name=f"intake-{i}", daemon=True).start()
 
     def accept(self, items: Sequence[Item]) -> list[Accepted]:
         """Make `items` durable, in one pack and in order, queue them, and return what they have become.
 
-        Raises BucketError and TookTooLong: then nothing is known of them. Raises a Problem where too many before them
-        could not be queued.
+        Raises BucketError, TookTooLong and budget.Spent: then nothing is known of them. Raises a Problem where too
+        many before them could not be queued.
         """
         if len(self._requeue) >= MOST_PACKS:
             raise unavailable("what was accepted before cannot be queued", self._repo.settings.retry_after)
         request = _Request(items)
         self._requests.put(request)
-        return request.done.result()
+        try:
+            return request.done.result(budget.left(threading.TIMEOUT_MAX))
+        except TimeoutError:
+            # Not begun yet, it never will be: nobody waits for it, and those behind it should not either.
+            request.done.cancel()
+            raise TookTooLong("storing took longer than request_budget") from None
 
     @property
     def behind(self) -> bool:
@@ -121,7 +128,7 @@ class Intake:
         """Wait for a request and take those that are there with it, as far as one pack goes."""
         settings = self._repo.settings
         with self._lock:
-            taken = [self._left or self._requests.get()]
+            taken = [self._left or self._first()]
             self._left = None
             count = len(taken[0].items)
             size = sum(item.size for item in taken[0].items)
@@ -130,6 +137,8 @@ class Intake:
                     request = self._requests.get_nowait()
                 except queue.Empty:
                     break
+                if not request.done.set_running_or_notify_cancel():
+                    continue
                 count += len(request.items)
                 size += sum(item.size for item in request.items)
                 if count > settings.pack_changesets:
@@ -138,10 +147,17 @@ class Intake:
                 taken.append(request)
             return taken
 
+    def _first(self) -> _Request:
+        while True:
+            request = self._requests.get()
+            if request.done.set_running_or_notify_cancel():
+                return request
+
     def _store(self, requests: list[_Request]) -> None:
         started = time.monotonic()
         pack, data, groups = build([request.items for request in requests])
-        self._repo.bucket.create(pack + ".pack", data)
+        with budget.budget("request_budget", self._repo.settings.request_budget):
+            self._repo.bucket.create(pack + ".pack", data)
         spent = time.monotonic() - started
         if spent > self._repo.settings.late_put:
             raise TookTooLong(f"storing {pack} took {spent:.0f} seconds")
@@ -151,11 +167,23 @@ class Intake:
             accepted = [Accepted(c, positions[at + i] if positions else None) for i, (c, _) in enumerate(group)]
             at += len(group)
             request.done.set_result(accepted)
-        ask_for_commit_safely(self._repo)
+        self._news.set()
+
+    def _announce(self) -> None:
+        # A thread of its own: a broker that does not answer must not keep packs from being stored.
+        while True:
+            self._news.wait()
+            self._news.clear()
+            try:
+                ask_for_commit_safely(self._repo)
+            except Exception as error:  # noqa: BLE001 - upkeep announces what this could not
+                log.error("not_announced", reason=str(error))
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
-            return self._repo.queue.enqueue(changesets)
+            # Who is waiting may be told without a place in the queue, and should be while it still waits.
+            with budget.budget("request_budget", self._repo.settings.request_budget / 4):
+                return self._repo.queue.enqueue(changesets)
         except (redis.RedisError, ViewAbsent) as error:
             # They are durable, so the answer is 202 all the same; if this process dies, upkeep finds them in the inbox.
             log.warning("not_enqueued", pack=pack, changesets=len(changesets), reason=str(error))

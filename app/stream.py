@@ -16,6 +16,7 @@ import structlog
 from cachetools import LRUCache
 
 from app.errors import too_many
+from storage import budget
 from storage.bucket import BucketError
 from storage.entries import decode
 from storage.events import Position, Told, events, tell
@@ -67,7 +68,9 @@ class Entries:
         return found
 
     def _read(self, seq: int) -> Told:
-        data = self._repo.log.read(seq)
+        # A stream outlives the budget of its request, and others wait for this too.
+        with budget.budget("request_budget", self._repo.settings.request_budget):
+            data = self._repo.log.read(seq)
         if data is None:
             raise BucketError(f"entry {seq} is not there")
         return tell(decode(data))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import redis
 import structlog
 
+from storage import budget
 from storage.queue import Standing
 from storage.repository import Repository
 from storage.scripts import ViewAbsent
@@ -53,7 +54,8 @@ class Waiting:
             # Decided between the caller's look and now, it would have to wait for the next piece of news.
             _, [now] = self._repo.queue.standing([changeset])
             if not wanted(now):
-                waiter.woken.wait(seconds)
+                with budget.waiting():
+                    waiter.woken.wait(seconds)
         finally:
             with self._lock:
                 self._waiters.discard(waiter)

@@ -1,17 +1,17 @@
 """The bucket: immutable objects in any S3 that honours `If-None-Match: *`.
 
 Create-if-absent is the only write. minio-py has no header for it, so the PUT is presigned by it and sent here; reads
-and listings are its own.
+and listings are its own. Every call has a time-out, a few retries with jitter, and what is left of the budget
+(storage/budget.py).
 """
 
 from __future__ import annotations
 
-import random
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,17 +21,38 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 from urllib3.util import Retry, Timeout
 
+from storage import budget
 from storage.settings import Settings
 
 READERS = 8
 # SeaweedFS takes 100 ms a racer.
 PROBE_ROUNDS = 2
 PROBE_RACERS = 8
-_PUT_TRIES = 4
-_PUT_PAUSE = 0.1
+# Retries of one call after a broken connection or one of these answers, behind pauses in seconds: about 0.1, 0.2 and
+# 0.4, each longer by up to 0.1. A Retry-After is not obeyed: its seconds may be more than anybody waits.
+_PASSING = (429, 500, 502, 503, 504)
+_READ_RETRIES = Retry(
+    total=3,
+    status_forcelist=_PASSING,
+    backoff_factor=0.1,
+    backoff_jitter=0.1,
+    backoff_max=1.0,
+    respect_retry_after_header=False,
+)
+# A PUT may be repeated because 412 has a meaning. 409 is AWS's answer while another conditional write is under way.
+_PUT_RETRIES = _READ_RETRIES.new(redirect=0, status_forcelist=(409, *_PASSING), raise_on_status=False)
+_PIECE = 1 << 20
 _PRESIGNED_FOR = timedelta(hours=1)
 
 T = TypeVar("T")
+
+
+class _WithinBudget(Timeout):
+    """The time-out of one try: the setting's, or what is left of the budget at its beginning."""
+
+    def clone(self) -> Timeout:
+        """Return the time-outs of the next try; urllib3 asks before each, retries too. Raises budget.Spent."""
+        return Timeout(total=budget.left(), connect=self._connect, read=self._read)
 
 
 class BucketError(Exception):
@@ -53,12 +74,11 @@ class Bucket:
         self._settings = settings
         url = urlsplit(endpoint or settings.endpoints[0])
         self.endpoint = url.netloc
-        # Reads may be repeated: urllib3 does so on broken connections. Writes are, below, where 412 has a meaning.
-        timeout = Timeout(connect=min(5.0, settings.s3_timeout), read=settings.s3_timeout)
+        # The time to connect bounds the sending of a body as well.
         self._http = urllib3.PoolManager(
             maxsize=4 * READERS,
-            timeout=timeout,
-            retries=Retry(total=3, backoff_factor=0.1, status_forcelist=[500, 502, 503]),
+            timeout=_WithinBudget(connect=settings.s3_timeout, read=settings.s3_timeout),
+            retries=_READ_RETRIES,
         )
         self._client = Minio(
             url.netloc,
@@ -84,7 +104,7 @@ class Bucket:
         except S3Error as error:
             if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise BucketError(f"the bucket cannot be made: {error.code}") from error
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
+        except _FAILURES as error:
             raise BucketError(f"the S3 endpoint {self.endpoint} does not answer") from error
 
     def create(self, name: str, data: bytes) -> bool:
@@ -93,24 +113,16 @@ class Bucket:
         False may also mean that this very call did, and that its first answer was lost: a caller to whom the
         difference matters reads what is there. Raises BucketError, after which either may be the case.
         """
-        last: Exception | None = None
-        for _ in range(_PUT_TRIES):
-            try:
-                url = self._client.presigned_put_object(self._bucket, self._prefix + name, expires=_PRESIGNED_FOR)
-                answer = self._http.request(
-                    "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=False, redirect=False
-                )
-            except (MinioException, urllib3.exceptions.HTTPError) as error:
-                last = error
-                continue
-            if answer.status == 200:
-                return True
-            if answer.status == 412:
-                return False
-            # 409 is AWS's answer while another conditional write is under way: try again.
-            last = BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
-            time.sleep(_PUT_PAUSE * random.uniform(0.5, 1.5))
-        raise BucketError(f"PUT {name} did not succeed") from last
+        try:
+            url = self._client.presigned_put_object(self._bucket, self._prefix + name, expires=_PRESIGNED_FOR)
+            answer = self._http.request(
+                "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=_PUT_RETRIES, redirect=False
+            )
+        except _FAILURES as error:
+            raise BucketError(f"PUT {name} did not succeed") from error
+        if answer.status in {200, 412}:
+            return bool(answer.status == 200)
+        raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
 
     def get(self, name: str) -> bytes:
         """Return an object's bytes.
@@ -130,7 +142,7 @@ class Bucket:
         try:
             answer = self._client.get_object(self._bucket, self._prefix + name, **span)
             try:
-                return answer.read()
+                return _body(answer)
             finally:
                 answer.close()
                 answer.release_conn()
@@ -138,7 +150,7 @@ class Bucket:
             if error.code in {"NoSuchKey", "NoSuchObject"}:
                 raise Missing(name) from error
             raise BucketError(f"GET {name}: {error.code}") from error
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
+        except _FAILURES as error:
             raise BucketError(f"GET {name} did not succeed") from error
 
     def delete(self, name: str) -> None:
@@ -148,7 +160,7 @@ class Bucket:
         """
         try:
             self._client.remove_object(self._bucket, self._prefix + name)
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
+        except _FAILURES as error:
             raise BucketError(f"DELETE {name} did not succeed") from error
 
     def names(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
@@ -163,7 +175,7 @@ class Bucket:
                 if limit is not None and count >= limit:
                     return
                 yield (item.object_name or "").removeprefix(self._prefix)
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
+        except _FAILURES as error:
             raise BucketError(f"listing {prefix} did not succeed") from error
 
     def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
@@ -174,7 +186,9 @@ class Bucket:
             # Made on first use, since a worker forks after it has imported.
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="bucket")
-        return list(self._pool.map(lambda call: call(), calls))
+        # Each in a copy of this context, for the budget: one that is still in line when it is spent is not made.
+        contexts = [copy_context() for _ in calls]
+        return list(self._pool.map(lambda context, call: context.run(call), contexts, calls))
 
     def get_many(self, names: Iterable[str]) -> list[bytes | None]:
         """Return several objects, None where there is none.
@@ -189,6 +203,19 @@ class Bucket:
                 return None
 
         return self.together([lambda name=name: get(name) for name in names])  # type: ignore[misc]
+
+
+# What a library says of a call that failed.
+_FAILURES = (MinioException, urllib3.exceptions.HTTPError, budget.Spent)
+
+
+def _body(answer: urllib3.BaseHTTPResponse) -> bytes:
+    """Read a body to its end, as long as the budget lasts: a time-out bounds the silence between two pieces alone."""
+    pieces = []
+    while piece := answer.read1(_PIECE):
+        pieces.append(piece)
+        budget.left()
+    return b"".join(pieces)
 
 
 def probe(buckets: Sequence[Bucket]) -> None:

@@ -6,6 +6,7 @@ import time
 
 from storage.append import found
 from storage.bucket import Bucket, probe
+from storage.connect import connect
 from storage.git_merger import check_git
 from storage.load import load
 from storage.log import Log
@@ -15,7 +16,7 @@ from storage.queue import Queue, Ticket
 from storage.scripts import ViewLoading, ViewStale
 from storage.settings import Settings
 from storage.store import ObjectStore
-from storage.view import View, connect
+from storage.view import View
 
 # Between looks whether whoever loads the view is done.
 _LOADING_PAUSE = 0.1

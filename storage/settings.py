@@ -51,6 +51,12 @@ class Settings:
     s3_region: str = _setting("us-east-1", "name", "The region that requests are signed for.")
     s3_timeout: float = _setting(20.0, "seconds", "How long one call of the bucket may take.")
     redis_timeout: float = _setting(10.0, "seconds", "How long one call of Redis may take.")
+    request_budget: float = _setting(
+        20.0, "seconds", "How long all calls for one request may take together; then it is answered 503."
+    )
+    batch_budget: float = _setting(
+        60.0, "seconds", "How long all calls for one batch may take together; then it gives back what it claimed."
+    )
     api_url: str = _setting("http://127.0.0.1:8080", "URL", "Where the command line finds the API.")
     redis_connections: int = _setting(64, "connections", "Most connections to Redis of one process.")
     committer_name: str = _setting("Sluice", "text", "Committer of every commit.")
@@ -114,6 +120,15 @@ class Settings:
         600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
     )
     lock_ttl: float = _setting(10.0, "seconds", "Life of claims, locks and tickets whose holder died.")
+    stop_grace: float = _setting(
+        20.0, "seconds", "A worker that is asked to stop finishes its batch in that time, or gives it back."
+    )
+    poison_tries: int = _setting(
+        3, "tries", "A changeset that so often, tried alone, killed its worker or failed is rejected as poison."
+    )
+    poison_wait: float = _setting(
+        300.0, "seconds", "Time between two such tries, unless something else went well in between."
+    )
     max_queue_age: float = _setting(120.0, "seconds", "A changeset that waits longer makes /readyz say 503.")
     message_ttl: float = _setting(10.0, "seconds", "After this an unanswered message counts as lost.")
     lock_tries: int = _setting(

@@ -45,20 +45,6 @@ def is_current(epoch: str) -> bool:
     return epoch.startswith(f"{FORMAT}-")
 
 
-def connect(settings: Settings) -> redis.Redis:
-    """Return a client of the settings' Redis: bytes in and out, connections and every wait bounded."""
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.redis_url,
-        # Whoever finds all of them busy waits for one: many long polls wake at once.
-        max_connections=settings.redis_connections,
-        timeout=settings.redis_timeout,
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=min(5.0, settings.redis_timeout),
-        health_check_interval=30,
-    )
-    return redis.Redis.from_pool(pool)
-
-
 class View:
     """The view of one repository's log."""
 

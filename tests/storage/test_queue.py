@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from storage.connect import connect
 from storage.entries import FORMAT, EntryKind
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
 from storage.manifest import Changeset, Proposal
@@ -14,7 +15,7 @@ from storage.objects import Ident
 from storage.queue import Claimed, Queue, Ticket
 from storage.scripts import Paused, Recovering, ViewAbsent
 from storage.settings import Settings
-from storage.view import View, connect
+from storage.view import View
 
 
 class Bench:

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from storage.bucket import Bucket
+from storage.connect import connect
 from storage.entries import FORMAT, EntryKind, decode, digest, effects
 from storage.ids import ObjectId, PackId, new_ulid
 from storage.load import _BATCH, catch_up, load, locations, read_places
@@ -15,7 +16,7 @@ from storage.repository import Repository
 from storage.scripts import LogForked, ViewAbsent, ViewStale
 from storage.settings import Settings
 from storage.slices import define
-from storage.view import View, commands, connect, decode_location, encode_location
+from storage.view import View, commands, decode_location, encode_location
 from tasks.upkeep import run as run_upkeep
 from tests.support import World, item
 

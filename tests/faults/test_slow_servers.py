@@ -1,0 +1,114 @@
+"""Servers that answer slowly or not at all: the API says 503 within `request_budget`, and workers give back."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.stack import commands
+from app.stack.processes import Command, Supervisor
+from app.stack.servers import free_ports
+from storage.repository import Repository
+from storage.settings import Settings, environment
+from tests.servers import Proxy
+from tests.support import World
+
+ROOT = Path(__file__).parents[2]
+BUDGET = 1.5
+# Without a budget, a request makes its server's many calls wait for half a minute each.
+PATIENCE = BUDGET + 12.0
+CLIENTS = 40
+
+Ask = Callable[..., tuple[int, dict[str, str]]]
+
+
+@pytest.fixture
+def proxies(settings: Settings, new_proxy: Callable[[str], Proxy]) -> dict[str, Proxy]:
+    redis = urlsplit(settings.redis_url)
+    return {
+        "redis": new_proxy(f"{redis.hostname}:{redis.port}"),
+        "s3": new_proxy(urlsplit(settings.endpoints[0]).netloc),
+    }
+
+
+@pytest.fixture
+def behind(settings: Settings, proxies: dict[str, Proxy]) -> Settings:
+    """Settings that lead through the proxies."""
+    url = urlsplit(settings.redis_url)._replace(netloc=proxies["redis"].address).geturl()
+    return replace(settings, redis_url=url, s3_endpoints=f"http://{proxies['s3'].address}", request_budget=BUDGET)
+
+
+@pytest.fixture
+def world(settings: Settings) -> World:
+    return World(Repository(settings))
+
+
+@pytest.fixture
+def ask(world: World, behind: Settings, tmp_path: Path) -> Iterator[Ask]:
+    """Ask an API of its own: one process of gunicorn and gevent, as in any deployment, behind the proxies."""
+    [port] = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+
+    def call(path: str, body: object = None, patience: float = PATIENCE) -> tuple[int, dict[str, str]]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=patience) as answer:
+                return answer.status, dict(answer.headers)
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+            return refusal.code, dict(refusal.headers)
+
+    def ready() -> bool:
+        try:
+            return call("/readyz", patience=2.0)[0] in {200, 503}
+        except OSError:
+            return False
+
+    argv = commands.runnable(commands.api("127.0.0.1", port))
+    more = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command = Command("api", argv, environment(behind, more), tmp_path, ready)
+    with Supervisor(tmp_path / "logs", restart=False, abrupt=True) as supervisor:
+        supervisor.start(command)
+        yield call
+
+
+def submission(number: int) -> dict[str, object]:
+    changes = [{"op": "put", "path": f"f{number}", "content": "x", "base": None}]
+    return {"author": {"name": "Ada", "email": "ada@example.org"}, "message": "m", "changes": changes}
+
+
+TOXICS = {
+    "mute": ("timeout", {"timeout": 0}),
+    "slow": ("latency", {"latency": 60_000}),
+    "a-trickle": ("bandwidth", {"rate": 0}),
+}
+
+
+@pytest.mark.parametrize("toxic", TOXICS)
+@pytest.mark.parametrize("which", ["redis", "s3"])
+def test_the_api_answers_503_within_its_budget_and_comes_back(
+    ask: Ask, proxies: dict[str, Proxy], which: str, toxic: str
+) -> None:
+    path = "/v1/slices/all/changesets"
+    status, _ = ask(path, submission(0))
+    assert status == 202, status
+    kind, attributes = TOXICS[toxic]
+    proxies[which].add(kind, **attributes)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(lambda i: ask(path, submission(i)), range(1, CLIENTS)))
+    assert {status for status, _ in answers} == {503}
+    assert all(int(headers["Retry-After"]) >= 1 for _, headers in answers)
+    proxies[which].heal()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        statuses = {status for status, _ in pool.map(lambda i: ask(path, submission(100 + i)), range(CLIENTS))}
+    assert statuses <= {202, 503} and 202 in statuses, "what hung came loose"
+    assert ask(path, submission(200))[0] == 202

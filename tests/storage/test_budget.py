@@ -1,0 +1,132 @@
+"""Budgets: the calls of one request or batch take no longer together than one setting says, however slow each is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from storage import budget
+from storage.bucket import Bucket, BucketError
+from storage.budget import Spent
+from storage.connect import connect
+from storage.settings import Settings
+from tests.servers import Proxy
+
+NewProxy = Callable[[str], Proxy]
+# What a hung call may take beyond its budget on a busy machine; without budgets, the calls here take over 20 seconds.
+SLACK = 8.0
+
+
+@pytest.fixture
+def slow_redis(redis_settings: Settings, new_proxy: NewProxy) -> tuple[redis.Redis, Proxy]:
+    url = urlsplit(redis_settings.redis_url)
+    proxy = new_proxy(f"{url.hostname}:{url.port}")
+    return connect(replace(redis_settings, redis_url=url._replace(netloc=proxy.address).geturl())), proxy
+
+
+@pytest.fixture
+def slow_bucket(s3_settings: Settings, new_proxy: NewProxy) -> tuple[Bucket, Proxy]:
+    Bucket(s3_settings).ensure()
+    proxy = new_proxy(urlsplit(s3_settings.endpoints[0]).netloc)
+    return Bucket(replace(s3_settings, s3_endpoints=f"http://{proxy.address}")), proxy
+
+
+def repeat(call: Callable[[], object]) -> None:
+    for _ in range(1000):
+        call()
+
+
+def test_a_budget_begins_with_the_first_call_and_a_wait_costs_nothing() -> None:
+    with budget.budget("request_budget", 0.05):
+        time.sleep(0.1)  # a slow client's body
+        assert 0 < budget.left(10.0) <= 0.0501
+        with budget.waiting():
+            time.sleep(0.1)
+        assert budget.left(10.0) > 0
+        assert budget.left(0.001) == 0.001
+        time.sleep(0.06)
+        with budget.budget("batch_budget", 9.0):
+            assert 8 < budget.left() <= 9.1, "what gives back has its own"
+        with pytest.raises(Spent, match="request_budget"):
+            budget.left()
+    assert budget.left(3.0) == 3.0
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["a-new-connection", "one-of-the-pool"])
+def test_a_redis_that_does_not_answer_takes_no_more_than_the_budget(
+    slow_redis: tuple[redis.Redis, Proxy], warm: bool
+) -> None:
+    client, proxy = slow_redis
+    if warm:
+        client.ping()
+    proxy.add("timeout", timeout=0)
+    started = time.monotonic()
+    with budget.budget("request_budget", 0.5), pytest.raises(redis.RedisError):
+        repeat(client.ping)
+    assert time.monotonic() - started < SLACK
+    proxy.heal()
+    assert client.ping(), "and with another budget, or none, it goes on"
+
+
+def test_slow_answers_of_redis_add_up_to_the_budget(slow_redis: tuple[redis.Redis, Proxy]) -> None:
+    client, proxy = slow_redis
+    proxy.add("latency", latency=200)
+    started = time.monotonic()
+    with budget.budget("request_budget", 1.0), pytest.raises(redis.RedisError):
+        repeat(client.ping)
+    assert time.monotonic() - started < SLACK
+
+
+def test_a_connection_that_broke_is_made_again(slow_redis: tuple[redis.Redis, Proxy]) -> None:
+    client, proxy = slow_redis
+    client.ping()
+    proxy.add("reset_peer", timeout=0)
+    with pytest.raises(redis.ConnectionError):
+        client.ping()
+    proxy.heal()
+    client.connection_pool.disconnect(inuse_connections=True)
+    assert client.ping()
+
+
+@pytest.mark.parametrize("toxic", [("timeout", {"timeout": 0}), ("bandwidth", {"rate": 1})], ids=["mute", "a-trickle"])
+def test_a_bucket_that_does_not_answer_takes_no_more_than_the_budget(
+    slow_bucket: tuple[Bucket, Proxy], toxic: tuple[str, dict[str, int]]
+) -> None:
+    bucket, proxy = slow_bucket
+    data = bytes(256 << 10)
+    assert bucket.create("large", data)
+    for stream in ("downstream", "upstream"):
+        proxy.add(toxic[0], stream=stream, **toxic[1])
+    calls: list[Callable[[], object]] = [
+        lambda: bucket.create("another", data),
+        lambda: bucket.get("large"),
+        lambda: bucket.get_many([f"x{i}" for i in range(32)]),
+        lambda: list(bucket.names("large")) and repeat(lambda: bucket.get("large")),
+    ]
+    for call in calls:
+        started = time.monotonic()
+        with budget.budget("request_budget", 0.5), pytest.raises(BucketError):
+            call()
+        assert time.monotonic() - started < SLACK
+    proxy.heal()
+    assert bucket.get("large") == data
+
+
+def test_a_put_that_broke_is_sent_again_and_its_own_bytes_are_no_winner(slow_bucket: tuple[Bucket, Proxy]) -> None:
+    bucket, proxy = slow_bucket
+    proxy.add("reset_peer", toxicity=0.5, timeout=0)
+    stored = 0
+    for i in range(8):
+        try:
+            bucket.create(f"x{i}", b"%d" % i)
+            stored += 1
+        except BucketError:
+            continue  # four resets in a row
+    assert stored > 4
+    proxy.heal()
+    assert all(found in (b"%d" % i, None) for i, found in enumerate(bucket.get_many([f"x{i}" for i in range(8)])))
