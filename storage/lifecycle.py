@@ -5,6 +5,8 @@ Each is an entry of the log before anyone is told, on a snapshot that says it ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from storage import manifest
 from storage.direct import Moved, append_directly, of_one_view
 from storage.entries import EntryKind, Json, Status
@@ -42,21 +44,25 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
         return EntryKind.RELEASE, {"released": [{"id": changeset, "slice": standing.slice}]}
 
     append_directly(repo, change, [changeset])
-    _queue(repo, changeset)
+    if not _queue(repo, changeset):
+        _forget(repo, [changeset])
 
 
-def abandon(repo: Repository, changeset: ChangesetId) -> None:
+def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -> None:
     """Take back a changeset that is not committed, or close the conflict of one that is conflicted.
 
-    Raises UnknownChangeset, NotPossible where it is committed or rejected, Recovering, LogBusy, ViewAbsent and
-    BucketError.
+    With `only_held`, not one that may be committed by now: its release is a promise to whoever gave it. Raises
+    UnknownChangeset, NotPossible where it is committed or rejected, Recovering, LogBusy, ViewAbsent and BucketError.
     """
-    before = _standing(repo, changeset)
 
     def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         outcome = snapshot.outcomes.get(changeset)
         if outcome is None:
-            return EntryKind.COMMITS, _abandoned(repo, snapshot, changeset)
+            standing = _standing(repo, changeset)
+            of_one_view(repo, snapshot)
+            if only_held and not standing.held:
+                raise NotPossible("it has been released meanwhile")
+            return EntryKind.COMMITS, _abandoned(repo, snapshot, changeset, standing)
         match outcome["status"]:
             case Status.ABANDONED:
                 return None
@@ -70,8 +76,7 @@ def abandon(repo: Repository, changeset: ChangesetId) -> None:
                 raise NotPossible(f"it is {status}")
 
     append_directly(repo, change, [changeset])
-    if before.slice and before.pack:
-        repo.queue.release("", [Claimed(before.slice, changeset, before.pack)])
+    _forget(repo, [changeset])
 
 
 def requeue_released(repo: Repository, limit: int) -> int:
@@ -84,6 +89,28 @@ def requeue_released(repo: Repository, limit: int) -> int:
     return count
 
 
+def release_decided(repo: Repository, page: int) -> int:
+    """Take out of the held what is decided, because whoever decided it died, or Redis came back older; return how many.
+
+    Held ones are in no queue that a batch could claim them from. Looks at all of them, so many at once.
+    """
+    count, after = 0, ""
+    while ids := repo.queue.held(after, page):
+        count += _forget(repo, [ChangesetId(each) for each in ids])
+        after = ids[-1]
+    return count
+
+
+def _forget(repo: Repository, ids: Sequence[ChangesetId]) -> int:
+    """Take those of these that have an outcome out of the queues, whoever did it before; return how many they are."""
+    decided = [each for each, known in zip(ids, repo.queue.known(ids), strict=True) if known == "2"]
+    standings = repo.queue.standing(decided)[1] if decided else []
+    outcomes = [(each, now.outcome) for each, now in zip(decided, standings, strict=True) if now.outcome]
+    claimed = [Claimed(outcome["slice"], each, outcome["pack"]) for each, outcome in outcomes]
+    repo.queue.release("", claimed)
+    return len(claimed)
+
+
 def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
     vouched, [standing] = repo.queue.standing([changeset])
     if standing.outcome is None and standing.slice is None:
@@ -93,8 +120,7 @@ def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
     return standing
 
 
-def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId) -> Json:
-    standing = _standing(repo, changeset)
+def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId, standing: Standing) -> Json:
     if standing.pack is None:
         raise Moved
     [said] = read_changesets(repo.bucket, repo.queue, [(changeset, standing.pack)])

@@ -174,6 +174,10 @@ class Queue:
         """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""
         return self._ids(f"{'held' if held else 'queue'}:{slice_id}", after, limit)
 
+    def held(self, after: str, limit: int) -> list[str]:
+        """Return ids of all that are held, of every slice, behind `after`, in order."""
+        return self._ids("held", after, limit)
+
     def wanting(self, path: bytes, after: str, limit: int) -> list[str]:
         """Return ids of undecided changesets that want to change a file, behind `after`, in order.
 

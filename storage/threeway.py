@@ -67,7 +67,7 @@ def merge_path(
     collision = ConflictClass.CONTENT if base else ConflictClass.ADD_ADD
     if S_IFMT(head.mode) != S_IFMT(submitted.mode):
         return ConflictClass.MODE if base else collision
-    mode = _merge_modes(base, head, submitted)
+    mode = merge_modes(base, head, submitted)
     oid = _merge_ids(base, head, submitted, merge_contents)
     if isinstance(oid, ConflictClass):
         return collision if oid == ConflictClass.CONTENT else oid
@@ -90,7 +90,8 @@ def contents_to_merge(
     return asked[0] if asked else None
 
 
-def _merge_modes(base: Version | None, head: Version, submitted: Version) -> int | None:
+def merge_modes(base: Version | None, head: Version, submitted: Version) -> int | None:
+    """Return the mode of the side that moved it, None where both did, each to another."""
     if head.mode == submitted.mode or (base and head.mode == base.mode):
         return submitted.mode
     return head.mode if base and submitted.mode == base.mode else None

@@ -9,7 +9,7 @@ import structlog
 from storage.checkpoints import checkpoint
 from storage.entries import digest
 from storage.garbage import collect
-from storage.lifecycle import requeue_released
+from storage.lifecycle import release_decided, requeue_released
 from storage.load import catch_up, load
 from storage.recover import Found, Inbox
 from storage.repository import Repository
@@ -67,6 +67,7 @@ def run(repo: Repository) -> Found:
         found = inbox.recover()
         log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
     found.enqueued += requeue_released(repo, repo.settings.max_page)
+    release_decided(repo, repo.settings.max_page)
     if found.enqueued:
         log.warning("changesets_found", packs=found.packs, enqueued=found.enqueued)
     segments = checkpoint(repo, repo.settings.checkpoint_segments)
