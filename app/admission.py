@@ -35,9 +35,12 @@ class Known:
 Admitted = Item | Known | Problem
 
 
-def admit(repo: Repository, submissions: Sequence[Submission | Problem], bulk: bool) -> list[Admitted]:
+def admit(
+    repo: Repository, submissions: Sequence[Submission | Problem], bulk: bool, stores: bool = True
+) -> list[Admitted]:
     """Return for each submission what it has become: ready for the intake, a repeat, or refused.
 
+    What `stores` nothing needs no room in the queues.
     Items that were refused do not count for what follows, so the positions of bases are those of the intake's items.
     Raises a Problem where the whole request must wait; BucketError and ViewAbsent.
     """
@@ -48,8 +51,9 @@ def admit(repo: Repository, submissions: Sequence[Submission | Problem], bulk: b
         list(dict.fromkeys(each.base.id for each in valid if isinstance(each.base, ChangesetBase))),
         list(dict.fromkeys(each.key for each in valid if each.key)),
     )
-    check_room(repo, found, valid)
-    return _Admitting(repo, found, bulk, behind).all(submissions)
+    if stores:
+        check_room(repo, found, valid)
+    return _Admitting(repo, found, bulk, behind, stores).all(submissions)
 
 
 def check_room(repo: Repository, found: Admission, submissions: Sequence[Submission], slice_id: str = "") -> None:
@@ -73,10 +77,11 @@ def check_room(repo: Repository, found: Admission, submissions: Sequence[Submiss
 class _Admitting:
     """One request's submissions, in order."""
 
-    def __init__(self, repo: Repository, found: Admission, bulk: bool, behind: bool) -> None:
+    def __init__(self, repo: Repository, found: Admission, bulk: bool, behind: bool, stores: bool) -> None:
         self._repo = repo
         self._found = found
         self._bulk = bulk
+        self._stores = stores
         self._behind = behind  # something that was accepted is in no queue yet
         self._coming: dict[str, int] = {}  # by slice: how many of this request it will queue
         self._keys: set[str] = set()
@@ -114,7 +119,8 @@ class _Admitting:
             if repeat:
                 return repeat
         base = self._base(submission, at)
-        self._check_queue(submission.slice)
+        if self._stores:
+            self._check_queue(submission.slice)
         oids, blobs = self._blobs(submission.changes, at)
         return Item(
             replace(submission, base=base, author_name=None, author_email=None, author_time=None, author_zone=0),

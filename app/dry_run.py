@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.errors import unavailable
 from app.intake import Item, build
 from storage.entries import Json, Status
 from storage.ids import ObjectId
@@ -18,7 +19,7 @@ _WOULD = {Status.COMMITTED: "commit", Status.CONFLICTED: "conflict", Status.REJE
 def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
     """Return what `check` answers for a valid submission.
 
-    Raises ViewAbsent, MergerFailed and BucketError.
+    Raises ViewAbsent and BucketError; a Problem of 503 where contents cannot be merged now.
     """
     pack, data, [[(changeset, _)]] = build([[item]])
 
@@ -33,6 +34,9 @@ def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
     linker = linker_on(repo, snapshot, read_blob)
     linked = linker.run([changeset])
     if not linked.decided:
+        if changeset.base_changeset is None or changeset.base_changeset in snapshot.outcomes:
+            # Given back for another reason than its base.
+            raise unavailable("contents cannot be merged", repo.settings.retry_after)
         return {"would": "wait", "tip": snapshot.head.tip}
     [record] = linked.decided
     shown: Json = {"would": _WOULD[record["status"]], "tip": snapshot.head.tip}
