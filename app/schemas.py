@@ -287,7 +287,7 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
             if len(errors) >= MAX_ERRORS:
                 break
     if not errors and len(changes) > 1:
-        errors = [error_of(f"{dot}changes[{i}].path", message) for i, message in _in_each_others_way(changes)]
+        errors = [error_of(f"{dot}changes[{i}].path", message) for i, message in in_each_others_way(changes)]
     if errors:
         raise Wrong(errors)
     return tuple(changes)
@@ -351,7 +351,7 @@ def _check_source(loaded: dict[str, Any], mode: int) -> None:
         raise wrong(given[-1] if given else "content", "give exactly one of content, content_base64 and id")
 
 
-def _in_each_others_way(changes: list[Change]) -> Iterator[tuple[int, str]]:
+def in_each_others_way(changes: list[Change]) -> Iterator[tuple[int, str]]:
     """Yield the changes whose path was named before, or cannot exist beside another that is put.
 
     Sorted with `/` as the lowest byte, what stands below a path follows it at once: the cost is that of the sort, for

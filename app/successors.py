@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from app.errors import Problem, conflict, invalid
 from app.intake import Item, blob
+from app.schemas import in_each_others_way
 from storage.changes import Base, Change, CommitBase, Submission, VersionsBase
 from storage.decide import Conflict, Rejection
 from storage.entries import Json, Status
@@ -22,8 +23,9 @@ from storage.records import conflicts_json
 from storage.remerge import Remerge
 from storage.repository import Repository
 from storage.seen import look
-from storage.threeway import Strategy
-from storage.trees import covers
+from storage.store import ObjectMissing
+from storage.threeway import Strategy, merge_modes
+from storage.trees import covers, lookup
 
 # No writer's key can begin so: they are printable.
 _KEY_PREFIX = "\x1f"
@@ -39,9 +41,12 @@ class Resolution:
     delete: bool = False
 
 
-def key_of(verb: str, changeset: ChangesetId) -> str:
-    """Return the idempotency key of a changeset's one successor by `verb`, where its writer gave none."""
-    return f"{_KEY_PREFIX}{verb}/{changeset}"
+def key_of(verb: str, changeset: ChangesetId, attempt: int) -> str:
+    """Return the idempotency key of a changeset's one successor by `verb`, where its writer gave none.
+
+    Attempts are counted from 0: one whose successor was abandoned or rejected is followed by another.
+    """
+    return f"{_KEY_PREFIX}{verb}/{changeset}" + (f"/{attempt}" if attempt else "")
 
 
 def fingerprint_of(verb: str, changeset: ChangesetId, told: object = None) -> str:
@@ -58,8 +63,9 @@ class Successor:
         self._changeset = changeset
         self._standing = standing
         self._blobs: dict[ObjectId, tuple[bytes, int]] = {}
-        self._changes: list[Change] = []
-        self._oids: list[ObjectId | None] = []
+        self._read = 0  # bytes of contents that are copied, each once
+        self._changes: dict[bytes, Change] = {}  # by path
+        self._oids: dict[bytes, ObjectId | None] = {}
         paths = [change.path for change in changeset.changes]
         seen = look(repo, changeset, paths)
         self._seen = seen.versions
@@ -68,16 +74,26 @@ class Successor:
     def rebase(self, key: str) -> Item:
         """Return the changeset on the present tip.
 
-        Raises a Problem of 409 with the conflicts where they collide.
+        Raises a Problem of 409 with the conflicts where they collide, of 413 where too much had to be copied.
         """
         head = self._repo.view.head()
-        decision = self._remerge.onto(ObjectId(bytes.fromhex(head.root)))
+        root = ObjectId(bytes.fromhex(head.root))
+        decision = self._remerge.onto(root)
         if isinstance(decision, Rejection):
             raise conflict(decision.detail, reason=decision.reason)
         if isinstance(decision, list):
             raise colliding(decision)
-        for path, version in decision.items():
-            self._take(path, version, None, Strategy.MERGE)
+        for change in self._changeset.changes:
+            if change.path not in decision:
+                continue
+            version = decision[change.path]
+            try:
+                if change.op == "mode" and _same_content(version, lookup(self._repo.objects.tree, root, change.path)):
+                    self._change_mode(change.path, version, None, change.strategy)
+                else:
+                    self._take(change.path, version, None, change.strategy)
+            except ObjectMissing:
+                raise conflict(f"the content of {change.path.decode()} is not stored here") from None
         fingerprint = fingerprint_of("rebase", self._changeset.id)
         base = CommitBase(bytes.fromhex(head.tip))
         # One that was held, and abandoned for this very rebase, is held again.
@@ -90,7 +106,7 @@ class Successor:
     def resolve(self, paths: dict[bytes, Resolution], key: str, fingerprint: str, message: str | None) -> Item:
         """Return the changeset with its conflicts resolved, by a writer who saw what the conflicts say.
 
-        Raises a Problem where a path in conflict is left out, or another is named.
+        Raises a Problem where a path in conflict is left out, another is named, or answers contradict each other.
         """
         outcome = self._standing.outcome
         assert outcome is not None
@@ -105,46 +121,89 @@ class Successor:
         for path in conflicts:
             if path not in paths:
                 raise invalid(f"paths.{path.decode()}", "is in conflict and not resolved")
+        for path, version in self._blockers(conflicts, paths).items():
+            self._take(path, None, version, Strategy.MERGE)
         for change in self._changeset.changes:
-            if change.path in conflicts:
-                self._resolve(change, conflicts[change.path], paths[change.path])
-            else:
-                base = self._seen.get(change.path)
-                self._take(change.path, change.version(base), base, change.strategy)
+            try:
+                if change.path in conflicts:
+                    self._resolve(change, conflicts[change.path], paths[change.path])
+                elif change.path not in self._changes:
+                    self._keep(change)
+            except ObjectMissing:
+                raise invalid(f"paths.{change.path.decode()}", "has a content that is not stored here") from None
+        changes = list(self._changes.values())
+        for i, message in in_each_others_way(changes):
+            raise invalid(f"paths.{changes[i].path.decode()}", message)
         return self._item(VersionsBase(), key, fingerprint, message or self._changeset.message, hold=False)
+
+    def _blockers(self, conflicts: dict[bytes, Json], paths: dict[bytes, Resolution]) -> dict[bytes, Version | None]:
+        """Return the files that must go because they are in the way of what shall stand, as they were seen."""
+        blockers = {}
+        for path, found in conflicts.items():
+            if "blocker" not in found or not _stays(found, paths[path]):
+                continue
+            blocker, field = found["blocker"].encode(), f"paths.{path.decode()}"
+            if blocker in conflicts:
+                if _stays(conflicts[blocker], paths[blocker]):
+                    raise invalid(field, f"cannot stand beside {found['blocker']}, which is not resolved to a delete")
+            elif not covers(self._where.paths, blocker):
+                raise invalid(field, f"{found['blocker']} is in its way, and not in the slice {self._where.name}")
+            else:
+                blockers[blocker] = _version(found["head"])
+        return blockers
 
     def _resolve(self, change: Proposal, found: Json, resolution: Resolution) -> None:
         path, head = change.path, _version(found["head"])
         if resolution.take == "ours" or ("blocker" in found and resolution.delete):
             return
         if "blocker" in found:
-            # What stands in the way goes, as it was seen; at the path itself there was nothing.
-            blocker = found["blocker"].encode()
-            if blocker not in {each.path for each in self._changes}:
-                self._take(blocker, None, head, Strategy.MERGE)
-            head = None
+            head = None  # that is the blocker's; at the path itself there was nothing
         submitted = change.version(self._seen.get(path))
-        if resolution.take == "theirs":
+        if resolution.take == "theirs" and change.op == "mode" and _same_content(submitted, head):
+            self._change_mode(path, submitted, head, Strategy.MERGE)
+        elif resolution.take == "theirs":
             self._take(path, submitted, head, Strategy.MERGE)
         elif resolution.delete:
             self._take(path, None, head, Strategy.MERGE)
         else:
             assert resolution.content is not None
-            modes = [version.mode for version in (submitted, head) if version and version.mode != SUBMODULE_MODE]
-            mode = resolution.mode or (modes[0] if modes else FILE_MODE)
+            mode = resolution.mode or _mode(_version(found["base"]), head, submitted)
             self._put(path, mode, resolution.content, head)
 
-    def _take(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
-        """Change a path to a version whose content is known; `base` is what was seen there."""
-        seen = base.oid if base else None
-        if version is None:
-            self._changes.append(Change("delete", path, 0, None, None, seen, strategy))
-            self._oids.append(None)
-        elif version.mode == SUBMODULE_MODE:
-            self._changes.append(Change("put", path, version.mode, None, version.oid, seen, strategy))
-            self._oids.append(version.oid)
+    def _keep(self, change: Proposal) -> None:
+        """Make a change that is not in conflict once more."""
+        base = self._seen.get(change.path)
+        version = change.version(base)
+        if change.op == "mode":
+            self._change_mode(change.path, version, base, change.strategy)
         else:
-            self._put(path, version.mode, self._remerge.content(version.oid), base, strategy)
+            self._take(change.path, version, base, change.strategy)
+
+    def _change_mode(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
+        """Change the mode alone: no content need be copied."""
+        assert version is not None
+        oid, mode = (base.oid, base.mode) if base else (None, None)
+        self._add(Change("mode", path, version.mode, None, None, oid, strategy, mode), None)
+
+    def _take(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
+        """Change a path to a version whose content is known; `base` is what was seen there. Raises ObjectMissing."""
+        oid, mode = (base.oid, base.mode) if base else (None, None)
+        if version is None:
+            self._add(Change("delete", path, 0, None, None, oid, strategy, mode), None)
+        elif version.mode == SUBMODULE_MODE:
+            self._add(Change("put", path, version.mode, None, version.oid, oid, strategy, mode), version.oid)
+        else:
+            self._put(path, version.mode, self._content(version.oid), base, strategy)
+
+    def _content(self, oid: ObjectId) -> bytes:
+        content = self._remerge.content(oid)
+        if oid not in self._blobs:
+            self._read += len(content)
+        most = self._repo.settings.max_body_bytes
+        if self._read > most:
+            detail = f"the contents of the new changeset exceed {most} bytes (max_body_bytes)"
+            raise Problem(413, "too-large", "It is too large", detail)
+        return content
 
     def _put(
         self, path: bytes, mode: int, content: bytes, base: Version | None, strategy: Strategy = Strategy.MERGE
@@ -155,18 +214,23 @@ class Successor:
             raise invalid(f"paths.{path.decode()}", str(error)) from None
         oid, stored = blob(content)
         self._blobs[oid] = stored
-        self._changes.append(Change("put", path, mode, content, None, base.oid if base else None, strategy))
-        self._oids.append(oid)
+        seen, seen_mode = (base.oid, base.mode) if base else (None, None)
+        # The content is in the blobs; a second copy would be held for nothing.
+        self._add(Change("put", path, mode, None, oid, seen, strategy, seen_mode), oid)
+
+    def _add(self, change: Change, oid: ObjectId | None) -> None:
+        self._changes[change.path] = change
+        self._oids[change.path] = oid
 
     def _item(self, base: Base, key: str, fingerprint: str, message: str, hold: bool) -> Item:
-        for change in self._changes:
+        for change in self._changes.values():
             if not covers(self._where.paths, change.path):
                 raise conflict(f"{change.path.decode()} is no longer in the slice {self._where.name}")
         resolves = self._changeset.id
         submission = Submission(
-            self._where.id, base, None, None, None, 0, message, tuple(self._changes), key, hold, resolves
+            self._where.id, base, None, None, None, 0, message, tuple(self._changes.values()), key, hold, resolves
         )
-        oids = tuple(self._oids)
+        oids = tuple(self._oids.values())
         return Item(submission, SliceId(self._where.id), self._changeset.author, oids, self._blobs, fingerprint)
 
 
@@ -178,7 +242,9 @@ def read_changeset(repo: Repository, changeset: ChangesetId, standing: Standing)
 
 
 def rebasable(standing: Standing) -> bool:
-    """Tell whether a changeset may be rebased: it is not to be committed as it is."""
+    """Tell whether a changeset may be rebased: it is not to be committed as it is, and nothing took its place."""
+    if standing.closed_by:
+        return False
     outcome = standing.outcome
     if outcome is None:
         return standing.held
@@ -190,6 +256,25 @@ def rebasable(standing: Standing) -> bool:
 def colliding(conflicts: list[Conflict]) -> Problem:
     """The changes collide with the head."""
     return conflict(f"it collides with the head at {len(conflicts)} paths", **conflicts_json(conflicts))
+
+
+def _stays(found: Json, resolution: Resolution) -> bool:
+    """Tell whether a file stands at a path in conflict as it is resolved, that of the head or another."""
+    if "blocker" in found:
+        return resolution.take == "theirs" or resolution.content is not None
+    side = {"ours": "head", "theirs": "submitted"}.get(resolution.take or "")
+    return found[side] is not None if side else not resolution.delete
+
+
+def _same_content(one: Version | None, other: Version | None) -> bool:
+    return one is not None and other is not None and one.oid == other.oid
+
+
+def _mode(base: Version | None, head: Version | None, submitted: Version | None) -> int:
+    """Return the mode of a content that came without one: merged, or the head's where both sides moved it."""
+    merged = merge_modes(base, head, submitted) if head and submitted else None
+    modes = [merged, *(version.mode for version in (head, submitted) if version)]
+    return next((mode for mode in modes if mode and mode != SUBMODULE_MODE), FILE_MODE)
 
 
 def _version(shown: Json | None) -> Version | None:

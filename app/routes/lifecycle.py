@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from app.admission import admit, check_room
 from app.dry_run import dry_run
-from app.errors import Problem, conflict, not_found
+from app.errors import Problem, conflict, key_reused, not_found
 from app.intake import Item, ask_for_commit_safely
 from app.queries import load_key
 from app.resolutions import load_resolutions
@@ -22,6 +22,9 @@ from storage.lifecycle import NotPossible, abandon, release
 from storage.queue import Standing
 
 routes = Blueprint("lifecycle", __name__)
+
+# Successors of one changeset, by one verb and without a key of their writers', that may be abandoned or rejected.
+_MOST_ATTEMPTS = 100
 
 
 @routes.post("/changesets/<changeset>/release")
@@ -49,16 +52,17 @@ def rebase(changeset: str) -> tuple[Response, int]:
     """Make a new changeset on the tip of one that was not to be committed as it is."""
     old = ChangesetId(changeset)
     standing = standing_of(old)
-    key = load_key(request.headers.get("Idempotency-Key")) or key_of("rebase", old)
-    known = _known(key, fingerprint_of("rebase", old))
+    key, known = _known("rebase", old, fingerprint_of("rebase", old))
     if known is not None:
         return jsonify(changeset_json(known, standing_of(known))), 202
+    _check_open(standing)
     if not rebasable(standing):
         raise conflict(f"it is {status_of(standing)}")
     item = _successor(old, standing).rebase(key)
+    _check_room(item)
     if standing.held:
-        # First, so that it can never be released beside the new one; what is abandoned may still be rebased.
-        _abandon(old)
+        # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
+        _abandon(old, only_held=True)
     return jsonify(_accept(item)), 202
 
 
@@ -67,45 +71,67 @@ def resolve(changeset: str) -> tuple[Response, int]:
     """Make a new changeset with the conflicts of one resolved."""
     old = ChangesetId(changeset)
     standing = standing_of(old)
-    own_key = load_key(request.headers.get("Idempotency-Key"))
     paths, message = load_resolutions(load_json(request.get_data()), services().settings)
-    key = own_key or key_of("resolve", old)
     fingerprint = fingerprint_of("resolve", old, (list(paths_of(paths)), message))
-    known = _known(key, fingerprint)
+    key, known = _known("resolve", old, fingerprint)
     if known is not None:
         return jsonify(changeset_json(known, standing_of(known))), 202
+    _check_open(standing)
     if status_of(standing) != Status.CONFLICTED:
         raise conflict(f"it is {status_of(standing)}, not conflicted")
-    made = _accept(_successor(old, standing).resolve(paths, key, fingerprint, message))
-    return jsonify(made), 202
+    item = _successor(old, standing).resolve(paths, key, fingerprint, message)
+    _check_room(item)
+    return jsonify(_accept(item)), 202
 
 
 @routes.post("/slices/<slice:name>/check")
 def check(name: str) -> Response:
     """Say what would become of a changeset if it were submitted now."""
     submission = load_changeset(load_json(request.get_data()), services().settings, name)
-    [admitted] = admit(services().repo, [submission], bulk=False)
+    [admitted] = admit(services().repo, [submission], bulk=False, stores=False)
     if isinstance(admitted, Problem):
         raise admitted
     assert isinstance(admitted, Item)
     return jsonify(dry_run(services().repo, admitted))
 
 
-def _abandon(changeset: ChangesetId) -> None:
+def _abandon(changeset: ChangesetId, only_held: bool = False) -> None:
     try:
-        abandon(services().repo, changeset)
+        abandon(services().repo, changeset, only_held)
     except NotPossible as error:
         raise conflict(str(error)) from None
 
 
-def _known(key: str, fingerprint: str) -> ChangesetId | None:
-    """Return the changeset that a key has made already; refuse another request with it."""
-    found = services().repo.queue.admit([], [], [key]).keys.get(key)
-    if found is None:
-        return None
-    if found[1] != fingerprint:
-        raise conflict(f"it has been resolved in another way by {found[0]}", changeset=found[0])
-    return found[0]
+def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, ChangesetId | None]:
+    """Return the key for a successor of `old`, and the one that was made with it already.
+
+    Raises a Problem where that was another request.
+    """
+    queue = services().repo.queue
+    own = load_key(request.headers.get("Idempotency-Key"))
+    if own is not None:
+        found = queue.admit([], [], [own]).keys.get(own)
+        if found is not None and found[1] != fingerprint:
+            raise key_reused()
+        return own, found[0] if found else None
+    keys = [key_of(verb, old, attempt) for attempt in range(_MOST_ATTEMPTS)]
+    owners = queue.admit([], [], keys).keys
+    standings = dict(zip(owners, queue.standing([each for each, _ in owners.values()])[1], strict=True))
+    for key in keys:
+        if key not in owners:
+            return key, None
+        made, told = owners[key]
+        if status_of(standings[key]) in {Status.ABANDONED, Status.REJECTED}:
+            continue  # nothing came of it, so that it takes nobody's place
+        if told != fingerprint:
+            raise conflict(f"it has been resolved in another way by {made}", changeset=made)
+        return key, made
+    raise conflict(f"nothing came of {_MOST_ATTEMPTS} attempts; give an Idempotency-Key")
+
+
+def _check_open(standing: Standing) -> None:
+    if standing.closed_by:
+        raise conflict(f"its conflict is closed: {standing.closed_by}", closed_by=standing.closed_by)
 
 
 def _successor(old: ChangesetId, standing: Standing) -> Successor:
@@ -117,8 +143,11 @@ def _successor(old: ChangesetId, standing: Standing) -> Successor:
     return Successor(repo, where, said, standing)
 
 
-def _accept(item: Item) -> dict[str, Any]:
+def _check_room(item: Item) -> None:
     repo = services().repo
     check_room(repo, repo.queue.admit([item.slice], [], []), [item.submission], item.slice)
+
+
+def _accept(item: Item) -> dict[str, Any]:
     [accepted] = services().intake.accept([item])
     return accepted_json(accepted)
