@@ -9,6 +9,7 @@ import click
 
 from app.commands.options import as_json, console, data_folder, deployment, emit
 from app.commands.replay import Bars, progress_bars
+from app.deep import deep
 from app.verify import verify
 from storage.repository import Repository
 from storage.scripts import ViewAbsent
@@ -16,24 +17,33 @@ from storage.scripts import ViewAbsent
 
 @click.command()
 @click.option("--git/--no-git", "with_git", default=True, help="Export too, and have git fsck --strict judge it.")
+@click.option("--deep", "with_deep", is_flag=True, help="Have Git make every root again from what was submitted.")
 @data_folder
 @as_json
-def command(with_git: bool, data: Path | None, as_json: bool) -> None:
+def command(with_git: bool, with_deep: bool, data: Path | None, as_json: bool) -> None:
     """Check everything that is stored; exit 1 and list the differences where there are any.
 
     The log's entries are dense and hash one another; their packs are there; the view in Redis is what the entries
     make it; every accepted changeset has one outcome or waits; an export passes git fsck --strict, and every
     committed changeset stands in exactly one commit. Safe beside writers.
 
+    --deep reads everything that was ever submitted, makes each changeset's tree by git fast-import and each merge by
+    git merge-tree, and compares them with the commits, conflicts too. It names the first that differs.
+
     Example: sluice verify
     """
     with progress_bars() as bars:
         try:
-            findings = verify(Repository(deployment(data)), with_git, Bars(bars))
+            repo = Repository(deployment(data))
+            findings = verify(repo, with_git, Bars(bars))
+            looked = deep(repo.settings, Bars(bars)) if with_deep else None
         except ViewAbsent as error:
             raise click.ClickException(f"{error}; `sluice rebuild` loads it") from error
+    if looked and looked.difference:
+        findings.differences.append(f"deep: {looked.difference}")
     if as_json:
-        emit({**dataclasses.asdict(findings), "clean": not findings.differences})
+        more = {"deep": dataclasses.asdict(looked)} if looked else {}
+        emit({**dataclasses.asdict(findings), **more, "clean": not findings.differences})
     else:
         for difference in findings.differences:
             console.print(f"[red]{difference}[/]")
@@ -42,5 +52,10 @@ def command(with_git: bool, data: Path | None, as_json: bool) -> None:
             f"{verdict}: {findings.entries} entries, {findings.packs} packs, {findings.changesets} changesets decided"
             f" ({findings.committed} committed), {findings.queued} queued"
         )
+        if looked:
+            console.print(
+                f"deep: {looked.committed} committed and {looked.conflicted} conflicted changesets made again,"
+                f" {looked.merged} by merges; {looked.excepted} conflicts are ours alone, {looked.unchecked} unchecked"
+            )
     if findings.differences:
         raise click.exceptions.Exit(1)

@@ -208,7 +208,7 @@ def test_a_backup_that_is_damaged_is_named_before_anything_is_written(world: Wor
     assert repaired.copied == 1, "a file that is missing or of another size is copied again"
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_bytes(manifest.read_bytes().replace(b'"entries"', b'"entrees"'))
-    with pytest.raises(BackupError, match="manifest.jsonl is damaged"):
+    with pytest.raises(BackupError, match=r"manifest\.jsonl is damaged"):
         restore(copy, tmp_path)
 
 
