@@ -8,7 +8,9 @@ from celery import Celery
 from celery.signals import celeryd_init, worker_ready
 
 from storage import logs
+from tasks import broker
 
+broker.install()
 app = Celery("sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep"])
 app.config_from_object("celeryconfig")
 
