@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench up clean
+.PHONY: help install demo test check faults bench up clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: install ## Lint, types and the tests that need no server: under a minute
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy app tasks storage celeryconfig.py
 	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance" $(ARGS)
+
+faults: install ## Break everything under load and check what was promised (MINUTES=5 SEED=… ARGS=…)
+	@$(BIN)/python -m tests.harness $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: install ## Measure what we claim, and the peers beside it, as JSON and a table (ARGS=…)
 	@$(BIN)/python -m benchmarks $(ARGS)

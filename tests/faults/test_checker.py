@@ -1,0 +1,187 @@
+"""The judge is judged: with each of these bugs, switched on here alone, the checker finds what came of it.
+
+They are the bugs that the design is there to keep out. Without one, the same writers and the same faults leave nothing
+to find.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from app.intake import Accepted, Intake, build
+from storage import scripts
+from storage.bucket import Bucket
+from storage.recover import Found, Inbox
+from storage.repository import Repository
+from storage.scripts import ViewAbsent
+from storage.settings import Settings
+from tasks import commits, merges
+from tests.harness.checker import Violation, check
+from tests.harness.evidence import gather
+from tests.harness.rounds import Load
+from tests.harness.small import Small
+
+_FOUND_WITHIN = 60.0
+# Seconds of writing before the judge is asked, and after which all that can end has ended.
+_WRITING, _SETTLING = 5.0, 8.0
+
+Bug = Callable[[pytest.MonkeyPatch], None]
+
+
+@pytest.fixture
+def s3_kind() -> str:
+    """What finds a bug does not depend on the S3 server."""
+    return "seaweedfs"
+
+
+@pytest.fixture(autouse=True)
+def no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (commits, merges):
+        monkeypatch.setattr(module, "send", lambda app, task, token: None)
+
+
+def appends_where_the_log_ends_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry is made on one snapshot, and appended behind what is newest by then."""
+    append = commits.append
+
+    def append_anywhere(view: Any, log: Any, bucket: Any, snapshot: Any, entry: Any, places: Any) -> bool:
+        newest = view.head()
+        moved = entry | {"seq": newest.applied + 1, "previous": newest.hash}
+        return append(view, log, bucket, snapshot, moved, places)
+
+    monkeypatch.setattr(commits, "append", append_anywhere)
+
+
+def applies_without_a_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`apply` takes any entry in any order, on any epoch."""
+    source = scripts._source
+
+    def unguarded(name: str) -> str:
+        text = source(name)
+        if name != "apply":
+            return text
+        kept = [line for line in text.splitlines() if "applied >= seq" not in line and "applied ~= seq - 1" not in line]
+        return "\n".join(kept).replace("applied > 0 and hash ~= previous", "false")
+
+    monkeypatch.setattr(scripts, "_source", unguarded)
+
+
+def overwrites_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log takes an entry though its place is taken."""
+    create = Bucket.create
+
+    def put(bucket: Bucket, name: str, data: bytes) -> bool:
+        if not name.startswith("log/"):
+            return create(bucket, name, data)
+        bucket._client.put_object(bucket._bucket, bucket._prefix + name, BytesIO(data), len(data))
+        return True
+
+    monkeypatch.setattr(Bucket, "create", put)
+
+
+def answers_before_it_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is 202 before the PUT; and one process in some dies in between."""
+    store, rng = Intake._store, random.Random(1)
+
+    def answers_first(intake: Intake, requests: Any) -> None:
+        if rng.random() < 0.9:
+            store(intake, requests)
+            return
+        _, _, groups = build([request.items for request in requests])
+        for request, group in zip(requests, groups, strict=True):
+            request.done.set_result([Accepted(changeset, None) for changeset, _ in group])
+
+    monkeypatch.setattr(Intake, "_store", answers_first)
+
+
+def rebases_merges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merge that finds another before it is put behind that instead of being thrown away."""
+
+    def merge_batch(repo: Repository) -> int:
+        batches = merges._next_batches(repo, repo.view.snapshot())
+        for _ in range(merges.MOST_RACES if batches else 0):
+            if merges._append(repo, repo.view.snapshot(), batches):
+                return len(batches)
+        return 0
+
+    monkeypatch.setattr("tests.harness.small.merge_batch", merge_batch)
+
+
+def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recovery begins at the oldest changeset that the queues remember."""
+
+    def recover(inbox: Inbox) -> Found:
+        epoch = inbox._view.epoch()
+        if epoch is None:
+            raise ViewAbsent("the view is not loaded")
+        redis, prefix = inbox._view.redis, inbox._view.prefix
+        waiting = [
+            each.decode()
+            for slice_id in redis.hkeys(inbox._view.key("slices"))
+            for each in redis.zrange(f"{prefix}queue:{slice_id.decode()}", 0, 0)
+        ]
+        names = list(inbox._bucket.names("inbox/"))
+        found = inbox.look(f"inbox/{min(waiting)}" if waiting else names[-1] if names else "")
+        inbox._set_cursor("mark", found.mark)
+        inbox._set_cursor("seen", found.seen)
+        inbox._queue.vouch(epoch)
+        return found
+
+    monkeypatch.setattr(Inbox, "recover", recover)
+
+
+BUGS: dict[Bug, set[str]] = {
+    appends_where_the_log_ends_now: {"commits-do-what-was-submitted", "landed-is-in-the-history-once"},
+    applies_without_a_guard: {"landed-is-in-the-history-once", "one-final-outcome", "verify-finds-no-difference"},
+    overwrites_entries: {"landed-is-in-the-history-once", "what-was-told-stays-true", "what-was-seen-is-still-there"},
+    answers_before_it_is_durable: {"one-final-outcome"},
+    rebases_merges: {"global-commits-go-forward"},
+    takes_the_mark_from_the_queues: {"one-final-outcome"},
+}
+"""Each with rules that it must break, one of them at least."""
+
+
+def judge(settings: Settings, seed: str) -> list[Violation]:
+    """Return what is found after some seconds of writing, with Redis flushed and rolled back meanwhile."""
+    with ExitStack() as around:
+        small = around.enter_context(Small(settings))
+        load = Load(small.wire, seed, writers=4)
+        load.begin()
+        until = time.monotonic() + _WRITING
+        rng, pause = random.Random(seed), threading.Event()
+        while time.monotonic() < until:
+            if rng.random() < 0.3:
+                pause.wait(rng.uniform(0.3, 0.8))
+                small.flush()
+            else:
+                with small.rolled_back():
+                    pause.wait(rng.uniform(0.1, 0.6))
+            pause.wait(rng.uniform(0.1, 0.6))
+        load.settle(_SETTLING)
+        evidence = gather(small.wire, load.history, small.settings, small.differences(), 2.0)
+        return check(load.history, evidence)
+
+
+def test_without_a_bug_nothing_is_found(settings: Settings) -> None:
+    found = judge(settings, "none")
+    assert not found, "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__.replace("_", "-"))
+def test_a_bug_is_found_by_what_it_does(settings: Settings, bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    until = time.monotonic() + _FOUND_WITHIN
+    found: list[Violation] = []
+    for number in range(3):
+        found = judge(settings, f"{bug.__name__}/{number}")
+        if BUGS[bug] & {violation.rule for violation in found} or time.monotonic() > until:
+            break
+    assert BUGS[bug] & {violation.rule for violation in found}, found

@@ -1,0 +1,164 @@
+"""What the API says at the end, and what stands in an export: read by Git alone, and judged by nobody yet."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.export import ExportError, export, git
+from storage.settings import Settings
+from tests.harness.history import Edit, FileTold, History, Json
+from tests.harness.wire import Answer, Wire
+
+_ASKERS = 4
+_KEY = re.compile(r"^Submission (\S+)$", re.MULTILINE)
+_TRAILER = re.compile(r"^Changeset-Id: (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit of the chain."""
+
+    id: str
+    parents: tuple[str, ...]
+    tree: str
+    changesets: tuple[str, ...]  # its trailers
+    key: str | None  # of the submission, from its message
+    edits: dict[str, Edit]  # against its first parent
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalCommit:
+    """A commit of the first-parent line of main."""
+
+    id: str
+    parents: tuple[str, ...]
+    tree: str
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything that there is at the end."""
+
+    final: dict[str, Answer] = field(default_factory=dict)  # what the API answers about a changeset, by id
+    chain: list[Commit] = field(default_factory=list)  # oldest first
+    main: list[GlobalCommit] = field(default_factory=list)  # oldest first
+    main_changesets: list[str] = field(default_factory=list)  # the trailers of everything that main reaches
+    files: dict[str, list[str]] = field(default_factory=dict)  # of main, by path
+    misread: list[str] = field(default_factory=list)  # answers about files that the export contradicts
+    git: list[str] = field(default_factory=list)  # what Git found fault with
+    differences: list[str] = field(default_factory=list)  # what `verify` found
+    seconds: float = 0.0
+
+
+def gather(wire: Wire, history: History, settings: Settings, differences: list[str], patience: float) -> Evidence:
+    """Ask about everything that was accepted, and export everything. Never raises for what is wrong."""
+    began = time.monotonic()
+    evidence = Evidence(differences=differences)
+    ids = [each for submission in list(history.submissions.values()) for each in submission.ids]
+    _ask(wire, ids, evidence, began + patience)
+    firsts = [_document(answer).get("first") for answer in evidence.final.values()]
+    _ask(wire, [each for each in firsts if each and each not in evidence.final], evidence, began + patience)
+    with tempfile.TemporaryDirectory(prefix="export-") as folder:
+        directory = Path(folder) / "export.git"
+        try:
+            export(settings, directory)
+            git(directory, "fsck", "--strict", "--no-progress")
+            _read(directory, history, evidence)
+        except (ExportError, subprocess.CalledProcessError) as error:
+            evidence.git.append(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever keeps it from being exported is a finding
+            evidence.git.append(f"{type(error).__name__}: {error}")
+    evidence.seconds = time.monotonic() - began
+    return evidence
+
+
+def _ask(wire: Wire, ids: Iterable[str], evidence: Evidence, until: float) -> None:
+    def ask(changeset: str) -> Answer:
+        while True:
+            answer = wire("GET", f"/v1/changesets/{changeset}")
+            if not answer.passing or time.monotonic() > until:
+                return answer
+            time.sleep(0.1)
+
+    ids = list(ids)
+    with ThreadPoolExecutor(_ASKERS) as pool:
+        evidence.final |= zip(ids, pool.map(ask, ids), strict=True)
+
+
+def _document(answer: Answer) -> Json:
+    return answer.document if answer.status == 200 else {}
+
+
+def _read(directory: Path, history: History, evidence: Evidence) -> None:
+    evidence.chain = list(_chain(directory))
+    for line in git(directory, "log", "--first-parent", "--reverse", "--format=%H %T %P", "main").splitlines():
+        commit, tree, *parents = line.split()
+        evidence.main.append(GlobalCommit(commit, tuple(parents), tree))
+    trailers = "%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
+    evidence.main_changesets = git(directory, "log", f"--format={trailers}", "main").split()
+    with tarfile.open(fileobj=io.BytesIO(_raw(directory, ["archive", "--format=tar", "main"]))) as archive:
+        for member in archive.getmembers():
+            if member.isfile():
+                content = archive.extractfile(member)
+                assert content
+                evidence.files[member.name] = content.read().decode().splitlines()
+    evidence.misread = list(_misread(directory, list(history.files)))
+
+
+def _chain(directory: Path) -> Iterator[Commit]:
+    log = git(
+        directory,
+        *("log", "--reverse", "--no-renames", "--unified=0", "--no-color", "-p"),
+        *("--format=%x00%H %T %P%n%B%x01", "next"),
+    )
+    for part in log.split("\0")[1:]:
+        said, _, diff = part.partition("\1")
+        heading, _, message = said.partition("\n")
+        commit, tree, *parents = heading.split()
+        key = _KEY.search(message)
+        yield Commit(
+            commit, tuple(parents), tree, tuple(_TRAILER.findall(message)), key[1] if key else None, _edits(diff)
+        )
+
+
+def _edits(diff: str) -> dict[str, Edit]:
+    """Read a diff of files that hold nothing but unique lines."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    lists: tuple[list[str], list[str]] = [], []
+    for line in diff.splitlines():
+        if line.startswith("diff --git a/"):
+            path = line.rpartition(" b/")[2]
+            lists = found[path] = [], []
+        elif line.startswith("+") and not line.startswith("+++ "):
+            lists[0].append(line[1:])
+        elif line.startswith("-") and not line.startswith("--- "):
+            lists[1].append(line[1:])
+    return {path: Edit(tuple(added), tuple(removed)) for path, (added, removed) in found.items()}
+
+
+def _misread(directory: Path, told: list[FileTold]) -> Iterator[str]:
+    """Yield where a file was said to have at a commit what it does not have there."""
+    asked = "".join(f"{each.commit}:{each.path}\n" for each in told)
+    stream = io.BytesIO(_raw(directory, ["cat-file", "--batch"], asked.encode()))
+    for each in told:
+        heading = stream.readline().split()
+        lines = None
+        if heading[-1] != b"missing":
+            lines = tuple(stream.read(int(heading[2])).decode().splitlines())
+            stream.read(1)
+        if lines != each.lines:
+            yield f"{each.path} at {each.commit} was said to have {each.lines}, and has {lines}"
+
+
+def _raw(directory: Path, command: list[str], data: bytes | None = None) -> bytes:
+    done = subprocess.run(["git", "-C", str(directory), *command], input=data, capture_output=True, check=True)
+    return done.stdout

@@ -1,0 +1,173 @@
+"""A round: a fresh stack, writers under load, nemeses one after another and two at once, heal, settle, check."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.verify import verify
+from storage.repository import Repository
+from tests.harness.checker import Violation, check, outcomes
+from tests.harness.evidence import gather
+from tests.harness.history import History
+from tests.harness.nemeses import Nemesis, make
+from tests.harness.pulse import Pulse
+from tests.harness.rig import Rig
+from tests.harness.wire import Http, Wire
+from tests.harness.writers import Writer, begin
+
+Strike = tuple[str, ...]
+"""Nemeses that strike together."""
+
+_HOLD, _CALM = 3.0, 1.0  # most seconds that a fault lasts beyond its least, and between two
+_RECOVERY = 45.0  # landing goes on within so many seconds after a heal
+_SETTLE = 60.0  # and everything has ended so many seconds after the last
+
+
+@dataclass(slots=True)
+class Report:
+    """What a round, or several, came to."""
+
+    s3: str
+    seed: str
+    rounds: int = 0
+    seconds: float = 0.0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    unknown: int = 0  # answers that said nothing
+    faults: Counter[str] = field(default_factory=Counter)
+    recoveries: dict[str, float] = field(default_factory=dict)  # the longest, by fault
+    missing: dict[str, str] = field(default_factory=dict)  # faults that cannot be made here, and why
+    violations: list[Violation] = field(default_factory=list)
+
+    def add(self, other: Report) -> None:
+        """Add another round's."""
+        self.rounds += other.rounds
+        self.seconds += other.seconds
+        self.outcomes += other.outcomes
+        self.unknown += other.unknown
+        self.faults += other.faults
+        for name, seconds in other.recoveries.items():
+            self.recoveries[name] = max(seconds, self.recoveries.get(name, 0.0))
+        self.missing |= other.missing
+        self.violations += other.violations
+
+    @property
+    def longest(self) -> float:
+        """The longest recovery."""
+        return max(self.recoveries.values(), default=0.0)
+
+
+Say = Callable[[str], None]
+
+
+class Load:
+    """Writers on an API, from `begin` to `settle`."""
+
+    def __init__(self, wire: Wire, seed: str, writers: int) -> None:
+        self.history = History()
+        self._wire = wire
+        self._stop, self._over = threading.Event(), threading.Event()
+        self._writers = [Writer(seed, i, wire, self.history, self._stop, self._over) for i in range(writers)]
+
+    def begin(self) -> None:
+        """Put there what the writers write on, and let them begin."""
+        begin(self._wire, self.history)
+        for writer in self._writers:
+            writer.start()
+
+    def settle(self, patience: float) -> None:
+        """Let the writers end, who wait until they know what became of everything, at most so many seconds."""
+        self._stop.set()
+        until = time.monotonic() + patience
+        for writer in self._writers:
+            writer.join(max(0.0, until - time.monotonic()))
+        self._over.set()
+        for writer in self._writers:
+            writer.join()
+            if writer.failure:
+                raise writer.failure
+
+
+def singles_and_pairs(names: Sequence[str], seed: str, until: float) -> Iterator[Strike]:
+    """Yield each nemesis alone and then pairs of them, all in seeded order, over and over until a moment."""
+    rng = random.Random(f"{seed}/schedule")
+    while True:
+        alone: list[Strike] = [(name,) for name in names]
+        rng.shuffle(alone)
+        pairs: list[Strike] = [tuple(rng.sample(list(names), 2)) for _ in names] if len(names) > 1 else []
+        # So that a short round has both.
+        for strike in [each for both in zip(alone, pairs or alone, strict=True) for each in both]:
+            if time.monotonic() > until:
+                return
+            yield strike
+
+
+def run(
+    folder: Path,
+    s3: str,
+    seed: str,
+    names: Sequence[str],
+    schedule: Iterable[Strike],
+    toxiproxy: str | None,
+    writers: int = 6,
+    hold: float = _HOLD,
+    s3_program: str | None = None,
+    say: Say = lambda text: None,
+) -> Report:
+    """Run one round in `folder` and return its report."""
+    report = Report(s3, seed, rounds=1)
+    began = time.monotonic()
+    with Rig(folder, s3, toxiproxy, s3_program) as rig:
+        nemeses, report.missing = make(rig, list(names), seed)
+        wire = Http(rig.url)
+        load = Load(wire, seed, writers)
+        with Pulse(wire, load.history) as pulse:
+            load.begin()
+            for nemesis in nemeses.values():
+                nemesis.prepare()
+            rng = random.Random(f"{seed}/times")
+            for strike in schedule:
+                chosen = [nemeses[name] for name in strike if name in nemeses]
+                if chosen:
+                    _break(chosen, rng, hold, pulse, report, say)
+            load.settle(_SETTLE)
+        evidence = gather(wire, load.history, rig.settings, _differences(rig), _SETTLE)
+        report.violations += check(load.history, evidence)
+        report.outcomes = outcomes(load.history, evidence)
+        report.unknown = load.history.unknown
+    report.seconds = time.monotonic() - began
+    say(f"settled and checked: {dict(report.outcomes)}, {len(report.violations)} violations")
+    return report
+
+
+def _break(chosen: list[Nemesis], rng: random.Random, hold: float, pulse: Pulse, report: Report, say: Say) -> None:
+    """Have nemeses strike together, heal them, and wait until landing goes on."""
+    name = " + ".join(nemesis.name for nemesis in chosen)
+    for nemesis in chosen:
+        nemesis.strike()
+        report.faults[nemesis.name] += 1
+    lasts = rng.uniform(0.0, hold)
+    if any(nemesis.least for nemesis in chosen):
+        time.sleep(max(nemesis.least for nemesis in chosen) + lasts)
+    for nemesis in chosen:
+        nemesis.heal()
+    recovery = pulse.next_landing(_RECOVERY)
+    if recovery is None:
+        report.violations.append(Violation("landing-goes-on", f"nothing landed for {_RECOVERY:g} s after {name}"))
+        recovery = _RECOVERY
+    for nemesis in chosen:
+        report.recoveries[nemesis.name] = max(recovery, report.recoveries.get(nemesis.name, 0.0))
+    say(f"{name}: landing goes on after {recovery:.1f} s")
+    time.sleep(rng.uniform(0.0, min(hold, _CALM)))
+
+
+def _differences(rig: Rig) -> list[str]:
+    try:
+        return verify(Repository(rig.settings)).differences
+    except Exception as error:  # noqa: BLE001 - that it cannot be verified is a finding too
+        return [f"{type(error).__name__}: {error}"]

@@ -1,0 +1,106 @@
+"""The product in one process: the API's application and threads that work, so that a test can break its code.
+
+Servers are real. There is no Celery: each worker does in a loop what its tasks would do, and a run that fails is
+forgotten, as a task is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import redis
+
+from app.api import create_app
+from app.verify import verify
+from storage.repository import Repository
+from storage.settings import Settings
+from tasks.commits import commit_batch
+from tasks.merges import merge_batch
+from tasks.upkeep import run as run_upkeep
+from tests.harness.wire import InProcess
+
+_EVERY = 0.2  # seconds between two upkeeps
+_COMMITTERS = 3
+
+# Each is one instant, as a snapshot of Redis is: a copy key by key would be of no state that ever was.
+_COPY = """#!lua
+local copy = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  table.insert(copy, key)
+  table.insert(copy, redis.call('PTTL', key))
+  table.insert(copy, redis.call('DUMP', key))
+end
+return copy
+"""
+_PUT_BACK = """#!lua
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end
+for i = 3, #ARGV, 3 do redis.call('RESTORE', ARGV[i], math.max(0, tonumber(ARGV[i + 1])), ARGV[i + 2]) end
+if ARGV[2] ~= '' then redis.call('SET', ARGV[2], 'the id of an earlier run') end
+return #ARGV
+"""
+
+
+class Small:
+    """A whole Sluice; works from `with` on. Locks are off, so that nothing but the log keeps writers apart."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = replace(settings, use_locks=False, commit_changesets=4, lock_ttl=1.0)
+        self.repo = Repository(self.settings)
+        self.wire = InProcess(create_app(self.settings, check=False))
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._work, args=(self._upkeep, _EVERY), daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._work, args=(each, 0.0), daemon=True)
+            for each in (commit_batch, merge_batch)
+            for _ in range(_COMMITTERS)
+        ]
+
+    def flush(self) -> None:
+        """Take everything of this repository out of Redis, as FLUSHALL would."""
+        self.repo.redis.eval(_PUT_BACK, 0, self._pattern(), "")
+
+    @contextlib.contextmanager
+    def rolled_back(self) -> Iterator[None]:
+        """Let Redis come back, at the end, as it was at the beginning; as another run of it, like after a restart."""
+        client, pattern = self.repo.redis, self._pattern()
+        copy = client.eval(_COPY, 0, pattern)
+        yield
+        client.eval(_PUT_BACK, 0, pattern, self.repo.view.prefix + "recovered", *copy)
+
+    def differences(self) -> list[str]:
+        """What `verify` finds."""
+        try:
+            return verify(Repository(self.settings)).differences
+        except Exception as error:  # noqa: BLE001 - that it cannot be verified is a finding too
+            return [f"{type(error).__name__}: {error}"]
+
+    def __enter__(self) -> Small:
+        """Begin to work."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop working."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _pattern(self) -> str:
+        return self.repo.view.prefix.replace("{", "[{]").replace("}", "[}]") + "*"
+
+    def _work(self, run: Callable[[Repository], object], every: float) -> None:
+        repo = Repository(self.settings)
+        while not self._over.is_set():
+            done: object = 0
+            with contextlib.suppress(Exception):
+                done = run(repo)
+            self._over.wait(0.0 if done and not every else every or 0.02)
+
+    @staticmethod
+    def _upkeep(repo: Repository) -> None:
+        with contextlib.suppress(redis.RedisError):
+            run_upkeep(repo)
