@@ -50,8 +50,7 @@ def append(
     if not log.append(entry["seq"], data):
         catch_up(view, log, bucket)
         return False
-    view.index(snapshot.epoch, locations(entry, places))
-    view.apply(snapshot.epoch, entry, digest(data))
+    view.apply(snapshot.epoch, entry, digest(data), locations(entry, places))
     return True
 
 

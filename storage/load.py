@@ -60,8 +60,7 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     try:
         for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
             [places] = read_places(bucket, [entry])
-            view.index(snapshot.epoch, locations(entry, places))
-            view.apply(snapshot.epoch, entry, entry_hash)
+            view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places))
             count += 1
     except CorruptEntry as error:
         raise LogForked(f"the log does not continue the view at entry {snapshot.head.applied}") from error
@@ -145,6 +144,5 @@ def _apply(view: View, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]]
     view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
     for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch)), strict=True):
-        view.index(epoch, locations(entry, places), pipeline=pipeline)
-        view.apply(epoch, entry, entry_hash, published=False, pipeline=pipeline)
+        view.apply(epoch, entry, entry_hash, locations(entry, places), published=False, pipeline=pipeline)
     pipeline.execute()

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 import msgpack
@@ -20,11 +21,11 @@ from storage.entries import Json, effects
 from storage.ids import ObjectId, Seq
 from storage.packs import Location
 from storage.view import FORMAT as VIEW_FORMAT
-from storage.view import commands, encode_location
+from storage.view import commands, index
 
-FORMAT = 1
+FORMAT = 2
 # Segments have the rows of a view's format: those of another are passed by.
-FOLDER = f"checkpoints/{VIEW_FORMAT}/"
+FOLDER = f"checkpoints/{VIEW_FORMAT}.{FORMAT}/"
 # A chunk ends behind the entry that brings it here; Redis does nothing else while it takes one.
 _CHUNK_BYTES = 1 << 20
 # Deterministic on every machine is what the same zlib gives; another one's bytes are as good, and never compared.
@@ -55,9 +56,7 @@ def make(entries: Iterable[tuple[Json, str, dict[ObjectId, Location]]]) -> Segme
     for entry, entry_hash, locations in entries:
         first, previous = (entry["seq"], entry["previous"]) if first is None else (first, previous)
         last, last_hash = entry["seq"], entry_hash
-        places = b"".join([oid + encode_location(place) for oid, place in locations.items()])
-        made: list[list[str | bytes]] = [["INDEX", places]]
-        made += [_texts(command) for command in commands(effects(entry, entry_hash))]
+        made = [_texts(command) for command in chain(index(locations), commands(effects(entry, entry_hash)))]
         rows += made
         size += sum(len(text) for command in made for text in command)
         if size >= _CHUNK_BYTES:

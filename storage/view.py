@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import redis
@@ -84,23 +85,25 @@ class View:
             keys={k: ChangesetId(o.decode().split(" ")[0]) for k, o in zip(wanted[2], owners, strict=True) if o},
         )
 
-    def apply(self, epoch: str, entry: Json, entry_hash: str, published: bool = True, pipeline: Any = None) -> None:
-        """Apply an entry that is confirmed to be in the log.
+    def apply(
+        self,
+        epoch: str,
+        entry: Json,
+        entry_hash: str,
+        locations: Mapping[ObjectId, Location] | None = None,
+        published: bool = True,
+        pipeline: Any = None,
+    ) -> None:
+        """Apply an entry that is confirmed to be in the log, with where the objects stand that it brings.
 
+        In one call: a Redis that loses what it took between two would know the entry and not its objects, for good.
         Raises ViewStale where another epoch is published or entries before it are missing, LogForked where the view
         followed another log.
         """
         args: list[Any] = [epoch, int(published), entry["seq"], entry["previous"]]
-        for command in commands(effects(entry, entry_hash)):
+        for command in chain(index(locations or {}), commands(effects(entry, entry_hash))):
             args += [len(command) - 2, *command]
         self.scripts("apply", *args, pipeline=pipeline)
-
-    def index(self, epoch: str, locations: Mapping[ObjectId, Location], pipeline: Any = None) -> None:
-        """Remember where objects are stored, in `epoch`, unless that is neither published nor being loaded."""
-        items = list(locations.items())
-        for i in range(0, len(items), _INDEX_ROWS):
-            rows = b"".join([oid + encode_location(place) for oid, place in items[i : i + _INDEX_ROWS]])
-            self.scripts("index", epoch, rows, pipeline=pipeline)
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
         """Return where objects are stored, None for those that are not.
@@ -221,6 +224,14 @@ def commands(rows: Effects) -> Iterator[list[Any]]:
         for scored in _chunks(scores.items()):
             yield ["ZADD", key, *(text for member, score in scored for text in (score, member))]
     yield ["HSET", "head", *(text for item in rows.head.items() for text in item)]
+
+
+def index(locations: Mapping[ObjectId, Location]) -> Iterator[list[Any]]:
+    """Yield the commands of our scripts that remember where objects stand: rows of id and location, 50 bytes each."""
+    items = list(locations.items())
+    for i in range(0, len(items), _INDEX_ROWS):
+        rows = b"".join([oid + encode_location(place) for oid, place in items[i : i + _INDEX_ROWS]])
+        yield ["INDEX", "at:", rows]
 
 
 def slice_of(definition: Json) -> Slice:

@@ -16,7 +16,7 @@ from storage import recover
 from storage.ids import new_ulid
 from storage.recover import Inbox
 from storage.repository import RedisUnsafe, Repository
-from storage.scripts import Recovering, ViewAbsent, ViewLoading
+from storage.scripts import Recovering, Scripts, ViewAbsent, ViewLoading, ViewStale
 from storage.settings import Settings
 from tasks import commits
 from tasks.commits import commit_batch
@@ -211,6 +211,39 @@ def test_redis_that_may_evict_is_refused(world: World) -> None:
     world.repo.redis = Evicting()
     with pytest.raises(RedisUnsafe, match="noeviction"):
         world.repo.check()
+
+
+@pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
+def test_redis_may_lose_what_any_one_call_told_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a failover does, to a replica that had not got it yet."""
+    script = Scripts.__call__
+    for at in range(1, 12):
+        world.put({f"f{at}": b"1"})
+        calls = 0
+
+        def lost(self: Scripts, name: str, *args: object, at: int = at, **more: object) -> object:
+            nonlocal calls
+            calls += 1
+            with rolled_back(world) if calls == at else contextlib.nullcontext():
+                return script(self, name, *args, **more)
+
+        with monkeypatch.context() as losing:
+            losing.setattr(Scripts, "__call__", lost)
+            with contextlib.suppress(ViewStale, ViewAbsent, Recovering):
+                commit_batch(world.repo)
+        # A copy has no lives: what would expire soon is taken away.
+        for name in ("lock:*", "ticket", "trying*"):
+            for key in world.repo.redis.scan_iter("*:" + name):
+                world.repo.redis.delete(key)
+        run_upkeep(world.repo)
+        world.work()
+    # What processes share in Redis for some minutes may hide that a place is not known.
+    fresh = World.__new__(World)
+    fresh.repo = Repository(world.repo.settings)
+    for key in world.repo.redis.scan_iter("*object:*"):
+        world.repo.redis.delete(key)
+    assert fresh.files() == {f"f{at}": b"1" for at in range(1, 12)}
+    assert not verify(world.repo).differences
 
 
 def test_the_first_request_to_an_empty_redis_has_the_view_loaded_once(

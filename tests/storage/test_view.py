@@ -52,7 +52,7 @@ def contents(view: View, epoch: str | None = None) -> dict[str, object]:
                 found[name] = view.redis.hgetall(key)
             case b"zset":
                 found[name] = view.redis.zrange(key, 0, -1, withscores=True)
-    return {name: value for name, value in found.items() if not name.startswith("inbox:")}
+    return {name: value for name, value in found.items() if not name.startswith(("inbox:", "gc:", "checkpointed"))}
 
 
 def test_without_a_view_every_question_says_so(redis_settings: Settings) -> None:
@@ -118,31 +118,16 @@ def test_an_epoch_is_published_only_over_the_one_that_was_seen(view: View) -> No
 def test_locations_are_remembered_for_every_object(view: View) -> None:
     packs = [PackId(f"packs/{new_ulid()}"), PackId(f"inbox/{new_ulid()}-77")]
     places = {ObjectId(b"%020d" % i): Location(packs[i % 2], Place(i * 1000, i + 1, i)) for i in range(3000)}
-    view.index("E", places)
+    view.apply("E", slices(2, "h1", "a"), "h2", places)
     assert view.locate(list(places)) == list(places.values())
     assert view.locate([ObjectId(b"y" * 20)]) == [None]
     for location in places.values():
         assert decode_location(encode_location(location)) == location
 
 
-LOCATIONS = {ObjectId(b"x" * 20): Location(PackId(f"packs/{new_ulid()}"), Place(1, 2, 3))}
-
-
 def age(view: View, epoch: str, seconds: float) -> None:
     """Make the last word of an epoch's loader so much older."""
     view.redis.zincrby(view.prefix + "epochs", -seconds * 1000, epoch)
-
-
-def test_nothing_is_indexed_below_an_epoch_that_nobody_would_delete(view: View) -> None:
-    view.index("never seen", LOCATIONS)
-    assert contents(view, "never seen") == {}
-    view.loading("F", begins=True)
-    view.index("F", LOCATIONS)
-    assert len(contents(view, "F")) == 1
-    view.drop("F")
-    view.index("F", LOCATIONS)
-    assert contents(view, "F") == {}
-    assert view.redis.zcard(view.prefix + "epochs") == 0
 
 
 def test_an_epoch_that_is_being_dropped_is_neither_written_nor_published(
@@ -154,7 +139,6 @@ def test_an_epoch_that_is_being_dropped_is_neither_written_nor_published(
     with pytest.raises(ConnectionError):
         view.drop("F")
     monkeypatch.undo()
-    view.index("F", LOCATIONS)
     assert contents(view, "F").keys() == {"head", "merges"}
     assert not view.publish("E", "F")
     with pytest.raises(ViewStale):
@@ -241,8 +225,8 @@ def test_applying_step_by_step_catching_up_and_loading_anew_give_one_view(settin
     assert first and old
     genesis = decode(first)
     repo.view.loading(behind, begins=True)
-    repo.view.index(behind, locations(genesis, read_places(Bucket(settings), [genesis])[0]))
-    repo.view.apply(behind, genesis, digest(first), published=False)
+    places = locations(genesis, read_places(Bucket(settings), [genesis])[0])
+    repo.view.apply(behind, genesis, digest(first), places, published=False)
     assert repo.view.publish(old, behind)
     assert catch_up(repo.view, repo.log, repo.bucket) == len(list(repo.log.read_from(2)))
     assert contents(repo.view) == stepwise
