@@ -35,6 +35,8 @@ SETTINGS: dict[str, Any] = {
     "redis_timeout": 2.0,
     "commit_workers": 2,
     "commit_changesets": 16,
+    "gc_interval": 2.0,
+    "gc_grace": 2.0,
 }
 WORKERS = ("worker", "second", "merger")
 _NODES = ("api", *WORKERS, "beat")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,8 @@ _SHOWN = 60
 def main(argv: list[str] | None = None) -> int:
     """Run what the command line asks for, and return the exit status."""
     chosen = _arguments().parse_args(argv)
+    # So that it stops what it started, and unmounts the disks.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     report = Report(chosen.s3, chosen.seed)
     names = chosen.nemesis or list(NEMESES)
     until = time.monotonic() + 60 * chosen.minutes

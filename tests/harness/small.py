@@ -11,10 +11,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import redis
-
 from app.api import create_app
 from app.verify import verify
+from storage.garbage import collect
 from storage.repository import Repository
 from storage.settings import Settings
 from tasks.commits import commit_batch
@@ -47,11 +46,14 @@ class Small:
     """A whole Sluice; works from `with` on. Locks are off, so that nothing but the log keeps writers apart."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = replace(settings, use_locks=False, commit_changesets=4, lock_ttl=1.0)
+        self.settings = replace(settings, use_locks=False, commit_changesets=4, lock_ttl=1.0, gc_grace=0.0)
         self.repo = Repository(self.settings)
         self.wire = InProcess(create_app(self.settings, check=False))
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(self._upkeep, _EVERY), daemon=True)]
+        self._looks = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, args=(each, _EVERY), daemon=True) for each in (self._upkeep, collect)
+        ]
         self._threads += [
             threading.Thread(target=self._work, args=(each, 0.0), daemon=True)
             for each in (commit_batch, merge_batch)
@@ -68,7 +70,10 @@ class Small:
         client, pattern = self.repo.redis, self._pattern()
         copy = client.eval(_COPY, 0, pattern)
         yield
-        client.eval(_PUT_BACK, 0, pattern, self.repo.view.prefix + "recovered", *copy)
+        # A Redis that was started anew is another run, by which a look at the inbox that began before is known to say
+        # nothing of it; here it stays the same run, so no look may be under way.
+        with self._looks:
+            client.eval(_PUT_BACK, 0, pattern, self.repo.view.prefix + "recovered", *copy)
 
     def differences(self) -> list[str]:
         """What `verify` finds."""
@@ -100,7 +105,6 @@ class Small:
                 done = run(repo)
             self._over.wait(0.0 if done and not every else every or 0.02)
 
-    @staticmethod
-    def _upkeep(repo: Repository) -> None:
-        with contextlib.suppress(redis.RedisError):
+    def _upkeep(self, repo: Repository) -> None:
+        with self._looks:
             run_upkeep(repo)
