@@ -293,7 +293,7 @@ class Linker:
         outcome |= self._merges(changeset, taken)
         if changeset.base_versions or self._stacks_blindly(changeset):
             outcome["blind"] = True
-        if saw == before:
+        if saw == before and not changeset.base_versions:
             outcome["seen"] = root.hex()  # committed on the very tree that its writer saw
         elif saw is not None:
             outcome["saw"] = saw.hex()
