@@ -132,9 +132,9 @@ def _landed_is_in_the_history_once(case: Case) -> Iterator[str]:
         elif not submission.unknown and not submission.ids.keys() & set(commit.changesets):
             yield f"the commit {commit.id} is of {commit.key}, whose writer was always told something else"
     reached = Counter(case.evidence.main_changesets)
-    for changeset, commits in case.commits.items():
+    for changeset, found in case.commits.items():
         if reached[changeset] != 1:
-            yield f"{changeset} stands {reached[changeset]} times in main, as {[commit.id for commit in commits]}"
+            yield f"{changeset} stands {reached[changeset]} times in main, as {[commit.id for commit in found]}"
     for changeset in reached.keys() - case.commits.keys():
         yield f"{changeset} stands in main and not in the chain"
 
@@ -168,8 +168,8 @@ def _files_are_what_landed(case: Case) -> Iterator[str]:
         for edit in submission.edits.values():
             written |= dict.fromkeys(edit.added, submission.key)
     for commit in case.evidence.chain:
-        submission = case.history.submissions.get(commit.key or "")
-        for path, edit in (submission.edits if submission else {}).items():
+        landed = case.history.submissions.get(commit.key or "")
+        for path, edit in (landed.edits if landed else {}).items():
             lines = expected.setdefault(path, {})
             for line in edit.removed:
                 lines.pop(line, None)

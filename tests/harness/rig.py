@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,10 @@ class Rig(Stack):
         super().start()
         return self
 
+    def __enter__(self) -> Rig:
+        """Start it."""
+        return self.start()
+
     def stop(self) -> None:
         """Stop everything."""
         try:
@@ -122,9 +126,9 @@ class Rig(Stack):
         shutil.copytree(copy, self.data / "redis")
         self.resume("redis")
 
-    def _command(self, name: str, argv: list[str], ready: Callable[[], bool] | None = None) -> Command:
+    def _command(self, name: str, argv: list[str], *others: Any, **options: Any) -> Command:
         # Two nodes of one process each, instead of one node of `commit_workers`.
-        made = super()._command(name, commands.worker(1) if name == "worker" else argv, ready)
+        made = super()._command(name, commands.worker(1) if name == "worker" else argv, *others, **options)
         more = {}
         if (name, "redis") in self.links:
             more["SLUICE_REDIS_URL"] = f"redis://{self.links[name, 'redis'].address}/0"
