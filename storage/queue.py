@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+import redis
+import structlog
+
 from storage.entries import Json
 from storage.ids import ChangesetId, PackId, SliceId
 from storage.link import Slice
@@ -26,6 +29,13 @@ _LARGEST_MANIFEST = 256 << 10
 _MOST_LOCKS = 1000
 # How many changesets at the front of a queue a claim looks at for those whose base is decided.
 _LOOK_AHEAD = 1000
+_ULID = 26
+# Claims of the dead that one claim looks after.
+_MOST_DEAD = 32
+# What release.lua calls the fault of an owner that fell silent.
+DIED = "died"
+
+log = structlog.get_logger()
 # How many at the front of all queues are looked at for the oldest that could be claimed.
 _LOOK_FOR_OLDEST = 5000
 
@@ -37,6 +47,8 @@ class Claimed:
     slice: SliceId
     id: ChangesetId
     pack: PackId
+    deaths: int = 0  # of a suspect: how often it was tried alone and its worker died, or it failed
+    fault: str = ""  # what the last one was
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,8 @@ class Queue:
         self._redis = view.redis
         self._prefix = view.prefix
         self._scripts: Scripts = view.scripts
+        # What could not be given back because Redis did not answer.
+        self._owed: list[tuple[str, Sequence[Claimed], str]] = []
 
     def admit(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
         """Return what is known of the slices, bases and idempotency keys of submissions.
@@ -115,21 +129,65 @@ class Queue:
         return list(self._scripts("enqueue", *args))
 
     def claim(self, owner: str, vouched_only: bool = True) -> list[Claimed]:
-        """Claim a bounded batch for `owner`.
+        """Claim a bounded batch for `owner`; a suspect is claimed alone.
 
-        Raises ViewAbsent, Recovering and Paused.
+        Whoever claims finds the claims of the dead first, and blames those who were tried. Raises ViewAbsent,
+        Recovering and Paused.
         """
+        while self._owed:
+            self._release(*self._owed[0])
+            self._owed.pop(0)
         s = self._settings
-        found = self._scripts(
-            "claim", _now(), owner, int(s.lock_ttl * 1000), s.commit_changesets, s.commit_changes, s.commit_slices,
-            s.lock_tries, int(s.use_locks), _LOOK_AHEAD, s.max_pending, int(vouched_only),
-        )  # fmt: skip
-        return [Claimed(SliceId(a.decode()), ChangesetId(b.decode()), PackId(c.decode())) for a, b, c in found]
+        for _ in range(_MOST_DEAD):
+            try:
+                found = self._scripts(
+                    "claim", _now(), owner, int(s.lock_ttl * 1000), s.commit_changesets, s.commit_changes,
+                    s.commit_slices, s.lock_tries, int(s.use_locks), _LOOK_AHEAD, s.max_pending, int(vouched_only),
+                    s.poison_tries, int(s.poison_wait * 1000),
+                )  # fmt: skip
+            except redis.RedisError:
+                self._owed.append((owner, (), ""))  # made perhaps, and its answer lost
+                raise
+            if not found or found[0][0]:
+                return [_claimed(*row) for row in found]
+            _, silent, ids = (text.decode() for text in found[0])
+            self.bury(silent, [ChangesetId(ids[i : i + _ULID]) for i in range(0, len(ids), _ULID)])
+        return []
 
-    def release(self, owner: str, claimed: Sequence[Claimed]) -> None:
-        """Take the decided of these out of the queues, and give up the locks that are still the owner's."""
-        if claimed:
-            self._scripts("release", owner, *(text for item in claimed for text in (item.slice, item.id)))
+    def release(self, owner: str, claimed: Sequence[Claimed], fault: str = "") -> None:
+        """Take the decided of these out of the queues, and give up the locks that are still the owner's.
+
+        `fault` is the kind of an exception that one of them may be to blame for. Where Redis does not answer, it is
+        said again before the next claim.
+        """
+        if not claimed:
+            return
+        try:
+            self._release(owner, claimed, fault)
+        except redis.RedisError:
+            if owner:
+                self._owed.append((owner, claimed, fault))
+            raise
+
+    def bury(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
+        """Release the claim of an owner that has been silent for too long, for its death."""
+        log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
+        self._release(owner, [Claimed(SliceId(""), each, PackId("")) for each in changesets], DIED)
+
+    def renew(self, owner: str, claimed: Sequence[Claimed]) -> bool:
+        """Say that the owner of a claim is at work; tell whether the claim still stands."""
+        ttl = int(self._settings.lock_ttl * 1000)
+        return bool(self._scripts("renew", owner, ttl, *(text for item in claimed for text in (item.slice, item.id))))
+
+    def work(self, changeset: ChangesetId) -> dict[str, str]:
+        """Return what is known of an undecided changeset beside its manifest; empty where nothing is."""
+        found = self._redis.hgetall(f"{self._prefix}work:{changeset}")
+        return {name.decode(): value.decode() for name, value in found.items() if name != b"files"}
+
+    def _release(self, owner: str, claimed: Sequence[Claimed], fault: str) -> None:
+        rest = int(self._settings.poison_wait * 1000)
+        pairs = (text for item in claimed for text in (item.slice, item.id))
+        self._scripts("release", owner, fault, rest, *pairs)
 
     def ask(self, kind: str, limit: int, done: str = "", before: int | None = None) -> str | None:
         """Return a token if a message of `kind` should be sent now; `done` is the token of the run that ends.
@@ -241,7 +299,8 @@ class Ticket:
             return False
         until = time.monotonic() + patience
         pause = 0.002
-        while not self._redis.set(self._key, owner, nx=True, px=self._ttl):
+        # Its own is an answer too: the one to the first try may have been lost.
+        while self._redis.set(self._key, owner, nx=True, get=True, px=self._ttl) not in {None, owner.encode()}:
             if time.monotonic() > until:
                 return False
             time.sleep(pause)
@@ -263,6 +322,12 @@ def _lock_names(changeset: Changeset) -> bytes:
 def lock_name(path: bytes) -> bytes:
     """Return the 8 bytes that stand for a file in the keys of locks."""
     return blake2b(path, digest_size=8).digest()
+
+
+def _claimed(slice_id: bytes, changeset: bytes, pack: bytes, deaths: bytes = b"0", fault: bytes = b"") -> Claimed:
+    return Claimed(
+        SliceId(slice_id.decode()), ChangesetId(changeset.decode()), PackId(pack.decode()), int(deaths), fault.decode()
+    )
 
 
 def _owner(value: bytes) -> tuple[ChangesetId, str]:

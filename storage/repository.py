@@ -12,6 +12,7 @@ from storage.load import load
 from storage.log import Log
 from storage.merges import ContentMerges
 from storage.objects import Ident
+from storage.pulse import Pulse
 from storage.queue import Queue, Ticket
 from storage.scripts import ViewLoading, ViewStale
 from storage.settings import Settings
@@ -36,6 +37,7 @@ class Repository:
         self.log = Log(self.bucket)
         self.view = View(settings, self.redis)
         self.queue = Queue(settings, self.view)
+        self.pulse = Pulse(settings, self.queue)
         self.ticket = Ticket(settings, self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.redis)
         self.merges = ContentMerges(settings)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import structlog
+from billiard import active_children
 from celery import Celery
-from celery.signals import celeryd_init, worker_ready
+from celery.signals import celeryd_init, worker_ready, worker_shutting_down
 
-from storage import logs
+from storage import logs, settings
 from tasks import broker
+
+log = structlog.get_logger()
 
 broker.install()
 app = Celery("sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep"])
@@ -26,3 +31,20 @@ def begin_with_upkeep(sender: Any, **_: Any) -> None:
     """Ask for upkeep when a node that does it comes up, so that a new view is loaded now and not at the first tick."""
     if "upkeep" in sender.app.amqp.queues.consume_from:
         sender.app.send_task("sluice.upkeep")
+
+
+@worker_shutting_down.connect
+def stop_in_time(how: str, **_: Any) -> None:
+    """Bound Celery's warm shutdown, which waits for what runs: after `stop_grace` it is told to give back."""
+    if how == "Warm":
+        timer = threading.Timer(settings.load().stop_grace, _end_runs)
+        timer.daemon = True
+        timer.start()
+
+
+def _end_runs() -> None:
+    # In a child SIGTERM raises SystemExit wherever it is, so that `finally` gives back what it holds.
+    children = active_children()
+    log.warning("runs_cut_short", children=len(children))
+    for child in children:
+        child.terminate()

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from functools import cache
 
 import structlog
+from redis.exceptions import RedisError
 
+from storage import poison
 from storage.append import append, entry_after, pack_of, store_pack
+from storage.bucket import BucketError
+from storage.budget import Spent, budget
 from storage.decide import seen_version
+from storage.direct import LogBusy
 from storage.edit import TreeEditor
 from storage.entries import EntryKind, Json
 from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
@@ -22,7 +27,7 @@ from storage.packs import Location
 from storage.prove import RootMismatch, prove
 from storage.queue import Claimed
 from storage.repository import Repository
-from storage.scripts import Paused, Recovering, ViewAbsent, ViewStale
+from storage.scripts import LogForked, Paused, Recovering, ViewAbsent, ViewStale
 from storage.store import ObjectMissing
 from storage.threeway import MergeUnavailable, Strategy, contents_to_merge
 from tasks.base import SluiceTask, Stopwatch, repository, send
@@ -39,22 +44,38 @@ class TooManyRaces(Exception):
     """A batch lost the race for its place in the log too often; its changesets stay queued."""
 
 
+# What ends a batch and is no changeset's fault: it is given back, and tried again.
+SERVERS_FAULTS = (BucketError, RedisError, Spent, OSError, LogBusy, LogForked, MergeUnavailable, TooManyRaces)
+
+
 @app.task(name="sluice.commit", base=SluiceTask, ignore_result=True, acks_late=True)
 def commit(token: str = "") -> None:
     """Commit one bounded batch; where work is left, send the next message."""
     repo = repository()
     started = int(time.time() * 1000)
-    done = 0
+    moved = False
     try:
-        done = commit_batch(repo)
+        moved = commit_batch(repo) > 0
     except (ViewAbsent, ViewStale, Recovering) as reason:
         log.info("commits_wait", reason=type(reason).__name__)
         ask_for_upkeep(repo)
     except Paused:
         log.warning("commits_paused", limit=repo.settings.max_pending)
+    except SERVERS_FAULTS as reason:
+        log.warning("batch_given_back", reason=type(reason).__name__, detail=str(reason))
+    except Exception:
+        moved = True  # somebody is suspected now, and the others need not wait
+        raise
     finally:
+        _ask_for_more(repo, token, None if moved else started)
+
+
+def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
+    try:
         ask_for_merge(repo)
-        ask_for_commit(repo, done=token, before=None if done else started)
+        ask_for_commit(repo, done=token, before=before)
+    except RedisError as error:
+        log.warning("not_announced", reason=str(error))
 
 
 def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
@@ -78,29 +99,48 @@ def ask_for_merge(repo: Repository) -> None:
 
 
 def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
-    """Commit one bounded batch and return how many changesets it decided.
+    """Commit one bounded batch and return how many changesets it decided, or found decided since they were claimed.
 
-    Raises ViewAbsent, Recovering and Paused where nothing can be claimed; BucketError, RootMismatch, TooManyRaces and
-    ViewStale end the batch, and what is not decided stays queued.
+    Raises ViewAbsent, Recovering and Paused where nothing can be claimed. SERVERS_FAULTS, ViewStale and whatever
+    else goes wrong end the batch, and what is not decided is given back: blamed for the latter (storage/poison.py).
     """
     owner, watch = new_ulid(), Stopwatch()
-    with watch.stage("claim"):
-        claimed = repo.queue.claim(owner, vouched_only)
-    if not claimed:
-        return 0
-    try:
-        return _commit_claimed(repo, owner, claimed, watch)
-    finally:
-        repo.ticket.give_back(owner)
-        repo.queue.release(owner, claimed)
+    with budget("batch_budget", repo.settings.batch_budget):
+        with watch.stage("claim"):
+            claimed = repo.queue.claim(owner, vouched_only)
+        if not claimed:
+            return 0
+        fault = ""
+        try:
+            with repo.pulse.of(owner, claimed):
+                return _commit_claimed(repo, owner, claimed, watch)
+        except (ViewAbsent, ViewStale, Recovering, *SERVERS_FAULTS):
+            raise
+        except Exception as error:
+            fault = type(error).__name__
+            log.error("batch_failed", changesets=len(claimed), first=claimed[0].id, fault=fault, detail=str(error))
+            raise
+        finally:
+            # Whatever the batch has spent, a stop as well: giving back has a moment of its own.
+            with budget("redis_timeout", repo.settings.redis_timeout):
+                try:
+                    repo.ticket.give_back(owner)
+                finally:
+                    repo.queue.release(owner, claimed, fault)
 
 
 def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], watch: Stopwatch) -> int:
+    if claimed[0].deaths >= repo.settings.poison_tries:
+        log.error("poison_rejected", changeset=claimed[0].id, deaths=claimed[0].deaths, fault=claimed[0].fault)
+        poison.reject(repo, claimed[0])
+        return 1
     with watch.stage("prepare"):
         changesets = read_changesets(repo.bucket, repo.queue, [(item.id, item.pack) for item in claimed])
         prepare(repo, changesets)
     with watch.stage("wait"):
-        repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+        # Who may die while it has the ticket goes without: the others would wait for it.
+        if not claimed[0].deaths:
+            repo.ticket.take(owner, patience=repo.settings.lock_ttl)
     for _ in range(MOST_RACES):
         with watch.stage("snapshot"):
             snapshot = snapshot_for(repo, changesets)
@@ -109,7 +149,7 @@ def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], wa
             linked = linker.run(changesets)
         if not linked.decided:
             log.info("nothing_decided", claimed=len(claimed), given_back=len(linked.given_back))
-            return 0
+            return len(claimed) - len(linked.given_back)
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
         if _append(repo, snapshot, linked, watch):

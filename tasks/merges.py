@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import structlog
+from redis.exceptions import RedisError
 
 from storage.append import append, entry_after, pack_of, store_pack
+from storage.bucket import BucketError
+from storage.budget import budget
 from storage.entries import EntryKind, Json
 from storage.ids import ObjectId, new_ulid
 from storage.link import Snapshot
@@ -28,9 +31,12 @@ def merge(token: str = "") -> None:
     """Make one batch merge; where more is pending, send the next message."""
     repo = repository()
     try:
-        merge_batch(repo)
+        with budget("batch_budget", repo.settings.batch_budget):
+            merge_batch(repo)
     except (ViewAbsent, ViewStale) as reason:
         log.info("merge_waits", reason=type(reason).__name__)
+    except (BucketError, RedisError) as reason:
+        log.warning("merge_waits", reason=type(reason).__name__, detail=str(reason))
     finally:
         next_token = repo.queue.ask("merge", 1, done=token)
         if next_token:
@@ -59,7 +65,9 @@ def merge_batch(repo: Repository) -> int:
             if _append(repo, snapshot, batches):
                 return sum(batch["count"] for batch in batches)
         finally:
-            repo.ticket.give_back(owner)
+            # Whatever the merge has spent.
+            with budget("redis_timeout", repo.settings.redis_timeout):
+                repo.ticket.give_back(owner)
     return 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from storage.settings import Settings
+
 # Flower keeps its tasks in memory; beyond so many it forgets the oldest.
 FLOWER_TASKS = 10_000
 
@@ -39,6 +41,11 @@ def worker(concurrency: int) -> list[str]:
 def merger() -> list[str]:
     """The worker that merges and keeps up: one process, for there is one log to append to."""
     return [*_CELERY, "worker", "-Q", "merges,upkeep", "-c", "1", "-n", "merges@%h", *_WORKER]
+
+
+def grace(settings: Settings) -> float:
+    """The seconds that a worker needs between SIGTERM and SIGKILL: to finish or else to give back, and to leave."""
+    return settings.stop_grace + settings.redis_timeout + 5.0
 
 
 def beat() -> list[str]:

@@ -181,12 +181,12 @@ class Stack:
         return known
 
     def _own_commands(self) -> list[Command]:
+        workers = commands.worker(self.settings.commit_workers)
+        grace = commands.grace(self.settings)
         own = [
             self._command("api", commands.api(self._host, self._api_port), lambda: _answers(f"{self.url}/readyz")),
-            self._command(
-                "worker", commands.worker(self.settings.commit_workers), lambda: _node_answers(self.settings, "commits")
-            ),
-            self._command("merger", commands.merger(), lambda: _node_answers(self.settings, "merges")),
+            self._command("worker", workers, lambda: _node_answers(self.settings, "commits"), grace),
+            self._command("merger", commands.merger(), lambda: _node_answers(self.settings, "merges"), grace),
         ]
         if self._with_beat:
             own.append(self._command("beat", commands.beat()))
@@ -195,7 +195,9 @@ class Stack:
             own.append(self._command("flower", argv, lambda: _answers(f"{self.flower_url}/healthcheck")))
         return own
 
-    def _command(self, name: str, argv: list[str], ready: Callable[[], bool] | None = None) -> Command:
+    def _command(
+        self, name: str, argv: list[str], ready: Callable[[], bool] | None = None, grace: float = 20.0
+    ) -> Command:
         folder = self.data / "run"
         folder.mkdir(exist_ok=True)
         more = {
@@ -206,7 +208,7 @@ class Stack:
         }
         if name == "flower":
             more["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{self.flower_password}"
-        return Command(name, commands.runnable(argv), environment(self.settings, more), folder, ready)
+        return Command(name, commands.runnable(argv), environment(self.settings, more), folder, ready, grace=grace)
 
 
 def _node_answers(settings: Settings, node: str) -> bool:

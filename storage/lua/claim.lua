@@ -4,8 +4,13 @@
 -- for a slice. Locks save work and decide nothing.
 -- KEYS[1] the epoch pointer. ARGV: prefix, now (ms), owner, life of locks (ms), most changesets, most changes,
 -- most slices, tries before a slice goes ahead without file locks, '1' to take locks, how far to look into a queue,
--- most pending changesets, '1' to claim only what recovery has vouched for.
--- Returns {slice, id, pack} for each changeset, in order.
+-- most pending changesets, '1' to claim only what recovery has vouched for, alone-deaths that make a changeset poison,
+-- how long a suspect rests (ms).
+-- What is claimed stands in `trying` until it is released. A claim that ran out with its owner silent is returned alone,
+-- as {'', owner, ids in one string}: release it for the dead (release.lua), and claim again. Suspects, whose `work` has a
+-- field `deaths`, are claimed alone and without locks, in turns with the others: their lease is their score in
+-- `suspects`. One that failed twice rests until an entry was appended since, or for the given time.
+-- Returns {slice, id, pack} for each changeset, in order; of a suspect also its deaths alone and the last fault.
 -- Errors: ABSENT no view; RECOVERING the inbox has not been listed since Redis came up; PAUSED too much is pending.
 -- Cost: O(slices looked at * look-ahead + locks).
 local prefix, now, owner, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -14,16 +19,21 @@ local lock_tries, locking, look = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(AR
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
+local clock = redis.call('TIME')
+local instant = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if ARGV[12] == '1' then
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   if redis.call('GET', prefix .. 'recovered') ~= run .. ':' .. epoch then
     return redis.error_reply('RECOVERING the inbox is being listed')
   end
 end
-local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged')
+local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged', 'applied')
 if tonumber(counts[1]) - tonumber(counts[2]) >= tonumber(ARGV[11]) then
   return redis.error_reply('PAUSED commits wait for merges')
 end
+local silent = redis.call('ZRANGEBYSCORE', prefix .. 'trying', '-inf', instant, 'LIMIT', 0, 1)[1]
+if silent then return {{'', silent, redis.call('HGET', prefix .. 'tried', silent) or ''}} end
+local turn = redis.call('INCR', prefix .. 'claims')
 
 local function held(name)
   local holder = redis.call('GET', prefix .. name)
@@ -41,8 +51,8 @@ local function choose(slice)
   local take, files, local_changes, full = {}, {}, 0, false
   local here = {}
   for _, id in ipairs(ids) do
-    local base, count, names, pack, key = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'base', 'count', 'files',
-      'pack', 'key'))
+    local base, count, names, pack, key, suspect = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'base', 'count',
+      'files', 'pack', 'key', 'deaths'))
     if not count or decided(id) then
       -- Decided by a batch whose worker died before it released, or half lost: recovery enqueues that again.
       redis.call('ZREM', queue, id)
@@ -51,6 +61,8 @@ local function choose(slice)
       redis.call('DEL', prefix .. 'work:' .. id)
       local owner = key and redis.call('GET', prefix .. 'key:' .. key)
       if owner and string.sub(owner, 1, #id + 1) == id .. ' ' then redis.call('EXPIRE', prefix .. 'key:' .. key, 60) end
+    elseif suspect then
+      -- Tried alone; what is based on it waits.
     elseif base == '' or here[base] or picked[base] or decided(base) then
       count = tonumber(count)
       local before = #claimed + #take
@@ -80,7 +92,7 @@ local function candidates()
   local ready, limit = prefix .. 'ready', most_slices * 2
   local kinds = {redis.call('ZRANGEBYSCORE', ready, '-inf', 0, 'LIMIT', 0, limit),
     redis.call('ZRANGEBYSCORE', ready, '(0', '+inf', 'LIMIT', 0, limit)}
-  local first, found = redis.call('INCR', prefix .. 'claims') % 2, {}
+  local first, found = turn % 2, {}
   for i = 1, limit do
     for turn = 0, 1 do
       local slice = kinds[(first + turn) % 2 + 1][i]
@@ -90,33 +102,62 @@ local function candidates()
   return found
 end
 
-for _, slice in ipairs(candidates()) do
-  if #claimed >= most or slices >= most_slices then break end
-  redis.call('ZADD', prefix .. 'ready', 'XX', now, slice)
-  if not (locking and held('lock:slice:' .. slice)) then
-    local take, files, count, here, full = choose(slice)
-    local busy = false
-    if locking and #take > 0 then
-      for _, name in ipairs(files) do
-        if held('lock:file:' .. name) then busy = true break end
-      end
-      if busy and redis.call('HINCRBY', prefix .. 'tries', slice, 1) > lock_tries then
-        -- Never all of its locks at once: go ahead without those of files (the log decides).
-        busy, files = false, {}
-      end
+local function take_suspect()
+  local suspects, tries, rest = prefix .. 'suspects', tonumber(ARGV[13]), tonumber(ARGV[14])
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', suspects, '-inf', instant, 'LIMIT', 0, most_slices)) do
+    local slice, base, pack, deaths, fails, at, when, fault = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'slice',
+      'base', 'pack', 'deaths', 'fails', 'at', 'when', 'fault'))
+    if not deaths or decided(id) or not redis.call('ZSCORE', prefix .. 'queue:' .. slice, id) then
+      redis.call('ZREM', suspects, id)
+    elseif (base == '' or decided(base)) and (tonumber(fails or '0') < 2 or tonumber(deaths) >= tries
+        or tonumber(counts[3]) > tonumber(at) or instant - tonumber(when) >= rest) then
+      redis.call('ZADD', suspects, instant + ttl, id)
+      claimed[1] = {slice, id, pack, deaths, fault or ''}
+      return
+    else
+      redis.call('ZADD', suspects, instant, id)
     end
-    if #take > 0 and not busy then
-      if locking then
-        redis.call('HDEL', prefix .. 'tries', slice)
-        redis.call('SET', prefix .. 'lock:slice:' .. slice, owner, 'PX', ttl)
-        for _, name in ipairs(files) do redis.call('SET', prefix .. 'lock:file:' .. name, owner, 'PX', ttl) end
-      end
-      slices = slices + 1
-      changes = changes + count
-      for _, item in ipairs(take) do claimed[#claimed + 1] = item end
-      for id in pairs(here) do picked[id] = true end
-    end
-    if full then break end
   end
+end
+
+local some = redis.call('ZCARD', prefix .. 'suspects') > 0
+if some and math.floor(turn / 2) % 2 == 1 then take_suspect() end
+if #claimed == 0 then
+  for _, slice in ipairs(candidates()) do
+    if #claimed >= most or slices >= most_slices then break end
+    redis.call('ZADD', prefix .. 'ready', 'XX', now, slice)
+    if not (locking and held('lock:slice:' .. slice)) then
+      local take, files, count, here, full = choose(slice)
+      local busy = false
+      if locking and #take > 0 then
+        for _, name in ipairs(files) do
+          if held('lock:file:' .. name) then busy = true break end
+        end
+        if busy and redis.call('HINCRBY', prefix .. 'tries', slice, 1) > lock_tries then
+          -- Never all of its locks at once: go ahead without those of files (the log decides).
+          busy, files = false, {}
+        end
+      end
+      if #take > 0 and not busy then
+        if locking then
+          redis.call('HDEL', prefix .. 'tries', slice)
+          redis.call('SET', prefix .. 'lock:slice:' .. slice, owner, 'PX', ttl)
+          for _, name in ipairs(files) do redis.call('SET', prefix .. 'lock:file:' .. name, owner, 'PX', ttl) end
+        end
+        slices = slices + 1
+        changes = changes + count
+        for _, item in ipairs(take) do claimed[#claimed + 1] = item end
+        for id in pairs(here) do picked[id] = true end
+      end
+      if full then break end
+    end
+  end
+end
+if some and #claimed == 0 then take_suspect() end
+if #claimed > 0 then
+  local ids = {}
+  for i, item in ipairs(claimed) do ids[i] = item[2] end
+  redis.call('ZADD', prefix .. 'trying', instant + ttl, owner)
+  redis.call('HSET', prefix .. 'tried', owner, table.concat(ids))
 end
 return claimed

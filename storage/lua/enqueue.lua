@@ -29,12 +29,13 @@ for i = 3, #ARGV, 11 do
       local names = ARGV[i + 5]
       redis.call('HSET', work, 'slice', slice, 'pack', ARGV[i + 2], 'base', ARGV[i + 3], 'count', ARGV[i + 4],
         'files', names)
+      if ARGV[i + 9] == '1' then redis.call('HSET', work, 'hold', '1') end
       if ARGV[i + 10] ~= '' then redis.call('HSET', work, 'resolves', ARGV[i + 10]) end
       for j = 1, #names, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(names, j, j + 7), 0, id) end
       if ARGV[i + 6] ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, ARGV[i + 6], 'EX', keep) end
       if key ~= '' then
         local owner = id .. ' ' .. ARGV[i + 8]
-        redis.call('HSET', work, 'key', key)
+        redis.call('HSET', work, 'key', key, 'print', ARGV[i + 8])
         redis.call('SET', prefix .. 'key:' .. key, owner, 'NX')
         -- Released as decided, and queued again by a view that knows less.
         if redis.call('GET', prefix .. 'key:' .. key) == owner then redis.call('PERSIST', prefix .. 'key:' .. key) end

@@ -18,6 +18,11 @@ else
   for _, slice in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'ready', '-inf', before, 'LIMIT', 0, 64)) do
     if redis.call('EXISTS', prefix .. 'lock:slice:' .. slice) == 0 then work = true break end
   end
+  -- A suspect that rests calls for a run as well: it finds nothing, and its own question does not count suspects.
+  if not work and ARGV[8] == '' then
+    local clock = redis.call('TIME')
+    work = redis.call('ZCOUNT', prefix .. 'suspects', '-inf', clock[1] * 1000 + math.floor(clock[2] / 1000)) > 0
+  end
 end
 if not work then return 0 end
 redis.call('ZREMRANGEBYSCORE', tokens, '-inf', now)

@@ -1,20 +1,67 @@
 #!lua
 -- Give back what a batch claimed: remove the decided from the queues, and locks that are still the owner's.
--- KEYS[1] the epoch pointer. ARGV: prefix, owner, then slice and id of each claimed changeset.
+-- KEYS[1] the epoch pointer. ARGV: prefix, owner ('' for nobody), what went wrong ('' nothing that the changesets could
+-- have done; 'died' said by another of an owner that is silent; else the kind of an exception), how long a suspect rests
+-- (ms), then slice ('' where only `work` knows it) and id of each claimed changeset.
 -- What is decided is asked of the view, so a batch that failed half way gives back just the rest.
+-- Blame: of several that were tried together each becomes a suspect; of one that was tried alone the death is counted
+-- in its `work`, the first always, another if an entry was appended since (so it is not the servers), or after a rest. An
+-- owner that was taken for dead and gives back after all takes that back.
 -- Returns how many were removed. Cost: O(changesets + locks).
-local prefix, owner, removed = ARGV[1], ARGV[2], 0
+local prefix, owner, fault, rest, removed = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), 0
 local epoch = redis.call('GET', KEYS[1]) or ''
-local outcome = prefix .. 'v:' .. epoch .. ':outcome:'
+local view = prefix .. 'v:' .. epoch .. ':'
+local outcome, suspects = view .. 'outcome:', prefix .. 'suspects'
+local clock = redis.call('TIME')
+local instant = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local alone, buried = #ARGV == 6, false
+if owner ~= '' then
+  if fault == 'died' then
+    local deadline = redis.call('ZSCORE', prefix .. 'trying', owner)
+    -- Somebody else was faster, or it spoke meanwhile.
+    if not deadline or tonumber(deadline) > instant then return 0 end
+  end
+  buried = redis.call('ZREM', prefix .. 'trying', owner) == 0
+  redis.call('HDEL', prefix .. 'tried', owner)
+end
+local some = redis.call('ZCARD', suspects) > 0
+
 local function unlock(name)
   if redis.call('GET', prefix .. name) == owner then redis.call('DEL', prefix .. name) end
 end
+
+local function blame(work, id)
+  local deaths, fails, at, when = unpack(redis.call('HMGET', work, 'deaths', 'fails', 'at', 'when'))
+  deaths, fails = tonumber(deaths or '0'), tonumber(fails or '0')
+  if alone then
+    local applied = tonumber(redis.call('HGET', view .. 'head', 'applied') or '0')
+    if deaths == 0 or applied > tonumber(at) or instant - tonumber(when) >= rest then deaths = deaths + 1 end
+    redis.call('HSET', work, 'fails', fails + 1, 'at', applied, 'when', instant, 'fault', fault)
+  end
+  redis.call('HSET', work, 'deaths', deaths)
+  redis.call('ZADD', suspects, instant, id)
+end
+
+local function take_back(work, id)
+  local deaths, fails = unpack(redis.call('HMGET', work, 'deaths', 'fails'))
+  deaths, fails = tonumber(deaths or '0'), tonumber(fails or '0')
+  if alone then deaths, fails = math.max(0, deaths - 1), math.max(0, fails - 1) end
+  -- Somebody else may be trying it alone at this moment.
+  if deaths > 0 or tonumber(redis.call('ZSCORE', suspects, id) or '0') > instant then
+    redis.call('HSET', work, 'deaths', deaths, 'fails', fails)
+  else
+    redis.call('HDEL', work, 'deaths', 'fails', 'at', 'when', 'fault')
+    redis.call('ZREM', suspects, id)
+  end
+end
+
 local slices = {}
-for i = 3, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local slice, id = ARGV[i], ARGV[i + 1]
   local work = prefix .. 'work:' .. id
+  local files, key, known = unpack(redis.call('HMGET', work, 'files', 'key', 'slice'))
+  if slice == '' then slice = known or '' end
   slices[slice] = true
-  local files, key = unpack(redis.call('HMGET', work, 'files', 'key'))
   files = files or ''
   for j = 1, #files, 8 do unlock('lock:file:' .. string.sub(files, j, j + 7)) end
   if redis.call('EXISTS', outcome .. id) == 1 then
@@ -28,7 +75,14 @@ for i = 3, #ARGV, 2 do
     -- From now on the view knows whose key it is. Another changeset's stays: it is not decided.
     local owner = key and redis.call('GET', prefix .. 'key:' .. key)
     if owner and string.sub(owner, 1, #id + 1) == id .. ' ' then redis.call('EXPIRE', prefix .. 'key:' .. key, 60) end
+    if some then redis.call('ZREM', suspects, id) end
     removed = removed + 1
+  elseif known and fault ~= '' then
+    blame(work, id)
+  elseif known and buried then
+    take_back(work, id)
+  elseif some then
+    redis.call('ZADD', suspects, 'XX', instant, id)
   end
 end
 for slice in pairs(slices) do

@@ -112,3 +112,8 @@ def test_every_service_has_a_health_check_and_servers_have_volumes():
     assert set(COMPOSE["volumes"]) == {"redis", "minio"}
     for name in COMPOSE["volumes"]:
         assert [volume.split(":")[0] for volume in SERVICES[name]["volumes"]] == [name]
+
+
+@pytest.mark.parametrize("service", ["worker", "merger"])
+def test_a_worker_has_time_to_finish_or_to_give_back(service: str):
+    assert float(SERVICES[service]["stop_grace_period"].removesuffix("s")) >= commands.grace(settings.Settings())

@@ -1,0 +1,56 @@
+"""Poison: a changeset that kills its worker, or on which every batch fails, and which must not do so for ever.
+
+Who is tried stands in Redis beside the claim (lua/claim.lua). Where a batch of several dies or fails, each of them is a
+suspect from then on and is tried alone; the innocent are decided that way. Only deaths and failures while alone count,
+and of several without anything going well in between only the first, since then it may be the servers. Waiting,
+SIGTERM, and a Redis or a bucket that does not answer are not counted. Counts may vanish with Redis: then it takes
+longer.
+"""
+
+from __future__ import annotations
+
+from storage.decide import Rejection
+from storage.direct import append_directly
+from storage.entries import EntryKind, Json
+from storage.link import Snapshot
+from storage.queue import DIED, Claimed
+from storage.records import rejected
+from storage.repository import Repository
+
+REASON = "poison"
+
+
+def reject(repo: Repository, item: Claimed) -> None:
+    """Decide a suspect that failed too often: `rejected`, with what is known of its failures.
+
+    Its manifest is not read: that may be what kills. Raises LogBusy, ViewAbsent, ViewStale and BucketError.
+    """
+    work = repo.queue.work(item.id)
+    how = "its worker died" if item.fault == DIED else f"the batch failed with {item.fault}"
+    times = f"{item.deaths} time{'s' if item.deaths != 1 else ''}"
+    refusal = Rejection(REASON, f"tried alone {times} in vain, while others were committed; at the last try {how}")
+
+    def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+        if item.id in snapshot.outcomes:
+            return None
+        head = snapshot.head
+        record = {"id": item.id, "slice": item.slice, "pack": item.pack, **rejected(refusal)}
+        # An entry of decisions without commits: the chain stays as it is.
+        return EntryKind.COMMITS, {
+            "packs": [], "decided": [record | _said(work)], "tip": head.tip, "root": head.root,
+            "time": head.tip_time, "committed": head.committed,
+        }  # fmt: skip
+
+    append_directly(repo, say, [item.id])
+
+
+def _said(work: dict[str, str]) -> Json:
+    """Return what every record repeats of the request."""
+    record: Json = {}
+    if "hold" in work:
+        record["held"] = True
+    if "resolves" in work:
+        record["resolves"] = work["resolves"]
+    if "key" in work:
+        record |= {"key": work["key"], "fingerprint": work["print"]}
+    return record

@@ -1,0 +1,130 @@
+"""Workers that are stopped or killed, as processes: what they held is given back, and nothing is lost."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.stack import commands
+from app.stack.processes import Command, Process, Supervisor
+from app.verify import verify
+from storage.repository import Repository
+from storage.settings import Settings, environment
+from storage.slices import define
+from tests.faults.test_lost_redis import keys
+from tests.support import World, item
+
+ROOT = Path(__file__).parents[2]
+# For a worker on a busy machine to come up, or to have done something.
+PATIENCE = 90.0
+# What a worker that stops in time does not need.
+TOO_LONG = 60.0
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a worker of two processes with a fault (tests/faults/wrapped.py), or a beat."""
+    with Supervisor(tmp_path / "nodes", restart=False, abrupt=True) as supervisor:
+
+        def run(settings: Settings, fault: str, argv: list[str] | None = None) -> Process:
+            name = f"node{len(supervisor.processes)}"
+            argv = commands.runnable(argv or commands.worker(2))
+            argv[argv.index("tasks.celery")] = "tests.faults.wrapped"
+            argv = [part.replace("%h", name) for part in argv]
+            more = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TEST_FAULT": fault}
+            supervisor.start(Command(name, argv, environment(settings, more), tmp_path))
+            return supervisor.processes[name]
+
+        yield run
+
+
+def wait_for(what: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Ask until it is so; nothing tells."""
+    until = time.monotonic() + patience
+    while not what():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.05)
+
+
+def loaded(world: World) -> list[str]:
+    """Changesets in several slices, for several batches at once."""
+    ids = []
+    for name in "abcd":
+        where = define(world.repo, name, [f"{name}/"])
+        ids += world.submit(*[item(where, {f"{name}/{i}": b"x"}, world.tip) for i in range(10)])
+    return ids
+
+
+def held(world: World) -> list[bytes]:
+    """The keys of claims, locks and tickets."""
+    names = [key.removeprefix(world.repo.view.prefix.encode()) for key in keys(world)]
+    return [name for name in names if name.startswith((b"lock:", b"ticket", b"trying", b"tried"))]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "grace"), [(0.5, 30.0), (600.0, 1.0)], ids=["who-can-finish-does", "who-cannot-gives-back"]
+)
+def test_a_worker_that_is_asked_to_stop_under_load_leaves_no_lock_and_loses_nothing(
+    settings: Settings, start: Start, seconds: float, grace: float
+) -> None:
+    # Locks of the dead would last longer than this test may.
+    settings = replace(settings, lock_ttl=3600.0, stop_grace=grace, commit_changesets=10, commit_slices=1)
+    world = World(Repository(settings))
+    ids = loaded(world)
+    worker = start(settings, f"slow:{seconds}")
+    wait_for(lambda: held(world))
+    pid = worker.send(signal.SIGTERM)
+    assert worker.await_end(pid, TOO_LONG), worker.logs()
+    assert held(world) == [], worker.logs()
+    done = [world.status(each) for each in ids].count("committed")
+    assert done >= 10 if seconds < grace else done == 0
+    world.work()
+    assert [world.status(each) for each in ids] == ["committed"] * 40
+    assert b"suspects" not in [key.removeprefix(world.repo.view.prefix.encode()) for key in keys(world)]
+    assert not verify(world.repo).differences
+
+
+def test_a_worker_that_is_killed_under_load_loses_nothing(settings: Settings, start: Start) -> None:
+    settings = replace(settings, lock_ttl=1.0, commit_changesets=10, commit_slices=1)
+    world = World(Repository(settings))
+    ids = loaded(world)
+    worker = start(settings, "slow:1.0")
+    wait_for(lambda: held(world))
+    worker.send(signal.SIGKILL)
+
+    def all_done() -> bool:
+        world.work()
+        return {world.status(each) for each in ids} == {"committed"}
+
+    wait_for(all_done)
+    assert held(world) == []
+    assert not verify(world.repo).differences
+
+
+def test_a_changeset_that_ends_its_workers_process_is_rejected_and_its_neighbours_land(
+    settings: Settings, start: Start
+) -> None:
+    settings = replace(settings, lock_ttl=1.0, upkeep_interval=0.5, merge_interval=600.0)
+    world = World(Repository(settings))
+    before, poison, after = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in ("a", "poison", "b")])
+    start(settings, "die:poison")
+    start(settings, "none:", commands.beat())
+    others: list[str] = []
+
+    def rejected() -> bool:
+        others.append(world.put({f"other{len(others)}": b"x"}))
+        time.sleep(0.5)
+        return world.status(poison) == "rejected"
+
+    wait_for(rejected)
+    outcome = world.repo.view.outcome(poison)
+    assert outcome and outcome["reason"] == "poison" and "its worker died" in outcome["detail"]
+    wait_for(lambda: {world.status(each) for each in [before, after, *others]} == {"committed"})
+    assert not verify(world.repo).differences

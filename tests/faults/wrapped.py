@@ -1,0 +1,38 @@
+"""A worker with a fault that TEST_FAULT names: `celery -A tests.faults.wrapped worker`, for tests with real processes.
+
+`slow:<seconds>` each pack of a batch takes so long to store; `die:<path>` the worker dies on a changeset of that path.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from storage.bucket import Bucket
+from tasks import commits
+from tasks.celery import app
+
+__all__ = ["app"]
+
+_create, _read = Bucket.create, commits.read_changesets
+_kind, _, _value = os.environ["TEST_FAULT"].partition(":")
+
+
+def _create_slowly(bucket: Bucket, name: str, data: bytes) -> bool:
+    if name.startswith("packs/"):
+        time.sleep(float(_value))
+    return _create(bucket, name, data)
+
+
+def _read_or_die(*args: Any) -> Any:
+    found = _read(*args)
+    if any(change.path == _value.encode() for changeset in found for change in changeset.changes):
+        os._exit(70)
+    return found
+
+
+if _kind == "slow":
+    Bucket.create = _create_slowly  # type: ignore[method-assign]
+if _kind == "die":
+    commits.read_changesets = _read_or_die
