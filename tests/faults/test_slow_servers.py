@@ -16,10 +16,13 @@ import pytest
 from app.stack import commands
 from app.stack.processes import Command, Supervisor
 from app.stack.servers import free_ports
+from storage.queue import Claimed
 from storage.repository import Repository
 from storage.settings import Settings, environment
+from tasks import commits
+from tasks.commits import commit_batch
 from tests.servers import Proxy
-from tests.support import World
+from tests.support import World, item
 
 ROOT = Path(__file__).parents[2]
 BUDGET = 1.5
@@ -112,3 +115,25 @@ def test_the_api_answers_503_within_its_budget_and_comes_back(
         statuses = {status for status, _ in pool.map(lambda i: ask(path, submission(100 + i)), range(CLIENTS))}
     assert statuses <= {202, 503} and 202 in statuses, "what hung came loose"
     assert ask(path, submission(200))[0] == 202
+
+
+@pytest.mark.parametrize("which", ["redis", "s3"])
+def test_a_worker_gives_its_batch_back_within_its_budget(
+    world: World, behind: Settings, proxies: dict[str, Proxy], which: str
+) -> None:
+    ids = world.submit(*[item(world.all, {f"f{i}": b"x"}, world.tip) for i in range(20)])
+    worker = Repository(replace(behind, batch_budget=BUDGET, redis_timeout=1.0, lock_ttl=3600.0))
+    claim = worker.queue.claim
+
+    def claim_and_lose(owner: str, vouched_only: bool = True) -> list[Claimed]:
+        claimed = claim(owner, vouched_only)
+        proxies[which].add("timeout", timeout=0)
+        return claimed
+
+    worker.queue.claim = claim_and_lose  # type: ignore[method-assign]
+    with pytest.raises(commits.SERVERS_FAULTS):
+        commit_batch(worker)
+    proxies[which].heal()
+    worker.queue.claim = claim  # type: ignore[method-assign]
+    assert commit_batch(worker) == 20, "all at once: what could not be given back was, and nobody is suspected"
+    assert [world.status(each) for each in ids] == ["committed"] * 20
