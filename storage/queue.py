@@ -268,19 +268,20 @@ class Queue:
         """Return how many changesets are queued."""
         return int(self._redis.zcard(f"{self._prefix}queued"))
 
-    def vouch(self, epoch: str) -> None:
+    def vouch(self, epoch: str, run: bytes) -> None:
         """Say that every undecided changeset of the inbox is queued, as far as this run of Redis goes.
 
         Said for the epoch that the inbox was compared with, so that a flush meanwhile takes it back.
         """
-        self._redis.set(self._prefix + "recovered", self._run() + b":" + epoch.encode())
+        self._redis.set(self._prefix + "recovered", run + b":" + epoch.encode())
 
     def vouched(self) -> bool:
         """Whether somebody vouched for the present view since Redis came up."""
         said, epoch = self._redis.mget([self._prefix + "recovered", self._prefix + "epoch"])
-        return said is not None and epoch is not None and said == self._run() + b":" + epoch
+        return said is not None and epoch is not None and said == self.run() + b":" + epoch
 
-    def _run(self) -> bytes:
+    def run(self) -> bytes:
+        """Return what tells one run of Redis from the next."""
         return self._redis.info("server")["run_id"].encode()
 
 

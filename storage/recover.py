@@ -51,13 +51,14 @@ class Inbox:
 
     def recover(self) -> Found:
         """Queue everything undecided from the mark on, and vouch for the queues. Raises ViewAbsent and BucketError."""
-        epoch = self._view.epoch()
+        # Asked for first: another run of Redis, which may come back older meanwhile, is not vouched for by this look.
+        run, epoch = self._queue.run(), self._view.epoch()
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
         found = self.look(self._cursor("mark"))
         self._set_cursor("mark", found.mark)
         self._set_cursor("seen", found.seen)
-        self._queue.vouch(epoch)
+        self._queue.vouch(epoch, run)
         return found
 
     def routine(self, deep: bool) -> Found:

@@ -132,7 +132,7 @@ def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
         found = inbox.look(f"inbox/{min(waiting)}" if waiting else names[-1] if names else "")
         inbox._set_cursor("mark", found.mark)
         inbox._set_cursor("seen", found.seen)
-        inbox._queue.vouch(epoch)
+        inbox._queue.vouch(epoch, inbox._queue.run())
         return found
 
     monkeypatch.setattr(Inbox, "recover", recover)
