@@ -11,7 +11,7 @@ import re
 
 from storage import gitmodules
 from storage.ids import is_ulid
-from storage.objects import SUBMODULE_MODE, SYMLINK_MODE
+from storage.objects import FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.paths import ATTRIBUTES, MODULES, PathError, check_path, special_names
 
 __all__ = [
@@ -78,6 +78,18 @@ def check_content(path: bytes, mode: int, content: bytes | None) -> None:
             raise ContentError(f"has {len(content)} bytes; a .gitattributes file may have {MAX_ATTRIBUTES_BYTES}")
         if _has_long_line(content):
             raise ContentError(f"has a line of {MAX_ATTRIBUTE_LINE} bytes or more, which Git refuses in .gitattributes")
+
+
+def fit_to_stand(path: bytes, content: bytes) -> bool:
+    """Tell whether a content that nobody submitted, such as a merge's, may be a regular file at `path`.
+
+    Two good .gitmodules may merge into one that `git fsck --strict` refuses.
+    """
+    try:
+        check_content(path, FILE_MODE, content)
+    except ContentError:
+        return False
+    return True
 
 
 def _has_long_line(content: bytes) -> bool:

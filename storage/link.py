@@ -17,10 +17,10 @@ from dataclasses import dataclass, field, replace
 from storage.decide import Rejection, Taken, apply, decide
 from storage.edit import TreeEditor
 from storage.entries import Head, Json, Status
-from storage.fsck import ContentError, check_content
+from storage.fsck import fit_to_stand
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EMPTY_TREE, FILE_MODE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
+from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
 from storage.packs import Location
 from storage.records import change_json, closing, conflicts_json, rejected
 from storage.threeway import ConflictClass, MergeUnavailable
@@ -263,10 +263,7 @@ class Linker:
         if isinstance(content, ConflictClass):
             self._too_large = content == ConflictClass.TOO_LARGE
             return content
-        try:
-            check_content(path, FILE_MODE, content)
-        except ContentError:
-            # Two good .gitmodules may merge into one that `git fsck --strict` refuses.
+        if not fit_to_stand(path, content):
             return ConflictClass.CONTENT
         oid = object_id(Kind.BLOB, content)
         self._merged[oid] = content

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from storage.decide import Conflict, Rejection, Taken, decide
 from storage.edit import TreeEditor
-from storage.fsck import ContentError, check_content
+from storage.fsck import fit_to_stand
 from storage.ids import ObjectId
 from storage.manifest import Changeset
-from storage.objects import EMPTY_TREE, FILE_MODE, Kind, object_id
+from storage.objects import EMPTY_TREE, Kind, object_id
 from storage.packs import Location
 from storage.repository import Repository
 from storage.seen import Seen
@@ -55,9 +55,7 @@ class Remerge:
         content = self.repo.merges((base, head, submitted), self.content)
         if isinstance(content, ConflictClass):
             return content
-        try:
-            check_content(path, FILE_MODE, content)
-        except ContentError:
+        if not fit_to_stand(path, content):
             return ConflictClass.CONTENT
         oid = object_id(Kind.BLOB, content)
         self.merged[oid] = content

@@ -49,11 +49,6 @@ class Seen:
     # as these are not committed, the view does not know where it stands
 
 
-def versions_seen(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
-    """Return the versions that `look` finds, and raise what it raises."""
-    return look(repo, changeset, paths).versions
-
-
 def look(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
     """Return what the writer of `changeset` saw at `paths`.
 

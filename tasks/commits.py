@@ -197,9 +197,7 @@ def prepare(repo: Repository, changesets: Sequence[Changeset]) -> None:
     merge_ahead(repo, snapshot, changesets)
 
 
-def merge_ahead(
-    repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset], read_blob: ReadBlob | None = None
-) -> None:
+def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset]) -> None:
     """Merge the contents that both sides changed, in few runs of Git; linking finds them while the heads stand."""
     head = _oid(snapshot.head.root)
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
@@ -221,9 +219,8 @@ def merge_ahead(
             three = contents_to_merge(b, h, change.version(b))
             if three:
                 wanted.append(three)
-    read = read_blob or repo.objects.blob
     try:
-        repo.merges.ahead(wanted, lambda oid: read(oid, places.get(oid)), repo.settings.merge_budget)
+        repo.merges.ahead(wanted, lambda oid: repo.objects.blob(oid, places.get(oid)), repo.settings.merge_budget)
     except MergeUnavailable as error:
         log.error("merge_unavailable", wanted=len(wanted), reason=str(error))
 

@@ -17,7 +17,8 @@ from storage.manifest import Changeset
 from storage.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Kind, Version, object_id
 from storage.repository import Repository
 from storage.scripts import Recovering
-from storage.seen import StackTooDeep, UnknownBase, versions_seen
+from storage.seen import StackTooDeep, UnknownBase
+from storage.seen import look as look_up
 from storage.settings import Settings
 from tasks.commits import commit_batch, linker_on, snapshot_for
 from tests.support import World, item
@@ -38,7 +39,7 @@ def read(world: World, changeset: str) -> Changeset:
 
 
 def look(world: World, changeset: str, *paths: str) -> list[Version | None]:
-    found = versions_seen(world.repo, read(world, changeset), [path.encode() for path in paths])
+    found = look_up(world.repo, read(world, changeset), [path.encode() for path in paths]).versions
     assert list(found.keys() ^ {path.encode() for path in paths}) == []
     return [found[path.encode()] for path in paths]
 
@@ -158,7 +159,7 @@ def test_what_is_not_known_is_said(world: World) -> None:
     chosen = read(world, nowhere)
     world.repo.redis.delete(world.repo.view.prefix + "recovered")
     with pytest.raises(Recovering):
-        versions_seen(world.repo, chosen, [b"f"])
+        look_up(world.repo, chosen, [b"f"])
 
 
 def test_a_deep_stack_is_read_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,16 +171,16 @@ def test_a_deep_stack_is_read_in_pages(world: World, monkeypatch: pytest.MonkeyP
     calls: list[int] = []
     manifests = world.repo.queue.manifests
     monkeypatch.setattr(world.repo.queue, "manifests", lambda page: calls.append(len(page)) or manifests(page))
-    assert versions_seen(world.repo, top, [b"bottom"]) == {b"bottom": file(b"1")}
+    assert look_up(world.repo, top, [b"bottom"]).versions == {b"bottom": file(b"1")}
     assert len(calls) <= 11 and max(calls) == 64
     calls.clear()
-    assert versions_seen(world.repo, top, [b"f"]) == {b"f": file(b"298")}
+    assert look_up(world.repo, top, [b"f"]).versions == {b"f": file(b"298")}
     assert calls == [1], "no further than the answer"
     [(oid, location)] = seen.look(world.repo, top, [b"f"]).places.items()
     assert world.repo.objects.blob(oid, location) == b"298", "though no entry says where it stands"
     world.repo.redis.delete(*(f"{world.repo.view.prefix}manifest:{each}" for each in ids))
     calls.clear()
-    assert versions_seen(world.repo, top, [b"bottom"]) == {b"bottom": file(b"1")}
+    assert look_up(world.repo, top, [b"bottom"]).versions == {b"bottom": file(b"1")}
     assert calls == [1], "without copies the pack has them all"
 
 
@@ -196,7 +197,7 @@ def test_random_stacks_are_seen_alike_before_and_after_they_are_decided(world: W
 
     def check() -> None:
         for changeset, model in saw.items():
-            found = versions_seen(world.repo, read(world, changeset), [path.encode() for path in paths])
+            found = look_up(world.repo, read(world, changeset), [path.encode() for path in paths]).versions
             assert found == {path.encode(): model.get(path.encode()) for path in paths}, (seed, changeset)
 
     for step in range(24):
