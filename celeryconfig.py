@@ -67,6 +67,7 @@ task_routes = {
     "sluice.commit": {"queue": "commits"},
     "sluice.merge": {"queue": "merges"},
     "sluice.upkeep": {"queue": "upkeep"},
+    "sluice.compact": {"queue": "upkeep"},
 }
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -108,4 +109,5 @@ def _tick(task: str, seconds: float) -> dict[str, object]:
 beat_schedule = {
     "merge": _tick("sluice.merge", _chosen.merge_interval),
     "upkeep": _tick("sluice.upkeep", _chosen.upkeep_interval),
+    "compact": _tick("sluice.compact", _chosen.upkeep_interval),
 }

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage.bucket import Bucket, Missing
-from storage.entries import NO_HASH, CorruptEntry, EntryKind, Json, digest
+from storage.entries import NO_HASH, CorruptEntry, Json, digest
 from storage.log import check, name_of
+from storage.named import Named
 from storage.packs import TRAILER_BYTES
 from storage.segments import FOLDER as CHECKPOINTS
 from storage.settings import Settings
@@ -292,7 +293,7 @@ class _Run:
         seq = next((i for i in range(1, entries + 1) if name_of(i) not in self._known), entries + 1)
         # An entry's hash is the SHA-256 of its file.
         previous = self._known[name_of(seq - 1)].sha256 if seq > 1 else NO_HASH
-        named: set[str] = set()
+        named = Named()
         while seq <= entries:
             self._progress("log", seq - 1, entries)
             names = [name_of(i) for i in range(seq, min(seq + _AT_ONCE, entries + 1))]
@@ -302,10 +303,10 @@ class _Run:
                 entry, data, is_new = self._entry(seq, previous, fetched.get(name))
                 previous = digest(data)
                 self._take(name, self._folder.write(name, data) if is_new else Sum(len(data), previous), is_new)
-                named = named - _condemned(entry) | _named(entry)
+                named.add(entry)
                 seq += 1
         self._progress("log", entries, entries)
-        for name in sorted(named - self._known.keys()):
+        for name in sorted(named.files() - self._known.keys()):
             self.report.wrong(f"{name} is named by the log and missing in the bucket")
         return previous
 
@@ -321,22 +322,9 @@ class _Run:
 
 
 def _has_hash(name: str) -> bool:
-    return name.endswith((".pack", ".idx"))
+    return name.endswith((".pack", ".idx", ".table"))
 
 
 def _is_whole(data: bytes) -> bool:
     """Tell whether a pack or an index ends with the hash of what stands before."""
     return sha1(data[:-TRAILER_BYTES]).digest() == data[-TRAILER_BYTES:]
-
-
-def _named(entry: Json) -> set[str]:
-    """Return the files that an entry names."""
-    found = {pack + suffix for pack, _ in entry.get("packs", []) for suffix in (".pack", ".idx")}
-    if entry["kind"] == EntryKind.COMMITS:
-        found |= {decided["pack"] + ".pack" for decided in entry["decided"]}
-    return found
-
-
-def _condemned(entry: Json) -> set[str]:
-    """Return the files that an entry lets garbage collection delete."""
-    return {pack + suffix for pack in entry.get("condemned", []) for suffix in (".pack", ".idx")}

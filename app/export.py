@@ -13,9 +13,10 @@ from pathlib import Path
 
 from storage import packs
 from storage.bucket import Bucket
-from storage.entries import EntryKind, Status
+from storage.entries import EntryKind
 from storage.ids import PackId
 from storage.log import Log, follow
+from storage.named import Named
 from storage.objects import object_id
 from storage.settings import Settings
 
@@ -33,8 +34,7 @@ class ExportError(Exception):
 class Contents:
     """What the log names."""
 
-    packs: list[PackId] = field(default_factory=list)
-    blobs: dict[PackId, set[str]] = field(default_factory=dict)  # of submission packs: the ids that were committed
+    named: Named = field(default_factory=Named)
     main: str = ""
     tip: str = ""
     entries: int = 0
@@ -48,7 +48,7 @@ def read_log(log: Log) -> Contents:
     contents = Contents()
     for entry, _ in follow(log.read_from(1)):
         contents.entries += 1
-        contents.packs += [PackId(pack) for pack, _ in entry.get("packs", [])]
+        contents.named.add(entry)
         match entry["kind"]:
             case EntryKind.GENESIS:
                 contents.main = contents.tip = entry["commit"]
@@ -56,11 +56,6 @@ def read_log(log: Log) -> Contents:
                 contents.main = entry["commit"]
             case EntryKind.COMMITS:
                 contents.tip = entry["tip"]
-                for decided in entry["decided"]:
-                    if decided["status"] == Status.COMMITTED:
-                        oids = {oid for _, _, oid, *place in decided["changes"] if place}
-                        if oids:
-                            contents.blobs.setdefault(PackId(decided["pack"]), set()).update(oids)
     return contents
 
 
@@ -85,7 +80,7 @@ def export(settings: Settings, directory: Path, progress: Progress = lambda stag
     git(directory, "update-ref", "refs/heads/main", contents.main)
     git(directory, "update-ref", "refs/heads/next", contents.tip)
     progress("git", 1, 2)
-    # Drops what no branch reaches (trees that only writers saw), and finds deltas.
+    # Drops what no branch reaches (trees that only writers saw, manifests), and finds deltas.
     git(directory, "repack", "-a", "-d", "--quiet")
     progress("git", 2, 2)
     return contents
@@ -94,8 +89,8 @@ def export(settings: Settings, directory: Path, progress: Progress = lambda stag
 def _objects(bucket: Bucket, contents: Contents, progress: Progress) -> Iterator[bytes]:
     """Yield every object once, as packs store it."""
     seen: set[bytes] = set()
-    wanted: list[tuple[PackId, set[str] | None]] = [(pack, None) for pack in contents.packs]
-    wanted += contents.blobs.items()
+    wanted: list[tuple[PackId, set[str] | None]] = [(pack, None) for pack in contents.named.packs]
+    wanted += [(pack, blobs) for pack, blobs in contents.named.submitted.items() if blobs]
     for start in range(0, len(wanted), _AT_ONCE):
         chunk = wanted[start : start + _AT_ONCE]
         found = bucket.together([lambda p=pack: bucket.get(p + ".pack") for pack, _ in chunk])  # type: ignore[misc]

@@ -61,7 +61,7 @@ class Requeue:
 
     def _enqueue(self, pack: PackId) -> None:
         try:
-            changesets = read_pack(self._repo.bucket, pack)
+            changesets = read_pack(self._repo.archive, pack)
         except Missing:
             changesets = []  # collected, since upkeep found it and all in it is decided
         for start in range(0, len(changesets), _AT_ONCE):

@@ -238,7 +238,7 @@ def read_changeset(repo: Repository, changeset: ChangesetId, standing: Standing)
     """Return what a changeset's writer submitted. Raises BucketError."""
     pack = standing.outcome["pack"] if standing.outcome else standing.pack
     assert pack is not None
-    return read_changesets(repo.bucket, repo.queue, [(changeset, pack)])[0]
+    return read_changesets(repo.archive, repo.queue, [(changeset, pack)])[0]
 
 
 def rebasable(standing: Standing) -> bool:

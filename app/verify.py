@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from app.export import ExportError, export, git
-from storage.bucket import BucketError
-from storage.entries import NO_HASH, CorruptEntry, EntryKind, Json, Status, effects
-from storage.ids import PackId, changesets_of
+from storage.archive import manifest_in, place_in, read_all
+from storage.bucket import BucketError, Missing
+from storage.entries import NO_HASH, SLOTS, CorruptEntry, EntryKind, Json, Status, effects, place_of
+from storage.ids import PackId, changesets_of, ulid_seconds
+from storage.load import read_forgotten
 from storage.log import follow
+from storage.named import Named
 from storage.objects import CorruptObject
 from storage.repository import Repository
+from storage.tables import CorruptTable
 from storage.view import commands
 
 _MOST_FINDINGS = 100
@@ -52,7 +56,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     """
     findings = Findings()
     outcomes: dict[str, Json] = {}
-    named: set[str] = set()
+    named = Named()
     fold = _Fold(repo, findings)
     through, last_hash = 0, NO_HASH
     try:
@@ -62,9 +66,10 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
             for entry, entry_hash in follow(_between(repo, before + 1, through), last_hash):
                 last_hash = entry_hash
                 findings.entries += 1
-                named.update(pack for pack, _ in entry.get("packs", []))
+                named.add(entry)
                 _note_outcomes(entry, outcomes, findings)
-                fold.add(commands(effects(entry, entry_hash)), entry["seq"])
+                forgotten = read_forgotten(repo.log, repo.bucket, entry)
+                fold.add(commands(effects(entry, entry_hash, forgotten)), entry["seq"])
                 progress("log", entry["seq"], through)
             differences = fold.changing_differences()
             if repo.view.head().applied == through:
@@ -73,10 +78,13 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
                 break
     except CorruptEntry as error:
         findings.differ(f"log: {error}")
+    except (Missing, CorruptObject) as error:
+        findings.differ(f"bucket: what entry {findings.entries} archived cannot be read: {error}")
     if findings.entries != through:
         findings.differ(f"log: the view has applied {through} entries, the log has {findings.entries}")
-    _check_packs(repo, named, findings)
-    _check_inbox(repo, outcomes, findings)
+    _check_files(repo, named, findings)
+    _check_archive(repo, named, outcomes, findings)
+    _check_inbox(repo, outcomes, named, findings)
     findings.committed = sum(outcome["status"] == Status.COMMITTED for outcome in outcomes.values())
     findings.changesets = len(outcomes)
     if with_git:
@@ -94,15 +102,20 @@ def _between(repo: Repository, first: int, last: int) -> Iterator[tuple[Any, byt
 def _note_outcomes(entry: Json, outcomes: dict[str, Json], findings: Findings) -> None:
     if entry["kind"] != EntryKind.COMMITS:
         return
-    for decided in entry["decided"]:
+    for index, decided in enumerate(entry["decided"]):
         if decided["id"] in outcomes:
             findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
-        outcomes[decided["id"]] = {name: decided.get(name) for name in ("status", "commit", "pack")}
+        outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
+        outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
 
 
-# Rows that later entries never touch are compared at once, the others when all entries have been folded.
+# Rows that later entries never touch, until they are archived, are compared at once, the others when all entries have
+# been folded.
 _LASTING = ("outcome:", "chain", "decided:", "batches", "merges", "merge_seqs")
+_REMOVALS = {"DEL", "ZREM", "HDEL", "UNINDEX"}
 _AT_ONCE = 1000
+# Seconds between the time that a store notes with an object and the one at which it answers.
+_STORED_WITHIN = 5.0
 
 
 class _Fold:
@@ -110,6 +123,8 @@ class _Fold:
 
     def __init__(self, repo: Repository, findings: Findings) -> None:
         self._redis = repo.redis
+        self._view = repo.view
+        self._archived = 0
         self._base = repo.view.key("")
         self._findings = findings
         self._changing: dict[tuple[str, str, Any], Any] = {}  # by command, key and member; None where it is absent
@@ -119,11 +134,11 @@ class _Fold:
         lasting: dict[tuple[str, str, Any], Any] = {}
         for command, key, *arguments in made:
             rows = lasting if key.startswith(_LASTING) else self._changing
+            if rows is lasting and command in _REMOVALS:
+                continue  # of rows of earlier entries, which were compared
             match command:
-                case "SET" if arguments[1:] == ["NX"]:
-                    rows.setdefault(("SET", key, ""), arguments[0])
-                case "SET":
-                    rows["SET", key, ""] = arguments[0]
+                case "SET" | "FORGET":
+                    _fold_string(rows, command, key, *arguments)
                 case "ZADD":
                     scored = zip(arguments[::2], arguments[1::2], strict=True)
                     rows |= {("ZADD", key, member): score for score, member in scored}
@@ -134,8 +149,20 @@ class _Fold:
                 case "HSET":
                     named = zip(arguments[::2], arguments[1::2], strict=True)
                     rows |= {("HSET", key, name): value for name, value in named}
-        for difference in self._compare(lasting, f"entry {seq} makes it"):
+        for difference in self._lasting_differences(lasting, seq):
             self._findings.differ(difference)
+
+    def _lasting_differences(self, rows: dict[tuple[str, str, Any], Any], seq: int) -> list[str]:
+        """Compare rows that are there until their entry is archived, and not after."""
+        differences: list[str] = []
+        if seq > self._archived:
+            differences = list(self._compare(rows, f"entry {seq} makes it"))
+            if not differences:
+                return []
+            self._archived = self._view.head().archived  # meanwhile, perhaps
+        if seq <= self._archived:
+            differences = list(self._compare(dict.fromkeys(rows), f"entry {seq} is archived, which makes it"))
+        return differences
 
     def changing_differences(self) -> list[str]:
         """Compare the rows that more than one entry may have set."""
@@ -160,23 +187,47 @@ class _Fold:
                 yield f"view: {key} {member!r} is {shown!r}, and {who} {value!r}"
 
 
-def _check_packs(repo: Repository, named: set[str], findings: Findings) -> None:
-    stored = set(repo.bucket.names("packs/"))
-    findings.packs = len(named)
-    for pack in sorted(named):
-        for suffix in (".pack", ".idx"):
-            if pack + suffix not in stored:
-                findings.differ(f"bucket: {pack}{suffix} is named by the log and missing")
+def _fold_string(rows: dict[tuple[str, str, Any], Any], command: str, key: str, value: str, *options: str) -> None:
+    at = ("SET", key, "")
+    if command == "FORGET":
+        if rows.get(at) == value:
+            rows[at] = None
+    elif not options or rows.get(at) is None:  # the option is NX
+        rows[at] = value
 
 
-def _check_inbox(repo: Repository, outcomes: dict[str, Json], findings: Findings) -> None:
+def _check_files(repo: Repository, named: Named, findings: Findings) -> None:
+    findings.packs = len(named.packs)
+    for name in sorted(named.files() - {*repo.bucket.names("packs/"), *repo.bucket.names("inbox/")}):
+        findings.differ(f"bucket: {name} is named by the log and missing")
+
+
+def _check_archive(repo: Repository, named: Named, outcomes: dict[str, Json], findings: Findings) -> None:
+    """Check that tables have what the view has forgotten: every changeset, and all objects where they stand."""
+    archived = repo.view.head().archived
+    try:
+        rows = read_all(repo.bucket, named.tables.values())
+        for each, outcome in outcomes.items():
+            if outcome["place"] // SLOTS <= archived and place_in(rows, each) != outcome["place"]:
+                findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
+        for pack in named.compacted:
+            if manifest_in(rows, pack) is None:
+                findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
+    except (Missing, CorruptTable, BucketError) as error:
+        findings.differ(f"archive: {error}")
+
+
+def _check_inbox(repo: Repository, outcomes: dict[str, Json], named: Named, findings: Findings) -> None:
     """Check that every accepted changeset has an outcome or waits, and that no outcome is of one never accepted."""
-    accepted: set[str] = set()
+    accepted = {each for pack in named.compacted for each in changesets_of(pack)}
     undecided: list[str] = []
-    for name in repo.bucket.names("inbox/"):
+    mark = repo.view.head().mark
+    for name, stored in repo.bucket.listing("inbox/"):
         ids = changesets_of(PackId(name.removesuffix(".pack")))
         accepted.update(ids)
-        undecided += [each for each in ids if each not in outcomes]
+        # Nobody was told 202 of what was stored so long after its name: see app/intake.py.
+        late = stored - ulid_seconds(ids[0]) > repo.settings.late_put - _STORED_WITHIN
+        undecided += [each for each in ids if each not in outcomes and not (late and each <= mark)]
     for start in range(0, len(undecided), 1000):
         chunk = undecided[start : start + 1000]
         for each, standing in zip(chunk, repo.queue.standing(chunk)[1], strict=True):

@@ -59,7 +59,7 @@ def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId
 def _by_pack(repo: Repository, waiting: Sequence[tuple[ChangesetId, PackId]]) -> Iterator[Changeset]:
     # Ids and packs are in the order of time: those of a pack stand together, but for what a clock did.
     for _, some in groupby(waiting, key=lambda each: each[1]):
-        yield from read_changesets(repo.bucket, repo.queue, list(some))
+        yield from read_changesets(repo.archive, repo.queue, list(some))
 
 
 def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.bucket import Bucket
-from storage.entries import FORMAT, EntryKind, Head, Json, digest, encode
+from storage.entries import FORMAT, NOTHING_FORGOTTEN, EntryKind, Forgotten, Head, Json, digest, encode
 from storage.ids import ObjectId, PackId, new_ulid
 from storage.link import Snapshot
 from storage.load import catch_up, locations
@@ -38,7 +38,13 @@ def entry_after(head: Head, kind: EntryKind, **body: object) -> Json:
 
 
 def append(
-    view: View, log: Log, bucket: Bucket, snapshot: Snapshot, entry: Json, places: dict[PackId, dict[ObjectId, Place]]
+    view: View,
+    log: Log,
+    bucket: Bucket,
+    snapshot: Snapshot,
+    entry: Json,
+    places: dict[PackId, dict[ObjectId, Place]],
+    forgotten: Forgotten = NOTHING_FORGOTTEN,
 ) -> bool:
     """Append an entry that was made on `snapshot` and apply it to the view; tell whether it is in the log.
 
@@ -50,7 +56,7 @@ def append(
     if not log.append(entry["seq"], data):
         catch_up(view, log, bucket)
         return False
-    view.apply(snapshot.epoch, entry, digest(data), locations(entry, places))
+    view.apply(snapshot.epoch, entry, digest(data), locations(entry, places), forgotten=forgotten)
     return True
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -74,6 +75,9 @@ class Bucket:
         self._settings = settings
         url = urlsplit(endpoint or settings.endpoints[0])
         self.endpoint = url.netloc
+        self._url = f"{url.scheme}://{url.netloc}/"
+        # When the store answered the last create, by its clock.
+        self.dated = 0.0
         # The time to connect bounds the sending of a body as well.
         self._http = urllib3.PoolManager(
             maxsize=4 * READERS,
@@ -121,8 +125,20 @@ class Bucket:
         except _FAILURES as error:
             raise BucketError(f"PUT {name} did not succeed") from error
         if answer.status in {200, 412}:
+            self.dated = _date(answer)
             return bool(answer.status == 200)
         raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
+
+    def now(self) -> float:
+        """Return what the store's clock shows, in seconds since 1970: one clock for all who use the bucket.
+
+        Raises BucketError.
+        """
+        try:
+            # Whatever it answers to somebody who has not signed, it says when.
+            return _date(self._http.request("GET", self._url, redirect=False, retries=_PUT_RETRIES))
+        except _FAILURES as error:
+            raise BucketError(f"the S3 endpoint {self.endpoint} does not answer") from error
 
     def get(self, name: str) -> bytes:
         """Return an object's bytes.
@@ -168,13 +184,21 @@ class Bucket:
 
         Raises BucketError.
         """
+        yield from (name for name, _ in self.listing(prefix, after, limit))
+
+    def listing(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[tuple[str, float]]:
+        """Yield what `names` does, each with the time when it was stored, by the store's clock.
+
+        Raises BucketError.
+        """
         start = self._prefix + after if after else None
         try:
             found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
             for count, item in enumerate(found):
                 if limit is not None and count >= limit:
                     return
-                yield (item.object_name or "").removeprefix(self._prefix)
+                stored = item.last_modified.timestamp() if item.last_modified else 0.0
+                yield (item.object_name or "").removeprefix(self._prefix), stored
         except _FAILURES as error:
             raise BucketError(f"listing {prefix} did not succeed") from error
 
@@ -207,6 +231,14 @@ class Bucket:
 
 # What a library says of a call that failed.
 _FAILURES = (MinioException, urllib3.exceptions.HTTPError, budget.Spent)
+
+
+def _date(answer: urllib3.BaseHTTPResponse) -> float:
+    """Return when an answer was made, by its sender's clock. Raises BucketError."""
+    try:
+        return parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (KeyError, ValueError) as error:
+        raise BucketError("the S3 endpoint does not say when it answered") from error
 
 
 def _body(answer: urllib3.BaseHTTPResponse) -> bytes:

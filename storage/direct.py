@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from storage.append import append, entry_after
-from storage.entries import EntryKind, Json
+from storage.entries import NOTHING_FORGOTTEN, EntryKind, Forgotten, Json
 from storage.ids import new_ulid
 from storage.link import Snapshot
 from storage.repository import Repository
@@ -34,22 +34,29 @@ def of_one_view(repo: Repository, snapshot: Snapshot) -> None:
         raise Moved
 
 
-def append_directly(repo: Repository, say: Say, changesets: Sequence[str] = (), slices: Sequence[str] = ()) -> None:
+def append_directly(
+    repo: Repository,
+    say: Say,
+    changesets: Sequence[str] = (),
+    slices: Sequence[str] = (),
+    forgotten: Forgotten = NOTHING_FORGOTTEN,
+) -> bool:
     """Append what `say` says on a snapshot with these changesets and slices, until it is in the log.
 
-    Raises what `say` raises, LogBusy, ViewAbsent, ViewStale and BucketError.
+    Returns whether anything was left to say. Raises what `say` raises, LogBusy, ViewAbsent, ViewStale and BucketError.
     """
     owner = new_ulid()
     for _ in range(MOST_RACES):
         repo.ticket.take(owner, patience=repo.settings.lock_ttl)
         try:
-            snapshot = repo.view.snapshot(changesets, slices)
+            snapshot = repo.snapshot(changesets, slices)
             said = say(snapshot)
             if said is None:
-                return
+                return False
             kind, body = said
-            if append(repo.view, repo.log, repo.bucket, snapshot, entry_after(snapshot.head, kind, **body), {}):
-                return
+            entry = entry_after(snapshot.head, kind, **body)
+            if append(repo.view, repo.log, repo.bucket, snapshot, entry, {}, forgotten):
+                return True
         except Moved:
             continue
         finally:

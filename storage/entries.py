@@ -10,7 +10,7 @@ Format 1. Readers must read every format that was ever written; tests/testdata/e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -48,6 +48,7 @@ class EntryKind(StrEnum):
     RELEASE = "release"
     CLOSE = "close"
     CONDEMN = "condemn"
+    COMPACT = "compact"
 
 
 class CorruptEntry(Exception):
@@ -94,6 +95,10 @@ class Head:
     through: Seq  # the last entry that it merged
     committed: int  # changesets committed so far
     merged: int  # changesets merged so far
+    archived: Seq = Seq(0)  # what the entries up to this one made is forgotten, and stands in the archive
+    keys_through: Seq = Seq(0)  # idempotency keys of the entries up to this one are forgotten
+    mark: str = ""  # changesets up to this id are decided, but for those that the view has as undecided
+    compacted: Seq = Seq(0)  # the last entry that compacted
 
     @property
     def pending(self) -> int:
@@ -102,7 +107,7 @@ class Head:
 
 
 HEAD_FIELDS = tuple(Head.__dataclass_fields__)
-_HEAD_NUMBERS = {"applied", "tip_time", "main_time", "main_seq", "through", "committed", "merged"}
+_HEAD_NUMBERS = {name for name, kind in Head.__annotations__.items() if kind in {"Seq", "int"}}
 
 
 def head_of(fields: dict[str, str]) -> Head:
@@ -120,8 +125,11 @@ class Effects:
     """The rows that an entry sets in the view. Keys are relative to the view's epoch; see docs/architecture.md."""
 
     head: dict[str, str | int]
+    removed_strings: list[str] = field(default_factory=list)
+    removed_firsts: dict[str, str] = field(default_factory=dict)  # where they still have this value
+    unplaced: bytes = b""  # ids of objects whose places are forgotten, 20 bytes each
     removed_fields: dict[str, list[str]] = field(default_factory=dict)  # of hashes; removals come before all else
-    removed_members: dict[str, list[str]] = field(default_factory=dict)  # of sorted sets
+    removed_members: dict[str, list[str | bytes]] = field(default_factory=dict)  # of sorted sets
     strings: dict[str, str] = field(default_factory=dict)
     # Strings that are set only where there is none. An idempotency key belongs to the first decided changeset, in log
     # order, that has it: what is decided later, for whatever reason, never takes it over.
@@ -133,24 +141,43 @@ class Effects:
         """Set a member of a sorted set."""
         self.sorted_sets.setdefault(key, {})[member] = score
 
+    def score_all(self, key: str, members: Iterable[str], score: int) -> None:
+        """Set members of a sorted set, if there are any."""
+        for member in members:
+            self.score(key, member, score)
+
     def remove(self, key: str, member: str) -> None:
         """Take a member out of a sorted set."""
         self.removed_members.setdefault(key, []).append(member)
 
 
-def effects(entry: Json, entry_hash: str) -> Effects:
-    """Return what `entry` sets in the view."""
+HISTORY = ("outcome:", "chain", "decided:", "batches", "merges", "merge_seqs", "packs", "condemned", "closed", "at:")
+"""Rows with these names grow with history: those of archived entries are forgotten. All others are present state."""
+
+KEYS = ("key:",)
+"""Rows with these names are forgotten later than the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a compaction has the view forget."""
+
+    history: Sequence[tuple[Json, str]] = ()  # the entries that it archives, with their hashes
+    keys: Sequence[tuple[Json, str]] = ()  # those whose idempotency keys go
+    objects: bytes = b""  # ids of the objects that stand in its packs, 20 bytes each
+
+
+NOTHING_FORGOTTEN = Forgotten()
+
+
+def effects(entry: Json, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOTTEN) -> Effects:
+    """Return what `entry` sets in the view; of a compaction, with what it has the view forget."""
     head: dict[str, str | int] = {"applied": entry["seq"], "hash": entry_hash}
     rows = Effects(head)
-    for pack, _ in entry.get("packs", []):
-        rows.score("packs", pack, entry["seq"])
+    rows.score_all("packs", [pack for pack, _ in entry.get("packs", [])], entry["seq"])
     match entry["kind"]:
         case EntryKind.GENESIS:
-            commit, tree, time = entry["commit"], entry["tree"], entry["time"]
-            head |= {"tip": commit, "tip_time": time, "root": tree, "main": commit, "main_tree": tree}
-            head |= {"main_time": time, "main_seq": entry["seq"], "through": entry["seq"], "committed": 0, "merged": 0}
-            merge = entry | {"changesets": 0, "parents": [], "first": entry["seq"], "through": entry["seq"]}
-            rows.score("merges", encode_merge(merge), entry["seq"])
+            _genesis_effects(entry, rows)
         case EntryKind.SLICES:
             _slice_effects(entry, rows)
         case EntryKind.COMMITS:
@@ -158,20 +185,29 @@ def effects(entry: Json, entry_hash: str) -> Effects:
         case EntryKind.MERGE:
             head |= {"main": entry["commit"], "main_tree": entry["tree"], "main_time": entry["time"]}
             head |= {"main_seq": entry["seq"], "through": entry["through"], "merged": entry["merged"]}
-            rows.score("merges", encode_merge(entry), entry["seq"])
+            rows.score("merges", encode(merge_row(entry)).decode(), entry["seq"])
             rows.hashes["merge_seqs"] = {entry["commit"]: entry["seq"]}
         case EntryKind.RELEASE:
-            for released in entry["released"]:
-                rows.score("released", released["id"], entry["seq"])
+            rows.score_all("released", [released["id"] for released in entry["released"]], entry["seq"])
         case EntryKind.CONDEMN:
-            for pack in entry["condemned"]:
-                rows.score("condemned", pack, entry["seq"])
+            rows.score_all("condemned", entry["condemned"], entry["seq"])
         case EntryKind.CLOSE:
             for closed in entry["closed"]:
                 _close(closed, rows)
+        case EntryKind.COMPACT:
+            _compact_effects(entry, rows)
+            _forget(forgotten, rows)
         case kind:
             raise CorruptEntry(f"an entry has the unknown kind {kind!r}")
     return rows
+
+
+def _genesis_effects(entry: Json, rows: Effects) -> None:
+    commit, tree, time, seq = entry["commit"], entry["tree"], entry["time"], entry["seq"]
+    rows.head |= {"tip": commit, "tip_time": time, "root": tree, "main": commit, "main_tree": tree}
+    rows.head |= {"main_time": time, "main_seq": seq, "through": seq, "committed": 0, "merged": 0}
+    rows.score("merges", encode(merge_row(entry)).decode(), seq)
+    rows.hashes["merge_seqs"] = {commit: seq}
 
 
 def _slice_effects(entry: Json, rows: Effects) -> None:
@@ -204,8 +240,7 @@ def _commit_effects(entry: Json, rows: Effects) -> None:
     }
     landed = 0
     for index, decided in enumerate(entry["decided"]):
-        outcome = {name: value for name, value in decided.items() if name not in _NOT_IN_OUTCOMES}
-        outcome |= {"seq": seq, "index": index}
+        outcome = outcome_of(decided, seq, index)
         changeset, status, place = decided["id"], decided["status"], place_of(seq, index)
         rows.strings["outcome:" + changeset] = encode(outcome).decode()
         rows.score(f"decided:{decided['slice']}:{status}", changeset, place)
@@ -217,6 +252,7 @@ def _commit_effects(entry: Json, rows: Effects) -> None:
         if status == Status.CONFLICTED:
             for key in _open_keys(decided["slice"], [conflict["path"] for conflict in decided["conflicts"]]):
                 rows.score(key, changeset, place)
+        rows.removed_fields.setdefault("undecided", []).append(changeset)
         if decided.get("held"):
             rows.remove("released", changeset)
         if "closes" in decided:
@@ -237,11 +273,51 @@ def _open_keys(slice_id: str, paths: Iterable[str]) -> list[str]:
     return ["open", f"open:{slice_id}", *("open_on:" + path for path in paths)]
 
 
+def _compact_effects(entry: Json, rows: Effects) -> None:
+    names = ("archived", "keys_through", "mark")
+    rows.head |= {name: entry[name] for name in names} | {"compacted": entry["seq"]}
+    rows.score_all("archives", [pack for pack, _ in entry["archives"]], entry["seq"])
+    if entry["dropped"]:
+        rows.removed_fields["tables"] = list(entry["dropped"])
+    if entry["tables"]:
+        rows.hashes["tables"] = {name: f"{level} {prefix}" for name, level, prefix in entry["tables"]}
+    for name in entry["deleted"]:
+        rows.remove("retired", name)
+    rows.score_all("retired", entry["retired"], entry["time"])
+    if entry["undecided"]:
+        rows.hashes["undecided"] = dict(entry["undecided"])
+
+
+def _forget(forgotten: Forgotten, rows: Effects) -> None:
+    """Take back what archived entries made, but for the present state."""
+    rows.unplaced = forgotten.objects
+    for old, old_hash in forgotten.history:
+        made = effects(old, old_hash)
+        rows.removed_strings += made.strings
+        for key, members in made.sorted_sets.items():
+            if key.startswith(HISTORY):
+                rows.removed_members.setdefault(key, []).extend(members)
+        for key, fields in made.hashes.items():
+            if key.startswith(HISTORY):
+                rows.removed_fields.setdefault(key, []).extend(fields)
+    for old, old_hash in forgotten.keys:
+        # Not from one that took it over when the first was forgotten.
+        rows.removed_firsts |= effects(old, old_hash).firsts
+
+
+def outcome_of(decided: Json, seq: int, index: int) -> Json:
+    """Return a changeset's outcome as the view has it, from its record in entry `seq`."""
+    outcome = {name: value for name, value in decided.items() if name not in _NOT_IN_OUTCOMES}
+    return outcome | {"seq": seq, "index": index}
+
+
 # What an outcome leaves to the entry: its size follows the changeset's.
 _NOT_IN_OUTCOMES = {"changes", "closes", "id", "merged"}
 
 
-def encode_merge(entry: Json) -> str:
-    """Return a global commit as the list of global commits shows it."""
+def merge_row(entry: Json) -> Json:
+    """Return a global commit as the list of global commits shows it, from the entry that made it; the first as well."""
+    if entry["kind"] == EntryKind.GENESIS:
+        entry = entry | {"changesets": 0, "parents": [], "first": entry["seq"], "through": entry["seq"]}
     names = ("commit", "tree", "seq", "first", "through", "changesets", "parents")
-    return encode({name: entry[name] for name in names}).decode()
+    return {name: entry[name] for name in names}

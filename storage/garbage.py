@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from storage.archive import SUFFIX
 from storage.direct import append_directly, of_one_view
 from storage.entries import EntryKind, Json
 from storage.ids import PackId, ulid_seconds
@@ -23,7 +24,7 @@ from storage.view import is_current
 _FOLDER = "packs/"
 # Packs that one entry condemns.
 _AT_ONCE = 1000
-_FILES = (".idx", ".pack")
+_FILES = (".idx", ".pack", SUFFIX)
 
 
 @dataclass(slots=True)
@@ -82,7 +83,10 @@ def _age(pack: PackId) -> float:
 
 
 def _unnamed(repo: Repository, packs: Sequence[PackId]) -> list[PackId]:
-    return [pack for pack, seq in zip(packs, repo.view.scores("packs", packs), strict=True) if seq is None]
+    """Return those that neither entries nor the archive name; what is retired is deleted by compactions."""
+    tables = {table.name for table in repo.view.tables()[1]}
+    named = zip(packs, *(repo.view.scores(name, packs) for name in ("packs", "archives", "retired")), strict=True)
+    return [pack for pack, *seqs in named if seqs == [None] * 3 and pack not in tables]
 
 
 def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collected) -> None:

@@ -5,27 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage import manifest, packs
-from storage.bucket import Bucket
+from storage.archive import Archive
+from storage.bucket import Missing
 from storage.ids import ChangesetId, PackId
 from storage.manifest import Changeset, CorruptManifest
 from storage.queue import Queue
 
 
-def read_pack(bucket: Bucket, pack: PackId) -> list[Changeset]:
-    """Return the changesets of a submission pack.
+def read_pack(archive: Archive, pack: PackId) -> list[Changeset]:
+    """Return the changesets of a submission pack, from its manifest's copy where the pack has been compacted.
 
-    Raises Missing, BucketError, CorruptObject and CorruptManifest.
+    Raises Missing, BucketError, CorruptObject, CorruptManifest, and ViewAbsent where the archive would be asked.
     """
-    data = b""
-    for _, _, content in packs.scan(bucket.get(pack + ".pack")):
-        data = content  # the manifest is the last object
+    try:
+        data = b""
+        for _, _, content in packs.scan(archive.bucket.get(pack + ".pack")):
+            data = content  # the manifest is the last object
+    except Missing:
+        location = archive.manifests([pack]).get(pack)
+        if location is None:
+            raise
+        stored = archive.bucket.get_range(location.pack + ".pack", location.place.offset, location.place.length)
+        _, data = packs.decode(stored)
     return manifest.split(data, pack)
 
 
-def read_changesets(bucket: Bucket, queue: Queue, wanted: Sequence[tuple[ChangesetId, PackId]]) -> list[Changeset]:
+def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[ChangesetId, PackId]]) -> list[Changeset]:
     """Return changesets by id and pack, in order: from the copies in Redis, the others from their packs, read at once.
 
-    Raises Missing, BucketError, CorruptObject and CorruptManifest.
+    Raises Missing, BucketError, CorruptObject, CorruptManifest and ViewAbsent.
     """
     found: dict[ChangesetId, Changeset] = {}
     lost: dict[PackId, None] = {}
@@ -34,7 +42,7 @@ def read_changesets(bucket: Bucket, queue: Queue, wanted: Sequence[tuple[Changes
             found[changeset_id] = manifest.decode(copy, pack)
         else:
             lost[pack] = None
-    for changesets in bucket.together([lambda p=pack: read_pack(bucket, p) for pack in lost]):  # type: ignore[misc]
+    for changesets in archive.bucket.together([lambda p=pack: read_pack(archive, p) for pack in lost]):  # type: ignore[misc]
         found |= {changeset.id: changeset for changeset in changesets if changeset.id not in found}
     missing = [changeset_id for changeset_id, _ in wanted if changeset_id not in found]
     if missing:

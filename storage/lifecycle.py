@@ -59,10 +59,11 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
         outcome = snapshot.outcomes.get(changeset)
         if outcome is None:
             standing = _standing(repo, changeset)
+            said = _abandoned(repo, snapshot, changeset, standing)
             of_one_view(repo, snapshot)
             if only_held and not standing.held:
                 raise NotPossible("it has been released meanwhile")
-            return EntryKind.COMMITS, _abandoned(repo, snapshot, changeset, standing)
+            return EntryKind.COMMITS, said
         match outcome["status"]:
             case Status.ABANDONED:
                 return None
@@ -123,11 +124,12 @@ def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
 def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId, standing: Standing) -> Json:
     if standing.pack is None:
         raise Moved
-    [said] = read_changesets(repo.bucket, repo.queue, [(changeset, standing.pack)])
+    [said] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
     record: Json = {"id": changeset, "slice": said.slice, "pack": said.pack, "status": Status.ABANDONED}
     if said.hold:
         record["held"] = True
-    if said.key:
+    if said.key and not repo.view.snapshot(keys=[said.key]).keys:
+        # One that is another's stays that one's, also when the view has forgotten whose it was.
         record |= {"key": said.key, "fingerprint": said.fingerprint}
     if said.resolves:
         record["resolves"] = said.resolves
@@ -143,6 +145,6 @@ def _queue(repo: Repository, changeset: ChangesetId) -> int:
     standing = _standing(repo, changeset)
     if standing.outcome is not None or standing.position is not None or standing.pack is None:
         return 0
-    [said] = read_changesets(repo.bucket, repo.queue, [(changeset, standing.pack)])
+    [said] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
     repo.queue.enqueue([(said, manifest.encode(said))])
     return 1

@@ -46,6 +46,11 @@ class Snapshot:
     slices: Mapping[SliceId, Slice]  # those of the candidates that exist
     outcomes: Mapping[ChangesetId, Json]  # those of the candidates and of their bases that are decided
     keys: Mapping[str, ChangesetId]  # the idempotency keys of the candidates that have an owner
+    undecided: frozenset[ChangesetId] = frozenset()  # those of the candidates that the mark has passed by
+
+    def has_passed(self, changeset: ChangesetId) -> bool:
+        """Tell whether a changeset without an outcome here is decided, or was never accepted: the mark is behind it."""
+        return changeset <= self.head.mark and changeset not in self.outcomes and changeset not in self.undecided
 
 
 @dataclass(slots=True)
@@ -118,7 +123,7 @@ class Linker:
     def run(self, changesets: Sequence[Changeset]) -> Linked:
         """Link `changesets` in order, those left out that cannot be decided now."""
         for changeset in changesets:
-            if changeset.id in self._snapshot.outcomes:
+            if changeset.id in self._snapshot.outcomes or self._snapshot.has_passed(changeset.id):
                 continue  # decided by another batch since it was claimed
             outcome = self._outcome(changeset)
             if outcome is None:
@@ -185,7 +190,7 @@ class Linker:
     def _base_in_stack(self, base: ChangesetId) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
         outcome = self._outcome_of(base)
         if outcome is None:
-            return None
+            return Rejection("unknown-base", f"there is no {base}") if self._snapshot.has_passed(base) else None
         if outcome["status"] != Status.COMMITTED:
             return Rejection("base-not-landed", f"its base {base} is {outcome['status']}")
         if "seen" in outcome:

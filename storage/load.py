@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from storage.bucket import Bucket
-from storage.entries import NO_HASH, CorruptEntry, EntryKind, Json, Status, digest
+from storage.bucket import Bucket, Missing
+from storage.entries import (
+    NO_HASH,
+    NOTHING_FORGOTTEN,
+    CorruptEntry,
+    EntryKind,
+    Forgotten,
+    Json,
+    Status,
+    decode,
+    digest,
+)
 from storage.ids import ObjectId, PackId, Seq
 from storage.log import Log, follow
 from storage.packs import Location, Place, read_index
 from storage.scripts import LogForked, ViewAbsent
-from storage.segments import FOLDER, CorruptSegment, Segment, ends_of
+from storage.segments import FOLDER, HEAD_BYTES, CorruptSegment, Segment, ends_of, size_of, wanted
 from storage.segments import decode as decode_segment
 from storage.view import View, new_epoch
 
@@ -38,16 +49,70 @@ def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
     return found
 
 
-def read_places(bucket: Bucket, entries: Iterable[Json]) -> list[Places]:
+def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = None) -> list[Places]:
     """Return the places of the objects in the packs of several entries, the indexes read at once.
 
-    Raises Missing, BucketError and CorruptObject.
+    Packs that are missing are noted in `gone`, where it is given: a compaction may have copied what was in them. Raises
+    Missing, BucketError and CorruptObject.
     """
     entries = list(entries)
     wanted = [(PackId(pack), size) for entry in entries for pack, size in entry.get("packs", [])]
-    read = bucket.together([lambda p=pack, s=size: read_index(bucket.get(p + ".idx"), s) for pack, size in wanted])  # type: ignore[misc]
-    places = {pack: index for (pack, _), index in zip(wanted, read, strict=True)}
+
+    def read(pack: PackId, size: int) -> Mapping[ObjectId, Place]:
+        try:
+            return read_index(bucket.get(pack + ".idx"), size)
+        except Missing:
+            if gone is None:
+                raise
+            gone.missing.add(pack)
+            return {}
+
+    indexes = bucket.together([lambda p=pack, s=size: read(p, s) for pack, size in wanted])  # type: ignore[misc]
+    places = {pack: index for (pack, _), index in zip(wanted, indexes, strict=True)}
     return [{pack: places[pack] for pack, _ in entry.get("packs", [])} for entry in entries]
+
+
+@dataclass(slots=True)
+class Gone:
+    """Packs that are missing, until a compaction is read that says why."""
+
+    missing: set[PackId] = field(default_factory=set)
+
+    def explained(self, entry: Json) -> None:
+        """Take out those that an entry retires."""
+        self.missing.difference_update(entry.get("retired", ()))
+
+    def check(self) -> None:
+        """Refuse what no entry explains. Raises Missing."""
+        if self.missing:
+            raise Missing(f"{min(self.missing)}.idx")
+
+
+def read_forgotten(log: Log, bucket: Bucket, entry: Json) -> Forgotten:
+    """Return what a compaction has the view forget: entries of the log, and what stands in the packs that it names.
+
+    Raises CorruptEntry, Missing, BucketError and CorruptObject.
+    """
+    if entry["kind"] != EntryKind.COMPACT:
+        return NOTHING_FORGOTTEN
+    archives = [(PackId(pack), size) for pack, size in entry["archives"]]
+    indexes = bucket.together(
+        [lambda p=pack, s=size: read_index(bucket.get(p + ".idx"), s) for pack, size in archives]  # type: ignore[misc]
+    )
+    return Forgotten(
+        _read_run(log, entry["first"], entry["archived"]),
+        _read_run(log, entry["keys_first"], entry["keys_through"]),
+        b"".join([oid for index in indexes for oid in index]),
+    )
+
+
+def _read_run(log: Log, first: int, last: int) -> list[tuple[Json, str]]:
+    found = []
+    for seq, data in zip(range(first, last + 1), log.read_many(Seq(i) for i in range(first, last + 1)), strict=True):
+        if data is None:
+            raise CorruptEntry(f"entry {seq} is archived, and the log has it not")
+        found.append((decode(data), digest(data)))
+    return found
 
 
 def catch_up(view: View, log: Log, bucket: Bucket) -> int:
@@ -56,14 +121,17 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     Several processes may do so at once. Raises ViewAbsent, and LogForked where the log does not continue the view.
     """
     snapshot = view.snapshot()
-    count = 0
+    count, gone = 0, Gone()
     try:
         for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
-            [places] = read_places(bucket, [entry])
-            view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places))
+            [places] = read_places(bucket, [entry], gone)
+            forgotten = read_forgotten(log, bucket, entry)
+            view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places), forgotten=forgotten)
+            gone.explained(entry)
             count += 1
     except CorruptEntry as error:
         raise LogForked(f"the log does not continue the view at entry {snapshot.head.applied}") from error
+    gone.check()
     return count
 
 
@@ -82,13 +150,15 @@ def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: 
     try:
         through, last_hash = _load_segments(view, log, bucket, epoch, progress)
         batch: list[tuple[Json, str]] = []
+        gone = Gone()
         for pair in follow(log.read_from(through + 1), last_hash):
             batch.append(pair)
             if len(batch) == _BATCH:
-                _apply(view, bucket, epoch, batch)
+                _apply(view, log, bucket, epoch, batch, gone)
                 progress(batch[-1][0]["seq"])
                 batch = []
-        _apply(view, bucket, epoch, batch)
+        _apply(view, log, bucket, epoch, batch, gone)
+        gone.check()
         if not view.redis.exists(f"{view.prefix}v:{epoch}:head"):
             raise ViewAbsent("there is no log")
         published = view.publish(before, epoch)
@@ -108,20 +178,41 @@ def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: P
     """Take the rows of all segments that fit one another and the log; return the last entry and its hash."""
     names = line(bucket.names(FOLDER))
     through, last_hash = Seq(0), NO_HASH
+    forgotten = _newest_forgotten(log, bucket, names)
     for start in range(0, len(names), _SEGMENTS_AHEAD):
-        for data in bucket.get_many(names[start : start + _SEGMENTS_AHEAD]):
-            try:
-                segment = decode_segment(data or b"")
-            except CorruptSegment:
+        ahead = names[start : start + _SEGMENTS_AHEAD]
+        parts = [wanted(ends_of(name)[1], forgotten) for name in ahead]
+        read = bucket.together(
+            [lambda n=n, p=p: _read_segment(bucket, n, p) for n, p in zip(ahead, parts, strict=True)]  # type: ignore[misc]
+        )
+        for segment in read:
+            if segment is None or segment.previous != last_hash or not _is_in_log(log, segment):
                 return through, last_hash  # the entries themselves say it all
-            if segment.previous != last_hash or not _is_in_log(log, segment):
-                return through, last_hash
             view.loading(epoch)
             for chunk in segment.chunks:
                 view.scripts("segment", epoch, chunk)
             through, last_hash = segment.last, segment.hash
             progress(through)
     return through, last_hash
+
+
+def _newest_forgotten(log: Log, bucket: Bucket, names: Sequence[str]) -> tuple[Seq, Seq]:
+    """Return up to which entries history and keys are forgotten, as the newest segment says that knows."""
+    for name in reversed(names):
+        segment = _read_segment(bucket, name, 0)
+        if segment is not None and segment.forgotten is not None and _is_in_log(log, segment):
+            return segment.forgotten
+    return Seq(0), Seq(0)
+
+
+def _read_segment(bucket: Bucket, name: str, parts: int) -> Segment | None:
+    """Return a segment with its first `parts` parts, None where it is damaged or gone."""
+    try:
+        data = bucket.get_range(name, 0, HEAD_BYTES)
+        size = size_of(data, parts)
+        return decode_segment(data if len(data) >= size else bucket.get_range(name, 0, size), parts)
+    except (CorruptSegment, Missing):
+        return None
 
 
 def line(names: Iterable[str], last: int = 0) -> list[str]:
@@ -140,9 +231,13 @@ def _is_in_log(log: Log, segment: Segment) -> bool:
     return data is not None and digest(data) == segment.hash
 
 
-def _apply(view: View, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]]) -> None:
+def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]], gone: Gone) -> None:
     view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
-    for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch)), strict=True):
-        view.apply(epoch, entry, entry_hash, locations(entry, places), published=False, pipeline=pipeline)
+    for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):
+        forgotten = read_forgotten(log, bucket, entry)
+        view.apply(
+            epoch, entry, entry_hash, locations(entry, places), published=False, pipeline=pipeline, forgotten=forgotten
+        )
+        gone.explained(entry)
     pipeline.execute()

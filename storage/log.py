@@ -5,7 +5,7 @@ That create is the linearization point of everything that Sluice does (invariant
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from storage.bucket import Bucket, Missing
 from storage.entries import NO_HASH, CorruptEntry, Json, decode, digest
@@ -36,6 +36,10 @@ class Log:
             return self._bucket.get(name_of(seq))
         except Missing:
             return None
+
+    def read_many(self, seqs: Iterable[Seq]) -> list[bytes | None]:
+        """Return the bytes of several entries, read at once. Raises BucketError."""
+        return self._bucket.get_many(name_of(seq) for seq in seqs)
 
     def read_from(self, seq: int, width: int = _READ_AHEAD) -> Iterator[tuple[Seq, bytes]]:
         """Yield the entries from `seq` to the end of the log, `width` read at once. Raises BucketError.

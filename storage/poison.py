@@ -10,7 +10,7 @@ longer.
 from __future__ import annotations
 
 from storage.decide import Rejection
-from storage.direct import append_directly
+from storage.direct import append_directly, of_one_view
 from storage.entries import EntryKind, Json
 from storage.link import Snapshot
 from storage.queue import DIED, Claimed
@@ -31,13 +31,18 @@ def reject(repo: Repository, item: Claimed) -> None:
     refusal = Rejection(REASON, f"tried alone {times} in vain, while others were committed; at the last try {how}")
 
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
-        if item.id in snapshot.outcomes:
+        if item.id in snapshot.outcomes or snapshot.has_passed(item.id):
             return None
+        said = _said(work)
+        if "key" in said and repo.view.snapshot(keys=[said["key"]]).keys:
+            # It stays another's, also when the view has forgotten whose it was.
+            del said["key"], said["fingerprint"]
+        of_one_view(repo, snapshot)
         head = snapshot.head
         record = {"id": item.id, "slice": item.slice, "pack": item.pack, **rejected(refusal)}
         # An entry of decisions without commits: the chain stays as it is.
         return EntryKind.COMMITS, {
-            "packs": [], "decided": [record | _said(work)], "tip": head.tip, "root": head.root,
+            "packs": [], "decided": [record | said], "tip": head.tip, "root": head.root,
             "time": head.tip_time, "committed": head.committed,
         }  # fmt: skip
 

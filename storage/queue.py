@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from typing import Any
 
 import redis
 import structlog
 
-from storage.entries import Json
+from storage.archive import Archive
+from storage.entries import Json, Status
 from storage.ids import ChangesetId, PackId, SliceId
 from storage.link import Slice
 from storage.manifest import Changeset
@@ -82,8 +84,9 @@ class Admission:
 class Queue:
     """The queues of one repository."""
 
-    def __init__(self, settings: Settings, view: View) -> None:
+    def __init__(self, settings: Settings, view: View, archive: Archive) -> None:
         self._settings = settings
+        self._archive = archive
         self._redis = view.redis
         self._prefix = view.prefix
         self._scripts: Scripts = view.scripts
@@ -93,10 +96,12 @@ class Queue:
     def admit(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
         """Return what is known of the slices, bases and idempotency keys of submissions.
 
-        Raises ViewAbsent.
+        Raises ViewAbsent and BucketError.
         """
         args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
-        vouched, pending, queued, held, found, known, owners = self._scripts("admit", *args)
+        vouched, pending, queued, held, found, known, owners, mark, compacted = self._scripts("admit", *args)
+        here = {base for base, yes in zip(bases, known, strict=True) if yes}
+        passed = [base for base in bases if base not in here and base <= mark.decode()]
         named = {name: row for name, row in zip(slices, found, strict=True) if row[0]}
         return Admission(
             vouched=bool(vouched),
@@ -105,7 +110,7 @@ class Queue:
             held=held,
             slices={name: slice_of(json.loads(row[0])) for name, row in named.items()},
             queued_in={name: row[1] for name, row in named.items()},
-            bases=frozenset(base for base, yes in zip(bases, known, strict=True) if yes),
+            bases=frozenset(here | self._archive.places(passed, int(compacted)).keys()),
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
         )
 
@@ -206,9 +211,9 @@ class Queue:
     def standing(self, ids: Sequence[str]) -> tuple[bool, list[Standing]]:
         """Return whether the queues are vouched for, and where changesets stand.
 
-        Raises ViewAbsent.
+        Raises ViewAbsent and BucketError.
         """
-        vouched, through, *rows = self._scripts("status", *ids)
+        vouched, through, mark, compacted, *rows = self._scripts("status", *ids)
         standings = [
             Standing(
                 json.loads(outcome) if outcome else None,
@@ -222,10 +227,30 @@ class Queue:
             )
             for outcome, slice_id, pack, position, held, resolves, closed in rows
         ]
-        return bool(vouched), standings
+        return bool(vouched), self._with_archived(ids, standings, (mark or b"").decode(), int(compacted or 0))
+
+    def _with_archived(
+        self, ids: Sequence[str], standings: list[Standing], mark: str, compacted: int
+    ) -> list[Standing]:
+        passed = [
+            each
+            for each, now in zip(ids, standings, strict=True)
+            if now.outcome is None and now.slice is None and each <= mark
+        ]
+        if not passed:
+            return standings
+        outcomes: Mapping[Any, Json] = self._archive.outcomes(passed, compacted)
+        conflicted = [each for each in outcomes if outcomes[each]["status"] == Status.CONFLICTED]
+        closed = self._archive.closed(conflicted, compacted)
+        return [
+            replace(now, outcome=outcomes[each], closed_by=now.closed_by or closed.get(each))
+            if each in outcomes
+            else now
+            for each, now in zip(ids, standings, strict=True)
+        ]
 
     def known(self, ids: Sequence[str]) -> str:
-        """Return a digit for each: 2 it has an outcome, 1 it is queued or held, 0 neither. Raises ViewAbsent."""
+        """Return a digit for each: 2 it is decided, 1 it is queued or held, 0 neither. Raises ViewAbsent."""
         return str(self._scripts("known", "".join(ids)).decode())
 
     def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:

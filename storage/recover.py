@@ -1,26 +1,34 @@
 """Finding what work was lost: every changeset of the inbox that has no outcome is queued again.
 
-Three cursors bound the listing, all caches in Redis that may be lost: the mark, before which every changeset is
-decided (a recovery begins there); `seen`, before which all is decided or queued (a routine look begins there); and
-`deep`, where the next deep look goes on. Deep looks are for packs that came very late, behind the mark and before
-`seen`: each lists a part, from the mark to the end of the listing, and then they begin again. Neither the mark nor
-`seen` passes a pack that is so young that a late PUT or a wrong clock could still put another before it.
+The mark bounds the listing: a changeset's id, up to which every changeset is decided, but for some that the log names
+(they may be held for as long as their writers like). It stands in the log, moved by compactions (storage/compact.py),
+so a recovery begins there whatever Redis lost. It follows from a listing and from what the log has decided, never from
+what queues remember, and it passes no pack that is younger than `inbox_margin` by the store's own clock. Whoever stores
+a pack compares its ids with that clock too (app/intake.py), and tells nobody 202 where they are more than `late_put`
+apart: so none that was promised can come behind the mark, whatever the clocks of processes say.
+
+Two cursors are caches in Redis that may be lost: `seen`, before which all is decided or queued (a routine look begins
+there); and `deep`, where the next deep look goes on. Deep looks are for packs that came late, behind the mark and
+before `seen`: each lists a part, from the mark to the end of the listing, and then they begin again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from storage import manifest
-from storage.bucket import Bucket
-from storage.ids import PackId, changesets_of, ulid_seconds
+from storage.archive import Archive
+from storage.ids import ChangesetId, PackId, changesets_of, ulid_seconds
 from storage.inbox import read_pack
 from storage.queue import Queue
 from storage.scripts import ViewAbsent
 from storage.settings import Settings
 from storage.view import View
+
+MOST_PASSED = 1000
+"""So many undecided changesets at most are behind the mark: each is named by the log, and read by each recovery."""
 
 _PAGE = 200
 _KNOWN_AT_ONCE = 5000
@@ -34,18 +42,27 @@ class Found:
 
     packs: int = 0
     enqueued: int = 0
-    mark: str = ""  # every changeset up to this pack is decided
     seen: str = ""  # every changeset up to this pack is decided or queued
     last: str = ""  # the last pack that was listed
     complete: bool = False  # the listing was followed to its end
 
 
+@dataclass(slots=True)
+class Passed:
+    """How far the mark may go."""
+
+    mark: str  # every changeset up to this id is decided
+    packs: int = 0  # that it passes by going there
+    undecided: dict[ChangesetId, PackId] = field(default_factory=dict)  # but for these: held, or stacked on held ones
+
+
 class Inbox:
     """The submission packs of a repository, and what became of them."""
 
-    def __init__(self, settings: Settings, bucket: Bucket, view: View, queue: Queue) -> None:
+    def __init__(self, settings: Settings, archive: Archive, view: View, queue: Queue) -> None:
         self._settings = settings
-        self._bucket = bucket
+        self._archive = archive
+        self._bucket = archive.bucket
         self._view = view
         self._queue = queue
 
@@ -55,8 +72,11 @@ class Inbox:
         run, epoch = self._queue.run(), self._view.epoch()
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
-        found = self.look(self._cursor("mark"))
-        self._set_cursor("mark", found.mark)
+        undecided = self._view.undecided()
+        known = dict(zip(undecided, self._queue.known(list(undecided)), strict=True)) if undecided else {}
+        behind = sum(self._enqueue(pack) for pack in {undecided[each] for each in known if known[each] == "0"})
+        found = self.look(self._behind_mark())
+        found.enqueued += behind
         self._set_cursor("seen", found.seen)
         self._queue.vouch(epoch, run)
         return found
@@ -72,23 +92,47 @@ class Inbox:
         self._set_cursor("seen", found.seen)
         return found
 
+    def passable(self) -> Passed:
+        """Return how far the mark may go, as the next part of the listing and the view have it.
+
+        Raises ViewAbsent and BucketError.
+        """
+        passed = Passed(self._view.head().mark)
+        room = MOST_PASSED - len(self._view.undecided())
+        now = self._bucket.now()
+        for page in _pages(self._bucket.names("inbox/", self._behind_mark(), self._settings.upkeep_packs)):
+            decided, _ = self._known(page)
+            for name in page:
+                pack = PackId(name.removesuffix(".pack"))
+                ids = changesets_of(pack)
+                undecided = [each for each in ids if each not in decided]
+                if now - ulid_seconds(ids[0]) <= self._settings.inbox_margin:
+                    return passed
+                room -= len(undecided)
+                if room < 0:
+                    return passed
+                passed.undecided |= dict.fromkeys(undecided, pack)
+                passed.mark = ids[-1]
+                passed.packs += 1
+        return passed
+
     def _deep(self) -> Found:
-        mark = self._cursor("mark")
-        begin = max(mark, self._cursor("deep"))
-        found = self.look(begin, self._settings.upkeep_packs)
-        if begin == mark:
-            # Only then is it known that all before what it found decided is decided.
-            self._set_cursor("mark", found.mark)
+        found = self.look(max(self._behind_mark(), self._cursor("deep")), self._settings.upkeep_packs)
         self._set_cursor("deep", "" if found.complete else found.last)
         return found
 
+    def _behind_mark(self) -> str:
+        mark = self._view.head().mark
+        # Behind the pack that begins with that id as well.
+        return f"inbox/{mark}~" if mark else ""
+
     def look(self, after: str, limit: int | None = None) -> Found:
         """Look at the packs behind `after`, at most `limit`, and queue what has neither an outcome nor a place."""
-        found = Found(mark=after, seen=after, last=after)
-        marking = seeing = True
+        found = Found(seen=after, last=after)
+        seeing = True
         now = time.time()
         for page in _pages(self._bucket.names("inbox/", after, limit)):
-            decided, known = self._known(page)
+            _, known = self._known(page)
             for name in page:
                 pack = PackId(name.removesuffix(".pack"))
                 ids = changesets_of(pack)
@@ -97,10 +141,7 @@ class Inbox:
                 found.last = name
                 if not all(each in known for each in ids):
                     found.enqueued += self._enqueue(pack)
-                marking = marking and age > self._settings.inbox_margin and all(each in decided for each in ids)
                 seeing = seeing and age > _SETTLE
-                if marking:
-                    found.mark = name
                 if seeing:
                     found.seen = name
         found.complete = limit is None or found.packs < limit
@@ -121,7 +162,7 @@ class Inbox:
         return decided, known
 
     def _enqueue(self, pack: PackId) -> int:
-        changesets = read_pack(self._bucket, pack)
+        changesets = read_pack(self._archive, pack)
         count = 0
         for start in range(0, len(changesets), _PAGE):
             part = changesets[start : start + _PAGE]

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 
 from storage.append import found
+from storage.archive import Archive
 from storage.bucket import Bucket, probe
 from storage.connect import connect
+from storage.entries import Json
 from storage.git_merger import check_git
+from storage.ids import ChangesetId
+from storage.link import Snapshot
 from storage.load import load
 from storage.log import Log
 from storage.merges import ContentMerges
@@ -36,11 +42,32 @@ class Repository:
         self.bucket = Bucket(settings)
         self.log = Log(self.bucket)
         self.view = View(settings, self.redis)
-        self.queue = Queue(settings, self.view)
+        self.archive = Archive(settings, self.bucket, self.log, self.view)
+        self.queue = Queue(settings, self.view, self.archive)
         self.pulse = Pulse(settings, self.queue)
         self.ticket = Ticket(settings, self.view)
-        self.objects = ObjectStore(settings, self.bucket, self.view, self.redis)
+        self.objects = ObjectStore(settings, self.bucket, self.view, self.archive, self.redis)
         self.merges = ContentMerges(settings)
+
+    def snapshot(
+        self, changesets: Iterable[str] = (), slices: Iterable[str] = (), keys: Iterable[str] = ()
+    ) -> Snapshot:
+        """Return one instant of the view, with outcomes that it has forgotten from the archive: these never change.
+
+        Raises ViewAbsent, ViewStale where the view went back meanwhile, and BucketError.
+        """
+        wanted = [ChangesetId(each) for each in dict.fromkeys(changesets)]
+        snapshot = self.view.snapshot(wanted, slices, keys)
+        passed = [each for each in wanted if snapshot.has_passed(each)]
+        if not passed:
+            return snapshot
+        return replace(
+            snapshot, outcomes={**snapshot.outcomes, **self.archive.outcomes(passed, snapshot.head.compacted)}
+        )
+
+    def outcome(self, changeset: ChangesetId) -> Json | None:
+        """Return a changeset's outcome, None while it has none. Raises ViewAbsent and BucketError."""
+        return self.snapshot([changeset]).outcomes.get(changeset)
 
     def committer(self) -> Ident:
         """Return the committer of a commit made now."""

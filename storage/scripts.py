@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -45,9 +46,13 @@ _ERRORS: dict[str, type[Exception]] = {
 }
 
 
+_INCLUDE = re.compile("^--include ([a-z]+)$", re.MULTILINE)
+
+
 @cache
 def _source(name: str) -> str:
-    return (resources.files("storage") / "lua" / f"{name}.lua").read_text()
+    text = (resources.files("storage") / "lua" / f"{name}.lua").read_text()
+    return _INCLUDE.sub(lambda found: _source(found[1]), text)
 
 
 class Scripts:

@@ -190,7 +190,7 @@ class _Ancestors:
             assert pack is not None
             self._read = self._copies(changeset, pack)
             if changeset not in self._read:
-                self._read = {each.id: each for each in read_pack(self._repo.bucket, pack)}
+                self._read = {each.id: each for each in read_pack(self._repo.archive, pack)}
             if changeset not in self._read:
                 raise CorruptManifest(f"changeset {changeset} is not in the manifest of its pack")
         return self._read[changeset]

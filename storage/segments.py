@@ -1,8 +1,10 @@
 """Checkpoints: what a run of the log's entries sets in the view, ready to be loaded without reading them one by one.
 
 A segment has the rows of the entries `first` to `last` as commands in log order, in chunks that a script takes as they
-are. It is made by replaying entries and packs' indexes, so whoever makes one makes the same bytes; it names the hashes
-of the entries before and at its end, and is used only where it fits the log. Derived data: it may be deleted at will.
+are. It has three parts: the present state, idempotency keys, and history. They have no row in common, so a part can be
+left out: history that the view has forgotten since is not read at all. A segment is made by replaying entries and the
+indexes of packs, so whoever makes one makes the same bytes; it names the hashes of the entries before and at its end,
+and is used only where it fits the log. Derived data: it may be deleted at will.
 """
 
 from __future__ import annotations
@@ -17,19 +19,23 @@ from typing import Any
 
 import msgpack
 
-from storage.entries import Json, effects
+from storage.entries import HISTORY, KEYS, EntryKind, Forgotten, Json, effects
 from storage.ids import ObjectId, Seq
 from storage.packs import Location
 from storage.view import FORMAT as VIEW_FORMAT
 from storage.view import commands, index
 
-FORMAT = 2
+FORMAT = 3
 # Segments have the rows of a view's format: those of another are passed by.
 FOLDER = f"checkpoints/{VIEW_FORMAT}.{FORMAT}/"
 # A chunk ends behind the entry that brings it here; Redis does nothing else while it takes one.
 _CHUNK_BYTES = 1 << 20
 # Deterministic on every machine is what the same zlib gives; another one's bytes are as good, and never compared.
 _LEVEL = 1
+_STATE, _KEYS, _HISTORY = range(3)
+PARTS = 3
+HEAD_BYTES = 64 << 10
+"""A first read of so many bytes mostly has the header and the state."""
 
 
 class CorruptSegment(Exception):
@@ -44,38 +50,77 @@ class Segment:
     last: Seq
     previous: str  # the hash of the entry before `first`
     hash: str  # the hash of entry `last`
-    chunks: tuple[bytes, ...]  # each for one call of lua/segment.lua
+    parts: tuple[tuple[bytes, ...], ...]  # state, keys, history, as many as were read: chunks for lua/segment.lua
+    # Up to which entries history and keys are forgotten at its end, where one of its entries says so.
+    forgotten: tuple[Seq, Seq] | None = None
+
+    @property
+    def chunks(self) -> Iterable[bytes]:
+        """All chunks, in the order in which they may be taken."""
+        return chain(*self.parts)
 
 
-def make(entries: Iterable[tuple[Json, str, dict[ObjectId, Location]]]) -> Segment:
-    """Return the segment of entries in order, each with its hash and the places of the objects that it brings."""
-    chunks: list[bytes] = []
-    rows: list[list[str | bytes]] = []
-    size = 0
-    first = previous = last = last_hash = None
-    for entry, entry_hash, locations in entries:
+def wanted(last: int, forgotten: tuple[int, int]) -> int:
+    """Return how many parts of a segment that ends with entry `last` are to be loaded."""
+    archived, keys_through = forgotten
+    return 1 + (last > keys_through) + (last > archived)
+
+
+def make(entries: Iterable[tuple[Json, str, dict[ObjectId, Location], Forgotten]]) -> Segment:
+    """Return the segment of entries in order.
+
+    Each comes with its hash, the places of the objects that it brings, and what it has the view forget.
+    """
+    parts = [_Chunks() for _ in range(PARTS)]
+    first = previous = last = last_hash = forgotten = None
+    for entry, entry_hash, locations, gone in entries:
         first, previous = (entry["seq"], entry["previous"]) if first is None else (first, previous)
         last, last_hash = entry["seq"], entry_hash
-        made = [_texts(command) for command in chain(index(locations), commands(effects(entry, entry_hash)))]
-        rows += made
-        size += sum(len(text) for command in made for text in command)
-        if size >= _CHUNK_BYTES:
-            chunks.append(_pack(rows))
-            rows, size = [], 0
-    if rows:
-        chunks.append(_pack(rows))
+        if entry["kind"] == EntryKind.COMPACT:
+            forgotten = (Seq(entry["archived"]), Seq(entry["keys_through"]))
+        for command in chain(index(locations), commands(effects(entry, entry_hash, gone))):
+            parts[_part_of(command[1])].add([_text(part) for part in command])
+        for part in parts:
+            part.end_of_entry()
     assert first is not None and last is not None and previous is not None and last_hash is not None
-    return Segment(Seq(first), Seq(last), previous, last_hash, tuple(chunks))
+    made = tuple(tuple(part.finish()) for part in parts)
+    return Segment(Seq(first), Seq(last), previous, last_hash, made, forgotten)
 
 
-def _pack(rows: list[list[str | bytes]]) -> bytes:
-    # Redis's reader knows the older msgpack only, in which texts and bytes are one.
-    return msgpack.packb(rows, use_bin_type=False)
+def _part_of(key: str) -> int:
+    return _KEYS if key.startswith(KEYS) else _HISTORY if key.startswith(HISTORY) else _STATE
 
 
-def _texts(command: list[Any]) -> list[str | bytes]:
+class _Chunks:
+    """The rows of one part."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._rows: list[list[str | bytes]] = []
+        self._size = 0
+
+    def add(self, row: list[str | bytes]) -> None:
+        """Add a command."""
+        self._rows.append(row)
+        self._size += sum(len(text) for text in row)
+
+    def end_of_entry(self) -> None:
+        """End the chunk where it is large enough."""
+        if self._size >= _CHUNK_BYTES:
+            self.finish()
+
+    def finish(self) -> list[bytes]:
+        """End the chunk, and return all."""
+        if self._rows:
+            # Redis's reader knows the older msgpack only, in which texts and bytes are one.
+            self._chunks.append(msgpack.packb(self._rows, use_bin_type=False))
+            self._rows, self._size = [], 0
+        return self._chunks
+
+
+def _text(part: Any) -> str | bytes:
     # Lua would write a large number in its own way.
-    return [part if isinstance(part, str | bytes) else str(part) for part in command]
+    return part if isinstance(part, str | bytes) else str(part)
 
 
 def name_of(first: int, last: int) -> str:
@@ -90,30 +135,54 @@ def ends_of(name: str) -> tuple[Seq, Seq]:
 
 
 def encode(segment: Segment) -> bytes:
-    """Return a segment's bytes: a line of JSON, and the chunks behind it."""
-    packed = [zlib.compress(chunk, _LEVEL) for chunk in segment.chunks]
-    body = b"".join(packed)
+    """Return a segment's bytes: a line of JSON, and the chunks of its parts behind it."""
+    packed = [[zlib.compress(chunk, _LEVEL) for chunk in part] for part in segment.parts]
     header = {
         "format": FORMAT, "first": segment.first, "last": segment.last, "previous": segment.previous,
-        "hash": segment.hash, "chunks": [len(chunk) for chunk in packed], "sha256": sha256(body).hexdigest(),
+        "hash": segment.hash, "forgotten": segment.forgotten, "chunks": [[len(c) for c in part] for part in packed],
+        "sha256": [sha256(b"".join(part)).hexdigest() for part in packed],
     }  # fmt: skip
-    return json.dumps(header, sort_keys=True).encode() + b"\n" + body
+    return json.dumps(header, sort_keys=True).encode() + b"\n" + b"".join(chain(*packed))
 
 
-def decode(data: bytes) -> Segment:
-    """Read what `encode` wrote.
+def size_of(data: bytes, parts: int) -> int:
+    """Return how many bytes of a segment have its first `parts` parts, given its beginning.
 
     Raises CorruptSegment.
     """
-    head, _, body = data.partition(b"\n")
+    header, at = _header(data)
+    return at + sum(sum(lengths) for lengths in header["chunks"][:parts])
+
+
+def decode(data: bytes, parts: int = PARTS) -> Segment:
+    """Read the first `parts` parts of what `encode` wrote, from so many bytes of it at least.
+
+    Raises CorruptSegment.
+    """
+    header, at = _header(data)
     try:
-        header = json.loads(head)
-        if header["format"] != FORMAT or header["sha256"] != sha256(body).hexdigest():
-            raise CorruptSegment("a segment is damaged or of an unknown format")
-        chunks, at = [], 0
-        for length in header["chunks"]:
-            chunks.append(zlib.decompress(body[at : at + length]))
-            at += length
-        return Segment(header["first"], header["last"], header["previous"], header["hash"], tuple(chunks))
+        read = []
+        for lengths, of in list(zip(header["chunks"], header["sha256"], strict=True))[:parts]:
+            if sha256(data[at : at + sum(lengths)]).hexdigest() != of:
+                raise CorruptSegment("a segment is damaged")
+            chunks = []
+            for length in lengths:
+                chunks.append(zlib.decompress(data[at : at + length]))
+                at += length
+            read.append(tuple(chunks))
+        forgotten = tuple(header["forgotten"]) if header["forgotten"] else None
+        return Segment(header["first"], header["last"], header["previous"], header["hash"], tuple(read), forgotten)
     except (ValueError, KeyError, TypeError, zlib.error) as error:
         raise CorruptSegment("a segment cannot be read") from error
+
+
+def _header(data: bytes) -> tuple[Json, int]:
+    """Return a segment's header, and where its chunks begin."""
+    head, newline, _ = data.partition(b"\n")
+    try:
+        header = json.loads(head)
+        if not newline or header["format"] != FORMAT or len(header["chunks"]) != PARTS:
+            raise CorruptSegment("a segment is of an unknown format, or its header is cut")
+        return header, len(head) + 1
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptSegment("a segment's header cannot be read") from error

@@ -89,7 +89,9 @@ class Settings:
     pack_bytes: int = _setting(32 << 20, "bytes", "A submission pack takes no further request above this size.")
     pack_puts: int = _setting(2, "PUTs", "Submission packs on their way to the bucket at once, for each API process.")
     late_put: float = _setting(
-        300.0, "seconds", "A submission PUT that took longer is answered 503: recovery may have passed it by."
+        300.0,
+        "seconds",
+        "Submissions stored further from the time in their ids, by the store's clock, are answered 503.",
     )
 
     commit_workers: int = _setting(
@@ -116,6 +118,15 @@ class Settings:
     gc_interval: float = _setting(600.0, "seconds", "Time between collections of garbage.")
     gc_packs: int = _setting(5000, "packs", "Most packs that one collection looks at.")
     gc_grace: float = _setting(3600.0, "seconds", "Packs that no entry names are garbage when they are so old.")
+    history_age: float = _setting(
+        3600.0, "seconds", "What was decided so long ago is forgotten by Redis and looked up in the bucket."
+    )
+    key_age: float = _setting(
+        86_400.0, "seconds", "Idempotency keys are known for so long at least after their changeset was decided."
+    )
+    compact_entries: int = _setting(256, "entries", "A compaction waits for so many entries that are old enough.")
+    compact_changesets: int = _setting(4096, "changesets", "Most changesets in one compaction.")
+    compact_bytes: int = _setting(64 << 20, "bytes", "A compaction takes no further entry above this size of packs.")
     inbox_margin: float = _setting(
         600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
     )
@@ -139,6 +150,7 @@ class Settings:
     )
 
     cache_bytes: int = _setting(128 << 20, "bytes", "Parsed trees and objects kept in each process.")
+    archive_cache_bytes: int = _setting(16 << 20, "bytes", "Parts of the archive's tables kept in each process.")
     merge_cache_bytes: int = _setting(32 << 20, "bytes", "Merged contents kept in each process.")
     shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest.")
 
@@ -147,6 +159,9 @@ class Settings:
         for name, most in _MOST.items():
             if not 1 <= getattr(self, name) <= most:
                 raise SettingsError(f"{PREFIX}{name.upper()} must be from 1 to {most}")
+        if self.late_put >= self.inbox_margin:
+            # What is accepted so late could be behind the mark, where nobody looks.
+            raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")
 
     @property
     def broker(self) -> str:

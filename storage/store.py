@@ -12,6 +12,7 @@ from typing import Any
 import redis
 from cachetools import LRUCache
 
+from storage.archive import Archive
 from storage.bucket import Bucket, Missing
 from storage.ids import ObjectId
 from storage.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
@@ -33,8 +34,9 @@ class ObjectMissing(KeyError):
 class ObjectStore:
     """All objects that the log names. Safe for threads."""
 
-    def __init__(self, settings: Settings, bucket: Bucket, view: View, client: redis.Redis) -> None:
+    def __init__(self, settings: Settings, bucket: Bucket, view: View, archive: Archive, client: redis.Redis) -> None:
         self._bucket = bucket
+        self._archive = archive
         self._view = view
         self._redis = client
         self._prefix = view.prefix + "object:"
@@ -90,7 +92,7 @@ class ObjectStore:
         """
         found = self._cached(oid)
         if found is None and location is not None:
-            kind, data = decode(self._fetch(location))
+            kind, data = self._fetch(oid, location)
             if object_id(kind, data) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             found = self._keep(oid, kind, data)
@@ -131,8 +133,13 @@ class ObjectStore:
         pipeline.execute()
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects are stored, None for those that are not."""
-        return self._view.locate(oids)
+        """Return where objects are stored, None for those that are not. Raises ViewAbsent and BucketError."""
+        places = self._view.locate(oids)
+        forgotten = [oid for oid, place in zip(oids, places, strict=True) if place is None]
+        if not forgotten:
+            return places
+        archived = dict(zip(forgotten, self._archive.locate(forgotten), strict=True))
+        return [place or archived[oid] for oid, place in zip(oids, places, strict=True)]
 
     def _load(self, oids: Sequence[ObjectId], tolerant: bool = False) -> dict[ObjectId, Any]:
         copies = self._redis.mget([self._prefix.encode() + oid for oid in oids])
@@ -143,25 +150,35 @@ class ObjectStore:
             else:
                 wanted.append(oid)
         if wanted:
-            places = self._view.locate(wanted)
+            places = self.locate(wanted)
             if None in places and not tolerant:
                 raise ObjectMissing(wanted[places.index(None)].hex())
             found = [(oid, place) for oid, place in zip(wanted, places, strict=True) if place]
-            stored = self._bucket.together([lambda p=p: self._fetch(p) for _, p in found])  # type: ignore[misc]
+            stored = self._bucket.together([lambda o=o, p=p: self._fetch(o, p) for o, p in found])  # type: ignore[misc]
             fresh = {}
-            for (oid, _), data in zip(found, stored, strict=True):
-                fresh[oid] = decode(data)
+            for (oid, _), item in zip(found, stored, strict=True):
+                fresh[oid] = item
                 if object_id(*fresh[oid]) != oid:
                     raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
                 loaded[oid] = self._keep(oid, *fresh[oid])
             self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
         return loaded
 
-    def _fetch(self, location: Location) -> bytes:
+    def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
         try:
-            return self._bucket.get_range(location.pack + ".pack", location.place.offset, location.place.length)
-        except Missing as error:
-            raise ObjectMissing(location.pack) from error
+            return decode(self._read(location))
+        except Missing:
+            # Compacted, and its pack deleted, since it was located, or since its submission was written down.
+            [archived] = self._archive.locate([oid])
+        try:
+            if archived is not None:
+                return decode(self._read(archived))
+        except Missing:
+            pass  # of an older view, or lost
+        raise ObjectMissing(location.pack)
+
+    def _read(self, location: Location) -> bytes:
+        return self._bucket.get_range(location.pack + ".pack", location.place.offset, location.place.length)
 
     def _cached(self, oid: ObjectId) -> Any:
         with self._lock:

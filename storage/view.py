@@ -15,12 +15,13 @@ from typing import Any
 
 import redis
 
-from storage.entries import Effects, Head, Json, effects, head_of
+from storage.entries import NOTHING_FORGOTTEN, Effects, Forgotten, Head, Json, effects, head_of
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
 from storage.link import Slice, Snapshot
 from storage.packs import Location, Place
 from storage.scripts import Scripts, ViewAbsent
 from storage.settings import Settings
+from storage.tables import TableRow
 
 # A loader says that it is at work after each few entries; one that was silent so long (ms) is dead, or may as well be.
 _SILENT_LOADER = 10_000
@@ -33,7 +34,7 @@ _PLACE = struct.Struct(">III")
 
 
 # What `entries.effects` makes of an entry has changed: a view of another format is loaded anew.
-FORMAT = 2
+FORMAT = 3
 
 
 def new_epoch() -> str:
@@ -76,13 +77,14 @@ class View:
         """
         wanted = [list(dict.fromkeys(each)) for each in (changesets, slices, keys)]
         args = [item for each in wanted for item in (len(each), *each)]
-        epoch, head, outcomes, definitions, owners = self.scripts("snapshot", *args)
+        epoch, head, outcomes, definitions, owners, passed_by = self.scripts("snapshot", *args)
         return Snapshot(
             epoch=epoch.decode(),
             head=_head(head),
             outcomes={ChangesetId(i): json.loads(o) for i, o in zip(wanted[0], outcomes, strict=True) if o},
             slices={SliceId(i): slice_of(json.loads(d)) for i, d in zip(wanted[1], definitions, strict=True) if d},
             keys={k: ChangesetId(o.decode().split(" ")[0]) for k, o in zip(wanted[2], owners, strict=True) if o},
+            undecided=frozenset(ChangesetId(i) for i, left in zip(wanted[0], passed_by, strict=True) if left),
         )
 
     def apply(
@@ -93,15 +95,18 @@ class View:
         locations: Mapping[ObjectId, Location] | None = None,
         published: bool = True,
         pipeline: Any = None,
+        forgotten: Forgotten = NOTHING_FORGOTTEN,
     ) -> None:
         """Apply an entry that is confirmed to be in the log, with where the objects stand that it brings.
+
+        A compaction needs to be given what it has the view forget.
 
         In one call: a Redis that loses what it took between two would know the entry and not its objects, for good.
         Raises ViewStale where another epoch is published or entries before it are missing, LogForked where the view
         followed another log.
         """
         args: list[Any] = [epoch, int(published), entry["seq"], entry["previous"]]
-        for command in chain(index(locations or {}), commands(effects(entry, entry_hash))):
+        for command in chain(index(locations or {}), commands(effects(entry, entry_hash, forgotten))):
             args += [len(command) - 2, *command]
         self.scripts("apply", *args, pipeline=pipeline)
 
@@ -174,10 +179,19 @@ class View:
         """Return the scores of members of a sorted set, None for those that are not in it."""
         return list(self.redis.zmscore(self.key(name), members)) if members else []
 
-    def outcome(self, changeset: str) -> Json | None:
-        """Return a changeset's outcome, None while it has none."""
-        found = self.redis.get(self.key("outcome:" + changeset))
-        return json.loads(found) if found else None
+    def tables(self) -> tuple[int, list[TableRow]]:
+        """Return the last compaction and the tables of the archive.
+
+        Raises ViewAbsent.
+        """
+        compacted, *found = self.scripts("tables")
+        rows = zip(found[::2], found[1::2], strict=True)
+        return int(compacted), [TableRow(name.decode(), *map(int, row.split())) for name, row in rows]
+
+    def undecided(self) -> dict[ChangesetId, PackId]:
+        """Return the changesets that the mark has passed though they are undecided, with their packs."""
+        found = self.redis.hgetall(self.key("undecided"))
+        return {ChangesetId(each.decode()): PackId(pack.decode()) for each, pack in found.items()}
 
     def loading(self, epoch: str, begins: bool = False) -> None:
         """Note that `epoch` is being loaded; said again at times, so that upkeep does not take it for forgotten.
@@ -209,10 +223,14 @@ class View:
 
 def commands(rows: Effects) -> Iterator[list[Any]]:
     """Yield the Redis commands that make these rows: removals first, the head last; keys are relative to the epoch."""
+    yield from (["DEL", key] for key in rows.removed_strings)
+    yield from (["FORGET", key, value] for key, value in rows.removed_firsts.items())
+    for start in range(0, len(rows.unplaced), _INDEX_ROWS * 20):
+        yield ["UNINDEX", "at:", rows.unplaced[start : start + _INDEX_ROWS * 20]]
     for key, names in rows.removed_fields.items():
         yield from (["HDEL", key, *chunk] for chunk in _chunks(names))
-    for key, names in rows.removed_members.items():
-        yield from (["ZREM", key, *chunk] for chunk in _chunks(names))
+    for key, members in rows.removed_members.items():
+        yield from (["ZREM", key, *chunk] for chunk in _chunks(members))
     for key, value in rows.strings.items():
         yield ["SET", key, value]
     for key, value in rows.firsts.items():

@@ -16,7 +16,7 @@ from tasks import broker
 log = structlog.get_logger()
 
 broker.install()
-app = Celery("sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep"])
+app = Celery("sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep", "tasks.compaction"])
 app.config_from_object("celeryconfig")
 
 

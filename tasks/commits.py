@@ -135,7 +135,7 @@ def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], wa
         poison.reject(repo, claimed[0])
         return 1
     with watch.stage("prepare"):
-        changesets = read_changesets(repo.bucket, repo.queue, [(item.id, item.pack) for item in claimed])
+        changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
         prepare(repo, changesets)
     with watch.stage("wait"):
         # Who may die while it has the ticket goes without: the others would wait for it.
@@ -175,7 +175,7 @@ def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
     bases = [changeset.base_changeset for changeset in changesets if changeset.base_changeset]
     keys = [changeset.key for changeset in changesets if changeset.key]
     resolved = [changeset.resolves for changeset in changesets if changeset.resolves]
-    return repo.view.snapshot([*ids, *bases, *resolved], [changeset.slice for changeset in changesets], keys)
+    return repo.snapshot([*ids, *bases, *resolved], [changeset.slice for changeset in changesets], keys)
 
 
 def prepare(repo: Repository, changesets: Sequence[Changeset]) -> None:
@@ -248,7 +248,7 @@ def linker_on(repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None =
     """Return a linker on `snapshot` that reads what is stored, with `read_blob` for more than that."""
 
     def changes(changeset_id: ChangesetId, outcome: Json) -> Sequence[Proposal]:
-        return read_changesets(repo.bucket, repo.queue, [(changeset_id, PackId(outcome["pack"]))])[0].changes
+        return read_changesets(repo.archive, repo.queue, [(changeset_id, PackId(outcome["pack"]))])[0].changes
 
     return Linker(
         snapshot,
@@ -264,7 +264,7 @@ def linker_on(repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None =
 
 def decided(repo: Repository, changeset: ChangesetId) -> Json:
     """Return the outcome of a changeset that has one. Raises ViewStale where the view has been swapped meanwhile."""
-    outcome = repo.view.outcome(changeset)
+    outcome = repo.outcome(changeset)
     if outcome is None:
         raise ViewStale(f"{changeset} has an outcome, and the view that is published now does not know it")
     return outcome

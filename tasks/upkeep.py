@@ -60,7 +60,7 @@ def run(repo: Repository) -> Found:
     except LogForked as error:
         log.error("view_forked", detail=str(error))
         load(repo.view, repo.log, repo.bucket)
-    inbox = Inbox(repo.settings, repo.bucket, repo.view, repo.queue)
+    inbox = Inbox(repo.settings, repo.archive, repo.view, repo.queue)
     if repo.queue.vouched():
         found = inbox.routine(deep=_due(repo))
     else:

@@ -105,7 +105,7 @@ class World:
 
     def status(self, changeset: str) -> str:
         """Return a changeset's status as the view has it."""
-        outcome = self.repo.view.outcome(changeset)
+        outcome = self.repo.outcome(changeset)
         return outcome["status"] if outcome else "queued"
 
     def files(self, root: str | None = None) -> dict[str, bytes]:

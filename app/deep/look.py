@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from app.deep.git import CommitInfo, GitRefused, Importer, Progress, Reader, Workbench
 from app.deep.merges import Case, Differs, examine, excuses_of
-from app.deep.submitted import Manifests, Plan, entries, read_plan
+from app.deep.submitted import Manifests, Plan, compacted_manifests, entries, read_plan
 from app.replay.history import HistoryError
 from app.replay.judge import Judge
 from storage.bucket import Bucket
@@ -26,6 +26,7 @@ from storage.manifest import Changeset, CorruptManifest
 from storage.objects import EMPTY_TREE, SUBMODULE_MODE, CorruptObject, Version, as_file
 from storage.records import change_json
 from storage.settings import Settings
+from storage.tables import CorruptTable
 from storage.threeway import Strategy
 
 _WINDOW = 500  # changesets that are merged together
@@ -81,10 +82,11 @@ def deep(settings: Settings, progress: Progress = lambda stage, done, total: Non
     with Workbench() as bench:
         try:
             plan = read_plan(log)
-            manifests = Manifests(Reader(bench), bench.load(bucket, list(plan.packs), progress))
+            loaded = bench.load(bucket, [*plan.named.packs, *plan.named.submitted], progress)
+            manifests = Manifests(Reader(bench), loaded | compacted_manifests(bucket, plan.named))
             with Importer(bench) as importer, Judge(bench.folder / "objects") as judge:
                 _Look(plan, bench.commits(plan.tips), manifests, importer, judge, report, progress).run(log)
-        except (Differs, GitRefused, HistoryError, CorruptEntry, CorruptObject, CorruptManifest) as error:
+        except (Differs, GitRefused, HistoryError, CorruptEntry, CorruptObject, CorruptManifest, CorruptTable) as error:
             report.difference = str(error)
     return report
 

@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from app.deep.git import Reader
 from app.deep.merges import Differs
 from storage import manifest
+from storage.archive import manifest_in, read_all
+from storage.bucket import Bucket
 from storage.entries import EntryKind, Json
 from storage.ids import ChangesetId, ObjectId, PackId, Seq
 from storage.log import Log, follow
 from storage.manifest import Changeset
+from storage.named import Named
+from storage.packs import read_index
 
 _MOST_PACKS = 64  # whose manifests are held
 
@@ -24,7 +28,7 @@ class Plan:
     entries: int = 0
     changesets: int = 0
     tips: list[str] = field(default_factory=list)  # of the chain and of the global history
-    packs: dict[PackId, None] = field(default_factory=dict)
+    named: Named = field(default_factory=Named)
 
 
 def read_plan(log: Log) -> Plan:
@@ -32,7 +36,7 @@ def read_plan(log: Log) -> Plan:
     plan, main, tip = Plan(), "", ""
     for entry, _ in follow(log.read_from(1)):
         plan.entries += 1
-        plan.packs |= dict.fromkeys(PackId(pack) for pack, _ in entry.get("packs", []))
+        plan.named.add(entry)
         match entry["kind"]:
             case EntryKind.GENESIS:
                 main = tip = entry["commit"]
@@ -41,7 +45,6 @@ def read_plan(log: Log) -> Plan:
             case EntryKind.COMMITS:
                 tip = entry["tip"]
                 plan.changesets += len(entry["decided"])
-                plan.packs |= dict.fromkeys(PackId(decided["pack"]) for decided in entry["decided"])
     plan.tips = [tip, main] if plan.entries else []
     return plan
 
@@ -57,6 +60,25 @@ def entries(log: Log, last: int) -> Iterator[Json]:
 
     for entry, _ in follow(until()):
         yield entry
+
+
+def compacted_manifests(bucket: Bucket, named: Named) -> dict[PackId, ObjectId]:
+    """Return the manifests of the submission packs that have been compacted, those that are found.
+
+    Raises BucketError, CorruptObject and CorruptTable.
+    """
+    if not named.compacted:
+        return {}
+    rows = read_all(bucket, named.tables.values())
+    located = {pack: manifest_in(rows, pack) for pack in named.compacted}
+    copies = {location.pack for location in located.values() if location}
+    oids = {
+        (pack, place.offset): oid
+        for pack in copies
+        for oid, place in read_index(bucket.get(pack + ".idx"), named.packs[pack]).items()
+    }
+    found = {pack: (where.pack, where.place.offset) for pack, where in located.items() if where}
+    return {pack: oids[at] for pack, at in found.items() if at in oids}
 
 
 class Manifests:

@@ -16,6 +16,7 @@ from app.routes.pages import page, page_room
 from app.routes.slices import find_slice
 from app.schemas import load_bulk, load_changeset, load_json
 from app.services import services
+from storage import history
 from storage.entries import SLOTS, Status, place_of
 from storage.ids import is_ulid
 from storage.queue import Standing
@@ -153,16 +154,20 @@ def listing(name: str) -> Response:
         queued = repo.queue.waiting(found.id, after, most, held=_QUEUES[Status(query.status)])
         return changesets_page("changesets", filters, [(each, each) for each in queued], query.limit)
     place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor is not None else -1
-    rows = _decided(found.id, query.status, place, most)
-    return changesets_page("changesets", filters, [(each.decode(), at) for each, at in rows], query.limit)
+    rows, looked = _decided(found.id, query.status, place, most)
+    return changesets_page("changesets", filters, rows, query.limit, looked)
 
 
 def changesets_page(
-    name: str, filters: cursors.Filters, found: Sequence[tuple[str, str | int]], limit: int
+    name: str,
+    filters: cursors.Filters,
+    found: Sequence[tuple[str, str | int]],
+    limit: int,
+    looked: int | None = None,
 ) -> Response:
     """Answer with a page of changesets, given by id and place; it may end before `limit`, by their bytes.
 
-    `found` has one more than `limit` where the list goes on.
+    `found` has one more than `limit` where the list goes on; `looked` is as in `page`.
     """
     shown: list[dict[str, Any]] = []
     room, ids = page_room(), [each for each, _ in found[:limit]]
@@ -171,20 +176,18 @@ def changesets_page(
             if room > 0:
                 shown.append(changeset_json(changeset, standing))
                 room -= len(current_app.json.dumps(shown[-1]))
-    _, answer = page(name, filters, found[: len(shown) + 1], len(shown), lambda each: (each[1],))
+    _, answer = page(name, filters, found[: len(shown) + 1], len(shown), lambda each: (each[1],), looked)
     return jsonify(answer | {"items": shown})
 
 
-def _decided(slice_id: str, status: str, after: int, limit: int) -> list[tuple[bytes, int]]:
+def _decided(slice_id: str, status: str, after: int, limit: int) -> history.Listed:
     """Return a slice's changesets of a status that is no longer queued, behind a place in the log."""
-    view = services().repo.view
-    low: str | int = f"({after}"
-    high: str | int = "+inf"
+    repo, high = services().repo, None
     if status in {Status.COMMITTED, Status.LANDED}:
-        landed = place_of(view.head().through, SLOTS - 1)
+        landed = place_of(repo.view.head().through, SLOTS - 1)
         if status == Status.LANDED:
             high = landed
         else:
-            low = f"({max(after, landed)}"
+            after = max(after, landed)
         status = Status.COMMITTED
-    return view.by_score(f"decided:{slice_id}:{status}", low, high, limit)
+    return history.decided(repo, slice_id, status, after, high, limit)

@@ -144,7 +144,7 @@ def _read(changeset: str, standing: Standing) -> Changeset:
     pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
     assert pack is not None, "what stands somewhere has a pack"
     repo = services().repo
-    return read_changesets(repo.bucket, repo.queue, [(ChangesetId(changeset), pack)])[0]
+    return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]
 
 
 def _changed(said: Changeset, after: bytes, contents: _Contents) -> Iterator[Changed]:

@@ -18,15 +18,25 @@ T = TypeVar("T")
 
 
 def page(
-    name: str, filters: cursors.Filters, found: Sequence[T], limit: int, position: Any, **more: Any
+    name: str,
+    filters: cursors.Filters,
+    found: Sequence[T],
+    limit: int,
+    position: Any,
+    looked: int | None = None,
 ) -> tuple[list[T], dict[str, Any]]:
     """Return the items of a page, and the answer to put them in.
 
-    `found` has one more than `limit` where the list goes on; `position` returns an item's place in it as a tuple.
+    `found` has one more than `limit` where the list goes on; `position` returns an item's place in it as a tuple. Where
+    it was `looked` through up to a place only, it goes on as well.
     """
     items = list(found[:limit])
-    following = cursors.encode(name, filters, position(items[-1])) if len(found) > limit else None
-    return items, {"items": [], "next": following, **more}
+    following = None
+    if len(found) > limit:
+        following = cursors.encode(name, filters, position(items[-1]))
+    elif looked is not None:
+        following = cursors.encode(name, filters, (looked,))
+    return items, {"items": [], "next": following}
 
 
 def page_room() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice
 from typing import Any, cast
@@ -15,6 +14,7 @@ from app.queries import load_oid, load_path, load_query
 from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice, unknown
 from app.services import services
+from storage import history
 from storage.entries import SLOTS, Status, place_of
 from storage.ids import ObjectId
 from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind, Tree, Version
@@ -32,9 +32,9 @@ def commits(name: str) -> Response:
     filters = {"slice": found.id}
     place = int(cursors.decode(query.cursor, "commits", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
-    rows = repo.view.by_score(f"decided:{found.id}:committed", f"({place}", limit=query.limit + 1)
-    items, answer = page("commits", filters, rows, query.limit, lambda each: (each[1],))
-    ids = [member.decode() for member, _ in items]
+    rows, looked = history.decided(repo, found.id, Status.COMMITTED, place, None, query.limit + 1)
+    items, answer = page("commits", filters, rows, query.limit, lambda each: (each[1],), looked)
+    ids = [each for each, _ in items]
     outcomes = [(each, now.outcome, now.through) for each, now in zip(ids, repo.queue.standing(ids)[1], strict=True)]
     repo.objects.warm(ObjectId(bytes.fromhex(outcome["commit"])) for _, outcome, _ in outcomes if outcome)
     for changeset, outcome, through in outcomes:
@@ -161,15 +161,11 @@ def head() -> Response:
 def global_commits() -> Response:
     """List the global commits, newest first."""
     query = load_query(request.args, services().settings, "limit", "cursor")
-    before: str | int = "+inf"
-    if query.cursor is not None:
-        before = f"({cursors.decode(query.cursor, 'global', {}, (int,))[0]!r}"
-    rows = services().repo.view.by_score("merges", high=before, limit=query.limit + 1, newest_first=True)
-    items, answer = page("global", {}, rows, query.limit, lambda each: (each[1],))
+    before = int(cursors.decode(query.cursor, "global", {}, (int,))[0]) if query.cursor is not None else None
+    rows, looked = history.global_commits(services().repo, before, query.limit + 1)
+    items, answer = page("global", {}, rows, query.limit, lambda merge: (merge["seq"],), looked)
     names = ("commit", "parents", "tree", "seq", "through", "changesets")
-    for member, _ in items:
-        merge = json.loads(member)
-        answer["items"].append({name: merge[name] for name in names})
+    answer["items"] = [{name: merge[name] for name in names} for merge in items]
     return jsonify(answer)
 
 
@@ -179,15 +175,15 @@ def merged(commit: str) -> Response:
     load_oid(commit, "commit")
     query = load_query(request.args, services().settings, "limit", "cursor")
     repo = services().repo
-    merge = repo.view.merge(commit)
+    merge = history.global_commit(repo, commit)
     if merge is None:
         raise unknown(not_found("global commit", commit))
     filters = {"commit": commit}
     place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
-    low, high = max(place + 1, place_of(merge["first"], 0)), place_of(merge["through"], SLOTS - 1)
-    rows = repo.view.by_score("chain", low, high, query.limit + 1)
-    items, answer = page("merged", filters, rows, query.limit, lambda each: (each[1],))
-    ids = [member.decode() for member, _ in items]
+    low, high = max(place, place_of(merge["first"], 0) - 1), place_of(merge["through"], SLOTS - 1)
+    rows, looked = history.committed(repo, low, high, query.limit + 1)
+    items, answer = page("merged", filters, rows, query.limit, lambda each: (each[1],), looked)
+    ids = [each for each, _ in items]
     for changeset, now in zip(ids, repo.queue.standing(ids)[1] if ids else [], strict=True):
         if now.outcome:
             answer["items"].append(

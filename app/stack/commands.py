@@ -39,8 +39,8 @@ def worker(concurrency: int) -> list[str]:
 
 
 def merger() -> list[str]:
-    """The worker that merges and keeps up: one process, for there is one log to append to."""
-    return [*_CELERY, "worker", "-Q", "merges,upkeep", "-c", "1", "-n", "merges@%h", *_WORKER]
+    """The worker that merges and keeps up: two processes, so that merges do not wait for a compaction."""
+    return [*_CELERY, "worker", "-Q", "merges,upkeep", "-c", "2", "-n", "merges@%h", *_WORKER]
 
 
 def grace(settings: Settings) -> float:

@@ -2,7 +2,8 @@
 -- What the API asks before it takes submissions. KEYS[1] the epoch pointer. ARGV: prefix, then three lists, each led
 -- by its length: slices by id or name, changeset ids used as bases, idempotency keys.
 -- Returns {1 if recovery has vouched for the queues else 0, pending, queued in all, held in all, for each slice {definition or
--- false, queued in it}, for each base 1 or 0 whether it is known, for each key its changeset or false}.
+-- false, queued in it}, for each base 1 or 0 whether it is known (one
+-- up to the mark may be in the archive), for each key its changeset or false, the mark, the last compaction}.
 -- Errors: ABSENT. Cost: O(arguments).
 local prefix = ARGV[1]
 local epoch = redis.call('GET', KEYS[1])
@@ -31,6 +32,7 @@ local keys = list(function(key)
   return redis.call('GET', view .. 'key:' .. key) or redis.call('GET', prefix .. 'key:' .. key)
 end)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged')
+local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged', 'mark', 'compacted')
 return {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
-  redis.call('ZCARD', prefix .. 'queued'), redis.call('ZCARD', prefix .. 'held'), slices, bases, keys}
+  redis.call('ZCARD', prefix .. 'queued'), redis.call('ZCARD', prefix .. 'held'), slices, bases, keys, counts[3] or '',
+  counts[4] or '0'}

@@ -2,12 +2,12 @@
 -- Apply one entry to the view: the only code that writes it.
 -- KEYS[1] the epoch pointer. ARGV: prefix, epoch, '1' if that epoch is the published one ('0' while it is being
 -- loaded), the entry's seq, the hash of the entry before it, then the rows as commands, each: number of arguments,
--- command, key below the view, arguments; last the head's fields as `HSET head ...`. `INDEX` takes rows of object id (20
--- bytes) and location (30), into 65,536 hashes by the id's first two bytes, small enough for Redis's compact encoding.
+-- command (see rows.lua), key below the view, arguments; last the head's fields as `HSET head ...`.
 -- Validates all first; writes values (some only where there is none), never increments; the head, with `applied`, comes
 -- last. So half a run, repeated, converges. Returns 1 if applied, 0 if the view had it already.
 -- Errors: STALE another epoch is published; GAP entries before it are missing; FORKED the view's last entry is not the
 -- one that this entry follows. Cost: O(rows).
+--include rows
 local prefix, epoch, published, seq, previous = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 if published == '1' and redis.call('GET', KEYS[1]) ~= epoch then
   return redis.error_reply('STALE another epoch of the view is published')
@@ -22,17 +22,9 @@ if applied > 0 and hash ~= previous then
 end
 local at = 6
 while at <= #ARGV do
-  local count, command = tonumber(ARGV[at]), ARGV[at + 1]
-  if command == 'INDEX' then
-    local rows, places = ARGV[at + 3], view .. ARGV[at + 2]
-    for i = 1, #rows, 50 do
-      redis.call('HSET', places .. string.format('%02x%02x', string.byte(rows, i, i + 1)),
-        string.sub(rows, i + 2, i + 19), string.sub(rows, i + 20, i + 49))
-    end
-  else
-    redis.call(command, view .. ARGV[at + 2], unpack(ARGV, at + 3, at + 2 + count))
-  end
-  at = at + 3 + count
+  local last = at + 2 + tonumber(ARGV[at])
+  write_row(view, ARGV, at + 1, last)
+  at = last + 1
 end
 if published == '1' then redis.call('PUBLISH', prefix .. 'applied', seq) end
 return 1

@@ -13,6 +13,7 @@
 -- Returns {slice, id, pack} for each changeset, in order; of a suspect also its deaths alone and the last fault.
 -- Errors: ABSENT no view; RECOVERING the inbox has not been listed since Redis came up; PAUSED too much is pending.
 -- Cost: O(slices looked at * look-ahead + locks).
+--include decided
 local prefix, now, owner, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local most, most_changes, most_slices = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local lock_tries, locking, look = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10])
@@ -39,7 +40,7 @@ local function held(name)
   local holder = redis.call('GET', prefix .. name)
   return holder and holder ~= owner
 end
-local function decided(id) return redis.call('EXISTS', view .. 'outcome:' .. id) == 1 end
+local decided = decisions(view)
 
 local claimed, picked, changes, slices = {}, {}, 0, 0
 

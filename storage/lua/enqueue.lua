@@ -1,5 +1,5 @@
 #!lua
--- Put durable changesets into their slices' queues. Idempotent: what has an outcome or is queued is skipped.
+-- Put durable changesets into their slices' queues. Idempotent: what is decided or queued is skipped.
 -- KEYS[1] the epoch pointer. ARGV: prefix, seconds that copies of manifests live, then for each changeset:
 -- id, slice, pack, base changeset or '', number of changes, its files' lock names (8 bytes each, in one string),
 -- manifest or '', idempotency key or '', fingerprint of the request, '1' if it is held until it is
@@ -11,18 +11,19 @@
 -- file's lock name tells which changesets want it.
 -- Returns for each changeset its position in the queue, -1 where it was skipped, -2 where it is held.
 -- Errors: ABSENT where there is no view to know outcomes from. Cost: O(changesets * log(queue)).
+--include decided
 local prefix, keep = ARGV[1], ARGV[2]
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 local clock = redis.call('TIME')
 local fresh = clock[1] * 1000 + math.floor(clock[2] / 1000) - 1e13
-local positions = {}
+local decided, positions = decisions(view), {}
 for i = 3, #ARGV, 11 do
   local id, slice, key = ARGV[i], ARGV[i + 1], ARGV[i + 7]
   local queue, work, held = prefix .. 'queue:' .. slice, prefix .. 'work:' .. id, prefix .. 'held:' .. slice
   local parked = ARGV[i + 9] == '1' and not redis.call('ZSCORE', view .. 'released', id)
-  if redis.call('EXISTS', view .. 'outcome:' .. id) == 1 then
+  if decided(id) then
     positions[#positions + 1] = -1
   else
     if redis.call('EXISTS', work) == 0 or not redis.call('ZSCORE', parked and held or queue, id) then

@@ -3,16 +3,17 @@
 -- its writer likes) is nobody's fault.
 -- KEYS[1] the epoch pointer. ARGV: prefix, how many at the front of `queued` are looked at.
 -- Returns its id, false where there is none among these. Errors: ABSENT. Cost: O(those before it).
+--include decided
 local prefix, look = ARGV[1], tonumber(ARGV[2])
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
-local outcome = prefix .. 'v:' .. epoch .. ':outcome:'
+local decided = decisions(prefix .. 'v:' .. epoch .. ':')
 local step = 100
 for start = 0, look - 1, step do
   local ids = redis.call('ZRANGE', prefix .. 'queued', start, math.min(start + step, look) - 1)
   for _, id in ipairs(ids) do
     local base = redis.call('HGET', prefix .. 'work:' .. id, 'base')
-    if not base or base == '' or redis.call('EXISTS', outcome .. base) == 1 then return id end
+    if not base or base == '' or decided(base) then return id end
   end
   if #ids < step then break end
 end

@@ -8,10 +8,11 @@
 -- in its `work`, the first always, another if an entry was appended since (so it is not the servers), or after a rest. An
 -- owner that was taken for dead and gives back after all takes that back.
 -- Returns how many were removed. Cost: O(changesets + locks).
+--include decided
 local prefix, owner, fault, rest, removed = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), 0
 local epoch = redis.call('GET', KEYS[1]) or ''
 local view = prefix .. 'v:' .. epoch .. ':'
-local outcome, suspects = view .. 'outcome:', prefix .. 'suspects'
+local decided, suspects = decisions(view), prefix .. 'suspects'
 local clock = redis.call('TIME')
 local instant = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local alone, buried = #ARGV == 6, false
@@ -64,7 +65,7 @@ for i = 5, #ARGV, 2 do
   slices[slice] = true
   files = files or ''
   for j = 1, #files, 8 do unlock('lock:file:' .. string.sub(files, j, j + 7)) end
-  if redis.call('EXISTS', outcome .. id) == 1 then
+  if decided(id) then
     redis.call('ZREM', prefix .. 'queue:' .. slice, id)
     redis.call('ZREM', prefix .. 'queued', id)
     if redis.call('ZREM', prefix .. 'held:' .. slice, id) == 1 then redis.call('ZREM', prefix .. 'held', id) end

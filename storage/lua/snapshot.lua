@@ -2,7 +2,8 @@
 -- One instant of the view: everything that a batch depends on.
 -- KEYS[1] the epoch pointer. ARGV: prefix, then three lists, each led by its length: changeset ids whose outcomes,
 -- slice ids whose definitions, idempotency keys whose owners are wanted.
--- Returns {epoch, head as a flat list, outcomes, definitions, owners}; false where there is none.
+-- Returns {epoch, head as a flat list, outcomes, definitions, owners, for each changeset 1 where the mark has passed it
+-- undecided}; false where there is none.
 -- Errors: ABSENT where there is no view (flushed, or being loaded). Cost: O(arguments).
 local prefix = ARGV[1]
 local epoch = redis.call('GET', KEYS[1])
@@ -18,7 +19,11 @@ local function list(read)
   at = at + 1 + count
   return found
 end
-local outcomes = list(function(id) return redis.call('GET', view .. 'outcome:' .. id) end)
+local undecided = {}
+local outcomes = list(function(id)
+  undecided[#undecided + 1] = redis.call('HEXISTS', view .. 'undecided', id)
+  return redis.call('GET', view .. 'outcome:' .. id)
+end)
 local slices = list(function(id) return redis.call('HGET', view .. 'slices', id) end)
 local owners = list(function(key) return redis.call('GET', view .. 'key:' .. key) end)
-return {epoch, head, outcomes, slices, owners}
+return {epoch, head, outcomes, slices, owners, undecided}

@@ -1,6 +1,6 @@
 #!lua
 -- Where changesets stand. KEYS[1] the epoch pointer. ARGV: prefix, changeset ids.
--- Returns {1 if recovery has vouched for the queues else 0, through, for each id: {outcome, slice, pack, position in the
+-- Returns {1 if recovery has vouched for the queues else 0, through, the mark, the last compaction, for each id: {outcome, slice, pack, position in the
 -- queue, 1 if it is held else 0, what it resolves, what closed its conflict}}, with false for what there is not.
 -- Errors: ABSENT. Cost: O(ids * log(queue)).
 local prefix = ARGV[1]
@@ -8,13 +8,13 @@ local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local answer = {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0, redis.call('HGET', view .. 'head', 'through')}
+local answer = {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0,
+  unpack(redis.call('HMGET', view .. 'head', 'through', 'mark', 'compacted'))}
 for i = 2, #ARGV do
   local outcome = redis.call('GET', view .. 'outcome:' .. ARGV[i])
-  local slice, pack, position, held, resolves, closed = false, false, false, 0, false, false
-  if outcome then
-    closed = redis.call('HGET', view .. 'closed', ARGV[i])
-  else
+  local slice, pack, position, held, resolves = false, false, false, 0, false
+  local closed = redis.call('HGET', view .. 'closed', ARGV[i])
+  if not outcome then
     slice, pack, resolves = unpack(redis.call('HMGET', prefix .. 'work:' .. ARGV[i], 'slice', 'pack', 'resolves'))
     if slice then
       position = redis.call('ZRANK', prefix .. 'queue:' .. slice, ARGV[i])

@@ -63,7 +63,7 @@ def stored(api: Api, changeset: Json) -> Changeset:
     """Return what a changeset that waits says in its pack."""
     _, [standing] = api.world.repo.queue.standing([changeset["id"]])
     assert standing.pack is not None
-    return read_changesets(api.world.repo.bucket, api.world.repo.queue, [(changeset["id"], standing.pack)])[0]
+    return read_changesets(api.world.repo.archive, api.world.repo.queue, [(changeset["id"], standing.pack)])[0]
 
 
 def test_a_resolution_leaves_the_modes_of_paths_that_are_not_in_conflict(api: Api) -> None:

@@ -23,6 +23,7 @@ from tasks.commits import commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
 from tests.support import World, item
+from tests.tasks.test_compact import AT_ONCE, compacted
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def looking(world: World, monkeypatch: pytest.MonkeyPatch, **settings: object) -
     """Return an inbox whose looks list three packs, and settle at once."""
     monkeypatch.setattr(recover, "_SETTLE", 0.0)
     chosen = replace(world.repo.settings, upkeep_packs=3, **settings)  # type: ignore[arg-type]
-    return Inbox(chosen, world.repo.bucket, world.repo.view, world.repo.queue)
+    return Inbox(chosen, world.repo.archive, world.repo.view, world.repo.queue)
 
 
 def forget(world: World, changeset: str) -> None:
@@ -176,7 +177,7 @@ def test_a_deep_look_keeps_none_of_the_newest_from_being_found(world: World, mon
 def test_deep_looks_go_on_to_the_end_and_then_begin_at_the_mark_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox = looking(world, monkeypatch, inbox_margin=0.0)
+    inbox = looking(world, monkeypatch)
     ids = [world.put({f"f{i}": b"x"}) for i in range(8)]
     for _ in range(4):
         inbox.routine(deep=False)
@@ -185,22 +186,33 @@ def test_deep_looks_go_on_to_the_end_and_then_begin_at_the_mark_again(
     assert [inbox.routine(deep).enqueued for deep in (False, True, True, False, True)] == [0, 1, 0, 0, 1]
     world.work()
     assert [world.status(each) for each in ids] == ["committed"] * 8
-    looks = [inbox.routine(deep=True) for _ in range(4)]
-    assert [look.packs for look in looks] == [3, 3, 2, 0], "the mark went with them, since all is decided"
+    assert [inbox.routine(deep=True).packs for _ in range(4)] == [3, 3, 2, 3]
+    compact_all(world)
+    assert world.repo.view.head().mark == ids[-1]
+    inbox.routine(deep=True)
+    assert inbox.routine(deep=True).packs == 0, "the mark has passed what is decided"
 
 
-def test_the_mark_does_not_pass_what_a_look_from_further_on_has_not_seen(
+def test_the_mark_follows_from_the_log_and_not_from_what_queues_remember(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox = looking(world, monkeypatch, inbox_margin=0.0)
+    inbox = looking(world, monkeypatch)
     waits = world.put({"f": b"x"}, new_ulid())  # for a base that never comes
     for i in range(8):
         world.put({f"f{i}": b"x"})
     world.work()
-    assert [inbox.routine(deep=True).packs for _ in range(4)] == [3, 3, 3, 0]
     forget(world, waits)
+    compact_all(world)
+    assert world.repo.view.head().mark > waits and world.repo.view.undecided().keys() == {waits}
     assert inbox.recover().enqueued == 1
     assert world.repo.queue.waiting(world.all.id, "", 10) == [waits]
+
+
+def compact_all(world: World) -> None:
+    """Have everything archived that can be, and the mark where it can be."""
+    for name, value in AT_ONCE.items():
+        object.__setattr__(world.repo.settings, name, value)
+    compacted(world)
 
 
 def test_redis_that_may_evict_is_refused(world: World) -> None:

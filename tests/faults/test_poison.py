@@ -77,7 +77,7 @@ def until_rejected(world: World, poison: str, *errors: type[BaseException]) -> J
     """Let others land and workers run until the poison is decided; returns its outcome."""
     for number in range(10):
         work(world, *errors)
-        outcome = world.repo.view.outcome(poison)
+        outcome = world.repo.outcome(poison)
         if outcome:
             return outcome
         more(world, number)
@@ -104,7 +104,7 @@ def test_a_changeset_that_fails_every_batch_is_rejected_and_its_neighbours_land(
     with_poison = [batch for batch in tried if poison in batch]
     assert len(with_poison[0]) > 1 and with_poison[1:] == [[poison]] * 3, "together once, then alone"
     world.work()
-    rejected = world.repo.view.outcome(stacked)
+    rejected = world.repo.outcome(stacked)
     assert rejected and (rejected["status"], rejected["reason"]) == ("rejected", "base-not-landed")
     assert not verify(world.repo).differences
     said = [data for _, data in world.repo.log.read_from(1) if b'"id":"%b"' % poison.encode() in data]

@@ -124,7 +124,7 @@ def test_a_changeset_that_ends_its_workers_process_is_rejected_and_its_neighbour
         return world.status(poison) == "rejected"
 
     wait_for(rejected)
-    outcome = world.repo.view.outcome(poison)
+    outcome = world.repo.outcome(poison)
     assert outcome and outcome["reason"] == "poison" and "its worker died" in outcome["detail"]
     wait_for(lambda: {world.status(each) for each in [before, after, *others]} == {"committed"})
     assert not verify(world.repo).differences

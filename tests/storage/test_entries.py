@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from storage.entries import NO_HASH, CorruptEntry, Effects, digest, effects, encode, place_of
+from storage.entries import NO_HASH, CorruptEntry, Effects, Forgotten, digest, effects, encode, place_of
 from storage.ids import Seq
 from storage.log import follow
 
 ENTRIES = Path(__file__).parents[1] / "testdata" / "entries"
-NAMES = ("genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2")
+NAMES = ("genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2", "condemn", "compact")
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
     4: "7f837293b80800f4abd0a8ced8410b918590977b8ca498594d1188e2ab4beacf",
     8: "4840dc95913b988794489630d642382591c20deca34a4c14fbecbeb29d833897",
+    10: "6a4f07738da9357b135e0ef4afba976864af8b17f59345531c8786881c6db6e0",
 }
 
 
@@ -80,7 +81,7 @@ def test_a_commit_tells_of_merges_and_takes_the_place_of_a_conflict() -> None:
 
 
 def test_a_conflict_is_open_at_its_paths_until_it_is_closed() -> None:
-    _, commits, close, _ = rows()[4:]
+    _, commits, close, _ = rows()[4:8]
     conflicted = ulid("C3")
     keys = {"open", "open:all", "open_on:f", "open_on:g/h"}
     assert {key for key in commits.sorted_sets if key.startswith("open")} == keys
@@ -103,6 +104,41 @@ def test_a_slice_that_changes_is_taken_back_and_made_again() -> None:
     assert json.loads(slices.hashes["slices"][slice_id])["version"] == 2
     assert slices.hashes["slice_ids"] == {"all": slice_id}
     assert slices.sorted_sets["covers:a/"] == slices.sorted_sets["covers:f"] == {slice_id: 0}
+
+
+def test_a_compaction_names_its_files_and_moves_the_mark() -> None:
+    compact = rows()[9]
+    assert {name: compact.head[name] for name in ("archived", "keys_through", "mark", "compacted")} == {
+        "archived": 4, "keys_through": 3, "mark": ulid("AY"), "compacted": 10,
+    }  # fmt: skip
+    made, merged, dropped = (f"packs/{ulid(last)}" for last in ("E1", "E2", "E3"))
+    assert compact.hashes == {
+        "tables": {made: "0 0", merged: "1 3"},
+        "undecided": {ulid("AZ"): f"inbox/{ulid('AZ')}-1"},
+    }
+    assert compact.removed_fields == {"tables": [dropped]}
+    assert compact.sorted_sets["archives"] == {f"packs/{ulid('E0')}": 10}
+    assert compact.sorted_sets["retired"] == dict.fromkeys(
+        [f"packs/{ulid('P0')}", f"inbox/{ulid('AV')}-4", dropped], 1700000100
+    )
+    assert compact.removed_members == {"retired": [f"packs/{ulid('D9')}"]}
+
+
+def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> None:
+    followed = list(follow(iter(stored())))
+    made = [effects(*each) for each in followed]
+    forgotten = Forgotten(history=followed[:8], keys=followed[:6], objects=b"x" * 40)
+    taken = effects(*followed[9], forgotten)
+    assert taken.unplaced == b"x" * 40
+    assert set(taken.removed_strings) == {key for each in made for key in each.strings}
+    assert taken.removed_firsts == {"key:k": f"{ulid('AV')} f", "key:l": f"{ulid('C1')} g"}
+    for kind in ("chain", "decided:all:committed", "decided:all:conflicted", "batches", "merges", "packs"):
+        assert set(taken.removed_members[kind]) == {
+            member for each in made[:8] for member in each.sorted_sets.get(kind, ())
+        }
+    assert set(taken.removed_fields["closed"]) == {name for each in made for name in each.hashes.get("closed", ())}
+    state = ("open", "slice", "covers", "released", "archives")
+    assert not [key for key in [*taken.removed_members, *taken.removed_fields] if key.startswith(state)]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from storage.archive import Archive
+from storage.bucket import Bucket
 from storage.connect import connect
 from storage.entries import FORMAT, EntryKind
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
+from storage.log import Log
 from storage.manifest import Changeset, Proposal
 from storage.objects import Ident
 from storage.queue import Claimed, Queue, Ticket
@@ -24,7 +27,8 @@ class Bench:
     def __init__(self, settings: Settings, slices: int = 3) -> None:
         self.settings = settings
         self.view = View(settings, connect(settings))
-        self.queue = Queue(settings, self.view)
+        self.archive = Archive(settings, Bucket(settings), Log(Bucket(settings)), self.view)
+        self.queue = Queue(settings, self.view, self.archive)
         genesis = {"format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "commit": "c" * 40}
         self.view.apply("E", genesis | {"tree": "e" * 40, "time": 1}, "h1", published=False)
         self.view.publish(None, "E")
@@ -76,7 +80,7 @@ def bench(redis_settings: Settings) -> Bench:
 
 
 def claimed(bench: Bench, owner: str = "me", **settings: object) -> list[str]:
-    queue = Queue(replace(bench.settings, **settings), bench.view)  # type: ignore[arg-type]
+    queue = Queue(replace(bench.settings, **settings), bench.view, bench.archive)  # type: ignore[arg-type]
     return [each.id for each in queue.claim(owner)]
 
 
@@ -152,7 +156,8 @@ def test_a_slice_that_submits_nothing_new_is_claimed_among_busy_ones(redis_setti
     for number in range(16):
         for where in bench.slices[1:]:
             bench.put(where, where, count=others)
-        batch = Queue(replace(bench.settings, commit_slices=2, commit_changesets=2), bench.view).claim(f"w{number}")
+        mine = Queue(replace(bench.settings, commit_slices=2, commit_changesets=2), bench.view, bench.archive)
+        batch = mine.claim(f"w{number}")
         assert len(batch) == 2
         for each in batch:
             bench.decide(each.id, each.slice)
@@ -216,7 +221,7 @@ def test_a_holder_that_died_blocks_only_until_its_locks_expire(bench: Bench) -> 
 
 def test_releasing_leaves_the_locks_that_are_somebody_elses_now(bench: Bench) -> None:
     bench.put("S0", "f")
-    mine = Queue(replace(bench.settings, lock_ttl=0.02), bench.view).claim("slow")
+    mine = Queue(replace(bench.settings, lock_ttl=0.02), bench.view, bench.archive).claim("slow")
     time.sleep(0.05)
     theirs = bench.queue.claim("next")
     assert [each.id for each in theirs] == [each.id for each in mine]
@@ -265,7 +270,7 @@ def test_nothing_is_claimed_before_the_inbox_was_listed_nor_while_too_much_is_pe
     [one] = bench.put("S1", "g")
     bench.decide(one, "S1")
     with pytest.raises(Paused):
-        Queue(replace(bench.settings, max_pending=1), bench.view).claim("me")
+        Queue(replace(bench.settings, max_pending=1), bench.view, bench.archive).claim("me")
     bench.view.redis.delete(bench.view.prefix + "epoch")
     with pytest.raises(ViewAbsent):
         bench.queue.claim("me")

@@ -35,7 +35,7 @@ def read(world: World, changeset: str) -> Changeset:
     [standing] = world.repo.queue.standing([changeset])[1]
     pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
     assert pack
-    return read_changesets(world.repo.bucket, world.repo.queue, [(ChangesetId(changeset), pack)])[0]
+    return read_changesets(world.repo.archive, world.repo.queue, [(ChangesetId(changeset), pack)])[0]
 
 
 def look(world: World, changeset: str, *paths: str) -> list[Version | None]:

@@ -57,14 +57,19 @@ def test_a_beat_tick_expires_so_that_ticks_do_not_pile_up(monkeypatch: pytest.Mo
     assert {
         name: (tick["task"], tick["schedule"], tick["options"]["expires"])
         for name, tick in config.beat_schedule.items()
-    } == {"merge": ("sluice.merge", 30.0, 60.0), "upkeep": ("sluice.upkeep", 0.5, 10.0)}
+    } == {
+        "merge": ("sluice.merge", 30.0, 60.0),
+        "upkeep": ("sluice.upkeep", 0.5, 10.0),
+        "compact": ("sluice.compact", 0.5, 10.0),
+    }
 
 
 def test_every_task_has_its_queue_and_every_queue_a_worker(config: ModuleType):
     from app.stack import commands
 
     routes = {name: route["queue"] for name, route in config.task_routes.items()}
-    assert routes == {"sluice.commit": "commits", "sluice.merge": "merges", "sluice.upkeep": "upkeep"}
+    assert routes == {"sluice.commit": "commits", "sluice.merge": "merges", "sluice.upkeep": "upkeep",
+                      "sluice.compact": "upkeep"}  # fmt: skip
     consumed = [argv[argv.index("-Q") + 1] for argv in (commands.worker(1), commands.merger())]
     assert consumed == ["commits,upkeep", "merges,upkeep"], "a view that is gone comes back whichever node has died"
     assert set(",".join(consumed).split(",")) == {queue.name for queue in config.task_queues} == set(routes.values())

@@ -101,7 +101,7 @@ def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> N
         "other": data[:-1] + b"?",
         "gone": None,
         # Whole in itself, and of another log.
-        "elsewhere": encode(Segment(segment.first, segment.last, segment.previous, "0" * 64, segment.chunks)),
+        "elsewhere": encode(Segment(segment.first, segment.last, segment.previous, "0" * 64, segment.parts)),
     }[damage]
     if wrong is not None:
         repo.bucket._client.put_object(repo.settings.s3_bucket, whole, BytesIO(wrong), len(wrong))

@@ -29,7 +29,7 @@ def test_a_path_that_moved_since_the_base_is_a_conflict_that_names_all_three_ver
     world.put({"f": b"one"}, base)
     late = world.put({"f": b"two", "g": b"x"}, base)
     world.work()
-    outcome = world.repo.view.outcome(late)
+    outcome = world.repo.outcome(late)
     assert outcome and outcome["status"] == "conflicted"
     [conflict] = outcome["conflicts"]
     assert conflict["path"] == "f" and conflict["class"] == "add/add" and conflict["base"] is None

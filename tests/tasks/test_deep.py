@@ -262,7 +262,7 @@ def test_a_root_that_is_another_tree_is_found(five: Five) -> None:
             entry["root"] = EMPTY_TREE.hex()
 
     found = Forger(five[0], entry=forge).deep().difference
-    seq = five[0].repo.view.outcome(five[1][3])["seq"]
+    seq = five[0].repo.outcome(five[1][3])["seq"]
     assert found.startswith(f"entry {seq}: its root is {EMPTY_TREE.hex()}")
 
 
@@ -271,7 +271,7 @@ def test_a_tree_that_is_exchanged_is_named_with_its_first_path(five: Five, numbe
     """What a merge queue does that builds on the wrong tree: a change is not there, or others are reverted."""
     world, ids = five
     trees = [
-        world.repo.objects.commit(ObjectId(bytes.fromhex(world.repo.view.outcome(each)["commit"]))).tree for each in ids
+        world.repo.objects.commit(ObjectId(bytes.fromhex(world.repo.outcome(each)["commit"]))).tree for each in ids
     ]
     wrong = {0: EMPTY_TREE, 2: trees[0], 3: trees[2], 4: trees[1]}[number]
     path = {0: "other", 2: "text", 3: "other", 4: "last"}[number]
@@ -280,7 +280,7 @@ def test_a_tree_that_is_exchanged_is_named_with_its_first_path(five: Five, numbe
         return dataclasses.replace(commit, tree=wrong) if changeset == ids[number] else commit
 
     found = Forger(world, commit=forge).deep().difference
-    seq = world.repo.view.outcome(ids[number])["seq"]
+    seq = world.repo.outcome(ids[number])["seq"]
     assert found == f"entry {seq}, changeset {ids[number]}: its tree is not what Git makes, first at {path}"
 
 

@@ -1,0 +1,232 @@
+"""The archive: what the view has forgotten, found in the bucket.
+
+Compactions put it into tables (storage/tables.py): where objects stand, in which entry a changeset was decided and what
+closed its conflict, which entry made a global commit, where the manifest of a submission pack stands that is gone. What
+is told here never changes, so the caches cannot be wrong; only the list of tables moves, and is asked for each time.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha1
+from typing import Any
+
+from cachetools import LRUCache
+
+from storage.bucket import Bucket, Missing
+from storage.entries import SLOTS, Json, decode, outcome_of
+from storage.ids import ChangesetId, ObjectId, PackId, Seq
+from storage.log import Log
+from storage.packs import Location
+from storage.scripts import ViewStale
+from storage.settings import Settings
+from storage.tables import HEAD_BYTES, VALUE_BYTES, Head, TableRow, find, head_of, rows_of
+from storage.view import View, decode_location, encode_location
+
+SUFFIX = ".table"
+_PLACE = struct.Struct(">Q")
+_BY = struct.Struct("26s")
+_MOST_ENTRIES = 64  # decoded ones in memory
+_TURNS = 3  # the tables may be merged between the list and a look into them
+
+Row = tuple[bytes, bytes]
+
+
+def object_row(oid: ObjectId, location: Location) -> Row:
+    """Return the row that tells where an object stands."""
+    return oid, encode_location(location)
+
+
+def changeset_row(changeset: str, place: int) -> Row:
+    """Return the row that tells at which place of the log a changeset was decided."""
+    return _key("changeset", changeset), _PLACE.pack(place)
+
+
+def closed_row(changeset: str, by: str) -> Row:
+    """Return the row that tells what closed a changeset's conflict."""
+    return _key("closed", changeset), _BY.pack(by.encode())
+
+
+def global_row(commit: str, seq: int) -> Row:
+    """Return the row that tells which entry made a global commit."""
+    return _key("global", commit), _PLACE.pack(seq)
+
+
+def manifest_row(pack: str, location: Location) -> Row:
+    """Return the row that tells where the manifest of a submission pack stands that is gone."""
+    return _key("manifest", pack), encode_location(location)
+
+
+def _key(kind: str, name: str) -> bytes:
+    return sha1(f"{kind}:{name}".encode(), usedforsecurity=False).digest()
+
+
+def read_all(bucket: Bucket, tables: Iterable[TableRow]) -> dict[bytes, bytes]:
+    """Return all rows of tables, of one key the newest: for those who look at everything.
+
+    Raises Missing, CorruptTable and BucketError.
+    """
+    rows: dict[bytes, bytes] = {}
+    # What has been merged is older than what has not.
+    for table in sorted(tables, key=lambda each: (-each.level, each.name)):
+        rows.update(rows_of(bucket.get(table.name + SUFFIX)))
+    return rows
+
+
+def manifest_in(rows: Mapping[bytes, bytes], pack: str) -> Location | None:
+    """Return where the manifest of a submission pack stands that is gone, given all rows."""
+    found = rows.get(_key("manifest", pack))
+    return decode_location(found) if found else None
+
+
+def place_in(rows: Mapping[bytes, bytes], changeset: str) -> int | None:
+    """Return a changeset's place, given all rows."""
+    found = rows.get(_key("changeset", changeset))
+    return _number(found) if found else None
+
+
+class Archive:
+    """The archive of one repository. Safe for threads."""
+
+    def __init__(self, settings: Settings, bucket: Bucket, log: Log, view: View) -> None:
+        self.bucket = bucket
+        self._log = log
+        self._view = view
+        self._lock = threading.Lock()
+        self._heads: LRUCache[str, Head] = LRUCache(settings.archive_cache_bytes // 2, getsizeof=_size_of_head)
+        self._runs: LRUCache[tuple[str, int], bytes] = LRUCache(settings.archive_cache_bytes // 2, getsizeof=len)
+        self._entries: LRUCache[int, Json] = LRUCache(_MOST_ENTRIES)
+
+    def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
+        """Return where objects stand, None for those that are not archived. Raises ViewAbsent and BucketError."""
+        found = self._find(oids)
+        return [decode_location(found[oid]) if oid in found else None for oid in oids]
+
+    def manifests(self, packs: Sequence[PackId]) -> dict[PackId, Location]:
+        """Return where the manifests of submission packs stand that are gone. Raises ViewAbsent and BucketError."""
+        return self._look_up("manifest", packs, decode_location)
+
+    def places(self, changesets: Sequence[str], since: int) -> dict[str, int]:
+        """Return the places of archived changesets in the log; `since` is the compaction that somebody knows of.
+
+        Raises ViewAbsent, ViewStale where the view knows less than that by now, and BucketError.
+        """
+        return self._look_up("changeset", changesets, _number, since)
+
+    def outcomes(self, changesets: Sequence[str], since: int) -> dict[ChangesetId, Json]:
+        """Return the outcomes of archived changesets: a look-up, and an entry of the log for each. See `places`."""
+        places = self.places(changesets, since)
+        entries = self._read({place // SLOTS for place in places.values()})
+        return {
+            ChangesetId(each): outcome_of(entries[place // SLOTS]["decided"][place % SLOTS], *divmod(place, SLOTS))
+            for each, place in places.items()
+        }
+
+    def closed(self, changesets: Sequence[str], since: int) -> dict[str, str]:
+        """Return what closed the conflicts of changesets, as far as that is archived. See `places`."""
+        return self._look_up("closed", changesets, lambda value: value.rstrip(b"\0").decode(), since)
+
+    def global_commit(self, commit: str) -> Json | None:
+        """Return the entry that made an archived global commit, None where there is none.
+
+        Raises ViewAbsent and BucketError.
+        """
+        seq = self._look_up("global", [commit], _number).get(commit)
+        return self._read({seq})[seq] if seq is not None else None
+
+    def _look_up(self, kind: str, names: Sequence[Any], read: Callable[[bytes], Any], since: int = 0) -> dict[Any, Any]:
+        keys = {_key(kind, name): name for name in names}
+        return {keys[key]: read(value) for key, value in self._find(list(keys), since).items()}
+
+    def _read(self, seqs: Iterable[int]) -> Mapping[int, Json]:
+        """Return entries of the log by their numbers, several read at once."""
+        wanted = sorted(seqs)
+        with self._lock:
+            found = {seq: self._entries[seq] for seq in wanted if seq in self._entries}
+        missing = [seq for seq in wanted if seq not in found]
+        for seq, data in zip(missing, self._log.read_many(Seq(each) for each in missing), strict=True):
+            if data is None:
+                raise ViewStale(f"the view has archived entry {seq}, which the log has not")
+            found[seq] = decode(data)
+        with self._lock:
+            for seq in missing:
+                self._entries[seq] = found[seq]
+        return found
+
+    def _find(self, keys: Sequence[bytes], since: int = 0) -> dict[bytes, bytes]:
+        """Return the values of those keys that any table has."""
+        if not keys:
+            return {}
+        for turn in range(_TURNS):
+            compacted, tables = self._view.tables()
+            if compacted < since:
+                # Redis came back older in between: what is not found there may well exist.
+                raise ViewStale("the view has gone back")
+            try:
+                return self._find_in(tables, keys)
+            except Missing:
+                if turn == _TURNS - 1:
+                    raise
+        raise AssertionError
+
+    def _find_in(self, tables: Sequence[TableRow], keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        asked = {table: [key for key in keys if table.has(key)] for table in tables}
+        self._open([table for table, some in asked.items() if some])
+        wanted: dict[tuple[str, int], int] = {}
+        looks: list[tuple[bytes, tuple[str, int]]] = []
+        for table, some in asked.items():
+            for key in some:
+                offset, length = self._heads_of(table.name).span(key)
+                if length:
+                    wanted[table.name, offset] = length
+                    looks.append((key, (table.name, offset)))
+        runs = self._read_runs(wanted)
+        found = ((key, find(runs[at], key)) for key, at in looks)
+        # What several tables say of one key is equally true.
+        return {key: value for key, value in found if value is not None}
+
+    def _open(self, tables: Sequence[TableRow]) -> None:
+        """Have the headers of these tables in memory."""
+        with self._lock:
+            missing = [table.name for table in tables if table.name not in self._heads]
+        read = self.bucket.together(
+            [lambda n=name: self.bucket.get_range(n + SUFFIX, 0, HEAD_BYTES) for name in missing]  # type: ignore[misc]
+        )
+        with self._lock:
+            for name, data in zip(missing, read, strict=True):
+                head = head_of(data)
+                if _size_of_head(head) < self._heads.maxsize:
+                    self._heads[name] = head
+
+    def _heads_of(self, name: str) -> Head:
+        with self._lock:
+            found = self._heads.get(name)
+        # Pushed out by others meanwhile: then this one alone.
+        return found or head_of(self.bucket.get_range(name + SUFFIX, 0, HEAD_BYTES))
+
+    def _read_runs(self, wanted: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], bytes]:
+        with self._lock:
+            runs = {at: self._runs[at] for at in wanted if at in self._runs}
+        missing = [at for at in wanted if at not in runs]
+        read = self.bucket.together(
+            [lambda a=at: self.bucket.get_range(a[0] + SUFFIX, a[1], wanted[a]) for at in missing]  # type: ignore[misc]
+        )
+        runs |= dict(zip(missing, read, strict=True))
+        with self._lock:
+            for at in missing:
+                if len(runs[at]) < self._runs.maxsize:
+                    self._runs[at] = runs[at]
+        return runs
+
+
+def _number(value: bytes) -> int:
+    return int(_PLACE.unpack_from(value)[0])
+
+
+def _size_of_head(head: Head) -> int:
+    return 100 + 8 * len(head.ends)
+
+
+assert _BY.size <= VALUE_BYTES

@@ -1,0 +1,286 @@
+"""Compaction: history that is old enough leaves Redis, and small packs become larger ones.
+
+One compaction takes the oldest entries that are not archived and are old enough, merged, and in a checkpoint. It copies
+what their small packs and the submission packs that they finish with have, as it is stored, into one pack; writes where
+each object stands, and where each changeset was decided, into a table (storage/tables.py, merged with others of its
+kind); and appends an entry that says so. With that entry the view forgets what these entries made (storage/entries.py),
+moves the mark (storage/recover.py), and the packs are retired: deleted by a compaction `gc_grace` seconds later.
+
+Everything is stored before the entry names it, under names of its own; whoever dies leaves garbage. Two at once make
+the same twice, and the second finds another compaction in the log and throws its own away. Nothing that was in the log
+before is needed to be anywhere else: who misses an object or an outcome in the view looks into the archive
+(storage/archive.py). Bounded by entries, changesets and bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from storage.archive import SUFFIX, Row, changeset_row, closed_row, global_row, manifest_row, object_row
+from storage.checkpoints import newest
+from storage.direct import append_directly, of_one_view
+from storage.entries import NO_HASH, EntryKind, Forgotten, Head, Json, digest, place_of
+from storage.ids import ObjectId, PackId, changesets_of, new_ulid
+from storage.link import Snapshot
+from storage.log import follow
+from storage.objects import object_id
+from storage.packs import Location, PackWriter, read_index, scan
+from storage.recover import Inbox, Passed
+from storage.repository import Repository
+from storage.tables import TableRow, due, encode, merged
+
+MOST_ENTRIES = 512
+"""Most entries of one compaction: whoever applies it reads them."""
+
+# A larger pack stays as it is.
+ADOPTED_BYTES = 1 << 20
+# Most ids in the submission packs of one compaction: each is asked for.
+_MOST_IDS = 1 << 16
+# Packs that are deleted, and names that are listed, at most.
+_MOST_DELETED = 2000
+# The mark alone is worth an entry when it passes so many packs.
+_WORTH_MARKING = 1000
+_MOST_MERGES = 4
+_TOGETHER = 16
+
+Entries = list[tuple[Json, str]]
+
+
+@dataclass(slots=True)
+class Compacted:
+    """What one compaction did."""
+
+    entries: int = 0  # archived
+    changesets: int = 0
+    retired: int = 0  # packs that are copied, and tables that are merged
+    deleted: int = 0  # that were retired before
+    bytes: int = 0  # of the new pack
+    more: bool = False  # it ended at a limit
+
+
+@dataclass(slots=True)
+class _Made:
+    """What has been stored for an entry."""
+
+    archives: list[tuple[PackId, int]] = field(default_factory=list)
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    retired: list[str] = field(default_factory=list)
+    tables: list[TableRow] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    objects: list[ObjectId] = field(default_factory=list)
+    bytes: int = 0
+
+    def add(self, row: Row) -> None:
+        """Add a row of the table."""
+        self.rows[row[0]] = row[1]
+
+
+def compact(repo: Repository) -> Compacted | None:
+    """Make one compaction; None where there is nothing to do, or another was faster.
+
+    Harmless at any time, beside writers, and killed at any point. Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry,
+    CorruptObject and BucketError.
+    """
+    head, now = repo.view.head(), repo.bucket.now()
+    passed = Inbox(repo.settings, repo.archive, repo.view, repo.queue).passable()
+    history, more = _old_enough(repo, head, passed.mark, now)
+    archived = history[-1][0]["seq"] if history else head.archived
+    keys = _old_keys(repo, head, archived, now)
+    forgettable = repo.view.by_score("retired", high=int(now - repo.settings.gc_grace), limit=_MOST_DELETED)
+    gone = [name.decode() for name, _ in forgettable]
+    if not (history or keys or gone or passed.packs >= _WORTH_MARKING):
+        return None
+    made = _Made()
+    if history:
+        _copy(repo, history, made)
+        _write_tables(repo, made)
+    repo.bucket.together([lambda n=name: _delete(repo, n) for name in gone])  # type: ignore[misc]
+    body = {
+        "time": int(now), "first": head.archived + 1, "archived": archived, "keys_first": head.keys_through + 1,
+        "keys_through": keys[-1][0]["seq"] if keys else head.keys_through, "mark": passed.mark,
+        "archives": made.archives, "tables": made.tables, "dropped": made.dropped, "retired": made.retired,
+        "deleted": gone,
+    }  # fmt: skip
+    forgotten = Forgotten(history, keys, b"".join(made.objects))
+    if not _append(repo, head, body, passed, forgotten):
+        return None
+    changesets = sum(len(entry.get("decided", ())) for entry, _ in history)
+    return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more)
+
+
+def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten) -> bool:
+    def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+        if snapshot.head.compacted != head.compacted:
+            return None
+        # Whoever was stopped for longer than `gc_grace` may find its packs taken for garbage. That they are not yet on
+        # this snapshot is enough: the entry that would condemn them takes its place, or comes behind it and finds them.
+        stored = [PackId(pack) for pack, _ in body["archives"]] + [PackId(table.name) for table in body["tables"]]
+        condemned = repo.view.scores("condemned", stored)
+        of_one_view(repo, snapshot)
+        if condemned != [None] * len(stored):
+            return None
+        # They may have been decided since they were looked at; what is decided stays so.
+        undecided = {each: pack for each, pack in passed.undecided.items() if each not in snapshot.outcomes}
+        return EntryKind.COMPACT, body | {"undecided": undecided}
+
+    return append_directly(repo, say, list(passed.undecided), forgotten=forgotten)
+
+
+def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[Entries, bool]:
+    """Return the next entries to be archived, and whether they end at a limit; none while they are too few."""
+    settings = repo.settings
+    last = min(head.through, newest(repo))
+    chosen: Entries = []
+    changesets = size = ids = 0
+    packs: set[str] = set()
+    full = False
+    for entry, entry_hash in _entries(repo, head.archived, last):
+        decided = entry.get("decided", ())
+        if entry.get("time", 0) > now - settings.history_age or any(each["id"] > mark for each in decided):
+            break
+        fresh = {each["pack"] for each in decided} - packs
+        changesets += len(decided)
+        size += _size(entry)
+        ids += sum(len(changesets_of(PackId(pack))) for pack in fresh)
+        over = changesets > settings.compact_changesets or size > settings.compact_bytes or ids > _MOST_IDS
+        if len(chosen) == MOST_ENTRIES or (chosen and over):
+            full = True
+            break
+        chosen.append((entry, entry_hash))
+        packs |= fresh
+    enough = full or len(chosen) >= settings.compact_entries or changesets >= settings.compact_changesets // 4
+    return (chosen, full) if enough else ([], False)
+
+
+def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Json, str]]:
+    """Yield the entries behind `before` up to `last`."""
+    if before >= last:
+        return
+    data = repo.log.read(before) if before else None
+    previous = digest(data) if data is not None else NO_HASH
+    for entry, entry_hash in follow(repo.log.read_from(before + 1), previous):
+        if entry["seq"] > last:
+            return
+        yield entry, entry_hash
+
+
+def _size(entry: Json) -> int:
+    """Return about how many bytes an entry's packs have, with what it took of submission packs."""
+    changes = (change for each in entry.get("decided", ()) for change in each.get("changes", ()))
+    return sum(size for _, size in entry.get("packs", ())) + sum(change[4] for change in changes if len(change) > 3)
+
+
+def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> Entries:
+    """Return the next entries whose idempotency keys are old enough to be forgotten; none while they are too few."""
+    chosen: Entries = []
+    first = head.keys_through
+    if archived - first < repo.settings.compact_entries:
+        return []
+    for entry, entry_hash in _entries(repo, first, min(archived, first + MOST_ENTRIES)):
+        if entry.get("time", 0) > now - repo.settings.key_age:
+            break
+        chosen.append((entry, entry_hash))
+    return chosen if len(chosen) >= repo.settings.compact_entries else []
+
+
+def _copy(repo: Repository, history: Entries, made: _Made) -> None:
+    """Copy small packs into one, and note the rows of everything that is archived."""
+    _note_history(history, made)
+    own = [(PackId(pack), size) for entry, _ in history for pack, size in entry.get("packs", ())]
+    for pack, size in own:
+        if size >= ADOPTED_BYTES:
+            made.archives.append((pack, size))
+    large = [(pack, size) for pack, size in own if size >= ADOPTED_BYTES]
+    indexes = repo.bucket.together([lambda p=pack: repo.bucket.get(p + ".idx") for pack, _ in large])  # type: ignore[misc]
+    for (pack, size), index in zip(large, indexes, strict=True):
+        for oid, place in read_index(index, size).items():
+            made.objects.append(oid)
+            made.add(object_row(oid, Location(pack, place)))
+    small = [pack for pack, size in own if size < ADOPTED_BYTES] + _finished(repo, history)
+    if small:
+        _copy_small(repo, small, made)
+
+
+def _note_history(history: Entries, made: _Made) -> None:
+    for entry, _ in history:
+        match entry["kind"]:
+            case EntryKind.COMMITS:
+                for index, decided in enumerate(entry["decided"]):
+                    made.add(changeset_row(decided["id"], place_of(entry["seq"], index)))
+                    if "closes" in decided:
+                        made.add(closed_row(decided["closes"]["id"], decided["id"]))
+            case EntryKind.CLOSE:
+                for closed in entry["closed"]:
+                    made.add(closed_row(closed["id"], closed["by"]))
+            case EntryKind.GENESIS | EntryKind.MERGE:
+                made.add(global_row(entry["commit"], entry["seq"]))
+
+
+def _finished(repo: Repository, history: Entries) -> list[PackId]:
+    """Return the submission packs of these entries in which nothing is undecided, and that have not been copied."""
+    packs = list(dict.fromkeys(PackId(each["pack"]) for entry, _ in history for each in entry.get("decided", ())))
+    done = repo.archive.manifests(packs)
+    rest = [pack for pack in packs if pack not in done]
+    ids = [changesets_of(pack) for pack in rest]
+    known = repo.queue.known([each for some in ids for each in some]) if rest else ""
+    finished, at = [], 0
+    for pack, some in zip(rest, ids, strict=True):
+        if known[at : at + len(some)] == "2" * len(some):
+            finished.append(pack)
+        at += len(some)
+    return finished
+
+
+def _copy_small(repo: Repository, packs: Sequence[PackId], made: _Made) -> None:
+    writer = PackWriter()
+    manifests: dict[PackId, ObjectId] = {}
+    for start in range(0, len(packs), _TOGETHER):
+        some = packs[start : start + _TOGETHER]
+        read = repo.bucket.together([lambda p=pack: repo.bucket.get(p + ".pack") for pack in some])  # type: ignore[misc]
+        for pack, data in zip(some, read, strict=True):
+            oid = ObjectId(b"")
+            for place, kind, content in scan(data):
+                oid = object_id(kind, content)
+                writer.add_encoded(oid, data[place.offset : place.offset + place.length], len(content))
+            if pack.startswith("inbox/"):
+                manifests[pack] = oid  # the last object
+    name, data = PackId(f"packs/{new_ulid()}"), writer.finish()
+    index = writer.index()
+    repo.bucket.together(
+        [lambda: repo.bucket.create(name + ".pack", data), lambda: repo.bucket.create(name + ".idx", index)]
+    )
+    for oid, place in writer.places.items():
+        made.objects.append(oid)
+        made.add(object_row(oid, Location(name, place)))
+    for pack, oid in manifests.items():
+        made.add(manifest_row(pack, Location(name, writer.places[oid])))
+    made.archives.append((name, len(data)))
+    made.retired += packs
+    made.bytes = len(data)
+
+
+def _write_tables(repo: Repository, made: _Made) -> None:
+    """Store the table of what is archived, merged with others where there are enough of them."""
+    fresh = {TableRow(f"packs/{new_ulid()}", 0, 0): encode(made.rows)}
+    _, there = repo.view.tables()
+    tables = [*there, *fresh]
+    for _ in range(_MOST_MERGES):
+        group = due(tables)
+        if group is None:
+            break
+        stored = [table for table in group if table not in fresh]
+        read = repo.bucket.together([lambda t=table: repo.bucket.get(t.name + SUFFIX) for table in stored])  # type: ignore[misc]
+        whole = dict(zip(stored, read, strict=True)) | {table: fresh.pop(table) for table in group if table in fresh}
+        parts = merged([(table, whole[table]) for table in group])
+        fresh |= {TableRow(f"packs/{new_ulid()}", group[0].level + 1, prefix): data for prefix, data in parts.items()}
+        made.dropped += [table.name for table in stored]
+        tables = [table for table in tables if table not in group and table not in fresh] + list(fresh)
+    repo.bucket.together([lambda n=t.name, d=data: repo.bucket.create(n + SUFFIX, d) for t, data in fresh.items()])  # type: ignore[misc]
+    made.tables = list(fresh)
+    made.retired += made.dropped
+
+
+def _delete(repo: Repository, name: str) -> None:
+    for suffix in (".pack",) if name.startswith("inbox/") else (".idx", ".pack", SUFFIX):
+        repo.bucket.delete(name + suffix)

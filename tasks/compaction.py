@@ -1,0 +1,56 @@
+"""Compaction: what is old leaves Redis, small packs become larger. Beside upkeep, which must not wait for it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import structlog
+
+from storage.compact import Compacted, compact
+from storage.direct import LogBusy
+from storage.repository import Repository
+from storage.scripts import ViewAbsent, ViewStale
+from storage.view import is_current
+from tasks.base import SluiceTask, repository
+from tasks.celery import app
+
+log = structlog.get_logger()
+
+# Whoever compacts is at it for so many seconds at most, or may be joined by another: both would make the same.
+_ALONE = 120
+
+
+@app.task(name="sluice.compact", base=SluiceTask, ignore_result=True, acks_late=True)
+def compaction() -> None:
+    """Make the compactions that are due; whoever else is asked meanwhile does nothing."""
+    repo = repository()
+    key = repo.view.prefix + "compacting"
+    if not repo.redis.set(key, 1, nx=True, ex=_ALONE):
+        return
+    try:
+        run(repo)
+    except (ViewAbsent, ViewStale, LogBusy) as reason:
+        log.info("compaction_waits", reason=type(reason).__name__)
+    finally:
+        repo.redis.delete(key)
+
+
+def run(repo: Repository) -> list[Compacted]:
+    """Make some compactions, until none is due or the next tick is near.
+
+    Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry, CorruptObject and BucketError.
+    """
+    made: list[Compacted] = []
+    until = time.monotonic() + repo.settings.upkeep_interval
+    if not is_current(repo.view.epoch() or ""):
+        return made  # a view of an older version does not know all that entries name
+    while time.monotonic() < until:
+        done = compact(repo)
+        if done is None:
+            break
+        made.append(done)
+        log.info("compacted", **asdict(done))
+        if not done.more:
+            break
+    return made

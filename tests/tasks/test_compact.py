@@ -1,0 +1,427 @@
+"""Compaction: Redis forgets what is old and nothing is lost by it, small packs become few, whenever anybody dies."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from app.deep.look import deep
+from app.verify import verify
+from storage import compact as compact_module
+from storage import recover
+from storage.checkpoints import checkpoint
+from storage.compact import Compacted, compact
+from storage.entries import HISTORY, KEYS, SLOTS
+from storage.garbage import collect
+from storage.ids import ChangesetId, new_ulid
+from storage.inbox import read_changesets
+from storage.lifecycle import abandon, release
+from storage.load import load
+from storage.recover import Inbox
+from storage.repository import Repository
+from storage.settings import Settings
+from storage.slices import define
+from storage.tables import MERGED
+from tasks.commits import commit_batch
+from tasks.upkeep import run as run_upkeep
+from tests.faults.dying import Died, Dying
+from tests.support import World, item
+from tests.tasks.test_checkpoints import rows
+
+AT_ONCE = {
+    # Everything is old at once.
+    "history_age": -1000.0, "key_age": 1e6, "inbox_margin": -1000.0, "gc_grace": 1e6,
+    "compact_entries": 1, "checkpoint_entries": 1, "checkpoint_segments": 1000,
+}  # fmt: skip
+
+
+def change(repo: Repository, **settings: object) -> None:
+    for name, value in settings.items():
+        object.__setattr__(repo.settings, name, value)
+
+
+@pytest.fixture
+def world(settings: Settings) -> World:
+    made = World(Repository(settings))
+    change(made.repo, **AT_ONCE)
+    return made
+
+
+def some_work(world: World, number: int) -> list[ChangesetId]:
+    """Have some changesets of every outcome; return their ids."""
+    base = world.tip
+    ids = world.submit(
+        item(world.all, {f"d{number}/a": b"a%d" % number, "same": b"1.%d" % number}, base, key=f"k{number}"),
+        item(world.all, {f"d{number}/a": b"b%d" % number, f"d{number}/b": b"x"}, 0),
+    )
+    ids += world.submit(item(world.all, {"same": b"2.%d" % number}, base, key=f"l{number}"))
+    ids += [world.put({"same": b"3.%d" % number}, base)]
+    ids += world.submit(item(define(world.repo, f"gone{number}", [f"x{number}/"]), {"elsewhere": b"1"}, base))
+    world.work()
+    return ids
+
+
+def compacted(world: World) -> list[Compacted]:
+    """Make checkpoints and all compactions that there are to be made."""
+    made = []
+    checkpoint(world.repo, 1000)
+    while done := compact(world.repo):
+        made.append(done)
+        checkpoint(world.repo, 1000)
+        if not done.entries:
+            break
+    return made
+
+
+def history(repo: Repository) -> dict[bytes, object]:
+    """Return the rows that grow with history."""
+    names = tuple(name.encode() for name in HISTORY + KEYS)
+    return {name: value for name, value in rows(repo).items() if name.startswith(names)}
+
+
+STATUSES = ["committed", "committed", "conflicted", "conflicted", "rejected"]
+
+
+def told(world: World, ids: list[ChangesetId]) -> list[object]:
+    """Return everything that the queues tell of changesets."""
+    return world.repo.queue.standing(ids)[1]
+
+
+def test_what_is_forgotten_is_still_known(world: World) -> None:
+    ids = some_work(world, 0)
+    abandon(world.repo, ids[2])
+    ids += [each for number in (1, 2) for each in some_work(world, number)]
+    before, files = told(world, ids), world.files()
+    made = compacted(world)
+    assert sum(done.entries for done in made) == world.repo.view.head().archived == world.repo.view.head().through
+    assert sum(done.changesets for done in made) == len(ids)
+    left = history(world.repo)
+    assert not [name for name in left if name.startswith((b"outcome:", b"decided:", b"chain", b"batches"))], left
+    fresh = World.__new__(World)
+    fresh.repo, fresh.all = Repository(world.repo.settings), world.all
+    assert [world.status(each) for each in ids] == STATUSES * 3
+    after = told(fresh, ids)
+    assert [now.outcome for now in after] == [now.outcome for now in before]
+    assert [now.closed_by for now in after] == [None, None, "abandoned", *[None] * 12]
+    fresh.repo.redis.delete(*fresh.repo.redis.keys("*object:*"), b"none")
+    assert fresh.files() == files
+    said = read_changesets(
+        fresh.repo.archive,
+        fresh.repo.queue,
+        [(each, now.outcome["pack"]) for each, now in zip(ids, after, strict=True)],
+    )
+    assert [each.id for each in said] == ids
+    assert not verify(world.repo).differences
+    looked = deep(world.repo.settings)
+    assert not looked.difference and looked.committed == 6 and looked.conflicted == 6 and not looked.unchecked
+
+
+def test_small_packs_become_one_and_are_deleted_after_the_grace(world: World) -> None:
+    ids = [each for number in range(3) for each in some_work(world, number)]
+    files, stored = world.files(), {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}
+    assert len(stored) > 20
+    compacted(world)
+    assert stored < {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}, "in their grace"
+    change(world.repo, gc_grace=-1000.0)
+    compacted(world)
+    left = {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}
+    # The pack of the last merge is behind what it merged, and waits for the next.
+    assert len(left) < 12 and len(left & stored) == 2
+    assert not [name for name in left if name.startswith("inbox/")]
+    world.repo.redis.delete(*world.repo.redis.keys("*object:*"), *world.repo.redis.keys("*manifest:*"), b"none")
+    fresh = World.__new__(World)
+    fresh.repo, fresh.all = Repository(world.repo.settings), world.all
+    assert fresh.files() == files and [fresh.status(each) for each in ids] == STATUSES * 3
+    assert not verify(fresh.repo).differences
+    looked = deep(world.repo.settings)
+    assert not looked.difference and looked.committed == 6 and looked.conflicted == 6 and not looked.unchecked
+    fresh.put({"more": b"1"})
+    fresh.work()
+    assert fresh.files()["more"] == b"1"
+
+
+def test_a_location_that_was_looked_up_before_its_pack_was_deleted_costs_a_second_look(world: World) -> None:
+    some_work(world, 1)
+    blob = next(oid for oid in [world.repo.objects.commit(world.tip).tree])
+    [before] = world.repo.view.locate([blob])
+    compacted(world)
+    change(world.repo, gc_grace=-1000.0)
+    compacted(world)
+    world.repo.redis.delete(*world.repo.redis.keys("*object:*"), b"none")
+    assert before is not None and world.repo.view.locate([blob]) == [None]
+    fresh = Repository(world.repo.settings)
+    assert fresh.objects._fetch(blob, before) == world.repo.objects.read(blob)
+
+
+@pytest.mark.parametrize("grace", [1e6, -1000.0], ids=["packs-in-their-grace", "packs-deleted"])
+@pytest.mark.parametrize("how", ["from-segments", "from-entries", "from-the-later-segments"])
+def test_a_view_that_is_loaded_has_forgotten_the_same(world: World, how: str, grace: float) -> None:
+    ids = []
+    change(world.repo, checkpoint_entries=4, compact_entries=4, gc_grace=grace)
+    for number in range(4):
+        ids += some_work(world, number)
+        compacted(world)
+    ids += some_work(world, 5)
+    repo = world.repo
+    before = rows(repo)
+    assert repo.view.head().archived > 0 and history(repo), "some is forgotten and some is not"
+    names = list(repo.bucket.names("checkpoints/"))
+    gone = {"from-segments": [], "from-entries": names, "from-the-later-segments": names[:1]}[how]
+    for name in gone:
+        repo.bucket.delete(name)
+    repo.redis.flushall()
+    fresh = Repository(repo.settings)
+    fresh.prepare()
+    assert rows(fresh) == before
+    run_upkeep(fresh)
+    again = World.__new__(World)
+    again.repo, again.all = fresh, world.all
+    assert [again.status(each) for each in ids] == STATUSES * 5
+    assert not verify(fresh).differences
+
+
+def test_history_that_is_forgotten_is_not_even_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        some_work(world, number)
+        compacted(world)
+    repo, read = world.repo, []
+    scripts = repo.view.scripts
+    monkeypatch.setattr(
+        repo.view, "scripts", lambda name, *args, **more: read.append((name, args)) or scripts(name, *args, **more)
+    )
+    assert load(repo.view, repo.log, repo.bucket)
+    taken = [row for name, args in read if name == "segment" for row in msgpack.unpackb(args[1], raw=True)]
+    assert taken and not [row for row in taken if row[0] == b"SET" and row[1].startswith(b"outcome:")]
+    assert repo.view.head().archived > 20
+    # What is left is of the last merge, which is behind what it merged.
+    left = [name for name in history(repo) if not name.startswith(b"key:")]
+    assert len(left) == 4 and all(name.startswith((b"at:", b"merges", b"merge_seqs", b"packs")) for name in left)
+
+
+def test_one_that_is_killed_at_any_call_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = Dying(monkeypatch)
+    ids: list[ChangesetId] = []
+    at, step, outlived = 1, 1, False
+    while not outlived:
+        ids += some_work(world, at)
+        checkpoint(world.repo, 1000)
+        fresh = Repository(world.repo.settings)
+        dying.arm(at, after=bool(at % 2))
+        try:
+            compact(fresh)
+            outlived = True
+        except Died:
+            pass
+        dying.arm(0)
+        at += step
+        step = 1 + at // 8  # at each of the first calls, then at fewer: most of them read entries
+        run_upkeep(world.repo)
+        assert [world.status(each) for each in ids[-5:]] == STATUSES, dying.trail
+    assert at > 12
+    compacted(world)
+    assert [world.status(each) for each in ids] == STATUSES * (len(ids) // 5)
+    assert not verify(world.repo).differences
+
+
+def test_two_at_once_are_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    some_work(world, 1)
+    checkpoint(world.repo, 1000)
+    other, faster = Repository(world.repo.settings), []
+    passable = Inbox.passable
+
+    def overtaken(inbox: Inbox) -> object:
+        found = passable(inbox)
+        if not faster:
+            faster.append(None)
+            faster[0] = compact(other)
+        return found
+
+    monkeypatch.setattr(Inbox, "passable", overtaken)
+    assert compact(world.repo) is None and faster[0] is not None
+    assert not verify(world.repo).differences
+
+
+def test_one_whose_packs_were_taken_for_garbage_is_thrown_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stood still for longer than the grace of garbage, between storing its packs and its entry."""
+    ids = some_work(world, 1)
+    checkpoint(world.repo, 1000)
+    write = compact_module._write_tables
+
+    def slow(repo: Repository, made: object) -> None:
+        write(repo, made)  # type: ignore[arg-type]
+        other = Repository(world.repo.settings)
+        change(other, gc_grace=-1000.0)
+        assert collect(other).deleted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compact_module, "_write_tables", slow)
+        assert compact(world.repo) is None
+    assert not verify(world.repo).differences
+    compacted(world)
+    assert world.repo.view.head().archived and [world.status(each) for each in ids] == STATUSES
+    assert not verify(world.repo).differences
+
+
+def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> None:
+    """Queues that come back older, a message that comes late, an API process that wakes up."""
+    [changeset] = group = world.store([item(world.all, {"f": b"1"}, world.tip)])
+    world.repo.queue.enqueue(group)
+    old = {
+        key: world.repo.redis.dump(key)
+        for key in world.repo.redis.keys(f"*{world.repo.settings.repository}*")
+        if b":v:" not in key
+    }
+    world.work()
+    compacted(world)
+    assert changeset[0].id <= world.repo.view.head().mark
+    assert world.repo.queue.enqueue(group) == [-1]
+    for key, value in old.items():
+        world.repo.redis.restore(key, 0, value, replace=True)
+    assert world.repo.redis.zcard(f"{world.repo.view.prefix}queue:{world.all.id}") == 1
+    while commit_batch(world.repo, vouched_only=False):
+        pass
+    world.work()
+    assert not verify(world.repo).differences
+
+
+def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> None:
+    base = world.tip
+    held = item(world.all, {"h": b"1"}, base)
+    object.__setattr__(held.submission, "hold", True)
+    [first] = world.submit(held)
+    ids = some_work(world, 1)
+    compacted(world)
+    head = world.repo.view.head()
+    assert first < head.mark and world.repo.view.undecided().keys() == {first}
+    assert world.repo.queue.standing([first])[1][0].held
+    world.repo.redis.flushall()
+    run_upkeep(world.repo)
+    [standing] = world.repo.queue.standing([first])[1]
+    assert standing.held and standing.outcome is None
+    release(world.repo, first)
+    world.work()
+    assert world.status(first) == "committed" and world.repo.view.undecided() == {}
+    compacted(world)
+    assert [world.status(each) for each in [first, *ids]] == ["committed", *STATUSES]
+    assert not verify(world.repo).differences
+
+
+def test_the_mark_passes_so_many_undecided_ones_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recover, "MOST_PASSED", 3)
+    base = world.tip
+    held = item(world.all, {"h": b"1"}, base)
+    object.__setattr__(held.submission, "hold", True)
+    waiting = world.submit(held, item(world.all, {"h": b"2"}, 0))  # one that is held, and one that is stacked on it
+    decided = some_work(world, 1)
+    more = [world.submit(item(world.all, {f"m{i}": b"1"}, waiting[1]))[0] for i in range(2)]
+    later = some_work(world, 2)
+    compacted(world)
+    assert decided[-1] < world.repo.view.head().mark < more[1] < later[0]
+    assert world.repo.view.undecided().keys() == {*waiting, more[0]}
+    world.repo.redis.flushall()
+    run_upkeep(world.repo)
+    release(world.repo, waiting[0])
+    world.work()
+    ends = [world.status(each) for each in [*waiting, *more, *decided, *later]]
+    assert ends == ["committed"] * 4 + STATUSES * 2
+    compacted(world)
+    assert world.repo.view.undecided() == {} and world.repo.view.head().mark >= later[-1]
+    assert [world.status(each) for each in [*waiting, *more, *decided, *later]] == ends
+    assert not verify(world.repo).differences
+
+
+def test_what_is_young_stays(world: World) -> None:
+    change(world.repo, history_age=1000.0, inbox_margin=1000.0)
+    some_work(world, 1)
+    checkpoint(world.repo, 1000)
+    before = rows(world.repo)
+    assert compact(world.repo) is None and rows(world.repo) == before
+
+
+def test_keys_are_known_longer_than_history_and_then_forgotten(world: World) -> None:
+    ids = some_work(world, 1)
+    compacted(world)
+    snapshot = world.repo.view.snapshot(keys=["k1", "l1"])
+    assert snapshot.keys == {"k1": ids[0], "l1": ids[2]}
+    [again] = world.submit(item(world.all, {"other": b"1"}, world.tip, key="k1"))
+    world.work()
+    assert world.repo.outcome(again)["reason"] == "duplicate" and world.repo.outcome(again)["first"] == ids[0]
+    change(world.repo, key_age=-1000.0)
+    compacted(world)
+    assert world.repo.view.snapshot(keys=["k1", "l1"]).keys == {}
+    [new] = world.submit(item(world.all, {"other": b"2"}, world.tip, key="k1"))
+    world.work()
+    assert world.status(new) == "committed"
+    assert not verify(world.repo).differences
+
+
+def test_an_archived_base_is_a_base(world: World) -> None:
+    first = world.put({"a": b"1", "b": b"1"})
+    world.work()
+    old = world.tip
+    world.put({"a": b"2"})
+    world.work()
+    compacted(world)
+    admitted = world.repo.queue.admit([world.all.id], [first, "0" * 26], [])
+    assert admitted.bases == {first}
+    ids = world.submit(item(world.all, {"b": b"2"}, first), item(world.all, {"c": b"1"}, old))
+    clash = world.put({"a": b"3"}, first)
+    world.work()
+    assert [world.status(each) for each in [*ids, clash]] == ["committed", "committed", "conflicted"]
+    assert world.files() == {"a": b"2", "b": b"2", "c": b"1"}
+    assert not verify(world.repo).differences
+
+
+def test_redis_does_not_grow_with_history(world: World) -> None:
+    counts, tables = [], []
+    for number in range(24):
+        some_work(world, number)
+        compacted(world)
+        _, named = world.repo.view.tables()
+        tables.append(len(named))
+        view = rows(world.repo)
+        counts.append(
+            sum(
+                len(value) if isinstance(value, dict | list) else 1
+                for name, value in view.items()
+                if not name.startswith((b"key:", b"slice", b"covers:", b"open", b"archives", b"retired", b"tables"))
+            )
+        )
+    assert max(counts[12:]) <= max(counts[:12]), counts
+    assert max(tables) <= 4 * (MERGED + 2), tables
+    assert not verify(world.repo).differences
+
+
+def test_a_compaction_is_bounded(world: World) -> None:
+    for number in range(4):
+        some_work(world, number)
+    change(world.repo, compact_changesets=5)
+    made = compacted(world)
+    assert len(made) > 3 and max(done.changesets for done in made) <= 5
+    assert [done.more for done in made[:3]] == [True] * 3
+    assert not verify(world.repo).differences
+
+
+def test_a_changeset_nobody_was_promised_is_not_found_behind_the_mark(world: World) -> None:
+    """One whose pack came so late that its writer was told 503: nobody looks for it, and nothing is based on it."""
+    late = new_ulid()
+    some_work(world, 1)
+    compacted(world)
+    mark = world.repo.view.head().mark
+    assert late < mark
+    assert world.repo.queue.known([late]) == "2"
+    assert world.repo.queue.standing([late])[1][0].outcome is None
+    [based] = world.submit(item(world.all, {"x": b"1"}, late))
+    world.work()
+    assert world.repo.outcome(based)["reason"] == "unknown-base"
+
+
+def test_a_table_row_tells_the_entry_that_decided(world: World) -> None:
+    ids = some_work(world, 1)
+    outcomes = {each: world.repo.outcome(each) for each in ids}
+    compacted(world)
+    places = world.repo.archive.places(ids, 0)
+    assert {each: divmod(place, SLOTS) for each, place in places.items()} == {
+        each: (outcome["seq"], outcome["index"]) for each, outcome in outcomes.items() if outcome
+    }
+    assert world.repo.archive.outcomes(ids, 0) == outcomes
