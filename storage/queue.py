@@ -201,7 +201,7 @@ class Queue:
         """
         token = secrets.token_hex(8)
         ttl = int(self._settings.message_ttl * 1000)
-        send = self._scripts("message", kind, _now(), ttl, limit, token, done, "" if before is None else before)
+        send = self._scripts("message", kind, ttl, limit, token, done, "" if before is None else before)
         return token if send else None
 
     def manifests(self, ids: Sequence[str]) -> list[bytes | None]:

@@ -292,6 +292,19 @@ def test_a_lost_message_stops_counting_after_its_time(redis_settings: Settings) 
     assert bench.queue.ask("commit", 1)
 
 
+def test_a_lost_message_of_a_sender_whose_clock_is_fast_stops_counting_as_soon(
+    redis_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(replace(redis_settings, message_ttl=0.02))
+    bench.put("S0")
+    with monkeypatch.context() as fast:
+        now = time.time
+        fast.setattr("time.time", lambda: now() + 3600)
+        assert bench.queue.ask("commit", 1)
+    time.sleep(0.03)
+    assert bench.queue.ask("commit", 1)
+
+
 def test_a_run_that_could_claim_nothing_does_not_call_itself_again_but_sees_new_work(bench: Bench) -> None:
     bench.put("S0", "f", base=new_ulid())
     started = int(time.time() * 1000)
