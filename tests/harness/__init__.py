@@ -1,6 +1,9 @@
 """The fault harness: writers under load, something broken on purpose, and a checker that knows no implementation.
 
-`writers` submit over HTTP and write down in a `history` what they sent and what they were told; `nemeses` break and
-heal things; `evidence` is what the API and an export say at the end; `checker` compares the two. `rig` is the stack
-that can be broken, `rounds` puts all of it together, and `python -m tests.harness --help` runs it.
+In the order in which to read it: `history` is what is written down; `writers` send, each through a `session` that
+repeats what may pass, over a `wire`. `rig` is the stack that can be broken, whose nodes run `stoppable`, the product
+with `places` to stop at; `nemeses` break and heal things. `pulse` measures recoveries. `evidence` is what the API and
+an export say at the end, and `checker` compares that with the history. `rounds` puts all of it together, `report`
+counts, and `run` is the command line: `python -m tests.harness --help`. `small` is a rig in one process, for the
+checker's own test, tests/faults/test_checker.py.
 """

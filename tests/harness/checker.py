@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.harness.evidence import Commit, Evidence
-from tests.harness.history import Edit, History, Json, Submission
+from tests.harness.history import FINAL, Edit, History, Json, Submission
 
-FINAL = frozenset({"landed", "conflicted", "rejected", "abandoned"})
 _SHOWN = 12
 
 

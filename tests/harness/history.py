@@ -13,6 +13,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
+FINAL = frozenset({"landed", "conflicted", "rejected", "abandoned"})
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -89,6 +91,7 @@ class History:
         self.heads: list[HeadTold] = []
         self.files: set[FileTold] = set()
         self.refusals: list[Refusal] = []
+        self.ended: set[str] = set()  # changesets of which a final status was told
         self.unknown = 0  # answers that said nothing, of all requests
         self._lock = threading.Lock()
 
@@ -116,6 +119,16 @@ class History:
         )
         with self._lock:
             self.told.append(told)
+            if told.status in FINAL:
+                self.ended.add(told.changeset)
+
+    def under_way(self) -> list[str]:
+        """Return what is accepted and not known to have ended, the oldest first; not what waits for its release."""
+        with self._lock:
+            accepted = [
+                each for submission in self.submissions.values() if not submission.held for each in submission.ids
+            ]
+            return sorted(each for each in accepted if each not in self.ended)
 
     def heads_told(self, document: Json) -> None:
         """Note an answer about the heads."""

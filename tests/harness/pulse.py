@@ -1,14 +1,15 @@
-"""How soon landing goes on: asks for the global head all the time, and remembers when it moved."""
+"""How soon landing goes on: asks for the global head all the time, and for what was under way when a fault was over."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-from tests.harness.history import History
+from tests.harness.history import FINAL, History
 from tests.harness.wire import Wire
 
 _EVERY = 0.15
+_LONG_POLL = 1.0
 
 
 class Pulse(threading.Thread):
@@ -33,14 +34,32 @@ class Pulse(threading.Thread):
                 self._seq = max(self._seq, answer.document["main"]["seq"])
                 self._moved.notify_all()
 
-    def next_landing(self, timeout: float) -> float | None:
-        """Return how long (seconds) it takes from now until something lands, None if it takes too long."""
+    def recovery(self, timeout: float) -> float | None:
+        """Return how long (seconds) it takes from now until all that is accepted by now has ended, and something lands.
+
+        None if it takes longer than the time-out.
+        """
         began = time.monotonic()
         with self._moved:
             seq = self._seq
-            if self._moved.wait_for(lambda: self._seq > seq, timeout):
+        for changeset in self._history.under_way():
+            while changeset not in self._history.ended:
+                if time.monotonic() - began > timeout:
+                    return None
+                if self._has_ended(changeset):
+                    break
+        with self._moved:
+            if self._moved.wait_for(lambda: self._seq > seq, began + timeout - time.monotonic()):
                 return time.monotonic() - began
         return None
+
+    def _has_ended(self, changeset: str) -> bool:
+        answer = self._wire("GET", f"/v1/changesets/{changeset}?wait={_LONG_POLL:g}&until=landed")
+        if answer.status != 200:
+            self._over.wait(_EVERY)
+            return False
+        self._history.tells(self.name, answer.document)
+        return answer.document["status"] in {*FINAL, "held"}
 
     def __enter__(self) -> Pulse:
         """Begin."""

@@ -1,7 +1,8 @@
-"""A stack that can be broken: every process has proxies of its own to Redis and S3, a clock, and a small disk for S3.
+"""A stack that can be broken: proxies on every link, clocks that can be set, places to stop at, a small disk for S3.
 
 The processes are those of `sluice up`, with a second node of workers, so that one can be cut off or stopped while the
-other goes on.
+other goes on, and a second beat, which only its nemesis starts. Every process reaches Redis, and S3 if it has to,
+through a proxy of its own, and the writers the API.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import redis
+from ulid import ULID
 
 from app.stack import Stack, Supervisor, commands, state
-from app.stack.processes import Command, ProcessFailed
+from app.stack.processes import Command, Process, ProcessFailed
 from app.stack.servers import S3_PORTS, free_ports
+from storage.bucket import Bucket, BucketError
 from storage.settings import Settings, environment
+from tests.harness.places import ENVIRON, Places
 from tests.servers import Proxy, Toxiproxy
 
 # Short times, so that what waits for one of them is seen within a round.
@@ -35,12 +40,21 @@ SETTINGS: dict[str, Any] = {
     "redis_timeout": 2.0,
     "commit_workers": 2,
     "commit_changesets": 16,
+    # Every job of upkeep has something to do every few seconds.
     "gc_interval": 2.0,
     "gc_grace": 2.0,
+    "checkpoint_entries": 16,
+    "poison_wait": 5.0,
 }
+LONGEST_LOCK = 2.0 * SETTINGS["lock_ttl"]
 WORKERS = ("worker", "second", "merger")
-_NODES = ("api", *WORKERS, "beat")
+# The processes that reach a server through a proxy of their own. Beats know nothing of S3, though they are told.
+LINKS = {"redis": ("api", *WORKERS, "beat", "second-beat"), "s3": ("api", *WORKERS), "api": ("writers",)}
+CLOCKS = ("api", "worker", "merger")
+_GARBAGE = 3  # packs that are left at once
 DISK_BYTES = 1 << 30
+# What nodes run instead of the product's own: the same, with places to stop at.
+_STOPPABLE = {"tasks.celery": "tests.harness.stoppable", "app.api:create_app()": "tests.harness.stoppable:create_app()"}
 _FAKETIME = "vendor/libfaketime/src/libfaketime.so.1"
 
 
@@ -49,9 +63,10 @@ class Rig(Stack):
 
     def __init__(self, data: Path, s3: str, toxiproxy: str | None, s3_program: str | None = None) -> None:
         """Describe it; `toxiproxy` is the program, None where there is none; `s3_program` overrides the search."""
+        data = data.resolve()  # which the nodes are told, who work elsewhere
         super().__init__(data, SETTINGS, s3=s3, with_flower=False, workers=1, abrupt=True, s3_program=s3_program)
-        self.links: dict[tuple[str, str], Proxy] = {}  # by process and server (redis or s3)
-        self.clock = data / "clock"
+        self.links: dict[tuple[str, str], Proxy] = {}  # by process and server, see LINKS
+        self.places = Places(data / "places")
         # Why something cannot be broken on this machine, by what it is.
         self.missing: dict[str, str] = {}
         self._program = toxiproxy
@@ -70,10 +85,14 @@ class Rig(Stack):
             self._link(self._program)
         else:
             self.missing["links"] = "there is no toxiproxy-server on PATH"
-        self.clock.write_text("+0\n")
+        self.places.make()
+        for name in CLOCKS:
+            self.clock(name).write_text("+0\n")
         if not faketime():
             self.missing["clock"] = "libfaketime's wheel is not installed"
         super().start()
+        second = self._command("second-beat", commands.beat())
+        self.processes[second.name] = Process(second, self.data / "logs" / f"{second.name}.log", restart=True)
         return self
 
     def __enter__(self) -> Rig:
@@ -86,6 +105,17 @@ class Rig(Stack):
             super().stop()
         finally:
             self._around.close()
+
+    @property
+    def entrance(self) -> str:
+        """Where writers reach the API."""
+        link = self.links.get(("writers", "api"))
+        return f"http://{link.address}" if link else self.url
+
+    def clock(self, name: str) -> Path:
+        """The file that says how wrong a process's clock is."""
+        assert self._data
+        return self._data / f"clock-{name}"
 
     def direct_redis(self) -> redis.Redis:
         """A client of Redis with no proxy in between."""
@@ -106,6 +136,23 @@ class Rig(Stack):
         """Kill a process, if it runs at all; the stack starts it again."""
         with contextlib.suppress(ProcessFailed):
             self.kill(name, signal.SIGKILL)
+
+    def is_own(self, pid: int) -> bool:
+        """Whether a process is one of this rig's, or a child of one."""
+        try:
+            group = os.getpgid(pid)
+        except ProcessLookupError:
+            return False
+        return any(process.pid == group for process in self.processes.values())
+
+    def leave_garbage(self) -> None:
+        """Leave packs in the bucket that no entry names, as workers do who die between the two; some minutes old."""
+        bucket = Bucket(self.settings)
+        for _ in range(_GARBAGE):
+            old = ULID.from_timestamp(time.time() - 300)
+            with contextlib.suppress(BucketError):  # another nemesis has taken it away
+                for suffix in (".pack", ".idx"):
+                    bucket.create(f"packs/{old}{suffix}", b"left by the harness")
 
     def change(self, names: tuple[str, ...], **environ: str) -> None:
         """Have processes killed and started again with another environment."""
@@ -128,16 +175,20 @@ class Rig(Stack):
 
     def _command(self, name: str, argv: list[str], *others: Any, **options: Any) -> Command:
         # Two nodes of one process each, instead of one node of `commit_workers`.
-        made = super()._command(name, commands.worker(1) if name == "worker" else argv, *others, **options)
-        more = {}
+        argv = commands.worker(1) if name == "worker" else argv
+        if name in ("api", *WORKERS):
+            argv = [_STOPPABLE.get(part, part) for part in argv]
+        made = super()._command(name, argv, *others, **options)
+        more = {ENVIRON: str(self.places.folder)}
         if (name, "redis") in self.links:
             more["SLUICE_REDIS_URL"] = f"redis://{self.links[name, 'redis'].address}/0"
+        if (name, "s3") in self.links:
             more["SLUICE_S3_ENDPOINTS"] = f"http://{self.links[name, 's3'].address}"
         library = faketime()
-        if name == "worker" and library:
+        if name in CLOCKS and library:
             more |= {
                 "LD_PRELOAD": str(library),
-                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+                "FAKETIME_TIMESTAMP_FILE": str(self.clock(name)),
                 "FAKETIME_CACHE_DURATION": "1",
                 # Nobody sets that one back.
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
@@ -165,9 +216,10 @@ class Rig(Stack):
 
         argv = [program, "-host", "127.0.0.1", "-port", str(port)]
         supervisor.start(Command("toxiproxy", argv, environment(Settings()), self._data, ready))
-        for name in _NODES:
-            for server, at in (("redis", self._ports[2]), ("s3", self._ports[3])):
-                self.links[name, server] = toxiproxy.proxy(f"{name}-{server}", f"127.0.0.1:{at}")
+        ports = {"redis": self._ports[2], "s3": self._ports[3], "api": self._ports[0]}
+        for server, processes in LINKS.items():
+            for name in processes:
+                self.links[name, server] = toxiproxy.proxy(f"{name}-{server}", f"127.0.0.1:{ports[server]}")
 
     @contextlib.contextmanager
     def _small_disk(self) -> Iterator[None]:

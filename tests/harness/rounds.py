@@ -5,9 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.verify import verify
@@ -17,6 +15,7 @@ from tests.harness.evidence import gather
 from tests.harness.history import History
 from tests.harness.nemeses import Nemesis, make
 from tests.harness.pulse import Pulse
+from tests.harness.report import Report
 from tests.harness.rig import Rig
 from tests.harness.wire import Http, Wire
 from tests.harness.writers import Writer, begin
@@ -25,41 +24,8 @@ Strike = tuple[str, ...]
 """Nemeses that strike together."""
 
 _HOLD, _CALM = 3.0, 1.0  # most seconds that a fault lasts beyond its least, and between two
-_RECOVERY = 45.0  # landing goes on within so many seconds after a heal
+_RECOVERY = 60.0  # most seconds of a recovery
 _SETTLE = 60.0  # and everything has ended so many seconds after the last
-
-
-@dataclass(slots=True)
-class Report:
-    """What a round, or several, came to."""
-
-    s3: str
-    seed: str
-    rounds: int = 0
-    seconds: float = 0.0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    unknown: int = 0  # answers that said nothing
-    faults: Counter[str] = field(default_factory=Counter)
-    recoveries: dict[str, float] = field(default_factory=dict)  # the longest, by fault
-    missing: dict[str, str] = field(default_factory=dict)  # faults that cannot be made here, and why
-    violations: list[Violation] = field(default_factory=list)
-
-    def add(self, other: Report) -> None:
-        """Add another round's."""
-        self.rounds += other.rounds
-        self.seconds += other.seconds
-        self.outcomes += other.outcomes
-        self.unknown += other.unknown
-        self.faults += other.faults
-        for name, seconds in other.recoveries.items():
-            self.recoveries[name] = max(seconds, self.recoveries.get(name, 0.0))
-        self.missing |= other.missing
-        self.violations += other.violations
-
-    @property
-    def longest(self) -> float:
-        """The longest recovery."""
-        return max(self.recoveries.values(), default=0.0)
 
 
 Say = Callable[[str], None]
@@ -120,11 +86,11 @@ def run(
     say: Say = lambda text: None,
 ) -> Report:
     """Run one round in `folder` and return its report."""
-    report = Report(s3, seed, rounds=1)
+    report = Report(s3, rounds=1)
     began = time.monotonic()
     with Rig(folder, s3, toxiproxy, s3_program) as rig:
         nemeses, report.missing = make(rig, list(names), seed)
-        wire = Http(rig.url)
+        wire = Http(rig.entrance)
         load = Load(wire, seed, writers)
         with Pulse(wire, load.history) as pulse:
             load.begin()
@@ -146,23 +112,28 @@ def run(
 
 
 def _break(chosen: list[Nemesis], rng: random.Random, hold: float, pulse: Pulse, report: Report, say: Say) -> None:
-    """Have nemeses strike together, heal them, and wait until landing goes on."""
-    name = " + ".join(nemesis.name for nemesis in chosen)
+    """Have nemeses strike together, heal them, and wait for the recovery."""
+    struck: list[Nemesis] = []
+    names: list[str] = []
     for nemesis in chosen:
-        nemesis.strike()
-        report.faults[nemesis.name] += 1
+        place = nemesis.strike()
+        report.struck(nemesis.name, place)
+        if place is not None:
+            struck.append(nemesis)
+            names.append(f"{nemesis.name} ({place})" if place else nemesis.name)
     lasts = rng.uniform(0.0, hold)
-    if any(nemesis.least for nemesis in chosen):
-        time.sleep(max(nemesis.least for nemesis in chosen) + lasts)
-    for nemesis in chosen:
+    if any(nemesis.least for nemesis in struck):
+        time.sleep(max(nemesis.least for nemesis in struck) + lasts)
+    for nemesis in struck:
         nemesis.heal()
-    recovery = pulse.next_landing(_RECOVERY)
+    name = " + ".join(names)
+    recovery = pulse.recovery(_RECOVERY)
     if recovery is None:
-        report.violations.append(Violation("landing-goes-on", f"nothing landed for {_RECOVERY:g} s after {name}"))
+        report.violations.append(Violation("all-goes-on", f"no recovery within {_RECOVERY:g} s after {name}"))
         recovery = _RECOVERY
-    for nemesis in chosen:
-        report.recoveries[nemesis.name] = max(recovery, report.recoveries.get(nemesis.name, 0.0))
-    say(f"{name}: landing goes on after {recovery:.1f} s")
+    for nemesis in struck:
+        report.recovered(nemesis.name, recovery)
+    say(f"{name or 'nothing'}: recovered after {recovery:.1f} s")
     time.sleep(rng.uniform(0.0, min(hold, _CALM)))
 
 

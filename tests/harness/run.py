@@ -1,4 +1,8 @@
-"""`python -m tests.harness`: rounds of faults for some minutes; a table, one JSON line, and exit 1 on violations."""
+"""`python -m tests.harness`: rounds of faults for some minutes; tables, one JSON line, and exit 1 on violations.
+
+A round is a fresh stack, on which every fault strikes alone and in pairs. Rounds take turns between the S3 servers.
+Each has a seed of its own, which is said: with that, and the same server, it can be run again alone.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from app.stack.servers import find_s3
+import structlog
+
 from tests.harness import rounds
 from tests.harness.nemeses import NEMESES
-from tests.harness.rounds import Report
+from tests.harness.report import Report, markdown
 from tests.servers import find
 
 _ROUND_MINUTES = 4.0
@@ -26,69 +31,76 @@ def main(argv: list[str] | None = None) -> int:
     chosen = _arguments().parse_args(argv)
     # So that it stops what it started, and unmounts the disks.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    report = Report(chosen.s3, chosen.seed)
-    names = chosen.nemesis or list(NEMESES)
+    # What the stack says of its processes; the tables have standard output for themselves.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    reports = {s3: Report(s3) for s3 in _servers(chosen.s3)}
     until = time.monotonic() + 60 * chosen.minutes
     number = 0
-    while time.monotonic() < until and not report.violations:
+    while time.monotonic() < until and not any(report.violations for report in reports.values()):
+        s3 = list(reports)[number % len(reports)]
         seed = f"{chosen.seed}/{number}" if number else chosen.seed
-        _say(f"round {number + 1}, seed {seed}, on {chosen.s3}")
-        report.add(_round(chosen, seed, names, min(until, time.monotonic() + 60 * _ROUND_MINUTES)))
+        _say(f"round {number + 1}, on {s3}; again alone: --minutes {_ROUND_MINUTES:g} --seed {seed} --s3 {s3}")
+        reports[s3].add(_round(chosen, s3, seed, min(until, time.monotonic() + 60 * _ROUND_MINUTES)))
         number += 1
-    _show(report)
-    print(json.dumps(_to_json(report)), flush=True)
-    if report.violations:
-        again = f"python -m tests.harness --minutes {chosen.minutes:g} --seed {chosen.seed} --s3 {chosen.s3}"
-        for violation in report.violations[:_SHOWN]:
-            print(violation, file=sys.stderr)
-        print(f"{len(report.violations)} violations; to run it again: {again}", file=sys.stderr)
-    return 1 if report.violations else 0
+    return _tell(chosen, [report for report in reports.values() if report.rounds])
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m tests.harness", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="how long faults are made (default: 5)")
+    parser = argparse.ArgumentParser(
+        "python -m tests.harness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long faults are made, in all (default: 5)")
     parser.add_argument("--seed", default=secrets.token_hex(4), help="what is written and broken, and in which order")
-    parser.add_argument("--s3", choices=["minio", "seaweedfs"], default=find_s3()[0], help="the S3 server")
+    parser.add_argument(
+        "--s3",
+        choices=["minio", "seaweedfs", "both"],
+        default="both",
+        help="the S3 server (default: rounds in turns on both, where there is a minio)",
+    )
     parser.add_argument("--nemesis", nargs="+", choices=sorted(NEMESES), metavar="NAME", help=", ".join(NEMESES))
     parser.add_argument("--writers", type=int, default=6, help="how many write at once (default: 6)")
     parser.add_argument("--keep", type=Path, help="a folder where the stacks' data and logs are left")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="where to write the tables of docs/guarantees.md")
     return parser
 
 
-def _round(chosen: argparse.Namespace, seed: str, names: list[str], until: float) -> Report:
+def _servers(chosen: str) -> list[str]:
+    if chosen != "both":
+        return [chosen]
+    if find("minio"):
+        return ["minio", "seaweedfs"]
+    print("left out: MinIO: there is no minio on PATH", file=sys.stderr)
+    return ["seaweedfs"]
+
+
+def _round(chosen: argparse.Namespace, s3: str, seed: str, until: float) -> Report:
+    names = chosen.nemesis or list(NEMESES)
     schedule = rounds.singles_and_pairs(names, seed, until)
+    program = find("minio") if s3 == "minio" else None
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         at = chosen.keep / seed.replace("/", "-") if chosen.keep else Path(folder)
-        return rounds.run(at, chosen.s3, seed, names, schedule, find("toxiproxy"), chosen.writers, say=_say)
+        return rounds.run(
+            at, s3, seed, names, schedule, find("toxiproxy"), chosen.writers, s3_program=program, say=_say
+        )
+
+
+def _tell(chosen: argparse.Namespace, reports: list[Report]) -> int:
+    """Say what came of it, and return the exit status."""
+    table = markdown(reports, f"make faults MINUTES={chosen.minutes:g} SEED={chosen.seed}")
+    print(table)
+    if chosen.markdown:
+        chosen.markdown.write_text(table)
+    print(json.dumps({"seed": chosen.seed, "reports": [report.as_json() for report in reports]}), flush=True)
+    for report in reports:
+        for name, reason in report.missing.items():
+            print(f"left out on {report.s3}: {name}: {reason}", file=sys.stderr)
+    violations = [violation for report in reports for violation in report.violations]
+    for violation in violations[:_SHOWN]:
+        print(violation, file=sys.stderr)
+    if violations:
+        print(f"{len(violations)} violations", file=sys.stderr)
+    return 1 if violations else 0
 
 
 def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
-def _show(report: Report) -> None:
-    for name, reason in report.missing.items():
-        print(f"left out: {name}: {reason}")
-    print(f"{'outcome':24}{'changesets':>12}")
-    for name, count in report.outcomes.most_common():
-        print(f"{name:24}{count:12}")
-    print(f"\n{'fault':24}{'times':>12}{'longest recovery':>20}")
-    for name, count in sorted(report.faults.items()):
-        print(f"{name:24}{count:12}{report.recoveries[name]:18.1f} s")
-    print(f"\n{report.rounds} rounds, {report.seconds:.0f} s, {report.unknown} answers that said nothing\n")
-
-
-def _to_json(report: Report) -> dict[str, object]:
-    return {
-        "s3": report.s3,
-        "seed": report.seed,
-        "rounds": report.rounds,
-        "seconds": round(report.seconds, 1),
-        "outcomes": dict(report.outcomes),
-        "unknown_answers": report.unknown,
-        "faults": dict(report.faults),
-        "longest_recovery": round(report.longest, 2),
-        "missing": report.missing,
-        "violations": [str(violation) for violation in report.violations],
-    }

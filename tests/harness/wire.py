@@ -62,6 +62,9 @@ class Http:
         data = None if body is None else json.dumps(body).encode()
         try:
             answer = self._http.request(method, path, body=data, headers=headers)
+            # Cut off within its headers it has no length: then all that came before the cut is taken for its body.
+            if "Content-Length" not in answer.headers:
+                return Answer(0)
             return _whole(answer.status, answer.data, answer.headers.get("Content-Type", ""))
         except HTTPError:
             return Answer(0)

@@ -20,6 +20,9 @@ SLICES = {"everything": ["/"], "parts": ["own/", "shared/", "hot/"], "texts": ["
 SHARED = tuple(f"shared/{i}.txt" for i in range(6))
 HOT = tuple(f"hot/{i}.txt" for i in range(4))
 _LINES = 40  # of a shared file, at first
+# A writer with so many changesets under way asks what became of them before it goes on: a machine that is slow has less
+# to do, and not a queue that grows.
+_MOST_OPEN = 16
 
 Lines = list[str] | None
 Seen = dict[str, Lines]
@@ -95,6 +98,8 @@ class Writer(threading.Thread):
         try:
             while not self._stop_writing.wait(self.rng.uniform(0.0, 0.1)):
                 [action] = self.rng.choices(list(actions), list(actions.values()))
+                if len(self._open) - len(self._held) >= _MOST_OPEN:
+                    action = self._follow
                 action()
             self._finish()
         except BaseException as failure:  # noqa: BLE001 - whoever joins it raises it

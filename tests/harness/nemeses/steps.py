@@ -1,0 +1,117 @@
+"""Whoever works stops for longer than locks live, or dies, before or after a step of what it does. See `places`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+from collections import Counter
+from typing import ClassVar
+
+from tests.harness.nemeses.base import Nemesis
+from tests.harness.nemeses.losses import flush
+from tests.harness.places import KILL, KILL_NODE, STOP, WHEN
+from tests.harness.rig import LONGEST_LOCK, Rig
+
+BATCH = {
+    "claim": "claim",
+    "prepare": "prepare",
+    "ticket": "ticket",
+    "snapshot": "snapshot",
+    "link": "link",
+    "prove": "prove",
+    "pack": "create-packs",
+    "append": "create-log",
+    "apply": "apply",
+    "release": "release",
+}
+"""The steps of a commit batch, in order, and what they are called as places."""
+
+# So long is waited for somebody to come to a place (seconds), and so many are tried: some are not passed every time.
+_COMES, _TRIES = 4.0, 3
+
+
+class AtStep(Nemesis):
+    """Whoever comes first to a step of a scope stops or dies there."""
+
+    scope: ClassVar[str] = ""
+    steps: ClassVar[tuple[str, ...]] = ()  # none: those that were passed in this round so far
+    actions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, rig: Rig, rng: random.Random) -> None:
+        super().__init__(rig, rng)
+        self._tried: Counter[str] = Counter()
+        self._stopped: int | None = None
+
+    def strike(self) -> str | None:
+        """Have somebody come to a place, of those that were tried least, and wait until it has."""
+        for _ in range(_TRIES):
+            known = [f"{self.scope}.{each}" for each in self.steps] or self.rig.places.known(self.scope)
+            places = [f"{each}.{when}" for each in known for when in WHEN]
+            least = min([self._tried[each] for each in places], default=0)
+            # A scope that nobody was in yet has at least a beginning.
+            place = self.rng.choice(
+                [each for each in places if self._tried[each] == least] or [f"{self.scope}.run.before"]
+            )
+            self._tried[place] += 1
+            if self._reached(place):
+                return place.partition(".")[2].replace(".", " ")
+        return None
+
+    def _reached(self, place: str) -> bool:
+        action = self.rng.choice(self.actions)
+        self.rig.places.arm(place, action)
+        self._provoke()
+        reached = self.rig.places.await_reached(place, action, _COMES)
+        self._stopped = reached if action == STOP else None
+        return reached is not None
+
+    def heal(self) -> None:
+        """Let who was stopped go on, if another nemesis has not ended it."""
+        if self._stopped is not None and self.rig.is_own(self._stopped):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._stopped, signal.SIGCONT)
+
+    def _provoke(self) -> None:
+        """Have the scope run, where it does not by itself every few seconds."""
+
+
+class InLoad(AtStep):
+    """Somebody stops or dies while the view is being loaded, or the inbox looked through, after a flush."""
+
+    def _provoke(self) -> None:
+        flush(self.rig)
+
+
+class InCollection(AtStep):
+    """Somebody stops or dies while garbage is being collected: packs that no entry names."""
+
+    def _provoke(self) -> None:
+        self.rig.leave_garbage()
+
+
+_SCOPES: dict[str, type[AtStep]] = {
+    "commit": AtStep,
+    "merge": AtStep,
+    "upkeep": AtStep,
+    "load": InLoad,
+    "recover": InLoad,
+    "checkpoint": AtStep,
+    "collect": InCollection,
+    "intake": AtStep,
+    "release": AtStep,
+}
+
+KINDS = [
+    *(
+        AtStep.kind(f"stop-at-{name}", scope="commit", steps=(step,), actions=(STOP,), least=LONGEST_LOCK)
+        for name, step in BATCH.items()
+    ),
+    *(
+        kind.kind(f"stop-in-{scope}", scope=scope, actions=(STOP,), least=LONGEST_LOCK)
+        for scope, kind in _SCOPES.items()
+        if scope != "commit"
+    ),
+    *(kind.kind(f"kill-in-{scope}", scope=scope, actions=(KILL, KILL_NODE)) for scope, kind in _SCOPES.items()),
+]

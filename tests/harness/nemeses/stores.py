@@ -1,0 +1,59 @@
+"""An S3 server that is away, or whose disk is full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.harness.nemeses.base import Nemesis, await_
+from tests.harness.rig import DISK_BYTES
+
+_CHUNK = 1 << 20
+
+
+class Stopped(Nemesis):
+    """The S3 server is away for some seconds."""
+
+    name = "s3-stopped"
+    least = 3.0
+
+    def strike(self) -> str:
+        """Stop it."""
+        self.rig.halt("s3")
+        return ""
+
+    def heal(self) -> None:
+        """Start it again."""
+        self.rig.resume("s3")
+
+
+class DiskFull(Nemesis):
+    """The S3 server's disk is full."""
+
+    name = "disk-full"
+    needs = "disk"
+    least = 3.0
+
+    def strike(self) -> str:
+        """Fill it to the last page."""
+        disk = self.rig.disk()
+        assert disk
+        self._filler: Path = disk / "filler"
+        with self._filler.open("wb", buffering=0) as file:
+            chunk = b"\0" * _CHUNK
+            try:
+                # A write takes what there is room for, and fails once there is none.
+                for _ in range(2 * DISK_BYTES // _CHUNK):
+                    file.write(chunk)
+            except OSError:
+                return ""
+        raise AssertionError(f"{disk} could not be filled")
+
+    def heal(self) -> None:
+        """Make room, as an operator does; SeaweedFS takes writes again only once it was started anew."""
+        self._filler.unlink()
+        if self.rig.s3_kind == "seaweedfs":
+            self.rig.end("s3")
+            await_(lambda: self.rig.processes["s3"].running, 10.0)
+
+
+KINDS = [Stopped, DiskFull]

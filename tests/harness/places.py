@@ -1,0 +1,94 @@
+"""Places in the product's work at which a process can be stopped or killed, and the folder through which that is asked.
+
+A place is a step within a scope, `commit.apply` say, before it or after it. Nodes of a rig run the product through
+`stoppable`, which asks this folder at every place that it passes; the harness arms one, and waits for a node to come.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Names the folder to the nodes. Not `SLUICE_…`: the product knows nothing of it.
+ENVIRON = "HARNESS_PLACES"
+STOP, KILL, KILL_NODE = "stop", "kill", "kill-node"
+WHEN = ("before", "after")
+_LOOK_EVERY = 0.02
+
+
+class Places:
+    """The folder: what is armed, what was reached and by whom, and which places there are at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._armed, self._reached, self._passed = folder / "armed", folder / "reached", folder / "passed"
+        self._noted: set[str] = set()
+
+    # --- the harness --------------------------------------------------------------------------------------------------
+
+    def make(self) -> Places:
+        """Make the folder."""
+        for each in (self._armed, self._reached, self._passed):
+            each.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def known(self, scope: str) -> list[str]:
+        """Return the places of a scope that any node has passed so far, in order."""
+        return sorted(each.name for each in self._passed.iterdir() if each.name.startswith(scope + "."))
+
+    def arm(self, place: str, action: str) -> None:
+        """Have the next process that comes to a place stop or die there."""
+        (self._armed / f"{place}.{action}").touch()
+
+    def await_reached(self, place: str, action: str, timeout: float) -> int | None:
+        """Wait until somebody is there; return the process's id. None, and it is armed no more, if nobody came."""
+        until = time.monotonic() + timeout
+        armed = self._armed / f"{place}.{action}"
+        while True:
+            for each in self._reached.glob(f"{place}.{action}.*"):
+                each.unlink()
+                return int(each.suffix[1:])
+            if time.monotonic() > until:
+                try:
+                    armed.unlink()
+                except FileNotFoundError:  # somebody came at this very moment
+                    until += 1.0
+                    continue
+                return None
+            time.sleep(_LOOK_EVERY)
+
+    # --- the nodes ----------------------------------------------------------------------------------------------------
+
+    def around(self, place: str, call: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        """Call something, and stop or die before or after it where that is asked.
+
+        Costs a look or two into a folder that is mostly empty.
+        """
+        if place not in self._noted:
+            (self._passed / place).touch()
+            self._noted.add(place)
+        self._pass(f"{place}.before")
+        result = call(*args, **more)
+        self._pass(f"{place}.after")
+        return result
+
+    def _pass(self, place: str) -> None:
+        for name in os.listdir(self._armed):  # noqa: PTH208 - at every step of a batch
+            at, _, action = name.rpartition(".")
+            if at != place:
+                continue
+            try:
+                (self._armed / name).rename(self._reached / f"{name}.{os.getpid()}")
+            except FileNotFoundError:  # another process was here first
+                continue
+            _act(action)
+
+
+def _act(action: str) -> None:
+    if action == KILL_NODE:
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGSTOP if action == STOP else signal.SIGKILL)

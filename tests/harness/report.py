@@ -1,0 +1,154 @@
+"""What rounds came to: numbers, the same as JSON, and as the text for docs/guarantees.md."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tests.harness.checker import RULES, Violation
+
+NAMES = {"minio": "MinIO", "seaweedfs": "SeaweedFS"}
+# What a row of the tables says of changesets; `accepted` is their sum.
+_OUTCOMES = {
+    "landed": "landed",
+    "conflicted": "conflicted",
+    "rejected": "rejected (mostly: stands on one that did not land)",
+    "abandoned": "abandoned",
+    "duplicate": "rejected as a repeat of another",
+}
+_WIDTH = 130
+HEADING = "## What it was tried against"
+
+
+@dataclass(slots=True)
+class Report:
+    """What a round, or several on one kind of S3 server, came to."""
+
+    s3: str
+    rounds: int = 0
+    seconds: float = 0.0
+    outcomes: Counter[str] = field(default_factory=Counter)  # of submissions, by what became of them; see checker
+    unknown: int = 0  # answers that said nothing
+    faults: Counter[str] = field(default_factory=Counter)
+    places: dict[str, Counter[str]] = field(default_factory=dict)  # of a fault: where it struck, where it has a choice
+    missed: Counter[str] = field(default_factory=Counter)  # strikes that found nothing to break at the moment
+    recoveries: dict[str, float] = field(default_factory=dict)  # the longest, by fault
+    missing: dict[str, str] = field(default_factory=dict)  # faults that cannot be made here, and why
+    violations: list[Violation] = field(default_factory=list)
+
+    def struck(self, fault: str, place: str | None) -> None:
+        """Count a strike; None: nothing could be broken."""
+        if place is None:
+            self.missed[fault] += 1
+            return
+        self.faults[fault] += 1
+        if place:
+            self.places.setdefault(fault, Counter())[place] += 1
+
+    def recovered(self, fault: str, seconds: float) -> None:
+        """Note a recovery."""
+        self.recoveries[fault] = max(seconds, self.recoveries.get(fault, 0.0))
+
+    def add(self, other: Report) -> None:
+        """Add another round's."""
+        self.rounds += other.rounds
+        self.seconds += other.seconds
+        self.outcomes += other.outcomes
+        self.unknown += other.unknown
+        self.faults += other.faults
+        self.missed += other.missed
+        for fault, places in other.places.items():
+            self.places.setdefault(fault, Counter()).update(places)
+        for fault, seconds in other.recoveries.items():
+            self.recovered(fault, seconds)
+        self.missing |= other.missing
+        self.violations += other.violations
+
+    @property
+    def accepted(self) -> int:
+        """Changesets that were answered 202."""
+        return sum(self.outcomes.values()) - self.outcomes["unknown"] - self.outcomes["refused"]
+
+    @property
+    def longest(self) -> float:
+        """The longest recovery."""
+        return max(self.recoveries.values(), default=0.0)
+
+    def as_json(self) -> dict[str, object]:
+        """Return everything."""
+        return {
+            "s3": self.s3,
+            "rounds": self.rounds,
+            "seconds": round(self.seconds, 1),
+            "accepted": self.accepted,
+            "outcomes": dict(self.outcomes),
+            "unknown_answers": self.unknown,
+            "faults": {
+                fault: {
+                    "times": count,
+                    "longest_recovery": round(self.recoveries.get(fault, 0.0), 2),
+                    "places": dict(sorted(self.places.get(fault, {}).items())),
+                }
+                for fault, count in sorted(self.faults.items())
+            },
+            "missed": dict(self.missed),
+            "longest_recovery": round(self.longest, 2),
+            "missing": self.missing,
+            "violations": [str(violation) for violation in self.violations],
+        }
+
+
+def markdown(reports: Sequence[Report], how: str) -> str:
+    """Return the text for docs/guarantees.md; `how` is the command that was run."""
+    violations = sum(len(report.violations) for report in reports)
+    verdict = "**0 lost, 0 twice, 0 differences**" if not violations else f"**{violations} violations**"
+    faults = sum(report.faults.total() for report in reports)
+    minutes = sum(report.seconds for report in reports) / 60
+    said = (
+        f"`{how}`: {minutes:.0f} minutes, {faults:,} faults under load: {verdict}. Each round is a fresh stack, with "
+        "writers who record what they sent and were told; faults strike alone and in pairs. At its end "
+        f"{len(RULES)} rules (tests/harness/checker.py) are checked on that record, the API's last answers, an export "
+        "(`git fsck --strict`) and `sluice verify`. A recovery lasts from the end of a fault until all that was "
+        "accepted by then has ended, and something has landed; that of a pair counts for both. In brackets: at how "
+        "many different places."
+    )
+    head = [HEADING, *textwrap.wrap(said, _WIDTH, break_on_hyphens=False), ""]
+    return "\n".join([*head, *_changesets(reports), "", *_faults(reports), ""])
+
+
+def _changesets(reports: Sequence[Report]) -> Iterator[str]:
+    yield from _heading("", [NAMES[report.s3] for report in reports])
+    yield _row("rounds", [report.rounds for report in reports])
+    yield _row("changesets accepted", [report.accepted for report in reports])
+    for name, text in _OUTCOMES.items():
+        yield _row(text, [report.outcomes[name] for report in reports])
+    yield _row("without an answer that said whether", [report.outcomes["unknown"] for report in reports])
+    yield _row("answers that said nothing", [report.unknown for report in reports])
+    yield _row("faults", [report.faults.total() for report in reports])
+    yield _row("longest recovery", [f"{report.longest:.1f} s" for report in reports])
+    yield _row("broken promises", [len(report.violations) for report in reports])
+
+
+def _faults(reports: Sequence[Report]) -> Iterator[str]:
+    yield from _heading(
+        "fault", [f"{NAMES[report.s3]}{text}" for report in reports for text in ("", ": longest recovery")]
+    )
+    for fault in sorted({fault for report in reports for fault in (*report.faults, *report.missing)}):
+        cells: list[object] = []
+        for report in reports:
+            places = len(report.places.get(fault, ()))
+            count = f"{report.faults[fault]} ({places})" if places > 1 else f"{report.faults[fault]}"
+            cells += [report.missing.get(fault, count)]
+            cells += [f"{report.recoveries[fault]:.1f} s" if fault in report.recoveries else ""]
+        yield _row(f"`{fault}`", cells)
+
+
+def _heading(first: str, others: Sequence[str]) -> Iterator[str]:
+    yield _row(first, others)
+    yield "|" + "---|" + "--:|" * len(others)
+
+
+def _row(first: str, others: Sequence[object]) -> str:
+    return "| " + " | ".join([first, *(f"{each:,}" if isinstance(each, int) else str(each) for each in others)]) + " |"

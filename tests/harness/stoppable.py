@@ -1,0 +1,121 @@
+"""The product's API and Celery application for a rig's nodes: the same, but every step of their work can be stopped at.
+
+Imported by nodes alone: `celery -A tests.harness.stoppable` and `gunicorn 'tests.harness.stoppable:create_app()'`. What
+is wrapped stands in two tables. A scope is a run of something: a batch, a merge, a collection. A step is a function of
+a scope, or any call of the bucket or of Redis in it; what a step calls in its turn is part of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from app.api import create_app
+from tasks.celery import app
+from tests.harness.places import ENVIRON, Places
+
+__all__ = ["app", "create_app"]
+
+SCOPES = {
+    "commit": ["tasks.commits:commit_batch"],
+    "merge": ["tasks.merges:merge_batch"],
+    "upkeep": ["tasks.upkeep:run"],
+    "load": ["tasks.upkeep:load", "storage.repository:load"],
+    "recover": ["storage.recover:Inbox.recover"],
+    "checkpoint": ["tasks.upkeep:checkpoint"],
+    "collect": ["tasks.upkeep:collect"],
+    "intake": ["app.intake:Intake._store"],
+    "release": ["storage.lifecycle:append_directly"],
+}
+"""Runs of something, by the functions that are one; the innermost gives its name."""
+
+STEPS = {
+    "prepare": "tasks.commits:prepare",
+    "ticket": "storage.queue:Ticket.take",
+    "link": "storage.link:Linker.run",
+    "prove": "tasks.commits:prove",
+}
+"""Steps that are more, or less, than one call of a server."""
+
+# The narrow waists that every call of a server goes through. A script is named by itself, a call of the bucket by the
+# folder that it is about.
+_BUCKET = {name: f"storage.bucket:Bucket.{name}" for name in ("create", "get", "get_range", "delete")}
+_SCRIPT, _REDIS = "storage.scripts:Scripts.__call__", "redis:Redis.execute_command"
+
+_scope: ContextVar[str] = ContextVar("scope", default="")
+_in_step: ContextVar[bool] = ContextVar("in_step", default=False)
+
+
+def install(places: Places) -> None:
+    """Wrap everything in the tables. Fails where something of them is no more."""
+    for scope, targets in SCOPES.items():
+        for target in targets:
+            _wrap(target, _Scoped(places, scope))
+    for step, target in STEPS.items():
+        _wrap(target, _Stepped(places, lambda *args, step=step: step))
+    for verb, target in _BUCKET.items():
+        _wrap(target, _Stepped(places, lambda self, name, *args, verb=verb: f"{verb}-{name.partition('/')[0]}"))
+    _wrap(_SCRIPT, _Stepped(places, lambda self, name, *args: name))
+    _wrap(_REDIS, _Stepped(places, lambda self, command, *args: f"redis-{command.lower().replace(' ', '-')}"))
+
+
+Call = Callable[..., Any]
+
+
+def _wrap(target: str, wrapper: Callable[[Call], Call]) -> None:
+    module, _, path = target.partition(":")
+    *owners, name = path.split(".")
+    owner = functools.reduce(getattr, owners, importlib.import_module(module))
+    call = getattr(owner, name)
+    setattr(owner, name, functools.wraps(call)(wrapper(call)))
+
+
+class _Scoped:
+    """Makes a function a run of a scope; its beginning and its end are places too."""
+
+    def __init__(self, places: Places, scope: str) -> None:
+        self._places = places
+        self._name = scope
+
+    def __call__(self, call: Call) -> Call:
+        def scoped(*args: Any, **more: Any) -> Any:
+            with _set(_scope, self._name):
+                return self._places.around(f"{self._name}.run", call, *args, **more)
+
+        return scoped
+
+
+class _Stepped:
+    """Makes a function a step of whatever scope it is called in; `name` says from its arguments which."""
+
+    def __init__(self, places: Places, name: Callable[..., str]) -> None:
+        self._places = places
+        self._name = name
+
+    def __call__(self, call: Call) -> Call:
+        def stepped(*args: Any, **more: Any) -> Any:
+            scope = _scope.get()
+            if not scope or _in_step.get():
+                return call(*args, **more)
+            with _set(_in_step, True):
+                return self._places.around(f"{scope}.{self._name(*args)}", call, *args, **more)
+
+        return stepped
+
+
+@contextmanager
+def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+install(Places(Path(os.environ[ENVIRON])))
