@@ -138,6 +138,16 @@ def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Inbox, "recover", recover)
 
 
+def forgets_bases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that a changeset is based on is not found now and then."""
+    base_tree, rng = commits.base_tree, random.Random(1)
+
+    def forgets(repo: Repository, changeset: Any) -> Any:
+        return None if rng.random() < 0.05 else base_tree(repo, changeset)
+
+    monkeypatch.setattr(commits, "base_tree", forgets)
+
+
 def deletes_what_was_not_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Garbage is deleted without an entry that says so first."""
 
@@ -155,6 +165,7 @@ BUGS: dict[Bug, set[str]] = {
     answers_before_it_is_durable: {"one-final-outcome"},
     rebases_merges: {"global-commits-go-forward"},
     takes_the_mark_from_the_queues: {"one-final-outcome"},
+    forgets_bases: {"no-base-is-forgotten"},
     deletes_what_was_not_condemned: {"git-finds-no-fault"},
 }
 """Each with rules that it must break, one of them at least."""

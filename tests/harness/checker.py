@@ -218,6 +218,24 @@ def _what_was_seen_is_still_there(case: Case) -> Iterator[str]:
     yield from case.evidence.misread
 
 
+def _no_base_is_forgotten(case: Case) -> Iterator[str]:
+    """What was told is a base for good: only what stands on one that did not land is rejected for its base.
+
+    Nor for anything else that writers here never do.
+    """
+    for changeset, last in case.final.items():
+        submission = case.history.submissions.get(case.key_of.get(changeset, ""))
+        if last["status"] != "rejected" or submission is None:
+            continue
+        below = submission.on
+        match last.get("reason"):
+            case "duplicate" | "poison":
+                continue
+            case "base-not-landed" if below is not None and not case.by_key.get(below):
+                continue
+        yield f"{changeset} ({submission.key}, on {below}) is rejected as {last.get('reason')}: {last.get('detail')}"
+
+
 def _what_did_not_land_is_not_there(case: Case) -> Iterator[str]:
     """Nothing of what was conflicted, rejected or abandoned is committed."""
     for changeset, last in case.final.items():
@@ -273,6 +291,7 @@ RULES: tuple[Rule, ...] = (
     _files_are_what_landed,
     _order_is_what_writers_saw,
     _what_was_seen_is_still_there,
+    _no_base_is_forgotten,
     _what_did_not_land_is_not_there,
     _global_commits_go_forward,
     _valid_requests_are_not_refused,
@@ -282,7 +301,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def outcomes(history: History, evidence: Evidence) -> Counter[str]:
-    """Return how many accepted changesets came to which end."""
+    """Return how many accepted changesets came to which end; the duplicates and poison among the rejected apart."""
     counted: Counter[str] = Counter()
     for submission in history.submissions.values():
         counted.update(_end(submission, evidence))
@@ -295,4 +314,5 @@ def _end(submission: Submission, evidence: Evidence) -> Iterator[str]:
     for changeset in submission.ids:
         answer = evidence.final[changeset]
         document = answer.document if answer.status == 200 else {}
-        yield "duplicate" if document.get("reason") == "duplicate" else str(document.get("status", "lost"))
+        reason = document.get("reason")
+        yield reason if reason in {"duplicate", "poison"} else str(document.get("status", "lost"))

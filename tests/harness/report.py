@@ -14,11 +14,20 @@ NAMES = {"minio": "MinIO", "seaweedfs": "SeaweedFS"}
 _OUTCOMES = {
     "landed": "landed",
     "conflicted": "conflicted",
-    "rejected": "rejected (mostly: stands on one that did not land)",
-    "abandoned": "abandoned",
+    "rejected": "rejected, for they stand on one that did not land",
     "duplicate": "rejected as a repeat of another",
+    "poison": "rejected as poison, after three kills while tried alone",
+    "abandoned": "abandoned",
 }
 _WIDTH = 130
+_LEGEND = (
+    "`kill-…`: kill -9. `freeze-…`: SIGSTOP for longer than locks live, then SIGCONT; `stop-at-…`: the same, before or "
+    "after that step of a commit batch. `stop-in-…` and `kill-in-…`: the same two, before or after any step or call of "
+    "a server in a batch merge, an upkeep, a load of the view, a recovery of the inbox, a checkpoint, a collection of "
+    "garbage, an intake or a release; a kill is of the process that works, or of its whole node. `redis-…`, `s3-…`, "
+    "`api-…`: toxiproxy, on the link of one process or of all, to Redis and S3, and between the writers and the API. "
+    "`clock-…`: libfaketime, by 20 seconds to an hour."
+)
 HEADING = "## What it was tried against"
 
 
@@ -114,8 +123,12 @@ def markdown(reports: Sequence[Report], how: str) -> str:
         "accepted by then has ended, and something has landed; that of a pair counts for both. In brackets: at how "
         "many different places."
     )
-    head = [HEADING, *textwrap.wrap(said, _WIDTH, break_on_hyphens=False), ""]
-    return "\n".join([*head, *_changesets(reports), "", *_faults(reports), ""])
+    head = [HEADING, *_wrapped(said), ""]
+    return "\n".join([*head, *_changesets(reports), "", *_wrapped(_LEGEND), "", *_faults(reports), ""])
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def _changesets(reports: Sequence[Report]) -> Iterator[str]:
