@@ -44,6 +44,11 @@ SETTINGS: dict[str, Any] = {
     "gc_interval": 2.0,
     "gc_grace": 2.0,
     "checkpoint_entries": 16,
+    "compact_entries": 16,
+    "history_age": 5.0,
+    "key_age": 90.0,  # a writer repeats itself for as long as a fault lasts
+    "inbox_margin": 20.0,
+    "late_put": 10.0,
     "poison_wait": 5.0,
 }
 LONGEST_LOCK = 2.0 * SETTINGS["lock_ttl"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -29,6 +29,7 @@ SCOPES = {
     "load": ["tasks.upkeep:load", "storage.repository:load"],
     "recover": ["storage.recover:Inbox.recover"],
     "checkpoint": ["tasks.upkeep:checkpoint"],
+    "compact": ["tasks.upkeep:compact"],
     "collect": ["tasks.upkeep:collect"],
     "intake": ["app.intake:Intake._store"],
     "release": ["storage.lifecycle:append_directly"],
@@ -45,7 +46,7 @@ STEPS = {
 
 # The narrow waists that every call of a server goes through. A script is named by itself, a call of the bucket by the
 # folder that it is about.
-_BUCKET = {name: f"storage.bucket:Bucket.{name}" for name in ("create", "get", "get_range", "delete")}
+_BUCKET = {name: f"storage.bucket:Bucket.{name}" for name in ("create", "get", "get_range", "delete", "now")}
 _SCRIPT, _REDIS = "storage.scripts:Scripts.__call__", "redis:Redis.execute_command"
 
 _scope: ContextVar[str] = ContextVar("scope", default="")
@@ -60,7 +61,7 @@ def install(places: Places) -> None:
     for step, target in STEPS.items():
         _wrap(target, _Stepped(places, lambda *args, step=step: step))
     for verb, target in _BUCKET.items():
-        _wrap(target, _Stepped(places, lambda self, name, *args, verb=verb: f"{verb}-{name.partition('/')[0]}"))
+        _wrap(target, _Stepped(places, lambda self, *args, verb=verb: "-".join([verb, *_folder(args)])))
     _wrap(_SCRIPT, _Stepped(places, lambda self, name, *args: name))
     _wrap(_REDIS, _Stepped(places, lambda self, command, *args: f"redis-{command.lower().replace(' ', '-')}"))
 
@@ -107,6 +108,10 @@ class _Stepped:
                 return self._places.around(f"{scope}.{self._name(*args)}", call, *args, **more)
 
         return stepped
+
+
+def _folder(args: Sequence[Any]) -> list[str]:
+    return [args[0].partition("/")[0]] if args else []
 
 
 @contextmanager

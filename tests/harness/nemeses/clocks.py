@@ -7,9 +7,8 @@ from typing import ClassVar
 from tests.harness.nemeses.base import Nemesis
 from tests.harness.rig import CLOCKS
 
-# By less and by more than what S3 servers bear with (15 minutes: then its requests are refused), and than a margin for
-# late submissions.
-_SECONDS = (20, 300, 800, 3600)
+# By less and by more than what a submission may be late, and than what S3 servers bear with: 15 minutes.
+_SECONDS = (5, 20, 300, 800, 3600)
 
 
 class Clock(Nemesis):

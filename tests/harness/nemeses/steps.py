@@ -98,6 +98,7 @@ _SCOPES: dict[str, type[AtStep]] = {
     "load": InLoad,
     "recover": InLoad,
     "checkpoint": AtStep,
+    "compact": AtStep,
     "collect": InCollection,
     "intake": AtStep,
     "release": AtStep,
