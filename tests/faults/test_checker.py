@@ -19,9 +19,9 @@ import pytest
 from app.intake import Accepted, Intake, build
 from storage import garbage, scripts
 from storage.bucket import Bucket
-from storage.recover import Found, Inbox
+from storage.ids import PackId, changesets_of
+from storage.recover import Inbox, Passed
 from storage.repository import Repository
-from storage.scripts import ViewAbsent
 from storage.settings import Settings
 from tasks import commits, merges
 from tests.harness.checker import Violation, check
@@ -116,26 +116,21 @@ def rebases_merges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recovery begins at the oldest changeset that the queues remember."""
+    """The mark goes up to the oldest changeset that the queues remember."""
 
-    def recover(inbox: Inbox) -> Found:
-        epoch = inbox._view.epoch()
-        if epoch is None:
-            raise ViewAbsent("the view is not loaded")
+    def passable(inbox: Inbox) -> Passed:
         redis, prefix = inbox._view.redis, inbox._view.prefix
         waiting = [
             each.decode()
             for slice_id in redis.hkeys(inbox._view.key("slices"))
             for each in redis.zrange(f"{prefix}queue:{slice_id.decode()}", 0, 0)
         ]
-        names = list(inbox._bucket.names("inbox/"))
-        found = inbox.look(f"inbox/{min(waiting)}" if waiting else names[-1] if names else "")
-        inbox._set_cursor("mark", found.mark)
-        inbox._set_cursor("seen", found.seen)
-        inbox._queue.vouch(epoch, inbox._queue.run())
-        return found
+        names = inbox._bucket.names("inbox/", inbox._behind_mark())
+        ids = [each for name in names for each in changesets_of(PackId(name.removesuffix(".pack")))]
+        passed = [each for each in ids if not waiting or each < min(waiting)]
+        return Passed(max(passed, default=inbox._view.head().mark), packs=1_000_000)
 
-    monkeypatch.setattr(Inbox, "recover", recover)
+    monkeypatch.setattr(Inbox, "passable", passable)
 
 
 def forgets_bases(monkeypatch: pytest.MonkeyPatch) -> None:

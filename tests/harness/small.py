@@ -17,12 +17,17 @@ from storage.garbage import collect
 from storage.repository import Repository
 from storage.settings import Settings
 from tasks.commits import commit_batch
+from tasks.compaction import run as compact
 from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
 from tests.harness.wire import InProcess
 
 _EVERY = 0.2  # seconds between two upkeeps
 _COMMITTERS = 3
+# Compaction has something to do within the seconds of a test.
+_FORGETS = {
+    "history_age": 1.0, "checkpoint_entries": 4, "compact_entries": 8, "late_put": 3.0, "inbox_margin": 4.0,
+}  # fmt: skip
 
 # Each is one instant, as a snapshot of Redis is: a copy key by key would be of no state that ever was.
 _COPY = """#!lua
@@ -46,13 +51,14 @@ class Small:
     """A whole Sluice; works from `with` on. Locks are off, so that nothing but the log keeps writers apart."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = replace(settings, use_locks=False, commit_changesets=4, lock_ttl=1.0, gc_grace=0.0)
+        self.settings = replace(settings, use_locks=False, commit_changesets=4, lock_ttl=1.0, gc_grace=0.0, **_FORGETS)
         self.repo = Repository(self.settings)
         self.wire = InProcess(create_app(self.settings, check=False))
         self._over = threading.Event()
         self._looks = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._work, args=(each, _EVERY), daemon=True) for each in (self._upkeep, collect)
+            threading.Thread(target=self._work, args=(each, _EVERY), daemon=True)
+            for each in (self._upkeep, collect, compact)
         ]
         self._threads += [
             threading.Thread(target=self._work, args=(each, 0.0), daemon=True)

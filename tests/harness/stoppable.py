@@ -29,7 +29,7 @@ SCOPES = {
     "load": ["tasks.upkeep:load", "storage.repository:load"],
     "recover": ["storage.recover:Inbox.recover"],
     "checkpoint": ["tasks.upkeep:checkpoint"],
-    "compact": ["tasks.upkeep:compact"],
+    "compact": ["tasks.compaction:compact"],
     "collect": ["tasks.upkeep:collect"],
     "intake": ["app.intake:Intake._store"],
     "release": ["storage.lifecycle:append_directly"],
