@@ -18,6 +18,9 @@ from storage.records import closing
 from storage.repository import Repository
 from storage.scripts import Recovering
 
+EXPIRED = "expired"
+"""What is said to have closed a conflict that nobody closed while too many were open."""
+
 
 class UnknownChangeset(Exception):
     """There is no changeset with this id."""
@@ -88,6 +91,27 @@ def requeue_released(repo: Repository, limit: int) -> int:
         if standing.outcome is None and standing.position is None and standing.pack is not None:
             count += _queue(repo, ChangesetId(changeset))
     return count
+
+
+def close_oldest(repo: Repository, limit: int) -> int:
+    """Close the oldest open conflicts where there are more than `max_open_conflicts`; return how many.
+
+    At most `limit` at once. Raises LogBusy, ViewAbsent, ViewStale and BucketError.
+    """
+    over = repo.view.count("open") - repo.settings.max_open_conflicts
+    if over <= 0:
+        return 0
+    ids = [ChangesetId(member.decode()) for member, _ in repo.view.by_score("open", limit=min(over, limit))]
+    closed: list[Json] = []
+
+    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+        still = [each for each, score in zip(ids, repo.view.scores("open", ids), strict=True) if score is not None]
+        of_one_view(repo, snapshot)
+        closed[:] = [closing(each, snapshot.outcomes[each]) | {"by": EXPIRED} for each in still]
+        return (EntryKind.CLOSE, {"closed": closed}) if closed else None
+
+    append_directly(repo, change, ids)
+    return len(closed)
 
 
 def release_decided(repo: Repository, page: int) -> int:

@@ -64,7 +64,7 @@ class Standing:
     pack: PackId | None = None  # its submission pack, while it has no outcome
     held: bool = False  # waits for its release
     resolves: ChangesetId | None = None  # the changeset whose place it takes, while it has no outcome
-    closed_by: str | None = None  # of a conflict that is no longer open: what took its place, or "abandoned"
+    closed_by: str | None = None  # of a conflict that is no longer open: what took its place, "abandoned" or "expired"
 
 
 @dataclass(frozen=True, slots=True)

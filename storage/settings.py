@@ -73,6 +73,9 @@ class Settings:
     max_queued_per_slice: int = _setting(20_000, "changesets", "Changesets waiting in one slice; above it 429.")
     max_queued: int = _setting(200_000, "changesets", "Changesets waiting in all slices; above it 429.")
     max_held: int = _setting(10_000, "changesets", "Changesets held until their release; above it 429.")
+    max_open_conflicts: int = _setting(
+        100_000, "changesets", "Conflicted changesets that are open; above it the oldest are closed, as `expired`."
+    )
     max_pending: int = _setting(
         50_000, "changesets", "Changesets committed and not merged; at it commits pause and submissions get 429."
     )
@@ -152,7 +155,10 @@ class Settings:
     cache_bytes: int = _setting(128 << 20, "bytes", "Parsed trees and objects kept in each process.")
     archive_cache_bytes: int = _setting(16 << 20, "bytes", "Parts of the archive's tables kept in each process.")
     merge_cache_bytes: int = _setting(32 << 20, "bytes", "Merged contents kept in each process.")
-    shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest.")
+    shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest at most.")
+    shared_cache_bytes: int = _setting(
+        256 << 20, "bytes", "Copies of trees and commits in Redis; where more are made, they live for a shorter time."
+    )
 
     def __post_init__(self) -> None:
         """Refuse values that formats cannot hold. Raises SettingsError."""

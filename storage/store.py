@@ -18,6 +18,7 @@ from storage.ids import ObjectId
 from storage.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
 from storage.packs import Location, decode
 from storage.settings import Settings
+from storage.shared_cache import SharedCache
 from storage.view import View
 
 # Larger objects are not worth a place that many small ones could have.
@@ -38,9 +39,7 @@ class ObjectStore:
         self._bucket = bucket
         self._archive = archive
         self._view = view
-        self._redis = client
-        self._prefix = view.prefix + "object:"
-        self._seconds = settings.shared_cache_seconds
+        self._shared = SharedCache(settings, client, view.prefix)
         self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
         # A batch's changesets mostly have one commit as their base; parsing it took a tenth of the batch's time.
         self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MOST_COMMITS)
@@ -125,12 +124,10 @@ class ObjectStore:
 
     def share(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
         """Put objects just made where this and the other processes find them without the bucket."""
-        pipeline = self._redis.pipeline(transaction=False)
         for oid, (kind, data) in objects.items():
             self._keep(oid, kind, data)
-            if len(data) <= _LARGEST_CACHED:
-                pipeline.set(self._prefix.encode() + oid, bytes([kind]) + data, ex=self._seconds)
-        pipeline.execute()
+        small = {oid: item for oid, item in objects.items() if len(item[1]) <= _LARGEST_CACHED}
+        self._shared.put((oid, bytes([kind]) + data) for oid, (kind, data) in small.items())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
         """Return where objects are stored, None for those that are not. Raises ViewAbsent and BucketError."""
@@ -142,7 +139,7 @@ class ObjectStore:
         return [place or archived[oid] for oid, place in zip(oids, places, strict=True)]
 
     def _load(self, oids: Sequence[ObjectId], tolerant: bool = False) -> dict[ObjectId, Any]:
-        copies = self._redis.mget([self._prefix.encode() + oid for oid in oids])
+        copies = self._shared.get(oids)
         loaded, wanted = {}, []
         for oid, copy in zip(oids, copies, strict=True):
             if copy:

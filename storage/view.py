@@ -175,6 +175,10 @@ class View:
         [(member, _)] = self.by_score("merges", int(seq), int(seq))
         return json.loads(member)
 
+    def count(self, name: str) -> int:
+        """Return how many members a sorted set has."""
+        return int(self.redis.zcard(self.key(name)))
+
     def scores(self, name: str, members: Sequence[str]) -> list[float | None]:
         """Return the scores of members of a sorted set, None for those that are not in it."""
         return list(self.redis.zmscore(self.key(name), members)) if members else []

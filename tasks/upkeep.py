@@ -9,7 +9,7 @@ import structlog
 from storage.checkpoints import checkpoint
 from storage.entries import digest
 from storage.garbage import collect
-from storage.lifecycle import release_decided, requeue_released
+from storage.lifecycle import close_oldest, release_decided, requeue_released
 from storage.load import catch_up, load
 from storage.recover import Found, Inbox
 from storage.repository import Repository
@@ -45,6 +45,16 @@ def run(repo: Repository) -> Found:
 
     Harmless at any time and any number of times at once. Raises ViewAbsent, ViewStale and BucketError.
     """
+    _keep_view(repo)
+    found = _keep_queues(repo)
+    segments = checkpoint(repo, repo.settings.checkpoint_segments)
+    if segments:
+        log.info("checkpointed", segments=segments)
+    _clean(repo)
+    return found
+
+
+def _keep_view(repo: Repository) -> None:
     if repo.view.epoch() is None:
         log.warning("view_absent")
         repo.prepare()
@@ -60,6 +70,9 @@ def run(repo: Repository) -> Found:
     except LogForked as error:
         log.error("view_forked", detail=str(error))
         load(repo.view, repo.log, repo.bucket)
+
+
+def _keep_queues(repo: Repository) -> Found:
     inbox = Inbox(repo.settings, repo.archive, repo.view, repo.queue)
     if repo.queue.vouched():
         found = inbox.routine(deep=_due(repo))
@@ -70,9 +83,14 @@ def run(repo: Repository) -> Found:
     release_decided(repo, repo.settings.max_page)
     if found.enqueued:
         log.warning("changesets_found", packs=found.packs, enqueued=found.enqueued)
-    segments = checkpoint(repo, repo.settings.checkpoint_segments)
-    if segments:
-        log.info("checkpointed", segments=segments)
+    return found
+
+
+def _clean(repo: Repository) -> None:
+    """Delete garbage, what is left of epochs, and close what nobody will."""
+    expired = close_oldest(repo, repo.settings.max_page)
+    if expired:
+        log.warning("conflicts_expired", changesets=expired, limit=repo.settings.max_open_conflicts)
     if repo.redis.set(repo.view.prefix + "gc", int(time.time()), nx=True, ex=int(repo.settings.gc_interval)):
         collected = collect(repo)
         if collected.deleted:
@@ -82,7 +100,6 @@ def run(repo: Repository) -> Found:
         # One a run: each may be as large as the view.
         repo.view.drop(forgotten)
         log.warning("epoch_dropped", epoch=forgotten)
-    return found
 
 
 def _follows_log(repo: Repository) -> bool:

@@ -86,7 +86,7 @@ def told(changeset: Json) -> Text:
         line.append(f", in the place of {changeset['resolves']}")
     if "closed_by" in changeset:
         by = changeset["closed_by"]
-        line.append(", closed: abandoned" if by == "abandoned" else f", closed by {by}")
+        line.append(f", closed: {by}" if by in {"abandoned", "expired"} else f", closed by {by}")
     if "reason" in changeset:
         line.append(f": {changeset['reason']}: {changeset.get('detail', '')}")
     return line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
+from app.verify import verify
 from storage.ids import new_ulid
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json, walk
@@ -361,3 +362,25 @@ def test_while_redis_is_empty_nothing_is_said_to_be_unknown(api: Api) -> None:
     for verb in ("release", "abandon", "rebase"):
         answer = api.post(f"/changesets/{held['id']}/{verb}", None, 503)
         assert answer.headers["Retry-After"]
+
+
+def test_of_too_many_open_conflicts_the_oldest_are_closed(api: Api) -> None:
+    base = api.put("f", "0")["id"]
+    api.world.work()
+    api.put("f", "ours", base)
+    ids = [api.put("f", f"theirs {i}", base)["id"] for i in range(5)]
+    api.world.work()
+    object.__setattr__(api.world.repo.settings, "max_open_conflicts", 2)
+    run_upkeep(api.world.repo)
+    assert [each["id"] for each in walk(api, "/conflicts")] == ids[3:]
+    assert [api.get(f"/changesets/{each}").get("closed_by") for each in ids] == ["expired"] * 3 + [None] * 2
+    assert (
+        api.post(f"/changesets/{ids[0]}/resolve", {"paths": {"f": {"take": "ours"}}}, 409).get_json(force=True)[
+            "closed_by"
+        ]
+        == "expired"
+    )
+    before = api.world.repo.view.head().applied
+    run_upkeep(api.world.repo)
+    assert api.world.repo.view.head().applied == before
+    assert not verify(api.world.repo).differences
