@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -24,6 +25,7 @@ Strike = tuple[str, ...]
 """Nemeses that strike together."""
 
 _HOLD, _CALM = 3.0, 1.0  # most seconds that a fault lasts beyond its least, and between two
+_STRIDE = 10  # from the first nemesis of one round to that of the next
 _RECOVERY = 60.0  # most seconds of a recovery
 _SETTLE = 60.0  # and everything has ended so many seconds after the last
 
@@ -59,15 +61,17 @@ class Load:
                 raise writer.failure
 
 
-def singles_and_pairs(names: Sequence[str], seed: str, until: float) -> Iterator[Strike]:
-    """Yield each nemesis alone and then pairs of them, all in seeded order, over and over until a moment."""
-    rng = random.Random(f"{seed}/schedule")
-    while True:
-        alone: list[Strike] = [(name,) for name in names]
-        rng.shuffle(alone)
-        pairs: list[Strike] = [tuple(rng.sample(list(names), 2)) for _ in names] if len(names) > 1 else []
-        # So that a short round has both.
-        for strike in [each for both in zip(alone, pairs or alone, strict=True) for each in both]:
+def singles_and_pairs(names: Sequence[str], seed: str, number: int, until: float) -> Iterator[Strike]:
+    """Yield each nemesis alone and in between pairs of them, over and over until a moment.
+
+    The order of those that come alone is that of the seed; a round begins somewhat behind the one before it, so that
+    rounds which are too short for all of them have all of them together.
+    """
+    alone = list(names)
+    random.Random(f"{seed}/alone").shuffle(alone)
+    rng = random.Random(f"{seed}/{number}/pairs")
+    for at in itertools.count(number * _STRIDE):
+        for strike in ((alone[at % len(alone)],), tuple(rng.sample(alone, min(2, len(alone))))):
             if time.monotonic() > until:
                 return
             yield strike

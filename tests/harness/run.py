@@ -35,12 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     reports = {s3: Report(s3) for s3 in _servers(chosen.s3)}
     until = time.monotonic() + 60 * chosen.minutes
-    number = 0
+    seed, _, first = chosen.seed.partition("/")
+    number = int(first or 0)
     while time.monotonic() < until and not any(report.violations for report in reports.values()):
         s3 = list(reports)[number % len(reports)]
-        seed = f"{chosen.seed}/{number}" if number else chosen.seed
-        _say(f"round {number + 1}, on {s3}; again alone: --minutes {_ROUND_MINUTES:g} --seed {seed} --s3 {s3}")
-        reports[s3].add(_round(chosen, s3, seed, min(until, time.monotonic() + 60 * _ROUND_MINUTES)))
+        _say(f"a round on {s3}; again alone: --minutes {_ROUND_MINUTES:g} --seed {seed}/{number} --s3 {s3}")
+        reports[s3].add(_round(chosen, s3, seed, number, min(until, time.monotonic() + 60 * _ROUND_MINUTES)))
         number += 1
     return _tell(chosen, [report for report in reports.values() if report.rounds])
 
@@ -50,7 +50,11 @@ def _arguments() -> argparse.ArgumentParser:
         "python -m tests.harness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=5.0, help="how long faults are made, in all (default: 5)")
-    parser.add_argument("--seed", default=secrets.token_hex(4), help="what is written and broken, and in which order")
+    parser.add_argument(
+        "--seed",
+        default=secrets.token_hex(4),
+        help="what is written and broken, in which order; behind a / a round to begin with",
+    )
     parser.add_argument(
         "--s3",
         choices=["minio", "seaweedfs", "both"],
@@ -73,14 +77,14 @@ def _servers(chosen: str) -> list[str]:
     return ["seaweedfs"]
 
 
-def _round(chosen: argparse.Namespace, s3: str, seed: str, until: float) -> Report:
+def _round(chosen: argparse.Namespace, s3: str, seed: str, number: int, until: float) -> Report:
     names = chosen.nemesis or list(NEMESES)
-    schedule = rounds.singles_and_pairs(names, seed, until)
+    schedule = rounds.singles_and_pairs(names, seed, number, until)
     program = find("minio") if s3 == "minio" else None
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        at = chosen.keep / seed.replace("/", "-") if chosen.keep else Path(folder)
+        at = chosen.keep / f"{seed}-{number}" if chosen.keep else Path(folder)
         return rounds.run(
-            at, s3, seed, names, schedule, find("toxiproxy"), chosen.writers, s3_program=program, say=_say
+            at, s3, f"{seed}/{number}", names, schedule, find("toxiproxy"), chosen.writers, s3_program=program, say=_say
         )
 
 

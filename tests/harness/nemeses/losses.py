@@ -67,6 +67,12 @@ def flush(rig: Rig) -> str | None:
         return "" if _tried(client.flushall) else None
 
 
+def forget(rig: Rig, name: str) -> None:
+    """Have Redis lose one key, if it is there at all."""
+    with rig.direct_redis() as client:
+        _tried(client.delete, f"sluice:{{{rig.settings.repository}}}:{name}")
+
+
 def _is_loading(client: Any, prefix: str) -> bool:
     return bool(client.exists(prefix + "epochs") and not client.exists(prefix + "epoch"))
 
