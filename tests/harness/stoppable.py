@@ -69,10 +69,17 @@ def install(places: Places) -> None:
 Call = Callable[..., Any]
 
 
-def _wrap(target: str, wrapper: Callable[[Call], Call]) -> None:
+def find(target: str) -> tuple[Any, str]:
+    """Return what a function hangs on, a module or a class, and its name there. Raises AttributeError."""
     module, _, path = target.partition(":")
     *owners, name = path.split(".")
     owner = functools.reduce(getattr, owners, importlib.import_module(module))
+    getattr(owner, name)
+    return owner, name
+
+
+def _wrap(target: str, wrapper: Callable[[Call], Call]) -> None:
+    owner, name = find(target)
     call = getattr(owner, name)
     setattr(owner, name, functools.wraps(call)(wrapper(call)))
 
@@ -123,4 +130,5 @@ def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
         variable.reset(token)
 
 
-install(Places(Path(os.environ[ENVIRON])))
+if ENVIRON in os.environ:
+    install(Places(Path(os.environ[ENVIRON])))
