@@ -34,7 +34,6 @@ _AT_LEAST_EVERY = 1.0
 # What is sent at once.
 _PIECE_EVENTS = 64
 _PIECE_BYTES = 64 << 10
-_CACHE_BYTES = 32 << 20
 _READERS = 16  # entries that are read at once
 
 # What may pass while a stream waits: it goes on where it stood, and its client notices nothing.
@@ -44,7 +43,7 @@ _PASSING = (BucketError, redis.RedisError, ViewAbsent, Recovering)
 class Entries:
     """What entries tell, the latest of them kept in memory for all streams of this process."""
 
-    def __init__(self, repo: Repository, cache_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(self, repo: Repository, cache_bytes: int) -> None:
         self._repo = repo
         self._cache: LRUCache[int, Told] = LRUCache(cache_bytes, getsizeof=lambda told: told.size)
         self._lock = threading.Lock()
@@ -82,7 +81,7 @@ class Streams:
     def __init__(self, repo: Repository) -> None:
         self._repo = repo
         self._settings = repo.settings
-        self.entries = Entries(repo)
+        self.entries = Entries(repo, repo.settings.stream_cache_bytes)
         self.open = 0
         self._applied = 0
         # Guards both of them; says that there is news, or that the first stream has come.

@@ -26,6 +26,8 @@ ReadBlob = Callable[[ObjectId], bytes]
 # Merges and bytes of one run of Git: they bound memory, and what is done again where one merge is too slow.
 _TOGETHER = 100
 _BYTES_TOGETHER = 32 << 20
+# Of a merge that is remembered, beside its content: three ids, and its place in the cache.
+_ROW_BYTES = 350
 
 
 class ContentMerges:
@@ -35,7 +37,7 @@ class ContentMerges:
         self._most = settings.max_merge_bytes
         self._git = GitMerger(patience=settings.merge_timeout)
         self._known: LRUCache[Three, bytes | ConflictClass] = LRUCache(
-            settings.merge_cache_bytes, getsizeof=lambda found: 200 + len(found)
+            settings.merge_cache_bytes, getsizeof=lambda found: _ROW_BYTES + len(found)
         )
         self._lock = threading.Lock()
 

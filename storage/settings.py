@@ -86,6 +86,9 @@ class Settings:
     max_strategies: int = _setting(20, "rules", "Most rules in a changeset's `strategies`.")
     max_streams: int = _setting(200, "streams", "Streams of events that one API process serves at once; above it 429.")
     max_stream_seconds: float = _setting(600.0, "seconds", "After this a stream of events ends; its client comes back.")
+    stream_cache_bytes: int = _setting(
+        32 << 20, "bytes", "What entries tell, kept in each API process for its streams of events."
+    )
     retry_after: int = _setting(1, "seconds", "Retry-After of a 429 or 503.")
 
     pack_changesets: int = _setting(2048, "changesets", "Most changesets in one submission pack.")
