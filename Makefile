@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check faults bench up clean
+.PHONY: help install demo test check faults bench soak up clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ faults: install ## Break everything under load, on both S3 servers in turns, and
 
 bench: install ## Measure what we claim, and the peers beside it, as JSON and a table (ARGS=…)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: install ## Half of the most that lands, for long: what grows? (MINUTES=30 ARGS=…)
+	@$(BIN)/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 up: install ## Run the whole stack on this machine until Ctrl-C (ARGS=… for `sluice up`)
 	@$(BIN)/sluice up $(ARGS)

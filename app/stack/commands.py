@@ -53,9 +53,9 @@ def beat() -> list[str]:
     return [*_CELERY, "beat", "-l", "INFO", "--pidfile="]
 
 
-def flower(host: str, port: int) -> list[str]:
+def flower(host: str, port: int, tasks: int = FLOWER_TASKS) -> list[str]:
     """Flower, which shows tasks and workers and can stop them: always behind its password."""
-    return [*_CELERY, "flower", f"--address={host}", f"--port={port}", f"--max-tasks={FLOWER_TASKS}"]
+    return [*_CELERY, "flower", f"--address={host}", f"--port={port}", f"--max-tasks={tasks}"]
 
 
 def runnable(argv: list[str]) -> list[str]:

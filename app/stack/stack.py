@@ -48,6 +48,7 @@ class Stack:
         flower_port: int = 0,
         workers: int = 2,
         with_flower: bool = True,
+        flower_tasks: int = commands.FLOWER_TASKS,
         with_beat: bool = True,
         restart: bool = True,
         abrupt: bool = False,
@@ -68,6 +69,7 @@ class Stack:
         self._api_port, self._flower_port = api_port, flower_port
         self._workers = workers
         self._with_flower, self._with_beat = with_flower, with_beat
+        self._flower_tasks = flower_tasks
         self._restart = restart
         self._abrupt = abrupt or data is None
         self._environ = dict(environ or {})
@@ -191,7 +193,7 @@ class Stack:
         if self._with_beat:
             own.append(self._command("beat", commands.beat()))
         if self._with_flower:
-            argv = commands.flower("127.0.0.1", self._flower_port)
+            argv = commands.flower("127.0.0.1", self._flower_port, self._flower_tasks)
             own.append(self._command("flower", argv, lambda: _answers(f"{self.flower_url}/healthcheck")))
         return own
 
