@@ -37,7 +37,7 @@ def checkpoint(repo: Repository, most: int) -> int:
         gone = Gone()
         places = read_places(repo.bucket, (entry for entry, _ in pairs), gone)
         if gone.missing:
-            log.error("checkpoint_late", first=last + 1, missing=min(gone.missing))
+            log.warning("checkpoint_late", first=last + 1, missing=min(gone.missing))
             break  # compacted before: whoever needs these entries reads them themselves
         segment = make(
             (entry, of, locations(entry, at), read_forgotten(repo.log, repo.bucket, entry))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -111,3 +113,25 @@ def test_a_long_log_is_read_to_its_end(bucket: Bucket) -> None:
         log.append(seq, data)
         previous = digest(data)
     assert [seq for seq, _ in log.read_from(3)] == list(range(3, 101))
+
+
+def test_the_stores_clock_is_told_by_what_it_answers(bucket: Bucket) -> None:
+    before = time.time()
+    assert before - 2 <= bucket.now() <= time.time() + 1
+    bucket.create("dated", b"")
+    assert before - 2 <= bucket.dated <= time.time() + 1
+    [(name, stored)] = bucket.listing("dated")
+    assert name == "dated" and abs(stored - bucket.dated) <= 2
+
+
+def test_a_store_that_does_not_say_when_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = bucket._http.request
+
+    def without_date(*args: Any, **more: Any) -> Any:
+        answer = request(*args, **more)
+        answer.headers.discard("Date")
+        return answer
+
+    monkeypatch.setattr(bucket._http, "request", without_date)
+    with pytest.raises(BucketError, match="does not say when"):
+        bucket.now()
