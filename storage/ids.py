@@ -38,6 +38,26 @@ def new_ulid() -> str:
     return str(ULID.from_int(milliseconds << 80 | secrets.randbits(79)))
 
 
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_TO_INT = str.maketrans(_DIGITS, "0123456789abcdefghijklmnopqrstuv")  # int() knows base 32 with another alphabet
+_PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
+_LOW = 4  # digits that counting on changes, as a rule
+
+
+def bytes_of(ulid: str) -> bytes:
+    """Return a ULID's 16 bytes; ULID.from_str takes ten times as long."""
+    return int(ulid.translate(_TO_INT), 32).to_bytes(16, "big")
+
+
+def text_of(raw: bytes) -> str:
+    """Return the text of a ULID's 16 bytes."""
+    number, digits = int.from_bytes(raw, "big"), []
+    for _ in range(26):
+        number, digit = divmod(number, 32)
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))
+
+
 def is_ulid(text: str) -> bool:
     """Tell whether `text` is a ULID in its canonical spelling."""
     return _ULID.fullmatch(text) is not None
@@ -49,8 +69,13 @@ def consecutive(first: str, count: int) -> list[ChangesetId]:
     A submission pack's changesets have consecutive ids and the pack is named by the first and their count, so that a
     listing of the inbox tells every changeset in it without opening a pack.
     """
-    start = int(ULID.from_str(first))
-    return [ChangesetId(str(ULID.from_int(start + i))) for i in range(count)]
+    low = int(first[-_LOW:].translate(_TO_INT), 32)
+    if low + count > 32**_LOW:
+        start = int(ULID.from_str(first))
+        return [ChangesetId(str(ULID.from_int(start + i))) for i in range(count)]
+    # Recovery asks for every id of the inbox, and ULID takes ten times as long.
+    high = first[:-_LOW]
+    return [ChangesetId(f"{high}{_PAIRS[n >> 10]}{_PAIRS[n & 1023]}") for n in range(low, low + count)]
 
 
 def ulid_seconds(text: str) -> float:

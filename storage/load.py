@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from storage.bucket import Bucket, Missing
@@ -178,22 +182,37 @@ def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: P
     """Take the rows of all segments that fit one another and the log; return the last entry and its hash."""
     names = line(bucket.names(FOLDER))
     through, last_hash = Seq(0), NO_HASH
-    forgotten = _newest_forgotten(log, bucket, names)
-    for start in range(0, len(names), _SEGMENTS_AHEAD):
-        ahead = names[start : start + _SEGMENTS_AHEAD]
-        parts = [wanted(ends_of(name)[1], forgotten) for name in ahead]
-        read = bucket.together(
-            [lambda n=n, p=p: _read_segment(bucket, n, p) for n, p in zip(ahead, parts, strict=True)]  # type: ignore[misc]
-        )
-        for segment in read:
+    with closing(_read_ahead(bucket, names, _newest_forgotten(log, bucket, names))) as segments:
+        for segment in segments:
             if segment is None or segment.previous != last_hash or not _is_in_log(log, segment):
-                return through, last_hash  # the entries themselves say it all
+                break  # the entries themselves say it all
             view.loading(epoch)
             for chunk in segment.chunks:
                 view.scripts("segment", epoch, chunk)
             through, last_hash = segment.last, segment.hash
             progress(through)
     return through, last_hash
+
+
+def _read_ahead(
+    bucket: Bucket, names: Sequence[str], forgotten: tuple[Seq, Seq]
+) -> Generator[Segment | None, None, None]:
+    """Yield segments in order; the next ones are read and unpacked while Redis takes those before."""
+
+    def read(some: Sequence[str]) -> list[Segment | None]:
+        parts = [wanted(ends_of(name)[1], forgotten) for name in some]
+        return bucket.together([lambda n=n, p=p: _read_segment(bucket, n, p) for n, p in zip(some, parts, strict=True)])  # type: ignore[misc]
+
+    groups = [names[start : start + _SEGMENTS_AHEAD] for start in range(0, len(names), _SEGMENTS_AHEAD)]
+    with ThreadPoolExecutor(1, thread_name_prefix="segments") as reader:
+        coming = deque(reader.submit(copy_context().run, read, group) for group in groups[:1])
+        for following in [*groups[1:], None]:
+            if not coming:
+                return
+            found = coming.popleft().result()
+            if following is not None:
+                coming.append(reader.submit(copy_context().run, read, following))
+            yield from found
 
 
 def _newest_forgotten(log: Log, bucket: Bucket, names: Sequence[str]) -> tuple[Seq, Seq]:

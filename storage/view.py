@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from storage.entries import NOTHING_FORGOTTEN, Effects, Forgotten, Head, Json, effects, head_of
-from storage.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
+from storage.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
 from storage.link import Slice, Snapshot
 from storage.packs import Location, Place
 from storage.scripts import Scripts, ViewAbsent
@@ -272,32 +272,15 @@ def _pack_bytes(pack: PackId) -> bytes:
     """Return a pack's name as 18 bytes; a batch's objects share one."""
     folder, _, name = pack.partition("/")
     ulid, _, count = name.partition("-")
-    return _PACK.pack(int(count) if folder == "inbox" else 0, _decode32(ulid))
+    return _PACK.pack(int(count) if folder == "inbox" else 0, bytes_of(ulid))
 
 
 def decode_location(row: bytes) -> Location:
     """Read what `encode_location` wrote."""
     count, raw = _PACK.unpack_from(row)
-    ulid = _encode32(raw)
+    ulid = text_of(raw)
     pack = f"inbox/{ulid}-{count}" if count else f"packs/{ulid}"
     return Location(PackId(pack), Place(*_PLACE.unpack_from(row, _PACK.size)))
-
-
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_TO_INT = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
-
-
-def _decode32(ulid: str) -> bytes:
-    # int() knows base 32 with another alphabet; ULID.from_str takes ten times as long.
-    return int(ulid.translate(_TO_INT), 32).to_bytes(16, "big")
-
-
-def _encode32(raw: bytes) -> str:
-    number, digits = int.from_bytes(raw, "big"), []
-    for _ in range(26):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
 
 
 def _head(flat: Sequence[bytes]) -> Head:

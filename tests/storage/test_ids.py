@@ -5,8 +5,18 @@ from __future__ import annotations
 import time
 
 import pytest
+from ulid import ULID
 
-from storage.ids import changesets_of, consecutive, inbox_pack, is_ulid, new_ulid, ulid_seconds
+from storage.ids import (
+    bytes_of,
+    changesets_of,
+    consecutive,
+    inbox_pack,
+    is_ulid,
+    new_ulid,
+    text_of,
+    ulid_seconds,
+)
 
 
 def test_packs_that_begin_in_one_millisecond_share_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,6 +24,15 @@ def test_packs_that_begin_in_one_millisecond_share_no_id(monkeypatch: pytest.Mon
     packs = [inbox_pack(new_ulid(), 1000) for _ in range(200)]
     ids = [each for pack in packs for each in changesets_of(pack)]
     assert len(set(ids)) == len(ids) == 200_000
+
+
+@pytest.mark.parametrize("low", ["0000", "ZZZZ", "ZZZY", "ZZ00", "0ZZZ"])
+def test_ids_that_follow_one_another_are_counted_as_numbers(low: str) -> None:
+    first = "01ARZ3NDEKTSV4RRFFQ69G" + low
+    expected = [str(ULID.from_int(int(ULID.from_str(first)) + i)) for i in range(3000)]
+    assert consecutive(first, 3000) == expected
+    assert [text_of(bytes_of(each)) for each in expected[:50]] == expected[:50]
+    assert [bytes_of(each) for each in expected[:50]] == [ULID.from_str(each).bytes for each in expected[:50]]
 
 
 def test_counting_on_from_an_id_never_reaches_its_time() -> None:

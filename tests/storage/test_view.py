@@ -139,7 +139,7 @@ def test_an_epoch_that_is_being_dropped_is_neither_written_nor_published(
     with pytest.raises(ConnectionError):
         view.drop("F")
     monkeypatch.undo()
-    assert contents(view, "F").keys() == {"head", "merges"}
+    assert contents(view, "F").keys() == {"head", "merges", "merge_seqs"}
     assert not view.publish("E", "F")
     with pytest.raises(ViewStale):
         view.loading("F")
