@@ -1,8 +1,8 @@
 """The bucket: immutable objects in any S3 that honours `If-None-Match: *`.
 
 Create-if-absent is the only write. minio-py has no header for it, so the PUT is presigned by it and sent here; reads
-and listings are its own. Every call has a time-out, a few retries with jitter, and what is left of the budget
-(storage/budget.py).
+and listings are its own. Every call has a time-out, a few retries with jitter, each of which waits longer, and what
+is left of the budget (storage/budget.py).
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ _READ_RETRIES = Retry(
 )
 # A PUT may be repeated because 412 has a meaning. 409 is AWS's answer while another conditional write is under way.
 _PUT_RETRIES = _READ_RETRIES.new(redirect=0, status_forcelist=(409, *_PASSING), raise_on_status=False)
+# A call waits for so much of s3_timeout at first, and twice as long after each time-out: what a store that is coming up
+# has taken and does not answer is asked again soon, and a store that is slow has its time.
+_FIRST_PATIENCE = 1 / 8
+_BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
 _PRESIGNED_FOR = timedelta(hours=1)
 
@@ -49,11 +53,44 @@ T = TypeVar("T")
 
 
 class _WithinBudget(Timeout):
-    """The time-out of one try: the setting's, or what is left of the budget at its beginning."""
+    """The time-out of one try: its own, or what is left of the budget at its beginning."""
 
     def clone(self) -> Timeout:
         """Return the time-outs of the next try; urllib3 asks before each, retries too. Raises budget.Spent."""
         return Timeout(total=budget.left(), connect=self._connect, read=self._read)
+
+
+class _Patience:
+    """What is mixed into urllib3's pools of connections: each try of a call waits longer than the one before."""
+
+    def urlopen(
+        self: Any,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Any = None,
+        retries: Any = None,
+        *args: Any,
+        **kw: Any,
+    ) -> Any:
+        """Send a request; urllib3 calls this for each try."""
+        most = self.timeout.read_timeout
+        # Not those that were refused at once.
+        waited = (
+            sum(isinstance(each.error, urllib3.exceptions.TimeoutError) for each in retries.history) if retries else 0
+        )
+        seconds = min(most, most * _FIRST_PATIENCE * 2**waited)
+        # The time to connect bounds the sending of a body as well.
+        kw["timeout"] = _WithinBudget(connect=seconds, read=seconds)
+        return super().urlopen(method, url, body, headers, retries, *args, **kw)  # type: ignore[misc]
+
+
+class _HttpPool(_Patience, urllib3.HTTPConnectionPool):  # type: ignore[misc]  # the mixin's types are wider
+    pass
+
+
+class _HttpsPool(_Patience, urllib3.HTTPSConnectionPool):  # type: ignore[misc]
+    pass
 
 
 class BucketError(Exception):
@@ -78,12 +115,10 @@ class Bucket:
         self._url = f"{url.scheme}://{url.netloc}/"
         # When the store answered the last create, by its clock.
         self.dated = 0.0
-        # The time to connect bounds the sending of a body as well.
         self._http = urllib3.PoolManager(
-            maxsize=4 * READERS,
-            timeout=_WithinBudget(connect=settings.s3_timeout, read=settings.s3_timeout),
-            retries=_READ_RETRIES,
+            maxsize=4 * READERS, timeout=Timeout(read=settings.s3_timeout), retries=_READ_RETRIES
         )
+        self._http.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
         self._client = Minio(
             url.netloc,
             access_key=settings.s3_access_key,
@@ -155,19 +190,24 @@ class Bucket:
         return self._get(name, offset=offset, length=length)
 
     def _get(self, name: str, **span: Any) -> bytes:
-        try:
-            answer = self._client.get_object(self._bucket, self._prefix + name, **span)
+        for left in reversed(range(_BODIES)):
             try:
-                return _body(answer)
-            finally:
-                answer.close()
-                answer.release_conn()
-        except S3Error as error:
-            if error.code in {"NoSuchKey", "NoSuchObject"}:
-                raise Missing(name) from error
-            raise BucketError(f"GET {name}: {error.code}") from error
-        except _FAILURES as error:
-            raise BucketError(f"GET {name} did not succeed") from error
+                answer = self._client.get_object(self._bucket, self._prefix + name, **span)
+                try:
+                    return _body(answer)
+                except urllib3.exceptions.HTTPError:
+                    if not left:
+                        raise
+                finally:
+                    answer.close()
+                    answer.release_conn()
+            except S3Error as error:
+                if error.code in {"NoSuchKey", "NoSuchObject"}:
+                    raise Missing(name) from error
+                raise BucketError(f"GET {name}: {error.code}") from error
+            except _FAILURES as error:
+                raise BucketError(f"GET {name} did not succeed") from error
+        raise AssertionError("the last try returns or raises")
 
     def delete(self, name: str) -> None:
         """Delete an object; one that is not there is deleted already.

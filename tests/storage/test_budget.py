@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import socketserver
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -115,6 +119,61 @@ def test_a_bucket_that_does_not_answer_takes_no_more_than_the_budget(
         assert time.monotonic() - started < SLACK
     proxy.heal()
     assert bucket.get("large") == data
+
+
+class Forgetful(socketserver.ThreadingTCPServer):
+    """A proxy whose first connection is taken and never answered, as by a store that is just coming up."""
+
+    daemon_threads, block_on_close = True, False
+
+    def __init__(self, upstream: str) -> None:
+        host, _, port = upstream.partition(":")
+        self.upstream = host, int(port)
+        self.forgotten = threading.Event()
+        super().__init__(("127.0.0.1", 0), _Relay)
+
+
+class _Relay(socketserver.BaseRequestHandler):
+    server: Forgetful
+
+    def handle(self) -> None:
+        if not self.server.forgotten.is_set():
+            self.server.forgotten.set()
+            while self.request.recv(1 << 16):
+                pass
+            return
+        with socket.create_connection(self.server.upstream) as upstream:
+            threading.Thread(target=relay, args=(self.request, upstream), daemon=True).start()
+            relay(upstream, self.request)
+
+
+def relay(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+
+
+@pytest.mark.parametrize("call", ["create", "get", "names"])
+def test_a_call_that_a_store_takes_and_never_answers_is_sent_again_while_there_is_time(
+    s3_settings: Settings, call: str
+) -> None:
+    direct = Bucket(s3_settings)
+    direct.ensure()
+    direct.create("x", b"1")
+    with Forgetful(urlsplit(s3_settings.endpoints[0]).netloc) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        # One try of the whole s3_timeout would take more than all calls together may.
+        endpoint = f"http://127.0.0.1:{proxy.server_address[1]}"
+        bucket = Bucket(replace(s3_settings, s3_endpoints=endpoint, s3_timeout=16.0))
+        with budget.budget("request_budget", 10.0):
+            if call == "create":
+                assert bucket.create("y", b"2")
+            elif call == "get":
+                assert bucket.get("x") == b"1"
+            else:
+                assert "x" in list(bucket.names(""))
+        assert proxy.forgotten.is_set()
+        proxy.shutdown()
 
 
 def test_a_put_that_broke_is_sent_again_and_its_own_bytes_are_no_winner(slow_bucket: tuple[Bucket, Proxy]) -> None:
