@@ -220,6 +220,8 @@ def _seaweedfs(program: str, folder: Path, keys: Credentials, ports: list[int]) 
         "webdav": "false",
         "admin.ui": "false",
         "master.telemetry": "false",
+        # Else, started again, it takes no write for 15 seconds, every third time: it waits for servers that it knew.
+        "master.resumeState": "false",
         # Relative to its folder, as the path of a socket has to be short.
         "filer.localSocket": "filer.sock",
         "s3.localSocket": "s3.sock",
