@@ -23,6 +23,11 @@ class Services:
     waiting: Waiting
     streams: Streams
 
+    def leave(self) -> None:
+        """End long polls and streams in order from now on: this process stops, and their clients come back."""
+        self.waiting.leave()
+        self.streams.leave()
+
     @property
     def settings(self) -> Settings:
         """The settings of the deployment."""

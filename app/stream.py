@@ -84,12 +84,13 @@ class Streams:
         self.entries = Entries(repo, repo.settings.stream_cache_bytes)
         self.open = 0
         self._applied = 0
+        self._leaving = False
         # Guards both of them; says that there is news, or that the first stream has come.
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def enter(self) -> None:
-        """Take a place for a stream, which `leave` gives back. Raises a Problem where there is none left."""
+        """Take a place for a stream, which `give_back` does. Raises a Problem where there is none left."""
         with self._news:
             if self.open >= self._settings.max_streams:
                 raise too_many("too many streams are open (max_streams)", self._settings.retry_after)
@@ -99,16 +100,23 @@ class Streams:
                 self._thread.start()
             self._news.notify_all()
 
-    def leave(self) -> None:
+    def give_back(self) -> None:
         """Give back a stream's place."""
         with self._news:
             self.open -= 1
 
+    def leave(self) -> None:
+        """End all streams where they stand: this process stops, and their clients come back to another."""
+        with self._news:
+            self._leaving = True
+            self._news.notify_all()
+
     def read(self, start: Position, slice_id: str | None, gone: Callable[[], bool]) -> Iterator[str]:
         """Yield the text of a stream from `start` on, until its time is over or its client is `gone`.
 
-        Begins with the position's id, and repeats it when there is nothing else to say: who comes back before the
-        first event, or after many that a slice's filter left out, comes back to where this stream stood.
+        Also when this process stops. Begins with the position's id, and repeats it when there is nothing else to say:
+        who comes back before the first event, or after many that a slice's filter left out, comes back to where this
+        stream stood.
         """
         end = time.monotonic() + self._settings.max_stream_seconds
         yield f"retry: {RETRY}\nid: {start}\n\n"
@@ -120,7 +128,7 @@ class Streams:
             if text or now - spoke >= KEEP_ALIVE:
                 yield text or f": keep-alive\nid: {position}\n\n"
                 spoke = time.monotonic()
-            if now >= end:
+            if now >= end or self._leaving:
                 break
         yield f"id: {position}\n\n"
 
@@ -143,7 +151,8 @@ class Streams:
     def _await(self, seq: int) -> bool:
         """Return whether the view has an entry, after waiting a moment for it."""
         with self._news:
-            return self._news.wait_for(lambda: self._applied >= seq, _AT_LEAST_EVERY)
+            self._news.wait_for(lambda: self._leaving or self._applied >= seq, _AT_LEAST_EVERY)
+            return self._applied >= seq
 
     def _pieces(self, position: Position, slice_id: str | None) -> Iterator[tuple[Position, str]]:
         """Yield what the position's entry has left to tell, in bounded pieces, each with the position behind it."""

@@ -42,12 +42,18 @@ class Waiting:
         self._waiters: set[_Waiter] = set()
         self._lock = threading.Lock()
         self._some = threading.Event()
+        self._leaving = False
         threading.Thread(target=self._run, name="waiting", daemon=True).start()
 
     def wait(self, changeset: str, seconds: float, wanted: Wanted) -> None:
-        """Return when `wanted` holds for a changeset's standing, or after `seconds`; the caller looks itself."""
+        """Return when `wanted` holds for a changeset's standing, or after `seconds`; the caller looks itself.
+
+        Earlier where this process stops.
+        """
         waiter = _Waiter(changeset, wanted)
         with self._lock:
+            if self._leaving:
+                return
             self._waiters.add(waiter)
             self._some.set()
         try:
@@ -61,6 +67,13 @@ class Waiting:
                 self._waiters.discard(waiter)
                 if not self._waiters:
                     self._some.clear()
+
+    def leave(self) -> None:
+        """Let nobody wait any more: all are answered with what is known now."""
+        with self._lock:
+            self._leaving = True
+            for waiter in self._waiters:
+                waiter.woken.set()
 
     def _run(self) -> None:
         while True:

@@ -37,7 +37,7 @@ def stream() -> Response:
     try:
         response = Response(streams.read(position, slice_id, _watch(peer)), mimetype="text/event-stream")
     except BaseException:
-        streams.leave()
+        streams.give_back()
         raise
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
@@ -45,7 +45,7 @@ def stream() -> Response:
     # Not at the end of the generator: one that was never begun never ends.
     @response.call_on_close
     def leave() -> None:
-        streams.leave()
+        streams.give_back()
         if peer is not None:
             peer.settimeout(None)
 

@@ -18,14 +18,21 @@ _CELERY = ("celery", "-A", "tasks.celery")
 _WORKER = ("-E", "-l", "INFO", "--without-gossip", "--without-mingle")
 
 
-def api(host: str, port: int) -> list[str]:
-    """The HTTP API: one process, in which gevent keeps thousands of long polls cheap."""
+# At a stop, requests under way have so many seconds: more than request_budget, within which all of them are answered.
+API_GRACE = 30
+
+
+def api(*binds: str) -> list[str]:
+    """The HTTP API: one process, in which gevent keeps thousands of long polls cheap.
+
+    It listens on each of `binds`: `host:port`, or `fd://3` where whoever starts it holds the socket.
+    """
     return [
-        *("gunicorn", "-k", "gevent", "-w", "1", "-b", f"{host}:{port}"),
+        *("gunicorn", "-k", "app.serving.ApiWorker", "-w", "1"),
+        *(part for bind in binds for part in ("-b", bind)),
         # A path of 4,096 bytes may arrive percent-encoded; this is the longest line that gunicorn bounds.
         *("--limit-request-line", "8190", "--worker-connections", "4096", "--keep-alive", "30"),
-        # Long polls are cut off at a stop: their clients ask again.
-        *("--graceful-timeout", "5", "--timeout", "120", "--no-control-socket"),
+        *("--graceful-timeout", str(API_GRACE), "--timeout", "120", "--no-control-socket"),
         "app.api:create_app()",
     ]
 
@@ -41,6 +48,11 @@ def worker(concurrency: int) -> list[str]:
 def merger() -> list[str]:
     """The worker that merges and keeps up: two processes, so that merges do not wait for a compaction."""
     return [*_CELERY, "worker", "-Q", "merges,upkeep", "-c", "2", "-n", "merges@%h", *_WORKER]
+
+
+def api_grace() -> float:
+    """The seconds that the API needs between SIGTERM and SIGKILL: to answer, and to queue what it has accepted."""
+    return API_GRACE + 5.0
 
 
 def grace(settings: Settings) -> float:

@@ -58,6 +58,8 @@ class Command:
     grace: float = 20.0
     # Files outside of its folder that it leaves behind when it is killed; removed when it is stopped.
     leaves: tuple[Path, ...] = ()
+    # Descriptors of this process that it gets under the same numbers: sockets that go on listening whoever accepts.
+    descriptors: tuple[int, ...] = ()
 
 
 class Process:
@@ -105,17 +107,20 @@ class Process:
     def await_ready(self) -> None:
         """Wait until it answers. Raises ProcessFailed with the end of its log if it ends before, or takes too long."""
         deadline = time.monotonic() + self.command.patience
-        first = self.starts
+        # It may be started again while it is asked: what the first one said is what is wrong.
+        first, said = self.starts, self._log_start
         while True:
             if self._failure:
                 raise ProcessFailed(f"{self.command.name} could not be started: {self._failure}") from self._failure
             if self.status is not None and (not self.running or self.starts > first):
-                raise ProcessFailed(f"{self.command.name} ended ({self.status}) before it was ready{self._log_end()}")
+                raise ProcessFailed(
+                    f"{self.command.name} ended ({self.status}) before it was ready{self._log_end(said)}"
+                )
             if self.command.ready is None or self.command.ready():
                 return
             if time.monotonic() > deadline:
                 waited = f"{self.command.patience:g} seconds"
-                raise ProcessFailed(f"{self.command.name} was not ready after {waited}{self._log_end()}")
+                raise ProcessFailed(f"{self.command.name} was not ready after {waited}{self._log_end(said)}")
             with self._state:
                 self._state.wait(_ASK_EVERY)
 
@@ -161,12 +166,12 @@ class Process:
         with contextlib.suppress(ProcessFailed):  # nothing runs: that is what was wanted
             self.send(number)
 
-    def logs(self) -> str:
-        """Its log since it was last started."""
+    def logs(self, start: int | None = None) -> str:
+        """Its log since it was last started, or from the byte `start` on."""
         if not self.log_file.exists():
             return ""
         with self.log_file.open("rb") as output:
-            output.seek(self._log_start)
+            output.seek(self._log_start if start is None else start)
             return output.read().decode(errors="replace")
 
     def _keep(self) -> None:
@@ -204,6 +209,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=self.command.descriptors,
                 preexec_fn=_die_with_parent(os.getpid()),
             )
         with self._state:
@@ -223,8 +229,8 @@ class Process:
             self._state.notify_all()
             return self.status
 
-    def _log_end(self) -> str:
-        lines = self.logs().splitlines()[-30:]
+    def _log_end(self, start: int) -> str:
+        lines = self.logs(start).splitlines()[-30:]
         return "".join(f"\n  | {line}" for line in [f"the end of {self.log_file}:", *lines])
 
 
@@ -251,6 +257,22 @@ class Supervisor:
             self.processes[command.name].start()
         for command in commands:
             self.processes[command.name].await_ready()
+
+    def replace(self, command: Command) -> None:
+        """Start a process beside the one of its name, and stop that one as soon as the new one is ready.
+
+        Raises ProcessFailed where it does not get so far: then the old one goes on as before.
+        """
+        old = self.processes[command.name]
+        new = Process(command, old.log_file, self.restart)
+        new.start()
+        try:
+            new.await_ready()
+        except BaseException:
+            new.stop(signal.SIGKILL)
+            raise
+        self.processes[command.name] = new
+        old.stop()
 
     def stop(self, *names: str) -> None:
         """Stop these together (all of them by default, the last one started first) and wait until they are gone."""

@@ -10,9 +10,10 @@ import dataclasses
 import signal
 import socket
 import tempfile
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,12 +23,18 @@ from kombu.pidbox import Mailbox
 
 import app
 from app.stack import commands, state
-from app.stack.processes import Command, Process, Supervisor
+from app.stack.processes import Command, Process, ProcessFailed, Supervisor
 from app.stack.servers import S3_PORTS, find_s3, free_ports, redis_server, s3_server
 from storage.settings import Settings, environment
 
 _ASK_TIMEOUT = 2.0
+# Connections that wait until an API process accepts them.
+_BACKLOG = 2048
+# Seconds within which all is well again after one process was restarted, and between two looks whether it is.
+_FIT_PATIENCE, _FIT_EVERY = 90.0, 0.1
 FLOWER_USER = "sluice"
+SERVERS = ("redis", "s3")
+NAMES = (*SERVERS, "api", "worker", "merger", "beat", "flower")
 
 
 class Stack:
@@ -76,6 +83,9 @@ class Stack:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock: IO[str] | None = None
         self._supervisor: Supervisor | None = None
+        # Where the API listens: clients' socket, and one of each API process, by which it can be asked alone.
+        self._listener: socket.socket | None = None
+        self._own_listener: socket.socket | None = None
         self.data = data or Path()
         self.settings = Settings()
         self.flower_password = ""
@@ -109,10 +119,11 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, first those who write, and give the data folder free (a temporary one goes away)."""
+        self._close_listeners()
         if self._supervisor:
             running = self._supervisor.processes
-            self._supervisor.stop(*[name for name in reversed(running) if name not in {"redis", "s3"}])
-            self._supervisor.stop(*[name for name in ("redis", "s3") if name in running])
+            self._supervisor.stop(*[name for name in reversed(running) if name not in SERVERS])
+            self._supervisor.stop(*[name for name in SERVERS if name in running])
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -132,6 +143,27 @@ class Stack:
         """Start a process again that was halted, or killed with `restart` off; waits until it answers."""
         self.processes[name].start()
         self.processes[name].await_ready()
+
+    def restart(self, *names: str) -> Iterator[tuple[str, float]]:
+        """Restart processes (all of them, in the order of their start), and yield each with the seconds that it took.
+
+        No request fails but with a 503, and most wait or notice nothing: a new API process accepts connections before
+        the old one stops, and no process is stopped before /readyz says that all is well after the one before.
+        Raises ProcessFailed where one does not come back.
+        """
+        assert self._supervisor
+        for name in names or list(self.processes):
+            began = time.monotonic()
+            if name == "api":
+                old = self._own_listener
+                self._supervisor.replace(self._api_command())
+                assert old
+                old.close()
+            else:
+                self.halt(name)
+                self.resume(name)
+            self._await_fit(name)
+            yield name, time.monotonic() - began
 
     def __enter__(self) -> Stack:
         """Start it."""
@@ -168,6 +200,7 @@ class Stack:
             }
         )
         state.save_environment(self.data, self.settings)
+        self._listener = _listen(self._host, self._api_port)
         self._supervisor.start(*self._own_commands())
 
     def _remembered(self) -> state.State:
@@ -186,7 +219,7 @@ class Stack:
         workers = commands.worker(self.settings.commit_workers)
         grace = commands.grace(self.settings)
         own = [
-            self._command("api", commands.api(self._host, self._api_port), lambda: _answers(f"{self.url}/readyz")),
+            self._api_command(),
             self._command("worker", workers, lambda: _node_answers(self.settings, "commits"), grace),
             self._command("merger", commands.merger(), lambda: _node_answers(self.settings, "merges"), grace),
         ]
@@ -196,6 +229,29 @@ class Stack:
             argv = commands.flower("127.0.0.1", self._flower_port, self._flower_tasks)
             own.append(self._command("flower", argv, lambda: _answers(f"{self.flower_url}/healthcheck")))
         return own
+
+    def _api_command(self) -> Command:
+        """A process that accepts from the clients' socket, which outlives it; on another it is asked if it is ready."""
+        assert self._listener
+        own = self._own_listener = _listen("127.0.0.1", 0)
+        port = own.getsockname()[1]
+        descriptors = self._listener.fileno(), own.fileno()
+        argv = commands.api(*(f"fd://{each}" for each in descriptors))
+        made = self._command("api", argv, lambda: _answers(f"http://127.0.0.1:{port}/readyz"), commands.api_grace())
+        return dataclasses.replace(made, descriptors=descriptors)
+
+    def _await_fit(self, name: str) -> None:
+        until = time.monotonic() + _FIT_PATIENCE
+        while not _answers(f"{self.url}/readyz"):
+            if time.monotonic() > until:
+                raise ProcessFailed(f"{self.url}/readyz says no, {_FIT_PATIENCE:g} seconds after {name} was restarted")
+            time.sleep(_FIT_EVERY)
+
+    def _close_listeners(self) -> None:
+        # Whoever connects from now on should be refused, instead of waiting for nobody.
+        for listener in (self._listener, self._own_listener):
+            if listener:
+                listener.close()
 
     def _command(
         self, name: str, argv: list[str], ready: Callable[[], bool] | None = None, grace: float = 20.0
@@ -211,6 +267,14 @@ class Stack:
         if name == "flower":
             more["FLOWER_BASIC_AUTH"] = f"{FLOWER_USER}:{self.flower_password}"
         return Command(name, commands.runnable(argv), environment(self.settings, more), folder, ready, grace=grace)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as reason:
+        raise ProcessFailed(f"the API cannot listen on {host}:{port}: {reason.strerror}") from reason
 
 
 def _node_answers(settings: Settings, node: str) -> bool:

@@ -59,7 +59,7 @@ def test_compose_yaml_is_valid_by_the_compose_specification():
 @pytest.mark.parametrize(
     ("service", "argv"),
     [
-        ("api", commands.api("0.0.0.0", 8080)),
+        ("api", commands.api("0.0.0.0:8080")),
         ("worker", commands.worker(settings.Settings().commit_workers)),
         ("merger", commands.merger()),
         ("beat", commands.beat()),

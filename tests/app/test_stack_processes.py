@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -120,6 +121,40 @@ def test_one_that_never_answers_fails_within_its_patience(run):
 def test_a_program_that_does_not_exist_fails_by_name(supervisor: Supervisor, tmp_path: Path):
     with pytest.raises(ProcessFailed, match=r"it could not be started: .*no-such-program"):
         supervisor.start(Command("it", ["/no-such-program"], {}, tmp_path))
+
+
+def test_one_that_is_replaced_runs_until_the_new_one_is_ready(run, supervisor: Supervisor, tmp_path: Path):
+    old = run(WAIT)
+    seen = []
+
+    def ready() -> bool:
+        seen.append(old.running)
+        return len(seen) > 3
+
+    supervisor.replace(Command("it", [sys.executable, "-c", WAIT], dict(os.environ), tmp_path, ready))
+    new = supervisor.processes["it"]
+    assert (new is old, new.running, old.running) == (False, True, False)
+    assert seen == [True] * 4
+    supervisor.stop()
+    assert not new.running
+
+
+def test_one_whose_successor_does_not_come_up_goes_on(run, supervisor: Supervisor, tmp_path: Path):
+    old = run(WAIT)
+    broken = "print('no port for me'); raise SystemExit(3)"
+    with pytest.raises(ProcessFailed, match=r"it ended \(3\)"):
+        supervisor.replace(Command("it", [sys.executable, "-c", broken], dict(os.environ), tmp_path, lambda: False))
+    assert supervisor.processes["it"] is old
+    assert (old.running, old.starts) == (True, 1)
+
+
+def test_a_process_listens_on_the_socket_that_it_was_given(run):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        accept = f"import socket; print('READY', flush=True); socket.socket(fileno={fd}).accept()[0].sendall(b'it')"
+        run(accept, descriptors=(fd,))
+        with socket.create_connection(listener.getsockname()) as client:
+            assert client.recv(2) == b"it"
 
 
 def test_processes_survive_the_thread_that_asked_for_them(run):

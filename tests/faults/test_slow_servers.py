@@ -76,7 +76,7 @@ def ask(world: World, behind: Settings, tmp_path: Path) -> Iterator[Ask]:
         except OSError:
             return False
 
-    argv = commands.runnable(commands.api("127.0.0.1", port))
+    argv = commands.runnable(commands.api(f"127.0.0.1:{port}"))
     more = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = Command("api", argv, environment(behind, more), tmp_path, ready)
     with Supervisor(tmp_path / "logs", restart=False, abrupt=True) as supervisor:

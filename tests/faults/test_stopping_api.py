@@ -1,0 +1,149 @@
+"""An API process that is asked to stop while clients are at work: each is answered, and sent to another process."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.stack import commands
+from app.stack.processes import Command, Process, Supervisor
+from app.stack.servers import free_ports
+from storage.repository import Repository
+from storage.settings import Settings, environment
+from tests.servers import Proxy
+from tests.support import World
+
+ROOT = Path(__file__).parents[2]
+# For answers on a busy machine; none of them is waited for so long.
+PATIENCE = 60.0
+WAIT = 50  # seconds of a long poll that nothing answers
+
+Connect = Callable[[], http.client.HTTPConnection]
+Api = tuple[Process, Connect]
+
+
+@pytest.fixture
+def proxy(settings: Settings, new_proxy: Callable[[str], Proxy]) -> Proxy:
+    """What the API has before its S3 server."""
+    return new_proxy(urlsplit(settings.endpoints[0]).netloc)
+
+
+@pytest.fixture
+def api(settings: Settings, proxy: Proxy, tmp_path: Path) -> Iterator[Api]:
+    """A process of its own, and connections to it."""
+    World(Repository(settings))
+    [port] = free_ports(1)
+
+    opened: list[http.client.HTTPConnection] = []
+
+    def connect() -> http.client.HTTPConnection:
+        opened.append(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE))
+        return opened[-1]
+
+    def ready() -> bool:
+        asked = connect()
+        try:
+            return get(asked, "/readyz")[0] == 200
+        except OSError:
+            return False
+        finally:
+            asked.close()
+
+    argv = commands.runnable(commands.api(f"127.0.0.1:{port}"))
+    environ = environment(
+        replace(settings, s3_endpoints=f"http://{proxy.address}"), {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    )
+    with Supervisor(tmp_path / "logs", restart=False) as supervisor:
+        supervisor.start(Command("api", argv, environ, tmp_path, ready, grace=commands.api_grace()))
+        yield supervisor.processes["api"], connect
+        for each in opened:
+            each.close()
+
+
+def get(connection: http.client.HTTPConnection, path: str, body: object = None) -> tuple[int, str, bytes]:
+    """Send one request and return the status, what the answer says of the connection, and its body."""
+    data = None if body is None else json.dumps(body)
+    connection.request("GET" if body is None else "POST", path, data, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    return answer.status, answer.headers["Connection"], answer.read()
+
+
+def submission(path: str, **more: object) -> dict[str, object]:
+    return {"message": "m", "changes": [{"op": "put", "path": path, "content": "x", "base": None}], **more}
+
+
+def stopped(process: Process, connection: http.client.HTTPConnection) -> None:
+    """Ask the process to stop; return when it no longer takes new work from a connection that is busy."""
+    process.send(signal.SIGTERM)
+    while get(connection, "/healthz")[1] != "close":
+        pass
+
+
+def test_a_connection_on_which_nobody_asked_is_answered_once_more(api: Api) -> None:
+    process, connect = api
+    busy, idle, new = connect(), connect(), connect()
+    assert get(idle, "/healthz")[:2] == (200, "keep-alive")
+    new.connect()
+    pid = process.pid
+    stopped(process, busy)
+    assert get(idle, "/healthz")[:2] == (200, "close")
+    assert get(new, "/healthz")[:2] == (200, "close")
+    assert pid and process.await_end(pid, PATIENCE)
+    assert process.status == 0, process.logs()
+
+
+def test_a_connection_that_stays_idle_is_closed_and_does_not_hold_the_process(api: Api) -> None:
+    process, connect = api
+    busy, idle = connect(), connect()
+    assert get(idle, "/healthz")[:2] == (200, "keep-alive")
+    pid = process.pid
+    stopped(process, busy)
+    assert idle.sock.recv(1) == b"", "closed in order, not reset"
+    assert pid and process.await_end(pid, PATIENCE)
+    assert process.status == 0, process.logs()
+
+
+def test_long_polls_and_streams_end_in_order_and_with_what_is_known(api: Api) -> None:
+    process, connect = api
+    status, _, body = get(connect(), "/v1/slices/all/changesets", submission("a", hold=True))
+    assert status == 202
+    held = json.loads(body)["id"]
+    stream = connect()
+    stream.request("GET", "/v1/events")
+    events = stream.getresponse()
+    first = [events.readline() for _ in range(3)]
+    assert first[0].startswith(b"retry: ")
+    with ThreadPoolExecutor() as pool:
+        poll = pool.submit(get, connect(), f"/v1/changesets/{held}?wait={WAIT}")
+        rest = pool.submit(events.read)  # raises where the stream is cut
+        busy = connect()
+        while get(busy, "/healthz")[0] != 200:
+            pass
+        stopped(process, busy)
+        status, connection, body = poll.result()
+        assert (status, connection, json.loads(body)["status"]) == (200, "close", "held")
+        assert rest.result().endswith(first[1] + b"\n"), "and says where to go on"
+
+
+def test_a_submission_under_way_is_accepted(api: Api, proxy: Proxy, settings: Settings) -> None:
+    process, connect = api
+    busy = connect()
+    assert get(busy, "/healthz")[0] == 200
+    proxy.add("latency", latency=1500)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(get, connect(), "/v1/slices/all/changesets", submission("slow"))
+        while not any(True for _ in Repository(settings).bucket.names("inbox/")) and not slow.done():
+            get(busy, "/healthz")  # until its pack is on its way: the store has it before its answer is here
+        stopped(process, busy)
+        assert slow.result()[:2] == (202, "close")
+        changeset = json.loads(slow.result()[2])["id"]
+    _, [standing] = Repository(settings).queue.standing([changeset])
+    assert standing.slice is not None, "and it is queued"
