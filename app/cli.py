@@ -35,6 +35,7 @@ COMMANDS = {
     "replay": "Land a local Git repository's history, from concurrent writers.",
     "replay-merges": "Merge what a local Git repository merged, and compare with Git.",
     "resolve": "Resolve a changeset's conflicts, in an editor or by taking sides.",
+    "restart": "Restart what `sluice up` runs, without failing a request.",
     "restore": "Put a backup into an empty bucket.",
     "settings": "Show every setting, with its unit and default.",
     "slice": "Make, change, delete, list and show slices.",

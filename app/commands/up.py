@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from queue import SimpleQueue
 
 import click
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from app.stack import Stack
+from app.stack import Stack, restarts
 from app.stack.servers import S3_KINDS
 from app.stack.stack import FLOWER_USER
 from app.stack.state import FolderInUse, OtherServer
@@ -41,6 +42,7 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
     """Run Redis, an S3 server, the API, workers, beat and Flower on this machine, without Docker.
 
     Ctrl-C or SIGTERM stops everything that was started. What is in the data folder is there again the next time.
+    `sluice restart` starts its processes anew without failing a request.
     """
     console = Console(stderr=True)
     logs.configure("up")
@@ -53,7 +55,10 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
         with console.status("Starting…"):
             stack.start()
         console.print(_panel(stack, flower))
-        signal.pause()
+        asked: SimpleQueue[int] = SimpleQueue()  # one that a handler may put into, whatever it interrupts
+        signal.signal(restarts.SIGNAL, lambda number, frame: asked.put(number))
+        while asked.get():
+            restarts.serve(stack, console.print)
     except KeyboardInterrupt:
         console.print("Stopping…")
     except (FolderInUse, OtherServer) as trouble:

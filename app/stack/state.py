@@ -47,15 +47,31 @@ class State:
 
 
 def lock(folder: Path) -> IO[str]:
-    """Hold the folder until the file is closed or this program ends. Raises FolderInUse."""
+    """Hold the folder until the file is closed or this program ends; it names this program. Raises FolderInUse."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle = (folder / "lock").open("w")
+    handle = (folder / "lock").open("a+")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         handle.close()
         raise FolderInUse(f"another stack runs on {folder}") from None
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
     return handle
+
+
+def holder(folder: Path) -> int | None:
+    """The process id of the stack that runs on the folder; None where none does."""
+    try:
+        with (folder / "lock").open() as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(handle.read())
+    except FileNotFoundError:
+        pass
+    return None
 
 
 def known(folder: Path) -> bool:
