@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check faults bench soak up clean
+.PHONY: help install demo test check faults drills bench soak up clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: install ## Lint, types and the tests that need no server: under a minute
 
 faults: install ## Break everything under load, on both S3 servers in turns, and check what was promised (MINUTES=5 SEED=… ARGS=…)
 	@$(BIN)/python -m tests.harness $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+drills: install ## Show that an outage of S3 or a rolling restart fails nobody (ARGS="outage --seconds 30 --s3 minio" or restart)
+	@$(BIN)/python -m tests.harness.drills $(or $(ARGS),restart)
 
 bench: install ## Measure what we claim, and the peers beside it, as JSON and a table (ARGS=…)
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -53,6 +53,13 @@ class Pulse(threading.Thread):
                 return time.monotonic() - began
         return None
 
+    def next_landing(self, timeout: float) -> float | None:
+        """Return how long (seconds) it takes from now until something lands, None if it takes too long."""
+        began = time.monotonic()
+        with self._moved:
+            seq = self._seq
+            return time.monotonic() - began if self._moved.wait_for(lambda: self._seq > seq, timeout) else None
+
     def _has_ended(self, changeset: str) -> bool:
         answer = self._wire("GET", f"/v1/changesets/{changeset}?wait={_LONG_POLL:g}&until=landed")
         if answer.status != 200:

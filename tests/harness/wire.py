@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ class Answer:
 
     status: int
     data: bytes = field(default=b"", repr=False)
+    retry_after: str = ""  # the header, empty where there is none
+    why: str = ""  # of none
 
     @property
     def document(self) -> Json:
@@ -64,10 +67,10 @@ class Http:
             answer = self._http.request(method, path, body=data, headers=headers)
             # Cut off within its headers it has no length: then all that came before the cut is taken for its body.
             if "Content-Length" not in answer.headers:
-                return Answer(0)
-            return _whole(answer.status, answer.data, answer.headers.get("Content-Type", ""))
-        except HTTPError:
-            return Answer(0)
+                return Answer(0, why="an answer that is cut off within its headers")
+            return _whole(answer.status, answer.data, dict(answer.headers))
+        except HTTPError as error:
+            return Answer(0, why=f"{type(error).__name__}: {error}")
 
 
 class InProcess:
@@ -80,14 +83,14 @@ class InProcess:
         """Send one request."""
         headers = {"Idempotency-Key": key} if key else {}
         answer = self._app.test_client().open(path, method=method, json=body, headers=headers)
-        return _whole(answer.status_code, answer.data, answer.content_type or "")
+        return _whole(answer.status_code, answer.data, dict(answer.headers))
 
 
-def _whole(status: int, data: bytes, kind: str) -> Answer:
+def _whole(status: int, data: bytes, headers: Mapping[str, str]) -> Answer:
     """Return an answer, as none where it is JSON that is cut off."""
-    if "json" in kind:
+    if "json" in headers.get("Content-Type", ""):
         try:
             json.loads(data)
         except ValueError:
-            return Answer(0)
-    return Answer(status, data)
+            return Answer(0, why=f"{len(data)} bytes of JSON that is cut off")
+    return Answer(status, data, headers.get("Retry-After", ""))

@@ -1,0 +1,7 @@
+"""Runs a drill from the command line."""
+
+import sys
+
+from tests.harness.drills.run import main
+
+sys.exit(main())

@@ -1,0 +1,88 @@
+"""`python -m tests.harness.drills`: a drill from the command line; lines for people, one of JSON, and exit 1."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from app.stack.servers import find_s3
+from tests.harness.drills import outage, restart
+from tests.harness.drills.drill import Report, run
+
+_SHOWN = 60
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run what the command line asks for, and return the exit status."""
+    chosen = _arguments().parse_args(argv)
+    # So that it stops what it started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    plan = outage.plan(chosen.seconds) if chosen.drill == "outage" else restart.plan(chosen.rounds)
+    with tempfile.TemporaryDirectory(prefix="drill-") as folder:
+        at = chosen.keep or Path(folder)
+        report = run(chosen.drill, plan, at / "stack", chosen.s3, chosen.seed, chosen.writers, say=_say)
+    _show(report)
+    print(json.dumps(_to_json(report)), flush=True)
+    wrong = [*report.breaches, *report.late, *map(str, report.violations)]
+    for text in wrong[:_SHOWN]:
+        print(text, file=sys.stderr)
+    if wrong:
+        print(f"{len(wrong)} promises broken; seed {chosen.seed}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m tests.harness.drills", description=__doc__)
+    drills = parser.add_subparsers(dest="drill", required=True, metavar="DRILL")
+    away = drills.add_parser("outage", help="the S3 server is away under load")
+    away.add_argument("--seconds", type=float, default=30.0, help="how long it is away (default: 30)")
+    again = drills.add_parser("restart", help="every process is restarted under load, one after another")
+    again.add_argument("--rounds", type=int, default=1, help="how often each is restarted (default: once)")
+    for drill in (away, again):
+        drill.add_argument("--s3", choices=["minio", "seaweedfs"], default=find_s3()[0], help="the S3 server")
+        drill.add_argument("--writers", type=int, default=8, help="how many write at once (default: 8)")
+        drill.add_argument("--seed", default=secrets.token_hex(4), help="what is written")
+        drill.add_argument("--keep", type=Path, help="a folder where the stack's data and logs are left")
+    return parser
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def _show(report: Report) -> None:
+    print(f"\n{report.drill} on {report.s3}, seed {report.seed}, {report.seconds:.0f} s")
+    for what, seconds in report.figures.items():
+        print(f"  {what:50}{seconds:10.2f} s")
+    print(f"  {'the slowest request':50}{report.slowest:10.2f} s")
+    said = ", ".join(f"{status or 'none'}: {count}" for status, count in sorted(report.answers.items()))
+    print(f"answers by status: {said}; the stream of events was opened {report.streams} times")
+    print("changesets:", ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.most_common()))
+    print(
+        f"failed and not told to come back: {len(report.breaches)}; lost, twice or wrong: {len(report.violations)}; "
+        f"too late: {len(report.late)}\n"
+    )
+
+
+def _to_json(report: Report) -> dict[str, object]:
+    return {
+        "drill": report.drill,
+        "s3": report.s3,
+        "seed": report.seed,
+        "seconds": round(report.seconds, 1),
+        "figures": report.figures,
+        "slowest_request": round(report.slowest, 2),
+        "answers": {str(status): count for status, count in sorted(report.answers.items())},
+        "streams": report.streams,
+        "outcomes": dict(report.outcomes),
+        "breaches": report.breaches[:_SHOWN],
+        "late": report.late,
+        "violations": [str(violation) for violation in report.violations],
+        "kept": report.kept and not report.late,
+    }
