@@ -18,6 +18,7 @@ from storage.repository import Repository
 from storage.scripts import ViewAbsent, ViewStale
 from tasks.base import SluiceTask, repository, send
 from tasks.celery import app
+from tasks.commits import ask_for_commit
 
 log = structlog.get_logger()
 
@@ -41,6 +42,8 @@ def merge(token: str = "") -> None:
         next_token = repo.queue.ask("merge", 1, done=token)
         if next_token:
             send(app, "sluice.merge", next_token)
+        # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
+        ask_for_commit(repo)
 
 
 def merge_batch(repo: Repository) -> int:

@@ -28,7 +28,7 @@ from tests.harness.writers import message_of
 
 # Longer than any answer may take: above request_budget and above the longest poll.
 _PATIENCE = 45.0
-_CARRY_ON = 10  # global commits before anything is done, and after it
+CALM = 10
 _GOES_ON = 60.0  # seconds after which landing has stopped for good
 _SETTLE = 90.0
 
@@ -66,6 +66,7 @@ class Scene:
     session: Session  # of a writer that is none of the load's
     report: Report
     say: Say
+    calm: int  # global commits before anything is done, and after it
     _keys: Iterator[int] = field(default_factory=count)
 
     def await_landing(self, after: str) -> float:
@@ -100,7 +101,7 @@ class Scene:
 
     def carry_on(self) -> None:
         """Let the writers write for a while."""
-        for _ in range(_CARRY_ON):
+        for _ in range(self.calm):
             self.await_landing("landing went on")
 
     def _within(self, took: float | None, otherwise: str) -> float:
@@ -124,6 +125,7 @@ def run(
     s3: str,
     seed: str,
     writers: int = 8,
+    calm: int = CALM,
     settings: Mapping[str, Any] | None = None,
     s3_program: str | None = None,
     say: Say = lambda text: None,
@@ -139,7 +141,7 @@ def run(
         listener.open.wait(_GOES_ON)
         with Pulse(tally, load.history) as pulse:
             session = Session("beside", tally, load.history, random.Random(seed), threading.Event())
-            scene = Scene(stack, tally, pulse, session, report, say)
+            scene = Scene(stack, tally, pulse, session, report, say, calm)
             load.begin()
             held = scene.submit(hold=True)
             poller = Poller(tally, held)

@@ -1,0 +1,68 @@
+"""The drills, for a few seconds: S3 is away, and every process is restarted, and no client is failed.
+
+`make drills` is the same for as long as one likes, and judges how soon landing goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.stack import Stack
+from app.stack.stack import NAMES
+from tests.acceptance.test_stack import await_true
+from tests.harness.drills import outage, restart
+from tests.harness.drills.drill import Plan, Report, run
+from tests.harness.wire import Http
+
+AWAY = 3.0
+# For an answer on a busy machine.
+PATIENCE = 60.0
+WRITERS, CALM = 4, 2
+
+
+def drilled(name: str, plan: Plan, folder: Path, s3_kind: str, s3_program: str) -> Report:
+    report = run(name, plan, folder, s3_kind, f"test/{s3_kind}", WRITERS, CALM, s3_program=s3_program)
+    assert not report.breaches, "\n".join(report.breaches)
+    assert not report.violations, "\n".join(map(str, report.violations))
+    assert report.outcomes["landed"] > 0
+    return report
+
+
+def test_while_s3_is_away_the_answer_is_503_and_when_it_is_back_nothing_is_lost(
+    s3_kind: str, s3_program: str, tmp_path: Path
+) -> None:
+    report = drilled("outage", outage.plan(AWAY), tmp_path / "stack", s3_kind, s3_program)
+    assert report.answers[503] > 0
+
+
+def test_a_rolling_restart_of_every_process_fails_no_request_and_loses_nothing(
+    s3_kind: str, s3_program: str, tmp_path: Path
+) -> None:
+    report = drilled("restart", restart.plan(1), tmp_path / "stack", s3_kind, s3_program)
+    assert {name.split()[0] for name in report.figures} == set(NAMES)
+    assert report.streams > 1, "the stream of events was taken up where it ended"
+
+
+@pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
+def test_what_waited_for_s3_lands_though_nobody_writes_any_more(new_stack: Callable[..., Stack]) -> None:
+    # Upkeep, which looks for what is left lying, does not come in this test.
+    stack = new_stack({"upkeep_interval": 3600.0, "merge_interval": 0.5}, with_flower=False)
+    wire = Http(stack.url, PATIENCE)
+    assert wire("POST", "/v1/slices", {"name": "all", "paths": ["/"]}).status == 201
+    stack.halt("worker")
+    body = {"message": "m", "changes": [{"op": "put", "path": "a", "content": "x", "base": None}]}
+    accepted = wire("POST", "/v1/slices/all/changesets", body)
+    assert accepted.status == 202
+    stack.halt("s3")
+    stack.resume("worker")
+    await_true(lambda: "batch_given_back" in stack.processes["worker"].logs(), PATIENCE)
+    stack.resume("s3")
+
+    def landed() -> bool:
+        found = wire("GET", f"/v1/changesets/{accepted.document['id']}?wait=5&until=landed")
+        return found.status == 200 and found.document["status"] == "landed"
+
+    await_true(landed, PATIENCE)
