@@ -175,6 +175,36 @@ def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
     assert psutil.wait_procs(everyone, timeout=10)[1] == []
 
 
+@one_s3
+def test_sluice_restart_restarts_what_sluice_up_runs_and_nobody_is_refused(
+    s3_kind: str, s3_program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("PATH", str(Path(s3_program).parent), prepend=":")
+    data = tmp_path / "data"
+    call = [sys.executable, "-c", "from app.cli import main; main()"]
+    options = ["--data", str(data), "--port", "0", "--no-flower", "--s3", s3_kind]
+    with subprocess.Popen([*call, "up", *options], cwd=ROOT, stderr=subprocess.PIPE, text=True) as up:
+        assert up.stderr
+        panel = ""
+        while "Ctrl-C" not in panel:
+            panel += up.stderr.readline()
+        found = re.search(r"API\s+(http://\S+)", panel)
+        assert found
+        before = {child.pid for child in psutil.Process(up.pid).children()}
+        restart = [*call, "restart", "--data", str(data), "--json"]
+        with subprocess.Popen(restart, cwd=ROOT, stdout=subprocess.PIPE, text=True) as restarting:
+            while restarting.poll() is None:
+                assert fetch(f"{found[1]}/healthz")["alive"] is True
+            assert restarting.stdout
+            assert list(json.loads(restarting.stdout.read())) == ["api", "worker", "merger", "beat"]
+        after = {child.pid for child in psutil.Process(up.pid).children()}
+        assert (len(before), len(after), len(before & after)) == (6, 6, 2), "Redis and S3 are the same"
+        up.terminate()
+        up.communicate()
+    done = subprocess.run(restart, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "no stack runs on" in done.stderr
+
+
 def test_the_processes_read_these_settings_and_no_others_of_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SLUICE_MAX_WAIT", "1")
     wanted = settings.Settings(repository="mine", max_page=7)
