@@ -155,10 +155,7 @@ class Stack:
         for name in names or list(self.processes):
             began = time.monotonic()
             if name == "api":
-                old = self._own_listener
-                self._supervisor.replace(self._api_command())
-                assert old
-                old.close()
+                self._replace_api(self._supervisor)
             else:
                 self.halt(name)
                 self.resume(name)
@@ -239,6 +236,19 @@ class Stack:
         argv = commands.api(*(f"fd://{each}" for each in descriptors))
         made = self._command("api", argv, lambda: _answers(f"http://127.0.0.1:{port}/readyz"), commands.api_grace())
         return dataclasses.replace(made, descriptors=descriptors)
+
+    def _replace_api(self, supervisor: Supervisor) -> None:
+        old = self._own_listener
+        new = self._api_command()
+        try:
+            supervisor.replace(new)
+        except BaseException:
+            # The old process goes on, and may have to be started again.
+            self._own_listener, old = old, self._own_listener
+            raise
+        finally:
+            if old:
+                old.close()
 
     def _await_fit(self, name: str) -> None:
         until = time.monotonic() + _FIT_PATIENCE

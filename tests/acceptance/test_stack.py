@@ -176,6 +176,20 @@ def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
 
 
 @one_s3
+def test_an_api_whose_successor_does_not_come_up_goes_on(new_stack: Callable[..., Stack]):
+    stack = new_stack(with_flower=False)
+    stack._environ["SLUICE_NO_SUCH_FIELD"] = "1"
+    before = stack.processes["api"].pid
+    with pytest.raises(ProcessFailed, match="SLUICE_NO_SUCH_FIELD"):
+        list(stack.restart("api"))
+    assert stack.processes["api"].pid == before
+    assert fetch(f"{stack.url}/readyz")["ready"] is True
+    stack.kill("api")
+    assert stack.processes["api"].await_start(after=1, timeout=30)
+    assert fetch(f"{stack.url}/healthz")["alive"] is True, "who connected meanwhile has waited"
+
+
+@one_s3
 def test_sluice_restart_restarts_what_sluice_up_runs_and_nobody_is_refused(
     s3_kind: str, s3_program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
