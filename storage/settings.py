@@ -49,7 +49,11 @@ class Settings:
     s3_secret_key: str = _setting("", "text", "S3 secret key.", secret=True)
     s3_bucket: str = _setting("sluice", "name", "The bucket; created at start if it is missing.")
     s3_region: str = _setting("us-east-1", "name", "The region that requests are signed for.")
-    s3_timeout: float = _setting(20.0, "seconds", "How long one call of the bucket may take.")
+    s3_timeout: float = _setting(
+        20.0,
+        "seconds",
+        "How long the bucket may be silent; it is asked again after an eighth of that, a quarter, a half.",
+    )
     redis_timeout: float = _setting(10.0, "seconds", "How long one call of Redis may take.")
     request_budget: float = _setting(
         20.0, "seconds", "How long all calls for one request may take together; then it is answered 503."
