@@ -33,7 +33,7 @@ check: install ## Lint, types and the tests that need no server: under a minute
 	@$(BIN)/mypy app tasks storage celeryconfig.py
 	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance" $(ARGS)
 
-faults: install ## Break everything under load, on both S3 servers in turns, and check what was promised (MINUTES=5 SEED=… ARGS=…)
+faults: install ## Break everything under load and check what was promised (MINUTES=5 SEED=… ARGS=…)
 	@$(BIN)/python -m tests.harness $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 drills: install ## Show that an outage of S3 or a rolling restart fails nobody (ARGS="outage --seconds 30 --s3 minio" or restart)

@@ -62,10 +62,10 @@ def main(
     judge: Path | None,
 ) -> None:
     """Run a soak and say what is flat; exit 1 where something is not."""
-    warm_up = min(600.0, minutes * _MINUTE / 3) if warm_up is None else warm_up
     if judge:
-        samples = [json.loads(line) for line in judge.read_text().splitlines()]
-        tell([each for each in samples if "phase" in each], samples[0].get("warm_up", warm_up))
+        header, samples = _read(judge)
+        tell(samples, header["warm_up"] if warm_up is None else warm_up)
+    warm_up = min(600.0, minutes * _MINUTE / 3) if warm_up is None else warm_up
     progress = Console(stderr=True)
 
     def say(what: str) -> None:
@@ -96,6 +96,13 @@ def main(
         if restarts:
             failure = failure or f"processes died and were started again: {restarts}"
     tell(soak.samples, warm_up, failure)
+
+
+def _read(path: Path) -> tuple[Json, list[Json]]:
+    """Return what a run wrote down: what it was, and its samples; a line that was cut off is none."""
+    lines = path.read_text().splitlines(keepends=True)
+    read = [json.loads(line) for line in lines if line.endswith("\n")]
+    return read[0], read[1:]
 
 
 def tell(samples: Sequence[Json], warm_up: float, failure: str = "") -> None:

@@ -88,12 +88,13 @@ class Sampler:
             yield from sorted((each for each in children if _exe(each) == program), key=lambda each: each.pid)
 
     def head(self) -> Json:
-        """Return how far the log is, and how many changesets have been committed and have landed."""
+        """Return how far the log is, how many changesets were committed and landed, and the last compaction."""
         prefix = self._prefix
         epoch = self.redis.get(prefix + "epoch")
-        names = ("applied", "committed", "merged")
-        found = self.redis.hmget(f"{prefix}v:{epoch.decode()}:head", names) if epoch else [0, 0, 0]
-        return dict(zip(names, map(int, found), strict=True))
+        names = ("applied", "committed", "merged", "compacted")
+        found = self.redis.hmget(f"{prefix}v:{epoch.decode()}:head", names) if epoch else []
+        # A view that knows no compactions has none.
+        return dict.fromkeys(names, 0) | {name: int(value) for name, value in zip(names, found, strict=False) if value}
 
     def queues(self) -> dict[str, int]:
         """Return the lengths of all queues, Celery's too."""

@@ -29,6 +29,7 @@ SETTINGS = {
     "merge_cache_bytes": 2 << 20,
     "archive_cache_bytes": 2 << 20,
     "stream_cache_bytes": 2 << 20,
+    "redis_connections": 24,
     "shared_cache_seconds": 45,
     "max_stream_seconds": 45.0,
     "history_age": 60.0,

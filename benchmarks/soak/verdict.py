@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.figures import percentiles, rounded
@@ -120,10 +121,14 @@ def _processes(samples: Sequence[Json]) -> Iterable[Line]:
 
 
 def _redis(samples: Sequence[Json]) -> Iterable[Line]:
-    points = [(each["t"], each["redis"]["used_memory"]) for each in samples]
-    by_changeset = trend(troughs([(e["merged"], e["redis"]["used_memory"]) for e in samples], _WINDOWS))
-    note = f"{by_changeset.slope:.0f} bytes a changeset" if by_changeset else ""
-    yield _memory("Redis used_memory, at its lowest", troughs(points, _WINDOWS), note)
+    after = [new for old, new in pairwise(samples) if new.get("compacted", 0) > old.get("compacted", 0)]
+    name, feet = "Redis used_memory, after compactions", [(each["t"], each["redis"]["used_memory"]) for each in after]
+    if len(feet) < FEWEST:
+        name = "Redis used_memory, at its lowest"
+        feet = troughs([(each["t"], each["redis"]["used_memory"]) for each in samples], _WINDOWS)
+    merged = {each["t"]: each["merged"] for each in samples}
+    by_changeset = theil_sen([merged[t] for t, _ in feet], [size for _, size in feet])
+    yield _memory(name, feet, f"{by_changeset:.0f} bytes a changeset")
     yield _counted("Redis clients", [(each["t"], each["redis"]["clients"]) for each in samples])
 
 

@@ -109,6 +109,19 @@ def test_what_redis_says_of_itself_is_judged_at_its_lowest_and_told_by_changeset
     assert 900 < int(line.note.split()[0]) < 1100
 
 
+def test_redis_is_judged_by_what_is_left_after_each_compaction():
+    def saw(t: int, sample: Json) -> None:
+        sample["redis"]["used_memory"] += t % 90 * MIB
+        sample["compacted"] = t // 90
+
+    def grow(t: int, sample: Json) -> None:
+        sample["redis"]["used_memory"] += 1000 * sample["merged"]
+
+    name = "Redis used_memory, after compactions"
+    assert verdicts(report(samples(saw), WARM_UP))[name] is Flatness.FLAT
+    assert grown(report(samples(saw, grow), WARM_UP)) == {name}
+
+
 def test_a_process_that_was_replaced_has_no_memory_to_be_called_flat():
     def die(t: int, sample: Json) -> None:
         sample["processes"]["api"]["pid"] = 7 if t < 1200 else 8
