@@ -16,17 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from storage.archive import SUFFIX, Row, changeset_row, closed_row, global_row, manifest_row, object_row
 from storage.checkpoints import newest
 from storage.direct import append_directly, of_one_view
-from storage.entries import NO_HASH, EntryKind, Forgotten, Head, Json, digest, place_of
-from storage.ids import ObjectId, PackId, changesets_of, new_ulid
+from storage.entries import NO_HASH, EntryKind, Forgotten, Head, Json, decode, digest, place_of
+from storage.ids import ObjectId, PackId, Seq, changesets_of, new_ulid
 from storage.link import Snapshot
 from storage.log import follow
 from storage.objects import object_id
 from storage.packs import Location, PackWriter, read_index, scan
-from storage.recover import Inbox, Passed
+from storage.recover import MOST_PASSED_PACKS, Inbox, Passed
 from storage.repository import Repository
 from storage.tables import TableRow, due, encode, merged
 
@@ -40,7 +41,7 @@ _MOST_IDS = 1 << 16
 # Packs that are deleted, and names that are listed, at most.
 _MOST_DELETED = 2000
 # The mark alone is worth an entry when it passes so many packs.
-_WORTH_MARKING = 1000
+_WORTH_MARKING = MOST_PASSED_PACKS
 _MOST_MERGES = 4
 _TOGETHER = 16
 
@@ -130,14 +131,15 @@ def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten:
 def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[Entries, bool]:
     """Return the next entries to be archived, and whether they end at a limit; none while they are too few."""
     settings = repo.settings
-    last = min(head.through, newest(repo))
+    last, oldest = min(head.through, newest(repo)), now - settings.history_age
+    if not _is_due(repo, head.archived + settings.compact_entries, last, oldest):
+        return [], False
     chosen: Entries = []
     changesets = size = ids = 0
     packs: set[str] = set()
-    full = False
     for entry, entry_hash in _entries(repo, head.archived, last):
         decided = entry.get("decided", ())
-        if entry.get("time", 0) > now - settings.history_age or any(each["id"] > mark for each in decided):
+        if entry.get("time", 0) > oldest or any(each["id"] > mark for each in decided):
             break
         fresh = {each["pack"] for each in decided} - packs
         changesets += len(decided)
@@ -145,12 +147,16 @@ def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[En
         ids += sum(len(changesets_of(PackId(pack))) for pack in fresh)
         over = changesets > settings.compact_changesets or size > settings.compact_bytes or ids > _MOST_IDS
         if len(chosen) == MOST_ENTRIES or (chosen and over):
-            full = True
-            break
+            return chosen, True
         chosen.append((entry, entry_hash))
         packs |= fresh
-    enough = full or len(chosen) >= settings.compact_entries or changesets >= settings.compact_changesets // 4
-    return (chosen, full) if enough else ([], False)
+    return chosen, False
+
+
+def _is_due(repo: Repository, seq: int, last: int, oldest: float) -> bool:
+    """Tell whether an entry is there and old enough, by one look: so that waiting for it costs no more."""
+    data = repo.log.read(Seq(seq)) if seq <= last else None
+    return data is not None and decode(data).get("time", 0) <= oldest
 
 
 def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Json, str]]:
@@ -173,15 +179,11 @@ def _size(entry: Json) -> int:
 
 def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> Entries:
     """Return the next entries whose idempotency keys are old enough to be forgotten; none while they are too few."""
-    chosen: Entries = []
-    first = head.keys_through
-    if archived - first < repo.settings.compact_entries:
+    first, oldest = head.keys_through, now - repo.settings.key_age
+    if not _is_due(repo, first + repo.settings.compact_entries, archived, oldest):
         return []
-    for entry, entry_hash in _entries(repo, first, min(archived, first + MOST_ENTRIES)):
-        if entry.get("time", 0) > now - repo.settings.key_age:
-            break
-        chosen.append((entry, entry_hash))
-    return chosen if len(chosen) >= repo.settings.compact_entries else []
+    entries = _entries(repo, first, min(archived, first + MOST_ENTRIES))
+    return list(takewhile(lambda pair: pair[0].get("time", 0) <= oldest, entries))
 
 
 def _copy(repo: Repository, history: Entries, made: _Made) -> None:

@@ -30,6 +30,9 @@ from storage.view import View
 MOST_PASSED = 1000
 """So many undecided changesets at most are behind the mark: each is named by the log, and read by each recovery."""
 
+MOST_PASSED_PACKS = 1000
+"""Packs that the mark passes at once: every changeset in them is asked for."""
+
 _PAGE = 200
 _KNOWN_AT_ONCE = 5000
 # Younger packs are looked at again by the next routine look.
@@ -100,20 +103,21 @@ class Inbox:
         passed = Passed(self._view.head().mark)
         room = MOST_PASSED - len(self._view.undecided())
         now = self._bucket.now()
-        for page in _pages(self._bucket.names("inbox/", self._behind_mark(), self._settings.upkeep_packs)):
-            decided, _ = self._known(page)
-            for name in page:
+        for page in _pages(self._bucket.names("inbox/", self._behind_mark(), MOST_PASSED_PACKS)):
+            old = [name for name in page if now - _stored(name) > self._settings.inbox_margin]
+            decided, _ = self._known(old)
+            for name in old:
                 pack = PackId(name.removesuffix(".pack"))
                 ids = changesets_of(pack)
                 undecided = [each for each in ids if each not in decided]
-                if now - ulid_seconds(ids[0]) <= self._settings.inbox_margin:
-                    return passed
                 room -= len(undecided)
                 if room < 0:
                     return passed
                 passed.undecided |= dict.fromkeys(undecided, pack)
                 passed.mark = ids[-1]
                 passed.packs += 1
+            if len(old) < len(page):
+                break
         return passed
 
     def _deep(self) -> Found:
@@ -136,7 +140,7 @@ class Inbox:
             for name in page:
                 pack = PackId(name.removesuffix(".pack"))
                 ids = changesets_of(pack)
-                age = now - ulid_seconds(ids[0])
+                age = now - _stored(name)
                 found.packs += 1
                 found.last = name
                 if not all(each in known for each in ids):
@@ -176,6 +180,11 @@ class Inbox:
 
     def _set_cursor(self, name: str, value: str) -> None:
         self._view.redis.set(self._view.key(f"inbox:{name}"), value)
+
+
+def _stored(name: str) -> float:
+    """Return the time in a pack's name, in seconds."""
+    return ulid_seconds(name.removeprefix("inbox/").partition("-")[0])
 
 
 def _pages(names: Iterator[str]) -> Iterator[list[str]]:
