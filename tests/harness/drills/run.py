@@ -59,8 +59,8 @@ def _say(text: str) -> None:
 def _show(report: Report) -> None:
     print(f"\n{report.drill} on {report.s3}, seed {report.seed}, {report.seconds:.0f} s")
     for what, seconds in report.figures.items():
-        print(f"  {what:50}{seconds:10.2f} s")
-    print(f"  {'the slowest request':50}{report.slowest:10.2f} s")
+        print(f"  {what:56}{seconds:10.2f} s")
+    print(f"  {'the slowest request':56}{report.slowest:10.2f} s")
     said = ", ".join(f"{status or 'none'}: {count}" for status, count in sorted(report.answers.items()))
     print(f"answers by status: {said}; the stream of events was opened {report.streams} times")
     print("changesets:", ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.most_common()))
