@@ -3,10 +3,12 @@
 -- Returns {1 if recovery has vouched for the queues else 0, through, the mark, the last compaction, for each id: {outcome, slice, pack, position in the
 -- queue, 1 if it is held else 0, what it resolves, what closed its conflict}}, with false for what there is not.
 -- Errors: ABSENT. Cost: O(ids * log(queue)).
+--include decided
 local prefix = ARGV[1]
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
+local decided = decisions(view)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local answer = {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0,
   unpack(redis.call('HMGET', view .. 'head', 'through', 'mark', 'compacted'))}
@@ -14,7 +16,8 @@ for i = 2, #ARGV do
   local outcome = redis.call('GET', view .. 'outcome:' .. ARGV[i])
   local slice, pack, position, held, resolves = false, false, false, 0, false
   local closed = redis.call('HGET', view .. 'closed', ARGV[i])
-  if not outcome then
+  -- What an older copy of Redis remembers of one that is archived by now says nothing of it.
+  if not outcome and not decided(ARGV[i]) then
     slice, pack, resolves = unpack(redis.call('HMGET', prefix .. 'work:' .. ARGV[i], 'slice', 'pack', 'resolves'))
     if slice then
       position = redis.call('ZRANK', prefix .. 'queue:' .. slice, ARGV[i])

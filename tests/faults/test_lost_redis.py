@@ -14,6 +14,7 @@ from app.api import create_app
 from app.verify import verify
 from storage import recover
 from storage.ids import new_ulid
+from storage.lifecycle import release
 from storage.recover import Inbox
 from storage.repository import RedisUnsafe, Repository
 from storage.scripts import Recovering, Scripts, ViewAbsent, ViewLoading, ViewStale
@@ -23,7 +24,7 @@ from tasks.commits import commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
 from tests.support import World, item
-from tests.tasks.test_compact import AT_ONCE, compacted
+from tests.tasks.test_compact import AT_ONCE, change, compacted
 
 
 @pytest.fixture
@@ -103,6 +104,24 @@ def test_an_older_copy_of_redis_catches_up_and_queues_what_it_never_knew(world: 
     assert world.files() == {"f": b"3"} and world.tip != base
     findings = verify(world.repo)
     assert not findings.differences and findings.committed == 3
+
+
+def test_an_older_copy_of_redis_that_holds_what_is_archived_lets_go_of_it(world: World) -> None:
+    change(world.repo, **AT_ONCE)
+    held = item(world.all, {"h": b"1"}, world.tip)
+    object.__setattr__(held.submission, "hold", True)
+    [first] = world.submit(held)
+    queued = world.put({"q": b"1"})
+    with rolled_back(world):
+        release(world.repo, first)
+        world.work()
+        compacted(world)
+        assert world.repo.queue.standing([first])[1][0].outcome
+    assert world.repo.queue.standing([first])[1][0].held, "so Redis remembers"
+    run_upkeep(world.repo)
+    assert [world.status(each) for each in (first, queued)] == ["committed"] * 2
+    assert world.repo.queue.held("", 10) == []
+    assert not verify(world.repo).differences
 
 
 def test_a_batch_on_an_older_copy_cannot_append_where_the_log_goes_on(world: World) -> None:
