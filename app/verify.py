@@ -203,12 +203,11 @@ def _check_files(repo: Repository, named: Named, findings: Findings) -> None:
 
 
 def _check_archive(repo: Repository, named: Named, outcomes: dict[str, Json], findings: Findings) -> None:
-    """Check that tables have what the view has forgotten: every changeset, and all objects where they stand."""
-    archived = repo.view.head().archived
+    """Check that tables have what the log has archived: every changeset, and all objects where they stand."""
     try:
         rows = read_all(repo.bucket, named.tables.values())
         for each, outcome in outcomes.items():
-            if outcome["place"] // SLOTS <= archived and place_in(rows, each) != outcome["place"]:
+            if outcome["place"] // SLOTS <= named.archived and place_in(rows, each) != outcome["place"]:
                 findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
         for pack in named.compacted:
             if manifest_in(rows, pack) is None:

@@ -21,6 +21,7 @@ class Named:
         default_factory=dict
     )  # submission packs, with the blobs that were committed
     tables: dict[str, TableRow] = field(default_factory=dict)
+    archived: int = 0  # the last entry whose changesets the tables have
     compacted: dict[PackId, None] = field(default_factory=dict)  # submission packs whose contents are among `packs` now
 
     def add(self, entry: Json) -> None:
@@ -42,6 +43,7 @@ class Named:
             blobs.update(oid for _, _, oid, *place in decided["changes"] if place)
 
     def _compact(self, entry: Json) -> None:
+        self.archived = entry["archived"]
         for name in entry["retired"]:
             self.packs.pop(name, None)
             if self.submitted.pop(name, None) is not None:

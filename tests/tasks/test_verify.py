@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from app import verify as verify_module
 from app.verify import verify
 from storage.log import name_of
 from storage.repository import Repository
 from storage.settings import Settings
 from storage.slices import change_paths, define
 from tests.support import World
+from tests.tasks.test_compact import AT_ONCE, change, compacted
 
 Damage = Callable[[Repository], object]
 
@@ -73,6 +76,18 @@ def _rewrite(repo: Repository, seq: int) -> None:
 def test_what_is_whole_has_no_differences(world: World) -> None:
     found = verify(world.repo)
     assert not found.differences and (found.committed, found.changesets) == (1, 2)
+
+
+def test_a_compaction_meanwhile_makes_no_difference(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(world.repo, **AT_ONCE)
+    check = verify_module._check_files
+
+    def compact_then(*args: Any) -> None:
+        check(*args)
+        assert compacted(world)
+
+    monkeypatch.setattr(verify_module, "_check_files", compact_then)
+    assert not verify(world.repo).differences
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
