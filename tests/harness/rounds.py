@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.verify import verify
 from storage.repository import Repository
+from storage.scripts import ViewAbsent
 from tests.harness.checker import Violation, check, outcomes
 from tests.harness.evidence import gather
 from tests.harness.history import History
@@ -27,6 +28,7 @@ Strike = tuple[str, ...]
 _HOLD, _CALM = 3.0, 1.0  # most seconds that a fault lasts beyond its least, and between two
 _STRIDE = 10  # from the first nemesis of one round to that of the next
 _RECOVERY = 60.0  # most seconds of a recovery
+_REST, _LOOK_EVERY = 6.0, 0.2  # the log has come to rest when it did not grow for so long
 _SETTLE = 60.0  # and everything has ended so many seconds after the last
 
 
@@ -106,6 +108,7 @@ def run(
                 if chosen:
                     _break(chosen, rng, hold, pulse, report, say)
             load.settle(_SETTLE)
+        _await_rest(Repository(rig.settings))
         evidence = gather(wire, load.history, rig.settings, _differences(rig), _SETTLE)
         report.violations += check(load.history, evidence)
         report.outcomes = outcomes(load.history, evidence)
@@ -139,6 +142,20 @@ def _break(chosen: list[Nemesis], rng: random.Random, hold: float, pulse: Pulse,
         report.recovered(nemesis.name, recovery)
     say(f"{name or 'nothing'}: recovered after {recovery:.1f} s")
     time.sleep(rng.uniform(0.0, min(hold, _CALM)))
+
+
+def _await_rest(repo: Repository) -> None:
+    """Wait until the log grows no more: what is retired is deleted after seconds here, so nobody reads beside that."""
+    until = time.monotonic() + _SETTLE
+    seq, since = 0, time.monotonic()
+    while time.monotonic() < until and time.monotonic() - since < _REST:
+        time.sleep(_LOOK_EVERY)
+        try:
+            now = int(repo.view.head().applied)
+        except ViewAbsent:
+            now = 0
+        if now != seq:
+            seq, since = now, time.monotonic()
 
 
 def _differences(rig: Rig) -> list[str]:

@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from app.api import create_app
 from app.verify import verify
@@ -25,7 +26,7 @@ from tests.harness.wire import InProcess
 _EVERY = 0.2  # seconds between two upkeeps
 _COMMITTERS = 3
 # Compaction has something to do within the seconds of a test.
-_FORGETS = {
+_FORGETS: dict[str, Any] = {
     "history_age": 1.0, "checkpoint_entries": 4, "compact_entries": 8, "late_put": 3.0, "inbox_margin": 4.0,
 }  # fmt: skip
 
@@ -94,11 +95,15 @@ class Small:
             thread.start()
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        """Stop working."""
+    def rest(self) -> None:
+        """Stop working; the API goes on."""
         self._over.set()
         for thread in self._threads:
             thread.join()
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop working."""
+        self.rest()
 
     def _pattern(self) -> str:
         return self.repo.view.prefix.replace("{", "[{]").replace("}", "[}]") + "*"
