@@ -22,6 +22,7 @@ from storage.load import read_forgotten
 from storage.log import follow
 from storage.named import Named
 from storage.objects import CorruptObject
+from storage.packs import read_index
 from storage.repository import Repository
 from storage.tables import CorruptTable
 from storage.view import commands
@@ -203,7 +204,7 @@ def _check_files(repo: Repository, named: Named, findings: Findings) -> None:
 
 
 def _check_archive(repo: Repository, named: Named, outcomes: dict[str, Json], findings: Findings) -> None:
-    """Check that tables have what the log has archived: every changeset, and all objects where they stand."""
+    """Check that tables have what the log has archived: every changeset and every object."""
     try:
         rows = read_all(repo.bucket, named.tables.values())
         for each, outcome in outcomes.items():
@@ -212,7 +213,11 @@ def _check_archive(repo: Repository, named: Named, outcomes: dict[str, Json], fi
         for pack in named.compacted:
             if manifest_in(rows, pack) is None:
                 findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
-    except (Missing, CorruptTable, BucketError) as error:
+        for pack, size in named.archives.items():
+            lost = [oid for oid in read_index(repo.bucket.get(pack + ".idx"), size) if oid not in rows]
+            if lost:
+                findings.differ(f"archive: {len(lost)} objects of {pack} are in no table, the first {lost[0].hex()}")
+    except (Missing, CorruptTable, CorruptObject, BucketError) as error:
         findings.differ(f"archive: {error}")
 
 

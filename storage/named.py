@@ -20,6 +20,7 @@ class Named:
     submitted: dict[PackId, set[str]] = field(
         default_factory=dict
     )  # submission packs, with the blobs that were committed
+    archives: dict[PackId, int] = field(default_factory=dict)  # those of `packs` whose objects stand in tables
     tables: dict[str, TableRow] = field(default_factory=dict)
     archived: int = 0  # the last entry whose changesets the tables have
     compacted: dict[PackId, None] = field(default_factory=dict)  # submission packs whose contents are among `packs` now
@@ -50,7 +51,8 @@ class Named:
                 self.compacted[name] = None
         for name in entry["dropped"]:
             self.tables.pop(name, None)
-        self.packs |= {PackId(pack): size for pack, size in entry["archives"]}
+        self.archives |= {PackId(pack): size for pack, size in entry["archives"]}
+        self.packs |= self.archives
         self.tables |= {name: TableRow(name, level, prefix) for name, level, prefix in entry["tables"]}
 
     def files(self) -> set[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
+
 import msgpack
 import pytest
 
@@ -9,6 +12,7 @@ from app.deep.look import deep
 from app.verify import verify
 from storage import compact as compact_module
 from storage import recover
+from storage.archive import SUFFIX
 from storage.checkpoints import checkpoint
 from storage.compact import Compacted, compact
 from storage.entries import HISTORY, KEYS, SLOTS
@@ -21,7 +25,7 @@ from storage.recover import Inbox
 from storage.repository import Repository
 from storage.settings import Settings
 from storage.slices import define
-from storage.tables import MERGED
+from storage.tables import MERGED, encode, rows_of
 from tasks.commits import commit_batch
 from tasks.upkeep import run as run_upkeep
 from tests.faults.dying import Died, Dying
@@ -425,3 +429,36 @@ def test_a_table_row_tells_the_entry_that_decided(world: World) -> None:
         each: (outcome["seq"], outcome["index"]) for each, outcome in outcomes.items() if outcome
     }
     assert world.repo.archive.outcomes(ids, 0) == outcomes
+
+
+def lose_a_row(world: World) -> None:
+    """Put another table in the place of one: without its first row."""
+    table = world.repo.view.tables()[1][0]
+    rows = dict(list(rows_of(world.repo.bucket.get(table.name + SUFFIX)))[1:])
+    put_instead(world, table.name + SUFFIX, encode(rows, table.level))
+
+
+def put_instead(world: World, name: str, data: bytes) -> None:
+    settings = world.repo.settings
+    world.repo.bucket._client.put_object(settings.s3_bucket, f"{settings.repository}/{name}", BytesIO(data), len(data))
+
+
+ARCHIVE_DAMAGE = {
+    "a table is gone": lambda world: world.repo.bucket.delete(world.repo.view.tables()[1][0].name + SUFFIX),
+    "a table has lost a row": lose_a_row,
+    "a table is cut short": lambda world: put_instead(world, world.repo.view.tables()[1][0].name + SUFFIX, b"SLTABLE1"),
+    "redis still has what is archived": lambda world: world.repo.redis.set(
+        world.repo.view.key(f"outcome:{ARCHIVED[0]}"), "{}"
+    ),
+    "a table is missing in the view": lambda world: world.repo.redis.delete(world.repo.view.key("tables")),
+}
+ARCHIVED: list[str] = []
+
+
+@pytest.mark.parametrize("damage", ARCHIVE_DAMAGE.values(), ids=ARCHIVE_DAMAGE.keys())
+def test_verify_finds_what_is_wrong_with_the_archive(world: World, damage: Callable[[World], object]) -> None:
+    ARCHIVED[:] = some_work(world, 1)
+    compacted(world)
+    assert not verify(world.repo, with_git=False).differences
+    damage(world)
+    assert verify(world.repo, with_git=False).differences
