@@ -22,7 +22,7 @@ _ELEMENTS = 200
 _AT_ONCE = 500
 _ULID = re.compile(r"\b[0-9A-HJKMNP-TV-Z]{26}\b")
 # Kinds whose names go on with a path, a hash, a token or the like.
-_OPEN_ENDED = ("outcome", "key", "at", "covers", "open_on", "on", "work", "manifest", "object", "cursor", "reply")
+_OPEN_ENDED = ("outcome", "key", "at", "covers", "open_on", "on", "work", "manifest", "object", "cursor", "shared")
 
 Kinds = dict[str, dict[str, int]]
 """By kind: how many `keys` there are, and their `bytes`, estimated."""

@@ -31,6 +31,7 @@ SETTINGS = {
     "stream_cache_bytes": 2 << 20,
     "redis_connections": 24,
     "shared_cache_seconds": 45,
+    "shared_cache_bytes": 8 << 20,
     "max_stream_seconds": 45.0,
     "history_age": 60.0,
     "key_age": 90.0,
