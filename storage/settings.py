@@ -136,7 +136,7 @@ class Settings:
     )
     compact_entries: int = _setting(256, "entries", "A compaction waits for so many entries that are old enough.")
     compact_changesets: int = _setting(4096, "changesets", "Most changesets in one compaction.")
-    compact_bytes: int = _setting(64 << 20, "bytes", "A compaction takes no further entry above this size of packs.")
+    compact_bytes: int = _setting(16 << 20, "bytes", "A compaction takes no further entry above this size of packs.")
     inbox_margin: float = _setting(
         600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
     )
