@@ -1,0 +1,48 @@
+"""The mark is compared by bytes, whatever the locale of Redis says of digits and letters."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.stack import Supervisor
+from app.stack.servers import redis_server
+from storage.connect import connect
+from storage.entries import FORMAT, EntryKind
+from storage.ids import new_ulid
+from storage.settings import Settings
+from storage.view import View
+
+LOCALE = "cs_CZ.UTF-8"
+"""Letters stand before digits in it."""
+
+
+def test_in_a_locale_that_has_letters_before_digits_the_mark_passes_what_it_passes(tmp_path: Path) -> None:
+    localedef = shutil.which("localedef")
+    made = tmp_path / LOCALE
+    if (
+        localedef is None
+        or subprocess.run([localedef, "-c", "-i", "cs_CZ", "-f", "UTF-8", made], check=False).returncode
+    ):
+        pytest.skip("the sources of locales are not installed")
+    server = redis_server(tmp_path / "redis")
+    environ = {**server.command.environ, "LOCPATH": str(tmp_path), "LC_ALL": LOCALE}
+    with Supervisor(tmp_path / "logs", restart=False, abrupt=True) as supervisor:
+        supervisor.start(replace(server.command, environ=environ))
+        settings = Settings(repository="collation", **server.settings)
+        client = connect(settings)
+        assert client.eval("return 'A' < '0'", 0) == 1, "Redis has this locale"
+        view = View(settings, client)
+        genesis = {"format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "commit": "c" * 40}
+        view.apply("E", genesis | {"tree": "e" * 40, "time": 1}, "h1", published=False)
+        view.publish(None, "E")
+        ulid = new_ulid()
+        ids = sorted(ulid[:-2] + end for end in ("0A", "0Z", "A0", "AZ", "Z0", "ZZ"))
+        for passed, mark in enumerate(ids):
+            client.hset(view.key("head"), "mark", mark)
+            known = view.scripts("known", "".join(ids)).decode()
+            assert known == "2" * (passed + 1) + "0" * (len(ids) - passed - 1), mark
