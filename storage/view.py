@@ -188,7 +188,7 @@ class View:
 
         Raises ViewAbsent.
         """
-        compacted, *found = self.scripts("tables")
+        compacted, found = self.scripts("tables")
         rows = zip(found[::2], found[1::2], strict=True)
         return int(compacted), [TableRow(name.decode(), *map(int, row.split())) for name, row in rows]
 

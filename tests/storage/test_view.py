@@ -230,3 +230,11 @@ def test_applying_step_by_step_catching_up_and_loading_anew_give_one_view(settin
     assert repo.view.publish(old, behind)
     assert catch_up(repo.view, repo.log, repo.bucket) == len(list(repo.log.read_from(2)))
     assert contents(repo.view) == stepwise
+
+
+def test_there_may_be_more_tables_than_the_stack_of_lua_holds(view: View) -> None:
+    names = {f"packs/{new_ulid()}": f"{i % 7} {i}" for i in range(10_000)}
+    for start in range(0, len(names), 1000):
+        view.redis.hset(view.key("tables"), mapping=dict(list(names.items())[start : start + 1000]))
+    compacted, tables = view.tables()
+    assert compacted == 0 and {table.name: f"{table.level} {table.prefix}" for table in tables} == names
