@@ -168,12 +168,12 @@ class View:
         return below[0].decode() if below else None
 
     def merge(self, commit: str) -> Json | None:
-        """Return a global commit as its entry has it, None where `commit` is none."""
+        """Return a global commit as its entry has it, None where `commit` is none, or is archived."""
         seq = self.redis.hget(self.key("merge_seqs"), commit)
         if seq is None:
             return None
-        [(member, _)] = self.by_score("merges", int(seq), int(seq))
-        return json.loads(member)
+        found = self.by_score("merges", int(seq), int(seq))
+        return json.loads(found[0][0]) if found else None  # archived in between
 
     def count(self, name: str) -> int:
         """Return how many members a sorted set has."""

@@ -238,3 +238,9 @@ def test_there_may_be_more_tables_than_the_stack_of_lua_holds(view: View) -> Non
         view.redis.hset(view.key("tables"), mapping=dict(list(names.items())[start : start + 1000]))
     compacted, tables = view.tables()
     assert compacted == 0 and {table.name: f"{table.level} {table.prefix}" for table in tables} == names
+
+
+def test_a_global_commit_that_is_archived_meanwhile_is_not_in_the_view(view: View) -> None:
+    assert view.merge("c" * 40) is not None
+    view.redis.delete(view.key("merges"))
+    assert view.merge("c" * 40) is None
