@@ -1,10 +1,11 @@
 """Compaction: history that is old enough leaves Redis, and small packs become larger ones.
 
 One compaction takes the oldest entries that are not archived and are old enough, merged, and in a checkpoint. It copies
-what their small packs and the submission packs that they finish with have, as it is stored, into one pack; writes where
-each object stands, and where each changeset was decided, into a table (storage/tables.py, merged with others of its
-kind); and appends an entry that says so. With that entry the view forgets what these entries made (storage/entries.py),
-moves the mark (storage/recover.py), and the packs are retired: deleted by a compaction `gc_grace` seconds later.
+what their small packs and the submission packs that they finish with have, as it is stored, into one pack, with what
+they committed of other submission packs; writes where each object stands, and where each changeset was decided, into a
+table (storage/tables.py, merged with others of its kind); and appends an entry that says so. With that entry the view
+forgets what these entries made (storage/entries.py), moves the mark (storage/recover.py), and the packs are retired:
+deleted by a compaction `gc_grace` seconds later.
 
 Everything is stored before the entry names it, under names of its own; whoever dies leaves garbage. Two at once make
 the same twice, and the second finds another compaction in the log and throws its own away. Nothing that was in the log
@@ -14,7 +15,7 @@ before is needed to be anywhere else: who misses an object or an outcome in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -199,9 +200,10 @@ def _copy(repo: Repository, history: Entries, made: _Made) -> None:
         for oid, place in read_index(index, size).items():
             made.objects.append(oid)
             made.add(object_row(oid, Location(pack, place)))
-    small = [pack for pack, size in own if size < ADOPTED_BYTES] + _finished(repo, history)
-    if small:
-        _copy_small(repo, small, made)
+    finished, others = _submitted(repo, history)
+    small = [pack for pack, size in own if size < ADOPTED_BYTES] + finished
+    if small or others:
+        _copy_small(repo, small, others, made)
 
 
 def _note_history(history: Entries, made: _Made) -> None:
@@ -219,33 +221,44 @@ def _note_history(history: Entries, made: _Made) -> None:
                 made.add(global_row(entry["commit"], entry["seq"]))
 
 
-def _finished(repo: Repository, history: Entries) -> list[PackId]:
-    """Return the submission packs of these entries in which nothing is undecided, and that have not been copied."""
-    packs = list(dict.fromkeys(PackId(each["pack"]) for entry, _ in history for each in entry.get("decided", ())))
-    done = repo.archive.manifests(packs)
-    rest = [pack for pack in packs if pack not in done]
+def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[PackId, set[str]]]:
+    """Return the submission packs of these entries in which nothing is undecided, and that have not been copied.
+
+    Then the others, with the blobs that these entries committed: a pack stays while one of its changesets is held, and
+    the view forgets where those blobs stand all the same.
+    """
+    committed: dict[PackId, set[str]] = {}
+    for decided in (each for entry, _ in history for each in entry.get("decided", ())):
+        blobs = committed.setdefault(PackId(decided["pack"]), set())
+        blobs.update(oid for _, _, oid, *place in decided.get("changes", ()) if place)
+    done = repo.archive.manifests(list(committed))
+    rest = {pack: blobs for pack, blobs in committed.items() if pack not in done}
     ids = [changesets_of(pack) for pack in rest]
     known = repo.queue.known([each for some in ids for each in some]) if rest else ""
     finished, at = [], 0
-    for pack, some in zip(rest, ids, strict=True):
+    for pack, some in zip(list(rest), ids, strict=True):
         if known[at : at + len(some)] == "2" * len(some):
             finished.append(pack)
+            del rest[pack]
         at += len(some)
-    return finished
+    return finished, {pack: blobs for pack, blobs in rest.items() if blobs}
 
 
-def _copy_small(repo: Repository, packs: Sequence[PackId], made: _Made) -> None:
+def _copy_small(repo: Repository, packs: Sequence[PackId], parts: Mapping[PackId, set[str]], made: _Made) -> None:
+    """Copy packs into one, which are retired then; and of the packs of `parts` these objects."""
     writer = PackWriter()
     manifests: dict[PackId, ObjectId] = {}
-    for start in range(0, len(packs), _TOGETHER):
-        some = packs[start : start + _TOGETHER]
+    wanted = [*packs, *parts]
+    for start in range(0, len(wanted), _TOGETHER):
+        some = wanted[start : start + _TOGETHER]
         read = repo.bucket.together([lambda p=pack: repo.bucket.get(p + ".pack") for pack in some])  # type: ignore[misc]
         for pack, data in zip(some, read, strict=True):
-            oid = ObjectId(b"")
+            only, oid = parts.get(pack), ObjectId(b"")
             for place, kind, content in scan(data):
                 oid = object_id(kind, content)
-                writer.add_encoded(oid, data[place.offset : place.offset + place.length], len(content))
-            if pack.startswith("inbox/"):
+                if only is None or oid.hex() in only:
+                    writer.add_encoded(oid, data[place.offset : place.offset + place.length], len(content))
+            if only is None and pack.startswith("inbox/"):
                 manifests[pack] = oid  # the last object
     name, data = PackId(f"packs/{new_ulid()}"), writer.finish()
     index = writer.index()

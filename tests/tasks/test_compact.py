@@ -9,6 +9,7 @@ import msgpack
 import pytest
 
 from app.deep.look import deep
+from app.intake import Item
 from app.verify import verify
 from storage import compact as compact_module
 from storage import recover
@@ -462,3 +463,42 @@ def test_verify_finds_what_is_wrong_with_the_archive(world: World, damage: Calla
     assert not verify(world.repo, with_git=False).differences
     damage(world)
     assert verify(world.repo, with_git=False).differences
+
+
+def held_item(world: World, path: str, base: bytes) -> Item:
+    held = item(world.all, {path: b"1"}, base)
+    object.__setattr__(held.submission, "hold", True)
+    return held
+
+
+def emptied(world: World) -> World:
+    """Return the world as another process finds it after Redis has lost the repository."""
+    repo = world.repo
+    repo.redis.delete(*repo.redis.keys(f"*{repo.settings.repository}*"))
+    fresh = World.__new__(World)
+    fresh.repo, fresh.all = Repository(repo.settings), world.all
+    fresh.repo.prepare()
+    run_upkeep(fresh.repo)
+    return fresh
+
+
+def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archived(world: World) -> None:
+    """Its pack stays, since something in it is undecided, and the rows of its blobs go."""
+    base = world.tip
+    ids = world.submit(item(world.all, {"kept": b"precious"}, base), held_item(world, "h", base))
+    world.work()
+    some_work(world, 1)
+    compacted(world)
+    before = rows(world.repo)
+    assert world.repo.view.head().archived > 3 and world.repo.view.undecided().keys() == {ids[1]}
+    fresh = emptied(world)
+    assert rows(fresh.repo) == before
+    assert fresh.files()["kept"] == b"precious"
+    change(fresh.repo, gc_grace=-1000.0)
+    release(fresh.repo, ids[1])
+    fresh.work()
+    compacted(fresh)
+    compacted(fresh)
+    fresh = emptied(fresh)
+    assert not list(fresh.repo.bucket.names("inbox/")) and fresh.files()["kept"] == b"precious"
+    assert not verify(fresh.repo).differences
