@@ -36,9 +36,13 @@ def checkpoint(repo: Repository, most: int) -> int:
             break
         gone = Gone()
         places = read_places(repo.bucket, (entry for entry, _ in pairs), gone)
-        if gone.missing:
-            log.warning("checkpoint_late", first=last + 1, missing=min(gone.missing))
-            break  # compacted before: whoever needs these entries reads them themselves
+        archived = repo.view.head().archived
+        lost = {pack for entry, _ in pairs if entry["seq"] > archived for pack, _ in entry.get("packs", ())}
+        if lost & gone.missing:
+            log.error("checkpoint_late", first=last + 1, missing=min(lost & gone.missing))
+            break
+        # Others were compacted: these segments are made late, since there was none of this format, or they were
+        # deleted or not restored. What they do not tell is forgotten by an entry of the log behind them.
         segment = make(
             (entry, of, locations(entry, at), read_forgotten(repo.log, repo.bucket, entry))
             for (entry, of), at in zip(pairs, places, strict=True)

@@ -502,3 +502,24 @@ def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archive
     fresh = emptied(fresh)
     assert not list(fresh.repo.bucket.names("inbox/")) and fresh.files()["kept"] == b"precious"
     assert not verify(fresh.repo).differences
+
+
+def test_checkpoints_that_are_lost_are_made_again_and_compaction_goes_on(world: World) -> None:
+    """As in a bucket that was restored, or when their format changes: packs of the first entries are gone."""
+    ids = some_work(world, 1)
+    change(world.repo, gc_grace=-1000.0)
+    compacted(world)
+    compacted(world)
+    repo = world.repo
+    before = repo.view.head().archived
+    for name in list(repo.bucket.names("checkpoints/")):
+        repo.bucket.delete(name)
+    fresh = emptied(world)
+    ids += some_work(fresh, 2)
+    compacted(fresh)
+    assert fresh.repo.view.head().archived == fresh.repo.view.head().through > before
+    view, files = rows(fresh.repo), fresh.files()
+    fresh = emptied(fresh)
+    assert rows(fresh.repo) == view and fresh.files() == files
+    assert [fresh.status(each) for each in ids] == STATUSES * 2
+    assert not verify(fresh.repo).differences
