@@ -2,6 +2,7 @@
 -- Where changesets stand. KEYS[1] the epoch pointer. ARGV: prefix, changeset ids.
 -- Returns {1 if recovery has vouched for the queues else 0, through, the mark, the last compaction, for each id: {outcome, slice, pack, position in the
 -- queue, 1 if it is held else 0, what it resolves, what closed its conflict}}, with false for what there is not.
+-- What is decided and archived has no outcome here; what queues of an older Redis say of it is not told.
 -- Errors: ABSENT. Cost: O(ids * log(queue)).
 --include decided
 local prefix = ARGV[1]
@@ -12,6 +13,7 @@ local decided = decisions(view)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local answer = {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0,
   unpack(redis.call('HMGET', view .. 'head', 'through', 'mark', 'compacted'))}
+local decided = decisions(view)
 for i = 2, #ARGV do
   local outcome = redis.call('GET', view .. 'outcome:' .. ARGV[i])
   local slice, pack, position, held, resolves = false, false, false, 0, false

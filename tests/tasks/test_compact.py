@@ -523,3 +523,19 @@ def test_checkpoints_that_are_lost_are_made_again_and_compaction_goes_on(world: 
     assert rows(fresh.repo) == view and fresh.files() == files
     assert [fresh.status(each) for each in ids] == STATUSES * 2
     assert not verify(fresh.repo).differences
+
+
+def test_a_held_one_of_an_older_redis_is_what_the_archive_says(world: World) -> None:
+    repo = world.repo
+    [first] = world.submit(held_item(world, "h", world.tip))
+    old = {key: repo.redis.dump(key) for key in repo.redis.keys(f"*{repo.settings.repository}*") if b":v:" not in key}
+    release(repo, first)
+    world.work()
+    some_work(world, 1)
+    compacted(world)
+    for key, value in old.items():
+        repo.redis.restore(key, 0, value, replace=True)
+    [now] = repo.queue.standing([first])[1]
+    assert now.outcome and now.outcome["status"] == "committed" and not now.held
+    run_upkeep(repo)
+    assert repo.queue.held("", 10) == [] and not repo.redis.exists(f"{repo.view.prefix}work:{first}")
