@@ -22,7 +22,8 @@ broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
 # Limits of one task run, in seconds. A commit or merge batch is bounded by count and bytes and takes seconds; at the
-# soft limit it gives back what it claimed. Upkeep may load the whole view from the log, which takes longer.
+# soft limit it gives back what it claimed. Upkeep may load the whole view from the log, and a compaction copy an
+# entry of large files, which takes longer.
 _BATCH_SOFT, _BATCH_HARD = 240, 300
 _UPKEEP_SOFT, _UPKEEP_HARD = 1740, 1800
 
@@ -78,7 +79,8 @@ task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
 task_soft_time_limit = _BATCH_SOFT
 task_time_limit = _BATCH_HARD
-task_annotations = {"sluice.upkeep": {"soft_time_limit": _UPKEEP_SOFT, "time_limit": _UPKEEP_HARD}}
+_LONG = {"soft_time_limit": _UPKEEP_SOFT, "time_limit": _UPKEEP_HARD}
+task_annotations = {"sluice.upkeep": _LONG, "sluice.compact": _LONG}
 # Killing a run because the broker went away saves nothing: what it does is guarded by the log, not by its message.
 worker_cancel_long_running_tasks_on_connection_loss = False
 # On a busy machine a new child may need more than the four seconds after which Celery would start another.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha1
 from typing import Any
 
@@ -22,13 +22,24 @@ from storage.log import Log
 from storage.packs import Location
 from storage.scripts import ViewStale
 from storage.settings import Settings
-from storage.tables import HEAD_BYTES, VALUE_BYTES, Head, TableRow, find, head_of, rows_of
+from storage.tables import (
+    HEAD_BYTES,
+    VALUE_BYTES,
+    Head,
+    TableRow,
+    find,
+    head_of,
+    oldest_first,
+    prefix_of,
+    rows_of,
+)
 from storage.view import View, decode_location, encode_location
 
 SUFFIX = ".table"
 _PLACE = struct.Struct(">Q")
 _BY = struct.Struct("26s")
-_MOST_ENTRIES = 64  # decoded ones in memory
+_MOST_ENTRIES = 32  # decoded ones in memory
+_TOGETHER = 16
 _TURNS = 3  # the tables may be merged between the list and a look into them
 
 Row = tuple[bytes, bytes]
@@ -69,8 +80,7 @@ def read_all(bucket: Bucket, tables: Iterable[TableRow]) -> dict[bytes, bytes]:
     Raises Missing, CorruptTable and BucketError.
     """
     rows: dict[bytes, bytes] = {}
-    # What has been merged is older than what has not.
-    for table in sorted(tables, key=lambda each: (-each.level, each.name)):
+    for table in oldest_first(tables):
         rows.update(rows_of(bucket.get(table.name + SUFFIX)))
     return rows
 
@@ -98,6 +108,7 @@ class Archive:
         self._heads: LRUCache[str, Head] = LRUCache(settings.archive_cache_bytes // 2, getsizeof=_size_of_head)
         self._runs: LRUCache[tuple[str, int], bytes] = LRUCache(settings.archive_cache_bytes // 2, getsizeof=len)
         self._entries: LRUCache[int, Json] = LRUCache(_MOST_ENTRIES)
+        self._tables = _Tables(-1, ())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
         """Return where objects stand, None for those that are not archived. Raises ViewAbsent and BucketError."""
@@ -117,12 +128,16 @@ class Archive:
 
     def outcomes(self, changesets: Sequence[str], since: int) -> dict[ChangesetId, Json]:
         """Return the outcomes of archived changesets: a look-up, and an entry of the log for each. See `places`."""
-        places = self.places(changesets, since)
-        entries = self._read({place // SLOTS for place in places.values()})
-        return {
-            ChangesetId(each): outcome_of(entries[place // SLOTS]["decided"][place % SLOTS], *divmod(place, SLOTS))
-            for each, place in places.items()
-        }
+        found: dict[ChangesetId, Json] = {}
+        # In log order and some entries at a time: each may have megabytes.
+        places = sorted((place, each) for each, place in self.places(changesets, since).items())
+        for start in range(0, len(places), _TOGETHER):
+            some = places[start : start + _TOGETHER]
+            entries = self._read({place // SLOTS for place, _ in some})
+            for place, each in some:
+                seq, index = divmod(place, SLOTS)
+                found[ChangesetId(each)] = outcome_of(entries[seq]["decided"][index], seq, index)
+        return found
 
     def closed(self, changesets: Sequence[str], since: int) -> dict[str, str]:
         """Return what closed the conflicts of changesets, as far as that is archived. See `places`."""
@@ -160,31 +175,37 @@ class Archive:
         if not keys:
             return {}
         for turn in range(_TURNS):
-            compacted, tables = self._view.tables()
+            known = self._tables
+            compacted, listed = self._view.tables(known.compacted)
+            if listed is not None:
+                # Of one entry of the log, so whoever else is here finds the same.
+                known = self._tables = _Tables(compacted, listed)
             if compacted < since:
                 # Redis came back older in between: what is not found there may well exist.
                 raise ViewStale("the view has gone back")
             try:
-                return self._find_in(tables, keys)
+                return self._find_in(known, keys)
             except Missing:
                 if turn == _TURNS - 1:
                     raise
         raise AssertionError
 
-    def _find_in(self, tables: Sequence[TableRow], keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        asked = {table: [key for key in keys if table.has(key)] for table in tables}
-        self._open([table for table, some in asked.items() if some])
+    def _find_in(self, tables: _Tables, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        asked: dict[TableRow, list[bytes]] = {}
+        for key in keys:
+            for table in tables.of(key):
+                asked.setdefault(table, []).append(key)
+        self._open(list(asked))
         wanted: dict[tuple[str, int], int] = {}
         looks: list[tuple[bytes, tuple[str, int]]] = []
-        for table, some in asked.items():
-            for key in some:
+        for table in oldest_first(asked):
+            for key in asked[table]:
                 offset, length = self._heads_of(table.name).span(key)
                 if length:
                     wanted[table.name, offset] = length
                     looks.append((key, (table.name, offset)))
         runs = self._read_runs(wanted)
         found = ((key, find(runs[at], key)) for key, at in looks)
-        # What several tables say of one key is equally true.
         return {key: value for key, value in found if value is not None}
 
     def _open(self, tables: Sequence[TableRow]) -> None:
@@ -221,12 +242,28 @@ class Archive:
         return runs
 
 
+class _Tables:
+    """The tables as of one compaction, found by a key's leading bits."""
+
+    def __init__(self, compacted: int, tables: Iterable[TableRow]) -> None:
+        self.compacted = compacted
+        self._by_prefix: dict[tuple[int, int], list[TableRow]] = {}
+        for table in tables:
+            self._by_prefix.setdefault((table.bits, table.prefix), []).append(table)
+        self._bits = sorted({bits for bits, _ in self._by_prefix})
+
+    def of(self, key: bytes) -> Iterator[TableRow]:
+        """Yield the tables in which a key would stand."""
+        for bits in self._bits:
+            yield from self._by_prefix.get((bits, prefix_of(key, bits)), ())
+
+
 def _number(value: bytes) -> int:
     return int(_PLACE.unpack_from(value)[0])
 
 
 def _size_of_head(head: Head) -> int:
-    return 100 + 8 * len(head.ends)
+    return 200 + 4 * len(head.ends)
 
 
 assert _BY.size <= VALUE_BYTES

@@ -113,8 +113,7 @@ class Bucket:
         url = urlsplit(endpoint or settings.endpoints[0])
         self.endpoint = url.netloc
         self._url = f"{url.scheme}://{url.netloc}/"
-        # When the store answered the last create, by its clock.
-        self.dated = 0.0
+        self._last = threading.local()
         self._http = urllib3.PoolManager(
             maxsize=4 * READERS, timeout=Timeout(read=settings.s3_timeout), retries=_READ_RETRIES
         )
@@ -160,9 +159,14 @@ class Bucket:
         except _FAILURES as error:
             raise BucketError(f"PUT {name} did not succeed") from error
         if answer.status in {200, 412}:
-            self.dated = _date(answer)
+            self._last.dated = _date(answer)
             return bool(answer.status == 200)
         raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
+
+    @property
+    def dated(self) -> float:
+        """When the store answered the last create of this thread, by its clock, in seconds since 1970."""
+        return float(getattr(self._last, "dated", 0.0))
 
     def now(self) -> float:
         """Return what the store's clock shows, in seconds since 1970: one clock for all who use the bucket.

@@ -10,7 +10,7 @@ deleted by a compaction `gc_grace` seconds later.
 Everything is stored before the entry names it, under names of its own; whoever dies leaves garbage. Two at once make
 the same twice, and the second finds another compaction in the log and throws its own away. Nothing that was in the log
 before is needed to be anywhere else: who misses an object or an outcome in the view looks into the archive
-(storage/archive.py). Bounded by entries, changesets and bytes.
+(storage/archive.py). Bounded by entries, changesets, rows and bytes, but for a single entry, which is never cut.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
+from storage.append import store_pack
 from storage.archive import SUFFIX, Row, changeset_row, closed_row, global_row, manifest_row, object_row
 from storage.checkpoints import newest
 from storage.direct import append_directly, of_one_view
-from storage.entries import NO_HASH, EntryKind, Forgotten, Head, Json, decode, digest, place_of
-from storage.ids import ObjectId, PackId, Seq, changesets_of, new_ulid
+from storage.entries import NO_HASH, EntryKind, Forgotten, Head, Json, digest, place_of
+from storage.ids import ObjectId, PackId, changesets_of, new_ulid
 from storage.link import Snapshot
-from storage.log import follow
+from storage.log import follow, name_of
 from storage.objects import object_id
 from storage.packs import Location, PackWriter, read_index, scan
 from storage.recover import MOST_PASSED_PACKS, Inbox, Passed
@@ -39,12 +40,17 @@ MOST_ENTRIES = 512
 ADOPTED_BYTES = 1 << 20
 # Most ids in the submission packs of one compaction: each is asked for.
 _MOST_IDS = 1 << 16
+# Most rows of the view that one compaction takes back, about: Redis does nothing else while it does. A changeset has
+# some beside those of its changes.
+_MOST_ROWS = 1 << 15
+_ROWS = 6
 # Packs that are deleted, and names that are listed, at most.
 _MOST_DELETED = 2000
 # The mark alone is worth an entry when it passes so many packs.
 _WORTH_MARKING = MOST_PASSED_PACKS
 _MOST_MERGES = 4
 _TOGETHER = 16
+_SMALL = 4 << 20  # bytes of a pack that is read beside others
 
 Entries = list[tuple[Json, str]]
 
@@ -99,7 +105,9 @@ def compact(repo: Repository) -> Compacted | None:
         _write_tables(repo, made)
     repo.bucket.together([lambda n=name: _delete(repo, n) for name in gone])  # type: ignore[misc]
     body = {
-        "time": int(now), "first": head.archived + 1, "archived": archived, "keys_first": head.keys_through + 1,
+        # As late as can be: what is retired has its grace from then on.
+        "time": int(repo.bucket.now()),
+        "first": head.archived + 1, "archived": archived, "keys_first": head.keys_through + 1,
         "keys_through": keys[-1][0]["seq"] if keys else head.keys_through, "mark": passed.mark,
         "archives": made.archives, "tables": made.tables, "dropped": made.dropped, "retired": made.retired,
         "deleted": gone,
@@ -132,32 +140,39 @@ def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten:
 def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[Entries, bool]:
     """Return the next entries to be archived, and whether they end at a limit; none while they are too few."""
     settings = repo.settings
-    last, oldest = min(head.through, newest(repo)), now - settings.history_age
-    if not _is_due(repo, head.archived + settings.compact_entries, last, oldest):
-        return [], False
+    last = min(head.through, newest(repo))
+    old = _count_old(repo, head.archived, last, now - settings.history_age)
     chosen: Entries = []
-    changesets = size = ids = 0
+    changesets = size = ids = rows = 0
     packs: set[str] = set()
-    for entry, entry_hash in _entries(repo, head.archived, last):
+    for entry, entry_hash in _entries(repo, head.archived, head.archived + old):
         decided = entry.get("decided", ())
-        if entry.get("time", 0) > oldest or any(each["id"] > mark for each in decided):
+        if any(each["id"] > mark for each in decided):
             break
         fresh = {each["pack"] for each in decided} - packs
         changesets += len(decided)
         size += _size(entry)
         ids += sum(len(changesets_of(PackId(pack))) for pack in fresh)
-        over = changesets > settings.compact_changesets or size > settings.compact_bytes or ids > _MOST_IDS
-        if len(chosen) == MOST_ENTRIES or (chosen and over):
+        rows += sum(_ROWS + len(each.get("changes", ())) for each in decided)
+        over = changesets > settings.compact_changesets or size > settings.compact_bytes
+        if chosen and (over or ids > _MOST_IDS or rows > _MOST_ROWS):
             return chosen, True
         chosen.append((entry, entry_hash))
         packs |= fresh
-    return chosen, False
+    return chosen, len(chosen) == MOST_ENTRIES
 
 
-def _is_due(repo: Repository, seq: int, last: int, oldest: float) -> bool:
-    """Tell whether an entry is there and old enough, by one look: so that waiting for it costs no more."""
-    data = repo.log.read(Seq(seq)) if seq <= last else None
-    return data is not None and decode(data).get("time", 0) <= oldest
+def _count_old(repo: Repository, before: int, last: int, oldest: float) -> int:
+    """Return how many of the entries behind `before` up to `last` were stored before a time, 0 where they are few.
+
+    By the store's own times, in one listing: what entries say is by the clocks of those who wrote them.
+    """
+    if last - before < repo.settings.compact_entries:
+        return 0
+    most = min(MOST_ENTRIES, last - before)
+    stored = [at for _, at in repo.bucket.listing("log/", name_of(before), most)]
+    count = sum(1 for _ in takewhile(lambda at: at <= oldest, stored))
+    return count if count >= repo.settings.compact_entries else 0
 
 
 def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Json, str]]:
@@ -180,11 +195,8 @@ def _size(entry: Json) -> int:
 
 def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> Entries:
     """Return the next entries whose idempotency keys are old enough to be forgotten; none while they are too few."""
-    first, oldest = head.keys_through, now - repo.settings.key_age
-    if not _is_due(repo, first + repo.settings.compact_entries, archived, oldest):
-        return []
-    entries = _entries(repo, first, min(archived, first + MOST_ENTRIES))
-    return list(takewhile(lambda pair: pair[0].get("time", 0) <= oldest, entries))
+    old = _count_old(repo, head.keys_through, archived, now - repo.settings.key_age)
+    return list(_entries(repo, head.keys_through, head.keys_through + old))
 
 
 def _copy(repo: Repository, history: Entries, made: _Made) -> None:
@@ -245,41 +257,49 @@ def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[P
 
 
 def _copy_small(repo: Repository, packs: Sequence[PackId], parts: Mapping[PackId, set[str]], made: _Made) -> None:
-    """Copy packs into one, which are retired then; and of the packs of `parts` these objects."""
+    """Copy packs into larger ones, which are retired then; and of the packs of `parts` these objects."""
     writer = PackWriter()
     manifests: dict[PackId, ObjectId] = {}
-    wanted = [*packs, *parts]
-    for start in range(0, len(wanted), _TOGETHER):
-        some = wanted[start : start + _TOGETHER]
-        read = repo.bucket.together([lambda p=pack: repo.bucket.get(p + ".pack") for pack in some])  # type: ignore[misc]
+    for pack, data in _read_packs(repo, [*packs, *parts]):
+        only, oid = parts.get(pack), ObjectId(b"")
+        for place, kind, content in scan(data):
+            oid = object_id(kind, content)
+            if only is None or oid.hex() in only:
+                writer.add_encoded(oid, data[place.offset : place.offset + place.length], len(content))
+        if only is None and pack.startswith("inbox/"):
+            manifests[pack] = oid  # the last object
+        if writer.size > repo.settings.compact_bytes:
+            _store(repo, writer, manifests, made)
+            writer, manifests = PackWriter(), {}
+    if writer:
+        _store(repo, writer, manifests, made)
+    made.retired += packs
+
+
+def _read_packs(repo: Repository, packs: Sequence[PackId]) -> Iterator[tuple[PackId, bytes]]:
+    """Yield packs, several small ones read at once; of the large ones one at a time is in memory."""
+    for start in range(0, len(packs), _TOGETHER):
+        some = packs[start : start + _TOGETHER]
+        read = repo.bucket.together([lambda p=pack: repo.bucket.get_range(p + ".pack", 0, _SMALL) for pack in some])  # type: ignore[misc]
         for pack, data in zip(some, read, strict=True):
-            only, oid = parts.get(pack), ObjectId(b"")
-            for place, kind, content in scan(data):
-                oid = object_id(kind, content)
-                if only is None or oid.hex() in only:
-                    writer.add_encoded(oid, data[place.offset : place.offset + place.length], len(content))
-            if only is None and pack.startswith("inbox/"):
-                manifests[pack] = oid  # the last object
-    name, data = PackId(f"packs/{new_ulid()}"), writer.finish()
-    index = writer.index()
-    repo.bucket.together(
-        [lambda: repo.bucket.create(name + ".pack", data), lambda: repo.bucket.create(name + ".idx", index)]
-    )
+            yield pack, data if len(data) < _SMALL else repo.bucket.get(pack + ".pack")
+
+
+def _store(repo: Repository, writer: PackWriter, manifests: Mapping[PackId, ObjectId], made: _Made) -> None:
+    name, size = store_pack(repo.bucket, writer)
     for oid, place in writer.places.items():
         made.objects.append(oid)
         made.add(object_row(oid, Location(name, place)))
     for pack, oid in manifests.items():
         made.add(manifest_row(pack, Location(name, writer.places[oid])))
-    made.archives.append((name, len(data)))
-    made.retired += packs
-    made.bytes = len(data)
+    made.archives.append((name, size))
+    made.bytes += size
 
 
 def _write_tables(repo: Repository, made: _Made) -> None:
     """Store the table of what is archived, merged with others where there are enough of them."""
-    fresh = {TableRow(f"packs/{new_ulid()}", 0, 0): encode(made.rows)}
-    _, there = repo.view.tables()
-    tables = [*there, *fresh]
+    fresh = {TableRow(f"packs/{new_ulid()}", 0, 0, 0): encode(made.rows)}
+    tables = [*(repo.view.tables()[1] or ()), *fresh]
     for _ in range(_MOST_MERGES):
         group = due(tables)
         if group is None:
@@ -287,10 +307,13 @@ def _write_tables(repo: Repository, made: _Made) -> None:
         stored = [table for table in group if table not in fresh]
         read = repo.bucket.together([lambda t=table: repo.bucket.get(t.name + SUFFIX) for table in stored])  # type: ignore[misc]
         whole = dict(zip(stored, read, strict=True)) | {table: fresh.pop(table) for table in group if table in fresh}
-        parts = merged([(table, whole[table]) for table in group])
-        fresh |= {TableRow(f"packs/{new_ulid()}", group[0].level + 1, prefix): data for prefix, data in parts.items()}
+        parts = {
+            TableRow(f"packs/{new_ulid()}", group[0].level + 1, bits, prefix): data
+            for bits, prefix, data in merged([(table, whole[table]) for table in group])
+        }
+        fresh |= parts
         made.dropped += [table.name for table in stored]
-        tables = [table for table in tables if table not in group and table not in fresh] + list(fresh)
+        tables = [table for table in tables if table not in group] + list(parts)
     repo.bucket.together([lambda n=t.name, d=data: repo.bucket.create(n + SUFFIX, d) for t, data in fresh.items()])  # type: ignore[misc]
     made.tables = list(fresh)
     made.retired += made.dropped

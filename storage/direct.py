@@ -25,12 +25,13 @@ class Moved(Exception):
 
 
 def of_one_view(repo: Repository, snapshot: Snapshot) -> None:
-    """Ask, behind look-ups beside a snapshot, whether they were made in its epoch of the view.
+    """Ask, behind look-ups beside a snapshot, whether they were made on a view that knew as much.
 
-    Where they were, and the view has more entries meanwhile, the entry's place is taken; another epoch may know less,
-    and that would go unnoticed. Raises Moved.
+    Where it has more entries meanwhile, the entry's place is taken; another epoch, or a Redis that came back older, may
+    know less, and that would go unnoticed. Raises Moved and ViewAbsent.
     """
-    if repo.view.epoch() != snapshot.epoch:
+    now = repo.view.snapshot()
+    if now.epoch != snapshot.epoch or now.head.applied < snapshot.head.applied:
         raise Moved
 
 

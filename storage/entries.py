@@ -280,7 +280,7 @@ def _compact_effects(entry: Json, rows: Effects) -> None:
     if entry["dropped"]:
         rows.removed_fields["tables"] = list(entry["dropped"])
     if entry["tables"]:
-        rows.hashes["tables"] = {name: f"{level} {prefix}" for name, level, prefix in entry["tables"]}
+        rows.hashes["tables"] = {name: f"{level} {bits} {prefix}" for name, level, bits, prefix in entry["tables"]}
     for name in entry["deleted"]:
         rows.remove("retired", name)
     rows.score_all("retired", entry["retired"], entry["time"])

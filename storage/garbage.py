@@ -84,7 +84,7 @@ def _age(pack: PackId) -> float:
 
 def _unnamed(repo: Repository, packs: Sequence[PackId]) -> list[PackId]:
     """Return those that neither entries nor the archive name; what is retired is deleted by compactions."""
-    tables = {table.name for table in repo.view.tables()[1]}
+    tables = {table.name for table in repo.view.tables()[1] or ()}
     named = zip(packs, *(repo.view.scores(name, packs) for name in ("packs", "archives", "retired")), strict=True)
     return [pack for pack, *seqs in named if seqs == [None] * 3 and pack not in tables]
 

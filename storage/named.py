@@ -53,7 +53,7 @@ class Named:
             self.tables.pop(name, None)
         self.archives |= {PackId(pack): size for pack, size in entry["archives"]}
         self.packs |= self.archives
-        self.tables |= {name: TableRow(name, level, prefix) for name, level, prefix in entry["tables"]}
+        self.tables |= {row[0]: TableRow(*row) for row in entry["tables"]}
 
     def files(self) -> set[str]:
         """Return the names of all files in the bucket that are named."""

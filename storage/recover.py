@@ -27,8 +27,11 @@ from storage.scripts import ViewAbsent
 from storage.settings import Settings
 from storage.view import View
 
-MOST_PASSED = 1000
-"""So many undecided changesets at most are behind the mark: each is named by the log, and read by each recovery."""
+MOST_PASSED = 4096
+"""So many undecided changesets at most the mark passes at once: each is named by an entry of the log.
+
+How many there are in all is bounded by what may be held and queued; each recovery reads them, as it reads those ahead.
+"""
 
 MOST_PASSED_PACKS = 1000
 """Packs that the mark passes at once: every changeset in them is asked for."""
@@ -101,7 +104,7 @@ class Inbox:
         Raises ViewAbsent and BucketError.
         """
         passed = Passed(self._view.head().mark)
-        room = MOST_PASSED - len(self._view.undecided())
+        room = MOST_PASSED
         now = self._bucket.now()
         for page in _pages(self._bucket.names("inbox/", self._behind_mark(), MOST_PASSED_PACKS)):
             old = [name for name in page if now - _stored(name) > self._settings.inbox_margin]

@@ -3,27 +3,32 @@
 What the view has forgotten is found in tables. Keys are hashes, so they are spread evenly: behind a header stands, for
 each run of leading bits, how many rows stand up to its end (as in Git's pack index); one look-up is one short range.
 
-A table has a level and a prefix: its keys begin with these 2 * level bits. Compactions make tables of level 0; a few
-tables of one level and prefix are merged into as many of the next level as two more bits tell apart. So no table grows
-with history, a merge is bounded, and a look-up asks a few tables of each level, of which there are as many as the
-logarithm of history (a log-structured merge tree: O'Neil et al., 1996; here cut by key as well).
+Compactions make tables of level 0. Four of one level are merged into one of the next, so a look-up asks a few of each
+level, of which there are as many as the logarithm of history (a log-structured merge tree: O'Neil et al., 1996). One
+that would have more than MOST_ROWS is cut into four by two more bits of the key, and from there on merged with those
+of the same prefix: no table and no merge grows with history, and there are about as many tables as rows by MOST_ROWS.
 """
 
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 KEY_BYTES = 20
 VALUE_BYTES = 30
 ROW_BYTES = KEY_BYTES + VALUE_BYTES
-FAN_BITS = 2
+CUT_BITS = 2
 MERGED = 4
 """So many tables of one level and prefix are merged."""
+
+MOST_ROWS = 1 << 18
+"""A table with more rows is cut."""
 
 _HEADER = struct.Struct(">8sIBB2x")
 _MAGIC = b"SLTABLE1"
@@ -42,28 +47,39 @@ class TableRow(NamedTuple):
     """A table as the log and the view name it."""
 
     name: str  # in the bucket, without the suffix
-    level: int
-    prefix: int  # the first 2 * level bits of its keys
+    level: int  # how often it has been merged
+    bits: int  # so many leading bits all of its keys have in common
+    prefix: int  # these bits
 
     def has(self, key: bytes) -> bool:
         """Tell whether a key would stand in this table."""
-        return prefix_of(key, self.level) == self.prefix
+        return prefix_of(key, self.bits) == self.prefix
 
 
-def prefix_of(key: bytes, level: int) -> int:
-    """Return the bits of a key that a table of this level has in common."""
-    return int.from_bytes(key[:8], "big") >> (64 - FAN_BITS * level)
+def prefix_of(key: bytes, bits: int) -> int:
+    """Return the leading bits of a key."""
+    return int.from_bytes(key[:8], "big") >> (64 - bits)
 
 
-def encode(rows: Mapping[bytes, bytes], level: int = 0) -> bytes:
+def oldest_first(tables: Iterable[TableRow]) -> list[TableRow]:
+    """Return tables in the order in which later ones count where several have a row of one key."""
+    return sorted(tables, key=lambda table: (-table.level, table.name))
+
+
+def encode(rows: Mapping[bytes, bytes]) -> bytes:
     """Return the table of these rows. Values that are shorter are filled up with zeros."""
-    keys = sorted(rows)
-    bits = max(0, min(_MOST_BITS, (len(keys) // _RUN_ROWS).bit_length()))
-    shift, mask = 64 - FAN_BITS * level - bits, (1 << bits) - 1
-    runs = [(int.from_bytes(key[:8], "big") >> shift) & mask for key in keys]
-    ends = struct.pack(f">{1 << bits}I", *(bisect_right(runs, run) for run in range(1 << bits)))
-    body = b"".join([key + rows[key].ljust(VALUE_BYTES, b"\0") for key in keys])
-    data = _HEADER.pack(_MAGIC, len(keys), level, bits) + ends + body
+    return _encode([key + rows[key].ljust(VALUE_BYTES, b"\0") for key in sorted(rows)], 0)
+
+
+def _encode(rows: Sequence[bytes], common: int) -> bytes:
+    """Return the table of rows in order, whose keys have so many leading bits in common."""
+    bits = max(0, min(_MOST_BITS, (len(rows) // _RUN_ROWS).bit_length()))
+    shift, mask = 64 - common - bits, (1 << bits) - 1
+    counts = [0] * (1 << bits)
+    for row in rows:
+        counts[(int.from_bytes(row[:8], "big") >> shift) & mask] += 1
+    ends = struct.pack(f">{1 << bits}I", *accumulate(counts))
+    data = b"".join([_HEADER.pack(_MAGIC, len(rows), common, bits), ends, *rows])
     return data + sha1(data).digest()
 
 
@@ -72,13 +88,13 @@ class Head:
     """The header of a table: where its rows stand."""
 
     rows: int
-    level: int
-    bits: int
+    common: int  # leading bits that all keys share
+    bits: int  # that tell runs apart
     ends: Sequence[int]  # how many rows stand up to the end of each run
 
     def span(self, key: bytes) -> tuple[int, int]:
         """Return the offset and the length of the rows among which a key would stand."""
-        run = (int.from_bytes(key[:8], "big") >> (64 - FAN_BITS * self.level - self.bits)) & ((1 << self.bits) - 1)
+        run = (int.from_bytes(key[:8], "big") >> (64 - self.common - self.bits)) & ((1 << self.bits) - 1)
         first, end = self.ends[run - 1] if run else 0, self.ends[run]
         return _HEADER.size + 4 * len(self.ends) + first * ROW_BYTES, (end - first) * ROW_BYTES
 
@@ -89,13 +105,13 @@ def head_of(data: bytes) -> Head:
     Raises CorruptTable.
     """
     try:
-        magic, rows, level, bits = _HEADER.unpack_from(data)
-        ends = struct.unpack_from(f">{1 << bits}I", data, _HEADER.size)
+        magic, rows, common, bits = _HEADER.unpack_from(data)
+        ends = array("I", struct.unpack_from(f">{1 << bits}I", data, _HEADER.size))
     except struct.error as error:
         raise CorruptTable("a table's header is damaged") from error
     if magic != _MAGIC or len(ends) != 1 << bits or ends[-1] != rows:
         raise CorruptTable("not a table, or of a format that this version does not know")
-    return Head(rows, level, bits, ends)
+    return Head(rows, common, bits, ends)
 
 
 def find(run: bytes, key: bytes) -> bytes | None:
@@ -111,32 +127,39 @@ def rows_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
     Raises CorruptTable.
     """
+    return ((row[:KEY_BYTES], row[KEY_BYTES:]) for row in _rows(data))
+
+
+def _rows(data: bytes) -> list[bytes]:
     head = head_of(data)
     start = _HEADER.size + 4 * len(head.ends)
     end = start + head.rows * ROW_BYTES
     if len(data) != end + _TRAILER_BYTES or sha1(data[:end]).digest() != data[end:]:
         raise CorruptTable("a table is cut short or damaged")
-    for at in range(start, end, ROW_BYTES):
-        yield data[at : at + KEY_BYTES], data[at + KEY_BYTES : at + ROW_BYTES]
+    return [data[at : at + ROW_BYTES] for at in range(start, end, ROW_BYTES)]
 
 
 def due(tables: Iterable[TableRow]) -> list[TableRow] | None:
     """Return tables that should be merged, of the lowest level first, oldest first; None where none are due."""
-    groups: dict[tuple[int, int], list[TableRow]] = {}
+    groups: dict[tuple[int, int, int], list[TableRow]] = {}
     for table in tables:
-        groups.setdefault((table.level, table.prefix), []).append(table)
+        groups.setdefault((table.level, table.bits, table.prefix), []).append(table)
     full = [group for _, group in sorted(groups.items()) if len(group) >= MERGED]
     return sorted(full[0])[:MERGED] if full else None
 
 
-def merged(tables: Sequence[tuple[TableRow, bytes]]) -> dict[int, bytes]:
-    """Merge whole tables of one level and prefix, oldest first; return the tables of the next level by prefix.
+def merged(tables: Sequence[tuple[TableRow, bytes]]) -> list[tuple[int, int, bytes]]:
+    """Merge whole tables of one level and prefix, oldest first; return those of the next level: bits, prefix, bytes.
 
     Of rows with one key the newest stays. Raises CorruptTable.
     """
-    level = tables[0][0].level + 1
-    parts: dict[int, dict[bytes, bytes]] = {}
-    for _, data in tables:
-        for key, value in rows_of(data):
-            parts.setdefault(prefix_of(key, level), {})[key] = value
-    return {prefix: encode(rows, level) for prefix, rows in sorted(parts.items())}
+    first = tables[0][0]
+    # Sorting is stable and takes runs that are in order as they are, so the last of equal keys is the newest.
+    rows = [row for _, data in tables for row in _rows(data)]
+    rows.sort(key=itemgetter(slice(0, KEY_BYTES)))
+    rows = [list(same)[-1] for _, same in groupby(rows, key=itemgetter(slice(0, KEY_BYTES)))]
+    if len(rows) <= MOST_ROWS:
+        return [(first.bits, first.prefix, _encode(rows, first.bits))]
+    bits = first.bits + CUT_BITS
+    parts = groupby(rows, key=lambda row: prefix_of(row, bits))
+    return [(bits, prefix, _encode(list(part), bits)) for prefix, part in parts]

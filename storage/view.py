@@ -183,12 +183,14 @@ class View:
         """Return the scores of members of a sorted set, None for those that are not in it."""
         return list(self.redis.zmscore(self.key(name), members)) if members else []
 
-    def tables(self) -> tuple[int, list[TableRow]]:
-        """Return the last compaction and the tables of the archive.
+    def tables(self, known: int = -1) -> tuple[int, list[TableRow] | None]:
+        """Return the last compaction and the tables of the archive, None where that is the one that is `known`.
 
         Raises ViewAbsent.
         """
-        compacted, found = self.scripts("tables")
+        compacted, found = self.scripts("tables", known)
+        if found is None:
+            return int(compacted), None
         rows = zip(found[::2], found[1::2], strict=True)
         return int(compacted), [TableRow(name.decode(), *map(int, row.split())) for name, row in rows]
 

@@ -14,7 +14,7 @@ from storage.append import append, entry_after, pack_of, store_pack
 from storage.bucket import BucketError
 from storage.budget import Spent, budget
 from storage.decide import seen_version
-from storage.direct import LogBusy
+from storage.direct import LogBusy, Moved, of_one_view
 from storage.edit import TreeEditor
 from storage.entries import EntryKind, Json
 from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
@@ -150,6 +150,11 @@ def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], wa
         if not linked.decided:
             log.info("nothing_decided", claimed=len(claimed), given_back=len(linked.given_back))
             return len(claimed) - len(linked.given_back)
+        if any(record.get("reason") == "unknown-base" for record in linked.decided):
+            try:
+                of_one_view(repo, snapshot)  # that it was not found has to be true of the snapshot
+            except Moved as error:
+                raise ViewStale("the view has gone back") from error
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
         if _append(repo, snapshot, linked, watch):

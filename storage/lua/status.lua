@@ -13,7 +13,6 @@ local decided = decisions(view)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local answer = {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0,
   unpack(redis.call('HMGET', view .. 'head', 'through', 'mark', 'compacted'))}
-local decided = decisions(view)
 for i = 2, #ARGV do
   local outcome = redis.call('GET', view .. 'outcome:' .. ARGV[i])
   local slice, pack, position, held, resolves = false, false, false, 0, false

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage import tables
 from storage.tables import (
-    FAN_BITS,
     HEAD_BYTES,
     MERGED,
     ROW_BYTES,
@@ -21,6 +21,7 @@ from storage.tables import (
     find,
     head_of,
     merged,
+    oldest_first,
     prefix_of,
     rows_of,
 )
@@ -63,39 +64,59 @@ def test_bytes_that_look_like_a_key_inside_a_row_are_no_key(noise: bytes, key: b
     assert find(run + key + b"v" * 30, key) == b"v" * 30
 
 
-def test_tables_are_merged_into_parts_by_two_more_bits_and_the_newest_row_stays() -> None:
+def whole(count: int, seed: str) -> tuple[TableRow, bytes]:
+    return TableRow(seed, 0, 0, 0), encode(rows(count, seed))
+
+
+def test_tables_are_merged_and_the_newest_row_stays() -> None:
     older, newer = rows(1000, "a"), rows(1000, "b")
     both = next(iter(older))
     newer[both] = b"n" * 30
-    parts = merged([(TableRow("1", 0, 0), encode(older)), (TableRow("2", 0, 0), encode(newer))])
-    assert sorted(parts) == [0, 1, 2, 3]
-    assert {key: value for data in parts.values() for key, value in rows_of(data)} == older | newer
-    for prefix, data in parts.items():
-        table = TableRow("x", 1, prefix)
-        assert all(table.has(key) for key, _ in rows_of(data)) and head_of(data).level == 1
+    [(bits, prefix, data)] = merged([(TableRow("1", 0, 0, 0), encode(older)), (TableRow("2", 0, 0, 0), encode(newer))])
+    assert (bits, prefix) == (0, 0) and dict(rows_of(data)) == older | newer
+    assert all(look_up(data, key)[0] == value for key, value in (older | newer).items())
+
+
+def test_a_table_that_would_be_too_large_is_cut_by_two_more_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MOST_ROWS", 1500)
+    parts = merged([whole(1000, "a"), whole(1000, "b")])
+    assert [(bits, prefix) for bits, prefix, _ in parts] == [(2, 0), (2, 1), (2, 2), (2, 3)]
+    assert {key: value for *_, data in parts for key, value in rows_of(data)} == rows(1000, "a") | rows(1000, "b")
+    for bits, prefix, data in parts:
+        table = TableRow("x", 1, bits, prefix)
+        assert all(table.has(key) for key, _ in rows_of(data)) and head_of(data).common == 2
         assert all(look_up(data, key)[0] == value for key, value in rows_of(data))
-    deeper = merged([(TableRow("x", 1, 2), parts[2])])
-    assert {prefix >> FAN_BITS for prefix in deeper} == {2}
-    assert all(look_up(data, key)[0] == value for data in deeper.values() for key, value in rows_of(data))
+    monkeypatch.setattr(tables, "MOST_ROWS", 100)
+    deeper = merged([(TableRow("x", 1, 2, 2), parts[2][2])])
+    assert {(bits, prefix >> 2) for bits, prefix, _ in deeper} == {(4, 2)}
+    assert all(look_up(data, key)[0] == value for *_, data in deeper for key, value in rows_of(data))
+    monkeypatch.setattr(tables, "MOST_ROWS", 1000)
+    [(bits, prefix, _)] = merged([(TableRow("x", 1, 2, 2), parts[2][2])])
+    assert (bits, prefix) == (2, 2), "it keeps what its keys have in common"
 
 
-def test_a_few_tables_are_left_whatever_is_added() -> None:
+def test_there_are_few_tables_whatever_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MOST_ROWS", 200)
     rng, there, expected = random.Random(1), {}, {}
-    for i in range(70):
+    for i in range(300):
         made = rows(rng.randint(1, 40), str(i))
         expected |= made
-        there[TableRow(f"{i:03}", 0, 0)] = encode(made)
+        there[TableRow(f"{i:03}", 0, 0, 0)] = encode(made)
         while group := due(there):
             assert len(group) == MERGED
-            for prefix, data in merged([(table, there[table]) for table in group]).items():
-                there[TableRow(f"{i:03}/{prefix}", group[0].level + 1, prefix)] = data
+            for bits, prefix, data in merged([(table, there[table]) for table in group]):
+                assert head_of(data).rows <= tables.MOST_ROWS
+                there[TableRow(f"{i:03}/{prefix}", group[0].level + 1, bits, prefix)] = data
             for table in group:
                 del there[table]
+        levels = len({table.level for table in there})
         for key in list(made)[:2]:
-            assert sum(table.has(key) for table in there) <= (MERGED - 1) * 4
-    found = {key: value for data in there.values() for key, value in rows_of(data)}
+            assert sum(table.has(key) for table in there) <= (MERGED - 1) * 2 * levels
+        # A fourth of MOST_ROWS at least stands in a table that was cut.
+        assert len(there) <= (MERGED - 1) * levels + 4 * len(expected) // (tables.MOST_ROWS // 4)
+    found = {key: value for table in oldest_first(there) for key, value in rows_of(there[table])}
     assert found == expected
-    assert all(prefix_of(key, table.level) == table.prefix for table, data in there.items() for key, _ in rows_of(data))
+    assert all(prefix_of(key, table.bits) == table.prefix for table, data in there.items() for key, _ in rows_of(data))
 
 
 @pytest.mark.parametrize("damage", [slice(0, -1), slice(1, None), slice(0, 10)])

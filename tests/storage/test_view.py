@@ -233,11 +233,13 @@ def test_applying_step_by_step_catching_up_and_loading_anew_give_one_view(settin
 
 
 def test_there_may_be_more_tables_than_the_stack_of_lua_holds(view: View) -> None:
-    names = {f"packs/{new_ulid()}": f"{i % 7} {i}" for i in range(10_000)}
+    names = {f"packs/{new_ulid()}": f"{i % 7} 14 {i}" for i in range(10_000)}
     for start in range(0, len(names), 1000):
         view.redis.hset(view.key("tables"), mapping=dict(list(names.items())[start : start + 1000]))
     compacted, tables = view.tables()
-    assert compacted == 0 and {table.name: f"{table.level} {table.prefix}" for table in tables} == names
+    assert compacted == 0 and tables is not None
+    assert {table.name: f"{table.level} {table.bits} {table.prefix}" for table in tables} == names
+    assert view.tables(0) == (0, None), "who knows them is not told again"
 
 
 def test_a_global_commit_that_is_archived_meanwhile_is_not_in_the_view(view: View) -> None:

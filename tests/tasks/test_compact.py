@@ -22,6 +22,7 @@ from storage.ids import ChangesetId, new_ulid
 from storage.inbox import read_changesets
 from storage.lifecycle import abandon, release
 from storage.load import load
+from storage.objects import Ident
 from storage.recover import Inbox
 from storage.repository import Repository
 from storage.settings import Settings
@@ -311,7 +312,7 @@ def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> Non
     assert not verify(world.repo).differences
 
 
-def test_the_mark_passes_so_many_undecided_ones_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recover, "MOST_PASSED", 3)
     base = world.tip
     held = item(world.all, {"h": b"1"}, base)
@@ -320,9 +321,12 @@ def test_the_mark_passes_so_many_undecided_ones_and_no_more(world: World, monkey
     decided = some_work(world, 1)
     more = [world.submit(item(world.all, {f"m{i}": b"1"}, waiting[1]))[0] for i in range(2)]
     later = some_work(world, 2)
-    compacted(world)
+    checkpoint(world.repo, 1000)
+    compact(world.repo)
     assert decided[-1] < world.repo.view.head().mark < more[1] < later[0]
     assert world.repo.view.undecided().keys() == {*waiting, more[0]}
+    compacted(world)
+    assert world.repo.view.undecided().keys() == {*waiting, *more} and world.repo.view.head().mark >= later[-1]
     world.repo.redis.flushall()
     run_upkeep(world.repo)
     release(world.repo, waiting[0])
@@ -436,7 +440,7 @@ def lose_a_row(world: World) -> None:
     """Put another table in the place of one: without its first row."""
     table = world.repo.view.tables()[1][0]
     rows = dict(list(rows_of(world.repo.bucket.get(table.name + SUFFIX)))[1:])
-    put_instead(world, table.name + SUFFIX, encode(rows, table.level))
+    put_instead(world, table.name + SUFFIX, encode(rows))
 
 
 def put_instead(world: World, name: str, data: bytes) -> None:
@@ -539,3 +543,37 @@ def test_a_held_one_of_an_older_redis_is_what_the_archive_says(world: World) -> 
     assert now.outcome and now.outcome["status"] == "committed" and not now.held
     run_upkeep(repo)
     assert repo.queue.held("", 10) == [] and not repo.redis.exists(f"{repo.view.prefix}work:{first}")
+
+
+def test_what_is_old_is_so_by_the_stores_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits never go back in time: one whose worker's clock is years ahead has all after it say so."""
+    ident = world.repo.committer()
+    with monkeypatch.context() as ahead:
+        ahead.setattr(
+            Repository, "committer", lambda repo: Ident(ident.name, ident.email, ident.time + 10 * 365 * 86_400)
+        )
+        ids = some_work(world, 1)
+    compacted(world)
+    assert world.repo.view.head().archived >= 3 and [world.status(each) for each in ids] == STATUSES
+    change(world.repo, history_age=1000.0)
+    later = some_work(world, 2)
+    compacted(world)
+    assert world.repo.view.snapshot(later).outcomes.keys() == set(later), "what is young stays"
+
+
+def test_what_is_copied_is_cut_into_packs(world: World) -> None:
+    base = world.tip
+    ids = [world.put({f"f{i}": b"%d" % i * 3000}, base) for i in range(6)]
+    world.put({"f0": b"clash" * 3000}, base)
+    world.work()
+    change(world.repo, compact_bytes=8000)
+    made = compacted(world)
+    assert made[0].changesets == 7, "one entry is never cut"
+    archives = world.repo.view.by_score("archives")
+    assert len(archives) > 2
+    change(world.repo, gc_grace=-1000.0)
+    compacted(world)
+    fresh = emptied(world)
+    assert fresh.files() == {f"f{i}": b"%d" % i * 3000 for i in range(6)}
+    assert [fresh.status(each) for each in ids] == ["committed"] * 6
+    assert not verify(fresh.repo).differences
