@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from io import BytesIO
 
@@ -562,9 +563,10 @@ def test_what_is_old_is_so_by_the_stores_clock(world: World, monkeypatch: pytest
 
 
 def test_what_is_copied_is_cut_into_packs(world: World) -> None:
-    base = world.tip
-    ids = [world.put({f"f{i}": b"%d" % i * 3000}, base) for i in range(6)]
-    world.put({"f0": b"clash" * 3000}, base)
+    base, rng = world.tip, random.Random(1)
+    contents = {f"f{i}": rng.randbytes(3000) for i in range(6)}
+    ids = [world.put({path: content}, base) for path, content in contents.items()]
+    world.put({"f0": rng.randbytes(9000)}, base)
     world.work()
     change(world.repo, compact_bytes=8000)
     made = compacted(world)
@@ -574,6 +576,6 @@ def test_what_is_copied_is_cut_into_packs(world: World) -> None:
     change(world.repo, gc_grace=-1000.0)
     compacted(world)
     fresh = emptied(world)
-    assert fresh.files() == {f"f{i}": b"%d" % i * 3000 for i in range(6)}
+    assert fresh.files() == contents
     assert [fresh.status(each) for each in ids] == ["committed"] * 6
     assert not verify(fresh.repo).differences
