@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from tests.harness.nemeses.base import Nemesis, await_
@@ -17,8 +18,8 @@ class Stopped(Nemesis):
     least = 3.0
 
     def strike(self) -> str:
-        """Stop it."""
-        self.rig.halt("s3")
+        """Stop it. By SIGKILL: asked, SeaweedFS takes its time to leave, up to twenty seconds."""
+        self.rig.processes["s3"].stop(signal.SIGKILL)
         return ""
 
     def heal(self) -> None:
