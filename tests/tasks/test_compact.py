@@ -570,7 +570,7 @@ def test_what_is_copied_is_cut_into_packs(world: World) -> None:
     world.work()
     change(world.repo, compact_bytes=8000)
     made = compacted(world)
-    assert made[0].changesets == 7, "one entry is never cut"
+    assert [done.changesets for done in made if done.changesets] == [7], "one entry is never cut"
     archives = world.repo.view.by_score("archives")
     assert len(archives) > 2
     change(world.repo, gc_grace=-1000.0)
