@@ -25,6 +25,7 @@ from storage.entries import NO_HASH, CorruptEntry, Json, digest
 from storage.log import check, name_of
 from storage.named import Named
 from storage.packs import TRAILER_BYTES
+from storage.rolls import FOLDER as ROLLS
 from storage.segments import FOLDER as CHECKPOINTS
 from storage.settings import Settings
 
@@ -33,7 +34,7 @@ LOG = "log/"
 MARKERS = "restored/"  # what restores leave in a bucket; see app/restore.py
 PROBES = "probe/"
 # Derived from the rest, or of this bucket only; the log is copied by itself.
-_LEFT_OUT = (CHECKPOINTS, MARKERS, PROBES, LOG)
+_LEFT_OUT = (CHECKPOINTS, ROLLS, MARKERS, PROBES, LOG)
 _MANIFEST = "manifest.jsonl"
 _LOCK = "backup.lock"
 _TEMPORARY = "part-"

@@ -94,7 +94,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
 
 
 def _between(repo: Repository, first: int, last: int) -> Iterator[tuple[Any, bytes]]:
-    for seq, data in repo.log.read_from(first) if first <= last else ():
+    for seq, data in repo.log.read_from(first, copies=False) if first <= last else ():
         if seq > last:
             return
         yield seq, data

@@ -1,4 +1,4 @@
-"""Making checkpoints: segments of the log's entries in the bucket, so that loading the view reads few objects.
+"""Making checkpoints: segments and rolls of the log's entries, so that who needs many of them reads few objects.
 
 Bounded for each run, harmless at any time and from several processes at once: they would make the same segments.
 """
@@ -9,9 +9,11 @@ from itertools import islice
 
 import structlog
 
+from storage import rolls
 from storage.entries import NO_HASH, digest
+from storage.ids import Seq
 from storage.load import Gone, line, locations, read_forgotten, read_places
-from storage.log import follow
+from storage.log import check, follow
 from storage.repository import Repository
 from storage.segments import FOLDER, encode, ends_of, make, name_of
 
@@ -19,6 +21,7 @@ log = structlog.get_logger()
 
 # Below the epoch, so that a view that was loaded anew looks again.
 _CURSOR = "checkpointed"
+_ROLLED = "rolled"
 
 
 def checkpoint(repo: Repository, most: int) -> int:
@@ -51,6 +54,28 @@ def checkpoint(repo: Repository, most: int) -> int:
         last = segment.last
         made += 1
         repo.redis.set(repo.view.key(_CURSOR), last)
+    return made
+
+
+def roll_up(repo: Repository, most: int) -> int:
+    """Make at most `most` rolls of entries that have none; return how many were made.
+
+    Raises ViewAbsent, CorruptEntry and BucketError.
+    """
+    made = 0
+    number = int(repo.redis.get(repo.view.key(_ROLLED)) or 0)
+    applied = repo.view.head().applied
+    while made < most and applied >= rolls.first_of(number + 1) - 1:
+        first = rolls.first_of(number)
+        entries = repo.log.read_many(Seq(first + i) for i in range(rolls.RUN))
+        whole = [data for data in entries if data is not None]
+        if len(whole) < rolls.RUN:
+            break  # the view is ahead of what this endpoint has
+        for before, data, seq in zip(whole, whole[1:], range(first + 1, first + rolls.RUN), strict=False):
+            check(seq, data, digest(before))
+        made += repo.bucket.create(rolls.name_of(number), rolls.encode(whole))
+        number += 1
+        repo.redis.set(repo.view.key(_ROLLED), number)
     return made
 
 

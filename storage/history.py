@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from storage.entries import SLOTS, EntryKind, Json, Status, decode, merge_row, place_of
-from storage.ids import ChangesetId, Seq
+from storage.ids import ChangesetId
 from storage.repository import Repository
+from storage.rolls import RUN
 from storage.scripts import ViewStale
 
 MOST_READ = 256
 """Entries of the log that one call reads at most."""
 
-_TOGETHER = 32
 # The view may archive more while a list is read, and then it is read again.
 _TURNS = 5
 
@@ -121,9 +121,11 @@ def global_commit(repo: Repository, commit: str) -> Json | None:
 
 
 def _read(repo: Repository, seqs: Sequence[int]) -> Iterator[Json]:
-    """Yield entries in the order that is asked for, some read at once."""
-    for start in range(0, len(seqs), _TOGETHER):
-        for data in repo.log.read_many(Seq(seq) for seq in seqs[start : start + _TOGETHER]):
+    """Yield the entries of a range, up or down, some read at once."""
+    for start in range(0, len(seqs), RUN):
+        some = seqs[start : start + RUN]
+        found = repo.log.read_range(min(some), max(some))
+        for data in found if some[0] <= some[-1] else reversed(found):
             if data is None:
                 raise ViewStale("the view has archived an entry that the log has not")
             yield decode(data)

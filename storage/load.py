@@ -112,7 +112,7 @@ def read_forgotten(log: Log, bucket: Bucket, entry: Json) -> Forgotten:
 
 def _read_run(log: Log, first: int, last: int) -> list[tuple[Json, str]]:
     found = []
-    for seq, data in zip(range(first, last + 1), log.read_many(Seq(i) for i in range(first, last + 1)), strict=True):
+    for seq, data in enumerate(log.read_range(first, last), first):
         if data is None:
             raise CorruptEntry(f"entry {seq} is archived, and the log has it not")
         found.append((decode(data), digest(data)))

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from storage import rolls
 from storage.bucket import Bucket, Missing
 from storage.entries import NO_HASH, CorruptEntry, Json, decode, digest
 from storage.ids import Seq
+from storage.rolls import CorruptRoll
 
 _READ_AHEAD = 32
+# A roll may have megabytes.
+_ROLLS_AHEAD = 2
+# So many entries are worth a look for their rolls.
+_WORTH_ROLLS = 16
 
 
 class Log:
@@ -41,19 +47,59 @@ class Log:
         """Return the bytes of several entries, read at once. Raises BucketError."""
         return self._bucket.get_many(name_of(seq) for seq in seqs)
 
-    def read_from(self, seq: int, width: int = _READ_AHEAD) -> Iterator[tuple[Seq, bytes]]:
+    def read_range(self, first: int, last: int) -> list[bytes | None]:
+        """Return the bytes of the entries from `first` to `last`, from copies where there are any of many of them.
+
+        None stands where the log does not reach that far. Raises BucketError.
+        """
+        found: dict[int, bytes] = {}
+        if last - first >= _WORTH_ROLLS:
+            numbers = range(rolls.number_of(first), rolls.number_of(last) + 1)
+            for number, entries in zip(numbers, self._read_rolls(numbers), strict=True):
+                found |= dict(enumerate(entries or (), rolls.first_of(number)))
+        missing = [Seq(seq) for seq in range(first, last + 1) if seq not in found]
+        read = dict(zip(missing, self.read_many(missing), strict=True))
+        return [found[seq] if seq in found else read[Seq(seq)] for seq in range(first, last + 1)]
+
+    def read_from(self, seq: int, width: int = _READ_AHEAD, copies: bool = True) -> Iterator[tuple[Seq, bytes]]:
         """Yield the entries from `seq` to the end of the log, `width` read at once. Raises BucketError.
 
-        Begins with one alone: mostly there is none, or one.
+        Begins with one alone: mostly there is none, or one. Who goes on for long is given copies, unless it looks for
+        what has become of the entries themselves.
         """
         step = 1
         while True:
-            for data in self._bucket.get_many(name_of(seq + i) for i in range(step)):
+            if copies and step == width and seq == rolls.first_of(rolls.number_of(seq)):
+                copies = False
+                for entries in self._rolls_from(rolls.number_of(seq)):
+                    yield from ((Seq(each), data) for each, data in enumerate(entries, seq))
+                    seq += len(entries)
+            count = min(step, rolls.RUN - (seq - 1) % rolls.RUN) if copies else step
+            for data in self._bucket.get_many(name_of(seq + i) for i in range(count)):
                 if data is None:
                     return
                 yield Seq(seq), data
                 seq += 1
             step = min(width, step * 4)
+
+    def _rolls_from(self, number: int) -> Iterator[list[bytes]]:
+        """Yield the entries of rolls from one on, up to the first that is not there."""
+        while True:
+            for entries in self._read_rolls(range(number, number + _ROLLS_AHEAD)):
+                if entries is None:
+                    return
+                yield entries
+            number += _ROLLS_AHEAD
+
+    def _read_rolls(self, numbers: Iterable[int]) -> list[list[bytes] | None]:
+        return [_entries_of(data) for data in self._bucket.get_many(rolls.name_of(number) for number in numbers)]
+
+
+def _entries_of(data: bytes | None) -> list[bytes] | None:
+    try:
+        return rolls.decode(data) if data is not None else None
+    except CorruptRoll:
+        return None  # the entries themselves are there
 
 
 def name_of(seq: int) -> str:

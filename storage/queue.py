@@ -32,6 +32,8 @@ _MOST_LOCKS = 1000
 # How many changesets at the front of a queue a claim looks at for those whose base is decided.
 _LOOK_AHEAD = 1000
 _ULID = 26
+# Redis does nothing else while it looks for so many.
+_KNOWN_AT_ONCE = 5000
 # Claims of the dead that one claim looks after.
 _MOST_DEAD = 32
 # What release.lua calls the fault of an owner that fell silent.
@@ -251,7 +253,8 @@ class Queue:
 
     def known(self, ids: Sequence[str]) -> str:
         """Return a digit for each: 2 it is decided, 1 it is queued or held, 0 neither. Raises ViewAbsent."""
-        return str(self._scripts("known", "".join(ids)).decode())
+        parts = (ids[start : start + _KNOWN_AT_ONCE] for start in range(0, len(ids), _KNOWN_AT_ONCE))
+        return "".join([self._scripts("known", "".join(part)).decode() for part in parts])
 
     def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:
         """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""

@@ -37,7 +37,6 @@ MOST_PASSED_PACKS = 1000
 """Packs that the mark passes at once: every changeset in them is asked for."""
 
 _PAGE = 200
-_KNOWN_AT_ONCE = 5000
 # Younger packs are looked at again by the next routine look.
 _SETTLE = 30.0
 
@@ -159,13 +158,11 @@ class Inbox:
         ids = [each for name in page for each in changesets_of(PackId(name.removesuffix(".pack")))]
         decided: set[str] = set()
         known: set[str] = set()
-        for start in range(0, len(ids), _KNOWN_AT_ONCE):
-            chunk = ids[start : start + _KNOWN_AT_ONCE]
-            for each, digit in zip(chunk, self._queue.known(chunk), strict=True):
-                if digit != "0":
-                    known.add(each)
-                if digit == "2":
-                    decided.add(each)
+        for each, digit in zip(ids, self._queue.known(ids), strict=True):
+            if digit != "0":
+                known.add(each)
+            if digit == "2":
+                decided.add(each)
         return decided, known
 
     def _enqueue(self, pack: PackId) -> int:

@@ -6,7 +6,7 @@ import time
 
 import structlog
 
-from storage.checkpoints import checkpoint
+from storage.checkpoints import checkpoint, roll_up
 from storage.entries import digest
 from storage.garbage import collect
 from storage.lifecycle import close_oldest, release_decided, requeue_released
@@ -48,8 +48,9 @@ def run(repo: Repository) -> Found:
     _keep_view(repo)
     found = _keep_queues(repo)
     segments = checkpoint(repo, repo.settings.checkpoint_segments)
-    if segments:
-        log.info("checkpointed", segments=segments)
+    rolled = roll_up(repo, repo.settings.checkpoint_segments)
+    if segments or rolled:
+        log.info("checkpointed", segments=segments, rolls=rolled)
     _clean(repo)
     return found
 

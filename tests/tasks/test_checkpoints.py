@@ -8,9 +8,13 @@ import pytest
 import redis
 
 from app.verify import verify
-from storage.checkpoints import checkpoint, newest
+from storage import history, rolls
+from storage.checkpoints import checkpoint, newest, roll_up
+from storage.entries import CorruptEntry
 from storage.load import load
+from storage.log import follow
 from storage.repository import Repository
+from storage.rolls import CorruptRoll
 from storage.segments import FOLDER, CorruptSegment, Segment, decode, encode, ends_of
 from storage.settings import Settings
 from storage.slices import change_paths, define
@@ -45,7 +49,11 @@ def rows(repo: Repository) -> dict[bytes, object]:
                 found[name] = repo.redis.hgetall(key)
             case b"zset":
                 found[name] = repo.redis.zrange(key, 0, -1, withscores=True)
-    return {name: value for name, value in found.items() if not name.startswith((b"inbox:", b"checkpointed", b"gc:"))}
+    return {
+        name: value
+        for name, value in found.items()
+        if not name.startswith((b"inbox:", b"checkpointed", b"rolled", b"gc:"))
+    }
 
 
 def test_a_view_from_segments_is_the_view_of_the_entries(world: World) -> None:
@@ -131,3 +139,70 @@ def test_a_flush_in_the_middle_of_loading_leaves_no_half_view(world: World, monk
     monkeypatch.undo()
     run_upkeep(repo)
     assert rows(repo) == before
+
+
+@pytest.fixture
+def short_rolls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rolls, "RUN", 8)
+    monkeypatch.setattr(history, "RUN", 8)
+
+
+def reading(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the names of all that is read whole from now on."""
+    read: list[str] = []
+    get = repo.bucket._get
+    monkeypatch.setattr(repo.bucket, "_get", lambda name, **span: read.append(name) or get(name, **span))
+    return read
+
+
+@pytest.mark.usefixtures("short_rolls")
+def test_many_entries_are_read_from_few_rolls(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = world.repo
+    entries = list(repo.log.read_from(1))
+    count = len(entries) // 8
+    assert roll_up(repo, 100) == count >= 3 and roll_up(repo, 100) == 0
+    read = reading(repo, monkeypatch)
+    assert list(repo.log.read_from(1, width=4)) == entries
+    assert len([name for name in read if name.startswith("log/")]) <= 8 + 8 + 4, read
+    read.clear()
+    assert list(repo.log.read_from(1, width=4, copies=False)) == entries
+    assert not [name for name in read if name.startswith("rolls/")]
+    data = [each for _, each in entries]
+    for first, last in [(1, 24), (3, 20), (2, 3), (1, len(entries)), (20, len(entries) + 2)]:
+        read.clear()
+        expected = [data[seq - 1] if seq <= len(data) else None for seq in range(first, last + 1)]
+        assert repo.log.read_range(first, last) == expected
+        if last - first >= 16:
+            assert len([name for name in read if name.startswith("log/")]) <= 10, (first, last, read)
+
+
+@pytest.mark.usefixtures("short_rolls")
+@pytest.mark.parametrize("damage", ["gone", "cut", "of other entries"])
+def test_a_roll_that_is_wrong_costs_time_only(world: World, damage: str) -> None:
+    repo = world.repo
+    entries = list(repo.log.read_from(1))
+    roll_up(repo, 100)
+    name = rolls.name_of(1)
+    data = repo.bucket.get(name)
+    repo.bucket.delete(name)
+    if damage == "cut":
+        repo.bucket.create(name, data[:-1])
+    if damage == "of other entries":
+        # Whole in itself: whoever follows the chain of hashes through it finds that out.
+        repo.bucket.create(name, rolls.encode([each for _, each in entries[:8]]))
+        with pytest.raises(CorruptEntry):
+            list(follow(repo.log.read_from(1, width=4)))
+    else:
+        assert list(repo.log.read_from(1, width=4)) == entries
+        assert repo.log.read_range(1, len(entries)) == [each for _, each in entries]
+    assert not verify(repo, with_git=False).differences, "which reads the entries themselves"
+
+
+def test_a_roll_is_what_was_put_in() -> None:
+    entries = [b"%d" % i * i for i in range(rolls.RUN)]
+    data = rolls.encode(entries)
+    assert rolls.decode(data) == entries
+    assert [rolls.number_of(seq) for seq in (1, 64, 65)] == [0, 0, 1] and rolls.first_of(1) == 65
+    for wrong in (data[:-1], data[1:], b"", rolls.encode(entries[1:])):
+        with pytest.raises(CorruptRoll):
+            rolls.decode(wrong)

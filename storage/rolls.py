@@ -1,0 +1,66 @@
+"""Rolls: copies of runs of the log's entries, each run in one object, for those who read many. Pure.
+
+A run has RUN entries, and stands where its number says, so a reader knows the name of the roll that has an entry. The
+bytes are the entries' own, so whoever follows the chain of hashes through a roll has checked it. Derived data: it may
+be deleted at will, and the entries stay where they are.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from hashlib import sha256
+
+FORMAT = 1
+FOLDER = f"rolls/{FORMAT}/"
+RUN = 64
+"""Entries in a roll: those from RUN * n + 1 to RUN * (n + 1) in the n-th."""
+
+_LEVEL = 6  # made once, read often
+
+
+class CorruptRoll(Exception):
+    """Bytes are no roll, or a damaged one."""
+
+
+def number_of(seq: int) -> int:
+    """Return the number of the roll that an entry belongs to."""
+    return (seq - 1) // RUN
+
+
+def first_of(number: int) -> int:
+    """Return the first entry of a roll."""
+    return number * RUN + 1
+
+
+def name_of(number: int) -> str:
+    """Return a roll's name in the bucket: it tells its first entry."""
+    return f"{FOLDER}{first_of(number):012d}.roll"
+
+
+def encode(entries: Sequence[bytes]) -> bytes:
+    """Return the roll of RUN entries in order: a line of JSON, and the deflated entries behind it."""
+    body = b"".join(entries)
+    header = {"lengths": [len(each) for each in entries], "sha256": sha256(body).hexdigest()}
+    return json.dumps(header).encode() + b"\n" + zlib.compress(body, _LEVEL)
+
+
+def decode(data: bytes) -> list[bytes]:
+    """Return the entries of a roll.
+
+    Raises CorruptRoll.
+    """
+    head, _, packed = data.partition(b"\n")
+    try:
+        header, body = json.loads(head), zlib.decompress(packed)
+        lengths = header["lengths"]
+        if len(lengths) != RUN or sum(lengths) != len(body) or sha256(body).hexdigest() != header["sha256"]:
+            raise CorruptRoll("a roll is damaged")
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        raise CorruptRoll("a roll cannot be read") from error
+    entries, at = [], 0
+    for length in lengths:
+        entries.append(body[at : at + length])
+        at += length
+    return entries
