@@ -36,6 +36,8 @@ class RepositoryCollector(Collector):
         yield GaugeMetricFamily("sluice_applied", "The newest log entry that the view includes.", head.applied)
         yield GaugeMetricFamily("sluice_pending", "Changesets committed and not landed.", head.pending)
         yield GaugeMetricFamily("sluice_queued", "Changesets queued.", self._repo.queue.length())
+        yield GaugeMetricFamily("sluice_archived", "The newest log entry that the view has forgotten.", head.archived)
+        yield GaugeMetricFamily("sluice_open_conflicts", "Conflicts nobody closed.", self._repo.view.count("open"))
         yield GaugeMetricFamily(
             "sluice_oldest_queued_seconds", "Age of the oldest changeset that could be committed.", age
         )

@@ -34,7 +34,7 @@ _CHUNK_BYTES = 1 << 20
 _LEVEL = 1
 _STATE, _KEYS, _HISTORY = range(3)
 PARTS = 3
-HEAD_BYTES = 64 << 10
+HEAD_BYTES = 16 << 10
 """A first read of so many bytes mostly has the header and the state."""
 
 
@@ -73,18 +73,31 @@ def make(entries: Iterable[tuple[Json, str, dict[ObjectId, Location], Forgotten]
     """
     parts = [_Chunks() for _ in range(PARTS)]
     first = previous = last = last_hash = forgotten = None
+    head: list[str | bytes] | None = None
     for entry, entry_hash, locations, gone in entries:
         first, previous = (entry["seq"], entry["previous"]) if first is None else (first, previous)
         last, last_hash = entry["seq"], entry_hash
         if entry["kind"] == EntryKind.COMPACT:
             forgotten = (Seq(entry["archived"]), Seq(entry["keys_through"]))
         for command in chain(index(locations), commands(effects(entry, entry_hash, gone))):
-            parts[_part_of(command[1])].add([_text(part) for part in command])
+            row = [_text(part) for part in command]
+            if command[1] == "head":
+                head = row if head is None else [*head, *row[2:]]
+            else:
+                parts[_part_of(command[1])].add(row)
         for part in parts:
             part.end_of_entry()
+    # Each entry sets some of its fields, and the last of each counts.
+    parts[_STATE].add(_last_of_each(head or []))
     assert first is not None and last is not None and previous is not None and last_hash is not None
     made = tuple(tuple(part.finish()) for part in parts)
     return Segment(Seq(first), Seq(last), previous, last_hash, made, forgotten)
+
+
+def _last_of_each(command: list[str | bytes]) -> list[str | bytes]:
+    """Return an HSET that sets each of its fields once."""
+    fields = dict(zip(command[2::2], command[3::2], strict=True))
+    return [*command[:2], *chain(*fields.items())]
 
 
 def _part_of(key: str) -> int:
