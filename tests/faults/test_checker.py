@@ -28,7 +28,7 @@ from tasks import commits, merges
 from tests.harness.checker import Violation, check
 from tests.harness.evidence import gather
 from tests.harness.rounds import Load
-from tests.harness.small import Small
+from tests.harness.small import EVERY, Small
 
 _FOUND_WITHIN = 60.0
 # Seconds of writing before the judge is asked, and after which all that can end has ended.
@@ -139,7 +139,7 @@ def forgets_bases(monkeypatch: pytest.MonkeyPatch) -> None:
     base_tree, rng = commits.base_tree, random.Random(1)
 
     def forgets(repo: Repository, changeset: Any) -> Any:
-        return None if rng.random() < 0.05 else base_tree(repo, changeset)
+        return None if rng.random() < 0.3 else base_tree(repo, changeset)
 
     monkeypatch.setattr(commits, "base_tree", forgets)
 
@@ -161,6 +161,8 @@ def names_what_was_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def unasked(*args: Any) -> bool:
         here.compacting = True
+        # It stands still for a moment, as a process may: long enough for a collection to come by.
+        threading.Event().wait(3 * EVERY)
         try:
             return append(*args)
         finally:

@@ -23,7 +23,7 @@ from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
 from tests.harness.wire import InProcess
 
-_EVERY = 0.2  # seconds between two upkeeps
+EVERY = 0.2  # seconds between two upkeeps
 _COMMITTERS = 3
 # Compaction has something to do within the seconds of a test.
 _FORGETS: dict[str, Any] = {
@@ -58,7 +58,7 @@ class Small:
         self._over = threading.Event()
         self._looks = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._work, args=(each, _EVERY), daemon=True)
+            threading.Thread(target=self._work, args=(each, EVERY), daemon=True)
             for each in (self._upkeep, collect, compact)
         ]
         self._threads += [
