@@ -63,9 +63,11 @@ def roll_up(repo: Repository, most: int) -> int:
     Raises ViewAbsent, CorruptEntry and BucketError.
     """
     made = 0
-    number = int(repo.redis.get(repo.view.key(_ROLLED)) or 0)
+    first_missing = _without_roll(repo)
     applied = repo.view.head().applied
-    while made < most and applied >= rolls.first_of(number + 1) - 1:
+    for number in range(first_missing, first_missing + most):
+        if applied < rolls.first_of(number + 1) - 1:
+            break
         first = rolls.first_of(number)
         entries = repo.log.read_many(Seq(first + i) for i in range(rolls.RUN))
         whole = [data for data in entries if data is not None]
@@ -74,9 +76,18 @@ def roll_up(repo: Repository, most: int) -> int:
         for before, data, seq in zip(whole, whole[1:], range(first + 1, first + rolls.RUN), strict=False):
             check(seq, data, digest(before))
         made += repo.bucket.create(rolls.name_of(number), rolls.encode(whole))
-        number += 1
-        repo.redis.set(repo.view.key(_ROLLED), number)
+        repo.redis.set(repo.view.key(_ROLLED), number + 1)
     return made
+
+
+def _without_roll(repo: Repository) -> int:
+    """Return the number of the first roll that there is none of: behind the cursor, or as a listing says."""
+    number = int(repo.redis.get(repo.view.key(_ROLLED)) or 0)
+    for name in repo.bucket.names(rolls.FOLDER, rolls.name_of(number - 1) if number else ""):
+        if name != rolls.name_of(number):
+            break
+        number += 1
+    return number
 
 
 def newest(repo: Repository) -> int:

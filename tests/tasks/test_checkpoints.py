@@ -177,6 +177,21 @@ def test_many_entries_are_read_from_few_rolls(world: World, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("short_rolls")
+def test_rolls_that_are_there_are_not_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis was flushed: whoever looks for what has no roll does not read the whole log in one run."""
+    repo = world.repo
+    count = roll_up(repo, 100)
+    repo.redis.delete(repo.view.key("rolled"))
+    read = reading(repo, monkeypatch)
+    assert count >= 3 and roll_up(repo, 1) == 0
+    assert len([name for name in read if name.startswith("log/")]) <= 8, "of the last run alone, which is not whole"
+    repo.bucket.delete(rolls.name_of(1))
+    repo.redis.delete(repo.view.key("rolled"))
+    assert roll_up(repo, 1) == 1 and roll_up(repo, 1) == 0
+    assert list(repo.bucket.names(rolls.FOLDER)) == [rolls.name_of(number) for number in range(count)]
+
+
+@pytest.mark.usefixtures("short_rolls")
 @pytest.mark.parametrize("damage", ["gone", "cut", "of other entries"])
 def test_a_roll_that_is_wrong_costs_time_only(world: World, damage: str) -> None:
     repo = world.repo
