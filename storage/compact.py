@@ -94,7 +94,7 @@ def compact(repo: Repository) -> Compacted | None:
     passed = Inbox(repo.settings, repo.archive, repo.view, repo.queue).passable()
     history, more = _old_enough(repo, head, passed.mark, now)
     archived = history[-1][0]["seq"] if history else head.archived
-    keys = _old_keys(repo, head, archived, now)
+    keys, more_keys = _old_keys(repo, head, archived, now)
     forgettable = repo.view.by_score("retired", high=int(now - repo.settings.gc_grace), limit=_MOST_DELETED)
     gone = [name.decode() for name, _ in forgettable]
     if not (history or keys or gone or passed.packs >= _WORTH_MARKING):
@@ -116,7 +116,7 @@ def compact(repo: Repository) -> Compacted | None:
     if not _append(repo, head, body, passed, forgotten):
         return None
     changesets = sum(len(entry.get("decided", ())) for entry, _ in history)
-    return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more)
+    return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more or more_keys)
 
 
 def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten) -> bool:
@@ -153,7 +153,7 @@ def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[En
         changesets += len(decided)
         size += _size(entry)
         ids += sum(len(changesets_of(PackId(pack))) for pack in fresh)
-        rows += sum(_ROWS + len(each.get("changes", ())) for each in decided)
+        rows += _rows(decided)
         over = changesets > settings.compact_changesets or size > settings.compact_bytes
         if chosen and (over or ids > _MOST_IDS or rows > _MOST_ROWS):
             return chosen, True
@@ -167,12 +167,14 @@ def _count_old(repo: Repository, before: int, last: int, oldest: float) -> int:
 
     By the store's own times, in one listing: what entries say is by the clocks of those who wrote them.
     """
-    if last - before < repo.settings.compact_entries:
+    # No more than are looked at: a larger setting would stop compactions for good.
+    enough = min(repo.settings.compact_entries, MOST_ENTRIES)
+    if last - before < enough:
         return 0
     most = min(MOST_ENTRIES, last - before)
     stored = [at for _, at in repo.bucket.listing("log/", name_of(before), most)]
     count = sum(1 for _ in takewhile(lambda at: at <= oldest, stored))
-    return count if count >= repo.settings.compact_entries else 0
+    return count if count >= enough else 0
 
 
 def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Json, str]]:
@@ -193,10 +195,27 @@ def _size(entry: Json) -> int:
     return sum(size for _, size in entry.get("packs", ())) + sum(change[4] for change in changes if len(change) > 3)
 
 
-def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> Entries:
-    """Return the next entries whose idempotency keys are old enough to be forgotten; none while they are too few."""
+def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[Entries, bool]:
+    """Return the next entries whose idempotency keys are old enough to be forgotten, and whether they end at a limit.
+
+    None while they are too few. Bounded as history is: whoever applies the compaction reads them all.
+    """
     old = _count_old(repo, head.keys_through, archived, now - repo.settings.key_age)
-    return list(_entries(repo, head.keys_through, head.keys_through + old))
+    chosen: Entries = []
+    changesets = rows = 0
+    for entry, entry_hash in _entries(repo, head.keys_through, head.keys_through + old):
+        decided = entry.get("decided", ())
+        changesets += len(decided)
+        rows += _rows(decided)
+        if chosen and (changesets > repo.settings.compact_changesets or rows > _MOST_ROWS):
+            return chosen, True
+        chosen.append((entry, entry_hash))
+    return chosen, len(chosen) == MOST_ENTRIES
+
+
+def _rows(decided: Sequence[Json]) -> int:
+    """Return about how many rows of the view are of decided changesets, which goes with the size of their entry."""
+    return sum(_ROWS + len(each.get("changes", ())) for each in decided)
 
 
 def _copy(repo: Repository, history: Entries, made: _Made) -> None:

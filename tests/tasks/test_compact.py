@@ -17,7 +17,7 @@ from storage import recover
 from storage.archive import SUFFIX
 from storage.checkpoints import checkpoint
 from storage.compact import Compacted, compact
-from storage.entries import HISTORY, KEYS, SLOTS
+from storage.entries import HISTORY, KEYS, SLOTS, decode
 from storage.garbage import collect
 from storage.ids import ChangesetId, new_ulid
 from storage.inbox import read_changesets
@@ -410,6 +410,36 @@ def test_a_compaction_is_bounded(world: World) -> None:
     assert len(made) > 3 and max(done.changesets for done in made) <= 5
     assert [done.more for done in made[:3]] == [True] * 3
     assert not verify(world.repo).differences
+
+
+def test_forgetting_keys_is_bounded(world: World) -> None:
+    for number in range(4):
+        some_work(world, number)
+    compacted(world)
+    change(world.repo, compact_changesets=5, key_age=-1000.0)
+    through, steps = 0, []
+    while done := compact(world.repo):
+        head = world.repo.view.head()
+        entries = [decode(world.repo.log.read(seq) or b"") for seq in range(through + 1, head.keys_through + 1)]
+        steps.append((sum(len(entry.get("decided", ())) for entry in entries), done.more))
+        through = head.keys_through
+    assert len(steps) > 3 and max(changesets for changesets, _ in steps) <= 5, steps
+    assert [more for _, more in steps[:3]] == [True] * 3
+    keys = [f"k{number}" for number in range(4)]
+    assert through == world.repo.view.head().archived and world.repo.view.snapshot(keys=keys).keys == {}
+    assert not verify(world.repo).differences
+
+
+def test_more_entries_to_wait_for_than_one_compaction_takes_are_as_many(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact_module, "MOST_ENTRIES", 8)
+    change(world.repo, compact_entries=1000)
+    for number in range(4):
+        some_work(world, number)
+    checkpoint(world.repo, 1000)
+    done = compact(world.repo)
+    assert done is not None and done.entries == 8
 
 
 def test_a_changeset_nobody_was_promised_is_not_found_behind_the_mark(world: World) -> None:
