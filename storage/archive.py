@@ -111,12 +111,15 @@ class Archive:
         self._tables = _Tables(-1, ())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects stand, None for those that are not archived. Raises ViewAbsent and BucketError."""
+        """Return where objects stand, None for those that are not archived.
+
+        Raises ViewAbsent, ViewStale where tables of the view are gone, and BucketError.
+        """
         found = self._find(oids)
         return [decode_location(found[oid]) if oid in found else None for oid in oids]
 
     def manifests(self, packs: Sequence[PackId]) -> dict[PackId, Location]:
-        """Return where the manifests of submission packs stand that are gone. Raises ViewAbsent and BucketError."""
+        """Return where the manifests of submission packs stand that are gone. See `locate`."""
         return self._look_up("manifest", packs, decode_location)
 
     def places(self, changesets: Sequence[str], since: int) -> dict[str, int]:
@@ -185,9 +188,10 @@ class Archive:
                 raise ViewStale("the view has gone back")
             try:
                 return self._find_in(known, keys)
-            except Missing:
+            except Missing as error:
                 if turn == _TURNS - 1:
-                    raise
+                    # Redis came back older by more than their grace: those who ask are not to blame, and wait.
+                    raise ViewStale(f"the view names tables that are gone: {error}") from error
         raise AssertionError
 
     def _find_in(self, tables: _Tables, keys: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -26,6 +26,7 @@ from storage.load import load
 from storage.objects import Ident
 from storage.recover import Inbox
 from storage.repository import Repository
+from storage.scripts import ViewStale
 from storage.settings import Settings
 from storage.slices import define
 from storage.tables import MERGED, encode, rows_of
@@ -574,6 +575,33 @@ def test_a_held_one_of_an_older_redis_is_what_the_archive_says(world: World) -> 
     assert now.outcome and now.outcome["status"] == "committed" and not now.held
     run_upkeep(repo)
     assert repo.queue.held("", 10) == [] and not repo.redis.exists(f"{repo.view.prefix}work:{first}")
+
+
+def test_a_redis_older_than_the_grace_of_tables_blames_nobody(world: World) -> None:
+    """Its view names tables that have been merged and deleted since: until it has caught up, everybody waits."""
+    repo = world.repo
+    ids = some_work(world, 0)
+    compacted(world)
+    old = {key: repo.redis.dump(key) for key in repo.redis.keys(f"*{repo.settings.repository}*")}
+    change(repo, gc_grace=-1000.0)
+    for number in range(1, MERGED + 2):
+        ids += some_work(world, number)
+        compacted(world)
+    repo.redis.delete(*repo.redis.keys(f"*{repo.settings.repository}*"))
+    for key, value in old.items():
+        repo.redis.restore(key, 0, value)
+    fresh = World.__new__(World)
+    fresh.repo, fresh.all = Repository(repo.settings), world.all
+    with pytest.raises(ViewStale):
+        told(fresh, ids[:1])
+    [based] = fresh.submit(item(world.all, {"based": b"1"}, ids[0]))
+    with pytest.raises(ViewStale):
+        commit_batch(fresh.repo, vouched_only=False)
+    assert "deaths" not in fresh.repo.queue.work(based), "it is no suspect"
+    run_upkeep(fresh.repo)
+    fresh.work()
+    assert [fresh.status(each) for each in [*ids, based]] == STATUSES * (MERGED + 2) + ["committed"]
+    assert not verify(fresh.repo).differences
 
 
 def test_what_is_old_is_so_by_the_stores_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
