@@ -28,10 +28,11 @@ def of_one_view(repo: Repository, snapshot: Snapshot) -> None:
     """Ask, behind look-ups beside a snapshot, whether they were made on a view that knew as much.
 
     Where it has more entries meanwhile, the entry's place is taken; another epoch, or a Redis that came back older, may
-    know less, and that would go unnoticed. Raises Moved and ViewAbsent.
+    know less, and that would go unnoticed: also where it has caught up by now. Raises Moved and ViewAbsent.
     """
     now = repo.view.snapshot()
-    if now.epoch != snapshot.epoch or now.head.applied < snapshot.head.applied:
+    same = (now.epoch, now.run) == (snapshot.epoch, snapshot.run)
+    if not same or now.head.applied < snapshot.head.applied:
         raise Moved
 
 

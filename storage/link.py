@@ -47,6 +47,7 @@ class Snapshot:
     outcomes: Mapping[ChangesetId, Json]  # those of the candidates and of their bases that are decided
     keys: Mapping[str, ChangesetId]  # the idempotency keys of the candidates that have an owner
     undecided: frozenset[ChangesetId] = frozenset()  # those of the candidates that the mark has passed by
+    run: str = ""  # of Redis: another one may know less, and more again before anybody looks
 
     def has_passed(self, changeset: ChangesetId) -> bool:
         """Tell whether a changeset without an outcome here is decided, or was never accepted: the mark is behind it."""

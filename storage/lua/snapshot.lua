@@ -3,7 +3,7 @@
 -- KEYS[1] the epoch pointer. ARGV: prefix, then three lists, each led by its length: changeset ids whose outcomes,
 -- slice ids whose definitions, idempotency keys whose owners are wanted.
 -- Returns {epoch, head as a flat list, outcomes, definitions, owners, for each changeset 1 where the mark has passed it
--- undecided}; false where there is none.
+-- undecided, the run of Redis}; false where there is none.
 -- Errors: ABSENT where there is no view (flushed, or being loaded). Cost: O(arguments).
 local prefix = ARGV[1]
 local epoch = redis.call('GET', KEYS[1])
@@ -26,4 +26,5 @@ local outcomes = list(function(id)
 end)
 local slices = list(function(id) return redis.call('HGET', view .. 'slices', id) end)
 local owners = list(function(key) return redis.call('GET', view .. 'key:' .. key) end)
-return {epoch, head, outcomes, slices, owners, undecided}
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+return {epoch, head, outcomes, slices, owners, undecided, run}

@@ -13,6 +13,7 @@ import redis
 from app.api import create_app
 from app.verify import verify
 from storage import recover
+from storage.direct import Moved, of_one_view
 from storage.ids import new_ulid
 from storage.lifecycle import release
 from storage.recover import Inbox
@@ -137,6 +138,16 @@ def test_a_batch_on_an_older_copy_cannot_append_where_the_log_goes_on(world: Wor
     assert world.files() == {"f": b"2"} and world.status(second) == "committed"
     findings = verify(world.repo)
     assert not findings.differences and findings.committed == 2
+
+
+def test_a_redis_that_went_back_and_has_caught_up_is_noticed(world: World) -> None:
+    """What was not found while it knew less must not count as true of a snapshot from before it went back."""
+    repo = world.repo
+    snapshot = repo.view.snapshot()
+    of_one_view(repo, snapshot)
+    assert snapshot.run == repo.queue.run().decode()
+    with pytest.raises(Moved):
+        of_one_view(repo, replace(snapshot, run="the id of an earlier run"))
 
 
 def test_a_view_of_another_log_is_noticed_and_loaded_anew(world: World) -> None:
