@@ -28,7 +28,7 @@ from storage.settings import Settings
 from storage.view import View
 
 MOST_PASSED = 4096
-"""So many undecided changesets at most the mark passes at once: each is named by an entry of the log.
+"""So many undecided changesets at most the mark passes at once, or those of one pack: an entry of the log names each.
 
 How many there are in all is bounded by what may be held and queued; each recovery reads them, as it reads those ahead.
 """
@@ -113,7 +113,8 @@ class Inbox:
                 ids = changesets_of(pack)
                 undecided = [each for each in ids if each not in decided]
                 room -= len(undecided)
-                if room < 0:
+                # One pack may have more (pack_changesets), and must not stop the mark for as long as they wait.
+                if room < 0 and passed.packs:
                     return passed
                 passed.undecided |= dict.fromkeys(undecided, pack)
                 passed.mark = ids[-1]

@@ -341,6 +341,23 @@ def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatc
     assert not verify(world.repo).differences
 
 
+def test_a_pack_with_more_undecided_ones_than_the_mark_passes_at_once_is_passed_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover, "MOST_PASSED", 2)
+    base = world.tip
+    waiting = world.submit(*[held_item(world, f"h{i}", base) for i in range(4)])
+    ids = some_work(world, 1)
+    more = world.submit(held_item(world, "more", base))
+    checkpoint(world.repo, 1000)
+    compact(world.repo)
+    assert waiting[-1] <= world.repo.view.head().mark < more[0]
+    assert world.repo.view.undecided().keys() == set(waiting)
+    compacted(world)
+    assert world.repo.view.head().mark >= more[0] and world.repo.view.head().archived > 0
+    assert [world.status(each) for each in ids] == STATUSES and not verify(world.repo).differences
+
+
 def test_what_is_young_stays(world: World) -> None:
     change(world.repo, history_age=1000.0, inbox_margin=1000.0)
     some_work(world, 1)
