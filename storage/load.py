@@ -122,13 +122,18 @@ def _read_run(log: Log, first: int, last: int) -> list[tuple[Json, str]]:
 def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     """Apply the entries that the published view misses; return how many.
 
-    Several processes may do so at once. Raises ViewAbsent, and LogForked where the log does not continue the view.
+    Several processes may do so at once. Raises ViewAbsent, LogForked where the log does not continue the view, Missing
+    where a pack is gone that no entry retires, and BucketError.
     """
     snapshot = view.snapshot()
-    count, gone = 0, Gone()
+    count, gone, retired = 0, Gone(), set[str]()
     try:
         for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
             [places] = read_places(bucket, [entry], gone)
+            if not gone.missing <= retired:
+                # Before it is applied: a published view would miss for good what is away for a moment.
+                retired = _retired_behind(log, entry["seq"])
+                Gone(gone.missing - retired).check()
             forgotten = read_forgotten(log, bucket, entry)
             view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places), forgotten=forgotten)
             gone.explained(entry)
@@ -137,6 +142,11 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
         raise LogForked(f"the log does not continue the view at entry {snapshot.head.applied}") from error
     gone.check()
     return count
+
+
+def _retired_behind(log: Log, seq: int) -> set[str]:
+    """Return what the entries behind one retire, to the end of the log."""
+    return {name for _, data in log.read_from(seq + 1) for name in decode(data).get("retired", ())}
 
 
 Progress = Callable[[int], None]

@@ -13,9 +13,12 @@ import redis
 from app.api import create_app
 from app.verify import verify
 from storage import recover
+from storage.bucket import Missing
 from storage.direct import Moved, of_one_view
+from storage.entries import decode
 from storage.ids import new_ulid
 from storage.lifecycle import release
+from storage.load import catch_up
 from storage.recover import Inbox
 from storage.repository import RedisUnsafe, Repository
 from storage.scripts import Recovering, Scripts, ViewAbsent, ViewLoading, ViewStale
@@ -138,6 +141,27 @@ def test_a_batch_on_an_older_copy_cannot_append_where_the_log_goes_on(world: Wor
     assert world.files() == {"f": b"2"} and world.status(second) == "committed"
     findings = verify(world.repo)
     assert not findings.differences and findings.committed == 2
+
+
+def test_an_older_copy_of_redis_does_not_go_on_without_what_is_away_for_a_moment(world: World) -> None:
+    repo = world.repo
+    with rolled_back(world):
+        world.put({"f": b"1", "d/g": b"2"})
+        world.work()
+        entry = decode(repo.log.read(repo.view.head().applied - 1) or b"")
+    [[pack, _]] = entry["packs"]
+    index = repo.bucket.get(pack + ".idx")
+    repo.bucket.delete(pack + ".idx")
+    before = repo.view.head().applied
+    for _ in range(2):
+        with pytest.raises(Missing):
+            catch_up(repo.view, repo.log, repo.bucket)
+    assert before <= repo.view.head().applied < entry["seq"]
+    repo.bucket.create(pack + ".idx", index)
+    run_upkeep(repo)
+    assert not verify(repo).differences
+    tree = repo.objects.commit(world.tip).tree
+    assert repo.view.locate([tree]) != [None] and world.files() == {"f": b"1", "d/g": b"2"}
 
 
 def test_a_redis_that_went_back_and_has_caught_up_is_noticed(world: World) -> None:
