@@ -51,12 +51,13 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     stack = Stack(data, s3=s3, host=host, api_port=port, flower_port=flower_port, workers=workers, with_flower=flower)
+    asked: SimpleQueue[int] = SimpleQueue()  # one that a handler may put into, whatever it interrupts
+    signal.signal(restarts.SIGNAL, lambda number, frame: asked.put(number))
     try:
         with console.status("Starting…"):
             stack.start()
+        restarts.offer(data)
         console.print(_panel(stack, flower))
-        asked: SimpleQueue[int] = SimpleQueue()  # one that a handler may put into, whatever it interrupts
-        signal.signal(restarts.SIGNAL, lambda number, frame: asked.put(number))
         while asked.get():
             restarts.serve(stack, console.print)
     except KeyboardInterrupt:

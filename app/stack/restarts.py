@@ -1,16 +1,21 @@
-"""How `sluice restart` asks `sluice up` for a rolling restart: two files in the data folder, and a signal.
+"""How `sluice restart` asks `sluice up` for a rolling restart: files in the data folder, and a signal.
+
+The signal would end a process that does not expect it, and all that it runs: a stack that is still starting,
+or one of another command. So who takes it says so first.
 
 Whoever may write into the folder may stop the stack anyway, so it needs no rights of its own.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +26,11 @@ from app.stack.stack import NAMES, SERVERS, Stack
 SIGNAL = signal.SIGUSR1
 # Nothing tells that the other file has changed.
 _LOOK_EVERY = 0.1
-_ASKED, _TOLD = "restart.json", "restarted.json"
+_ASKED, _TOLD, _OFFERED, _LOCK = "restart.json", "restarted.json", "restartable.json", "restart.lock"
 
 
 class NotRunning(RuntimeError):
-    """No stack runs on the data folder, or it ended."""
+    """No stack that can be restarted runs on the data folder, or it ended, or somebody else restarts it."""
 
 
 @dataclass(slots=True)
@@ -41,9 +46,21 @@ def ask(folder: Path, names: list[str]) -> Iterator[tuple[str, float]]:
 
     Raises NotRunning, and ProcessFailed with what went wrong.
     """
+    pid = _running(folder)
+    if _offered(folder) != pid:
+        raise NotRunning(f"the stack on {folder} is still starting, or is not one of `sluice up`")
+    with _alone(folder):
+        yield from _ask(folder, pid, names)
+
+
+def offer(folder: Path) -> None:
+    """Say that this process takes the signal from now on."""
+    _write(folder / _OFFERED, {"pid": os.getpid()})
+
+
+def _ask(folder: Path, pid: int, names: list[str]) -> Iterator[tuple[str, float]]:
     asked, shown = secrets.token_hex(8), 0
     _write(folder / _ASKED, {"id": asked, "names": names})
-    pid = _running(folder)
     os.kill(pid, SIGNAL)
     while True:
         answer = _read(folder)
@@ -80,6 +97,24 @@ def _running(folder: Path) -> int:
     if pid is None:
         raise NotRunning(f"no stack runs on {folder}")
     return pid
+
+
+def _offered(folder: Path) -> int | None:
+    try:
+        return int(json.loads((folder / _OFFERED).read_text())["pid"])
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from asking meanwhile: one request would take the other's place, which waited for ever."""
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotRunning(f"the stack on {folder} is being restarted already") from None
+        yield
 
 
 def _tell(folder: Path, answer: _Answer) -> None:
