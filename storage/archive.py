@@ -38,7 +38,7 @@ from storage.view import View, decode_location, encode_location
 SUFFIX = ".table"
 _PLACE = struct.Struct(">Q")
 _BY = struct.Struct("26s")
-_MOST_ENTRIES = 32  # decoded ones in memory
+_DECODED = 6  # bytes of a decoded entry in memory against those of its JSON, about
 _TOGETHER = 16
 _TURNS = 3  # the tables may be merged between the list and a look into them
 
@@ -106,8 +106,10 @@ class Archive:
         self._view = view
         self._lock = threading.Lock()
         self._heads: LRUCache[str, Head] = LRUCache(settings.archive_cache_bytes // 2, getsizeof=_size_of_head)
-        self._runs: LRUCache[tuple[str, int], bytes] = LRUCache(settings.archive_cache_bytes // 2, getsizeof=len)
-        self._entries: LRUCache[int, Json] = LRUCache(_MOST_ENTRIES)
+        self._runs: LRUCache[tuple[str, int], bytes] = LRUCache(settings.archive_cache_bytes // 4, getsizeof=len)
+        self._entries: LRUCache[int, tuple[Json, int]] = LRUCache(
+            settings.archive_cache_bytes // 4, getsizeof=lambda item: item[1]
+        )
         self._tables = _Tables(-1, ())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
@@ -162,15 +164,17 @@ class Archive:
         """Return entries of the log by their numbers, several read at once."""
         wanted = sorted(seqs)
         with self._lock:
-            found = {seq: self._entries[seq] for seq in wanted if seq in self._entries}
+            found = {seq: self._entries[seq][0] for seq in wanted if seq in self._entries}
         missing = [seq for seq in wanted if seq not in found]
+        sizes = {}
         for seq, data in zip(missing, self._log.read_many(Seq(each) for each in missing), strict=True):
             if data is None:
                 raise ViewStale(f"the view has archived entry {seq}, which the log has not")
-            found[seq] = decode(data)
+            found[seq], sizes[seq] = decode(data), _DECODED * len(data)
         with self._lock:
             for seq in missing:
-                self._entries[seq] = found[seq]
+                if sizes[seq] < self._entries.maxsize:
+                    self._entries[seq] = found[seq], sizes[seq]
         return found
 
     def _find(self, keys: Sequence[bytes], since: int = 0) -> dict[bytes, bytes]:

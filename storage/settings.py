@@ -160,7 +160,9 @@ class Settings:
     )
 
     cache_bytes: int = _setting(128 << 20, "bytes", "Parsed trees and objects kept in each process.")
-    archive_cache_bytes: int = _setting(16 << 20, "bytes", "Parts of the archive's tables kept in each process.")
+    archive_cache_bytes: int = _setting(
+        16 << 20, "bytes", "Parts of the archive's tables, and entries found by them, kept in each process."
+    )
     merge_cache_bytes: int = _setting(32 << 20, "bytes", "Merged contents kept in each process.")
     shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest at most.")
     shared_cache_bytes: int = _setting(

@@ -485,6 +485,20 @@ def test_a_table_row_tells_the_entry_that_decided(world: World) -> None:
     assert world.repo.archive.outcomes(ids, 0) == outcomes
 
 
+def test_entries_that_are_kept_are_bounded_by_bytes(world: World) -> None:
+    """Each may have megabytes, and every process keeps some."""
+    ids = [each for number in range(4) for each in some_work(world, number)]
+    compacted(world)
+    outcomes = world.repo.archive.outcomes(ids, 0)
+    kept = world.repo.archive._entries
+    assert len(kept) > 1 and kept.currsize > sum(len(world.repo.log.read(seq) or b"") for seq in kept)
+    change(world.repo, archive_cache_bytes=4 * (kept.currsize // 2))
+    small = Repository(world.repo.settings)
+    assert small.archive.outcomes(ids, 0) == outcomes and 0 < len(small.archive._entries) < len(kept)
+    change(world.repo, archive_cache_bytes=4)
+    assert Repository(world.repo.settings).archive.outcomes(ids, 0) == outcomes
+
+
 def lose_a_row(world: World) -> None:
     """Put another table in the place of one: without its first row."""
     table = world.repo.view.tables()[1][0]
