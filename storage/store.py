@@ -13,7 +13,7 @@ import redis
 from cachetools import LRUCache
 
 from storage.archive import Archive
-from storage.bucket import Bucket, Missing
+from storage.bucket import Bucket, BucketError, Missing
 from storage.ids import ObjectId
 from storage.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
 from storage.packs import Location, decode
@@ -171,8 +171,9 @@ class ObjectStore:
             if archived is not None:
                 return decode(self._read(archived))
         except Missing:
-            pass  # of an older view, or lost
-        raise ObjectMissing(location.pack)
+            pass
+        # Of an older view, or away: that it is stored is known, so nobody may take it for something that never was.
+        raise BucketError(f"{oid.hex()} is said to stand in {location.pack}, which is gone")
 
     def _read(self, location: Location) -> bytes:
         return self._bucket.get_range(location.pack + ".pack", location.place.offset, location.place.length)

@@ -13,7 +13,7 @@ import redis
 from app.api import create_app
 from app.verify import verify
 from storage import recover
-from storage.bucket import Missing
+from storage.bucket import BucketError, Missing
 from storage.direct import Moved, of_one_view
 from storage.entries import decode
 from storage.ids import new_ulid
@@ -162,6 +162,25 @@ def test_an_older_copy_of_redis_does_not_go_on_without_what_is_away_for_a_moment
     assert not verify(repo).differences
     tree = repo.objects.commit(world.tip).tree
     assert repo.view.locate([tree]) != [None] and world.files() == {"f": b"1", "d/g": b"2"}
+
+
+def test_a_base_whose_pack_is_away_for_a_moment_is_no_unknown_base(world: World) -> None:
+    repo = world.repo
+    world.put({"f": b"1"})
+    world.work()
+    base = world.tip
+    [place] = repo.view.locate([base])
+    assert place is not None
+    pack = repo.bucket.get(place.pack + ".pack")
+    repo.bucket.delete(place.pack + ".pack")
+    repo.redis.delete(*repo.redis.keys("*object:*"), b"none")
+    based = world.put({"g": b"2"}, base)
+    with pytest.raises(BucketError):
+        commit_batch(Repository(repo.settings))
+    assert world.status(based) == "queued" and "deaths" not in repo.queue.work(based), "nobody is blamed"
+    repo.bucket.create(place.pack + ".pack", pack)
+    world.work()
+    assert world.status(based) == "committed" and world.files() == {"f": b"1", "g": b"2"}
 
 
 def test_a_redis_that_went_back_and_has_caught_up_is_noticed(world: World) -> None:
