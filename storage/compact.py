@@ -15,6 +15,7 @@ before is needed to be anywhere else: who misses an object or an outcome in the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -90,7 +91,7 @@ def compact(repo: Repository) -> Compacted | None:
     Harmless at any time, beside writers, and killed at any point. Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry,
     CorruptObject and BucketError.
     """
-    head, now = repo.view.head(), repo.bucket.now()
+    head, now, started = repo.view.head(), repo.bucket.now(), time.monotonic()
     passed = Inbox(repo.settings, repo.archive, repo.view, repo.queue).passable()
     history, more = _old_enough(repo, head, passed.mark, now)
     archived = history[-1][0]["seq"] if history else head.archived
@@ -105,21 +106,21 @@ def compact(repo: Repository) -> Compacted | None:
         _write_tables(repo, made)
     repo.bucket.together([lambda n=name: _delete(repo, n) for name in gone])  # type: ignore[misc]
     body = {
-        # As late as can be: what is retired has its grace from then on.
-        "time": int(repo.bucket.now()),
         "first": head.archived + 1, "archived": archived, "keys_first": head.keys_through + 1,
         "keys_through": keys[-1][0]["seq"] if keys else head.keys_through, "mark": passed.mark,
         "archives": made.archives, "tables": made.tables, "dropped": made.dropped, "retired": made.retired,
         "deleted": gone,
     }  # fmt: skip
     forgotten = Forgotten(history, keys, b"".join(made.objects))
-    if not _append(repo, head, body, passed, forgotten):
+    if not _append(repo, head, body, passed, forgotten, now, started):
         return None
     changesets = sum(len(entry.get("decided", ())) for entry, _ in history)
     return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more or more_keys)
 
 
-def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten) -> bool:
+def _append(
+    repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten, now: float, started: float
+) -> bool:
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         if snapshot.head.compacted != head.compacted:
             return None
@@ -132,7 +133,8 @@ def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten:
             return None
         # They may have been decided since they were looked at; what is decided stays so.
         undecided = {each: pack for each, pack in passed.undecided.items() if each not in snapshot.outcomes}
-        return EntryKind.COMPACT, body | {"undecided": undecided}
+        # As late as can be: what is retired has its grace from then on.
+        return EntryKind.COMPACT, body | {"undecided": undecided, "time": int(now + time.monotonic() - started)}
 
     return append_directly(repo, say, list(passed.undecided), forgotten=forgotten)
 

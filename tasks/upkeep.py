@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 # Time between deep looks at the inbox, for packs that arrived very late.
 _DEEP_LOOK = 120.0
+# Each names its paths in one entry.
+_EXPIRED_AT_ONCE = 100
 # An epoch of the view whose loading has not gone on for so long (seconds) was left by a process that died.
 _FORGOTTEN = 3600.0
 
@@ -89,7 +91,7 @@ def _keep_queues(repo: Repository) -> Found:
 
 def _clean(repo: Repository) -> None:
     """Delete garbage, what is left of epochs, and close what nobody will."""
-    expired = close_oldest(repo, repo.settings.max_page)
+    expired = close_oldest(repo, _EXPIRED_AT_ONCE)
     if expired:
         log.warning("conflicts_expired", changesets=expired, limit=repo.settings.max_open_conflicts)
     if repo.redis.set(repo.view.prefix + "gc", int(time.time()), nx=True, ex=int(repo.settings.gc_interval)):
