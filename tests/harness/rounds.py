@@ -7,8 +7,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from app.stack.processes import ProcessFailed
 from app.verify import verify
 from storage.repository import Repository
 from storage.scripts import ViewAbsent
@@ -21,6 +23,8 @@ from tests.harness.report import Report
 from tests.harness.rig import Rig
 from tests.harness.wire import Http, Wire
 from tests.harness.writers import Writer, begin
+
+_STARTS = 3
 
 Strike = tuple[str, ...]
 """Nemeses that strike together."""
@@ -94,7 +98,7 @@ def run(
     """Run one round in `folder` and return its report."""
     report = Report(s3, rounds=1)
     began = time.monotonic()
-    with Rig(folder, s3, toxiproxy, s3_program) as rig:
+    with _started(folder, s3, toxiproxy, s3_program) as rig:
         nemeses, report.missing = make(rig, list(names), seed)
         wire = Http(rig.entrance)
         load = Load(wire, seed, writers)
@@ -116,6 +120,21 @@ def run(
     report.seconds = time.monotonic() - began
     say(f"settled and checked: {dict(report.outcomes)}, {len(report.violations)} violations")
     return report
+
+
+@contextmanager
+def _started(folder: Path, s3: str, toxiproxy: str | None, s3_program: str | None) -> Iterator[Rig]:
+    """Start a stack, again where another program took one of its ports between the choice and the use."""
+    with ExitStack() as around:
+        for number in range(_STARTS):
+            rig = Rig(folder / f"stack-{number}", s3, toxiproxy, s3_program)
+            try:
+                around.enter_context(rig)
+                break
+            except ProcessFailed:
+                if number == _STARTS - 1:
+                    raise
+        yield rig
 
 
 def _break(chosen: list[Nemesis], rng: random.Random, hold: float, pulse: Pulse, report: Report, say: Say) -> None:
