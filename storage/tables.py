@@ -16,8 +16,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
-from itertools import accumulate, groupby
-from operator import itemgetter
+from itertools import accumulate
 from typing import NamedTuple
 
 KEY_BYTES = 20
@@ -27,7 +26,7 @@ CUT_BITS = 2
 MERGED = 4
 """So many tables of one level and prefix are merged."""
 
-MOST_ROWS = 1 << 18
+MOST_ROWS = 1 << 16
 """A table with more rows is cut."""
 
 _HEADER = struct.Struct(">8sIBB2x")
@@ -35,6 +34,7 @@ _MAGIC = b"SLTABLE1"
 _TRAILER_BYTES = 20
 _RUN_ROWS = 128  # that share the leading bits which the header counts, about
 _MOST_BITS = 13
+_PART_BITS = 6  # rows are merged in so many parts, as a power of two
 HEAD_BYTES = _HEADER.size + (4 << _MOST_BITS)
 """So many bytes at the beginning of a table have all of its header, whatever its size."""
 
@@ -68,18 +68,19 @@ def oldest_first(tables: Iterable[TableRow]) -> list[TableRow]:
 
 def encode(rows: Mapping[bytes, bytes]) -> bytes:
     """Return the table of these rows. Values that are shorter are filled up with zeros."""
-    return _encode([key + rows[key].ljust(VALUE_BYTES, b"\0") for key in sorted(rows)], 0)
+    return _encode(b"".join([key + rows[key].ljust(VALUE_BYTES, b"\0") for key in sorted(rows)]), 0)
 
 
-def _encode(rows: Sequence[bytes], common: int) -> bytes:
+def _encode(body: bytes | bytearray, common: int) -> bytes:
     """Return the table of rows in order, whose keys have so many leading bits in common."""
-    bits = max(0, min(_MOST_BITS, (len(rows) // _RUN_ROWS).bit_length()))
+    rows = len(body) // ROW_BYTES
+    bits = max(0, min(_MOST_BITS, (rows // _RUN_ROWS).bit_length()))
     shift, mask = 64 - common - bits, (1 << bits) - 1
     counts = [0] * (1 << bits)
-    for row in rows:
-        counts[(int.from_bytes(row[:8], "big") >> shift) & mask] += 1
+    for at in range(0, len(body), ROW_BYTES):
+        counts[(int.from_bytes(body[at : at + 8], "big") >> shift) & mask] += 1
     ends = struct.pack(f">{1 << bits}I", *accumulate(counts))
-    data = b"".join([_HEADER.pack(_MAGIC, len(rows), common, bits), ends, *rows])
+    data = b"".join([_HEADER.pack(_MAGIC, rows, common, bits), ends, body])
     return data + sha1(data).digest()
 
 
@@ -127,16 +128,19 @@ def rows_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
     Raises CorruptTable.
     """
-    return ((row[:KEY_BYTES], row[KEY_BYTES:]) for row in _rows(data))
+    body = _body(data)
+    for at in range(0, len(body), ROW_BYTES):
+        yield bytes(body[at : at + KEY_BYTES]), bytes(body[at + KEY_BYTES : at + ROW_BYTES])
 
 
-def _rows(data: bytes) -> list[bytes]:
+def _body(data: bytes) -> memoryview:
+    """Return the rows of a whole table as they are stored."""
     head = head_of(data)
     start = _HEADER.size + 4 * len(head.ends)
     end = start + head.rows * ROW_BYTES
     if len(data) != end + _TRAILER_BYTES or sha1(data[:end]).digest() != data[end:]:
         raise CorruptTable("a table is cut short or damaged")
-    return [data[at : at + ROW_BYTES] for at in range(start, end, ROW_BYTES)]
+    return memoryview(data)[start:end]
 
 
 def due(tables: Iterable[TableRow]) -> list[TableRow] | None:
@@ -151,15 +155,41 @@ def due(tables: Iterable[TableRow]) -> list[TableRow] | None:
 def merged(tables: Sequence[tuple[TableRow, bytes]]) -> list[tuple[int, int, bytes]]:
     """Merge whole tables of one level and prefix, oldest first; return those of the next level: bits, prefix, bytes.
 
-    Of rows with one key the newest stays. Raises CorruptTable.
+    Of rows with one key the newest stays. Part after part of the keys, so that few rows are objects at any time. Raises
+    CorruptTable.
     """
-    first = tables[0][0]
-    # Sorting is stable and takes runs that are in order as they are, so the last of equal keys is the newest.
-    rows = [row for _, data in tables for row in _rows(data)]
-    rows.sort(key=itemgetter(slice(0, KEY_BYTES)))
-    rows = [list(same)[-1] for _, same in groupby(rows, key=itemgetter(slice(0, KEY_BYTES)))]
-    if len(rows) <= MOST_ROWS:
-        return [(first.bits, first.prefix, _encode(rows, first.bits))]
-    bits = first.bits + CUT_BITS
-    parts = groupby(rows, key=lambda row: prefix_of(row, bits))
-    return [(bits, prefix, _encode(list(part), bits)) for prefix, part in parts]
+    bits, prefix = tables[0][0].bits, tables[0][0].prefix
+    bodies = [_body(data) for _, data in tables]
+    starts = [0] * len(bodies)
+    parts: list[bytearray] = []
+    for number in range(1 << _PART_BITS):
+        after = ((prefix << _PART_BITS) + number + 1) << (64 - bits - _PART_BITS)
+        ends = [_position(body, after) for body in bodies]
+        parts.append(_merge([body[start:end] for body, start, end in zip(bodies, starts, ends, strict=True)]))
+        starts = ends
+    if sum(map(len, parts)) <= MOST_ROWS * ROW_BYTES:
+        return [(bits, prefix, _encode(bytearray().join(parts), bits))]
+    cut, each = bits + CUT_BITS, 1 << (_PART_BITS - CUT_BITS)
+    whole = [bytearray().join(parts[start : start + each]) for start in range(0, len(parts), each)]
+    return [(cut, (prefix << CUT_BITS) + i, _encode(body, cut)) for i, body in enumerate(whole) if body]
+
+
+def _position(body: memoryview, bound: int) -> int:
+    """Return where the first row stands whose leading 64 bits are `bound` or more."""
+    low, high = 0, len(body) // ROW_BYTES
+    while low < high:
+        middle = (low + high) // 2
+        if int.from_bytes(body[middle * ROW_BYTES : middle * ROW_BYTES + 8], "big") < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low * ROW_BYTES
+
+
+def _merge(runs: Sequence[memoryview]) -> bytearray:
+    """Return the rows of runs in order; of those with one key that of the last run."""
+    rows: dict[bytes, memoryview] = {}
+    for run in runs:
+        for at in range(0, len(run), ROW_BYTES):
+            rows[bytes(run[at : at + KEY_BYTES])] = run[at : at + ROW_BYTES]
+    return bytearray().join([rows[key] for key in sorted(rows)])

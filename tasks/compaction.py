@@ -14,6 +14,7 @@ from storage.scripts import ViewAbsent, ViewStale
 from storage.view import is_current
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
+from tasks.memory import give_back_memory
 
 log = structlog.get_logger()
 
@@ -34,6 +35,7 @@ def compaction() -> None:
         log.info("compaction_waits", reason=type(reason).__name__)
     finally:
         repo.redis.delete(key)
+        give_back_memory()
 
 
 def run(repo: Repository) -> list[Compacted]:
