@@ -7,6 +7,7 @@ docs/benchmarks.md says what is measured and how it is judged.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -62,6 +63,8 @@ def main(
     judge: Path | None,
 ) -> None:
     """Run a soak and say what is flat; exit 1 where something is not."""
+    # So that it stops what it started, and leaves no folder behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if judge:
         header, samples = _read(judge)
         tell(samples, header["warm_up"] if warm_up is None else warm_up)
