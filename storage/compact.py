@@ -27,9 +27,10 @@ from storage.direct import append_directly, of_one_view
 from storage.entries import NO_HASH, EntryKind, Forgotten, Head, Json, digest, place_of
 from storage.ids import ObjectId, PackId, changesets_of, new_ulid
 from storage.link import Snapshot
+from storage.load import read_indexes
 from storage.log import follow, name_of
 from storage.objects import object_id
-from storage.packs import Location, PackWriter, read_index, scan
+from storage.packs import Location, PackWriter, Place, scan
 from storage.recover import MOST_PASSED_PACKS, Inbox, Passed
 from storage.repository import Repository
 from storage.tables import TableRow, due, encode, merged
@@ -83,6 +84,13 @@ class _Made:
     def add(self, row: Row) -> None:
         """Add a row of the table."""
         self.rows[row[0]] = row[1]
+
+    def archive(self, pack: PackId, size: int, places: Mapping[ObjectId, Place]) -> None:
+        """Take a pack into the archive, with the rows of its objects."""
+        self.archives.append((pack, size))
+        self.objects += places
+        for oid, place in places.items():
+            self.add(object_row(oid, Location(pack, place)))
 
 
 def compact(repo: Repository) -> Compacted | None:
@@ -224,15 +232,9 @@ def _copy(repo: Repository, history: Entries, made: _Made) -> None:
     """Copy small packs into one, and note the rows of everything that is archived."""
     _note_history(history, made)
     own = [(PackId(pack), size) for entry, _ in history for pack, size in entry.get("packs", ())]
-    for pack, size in own:
-        if size >= ADOPTED_BYTES:
-            made.archives.append((pack, size))
     large = [(pack, size) for pack, size in own if size >= ADOPTED_BYTES]
-    indexes = repo.bucket.together([lambda p=pack: repo.bucket.get(p + ".idx") for pack, _ in large])  # type: ignore[misc]
-    for (pack, size), index in zip(large, indexes, strict=True):
-        for oid, place in read_index(index, size).items():
-            made.objects.append(oid)
-            made.add(object_row(oid, Location(pack, place)))
+    for (pack, size), places in zip(large, read_indexes(repo.bucket, large), strict=True):
+        made.archive(pack, size, places)
     finished, others = _submitted(repo, history)
     small = [pack for pack, size in own if size < ADOPTED_BYTES] + finished
     if small or others:
@@ -308,12 +310,9 @@ def _read_packs(repo: Repository, packs: Sequence[PackId]) -> Iterator[tuple[Pac
 
 def _store(repo: Repository, writer: PackWriter, manifests: Mapping[PackId, ObjectId], made: _Made) -> None:
     name, size = store_pack(repo.bucket, writer)
-    for oid, place in writer.places.items():
-        made.objects.append(oid)
-        made.add(object_row(oid, Location(name, place)))
+    made.archive(name, size, writer.places)
     for pack, oid in manifests.items():
         made.add(manifest_row(pack, Location(name, writer.places[oid])))
-    made.archives.append((name, size))
     made.bytes += size
 
 

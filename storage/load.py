@@ -92,6 +92,14 @@ class Gone:
             raise Missing(f"{min(self.missing)}.idx")
 
 
+def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, Place]]:
+    """Return the places of the objects in packs, given with their sizes; the indexes are read at once.
+
+    Raises Missing, BucketError and CorruptObject.
+    """
+    return bucket.together([lambda p=pack, s=size: read_index(bucket.get(p + ".idx"), s) for pack, size in packs])  # type: ignore[misc]
+
+
 def read_forgotten(log: Log, bucket: Bucket, entry: Json) -> Forgotten:
     """Return what a compaction has the view forget: entries of the log, and what stands in the packs that it names.
 
@@ -99,10 +107,7 @@ def read_forgotten(log: Log, bucket: Bucket, entry: Json) -> Forgotten:
     """
     if entry["kind"] != EntryKind.COMPACT:
         return NOTHING_FORGOTTEN
-    archives = [(PackId(pack), size) for pack, size in entry["archives"]]
-    indexes = bucket.together(
-        [lambda p=pack, s=size: read_index(bucket.get(p + ".idx"), s) for pack, size in archives]  # type: ignore[misc]
-    )
+    indexes = read_indexes(bucket, [(PackId(pack), size) for pack, size in entry["archives"]])
     return Forgotten(
         _read_run(log, entry["first"], entry["archived"]),
         _read_run(log, entry["keys_first"], entry["keys_through"]),
