@@ -51,10 +51,6 @@ class TableRow(NamedTuple):
     bits: int  # so many leading bits all of its keys have in common
     prefix: int  # these bits
 
-    def has(self, key: bytes) -> bool:
-        """Tell whether a key would stand in this table."""
-        return prefix_of(key, self.bits) == self.prefix
-
 
 def prefix_of(key: bytes, bits: int) -> int:
     """Return the leading bits of a key."""

@@ -84,7 +84,7 @@ def test_a_table_that_would_be_too_large_is_cut_by_two_more_bits(monkeypatch: py
     assert {key: value for *_, data in parts for key, value in rows_of(data)} == rows(1000, "a") | rows(1000, "b")
     for bits, prefix, data in parts:
         table = TableRow("x", 1, bits, prefix)
-        assert all(table.has(key) for key, _ in rows_of(data)) and head_of(data).common == 2
+        assert all(prefix_of(key, table.bits) == table.prefix for key, _ in rows_of(data)) and head_of(data).common == 2
         assert all(look_up(data, key)[0] == value for key, value in rows_of(data))
     monkeypatch.setattr(tables, "MOST_ROWS", 100)
     deeper = merged([(TableRow("x", 1, 2, 2), parts[2][2])])
@@ -111,7 +111,7 @@ def test_there_are_few_tables_whatever_is_added(monkeypatch: pytest.MonkeyPatch)
                 del there[table]
         levels = len({table.level for table in there})
         for key in list(made)[:2]:
-            assert sum(table.has(key) for table in there) <= (MERGED - 1) * 2 * levels
+            assert sum(prefix_of(key, table.bits) == table.prefix for table in there) <= (MERGED - 1) * 2 * levels
         # A fourth of MOST_ROWS at least stands in a table that was cut.
         assert len(there) <= (MERGED - 1) * levels + 4 * len(expected) // (tables.MOST_ROWS // 4)
     found = {key: value for table in oldest_first(there) for key, value in rows_of(there[table])}
