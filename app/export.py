@@ -7,15 +7,14 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from hashlib import sha1
 from pathlib import Path
 
 from storage import packs
 from storage.bucket import Bucket
-from storage.entries import EntryKind
+from storage.contents import Contents, lost, read_log
 from storage.ids import PackId
-from storage.log import Log, follow
+from storage.log import Log
 from storage.named import Named
 from storage.objects import object_id
 from storage.settings import Settings
@@ -27,53 +26,26 @@ Progress = Callable[[str, int, int], None]
 
 
 class ExportError(Exception):
-    """Git refused what was exported."""
-
-
-@dataclass(slots=True)
-class Contents:
-    """What the log names."""
-
-    named: Named = field(default_factory=Named)
-    main: str = ""
-    tip: str = ""
-    entries: int = 0
-
-
-def read_log(log: Log) -> Contents:
-    """Read the whole log, checking that it fits together.
-
-    Raises CorruptEntry and BucketError.
-    """
-    contents = Contents()
-    for entry, _ in follow(log.read_from(1)):
-        contents.entries += 1
-        contents.named.add(entry)
-        match entry["kind"]:
-            case EntryKind.GENESIS:
-                contents.main = contents.tip = entry["commit"]
-            case EntryKind.MERGE:
-                contents.main = entry["commit"]
-            case EntryKind.COMMITS:
-                contents.tip = entry["tip"]
-    return contents
+    """Something that the log names is missing, or Git refused what was exported."""
 
 
 def export(settings: Settings, directory: Path, progress: Progress = lambda stage, done, total: None) -> Contents:
     """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
 
-    Git itself indexes and checks every object (`index-pack --strict`). Raises ExportError, BucketError, CorruptEntry,
-    CorruptObject, and FileExistsError where the directory has something in it.
+    Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
+    --strict`). Returns what the log said. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
+    FileExistsError where the directory has something in it.
     """
     if directory.exists() and any(directory.iterdir()):
         raise FileExistsError(f"{directory} is not empty")
     bucket = Bucket(settings)
-    contents = read_log(Log(bucket))
+    log = Log(bucket)
+    contents = read_log(log)
     progress("log", contents.entries, contents.entries)
     git(None, "init", "--quiet", "--bare", "--initial-branch=main", str(directory))
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         pack = Path(folder) / "all.pack"
-        _write_pack(pack, _objects(bucket, contents, progress))
+        _write_pack(pack, _objects(bucket, log, contents, progress))
         progress("git", 0, 2)
         with pack.open("rb") as stream:
             git(directory, "index-pack", "--stdin", "--strict", stdin=stream)
@@ -86,21 +58,45 @@ def export(settings: Settings, directory: Path, progress: Progress = lambda stag
     return contents
 
 
-def _objects(bucket: Bucket, contents: Contents, progress: Progress) -> Iterator[bytes]:
-    """Yield every object once, as packs store it."""
+def _objects(bucket: Bucket, log: Log, contents: Contents, progress: Progress) -> Iterator[bytes]:
+    """Yield every object once, as packs store it.
+
+    Where packs were deleted meanwhile the log is read on, and the copies are read, with what came since.
+    """
     seen: set[bytes] = set()
-    wanted: list[tuple[PackId, set[str] | None]] = [(pack, None) for pack in contents.named.packs]
-    wanted += [(pack, blobs) for pack, blobs in contents.named.submitted.items() if blobs]
-    for start in range(0, len(wanted), _AT_ONCE):
-        chunk = wanted[start : start + _AT_ONCE]
-        found = bucket.together([lambda p=pack: bucket.get(p + ".pack") for pack, _ in chunk])  # type: ignore[misc]
-        for (_, only), data in zip(chunk, found, strict=True):
-            for place, kind, content in packs.scan(data):
-                oid = object_id(kind, content)
-                if oid not in seen and (only is None or oid.hex() in only):
-                    seen.add(oid)
-                    yield data[place.offset : place.offset + place.length]
-        progress("packs", start + len(chunk), len(wanted))
+    read: set[tuple[PackId, int]] = set()
+    while True:
+        wanted = [each for each in _packs(contents.named) if _key(*each) not in read]
+        missing = []
+        for start in range(0, len(wanted), _AT_ONCE):
+            chunk = wanted[start : start + _AT_ONCE]
+            found = bucket.get_many(pack + ".pack" for pack, _ in chunk)
+            for (pack, only), data in zip(chunk, found, strict=True):
+                if data is None:
+                    missing.append(pack + ".pack")
+                    continue
+                read.add(_key(pack, only))
+                for place, kind, content in packs.scan(data):
+                    oid = object_id(kind, content)
+                    if oid not in seen and (only is None or oid.hex() in only):
+                        seen.add(oid)
+                        yield data[place.offset : place.offset + place.length]
+            progress("packs", start + len(chunk), len(wanted))
+        if not missing:
+            return
+        if gone := lost(log, contents, missing):
+            raise ExportError(f"{gone[0]} is named by the log and missing in the bucket")
+
+
+def _packs(named: Named) -> Iterator[tuple[PackId, set[str] | None]]:
+    """Yield the packs that are needed, and of submission packs the blobs that were committed."""
+    yield from ((pack, None) for pack in named.packs)
+    yield from ((pack, blobs) for pack, blobs in named.submitted.items() if blobs)
+
+
+def _key(pack: PackId, only: set[str] | None) -> tuple[PackId, int]:
+    # More may have been committed of a submission pack since it was read, never less.
+    return pack, len(only or ())
 
 
 def _write_pack(path: Path, objects: Iterator[bytes]) -> None:

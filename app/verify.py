@@ -7,8 +7,9 @@ are counted by their trailers in an export, and `git fsck --strict` has the last
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from typing import Any
 from app.export import ExportError, export, git
 from storage.archive import manifest_in, place_in, read_all
 from storage.bucket import BucketError, Missing
-from storage.entries import NO_HASH, SLOTS, CorruptEntry, EntryKind, Json, Status, effects, place_of
+from storage.contents import Contents, read_on
+from storage.entries import SLOTS, CorruptEntry, Json, Status, effects, place_of
 from storage.ids import PackId, changesets_of, ulid_seconds
 from storage.load import read_forgotten
-from storage.log import follow
-from storage.named import Named
+from storage.log import Log, follow
 from storage.objects import CorruptObject
 from storage.packs import read_index
 from storage.repository import Repository
@@ -56,19 +57,15 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     Raises BucketError, ViewAbsent and redis.RedisError.
     """
     findings = Findings()
-    outcomes: dict[str, Json] = {}
-    named = Named()
+    contents = _Contents(findings)
     fold = _Fold(repo, findings)
-    through, last_hash = 0, NO_HASH
+    through = 0
     try:
         # Rows that change are compared when no entry came meanwhile; beside writers that may take a few turns.
         for _ in range(_MOST_TURNS):
             before, through = through, repo.view.head().applied
-            for entry, entry_hash in follow(_between(repo, before + 1, through), last_hash):
-                last_hash = entry_hash
-                findings.entries += 1
-                named.add(entry)
-                _note_outcomes(entry, outcomes, findings)
+            for entry, entry_hash in follow(_between(repo, before + 1, through), contents.hash):
+                contents.add(entry, entry_hash)
                 forgotten = read_forgotten(repo.log, repo.bucket, entry)
                 fold.add(commands(effects(entry, entry_hash, forgotten)), entry["seq"])
                 progress("log", entry["seq"], through)
@@ -80,16 +77,18 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     except CorruptEntry as error:
         findings.differ(f"log: {error}")
     except (Missing, CorruptObject) as error:
-        findings.differ(f"bucket: what entry {findings.entries} archived cannot be read: {error}")
+        findings.differ(f"bucket: what entry {contents.entries} archived cannot be read: {error}")
+    findings.entries = contents.entries
     if findings.entries != through:
         findings.differ(f"log: the view has applied {through} entries, the log has {findings.entries}")
-    _check_files(repo, named, findings)
-    _check_archive(repo, named, outcomes, findings)
-    _check_inbox(repo, outcomes, named, findings)
-    findings.committed = sum(outcome["status"] == Status.COMMITTED for outcome in outcomes.values())
-    findings.changesets = len(outcomes)
+    findings.changesets = contents.changesets
+    findings.committed = sum(outcome["status"] == Status.COMMITTED for outcome in contents.outcomes.values())
+    findings.packs = len(contents.named.packs)
+    _check_files(repo, contents, findings)
+    _check_archive(repo, contents, findings)
+    _check_inbox(repo, contents, findings)
     if with_git:
-        _check_git(repo, outcomes, findings, progress)
+        _check_git(repo, contents, findings, progress)
     return findings
 
 
@@ -100,14 +99,31 @@ def _between(repo: Repository, first: int, last: int) -> Iterator[tuple[Any, byt
         yield seq, data
 
 
-def _note_outcomes(entry: Json, outcomes: dict[str, Json], findings: Findings) -> None:
-    if entry["kind"] != EntryKind.COMMITS:
-        return
-    for index, decided in enumerate(entry["decided"]):
-        if decided["id"] in outcomes:
-            findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
-        outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
-        outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
+class _Contents(Contents):
+    """What the log says, with every outcome."""
+
+    def __init__(self, findings: Findings) -> None:
+        super().__init__()
+        self.outcomes: dict[str, Json] = {}
+        self._findings = findings
+
+    def add(self, entry: Json, entry_hash: str) -> None:
+        """Take the next entry."""
+        super().add(entry, entry_hash)
+        for index, decided in enumerate(entry.get("decided", ())):
+            if decided["id"] in self.outcomes:
+                self._findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
+            outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
+            self.outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
+
+    def read_on(self, log: Log) -> None:
+        """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
+        with suppress(CorruptEntry):
+            deque(read_on(log, self), maxlen=0)
+
+    def until(self, seq: int) -> dict[str, Json]:
+        """Return the outcomes up to an entry."""
+        return {each: outcome for each, outcome in self.outcomes.items() if outcome["place"] // SLOTS <= seq}
 
 
 # Rows that later entries never touch, until they are archived, are compared at once, the others when all entries have
@@ -197,33 +213,50 @@ def _fold_string(rows: dict[tuple[str, str, Any], Any], command: str, key: str, 
         rows[at] = value
 
 
-def _check_files(repo: Repository, named: Named, findings: Findings) -> None:
-    findings.packs = len(named.packs)
-    for name in sorted(named.files() - {*repo.bucket.names("packs/"), *repo.bucket.names("inbox/")}):
+def _check_files(repo: Repository, contents: _Contents, findings: Findings) -> None:
+    missing = contents.named.files() - {*repo.bucket.names("packs/"), *repo.bucket.names("inbox/")}
+    contents.read_on(repo.log)
+    for name in sorted(missing & contents.named.files()):
         findings.differ(f"bucket: {name} is named by the log and missing")
 
 
-def _check_archive(repo: Repository, named: Named, outcomes: dict[str, Json], findings: Findings) -> None:
+def _check_archive(repo: Repository, contents: _Contents, findings: Findings) -> None:
     """Check that tables have what the log has archived: every changeset and every object."""
-    try:
-        rows = read_all(repo.bucket, named.tables.values())
-        for each, outcome in outcomes.items():
-            if outcome["place"] // SLOTS <= named.archived and place_in(rows, each) != outcome["place"]:
-                findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
-        for pack in named.compacted:
-            if manifest_in(rows, pack) is None:
-                findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
-        for pack, size in named.archives.items():
-            lost = [oid for oid in read_index(repo.bucket.get(pack + ".idx"), size) if oid not in rows]
-            if lost:
-                findings.differ(f"archive: {len(lost)} objects of {pack} are in no table, the first {lost[0].hex()}")
-    except (Missing, CorruptTable, CorruptObject, BucketError) as error:
-        findings.differ(f"archive: {error}")
+    while True:
+        try:
+            for difference in list(_archive_differences(repo, contents)):
+                findings.differ(difference)
+            return
+        except Missing as error:
+            # Merged into another table meanwhile, and deleted.
+            contents.read_on(repo.log)
+            if contents.named.files().intersection(error.args):
+                findings.differ(f"archive: {error}")
+                return
+        except (CorruptTable, CorruptObject, BucketError) as error:
+            findings.differ(f"archive: {error}")
+            return
 
 
-def _check_inbox(repo: Repository, outcomes: dict[str, Json], named: Named, findings: Findings) -> None:
+def _archive_differences(repo: Repository, contents: _Contents) -> Iterator[str]:
+    named = contents.named
+    rows = read_all(repo.bucket, named.tables.values())
+    for each, outcome in contents.until(named.archived).items():
+        if place_in(rows, each) != outcome["place"]:
+            yield f"archive: changeset {each} is said to be at place {place_in(rows, each)}"
+    for pack in named.compacted:
+        if manifest_in(rows, pack) is None:
+            yield f"archive: {pack} was compacted, and its manifest is not found"
+    for pack, size in named.archives.items():
+        absent = [oid for oid in read_index(repo.bucket.get(pack + ".idx"), size) if oid not in rows]
+        if absent:
+            yield f"archive: {len(absent)} objects of {pack} are in no table, the first {absent[0].hex()}"
+
+
+def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> None:
     """Check that every accepted changeset has an outcome or waits, and that no outcome is of one never accepted."""
-    accepted = {each for pack in named.compacted for each in changesets_of(pack)}
+    outcomes = dict(contents.outcomes)
+    accepted: set[str] = set()
     undecided: list[str] = []
     mark = repo.view.head().mark
     for name, stored in repo.bucket.listing("inbox/"):
@@ -239,15 +272,17 @@ def _check_inbox(repo: Repository, outcomes: dict[str, Json], named: Named, find
                 findings.queued += 1
             elif standing.outcome is None:
                 findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
+    contents.read_on(repo.log)  # what was compacted while the inbox was listed
+    accepted.update(each for pack in contents.named.compacted for each in changesets_of(pack))
     for each in outcomes.keys() - accepted:
         findings.differ(f"log: changeset {each} has an outcome and was never accepted")
 
 
-def _check_git(repo: Repository, outcomes: dict[str, Json], findings: Findings, progress: Progress) -> None:
+def _check_git(repo: Repository, contents: _Contents, findings: Findings, progress: Progress) -> None:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "export.git"
         try:
-            export(repo.settings, directory, progress)
+            exported = export(repo.settings, directory, progress)
             git(directory, "fsck", "--strict", "--no-dangling", "--no-progress")
             trailers = git(
                 directory, "log", "next", "--format=%H %(trailers:key=Changeset-Id,valueonly,separator=%x20)"
@@ -258,7 +293,8 @@ def _check_git(repo: Repository, outcomes: dict[str, Json], findings: Findings, 
         except (ExportError, CorruptObject, CorruptEntry, BucketError, KeyError) as error:
             findings.differ(f"git: {error}")
             return
-        _check_trailers(trailers, main, outcomes, findings)
+        contents.read_on(repo.log)
+        _check_trailers(trailers, main, contents.until(exported.entries), findings)
 
 
 def _check_trailers(trailers: str, main: list[str], outcomes: dict[str, Json], findings: Findings) -> None:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 
 from app.deep.git import CommitInfo, GitRefused, Importer, Progress, Reader, Workbench
 from app.deep.merges import Case, Differs, examine, excuses_of
-from app.deep.submitted import Manifests, Plan, compacted_manifests, entries, read_plan
+from app.deep.submitted import Manifests, entries, load
 from app.replay.history import HistoryError
 from app.replay.judge import Judge
-from storage.bucket import Bucket
+from storage.bucket import Bucket, Missing
+from storage.contents import Contents, read_log
 from storage.decide import seen_version
 from storage.entries import CorruptEntry, EntryKind, Json, Status
 from storage.ids import ChangesetId, ObjectId
@@ -81,11 +82,13 @@ def deep(settings: Settings, progress: Progress = lambda stage, done, total: Non
     log, report = Log(bucket), Deep()
     with Workbench() as bench:
         try:
-            plan = read_plan(log)
-            loaded = bench.load(bucket, [*plan.named.packs, *plan.named.submitted], progress)
-            manifests = Manifests(Reader(bench), loaded | compacted_manifests(bucket, plan.named))
+            contents = read_log(log)
+            manifests = Manifests(Reader(bench), load(bucket, log, contents, bench, progress))
+            commits = bench.commits([contents.tip, contents.main] if contents.entries else [])
             with Importer(bench) as importer, Judge(bench.folder / "objects") as judge:
-                _Look(plan, bench.commits(plan.tips), manifests, importer, judge, report, progress).run(log)
+                _Look(contents, commits, manifests, importer, judge, report, progress).run(log)
+        except Missing as error:
+            report.difference = f"bucket: {error.args[0]} is named by the log and missing"
         except (Differs, GitRefused, HistoryError, CorruptEntry, CorruptObject, CorruptManifest, CorruptTable) as error:
             report.difference = str(error)
     return report
@@ -96,7 +99,7 @@ class _Look:
 
     def __init__(
         self,
-        plan: Plan,
+        contents: Contents,
         commits: dict[str, CommitInfo],
         manifests: Manifests,
         importer: Importer,
@@ -104,7 +107,7 @@ class _Look:
         report: Deep,
         progress: Progress,
     ) -> None:
-        self._plan = plan
+        self._contents = contents
         self._commits = commits
         self._manifests = manifests
         self._importer = importer
@@ -121,7 +124,7 @@ class _Look:
     def run(self, log: Log) -> None:
         """Look at every entry that the first reading saw. Raises Differs, and GitRefused where Git sees no sense."""
         try:
-            for entry in entries(log, self._plan.entries):
+            for entry in entries(log, self._contents.entries):
                 self._entry(entry, f"entry {entry['seq']}")
                 self._tips[entry["seq"]] = self._tip
                 self._report.entries += 1
@@ -170,7 +173,7 @@ class _Look:
                 self._changeset(record, at)
             else:
                 self._known[record["id"]] = _known_of(record)
-            self._progress("deep", self._report.changesets, self._plan.changesets)
+            self._progress("deep", self._report.changesets, self._contents.changesets)
         if entry["tip"] != self._tip:
             raise Differs(f"{where}: its tip is {entry['tip']}, and its last commit {self._tip}")
         root = self._commits[self._tip].tree

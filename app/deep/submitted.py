@@ -1,17 +1,17 @@
-"""What a deep look reads: the log's plan, and the changesets as they were submitted."""
+"""What a deep look reads: the entries, and the changesets as they were submitted."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from app.deep.git import Reader
+from app.deep.git import Progress, Reader, Workbench
 from app.deep.merges import Differs
 from storage import manifest
 from storage.archive import manifest_in, read_all
-from storage.bucket import Bucket
-from storage.entries import EntryKind, Json
+from storage.bucket import Bucket, Missing
+from storage.contents import Contents, lost
+from storage.entries import Json
 from storage.ids import ChangesetId, ObjectId, PackId, Seq
 from storage.log import Log, follow
 from storage.manifest import Changeset
@@ -19,34 +19,6 @@ from storage.named import Named
 from storage.packs import read_index
 
 _MOST_PACKS = 64  # whose manifests are held
-
-
-@dataclass(slots=True)
-class Plan:
-    """What the first reading of the log finds."""
-
-    entries: int = 0
-    changesets: int = 0
-    tips: list[str] = field(default_factory=list)  # of the chain and of the global history
-    named: Named = field(default_factory=Named)
-
-
-def read_plan(log: Log) -> Plan:
-    """Read the whole log, checking its chain of hashes. Raises CorruptEntry and BucketError."""
-    plan, main, tip = Plan(), "", ""
-    for entry, _ in follow(log.read_from(1)):
-        plan.entries += 1
-        plan.named.add(entry)
-        match entry["kind"]:
-            case EntryKind.GENESIS:
-                main = tip = entry["commit"]
-            case EntryKind.MERGE:
-                main = entry["commit"]
-            case EntryKind.COMMITS:
-                tip = entry["tip"]
-                plan.changesets += len(entry["decided"])
-    plan.tips = [tip, main] if plan.entries else []
-    return plan
 
 
 def entries(log: Log, last: int) -> Iterator[Json]:
@@ -62,11 +34,31 @@ def entries(log: Log, last: int) -> Iterator[Json]:
         yield entry
 
 
-def compacted_manifests(bucket: Bucket, named: Named) -> dict[PackId, ObjectId]:
-    """Return the manifests of the submission packs that have been compacted, those that are found.
+def load(bucket: Bucket, log: Log, contents: Contents, bench: Workbench, progress: Progress) -> dict[PackId, ObjectId]:
+    """Have Git take in all that the log names; return the manifests of submission packs, by pack.
 
-    Raises BucketError, CorruptObject and CorruptTable.
+    Where packs were deleted meanwhile the log is read on, and their copies are taken. What is lost is left out. Raises
+    BucketError, CorruptEntry, CorruptObject, CorruptTable and Missing.
     """
+    loaded: dict[PackId, ObjectId] = {}
+    absent: set[str] = set()
+    while True:
+        named = contents.named
+        while wanted := [
+            pack for pack in (*named.packs, *named.submitted) if pack not in loaded and pack + ".pack" not in absent
+        ]:
+            loaded |= bench.load(bucket, wanted, progress)
+            missing = [pack + ".pack" for pack in wanted if pack not in loaded]
+            absent.update(lost(log, contents, missing) if missing else ())
+        try:
+            return loaded | _compacted_manifests(bucket, named)
+        except Missing as error:
+            if lost(log, contents, error.args):
+                raise
+
+
+def _compacted_manifests(bucket: Bucket, named: Named) -> dict[PackId, ObjectId]:
+    """Return the manifests of the submission packs that have been compacted, those that are found."""
     if not named.compacted:
         return {}
     rows = read_all(bucket, named.tables.values())

@@ -5,10 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
 
+from app import export as export_module
+from app import verify as verify_module
+from app.deep import look as look_module
+from app.deep import submitted as submitted_module
 from app.deep.look import deep
 from app.intake import Item
 from app.verify import verify
@@ -17,12 +23,14 @@ from storage import recover
 from storage.archive import SUFFIX
 from storage.checkpoints import checkpoint
 from storage.compact import Compacted, compact
+from storage.contents import Contents
 from storage.entries import HISTORY, KEYS, SLOTS, decode
 from storage.garbage import collect
 from storage.ids import ChangesetId, new_ulid
 from storage.inbox import read_changesets
 from storage.lifecycle import abandon, release
 from storage.load import load
+from storage.log import Log
 from storage.objects import Ident
 from storage.recover import Inbox
 from storage.repository import Repository
@@ -668,3 +676,87 @@ def test_what_is_copied_is_cut_into_packs(world: World) -> None:
     assert fresh.files() == contents
     assert [fresh.status(each) for each in ids] == ["committed"] * 6
     assert not verify(fresh.repo).differences
+
+
+def all_gone(world: World, number: int) -> None:
+    """Have some more work, compact everything, and delete what was copied by that, packs and tables."""
+    for each in range(3):
+        some_work(world, 10 * number + each)
+    before = {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}
+    change(world.repo, gc_grace=-1000.0, compact_changesets=1)
+    compacted(world)
+    after = {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}
+    assert {name.rpartition(".")[2] for name in before - after} == {"pack", "idx", "table"}
+
+
+@pytest.fixture
+def archived(world: World) -> World:
+    """Have work that is compacted, and some that is not."""
+    for number in range(2):
+        some_work(world, number)
+    change(world.repo, compact_changesets=1)
+    compacted(world)
+    some_work(world, 2)
+    return world
+
+
+def test_an_export_reads_the_copies_of_what_is_deleted_meanwhile(
+    archived: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read = export_module.read_log
+
+    def read_then_delete(log: Log) -> Contents:
+        contents = read(log)
+        all_gone(archived, 3)
+        return contents
+
+    monkeypatch.setattr(export_module, "read_log", read_then_delete)
+    contents = export_module.export(archived.repo.settings, tmp_path / "export.git")
+    assert contents.tip == archived.tip.hex() and contents.entries == archived.repo.view.head().applied
+    export_module.git(tmp_path / "export.git", "fsck", "--strict")
+    listed = export_module.git(tmp_path / "export.git", "ls-tree", "-r", "--name-only", "next").split()
+    assert sorted(listed) == sorted(archived.files())
+
+
+def test_an_export_of_what_is_lost_says_so(archived: World, tmp_path: Path) -> None:
+    lost = [*export_module.read_log(archived.repo.log).named.packs][-1] + ".pack"
+    archived.repo.bucket.delete(lost)
+    with pytest.raises(export_module.ExportError, match=lost):
+        export_module.export(archived.repo.settings, tmp_path / "export.git")
+
+
+def test_a_deep_look_reads_the_copies_of_what_is_deleted_meanwhile(
+    archived: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, find = look_module.read_log, submitted_module.read_all
+
+    def read_then_delete(log: Log) -> Contents:
+        contents = read(log)
+        all_gone(archived, 3)
+        return contents
+
+    def delete_then_find(*args: Any) -> dict[bytes, bytes]:
+        monkeypatch.setattr(submitted_module, "read_all", find)
+        all_gone(archived, 4)
+        return find(*args)
+
+    monkeypatch.setattr(look_module, "read_log", read_then_delete)
+    monkeypatch.setattr(submitted_module, "read_all", delete_then_find)
+    looked = deep(archived.repo.settings)
+    assert not looked.difference and not looked.unchecked
+    assert (looked.committed, looked.conflicted) == (18, 18)
+
+
+@pytest.mark.parametrize("check", ["_check_files", "_check_archive", "_check_inbox", "_check_git"])
+def test_verify_looks_for_the_copies_of_what_is_deleted_meanwhile(
+    archived: World, monkeypatch: pytest.MonkeyPatch, check: str
+) -> None:
+    original = getattr(verify_module, check)
+
+    def delete_then_check(*args: Any) -> None:
+        all_gone(archived, 3)
+        original(*args)
+        some_work(archived, 4)
+
+    monkeypatch.setattr(verify_module, check, delete_then_check)
+    assert not verify(archived.repo).differences
