@@ -22,6 +22,7 @@ from storage.entries import (
     digest,
 )
 from storage.ids import ObjectId, PackId, Seq
+from storage.index_rows import IndexRows
 from storage.log import Log, follow
 from storage.packs import Location, Place, read_index
 from storage.scripts import LogForked, ViewAbsent
@@ -189,6 +190,8 @@ def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: 
 
 
 _BATCH = 32
+# Rows of the index that are gathered over segments; as objects they take 200 bytes each.
+_GATHERED = 1 << 18
 # Segments that are read ahead of the one that Redis takes.
 _SEGMENTS_AHEAD = 4
 
@@ -197,15 +200,25 @@ def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: P
     """Take the rows of all segments that fit one another and the log; return the last entry and its hash."""
     names = line(bucket.names(FOLDER))
     through, last_hash = Seq(0), NO_HASH
+    index = IndexRows()
+
+    def send(chunks: Iterable[bytes]) -> None:
+        for chunk in chunks:
+            view.scripts("segment", epoch, chunk)
+
     with closing(_read_ahead(bucket, names, _newest_forgotten(log, bucket, names))) as segments:
         for segment in segments:
             if segment is None or segment.previous != last_hash or not _is_in_log(log, segment):
                 break  # the entries themselves say it all
             view.loading(epoch)
             for chunk in segment.chunks:
-                view.scripts("segment", epoch, chunk)
+                rest = index.gather(chunk)
+                send([rest] if rest is not None else [])
+            if len(index) >= _GATHERED:
+                send(index.take())
             through, last_hash = segment.last, segment.hash
             progress(through)
+        send(index.take())
     return through, last_hash
 
 

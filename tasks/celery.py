@@ -12,6 +12,7 @@ from celery.signals import celeryd_init, worker_ready, worker_shutting_down
 
 from storage import logs, settings
 from tasks import broker
+from tasks.memory import keep_little
 
 log = structlog.get_logger()
 
@@ -21,9 +22,10 @@ app.config_from_object("celeryconfig")
 
 
 @celeryd_init.connect
-def log_events(sender: str, **_: Any) -> None:
-    """Log as JSON lines under the node's name; the children of the node inherit it."""
+def prepare_node(sender: str, **_: Any) -> None:
+    """Log as JSON lines under the node's name, and keep little memory; the children of the node inherit both."""
     logs.configure(sender.split("@")[0])
+    keep_little()
 
 
 @worker_ready.connect

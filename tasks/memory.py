@@ -1,13 +1,33 @@
-"""Memory that a long-lived child has freed and keeps all the same."""
+"""Memory that a long-lived child has freed and keeps all the same: habits of glibc, changed where it is glibc."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 
+# Options of mallopt(3).
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+# A buffer from this size on is mapped alone, and goes back when it is freed; set, it does not grow with what was freed.
+_MAPPED_BYTES = 256 << 10
+_FREE_BYTES = 1 << 20
+"""What a heap may have free at its end."""
+
+
+def keep_little() -> None:
+    """Have freed memory go back by itself: in a node before it has threads or children, which inherit it.
+
+    Each thread has a heap of its own otherwise, and each keeps the buffers of the largest answer of S3 that it ever
+    read. One heap is enough: the interpreter lets one thread at a time in anyway.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 1)
+        mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
+        mallopt(_TRIM_THRESHOLD, _FREE_BYTES)
+
 
 def give_back_memory() -> None:
-    """Give free memory back to the system, where the C library can (glibc does not by itself, once it is in pieces).
+    """Give back what is free in between as well, which nothing does by itself.
 
     A compaction takes some hundred megabytes at most, and lives in children that otherwise take a fourth of that.
     """

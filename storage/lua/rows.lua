@@ -5,10 +5,15 @@
 local function write_row(view, list, first, last)
   local command, key = list[first], view .. list[first + 1]
   if command == 'INDEX' then
-    local rows = list[first + 2]
-    for i = 1, #rows, 50 do
-      redis.call('HSET', key .. string.format('%02x%02x', string.byte(rows, i, i + 1)),
-        string.sub(rows, i + 2, i + 19), string.sub(rows, i + 20, i + 49))
+    local rows, at = list[first + 2], 1
+    while at <= #rows do
+      -- Rows of one hash that follow one another are set by one call.
+      local hash, fields, count = string.sub(rows, at, at + 1), {}, 0
+      repeat
+        fields[count + 1], fields[count + 2] = string.sub(rows, at + 2, at + 19), string.sub(rows, at + 20, at + 49)
+        count, at = count + 2, at + 50
+      until count == 200 or string.sub(rows, at, at + 1) ~= hash
+      redis.call('HSET', key .. string.format('%02x%02x', string.byte(hash, 1, 2)), unpack(fields, 1, count))
     end
   elseif command == 'UNINDEX' then
     local ids = list[first + 2]

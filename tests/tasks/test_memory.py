@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = """
+IN_BETWEEN = """
 import psutil
 from tasks.memory import give_back_memory
 
@@ -20,11 +20,46 @@ del blocks
 give_back_memory()
 print(full, mine().rss)
 """
+# After one large answer glibc would take smaller ones from the heaps of threads, and leave them there.
+IN_THREADS = """
+import psutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from tasks.memory import keep_little
+
+keep_little()
+mine, together = psutil.Process().memory_info, Barrier(8)
+kept = []
+
+def answer(size):
+    together.wait()
+    read = b"x" * size
+    kept.append(b"y" * 1000)
+    together.wait()
+
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(answer, [1000] * 8))
+    before = mine().rss
+    for size in (16, 4, 4):
+        list(pool.map(answer, [size << 20] * 8))
+    print(before, mine().rss)
+"""
+
+
+def measured(program: str) -> tuple[int, int]:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    return before, after
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc_trim is glibc's")
 def test_free_memory_goes_back_to_the_system() -> None:
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=root, capture_output=True, text=True, check=True)
-    full, left = map(int, done.stdout.split())
+    full, left = measured(IN_BETWEEN)
     assert full - left > 100_000_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+def test_what_threads_have_freed_goes_back_by_itself() -> None:
+    before, after = measured(IN_THREADS)
+    assert after - before < 2_000_000

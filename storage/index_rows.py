@@ -1,0 +1,60 @@
+"""Rows of the view's index of objects, gathered from many chunks of segments and ordered by the hashes they belong to.
+
+A row is an object's id and its location. Entries bring them in any order, each into another of 65,536 hashes, and one
+call for each row is most of what a load costs Redis; ordered, all rows of a hash are set by one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgpack
+
+ID_BYTES, ROW_BYTES = 20, 50
+_KEY = "at:"
+# Redis does nothing else while it takes so many bytes of them.
+_CHUNK_BYTES = 1 << 20
+
+
+class IndexRows:
+    """The rows that chunks would set and forget, until they are taken out."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, bytes] = {}
+        self._forgotten: dict[bytes, None] = {}
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._rows) + len(self._forgotten)
+
+    def gather(self, chunk: bytes) -> bytes | None:
+        """Take the rows out of a chunk; return what else it has, None where it has nothing."""
+        rest = []
+        for command in msgpack.unpackb(chunk, raw=True):
+            match command[0]:
+                case b"INDEX":
+                    rows = command[2]
+                    for at in range(0, len(rows), ROW_BYTES):
+                        self._rows[rows[at : at + ID_BYTES]] = rows[at : at + ROW_BYTES]
+                case b"UNINDEX":
+                    for at in range(0, len(command[2]), ID_BYTES):
+                        oid = command[2][at : at + ID_BYTES]
+                        self._rows.pop(oid, None)
+                        self._forgotten[oid] = None
+                case _:
+                    rest.append(command)
+        return msgpack.packb(rest, use_bin_type=False) if rest else None
+
+    def take(self) -> Iterator[bytes]:
+        """Yield chunks that do what was gathered, which is none then."""
+        forgotten, rows = sorted(self._forgotten), sorted(self._rows.values())
+        self._forgotten, self._rows = {}, {}
+        # An object that was forgotten may have come again behind that, not before.
+        yield from _chunks("UNINDEX", forgotten, ID_BYTES)
+        yield from _chunks("INDEX", rows, ROW_BYTES)
+
+
+def _chunks(command: str, items: list[bytes], size: int) -> Iterator[bytes]:
+    each = _CHUNK_BYTES // size
+    for start in range(0, len(items), each):
+        yield msgpack.packb([[command, _KEY, b"".join(items[start : start + each])]], use_bin_type=False)
