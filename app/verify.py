@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ class Findings:
 
 
 def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda stage, done, total: None) -> Findings:
-    """Return what was found. Safe beside writers: what is appended meanwhile is left for the next time.
+    """Return what was found. Safe beside writers: what is appended meanwhile makes no difference.
 
     Raises BucketError, ViewAbsent and redis.RedisError.
     """
@@ -81,7 +80,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     findings.entries = contents.entries
     if findings.entries != through:
         findings.differ(f"log: the view has applied {through} entries, the log has {findings.entries}")
-    findings.changesets = contents.changesets
+    findings.changesets = len(contents.outcomes)
     findings.committed = sum(outcome["status"] == Status.COMMITTED for outcome in contents.outcomes.values())
     findings.packs = len(contents.named.packs)
     _check_files(repo, contents, findings)
@@ -116,10 +115,14 @@ class _Contents(Contents):
             outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
             self.outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
 
-    def read_on(self, log: Log) -> None:
+    def catch_up(self, log: Log) -> None:
         """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
-        with suppress(CorruptEntry):
+        try:
             deque(read_on(log, self), maxlen=0)
+        except CorruptEntry as error:
+            difference = f"log: {error}"
+            if difference not in self._findings.differences:
+                self._findings.differ(difference)
 
     def until(self, seq: int) -> dict[str, Json]:
         """Return the outcomes up to an entry."""
@@ -215,42 +218,40 @@ def _fold_string(rows: dict[tuple[str, str, Any], Any], command: str, key: str, 
 
 def _check_files(repo: Repository, contents: _Contents, findings: Findings) -> None:
     missing = contents.named.files() - {*repo.bucket.names("packs/"), *repo.bucket.names("inbox/")}
-    contents.read_on(repo.log)
+    contents.catch_up(repo.log)
     for name in sorted(missing & contents.named.files()):
         findings.differ(f"bucket: {name} is named by the log and missing")
 
 
 def _check_archive(repo: Repository, contents: _Contents, findings: Findings) -> None:
     """Check that tables have what the log has archived: every changeset and every object."""
+    try:
+        rows, named = _archived_rows(repo, contents), contents.named
+        for each, outcome in contents.until(named.archived).items():
+            if place_in(rows, each) != outcome["place"]:
+                findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
+        for pack in named.compacted:
+            if manifest_in(rows, pack) is None:
+                findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
+        for pack, size in named.archives.items():
+            absent = [oid for oid in read_index(repo.bucket.get(pack + ".idx"), size) if oid not in rows]
+            if absent:
+                findings.differ(
+                    f"archive: {len(absent)} objects of {pack} are in no table, the first {absent[0].hex()}"
+                )
+    except (Missing, CorruptTable, CorruptObject, BucketError) as error:
+        findings.differ(f"archive: {error}")
+
+
+def _archived_rows(repo: Repository, contents: _Contents) -> dict[bytes, bytes]:
+    """Return all rows of the tables that the log names, though some of them are merged and deleted meanwhile."""
     while True:
         try:
-            for difference in list(_archive_differences(repo, contents)):
-                findings.differ(difference)
-            return
+            return read_all(repo.bucket, contents.named.tables.values())
         except Missing as error:
-            # Merged into another table meanwhile, and deleted.
-            contents.read_on(repo.log)
+            contents.catch_up(repo.log)
             if contents.named.files().intersection(error.args):
-                findings.differ(f"archive: {error}")
-                return
-        except (CorruptTable, CorruptObject, BucketError) as error:
-            findings.differ(f"archive: {error}")
-            return
-
-
-def _archive_differences(repo: Repository, contents: _Contents) -> Iterator[str]:
-    named = contents.named
-    rows = read_all(repo.bucket, named.tables.values())
-    for each, outcome in contents.until(named.archived).items():
-        if place_in(rows, each) != outcome["place"]:
-            yield f"archive: changeset {each} is said to be at place {place_in(rows, each)}"
-    for pack in named.compacted:
-        if manifest_in(rows, pack) is None:
-            yield f"archive: {pack} was compacted, and its manifest is not found"
-    for pack, size in named.archives.items():
-        absent = [oid for oid in read_index(repo.bucket.get(pack + ".idx"), size) if oid not in rows]
-        if absent:
-            yield f"archive: {len(absent)} objects of {pack} are in no table, the first {absent[0].hex()}"
+                raise
 
 
 def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> None:
@@ -272,7 +273,7 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
                 findings.queued += 1
             elif standing.outcome is None:
                 findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
-    contents.read_on(repo.log)  # what was compacted while the inbox was listed
+    contents.catch_up(repo.log)  # what was compacted while the inbox was listed
     accepted.update(each for pack in contents.named.compacted for each in changesets_of(pack))
     for each in outcomes.keys() - accepted:
         findings.differ(f"log: changeset {each} has an outcome and was never accepted")
@@ -293,7 +294,7 @@ def _check_git(repo: Repository, contents: _Contents, findings: Findings, progre
         except (ExportError, CorruptObject, CorruptEntry, BucketError, KeyError) as error:
             findings.differ(f"git: {error}")
             return
-        contents.read_on(repo.log)
+        contents.catch_up(repo.log)
         _check_trailers(trailers, main, contents.until(exported.entries), findings)
 
 
@@ -308,6 +309,8 @@ def _check_trailers(trailers: str, main: list[str], outcomes: dict[str, Json], f
         expected = [outcome["commit"]] if outcome["status"] == Status.COMMITTED else []
         if found != expected:
             findings.differ(f"git: changeset {each} stands in the commits {found}, and should in {expected}")
+    for each, found in commits.items():
+        findings.differ(f"git: changeset {each}, of which the log knows nothing, stands in the commits {found}")
     for each, count in Counter(main).items():
         if count != 1:
             findings.differ(f"git: changeset {each} stands {count} times in main")

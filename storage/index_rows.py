@@ -12,8 +12,8 @@ import msgpack
 
 ID_BYTES, ROW_BYTES = 20, 50
 _KEY = "at:"
-# Redis does nothing else while it takes so many bytes of them.
-_CHUNK_BYTES = 1 << 20
+# Redis does nothing else while it takes so many of them.
+_CHUNK_ROWS = 20_000
 
 
 class IndexRows:
@@ -50,11 +50,10 @@ class IndexRows:
         forgotten, rows = sorted(self._forgotten), sorted(self._rows.values())
         self._forgotten, self._rows = {}, {}
         # An object that was forgotten may have come again behind that, not before.
-        yield from _chunks("UNINDEX", forgotten, ID_BYTES)
-        yield from _chunks("INDEX", rows, ROW_BYTES)
+        yield from _chunks("UNINDEX", forgotten)
+        yield from _chunks("INDEX", rows)
 
 
-def _chunks(command: str, items: list[bytes], size: int) -> Iterator[bytes]:
-    each = _CHUNK_BYTES // size
-    for start in range(0, len(items), each):
-        yield msgpack.packb([[command, _KEY, b"".join(items[start : start + each])]], use_bin_type=False)
+def _chunks(command: str, items: list[bytes]) -> Iterator[bytes]:
+    for start in range(0, len(items), _CHUNK_ROWS):
+        yield msgpack.packb([[command, _KEY, b"".join(items[start : start + _CHUNK_ROWS])]], use_bin_type=False)

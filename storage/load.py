@@ -192,6 +192,8 @@ def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: 
 _BATCH = 32
 # Rows of the index that are gathered over segments; as objects they take 200 bytes each.
 _GATHERED = 1 << 18
+# Chunks that Redis takes between two words of the loader that it is alive.
+_HEARD_EVERY = 4
 # Segments that are read ahead of the one that Redis takes.
 _SEGMENTS_AHEAD = 4
 
@@ -203,7 +205,9 @@ def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: P
     index = IndexRows()
 
     def send(chunks: Iterable[bytes]) -> None:
-        for chunk in chunks:
+        for number, chunk in enumerate(chunks, 1):
+            if number % _HEARD_EVERY == 0:
+                view.loading(epoch)
             view.scripts("segment", epoch, chunk)
 
     with closing(_read_ahead(bucket, names, _newest_forgotten(log, bucket, names))) as segments:
@@ -214,8 +218,8 @@ def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: P
             for chunk in segment.chunks:
                 rest = index.gather(chunk)
                 send([rest] if rest is not None else [])
-            if len(index) >= _GATHERED:
-                send(index.take())
+                if len(index) >= _GATHERED:
+                    send(index.take())
             through, last_hash = segment.last, segment.hash
             progress(through)
         send(index.take())

@@ -7,7 +7,8 @@ import gc
 
 # Options of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-# A buffer from this size on is mapped alone, and goes back when it is freed; set, it does not grow with what was freed.
+# A buffer from this size on is mapped alone, and goes back when it is freed: some 0.1 ms each time. Set, the limit does
+# not grow with what was freed.
 _MAPPED_BYTES = 256 << 10
 _FREE_BYTES = 1 << 20
 """What a heap may have free at its end."""
@@ -17,7 +18,7 @@ def keep_little() -> None:
     """Have freed memory go back by itself: in a node before it has threads or children, which inherit it.
 
     Each thread has a heap of its own otherwise, and each keeps the buffers of the largest answer of S3 that it ever
-    read. One heap is enough: the interpreter lets one thread at a time in anyway.
+    read. One heap is enough: nearly all memory is taken under the interpreter's lock, by one thread at a time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

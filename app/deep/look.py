@@ -74,7 +74,7 @@ class _Made:
 
 
 def deep(settings: Settings, progress: Progress = lambda stage, done, total: None) -> Deep:
-    """Make every root again. Safe beside writers: what is appended meanwhile is left for the next time.
+    """Make every root again. Safe beside writers: what is appended meanwhile is left out, or looked at as well.
 
     Raises BucketError.
     """
@@ -83,7 +83,8 @@ def deep(settings: Settings, progress: Progress = lambda stage, done, total: Non
     with Workbench() as bench:
         try:
             contents = read_log(log)
-            manifests = Manifests(Reader(bench), load(bucket, log, contents, bench, progress))
+            loaded = load(bucket, log, contents, bench, progress)
+            manifests = Manifests(Reader(bench), loaded)
             commits = bench.commits([contents.tip, contents.main] if contents.entries else [])
             with Importer(bench) as importer, Judge(bench.folder / "objects") as judge:
                 _Look(contents, commits, manifests, importer, judge, report, progress).run(log)
@@ -122,7 +123,7 @@ class _Look:
         self._tips: dict[int, str] = {}  # by entry, of those that no merge has passed
 
     def run(self, log: Log) -> None:
-        """Look at every entry that the first reading saw. Raises Differs, and GitRefused where Git sees no sense."""
+        """Look at every entry that was read before. Raises Differs, and GitRefused where Git sees no sense."""
         try:
             for entry in entries(log, self._contents.entries):
                 self._entry(entry, f"entry {entry['seq']}")

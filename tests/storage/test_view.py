@@ -125,6 +125,15 @@ def test_locations_are_remembered_for_every_object(view: View) -> None:
         assert decode_location(encode_location(location)) == location
 
 
+@pytest.mark.parametrize("counts", [[1], [100], [101], [1, 100, 1], [201, 1], [0, 0, 3]])
+def test_rows_of_one_hash_that_follow_one_another_are_all_set(view: View, counts: list[int]) -> None:
+    pack = PackId(f"packs/{new_ulid()}")
+    ids = [bytes([hash_]) * 2 + b"%018d" % i for hash_, count in enumerate(counts) for i in range(count)]
+    places = {ObjectId(oid): Location(pack, Place(i, 1, 0)) for i, oid in enumerate(ids)}
+    view.apply("E", slices(2, "h1", "a"), "h2", places)
+    assert view.locate(list(places)) == list(places.values())
+
+
 def age(view: View, epoch: str, seconds: float) -> None:
     """Make the last word of an epoch's loader so much older."""
     view.redis.zincrby(view.prefix + "epochs", -seconds * 1000, epoch)

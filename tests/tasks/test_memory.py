@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+ON_GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim and mallopt are glibc's")
 
 IN_BETWEEN = """
 import psutil
@@ -53,13 +56,13 @@ def measured(program: str) -> tuple[int, int]:
     return before, after
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc_trim is glibc's")
+@ON_GLIBC
 def test_free_memory_goes_back_to_the_system() -> None:
     full, left = measured(IN_BETWEEN)
     assert full - left > 100_000_000
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+@ON_GLIBC
 def test_what_threads_have_freed_goes_back_by_itself() -> None:
     before, after = measured(IN_THREADS)
     assert after - before < 2_000_000
