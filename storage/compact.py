@@ -99,7 +99,8 @@ def compact(repo: Repository) -> Compacted | None:
     Harmless at any time, beside writers, and killed at any point. Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry,
     CorruptObject and BucketError.
     """
-    head, now, started = repo.view.head(), repo.bucket.now(), time.monotonic()
+    head, now = repo.view.head(), repo.bucket.now()
+    ahead = now - time.monotonic()  # the store's clock of this process's, which no one sets
     passed = Inbox(repo.settings, repo.archive, repo.view, repo.queue).passable()
     history, more = _old_enough(repo, head, passed.mark, now)
     archived = history[-1][0]["seq"] if history else head.archived
@@ -120,15 +121,13 @@ def compact(repo: Repository) -> Compacted | None:
         "deleted": gone,
     }  # fmt: skip
     forgotten = Forgotten(history, keys, b"".join(made.objects))
-    if not _append(repo, head, body, passed, forgotten, now, started):
+    if not _append(repo, head, body, passed, forgotten, ahead):
         return None
     changesets = sum(len(entry.get("decided", ())) for entry, _ in history)
     return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more or more_keys)
 
 
-def _append(
-    repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten, now: float, started: float
-) -> bool:
+def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten, ahead: float) -> bool:
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         if snapshot.head.compacted != head.compacted:
             return None
@@ -142,7 +141,7 @@ def _append(
         # They may have been decided since they were looked at; what is decided stays so.
         undecided = {each: pack for each, pack in passed.undecided.items() if each not in snapshot.outcomes}
         # As late as can be: what is retired has its grace from then on.
-        return EntryKind.COMPACT, body | {"undecided": undecided, "time": int(now + time.monotonic() - started)}
+        return EntryKind.COMPACT, body | {"undecided": undecided, "time": int(time.monotonic() + ahead)}
 
     return append_directly(repo, say, list(passed.undecided), forgotten=forgotten)
 

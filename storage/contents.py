@@ -7,8 +7,7 @@ names even then has to be there.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from storage.entries import NO_HASH, EntryKind, Json
@@ -42,20 +41,16 @@ class Contents:
                 self.changesets += len(entry["decided"])
 
 
-def read_on(log: Log, contents: Contents) -> Iterator[Json]:
-    """Yield the entries behind those that are in, each when it has been added.
-
-    Raises CorruptEntry and BucketError.
-    """
+def read_on(log: Log, contents: Contents) -> None:
+    """Add the entries behind those that are in. Raises CorruptEntry and BucketError."""
     for entry, entry_hash in follow(log.read_from(Seq(contents.entries + 1)), contents.hash):
         contents.add(entry, entry_hash)
-        yield entry
 
 
 def read_log(log: Log) -> Contents:
     """Read the whole log, checking that it fits together. Raises CorruptEntry and BucketError."""
     contents = Contents()
-    deque(read_on(log, contents), maxlen=0)
+    read_on(log, contents)
     return contents
 
 
@@ -64,5 +59,5 @@ def lost(log: Log, contents: Contents, missing: Iterable[str]) -> list[str]:
 
     Raises CorruptEntry and BucketError.
     """
-    deque(read_on(log, contents), maxlen=0)
+    read_on(log, contents)
     return sorted(contents.named.files().intersection(missing))

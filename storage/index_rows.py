@@ -27,8 +27,8 @@ class IndexRows:
         """Return how many there are."""
         return len(self._rows) + len(self._forgotten)
 
-    def gather(self, chunk: bytes) -> bytes | None:
-        """Take the rows out of a chunk; return what else it has, None where it has nothing."""
+    def gather(self, chunk: bytes) -> list[bytes]:
+        """Take the rows out of a chunk; return what else it has as a chunk, none where it has nothing."""
         rest = []
         for command in msgpack.unpackb(chunk, raw=True):
             match command[0]:
@@ -43,7 +43,7 @@ class IndexRows:
                         self._forgotten[oid] = None
                 case _:
                     rest.append(command)
-        return msgpack.packb(rest, use_bin_type=False) if rest else None
+        return [msgpack.packb(rest, use_bin_type=False)] if rest else []
 
     def take(self) -> Iterator[bytes]:
         """Yield chunks that do what was gathered, which is none then."""

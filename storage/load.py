@@ -192,8 +192,6 @@ def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: 
 _BATCH = 32
 # Rows of the index that are gathered over segments; as objects they take 200 bytes each.
 _GATHERED = 1 << 18
-# Chunks that Redis takes between two words of the loader that it is alive.
-_HEARD_EVERY = 4
 # Segments that are read ahead of the one that Redis takes.
 _SEGMENTS_AHEAD = 4
 
@@ -205,19 +203,16 @@ def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: P
     index = IndexRows()
 
     def send(chunks: Iterable[bytes]) -> None:
-        for number, chunk in enumerate(chunks, 1):
-            if number % _HEARD_EVERY == 0:
-                view.loading(epoch)
+        for chunk in chunks:
+            view.loading(epoch)
             view.scripts("segment", epoch, chunk)
 
     with closing(_read_ahead(bucket, names, _newest_forgotten(log, bucket, names))) as segments:
         for segment in segments:
             if segment is None or segment.previous != last_hash or not _is_in_log(log, segment):
                 break  # the entries themselves say it all
-            view.loading(epoch)
             for chunk in segment.chunks:
-                rest = index.gather(chunk)
-                send([rest] if rest is not None else [])
+                send(index.gather(chunk))
                 if len(index) >= _GATHERED:
                     send(index.take())
             through, last_hash = segment.last, segment.hash

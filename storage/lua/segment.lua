@@ -2,7 +2,8 @@
 -- Take one chunk of a segment into an epoch of the view that is being loaded.
 -- KEYS[1] the epoch pointer (for routing). ARGV: prefix, epoch, the chunk: a list of commands in msgpack, each a name, a
 -- key below the view and arguments; see rows.lua.
--- In log order, but for INDEX and UNINDEX, which may come later; values only: taken twice, it converges. Returns the number of commands.
+-- In log order, but for INDEX and UNINDEX, which may come later; values only: taken twice, it converges. Returns the
+-- number of commands.
 -- Errors: STALE the epoch is not being loaded any more. Cost: O(rows).
 --include rows
 local prefix, epoch = ARGV[1], ARGV[2]
