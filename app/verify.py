@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from app.export import ExportError, export, git
-from storage.archive import manifest_in, place_in, read_all
+from storage.archive import closed_in, global_in, manifest_in, place_in, read_all
 from storage.bucket import BucketError, Missing
 from storage.contents import Contents, read_on
-from storage.entries import SLOTS, CorruptEntry, Json, Status, effects, place_of
+from storage.entries import SLOTS, CorruptEntry, EntryKind, Json, Status, effects, place_of
 from storage.ids import PackId, changesets_of, ulid_seconds
 from storage.load import read_forgotten
 from storage.log import Log, follow
@@ -104,6 +104,8 @@ class _Contents(Contents):
     def __init__(self, findings: Findings) -> None:
         super().__init__()
         self.outcomes: dict[str, Json] = {}
+        self.closed: dict[str, tuple[str, int]] = {}  # what closed a changeset's conflict, and in which entry
+        self.commits: dict[str, int] = {}  # global ones, with their entries
         self._findings = findings
 
     def add(self, entry: Json, entry_hash: str) -> None:
@@ -114,6 +116,11 @@ class _Contents(Contents):
                 self._findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
             outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
             self.outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
+            if "closes" in decided:
+                self.closed[decided["closes"]["id"]] = decided["id"], entry["seq"]
+        self.closed |= {each["id"]: (each["by"], entry["seq"]) for each in entry.get("closed", ())}
+        if entry["kind"] in {EntryKind.GENESIS, EntryKind.MERGE}:
+            self.commits[entry["commit"]] = entry["seq"]
 
     def catch_up(self, log: Log) -> None:
         """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
@@ -224,12 +231,18 @@ def _check_files(repo: Repository, contents: _Contents, findings: Findings) -> N
 
 
 def _check_archive(repo: Repository, contents: _Contents, findings: Findings) -> None:
-    """Check that tables have what the log has archived: every changeset and every object."""
+    """Check that tables have what the log has archived: changesets, what closed them, global commits, objects."""
     try:
         rows, named = _archived_rows(repo, contents), contents.named
         for each, outcome in contents.until(named.archived).items():
             if place_in(rows, each) != outcome["place"]:
                 findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
+        for each, (by, seq) in contents.closed.items():
+            if seq <= named.archived and closed_in(rows, each) != by:
+                findings.differ(f"archive: changeset {each} is said to be closed by {closed_in(rows, each)}")
+        for commit, seq in contents.commits.items():
+            if seq <= named.archived and global_in(rows, commit) != seq:
+                findings.differ(f"archive: commit {commit} is said to be of entry {global_in(rows, commit)}")
         for pack in named.compacted:
             if manifest_in(rows, pack) is None:
                 findings.differ(f"archive: {pack} was compacted, and its manifest is not found")

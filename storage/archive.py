@@ -97,6 +97,18 @@ def place_in(rows: Mapping[bytes, bytes], changeset: str) -> int | None:
     return _number(found) if found else None
 
 
+def closed_in(rows: Mapping[bytes, bytes], changeset: str) -> str | None:
+    """Return what closed a changeset's conflict, given all rows."""
+    found = rows.get(_key("closed", changeset))
+    return _text(found) if found else None
+
+
+def global_in(rows: Mapping[bytes, bytes], commit: str) -> int | None:
+    """Return which entry made a global commit, given all rows."""
+    found = rows.get(_key("global", commit))
+    return _number(found) if found else None
+
+
 class Archive:
     """The archive of one repository. Safe for threads."""
 
@@ -146,7 +158,7 @@ class Archive:
 
     def closed(self, changesets: Sequence[str], since: int) -> dict[str, str]:
         """Return what closed the conflicts of changesets, as far as that is archived. See `places`."""
-        return self._look_up("closed", changesets, lambda value: value.rstrip(b"\0").decode(), since)
+        return self._look_up("closed", changesets, _text, since)
 
     def global_commit(self, commit: str) -> Json | None:
         """Return the entry that made an archived global commit, None where there is none.
@@ -268,6 +280,10 @@ class _Tables:
 
 def _number(value: bytes) -> int:
     return int(_PLACE.unpack_from(value)[0])
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode()
 
 
 def _size_of_head(head: Head) -> int:
