@@ -90,9 +90,6 @@ worker_redirect_stdouts = False
 # KiB. A child that grew beyond its caches is replaced after its run.
 worker_max_memory_per_child = (2 * _chosen.cache_bytes + (1 << 30)) >> 10
 
-# Events are JSON lines on standard error; Celery would wrap each in a line of its own.
-worker_redirect_stdouts = False
-
 # --- events, for Flower -----------------------------------------------------------------------------------------------
 worker_send_task_events = True
 task_send_sent_event = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from functools import partial
 
 import structlog
 
@@ -11,10 +12,11 @@ from storage.compact import Compacted, compact
 from storage.direct import LogBusy
 from storage.repository import Repository
 from storage.scripts import ViewAbsent, ViewStale
+from storage.settings import Settings
 from storage.view import is_current
+from tasks.apart import apart
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.memory import give_back_memory
 
 log = structlog.get_logger()
 
@@ -30,12 +32,17 @@ def compaction() -> None:
     if not repo.redis.set(key, 1, nx=True, ex=_ALONE):
         return
     try:
-        run(repo)
-    except (ViewAbsent, ViewStale, LogBusy) as reason:
-        log.info("compaction_waits", reason=type(reason).__name__)
+        # One takes some hundred megabytes at most, and a worker's child a fourth of that otherwise.
+        apart(partial(_with_own_connections, repo.settings))
     finally:
         repo.redis.delete(key)
-        give_back_memory()
+
+
+def _with_own_connections(settings: Settings) -> None:
+    try:
+        run(Repository(settings))
+    except (ViewAbsent, ViewStale, LogBusy) as reason:
+        log.info("compaction_waits", reason=type(reason).__name__)
 
 
 def run(repo: Repository) -> list[Compacted]:

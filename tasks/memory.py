@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 
 # Options of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -25,14 +24,3 @@ def keep_little() -> None:
         mallopt(_ARENA_MAX, 1)
         mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
         mallopt(_TRIM_THRESHOLD, _FREE_BYTES)
-
-
-def give_back_memory() -> None:
-    """Give back what is free in between as well, which nothing does by itself.
-
-    A compaction takes some hundred megabytes at most, and lives in children that otherwise take a fourth of that.
-    """
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,8 @@ from storage.scripts import ViewStale
 from storage.settings import Settings
 from storage.slices import define
 from storage.tables import MERGED, encode, rows_of
+from tasks import compaction as compaction_module
+from tasks.apart import EndedBadly
 from tasks.commits import commit_batch
 from tasks.upkeep import run as run_upkeep
 from tests.faults.dying import Died, Dying
@@ -242,6 +247,21 @@ def test_one_that_is_killed_at_any_call_loses_nothing(world: World, monkeypatch:
     compacted(world)
     assert [world.status(each) for each in ids] == STATUSES * (len(ids) // 5)
     assert not verify(world.repo).differences
+
+
+def test_the_task_makes_it_in_a_process_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = some_work(world, 0)
+    checkpoint(world.repo, 1000)
+    monkeypatch.setattr(compaction_module, "repository", lambda: world.repo)
+    calls = Dying(monkeypatch)
+    compaction_module.compaction()
+    assert not calls.trail  # of this process
+    assert world.repo.view.head().archived == world.repo.view.head().through
+    assert [world.status(each) for each in ids] == STATUSES
+    monkeypatch.setattr(compaction_module, "compact", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(EndedBadly):
+        compaction_module.compaction()
+    assert not world.repo.redis.get(world.repo.view.prefix + "compacting")
 
 
 def test_two_at_once_are_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,13 +532,6 @@ def test_entries_that_are_kept_are_bounded_by_bytes(world: World) -> None:
     assert Repository(world.repo.settings).archive.outcomes(ids, 0) == outcomes
 
 
-def lose_a_row(world: World) -> None:
-    """Put another table in the place of one: without its first row."""
-    table = world.repo.view.tables()[1][0]
-    rows = dict(list(rows_of(world.repo.bucket.get(table.name + SUFFIX)))[1:])
-    put_instead(world, table.name + SUFFIX, encode(rows))
-
-
 def put_instead(world: World, name: str, data: bytes) -> None:
     settings = world.repo.settings
     world.repo.bucket._client.put_object(settings.s3_bucket, f"{settings.repository}/{name}", BytesIO(data), len(data))
@@ -526,7 +539,6 @@ def put_instead(world: World, name: str, data: bytes) -> None:
 
 ARCHIVE_DAMAGE = {
     "a table is gone": lambda world: world.repo.bucket.delete(world.repo.view.tables()[1][0].name + SUFFIX),
-    "a table has lost a row": lose_a_row,
     "a table is cut short": lambda world: put_instead(world, world.repo.view.tables()[1][0].name + SUFFIX, b"SLTABLE1"),
     "redis still has what is archived": lambda world: world.repo.redis.set(
         world.repo.view.key(f"outcome:{ARCHIVED[0]}"), "{}"
@@ -543,6 +555,27 @@ def test_verify_finds_what_is_wrong_with_the_archive(world: World, damage: Calla
     assert not verify(world.repo, with_git=False).differences
     damage(world)
     assert verify(world.repo, with_git=False).differences
+
+
+def test_verify_misses_any_row_of_the_archive(world: World) -> None:
+    ids = some_work(world, 1)
+    abandon(world.repo, ids[2])
+    resolution = item(world.all, {"same": b"5"}, world.tip)
+    world.submit(replace(resolution, submission=replace(resolution.submission, resolves=ids[3])))
+    world.work()
+    compacted(world)
+    assert not verify(world.repo, with_git=False).differences
+    lost = 0
+    for table in world.repo.view.tables()[1]:
+        name = table.name + SUFFIX
+        whole = world.repo.bucket.get(name)
+        for key in dict(rows_of(whole)):
+            put_instead(world, name, encode({each: value for each, value in rows_of(whole) if each != key}))
+            [difference] = verify(world.repo, with_git=False).differences
+            assert difference.startswith("archive: ")
+            lost += 1
+        put_instead(world, name, whole)
+    assert lost > 20
 
 
 def test_verify_says_what_it_can_though_a_part_of_the_archive_is_lost(

@@ -1,0 +1,105 @@
+"""Work in a process of its own: its memory ends with it, and it ends with whoever waits for it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.apart import EndedBadly, apart
+
+ROOT = Path(__file__).parents[2]
+# Waits for work that never ends; says who does it.
+WAITING = """
+import os, signal, sys, time
+from tasks.apart import apart
+
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+apart(work)
+"""
+
+
+def fail() -> None:
+    raise ValueError("it went wrong")
+
+
+def be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def waiting() -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """A process that waits for another, and the other."""
+    with subprocess.Popen([sys.executable, "-c", WAITING], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        worker = psutil.Process(int(process.stdout.readline()))
+        assert worker.ppid() == process.pid
+        yield process, worker
+        process.kill()
+
+
+def ended(process: psutil.Process) -> bool:
+    try:
+        process.wait(10)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def test_work_is_done_in_another_process(tmp_path: Path) -> None:
+    apart(lambda: (tmp_path / "done").write_text(str(os.getpid())))
+    assert int((tmp_path / "done").read_text()) != os.getpid()
+
+
+def test_its_memory_ends_with_it() -> None:
+    kept = []
+
+    def work() -> None:
+        kept.extend(bytes([i % 256]) * 3000 for i in range(50_000))
+
+    before = psutil.Process().memory_info().rss
+    apart(work)
+    assert psutil.Process().memory_info().rss - before < 20_000_000
+    assert not kept
+
+
+@pytest.mark.parametrize(("work", "said"), [(fail, "exit status 1"), (be_killed, "SIGKILL")])
+def test_one_that_ends_badly_is_told(work: Callable[[], None], said: str) -> None:
+    with pytest.raises(EndedBadly, match=said):
+        apart(work)
+
+
+def test_what_went_wrong_stands_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EndedBadly):
+        apart(fail)
+    said = "".join(capfd.readouterr())
+    assert "work_failed" in said
+    assert "it went wrong" in said
+
+
+def test_who_is_told_to_stop_ends_it(waiting: tuple[subprocess.Popen[str], psutil.Process]) -> None:
+    process, worker = waiting
+    process.terminate()
+    assert process.wait(10) == 3
+    assert ended(worker)
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="Linux alone tells a process that its parent died")
+@pytest.mark.parametrize("stopped", [False, True])
+def test_it_dies_with_who_waits(waiting: tuple[subprocess.Popen[str], psutil.Process], stopped: bool) -> None:
+    process, worker = waiting
+    if stopped:
+        worker.suspend()
+    process.kill()
+    assert ended(worker)

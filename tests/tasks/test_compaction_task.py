@@ -1,0 +1,60 @@
+"""Compaction as worker nodes do it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import psutil
+import pytest
+from pytest_celery import CeleryBrokerCluster, CeleryTestSetup
+
+from storage.ids import ChangesetId
+from storage.repository import Repository
+from storage.settings import Settings
+from tests.support import World
+
+SOON = {
+    "history_age": 1.0, "late_put": 1.0, "inbox_margin": 2.0, "gc_grace": 60.0, "compact_entries": 4,
+    "checkpoint_entries": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def celery_settings(celery_broker_cluster: CeleryBrokerCluster, s3: dict[str, str], repository: str) -> Settings:
+    [url] = celery_broker_cluster.config()["host_urls"]
+    return replace(Settings(repository=repository, redis_url=url, **s3), **SOON)
+
+
+def archived(world: World, setup: CeleryTestSetup, more_than: int) -> int:
+    """Have the nodes keep up and compact until more entries are archived; return up to which they are."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for task in ("sluice.upkeep", "sluice.compact"):
+            setup.app.send_task(task)
+        found = world.repo.view.head().archived
+        if found > more_than:
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"no more than {more_than} entries are archived after a minute")
+
+
+def landed(world: World, names: range) -> list[ChangesetId]:
+    """Land changesets, each in a batch of its own."""
+    ids = []
+    for name in names:
+        ids.append(world.put({f"d/{name}": b"%d" % name}))
+        world.work()
+    return ids
+
+
+def test_nodes_compact(celery_setup: CeleryTestSetup, celery_settings: Settings) -> None:
+    world = World(Repository(celery_settings))
+    children = [row["pid"] for node in celery_setup.worker_cluster for row in node.get_running_processes_info(["pid"])]
+    ids = landed(world, range(4))
+    first = archived(world, celery_setup, 0)
+    ids += landed(world, range(4, 8))
+    archived(world, celery_setup, first)
+    assert [world.status(each) for each in ids] == ["committed"] * 8
+    # Nobody died of it.
+    assert all(psutil.pid_exists(pid) for pid in children)
