@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
         # Rows that change are compared when no entry came meanwhile; beside writers that may take a few turns.
         for _ in range(_MOST_TURNS):
             before, through = through, repo.view.head().applied
-            for entry, entry_hash in follow(_between(repo, before + 1, through), contents.hash):
+            fresh = islice(repo.log.read_from(before + 1, copies=False), max(0, through - before))
+            for entry, entry_hash in follow(fresh, contents.hash):
                 contents.add(entry, entry_hash)
                 forgotten = read_forgotten(repo.log, repo.bucket, entry)
                 fold.add(commands(effects(entry, entry_hash, forgotten)), entry["seq"])
@@ -89,13 +91,6 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     if with_git:
         _check_git(repo, contents, findings, progress)
     return findings
-
-
-def _between(repo: Repository, first: int, last: int) -> Iterator[tuple[Any, bytes]]:
-    for seq, data in repo.log.read_from(first, copies=False) if first <= last else ():
-        if seq > last:
-            return
-        yield seq, data
 
 
 class _Contents(Contents):

@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import islice, takewhile
 
 from storage.append import store_pack
 from storage.archive import SUFFIX, Row, changeset_row, closed_row, global_row, manifest_row, object_row
@@ -192,10 +192,7 @@ def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Json, s
         return
     data = repo.log.read(before) if before else None
     previous = digest(data) if data is not None else NO_HASH
-    for entry, entry_hash in follow(repo.log.read_from(before + 1), previous):
-        if entry["seq"] > last:
-            return
-        yield entry, entry_hash
+    yield from follow(islice(repo.log.read_from(before + 1), last - before), previous)
 
 
 def _size(entry: Json) -> int:

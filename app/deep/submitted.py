@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 
 from app.deep.git import Progress, Reader, Workbench
 from app.deep.merges import Differs
@@ -12,7 +13,7 @@ from storage.archive import manifest_in, read_all
 from storage.bucket import Bucket, Missing
 from storage.contents import Contents, lost
 from storage.entries import Json
-from storage.ids import ChangesetId, ObjectId, PackId, Seq
+from storage.ids import ChangesetId, ObjectId, PackId
 from storage.log import Log, follow
 from storage.manifest import Changeset
 from storage.named import Named
@@ -23,14 +24,7 @@ _MOST_PACKS = 64  # whose manifests are held
 
 def entries(log: Log, last: int) -> Iterator[Json]:
     """Yield the entries up to `last`. Raises CorruptEntry and BucketError."""
-
-    def until() -> Iterator[tuple[Seq, bytes]]:
-        for seq, data in log.read_from(1):
-            if seq > last:
-                return
-            yield seq, data
-
-    for entry, _ in follow(until()):
+    for entry, _ in follow(islice(log.read_from(1), last)):
         yield entry
 
 
