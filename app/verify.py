@@ -99,7 +99,7 @@ class _Contents(Contents):
     def __init__(self, findings: Findings) -> None:
         super().__init__()
         self.outcomes: dict[str, Json] = {}
-        self.closed: dict[str, tuple[str, int]] = {}  # what closed a changeset's conflict, and in which entry
+        self.closed: dict[str, list[tuple[str, int]]] = {}  # what closed a changeset's conflict, and in which entry
         self.commits: dict[str, int] = {}  # global ones, with their entries
         self._findings = findings
 
@@ -112,8 +112,9 @@ class _Contents(Contents):
             outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
             self.outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
             if "closes" in decided:
-                self.closed[decided["closes"]["id"]] = decided["id"], entry["seq"]
-        self.closed |= {each["id"]: (each["by"], entry["seq"]) for each in entry.get("closed", ())}
+                self.closed.setdefault(decided["closes"]["id"], []).append((decided["id"], entry["seq"]))
+        for each in entry.get("closed", ()):
+            self.closed.setdefault(each["id"], []).append((each["by"], entry["seq"]))
         if entry["kind"] in {EntryKind.GENESIS, EntryKind.MERGE}:
             self.commits[entry["commit"]] = entry["seq"]
 
@@ -232,8 +233,10 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
         for each, outcome in contents.until(named.archived).items():
             if place_in(rows, each) != outcome["place"]:
                 findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
-        for each, (by, seq) in contents.closed.items():
-            if seq <= named.archived and closed_in(rows, each) != by:
+        for each, closers in contents.closed.items():
+            # Two resolutions may both have been on their way: either is right.
+            archived = {by for by, seq in closers if seq <= named.archived}
+            if archived and closed_in(rows, each) not in archived:
                 findings.differ(f"archive: changeset {each} is said to be closed by {closed_in(rows, each)}")
         for commit, seq in contents.commits.items():
             if seq <= named.archived and global_in(rows, commit) != seq:

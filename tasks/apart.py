@@ -16,7 +16,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 import structlog
@@ -37,35 +37,46 @@ def apart(work: Callable[[], None]) -> None:
     The fork is killed where the wait ends early, by a stop or a time limit, and where this process dies: so `work` has
     to be such that it can be killed at any point.
     """
-    sys.stderr.flush()
-    parent, pid = os.getpid(), os.fork()
-    if pid == 0:
-        _run(work, parent)
-    status = None
+    parent = os.getpid()
+    # A handler that raised in the fork would have it go on as a second one of this process.
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        _, status = os.waitpid(pid, 0)
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        raise
+    if pid == 0:
+        _run_and_exit(work, parent, signals)
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        # Left unreaped, so that its id stays its own until it has been killed.
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     finally:
-        if status is None:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code:
-        raise EndedBadly(f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}")
+        raise EndedBadly(f"killed by signal {-code}" if code < 0 else f"exit status {code}")
 
 
-def _run(work: Callable[[], None], parent: int) -> NoReturn:
+def _run_and_exit(work: Callable[[], None], parent: int, signals: Iterable[int]) -> NoReturn:
     status = 1
     try:
         _die_with(parent)
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        # Not the parent's, which one of its threads may just be writing to.
+        sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         # What is here from before is not looked through for garbage, which would copy every page of it.
         gc.freeze()
         work()
         status = 0
-    except Exception as error:  # noqa: BLE001 - whatever it was, the parent is told by the exit status
-        log.error("work_failed", error=type(error).__name__, detail=str(error))
+    except Exception:
+        log.exception("work_failed")
     finally:
-        sys.stderr.flush()
-        os._exit(status)  # nothing that the child has to do at its end is to be done here
+        os._exit(status)  # nothing that the parent has to do at its end is to be done here
 
 
 def _die_with(parent: int) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 
 import structlog
+from redis.exceptions import LockError
 
 from storage.compact import Compacted, compact
 from storage.direct import LogBusy
@@ -28,14 +30,15 @@ _ALONE = 120
 def compaction() -> None:
     """Make the compactions that are due; whoever else is asked meanwhile does nothing."""
     repo = repository()
-    key = repo.view.prefix + "compacting"
-    if not repo.redis.set(key, 1, nx=True, ex=_ALONE):
+    alone = repo.redis.lock(repo.view.prefix + "compacting", timeout=_ALONE)
+    if not alone.acquire(blocking=False):
         return
     try:
         # One takes some hundred megabytes at most, and a worker's child a fourth of that otherwise.
         apart(partial(_with_own_connections, repo.settings))
     finally:
-        repo.redis.delete(key)
+        with suppress(LockError):  # it took longer, and somebody else is at it by now
+            alone.release()
 
 
 def _with_own_connections(settings: Settings) -> None:

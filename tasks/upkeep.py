@@ -9,6 +9,7 @@ import structlog
 from storage.checkpoints import checkpoint, roll_up
 from storage.entries import digest
 from storage.garbage import collect
+from storage.ids import new_ulid
 from storage.lifecycle import close_oldest, release_decided, requeue_released
 from storage.load import catch_up, load
 from storage.recover import Found, Inbox
@@ -67,12 +68,24 @@ def _keep_view(repo: Repository) -> None:
             raise LogForked("the view is of another version's format")
         if not _follows_log(repo):
             raise LogForked("the view's last entry is not the log's")
-        applied = catch_up(repo.view, repo.log, repo.bucket)
-        if applied:
-            log.warning("view_caught_up", entries=applied)
+        _catch_up(repo)
     except LogForked as error:
         log.error("view_forked", detail=str(error))
         load(repo.view, repo.log, repo.bucket)
+
+
+def _catch_up(repo: Repository) -> None:
+    """Apply what is in the log and nobody applies: whoever appends has the ticket until the view knows of it."""
+    if repo.log.read(repo.view.head().applied + 1) is None:
+        return
+    owner = new_ulid()
+    repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+    try:
+        applied = catch_up(repo.view, repo.log, repo.bucket)
+    finally:
+        repo.ticket.give_back(owner)
+    if applied:
+        log.warning("view_caught_up", entries=applied)
 
 
 def _keep_queues(repo: Repository) -> Found:

@@ -15,7 +15,7 @@ from typing import Any
 
 # Names the folder to the nodes. Not `SLUICE_…`: the product knows nothing of it.
 ENVIRON = "HARNESS_PLACES"
-STOP, KILL, KILL_NODE = "stop", "kill", "kill-node"
+STOP, KILL, KILL_NODE, KILL_PARENT = "stop", "kill", "kill-node", "kill-parent"
 WHEN = ("before", "after")
 _LOOK_EVERY = 0.02
 
@@ -91,4 +91,7 @@ class Places:
 def _act(action: str) -> None:
     if action == KILL_NODE:
         os.killpg(os.getpgrp(), signal.SIGKILL)
+    if action == KILL_PARENT:
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()  # what is done for somebody ends with it
     os.kill(os.getpid(), signal.SIGSTOP if action == STOP else signal.SIGKILL)

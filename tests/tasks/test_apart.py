@@ -16,17 +16,27 @@ import pytest
 from tasks.apart import EndedBadly, apart
 
 ROOT = Path(__file__).parents[2]
-# Waits for work that never ends; says who does it.
+# Waits for work that never ends; says who does it, and when it waits no more.
 WAITING = """
-import os, signal, sys, time
+import os, signal, time
 from tasks.apart import apart
+
+class Stopped(Exception):
+    pass
+
+def stop(*_):
+    raise Stopped
 
 def work():
     print(os.getpid(), flush=True)
     time.sleep(600)
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
-apart(work)
+signal.signal(signal.SIGTERM, stop)
+try:
+    apart(work)
+except Stopped:
+    print("stopped", flush=True)
+    time.sleep(600)
 """
 
 
@@ -42,11 +52,13 @@ def be_killed() -> None:
 def waiting() -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
     """A process that waits for another, and the other."""
     with subprocess.Popen([sys.executable, "-c", WAITING], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        worker = psutil.Process(int(process.stdout.readline()))
-        assert worker.ppid() == process.pid
-        yield process, worker
-        process.kill()
+        try:
+            assert process.stdout
+            worker = psutil.Process(int(process.stdout.readline()))
+            assert worker.ppid() == process.pid
+            yield process, worker
+        finally:
+            process.kill()
 
 
 def ended(process: psutil.Process) -> bool:
@@ -74,7 +86,7 @@ def test_its_memory_ends_with_it() -> None:
     assert not kept
 
 
-@pytest.mark.parametrize(("work", "said"), [(fail, "exit status 1"), (be_killed, "SIGKILL")])
+@pytest.mark.parametrize(("work", "said"), [(fail, "exit status 1"), (be_killed, "killed by signal 9")])
 def test_one_that_ends_badly_is_told(work: Callable[[], None], said: str) -> None:
     with pytest.raises(EndedBadly, match=said):
         apart(work)
@@ -86,13 +98,26 @@ def test_what_went_wrong_stands_in_the_log(capfd: pytest.CaptureFixture[str]) ->
     said = "".join(capfd.readouterr())
     assert "work_failed" in said
     assert "it went wrong" in said
+    assert "in fail" in said  # the traceback
 
 
-def test_who_is_told_to_stop_ends_it(waiting: tuple[subprocess.Popen[str], psutil.Process]) -> None:
+def test_who_waits_no_longer_ends_it(waiting: tuple[subprocess.Popen[str], psutil.Process]) -> None:
     process, worker = waiting
     process.terminate()
-    assert process.wait(10) == 3
+    assert process.stdout
+    assert process.stdout.readline() == "stopped\n"
     assert ended(worker)
+    assert process.poll() is None
+
+
+def test_one_that_is_told_to_stop_ends_though_its_parent_would_go_on() -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the handler of the parent was called"))
+    try:
+        with pytest.raises(EndedBadly, match="killed by signal 15"):
+            apart(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="Linux alone tells a process that its parent died")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import psutil
 import pytest
 from pytest_celery import CeleryBrokerCluster, CeleryTestSetup
 
@@ -39,6 +38,11 @@ def archived(world: World, setup: CeleryTestSetup, more_than: int) -> int:
     raise AssertionError(f"no more than {more_than} entries are archived after a minute")
 
 
+def running(setup: CeleryTestSetup) -> list[int]:
+    """Return the ids of the nodes' processes."""
+    return sorted(row["pid"] for node in setup.worker_cluster for row in node.get_running_processes_info(["pid"]))
+
+
 def landed(world: World, names: range) -> list[ChangesetId]:
     """Land changesets, each in a batch of its own."""
     ids = []
@@ -49,12 +53,20 @@ def landed(world: World, names: range) -> list[ChangesetId]:
 
 
 def test_nodes_compact(celery_setup: CeleryTestSetup, celery_settings: Settings) -> None:
-    world = World(Repository(celery_settings))
-    children = [row["pid"] for node in celery_setup.worker_cluster for row in node.get_running_processes_info(["pid"])]
+    repo = Repository(celery_settings)
+    repo.prepare(patience=30.0)  # the nodes do so as well
+    world = World(repo)
+    processes = running(celery_setup)
     ids = landed(world, range(4))
     first = archived(world, celery_setup, 0)
     ids += landed(world, range(4, 8))
     archived(world, celery_setup, first)
     assert [world.status(each) for each in ids] == ["committed"] * 8
-    # Nobody died of it.
-    assert all(psutil.pid_exists(pid) for pid in children)
+    # Nobody died of it, and none is left of those that were forked.
+    until = time.monotonic() + 10
+    while running(celery_setup) != processes and time.monotonic() < until:
+        time.sleep(0.1)
+    assert running(celery_setup) == processes
+    said = [node.logs() for node in celery_setup.worker_cluster]
+    assert "compacted" in "".join(said)
+    assert not [line for each in said for line in each.splitlines() if "work_failed" in line or "task_failed" in line]

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from tests.harness.nemeses.base import Nemesis
 from tests.harness.nemeses.losses import flush, forget
-from tests.harness.places import KILL, KILL_NODE, STOP, WHEN
+from tests.harness.places import KILL, KILL_NODE, KILL_PARENT, STOP, WHEN
 from tests.harness.rig import LONGEST_LOCK, Rig
 
 BATCH = {
@@ -122,5 +122,13 @@ KINDS = [
         for scope, kind in _SCOPES.items()
         if scope != "commit"
     ),
-    *(kind.kind(f"kill-in-{scope}", scope=scope, actions=(KILL, KILL_NODE)) for scope, kind in _SCOPES.items()),
+    *(
+        # A compaction is made in a fork, and whoever waits for it may die as well.
+        kind.kind(
+            f"kill-in-{scope}",
+            scope=scope,
+            actions=(KILL, KILL_NODE, KILL_PARENT) if scope == "compact" else (KILL, KILL_NODE),
+        )
+        for scope, kind in _SCOPES.items()
+    ),
 ]
