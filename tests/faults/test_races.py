@@ -7,8 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
+from threading import Event
+from time import sleep
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.verify import verify
 from storage import lifecycle
@@ -25,6 +29,7 @@ from tasks import merges
 from tasks.commits import TooManyRaces, commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
+from tests.faults.dying import Died
 from tests.support import World, item
 
 
@@ -95,6 +100,33 @@ def test_doubled_ticks_are_harmless(settings: Settings) -> None:
     assert [world.status(each) for each in changesets] == ["committed"] * 5
     findings = verify(world.repo)
     assert not findings.differences and findings.committed == 5
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_upkeep_applies_what_nobody_else_will(settings: Settings, monkeypatch: pytest.MonkeyPatch, dies: bool) -> None:
+    settings = replace(settings, lock_ttl=2.0)
+    world, other = World(Repository(settings)), Repository(settings)
+    changeset = world.put({"a": b"1"})
+    appended, apply = Event(), other.view.apply
+
+    def late(*args: Any, **more: Any) -> None:
+        appended.set()
+        sleep(0.5)
+        if dies:
+            raise Died
+        apply(*args, **more)
+
+    monkeypatch.setattr(other.view, "apply", late)
+    if dies:
+        monkeypatch.setattr(other.ticket, "give_back", lambda owner: None)
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(commit_batch, other)
+        assert appended.wait(10)
+        with capture_logs() as events:
+            run_upkeep(world.repo)
+        assert isinstance(batch.exception(), Died) if dies else batch.result() == 1
+    assert ("view_caught_up" in {event["event"] for event in events}) is dies
+    assert world.status(changeset) == "committed"
 
 
 def load_behind(settings: Settings, applied: int) -> None:
