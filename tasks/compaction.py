@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 
 import structlog
 from redis.exceptions import LockError
@@ -14,7 +13,6 @@ from storage.compact import Compacted, compact
 from storage.direct import LogBusy
 from storage.repository import Repository
 from storage.scripts import ViewAbsent, ViewStale
-from storage.settings import Settings
 from storage.view import is_current
 from tasks.apart import apart
 from tasks.base import SluiceTask, repository
@@ -35,15 +33,15 @@ def compaction() -> None:
         return
     try:
         # One takes some hundred megabytes at most, and a worker's child a fourth of that otherwise.
-        apart(partial(_with_own_connections, repo.settings))
+        apart(lambda: _run_if_there_is_a_view(Repository(repo.settings)))
     finally:
         with suppress(LockError):  # it took longer, and somebody else is at it by now
             alone.release()
 
 
-def _with_own_connections(settings: Settings) -> None:
+def _run_if_there_is_a_view(repo: Repository) -> None:
     try:
-        run(Repository(settings))
+        run(repo)
     except (ViewAbsent, ViewStale, LogBusy) as reason:
         log.info("compaction_waits", reason=type(reason).__name__)
 

@@ -16,6 +16,7 @@ from storage.recover import Found, Inbox
 from storage.repository import Repository
 from storage.scripts import LogForked, ViewAbsent, ViewStale
 from storage.view import is_current
+from tasks.apart import apart
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.commits import ask_for_commit, ask_for_merge
@@ -32,30 +33,52 @@ _FORGOTTEN = 3600.0
 
 @app.task(name="sluice.upkeep", base=SluiceTask, ignore_result=True, acks_late=True)
 def upkeep() -> None:
-    """Put right what can be put right, then see that the workers know of their work."""
+    """Put right what can be put right, see that the workers know of their work, and tidy up."""
     repo = repository()
     try:
-        run(repo)
+        keep_up(repo)
     except (ViewAbsent, ViewStale) as reason:
         log.info("upkeep_waits", reason=type(reason).__name__)
         return
     ask_for_commit(repo)
     ask_for_merge(repo)
+    # It reads as much as compactions do.
+    apart(lambda: _tidy_if_there_is_a_view(Repository(repo.settings)))
 
 
 def run(repo: Repository) -> Found:
+    """Do all of it, here. Raises ViewAbsent, ViewStale and BucketError."""
+    found = keep_up(repo)
+    tidy(repo)
+    return found
+
+
+def keep_up(repo: Repository) -> Found:
     """Bring the view up to the log, anew if it is gone or wrong, and queue what the queues have forgotten.
 
     Harmless at any time and any number of times at once. Raises ViewAbsent, ViewStale and BucketError.
     """
     _keep_view(repo)
-    found = _keep_queues(repo)
+    return _keep_queues(repo)
+
+
+def tidy(repo: Repository) -> None:
+    """Make checkpoints, delete garbage and what is left of epochs, and close what nobody will.
+
+    Harmless as `keep_up` is, and killed at any point. Raises ViewAbsent, ViewStale and BucketError.
+    """
     segments = checkpoint(repo, repo.settings.checkpoint_segments)
     rolled = roll_up(repo, repo.settings.checkpoint_segments)
     if segments or rolled:
         log.info("checkpointed", segments=segments, rolls=rolled)
     _clean(repo)
-    return found
+
+
+def _tidy_if_there_is_a_view(repo: Repository) -> None:
+    try:
+        tidy(repo)
+    except (ViewAbsent, ViewStale) as reason:
+        log.info("tidying_waits", reason=type(reason).__name__)
 
 
 def _keep_view(repo: Repository) -> None:
@@ -103,7 +126,6 @@ def _keep_queues(repo: Repository) -> Found:
 
 
 def _clean(repo: Repository) -> None:
-    """Delete garbage, what is left of epochs, and close what nobody will."""
     expired = close_oldest(repo, _EXPIRED_AT_ONCE)
     if expired:
         log.warning("conflicts_expired", changesets=expired, limit=repo.settings.max_open_conflicts)

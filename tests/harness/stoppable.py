@@ -25,7 +25,7 @@ __all__ = ["app", "create_app"]
 SCOPES = {
     "commit": ["tasks.commits:commit_batch"],
     "merge": ["tasks.merges:merge_batch"],
-    "upkeep": ["tasks.upkeep:run"],
+    "upkeep": ["tasks.upkeep:keep_up"],
     "load": ["tasks.upkeep:load", "storage.repository:load"],
     "recover": ["storage.recover:Inbox.recover"],
     "checkpoint": ["tasks.upkeep:checkpoint"],

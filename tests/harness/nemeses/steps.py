@@ -112,6 +112,8 @@ _SCOPES: dict[str, type[AtStep]] = {
     "release": AtStep,
 }
 
+_IN_FORKS = {"checkpoint", "compact", "collect"}
+
 KINDS = [
     *(
         AtStep.kind(f"stop-at-{name}", scope="commit", steps=(step,), actions=(STOP,), least=LONGEST_LOCK)
@@ -123,11 +125,11 @@ KINDS = [
         if scope != "commit"
     ),
     *(
-        # A compaction is made in a fork, and whoever waits for it may die as well.
+        # Some are runs in a fork, and whoever waits for it may die as well.
         kind.kind(
             f"kill-in-{scope}",
             scope=scope,
-            actions=(KILL, KILL_NODE, KILL_PARENT) if scope == "compact" else (KILL, KILL_NODE),
+            actions=(KILL, KILL_NODE, KILL_PARENT) if scope in _IN_FORKS else (KILL, KILL_NODE),
         )
         for scope, kind in _SCOPES.items()
     ),
