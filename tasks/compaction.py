@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 # Whoever compacts is at it for so many seconds at most, or may be joined by another: both would make the same.
 _ALONE = 120
+# Nobody begins another compaction after so many seconds, so that the last one ends within those.
+_GOES_ON = 60.0
 
 
 @app.task(name="sluice.compact", base=SluiceTask, ignore_result=True, acks_late=True)
@@ -47,12 +49,12 @@ def _run_if_there_is_a_view(repo: Repository) -> None:
 
 
 def run(repo: Repository) -> list[Compacted]:
-    """Make some compactions, until none is due or the next tick is near.
+    """Make compactions until none is due, for a minute or so: who waited for the next tick might never catch up.
 
     Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry, CorruptObject and BucketError.
     """
     made: list[Compacted] = []
-    until = time.monotonic() + repo.settings.upkeep_interval
+    until = time.monotonic() + _GOES_ON
     if not is_current(repo.view.epoch() or ""):
         return made  # a view of an older version does not know all that entries name
     while time.monotonic() < until:
