@@ -24,10 +24,9 @@ _LEGEND = (
     "`kill-…`: kill -9. `freeze-…`: SIGSTOP for longer than locks live, then SIGCONT; `stop-at-…`: the same, before or "
     "after that step of a commit batch. `stop-in-…` and `kill-in-…`: the same two, before or after any step or call of "
     "a server in a batch merge, an upkeep, a load of the view, a recovery of the inbox, a checkpoint, a compaction, a "
-    "collection of garbage, an intake or a release; a kill is of the process that works, of whoever waits for it, or of "
-    "its whole node. "
-    "`redis-…`, `s3-…`, `api-…`: toxiproxy, on the link of one process or of all, to Redis and S3, and between the "
-    "writers and the API. `clock-…`: libfaketime, by 5 seconds to an hour."
+    "collection of garbage, an intake or a release; a kill is of the process that works, of who waits for it, or of "
+    "its whole node. `redis-…`, `s3-…`, `api-…`: toxiproxy, on the link of one process or of all, to Redis and S3, and "
+    "between the writers and the API. `clock-…`: libfaketime, by 5 seconds to an hour."
 )
 HEADING = "## What it was tried against"
 
