@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha1
-from typing import Any
+from typing import Any, TypeVar
 
 from cachetools import LRUCache
 
@@ -43,6 +43,7 @@ _TOGETHER = 16
 _TURNS = 3  # the tables may be merged between the list and a look into them
 
 Row = tuple[bytes, bytes]
+T = TypeVar("T")
 
 
 def object_row(oid: ObjectId, location: Location) -> Row:
@@ -87,26 +88,27 @@ def read_all(bucket: Bucket, tables: Iterable[TableRow]) -> dict[bytes, bytes]:
 
 def manifest_in(rows: Mapping[bytes, bytes], pack: str) -> Location | None:
     """Return where the manifest of a submission pack stands that is gone, given all rows."""
-    found = rows.get(_key("manifest", pack))
-    return decode_location(found) if found else None
+    return _value_in(rows, "manifest", pack, decode_location)
 
 
 def place_in(rows: Mapping[bytes, bytes], changeset: str) -> int | None:
     """Return a changeset's place, given all rows."""
-    found = rows.get(_key("changeset", changeset))
-    return _number(found) if found else None
+    return _value_in(rows, "changeset", changeset, _number)
 
 
 def closed_in(rows: Mapping[bytes, bytes], changeset: str) -> str | None:
     """Return what closed a changeset's conflict, given all rows."""
-    found = rows.get(_key("closed", changeset))
-    return _text(found) if found else None
+    return _value_in(rows, "closed", changeset, _text)
 
 
 def global_in(rows: Mapping[bytes, bytes], commit: str) -> int | None:
     """Return which entry made a global commit, given all rows."""
-    found = rows.get(_key("global", commit))
-    return _number(found) if found else None
+    return _value_in(rows, "global", commit, _number)
+
+
+def _value_in(rows: Mapping[bytes, bytes], kind: str, name: str, read: Callable[[bytes], T]) -> T | None:
+    found = rows.get(_key(kind, name))
+    return read(found) if found else None
 
 
 class Archive:

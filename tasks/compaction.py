@@ -34,7 +34,7 @@ def compaction() -> None:
     if not alone.acquire(blocking=False):
         return
     try:
-        # One takes some hundred megabytes at most, and a worker's child a fourth of that otherwise.
+        # It has all in memory that it archives, which a worker's child never has otherwise.
         apart(lambda: _run_if_there_is_a_view(Repository(repo.settings)))
     finally:
         with suppress(LockError):  # it took longer, and somebody else is at it by now

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from pytest_celery import CeleryBrokerCluster, CeleryTestSetup
+from pytest_celery import CeleryTestSetup
 
 from storage.ids import ChangesetId
 from storage.repository import Repository
@@ -20,9 +20,8 @@ SOON = {
 
 
 @pytest.fixture
-def celery_settings(celery_broker_cluster: CeleryBrokerCluster, s3: dict[str, str], repository: str) -> Settings:
-    [url] = celery_broker_cluster.config()["host_urls"]
-    return replace(Settings(repository=repository, redis_url=url, **s3), **SOON)
+def celery_settings(celery_settings: Settings) -> Settings:
+    return replace(celery_settings, **SOON)
 
 
 def archived(world: World, setup: CeleryTestSetup, more_than: int) -> int:
