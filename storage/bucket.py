@@ -16,9 +16,11 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
+from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 from urllib3.util import Retry, Timeout
 
@@ -39,6 +41,7 @@ _READ_RETRIES = Retry(
     backoff_jitter=0.1,
     backoff_max=1.0,
     respect_retry_after_header=False,
+    allowed_methods=None,  # POST as well, which deletes: nothing here does harm when it is repeated
 )
 # A PUT may be repeated because 412 has a meaning. 409 is AWS's answer while another conditional write is under way.
 _PUT_RETRIES = _READ_RETRIES.new(redirect=0, status_forcelist=(409, *_PASSING), raise_on_status=False)
@@ -47,7 +50,10 @@ _PUT_RETRIES = _READ_RETRIES.new(redirect=0, status_forcelist=(409, *_PASSING), 
 _FIRST_PATIENCE = 1 / 8
 _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
+# Names in one request: a store deletes them one after another, within the patience for one answer.
+_DELETED_AT_ONCE = 250
 _PRESIGNED_FOR = timedelta(hours=1)
+_GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
 T = TypeVar("T")
 
@@ -206,22 +212,27 @@ class Bucket:
                     answer.close()
                     answer.release_conn()
             except S3Error as error:
-                if error.code in {"NoSuchKey", "NoSuchObject"}:
+                if error.code in _GONE:
                     raise Missing(name) from error
                 raise BucketError(f"GET {name}: {error.code}") from error
             except _FAILURES as error:
                 raise BucketError(f"GET {name} did not succeed") from error
         raise AssertionError("the last try returns or raises")
 
-    def delete(self, name: str) -> None:
-        """Delete an object; one that is not there is deleted already.
+    def delete(self, *names: str) -> None:
+        """Delete objects, many in one request; one that is not there is deleted already.
 
-        Raises BucketError.
+        Raises BucketError, after which some of them may be deleted.
         """
-        try:
-            self._client.remove_object(self._bucket, self._prefix + name)
-        except _FAILURES as error:
-            raise BucketError(f"DELETE {name} did not succeed") from error
+        for start in range(0, len(names), _DELETED_AT_ONCE):
+            some = names[start : start + _DELETED_AT_ONCE]
+            try:
+                asked = [DeleteObject(self._prefix + name) for name in some]
+                failed = [each for each in self._client.remove_objects(self._bucket, asked) if each.code not in _GONE]
+            except (*_FAILURES, ParseError) as error:
+                raise BucketError(f"deleting {some[0]} and {len(some) - 1} others did not succeed") from error
+            if failed:
+                raise BucketError(f"deleting {failed[0].name}: {failed[0].code}, and {len(failed) - 1} others")
 
     def names(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
         """Yield the names that begin with `prefix` and stand behind `after`, in order.

@@ -25,7 +25,7 @@ from storage.archive import SUFFIX, Row, changeset_row, closed_row, global_row, 
 from storage.checkpoints import newest
 from storage.direct import append_directly, of_one_view
 from storage.entries import NO_HASH, EntryKind, Forgotten, Head, Json, digest, place_of
-from storage.ids import ObjectId, PackId, changesets_of, new_ulid
+from storage.ids import ChangesetId, ObjectId, PackId, changesets_of, new_ulid
 from storage.link import Snapshot
 from storage.load import read_indexes
 from storage.log import follow, name_of
@@ -113,7 +113,7 @@ def compact(repo: Repository) -> Compacted | None:
     if history:
         _copy(repo, history, made)
         _write_tables(repo, made)
-    repo.bucket.together([lambda n=name: _delete(repo, n) for name in gone])  # type: ignore[misc]
+    repo.bucket.delete(*(name + suffix for name in gone for suffix in _suffixes(name)))
     body = {
         "first": head.archived + 1, "archived": archived, "keys_first": head.keys_through + 1,
         "keys_through": keys[-1][0]["seq"] if keys else head.keys_through, "mark": passed.mark,
@@ -259,20 +259,29 @@ def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[P
     the view forgets where those blobs stand all the same.
     """
     committed: dict[PackId, set[str]] = {}
+    here: set[ChangesetId] = set()
     for decided in (each for entry, _ in history for each in entry.get("decided", ())):
+        here.add(decided["id"])
         blobs = committed.setdefault(PackId(decided["pack"]), set())
         blobs.update(oid for _, _, oid, *place in decided.get("changes", ()) if place)
-    done = repo.archive.manifests(list(committed))
-    rest = {pack: blobs for pack, blobs in committed.items() if pack not in done}
-    ids = [changesets_of(pack) for pack in rest]
-    known = repo.queue.known([each for some in ids for each in some]) if rest else ""
-    finished, at = [], 0
-    for pack, some in zip(list(rest), ids, strict=True):
-        if known[at : at + len(some)] == "2" * len(some):
+    # All of whose changesets were decided here: no compaction has met it before. That is nearly every one of them.
+    finished, others = [], {}
+    for pack in committed:
+        ids = changesets_of(pack)
+        if here.issuperset(ids):
             finished.append(pack)
-            del rest[pack]
-        at += len(some)
-    return finished, {pack: blobs for pack, blobs in rest.items() if blobs}
+        else:
+            others[pack] = ids
+    for pack in repo.archive.manifests(list(others)):
+        del others[pack]
+    known = repo.queue.known([each for ids in others.values() for each in ids]) if others else ""
+    at = 0
+    for pack, ids in list(others.items()):
+        if known[at : at + len(ids)] == "2" * len(ids):
+            finished.append(pack)
+            del others[pack]
+        at += len(ids)
+    return finished, {pack: committed[pack] for pack in others if committed[pack]}
 
 
 def _copy_small(repo: Repository, packs: Sequence[PackId], parts: Mapping[PackId, set[str]], made: _Made) -> None:
@@ -335,6 +344,6 @@ def _write_tables(repo: Repository, made: _Made) -> None:
     made.retired += made.dropped
 
 
-def _delete(repo: Repository, name: str) -> None:
-    for suffix in (".pack",) if name.startswith("inbox/") else (".idx", ".pack", SUFFIX):
-        repo.bucket.delete(name + suffix)
+def _suffixes(name: str) -> Sequence[str]:
+    """Return those of the objects that may be retired under a name: a submission pack's, a pack's or a table's."""
+    return (".pack",) if name.startswith("inbox/") else (".idx", ".pack", SUFFIX)

@@ -104,11 +104,6 @@ def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collec
         return (EntryKind.CONDEMN, {"condemned": fresh}) if fresh else None
 
     append_directly(repo, say)
-    repo.bucket.together([lambda p=pack: _delete(repo, p) for pack in condemned])  # type: ignore[misc]
+    repo.bucket.delete(*(pack + suffix for pack in condemned for suffix in _FILES))
     found.condemned += len(newly)
     found.deleted += condemned
-
-
-def _delete(repo: Repository, pack: PackId) -> None:
-    for suffix in _FILES:
-        repo.bucket.delete(pack + suffix)

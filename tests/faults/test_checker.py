@@ -152,8 +152,7 @@ def deletes_what_was_not_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Garbage is deleted without an entry that says so first."""
 
     def delete(repo: Repository, packs: Any, found: Any) -> None:
-        for pack in packs:
-            garbage._delete(repo, pack)
+        repo.bucket.delete(*(pack + suffix for pack in packs for suffix in garbage._FILES))
 
     monkeypatch.setattr(garbage, "_condemn_and_delete", delete)
 

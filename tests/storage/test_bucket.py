@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from minio.deleteobjects import DeleteError
 
 from storage.bucket import Bucket, BucketError, BucketUnsafe, Missing, probe
 from storage.entries import NO_HASH, CorruptEntry, digest, encode
@@ -58,6 +61,34 @@ def test_names_come_in_order_behind_a_name_and_bounded(bucket: Bucket) -> None:
     assert list(bucket.names("log/", after=names[9], limit=3)) == names[10:13]
 
 
+def test_what_is_deleted_is_gone_and_nothing_else(bucket: Bucket) -> None:
+    # Names of more than one request, some of them twice or never there.
+    names = [f"packs/{i:03d}.pack" for i in range(300)]
+    bucket.together([lambda n=name: bucket.create(n, b"x") for name in names])  # type: ignore[misc]
+    bucket.delete(*names[:299], *names[:2], "packs/never.idx", "packs")
+    bucket.delete()
+    assert list(bucket.names("packs/")) == names[299:]
+    assert bucket.create(names[0], b"again") is True
+    bucket.delete(names[0])
+    assert list(bucket.names("packs/")) == names[299:]
+
+
+def test_what_could_not_be_deleted_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = [DeleteError(code, "Try again.", f"x{code}", None) for code in ("NoSuchKey", "SlowDown")]
+    monkeypatch.setattr(bucket._client, "remove_objects", lambda *_: failed[:1])
+    bucket.delete("x")
+    monkeypatch.setattr(bucket._client, "remove_objects", lambda *_: failed)
+    with pytest.raises(BucketError, match="xSlowDown: SlowDown"):
+        bucket.delete("x")
+
+
+def test_an_answer_to_a_deletion_that_is_no_xml_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = SimpleNamespace(data=b"<DeleteResult><Deleted>")
+    monkeypatch.setattr(bucket._client, "_execute", lambda *_, **__: answer)
+    with pytest.raises(BucketError, match="deleting x and 1 others"):
+        bucket.delete("x", "y")
+
+
 def test_the_bucket_may_be_made_by_several_at_once(s3_settings: Settings) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: Bucket(s3_settings).ensure(), range(4)))
@@ -78,7 +109,14 @@ def test_the_probe_passes_on_a_store_that_keeps_its_word_and_refuses_one_that_do
 
 def test_a_store_that_is_away_is_an_error_and_nothing_is_known() -> None:
     away = Bucket(Settings(s3_endpoints="http://127.0.0.1:9", s3_access_key="k", s3_secret_key="s", s3_timeout=1.0))
-    for call in (lambda: away.create("x", b""), lambda: away.get("x"), lambda: list(away.names("x")), away.ensure):
+    calls: list[Callable[[], object]] = [
+        lambda: away.create("x", b""),
+        lambda: away.get("x"),
+        lambda: away.delete("x"),
+        lambda: list(away.names("x")),
+        away.ensure,
+    ]
+    for call in calls:
         with pytest.raises(BucketError):
             call()
 

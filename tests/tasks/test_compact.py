@@ -24,13 +24,13 @@ from app.verify import verify
 from storage import compact as compact_module
 from storage import load as load_module
 from storage import recover
-from storage.archive import SUFFIX
+from storage.archive import SUFFIX, Archive
 from storage.checkpoints import checkpoint
 from storage.compact import Compacted, compact
 from storage.contents import Contents
 from storage.entries import HISTORY, KEYS, SLOTS, decode
 from storage.garbage import collect
-from storage.ids import ChangesetId, new_ulid
+from storage.ids import ChangesetId, inbox_pack, new_ulid
 from storage.inbox import read_changesets
 from storage.lifecycle import abandon, release
 from storage.load import load
@@ -635,6 +635,28 @@ def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archive
     fresh = emptied(fresh)
     assert not list(fresh.repo.bucket.names("inbox/")) and fresh.files()["kept"] == b"precious"
     assert not verify(fresh.repo).differences
+
+
+def test_a_pack_that_was_decided_in_parts_is_copied_once_and_alone_looked_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the manifest of a pack stands is asked for only where another compaction may have copied it."""
+    asked: list[str] = []
+    look_up = Archive.manifests
+    monkeypatch.setattr(Archive, "manifests", lambda self, packs: asked.extend(packs) or look_up(self, packs))
+    ids = world.submit(item(world.all, {"now": b"1"}), held_item(world, "later", world.tip))
+    world.work()
+    release(world.repo, ids[1])
+    world.work()
+    world.put({"alone": b"1"})
+    world.work()
+    change(world.repo, compact_changesets=1)
+    assert [done.changesets for done in compacted(world) if done.changesets] == [1, 1, 1]
+    pack = inbox_pack(ids[0], 2)
+    assert asked == [pack, pack]
+    retired = [name.decode() for name, _ in world.repo.view.by_score("retired", limit=100)]
+    assert retired.count(pack) == 1
+    assert world.files()["later"] == b"1" and not verify(world.repo).differences
 
 
 def test_checkpoints_that_are_lost_are_made_again_and_compaction_goes_on(world: World) -> None:
