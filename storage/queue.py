@@ -327,13 +327,15 @@ class Ticket:
         if not self._use:
             return False
         until = time.monotonic() + patience
-        pause = 0.002
+        pause = 0.02
         # Its own is an answer too: the one to the first try may have been lost.
         while self._redis.set(self._key, owner, nx=True, get=True, px=self._ttl) not in {None, owner.encode()}:
             if time.monotonic() > until:
                 return False
             time.sleep(pause)
-            pause = min(0.02, pause * 1.5)
+            # Whoever has waited longer asks more often, and comes first mostly: they would all have the same chance
+            # otherwise, and who adds one entry would wait as long as batches are made one after another.
+            pause = max(0.002, pause / 1.5)
         return True
 
     def give_back(self, owner: str) -> None:
