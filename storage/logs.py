@@ -43,8 +43,9 @@ def configure(process: str) -> None:
             hide_secrets,
             structlog.processors.JSONRenderer(default=str),
         ],
-        # Looked up at each first use, so that a test's standard error is found.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        # Looked up at each first use, so that a test's standard error is found. It writes a line and its end at once,
+        # so that none of another process comes in between.
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 
