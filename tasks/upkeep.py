@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -35,15 +36,19 @@ _FORGOTTEN = 3600.0
 def upkeep() -> None:
     """Put right what can be put right, see that the workers know of their work, and tidy up."""
     repo = repository()
-    try:
-        keep_up(repo)
-    except (ViewAbsent, ViewStale) as reason:
-        log.info("upkeep_waits", reason=type(reason).__name__)
-        return
+    # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
+    # need not wait until all is tidy.
+    apart(lambda: _if_there_is_a_view(keep_up, Repository(repo.settings)))
     ask_for_commit(repo)
     ask_for_merge(repo)
-    # It reads as much as compactions do.
-    apart(lambda: _tidy_if_there_is_a_view(Repository(repo.settings)))
+    apart(lambda: _if_there_is_a_view(tidy, Repository(repo.settings)))
+
+
+def _if_there_is_a_view(work: Callable[[Repository], object], repo: Repository) -> None:
+    try:
+        work(repo)
+    except (ViewAbsent, ViewStale) as reason:
+        log.info("upkeep_waits", reason=type(reason).__name__)
 
 
 def run(repo: Repository) -> Found:
@@ -72,13 +77,6 @@ def tidy(repo: Repository) -> None:
     if segments or rolled:
         log.info("checkpointed", segments=segments, rolls=rolled)
     _clean(repo)
-
-
-def _tidy_if_there_is_a_view(repo: Repository) -> None:
-    try:
-        tidy(repo)
-    except (ViewAbsent, ViewStale) as reason:
-        log.info("tidying_waits", reason=type(reason).__name__)
 
 
 def _keep_view(repo: Repository) -> None:

@@ -112,7 +112,7 @@ _SCOPES: dict[str, type[AtStep]] = {
     "release": AtStep,
 }
 
-_IN_FORKS = {"checkpoint", "compact", "collect"}
+_IN_FORKS = {"upkeep", "recover", "checkpoint", "compact", "collect"}
 
 KINDS = [
     *(
