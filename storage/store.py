@@ -25,6 +25,8 @@ from storage.view import View
 _LARGEST_CACHED = 1 << 20
 # Rows of a parsed tree as Python objects, against their bytes.
 _TREE_FACTOR = 4
+# What an object takes beside them: its id, its place in the cache and in the cache's order, about.
+_ENTRY_BYTES = 400
 _MOST_COMMITS = 1024
 
 
@@ -122,10 +124,14 @@ class ObjectStore:
                         below.setdefault(version.oid, []).append(rest[1:])
             level = below
 
-    def share(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
-        """Put objects just made where this and the other processes find them without the bucket."""
+    def keep(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
+        """Have objects just made in this process, which will read them soon, and in Redis."""
         for oid, (kind, data) in objects.items():
             self._keep(oid, kind, data)
+        self.share(objects)
+
+    def share(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
+        """Put objects where all processes find them without the bucket."""
         small = {oid: item for oid, item in objects.items() if len(item[1]) <= _LARGEST_CACHED}
         self._shared.put((oid, bytes([kind]) + data) for oid, (kind, data) in small.items())
 
@@ -187,5 +193,5 @@ class ObjectStore:
         item = Tree.parse(data) if kind == Kind.TREE else (kind, data)
         if len(data) <= _LARGEST_CACHED:
             with self._lock:
-                self._cache[oid] = (item, 200 + len(data) * (_TREE_FACTOR if kind == Kind.TREE else 1))
+                self._cache[oid] = (item, _ENTRY_BYTES + len(data) * (_TREE_FACTOR if kind == Kind.TREE else 1))
         return item

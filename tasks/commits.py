@@ -307,7 +307,7 @@ def _append(repo: Repository, snapshot: Snapshot, linked: Linked, watch: Stopwat
         done = append(repo.view, repo.log, repo.bucket, snapshot, entry, places)
     if done:
         with watch.stage("share"):
-            repo.objects.share(_lasting(linked))
+            repo.objects.keep(_lasting(linked))
     return done
 
 
