@@ -34,8 +34,9 @@ _SECONDS = 3600.0
 _SERVERS = ("redis", "s3")
 # A process that was seen in a smaller share of the samples came and went.
 _STAYED = 0.2
-# Folders that grow with what is submitted, and with nothing else.
-_FOLDERS = ("log/", "packs/", "inbox/")
+# Folders that grow with what is submitted, and with nothing else; and one whose objects are deleted when compactions
+# have copied them, which grows with nothing.
+_FOLDERS, _PASSED = ("log/", "packs/"), "inbox/"
 # Entries that may be made while nobody submits: history that ages, garbage that is found.
 _IDLE_KINDS = ("compact", "condemn")
 
@@ -173,8 +174,14 @@ def _listed(samples: Sequence[Json]) -> list[Json]:
 
 
 def _bucket(samples: Sequence[Json]) -> Iterable[Line]:
-    """Judge whether each folder's bytes follow the changesets: as many for each, however long the history is."""
+    """Judge whether each folder's bytes follow the changesets: as many for each, however long the history is.
+
+    What is deleted again does not even grow with them.
+    """
     listed = _listed(samples)
+    passed = [(each["t"], float(_bytes_of(each["bucket"], _PASSED))) for each in samples if "bucket" in each]
+    if any(size for _, size in passed):
+        yield _memory(f"bucket {_PASSED}", passed)
     for folder in (*_FOLDERS, "all"):
         points = [(float(each["merged"]), float(_bytes_of(each, folder))) for each in listed]
         if not points[-1:] or not points[-1][1]:
