@@ -51,7 +51,7 @@ _FIRST_PATIENCE = 1 / 8
 _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
 # Names in one request: a store deletes them one after another, within the patience for one answer.
-_DELETED_AT_ONCE = 250
+_DELETED_AT_ONCE = 100
 _PRESIGNED_FOR = timedelta(hours=1)
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
@@ -229,7 +229,7 @@ class Bucket:
             try:
                 asked = [DeleteObject(self._prefix + name) for name in some]
                 failed = [each for each in self._client.remove_objects(self._bucket, asked) if each.code not in _GONE]
-            except (*_FAILURES, ParseError) as error:
+            except (*_FAILURES, ParseError, ValueError) as error:  # the latter two are of an answer that is none
                 raise BucketError(f"deleting {some[0]} and {len(some) - 1} others did not succeed") from error
             if failed:
                 raise BucketError(f"deleting {failed[0].name}: {failed[0].code}, and {len(failed) - 1} others")

@@ -20,8 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 
+import structlog
+
 from storage.append import store_pack
 from storage.archive import SUFFIX, Row, changeset_row, closed_row, global_row, manifest_row, object_row
+from storage.bucket import BucketError
 from storage.checkpoints import newest
 from storage.direct import append_directly, of_one_view
 from storage.entries import NO_HASH, EntryKind, Forgotten, Head, Json, digest, place_of
@@ -40,7 +43,7 @@ MOST_ENTRIES = 512
 
 # A larger pack stays as it is.
 ADOPTED_BYTES = 1 << 20
-# Most ids in the submission packs of one compaction: each is asked for.
+# Most ids in the submission packs of one compaction: of a pack that was decided in parts each is asked for.
 _MOST_IDS = 1 << 16
 # Most rows of the view that one compaction takes back, about: Redis does nothing else while it does. A changeset has
 # some beside those of its changes.
@@ -55,6 +58,8 @@ _TOGETHER = 16
 _SMALL = 4 << 20  # bytes of a pack that is read beside others
 
 Entries = list[tuple[Json, str]]
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -106,14 +111,13 @@ def compact(repo: Repository) -> Compacted | None:
     archived = history[-1][0]["seq"] if history else head.archived
     keys, more_keys = _old_keys(repo, head, archived, now)
     forgettable = repo.view.by_score("retired", high=int(now - repo.settings.gc_grace), limit=_MOST_DELETED)
-    gone = [name.decode() for name, _ in forgettable]
+    gone = _deleted(repo, [name.decode() for name, _ in forgettable])
     if not (history or keys or gone or passed.packs >= _WORTH_MARKING):
         return None
     made = _Made()
     if history:
         _copy(repo, history, made)
         _write_tables(repo, made)
-    repo.bucket.delete(*(name + suffix for name in gone for suffix in _suffixes(name)))
     body = {
         "first": head.archived + 1, "archived": archived, "keys_first": head.keys_through + 1,
         "keys_through": keys[-1][0]["seq"] if keys else head.keys_through, "mark": passed.mark,
@@ -342,6 +346,18 @@ def _write_tables(repo: Repository, made: _Made) -> None:
     repo.bucket.together([lambda n=t.name, d=data: repo.bucket.create(n + SUFFIX, d) for t, data in fresh.items()])  # type: ignore[misc]
     made.tables = list(fresh)
     made.retired += made.dropped
+
+
+def _deleted(repo: Repository, names: Sequence[str]) -> Sequence[str]:
+    """Delete what was retired, and return what is gone: nothing where the store fails, which need not stop the rest."""
+    if names:
+        try:
+            repo.bucket.delete(*(name + suffix for name in names for suffix in _suffixes(name)))
+        except BucketError as error:
+            # A later compaction finds them retired still.
+            log.warning("not_deleted", packs=len(names), detail=str(error))
+            return []
+    return names
 
 
 def _suffixes(name: str) -> Sequence[str]:

@@ -104,6 +104,7 @@ def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collec
         return (EntryKind.CONDEMN, {"condemned": fresh}) if fresh else None
 
     append_directly(repo, say)
-    repo.bucket.delete(*(pack + suffix for pack in condemned for suffix in _FILES))
+    if condemned:
+        repo.bucket.delete(*(pack + suffix for pack in condemned for suffix in _FILES))
     found.condemned += len(newly)
     found.deleted += condemned

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ _LOOK_AHEAD = 1000
 _ULID = 26
 # Redis does nothing else while it looks for so many.
 _KNOWN_AT_ONCE = 5000
+# Between two questions for the ticket (seconds), at first and in the end.
+_LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
 # Claims of the dead that one claim looks after.
 _MOST_DEAD = 32
 # What release.lua calls the fault of an owner that fell silent.
@@ -314,29 +317,35 @@ class Queue:
 
 
 class Ticket:
-    """Admits one linker at a time. Saves races for the same seq and decides nothing."""
+    """Admits one linker at a time. Saves races for the same seq and decides nothing. Safe for threads."""
 
     def __init__(self, settings: Settings, view: View) -> None:
         self._redis = view.redis
         self._key = view.prefix + "ticket"
         self._ttl = int(settings.lock_ttl * 1000)
         self._use = settings.use_locks
+        # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
+        self._asking = threading.Lock()
 
     def take(self, owner: str, patience: float) -> bool:
         """Wait for the ticket at most `patience` seconds; tell whether it was got. Going on without it is safe."""
         if not self._use:
             return False
-        until = time.monotonic() + patience
-        pause = 0.02
-        # Its own is an answer too: the one to the first try may have been lost.
-        while self._redis.set(self._key, owner, nx=True, get=True, px=self._ttl) not in {None, owner.encode()}:
-            if time.monotonic() > until:
-                return False
-            time.sleep(pause)
-            # Whoever has waited longer asks more often, and comes first mostly: they would all have the same chance
-            # otherwise, and who adds one entry would wait as long as batches are made one after another.
-            pause = max(0.002, pause / 1.5)
-        return True
+        began = time.monotonic()
+        if not self._asking.acquire(timeout=patience):
+            return False
+        try:
+            # Its own is an answer too: the one to the first try may have been lost.
+            while self._redis.set(self._key, owner, nx=True, get=True, px=self._ttl) not in {None, owner.encode()}:
+                waited = time.monotonic() - began
+                if waited > patience:
+                    return False
+                # Whoever has waited longer asks more often, and comes first mostly: they would all have the same chance
+                # otherwise, and who adds one entry would wait as long as batches are made one after another.
+                time.sleep(max(_SHORTEST_PAUSE, _LONGEST_PAUSE - waited / 5))
+            return True
+        finally:
+            self._asking.release()
 
     def give_back(self, owner: str) -> None:
         """Give the ticket back if it still is the owner's; a lost race here only lets two link at once."""

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import asdict
 
 import structlog
-from redis.exceptions import LockError
+from redis.exceptions import LockError, RedisError
 
+from storage.bucket import BucketError
 from storage.compact import Compacted, compact
 from storage.direct import LogBusy
 from storage.repository import Repository
@@ -35,17 +36,18 @@ def compaction() -> None:
         return
     try:
         # It has all in memory that it archives, which a worker's child never has otherwise.
-        apart(lambda: _run_if_there_is_a_view(Repository(repo.settings)))
+        apart(lambda: _run_unless_in_vain(Repository(repo.settings)))
     finally:
         with suppress(LockError):  # it took longer, and somebody else is at it by now
             alone.release()
 
 
-def _run_if_there_is_a_view(repo: Repository) -> None:
+def _run_unless_in_vain(repo: Repository) -> None:
+    """Leave to the next run what cannot be done without the view, or while a server is away."""
     try:
         run(repo)
-    except (ViewAbsent, ViewStale, LogBusy) as reason:
-        log.info("compaction_waits", reason=type(reason).__name__)
+    except (ViewAbsent, ViewStale, LogBusy, BucketError, RedisError) as reason:
+        log.warning("compaction_waits", reason=type(reason).__name__, detail=str(reason))
 
 
 def run(repo: Repository) -> list[Compacted]:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 
 import structlog
+from redis.exceptions import RedisError
 
+from storage.bucket import BucketError
 from storage.checkpoints import checkpoint, roll_up
 from storage.entries import digest
 from storage.garbage import collect
@@ -38,17 +40,18 @@ def upkeep() -> None:
     repo = repository()
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
     # need not wait until all is tidy.
-    apart(lambda: _if_there_is_a_view(keep_up, Repository(repo.settings)))
+    apart(lambda: _unless_in_vain(keep_up, Repository(repo.settings)))
     ask_for_commit(repo)
     ask_for_merge(repo)
-    apart(lambda: _if_there_is_a_view(tidy, Repository(repo.settings)))
+    apart(lambda: _unless_in_vain(tidy, Repository(repo.settings)))
 
 
-def _if_there_is_a_view(work: Callable[[Repository], object], repo: Repository) -> None:
+def _unless_in_vain(work: Callable[[Repository], object], repo: Repository) -> None:
+    """Leave to the next run what cannot be done without the view, or while a server is away."""
     try:
         work(repo)
-    except (ViewAbsent, ViewStale) as reason:
-        log.info("upkeep_waits", reason=type(reason).__name__)
+    except (ViewAbsent, ViewStale, BucketError, RedisError) as reason:
+        log.warning("upkeep_waits", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
 
 
 def run(repo: Repository) -> Found:

@@ -16,6 +16,7 @@ import gc
 import importlib.util
 import signal
 import socket
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -45,6 +46,8 @@ from storage.settings import Settings, dump, environment
 
 ROOT = Path(__file__).parents[1]
 IMAGE = "sluice:test"
+CHILDREN = 2
+"""Of each node, as a deployment has them."""
 
 
 @functools.cache
@@ -173,6 +176,15 @@ class SluiceWorker(CeleryTestWorker):
         found = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         rows = [process.as_dict(columns or ["pid", "name", "cmdline"]) for process in found]
         return [row for row in rows if all(row.get(key) == value for key, value in (filters or {}).items())]
+
+    def those_that_stay(self) -> list[int]:
+        """The ids of the node and its children, when what a child forks for a moment is not there."""
+        until = time.monotonic() + 10
+        while True:
+            pids = [row["pid"] for row in self.get_running_processes_info(["pid"])]
+            if len(pids) == 1 + CHILDREN or time.monotonic() > until:
+                return pids
+            time.sleep(0.05)
 
 
 class SluiceSetup(CeleryTestSetup):

@@ -165,7 +165,7 @@ def _trending(
     found = trend([(t / _SECONDS, y) for t, y in points])
     verdict = judge(found, allowed, clear)
     if found is None:
-        return Line(name, unit, level, None, None, None, verdict, note)
+        return Line(name, unit, level, None, None, None, verdict, note or "too few samples")
     return Line(name, unit, level, found.slope, found.low, found.high, verdict, note)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from storage import queue as queue_module
 from storage.archive import Archive
 from storage.bucket import Bucket
 from storage.connect import connect
@@ -323,3 +327,52 @@ def test_the_ticket_admits_one_and_a_dead_holders_expires(redis_settings: Settin
     assert Ticket(redis_settings, view).take("b", 5.0), "after the holder's time"
     ticket.give_back("a")
     assert not ticket.take("c", 0.0), "only the owner gives it back"
+
+
+class Held:
+    """A Redis in which somebody else has the ticket for so many questions; it notes how many ask at once."""
+
+    def __init__(self, questions: int) -> None:
+        self.left, self.at_once, self.most = questions, 0, 0
+        self.lock = threading.Lock()
+
+    def set(self, *_: object, **__: object) -> bytes | None:
+        with self.lock:
+            self.left -= 1
+            return b"somebody else" if self.left >= 0 else None
+
+
+def ticket_of(held: Held, settings: Settings) -> Ticket:
+    return Ticket(settings, SimpleNamespace(redis=held, prefix=""))  # type: ignore[arg-type]
+
+
+def test_who_has_waited_longer_asks_for_the_ticket_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, pauses = 0.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        pauses.append(seconds)
+
+    monkeypatch.setattr(queue_module, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    assert ticket_of(Held(100), Settings()).take("a", 10.0)
+    assert pauses == sorted(pauses, reverse=True) and (pauses[0], pauses[-1]) == (0.02, 0.002)
+    assert not ticket_of(Held(10**6), Settings()).take("a", 1.0) and now < 2.0
+
+
+def test_one_of_a_process_asks_for_the_ticket_and_the_others_wait_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(40)
+    ticket = ticket_of(held, Settings())
+
+    def sleep(_: float) -> None:
+        with held.lock:
+            held.at_once += 1
+            held.most = max(held.most, held.at_once)
+        threading.Event().wait(0.001)
+        with held.lock:
+            held.at_once -= 1
+
+    monkeypatch.setattr(queue_module, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep))
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda i: ticket.take(f"owner {i}", 10.0), range(8)))
+    assert held.most == 1 and held.left == -8

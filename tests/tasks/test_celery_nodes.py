@@ -24,8 +24,7 @@ def test_the_nodes_are_those_of_a_deployment_and_answer_by_name(celery_setup: Ce
 
 def test_a_killed_node_leaves_nothing_and_takes_the_hint_that_waited(celery_setup: CeleryTestSetup):
     worker = celery_setup.worker
-    before = worker.get_running_processes_info(["pid"])
-    assert len(before) == 3  # itself and two that commit
+    assert len(worker.those_that_stay()) == 3  # itself and two that commit
     worker.kill()
     assert worker.get_running_processes_info(["pid"]) == []
     celery_setup.app.send_task("sluice.commit", kwargs={"token": "t"})
@@ -36,11 +35,11 @@ def test_a_killed_node_leaves_nothing_and_takes_the_hint_that_waited(celery_setu
 
 def test_a_child_that_is_killed_is_replaced_and_the_node_goes_on(celery_setup: CeleryTestSetup):
     merger = celery_setup.worker_cluster[1]
-    node, *children = merger.get_running_processes_info(["pid"])
+    node, *children = merger.those_that_stay()
     for child in children:
-        psutil.Process(child["pid"]).kill()
+        psutil.Process(child).kill()
     consumes(celery_setup, 1, "sluice.merge")
-    same, *others = merger.get_running_processes_info(["pid"])
+    same, *others = merger.those_that_stay()
     assert same == node and len(others) == len(children) == 2
     assert not [child for child in others if child in children]
 

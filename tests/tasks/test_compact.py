@@ -25,6 +25,7 @@ from storage import compact as compact_module
 from storage import load as load_module
 from storage import recover
 from storage.archive import SUFFIX, Archive
+from storage.bucket import Bucket, BucketError
 from storage.checkpoints import checkpoint
 from storage.compact import Compacted, compact
 from storage.contents import Contents
@@ -160,6 +161,25 @@ def test_small_packs_become_one_and_are_deleted_after_the_grace(world: World) ->
     fresh.put({"more": b"1"})
     fresh.work()
     assert fresh.files()["more"] == b"1"
+
+
+def test_what_cannot_be_deleted_is_left_to_a_later_one_and_history_leaves_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_work(world, 0)
+    compacted(world)
+    change(world.repo, gc_grace=-1000.0)
+    some_work(world, 1)
+
+    def refuse(self: Bucket, *names: str) -> None:
+        raise BucketError("AccessDenied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "delete", refuse)
+        assert sum(done.entries for done in compacted(world)) and compact(world.repo) is None
+    kept = set(world.repo.bucket.names("inbox/"))
+    assert sum(done.deleted for done in compacted(world)) >= len(kept) > 0
+    assert not set(world.repo.bucket.names("inbox/")) and not verify(world.repo).differences
 
 
 def test_a_location_that_was_looked_up_before_its_pack_was_deleted_costs_a_second_look(world: World) -> None:
