@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from pathlib import Path
 
-from tests.harness.nemeses.base import Nemesis, await_
+from app.stack.servers import find_s3
+from tests.harness.nemeses.base import Nemesis
 from tests.harness.rig import DISK_BYTES
 
 _CHUNK = 1 << 20
@@ -50,11 +52,17 @@ class DiskFull(Nemesis):
         raise AssertionError(f"{disk} could not be filled")
 
     def heal(self) -> None:
-        """Make room, as an operator does; SeaweedFS takes writes again only once it was started anew."""
+        """Make room, as an operator does.
+
+        SeaweedFS takes writes again only once it was started anew. It may have had room for a part of an entry of a
+        volume's index, and would not serve that volume any more: its own `fix` makes the indexes from the data again.
+        """
         self._filler.unlink()
         if self.rig.s3_kind == "seaweedfs":
-            self.rig.end("s3")
-            await_(lambda: self.rig.processes["s3"].running, 10.0)
+            self.rig.processes["s3"].stop(signal.SIGKILL)
+            _, weed = find_s3("seaweedfs")
+            subprocess.run([weed, "fix", str(self._filler.parent / "data")], check=True, capture_output=True)
+            self.rig.resume("s3")
 
 
 KINDS = [Stopped, DiskFull]
