@@ -55,7 +55,7 @@ def test_nodes_compact(celery_setup: CeleryTestSetup, celery_settings: Settings)
     repo = Repository(celery_settings)
     repo.prepare(patience=30.0)  # the nodes do so as well
     world = World(repo)
-    processes = running(celery_setup)
+    processes = sorted(pid for node in celery_setup.worker_cluster for pid in node.those_that_stay())
     ids = landed(world, range(4))
     first = archived(world, celery_setup, 0)
     ids += landed(world, range(4, 8))
