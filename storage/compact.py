@@ -264,28 +264,19 @@ def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[P
     """
     committed: dict[PackId, set[str]] = {}
     here: set[ChangesetId] = set()
-    for decided in (each for entry, _ in history for each in entry.get("decided", ())):
-        here.add(decided["id"])
-        blobs = committed.setdefault(PackId(decided["pack"]), set())
-        blobs.update(oid for _, _, oid, *place in decided.get("changes", ()) if place)
-    # All of whose changesets were decided here: no compaction has met it before. That is nearly every one of them.
-    finished, others = [], {}
-    for pack in committed:
-        ids = changesets_of(pack)
-        if here.issuperset(ids):
-            finished.append(pack)
-        else:
-            others[pack] = ids
-    for pack in repo.archive.manifests(list(others)):
-        del others[pack]
-    known = repo.queue.known([each for ids in others.values() for each in ids]) if others else ""
-    at = 0
-    for pack, ids in list(others.items()):
-        if known[at : at + len(ids)] == "2" * len(ids):
-            finished.append(pack)
-            del others[pack]
-        at += len(ids)
-    return finished, {pack: committed[pack] for pack in others if committed[pack]}
+    for record in (each for entry, _ in history for each in entry.get("decided", ())):
+        here.add(record["id"])
+        blobs = committed.setdefault(PackId(record["pack"]), set())
+        blobs.update(oid for _, _, oid, *place in record.get("changes", ()) if place)
+    members = {pack: changesets_of(pack) for pack in committed}
+    # A pack all of whose changesets were decided here no compaction has met before. That is nearly every one of them.
+    in_parts = [pack for pack, ids in members.items() if not here.issuperset(ids)]
+    copied = repo.archive.manifests(in_parts)
+    asked = [each for pack in in_parts if pack not in copied for each in members[pack]]
+    decided = here.union(each for each, digit in zip(asked, repo.queue.known(asked), strict=True) if digit == "2")
+    finished = [pack for pack in committed if pack not in copied and decided.issuperset(members[pack])]
+    taken = {*copied, *finished}
+    return finished, {pack: blobs for pack, blobs in committed.items() if blobs and pack not in taken}
 
 
 def _copy_small(repo: Repository, packs: Sequence[PackId], parts: Mapping[PackId, set[str]], made: _Made) -> None:
