@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import redis
@@ -29,7 +30,6 @@ _START_PATIENCE = 300.0
 
 errors.TABLE |= {
     ViewStale: lambda error: errors.unavailable("the view is being loaded"),
-    Recovering: lambda error: errors.unavailable("changesets are being looked for"),
     MergerFailed: lambda error: errors.unavailable("contents cannot be merged"),
     LogBusy: lambda error: errors.unavailable("the log is busy"),
     UnknownBase: lambda error: errors.conflict(f"what its writer saw is not known: {error}"),
@@ -49,13 +49,17 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         repo.check()
     repo.prepare(_START_PATIENCE)
 
-    def absent(_error: ViewAbsent) -> errors.Problem:
-        # Whoever comes first has it loaded; everybody is asked to come back.
-        with suppress(redis.RedisError):
-            ask_for_upkeep(repo)
-        return errors.unavailable("the view is being loaded")
+    def kept_up(detail: str) -> Callable[[Exception], errors.Problem]:
+        # Whoever comes first has it done; everybody is asked to come back.
+        def answer(_error: Exception) -> errors.Problem:
+            with suppress(redis.RedisError):
+                ask_for_upkeep(repo)
+            return errors.unavailable(detail)
 
-    errors.TABLE[ViewAbsent] = absent
+        return answer
+
+    errors.TABLE[ViewAbsent] = kept_up("the view is being loaded")
+    errors.TABLE[Recovering] = kept_up("changesets are being looked for")
     app = Flask("sluice", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]

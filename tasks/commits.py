@@ -86,7 +86,7 @@ def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) 
 
 
 def ask_for_upkeep(repo: Repository) -> None:
-    """Send an upkeep message, at most one a second: the view is gone, and need not wait for beat."""
+    """Send an upkeep message, at most one a second: what is gone or not vouched for need not wait for beat."""
     if repo.redis.set(repo.view.prefix + "upkeep_asked", 1, nx=True, px=_ASK_PAUSE):
         send(app, "sluice.upkeep")
 

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 # Time between deep looks at the inbox, for packs that arrived very late.
 _DEEP_LOOK = 120.0
+# Seconds that upkeep waits for who loads the view: longer than it takes to find that one dead (storage/view.py).
+_LOADING_PATIENCE = 15.0
 # Each names its paths in one entry.
 _EXPIRED_AT_ONCE = 100
 # An epoch of the view whose loading has not gone on for so long (seconds) was left by a process that died.
@@ -85,7 +87,7 @@ def tidy(repo: Repository) -> None:
 def _keep_view(repo: Repository) -> None:
     if repo.view.epoch() is None:
         log.warning("view_absent")
-        repo.prepare()
+        repo.prepare(_LOADING_PATIENCE)
         log.info("view_loaded", applied=repo.view.head().applied)
     try:
         if not is_current(repo.view.epoch() or ""):

@@ -20,6 +20,7 @@ from storage import history
 from storage.entries import SLOTS, Status, place_of
 from storage.ids import is_ulid
 from storage.queue import Standing
+from storage.scripts import Recovering
 
 routes = Blueprint("changesets", __name__)
 
@@ -132,10 +133,14 @@ def standing_of(changeset: str) -> Standing:
         raise invalid("id", "is not the id of a changeset")
     behind = services().intake.behind
     vouched, [standing] = services().repo.queue.standing([changeset])
-    if standing.outcome is None and standing.slice is None:
-        if behind or not vouched:
-            # Accepted ones may be in the inbox alone: what is unknown now may well exist.
-            raise unavailable("changesets are being looked for", services().settings.retry_after)
+    unknown = standing.outcome is None and standing.slice is None
+    if not vouched and (unknown or status_of(standing) not in _FINAL["landed"]):
+        # Accepted ones may be in the inbox alone. And where an older copy of Redis has come back, what is not final in
+        # it may be so by the log, and may have been told.
+        raise Recovering("changesets are being looked for")
+    if unknown and behind:
+        raise unavailable("changesets are being looked for", services().settings.retry_after)
+    if unknown:
         raise not_found("changeset", changeset)
     return standing
 

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from app.metrics import render
 from app.readiness import checks
 from app.services import services
-from tasks.commits import ask_for_merge
+from tasks.commits import ask_for_merge, ask_for_upkeep
 
 routes = Blueprint("operations", __name__)
 health = Blueprint("health", __name__)
@@ -32,7 +32,10 @@ def alive() -> Response:
 @health.get("/readyz")
 def ready() -> tuple[Response, int]:
     """Say whether the deployment can do its work, and what is wrong."""
-    found = checks(services().repo)
+    repo = services().repo
+    found = checks(repo)
+    if found["redis"]["ok"] and not found["view"]["ok"]:
+        ask_for_upkeep(repo)
     fit = all(check["ok"] for check in found.values())
     answer = jsonify({"ready": fit, "checks": found})
     if not fit:

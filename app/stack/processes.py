@@ -40,6 +40,10 @@ class ProcessFailed(RuntimeError):
     """A process did not start, or ended before it was ready."""
 
 
+class NotReady(Exception):
+    """What a process says that it still needs."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A process to run and keep running."""
@@ -50,7 +54,7 @@ class Command:
     environ: Mapping[str, str] = field(repr=False)
     # The working directory.
     folder: Path
-    # Says whether the process answers its protocol. None: being alive is enough.
+    # Says whether the process answers its protocol; may raise NotReady. None: being alive is enough.
     ready: Callable[[], bool] | None = None
     # Seconds that this may take.
     patience: float = 90.0
@@ -116,10 +120,14 @@ class Process:
                 raise ProcessFailed(
                     f"{self.command.name} ended ({self.status}) before it was ready{self._log_end(said)}"
                 )
-            if self.command.ready is None or self.command.ready():
-                return
+            needs = ""
+            try:
+                if self.command.ready is None or self.command.ready():
+                    return
+            except NotReady as answer:
+                needs = f" ({answer})"
             if time.monotonic() > deadline:
-                waited = f"{self.command.patience:g} seconds"
+                waited = f"{self.command.patience:g} seconds{needs}"
                 raise ProcessFailed(f"{self.command.name} was not ready after {waited}{self._log_end(said)}")
             with self._state:
                 self._state.wait(_ASK_EVERY)

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,11 +24,13 @@ from kombu.pidbox import Mailbox
 
 import app
 from app.stack import commands, state
-from app.stack.processes import Command, Process, ProcessFailed, Supervisor
+from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
 from app.stack.servers import S3_PORTS, find_s3, free_ports, redis_server, s3_server
 from storage.settings import Settings, environment
 
 _ASK_TIMEOUT = 2.0
+# Bytes of an answer that are shown where a process does not become ready.
+_SHOWN = 2000
 # Connections that wait until an API process accepts them.
 _BACKLOG = 2048
 # Seconds within which all is well again after one process was restarted, and between two looks whether it is.
@@ -252,9 +255,14 @@ class Stack:
 
     def _await_fit(self, name: str) -> None:
         until = time.monotonic() + _FIT_PATIENCE
-        while not _answers(f"{self.url}/readyz"):
-            if time.monotonic() > until:
-                raise ProcessFailed(f"{self.url}/readyz says no, {_FIT_PATIENCE:g} seconds after {name} was restarted")
+        while True:
+            try:
+                _answers(f"{self.url}/readyz")
+                return
+            except NotReady as answer:
+                if time.monotonic() > until:
+                    late = f"{_FIT_PATIENCE:g} seconds after {name} was restarted"
+                    raise ProcessFailed(f"the deployment is not ready {late} ({answer})") from None
             time.sleep(_FIT_EVERY)
 
     def _close_listeners(self) -> None:
@@ -307,14 +315,15 @@ def _node_answers(settings: Settings, node: str) -> bool:
 
 
 def _answers(url: str) -> bool:
+    """Say yes where it answers 200. Raises NotReady with what it answers else, or why it does not."""
     try:
-        with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT) as response:
-            return bool(response.status == 200)
+        with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT):
+            return True
     except urllib.error.HTTPError as refusal:  # not ready (503)
-        refusal.close()
-        return False
-    except OSError:  # not listening yet
-        return False
+        with refusal:
+            raise NotReady(f"{url}: {refusal.code} {refusal.read(_SHOWN).decode(errors='replace').strip()}") from None
+    except (OSError, HTTPException) as error:  # not listening yet, or gone meanwhile
+        raise NotReady(f"{url}: {error}") from None
 
 
 def _reachable(host: str) -> str:

@@ -12,6 +12,7 @@ import redis
 
 from storage.settings import Settings
 from tasks.commits import commit_batch
+from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json, walk
 
@@ -239,19 +240,48 @@ def test_limits_answer_with_their_names_and_when_to_come_back(settings: Settings
     assert "max_pending" in pending.submit(429, base=pending.tip, changes=[{"op": "delete", "path": "a"}])["detail"]
 
 
-def test_without_a_view_nothing_is_called_unknown(api: Api) -> None:
-    made = api.put("f", "1")
+def test_without_a_view_nothing_is_called_unknown(api: Api, unsent: SimpleQueue[str]) -> None:
     view = api.world.repo.view
     view.redis.delete(view.prefix + "recovered")
-    assert api.get(f"/changesets/{made['id']}")["status"] == "queued"
     unknown = api.http.get("/v1/changesets/01ARZ3NDEKTSV4RRFFQ69G5FAV")
     assert unknown.status_code == 503 and unknown.headers["Retry-After"]
+    assert unsent.get(timeout=10) == "sluice.upkeep"
     assert api.submit(503, base="01ARZ3NDEKTSV4RRFFQ69G5FAV", changes=[{"op": "delete", "path": "f"}])["status"] == 503
     run_upkeep(api.world.repo)
     assert api.get("/changesets/01ARZ3NDEKTSV4RRFFQ69G5FAV", 404)["status"] == 404
     view.redis.delete(view.prefix + "epoch")
     assert api.get("/head", 503)["detail"] == "the view is being loaded"
     assert api.http.get("/readyz").status_code == 503 and api.http.get("/healthz").status_code == 200
+
+
+def test_an_older_copy_of_redis_tells_nothing_that_may_have_been_told_otherwise(api: Api) -> None:
+    landed, other = api.put("f", "1"), api.put("g", "1")
+    commit_batch(api.world.repo)
+    merge_batch(api.world.repo)
+    committed = api.put("h", "1")
+    commit_batch(api.world.repo)
+    queued = api.put("i", "1")
+    view = api.world.repo.view
+    view.redis.delete(view.prefix + "recovered")
+    for unsure in (committed, queued):
+        assert api.get(f"/changesets/{unsure['id']}", 503)["detail"] == "changesets are being looked for"
+        api.get(f"/changesets/{unsure['id']}/conflicts", 503)
+    for final in (landed, other):
+        assert api.get(f"/changesets/{final['id']}")["status"] == "landed", "what is final stays so"
+    run_upkeep(api.world.repo)
+    statuses = [api.get(f"/changesets/{each['id']}")["status"] for each in (landed, committed, queued)]
+    assert statuses == ["landed", "committed", "queued"]
+
+
+def test_a_deployment_that_asks_whether_it_is_ready_is_made_so(api: Api, unsent: SimpleQueue[str]) -> None:
+    view = api.world.repo.view
+    view.redis.delete(view.prefix + "recovered")
+    answer = api.http.get("/readyz")
+    assert answer.status_code == 503 and "the inbox is being listed" in answer.get_json()["checks"]["view"]["detail"]
+    assert unsent.get(timeout=10) == "sluice.upkeep"
+    run_upkeep(api.world.repo)
+    assert api.http.get("/readyz").status_code == 200
+    assert unsent.empty()
 
 
 def test_202_means_durable_even_if_redis_dies_before_anything_is_queued(

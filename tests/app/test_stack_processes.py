@@ -15,7 +15,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from app.stack.processes import Command, Process, ProcessFailed, Supervisor
+from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
 
 # Says READY once its handlers are in place, then waits for ever.
 WAIT = "import signal; print('READY', flush=True); signal.pause()"
@@ -116,6 +116,14 @@ def test_one_that_ends_before_it_is_ready_fails_with_the_end_of_its_log(run):
 def test_one_that_never_answers_fails_within_its_patience(run):
     with pytest.raises(ProcessFailed, match=r"it was not ready after 0\.3 seconds"):
         run(WAIT, ready=lambda: False, patience=0.3)
+
+
+def test_one_that_is_not_ready_in_time_fails_with_what_it_still_needs(run):
+    def ready() -> bool:
+        raise NotReady("503: the view is being loaded")
+
+    with pytest.raises(ProcessFailed, match=r"it was not ready after 0\.3 seconds \(503: the view is being loaded\)"):
+        run(WAIT, ready=ready, patience=0.3)
 
 
 def test_a_program_that_does_not_exist_fails_by_name(supervisor: Supervisor, tmp_path: Path):

@@ -26,6 +26,7 @@ from storage.settings import Settings
 from tasks import commits
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
+from tasks.upkeep import keep_up
 from tasks.upkeep import run as run_upkeep
 from tests.support import World, item
 from tests.tasks.test_compact import AT_ONCE, change, compacted
@@ -382,3 +383,14 @@ def test_a_loader_that_died_is_followed_by_another(world: World, monkeypatch: py
     monkeypatch.setattr("storage.view._SILENT_LOADER", 1)
     world.repo.prepare(patience=10)
     assert world.repo.view.epoch() not in {None, "DEAD"}
+
+
+def test_an_upkeep_beside_who_loads_the_view_waits_and_vouches_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a start every process finds no view at once, and without a beat no upkeep comes after the first."""
+    flush(world)
+    monkeypatch.setattr("storage.view._SILENT_LOADER", 500)
+    world.repo.view.loading("ANOTHER", begins=True)
+    keep_up(world.repo)
+    assert world.repo.queue.vouched()
