@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -11,11 +11,19 @@ from typing import Any
 import structlog
 from celery import Celery, Task
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from storage import settings
+from storage.bucket import BucketError
+from storage.direct import LogBusy
 from storage.repository import Repository
+from storage.scripts import ViewAbsent, ViewStale
+from tasks.apart import apart
 
 log = structlog.get_logger()
+
+# What ends work that the next run of its task will do as well.
+_PASSING = (ViewAbsent, ViewStale, LogBusy, BucketError, RedisError)
 
 
 @cache
@@ -38,6 +46,22 @@ class SluiceTask(Task):
                 raise
             log.debug("task_done", seconds=_since(started))
             return result
+
+
+def run_apart(work: Callable[[Repository], object]) -> None:
+    """Run `work` in a process of its own (tasks/apart.py), on a repository that is opened there.
+
+    What cannot be done without the view, or while a server is away, is left to the next run. Raises EndedBadly.
+    """
+    chosen = repository().settings
+
+    def run() -> None:
+        try:
+            work(Repository(chosen))
+        except _PASSING as reason:
+            log.warning("work_waits", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
+
+    apart(run)
 
 
 def send(app: Celery, task: str, token: str | None = None) -> None:

@@ -7,16 +7,12 @@ from contextlib import suppress
 from dataclasses import asdict
 
 import structlog
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import LockError
 
-from storage.bucket import BucketError
 from storage.compact import Compacted, compact
-from storage.direct import LogBusy
 from storage.repository import Repository
-from storage.scripts import ViewAbsent, ViewStale
 from storage.view import is_current
-from tasks.apart import apart
-from tasks.base import SluiceTask, repository
+from tasks.base import SluiceTask, repository, run_apart
 from tasks.celery import app
 
 log = structlog.get_logger()
@@ -36,18 +32,10 @@ def compaction() -> None:
         return
     try:
         # It has all in memory that it archives, which a worker's child never has otherwise.
-        apart(lambda: _run_unless_in_vain(Repository(repo.settings)))
+        run_apart(run)
     finally:
         with suppress(LockError):  # it took longer, and somebody else is at it by now
             alone.release()
-
-
-def _run_unless_in_vain(repo: Repository) -> None:
-    """Leave to the next run what cannot be done without the view, or while a server is away."""
-    try:
-        run(repo)
-    except (ViewAbsent, ViewStale, LogBusy, BucketError, RedisError) as reason:
-        log.warning("compaction_waits", reason=type(reason).__name__, detail=str(reason))
 
 
 def run(repo: Repository) -> list[Compacted]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import structlog
-from redis.exceptions import RedisError
 
-from storage.bucket import BucketError
 from storage.checkpoints import checkpoint, roll_up
 from storage.entries import digest
 from storage.garbage import collect
@@ -17,10 +14,9 @@ from storage.lifecycle import close_oldest, release_decided, requeue_released
 from storage.load import catch_up, load
 from storage.recover import Found, Inbox
 from storage.repository import Repository
-from storage.scripts import LogForked, ViewAbsent, ViewStale
+from storage.scripts import LogForked
 from storage.view import is_current
-from tasks.apart import apart
-from tasks.base import SluiceTask, repository
+from tasks.base import SluiceTask, repository, run_apart
 from tasks.celery import app
 from tasks.commits import ask_for_commit, ask_for_merge
 
@@ -42,18 +38,10 @@ def upkeep() -> None:
     repo = repository()
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
     # need not wait until all is tidy.
-    apart(lambda: _unless_in_vain(keep_up, Repository(repo.settings)))
+    run_apart(keep_up)
     ask_for_commit(repo)
     ask_for_merge(repo)
-    apart(lambda: _unless_in_vain(tidy, Repository(repo.settings)))
-
-
-def _unless_in_vain(work: Callable[[Repository], object], repo: Repository) -> None:
-    """Leave to the next run what cannot be done without the view, or while a server is away."""
-    try:
-        work(repo)
-    except (ViewAbsent, ViewStale, BucketError, RedisError) as reason:
-        log.warning("upkeep_waits", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
+    run_apart(tidy)
 
 
 def run(repo: Repository) -> Found:
