@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from hashlib import sha1, sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from storage.bucket import Bucket, Missing
+from storage.bucket import READERS, Bucket, Missing
 from storage.entries import NO_HASH, CorruptEntry, Json, digest
 from storage.log import check, name_of
 from storage.named import Named
@@ -254,7 +255,9 @@ class _Run:
         for start in range(0, len(missing), _AT_ONCE):
             self._progress("copy", start, len(missing))
             chunk = missing[start : start + _AT_ONCE]
-            copied = self._bucket.together([lambda n=name: self._copy_one(n, n in sizes) for name in chunk])  # type: ignore[misc]
+            # Where one fails, the others are waited for: nobody writes to the folder when it is no longer locked.
+            with ThreadPoolExecutor(READERS) as pool:
+                copied = list(pool.map(lambda name: self._copy_one(name, name in sizes), chunk))
             for name, found in zip(chunk, copied, strict=True):
                 if found is None:
                     gone = True

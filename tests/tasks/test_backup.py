@@ -7,6 +7,7 @@ import json
 import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -151,6 +152,28 @@ def test_a_backup_that_died_anywhere_is_gone_on_with(
     copy = another(world)
     restore(copy, tmp_path / "b")
     assert not verify(copy, with_git=False).differences
+
+
+def test_a_backup_that_failed_writes_nothing_when_its_folder_is_free_for_another(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, first, another_writes, writing = Folder.write, threading.Lock(), threading.Event(), []
+
+    def write(folder: Folder, name: str, data: bytes) -> Any:
+        if first.acquire(blocking=False):
+            assert another_writes.wait(10)
+            raise OSError("no space left")
+        writing.append(name)
+        another_writes.set()
+        threading.Event().wait(0.3)
+        written = whole(folder, name, data)
+        writing.remove(name)
+        return written
+
+    monkeypatch.setattr(Folder, "write", write)
+    with pytest.raises(OSError, match="no space left"):
+        backup(world.repo.settings, tmp_path)
+    assert another_writes.is_set() and not writing
 
 
 def test_a_backup_that_died_while_it_wrote_a_file_or_the_manifest(
