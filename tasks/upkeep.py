@@ -75,7 +75,7 @@ def tidy(repo: Repository) -> None:
 def _keep_view(repo: Repository) -> None:
     if repo.view.epoch() is None:
         log.warning("view_absent")
-        repo.prepare(_LOADING_PATIENCE)
+        repo.prepare(_LOADING_PATIENCE if _may_wait(repo) else 0.0)
         log.info("view_loaded", applied=repo.view.head().applied)
     try:
         if not is_current(repo.view.epoch() or ""):
@@ -86,6 +86,11 @@ def _keep_view(repo: Repository) -> None:
     except LogForked as error:
         log.error("view_forked", detail=str(error))
         load(repo.view, repo.log, repo.bucket)
+
+
+def _may_wait(repo: Repository) -> bool:
+    """Tell whether to wait for who loads the view: one does, or all upkeep asked for meanwhile would stand in line."""
+    return bool(repo.redis.set(repo.view.prefix + "upkeep_waits", 1, nx=True, ex=int(_LOADING_PATIENCE)))
 
 
 def _catch_up(repo: Repository) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -393,4 +394,23 @@ def test_an_upkeep_beside_who_loads_the_view_waits_and_vouches_for_it(
     monkeypatch.setattr("storage.view._SILENT_LOADER", 500)
     world.repo.view.loading("ANOTHER", begins=True)
     keep_up(world.repo)
+    assert world.repo.queue.vouched()
+
+
+def test_one_upkeep_waits_for_who_loads_the_view_and_the_others_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush(world)
+    world.repo.view.loading("ANOTHER", begins=True)
+    waiting = threading.Thread(target=keep_up, args=[Repository(world.repo.settings)])
+    waiting.start()
+    until = time.monotonic() + 10
+    while not world.repo.redis.exists(world.repo.view.prefix + "upkeep_waits") and time.monotonic() < until:
+        time.sleep(0.01)
+    for _ in range(3):
+        with pytest.raises(ViewLoading):
+            keep_up(world.repo)
+    assert waiting.is_alive()
+    monkeypatch.setattr("storage.view._SILENT_LOADER", 1)
+    waiting.join(10)
     assert world.repo.queue.vouched()
