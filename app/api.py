@@ -54,7 +54,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         def answer(_error: Exception) -> errors.Problem:
             with suppress(redis.RedisError):
                 ask_for_upkeep(repo)
-            return errors.unavailable(detail)
+            return errors.unavailable(detail, repo.settings.retry_after)
 
         return answer
 

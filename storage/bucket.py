@@ -219,11 +219,13 @@ class Bucket:
                 raise BucketError(f"GET {name} did not succeed") from error
         raise AssertionError("the last try returns or raises")
 
-    def delete(self, *names: str) -> None:
+    def delete(self, *names: str) -> list[str]:
         """Delete objects, many in one request; one that is not there is deleted already.
 
-        Raises BucketError, after which some of them may be deleted.
+        Returns those that the store refuses to delete, such as one that is under a legal hold. Raises BucketError,
+        after which some of them may be deleted.
         """
+        refused: list[str] = []
         for start in range(0, len(names), _DELETED_AT_ONCE):
             some = names[start : start + _DELETED_AT_ONCE]
             try:
@@ -231,8 +233,8 @@ class Bucket:
                 failed = [each for each in self._client.remove_objects(self._bucket, asked) if each.code not in _GONE]
             except (*_FAILURES, ParseError, ValueError) as error:  # the latter two are of an answer that is none
                 raise BucketError(f"deleting {some[0]} and {len(some) - 1} others did not succeed") from error
-            if failed:
-                raise BucketError(f"deleting {failed[0].name}: {failed[0].code}, and {len(failed) - 1} others")
+            refused += [(each.name or "").removeprefix(self._prefix) for each in failed]
+        return refused
 
     def names(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
         """Yield the names that begin with `prefix` and stand behind `after`, in order.

@@ -341,14 +341,19 @@ def _write_tables(repo: Repository, made: _Made) -> None:
 
 def _deleted(repo: Repository, names: Sequence[str]) -> Sequence[str]:
     """Delete what was retired, and return what is gone: nothing where the store fails, which need not stop the rest."""
-    if names:
-        try:
-            repo.bucket.delete(*(name + suffix for name in names for suffix in _suffixes(name)))
-        except BucketError as error:
-            # A later compaction finds them retired still.
-            log.warning("not_deleted", packs=len(names), detail=str(error))
-            return []
-    return names
+    if not names:
+        return names
+    try:
+        refused = repo.bucket.delete(*(name + suffix for name in names for suffix in _suffixes(name)))
+    except BucketError as error:
+        # A later compaction finds them retired still.
+        log.warning("not_deleted", packs=len(names), detail=str(error))
+        return []
+    if not refused:
+        return names
+    log.warning("not_deleted", objects=len(refused), detail=f"the store refuses to delete {refused[0]}")
+    kept = {name.rpartition(".")[0] for name in refused}
+    return [name for name in names if name not in kept]
 
 
 def _suffixes(name: str) -> Sequence[str]:

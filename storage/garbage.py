@@ -105,6 +105,9 @@ def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collec
 
     append_directly(repo, say)
     if condemned:
-        repo.bucket.delete(*(pack + suffix for pack in condemned for suffix in _FILES))
+        refused = repo.bucket.delete(*(pack + suffix for pack in condemned for suffix in _FILES))
+        kept = {name.rpartition(".")[0] for name in refused}
+        # They are garbage to the next collection as well.
+        condemned = [pack for pack in condemned if pack not in kept]
     found.condemned += len(newly)
     found.deleted += condemned

@@ -71,10 +71,13 @@ class Inbox:
         self._view = view
         self._queue = queue
 
-    def recover(self) -> Found:
-        """Queue everything undecided from the mark on, and vouch for the queues. Raises ViewAbsent and BucketError."""
-        # Asked for first: another run of Redis, which may come back older meanwhile, is not vouched for by this look.
-        run, epoch = self._queue.run(), self._view.epoch()
+    def recover(self, run: bytes) -> Found:
+        """Queue everything undecided from the mark on, and vouch for the queues. Raises ViewAbsent and BucketError.
+
+        `run` is the run of Redis (`Queue.run`) in which the view was brought up to the log: another, which may have
+        come back older since, is not vouched for.
+        """
+        epoch = self._view.epoch()
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
         undecided = self._view.undecided()

@@ -16,6 +16,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -23,6 +24,10 @@ import structlog
 
 log = structlog.get_logger()
 
+# How a fork ends.
+_DONE, _WENT_WRONG, _NOT_DONE = 0, 1, 3
+# Seconds between SIGTERM and SIGKILL, and between two looks whether it has ended.
+_GRACE, _LOOK_EVERY = 3.0, 0.01
 # Of prctl(2).
 _SET_PARENT_DEATH_SIGNAL = 1
 
@@ -31,11 +36,12 @@ class EndedBadly(Exception):
     """The process ended before its work did; what it could say of it stands in the log."""
 
 
-def apart(work: Callable[[], None]) -> None:
-    """Run `work` in a fork of this process and wait for its end. Raises EndedBadly.
+def apart(work: Callable[[], bool]) -> bool:
+    """Run `work` in a fork of this process, wait for its end, and return what it returns. Raises EndedBadly.
 
-    The fork is killed where the wait ends early, by a stop or a time limit, and where this process dies: so `work` has
-    to be such that it can be killed at any point.
+    Where the wait ends early, by a stop or a time limit, SystemExit is raised in the fork, so that it gives back what
+    it holds; it is killed where that takes long, and where this process dies: so `work` has to be such that it can be
+    killed at any point.
     """
     parent = os.getpid()
     # A handler that raised in the fork would have it go on as a second one of this process.
@@ -49,30 +55,48 @@ def apart(work: Callable[[], None]) -> None:
         _run_and_exit(work, parent, signals)
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        # Left unreaped, so that its id stays its own until it has been killed.
+        # Left unreaped, so that its id stays its own until it has been ended.
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     finally:
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code:
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        code = os.waitstatus_to_exitcode(_end(pid))
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+    if code not in {_DONE, _NOT_DONE}:
         raise EndedBadly(f"killed by signal {-code}" if code < 0 else f"exit status {code}")
+    return code == _DONE
 
 
-def _run_and_exit(work: Callable[[], None], parent: int, signals: Iterable[int]) -> NoReturn:
-    status = 1
+def _end(pid: int) -> int:
+    """End a child, if it has not ended, and return its status."""
+    os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + _GRACE
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(_LOOK_EVERY)
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise SystemExit
+
+
+def _run_and_exit(work: Callable[[], bool], parent: int, signals: Iterable[int]) -> NoReturn:
+    status = _WENT_WRONG
     try:
         _die_with(parent)
         for number in signal.valid_signals():
             if callable(signal.getsignal(number)):
                 signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, _stop)
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         # Not the parent's, which one of its threads may just be writing to.
         sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         # What is here from before is not looked through for garbage, which would copy every page of it.
         gc.freeze()
-        work()
-        status = 0
+        status = _DONE if work() else _NOT_DONE
     except Exception:
         log.exception("work_failed")
     finally:

@@ -13,11 +13,11 @@ from celery import Celery, Task
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from storage import settings
 from storage.bucket import BucketError
 from storage.direct import LogBusy
 from storage.repository import Repository
 from storage.scripts import ViewAbsent, ViewStale
+from storage.settings import Settings, load
 from tasks.apart import apart
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ _PASSING = (ViewAbsent, ViewStale, LogBusy, BucketError, RedisError)
 @cache
 def repository() -> Repository:
     """Return this process's repository, opened on first use (that is, after a worker has forked)."""
-    return Repository(settings.load())
+    return Repository(load())
 
 
 class SluiceTask(Task):
@@ -48,26 +48,31 @@ class SluiceTask(Task):
             return result
 
 
-def run_apart(work: Callable[[Repository], object]) -> None:
+def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
     """Run `work` in a process of its own (tasks/apart.py), on a repository that is opened there.
 
-    What cannot be done without the view, or while a server is away, is left to the next run. Raises EndedBadly.
+    What cannot be done without the view, or while a server is away, is left to the next run: tells whether it was done.
+    Raises EndedBadly.
     """
-    chosen = repository().settings
 
-    def run() -> None:
+    def run() -> bool:
         try:
-            work(Repository(chosen))
+            work(Repository(settings))
         except _PASSING as reason:
             log.warning("work_waits", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
+            return False
+        return True
 
-    apart(run)
+    return apart(run)
 
 
-def send(app: Celery, task: str, token: str | None = None) -> None:
-    """Send a message, with the token that the queue gave for it. A broker that is away costs time only."""
+def send(app: Celery, task: str, token: str | None = None, expires: float | None = None) -> None:
+    """Send a message, with the token that the queue gave for it; nobody takes it after `expires` seconds.
+
+    A broker that is away costs time only.
+    """
     try:
-        app.send_task(task, kwargs={} if token is None else {"token": token})
+        app.send_task(task, kwargs={} if token is None else {"token": token}, expires=expires)
     except (OperationalError, ConnectionError, TimeoutError) as error:
         log.warning("message_not_sent", message=task, error=str(error))
 

@@ -32,7 +32,7 @@ def compaction() -> None:
         return
     try:
         # It has all in memory that it archives, which a worker's child never has otherwise.
-        run_apart(run)
+        run_apart(run, repo.settings)
     finally:
         with suppress(LockError):  # it took longer, and somebody else is at it by now
             alone.release()

@@ -26,10 +26,12 @@ log = structlog.get_logger()
 _DEEP_LOOK = 120.0
 # Seconds that upkeep waits for who loads the view: longer than it takes to find that one dead (storage/view.py).
 _LOADING_PATIENCE = 15.0
+# Seconds within which nobody else begins to recover the inbox: so much is lost where who does so dies.
+_RECOVERING = 5
 # Each names its paths in one entry.
 _EXPIRED_AT_ONCE = 100
 # An epoch of the view whose loading has not gone on for so long (seconds) was left by a process that died.
-_FORGOTTEN = 3600.0
+_FORGOTTEN = 300.0
 
 
 @app.task(name="sluice.upkeep", base=SluiceTask, ignore_result=True, acks_late=True)
@@ -38,10 +40,11 @@ def upkeep() -> None:
     repo = repository()
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
     # need not wait until all is tidy.
-    run_apart(keep_up)
+    done = run_apart(keep_up, repo.settings)
     ask_for_commit(repo)
     ask_for_merge(repo)
-    run_apart(tidy)
+    if done:
+        run_apart(tidy, repo.settings)
 
 
 def run(repo: Repository) -> Found:
@@ -56,8 +59,10 @@ def keep_up(repo: Repository) -> Found:
 
     Harmless at any time and any number of times at once. Raises ViewAbsent, ViewStale and BucketError.
     """
+    # Asked for first: another run of Redis, which may come back older meanwhile, is not vouched for by what follows.
+    run = repo.queue.run()
     _keep_view(repo)
-    return _keep_queues(repo)
+    return _keep_queues(repo, run)
 
 
 def tidy(repo: Repository) -> None:
@@ -107,17 +112,29 @@ def _catch_up(repo: Repository) -> None:
         log.warning("view_caught_up", entries=applied)
 
 
-def _keep_queues(repo: Repository) -> Found:
+def _keep_queues(repo: Repository, run: bytes) -> Found:
     inbox = Inbox(repo.settings, repo.archive, repo.view, repo.queue)
     if repo.queue.vouched():
         found = inbox.routine(deep=_due(repo))
     else:
-        found = inbox.recover()
-        log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
+        found = _recover(repo, inbox, run)
     found.enqueued += requeue_released(repo, repo.settings.max_page)
     release_decided(repo, repo.settings.max_page)
     if found.enqueued:
         log.warning("changesets_found", packs=found.packs, enqueued=found.enqueued)
+    return found
+
+
+def _recover(repo: Repository, inbox: Inbox, run: bytes) -> Found:
+    """Recover the inbox, unless somebody else began to a moment ago: all who ask for upkeep would list the same."""
+    key = repo.view.prefix + "recovering"
+    if not repo.redis.set(key, 1, nx=True, ex=_RECOVERING):
+        return Found()
+    try:
+        found = inbox.recover(run)
+    finally:
+        repo.redis.delete(key)
+    log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
     return found
 
 

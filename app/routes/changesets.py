@@ -29,6 +29,7 @@ _FINAL["committed"] = _FINAL["landed"] | {Status.COMMITTED}
 _SHOWN = ("commit", "seq", "merged_count", "resolves", "reason", "detail", "first", "conflicts", "conflict_count")
 # Changesets of a list whose outcomes are read at once. One takes some 100 KB where many long paths collide.
 _TOGETHER = 16
+_LOOKED_FOR = "changesets are being looked for"
 _QUEUES = {Status.QUEUED: False, Status.HELD: True}  # the statuses without an outcome, and whether they are held
 
 
@@ -87,10 +88,10 @@ def submit_many() -> tuple[Response, int]:
 
 def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
     """Give the admitted to the intake, and return what each has become, in order."""
+    known = [each.changeset for each in admitted if isinstance(each, Known)]
+    standings = dict(zip(known, standings_of(known), strict=True)) if known else {}
     items = [each for each in admitted if isinstance(each, Item)]
     accepted = iter(services().intake.accept(items) if items else [])
-    known = [each.changeset for each in admitted if isinstance(each, Known)]
-    standings = dict(zip(known, services().repo.queue.standing(known)[1], strict=True)) if known else {}
     taken: list[dict[str, Any] | Problem] = []
     for each in admitted:
         if isinstance(each, Problem):
@@ -132,17 +133,30 @@ def standing_of(changeset: str) -> Standing:
     if not is_ulid(changeset):
         raise invalid("id", "is not the id of a changeset")
     behind = services().intake.behind
-    vouched, [standing] = services().repo.queue.standing([changeset])
-    unknown = standing.outcome is None and standing.slice is None
-    if not vouched and (unknown or status_of(standing) not in _FINAL["landed"]):
-        # Accepted ones may be in the inbox alone. And where an older copy of Redis has come back, what is not final in
-        # it may be so by the log, and may have been told.
-        raise Recovering("changesets are being looked for")
-    if unknown and behind:
-        raise unavailable("changesets are being looked for", services().settings.retry_after)
-    if unknown:
+    [standing] = standings_of([changeset])
+    if standing.outcome is None and standing.slice is None:
+        if behind:
+            raise unavailable(_LOOKED_FOR, services().settings.retry_after)
         raise not_found("changeset", changeset)
     return standing
+
+
+def standings_of(changesets: Sequence[str]) -> list[Standing]:
+    """Return where changesets stand. Raises Recovering where that of one is not known for sure.
+
+    As long as nobody vouches for the view, accepted ones may be in the inbox alone. And an older copy of Redis may have
+    come back: what is not final in it may be so by the log, and may have been told.
+    """
+    vouched, standings = services().repo.queue.standing(changesets)
+    if not vouched and any(status_of(each) not in _FINAL["landed"] for each in standings):
+        raise Recovering(_LOOKED_FOR)
+    return standings
+
+
+def require_vouched() -> None:
+    """Refuse to tell what is under way, read just now, as long as nobody vouches for it. Raises Recovering."""
+    if not services().repo.queue.vouched():
+        raise Recovering(_LOOKED_FOR)
 
 
 @routes.get("/slices/<slice:name>/changesets")
@@ -157,9 +171,12 @@ def listing(name: str) -> Response:
     if query.status in _QUEUES:
         after = str(cursors.decode(query.cursor, "changesets", filters, (str,))[0]) if query.cursor is not None else ""
         queued = repo.queue.waiting(found.id, after, most, held=_QUEUES[Status(query.status)])
+        require_vouched()
         return changesets_page("changesets", filters, [(each, each) for each in queued], query.limit)
     place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor is not None else -1
     rows, looked = _decided(found.id, query.status, place, most)
+    if query.status == Status.COMMITTED:
+        require_vouched()
     return changesets_page("changesets", filters, rows, query.limit, looked)
 
 
@@ -177,7 +194,7 @@ def changesets_page(
     shown: list[dict[str, Any]] = []
     room, ids = page_room(), [each for each, _ in found[:limit]]
     while room > 0 and (some := ids[len(shown) : len(shown) + _TOGETHER]):
-        for changeset, standing in zip(some, services().repo.queue.standing(some)[1], strict=True):
+        for changeset, standing in zip(some, standings_of(some), strict=True):
             if room > 0:
                 shown.append(changeset_json(changeset, standing))
                 room -= len(current_app.json.dumps(shown[-1]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import redis
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -34,8 +37,9 @@ def ready() -> tuple[Response, int]:
     """Say whether the deployment can do its work, and what is wrong."""
     repo = services().repo
     found = checks(repo)
-    if found["redis"]["ok"] and not found["view"]["ok"]:
-        ask_for_upkeep(repo)
+    if not (found["view"]["ok"] and found["queue"]["ok"]):
+        with suppress(redis.RedisError):
+            ask_for_upkeep(repo)
     fit = all(check["ok"] for check in found.values())
     answer = jsonify({"ready": fit, "checks": found})
     if not fit:

@@ -227,7 +227,7 @@ class Stack:
             own.append(self._command("beat", commands.beat()))
         if self._with_flower:
             argv = commands.flower("127.0.0.1", self._flower_port, self._flower_tasks)
-            own.append(self._command("flower", argv, lambda: _answers(f"{self.flower_url}/healthcheck")))
+            own.append(self._command("flower", argv, lambda: answers(f"{self.flower_url}/healthcheck")))
         return own
 
     def _api_command(self) -> Command:
@@ -237,7 +237,7 @@ class Stack:
         port = own.getsockname()[1]
         descriptors = self._listener.fileno(), own.fileno()
         argv = commands.api(*(f"fd://{each}" for each in descriptors))
-        made = self._command("api", argv, lambda: _answers(f"http://127.0.0.1:{port}/readyz"), commands.api_grace())
+        made = self._command("api", argv, lambda: answers(f"http://127.0.0.1:{port}/readyz"), commands.api_grace())
         return dataclasses.replace(made, descriptors=descriptors)
 
     def _replace_api(self, supervisor: Supervisor) -> None:
@@ -257,7 +257,7 @@ class Stack:
         until = time.monotonic() + _FIT_PATIENCE
         while True:
             try:
-                _answers(f"{self.url}/readyz")
+                answers(f"{self.url}/readyz")
                 return
             except NotReady as answer:
                 if time.monotonic() > until:
@@ -314,16 +314,18 @@ def _node_answers(settings: Settings, node: str) -> bool:
             return False
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     """Say yes where it answers 200. Raises NotReady with what it answers else, or why it does not."""
     try:
-        with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT):
-            return True
-    except urllib.error.HTTPError as refusal:  # not ready (503)
-        with refusal:
-            raise NotReady(f"{url}: {refusal.code} {refusal.read(_SHOWN).decode(errors='replace').strip()}") from None
-    except (OSError, HTTPException) as error:  # not listening yet, or gone meanwhile
-        raise NotReady(f"{url}: {error}") from None
+        try:
+            with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT):
+                return True
+        except urllib.error.HTTPError as refusal:  # not ready (503)
+            with refusal:
+                said = f"{refusal.code} {refusal.read(_SHOWN).decode(errors='replace').strip()}"
+    except (OSError, HTTPException) as error:  # not listening yet, or gone while it answered
+        said = str(error)
+    raise NotReady(f"{url}: {said}")
 
 
 def _reachable(host: str) -> str:

@@ -260,12 +260,19 @@ def test_an_older_copy_of_redis_tells_nothing_that_may_have_been_told_otherwise(
     merge_batch(api.world.repo)
     committed = api.put("h", "1")
     commit_batch(api.world.repo)
-    queued = api.put("i", "1")
+    queued = api.submit(key="again", base=api.tip, changes=[{"op": "put", "path": "i", "content": "1"}])
     view = api.world.repo.view
     view.redis.delete(view.prefix + "recovered")
     for unsure in (committed, queued):
         assert api.get(f"/changesets/{unsure['id']}", 503)["detail"] == "changesets are being looked for"
         api.get(f"/changesets/{unsure['id']}/conflicts", 503)
+    for status in ("queued", "held", "committed"):
+        api.get("/slices/all/changesets", 503, status=status)
+    api.get("/paths/i", 503)
+    api.submit(503, key="again", base=api.tip, changes=[{"op": "put", "path": "i", "content": "1"}])
+    assert [each["id"] for each in api.get("/slices/all/changesets", status="landed")["items"]] == [
+        landed["id"], other["id"]
+    ]  # fmt: skip
     for final in (landed, other):
         assert api.get(f"/changesets/{final['id']}")["status"] == "landed", "what is final stays so"
     run_upkeep(api.world.repo)
@@ -282,6 +289,27 @@ def test_a_deployment_that_asks_whether_it_is_ready_is_made_so(api: Api, unsent:
     run_upkeep(api.world.repo)
     assert api.http.get("/readyz").status_code == 200
     assert unsent.empty()
+
+
+def test_what_waits_for_a_lost_message_is_sent_again_when_somebody_asks_whether_all_is_well(
+    settings: Settings, unsent: SimpleQueue[str]
+) -> None:
+    api = Api(replace(settings, max_queue_age=-1.0))
+    api.put("f", "1")
+    assert unsent.get(timeout=10) == "sluice.commit"
+    assert api.http.get("/readyz").status_code == 503
+    assert unsent.get(timeout=10) == "sluice.upkeep"
+
+
+def test_what_is_wrong_is_said_though_upkeep_cannot_be_asked_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(repo: object) -> None:
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr("app.routes.operations.ask_for_upkeep", refuse)
+    api.world.repo.redis.delete(api.world.repo.view.prefix + "recovered")
+    answer = api.http.get("/readyz")
+    assert answer.status_code == 503 and answer.get_json()["ready"] is False
+    assert answer.get_json()["checks"]["view"]["detail"].endswith("the inbox is being listed")
 
 
 def test_202_means_durable_even_if_redis_dies_before_anything_is_queued(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
+from app.stack.stack import answers
 
 # Says READY once its handlers are in place, then waits for ever.
 WAIT = "import signal; print('READY', flush=True); signal.pause()"
@@ -124,6 +126,32 @@ def test_one_that_is_not_ready_in_time_fails_with_what_it_still_needs(run):
 
     with pytest.raises(ProcessFailed, match=r"it was not ready after 0\.3 seconds \(503: the view is being loaded\)"):
         run(WAIT, ready=ready, patience=0.3)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b'HTTP/1.1 503 No\r\nContent-Length: 15\r\n\r\n{"ready":false}', 'readyz: 503 {"ready":false}'),
+        (b"HTTP/1.1 503 No\r\nContent-Length: 15\r\n\r\n{", "readyz: "),
+        (b"HTTP/1.1 ", "readyz: "),
+        (b"", "readyz: "),
+    ],
+    ids=["whole", "half-a-body", "half-a-head", "nothing"],
+)
+def test_an_api_that_says_no_or_is_killed_while_it_answers_is_not_ready(sent: bytes, said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(sent)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(NotReady, match=re.escape(said)):
+            answers(f"http://127.0.0.1:{server.getsockname()[1]}/readyz")
+        thread.join()
 
 
 def test_a_program_that_does_not_exist_fails_by_name(supervisor: Supervisor, tmp_path: Path):

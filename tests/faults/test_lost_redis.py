@@ -20,11 +20,12 @@ from storage.entries import decode
 from storage.ids import new_ulid
 from storage.lifecycle import release
 from storage.load import catch_up
-from storage.recover import Inbox
+from storage.queue import Queue
+from storage.recover import Found, Inbox
 from storage.repository import RedisUnsafe, Repository
 from storage.scripts import Recovering, Scripts, ViewAbsent, ViewLoading, ViewStale
 from storage.settings import Settings
-from tasks import commits
+from tasks import commits, upkeep
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import keep_up
@@ -110,6 +111,39 @@ def test_an_older_copy_of_redis_catches_up_and_queues_what_it_never_knew(world: 
     assert world.files() == {"f": b"3"} and world.tip != base
     findings = verify(world.repo)
     assert not findings.differences and findings.committed == 3
+
+
+def test_an_older_copy_that_came_back_during_upkeep_is_not_vouched_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it lacks may be in the log, and the upkeep that looked there did so before."""
+    run, keep_view = b"one", upkeep._keep_view
+
+    def keep_and_restart(repo: Repository) -> None:
+        nonlocal run
+        keep_view(repo)
+        run = b"another"
+
+    monkeypatch.setattr(Queue, "run", lambda self: run)
+    monkeypatch.setattr(upkeep, "_keep_view", keep_and_restart)
+    keep_up(world.repo)
+    assert not world.repo.queue.vouched()
+    keep_up(world.repo)
+    assert world.repo.queue.vouched()
+
+
+def test_an_inbox_is_recovered_by_one_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.repo.redis.delete(world.repo.view.prefix + "recovered")
+    recover, others = Inbox.recover, []
+
+    def while_another_is_asked(inbox: Inbox, run: bytes) -> Found:
+        monkeypatch.setattr(Inbox, "recover", lambda *_: pytest.fail("it is being recovered"))
+        others.append(keep_up(world.repo))
+        return recover(inbox, run)
+
+    monkeypatch.setattr(Inbox, "recover", while_another_is_asked)
+    keep_up(world.repo)
+    assert world.repo.queue.vouched() and others == [Found()]
 
 
 def test_an_older_copy_of_redis_that_holds_what_is_archived_lets_go_of_it(world: World) -> None:
@@ -210,7 +244,7 @@ def test_a_view_of_another_log_is_noticed_and_loaded_anew(world: World) -> None:
 def test_a_message_lost_or_doubled_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
     monkeypatch.setattr(commits, "repository", lambda: world.repo)
-    monkeypatch.setattr(commits, "send", lambda app, task, token=None: sent.append(task))
+    monkeypatch.setattr(commits, "send", lambda app, task, token=None, expires=None: sent.append(task))
     one = world.put({"f": b"1"})
     commits.ask_for_commit(world.repo)
     assert sent == ["sluice.commit"]
@@ -279,7 +313,7 @@ def test_the_mark_follows_from_the_log_and_not_from_what_queues_remember(
     forget(world, waits)
     compact_all(world)
     assert world.repo.view.head().mark > waits and world.repo.view.undecided().keys() == {waits}
-    assert inbox.recover().enqueued == 1
+    assert inbox.recover(world.repo.queue.run()).enqueued == 1
     assert world.repo.queue.waiting(world.all.id, "", 10) == [waits]
 
 
@@ -337,7 +371,7 @@ def test_the_first_request_to_an_empty_redis_has_the_view_loaded_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
-    monkeypatch.setattr(commits, "send", lambda app, task, token=None: sent.append(task))
+    monkeypatch.setattr(commits, "send", lambda app, task, token=None, expires=None: sent.append(task))
     world.put({"f": b"1"})
     world.work()
     api = create_app(world.repo.settings, check=False).test_client()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from minio.deleteobjects import DeleteError
+from minio.deleteobjects import DeleteError, DeleteObject
 
 from storage.bucket import Bucket, BucketError, BucketUnsafe, Missing, probe
 from storage.entries import NO_HASH, CorruptEntry, digest, encode
@@ -73,13 +73,23 @@ def test_what_is_deleted_is_gone_and_nothing_else(bucket: Bucket) -> None:
     assert list(bucket.names("packs/")) == names[299:]
 
 
-def test_what_could_not_be_deleted_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = [DeleteError(code, "Try again.", f"x{code}", None) for code in ("NoSuchKey", "SlowDown")]
-    monkeypatch.setattr(bucket._client, "remove_objects", lambda *_: failed[:1])
-    bucket.delete("x")
-    monkeypatch.setattr(bucket._client, "remove_objects", lambda *_: failed)
-    with pytest.raises(BucketError, match="xSlowDown: SlowDown"):
-        bucket.delete("x")
+def test_what_a_store_refuses_to_delete_is_told_and_the_rest_is_deleted(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"packs/{i:03d}.pack" for i in range(250)]
+    bucket.together([lambda n=name: bucket.create(n, b"x") for name in names])  # type: ignore[misc]
+    remove = bucket._client.remove_objects
+
+    def refuse(name: str, asked: list[DeleteObject]) -> Iterator[DeleteError]:
+        held = [each for each in asked if each.name.endswith("7.pack")]
+        yield from remove(name, [each for each in asked if each not in held])
+        yield from (DeleteError("AccessDenied", "It is held.", each.name, None) for each in held)
+        yield DeleteError("NoSuchKey", "There is none.", bucket._prefix + "packs/never.pack", None)
+
+    monkeypatch.setattr(bucket._client, "remove_objects", refuse)
+    held = [name for name in names if name.endswith("7.pack")]
+    assert bucket.delete(*names) == held
+    assert list(bucket.names("packs/")) == held
 
 
 def test_an_answer_to_a_deletion_that_is_no_xml_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

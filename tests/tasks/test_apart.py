@@ -28,8 +28,11 @@ def stop(*_):
     raise Stopped
 
 def work():
-    print(os.getpid(), flush=True)
-    time.sleep(600)
+    try:
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+    finally:
+        print("given back", flush=True)
 
 signal.signal(signal.SIGTERM, stop)
 try:
@@ -40,12 +43,13 @@ except Stopped:
 """
 
 
-def fail() -> None:
+def fail() -> bool:
     raise ValueError("it went wrong")
 
 
-def be_killed() -> None:
+def be_killed() -> bool:
     os.kill(os.getpid(), signal.SIGKILL)
+    return True
 
 
 @pytest.fixture
@@ -70,15 +74,20 @@ def ended(process: psutil.Process) -> bool:
 
 
 def test_work_is_done_in_another_process(tmp_path: Path) -> None:
-    apart(lambda: (tmp_path / "done").write_text(str(os.getpid())))
+    assert apart(lambda: (tmp_path / "done").write_text(str(os.getpid())) > 0) is True
     assert int((tmp_path / "done").read_text()) != os.getpid()
+
+
+def test_one_that_does_nothing_says_so() -> None:
+    assert apart(lambda: False) is False
 
 
 def test_its_memory_ends_with_it() -> None:
     kept = []
 
-    def work() -> None:
+    def work() -> bool:
         kept.extend(bytes([i % 256]) * 3000 for i in range(50_000))
+        return True
 
     before = psutil.Process().memory_info().rss
     apart(work)
@@ -87,7 +96,7 @@ def test_its_memory_ends_with_it() -> None:
 
 
 @pytest.mark.parametrize(("work", "said"), [(fail, "exit status 1"), (be_killed, "killed by signal 9")])
-def test_one_that_ends_badly_is_told(work: Callable[[], None], said: str) -> None:
+def test_one_that_ends_badly_is_told(work: Callable[[], bool], said: str) -> None:
     with pytest.raises(EndedBadly, match=said):
         apart(work)
 
@@ -101,10 +110,15 @@ def test_what_went_wrong_stands_in_the_log(capfd: pytest.CaptureFixture[str]) ->
     assert "in fail" in said  # the traceback
 
 
-def test_who_waits_no_longer_ends_it(waiting: tuple[subprocess.Popen[str], psutil.Process]) -> None:
+@pytest.mark.parametrize("frozen", [False, True])
+def test_who_waits_no_longer_ends_it(waiting: tuple[subprocess.Popen[str], psutil.Process], frozen: bool) -> None:
     process, worker = waiting
+    if frozen:
+        worker.suspend()
     process.terminate()
     assert process.stdout
+    if not frozen:
+        assert process.stdout.readline() == "given back\n"
     assert process.stdout.readline() == "stopped\n"
     assert ended(worker)
     assert process.poll() is None
@@ -113,8 +127,8 @@ def test_who_waits_no_longer_ends_it(waiting: tuple[subprocess.Popen[str], psuti
 def test_one_that_is_told_to_stop_ends_though_its_parent_would_go_on() -> None:
     before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the handler of the parent was called"))
     try:
-        with pytest.raises(EndedBadly, match="killed by signal 15"):
-            apart(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(EndedBadly, match="exit status 1"):
+            apart(lambda: os.kill(os.getpid(), signal.SIGTERM) or True)
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     finally:
         signal.signal(signal.SIGTERM, before)
