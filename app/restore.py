@@ -89,7 +89,7 @@ def restore(repo: Repository, directory: Path, progress: Progress = lambda stage
     put.run(f"{MARKERS}{name}.json")
     _forget(repo)
     run = repo.queue.run()
-    load(repo.view, repo.log, repo.bucket, lambda seq: progress("view", seq, manifest.entries))
+    load(repo.view, repo.log, repo.bucket, None, lambda seq: progress("view", seq, manifest.entries))
     found = Inbox(repo.settings, repo.archive, repo.view, repo.queue).recover(run)
     applied = repo.view.head().applied
     return Restored(manifest.entries, len(manifest.files), manifest.size, put.copied, applied, found.enqueued)

@@ -158,15 +158,15 @@ def _retired_behind(log: Log, seq: int) -> set[str]:
 Progress = Callable[[int], None]
 
 
-def load(view: View, log: Log, bucket: Bucket, progress: Progress = lambda seq: None) -> bool:
-    """Build the view from the bucket alone under a fresh epoch, and publish it; `progress` is told how far it is.
+def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Progress = lambda seq: None) -> bool:
+    """Build the view from the bucket alone under a fresh epoch, and publish it in place of the epoch `before`.
 
-    Returns whether it was published: not where somebody else published another meanwhile. Raises CorruptEntry where
-    the log does not fit together, ViewAbsent where there is no log, ViewLoading where somebody else is loading it, and
-    ViewStale where Redis was flushed meanwhile.
+    `progress` is told how far it is. Returns whether it was published: not where somebody else published another
+    meanwhile. Raises CorruptEntry where the log does not fit together, ViewAbsent where there is no log, ViewLoading
+    where somebody else is loading it or has published it, and ViewStale where Redis was flushed meanwhile.
     """
-    before, epoch, published = view.epoch(), new_epoch(), False
-    view.loading(epoch, begins=True)
+    epoch, published = new_epoch(), False
+    view.begin_loading(epoch, before)
     try:
         through, last_hash = _load_segments(view, log, bucket, epoch, progress)
         batch: list[tuple[Json, str]] = []

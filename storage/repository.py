@@ -96,8 +96,8 @@ class Repository:
         found(self.log, self.bucket, self.committer())
         while self.view.epoch() is None:
             try:
-                load(self.view, self.log, self.bucket)
+                load(self.view, self.log, self.bucket, before=None)
             except (ViewLoading, ViewStale):
-                if time.monotonic() > until:
+                if time.monotonic() > until and self.view.epoch() is None:
                     raise
                 time.sleep(_LOADING_PAUSE)

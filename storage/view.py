@@ -200,12 +200,19 @@ class View:
         found = self.redis.hgetall(self.key("undecided"))
         return {ChangesetId(each.decode()): PackId(pack.decode()) for each, pack in found.items()}
 
-    def loading(self, epoch: str, begins: bool = False) -> None:
-        """Note that `epoch` is being loaded; said again at times, so that upkeep does not take it for forgotten.
+    def begin_loading(self, epoch: str, before: str | None) -> None:
+        """Note that `epoch` is being loaded from now on, to be published in place of `before`.
 
-        Raises ViewStale where it is gone, and ViewLoading where somebody else is loading another.
+        Raises ViewLoading where somebody else is loading another, or has published one by now.
         """
-        self.scripts("loading", epoch, int(begins), _SILENT_LOADER)
+        self.scripts("loading", epoch, 1, _SILENT_LOADER, before or "")
+
+    def loading(self, epoch: str) -> None:
+        """Say again that `epoch` is being loaded, at times, so that nobody takes its loader for dead.
+
+        Raises ViewStale where it is gone.
+        """
+        self.scripts("loading", epoch, 0)
 
     def publish(self, expected: str | None, epoch: str) -> bool:
         """Publish `epoch` if `expected` still is published and `epoch` is not dropped; tell whether it was."""

@@ -82,15 +82,16 @@ def _keep_view(repo: Repository) -> None:
         log.warning("view_absent")
         repo.prepare(_LOADING_PATIENCE if _may_wait(repo) else 0.0)
         log.info("view_loaded", applied=repo.view.head().applied)
+    epoch = repo.view.epoch()
     try:
-        if not is_current(repo.view.epoch() or ""):
+        if not is_current(epoch or ""):
             raise LogForked("the view is of another version's format")
         if not _follows_log(repo):
             raise LogForked("the view's last entry is not the log's")
         _catch_up(repo)
     except LogForked as error:
         log.error("view_forked", detail=str(error))
-        load(repo.view, repo.log, repo.bucket)
+        load(repo.view, repo.log, repo.bucket, epoch)
 
 
 def _may_wait(repo: Repository) -> bool:

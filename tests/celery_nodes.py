@@ -181,7 +181,8 @@ class SluiceWorker(CeleryTestWorker):
         """The ids of the node and its children, when what a child forks for a moment is not there."""
         until = time.monotonic() + 10
         while True:
-            pids = [row["pid"] for row in self.get_running_processes_info(["pid"])]
+            rows = self.get_running_processes_info(["pid", "status"])
+            pids = [row["pid"] for row in rows if row["status"] != psutil.STATUS_ZOMBIE]
             if len(pids) == 1 + CHILDREN or time.monotonic() > until:
                 return pids
             time.sleep(0.05)

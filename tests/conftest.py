@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from app.stack import Stack, Supervisor
@@ -25,6 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "faults: something is broken on purpose (tests/faults)")
     config.addinivalue_line("markers", "acceptance: the whole stack, as a user sees it (tests/acceptance)")
     config.addinivalue_line("markers", "servers: needs a real Redis or S3 server (from its fixtures)")
+    # A busy machine may make any example slow, and no test is about time.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("sluice", hypothesis.settings(), deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("sluice")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

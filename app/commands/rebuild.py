@@ -31,7 +31,9 @@ def command(data: Path | None, as_json: bool) -> None:
         show = Bars(bars)
         entries = sum(1 for _ in repo.bucket.names("log/"))
         run = repo.queue.run()
-        published = load(repo.view, repo.log, repo.bucket, lambda seq: show("log", seq, max(seq, entries)))
+        published = load(
+            repo.view, repo.log, repo.bucket, repo.view.epoch(), lambda seq: show("log", seq, max(seq, entries))
+        )
         found = Inbox(repo.settings, repo.archive, repo.view, repo.queue).recover(run)
     applied, seconds = repo.view.head().applied, round(time.monotonic() - started, 3)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 import redis
 
+from storage.bucket import BucketError
+from storage.queue import Queue, Standing
+from storage.scripts import ViewStale
 from storage.settings import Settings
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
@@ -238,6 +242,28 @@ def test_limits_answer_with_their_names_and_when_to_come_back(settings: Settings
     pending.put("a", "1")
     commit_batch(pending.world.repo)
     assert "max_pending" in pending.submit(429, base=pending.tip, changes=[{"op": "delete", "path": "a"}])["detail"]
+
+
+def test_long_polls_are_answered_though_the_bucket_failed_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = api.put("f", "1")
+    standing, looks = Queue.standing, threading.Semaphore(0)
+    failures = [BucketError("away"), ViewStale("it went back")]
+
+    def fail(queue: Queue, ids: Sequence[str]) -> tuple[bool, list[Standing]]:
+        if threading.current_thread().name != "waiting":
+            return standing(queue, ids)
+        if failures:
+            raise failures.pop()
+        looks.release()
+        return standing(queue, ids)
+
+    monkeypatch.setattr(Queue, "standing", fail)
+    poll = threading.Thread(target=api.get, args=[f"/changesets/{made['id']}"], kwargs={"wait": 30})
+    poll.start()
+    assert looks.acquire(timeout=60), "somebody looks again"
+    commit_batch(api.world.repo)
+    poll.join(60)
+    assert not poll.is_alive()
 
 
 def test_without_a_view_nothing_is_called_unknown(api: Api, unsent: SimpleQueue[str]) -> None:

@@ -19,7 +19,7 @@ from storage.direct import Moved, of_one_view
 from storage.entries import decode
 from storage.ids import new_ulid
 from storage.lifecycle import release
-from storage.load import catch_up
+from storage.load import catch_up, load
 from storage.queue import Queue
 from storage.recover import Found, Inbox
 from storage.repository import RedisUnsafe, Repository
@@ -372,6 +372,7 @@ def test_the_first_request_to_an_empty_redis_has_the_view_loaded_once(
 ) -> None:
     sent: list[str] = []
     monkeypatch.setattr(commits, "send", lambda app, task, token=None, expires=None: sent.append(task))
+    monkeypatch.setattr(commits, "_ASK_PAUSE", 60_000)
     world.put({"f": b"1"})
     world.work()
     api = create_app(world.repo.settings, check=False).test_client()
@@ -393,8 +394,8 @@ def test_one_of_many_loads_the_view_and_the_others_wait_for_it(world: World) -> 
 
     def start() -> None:
         repo = Repository(world.repo.settings)
-        load = repo.view.loading
-        repo.view.loading = lambda epoch, begins=False: (load(epoch, begins), begins and epochs.append(epoch))[0]
+        begin = repo.view.begin_loading
+        repo.view.begin_loading = lambda epoch, before: (begin(epoch, before), epochs.append(epoch))[0]
         together.wait()
         repo.prepare(patience=60)
         assert repo.view.head().applied == world.repo.view.head().applied
@@ -408,11 +409,22 @@ def test_one_of_many_loads_the_view_and_the_others_wait_for_it(world: World) -> 
     assert len(epochs) == 1
 
 
+def test_who_begins_to_load_when_another_has_published_does_not(world: World) -> None:
+    flush(world)
+    repo = world.repo
+    assert repo.view.epoch() is None
+    Repository(repo.settings).prepare()
+    published = repo.view.epoch()
+    with pytest.raises(ViewLoading, match="has loaded"):
+        load(repo.view, repo.log, repo.bucket, before=None)
+    assert published and repo.view.epoch() == published
+
+
 def test_a_loader_that_died_is_followed_by_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.put({"f": b"1"})
     world.work()
     flush(world)
-    world.repo.view.loading("DEAD", begins=True)
+    world.repo.view.begin_loading("DEAD", world.repo.view.epoch())
     with pytest.raises(ViewLoading):
         world.repo.prepare()
     monkeypatch.setattr("storage.view._SILENT_LOADER", 1)
@@ -426,7 +438,7 @@ def test_an_upkeep_beside_who_loads_the_view_waits_and_vouches_for_it(
     """At a start every process finds no view at once, and without a beat no upkeep comes after the first."""
     flush(world)
     monkeypatch.setattr("storage.view._SILENT_LOADER", 500)
-    world.repo.view.loading("ANOTHER", begins=True)
+    world.repo.view.begin_loading("ANOTHER", world.repo.view.epoch())
     keep_up(world.repo)
     assert world.repo.queue.vouched()
 
@@ -435,7 +447,7 @@ def test_one_upkeep_waits_for_who_loads_the_view_and_the_others_go(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flush(world)
-    world.repo.view.loading("ANOTHER", begins=True)
+    world.repo.view.begin_loading("ANOTHER", world.repo.view.epoch())
     waiting = threading.Thread(target=keep_up, args=[Repository(world.repo.settings)])
     waiting.start()
     until = time.monotonic() + 10

@@ -133,7 +133,7 @@ def load_behind(settings: Settings, applied: int) -> None:
     """Publish a view that was loaded when the log reached `applied`, as one does that reads while others append."""
     repo, epoch = Repository(settings), new_ulid()
     before = repo.view.epoch()
-    repo.view.loading(epoch, begins=True)
+    repo.view.begin_loading(epoch, repo.view.epoch())
     for entry, entry_hash in islice(follow(repo.log.read_from(1)), applied):
         repo.view.apply(epoch, entry, entry_hash, published=False)
     assert before and repo.view.publish(before, epoch)
@@ -150,7 +150,7 @@ def test_a_name_is_defined_once_though_the_view_is_loaded_anew_between_the_look_
     def interrupted(name: str) -> str:
         monkeypatch.undo()
         found = key(name)
-        load(Repository(settings).view, world.repo.log, world.repo.bucket)
+        load(Repository(settings).view, world.repo.log, world.repo.bucket, world.repo.view.epoch())
         return found
 
     monkeypatch.setattr(view, "key", interrupted)

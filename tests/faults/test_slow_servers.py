@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -89,6 +90,13 @@ def submission(number: int) -> dict[str, object]:
     return {"author": {"name": "Ada", "email": "ada@example.org"}, "message": "m", "changes": changes}
 
 
+def accepted(ask: Ask, number: int) -> None:
+    """Submit until it is accepted: the budget is short, for servers that are well as for those that are not."""
+    until = time.monotonic() + 60
+    while (status := ask("/v1/slices/all/changesets", submission(number))[0]) != 202:
+        assert status == 503 and time.monotonic() < until, status
+
+
 TOXICS = {
     "mute": ("timeout", {"timeout": 0}),
     "slow": ("latency", {"latency": 60_000}),
@@ -102,8 +110,7 @@ def test_the_api_answers_503_within_its_budget_and_comes_back(
     ask: Ask, proxies: dict[str, Proxy], which: str, toxic: str
 ) -> None:
     path = "/v1/slices/all/changesets"
-    status, _ = ask(path, submission(0))
-    assert status == 202, status
+    accepted(ask, 0)
     kind, attributes = TOXICS[toxic]
     proxies[which].add(kind, **attributes)
     with ThreadPoolExecutor(CLIENTS) as pool:
@@ -114,7 +121,7 @@ def test_the_api_answers_503_within_its_budget_and_comes_back(
     with ThreadPoolExecutor(CLIENTS) as pool:
         statuses = {status for status, _ in pool.map(lambda i: ask(path, submission(100 + i)), range(CLIENTS))}
     assert statuses <= {202, 503} and 202 in statuses, "what hung came loose"
-    assert ask(path, submission(200))[0] == 202
+    accepted(ask, 200)
 
 
 @pytest.mark.parametrize("which", ["redis", "s3"])
@@ -135,5 +142,6 @@ def test_a_worker_gives_its_batch_back_within_its_budget(
         commit_batch(worker)
     proxies[which].heal()
     worker.queue.claim = claim  # type: ignore[method-assign]
+    worker.settings = replace(worker.settings, batch_budget=60.0)
     assert commit_batch(worker) == 20, "all at once: what could not be given back was, and nobody is suspected"
     assert [world.status(each) for each in ids] == ["committed"] * 20

@@ -137,12 +137,13 @@ def test_a_submission_under_way_is_accepted(api: Api, proxy: Proxy, settings: Se
     process, connect = api
     busy = connect()
     assert get(busy, "/healthz")[0] == 200
-    proxy.add("latency", latency=1500)
+    proxy.add("bandwidth", rate=0)  # no answer of the store arrives
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(get, connect(), "/v1/slices/all/changesets", submission("slow"))
         while not any(True for _ in Repository(settings).bucket.names("inbox/")) and not slow.done():
-            get(busy, "/healthz")  # until its pack is on its way: the store has it before its answer is here
+            get(busy, "/healthz")  # until the store has its pack
         stopped(process, busy)
+        proxy.heal()
         assert slow.result()[:2] == (202, "close")
         changeset = json.loads(slow.result()[2])["id"]
     _, [standing] = Repository(settings).queue.standing([changeset])

@@ -117,6 +117,22 @@ def test_the_probe_passes_on_a_store_that_keeps_its_word_and_refuses_one_that_do
         probe([careless])
 
 
+def test_a_probe_whose_winner_lost_its_answer_is_made_again(bucket: Bucket) -> None:
+    class Late(Bucket):
+        lost = 1
+
+        def create(self, name: str, data: bytes) -> bool:
+            if not super().create(name, data):
+                return False
+            Late.lost -= 1
+            return Late.lost < 0  # else the answer came too late, and it asked again
+
+    probe([Late(bucket._settings)])
+    Late.lost = 1_000
+    with pytest.raises(BucketError, match="late or lost"):
+        probe([Late(bucket._settings)])
+
+
 def test_a_store_that_is_away_is_an_error_and_nothing_is_known() -> None:
     away = Bucket(Settings(s3_endpoints="http://127.0.0.1:9", s3_access_key="k", s3_secret_key="s", s3_timeout=1.0))
     calls: list[Callable[[], object]] = [

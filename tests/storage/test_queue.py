@@ -215,9 +215,9 @@ def test_a_slice_whose_files_are_always_busy_goes_ahead_without_their_locks_at_l
 
 def test_a_holder_that_died_blocks_only_until_its_locks_expire(bench: Bench) -> None:
     [one] = bench.put("S0", "f")
-    assert claimed(bench, "dead", lock_ttl=0.05) == [one]
+    assert claimed(bench, "dead", lock_ttl=1.0) == [one]
     assert claimed(bench, "b") == []
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 10
     while (found := claimed(bench, "b")) == [] and time.monotonic() < deadline:
         pass
     assert found == [one]
@@ -289,11 +289,13 @@ def test_messages_are_sent_where_there_is_work_and_fewer_are_outstanding_than_al
 
 
 def test_a_lost_message_stops_counting_after_its_time(redis_settings: Settings) -> None:
-    bench = Bench(replace(redis_settings, message_ttl=0.02))
+    bench = Bench(replace(redis_settings, message_ttl=1.0))
     bench.put("S0", "f")
     assert bench.queue.ask("commit", 1) and bench.queue.ask("commit", 1) is None
-    time.sleep(0.03)
-    assert bench.queue.ask("commit", 1)
+    deadline = time.monotonic() + 10
+    while not (sent := bench.queue.ask("commit", 1)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert sent
 
 
 def test_a_lost_message_of_a_sender_whose_clock_is_fast_stops_counting_as_soon(
@@ -321,10 +323,10 @@ def test_a_run_that_could_claim_nothing_does_not_call_itself_again_but_sees_new_
 
 def test_the_ticket_admits_one_and_a_dead_holders_expires(redis_settings: Settings) -> None:
     view = View(redis_settings, connect(redis_settings))
-    ticket = Ticket(replace(redis_settings, lock_ttl=0.05), view)
+    ticket = Ticket(replace(redis_settings, lock_ttl=1.0), view)
     assert ticket.take("a", 0.1)
     assert not Ticket(redis_settings, view).take("b", 0.0)
-    assert Ticket(redis_settings, view).take("b", 5.0), "after the holder's time"
+    assert Ticket(redis_settings, view).take("b", 10.0), "after the holder's time"
     ticket.give_back("a")
     assert not ticket.take("c", 0.0), "only the owner gives it back"
 

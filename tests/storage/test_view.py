@@ -142,7 +142,7 @@ def age(view: View, epoch: str, seconds: float) -> None:
 def test_an_epoch_that_is_being_dropped_is_neither_written_nor_published(
     view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view.loading("F", begins=True)
+    view.begin_loading("F", view.epoch())
     view.apply("F", GENESIS, "h1", published=False)
     monkeypatch.setattr(view.redis, "unlink", Mock(side_effect=ConnectionError))
     with pytest.raises(ConnectionError):
@@ -157,14 +157,14 @@ def test_an_epoch_that_is_being_dropped_is_neither_written_nor_published(
 
 def test_the_published_epoch_is_never_dropped(view: View) -> None:
     before = contents(view)
-    view.loading("E", begins=True)
+    view.begin_loading("E", view.epoch())
     age(view, "E", 4000)
     view.drop("E")
     assert contents(view) == before and view.forgotten(3600) is None
 
 
 def test_an_epoch_is_forgotten_once_its_loader_says_nothing_for_long(view: View) -> None:
-    view.loading("F", begins=True)
+    view.begin_loading("F", view.epoch())
     age(view, "F", 4000)
     view.loading("F")
     assert view.forgotten(3600) is None
@@ -183,7 +183,7 @@ def test_a_process_that_dies_while_it_loads_leaves_nothing_for_ever(
         dying.setattr(View, "publish", Mock(side_effect=KeyboardInterrupt))
         dying.setattr(View, "drop", Mock())
         with pytest.raises(KeyboardInterrupt):
-            load(view, world.repo.log, world.repo.bucket)
+            load(view, world.repo.log, world.repo.bucket, view.epoch())
     published, before = view.epoch(), contents(view)
     [left] = {each.decode() for each in view.redis.zrange(view.prefix + "epochs", 0, -1)} - {published}
     assert len(contents(view, left)) > 5
@@ -206,7 +206,7 @@ def test_loading_that_fails_leaves_nothing(settings: Settings) -> None:
     for i in range(_BATCH):
         define(world.repo, f"s{i}", ["/"])
     with pytest.raises(InterruptedError):
-        load(world.repo.view, world.repo.log, world.repo.bucket, stop)
+        load(world.repo.view, world.repo.log, world.repo.bucket, world.repo.view.epoch(), stop)
     assert world.repo.redis.zrange(world.repo.view.prefix + "epochs", 0, -1) == [world.repo.view.epoch().encode()]
 
 
@@ -226,14 +226,14 @@ def test_applying_step_by_step_catching_up_and_loading_anew_give_one_view(settin
         world.work()
     repo = world.repo
     stepwise = contents(repo.view)
-    assert load(repo.view, repo.log, repo.bucket)
+    assert load(repo.view, repo.log, repo.bucket, repo.view.epoch())
     assert contents(repo.view) == stepwise
     old = repo.view.epoch()
     behind = new_ulid()
     first = repo.log.read(1)
     assert first and old
     genesis = decode(first)
-    repo.view.loading(behind, begins=True)
+    repo.view.begin_loading(behind, repo.view.epoch())
     places = locations(genesis, read_places(Bucket(settings), [genesis])[0])
     repo.view.apply(behind, genesis, digest(first), places, published=False)
     assert repo.view.publish(old, behind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import psutil
 from pytest_celery import CeleryTestSetup
 
@@ -17,7 +19,10 @@ def test_the_nodes_are_those_of_a_deployment_and_answer_by_name(celery_setup: Ce
     assert celery_setup.ready()
     names = [node.hostname() for node in celery_setup.worker_cluster]
     assert [name.split("@")[0] for name in names] == ["commits", "merges"]
-    answers = celery_setup.app.control.inspect(names, timeout=5).active_queues()
+    # A node says that it is ready before it listens to such questions.
+    asked, until = celery_setup.app.control.inspect(names, timeout=5), time.monotonic() + 60
+    while set(answers := asked.active_queues() or {}) != set(names):
+        assert time.monotonic() < until, answers
     queues = {name: sorted(queue["name"] for queue in answers[name]) for name in names}
     assert queues == {names[0]: ["commits", "upkeep"], names[1]: ["merges", "upkeep"]}
 

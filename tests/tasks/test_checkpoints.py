@@ -59,12 +59,12 @@ def rows(repo: Repository) -> dict[bytes, object]:
 def test_a_view_from_segments_is_the_view_of_the_entries(world: World) -> None:
     repo = world.repo
     before = rows(repo)
-    assert load(repo.view, repo.log, repo.bucket) and rows(repo) == before, "from entries alone"
+    assert load(repo.view, repo.log, repo.bucket, repo.view.epoch()) and rows(repo) == before, "from entries alone"
     head = repo.view.head()
     made = checkpoint(repo, 100)
     assert made == head.applied // 4 and newest(repo) == made * 4
     assert [ends_of(name) for name in repo.bucket.names(FOLDER)] == [(i * 4 + 1, i * 4 + 4) for i in range(made)]
-    assert load(repo.view, repo.log, repo.bucket) and rows(repo) == before
+    assert load(repo.view, repo.log, repo.bucket, repo.view.epoch()) and rows(repo) == before
     repo.redis.flushall()
     run_upkeep(repo)
     assert rows(repo) == before and not verify(repo).differences
@@ -79,7 +79,7 @@ def test_segments_are_read_instead_of_entries(world: World, monkeypatch: pytest.
     read: list[str] = []
     get = repo.bucket.get
     monkeypatch.setattr(repo.bucket, "get", lambda name: read.append(name) or get(name))
-    load(repo.view, repo.log, repo.bucket)
+    load(repo.view, repo.log, repo.bucket, repo.view.epoch())
     assert len([name for name in read if name.startswith("log/")]) <= made, "one look for each segment"
     assert not [name for name in read if name.endswith(".idx")] or repo.view.head().applied % 4
 
@@ -113,7 +113,7 @@ def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> N
     }[damage]
     if wrong is not None:
         repo.bucket._client.put_object(repo.settings.s3_bucket, whole, BytesIO(wrong), len(wrong))
-    load(repo.view, repo.log, repo.bucket)
+    load(repo.view, repo.log, repo.bucket, repo.view.epoch())
     assert rows(repo) == before
     if damage in {"cut", "other"}:
         with pytest.raises(CorruptSegment):
@@ -134,7 +134,7 @@ def test_a_flush_in_the_middle_of_loading_leaves_no_half_view(world: World, monk
 
     monkeypatch.setattr(repo.view, "scripts", flushing)
     with pytest.raises(Exception, match="is gone"):
-        load(repo.view, repo.log, repo.bucket)
+        load(repo.view, repo.log, repo.bucket, repo.view.epoch())
     assert repo.view.epoch() is None
     monkeypatch.undo()
     run_upkeep(repo)

@@ -246,7 +246,7 @@ def test_history_that_is_forgotten_is_not_even_read(world: World, monkeypatch: p
     monkeypatch.setattr(
         repo.view, "scripts", lambda name, *args, **more: read.append((name, args)) or scripts(name, *args, **more)
     )
-    assert load(repo.view, repo.log, repo.bucket)
+    assert load(repo.view, repo.log, repo.bucket, repo.view.epoch())
     taken = [row for name, args in read if name == "segment" for row in msgpack.unpackb(args[1], raw=True)]
     assert taken and not [row for row in taken if row[0] == b"SET" and row[1].startswith(b"outcome:")]
     assert repo.view.head().archived > 20
