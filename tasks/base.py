@@ -66,13 +66,10 @@ def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
     return apart(run)
 
 
-def send(app: Celery, task: str, token: str | None = None, expires: float | None = None) -> None:
-    """Send a message, with the token that the queue gave for it; nobody takes it after `expires` seconds.
-
-    A broker that is away costs time only.
-    """
+def send(app: Celery, task: str, token: str | None = None) -> None:
+    """Send a message, with the token that the queue gave for it. A broker that is away costs time only."""
     try:
-        app.send_task(task, kwargs={} if token is None else {"token": token}, expires=expires)
+        app.send_task(task, kwargs={} if token is None else {"token": token})
     except (OperationalError, ConnectionError, TimeoutError) as error:
         log.warning("message_not_sent", message=task, error=str(error))
 

@@ -38,7 +38,6 @@ log = structlog.get_logger()
 # Times that a batch is linked anew because its place in the log was taken, before it gives back what it claimed.
 MOST_RACES = 20
 _ASK_PAUSE = 1000  # milliseconds
-_ASKED_FOR = 10.0  # seconds; whoever still needs upkeep asks for it again
 
 
 class TooManyRaces(Exception):
@@ -89,7 +88,7 @@ def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) 
 def ask_for_upkeep(repo: Repository) -> None:
     """Send an upkeep message, at most one a second: what is gone or not vouched for need not wait for beat."""
     if repo.redis.set(repo.view.prefix + "upkeep_asked", 1, nx=True, px=_ASK_PAUSE):
-        send(app, "sluice.upkeep", expires=_ASKED_FOR)
+        send(app, "sluice.upkeep")
 
 
 def ask_for_merge(repo: Repository) -> None:

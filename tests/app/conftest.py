@@ -13,7 +13,7 @@ from tests.app.http import Api
 def unsent(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
     """Messages that would go to Celery; the tests work themselves."""
     sent: SimpleQueue[str] = SimpleQueue()
-    monkeypatch.setattr(commits, "send", lambda app, task, token=None, expires=None: sent.put(task))
+    monkeypatch.setattr(commits, "send", lambda app, task, token=None: sent.put(task))
     return sent
 
 

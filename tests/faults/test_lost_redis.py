@@ -244,7 +244,7 @@ def test_a_view_of_another_log_is_noticed_and_loaded_anew(world: World) -> None:
 def test_a_message_lost_or_doubled_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
     monkeypatch.setattr(commits, "repository", lambda: world.repo)
-    monkeypatch.setattr(commits, "send", lambda app, task, token=None, expires=None: sent.append(task))
+    monkeypatch.setattr(commits, "send", lambda app, task, token=None: sent.append(task))
     one = world.put({"f": b"1"})
     commits.ask_for_commit(world.repo)
     assert sent == ["sluice.commit"]
@@ -371,7 +371,7 @@ def test_the_first_request_to_an_empty_redis_has_the_view_loaded_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
-    monkeypatch.setattr(commits, "send", lambda app, task, token=None, expires=None: sent.append(task))
+    monkeypatch.setattr(commits, "send", lambda app, task, token=None: sent.append(task))
     monkeypatch.setattr(commits, "_ASK_PAUSE", 60_000)
     world.put({"f": b"1"})
     world.work()
