@@ -36,6 +36,8 @@ from storage.tables import (
 from storage.view import View, decode_location, encode_location
 
 SUFFIX = ".table"
+PACK_FILES = (".idx", ".pack", SUFFIX)
+"""What may stand under a name below `packs/`: a pack and its index, or a table."""
 _PLACE = struct.Struct(">Q")
 _BY = struct.Struct("26s")
 _DECODED = 6  # bytes of a decoded entry in memory against those of its JSON, about
@@ -84,6 +86,16 @@ def read_all(bucket: Bucket, tables: Iterable[TableRow]) -> dict[bytes, bytes]:
     for table in oldest_first(tables):
         rows.update(rows_of(bucket.get(table.name + SUFFIX)))
     return rows
+
+
+def delete_packs(bucket: Bucket, names: Iterable[str]) -> set[str]:
+    """Delete what stands under the names of packs, submission packs and tables.
+
+    Returns the names of those of which the store refuses to delete something. Raises BucketError, after which some may
+    be deleted.
+    """
+    files = (name + suffix for name in names for suffix in (PACK_FILES if name.startswith("packs/") else (".pack",)))
+    return {refused.rpartition(".")[0] for refused in bucket.delete(*files)}
 
 
 def manifest_in(rows: Mapping[bytes, bytes], pack: str) -> Location | None:

@@ -315,6 +315,7 @@ def probe(buckets: Sequence[Bucket]) -> None:
     A store may ignore or race `If-None-Match` (proxies drop it), and then the log could fork. Raises BucketUnsafe,
     and BucketError where a store does not answer, or too late: a winner that has to ask again is told that it lost.
     """
+    endpoints = ", ".join(bucket.endpoint for bucket in buckets)
     told = 0
     for _ in range(_MOST_PROBE_ROUNDS):
         name = f"probe/{secrets.token_hex(8)}"
@@ -326,7 +327,6 @@ def probe(buckets: Sequence[Bucket]) -> None:
 
         with ThreadPoolExecutor(PROBE_RACERS) as pool:
             wins: list[Any] = list(pool.map(race, range(PROBE_RACERS)))
-        endpoints = ", ".join(bucket.endpoint for bucket in buckets)
         if wins.count(True) > 1:
             raise BucketUnsafe(f"{wins.count(True)} of {PROBE_RACERS} racing creates won at {endpoints}")
         told += wins.count(True)

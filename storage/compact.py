@@ -23,7 +23,16 @@ from itertools import islice, takewhile
 import structlog
 
 from storage.append import store_pack
-from storage.archive import SUFFIX, Row, changeset_row, closed_row, global_row, manifest_row, object_row
+from storage.archive import (
+    SUFFIX,
+    Row,
+    changeset_row,
+    closed_row,
+    delete_packs,
+    global_row,
+    manifest_row,
+    object_row,
+)
 from storage.bucket import BucketError
 from storage.checkpoints import newest
 from storage.direct import append_directly, of_one_view
@@ -344,18 +353,11 @@ def _deleted(repo: Repository, names: Sequence[str]) -> Sequence[str]:
     if not names:
         return names
     try:
-        refused = repo.bucket.delete(*(name + suffix for name in names for suffix in _suffixes(name)))
+        kept = delete_packs(repo.bucket, names)
     except BucketError as error:
         # A later compaction finds them retired still.
         log.warning("not_deleted", packs=len(names), detail=str(error))
         return []
-    if not refused:
-        return names
-    log.warning("not_deleted", objects=len(refused), detail=f"the store refuses to delete {refused[0]}")
-    kept = {name.rpartition(".")[0] for name in refused}
+    if kept:
+        log.warning("not_deleted", packs=len(kept), detail=f"the store refuses to delete {min(kept)}")
     return [name for name in names if name not in kept]
-
-
-def _suffixes(name: str) -> Sequence[str]:
-    """Return those of the objects that may be retired under a name: a submission pack's, a pack's or a table's."""
-    return (".pack",) if name.startswith("inbox/") else (".idx", ".pack", SUFFIX)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from storage.archive import SUFFIX
+from storage.archive import PACK_FILES, delete_packs
 from storage.direct import append_directly, of_one_view
 from storage.entries import EntryKind, Json
 from storage.ids import PackId, ulid_seconds
@@ -24,7 +24,6 @@ from storage.view import is_current
 _FOLDER = "packs/"
 # Packs that one entry condemns.
 _AT_ONCE = 1000
-_FILES = (".idx", ".pack", SUFFIX)
 
 
 @dataclass(slots=True)
@@ -65,7 +64,7 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
 
 def _pages(repo: Repository, after: str) -> Iterator[tuple[list[PackId], str]]:
     """Yield packs a thousand at a time, each page with the last name in it."""
-    names = repo.bucket.names(_FOLDER, after, repo.settings.gc_packs * len(_FILES))
+    names = repo.bucket.names(_FOLDER, after, repo.settings.gc_packs * len(PACK_FILES))
     page: list[PackId] = []
     last = after
     for pack, files in groupby(names, key=lambda name: name.rpartition(".")[0]):
@@ -105,8 +104,7 @@ def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collec
 
     append_directly(repo, say)
     if condemned:
-        refused = repo.bucket.delete(*(pack + suffix for pack in condemned for suffix in _FILES))
-        kept = {name.rpartition(".")[0] for name in refused}
+        kept = delete_packs(repo.bucket, condemned)
         # They are garbage to the next collection as well.
         condemned = [pack for pack in condemned if pack not in kept]
     found.condemned += len(newly)

@@ -20,6 +20,7 @@ import pytest
 
 from app.intake import Accepted, Intake, build
 from storage import compact, garbage, scripts
+from storage.archive import PACK_FILES
 from storage.bucket import Bucket
 from storage.ids import PackId, changesets_of
 from storage.recover import Inbox, Passed
@@ -153,7 +154,7 @@ def deletes_what_was_not_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Garbage is deleted without an entry that says so first."""
 
     def delete(repo: Repository, packs: Any, found: Any) -> None:
-        repo.bucket.delete(*(pack + suffix for pack in packs for suffix in garbage._FILES))
+        repo.bucket.delete(*(pack + suffix for pack in packs for suffix in PACK_FILES))
 
     monkeypatch.setattr(garbage, "_condemn_and_delete", delete)
     # A pack is named some milliseconds after it was stored: collections come often, so that one comes in between.

@@ -133,7 +133,7 @@ def load_behind(settings: Settings, applied: int) -> None:
     """Publish a view that was loaded when the log reached `applied`, as one does that reads while others append."""
     repo, epoch = Repository(settings), new_ulid()
     before = repo.view.epoch()
-    repo.view.begin_loading(epoch, repo.view.epoch())
+    repo.view.begin_loading(epoch, before)
     for entry, entry_hash in islice(follow(repo.log.read_from(1)), applied):
         repo.view.apply(epoch, entry, entry_hash, published=False)
     assert before and repo.view.publish(before, epoch)
