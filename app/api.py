@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
-import redis
 from flask import Flask
 
 from app import errors
@@ -52,8 +50,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     def kept_up(detail: str) -> Callable[[Exception], errors.Problem]:
         # Whoever comes first has it done; everybody is asked to come back.
         def answer(_error: Exception) -> errors.Problem:
-            with suppress(redis.RedisError):
-                ask_for_upkeep(repo)
+            ask_for_upkeep(repo)
             return errors.unavailable(detail, repo.settings.retry_after)
 
         return answer

@@ -16,9 +16,8 @@ from pathlib import Path
 from app.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest, Progress
 from storage.bucket import READERS, Bucket
 from storage.entries import digest
-from storage.load import load
 from storage.log import name_of
-from storage.recover import Inbox
+from storage.rebuild import rebuild
 from storage.repository import Repository
 
 _AT_ONCE = 64
@@ -88,9 +87,7 @@ def restore(repo: Repository, directory: Path, progress: Progress = lambda stage
     put = _Put(repo.bucket, folder, manifest, progress)
     put.run(f"{MARKERS}{name}.json")
     _forget(repo)
-    run = repo.queue.run()
-    load(repo.view, repo.log, repo.bucket, None, lambda seq: progress("view", seq, manifest.entries))
-    found = Inbox(repo.settings, repo.archive, repo.view, repo.queue).recover(run)
+    _, found = rebuild(repo, None, lambda seq: progress("view", seq, manifest.entries))
     applied = repo.view.head().applied
     return Restored(manifest.entries, len(manifest.files), manifest.size, put.copied, applied, found.enqueued)
 

@@ -43,7 +43,7 @@ from storage.load import read_indexes
 from storage.log import follow, name_of
 from storage.objects import object_id
 from storage.packs import Location, PackWriter, Place, scan
-from storage.recover import MOST_PASSED_PACKS, Inbox, Passed
+from storage.recover import MOST_PASSED_PACKS, Passed
 from storage.repository import Repository
 from storage.tables import TableRow, due, encode, merged
 
@@ -115,7 +115,7 @@ def compact(repo: Repository) -> Compacted | None:
     """
     head, now = repo.view.head(), repo.bucket.now()
     ahead = now - time.monotonic()  # the store's clock of this process's, which no one sets
-    passed = Inbox(repo.settings, repo.archive, repo.view, repo.queue).passable()
+    passed = repo.inbox.passable()
     history, more = _old_enough(repo, head, passed.mark, now)
     archived = history[-1][0]["seq"] if history else head.archived
     keys, more_keys = _old_keys(repo, head, archived, now)

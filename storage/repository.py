@@ -20,6 +20,7 @@ from storage.merges import ContentMerges
 from storage.objects import Ident
 from storage.pulse import Pulse
 from storage.queue import Queue, Ticket
+from storage.recover import Inbox
 from storage.scripts import ViewLoading, ViewStale
 from storage.settings import Settings
 from storage.store import ObjectStore
@@ -34,7 +35,7 @@ class RedisUnsafe(Exception):
 
 
 class Repository:
-    """The bucket, the log, the view, the queues and the objects of one repository. Opening does no I/O."""
+    """The bucket, the log, the view, the queues, the inbox and the objects of one repository. Opening does no I/O."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -44,6 +45,7 @@ class Repository:
         self.view = View(settings, self.redis)
         self.archive = Archive(settings, self.bucket, self.log, self.view)
         self.queue = Queue(settings, self.view, self.archive)
+        self.inbox = Inbox(settings, self.archive, self.view, self.queue)
         self.pulse = Pulse(settings, self.queue)
         self.ticket = Ticket(settings, self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive, self.redis)

@@ -86,8 +86,16 @@ def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) 
 
 
 def ask_for_upkeep(repo: Repository) -> None:
-    """Send an upkeep message, at most one a second: what is gone or not vouched for need not wait for beat."""
-    if repo.redis.set(repo.view.prefix + "upkeep_asked", 1, nx=True, px=_ASK_PAUSE):
+    """Send an upkeep message, at most one a second: what is gone or not vouched for need not wait for beat.
+
+    A Redis that is away costs time only.
+    """
+    try:
+        first = repo.redis.set(repo.view.prefix + "upkeep_asked", 1, nx=True, px=_ASK_PAUSE)
+    except RedisError as error:
+        log.warning("upkeep_not_asked_for", reason=str(error))
+        return
+    if first:
         send(app, "sluice.upkeep")
 
 

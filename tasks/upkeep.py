@@ -12,7 +12,7 @@ from storage.garbage import collect
 from storage.ids import new_ulid
 from storage.lifecycle import close_oldest, release_decided, requeue_released
 from storage.load import catch_up, load
-from storage.recover import Found, Inbox
+from storage.recover import Found
 from storage.repository import Repository
 from storage.scripts import LogForked
 from storage.view import is_current
@@ -114,11 +114,10 @@ def _catch_up(repo: Repository) -> None:
 
 
 def _keep_queues(repo: Repository, run: bytes) -> Found:
-    inbox = Inbox(repo.settings, repo.archive, repo.view, repo.queue)
     if repo.queue.vouched():
-        found = inbox.routine(deep=_due(repo))
+        found = repo.inbox.routine(deep=_due(repo))
     else:
-        found = _recover(repo, inbox, run)
+        found = _recover(repo, run)
     found.enqueued += requeue_released(repo, repo.settings.max_page)
     release_decided(repo, repo.settings.max_page)
     if found.enqueued:
@@ -126,13 +125,13 @@ def _keep_queues(repo: Repository, run: bytes) -> Found:
     return found
 
 
-def _recover(repo: Repository, inbox: Inbox, run: bytes) -> Found:
+def _recover(repo: Repository, run: bytes) -> Found:
     """Recover the inbox, unless somebody else began to a moment ago: all who ask for upkeep would list the same."""
     key = repo.view.prefix + "recovering"
     if not repo.redis.set(key, 1, nx=True, ex=_RECOVERING):
         return Found()
     try:
-        found = inbox.recover(run)
+        found = repo.inbox.recover(run)
     finally:
         repo.redis.delete(key)
     log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)

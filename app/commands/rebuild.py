@@ -9,8 +9,7 @@ import click
 
 from app.commands.options import as_json, console, data_folder, deployment, emit
 from app.commands.replay import Bars, progress_bars
-from storage.load import load
-from storage.recover import Inbox
+from storage.rebuild import rebuild
 from storage.repository import Repository
 
 
@@ -30,11 +29,7 @@ def command(data: Path | None, as_json: bool) -> None:
     with progress_bars() as bars:
         show = Bars(bars)
         entries = sum(1 for _ in repo.bucket.names("log/"))
-        run = repo.queue.run()
-        published = load(
-            repo.view, repo.log, repo.bucket, repo.view.epoch(), lambda seq: show("log", seq, max(seq, entries))
-        )
-        found = Inbox(repo.settings, repo.archive, repo.view, repo.queue).recover(run)
+        published, found = rebuild(repo, repo.view.epoch(), lambda seq: show("log", seq, max(seq, entries)))
     applied, seconds = repo.view.head().applied, round(time.monotonic() - started, 3)
     if as_json:
         emit({"applied": applied, "published": published, "enqueued": found.enqueued, "seconds": seconds})

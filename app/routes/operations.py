@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-import redis
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -38,8 +35,7 @@ def ready() -> tuple[Response, int]:
     repo = services().repo
     found = checks(repo)
     if not (found["view"]["ok"] and found["queue"]["ok"]):
-        with suppress(redis.RedisError):
-            ask_for_upkeep(repo)
+        ask_for_upkeep(repo)
     fit = all(check["ok"] for check in found.values())
     answer = jsonify({"ready": fit, "checks": found})
     if not fit:

@@ -330,10 +330,10 @@ def test_what_waits_for_a_lost_message_is_sent_again_when_somebody_asks_whether_
 
 
 def test_what_is_wrong_is_said_though_upkeep_cannot_be_asked_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(repo: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise redis.ConnectionError("gone")
 
-    monkeypatch.setattr("app.routes.operations.ask_for_upkeep", refuse)
+    monkeypatch.setattr(api.http.application.extensions["sluice"].repo.redis, "set", refuse)
     api.world.repo.redis.delete(api.world.repo.view.prefix + "recovered")
     answer = api.http.get("/readyz")
     assert answer.status_code == 503 and answer.get_json()["ready"] is False

@@ -1,0 +1,18 @@
+"""Rebuilding what Redis knows, now: the view from the log, then the queues from the inbox."""
+
+from __future__ import annotations
+
+from storage.load import Progress, load
+from storage.recover import Found
+from storage.repository import Repository
+
+
+def rebuild(repo: Repository, before: str | None, progress: Progress) -> tuple[bool, Found]:
+    """Load the view in place of epoch `before` and queue every changeset without an outcome; raises what they raise.
+
+    Returns whether this view was published, or another was meanwhile (storage/load.py), and what was queued.
+    """
+    # Asked for first: another run of Redis, which may come back older meanwhile, is not vouched for by what follows.
+    run = repo.queue.run()
+    published = load(repo.view, repo.log, repo.bucket, before, progress)
+    return published, repo.inbox.recover(run)
