@@ -24,8 +24,9 @@ $(STAMP): setup.cfg pyproject.toml
 demo: install ## Land a real history end to end on a stack of its own (REPO=path for another than this one)
 	@$(BIN)/sluice demo $(if $(REPO),--repo "$(REPO)")
 
+# Most of the time is spent waiting, so all of them go in two processes; what is chosen by ARGS, in this one.
 test: install ## Run all tests, on real servers (ARGS=… for pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadgroup)
 
 check: install ## Lint, types and the tests that need no server: under a minute
 	@$(BIN)/ruff check .

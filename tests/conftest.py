@@ -33,17 +33,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder and the fixtures say what a test costs."""
+    """The folder and the fixtures say what a test costs, and what it must not run beside."""
     for item in items:
         top = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if top in FOLDERS:
             item.add_marker(top)
+            # Whole stacks: of those of one folder, one at a time, whatever the number of processes.
+            item.add_marker(pytest.mark.xdist_group(top))
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("servers")
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for advice, tests in config.stash.get(MISSING, {}).items():
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    missing: dict[str, list[str]] = {}
+    for report in terminalreporter.getreports("skipped"):
+        _, _, reason = report.longrepr
+        if MISSING in reason:
+            missing.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    for advice, tests in missing.items():
         terminalreporter.section("NOT TESTED ON THIS MACHINE", sep="!", red=True, bold=True)
         terminalreporter.line(advice)
         terminalreporter.line(f"{len(tests)} tests skipped, the first: {tests[0]}")

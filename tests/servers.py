@@ -21,8 +21,8 @@ from storage.settings import Settings, environment
 
 # In CI nothing may be left out.
 REQUIRED = os.environ.get("CI") == "true"
-# What this machine cannot test, with the tests that were skipped for it; conftest prints it at the end.
-MISSING = pytest.StashKey[dict[str, list[str]]]()
+# Of the reason of what is skipped for want of a program; conftest sums those up at the end.
+MISSING = "is not on this machine"
 
 # What is looked for: the environment variable that may name it (not `SLUICE_…`: Settings refuses unknown ones), the
 # program on PATH, and how to get one.
@@ -48,10 +48,9 @@ def require(name: str, request: pytest.FixtureRequest) -> str:
     if found:
         return found
     variable, program, how = PROGRAMS[name]
-    advice = f"{name} is not on this machine: put {program} on PATH or name it in {variable} ({how})"
+    advice = f"{name} {MISSING}: put {program} on PATH or name it in {variable} ({how})"
     if REQUIRED:
         pytest.fail(f"CI=true requires it: {advice}", pytrace=False)
-    request.config.stash.setdefault(MISSING, {}).setdefault(advice, []).append(request.node.nodeid)
     pytest.skip(advice)
 
 
