@@ -36,7 +36,8 @@ class Requeue:
         threading.Thread(target=self._run, name="requeue", daemon=True).start()
 
     def __len__(self) -> int:
-        return len(self._packs)
+        with self._some:
+            return len(self._packs)
 
     def add(self, pack: PackId) -> None:
         """Have a stored pack queued as soon as that is possible; before anyone is told of what is in it."""

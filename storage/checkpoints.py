@@ -58,7 +58,7 @@ def checkpoint(repo: Repository, most: int) -> int:
 
 
 def roll_up(repo: Repository, most: int) -> int:
-    """Make at most `most` rolls of entries that have none; return how many were made.
+    """Make at most `most` rolls of entries that have none; return how many were made, here or by others meanwhile.
 
     Raises ViewAbsent, CorruptEntry and BucketError.
     """
@@ -75,7 +75,8 @@ def roll_up(repo: Repository, most: int) -> int:
             break  # the view is ahead of what this endpoint has
         for before, data, seq in zip(whole, whole[1:], range(first + 1, first + rolls.RUN), strict=False):
             check(seq, data, digest(before))
-        made += repo.bucket.create(rolls.name_of(number), rolls.encode(whole))
+        repo.bucket.create(rolls.name_of(number), rolls.encode(whole))
+        made += 1
         repo.redis.set(repo.view.key(_ROLLED), number + 1)
     return made
 

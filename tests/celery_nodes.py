@@ -174,7 +174,10 @@ class SluiceWorker(CeleryTestWorker):
         if not pid:
             return []
         found = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        rows = [process.as_dict(columns or ["pid", "name", "cmdline"]) for process in found]
+        rows = []
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child that has ended meanwhile
+                rows.append(process.as_dict(columns or ["pid", "name", "cmdline"]))
         return [row for row in rows if all(row.get(key) == value for key, value in (filters or {}).items())]
 
     def those_that_stay(self) -> list[int]:

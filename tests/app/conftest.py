@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from queue import SimpleQueue
 
 import pytest
@@ -18,5 +19,7 @@ def unsent(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
 
 
 @pytest.fixture
-def api(settings: Settings, unsent: SimpleQueue[str]) -> Api:
-    return Api(settings)
+def api(settings: Settings, unsent: SimpleQueue[str]) -> Iterator[Api]:
+    made = Api(settings)
+    yield made
+    made.close()

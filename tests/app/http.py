@@ -23,6 +23,12 @@ class Api:
         self.world = World(Repository(settings))
         self.http: FlaskClient = create_app(settings, check=False).test_client()
 
+    def close(self) -> None:
+        """Close the app's connections: its threads live as long as the process, and all tests' would be too many."""
+        repo: Repository = self.http.application.extensions["sluice"].repo
+        repo.redis.connection_pool.disconnect()
+        repo.bucket._http.clear()
+
     @property
     def tip(self) -> str:
         return self.world.tip.hex()

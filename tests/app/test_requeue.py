@@ -43,7 +43,7 @@ class Failing:
     def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
         if self.left is None:
-            assert self._healed.wait(10)
+            assert self._healed.wait(60)
 
 
 def test_an_accepted_changeset_is_never_unknown_and_is_queued_when_that_is_possible(

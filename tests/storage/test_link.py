@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -208,7 +209,7 @@ def test_of_a_changeset_with_a_file_too_large_nothing_more_is_merged() -> None:
 def test_merges_that_take_too_long_wait_for_another_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     merges = ContentMerges(Settings())
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr("storage.merges.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("storage.merges.time", SimpleNamespace(monotonic=lambda: next(clock)))
     budget = Budget(merges, 15)
     repo = Repo({})
     threes = [(None, repo.put_blob(b"%d" % i), repo.put_blob(b"")) for i in range(3)]

@@ -18,8 +18,11 @@ from tasks.apart import EndedBadly, apart
 ROOT = Path(__file__).parents[2]
 # Waits for work that never ends; says who does it, and when it waits no more.
 WAITING = """
-import os, signal, time
+import os, signal, sys, time
+from tasks import apart as module
 from tasks.apart import apart
+
+module._GRACE = float(sys.argv[1])
 
 class Stopped(Exception):
     pass
@@ -52,10 +55,11 @@ def be_killed() -> bool:
     return True
 
 
-@pytest.fixture
-def waiting() -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
-    """A process that waits for another, and the other."""
-    with subprocess.Popen([sys.executable, "-c", WAITING], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+@pytest.fixture(params=[60.0])
+def waiting(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """A process that waits for another, and the other; the parameter is its seconds from SIGTERM to SIGKILL."""
+    command = [sys.executable, "-c", WAITING, str(request.param)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
             worker = psutil.Process(int(process.stdout.readline()))
@@ -110,7 +114,7 @@ def test_what_went_wrong_stands_in_the_log(capfd: pytest.CaptureFixture[str]) ->
     assert "in fail" in said  # the traceback
 
 
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize(("waiting", "frozen"), [(60.0, False), (0.5, True)], indirect=["waiting"])
 def test_who_waits_no_longer_ends_it(waiting: tuple[subprocess.Popen[str], psutil.Process], frozen: bool) -> None:
     process, worker = waiting
     if frozen:
