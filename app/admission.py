@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from app.errors import Problem, invalid, key_reused, not_found, too_many, unavailable
+from app.errors import Problem, invalid, key_reused, not_found, too_many
 from app.intake import Item, blob
 from app.services import services
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
@@ -20,6 +20,7 @@ from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
 from storage.packs import Place
 from storage.queue import Admission
 from storage.repository import Repository
+from storage.scripts import Recovering
 from storage.store import ObjectMissing
 from storage.threeway import Strategy
 from storage.trees import covers
@@ -109,7 +110,8 @@ class _Admitting:
         at = f"changesets[{position}]." if self._bulk else ""
         where = self._found.slices.get(submission.slice)
         if where is None:
-            raise self._unknown(not_found("slice", submission.slice))
+            self._require(self._found.vouched)
+            raise not_found("slice", submission.slice)
         for i, change in enumerate(submission.changes):
             if not covers(where.paths, change.path):
                 raise invalid(f"{at}changes[{i}].path", f"is not in the slice {where.name}")
@@ -131,11 +133,10 @@ class _Admitting:
             fingerprint,
         )
 
-    def _unknown(self, problem: Problem) -> Problem:
-        """Return what to answer where something is not in the view: as long as nobody vouches, that may be behind."""
-        if self._found.vouched:
-            return problem
-        return unavailable("the view may be behind the log", self._repo.settings.retry_after)
+    def _require(self, known: bool) -> None:
+        """Refuse to say that something is not there unless that is known. Raises Recovering."""
+        if not known:
+            raise Recovering("the view may be behind the log")
 
     def _fingerprint(self, position: int) -> str:
         """Return an item's fingerprint; in the place of a base by position stands the fingerprint of that item.
@@ -172,14 +173,13 @@ class _Admitting:
     def _base(self, submission: Submission, at: str) -> Base:
         base = submission.base
         if isinstance(base, CommitBase):
+            oid = ObjectId(base.oid)
             try:
-                self._repo.objects.commit(ObjectId(base.oid))
-            except (ObjectMissing, CorruptObject) as error:
-                problem = invalid(f"{at}base", f"{base.oid.hex()} is no commit of this repository")
-                raise (self._unknown(problem) if isinstance(error, ObjectMissing) else problem) from None
+                self._repo.surely(lambda: self._repo.objects.commit(oid))
+            except (ObjectMissing, CorruptObject):
+                raise invalid(f"{at}base", f"{oid.hex()} is no commit of this repository") from None
         if isinstance(base, ChangesetBase) and base.id not in self._found.bases:
-            if self._behind or not self._found.vouched:
-                raise unavailable("changesets are being looked for", self._repo.settings.retry_after)
+            self._require(self._found.vouched and not self._behind)
             raise invalid(f"{at}base", f"{base.id} is no changeset of this repository")
         if isinstance(base, ItemBase):
             if base.position in self._positions:
@@ -234,10 +234,11 @@ class _Admitting:
         if change.oid in places:
             place = places[change.oid]
             self._check_copied(place.size or place.length, field)  # before it is read
+        oid = ObjectId(change.oid)
         try:
-            kind, content = self._repo.objects.read(ObjectId(change.oid))
+            kind, content = self._repo.surely(lambda: self._repo.objects.read(oid))
         except ObjectMissing:
-            raise self._unknown(invalid(field, f"{change.oid.hex()} is not stored here")) from None
+            raise invalid(field, f"{change.oid.hex()} is not stored here") from None
         if kind != Kind.BLOB:
             raise invalid(field, f"{change.oid.hex()} is no blob")
         self._check_copied(len(content), field)

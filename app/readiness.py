@@ -59,7 +59,7 @@ def _view(repo: Repository) -> Check:
     lag = sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MOST_LAG))
     vouched = repo.queue.vouched()
     detail = f"applied {applied}, {lag} behind" + ("" if vouched else "; the inbox is being listed")
-    return {"ok": vouched and lag < _MOST_LAG, "detail": detail, "applied": applied, "lag": lag}
+    return {"ok": vouched is not None and lag < _MOST_LAG, "detail": detail, "applied": applied, "lag": lag}
 
 
 def _queue(repo: Repository) -> Check:

@@ -9,7 +9,8 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
@@ -22,7 +23,7 @@ from storage.entries import Json, Status
 from storage.ids import ChangesetId, PackId, SliceId
 from storage.link import Slice
 from storage.manifest import Changeset
-from storage.scripts import Scripts
+from storage.scripts import Recovering, Scripts
 from storage.settings import Settings
 from storage.view import View, slice_of
 
@@ -306,10 +307,24 @@ class Queue:
         """
         self._redis.set(self._prefix + "recovered", run + b":" + epoch.encode())
 
-    def vouched(self) -> bool:
-        """Whether somebody vouched for the present view since Redis came up."""
+    def vouched(self) -> bytes | None:
+        """Return which view of which run of Redis somebody vouches for, None where nobody does for the present one."""
         said, epoch = self._redis.mget([self._prefix + "recovered", self._prefix + "epoch"])
-        return said is not None and epoch is not None and said == self.run() + b":" + epoch
+        return said if epoch is not None and said == self.run() + b":" + epoch else None
+
+    @contextmanager
+    def for_sure(self) -> Iterator[None]:
+        """Let what is read in this block be of one view that somebody vouches for.
+
+        Else it may be of an older copy of Redis that came back: what is not there may be so by the log, and what is
+        under way may be decided. Raises Recovering.
+        """
+        before = self.vouched()
+        try:
+            yield
+        finally:
+            if before is None or self.vouched() != before:
+                raise Recovering("the view may be behind the log")
 
     def run(self) -> bytes:
         """Return what tells one run of Redis from the next."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from storage.append import found
 from storage.archive import Archive
@@ -23,11 +24,14 @@ from storage.queue import Queue, Ticket
 from storage.recover import Inbox
 from storage.scripts import ViewLoading, ViewStale
 from storage.settings import Settings
-from storage.store import ObjectStore
+from storage.store import ObjectMissing, ObjectStore
 from storage.view import View
 
 # Between looks whether whoever loads the view is done.
 _LOADING_PAUSE = 0.1
+
+
+T = TypeVar("T")
 
 
 class RedisUnsafe(Exception):
@@ -70,6 +74,20 @@ class Repository:
     def outcome(self, changeset: ChangesetId) -> Json | None:
         """Return a changeset's outcome, None while it has none. Raises ViewAbsent and BucketError."""
         return self.snapshot([changeset]).outcomes.get(changeset)
+
+    def surely(self, look: Callable[[], T]) -> T:
+        """Return what `look` returns; that there is nothing (None, or ObjectMissing) only where that holds for sure.
+
+        Raises what `look` raises, and Recovering where the view may be behind the log.
+        """
+        try:
+            found = look()
+        except ObjectMissing:
+            found = None
+        if found is not None:
+            return found
+        with self.queue.for_sure():
+            return look()
 
     def committer(self) -> Ident:
         """Return the committer of a commit made now."""

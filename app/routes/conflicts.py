@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 from app import cursors
 from app.errors import invalid
 from app.queries import load_path, load_query
-from app.routes.changesets import changesets_page, require_vouched
+from app.routes.changesets import changesets_page
 from app.routes.slices import find_slice
 from app.services import services
 from storage.activity import MOST, activity
@@ -40,8 +40,8 @@ def show(path: str) -> Response:
     raw = load_path(path, settings)
     load_query(request.args, settings)
     repo, limit = services().repo, settings.max_page
-    found = activity(repo, raw, min(limit, MOST))
-    require_vouched()
+    with repo.queue.for_sure():
+        found = activity(repo, raw, min(limit, MOST))
     covering = sorted(
         {each for held in holders(raw) for each in repo.view.by_name(f"covers:{held.decode()}", limit=limit + 1)}
     )

@@ -12,7 +12,7 @@ from app import cursors
 from app.errors import Problem, invalid, not_found
 from app.queries import load_oid, load_path, load_query
 from app.routes.pages import blob_response, page
-from app.routes.slices import find_slice, unknown
+from app.routes.slices import find_slice
 from app.services import services
 from storage import history
 from storage.entries import SLOTS, Status, place_of
@@ -129,13 +129,11 @@ def _commit_and_root(oid: bytes | None) -> tuple[str, ObjectId]:
         head = repo.view.head()
         return head.main, ObjectId(bytes.fromhex(head.main_tree))
     try:
-        kind, _ = repo.objects.read(ObjectId(oid))
+        kind, _ = repo.surely(lambda: repo.objects.read(ObjectId(oid)))
         if kind == Kind.COMMIT:
             return oid.hex(), repo.objects.commit(ObjectId(oid)).tree
-    except CorruptObject:
+    except (CorruptObject, ObjectMissing):
         pass  # refused below, like an id of another kind
-    except ObjectMissing:
-        raise unknown(_no_commit(oid)) from None
     raise _no_commit(oid)
 
 
@@ -175,9 +173,9 @@ def merged(commit: str) -> Response:
     load_oid(commit, "commit")
     query = load_query(request.args, services().settings, "limit", "cursor")
     repo = services().repo
-    merge = history.global_commit(repo, commit)
+    merge = repo.surely(lambda: history.global_commit(repo, commit))
     if merge is None:
-        raise unknown(not_found("global commit", commit))
+        raise not_found("global commit", commit)
     filters = {"commit": commit}
     place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
     low, high = max(place, place_of(merge["first"], 0) - 1), place_of(merge["through"], SLOTS - 1)

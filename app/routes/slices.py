@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app import cursors
-from app.errors import Problem, conflict, not_found, unavailable
+from app.errors import conflict, not_found
 from app.queries import load_query
 from app.routes.pages import page
 from app.schemas import load_json, load_slice, load_slice_paths
@@ -27,17 +27,11 @@ def slice_json(found: Slice) -> dict[str, Any]:
 
 def find_slice(name: str) -> Slice:
     """Return the slice with this id or name, or refuse."""
-    found = services().repo.view.slice(name)
+    repo = services().repo
+    found = repo.surely(lambda: repo.view.slice(name))
     if found is None:
-        raise unknown(not_found("slice", name))
+        raise not_found("slice", name)
     return found
-
-
-def unknown(problem: Problem) -> Problem:
-    """Return what to answer where something is not in the view: as long as nobody vouches, that may be behind."""
-    if services().repo.queue.vouched():
-        return problem
-    return unavailable("the view may be behind the log", services().settings.retry_after)
 
 
 @routes.post("/slices")
