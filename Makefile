@@ -26,7 +26,7 @@ demo: install ## Land a real history end to end on a stack of its own (REPO=path
 
 # Most of the time is spent waiting, so all of them go in two processes; what is chosen by ARGS, in this one.
 test: install ## Run all tests, on real servers (ARGS=… for pytest)
-	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadgroup)
+	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadgroup --no-loadscope-reorder)
 
 check: install ## Lint, types and the tests that need no server: under a minute
 	@$(BIN)/ruff check .

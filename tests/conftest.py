@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import hypothesis
 import pytest
 
 from app.stack import Stack, Supervisor
+from app.stack import servers as stack_servers
 from storage.settings import Settings
 from tests.servers import MISSING, Proxy, Servers, require, seaweedfs
 
@@ -26,6 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "faults: something is broken on purpose (tests/faults)")
     config.addinivalue_line("markers", "acceptance: the whole stack, as a user sees it (tests/acceptance)")
     config.addinivalue_line("markers", "servers: needs a real Redis or S3 server (from its fixtures)")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    # Each process has ports of its own: between a choice and its use, another could choose the same.
+    stack_servers._PORTS = stack_servers._PORTS[int(worker) :: count]
     # A busy machine may make any example slow, and no test is about time.
     slow = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile("sluice", hypothesis.settings(), deadline=None, suppress_health_check=slow)
@@ -38,8 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         top = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if top in FOLDERS:
             item.add_marker(top)
-            # Whole stacks: of those of one folder, one at a time, whatever the number of processes.
-            item.add_marker(pytest.mark.xdist_group(top))
+            # Whole stacks: of those of one file, one at a time, whatever the number of processes.
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("servers")
 

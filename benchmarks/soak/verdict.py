@@ -215,18 +215,18 @@ def _idle(samples: Sequence[Json]) -> Iterable[Line]:
 
 def _kinds(samples: Sequence[Json]) -> dict[str, Json]:
     counted = [each for each in samples if each.get("keys", {}).get("exact")]
-    if len(counted) < 2 or counted[-1]["merged"] <= counted[0]["merged"]:
+    if len(counted) < 2 or counted[-1]["committed"] <= counted[0]["committed"]:
         return {}
     first, last = counted[0]["keys"]["kinds"], counted[-1]["keys"]["kinds"]
-    landed = counted[-1]["merged"] - counted[0]["merged"]
+    committed = counted[-1]["committed"] - counted[0]["committed"]
     none = {"keys": 0, "bytes": 0}
     grown = {}
     for kind in {*first, *last}:
         before, after = first.get(kind, none), last.get(kind, none)
         grown[kind] = {
             **after,
-            "keys_a_changeset": rounded((after["keys"] - before["keys"]) / landed, 3),
-            "bytes_a_changeset": rounded((after["bytes"] - before["bytes"]) / landed, 3),
+            "keys_a_changeset": rounded((after["keys"] - before["keys"]) / committed, 3),
+            "bytes_a_changeset": rounded((after["bytes"] - before["bytes"]) / committed, 3),
         }
     return dict(sorted(grown.items(), key=lambda item: -item[1]["bytes_a_changeset"]))
 

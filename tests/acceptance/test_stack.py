@@ -47,10 +47,16 @@ def flowers_tasks(stack: Stack) -> list[dict[str, Any]]:
 
 
 def await_true(question: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Ask until the answer is yes: other processes' progress shows in their answers only."""
+    """Ask until the answer is yes: other processes' progress shows in their answers only. No answer is a no."""
     deadline = time.monotonic() + seconds
-    while not question():
-        assert time.monotonic() < deadline, "it did not come true"
+    answer: object = False
+    while True:
+        try:
+            if answer := question():
+                return
+        except OSError as error:
+            answer = error
+        assert time.monotonic() < deadline, f"it did not come true: {answer}"
         time.sleep(0.1)
 
 

@@ -12,7 +12,7 @@ from storage.bucket import Bucket
 from storage.scripts import Scripts
 
 # They call when they please: a slow batch's pulse, and what the API of an earlier test has left to do.
-_NO_STEP = ("pulse", "requeue", "announce")
+NO_STEP = ("pulse", "requeue", "announce")
 
 
 class Died(BaseException):
@@ -43,7 +43,7 @@ class Dying:
 
     def _wrapped(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
         def wrapped(*args: Any, **more: Any) -> Any:
-            if threading.current_thread().name in _NO_STEP:
+            if threading.current_thread().name in NO_STEP:
                 return call(*args, **more)
             self.calls += 1
             what = str(args[1]) if len(args) > 1 else name

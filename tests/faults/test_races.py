@@ -104,7 +104,7 @@ def test_doubled_ticks_are_harmless(settings: Settings) -> None:
 
 @pytest.mark.parametrize("dies", [False, True])
 def test_upkeep_applies_what_nobody_else_will(settings: Settings, monkeypatch: pytest.MonkeyPatch, dies: bool) -> None:
-    settings = replace(settings, lock_ttl=2.0)
+    settings = replace(settings, lock_ttl=2.0 if dies else 60.0)
     world, other = World(Repository(settings)), Repository(settings)
     changeset = world.put({"a": b"1"})
     appended, apply = Event(), other.view.apply
@@ -121,7 +121,7 @@ def test_upkeep_applies_what_nobody_else_will(settings: Settings, monkeypatch: p
         monkeypatch.setattr(other.ticket, "give_back", lambda owner: None)
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(commit_batch, other)
-        assert appended.wait(10)
+        assert appended.wait(60)
         with capture_logs() as events:
             run_upkeep(world.repo)
         assert isinstance(batch.exception(), Died) if dies else batch.result() == 1

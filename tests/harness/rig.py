@@ -80,7 +80,7 @@ class Rig(Stack):
         self._disk = data / f"s3-{s3}"
 
     def start(self) -> Rig:
-        """Start everything."""
+        """Start everything. Raises ProcessFailed."""
         data, kind = self._data, self._s3
         assert data
         data.mkdir(parents=True, exist_ok=True)
@@ -96,6 +96,9 @@ class Rig(Stack):
         if not faketime():
             self.missing["clock"] = "libfaketime's wheel is not installed"
         super().start()
+        if state.load(data, kind).ports != self._ports:
+            self.stop()
+            raise ProcessFailed("another program took a port that proxies lead to")
         second = self._command("second-beat", commands.beat())
         self.processes[second.name] = Process(second, self.data / "logs" / f"{second.name}.log", restart=True)
         return self

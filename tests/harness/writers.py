@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from hashlib import sha1
 from itertools import count
 
@@ -20,6 +21,7 @@ SLICES = {"everything": ["/"], "parts": ["own/", "shared/", "hot/"], "texts": ["
 SHARED = tuple(f"shared/{i}.txt" for i in range(6))
 HOT = tuple(f"hot/{i}.txt" for i in range(4))
 _LINES = 40  # of a shared file, at first
+_BEGINNING = 120.0  # most seconds until they are there
 # A writer with so many changesets under way asks what became of them before it goes on: a machine that is slow has less
 # to do, and not a queue that grows.
 _MOST_OPEN = 16
@@ -30,11 +32,15 @@ Seen = dict[str, Lines]
 
 
 def begin(wire: Wire, history: History) -> None:
-    """Make the slices and the files that are there before anybody writes. Waits until they are."""
+    """Make the slices and the files that are there before anybody writes. Waits until they are.
+
+    Raises TimeoutError.
+    """
+    until = time.monotonic() + _BEGINNING
     session = Session("setup", wire, history, random.Random(0), threading.Event())
     for name, paths in SLICES.items():
         while not session_made(wire, name, paths):
-            pass
+            _check(until)
     head = session.head()
     assert head
     texts = {path: [f"{path} line {i}" for i in range(_LINES)] for path in SHARED}
@@ -44,10 +50,13 @@ def begin(wire: Wire, history: History) -> None:
     body = {"base": head["tip"]["commit"], "message": message_of("setup"), "changes": changes}
     made = session.submit("everything", submission, body)
     assert made
-    while True:
-        found = session.look(made, wait=5)
-        if found and found["status"] == "landed":
-            return
+    while (found := session.look(made, wait=5)) is None or found["status"] != "landed":
+        _check(until)
+
+
+def _check(until: float) -> None:
+    if time.monotonic() > until:
+        raise TimeoutError(f"what is there before anybody writes is not after {_BEGINNING:g} s")
 
 
 def session_made(wire: Wire, name: str, paths: list[str]) -> bool:

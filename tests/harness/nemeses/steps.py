@@ -28,8 +28,9 @@ BATCH = {
 }
 """The steps of a commit batch, in order, and what they are called as places."""
 
-# So long is waited for somebody to come to a place (seconds), and so many are tried: some are not passed every time.
-_COMES, _TRIES = 4.0, 3
+# So long is waited for somebody to come to a place (seconds), and so many are tried: some are not passed every time,
+# and those that are, late on a machine that is slow.
+_COMES, _COMES_SURELY, _TRIES = 4.0, 15.0, 3
 
 
 class AtStep(Nemesis):
@@ -63,7 +64,7 @@ class AtStep(Nemesis):
         action = self.rng.choice(self.actions)
         self.rig.places.arm(place, action)
         self._provoke()
-        reached = self.rig.places.await_reached(place, action, _COMES)
+        reached = self.rig.places.await_reached(place, action, _COMES_SURELY if self.steps else _COMES)
         self._stopped = reached if action == STOP else None
         return reached is not None
 
