@@ -7,8 +7,9 @@ are counted by their trailers in an export, and `git fsck --strict` has the last
 from __future__ import annotations
 
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,6 +31,8 @@ from storage.view import commands
 
 _MOST_FINDINGS = 100
 _MOST_TURNS = 20
+# Upkeeps that may be due before a changeset that nobody queued is called lost, and the seconds between two looks.
+_TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
 
 Progress = Callable[[str, int, int], None]
 
@@ -277,17 +280,32 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
         # Nobody was told 202 of what was stored so long after its name: see app/intake.py.
         late = stored - ulid_seconds(ids[0]) > repo.settings.late_put - _STORED_WITHIN
         undecided += [each for each in ids if each not in outcomes and not (late and each <= mark)]
-    for start in range(0, len(undecided), 1000):
-        chunk = undecided[start : start + 1000]
-        for each, standing in zip(chunk, repo.queue.standing(chunk)[1], strict=True):
-            if standing.position is not None or standing.held:
-                findings.queued += 1
-            elif standing.outcome is None:
-                findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
+    # An API process that died between a pack and its queue leaves it to upkeep, which has its turn first.
+    until = time.monotonic() + _TURNS_OF_UPKEEP * repo.settings.upkeep_interval
+    while True:
+        findings.queued, lost = _undecided(repo, undecided)
+        if not lost or time.monotonic() > until:
+            break
+        time.sleep(_PAUSE)
+    for each in lost:
+        findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
     contents.catch_up(repo.log)  # what was compacted while the inbox was listed
     accepted.update(each for pack in contents.named.compacted for each in changesets_of(pack))
     for each in outcomes.keys() - accepted:
         findings.differ(f"log: changeset {each} has an outcome and was never accepted")
+
+
+def _undecided(repo: Repository, changesets: Sequence[str]) -> tuple[int, list[str]]:
+    """Return how many are queued or held, and which have neither a place nor an outcome."""
+    queued, lost = 0, []
+    for start in range(0, len(changesets), 1000):
+        chunk = changesets[start : start + 1000]
+        for each, standing in zip(chunk, repo.queue.standing(chunk)[1], strict=True):
+            if standing.position is not None or standing.held:
+                queued += 1
+            elif standing.outcome is None:
+                lost.append(each)
+    return queued, lost
 
 
 def _check_git(repo: Repository, contents: _Contents, findings: Findings, progress: Progress) -> None:

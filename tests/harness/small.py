@@ -27,7 +27,8 @@ EVERY = 0.2  # seconds between two upkeeps
 _COMMITTERS = 3
 # Compaction has something to do within the seconds of a test.
 _FORGETS: dict[str, Any] = {
-    "history_age": 1.0, "checkpoint_entries": 4, "compact_entries": 8, "late_put": 3.0, "inbox_margin": 4.0,
+    "upkeep_interval": EVERY, "history_age": 1.0, "checkpoint_entries": 4, "compact_entries": 8, "late_put": 3.0,
+    "inbox_margin": 4.0,
 }  # fmt: skip
 
 # Each is one instant, as a snapshot of Redis is: a copy key by key would be of no state that ever was.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +17,8 @@ from storage.log import name_of
 from storage.repository import Repository
 from storage.settings import Settings
 from storage.slices import change_paths, define
-from tests.support import World
+from tasks.upkeep import run as run_upkeep
+from tests.support import World, item
 from tests.tasks.test_compact import AT_ONCE, change, compacted
 
 Damage = Callable[[Repository], object]
@@ -23,7 +27,7 @@ Damage = Callable[[Repository], object]
 @pytest.fixture
 def world(settings: Settings) -> World:
     """A repository with all that the view has rows for: landed, conflicted and closed, a slice that changed."""
-    made = World(Repository(settings))
+    made = World(Repository(replace(settings, upkeep_interval=0.1)))
     other = define(made.repo, "other", ["x/", "y/"])
     change_paths(made.repo, other.id, ["x/"])
     base = made.tip
@@ -76,6 +80,19 @@ def _rewrite(repo: Repository, seq: int) -> None:
 def test_what_is_whole_has_no_differences(world: World) -> None:
     found = verify(world.repo)
     assert not found.differences and (found.committed, found.changesets) == (1, 2)
+
+
+def test_what_is_left_to_upkeep_is_lost_only_when_that_had_its_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API process died when its pack was stored and not queued."""
+    [(left, _)] = world.store([item(world.all, {"f": b"3"}, world.tip)])
+    lost = f"inbox: changeset {left.id} has no outcome and is not queued"
+    assert verify(world.repo).differences == [lost]
+    turn = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: run_upkeep(world.repo))
+    monkeypatch.setattr(verify_module, "time", turn)
+    findings = verify(world.repo)
+    assert not findings.differences and findings.queued == 1
 
 
 def test_a_compaction_meanwhile_makes_no_difference(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
