@@ -43,7 +43,8 @@ def admit(
 
     What `stores` nothing needs no room in the queues.
     Items that were refused do not count for what follows, so the positions of bases are those of the intake's items.
-    Raises a Problem where the whole request must wait; BucketError and ViewAbsent.
+    Raises what holds for the whole request, of which nothing has been taken: a Problem where there is no room for it,
+    Recovering where it is not known yet whether something is there, BucketError and ViewAbsent.
     """
     behind = services().intake.behind
     valid = [each for each in submissions if isinstance(each, Submission)]
@@ -98,8 +99,6 @@ class _Admitting:
             try:
                 outcome: Admitted = submission if isinstance(submission, Problem) else self._one(submission, position)
             except Problem as problem:
-                if problem.status == 503:
-                    raise  # what is not known yet holds for all: nothing has been taken, so all of it may be repeated
                 outcome = problem
             if isinstance(outcome, Item):
                 self._positions[position] = len(self._positions)
