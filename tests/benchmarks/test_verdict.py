@@ -27,6 +27,7 @@ def samples(*changes: Change) -> list[Json]:
         sample: Json = {
             "t": t,
             "phase": SOAK,
+            "committed": RATE * t,
             "merged": RATE * t,
             "processes": {
                 name: {"pid": 7, "rss": 80 * MIB + noise[name], "uss": 60 * MIB, "fds": 30, "threads": 5}
