@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Most of the time of the tests is spent waiting, so all of them go in two processes; what is chosen by ARGS, in one.
+IN_TWO := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check faults drills bench soak up clean
@@ -24,15 +26,14 @@ $(STAMP): setup.cfg pyproject.toml
 demo: install ## Land a real history end to end on a stack of its own (REPO=path for another than this one)
 	@$(BIN)/sluice demo $(if $(REPO),--repo "$(REPO)")
 
-# Most of the time is spent waiting, so all of them go in two processes; what is chosen by ARGS, in this one.
 test: install ## Run all tests, on real servers (ARGS=… for pytest)
-	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadgroup --no-loadscope-reorder)
+	@$(BIN)/python -m pytest $(or $(ARGS),$(IN_TWO))
 
 check: install ## Lint, types and the tests that need no server: under a minute
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy app tasks storage celeryconfig.py
-	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance" $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance" $(or $(ARGS),$(IN_TWO))
 
 faults: install ## Break everything under load and check what was promised (MINUTES=5 SEED=… ARGS=…)
 	@$(BIN)/python -m tests.harness $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
