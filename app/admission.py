@@ -12,7 +12,6 @@ from hashlib import sha256
 
 from app.errors import Problem, invalid, key_reused, not_found, too_many
 from app.intake import Item, blob
-from app.services import services
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
 from storage.fsck import ContentError, check_content
 from storage.ids import ChangesetId, ObjectId
@@ -46,7 +45,6 @@ def admit(
     Raises what holds for the whole request, of which nothing has been taken: a Problem where there is no room for it,
     Recovering where it is not known yet whether something is there, BucketError and ViewAbsent.
     """
-    behind = services().intake.behind
     valid = [each for each in submissions if isinstance(each, Submission)]
     found = repo.queue.admit(
         list(dict.fromkeys(each.slice for each in valid)),
@@ -55,7 +53,10 @@ def admit(
     )
     if stores:
         check_room(repo, found, valid)
-    return _Admitting(repo, found, bulk, behind, stores).all(submissions)
+    unknown = {ChangesetId(each.base.id) for each in valid if isinstance(each.base, ChangesetBase)} - found.bases
+    if unknown and (not found.vouched or repo.inbox.holds(sorted(unknown))):
+        raise Recovering("changesets are being looked for")
+    return _Admitting(repo, found, bulk, stores).all(submissions)
 
 
 def check_room(repo: Repository, found: Admission, submissions: Sequence[Submission], slice_id: str = "") -> None:
@@ -79,12 +80,11 @@ def check_room(repo: Repository, found: Admission, submissions: Sequence[Submiss
 class _Admitting:
     """One request's submissions, in order."""
 
-    def __init__(self, repo: Repository, found: Admission, bulk: bool, behind: bool, stores: bool) -> None:
+    def __init__(self, repo: Repository, found: Admission, bulk: bool, stores: bool) -> None:
         self._repo = repo
         self._found = found
         self._bulk = bulk
         self._stores = stores
-        self._behind = behind  # something that was accepted is in no queue yet
         self._coming: dict[str, int] = {}  # by slice: how many of this request it will queue
         self._keys: set[str] = set()
         self._admitted: list[Admitted] = []
@@ -113,6 +113,7 @@ class _Admitting:
             raise not_found("slice", submission.slice)
         for i, change in enumerate(submission.changes):
             if not covers(where.paths, change.path):
+                self._require(self._found.vouched)
                 raise invalid(f"{at}changes[{i}].path", f"is not in the slice {where.name}")
         fingerprint = self._fingerprint(position) if submission.key else ""
         if submission.key:
@@ -178,7 +179,6 @@ class _Admitting:
             except (ObjectMissing, CorruptObject):
                 raise invalid(f"{at}base", f"{oid.hex()} is no commit of this repository") from None
         if isinstance(base, ChangesetBase) and base.id not in self._found.bases:
-            self._require(self._found.vouched and not self._behind)
             raise invalid(f"{at}base", f"{base.id} is no changeset of this repository")
         if isinstance(base, ItemBase):
             if base.position in self._positions:

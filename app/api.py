@@ -47,16 +47,16 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         repo.check()
     repo.prepare(_START_PATIENCE)
 
-    def kept_up(detail: str) -> Callable[[Exception], errors.Problem]:
+    def kept_up(detail: str = "") -> Callable[[Exception], errors.Problem]:
         # Whoever comes first has it done; everybody is asked to come back.
-        def answer(_error: Exception) -> errors.Problem:
+        def answer(error: Exception) -> errors.Problem:
             ask_for_upkeep(repo)
-            return errors.unavailable(detail, repo.settings.retry_after)
+            return errors.unavailable(detail or str(error), repo.settings.retry_after)
 
         return answer
 
     errors.TABLE[ViewAbsent] = kept_up("the view is being loaded")
-    errors.TABLE[Recovering] = kept_up("changesets are being looked for")
+    errors.TABLE[Recovering] = kept_up()
     app = Flask("sluice", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]

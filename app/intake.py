@@ -113,14 +113,6 @@ class Intake:
             request.done.cancel()
             raise TookTooLong("storing took longer than request_budget") from None
 
-    @property
-    def behind(self) -> bool:
-        """Whether something that was accepted here is not queued yet, so that an id in no queue may be known here.
-
-        To be asked before the queues are: what is queued in between must not be missed by both.
-        """
-        return len(self._requeue) > 0
-
     def _run(self) -> None:
         while True:
             requests = self._next()

@@ -1,7 +1,7 @@
 """Queuing again what is durable and could not be queued: Redis did not answer in time, had no room or no connection.
 
-Where Redis itself lost nothing, its queues are still vouched for, and an id that is in none of them would be called
-unknown until upkeep finds it in the inbox. So this process goes on trying, and until then calls nothing unknown.
+Where Redis itself lost nothing, its queues are still vouched for, and what is in none of them waits until upkeep finds
+it in the inbox. So this process goes on trying. Nobody calls it unknown meanwhile: see `Inbox.holds`.
 """
 
 from __future__ import annotations

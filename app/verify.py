@@ -281,12 +281,11 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
         late = stored - ulid_seconds(ids[0]) > repo.settings.late_put - _STORED_WITHIN
         undecided += [each for each in ids if each not in outcomes and not (late and each <= mark)]
     # An API process that died between a pack and its queue leaves it to upkeep, which has its turn first.
+    findings.queued, lost = _undecided(repo, undecided)
     until = time.monotonic() + _TURNS_OF_UPKEEP * repo.settings.upkeep_interval
-    while True:
-        findings.queued, lost = _undecided(repo, undecided)
-        if not lost or time.monotonic() > until:
-            break
+    while lost and time.monotonic() < until:
         time.sleep(_PAUSE)
+        findings.queued, lost = _undecided(repo, undecided)
     for each in lost:
         findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
     contents.catch_up(repo.log)  # what was compacted while the inbox was listed

@@ -162,11 +162,12 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
     """Build the view from the bucket alone under a fresh epoch, and publish it in place of the epoch `before`.
 
     `progress` is told how far it is. Returns whether it was published: not where somebody else published another
-    meanwhile. Raises CorruptEntry where the log does not fit together, ViewAbsent where there is no log, ViewLoading
-    where somebody else is loading it or has published it, and ViewStale where Redis was flushed meanwhile.
+    meanwhile, or another run of Redis came up. Raises CorruptEntry where the log does not fit together, ViewAbsent
+    where there is no log, ViewLoading where somebody else is loading it or has published it, and ViewStale where Redis
+    was flushed meanwhile.
     """
     epoch, published = new_epoch(), False
-    view.begin_loading(epoch, before)
+    run = view.begin_loading(epoch, before)
     try:
         through, last_hash = _load_segments(view, log, bucket, epoch, progress)
         batch: list[tuple[Json, str]] = []
@@ -181,7 +182,7 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
         gone.check()
         if not view.redis.exists(f"{view.prefix}v:{epoch}:head"):
             raise ViewAbsent("there is no log")
-        published = view.publish(before, epoch)
+        published = view.publish(before, epoch, run)
     finally:
         stale = before if published else epoch
         if stale:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.load import Progress, load
+from storage.load import Progress, catch_up, load
 from storage.recover import Found
 from storage.repository import Repository
 
@@ -15,4 +15,7 @@ def rebuild(repo: Repository, before: str | None, progress: Progress) -> tuple[b
     # Asked for first: another run of Redis, which may come back older meanwhile, is not vouched for by what follows.
     run = repo.queue.run()
     published = load(repo.view, repo.log, repo.bucket, before, progress)
-    return published, repo.inbox.recover(run)
+    epoch = repo.view.epoch()
+    # What was appended while it was loaded has been applied to the view before it, and told.
+    catch_up(repo.view, repo.log, repo.bucket)
+    return published, repo.inbox.recover(run, epoch)

@@ -15,7 +15,7 @@ before `seen`: each lists a part, from the mark to the end of the listing, and t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from storage import manifest
@@ -37,6 +37,7 @@ MOST_PASSED_PACKS = 1000
 """Packs that the mark passes at once: every changeset in them is asked for."""
 
 _PAGE = 200
+_TIME = 10  # characters of an id that say when it was made
 # Younger packs are looked at again by the next routine look.
 _SETTLE = 30.0
 
@@ -71,13 +72,12 @@ class Inbox:
         self._view = view
         self._queue = queue
 
-    def recover(self, run: bytes) -> Found:
+    def recover(self, run: bytes, epoch: str | None) -> Found:
         """Queue everything undecided from the mark on, and vouch for the queues. Raises ViewAbsent and BucketError.
 
-        `run` is the run of Redis (`Queue.run`) in which the view was brought up to the log: another, which may have
-        come back older since, is not vouched for.
+        `run` is the run of Redis (`Queue.run`) in which the view of `epoch` was brought up to the log: another, which
+        may have come back older since, or another view that may be behind, is not vouched for.
         """
-        epoch = self._view.epoch()
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
         undecided = self._view.undecided()
@@ -99,6 +99,20 @@ class Inbox:
         found = self.look(self._cursor("seen"), self._settings.upkeep_packs)
         self._set_cursor("seen", found.seen)
         return found
+
+    def holds(self, changesets: Sequence[ChangesetId]) -> set[ChangesetId]:
+        """Return which of these stand in submission packs, known to the view and the queues or not. Raises BucketError.
+
+        A process that could not queue a pack has told its writer all the same, and only that process knows.
+        """
+
+        def look(changeset: ChangesetId) -> bool:
+            # A pack's ids are consecutive from the one in its name, all of one millisecond.
+            names = self._bucket.names(f"inbox/{changeset[:_TIME]}")
+            return any(changeset in changesets_of(PackId(name.removesuffix(".pack"))) for name in names)
+
+        found = self._bucket.together([lambda each=each: look(each) for each in changesets])  # type: ignore[misc]
+        return {each for each, here in zip(changesets, found, strict=True) if here}
 
     def passable(self) -> Passed:
         """Return how far the mark may go, as the next part of the listing and the view have it.

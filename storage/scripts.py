@@ -24,7 +24,7 @@ class ViewStale(Exception):
 
 
 class Recovering(Exception):
-    """The queues cannot be trusted until upkeep has listed the inbox. Try again shortly."""
+    """View and queues may be behind the log and the inbox until upkeep has been there. Try again shortly."""
 
 
 class Paused(Exception):

@@ -5,7 +5,9 @@ Changesets are decided by the definition at their snapshot, so none of this wait
 
 from __future__ import annotations
 
-from storage.direct import Moved, append_directly, of_one_view
+from collections.abc import Sequence
+
+from storage.direct import Moved, Say, append_directly, of_one_view
 from storage.entries import EntryKind, Json
 from storage.ids import SliceId, new_ulid
 from storage.link import Slice, Snapshot
@@ -33,6 +35,21 @@ class SliceChanged(Exception):
         self.found = found
 
 
+def _append(repo: Repository, say: Say, slices: Sequence[str] = ()) -> None:
+    """Append what `say` says; that it refuses, or has nothing to say, counts only on a view that somebody vouches for.
+
+    An older copy of Redis may have the slice as it was before a change that was told. Raises what `say` raises,
+    Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
+    """
+    try:
+        if append_directly(repo, say, slices=slices):
+            return
+    except (SliceExists, SliceGone, SliceChanged):
+        pass
+    with repo.queue.for_sure():
+        append_directly(repo, say, slices=slices)
+
+
 def define(repo: Repository, name: str, paths: list[str]) -> Slice:
     """Make a slice and return it once it is durable.
 
@@ -50,7 +67,7 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
             raise Moved
         raise SliceExists(name, found)
 
-    append_directly(repo, change)
+    _append(repo, change)
     return slice_of(definition)
 
 
@@ -72,7 +89,7 @@ def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int
         made[:] = [slice_of(new)]
         return EntryKind.SLICES, {"undefine": [old], "define": [new]}
 
-    append_directly(repo, change, slices=[slice_id])
+    _append(repo, change, [slice_id])
     return made[0]
 
 
@@ -88,7 +105,7 @@ def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
             raise SliceChanged(slice_of(old))
         return EntryKind.SLICES, {"undefine": [old], "define": []}
 
-    append_directly(repo, change, slices=[slice_id])
+    _append(repo, change, [slice_id])
 
 
 def _definition(snapshot: Snapshot, slice_id: str) -> Json:

@@ -200,12 +200,12 @@ class View:
         found = self.redis.hgetall(self.key("undecided"))
         return {ChangesetId(each.decode()): PackId(pack.decode()) for each, pack in found.items()}
 
-    def begin_loading(self, epoch: str, before: str | None) -> None:
-        """Note that `epoch` is being loaded from now on, to be published in place of `before`.
+    def begin_loading(self, epoch: str, before: str | None) -> bytes:
+        """Note that `epoch` is being loaded from now on, to be published in place of `before`; return the run of Redis.
 
         Raises ViewLoading where somebody else is loading another, or has published one by now.
         """
-        self.scripts("loading", epoch, 1, _SILENT_LOADER, before or "")
+        return bytes(self.scripts("loading", epoch, 1, _SILENT_LOADER, before or ""))
 
     def loading(self, epoch: str) -> None:
         """Say again that `epoch` is being loaded, at times, so that nobody takes its loader for dead.
@@ -214,9 +214,12 @@ class View:
         """
         self.scripts("loading", epoch, 0)
 
-    def publish(self, expected: str | None, epoch: str) -> bool:
-        """Publish `epoch` if `expected` still is published and `epoch` is not dropped; tell whether it was."""
-        return bool(self.scripts("publish", expected or "", epoch))
+    def publish(self, expected: str | None, epoch: str, run: bytes = b"") -> bool:
+        """Publish `epoch` if `expected` still is published and `epoch` is not dropped; tell whether it was.
+
+        With `run` only in that run of Redis: a replica that took its place may lack a part of what was loaded.
+        """
+        return bool(self.scripts("publish", expected or "", epoch, run))
 
     def drop(self, epoch: str) -> None:
         """Delete an epoch unless it is published, some keys at a time; upkeep goes on where that is cut short."""

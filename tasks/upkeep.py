@@ -61,8 +61,8 @@ def keep_up(repo: Repository) -> Found:
     """
     # Asked for first: another run of Redis, which may come back older meanwhile, is not vouched for by what follows.
     run = repo.queue.run()
-    _keep_view(repo)
-    return _keep_queues(repo, run)
+    epoch = _keep_view(repo)
+    return _keep_queues(repo, run, epoch)
 
 
 def tidy(repo: Repository) -> None:
@@ -77,7 +77,8 @@ def tidy(repo: Repository) -> None:
     _clean(repo)
 
 
-def _keep_view(repo: Repository) -> None:
+def _keep_view(repo: Repository) -> str | None:
+    """Bring the view up to the log, and return its epoch."""
     if repo.view.epoch() is None:
         log.warning("view_absent")
         repo.prepare(_LOADING_PATIENCE if _may_wait(repo) else 0.0)
@@ -92,6 +93,10 @@ def _keep_view(repo: Repository) -> None:
     except LogForked as error:
         log.error("view_forked", detail=str(error))
         load(repo.view, repo.log, repo.bucket, epoch)
+        epoch = repo.view.epoch()
+        # What was appended while it was loaded has been applied to the view before it, and told.
+        _catch_up(repo)
+    return epoch
 
 
 def _may_wait(repo: Repository) -> bool:
@@ -113,11 +118,11 @@ def _catch_up(repo: Repository) -> None:
         log.warning("view_caught_up", entries=applied)
 
 
-def _keep_queues(repo: Repository, run: bytes) -> Found:
+def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
     if repo.queue.vouched():
         found = repo.inbox.routine(deep=_due(repo))
     else:
-        found = _recover(repo, run)
+        found = _recover(repo, run, epoch)
     found.enqueued += requeue_released(repo, repo.settings.max_page)
     release_decided(repo, repo.settings.max_page)
     if found.enqueued:
@@ -125,13 +130,13 @@ def _keep_queues(repo: Repository, run: bytes) -> Found:
     return found
 
 
-def _recover(repo: Repository, run: bytes) -> Found:
+def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
     """Recover the inbox, unless somebody else began to a moment ago: all who ask for upkeep would list the same."""
     key = repo.view.prefix + "recovering"
     if not repo.redis.set(key, 1, nx=True, ex=_RECOVERING):
         return Found()
     try:
-        found = repo.inbox.recover(run)
+        found = repo.inbox.recover(run, epoch)
     finally:
         repo.redis.delete(key)
     log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from app import cursors
 from app.admission import Admitted, Known, admit
-from app.errors import Problem, invalid, not_found, unavailable
+from app.errors import Problem, invalid, not_found
 from app.intake import Accepted, Item
 from app.queries import STATUSES, load_key, load_query
 from app.routes.pages import page, page_room
@@ -19,7 +19,7 @@ from app.schemas import load_bulk, load_changeset, load_json
 from app.services import services
 from storage import history
 from storage.entries import SLOTS, Status, place_of
-from storage.ids import is_ulid
+from storage.ids import ChangesetId, is_ulid
 from storage.queue import Standing
 from storage.scripts import Recovering
 
@@ -133,11 +133,11 @@ def standing_of(changeset: str) -> Standing:
     """Return where a changeset stands, or refuse: its id is malformed, unknown, or not known yet."""
     if not is_ulid(changeset):
         raise invalid("id", "is not the id of a changeset")
-    behind = services().intake.behind
     [standing] = standings_of([changeset])
     if standing.outcome is None and standing.slice is None:
-        if behind:
-            raise unavailable(_LOOKED_FOR, services().settings.retry_after)
+        # What could not be queued was accepted all the same, perhaps by another process.
+        if services().repo.inbox.holds([ChangesetId(changeset)]):
+            raise Recovering(_LOOKED_FOR)
         raise not_found("changeset", changeset)
     return standing
 
@@ -146,12 +146,17 @@ def standings_of(changesets: Sequence[str]) -> list[Standing]:
     """Return where changesets stand. Raises Recovering where that of one is not known for sure.
 
     As long as nobody vouches for the view, accepted ones may be in the inbox alone. And an older copy of Redis may have
-    come back: what is not final in it may be so by the log, and may have been told.
+    come back: what is not final in it may be so by the log, and may have been told; an open conflict may be closed.
     """
     vouched, standings = services().repo.queue.standing(changesets)
-    if not vouched and any(status_of(each) not in _FINAL["landed"] for each in standings):
+    if not vouched and not all(_is_sure(each) for each in standings):
         raise Recovering(_LOOKED_FOR)
     return standings
+
+
+def _is_sure(standing: Standing) -> bool:
+    status = status_of(standing)
+    return status in _FINAL["landed"] and (status != Status.CONFLICTED or standing.closed_by is not None)
 
 
 @routes.get("/slices/<slice:name>/changesets")

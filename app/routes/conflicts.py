@@ -29,7 +29,9 @@ def listing() -> Response:
         name = f"open_on:{query.path.decode()}"
     filters = {"of": name}
     place = int(cursors.decode(query.cursor, "conflicts", filters, (int,))[0]) if query.cursor is not None else -1
-    rows = services().repo.view.by_score(name, f"({place}", limit=query.limit + 1)
+    repo = services().repo
+    with repo.queue.for_sure():
+        rows = repo.view.by_score(name, f"({place}", limit=query.limit + 1)
     return changesets_page("conflicts", filters, [(each.decode(), at) for each, at in rows], query.limit)
 
 
@@ -42,13 +44,14 @@ def show(path: str) -> Response:
     repo, limit = services().repo, settings.max_page
     with repo.queue.for_sure():
         found = activity(repo, raw, min(limit, MOST))
-    covering = sorted(
-        {each for held in holders(raw) for each in repo.view.by_name(f"covers:{held.decode()}", limit=limit + 1)}
-    )
+        covering = sorted(
+            {each for held in holders(raw) for each in repo.view.by_name(f"covers:{held.decode()}", limit=limit + 1)}
+        )
+        slices = repo.view.slices(covering[:limit])
     return jsonify(
         {
             "path": path,
-            "slices": [{"id": each.id, "name": each.name} for each in repo.view.slices(covering[:limit])],
+            "slices": [{"id": each.id, "name": each.name} for each in slices],
             "queued": found.queued,
             "committed": found.committed,
             "lock": {"owner": found.lock[0], "seconds": found.lock[1]} if found.lock else None,

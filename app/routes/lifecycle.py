@@ -12,7 +12,7 @@ from app.errors import Problem, conflict, key_reused, not_found
 from app.intake import Item, ask_for_commit_safely
 from app.queries import load_key
 from app.resolutions import load_resolutions
-from app.routes.changesets import accepted_json, changeset_json, standing_of, status_of
+from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
 from app.schemas import load_changeset, load_json
 from app.services import services
 from app.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
@@ -92,7 +92,8 @@ def check(name: str) -> Response:
     if isinstance(admitted, Problem):
         raise admitted
     assert isinstance(admitted, Item)
-    return jsonify(dry_run(services().repo, admitted))
+    repo = services().repo
+    return jsonify(repo.surely(lambda: dry_run(repo, admitted)))
 
 
 def _abandon(changeset: ChangesetId, only_held: bool = False) -> None:
@@ -116,7 +117,7 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
         return own, found[0] if found else None
     keys = [key_of(verb, old, attempt) for attempt in range(_MOST_ATTEMPTS)]
     owners = queue.admit([], [], keys).keys
-    standings = dict(zip(owners, queue.standing([each for each, _ in owners.values()])[1], strict=True))
+    standings = dict(zip(owners, standings_of([each for each, _ in owners.values()]), strict=True))
     for key in keys:
         if key not in owners:
             return key, None

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, jsonify, request
 from app import cursors
 from app.errors import Problem, invalid, not_found
 from app.queries import load_oid, load_path, load_query
+from app.routes.changesets import standings_of
 from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice
 from app.services import services
@@ -35,7 +36,7 @@ def commits(name: str) -> Response:
     rows, looked = history.decided(repo, found.id, Status.COMMITTED, place, None, query.limit + 1)
     items, answer = page("commits", filters, rows, query.limit, lambda each: (each[1],), looked)
     ids = [each for each, _ in items]
-    outcomes = [(each, now.outcome, now.through) for each, now in zip(ids, repo.queue.standing(ids)[1], strict=True)]
+    outcomes = [(each, now.outcome, now.through) for each, now in zip(ids, standings_of(ids), strict=True)]
     repo.objects.warm(ObjectId(bytes.fromhex(outcome["commit"])) for _, outcome, _ in outcomes if outcome)
     for changeset, outcome, through in outcomes:
         if outcome is None:
@@ -81,12 +82,16 @@ def tree(name: str) -> Response:
     }
     after = cast(bytes, cursors.decode(query.cursor, "tree", filters, (bytes,))[0]) if query.cursor is not None else b""
     objects = services().repo.objects
-    projected, made = project(objects.tree, root, found.paths)
 
-    def read(oid: ObjectId) -> Tree:
-        return made[oid] if oid in made else objects.tree(oid)
+    def look() -> tuple[ObjectId, list[tuple[bytes, Version]]]:
+        projected, made = project(objects.tree, root, found.paths)
 
-    files = list(islice(walk(read, projected, after, prefix), query.limit + 1))
+        def read(oid: ObjectId) -> Tree:
+            return made[oid] if oid in made else objects.tree(oid)
+
+        return projected, list(islice(walk(read, projected, after, prefix), query.limit + 1))
+
+    projected, files = services().repo.surely(look)
     items, answer = page("tree", filters, files, query.limit, lambda each: (each[0],))
     places = objects.locate([version.oid for _, version in items]) if items else []
     answer |= {"commit": commit, "tree": projected.hex()}
@@ -111,15 +116,22 @@ def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any
 @routes.get("/slices/<slice:name>/files/<path:path>")
 def file(name: str, path: str) -> Response:
     """Return one file's bytes."""
-    found = find_slice(name)
     query = load_query(request.args, services().settings, "commit")
     raw = load_path(path, services().settings)
-    _, root = _commit_and_root(query.commit)
     objects = services().repo.objects
-    version = lookup(objects.tree, root, raw) if covers(found.paths, raw) else None
-    if version is None or version.is_tree or version.mode == SUBMODULE_MODE:
+
+    def look() -> tuple[Version, bytes] | None:
+        covered = covers(find_slice(name).paths, raw)
+        _, root = _commit_and_root(query.commit)
+        version = lookup(objects.tree, root, raw) if covered else None
+        if version is None or version.is_tree or version.mode == SUBMODULE_MODE:
+            return None
+        return version, objects.read(version.oid)[1]
+
+    found = services().repo.surely(look)
+    if found is None:
         raise not_found("file", path)
-    return blob_response(version, objects.read(version.oid)[1])
+    return blob_response(*found)
 
 
 def _commit_and_root(oid: bytes | None) -> tuple[str, ObjectId]:

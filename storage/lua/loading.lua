@@ -4,7 +4,7 @@
 -- one has been published since the look after which it begins.
 -- KEYS[1] the epoch pointer. ARGV: prefix, epoch, '1' where it begins, and then how long a silent loader counts as at
 -- work (ms), and the epoch that was published at that look, '' for none.
--- Returns 1. Errors: STALE it has been flushed, or retired because its loader was taken for dead; BEGUN somebody else
+-- Returns the run of Redis. Errors: STALE it has been flushed, or retired because its loader was taken for dead; BEGUN somebody else
 -- is at it, or has done it. Cost: O(log(epochs)).
 local epochs, epoch = ARGV[1] .. 'epochs', ARGV[2]
 if ARGV[3] ~= '1' and tonumber(redis.call('ZSCORE', epochs, epoch) or 0) == 0 then
@@ -24,4 +24,4 @@ if ARGV[3] == '1' then
   end
 end
 redis.call('ZADD', epochs, now, epoch)
-return 1
+return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')

@@ -297,6 +297,8 @@ def test_an_older_copy_of_redis_tells_nothing_that_may_have_been_told_otherwise(
     for status in ("queued", "held", "committed"):
         api.get("/slices/all/changesets", 503, status=status)
     api.get("/paths/i", 503)
+    api.get("/slices/all/commits", 503)
+    api.get("/conflicts", 503)
     api.submit(503, key="again", base=api.tip, changes=[{"op": "put", "path": "i", "content": "1"}])
     assert [each["id"] for each in api.get("/slices/all/changesets", status="landed")["items"]] == [
         landed["id"], other["id"]
@@ -357,7 +359,7 @@ def test_202_means_durable_even_if_redis_dies_before_anything_is_queued(
         api.world.work()
         assert api.get(f"/changesets/{made['id']}")["status"] == "landed"
     tip = api.tip
-    while services.intake.behind:
+    while len(services.intake._requeue):
         sleep(0.01)
     api.world.work()
     assert api.tip == tip, "what this process queues in the end is known to be decided"

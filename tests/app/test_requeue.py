@@ -1,4 +1,4 @@
-"""What was accepted and could not be queued is queued by the same process, and is called unknown by it at no time."""
+"""What was accepted and could not be queued is queued by the same process, and is never called unknown by any."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from app import intake, requeue
+from app.api import create_app
 from storage.queue import Queue
 from tests.app.http import Api
 
@@ -61,7 +62,9 @@ def test_an_accepted_changeset_is_never_unknown_and_is_queued_when_that_is_possi
     assert api.submit(503, base=made, changes=on_it)["status"] == 503
     for verb in ("abandon", "release", "rebase"):
         api.post(f"/changesets/{made}/{verb}", {}, 503)
-    api.get(f"/changesets/{UNKNOWN}", 503)
+    other = create_app(api.world.repo.settings, check=False).test_client()
+    assert other.get(f"/v1/changesets/{made}").status_code == 503, "it was accepted by another process"
+    api.get(f"/changesets/{UNKNOWN}", 404)
     assert api.get(f"/changesets/{known}")["status"] == "landed", "what is known is told"
     api.get("/slices/none", 404)
     api.submit(422, base="ab" * 20, changes=on_it)

@@ -22,10 +22,12 @@ from storage.lifecycle import release
 from storage.load import catch_up, load
 from storage.objects import Kind, object_id
 from storage.queue import Admission, Queue
+from storage.rebuild import rebuild
 from storage.recover import Found, Inbox
 from storage.repository import RedisUnsafe, Repository
 from storage.scripts import Recovering, Scripts, ViewAbsent, ViewLoading, ViewStale
 from storage.settings import Settings
+from storage.slices import change_paths, define, delete
 from tasks import commits, upkeep
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
@@ -121,10 +123,11 @@ def test_an_older_copy_that_came_back_during_upkeep_is_not_vouched_for(
     """What it lacks may be in the log, and the upkeep that looked there did so before."""
     run, keep_view = b"one", upkeep._keep_view
 
-    def keep_and_restart(repo: Repository) -> None:
+    def keep_and_restart(repo: Repository) -> str | None:
         nonlocal run
-        keep_view(repo)
+        epoch = keep_view(repo)
         run = b"another"
+        return epoch
 
     monkeypatch.setattr(Queue, "run", lambda self: run)
     monkeypatch.setattr(upkeep, "_keep_view", keep_and_restart)
@@ -138,10 +141,10 @@ def test_an_inbox_is_recovered_by_one_at_a_time(world: World, monkeypatch: pytes
     world.repo.redis.delete(world.repo.view.prefix + "recovered")
     recover, others = Inbox.recover, []
 
-    def while_another_is_asked(inbox: Inbox, run: bytes) -> Found:
+    def while_another_is_asked(inbox: Inbox, *given: object) -> Found:
         monkeypatch.setattr(Inbox, "recover", lambda *_: pytest.fail("it is being recovered"))
         others.append(keep_up(world.repo))
-        return recover(inbox, run)
+        return recover(inbox, *given)
 
     monkeypatch.setattr(Inbox, "recover", while_another_is_asked)
     keep_up(world.repo)
@@ -315,7 +318,7 @@ def test_the_mark_follows_from_the_log_and_not_from_what_queues_remember(
     forget(world, waits)
     compact_all(world)
     assert world.repo.view.head().mark > waits and world.repo.view.undecided().keys() == {waits}
-    assert inbox.recover(world.repo.queue.run()).enqueued == 1
+    assert inbox.recover(world.repo.queue.run(), world.repo.view.epoch()).enqueued == 1
     assert world.repo.queue.waiting(world.all.id, "", 10) == [waits]
 
 
@@ -417,6 +420,72 @@ def test_what_an_older_copy_does_not_know_is_not_refused_for_good(
         assert answer.status_code == 503 and answer.headers["Retry-After"]
     run_upkeep(world.repo)
     assert api.post("/v1/slices/all/changesets", json=body).status_code == 202
+
+
+def test_an_older_copy_neither_refuses_a_slice_nor_leaves_it_as_it_was(world: World) -> None:
+    gone, changed = define(world.repo, "gone", ["gone/"]), define(world.repo, "changed", ["a/"])
+    api = create_app(world.repo.settings, check=False).test_client()
+    with rolled_back(world):
+        delete(world.repo, gone.id)
+        change_paths(world.repo, changed.id, ["a/", "b/"])
+        world.put({"b/f": b"1"})
+        world.work()
+        landed = world.repo.view.head().main
+    with pytest.raises(Recovering):
+        define(world.repo, "gone", ["gone/"])
+    with pytest.raises(Recovering):
+        change_paths(world.repo, changed.id, ["a/"])  # so it is here, and is not in the log
+    with pytest.raises(Recovering):
+        change_paths(world.repo, changed.id, ["c/"], version=2)
+    body = {"base": world.tip.hex(), "message": "m", "changes": [{"op": "put", "path": "b/g", "content": "1"}]}
+    assert api.post("/v1/slices/changed/changesets", json=body).status_code == 503
+    for at in ("changed/files/b/f", f"all/files/b/f?commit={landed}"):
+        assert api.get(f"/v1/slices/{at}").status_code == 503, at
+    run_upkeep(world.repo)
+    define(world.repo, "gone", ["gone/"])
+    assert api.post("/v1/slices/changed/changesets", json=body).status_code == 202
+    for at in ("changed/files/b/f", f"all/files/b/f?commit={landed}"):
+        assert api.get(f"/v1/slices/{at}").data == b"1", at
+    assert change_paths(world.repo, changed.id, ["a/"]).version == 3
+    assert not verify(world.repo).differences
+
+
+def test_a_view_is_published_only_in_the_run_of_redis_that_took_all_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that took its place may never have got a part."""
+    flush(world)
+    view = world.repo.view
+    begin = view.begin_loading
+    with monkeypatch.context() as failing_over:
+        failing_over.setattr(view, "begin_loading", lambda epoch, before: begin(epoch, before) and b"another run")
+        assert not load(view, world.repo.log, world.repo.bucket, before=None)
+    assert view.epoch() is None
+    assert load(view, world.repo.log, world.repo.bucket, before=None) and view.epoch()
+
+
+@pytest.mark.parametrize("by", ["rebuild", "upkeep"])
+def test_what_is_told_while_a_view_is_loaded_is_in_it_when_somebody_vouches_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    changeset = world.put({"f": b"1"})
+    other, publish = Repository(world.repo.settings), world.repo.view.publish
+
+    def late(before: str | None, epoch: str, run: bytes) -> bool:
+        assert commit_batch(other, vouched_only=False) == 1 and other.outcome(changeset)
+        return publish(before, epoch, run)
+
+    monkeypatch.setattr(world.repo.view, "publish", late)
+    epoch = world.repo.view.epoch()
+    if by == "rebuild":
+        rebuild(world.repo, epoch, lambda _: None)
+    else:
+        world.repo.redis.delete(world.repo.view.prefix + "recovered")
+        monkeypatch.setattr(upkeep, "_follows_log", lambda _: False)
+        keep_up(world.repo)
+    assert world.repo.view.epoch() != epoch and world.repo.queue.vouched()
+    assert world.status(changeset) == "committed"
+    assert world.repo.queue.length() == 0
 
 
 def test_what_was_read_before_somebody_vouched_for_it_is_not_known_for_sure(world: World) -> None:
