@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     # Each process has ports of its own: between a choice and its use, another could choose the same.
-    stack_servers._PORTS = stack_servers._PORTS[int(worker) :: count]
+    stack_servers._PORTS = stack_servers._PORTS[int(worker) % count :: count]
     # A busy machine may make any example slow, and no test is about time.
     slow = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile("sluice", hypothesis.settings(), deadline=None, suppress_health_check=slow)
@@ -39,13 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder and the fixtures say what a test costs, and what it must not run beside."""
+    """The folder and the fixtures say what a test costs."""
     for item in items:
         top = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if top in FOLDERS:
             item.add_marker(top)
-            # Whole stacks: of those of one file, one at a time, whatever the number of processes.
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("servers")
 
