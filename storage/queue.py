@@ -34,6 +34,7 @@ _MOST_LOCKS = 1000
 # How many changesets at the front of a queue a claim looks at for those whose base is decided.
 _LOOK_AHEAD = 1000
 _ULID = 26
+_BEHIND = "the view may be behind the log"
 # Redis does nothing else while it looks for so many.
 _KNOWN_AT_ONCE = 5000
 # Between two questions for the ticket (seconds), at first and in the end.
@@ -320,11 +321,13 @@ class Queue:
         under way may be decided. Raises Recovering.
         """
         before = self.vouched()
+        if before is None:
+            raise Recovering(_BEHIND)
         try:
             yield
         finally:
-            if before is None or self.vouched() != before:
-                raise Recovering("the view may be behind the log")
+            if self.vouched() != before:
+                raise Recovering(_BEHIND)
 
     def run(self) -> bytes:
         """Return what tells one run of Redis from the next."""
