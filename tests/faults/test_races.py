@@ -19,9 +19,9 @@ from storage import lifecycle
 from storage.ids import ChangesetId, new_ulid
 from storage.lifecycle import abandon, release
 from storage.link import Snapshot
-from storage.load import load
 from storage.log import follow
 from storage.queue import Standing
+from storage.rebuild import rebuild
 from storage.repository import Repository
 from storage.settings import Settings
 from storage.slices import SliceExists, define
@@ -150,7 +150,7 @@ def test_a_name_is_defined_once_though_the_view_is_loaded_anew_between_the_look_
     def interrupted(name: str) -> str:
         monkeypatch.undo()
         found = key(name)
-        load(Repository(settings).view, world.repo.log, world.repo.bucket, world.repo.view.epoch())
+        rebuild(Repository(settings), world.repo.view.epoch(), lambda _: None)
         return found
 
     monkeypatch.setattr(view, "key", interrupted)
