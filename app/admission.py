@@ -109,11 +109,11 @@ class _Admitting:
         at = f"changesets[{position}]." if self._bulk else ""
         where = self._found.slices.get(submission.slice)
         if where is None:
-            self._require(self._found.vouched)
+            self._require_vouched()
             raise not_found("slice", submission.slice)
         for i, change in enumerate(submission.changes):
             if not covers(where.paths, change.path):
-                self._require(self._found.vouched)
+                self._require_vouched()
                 raise invalid(f"{at}changes[{i}].path", f"is not in the slice {where.name}")
         fingerprint = self._fingerprint(position) if submission.key else ""
         if submission.key:
@@ -133,9 +133,9 @@ class _Admitting:
             fingerprint,
         )
 
-    def _require(self, known: bool) -> None:
-        """Refuse to say that something is not there unless that is known. Raises Recovering."""
-        if not known:
+    def _require_vouched(self) -> None:
+        """Refuse to say that something is not there unless somebody vouches for the view. Raises Recovering."""
+        if not self._found.vouched:
             raise Recovering("the view may be behind the log")
 
     def _fingerprint(self, position: int) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from storage import manifest
 from storage.archive import Archive
@@ -100,8 +101,8 @@ class Inbox:
         self._set_cursor("seen", found.seen)
         return found
 
-    def holds(self, changesets: Sequence[ChangesetId]) -> set[ChangesetId]:
-        """Return which of these stand in submission packs, known to the view and the queues or not. Raises BucketError.
+    def holds(self, changesets: Sequence[ChangesetId]) -> bool:
+        """Tell whether any of these stands in a submission pack, known to view and queues or not. Raises BucketError.
 
         A process that could not queue a pack has told its writer all the same, and only that process knows.
         """
@@ -111,8 +112,7 @@ class Inbox:
             names = self._bucket.names(f"inbox/{changeset[:_TIME]}")
             return any(changeset in changesets_of(PackId(name.removesuffix(".pack"))) for name in names)
 
-        found = self._bucket.together([lambda each=each: look(each) for each in changesets])  # type: ignore[misc]
-        return {each for each, here in zip(changesets, found, strict=True) if here}
+        return any(self._bucket.together([partial(look, each) for each in changesets]))
 
     def passable(self) -> Passed:
         """Return how far the mark may go, as the next part of the listing and the view have it.

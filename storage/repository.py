@@ -30,7 +30,6 @@ from storage.view import View
 # Between looks whether whoever loads the view is done.
 _LOADING_PAUSE = 0.1
 
-
 T = TypeVar("T")
 
 
