@@ -157,7 +157,7 @@ class Intake:
     def _store(self, requests: list[_Request]) -> None:
         pack, data, groups = build([request.items for request in requests])
         with budget.budget("request_budget", self._repo.settings.request_budget):
-            self._repo.bucket.create(pack + ".pack", data)
+            self._repo.bucket.keep(pack + ".pack", data)
         # By the store's clock, which the mark goes by: a slow PUT and a wrong clock of this machine are the same.
         apart = abs(self._repo.bucket.dated - ulid_seconds(changesets_of(pack)[0]))
         if apart > self._repo.settings.late_put:

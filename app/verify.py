@@ -21,8 +21,10 @@ from storage.bucket import BucketError, Missing
 from storage.contents import Contents, read_on
 from storage.entries import SLOTS, CorruptEntry, EntryKind, Json, Status, effects, place_of
 from storage.ids import PackId, changesets_of, ulid_seconds
+from storage.inbox import read_pack
 from storage.load import read_forgotten
 from storage.log import Log, follow
+from storage.manifest import CorruptManifest
 from storage.objects import CorruptObject
 from storage.packs import read_index
 from storage.repository import Repository
@@ -272,26 +274,36 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
     """Check that every accepted changeset has an outcome or waits, and that no outcome is of one never accepted."""
     outcomes = dict(contents.outcomes)
     accepted: set[str] = set()
-    undecided: list[str] = []
+    undecided: dict[str, PackId] = {}
     mark = repo.view.head().mark
     for name, stored in repo.bucket.listing("inbox/"):
-        ids = changesets_of(PackId(name.removesuffix(".pack")))
+        pack = PackId(name.removesuffix(".pack"))
+        ids = changesets_of(pack)
         accepted.update(ids)
         # Nobody was told 202 of what was stored so long after its name: see app/intake.py.
         late = stored - ulid_seconds(ids[0]) > repo.settings.late_put - _STORED_WITHIN
-        undecided += [each for each in ids if each not in outcomes and not (late and each <= mark)]
+        undecided |= {each: pack for each in ids if each not in outcomes and not (late and each <= mark)}
     # An API process that died between a pack and its queue leaves it to upkeep, which has its turn first.
-    findings.queued, lost = _undecided(repo, undecided)
+    findings.queued, lost = _undecided(repo, list(undecided))
     until = time.monotonic() + _TURNS_OF_UPKEEP * repo.settings.upkeep_interval
     while lost and time.monotonic() < until:
         time.sleep(_PAUSE)
-        findings.queued, lost = _undecided(repo, undecided)
+        findings.queued, lost = _undecided(repo, list(undecided))
     for each in lost:
         findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
+    for pack in dict.fromkeys(undecided[each] for each in lost):
+        _check_pack(repo, pack, findings)
     contents.catch_up(repo.log)  # what was compacted while the inbox was listed
     accepted.update(each for pack in contents.named.compacted for each in changesets_of(pack))
     for each in outcomes.keys() - accepted:
         findings.differ(f"log: changeset {each} has an outcome and was never accepted")
+
+
+def _check_pack(repo: Repository, pack: PackId, findings: Findings) -> None:
+    try:
+        read_pack(repo.archive, pack)
+    except (Missing, CorruptObject, CorruptManifest) as error:
+        findings.differ(f"inbox: {pack} cannot be read: {error}")
 
 
 def _undecided(repo: Repository, changesets: Sequence[str]) -> tuple[int, list[str]]:

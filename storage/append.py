@@ -28,7 +28,7 @@ def store_pack(bucket: Bucket, writer: PackWriter) -> tuple[PackId, int]:
     """Store a pack and its index, both before an entry may name them; return its name and size. Raises BucketError."""
     pack, data = PackId(f"packs/{new_ulid()}"), writer.finish()
     index = writer.index()
-    bucket.together([lambda: bucket.create(pack + ".pack", data), lambda: bucket.create(pack + ".idx", index)])
+    bucket.together([lambda: bucket.keep(pack + ".pack", data), lambda: bucket.keep(pack + ".idx", index)])
     return pack, len(data)
 
 

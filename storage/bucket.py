@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import secrets
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from hashlib import md5
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
@@ -161,15 +163,27 @@ class Bucket:
         """
         try:
             url = self._client.presigned_put_object(self._bucket, self._prefix + name, expires=_PRESIGNED_FOR)
-            answer = self._http.request(
-                "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=_PUT_RETRIES, redirect=False
-            )
+            # Without its digest SeaweedFS stores nothing at all under the name, for good, where the connection ends
+            # behind the head of the request.
+            headers = {
+                "If-None-Match": "*",
+                "Content-MD5": b64encode(md5(data, usedforsecurity=False).digest()).decode(),
+            }
+            answer = self._http.request("PUT", url, body=data, headers=headers, retries=_PUT_RETRIES, redirect=False)
         except _FAILURES as error:
             raise BucketError(f"PUT {name} did not succeed") from error
         if answer.status in {200, 412}:
             self._last.dated = _date(answer)
             return bool(answer.status == 200)
         raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Have `data` stored under a name that nobody else gives.
+
+        Raises BucketError: also where the first answer was lost, and what the store has is not what it was sent.
+        """
+        if not self.create(name, data) and self.get_many([name]) != [data]:
+            raise BucketError(f"PUT {name}: what is there is not what was sent")
 
     @property
     def dated(self) -> float:

@@ -19,14 +19,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
+
 from storage import manifest
 from storage.archive import Archive
+from storage.bucket import Missing
 from storage.ids import ChangesetId, PackId, changesets_of, ulid_seconds
 from storage.inbox import read_pack
+from storage.manifest import CorruptManifest
+from storage.objects import CorruptObject
 from storage.queue import Queue
 from storage.scripts import ViewAbsent
 from storage.settings import Settings
 from storage.view import View
+
+log = structlog.get_logger()
 
 MOST_PASSED = 4096
 """So many undecided changesets at most the mark passes at once, or those of one pack: an entry of the log names each.
@@ -49,6 +56,7 @@ class Found:
 
     packs: int = 0
     enqueued: int = 0
+    damaged: int = 0  # packs of which nothing can be queued
     seen: str = ""  # every changeset up to this pack is decided or queued
     last: str = ""  # the last pack that was listed
     complete: bool = False  # the listing was followed to its end
@@ -83,9 +91,9 @@ class Inbox:
             raise ViewAbsent("the view is not loaded")
         undecided = self._view.undecided()
         known = dict(zip(undecided, self._queue.known(list(undecided)), strict=True)) if undecided else {}
-        behind = sum(self._enqueue(pack) for pack in {undecided[each] for each in known if known[each] == "0"})
         found = self.look(self._behind_mark())
-        found.enqueued += behind
+        for pack in {undecided[each] for each in known if known[each] == "0"}:
+            self._enqueue(pack, found)
         self._set_cursor("seen", found.seen)
         self._queue.vouch(epoch, run)
         return found
@@ -164,7 +172,7 @@ class Inbox:
                 found.packs += 1
                 found.last = name
                 if not all(each in known for each in ids):
-                    found.enqueued += self._enqueue(pack)
+                    self._enqueue(pack, found)
                 seeing = seeing and age > _SETTLE
                 if seeing:
                     found.seen = name
@@ -183,13 +191,18 @@ class Inbox:
                 decided.add(each)
         return decided, known
 
-    def _enqueue(self, pack: PackId) -> int:
-        changesets = read_pack(self._archive, pack)
-        count = 0
+    def _enqueue(self, pack: PackId, found: Found) -> None:
+        try:
+            changesets = read_pack(self._archive, pack)
+        except (Missing, CorruptObject, CorruptManifest) as error:
+            # All others would wait for what the store has lost, for good.
+            log.error("pack_damaged", pack=pack, changesets=len(changesets_of(pack)), reason=str(error))
+            found.damaged += 1
+            return
         for start in range(0, len(changesets), _PAGE):
             part = changesets[start : start + _PAGE]
-            count += sum(position >= 0 for position in self._queue.enqueue([(c, manifest.encode(c)) for c in part]))
-        return count
+            positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part])
+            found.enqueued += sum(position >= 0 for position in positions)
 
     def _cursor(self, name: str) -> str:
         # Below the epoch: a view that was loaded anew may know less than the one that moved the cursor.

@@ -32,7 +32,10 @@ def command(data: Path | None, as_json: bool) -> None:
         published, found = rebuild(repo, repo.view.epoch(), lambda seq: show("log", seq, max(seq, entries)))
     applied, seconds = repo.view.head().applied, round(time.monotonic() - started, 3)
     if as_json:
-        emit({"applied": applied, "published": published, "enqueued": found.enqueued, "seconds": seconds})
+        counts = {"enqueued": found.enqueued, "damaged": found.damaged}
+        emit({"applied": applied, "published": published, **counts, "seconds": seconds})
     else:
         who = "" if published else " (somebody else published a view meanwhile)"
         console.print(f"view of {applied} entries in {seconds} s, {found.enqueued} changesets queued again{who}")
+        if found.damaged:
+            console.print(f"{found.damaged} submission packs cannot be read: see the log", style="red")

@@ -12,12 +12,13 @@ import pytest
 import redis
 
 from app.api import create_app
+from app.intake import build
 from app.verify import verify
 from storage import recover
 from storage.bucket import BucketError, Missing
 from storage.direct import Moved, of_one_view
 from storage.entries import decode
-from storage.ids import new_ulid
+from storage.ids import changesets_of, new_ulid
 from storage.lifecycle import release
 from storage.load import catch_up, load
 from storage.objects import Kind, object_id
@@ -78,6 +79,29 @@ def test_after_a_flush_all_that_was_accepted_is_found_and_decided(world: World) 
     world.work()
     assert [world.status(each) for each in [*queued, *unqueued]] == ["committed"] * 3
     assert not verify(world.repo).differences
+
+
+@pytest.mark.parametrize("left", [0, 40, -1])
+def test_a_submission_pack_that_is_damaged_keeps_no_other_from_being_found(world: World, left: int) -> None:
+    """As a store may leave it: empty, cut off, without its last byte."""
+    pack, data, _ = build([[item(world.all, {"damaged": b"1"}, world.tip)]])
+    world.repo.bucket.keep(pack + ".pack", data[:left])
+    [(lost, _)] = world.store([item(world.all, {"f": b"1"}, world.tip)])
+    assert run_upkeep(world.repo).damaged == 1
+    world.work()
+    assert world.status(lost.id) == "committed"
+
+    [(lost, _)] = world.store([item(world.all, {"g": b"1"}, world.tip)])
+    flush(world)
+    before = run_upkeep(world.repo)
+    assert before.damaged == 1 and world.repo.queue.vouched()
+    world.work()
+    assert world.status(lost.id) == "committed"
+    [damaged] = changesets_of(pack)
+    assert verify(Repository(replace(world.repo.settings, upkeep_interval=0.1))).differences == [
+        f"inbox: changeset {damaged} has no outcome and is not queued",
+        f"inbox: {pack} cannot be read: not a pack, or a damaged one",
+    ]
 
 
 def test_a_flush_between_any_two_steps_loses_nothing(world: World) -> None:

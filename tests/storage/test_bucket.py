@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +45,69 @@ def test_of_sixteen_racing_creates_one_wins_and_its_bytes_stay(bucket: Bucket) -
         wins = list(pool.map(race, range(16)))
     assert wins.count(True) == 1
     assert bucket.get("race") == b"%d" % wins.index(True)
+
+
+@pytest.fixture
+def cut_off(s3_settings: Settings) -> Iterator[str]:
+    """An endpoint that passes the head of each request on to the store and then closes: who sent it has died."""
+    host, port = s3_settings.endpoints[0].removeprefix("http://").split(":")
+
+    def cut(client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head and (piece := client.recv(1 << 16)):
+            head += piece
+        with socket.create_connection((host, int(port)), timeout=10) as store:
+            store.sendall(head.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+            store.shutdown(socket.SHUT_WR)
+            while store.recv(1 << 16):
+                pass
+        client.close()
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return  # closed, at the test's end
+            cut(client)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
+
+
+@pytest.mark.parametrize("size", [1, 3_000, 300_000])
+def test_of_a_create_that_is_cut_off_nothing_is_stored(bucket: Bucket, cut_off: str, size: int) -> None:
+    data = b"x" * size
+    with pytest.raises(BucketError):
+        Bucket(bucket._settings, cut_off).create("torn", data)
+    assert list(bucket.names("torn")) == []
+    assert bucket.create("torn", data) is True
+    assert bucket.get("torn") == data
+
+
+def test_what_is_damaged_on_its_way_is_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = bucket._http.request
+
+    def damage(method: str, url: str, *, body: bytes, **more: Any) -> Any:
+        return send(method, url, body=b"y" + body[1:], **more)
+
+    with monkeypatch.context() as on_its_way:
+        on_its_way.setattr(bucket._http, "request", damage)
+        with pytest.raises(BucketError, match="status 400"):
+            bucket.create("x", b"xxx")
+    assert list(bucket.names("x")) == []
+
+
+def test_what_is_kept_is_what_was_sent_or_an_error(bucket: Bucket) -> None:
+    bucket.keep("mine", b"1")
+    bucket.keep("mine", b"1")  # its first answer was lost
+    with pytest.raises(BucketError, match="not what was sent"):
+        bucket.keep("mine", b"2")
+    assert bucket.get("mine") == b"1"
 
 
 def test_ranges_are_exact_and_what_is_missing_says_so(bucket: Bucket) -> None:
