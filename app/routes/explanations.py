@@ -14,6 +14,7 @@ from flask.blueprints import BlueprintSetupState
 from app import cursors
 from app.errors import not_found
 from app.queries import load_path, load_query
+from app.refusals import refusing_for_sure
 from app.routes.changesets import standing_of
 from app.routes.pages import blob_response, page_room
 from app.services import services
@@ -54,6 +55,7 @@ def _open(state: BlueprintSetupState) -> None:
 
 
 @routes.get("/changesets/<changeset>/diff")
+@refusing_for_sure
 def diff(changeset: str) -> Response:
     """Show what a changeset's writer changed, against what the writer saw."""
     after, limit = _position("diff", changeset)
@@ -68,6 +70,7 @@ def diff(changeset: str) -> Response:
 
 
 @routes.get("/changesets/<changeset>/conflicts")
+@refusing_for_sure
 def conflicts(changeset: str) -> Response:
     """Show the conflicts of a changeset, with what an editor needs; none where it is not conflicted."""
     after, limit = _position("explained", changeset)
@@ -87,6 +90,7 @@ def conflicts(changeset: str) -> Response:
 
 
 @routes.get("/changesets/<changeset>/conflicts/<side>/<path:path>")
+@refusing_for_sure
 def side(changeset: str, side: str, path: str) -> Response:
     """Return the bytes of one side of a conflict: base, head or submitted."""
     if side not in _SIDES:

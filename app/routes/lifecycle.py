@@ -11,6 +11,7 @@ from app.dry_run import dry_run
 from app.errors import Problem, conflict, key_reused, not_found
 from app.intake import Item, ask_for_commit_safely
 from app.queries import load_key
+from app.refusals import refusing_for_sure
 from app.resolutions import load_resolutions
 from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
 from app.schemas import load_changeset, load_json
@@ -28,6 +29,7 @@ _MOST_ATTEMPTS = 100
 
 
 @routes.post("/changesets/<changeset>/release")
+@refusing_for_sure
 def release_one(changeset: str) -> Response:
     """Let a held changeset be committed."""
     standing_of(changeset)
@@ -40,6 +42,7 @@ def release_one(changeset: str) -> Response:
 
 
 @routes.post("/changesets/<changeset>/abandon")
+@refusing_for_sure
 def abandon_one(changeset: str) -> Response:
     """Take back a changeset, or close its conflict."""
     standing_of(changeset)
@@ -48,6 +51,7 @@ def abandon_one(changeset: str) -> Response:
 
 
 @routes.post("/changesets/<changeset>/rebase")
+@refusing_for_sure
 def rebase(changeset: str) -> tuple[Response, int]:
     """Make a new changeset on the tip of one that was not to be committed as it is."""
     old = ChangesetId(changeset)
@@ -67,6 +71,7 @@ def rebase(changeset: str) -> tuple[Response, int]:
 
 
 @routes.post("/changesets/<changeset>/resolve")
+@refusing_for_sure
 def resolve(changeset: str) -> tuple[Response, int]:
     """Make a new changeset with the conflicts of one resolved."""
     old = ChangesetId(changeset)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import redis
 
+from app.routes import explanations
 from app.verify import verify
 from storage.ids import new_ulid
+from storage.seen import UnknownBase
+from storage.view import View
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json, walk
 
@@ -354,6 +357,37 @@ def test_resolutions_that_are_none_are_refused(api: Api, body: Json, field: str)
     assert answer["errors"][0]["field"] == field
     api.world.work()
     assert [each["id"] for each in walk(api, "/conflicts")] == [found["id"]]
+
+
+def test_an_older_copy_that_comes_back_within_a_request_refuses_nothing_for_good(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, view = collide(api), api.world.repo.view
+
+    def forget(self: View, name: str) -> None:
+        """As a copy from before the slice was made, which nobody vouches for."""
+        view.redis.delete(view.prefix + "recovered")
+
+    with monkeypatch.context() as older:
+        older.setattr(View, "slice", forget)
+        for verb, body in (("rebase", None), ("resolve", {"paths": {"f": {"take": "theirs"}}})):
+            run_upkeep(api.world.repo)
+            refusal = api.post(f"/changesets/{late['id']}/{verb}", body, 503)
+            assert refusal.headers["Retry-After"] and refusal.get_json()["detail"] == "the view may be behind the log"
+    run_upkeep(api.world.repo)
+    resolved = api.post(f"/changesets/{late['id']}/resolve", {"paths": {"f": {"take": "theirs"}}}, 202).get_json()
+    assert resolved["resolves"] == late["id"]
+
+    # A base that the older copy does not know yet: its conflict shows that, its diff needs it.
+    def unknown(*_: object) -> None:
+        view.redis.delete(view.prefix + "recovered")
+        raise UnknownBase("of an older copy")
+
+    with monkeypatch.context() as older:
+        older.setattr(explanations, "look", unknown)
+        api.get(f"/changesets/{late['id']}/diff", 503)
+    run_upkeep(api.world.repo)
+    assert api.get(f"/changesets/{late['id']}/diff")["items"]
 
 
 def test_while_redis_is_empty_nothing_is_said_to_be_unknown(api: Api) -> None:
