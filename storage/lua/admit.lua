@@ -5,6 +5,7 @@
 -- false, queued in it}, for each base 1 or 0 whether it is known (one
 -- up to the mark may be in the archive), for each key its changeset or false, the mark, the last compaction}.
 -- Errors: ABSENT. Cost: O(arguments).
+--include run
 local prefix = ARGV[1]
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
@@ -31,8 +32,7 @@ end)
 local keys = list(function(key)
   return redis.call('GET', view .. 'key:' .. key) or redis.call('GET', prefix .. 'key:' .. key)
 end)
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged', 'mark', 'compacted')
-return {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
+return {is_vouched_for(prefix, epoch) and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
   redis.call('ZCARD', prefix .. 'queued'), redis.call('ZCARD', prefix .. 'held'), slices, bases, keys, counts[3] or '',
   counts[4] or '0'}

@@ -14,6 +14,7 @@
 -- Errors: ABSENT no view; RECOVERING the inbox has not been listed since Redis came up; PAUSED too much is pending.
 -- Cost: O(slices looked at * look-ahead + locks).
 --include decided
+--include run
 local prefix, now, owner, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local most, most_changes, most_slices = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local lock_tries, locking, look = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10])
@@ -22,11 +23,8 @@ if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 local clock = redis.call('TIME')
 local instant = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if ARGV[12] == '1' then
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-  if redis.call('GET', prefix .. 'recovered') ~= run .. ':' .. epoch then
-    return redis.error_reply('RECOVERING the inbox is being listed')
-  end
+if ARGV[12] == '1' and not is_vouched_for(prefix, epoch) then
+  return redis.error_reply('RECOVERING the inbox is being listed')
 end
 local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged', 'applied')
 if tonumber(counts[1]) - tonumber(counts[2]) >= tonumber(ARGV[11]) then

@@ -6,6 +6,7 @@
 -- work (ms), and the epoch that was published at that look, '' for none.
 -- Returns the run of Redis. Errors: STALE it has been flushed, or retired because its loader was taken for dead; BEGUN somebody else
 -- is at it, or has done it. Cost: O(log(epochs)).
+--include run
 local epochs, epoch = ARGV[1] .. 'epochs', ARGV[2]
 if ARGV[3] ~= '1' and tonumber(redis.call('ZSCORE', epochs, epoch) or 0) == 0 then
   return redis.error_reply('STALE the epoch that was being loaded is gone')
@@ -24,4 +25,4 @@ if ARGV[3] == '1' then
   end
 end
 redis.call('ZADD', epochs, now, epoch)
-return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+return this_run()

@@ -5,6 +5,7 @@
 -- Returns {epoch, head as a flat list, outcomes, definitions, owners, for each changeset 1 where the mark has passed it
 -- undecided, the run of Redis}; false where there is none.
 -- Errors: ABSENT where there is no view (flushed, or being loaded). Cost: O(arguments).
+--include run
 local prefix = ARGV[1]
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
@@ -26,5 +27,4 @@ local outcomes = list(function(id)
 end)
 local slices = list(function(id) return redis.call('HGET', view .. 'slices', id) end)
 local owners = list(function(key) return redis.call('GET', view .. 'key:' .. key) end)
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-return {epoch, head, outcomes, slices, owners, undecided, run}
+return {epoch, head, outcomes, slices, owners, undecided, this_run()}

@@ -5,13 +5,13 @@
 -- What is decided and archived has no outcome here; what queues of an older Redis say of it is not told.
 -- Errors: ABSENT. Cost: O(ids * log(queue)).
 --include decided
+--include run
 local prefix = ARGV[1]
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 local decided = decisions(view)
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local answer = {redis.call('GET', prefix .. 'recovered') == run .. ':' .. epoch and 1 or 0,
+local answer = {is_vouched_for(prefix, epoch) and 1 or 0,
   unpack(redis.call('HMGET', view .. 'head', 'through', 'mark', 'compacted'))}
 for i = 2, #ARGV do
   local outcome = redis.call('GET', view .. 'outcome:' .. ARGV[i])
