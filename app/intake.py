@@ -96,13 +96,18 @@ class Intake:
         for i in range(repo.settings.pack_puts):
             threading.Thread(target=self._run, name=f"intake-{i}", daemon=True).start()
 
+    @property
+    def behind(self) -> int:
+        """How many packs are stored and could not be queued yet."""
+        return len(self._requeue)
+
     def accept(self, items: Sequence[Item]) -> list[Accepted]:
         """Make `items` durable, in one pack and in order, queue them, and return what they have become.
 
         Raises BucketError, TookTooLong and budget.Spent: then nothing is known of them. Raises a Problem where too
         many before them could not be queued.
         """
-        if len(self._requeue) >= MOST_PACKS:
+        if self.behind >= MOST_PACKS:
             raise unavailable("what was accepted before cannot be queued", self._repo.settings.retry_after)
         request = _Request(items)
         self._requests.put(request)

@@ -14,10 +14,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
+
+if TYPE_CHECKING:
+    from app.services import Services
 
 # Seconds after which run() has closed the listening socket: who is sent away before could come back to this process.
 _NOTICE = 1.2
@@ -87,8 +90,8 @@ class ApiWorker(GeventWorker):
             gevent.sleep(_LOOK_EVERY)
 
     @property
-    def _services(self) -> Any:
-        return self._application.extensions["sluice"]
+    def _services(self) -> Services:
+        return cast("Services", self._application.extensions["sluice"])
 
     def _leave(self) -> None:
         gevent.sleep(_NOTICE)

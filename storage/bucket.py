@@ -1,8 +1,8 @@
 """The bucket: immutable objects in any S3 that honours `If-None-Match: *`.
 
-Create-if-absent is the only write. minio-py has no header for it, so the PUT is presigned by it and sent here; reads
-and listings are its own. Every call has a time-out, a few retries with jitter, each of which waits longer, and what
-is left of the budget (storage/budget.py).
+Create-if-absent is the only write. minio-py has no header for it, so the PUT is signed by its signer and sent here;
+reads and listings are its own. Every call has a time-out, a few retries with jitter, each of which waits longer, and
+what is left of the budget (storage/budget.py).
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from datetime import timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from hashlib import md5
+from functools import cached_property
+from hashlib import md5, sha256
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
+from minio.credentials import Credentials
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
+from minio.signer import sign_v4_s3
+from minio.time import to_amz_date
 from urllib3.util import Retry, Timeout
 
 from storage import budget
@@ -56,7 +60,6 @@ _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
 # Names in one request: a store deletes them one after another, within the patience for one answer.
 _DELETED_AT_ONCE = 100
-_PRESIGNED_FOR = timedelta(hours=1)
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
 T = TypeVar("T")
@@ -161,14 +164,8 @@ class Bucket:
         False may also mean that this very call did, and that its first answer was lost: a caller to whom the
         difference matters reads what is there. Raises BucketError, after which either may be the case.
         """
+        url, headers = self._signed_put(name, data)
         try:
-            url = self._client.presigned_put_object(self._bucket, self._prefix + name, expires=_PRESIGNED_FOR)
-            # Without its digest SeaweedFS stores nothing at all under the name, for good, where the connection ends
-            # behind the head of the request.
-            headers = {
-                "If-None-Match": "*",
-                "Content-MD5": b64encode(md5(data, usedforsecurity=False).digest()).decode(),
-            }
             answer = self._http.request("PUT", url, body=data, headers=headers, retries=_PUT_RETRIES, redirect=False)
         except _FAILURES as error:
             raise BucketError(f"PUT {name} did not succeed") from error
@@ -176,6 +173,35 @@ class Bucket:
             self._last.dated = _date(answer)
             return bool(answer.status == 200)
         raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
+
+    @cached_property
+    def _objects(self) -> str:
+        """The URL of all objects, as minio-py addresses them: some stores have the bucket in the host's name."""
+        return self._client.presigned_put_object(self._bucket, self._prefix + "-").partition("-?")[0]
+
+    def _signed_put(self, name: str, data: bytes) -> tuple[str, dict[str, Any]]:
+        url, date = urlsplit(self._objects + name), datetime.now(UTC)
+        # As minio-py does: TLS says already that the body is whole.
+        sent = "UNSIGNED-PAYLOAD" if url.scheme == "https" else sha256(data).hexdigest()
+        headers: dict[str, Any] = {
+            "Host": url.netloc,
+            "If-None-Match": "*",
+            # Without it SeaweedFS stores nothing at all under the name, for good, where the connection ends behind the
+            # head of the request.
+            "Content-MD5": b64encode(md5(data, usedforsecurity=False).digest()).decode(),
+            "x-amz-content-sha256": sent,
+            "x-amz-date": to_amz_date(date),
+        }
+        signed = sign_v4_s3(
+            method="PUT",
+            url=url,
+            region=self._settings.s3_region,
+            headers=headers,
+            credentials=Credentials(self._settings.s3_access_key, self._settings.s3_secret_key),
+            content_sha256=sent,
+            date=date,
+        )
+        return url.geturl(), signed
 
     def keep(self, name: str, data: bytes) -> None:
         """Have `data` stored under a name that nobody else gives.

@@ -37,7 +37,13 @@ def proxy(settings: Settings, new_proxy: Callable[[str], Proxy]) -> Proxy:
 
 
 @pytest.fixture
-def api(settings: Settings, proxy: Proxy, tmp_path: Path) -> Iterator[Api]:
+def redis_proxy(settings: Settings, new_proxy: Callable[[str], Proxy]) -> Proxy:
+    """What the API has before its Redis."""
+    return new_proxy(urlsplit(settings.redis_url).netloc)
+
+
+@pytest.fixture
+def api(settings: Settings, proxy: Proxy, redis_proxy: Proxy, tmp_path: Path) -> Iterator[Api]:
     """A process of its own, and connections to it."""
     World(Repository(settings))
     [port] = free_ports(1)
@@ -58,9 +64,13 @@ def api(settings: Settings, proxy: Proxy, tmp_path: Path) -> Iterator[Api]:
             asked.close()
 
     argv = commands.runnable(commands.api(f"127.0.0.1:{port}"))
-    environ = environment(
-        replace(settings, s3_endpoints=f"http://{proxy.address}"), {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    behind = replace(
+        settings,
+        s3_endpoints=f"http://{proxy.address}",
+        redis_url=f"redis://{redis_proxy.address}/0",
+        redis_timeout=2.0,
     )
+    environ = environment(behind, {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"})
     with Supervisor(tmp_path / "logs", restart=False) as supervisor:
         supervisor.start(Command("api", argv, environ, tmp_path, ready, grace=commands.api_grace()))
         yield supervisor.processes["api"], connect
@@ -97,7 +107,7 @@ def test_a_connection_on_which_nobody_asked_is_answered_once_more(api: Api) -> N
     assert get(idle, "/healthz")[:2] == (200, "close")
     assert get(new, "/healthz")[:2] == (200, "close")
     assert pid and process.await_end(pid, PATIENCE)
-    assert process.status == 0, process.logs()
+    assert process.status == 0 and "Exception in worker process" not in process.logs(), process.logs()
 
 
 def test_a_connection_that_stays_idle_is_closed_and_does_not_hold_the_process(api: Api) -> None:
@@ -148,3 +158,28 @@ def test_a_submission_under_way_is_accepted(api: Api, proxy: Proxy, settings: Se
         changeset = json.loads(slow.result()[2])["id"]
     _, [standing] = Repository(settings).queue.standing([changeset])
     assert standing.slice is not None, "and it is queued"
+
+
+def test_what_could_not_be_queued_is_queued_before_the_process_ends(
+    api: Api, proxy: Proxy, redis_proxy: Proxy, settings: Settings
+) -> None:
+    process, connect = api
+    busy, pid = connect(), process.pid
+    proxy.add("bandwidth", rate=0)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(get, connect(), "/v1/slices/all/changesets", submission("slow"))
+        while not any(True for _ in Repository(settings).bucket.names("inbox/")) and not slow.done():
+            get(busy, "/healthz")
+        redis_proxy.add("bandwidth", stream="upstream", rate=0)  # Redis is asked nothing from now on
+        proxy.heal()
+        assert slow.result()[0] == 202
+        changeset = json.loads(slow.result()[2])["id"]
+    stopped(process, busy)
+    assert pid and not process.await_end(pid, 8.0), "it waits, longer than idle connections do"
+    _, [standing] = Repository(settings).queue.standing([changeset])
+    assert standing.slice is None, "nobody has queued it"
+    redis_proxy.heal()
+    assert process.await_end(pid, PATIENCE)
+    assert process.status == 0 and "Exception in worker process" not in process.logs(), process.logs()
+    _, [standing] = Repository(settings).queue.standing([changeset])
+    assert standing.slice is not None
