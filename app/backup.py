@@ -23,19 +23,19 @@ from typing import NamedTuple
 
 from storage.bucket import READERS, Bucket, Missing
 from storage.entries import NO_HASH, CorruptEntry, Json, digest
+from storage.ids import is_ulid, submission_pack
 from storage.log import check, name_of
 from storage.named import Named
 from storage.packs import TRAILER_BYTES
-from storage.rolls import FOLDER as ROLLS
-from storage.segments import FOLDER as CHECKPOINTS
 from storage.settings import Settings
 
 FORMAT = 1
 LOG = "log/"
 MARKERS = "restored/"  # what restores leave in a bucket; see app/restore.py
 PROBES = "probe/"
-# Derived from the rest, or of this bucket only; the log is copied by itself.
-_LEFT_OUT = (CHECKPOINTS, ROLLS, MARKERS, PROBES, LOG)
+# The rest is derived from these and the log, or of this bucket only, or not ours.
+_FOLDERS = ("inbox/", "packs/")
+_SUFFIXES = ("pack", "idx", "table")
 _MANIFEST = "manifest.jsonl"
 _LOCK = "backup.lock"
 _TEMPORARY = "part-"
@@ -213,7 +213,7 @@ class _Run:
         entries = self._list_log()
         sizes = self._folder.sizes()
         self._know(sizes, entries)
-        listed = [name for name in self._bucket.names("") if not name.startswith(_LEFT_OUT)]
+        listed = [name for folder in _FOLDERS for name in self._bucket.names(folder) if _is_ours(name)]
         gone = self._copy([name for name in listed if name not in self._known], sizes)
         last_hash = self._copy_log(entries, sizes)
         for name in sorted(self._before - self._known.keys()):
@@ -228,9 +228,10 @@ class _Run:
         """Return how many entries the log has."""
         entries = 0
         for name in self._bucket.names(LOG):
-            if name != name_of(entries + 1):
+            if name == name_of(entries + 1):
+                entries += 1
+            elif name != LOG:  # as some tools name the folder itself
                 break
-            entries += 1
         if not entries:
             raise BackupError("there is no log in the bucket: is SLUICE_REPOSITORY right?")
         return entries
@@ -325,8 +326,14 @@ class _Run:
         return check(seq, fetched, previous), fetched, True
 
 
+def _is_ours(name: str) -> bool:
+    """Tell whether this is a pack, a part of one or a table, and not what somebody else has put there."""
+    stem, _, suffix = name.removeprefix("packs/").partition(".")
+    return submission_pack(name) is not None or (is_ulid(stem) and suffix in _SUFFIXES)
+
+
 def _has_hash(name: str) -> bool:
-    return name.endswith((".pack", ".idx", ".table"))
+    return name.endswith(_SUFFIXES)
 
 
 def _is_whole(data: bytes) -> bool:

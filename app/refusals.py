@@ -1,6 +1,6 @@
 """Refusing for sure: what an older copy of Redis does not know, or knows otherwise, is no reason to refuse.
 
-One may come back between any two calls of a request, and a client that is told 404 or 409 does not ask again.
+One may come back between any two calls of a request, and a client that is told 404, 409 or 422 does not ask again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.services import services
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_FOR_GOOD = frozenset({404, 409})
+_FOR_GOOD = frozenset({404, 409, 422})
 
 
 def refusing_for_sure(answer: Callable[P, R]) -> Callable[P, R]:

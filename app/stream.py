@@ -180,7 +180,7 @@ class Streams:
                 with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     channel.subscribe(self._repo.view.prefix + "applied")
                     self._listen(channel)
-            except (redis.RedisError, ViewAbsent, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, others listen
                 log.info("streams_interrupted", reason=str(error))
                 time.sleep(0.2)  # Redis is away or empty; there is no event to wait for
 

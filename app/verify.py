@@ -20,13 +20,14 @@ from storage.archive import closed_in, global_in, manifest_in, place_in, read_al
 from storage.bucket import BucketError, Missing
 from storage.contents import Contents, read_on
 from storage.entries import SLOTS, CorruptEntry, EntryKind, Json, Status, effects, place_of
-from storage.ids import PackId, changesets_of, ulid_seconds
+from storage.ids import PackId, changesets_of, submission_pack, ulid_seconds
 from storage.inbox import read_pack
 from storage.load import read_forgotten
 from storage.log import Log, follow
 from storage.manifest import CorruptManifest
 from storage.objects import CorruptObject
 from storage.packs import read_index
+from storage.recover import is_ahead
 from storage.repository import Repository
 from storage.tables import CorruptTable
 from storage.view import commands
@@ -277,9 +278,13 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
     undecided: dict[str, PackId] = {}
     mark = repo.view.head().mark
     for name, stored in repo.bucket.listing("inbox/"):
-        pack = PackId(name.removesuffix(".pack"))
+        pack = submission_pack(name)
+        if pack is None:
+            continue
         ids = changesets_of(pack)
         accepted.update(ids)
+        if is_ahead(repo.settings, pack, stored):
+            continue
         # Nobody was told 202 of what was stored so long after its name: see app/intake.py.
         late = stored - ulid_seconds(ids[0]) > repo.settings.late_put - _STORED_WITHIN
         undecided |= {each: pack for each in ids if each not in outcomes and not (late and each <= mark)}

@@ -14,10 +14,8 @@ import redis
 import structlog
 
 from storage import budget
-from storage.bucket import BucketError
 from storage.queue import Standing
 from storage.repository import Repository
-from storage.scripts import ViewAbsent, ViewStale
 
 log = structlog.get_logger()
 
@@ -82,7 +80,7 @@ class Waiting:
                 with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     channel.subscribe(self._repo.view.prefix + "applied")
                     self._listen(channel)
-            except (redis.RedisError, BucketError, ViewAbsent, ViewStale, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, others wait
                 log.info("waiting_interrupted", reason=str(error))
                 time.sleep(0.2)  # Redis is away or empty; there is no event to wait for
 

@@ -235,7 +235,7 @@ class Bucket:
         return self._get(name)
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """Return `length` bytes of an object from `offset`.
+        """Return `length` bytes of an object from `offset`, or as many as there are.
 
         Raises Missing and BucketError.
         """
@@ -256,6 +256,8 @@ class Bucket:
             except S3Error as error:
                 if error.code in _GONE:
                     raise Missing(name) from error
+                if error.code == "InvalidRange":
+                    return b""  # it ends before
                 raise BucketError(f"GET {name}: {error.code}") from error
             except _FAILURES as error:
                 raise BucketError(f"GET {name} did not succeed") from error

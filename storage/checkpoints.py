@@ -15,7 +15,7 @@ from storage.ids import Seq
 from storage.load import Gone, line, locations, read_forgotten, read_places
 from storage.log import check, follow
 from storage.repository import Repository
-from storage.segments import FOLDER, encode, ends_of, make, name_of
+from storage.segments import FOLDER, encode, make, name_of
 
 log = structlog.get_logger()
 
@@ -91,10 +91,10 @@ def _without_roll(repo: Repository) -> int:
     return number
 
 
-def newest(repo: Repository) -> int:
+def newest(repo: Repository) -> Seq:
     """Return the last entry up to which there are segments without a gap, 0 where there are none."""
-    last = int(repo.redis.get(repo.view.key(_CURSOR)) or 0)
+    last = Seq(int(repo.redis.get(repo.view.key(_CURSOR)) or 0))
     # A segment's name begins with its first entry: what is behind the cursor sorts behind it.
     after = f"{FOLDER}{last + 1:012d}" if last else ""
     found = line(repo.bucket.names(FOLDER, after), last)
-    return ends_of(found[-1])[1] if found else last
+    return found[-1][1] if found else last

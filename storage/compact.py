@@ -343,7 +343,7 @@ def _write_tables(repo: Repository, made: _Made) -> None:
         fresh |= parts
         made.dropped += [table.name for table in stored]
         tables = [table for table in tables if table not in group] + list(parts)
-    repo.bucket.together([lambda n=t.name, d=data: repo.bucket.create(n + SUFFIX, d) for t, data in fresh.items()])  # type: ignore[misc]
+    repo.bucket.together([lambda n=t.name, d=data: repo.bucket.keep(n + SUFFIX, d) for t, data in fresh.items()])  # type: ignore[misc]
     made.tables = list(fresh)
     made.retired += made.dropped
 

@@ -16,7 +16,7 @@ from itertools import groupby
 from storage.archive import PACK_FILES, delete_packs
 from storage.direct import append_directly, of_one_view
 from storage.entries import EntryKind, Json
-from storage.ids import PackId, ulid_seconds
+from storage.ids import PackId, is_ulid, ulid_seconds
 from storage.link import Snapshot
 from storage.repository import Repository
 from storage.view import is_current
@@ -53,7 +53,7 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
     for packs, end in _pages(repo, after):
         last = end
         found.listed += len(packs)
-        found.garbage += _unnamed(repo, [pack for pack in packs if _age(pack) > repo.settings.gc_grace])
+        found.garbage += _unnamed(repo, [pack for pack in packs if _is_old(pack, repo.settings.gc_grace)])
     found.complete = found.listed < repo.settings.gc_packs
     if not dry_run:
         for start in range(0, len(found.garbage), _AT_ONCE):
@@ -77,8 +77,10 @@ def _pages(repo: Repository, after: str) -> Iterator[tuple[list[PackId], str]]:
         yield page, last
 
 
-def _age(pack: PackId) -> float:
-    return time.time() - ulid_seconds(pack.removeprefix(_FOLDER))
+def _is_old(pack: PackId, grace: float) -> bool:
+    ulid = pack.removeprefix(_FOLDER)
+    # What else somebody has put there is not ours to delete.
+    return is_ulid(ulid) and time.time() - ulid_seconds(ulid) > grace
 
 
 def _unnamed(repo: Repository, packs: Sequence[PackId]) -> list[PackId]:

@@ -25,6 +25,8 @@ Seq = NewType("Seq", int)
 """The position of an entry in the log, from 1."""
 
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_SUBMISSION_PACK = re.compile(rf"(inbox/{_ULID.pattern}-([1-9][0-9]{{0,4}}))\.pack")
+_MOST_IN_PACK = 0xFFFF  # an object's location has two bytes for the count (storage/view.py)
 
 
 def new_ulid() -> str:
@@ -86,6 +88,12 @@ def ulid_seconds(text: str) -> float:
 def inbox_pack(first: str, count: int) -> PackId:
     """Name the submission pack whose changesets have `count` consecutive ids from `first`."""
     return PackId(f"inbox/{first}-{count}")
+
+
+def submission_pack(name: str) -> PackId | None:
+    """Return the submission pack that a file in the bucket is, None where it is something else."""
+    found = _SUBMISSION_PACK.fullmatch(name)
+    return PackId(found[1]) if found and int(found[2]) <= _MOST_IN_PACK else None
 
 
 def changesets_of(pack: PackId) -> list[ChangesetId]:

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from storage import manifest
+from storage.bucket import Missing
 from storage.direct import Moved, append_directly, of_one_view
 from storage.entries import EntryKind, Json, Status
 from storage.ids import ChangesetId
 from storage.inbox import read_changesets
 from storage.link import Snapshot
+from storage.manifest import CorruptManifest
+from storage.objects import CorruptObject
 from storage.queue import Claimed, Standing
 from storage.records import closing
 from storage.repository import Repository
 from storage.scripts import Recovering
+
+log = structlog.get_logger()
 
 EXPIRED = "expired"
 """What is said to have closed a conflict that nobody closed while too many were open."""
@@ -89,7 +96,11 @@ def requeue_released(repo: Repository, limit: int) -> int:
     count = 0
     for changeset, standing in zip(ids, repo.queue.standing(ids)[1] if ids else [], strict=True):
         if standing.outcome is None and standing.position is None and standing.pack is not None:
-            count += _queue(repo, ChangesetId(changeset))
+            try:
+                count += _queue(repo, ChangesetId(changeset))
+            except (Missing, CorruptObject, CorruptManifest) as error:
+                # The others must not wait for what the store has lost.
+                log.error("release_waits", changeset=changeset, pack=standing.pack, reason=str(error))
     return count
 
 

@@ -193,6 +193,7 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
 _BATCH = 32
 # Rows of the index that are gathered over segments; as objects they take 200 bytes each.
 _GATHERED = 1 << 18
+_NO_ENTRY = Seq(0)
 # Segments that are read ahead of the one that Redis takes.
 _SEGMENTS_AHEAD = 4
 
@@ -223,13 +224,12 @@ def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: P
 
 
 def _read_ahead(
-    bucket: Bucket, names: Sequence[str], forgotten: tuple[Seq, Seq]
+    bucket: Bucket, names: Sequence[tuple[str, Seq]], forgotten: tuple[Seq, Seq]
 ) -> Generator[Segment | None, None, None]:
     """Yield segments in order; the next ones are read and unpacked while Redis takes those before."""
 
-    def read(some: Sequence[str]) -> list[Segment | None]:
-        parts = [wanted(ends_of(name)[1], forgotten) for name in some]
-        return bucket.together([lambda n=n, p=p: _read_segment(bucket, n, p) for n, p in zip(some, parts, strict=True)])  # type: ignore[misc]
+    def read(some: Sequence[tuple[str, Seq]]) -> list[Segment | None]:
+        return bucket.together([lambda n=n, s=s: _read_segment(bucket, n, wanted(s, forgotten)) for n, s in some])  # type: ignore[misc]
 
     groups = [names[start : start + _SEGMENTS_AHEAD] for start in range(0, len(names), _SEGMENTS_AHEAD)]
     with ThreadPoolExecutor(1, thread_name_prefix="segments") as reader:
@@ -243,9 +243,9 @@ def _read_ahead(
             yield from found
 
 
-def _newest_forgotten(log: Log, bucket: Bucket, names: Sequence[str]) -> tuple[Seq, Seq]:
+def _newest_forgotten(log: Log, bucket: Bucket, names: Sequence[tuple[str, Seq]]) -> tuple[Seq, Seq]:
     """Return up to which entries history and keys are forgotten, as the newest segment says that knows."""
-    for name in reversed(names):
+    for name, _ in reversed(names):
         segment = _read_segment(bucket, name, 0)
         if segment is not None and segment.forgotten is not None and _is_in_log(log, segment):
             return segment.forgotten
@@ -262,14 +262,17 @@ def _read_segment(bucket: Bucket, name: str, parts: int) -> Segment | None:
         return None
 
 
-def line(names: Iterable[str], last: int = 0) -> list[str]:
-    """Return the names of segments that follow one another from behind entry `last` on, given in order."""
+def line(names: Iterable[str], last: Seq = _NO_ENTRY) -> list[tuple[str, Seq]]:
+    """Return the names of segments that follow one another from behind entry `last` on, given in order.
+
+    Each comes with its last entry.
+    """
     found = []
     for name in names:
-        first, end = ends_of(name)
-        if first == last + 1:
-            found.append(name)
-            last = end
+        ends = ends_of(name)
+        if ends and ends[0] == last + 1:
+            last = ends[1]
+            found.append((name, last))
     return found
 
 

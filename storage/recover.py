@@ -24,7 +24,7 @@ import structlog
 from storage import manifest
 from storage.archive import Archive
 from storage.bucket import Missing
-from storage.ids import ChangesetId, PackId, changesets_of, ulid_seconds
+from storage.ids import ChangesetId, PackId, changesets_of, submission_pack, ulid_seconds
 from storage.inbox import read_pack
 from storage.manifest import CorruptManifest
 from storage.objects import CorruptObject
@@ -44,7 +44,11 @@ How many there are in all is bounded by what may be held and queued; each recove
 MOST_PASSED_PACKS = 1000
 """Packs that the mark passes at once: every changeset in them is asked for."""
 
+Listed = tuple[str, float]
+"""A name of a listing, and when it was stored."""
+
 _PAGE = 200
+_WHOLE_SECONDS = 1.0  # in which a store tells the time
 _TIME = 10  # characters of an id that say when it was made
 # Younger packs are looked at again by the next routine look.
 _SETTLE = 30.0
@@ -89,11 +93,8 @@ class Inbox:
         """
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
-        undecided = self._view.undecided()
-        known = dict(zip(undecided, self._queue.known(list(undecided)), strict=True)) if undecided else {}
         found = self.look(self._behind_mark())
-        for pack in {undecided[each] for each in known if known[each] == "0"}:
-            self._enqueue(pack, found)
+        self._look_at_passed(found)
         self._set_cursor("seen", found.seen)
         self._queue.vouch(epoch, run)
         return found
@@ -118,7 +119,7 @@ class Inbox:
         def look(changeset: ChangesetId) -> bool:
             # A pack's ids are consecutive from the one in its name, all of one millisecond.
             names = self._bucket.names(f"inbox/{changeset[:_TIME]}")
-            return any(changeset in changesets_of(PackId(name.removesuffix(".pack"))) for name in names)
+            return any(changeset in changesets_of(pack) for pack in map(submission_pack, names) if pack)
 
         return any(self._bucket.together([partial(look, each) for each in changesets]))
 
@@ -130,11 +131,11 @@ class Inbox:
         passed = Passed(self._view.head().mark)
         room = MOST_PASSED
         now = self._bucket.now()
-        for page in _pages(self._bucket.names("inbox/", self._behind_mark(), MOST_PASSED_PACKS)):
-            old = [name for name in page if now - _stored(name) > self._settings.inbox_margin]
+        for page in _pages(self._bucket.listing("inbox/", self._behind_mark(), MOST_PASSED_PACKS)):
+            ours = [pack for pack in (submission_pack(name) for name, _ in page) if pack]
+            old = [pack for pack in ours if now - _made(pack) > self._settings.inbox_margin]
             decided, _ = self._known(old)
-            for name in old:
-                pack = PackId(name.removesuffix(".pack"))
+            for pack in old:
                 ids = changesets_of(pack)
                 undecided = [each for each in ids if each not in decided]
                 room -= len(undecided)
@@ -144,14 +145,23 @@ class Inbox:
                 passed.undecided |= dict.fromkeys(undecided, pack)
                 passed.mark = ids[-1]
                 passed.packs += 1
-            if len(old) < len(page):
+            if len(old) < len(ours):
                 break
         return passed
 
     def _deep(self) -> Found:
         found = self.look(max(self._behind_mark(), self._cursor("deep")), self._settings.upkeep_packs)
+        if found.complete:
+            self._look_at_passed(found)
         self._set_cursor("deep", "" if found.complete else found.last)
         return found
+
+    def _look_at_passed(self, found: Found) -> None:
+        """Queue what the mark has passed though it is undecided, and what no queue has."""
+        undecided = self._view.undecided()
+        known = zip(undecided, self._queue.known(list(undecided)), strict=True) if undecided else ()
+        for pack in {undecided[each] for each, digit in known if digit == "0"}:
+            self._enqueue(pack, found)
 
     def _behind_mark(self) -> str:
         mark = self._view.head().mark
@@ -161,27 +171,30 @@ class Inbox:
     def look(self, after: str, limit: int | None = None) -> Found:
         """Look at the packs behind `after`, at most `limit`, and queue what has neither an outcome nor a place."""
         found = Found(seen=after, last=after)
-        seeing = True
+        seeing, foreign = True, ""
         now = time.time()
-        for page in _pages(self._bucket.names("inbox/", after, limit)):
-            _, known = self._known(page)
-            for name in page:
-                pack = PackId(name.removesuffix(".pack"))
-                ids = changesets_of(pack)
-                age = now - _stored(name)
+        for page in _pages(self._bucket.listing("inbox/", after, limit)):
+            packs = {name: submission_pack(name) for name, _ in page}
+            _, known = self._known([pack for pack in packs.values() if pack])
+            for name, stored in page:
                 found.packs += 1
                 found.last = name
-                if not all(each in known for each in ids):
+                pack = packs[name]
+                if pack is None:
+                    foreign = foreign or name
+                elif not (is_ahead(self._settings, pack, stored) or all(each in known for each in changesets_of(pack))):
                     self._enqueue(pack, found)
-                seeing = seeing and age > _SETTLE
+                seeing = seeing and (pack is None or now - _made(pack) > _SETTLE)
                 if seeing:
                     found.seen = name
+        if foreign:
+            log.warning("foreign_name", name=foreign)
         found.complete = limit is None or found.packs < limit
         return found
 
-    def _known(self, page: list[str]) -> tuple[set[str], set[str]]:
+    def _known(self, page: list[PackId]) -> tuple[set[str], set[str]]:
         """Return which changesets of these packs are decided, and which are decided or queued."""
-        ids = [each for name in page for each in changesets_of(PackId(name.removesuffix(".pack")))]
+        ids = [each for pack in page for each in changesets_of(pack)]
         decided: set[str] = set()
         known: set[str] = set()
         for each, digit in zip(ids, self._queue.known(ids), strict=True):
@@ -213,13 +226,18 @@ class Inbox:
         self._view.redis.set(self._view.key(f"inbox:{name}"), value)
 
 
-def _stored(name: str) -> float:
+def is_ahead(settings: Settings, pack: PackId, stored: float) -> bool:
+    """Tell whether a pack was stored so long before the time in its name that nobody was told 202 (app/intake.py)."""
+    return _made(pack) - stored > settings.late_put + settings.request_budget + _WHOLE_SECONDS
+
+
+def _made(pack: PackId) -> float:
     """Return the time in a pack's name, in seconds."""
-    return ulid_seconds(name.removeprefix("inbox/").partition("-")[0])
+    return ulid_seconds(pack.removeprefix("inbox/").partition("-")[0])
 
 
-def _pages(names: Iterator[str]) -> Iterator[list[str]]:
-    page: list[str] = []
+def _pages(names: Iterator[Listed]) -> Iterator[list[Listed]]:
+    page: list[Listed] = []
     for name in names:
         page.append(name)
         if len(page) == _PAGE:

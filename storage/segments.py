@@ -11,6 +11,7 @@ the log. Derived data: it may be deleted at will.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ FORMAT = 3
 FOLDER = f"checkpoints/{VIEW_FORMAT}.{FORMAT}/"
 # A chunk ends behind the entry that brings it here; Redis does nothing else while it takes one.
 _CHUNK_BYTES = 1 << 20
+_NAME = re.compile(re.escape(FOLDER) + r"(\d{12,})-(\d{12,})\.segment")
 # Deterministic on every machine is what the same zlib gives; another one's bytes are as good, and never compared.
 _LEVEL = 1
 _STATE, _KEYS, _HISTORY = range(3)
@@ -142,10 +144,10 @@ def name_of(first: int, last: int) -> str:
     return f"{FOLDER}{first:012d}-{last:012d}.segment"
 
 
-def ends_of(name: str) -> tuple[Seq, Seq]:
-    """Return the first and the last entry of the segment with this name."""
-    first, _, last = name.removeprefix(FOLDER).removesuffix(".segment").partition("-")
-    return Seq(int(first)), Seq(int(last))
+def ends_of(name: str) -> tuple[Seq, Seq] | None:
+    """Return the first and the last entry of the segment with this name, None where it names none."""
+    found = _NAME.fullmatch(name)
+    return (Seq(int(found[1])), Seq(int(found[2]))) if found else None
 
 
 def encode(segment: Segment) -> bytes:

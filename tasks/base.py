@@ -23,7 +23,7 @@ from tasks.apart import apart
 log = structlog.get_logger()
 
 # What ends work that the next run of its task will do as well.
-_PASSING = (ViewAbsent, ViewStale, LogBusy, BucketError, RedisError)
+PASSING = (ViewAbsent, ViewStale, LogBusy, BucketError, RedisError)
 
 
 @cache
@@ -58,7 +58,7 @@ def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
     def run() -> bool:
         try:
             work(Repository(settings))
-        except _PASSING as reason:
+        except PASSING as reason:
             log.warning("work_waits", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
             return False
         return True

@@ -16,7 +16,8 @@ from storage.recover import Found
 from storage.repository import Repository
 from storage.scripts import LogForked
 from storage.view import is_current
-from tasks.base import SluiceTask, repository, run_apart
+from tasks.apart import EndedBadly
+from tasks.base import PASSING, SluiceTask, repository, run_apart
 from tasks.celery import app
 from tasks.commits import ask_for_commit, ask_for_merge
 
@@ -39,12 +40,18 @@ def upkeep() -> None:
     """Put right what can be put right, see that the workers know of their work, and tidy up."""
     repo = repository()
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
-    # need not wait until all is tidy.
-    done = run_apart(keep_up, repo.settings)
+    # need not wait until all is tidy. Where one fails, for whatever it found, the rest is done all the same.
+    wrong: EndedBadly | None = None
+    try:
+        done = run_apart(keep_up, repo.settings)
+    except EndedBadly as error:
+        done, wrong = True, error
     ask_for_commit(repo)
     ask_for_merge(repo)
     if done:
         run_apart(tidy, repo.settings)
+    if wrong:
+        raise wrong
 
 
 def run(repo: Repository) -> Found:
@@ -68,13 +75,20 @@ def keep_up(repo: Repository) -> Found:
 def tidy(repo: Repository) -> None:
     """Make checkpoints, delete garbage and what is left of epochs, and close what nobody will.
 
-    Harmless as `keep_up` is, and killed at any point. Raises ViewAbsent, ViewStale and BucketError.
+    Harmless as `keep_up` is, and killed at any point. Raises ViewAbsent, ViewStale and BucketError, and what a step
+    raises when all others were taken.
     """
-    segments = checkpoint(repo, repo.settings.checkpoint_segments)
-    rolled = roll_up(repo, repo.settings.checkpoint_segments)
-    if segments or rolled:
-        log.info("checkpointed", segments=segments, rolls=rolled)
-    _clean(repo)
+    wrong: list[Exception] = []
+    for step in (_checkpoint, _close_oldest, _collect, _drop_forgotten):
+        try:
+            step(repo)
+        except PASSING:
+            raise  # as it would all the others
+        except Exception as error:
+            log.exception("step_failed", step=step.__name__.strip("_"))
+            wrong.append(error)
+    if wrong:
+        raise wrong[0]
 
 
 def _keep_view(repo: Repository) -> str | None:
@@ -143,14 +157,27 @@ def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
     return found
 
 
-def _clean(repo: Repository) -> None:
+def _checkpoint(repo: Repository) -> None:
+    segments = checkpoint(repo, repo.settings.checkpoint_segments)
+    rolled = roll_up(repo, repo.settings.checkpoint_segments)
+    if segments or rolled:
+        log.info("checkpointed", segments=segments, rolls=rolled)
+
+
+def _close_oldest(repo: Repository) -> None:
     expired = close_oldest(repo, _EXPIRED_AT_ONCE)
     if expired:
         log.warning("conflicts_expired", changesets=expired, limit=repo.settings.max_open_conflicts)
+
+
+def _collect(repo: Repository) -> None:
     if repo.redis.set(repo.view.prefix + "gc", int(time.time()), nx=True, ex=int(repo.settings.gc_interval)):
         collected = collect(repo)
         if collected.deleted:
             log.info("garbage_collected", packs=len(collected.deleted), listed=collected.listed)
+
+
+def _drop_forgotten(repo: Repository) -> None:
     forgotten = repo.view.forgotten(_FORGOTTEN)
     if forgotten:
         # One a run: each may be as large as the view.

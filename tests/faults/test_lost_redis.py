@@ -7,26 +7,34 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis
+from ulid import ULID
 
+from app import intake
 from app.api import create_app
-from app.intake import build
+from app.backup import backup
+from app.intake import Item, build
 from app.verify import verify
-from storage import recover
+from storage import lifecycle, recover
+from storage.archive import Archive
 from storage.bucket import BucketError, Missing
 from storage.direct import Moved, of_one_view
 from storage.entries import decode
-from storage.ids import changesets_of, new_ulid
-from storage.lifecycle import release
+from storage.garbage import Collected, collect
+from storage.ids import ChangesetId, PackId, changesets_of, new_ulid
+from storage.lifecycle import release, requeue_released
 from storage.load import catch_up, load
-from storage.objects import Kind, object_id
+from storage.manifest import Changeset
+from storage.objects import CorruptObject, Kind, object_id
 from storage.queue import Admission, Queue
 from storage.rebuild import rebuild
 from storage.recover import Found, Inbox
 from storage.repository import RedisUnsafe, Repository
 from storage.scripts import Recovering, Scripts, ViewAbsent, ViewLoading, ViewStale
+from storage.segments import FOLDER as SEGMENTS
 from storage.settings import Settings
 from storage.slices import change_paths, define, delete
 from tasks import commits, upkeep
@@ -54,6 +62,11 @@ def flush(world: World) -> None:
     world.repo.redis.delete(*keys(world))
 
 
+def held(one: Item) -> Item:
+    """Return it with the wish to be held."""
+    return replace(one, submission=replace(one.submission, hold=True))
+
+
 @contextlib.contextmanager
 def rolled_back(world: World) -> Iterator[None]:
     """Let Redis come back, at the end, as it was at the beginning; as another run of it, like after a restart."""
@@ -79,6 +92,94 @@ def test_after_a_flush_all_that_was_accepted_is_found_and_decided(world: World) 
     world.work()
     assert [world.status(each) for each in [*queued, *unqueued]] == ["committed"] * 3
     assert not verify(world.repo).differences
+
+
+FOREIGN = [
+    *("inbox/0.txt", "inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-2.pack.bak", "inbox/notes/of/mine", "inbox/x-1.pack"),
+    *("packs/0", "packs/x.pack", "packs/notes/of/mine", f"{SEGMENTS}.keep", f"{SEGMENTS}3.segment", "log/README"),
+    *("rolls/README", "notes/of/mine"),
+]
+
+
+def test_what_somebody_else_has_put_into_the_bucket_stops_nothing(world: World, tmp_path: Path) -> None:
+    for name in FOREIGN:
+        world.repo.bucket.keep(name, b"not ours")
+    change(world.repo, **AT_ONCE | {"gc_grace": -1000.0, "gc_interval": 1, "gc_packs": 2, "max_page": 1000})
+    ids = [world.put({f"f{i}": b"1"}) for i in range(3)]
+    world.work()
+    assert run_upkeep(world.repo).damaged == 0
+    assert compacted(world)
+    [(lost, _)] = world.store([item(world.all, {"g": b"1"}, world.tip)])
+    flush(world)
+    run_upkeep(world.repo)
+    world.work()
+    assert [world.status(each) for each in [*ids, lost.id]] == ["committed"] * 4
+    for _ in range(20):
+        if collect(world.repo).complete:
+            break
+    assert {*world.repo.bucket.names("")} >= {*FOREIGN}, "nothing that is not ours is deleted"
+    assert not verify(world.repo).differences
+    assert not backup(world.repo.settings, tmp_path / "backup").problems
+
+
+def test_a_pack_that_could_not_be_read_for_a_while_is_queued_by_a_later_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that the mark has passed, as a held one's is."""
+    [waiting] = world.submit(held(item(world.all, {"held": b"1"}, world.tip)))
+    change(world.repo, **AT_ONCE)
+    world.put({"f": b"1"})
+    world.work()
+    run_upkeep(world.repo)
+    assert compacted(world) and waiting in world.repo.view.undecided()
+    flush(world)
+    with monkeypatch.context() as away:
+        away.setattr(recover, "read_pack", lambda *_: (_ for _ in ()).throw(CorruptObject("for a while")))
+        assert run_upkeep(world.repo).damaged == 1
+    assert world.repo.queue.known([waiting]) == "0"
+    world.repo.inbox.routine(deep=True)
+    assert world.repo.queue.known([waiting]) == "1"
+
+
+def test_a_pack_from_a_clock_far_ahead_was_promised_to_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = str(ULID.from_timestamp(time.time() + 2 * world.repo.settings.late_put))
+    with monkeypatch.context() as wrong:
+        wrong.setattr(intake, "new_ulid", lambda: ahead)
+        world.store([item(world.all, {"f": b"1"}, world.tip)])
+    found = run_upkeep(world.repo)
+    assert (found.packs, found.enqueued) == (1, 0)
+    assert not verify(world.repo).differences
+
+
+def test_a_released_changeset_that_cannot_be_read_keeps_no_other_from_its_queue(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = [world.submit(held(item(world.all, {f"f{i}": b"1"}, world.tip)))[0] for i in range(2)]
+    for each in released:
+        release(world.repo, each)
+    world.repo.redis.delete(f"{world.repo.view.prefix}queue:{world.all.id}")  # who released them died before
+    read = lifecycle.read_changesets
+
+    def damaged(archive: Archive, queue: Queue, wanted: Sequence[tuple[ChangesetId, PackId]]) -> list[Changeset]:
+        if wanted[0][0] == released[0]:
+            raise CorruptObject("damaged")
+        return read(archive, queue, wanted)
+
+    monkeypatch.setattr(lifecycle, "read_changesets", damaged)
+    assert requeue_released(world.repo, 100) == 1
+    assert world.repo.queue.known(released) == "01"
+
+
+def test_a_step_of_upkeep_that_fails_keeps_no_other_from_being_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected: list[Repository] = []
+    monkeypatch.setattr(upkeep, "checkpoint", lambda *_: 1 / 0)
+    monkeypatch.setattr(upkeep, "collect", lambda repo: collected.append(repo) or Collected())
+    world.repo.redis.delete(world.repo.view.prefix + "gc")
+    with pytest.raises(ZeroDivisionError):
+        upkeep.tidy(world.repo)
+    assert collected == [world.repo]
 
 
 @pytest.mark.parametrize("left", [0, 40, -1])

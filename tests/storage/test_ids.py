@@ -14,6 +14,7 @@ from storage.ids import (
     inbox_pack,
     is_ulid,
     new_ulid,
+    submission_pack,
     text_of,
     ulid_seconds,
 )
@@ -41,3 +42,24 @@ def test_counting_on_from_an_id_never_reaches_its_time() -> None:
         ids = consecutive(first, 3000)
         assert all(is_ulid(each) for each in (ids[0], ids[-1])) and ids == sorted(ids)
         assert ulid_seconds(ids[-1]) == ulid_seconds(first)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ours"),
+    [
+        ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-1.pack", True),
+        ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-65535.pack", True),
+        ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-65536.pack", False),
+        ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-0.pack", False),
+        ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-01.pack", False),
+        ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV.pack", False),
+        ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAU-1.idx", False),
+        ("inbox/01arz3ndektsv4rrffq69g5fav-1.pack", False),
+        ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-1.pack.bak", False),
+        ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-1.pack\n", False),
+        ("inbox/", False),
+        ("packs/01ARZ3NDEKTSV4RRFFQ69G5FAV-1.pack", False),
+    ],
+)
+def test_a_submission_pack_is_told_by_its_whole_name(name: str, is_ours: bool) -> None:
+    assert submission_pack(name) == (name.removesuffix(".pack") if is_ours else None)

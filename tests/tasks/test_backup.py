@@ -20,6 +20,7 @@ from app.restore import Damaged, NotEmpty, restore
 from app.verify import verify
 from storage import settings as settings_module
 from storage.bucket import Bucket
+from storage.ids import new_ulid
 from storage.log import name_of
 from storage.repository import Repository
 from storage.settings import Settings
@@ -283,16 +284,16 @@ def test_what_the_bucket_lacks_is_named(world: World, tmp_path: Path) -> None:
 def test_what_is_collected_meanwhile_is_listed_anew(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names, listed = Bucket.names, []
+    names, listed, turn = Bucket.names, [], ["log/", "inbox/", "packs/"]
 
     def with_one_more(self: Bucket, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
         listed.append(prefix)
         found = list(names(self, prefix, after, limit))
-        return [*found, "packs/gone.pack"] if listed == ["log/", ""] else found
+        return [*found, f"packs/{new_ulid()}.pack"] if listed == turn else found
 
     monkeypatch.setattr(Bucket, "names", with_one_more)
     report = backup(world.repo.settings, tmp_path)
-    assert listed == ["log/", "", "log/", ""] and not report.problems
+    assert listed == [*turn, *turn] and not report.problems
 
 
 def test_the_commands_answer_with_counts(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

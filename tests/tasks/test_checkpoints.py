@@ -94,7 +94,7 @@ def test_a_run_makes_so_many_and_the_next_goes_on(world: World) -> None:
     assert checkpoint(repo, 2) == 0
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "gone", "elsewhere"])
+@pytest.mark.parametrize("damage", ["cut", "other", "gone", "elsewhere", "empty"])
 def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> None:
     repo = world.repo
     before = rows(repo)
@@ -108,6 +108,7 @@ def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> N
         "cut": data[:-1],
         "other": data[:-1] + b"?",
         "gone": None,
+        "empty": b"",
         # Whole in itself, and of another log.
         "elsewhere": encode(Segment(segment.first, segment.last, segment.previous, "0" * 64, segment.parts)),
     }[damage]
@@ -115,7 +116,7 @@ def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> N
         repo.bucket._client.put_object(repo.settings.s3_bucket, whole, BytesIO(wrong), len(wrong))
     load(repo.view, repo.log, repo.bucket, repo.view.epoch())
     assert rows(repo) == before
-    if damage in {"cut", "other"}:
+    if damage in {"cut", "other", "empty"}:
         with pytest.raises(CorruptSegment):
             decode(repo.bucket.get(name))
 
