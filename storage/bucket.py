@@ -16,7 +16,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from hashlib import md5, sha256
+from hashlib import md5
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
@@ -60,6 +60,8 @@ _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
 # Names in one request: a store deletes them one after another, within the patience for one answer.
 _DELETED_AT_ONCE = 100
+# Of a body that has its digest in the head, which is signed.
+_UNSIGNED = "UNSIGNED-PAYLOAD"
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
 T = TypeVar("T")
@@ -181,15 +183,13 @@ class Bucket:
 
     def _signed_put(self, name: str, data: bytes) -> tuple[str, dict[str, Any]]:
         url, date = urlsplit(self._objects + name), datetime.now(UTC)
-        # As minio-py does: TLS says already that the body is whole.
-        sent = "UNSIGNED-PAYLOAD" if url.scheme == "https" else sha256(data).hexdigest()
         headers: dict[str, Any] = {
             "Host": url.netloc,
             "If-None-Match": "*",
             # Without it SeaweedFS stores nothing at all under the name, for good, where the connection ends behind the
             # head of the request.
             "Content-MD5": b64encode(md5(data, usedforsecurity=False).digest()).decode(),
-            "x-amz-content-sha256": sent,
+            "x-amz-content-sha256": _UNSIGNED,
             "x-amz-date": to_amz_date(date),
         }
         signed = sign_v4_s3(
@@ -198,7 +198,7 @@ class Bucket:
             region=self._settings.s3_region,
             headers=headers,
             credentials=Credentials(self._settings.s3_access_key, self._settings.s3_secret_key),
-            content_sha256=sent,
+            content_sha256=_UNSIGNED,
             date=date,
         )
         return url.geturl(), signed
