@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ MARKERS = "restored/"  # what restores leave in a bucket; see app/restore.py
 PROBES = "probe/"
 # The rest is derived from these and the log, or of this bucket only, or not ours.
 _FOLDERS = ("inbox/", "packs/")
+_ENTRY = re.compile(r"log/[0-9]{12,}\.json")
 _SUFFIXES = ("pack", "idx", "table")
 _MANIFEST = "manifest.jsonl"
 _LOCK = "backup.lock"
@@ -228,10 +230,11 @@ class _Run:
         """Return how many entries the log has."""
         entries = 0
         for name in self._bucket.names(LOG):
-            if name == name_of(entries + 1):
-                entries += 1
-            elif name != LOG:  # as some tools name the folder itself
+            if not _ENTRY.fullmatch(name):
+                continue
+            if name != name_of(entries + 1):
                 break
+            entries += 1
         if not entries:
             raise BackupError("there is no log in the bucket: is SLUICE_REPOSITORY right?")
         return entries

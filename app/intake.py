@@ -161,13 +161,15 @@ class Intake:
 
     def _store(self, requests: list[_Request]) -> None:
         pack, data, groups = build([request.items for request in requests])
+        bucket = self._repo.bucket
         with budget.budget("request_budget", self._repo.settings.request_budget):
-            self._repo.bucket.keep(pack + ".pack", data)
+            # Not stored, where that can be told before: as long as it would be ahead of the mark, nothing behind it
+            # could be compacted.
+            if self._too_far(pack, bucket.about_now()):
+                self._check_time(pack, bucket.now())
+            bucket.keep(pack + ".pack", data)
         # By the store's clock, which the mark goes by: a slow PUT and a wrong clock of this machine are the same.
-        apart = abs(self._repo.bucket.dated - ulid_seconds(changesets_of(pack)[0]))
-        if apart > self._repo.settings.late_put:
-            log.error("late_or_wrong_clock", pack=pack, seconds=round(apart))
-            raise TookTooLong(f"{pack} was stored {apart:.0f} seconds from the time in its name (late_put)")
+        self._check_time(pack, bucket.dated)
         positions = self._enqueue(pack, [pair for group in groups for pair in group])
         at = 0
         for request, group in zip(requests, groups, strict=True):
@@ -175,6 +177,15 @@ class Intake:
             at += len(group)
             request.done.set_result(accepted)
         self._news.set()
+
+    def _too_far(self, pack: PackId, now: float) -> bool:
+        return abs(now - ulid_seconds(changesets_of(pack)[0])) > self._repo.settings.late_put
+
+    def _check_time(self, pack: PackId, now: float) -> None:
+        if self._too_far(pack, now):
+            apart = now - ulid_seconds(changesets_of(pack)[0])
+            log.error("late_or_wrong_clock", pack=pack, seconds=round(apart))
+            raise TookTooLong(f"the store's clock is {apart:.0f} seconds from the time in {pack} (late_put)")
 
     def _announce(self) -> None:
         # A thread of its own: a broker that does not answer must not keep packs from being stored.

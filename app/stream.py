@@ -31,6 +31,7 @@ RETRY = 1000  # milliseconds that a client is asked to wait before it comes back
 # Without news, the view is looked at so often anyway: a message of Redis may be lost. Also how soon a stream notices
 # that its client is gone.
 _AT_LEAST_EVERY = 1.0
+_PAUSE = 0.2  # seconds before it listens again
 # What is sent at once.
 _PIECE_EVENTS = 64
 _PIECE_BYTES = 64 << 10
@@ -180,9 +181,12 @@ class Streams:
                 with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     channel.subscribe(self._repo.view.prefix + "applied")
                     self._listen(channel)
-            except Exception as error:  # noqa: BLE001 - whatever it was, others listen
+            except (redis.RedisError, ViewAbsent, OSError) as error:
                 log.info("streams_interrupted", reason=str(error))
-                time.sleep(0.2)  # Redis is away or empty; there is no event to wait for
+                time.sleep(_PAUSE)  # Redis is away or empty; there is no event to wait for
+            except Exception:
+                log.exception("streams_failed")
+                time.sleep(_PAUSE)
 
     def _listen(self, channel: redis.client.PubSub) -> None:
         while self.open:

@@ -27,7 +27,6 @@ from storage.log import Log, follow
 from storage.manifest import CorruptManifest
 from storage.objects import CorruptObject
 from storage.packs import read_index
-from storage.recover import is_ahead
 from storage.repository import Repository
 from storage.tables import CorruptTable
 from storage.view import commands
@@ -283,8 +282,6 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
             continue
         ids = changesets_of(pack)
         accepted.update(ids)
-        if is_ahead(repo.settings, pack, stored):
-            continue
         # Nobody was told 202 of what was stored so long after its name: see app/intake.py.
         late = stored - ulid_seconds(ids[0]) > repo.settings.late_put - _STORED_WITHIN
         undecided |= {each: pack for each in ids if each not in outcomes and not (late and each <= mark)}

@@ -14,14 +14,17 @@ import redis
 import structlog
 
 from storage import budget
+from storage.bucket import BucketError
 from storage.queue import Standing
 from storage.repository import Repository
+from storage.scripts import ViewAbsent, ViewStale
 
 log = structlog.get_logger()
 
 # Without news, waiters are looked at so often anyway: a message of Redis may be lost.
 _AT_LEAST_EVERY = 1.0
 _MOST_AT_ONCE = 1000
+_PAUSE = 0.2  # seconds before it listens again
 
 Wanted = Callable[[Standing], bool]
 
@@ -80,9 +83,11 @@ class Waiting:
                 with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     channel.subscribe(self._repo.view.prefix + "applied")
                     self._listen(channel)
-            except Exception as error:  # noqa: BLE001 - whatever it was, others wait
+            except (redis.RedisError, BucketError, ViewAbsent, ViewStale, OSError) as error:
                 log.info("waiting_interrupted", reason=str(error))
-                time.sleep(0.2)  # Redis is away or empty; there is no event to wait for
+            except Exception:
+                log.exception("waiting_failed")  # for one of them, perhaps, and others wait
+            time.sleep(_PAUSE)  # Redis is away or empty; there is no event to wait for
 
     def _listen(self, channel: redis.client.PubSub) -> None:
         while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from hashlib import md5
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from xml.etree.ElementTree import ParseError
 
 import urllib3
@@ -116,6 +117,10 @@ class BucketUnsafe(Exception):
     """The bucket let more than one create of the same name win, so Sluice refuses to serve from it."""
 
 
+class OutOfRange(BucketError):
+    """An object ends before the bytes that were asked for begin."""
+
+
 class Missing(KeyError):
     """The bucket has no object of that name."""
 
@@ -129,6 +134,7 @@ class Bucket:
         self.endpoint = url.netloc
         self._url = f"{url.scheme}://{url.netloc}/"
         self._last = threading.local()
+        self._ahead: float | None = None  # how far the store's clock is ahead of time.monotonic()
         self._http = urllib3.PoolManager(
             maxsize=4 * READERS, timeout=Timeout(read=settings.s3_timeout), retries=_READ_RETRIES
         )
@@ -172,7 +178,7 @@ class Bucket:
         except _FAILURES as error:
             raise BucketError(f"PUT {name} did not succeed") from error
         if answer.status in {200, 412}:
-            self._last.dated = _date(answer)
+            self._last.dated = self._dated(answer)
             return bool(answer.status == 200)
         raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
 
@@ -182,7 +188,7 @@ class Bucket:
         return self._client.presigned_put_object(self._bucket, self._prefix + "-").partition("-?")[0]
 
     def _signed_put(self, name: str, data: bytes) -> tuple[str, dict[str, Any]]:
-        url, date = urlsplit(self._objects + name), datetime.now(UTC)
+        url, date = urlsplit(self._objects + quote(name)), datetime.now(UTC)
         headers: dict[str, Any] = {
             "Host": url.netloc,
             "If-None-Match": "*",
@@ -192,6 +198,8 @@ class Bucket:
             "x-amz-content-sha256": _UNSIGNED,
             "x-amz-date": to_amz_date(date),
         }
+        if not self._settings.s3_access_key:
+            return url.geturl(), headers  # anybody may write there
         signed = sign_v4_s3(
             method="PUT",
             url=url,
@@ -223,9 +231,18 @@ class Bucket:
         """
         try:
             # Whatever it answers to somebody who has not signed, it says when.
-            return _date(self._http.request("GET", self._url, redirect=False, retries=_PUT_RETRIES))
+            return self._dated(self._http.request("GET", self._url, redirect=False, retries=_PUT_RETRIES))
         except _FAILURES as error:
             raise BucketError(f"the S3 endpoint {self.endpoint} does not answer") from error
+
+    def about_now(self) -> float:
+        """Return what `now` does, as the store's last answer to a create has it; asks where there was none."""
+        return self.now() if self._ahead is None else self._ahead + time.monotonic()
+
+    def _dated(self, answer: urllib3.BaseHTTPResponse) -> float:
+        date = _date(answer)
+        self._ahead = date - time.monotonic()
+        return date
 
     def get(self, name: str) -> bytes:
         """Return an object's bytes.
@@ -237,7 +254,7 @@ class Bucket:
     def get_range(self, name: str, offset: int, length: int) -> bytes:
         """Return `length` bytes of an object from `offset`, or as many as there are.
 
-        Raises Missing and BucketError.
+        Raises Missing, OutOfRange and BucketError.
         """
         return self._get(name, offset=offset, length=length)
 
@@ -257,7 +274,7 @@ class Bucket:
                 if error.code in _GONE:
                     raise Missing(name) from error
                 if error.code == "InvalidRange":
-                    return b""  # it ends before
+                    raise OutOfRange(f"GET {name}: it ends before") from error
                 raise BucketError(f"GET {name}: {error.code}") from error
             except _FAILURES as error:
                 raise BucketError(f"GET {name} did not succeed") from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 
 from storage.archive import PACK_FILES, delete_packs
 from storage.direct import append_directly, of_one_view
@@ -53,7 +53,7 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
     for packs, end in _pages(repo, after):
         last = end
         found.listed += len(packs)
-        found.garbage += _unnamed(repo, [pack for pack in packs if _is_old(pack, repo.settings.gc_grace)])
+        found.garbage += _unnamed(repo, [pack for pack in packs if _age(pack) > repo.settings.gc_grace])
     found.complete = found.listed < repo.settings.gc_packs
     if not dry_run:
         for start in range(0, len(found.garbage), _AT_ONCE):
@@ -64,10 +64,12 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
 
 def _pages(repo: Repository, after: str) -> Iterator[tuple[list[PackId], str]]:
     """Yield packs a thousand at a time, each page with the last name in it."""
-    names = repo.bucket.names(_FOLDER, after, repo.settings.gc_packs * len(PACK_FILES))
+    # What else somebody has put there is not ours to delete.
+    ours = (name for name in repo.bucket.names(_FOLDER, after) if is_ulid(_pack_of(name).removeprefix(_FOLDER)))
+    names = islice(ours, repo.settings.gc_packs * len(PACK_FILES))
     page: list[PackId] = []
     last = after
-    for pack, files in groupby(names, key=lambda name: name.rpartition(".")[0]):
+    for pack, files in groupby(names, key=_pack_of):
         last = list(files)[-1]
         page.append(PackId(pack))
         if len(page) == _AT_ONCE:
@@ -77,10 +79,12 @@ def _pages(repo: Repository, after: str) -> Iterator[tuple[list[PackId], str]]:
         yield page, last
 
 
-def _is_old(pack: PackId, grace: float) -> bool:
-    ulid = pack.removeprefix(_FOLDER)
-    # What else somebody has put there is not ours to delete.
-    return is_ulid(ulid) and time.time() - ulid_seconds(ulid) > grace
+def _pack_of(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _age(pack: PackId) -> float:
+    return time.time() - ulid_seconds(pack.removeprefix(_FOLDER))
 
 
 def _unnamed(repo: Repository, packs: Sequence[PackId]) -> list[PackId]:

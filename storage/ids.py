@@ -25,7 +25,7 @@ Seq = NewType("Seq", int)
 """The position of an entry in the log, from 1."""
 
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_SUBMISSION_PACK = re.compile(rf"(inbox/{_ULID.pattern}-([1-9][0-9]{{0,4}}))\.pack")
+_SUBMISSION_PACK = re.compile(rf"(inbox/({_ULID.pattern})-([1-9][0-9]{{0,4}}))\.pack")
 _MOST_IN_PACK = 0xFFFF  # an object's location has two bytes for the count (storage/view.py)
 
 
@@ -44,6 +44,7 @@ _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TO_INT = str.maketrans(_DIGITS, "0123456789abcdefghijklmnopqrstuv")  # int() knows base 32 with another alphabet
 _PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
 _LOW = 4  # digits that counting on changes, as a rule
+_LAST = "Z" * 12  # the other random digits of ids that might be counted on into the next millisecond
 
 
 def bytes_of(ulid: str) -> bytes:
@@ -93,7 +94,9 @@ def inbox_pack(first: str, count: int) -> PackId:
 def submission_pack(name: str) -> PackId | None:
     """Return the submission pack that a file in the bucket is, None where it is something else."""
     found = _SUBMISSION_PACK.fullmatch(name)
-    return PackId(found[1]) if found and int(found[2]) <= _MOST_IN_PACK else None
+    if found is None or int(found[3]) > _MOST_IN_PACK or found[2].endswith(_LAST, 0, -_LOW):
+        return None
+    return PackId(found[1])
 
 
 def changesets_of(pack: PackId) -> list[ChangesetId]:

@@ -9,7 +9,7 @@ from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field
 
-from storage.bucket import Bucket, Missing
+from storage.bucket import Bucket, Missing, OutOfRange
 from storage.entries import (
     NO_HASH,
     NOTHING_FORGOTTEN,
@@ -258,7 +258,7 @@ def _read_segment(bucket: Bucket, name: str, parts: int) -> Segment | None:
         data = bucket.get_range(name, 0, HEAD_BYTES)
         size = size_of(data, parts)
         return decode_segment(data if len(data) >= size else bucket.get_range(name, 0, size), parts)
-    except (CorruptSegment, Missing):
+    except (CorruptSegment, Missing, OutOfRange):
         return None
 
 

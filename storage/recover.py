@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import structlog
 
@@ -44,11 +45,7 @@ How many there are in all is bounded by what may be held and queued; each recove
 MOST_PASSED_PACKS = 1000
 """Packs that the mark passes at once: every changeset in them is asked for."""
 
-Listed = tuple[str, float]
-"""A name of a listing, and when it was stored."""
-
 _PAGE = 200
-_WHOLE_SECONDS = 1.0  # in which a store tells the time
 _TIME = 10  # characters of an id that say when it was made
 # Younger packs are looked at again by the next routine look.
 _SETTLE = 30.0
@@ -131,9 +128,8 @@ class Inbox:
         passed = Passed(self._view.head().mark)
         room = MOST_PASSED
         now = self._bucket.now()
-        for page in _pages(self._bucket.listing("inbox/", self._behind_mark(), MOST_PASSED_PACKS)):
-            ours = [pack for pack in (submission_pack(name) for name, _ in page) if pack]
-            old = [pack for pack in ours if now - _made(pack) > self._settings.inbox_margin]
+        for page in _pages(self._packs(self._behind_mark(), MOST_PASSED_PACKS)):
+            old = [pack for pack in page if now - _made(pack) > self._settings.inbox_margin]
             decided, _ = self._known(old)
             for pack in old:
                 ids = changesets_of(pack)
@@ -145,7 +141,7 @@ class Inbox:
                 passed.undecided |= dict.fromkeys(undecided, pack)
                 passed.mark = ids[-1]
                 passed.packs += 1
-            if len(old) < len(ours):
+            if len(old) < len(page):
                 break
         return passed
 
@@ -171,26 +167,34 @@ class Inbox:
     def look(self, after: str, limit: int | None = None) -> Found:
         """Look at the packs behind `after`, at most `limit`, and queue what has neither an outcome nor a place."""
         found = Found(seen=after, last=after)
-        seeing, foreign = True, ""
+        seeing = True
         now = time.time()
-        for page in _pages(self._bucket.listing("inbox/", after, limit)):
-            packs = {name: submission_pack(name) for name, _ in page}
-            _, known = self._known([pack for pack in packs.values() if pack])
-            for name, stored in page:
+        for page in _pages(self._packs(after, limit)):
+            _, known = self._known(page)
+            for pack in page:
                 found.packs += 1
-                found.last = name
-                pack = packs[name]
-                if pack is None:
-                    foreign = foreign or name
-                elif not (is_ahead(self._settings, pack, stored) or all(each in known for each in changesets_of(pack))):
+                found.last = pack + ".pack"
+                if not all(each in known for each in changesets_of(pack)):
                     self._enqueue(pack, found)
-                seeing = seeing and (pack is None or now - _made(pack) > _SETTLE)
+                seeing = seeing and now - _made(pack) > _SETTLE
                 if seeing:
-                    found.seen = name
-        if foreign:
-            log.warning("foreign_name", name=foreign)
+                    found.seen = found.last
         found.complete = limit is None or found.packs < limit
         return found
+
+    def _packs(self, after: str, limit: int | None) -> Iterator[PackId]:
+        """Yield the submission packs behind a name, at most `limit`, and pass over what is none."""
+        found, foreign = 0, False
+        for name in self._bucket.names("inbox/", after):
+            if found == limit:
+                return
+            pack = submission_pack(name)
+            if pack:
+                found += 1
+                yield pack
+            elif not foreign:
+                foreign = True
+                log.warning("foreign_name", name=name)
 
     def _known(self, page: list[PackId]) -> tuple[set[str], set[str]]:
         """Return which changesets of these packs are decided, and which are decided or queued."""
@@ -226,22 +230,11 @@ class Inbox:
         self._view.redis.set(self._view.key(f"inbox:{name}"), value)
 
 
-def is_ahead(settings: Settings, pack: PackId, stored: float) -> bool:
-    """Tell whether a pack was stored so long before the time in its name that nobody was told 202 (app/intake.py)."""
-    return _made(pack) - stored > settings.late_put + settings.request_budget + _WHOLE_SECONDS
-
-
 def _made(pack: PackId) -> float:
     """Return the time in a pack's name, in seconds."""
     return ulid_seconds(pack.removeprefix("inbox/").partition("-")[0])
 
 
-def _pages(names: Iterator[Listed]) -> Iterator[list[Listed]]:
-    page: list[Listed] = []
-    for name in names:
-        page.append(name)
-        if len(page) == _PAGE:
-            yield page
-            page = []
-    if page:
+def _pages(packs: Iterator[PackId]) -> Iterator[list[PackId]]:
+    while page := list(islice(packs, _PAGE)):
         yield page

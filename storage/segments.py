@@ -32,7 +32,7 @@ FORMAT = 3
 FOLDER = f"checkpoints/{VIEW_FORMAT}.{FORMAT}/"
 # A chunk ends behind the entry that brings it here; Redis does nothing else while it takes one.
 _CHUNK_BYTES = 1 << 20
-_NAME = re.compile(re.escape(FOLDER) + r"(\d{12,})-(\d{12,})\.segment")
+_NAME = re.compile(re.escape(FOLDER) + r"([0-9]{12,})-([0-9]{12,})\.segment")
 # Deterministic on every machine is what the same zlib gives; another one's bytes are as good, and never compared.
 _LEVEL = 1
 _STATE, _KEYS, _HISTORY = range(3)

@@ -16,7 +16,6 @@ from storage.recover import Found
 from storage.repository import Repository
 from storage.scripts import LogForked
 from storage.view import is_current
-from tasks.apart import EndedBadly
 from tasks.base import PASSING, SluiceTask, repository, run_apart
 from tasks.celery import app
 from tasks.commits import ask_for_commit, ask_for_merge
@@ -40,18 +39,14 @@ def upkeep() -> None:
     """Put right what can be put right, see that the workers know of their work, and tidy up."""
     repo = repository()
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
-    # need not wait until all is tidy. Where one fails, for whatever it found, the rest is done all the same.
-    wrong: EndedBadly | None = None
+    # need not wait until all is tidy.
     try:
         done = run_apart(keep_up, repo.settings)
-    except EndedBadly as error:
-        done, wrong = True, error
-    ask_for_commit(repo)
-    ask_for_merge(repo)
+    finally:
+        ask_for_commit(repo)
+        ask_for_merge(repo)
     if done:
         run_apart(tidy, repo.settings)
-    if wrong:
-        raise wrong
 
 
 def run(repo: Repository) -> Found:
@@ -82,8 +77,8 @@ def tidy(repo: Repository) -> None:
     for step in (_checkpoint, _close_oldest, _collect, _drop_forgotten):
         try:
             step(repo)
-        except PASSING:
-            raise  # as it would all the others
+        except (*PASSING, LogForked):
+            raise  # as would all the others
         except Exception as error:
             log.exception("step_failed", step=step.__name__.strip("_"))
             wrong.append(error)

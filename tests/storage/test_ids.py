@@ -57,6 +57,8 @@ def test_counting_on_from_an_id_never_reaches_its_time() -> None:
         ("inbox/01arz3ndektsv4rrffq69g5fav-1.pack", False),
         ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-1.pack.bak", False),
         ("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-1.pack\n", False),
+        ("inbox/01ARZ3NDEKZZZZZZZZZZZZZZZZ-2.pack", False),
+        ("inbox/01ARZ3NDEKZZZZZZZZZZZYZZZZ-2.pack", True),
         ("inbox/", False),
         ("packs/01ARZ3NDEKTSV4RRFFQ69G5FAV-1.pack", False),
     ],
