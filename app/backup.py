@@ -22,6 +22,7 @@ from hashlib import sha1, sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from storage.archive import PACK_FILES
 from storage.bucket import READERS, Bucket, Missing
 from storage.entries import NO_HASH, CorruptEntry, Json, digest
 from storage.ids import is_ulid, submission_pack
@@ -37,7 +38,6 @@ PROBES = "probe/"
 # The rest is derived from these and the log, or of this bucket only, or not ours.
 _FOLDERS = ("inbox/", "packs/")
 _ENTRY = re.compile(r"log/[0-9]{12,}\.json")
-_SUFFIXES = ("pack", "idx", "table")
 _MANIFEST = "manifest.jsonl"
 _LOCK = "backup.lock"
 _TEMPORARY = "part-"
@@ -331,12 +331,12 @@ class _Run:
 
 def _is_ours(name: str) -> bool:
     """Tell whether this is a pack, a part of one or a table, and not what somebody else has put there."""
-    stem, _, suffix = name.removeprefix("packs/").partition(".")
-    return submission_pack(name) is not None or (is_ulid(stem) and suffix in _SUFFIXES)
+    stem, dot, suffix = name.removeprefix("packs/").partition(".")
+    return submission_pack(name) is not None or (is_ulid(stem) and dot + suffix in PACK_FILES)
 
 
 def _has_hash(name: str) -> bool:
-    return name.endswith(_SUFFIXES)
+    return name.endswith(PACK_FILES)
 
 
 def _is_whole(data: bytes) -> bool:

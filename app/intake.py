@@ -24,11 +24,10 @@ from storage.ids import (
     ObjectId,
     PackId,
     SliceId,
-    changesets_of,
     consecutive,
     inbox_pack,
+    made_at,
     new_ulid,
-    ulid_seconds,
 )
 from storage.manifest import Changeset, Proposal
 from storage.objects import Ident, Kind, object_id
@@ -179,11 +178,11 @@ class Intake:
         self._news.set()
 
     def _too_far(self, pack: PackId, now: float) -> bool:
-        return abs(now - ulid_seconds(changesets_of(pack)[0])) > self._repo.settings.late_put
+        return abs(now - made_at(pack)) > self._repo.settings.late_put
 
     def _check_time(self, pack: PackId, now: float) -> None:
         if self._too_far(pack, now):
-            apart = now - ulid_seconds(changesets_of(pack)[0])
+            apart = now - made_at(pack)
             log.error("late_or_wrong_clock", pack=pack, seconds=round(apart))
             raise TookTooLong(f"the store's clock is {apart:.0f} seconds from the time in {pack} (late_put)")
 

@@ -20,11 +20,10 @@ from storage.archive import closed_in, global_in, manifest_in, place_in, read_al
 from storage.bucket import BucketError, Missing
 from storage.contents import Contents, read_on
 from storage.entries import SLOTS, CorruptEntry, EntryKind, Json, Status, effects, place_of
-from storage.ids import PackId, changesets_of, submission_pack, ulid_seconds
-from storage.inbox import read_pack
+from storage.ids import PackId, changesets_of, made_at, submission_pack
+from storage.inbox import UNREADABLE, read_pack
 from storage.load import read_forgotten
 from storage.log import Log, follow
-from storage.manifest import CorruptManifest
 from storage.objects import CorruptObject
 from storage.packs import read_index
 from storage.repository import Repository
@@ -283,7 +282,7 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
         ids = changesets_of(pack)
         accepted.update(ids)
         # Nobody was told 202 of what was stored so long after its name: see app/intake.py.
-        late = stored - ulid_seconds(ids[0]) > repo.settings.late_put - _STORED_WITHIN
+        late = stored - made_at(pack) > repo.settings.late_put - _STORED_WITHIN
         undecided |= {each: pack for each in ids if each not in outcomes and not (late and each <= mark)}
     # An API process that died between a pack and its queue leaves it to upkeep, which has its turn first.
     findings.queued, lost = _undecided(repo, list(undecided))
@@ -304,7 +303,7 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
 def _check_pack(repo: Repository, pack: PackId, findings: Findings) -> None:
     try:
         read_pack(repo.archive, pack)
-    except (Missing, CorruptObject, CorruptManifest) as error:
+    except UNREADABLE as error:
         findings.differ(f"inbox: {pack} cannot be read: {error}")
 
 

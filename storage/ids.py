@@ -99,6 +99,11 @@ def submission_pack(name: str) -> PackId | None:
     return PackId(found[1])
 
 
+def made_at(pack: PackId) -> float:
+    """Return the time in a submission pack's name, in seconds since the epoch: that of all its changesets' ids."""
+    return ulid_seconds(pack.removeprefix("inbox/").partition("-")[0])
+
+
 def changesets_of(pack: PackId) -> list[ChangesetId]:
     """Return the ids of the changesets in a submission pack, from its name alone."""
     first, _, count = pack.removeprefix("inbox/").partition("-")

@@ -9,7 +9,11 @@ from storage.archive import Archive
 from storage.bucket import Missing
 from storage.ids import ChangesetId, PackId
 from storage.manifest import Changeset, CorruptManifest
+from storage.objects import CorruptObject
 from storage.queue import Queue
+
+# What is raised of a pack of which nothing can be had, while the store answers.
+UNREADABLE = (Missing, CorruptObject, CorruptManifest)
 
 
 def read_pack(archive: Archive, pack: PackId) -> list[Changeset]:

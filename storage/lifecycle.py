@@ -10,14 +10,11 @@ from collections.abc import Sequence
 import structlog
 
 from storage import manifest
-from storage.bucket import Missing
 from storage.direct import Moved, append_directly, of_one_view
 from storage.entries import EntryKind, Json, Status
 from storage.ids import ChangesetId
-from storage.inbox import read_changesets
+from storage.inbox import UNREADABLE, read_changesets
 from storage.link import Snapshot
-from storage.manifest import CorruptManifest
-from storage.objects import CorruptObject
 from storage.queue import Claimed, Standing
 from storage.records import closing
 from storage.repository import Repository
@@ -98,7 +95,7 @@ def requeue_released(repo: Repository, limit: int) -> int:
         if standing.outcome is None and standing.position is None and standing.pack is not None:
             try:
                 count += _queue(repo, ChangesetId(changeset))
-            except (Missing, CorruptObject, CorruptManifest) as error:
+            except UNREADABLE as error:
                 # The others must not wait for what the store has lost.
                 log.error("release_waits", changeset=changeset, pack=standing.pack, reason=str(error))
     return count

@@ -24,11 +24,8 @@ import structlog
 
 from storage import manifest
 from storage.archive import Archive
-from storage.bucket import Missing
-from storage.ids import ChangesetId, PackId, changesets_of, submission_pack, ulid_seconds
-from storage.inbox import read_pack
-from storage.manifest import CorruptManifest
-from storage.objects import CorruptObject
+from storage.ids import ChangesetId, PackId, changesets_of, made_at, submission_pack
+from storage.inbox import UNREADABLE, read_pack
 from storage.queue import Queue
 from storage.scripts import ViewAbsent
 from storage.settings import Settings
@@ -128,8 +125,8 @@ class Inbox:
         passed = Passed(self._view.head().mark)
         room = MOST_PASSED
         now = self._bucket.now()
-        for page in _pages(self._packs(self._behind_mark(), MOST_PASSED_PACKS)):
-            old = [pack for pack in page if now - _made(pack) > self._settings.inbox_margin]
+        for page in _pages(islice(self._packs(self._behind_mark()), MOST_PASSED_PACKS)):
+            old = [pack for pack in page if now - made_at(pack) > self._settings.inbox_margin]
             decided, _ = self._known(old)
             for pack in old:
                 ids = changesets_of(pack)
@@ -169,28 +166,25 @@ class Inbox:
         found = Found(seen=after, last=after)
         seeing = True
         now = time.time()
-        for page in _pages(self._packs(after, limit)):
+        for page in _pages(islice(self._packs(after), limit)):
             _, known = self._known(page)
             for pack in page:
                 found.packs += 1
                 found.last = pack + ".pack"
                 if not all(each in known for each in changesets_of(pack)):
                     self._enqueue(pack, found)
-                seeing = seeing and now - _made(pack) > _SETTLE
+                seeing = seeing and now - made_at(pack) > _SETTLE
                 if seeing:
                     found.seen = found.last
         found.complete = limit is None or found.packs < limit
         return found
 
-    def _packs(self, after: str, limit: int | None) -> Iterator[PackId]:
-        """Yield the submission packs behind a name, at most `limit`, and pass over what is none."""
-        found, foreign = 0, False
+    def _packs(self, after: str) -> Iterator[PackId]:
+        """Yield the submission packs behind a name, and pass over what is none."""
+        foreign = False
         for name in self._bucket.names("inbox/", after):
-            if found == limit:
-                return
             pack = submission_pack(name)
             if pack:
-                found += 1
                 yield pack
             elif not foreign:
                 foreign = True
@@ -211,7 +205,7 @@ class Inbox:
     def _enqueue(self, pack: PackId, found: Found) -> None:
         try:
             changesets = read_pack(self._archive, pack)
-        except (Missing, CorruptObject, CorruptManifest) as error:
+        except UNREADABLE as error:
             # All others would wait for what the store has lost, for good.
             log.error("pack_damaged", pack=pack, changesets=len(changesets_of(pack)), reason=str(error))
             found.damaged += 1
@@ -228,11 +222,6 @@ class Inbox:
 
     def _set_cursor(self, name: str, value: str) -> None:
         self._view.redis.set(self._view.key(f"inbox:{name}"), value)
-
-
-def _made(pack: PackId) -> float:
-    """Return the time in a pack's name, in seconds."""
-    return ulid_seconds(pack.removeprefix("inbox/").partition("-")[0])
 
 
 def _pages(packs: Iterator[PackId]) -> Iterator[list[PackId]]:
