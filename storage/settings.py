@@ -190,7 +190,12 @@ class Settings:
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Build the settings from `environ` (the process's own by default).
+    """Build the settings from `environ` (the process's own by default). Raises SettingsError as `given` does."""
+    return Settings(**given(environ))
+
+
+def given(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the fields that `environ` (the process's own by default) sets.
 
     Raises SettingsError where a value does not read as its field's type, and for an unknown `SLUICE_` name:
     a misspelt limit must not silently be no limit.
@@ -204,7 +209,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         if name not in fields:
             raise SettingsError(f"{name} is not a setting of Sluice")
         values[fields[name].name] = _read(name, text, type(fields[name].default))
-    return Settings(**values)
+    return values
 
 
 def dump(settings: Settings) -> dict[str, str]:

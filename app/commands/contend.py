@@ -12,7 +12,7 @@ from app.client import Client
 from app.commands.options import as_json, console, emit, notes, s3_kind
 from app.commands.replay import Bars, progress_bars
 from app.contend import Contest, Report
-from app.stack import Stack
+from app.stack import Stack, limits
 
 _PATIENCE = 60.0
 
@@ -35,7 +35,7 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as opened:
         if url is None:
-            url = opened.enter_context(Stack(s3=s3, with_flower=False)).url
+            url = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False)).url
         bars = opened.enter_context(progress_bars())
         report = Contest(Client(url, patience=_PATIENCE, connections=writers + 2), writers, Bars(bars)).run()
     for problem in report.problems[:20]:

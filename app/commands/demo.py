@@ -23,7 +23,7 @@ from app.export import ExportError, export, git
 from app.replay.history import History, HistoryError
 from app.replay.report import Report, sentences
 from app.replay.run import Replay
-from app.stack import Stack
+from app.stack import Stack, limits
 
 _SHOWN = 6  # global commits in the graph
 _PATIENCE = 120.0  # seconds: a process that dies is started again
@@ -116,7 +116,7 @@ def _source(repo: Path | None, folder: Path) -> tuple[str, Path]:
 def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, writers: int, s3: str) -> Outcome:
     history = opened.enter_context(History(path))
     notes.print("Starting Redis, an S3 server, the API and the workers…")
-    stack = opened.enter_context(Stack(s3=s3, with_flower=False))
+    stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False))
     client = Client(stack.url, patience=_PATIENCE, connections=writers + 2)
     notes.print(f"{writers} writers submit {source}…")
     with progress_bars() as bars:

@@ -14,7 +14,7 @@ from app.commands.options import as_json, console, emit, notes, s3_kind
 from app.replay.history import History
 from app.replay.report import Report, sentences
 from app.replay.run import Replay
-from app.stack import Stack
+from app.stack import Stack, limits
 
 # Seconds: servers may be killed and Redis flushed meanwhile, and come back.
 _PATIENCE = 120.0
@@ -53,7 +53,7 @@ def command(
     with ExitStack() as opened:
         history = opened.enter_context(History(repository))
         if url is None:
-            stack = opened.enter_context(Stack(data=data, s3=s3, with_flower=False))
+            stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
             url = stack.url
         bars = opened.enter_context(progress_bars())
         client = Client(url, patience=_PATIENCE, connections=writers + 2)

@@ -16,7 +16,7 @@ from app.replay.judge import Judge
 from app.replay.merge_report import MergeReport
 from app.replay.merge_run import MergeReplay, read_cases
 from app.replay.merges import MergeHistory
-from app.stack import Stack
+from app.stack import Stack, limits
 
 # Seconds: servers may be killed and Redis flushed meanwhile, and come back.
 _PATIENCE = 120.0
@@ -53,7 +53,7 @@ def command(
         bars = Bars(opened.enter_context(progress_bars()))
         cases = read_cases(history, judge, limit, skipped, bars)
         if url is None:
-            url = opened.enter_context(Stack(data=data, s3=s3, with_flower=False)).url
+            url = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False)).url
         client = Client(url, patience=_PATIENCE, connections=writers + 2)
         report = MergeReplay(history, client, writers, bars).run(cases, skipped)
     for difference in report.differences:

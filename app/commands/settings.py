@@ -22,8 +22,8 @@ _PAGE = """\
 
 Sluice reads its settings from environment variables, once, when a process starts. Every process of a deployment gets
 the same ones; what is not set has its default. A `SLUICE_` variable that is not in this table is an error, so that a
-misspelt limit is not silently no limit. `sluice up` makes the settings of a stack of its own; `sluice settings` shows
-what is set.
+misspelt limit is not silently no limit. `sluice up` takes them too, but for the addresses of the servers that it starts
+itself: those are an error. `sluice settings` shows what is set.
 
 This page is made by `sluice settings --markdown`.
 

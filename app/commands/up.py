@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from app.stack import Stack, restarts
+from app.stack.environment import limits, refuse_addresses
 from app.stack.servers import S3_KINDS
 from app.stack.stack import FLOWER_USER
 from app.stack.state import FolderInUse, OtherServer
@@ -30,7 +31,12 @@ from storage import logs
 @click.option("--port", default=8080, show_default=True, help="Port of the API; 0 takes a free one.")
 @click.option("--flower/--no-flower", default=True, show_default=True, help="Run Flower, on the loopback.")
 @click.option("--flower-port", default=5555, show_default=True, help="Port of Flower; 0 takes a free one.")
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that commit.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    help="Processes that commit. Default: SLUICE_COMMIT_WORKERS, or 2.",
+)
 @click.option(
     "--s3",
     type=click.Choice(["auto", *S3_KINDS]),
@@ -38,11 +44,16 @@ from storage import logs
     show_default=True,
     help="S3 server; auto is minio where it is on PATH, else SeaweedFS.",
 )
-def command(data: Path, host: str, port: int, flower: bool, flower_port: int, workers: int, s3: str) -> None:
+def command(data: Path, host: str, port: int, flower: bool, flower_port: int, workers: int | None, s3: str) -> None:
     """Run Redis, an S3 server, the API, workers, beat and Flower on this machine, without Docker.
 
     Ctrl-C or SIGTERM stops everything that was started. What is in the data folder is there again the next time.
     `sluice restart` starts its processes anew without failing a request.
+
+    SLUICE_* settings of the environment are taken; those that name a server's address are an error, since the servers
+    are this command's own.
+
+    Example: SLUICE_MAX_QUEUED=1000 sluice up --port 8090
     """
     console = Console(stderr=True)
     logs.configure("up")
@@ -50,7 +61,9 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
     # A shell that starts this in the background has SIGINT ignored, which is not what whoever sends one wants.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    stack = Stack(data, s3=s3, host=host, api_port=port, flower_port=flower_port, workers=workers, with_flower=flower)
+    refuse_addresses(data)
+    chosen = limits() | ({"commit_workers": workers} if workers else {})
+    stack = Stack(data, chosen, s3=s3, host=host, api_port=port, flower_port=flower_port, with_flower=flower)
     asked: SimpleQueue[int] = SimpleQueue()  # one that a handler may put into, whatever it interrupts
     signal.signal(restarts.SIGNAL, lambda number, frame: asked.put(number))
     try:

@@ -159,6 +159,7 @@ def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
     number: signal.Signals, s3_kind: str, s3_program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("PATH", str(Path(s3_program).parent), prepend=":")
+    monkeypatch.setenv("SLUICE_MAX_PAGE", "100")
     options = ["--data", str(tmp_path / "data"), "--port", "0", "--flower-port", "0", "--s3", s3_kind]
     argv = [sys.executable, "-c", "from app.commands.up import command; command()", *options]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as up:
@@ -172,6 +173,8 @@ def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
         found = re.search(r"API\s+(http://\S+)", panel)
         assert found
         assert fetch(f"{found[1]}/readyz")["ready"] is True
+        with pytest.raises(urllib.error.HTTPError, match="422"):  # a limit of the environment holds
+            fetch(f"{found[1]}/v1/slices?limit=101")
         assert re.search(r"Flower\s+http://127\.0\.0\.1:\d+", panel)
         assert re.search(
             rf"password \S*{json.loads((tmp_path / 'data/stack.json').read_text())['flower_password']}", panel

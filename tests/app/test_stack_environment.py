@@ -1,0 +1,45 @@
+"""`sluice up` runs by the SLUICE_* settings of its environment, and refuses those that its own servers contradict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from app.commands.up import command
+from app.stack import state
+from app.stack.environment import OWN_ADDRESSES, limits, refuse_addresses
+from storage.settings import PREFIX, Settings, SettingsError
+
+
+def variable(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def test_a_stack_takes_every_limit_that_is_set():
+    chosen = limits({"SLUICE_MAX_CHANGES": "7", "SLUICE_MERGE_INTERVAL": "0.5", "PATH": "/bin"})
+    assert chosen == {"max_changes": 7, "merge_interval": 0.5}
+
+
+def test_a_misspelt_limit_is_an_error_that_names_it():
+    with pytest.raises(SettingsError, match="SLUICE_MAX_CHANGE is not a setting"):
+        limits({"SLUICE_MAX_CHANGE": "7"})
+
+
+@pytest.mark.parametrize("field", OWN_ADDRESSES)
+def test_the_address_of_a_server_that_the_stack_starts_itself_is_an_error_that_names_it(field: str, tmp_path: Path):
+    with pytest.raises(SettingsError, match=f"{variable(field)} is set"):
+        refuse_addresses(tmp_path, {variable(field): "redis://elsewhere"})
+
+
+def test_the_addresses_that_the_same_stack_had_before_may_stay_in_the_environment(tmp_path: Path):
+    state.save_environment(tmp_path, Settings(redis_url="redis://127.0.0.1:1234/0"))
+    refuse_addresses(tmp_path, state.load_environment(tmp_path))
+
+
+def test_up_makes_no_folder_where_a_setting_is_wrong(tmp_path: Path):
+    data = tmp_path / "data"
+    result = CliRunner().invoke(command, ["--data", str(data)], env={"SLUICE_REDIS_URL": "redis://elsewhere"})
+    assert isinstance(result.exception, SettingsError)
+    assert not data.exists()
