@@ -1,4 +1,4 @@
-# Every habit has one word; `make` alone lists them. Each works on a fresh machine with Python 3.11 and Git.
+# Every habit has one word; `make` alone lists them. Each works on a fresh machine with Python 3.11 to 3.13 and Git.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -8,10 +8,10 @@ STAMP := $(VENV)/.installed
 IN_TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check faults drills bench soak up clean
+.PHONY: help install demo test check production containers faults drills bench soak up clean
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv with Sluice, its servers and its tools (the others do this first)
 
@@ -32,8 +32,14 @@ test: install ## Run all tests, on real servers (ARGS=… for pytest)
 check: install ## Lint, types and the tests that need no server: under a minute
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy app tasks storage celeryconfig.py
+	@$(BIN)/mypy app tasks storage deploy celeryconfig.py
 	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance" $(or $(ARGS),$(IN_TWO))
+
+production: install ## Install without development tools on each Python found, and land a change (ARGS=python3.12 for one)
+	@$(BIN)/python -m deploy.production $(ARGS)
+
+containers: install ## Run Dockerfile and compose.yaml by Docker or Podman: health, a replay, every container killed (ARGS=…)
+	@$(BIN)/python -m deploy.containers $(ARGS)
 
 faults: install ## Break everything under load and check what was promised (MINUTES=5 SEED=… ARGS=…)
 	@$(BIN)/python -m tests.harness $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -1,0 +1,139 @@
+"""Run Dockerfile and compose.yaml for real: `python -m deploy.containers [--repo REPOSITORY] [--limit N]`.
+
+Builds the image, starts every service, runs the command of each health check, replays a Git history through the
+published port, kills every container, checks that each comes back and that Redis' volume was kept, verifies the
+bucket, and takes everything down. Docker is used where its engine answers, else Podman with an image store of its own
+that is empty at the start. Where Podman can pull no image, stand-ins are made by stand-in-images.sh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.stack.servers import free_ports
+from deploy.compose import Deployment
+from deploy.engine import CommandFailed, Engine, find_engine
+from deploy.production import ROOT, SOURCES, CheckFailed, land_a_change
+
+REPOSITORY = "code"
+# Copied beside the sources: what a build and compose read.
+CONTAINER_FILES = ("Dockerfile", ".dockerignore", "compose.yaml")
+
+
+def main() -> int:
+    """Check the containers and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repo", type=Path, default=ROOT, help="the Git repository whose history is replayed")
+    parser.add_argument("--limit", type=int, default=40, help="at most this many of its commits")
+    chosen = parser.parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="sluice-containers-", ignore_cleanup_errors=True) as temporary:
+        try:
+            with find_engine(Path(temporary) / "engine") as engine:
+                check(engine, Path(temporary) / "project", chosen.repo, chosen.limit)
+        except (CommandFailed, CheckFailed) as failure:
+            print(f"FAILED: {failure}", file=sys.stderr)
+            return 1
+    print(f"containers: all as it must be, {time.monotonic() - began:.0f} s")
+    return 0
+
+
+def check(engine: Engine, project: Path, repository: Path, limit: int) -> None:
+    """Build, start, use, kill, verify, take down. Raises CommandFailed."""
+    write_project(project)
+    with step("base images"):
+        engine.prepare_images(base_images(project))
+    with step("build"):
+        engine.build(project, "sluice")
+    deployment = Deployment(engine, project)
+    try:
+        with step("up, every health check"):
+            deployment.up()
+            deployment.await_healthy()
+        with step("read-only and without capabilities"):
+            for service in deployment.own_services:
+                deployment.check_confinement(service)
+        with step(f"a replay of at most {limit} commits"):
+            replay(deployment.url, repository, limit)
+        before = deployment.state(REPOSITORY)
+        for service in deployment.services:
+            with step(f"{service} killed and back"):
+                deployment.kill(service)
+                deployment.await_healthy()
+        after = deployment.state(REPOSITORY)
+        if after != before:
+            raise CommandFailed(f"Redis or the bucket lost something: {before} before the kills, {after} after them")
+        with step("a change on what is there"):
+            land_a_change(deployment.url, "after-the-kills")
+        with step("sluice verify, in a container"):
+            deployment.run_in("api", ["sluice", "verify"])
+    except (CommandFailed, CheckFailed):
+        deployment.show_logs()
+        raise
+    finally:
+        with step("down"):
+            deployment.down()
+
+
+def write_project(folder: Path) -> None:
+    """Copy what the containers are made from, with an .env of random passwords and free ports beside it."""
+    folder.mkdir()
+    for name in (*SOURCES, *CONTAINER_FILES):
+        origin = ROOT / name
+        if origin.is_dir():
+            shutil.copytree(origin, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(origin, folder / name)
+    api, flower, console = free_ports(3)
+    variables = {
+        "MINIO_ROOT_USER": "sluice",
+        "MINIO_ROOT_PASSWORD": secrets.token_hex(16),
+        "FLOWER_BASIC_AUTH": f"sluice:{secrets.token_hex(16)}",
+        "SLUICE_REPOSITORY": REPOSITORY,
+        "API_PORT": str(api),
+        "FLOWER_PORT": str(flower),
+        "MINIO_CONSOLE_PORT": str(console),
+    }
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+
+
+def base_images(project: Path) -> list[str]:
+    """Return the images that the Dockerfile and compose.yaml begin from."""
+    lines = (project / "Dockerfile").read_text().splitlines()
+    named = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    named += [
+        line.split(":", 1)[1].strip()
+        for line in (project / "compose.yaml").read_text().splitlines()
+        if line.strip().startswith("image:") and line.split()[1] != "sluice"
+    ]
+    return sorted(set(named))
+
+
+def replay(url: str, repository: Path, limit: int) -> None:
+    """Land a history through the published port, and let the command compare the tree with Git's."""
+    sluice = str(Path(sys.executable).parent / "sluice")
+    command = [sluice, "replay", str(repository), "--url", url, "--limit", str(limit), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CommandFailed(f"sluice replay ended with {done.returncode}: {done.stdout}{done.stderr}")
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Print a step with the seconds that it took."""
+    began = time.monotonic()
+    yield
+    print(f"{name}: {time.monotonic() - began:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
