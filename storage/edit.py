@@ -85,17 +85,8 @@ class TreeEditor:
         self._root = _Directory(root, read(root))
         self.root = root
         """The id of the tree at the last `write` (at first: the tree it began with)."""
-
-    @property
-    def unwritten(self) -> int:
+        self.unwritten = 0
         """Bytes of the tree objects that `write` would make now, but for the rows of new directories."""
-        size, left = 0, [self._root]
-        while left:
-            directory = left.pop()
-            if directory.dirty:
-                size += directory.size
-                left += directory.children.values()
-        return size
 
     def get(self, path: bytes) -> Version | None:
         """Return what stands at `path` now, or None."""
@@ -150,19 +141,27 @@ class TreeEditor:
         if not rows:
             return
         directory = self._root
-        directory.dirty = True
+        self._mark(directory)
         for part in above:
             child = self._child(directory, part)
             if child is None:
                 child = directory.children[part] = _Directory(EMPTY_TREE, Tree([], []))
             directory = child
-            directory.dirty = True
+            self._mark(directory)
+        before = directory.size
         directory.update(rows)
+        self.unwritten += directory.size - before
+
+    def _mark(self, directory: _Directory) -> None:
+        if not directory.dirty:
+            directory.dirty = True
+            self.unwritten += directory.size
 
     def write(self, emit: Emit) -> ObjectId:
         """Make objects of every changed directory, hand them to `emit`, and return the root's id."""
         self._write(self._root, emit)
         self.root = self._root.oid
+        self.unwritten = 0
         return self.root
 
     def _write(self, directory: _Directory, emit: Emit) -> None:

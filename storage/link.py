@@ -104,7 +104,7 @@ class Linker:
         committer: Ident,
         most_bytes: int | None = None,
     ) -> None:
-        """`most_bytes`: having made so many bytes, the batch takes no further changeset; None where there is no limit."""
+        """`most_bytes`: having made so many, the batch takes no further changeset; None where there is no limit."""
         self._snapshot = snapshot
         self._read_stored = read
         self._base_tree = base_tree

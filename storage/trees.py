@@ -29,8 +29,8 @@ def lookup(read: ReadTree, root: ObjectId, path: bytes) -> Version | None:
 def lookup_many(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
     """Return what `lookup` returns for each of these paths.
 
-    Reads each directory on their way once, and holds one at a time: the cost is that of the directories plus that of the
-    paths, not their product.
+    Reads each directory on their way once, and holds one at a time: the cost is that of the directories plus that of
+    the paths, not their product.
     """
     found: dict[bytes, Version | None] = {}
     # Directories that are still to be read: what each is, where its path ends, and the paths below it.
@@ -38,6 +38,22 @@ def lookup_many(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[
     while left:
         oid, start, below = left.pop()
         left += _step(read(oid), start, below, found) if below else []
+    return found
+
+
+def sizes(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[bytes, int]:
+    """Return the bytes of the tree of each directory on the way to these paths, by its own path with `/` behind it.
+
+    The root's is empty. Reads each directory once.
+    """
+    found: dict[bytes, int] = {}
+    left = [(root, 0, list(dict.fromkeys(paths)))]
+    while left:
+        oid, start, below = left.pop()
+        if below:
+            tree = read(oid)
+            found[below[0][:start]] = tree.size
+            left += _step(tree, start, below, {})
     return found
 
 
