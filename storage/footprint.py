@@ -40,27 +40,59 @@ class Made:
         return self._most is not None and self._made + sum(self._unwritten.values()) >= self._most
 
 
+class NewTrees:
+    """The trees that a batch made, over those that are stored.
+
+    An object of its own, which those who read hold and which holds none of them: in a circle, what a batch made would
+    stay in memory until the collector of circles comes by, for several batches.
+    """
+
+    def __init__(self, read: ReadTree) -> None:
+        """`read` reads what is stored."""
+        self._read = read
+        self._new: dict[ObjectId, bytes] = {}
+
+    def add(self, oid: ObjectId, data: bytes) -> bool:
+        """Add a tree; tell whether it is new."""
+        if oid in self._new:
+            return False
+        self._new[oid] = data
+        return True
+
+    def read(self, oid: ObjectId) -> Tree:
+        """Return a tree, of the batch or from storage."""
+        data = self._new.get(oid)
+        return self._read(oid) if data is None else Tree.parse(data)
+
+
 class LookUps:
     """Trees in which things are looked up and nobody edits: each directory is read once while there is room."""
 
     def __init__(self, read: ReadTree, most: int | None) -> None:
         """`most` is how many bytes they may take in memory; None where there is no limit."""
-        self._read = read
+        self._trees = _Counted(read)
         self._most = most
-        self._memory = 0
         self._editors: dict[ObjectId, TreeEditor] = {}
 
     def __getitem__(self, oid: ObjectId) -> TreeEditor:
         """Return an editor that looks things up in a tree."""
         if oid not in self._editors:
-            if self._most is not None and self._memory > self._most:
+            if self._most is not None and self._trees.memory > self._most:
                 # All at once: which of them is needed again, nobody knows, and the store has some of their trees.
                 self._editors.clear()
-                self._memory = 0
-            self._editors[oid] = TreeEditor(self._counted, oid)
+                self._trees.memory = 0
+            self._editors[oid] = TreeEditor(self._trees.read, oid)
         return self._editors[oid]
 
-    def _counted(self, oid: ObjectId) -> Tree:
+
+class _Counted:
+    """Reads trees and counts what they take in memory; holds no reader, as NewTrees does not."""
+
+    def __init__(self, read: ReadTree) -> None:
+        self._read = read
+        self.memory = 0
+
+    def read(self, oid: ObjectId) -> Tree:
         tree = self._read(oid)
-        self._memory += tree.memory
+        self.memory += tree.memory
         return tree

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field, replace
 from storage.decide import Rejection, Taken, apply, decide
 from storage.edit import TreeEditor
 from storage.entries import Head, Json, Status
-from storage.footprint import LookUps, Made
+from storage.footprint import LookUps, Made, NewTrees
 from storage.fsck import fit_to_stand
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
+from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Version, object_id, with_trailer
 from storage.packs import Location
 from storage.records import change_json, closing, conflicts_json, rejected
 from storage.threeway import ConflictClass, MergesTooLong, MergeUnavailable
@@ -106,7 +106,9 @@ class Linker:
     ) -> None:
         """`most_bytes`: having made so many, the batch takes no further changeset; None where there is no limit."""
         self._snapshot = snapshot
-        self._read_stored = read
+        self._new_trees = NewTrees(read)
+        self.read = self._new_trees.read
+        """Returns a tree, of this batch or from storage."""
         self._base_tree = base_tree
         self._read_changes = read_changes
         self._read_outcome = read_outcome
@@ -114,7 +116,6 @@ class Linker:
         self._merge_blobs = merge_blobs
         # Every commit's committer time is at least its parent's, whatever the clocks of workers say.
         self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
-        self._new_trees: dict[ObjectId, bytes] = {}
         self._made = Made(most_bytes)
         self._head = TreeEditor(self.read, _oid(snapshot.head.root))
         self._trees = LookUps(self.read, most_bytes)
@@ -371,15 +372,9 @@ class Linker:
             record["closes"] = closing(resolved, old)
         return record
 
-    def read(self, oid: ObjectId) -> Tree:
-        """Return a tree, of this batch or from storage."""
-        data = self._new_trees.get(oid)
-        return self._read_stored(oid) if data is None else Tree.parse(data)
-
     def _emit_tree(self, oid: ObjectId, data: bytes) -> None:
-        if oid not in self._new_trees:
+        if self._new_trees.add(oid, data):
             self._made.add(len(data))
-        self._new_trees[oid] = data
         self.result.objects[oid] = (Kind.TREE, data)
 
 

@@ -64,8 +64,8 @@ class Settings:
     slow_call: float = _setting(
         0.25,
         "seconds",
-        "A call of Redis or of the bucket that takes longer, and a second more for each 8 MiB that it carries, is slow; "
-        "a batch that slow calls keep from being done in time is no changeset's fault.",
+        "A call of Redis or of the bucket that takes longer, and a second more for each 8 MiB of it, is slow; a batch "
+        "that slow calls keep from being done in time is no changeset's fault.",
     )
     api_url: str = _setting("http://127.0.0.1:8080", "URL", "Where the command line finds the API.")
     redis_connections: int = _setting(64, "connections", "Most connections to Redis of one process.")
