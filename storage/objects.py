@@ -120,6 +120,10 @@ class Tree:
                 return i
         return -1
 
+    def directories(self) -> list[ObjectId]:
+        """Return the ids of the trees that stand here."""
+        return [ObjectId(self.rows[i][-20:]) for i, key in enumerate(self.keys) if key.endswith(b"/")]
+
     def items(self) -> Iterator[tuple[bytes, Version]]:
         """Yield names and versions in Git's order."""
         for key, whole in zip(self.keys, self.rows, strict=True):

@@ -144,11 +144,19 @@ class ObjectStore:
         if missing:
             yield from self._load(missing, tolerant=True)
 
-    def keep(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
-        """Have objects just made in this process, which will read them soon, and in Redis."""
-        for oid, (kind, data) in objects.items():
-            self._keep(oid, kind, data)
-        self.share(objects)
+    def keep(self, wanted: Iterable[ObjectId], objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
+        """Have objects just made in this process, which will read them soon, and in Redis.
+
+        Of `objects` those that are `wanted`, and the trees below them.
+        """
+        left, kept = list(wanted), {}
+        while left:
+            oid = left.pop()
+            if oid in objects and oid not in kept:
+                kept[oid] = objects[oid]
+                item = self._keep(oid, *objects[oid])
+                left += item.directories() if isinstance(item, Tree) else []
+        self.share(kept)
 
     def share(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
         """Put objects where all processes find them without the bucket."""

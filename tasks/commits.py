@@ -23,7 +23,7 @@ from storage.inbox import read_changesets
 from storage.link import Linked, Linker, ReadBlob, Snapshot
 from storage.manifest import Changeset, Proposal
 from storage.merges import Budget
-from storage.objects import EMPTY_TREE, CorruptObject, Kind, Tree, as_file, version_of
+from storage.objects import EMPTY_TREE, CorruptObject, as_file
 from storage.packs import Location
 from storage.portion import portion
 from storage.prove import RootMismatch, prove
@@ -352,21 +352,10 @@ def _append(repo: Repository, snapshot: Snapshot, linked: Linked, watch: Stopwat
         done = append(repo.view, repo.log, repo.bucket, snapshot, entry, places)
     if done:
         with watch.stage("share"):
-            repo.objects.keep(_lasting(linked))
+            # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
+            seen = [_oid(d["seen"]) for d in linked.decided if "seen" in d and d.get("base")]
+            repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
     return done
-
-
-def _lasting(linked: Linked) -> dict[ObjectId, tuple[Kind, bytes]]:
-    """Return the new trees that the next batches will read: those below the root and below what stacks saw."""
-    roots = [linked.root] + [_oid(d["seen"]) for d in linked.decided if "seen" in d and d.get("base")]
-    lasting = {linked.tip: linked.objects[linked.tip]} if linked.tip in linked.objects else {}
-    while roots:
-        oid = roots.pop()
-        if oid in linked.objects and oid not in lasting:
-            lasting[oid] = linked.objects[oid]
-            tree = Tree.parse(lasting[oid][1])
-            roots += [version_of(row).oid for key, row in zip(tree.keys, tree.rows, strict=True) if key[-1:] == b"/"]
-    return lasting
 
 
 def _oid(text: str) -> ObjectId:
