@@ -103,8 +103,9 @@ class Linker:
         merge_blobs: MergeBlobs,
         committer: Ident,
         most_bytes: int | None = None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`most_bytes`: having made so many, the batch takes no further changeset; None where there is no limit."""
+        """The batch takes no more having made `most_bytes` (None: no limit), or once `enough` says so."""
         self._snapshot = snapshot
         self._new_trees = NewTrees(read)
         self.read = self._new_trees.read
@@ -117,6 +118,7 @@ class Linker:
         # Every commit's committer time is at least its parent's, whatever the clocks of workers say.
         self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
         self._made = Made(most_bytes)
+        self._enough = enough
         self._head = TreeEditor(self.read, _oid(snapshot.head.root))
         self._trees = LookUps(self.read, most_bytes)
         self._seen_in: dict[ChangesetId, ObjectId] = {}  # what writers on top of stacks outside of this batch saw
@@ -130,13 +132,13 @@ class Linker:
         self._keys = dict(snapshot.keys)
         self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
-    def run(self, changesets: Sequence[Changeset], enough: Callable[[], bool] = lambda: False) -> Linked:
+    def run(self, changesets: Sequence[Changeset]) -> Linked:
         """Link `changesets` in order, those left out that cannot be decided now.
 
-        With something decided, none is taken any more where the batch has become too large, or `enough` says so.
+        Where the batch has become too large or takes too long, it ends behind the first that was decided.
         """
         for i, changeset in enumerate(changesets):
-            if self.result.decided and (self._made.is_full or enough()):
+            if self.result.decided and (self._made.is_full or self._enough()):
                 self.result.left = [each.id for each in changesets[i:]]
                 break
             if changeset.id in self._snapshot.outcomes or self._snapshot.has_passed(changeset.id):

@@ -178,10 +178,8 @@ def _commit_claimed(
         with watch.stage("snapshot"):
             snapshot = snapshot_for(repo, changesets)
         with watch.stage("link"):
-            linker = linker_on(repo, snapshot, most_bytes=repo.settings.batch_bytes)
-            # To prove and to store what was linked takes about as long as linking it.
-            until = spending.left() * _LEFT_FOR_STORING
-            linked = linker.run(changesets, lambda until=until: spending.left() < until)  # type: ignore[misc]
+            linker = linker_on(repo, snapshot, spending=spending)
+            linked = linker.run(changesets)
         if not linked.decided:
             log.info("nothing_decided", claimed=len(claimed), given_back=len(linked.given_back))
             return len(changesets) - len(linked.given_back), linked.too_long
@@ -292,9 +290,14 @@ def base_tree(repo: Repository, changeset: Changeset) -> ObjectId | None:
 
 
 def linker_on(
-    repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None = None, most_bytes: int | None = None
+    repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None = None, spending: Spending | None = None
 ) -> Linker:
-    """Return a linker on `snapshot` that reads what is stored, with `read_blob` for more than that."""
+    """Return a linker on `snapshot` that reads what is stored, with `read_blob` for more than that.
+
+    For a batch, whose `spending` it is, it is bounded in bytes and in time.
+    """
+    # To prove and to store what was linked takes about as long as linking it.
+    until = spending.left() * _LEFT_FOR_STORING if spending else 0.0
 
     def changes(changeset_id: ChangesetId, outcome: Json) -> Sequence[Proposal]:
         return read_changesets(repo.archive, repo.queue, [(changeset_id, PackId(outcome["pack"]))])[0].changes
@@ -308,7 +311,8 @@ def linker_on(
         read_blob or repo.objects.blob,
         Budget(repo.merges, repo.settings.merge_budget),
         repo.committer(),
-        most_bytes,
+        repo.settings.batch_bytes if spending else None,
+        lambda: spending is not None and spending.left() < until,
     )
 
 

@@ -42,11 +42,11 @@ def never_links(monkeypatch: pytest.MonkeyPatch, world: World, changesets: Seque
     run = Linker.run
     linked: list[list[str]] = []
 
-    def link(linker: Linker, batch: Sequence[Changeset], *enough: Callable[[], bool]) -> Linked:
+    def link(linker: Linker, batch: Sequence[Changeset]) -> Linked:
         linked.append([each.id for each in batch])
         while set(changesets) & set(linked[-1]):
             world.repo.objects.tree(EMPTY_TREE)
-        return run(linker, batch, *enough)
+        return run(linker, batch)
 
     monkeypatch.setattr(Linker, "run", link)
     return linked
@@ -234,10 +234,10 @@ def test_what_takes_more_than_there_is_counts_like_any_failure(
     poison, neighbour = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in "pa"])
     run = Linker.run
 
-    def link(linker: Linker, batch: Sequence[Changeset], *enough: Callable[[], bool]) -> Linked:
+    def link(linker: Linker, batch: Sequence[Changeset]) -> Linked:
         if any(each.id == poison for each in batch):
             raise error
-        return run(linker, batch, *enough)
+        return run(linker, batch)
 
     monkeypatch.setattr(Linker, "run", link)
     outcome = until_rejected(world, poison, error)

@@ -77,8 +77,9 @@ class Repo:
             self.merge,
             COMMITTER,
             most_bytes,
+            enough,
         )
-        linked = linker.run(changesets, enough)
+        linked = linker.run(changesets)
         self.trees.update({oid: data for oid, (kind, data) in linked.objects.items() if kind == Kind.TREE})
         prove(self.trees.read, self.root, linked.root, linked.net)
         return linked
