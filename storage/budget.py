@@ -48,6 +48,11 @@ class Budget:
         return self._until - now
 
     @property
+    def used(self) -> float:
+        """The share of it that is used, above 1 where it was overdrawn."""
+        return 1 - self.left() / self.seconds
+
+    @property
     def is_spent(self) -> bool:
         """Whether nothing is left."""
         return self.left() <= 0
@@ -71,7 +76,7 @@ class Budget:
             # Calls that are made at once hold up no longer than one of them.
             slow += max(0.0, ended - max(started, until))
             until = max(until, ended)
-        return slow >= (self.seconds - self.left()) * _HELD_UP
+        return slow >= self.used * self.seconds * _HELD_UP
 
 
 _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)

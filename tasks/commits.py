@@ -130,7 +130,7 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
         try:
             with repo.pulse.of(owner, claimed):
                 done, too_long = _commit_claimed(repo, owner, claimed[: repo.pace.changesets], watch, spending)
-            repo.pace.went_well()
+            repo.pace.went_well(spending.used)
             if too_long is not None and not spending.was_held_up:
                 blame = (poison.MERGES_TOO_LONG, too_long)
             return done

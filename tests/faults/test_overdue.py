@@ -191,13 +191,13 @@ def test_a_store_that_is_too_slow_for_a_batch_gets_smaller_ones(
     world: World, slow: tuple[Repository, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker, _ = slow
-    ids = world.submit(*[item(world.all, {f"f{i}": b"1"}, world.tip) for i in range(16)])
+    ids = world.submit(*[item(world.all, {f"f{i}": b"1"}, world.tip) for i in range(4)])
     request = worker.bucket._http.request
 
     def slowly(method: str, url: str, **options: Any) -> Any:
         if method == "PUT" and "/packs/" in url and url.endswith(".pack"):
             changesets = options["body"][11] // 2  # of each a tree and a commit
-            time.sleep(0.5 * changesets)
+            time.sleep(0.7 * changesets)
         return request(method, url, **options)
 
     monkeypatch.setattr(worker.bucket._http, "request", slowly)
@@ -208,7 +208,7 @@ def test_a_store_that_is_too_slow_for_a_batch_gets_smaller_ones(
         except SERVERS_FAULTS:
             failed += 1
         assert failed < 10, "it is tried with fewer each time"
-    assert failed >= 1 and [world.status(each) for each in ids] == ["committed"] * 16
+    assert failed >= 1 and [world.status(each) for each in ids] == ["committed"] * 4
 
 
 def test_a_server_that_is_away_is_no_changesets_fault_however_long(
