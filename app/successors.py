@@ -25,7 +25,7 @@ from storage.repository import Repository
 from storage.seen import look
 from storage.store import ObjectMissing
 from storage.threeway import Strategy, merge_modes
-from storage.trees import covers, lookup
+from storage.trees import covers, lookup_many
 
 # No writer's key can begin so: they are printable.
 _KEY_PREFIX = "\x1f"
@@ -83,12 +83,14 @@ class Successor:
             raise conflict(decision.detail, reason=decision.reason)
         if isinstance(decision, list):
             raise colliding(decision)
+        modes = [each.path for each in self._changeset.changes if each.op == "mode" and each.path in decision]
+        heads = lookup_many(self._repo.objects.tree, root, modes)
         for change in self._changeset.changes:
             if change.path not in decision:
                 continue
             version = decision[change.path]
             try:
-                if change.op == "mode" and _same_content(version, lookup(self._repo.objects.tree, root, change.path)):
+                if change.op == "mode" and _same_content(version, heads[change.path]):
                     self._change_mode(change.path, version, None, change.strategy)
                 else:
                     self._take(change.path, version, None, change.strategy)

@@ -174,7 +174,10 @@ class Bucket:
         """
         url, headers = self._signed_put(name, data)
         try:
-            answer = self._http.request("PUT", url, body=data, headers=headers, retries=_PUT_RETRIES, redirect=False)
+            with budget.Call(len(data)):
+                answer = self._http.request(
+                    "PUT", url, body=data, headers=headers, retries=_PUT_RETRIES, redirect=False
+                )
         except _FAILURES as error:
             raise BucketError(f"PUT {name} did not succeed") from error
         if answer.status in {200, 412}:
@@ -259,6 +262,12 @@ class Bucket:
         return self._get(name, offset=offset, length=length)
 
     def _get(self, name: str, **span: Any) -> bytes:
+        with budget.Call() as call:
+            data = self._read(name, **span)
+            call.size = len(data)
+        return data
+
+    def _read(self, name: str, **span: Any) -> bytes:
         for left in reversed(range(_BODIES)):
             try:
                 answer = self._client.get_object(self._bucket, self._prefix + name, **span)

@@ -6,6 +6,9 @@ left of it; with nothing left, it is not made. Where no budget is open (threads 
 each call has its own time-outs alone.
 
 A budget is of one greenlet or thread and of the calls that these hand to others (`Bucket.together`).
+
+Each call also says how long it took, so that who has spent a budget can tell whether the servers were slow, or asked
+for too much: `Budget.was_held_up`.
 """
 
 from __future__ import annotations
@@ -16,6 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+# Bytes a second that a call may carry without being slow, beside what any call may take.
+SLOW_BYTES = 8 << 20
+# The share of a budget in slow calls from which on the servers are to blame where it is spent.
+_HELD_UP = 0.1
+
 
 class Spent(Exception):
     """The calls of a request or a batch took longer, together, than its budget; what was asked last was not done."""
@@ -24,11 +32,13 @@ class Spent(Exception):
 class Budget:
     """Seconds for all calls; counted from the first one, so that reading a slow client's body costs nothing."""
 
-    def __init__(self, name: str, seconds: float) -> None:
-        """`name` is the setting that the seconds come from."""
+    def __init__(self, name: str, seconds: float, slow_call: float = math.inf) -> None:
+        """`name` is the setting that the seconds come from; a call that takes more than `slow_call` seconds is slow."""
         self.name = name
         self.seconds = seconds
+        self._slow_call = slow_call
         self._until: float | None = None
+        self._slow: list[tuple[float, float]] = []  # when slow calls began and ended
 
     def left(self) -> float:
         """Return what is left, below 0 where it is spent."""
@@ -37,10 +47,36 @@ class Budget:
             self._until = now + self.seconds
         return self._until - now
 
+    @property
+    def used(self) -> float:
+        """The share of it that is used, above 1 where it was overdrawn."""
+        return 1 - self.left() / self.seconds
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is left."""
+        return self.left() <= 0
+
     def extend(self, seconds: float) -> None:
         """Add time that was spent on waiting for something else than an answer."""
         if self._until is not None:
             self._until += seconds
+
+    def took(self, started: float, size: int) -> None:
+        """Count a call that ends now and has carried `size` bytes. Safe for threads."""
+        ended = time.monotonic()
+        if ended - started > self._slow_call + size / SLOW_BYTES:
+            self._slow.append((started, ended))
+
+    @property
+    def was_held_up(self) -> bool:
+        """Whether so much of the time went into slow calls that whoever made them is not to blame for being late."""
+        slow, until = 0.0, -math.inf
+        for started, ended in sorted(self._slow):
+            # Calls that are made at once hold up no longer than one of them.
+            slow += max(0.0, ended - max(started, until))
+            until = max(until, ended)
+        return slow >= self.used * self.seconds * _HELD_UP
 
 
 _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
@@ -52,14 +88,35 @@ def set_current(budget: Budget | None) -> None:
 
 
 @contextmanager
-def budget(name: str, seconds: float) -> Iterator[None]:
+def budget(name: str, seconds: float, slow_call: float = math.inf) -> Iterator[Budget]:
     """Give the calls in this block a budget of their own, whatever is left of the one around it."""
-    before = _CURRENT.get()
-    _CURRENT.set(Budget(name, seconds))
+    before, own = _CURRENT.get(), Budget(name, seconds, slow_call)
+    _CURRENT.set(own)
     try:
-        yield
+        yield own
     finally:
         _CURRENT.set(before)
+
+
+class Call:
+    """A block that calls a server, counted by the budget; `size` is how many bytes the call carries."""
+
+    __slots__ = ("_started", "size")
+
+    def __init__(self, size: int = 0) -> None:
+        """`size` may also be set in the block."""
+        self.size = size
+
+    def __enter__(self) -> Call:
+        """Begin."""
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """End, however it ends."""
+        current = _CURRENT.get()
+        if current is not None:
+            current.took(self._started, self.size)
 
 
 @contextmanager

@@ -61,12 +61,18 @@ class _WithinBudget:
             self._sock.settimeout(seconds)
         super().send_packed_command(command, check_health)  # type: ignore[misc]
 
+    def read_response(self: Any, *args: Any, **options: Any) -> Any:
+        """Read an answer, and have the budget know how long that took."""
+        with budget.Call():
+            return super().read_response(*args, **options)  # type: ignore[misc]
+
     def _connect(self: Any) -> Any:
         # Called for each try.
         if self._patience is None:
             self._patience = self.socket_connect_timeout
         self.socket_connect_timeout = _left(self._patience)
-        return super()._connect()  # type: ignore[misc]
+        with budget.Call():
+            return super()._connect()  # type: ignore[misc]
 
 
 def _left(seconds: float) -> float:

@@ -131,10 +131,5 @@ def _merge(
 
 
 def apply(taken: Taken, head: TreeEditor) -> None:
-    """Make the changes that `decide` took; deletes first, since a put may need their place."""
-    for path, version in taken.items():
-        if version is None:
-            head.delete(path)
-    for path, version in taken.items():
-        if version is not None:
-            head.put(path, version)
+    """Make the changes that `decide` took, all at once: a put may need the place of a file that is deleted."""
+    head.change(taken)

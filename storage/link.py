@@ -1,7 +1,8 @@
 """Linking a batch: one commit on another, on one snapshot of the view. Pure.
 
 `link` takes a snapshot, changesets in order and a reader of trees, and returns everything that the batch stores: the
-objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5).
+objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or, where it
+is told to end earlier, those of a batch with fewer changesets.
 
 What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
 outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and
@@ -17,13 +18,14 @@ from dataclasses import dataclass, field, replace
 from storage.decide import Rejection, Taken, apply, decide
 from storage.edit import TreeEditor
 from storage.entries import Head, Json, Status
+from storage.footprint import LookUps, Made, NewTrees
 from storage.fsck import fit_to_stand
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
+from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Version, object_id, with_trailer
 from storage.packs import Location
 from storage.records import change_json, closing, conflicts_json, rejected
-from storage.threeway import ConflictClass, MergeUnavailable
+from storage.threeway import ConflictClass, MergesTooLong, MergeUnavailable
 from storage.trees import ReadTree, covers
 
 
@@ -60,6 +62,8 @@ class Linked:
 
     decided: list[Json] = field(default_factory=list)  # the entry's records, in log order
     given_back: list[ChangesetId] = field(default_factory=list)  # cannot be decided now
+    left: list[ChangesetId] = field(default_factory=list)  # would have made the batch too large, or too long
+    too_long: ChangesetId | None = None  # of `given_back`: the one whose merges took all the time that a batch has
     objects: dict[ObjectId, tuple[Kind, bytes]] = field(default_factory=dict)  # trees and commits, in order of birth
     net: Taken = field(default_factory=dict)  # what the batch as a whole changes
     tip: ObjectId = ObjectId(b"")
@@ -98,9 +102,14 @@ class Linker:
         read_blob: ReadBlob,
         merge_blobs: MergeBlobs,
         committer: Ident,
+        most_bytes: int | None = None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> None:
+        """The batch takes no more having made `most_bytes` (None: no limit), or once `enough` says so."""
         self._snapshot = snapshot
-        self._read_stored = read
+        self._new_trees = NewTrees(read)
+        self.read = self._new_trees.read
+        """Returns a tree, of this batch or from storage."""
         self._base_tree = base_tree
         self._read_changes = read_changes
         self._read_outcome = read_outcome
@@ -108,9 +117,11 @@ class Linker:
         self._merge_blobs = merge_blobs
         # Every commit's committer time is at least its parent's, whatever the clocks of workers say.
         self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
-        self._new_trees: dict[ObjectId, bytes] = {}
+        self._made = Made(most_bytes)
+        self._enough = enough
         self._head = TreeEditor(self.read, _oid(snapshot.head.root))
-        self._seen_trees: dict[ObjectId, TreeEditor] = {}
+        self._trees = LookUps(self.read, most_bytes)
+        self._seen_in: dict[ChangesetId, ObjectId] = {}  # what writers on top of stacks outside of this batch saw
         self._stacks: dict[ChangesetId, TreeEditor] = {}
         self._changes: dict[ChangesetId, Sequence[Proposal]] = {}
         self._records: dict[ChangesetId, Json] = {}
@@ -122,8 +133,14 @@ class Linker:
         self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
     def run(self, changesets: Sequence[Changeset]) -> Linked:
-        """Link `changesets` in order, those left out that cannot be decided now."""
-        for changeset in changesets:
+        """Link `changesets` in order, those left out that cannot be decided now.
+
+        Where the batch has become too large or takes too long, it ends behind the first that was decided.
+        """
+        for i, changeset in enumerate(changesets):
+            if self.result.decided and (self._made.is_full or self._enough()):
+                self.result.left = [each.id for each in changesets[i:]]
+                break
             if changeset.id in self._snapshot.outcomes or self._snapshot.has_passed(changeset.id):
                 continue  # decided by another batch since it was claimed
             outcome = self._outcome(changeset)
@@ -153,7 +170,9 @@ class Linker:
         self._too_large = False
         try:
             decision = decide(changeset, seen, self._head, self._merge_file, self._stacks_blindly(changeset))
-        except MergeUnavailable:
+        except MergeUnavailable as error:
+            if isinstance(error, MergesTooLong) and self.result.too_long is None:
+                self.result.too_long = changeset.id
             return None  # its neighbours need not wait for that
         if isinstance(decision, Rejection):
             return rejected(decision)
@@ -182,11 +201,11 @@ class Linker:
             return self._base_in_stack(changeset.base_changeset)
         if changeset.base_commit is None:
             # By versions: each change says what was seen, and nothing else was.
-            return self._tree(EMPTY_TREE), EMPTY_TREE
+            return self._trees[EMPTY_TREE], EMPTY_TREE
         tree = self._base_tree(changeset)
         if tree is None:
             return Rejection("unknown-base", f"{changeset.base_commit.hex()} is no commit of this repository")
-        return self._tree(tree), tree
+        return self._trees[tree], tree
 
     def _base_in_stack(self, base: ChangesetId) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
         outcome = self._outcome_of(base)
@@ -196,13 +215,19 @@ class Linker:
             return Rejection("base-not-landed", f"its base {base} is {outcome['status']}")
         if "seen" in outcome:
             tree = _oid(outcome["seen"])
-            return self._tree(tree), tree
+            return self._trees[tree], tree
         if base in self._records:
             if base not in self._stacks:
-                self._stacks[base] = self._editor_at(base)
+                self._stack(base, self._editor_at(base))
             return self._stacks[base], None
-        tree = self._editor_at(base).write(self._emit_tree)
-        return self._tree(tree), tree
+        if base not in self._seen_in:
+            self._seen_in[base] = self._editor_at(base).write(self._emit_tree)
+        tree = self._seen_in[base]
+        return self._trees[tree], tree
+
+    def _stack(self, changeset_id: ChangesetId, editor: TreeEditor) -> None:
+        self._stacks[changeset_id] = editor
+        self._made.open(changeset_id, editor)
 
     def _stacks_blindly(self, changeset: Changeset) -> bool:
         """Tell whether a stack stands on a base by versions: then what nobody named was not seen, present or not."""
@@ -248,12 +273,6 @@ class Linker:
                 return known[changeset_id]
         return None
 
-    def _tree(self, oid: ObjectId) -> TreeEditor:
-        """Return an editor for looking things up in a tree; nobody edits it."""
-        if oid not in self._seen_trees:
-            self._seen_trees[oid] = TreeEditor(self.read, oid)
-        return self._seen_trees[oid]
-
     def _locate(self, pack: PackId, changes: Sequence[Proposal]) -> None:
         for change in changes:
             if change.oid is not None and change.place is not None:
@@ -272,6 +291,8 @@ class Linker:
         if not fit_to_stand(path, content):
             return ConflictClass.CONTENT
         oid = object_id(Kind.BLOB, content)
+        if oid not in self._merged:
+            self._made.add(len(content))
         self._merged[oid] = content
         return oid
 
@@ -327,10 +348,11 @@ class Linker:
         assert changeset.base_changeset is not None
         if saw is None:
             editor = self._stacks.pop(changeset.base_changeset)
+            self._made.close(changeset.base_changeset)
         else:
             editor = TreeEditor(self.read, saw)
         overlay(editor, changeset.changes)
-        self._stacks[changeset.id] = editor
+        self._stack(changeset.id, editor)
 
     def _record(self, changeset: Changeset, outcome: Json) -> None:
         record = {"id": changeset.id, "slice": changeset.slice, "pack": changeset.pack, **outcome}
@@ -352,13 +374,9 @@ class Linker:
             record["closes"] = closing(resolved, old)
         return record
 
-    def read(self, oid: ObjectId) -> Tree:
-        """Return a tree, of this batch or from storage."""
-        data = self._new_trees.get(oid)
-        return self._read_stored(oid) if data is None else Tree.parse(data)
-
     def _emit_tree(self, oid: ObjectId, data: bytes) -> None:
-        self._new_trees[oid] = data
+        if self._new_trees.add(oid, data):
+            self._made.add(len(data))
         self.result.objects[oid] = (Kind.TREE, data)
 
 

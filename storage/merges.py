@@ -15,7 +15,7 @@ from storage.git_merger import GitMerger, MergeTooSlow, Texts
 from storage.ids import ObjectId
 from storage.settings import Settings
 from storage.store import ObjectMissing
-from storage.threeway import ConflictClass, MergeUnavailable, is_binary
+from storage.threeway import ConflictClass, MergesTooLong, is_binary
 
 Three = tuple[ObjectId | None, ObjectId, ObjectId]
 """The blobs of base (None: an empty one), head and submission."""
@@ -134,13 +134,13 @@ class Budget:
     def __call__(self, three: Three, read: ReadBlob) -> bytes | ConflictClass:
         """Return what the three merge to, or what forbids it.
 
-        Raises MergeUnavailable where the budget is spent; and what ContentMerges raises.
+        Raises MergesTooLong where the budget is spent; and what ContentMerges raises.
         """
         known = self._merges.known(three)
         if known is not None:
             return known
         if self._left <= 0:
-            raise MergeUnavailable("the batch has merged for as long as one may")
+            raise MergesTooLong("the batch has merged for as long as one may")
         started = time.monotonic()
         try:
             return self._merges(three, read)

@@ -34,6 +34,8 @@ SUBMODULE_MODE = 0o160000
 _NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob"}
 # The whole row and its name. `[^\0]+` cannot run into the id, which follows the NUL and has a fixed length.
 _ROW = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
+# Two byte strings have heads of 33 bytes each, are rounded up, and stand in two lists.
+_ROW_MEMORY = 100
 
 
 class CorruptObject(Exception):
@@ -74,11 +76,18 @@ def row(mode: int, name: bytes, oid: bytes) -> bytes:
 class Tree:
     """A tree's rows in Git's order, and their sort keys: the name, with `/` behind it for a directory."""
 
-    __slots__ = ("keys", "rows")
+    __slots__ = ("keys", "rows", "size")
 
-    def __init__(self, keys: list[bytes], rows: list[bytes]) -> None:
+    def __init__(self, keys: list[bytes], rows: list[bytes], size: int | None = None) -> None:
+        """`size` is the number of bytes of all rows, where the caller knows it."""
         self.keys = keys
         self.rows = rows
+        self.size = sum(map(len, rows)) if size is None else size
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes it takes here: of each row the bytes, those of its key, and what Python adds to both."""
+        return 2 * self.size + _ROW_MEMORY * len(self.rows)
 
     @classmethod
     def parse(cls, data: bytes) -> Tree:
@@ -91,7 +100,7 @@ class Tree:
         keys = [name + b"/" if whole[:1] == b"4" else name for whole, name in found]
         if sum(map(len, rows)) != len(data):
             raise CorruptObject("a tree has bytes that are no row")
-        return cls(keys, rows)
+        return cls(keys, rows, len(data))
 
     def encode(self) -> bytes:
         """Return the tree object's bytes."""
@@ -110,6 +119,10 @@ class Tree:
             if i < len(keys) and keys[i] == key:
                 return i
         return -1
+
+    def directories(self) -> list[ObjectId]:
+        """Return the ids of the trees that stand here."""
+        return [ObjectId(self.rows[i][-20:]) for i, key in enumerate(self.keys) if key.endswith(b"/")]
 
     def items(self) -> Iterator[tuple[bytes, Version]]:
         """Yield names and versions in Git's order."""

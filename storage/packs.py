@@ -76,9 +76,13 @@ class PackWriter:
 
     def finish(self) -> bytes:
         """Return the pack's bytes."""
-        body = b"".join([struct.pack(">4sII", b"PACK", 2, len(self.places)), *self._parts])
-        self._name = sha1(body).digest()
-        return body + self._name
+        head = struct.pack(">4sII", b"PACK", 2, len(self.places))
+        hasher = sha1(head)
+        for part in self._parts:
+            hasher.update(part)
+        self._name = hasher.digest()
+        # One copy of it all: a pack may have many megabytes.
+        return b"".join([head, *self._parts, self._name])
 
     def index(self) -> bytes:
         """Return the index of the pack that `finish` returned."""

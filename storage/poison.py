@@ -5,6 +5,8 @@ suspect from then on and is tried alone; the innocent are decided that way. Only
 and of several without anything going well in between only the first, since then it may be the servers. Waiting,
 SIGTERM, and a Redis or a bucket that does not answer are not counted. Counts may vanish with Redis: then it takes
 longer.
+
+A batch that is not done within its time counts as one that fails, unless slow servers held it up.
 """
 
 from __future__ import annotations
@@ -19,6 +21,15 @@ from storage.repository import Repository
 
 REASON = "poison"
 
+# Faults of what is not done in time: named after the settings that say how long that is.
+TOO_LONG = "batch_budget"
+MERGES_TOO_LONG = "merge_budget"
+LATE = (TOO_LONG, MERGES_TOO_LONG)
+
+
+class Overdue(Exception):
+    """A batch was not done in its time, and the servers were not slow: it has in it what takes too long."""
+
 
 def reject(repo: Repository, item: Claimed) -> None:
     """Decide a suspect that failed too often: `rejected`, with what is known of its failures.
@@ -26,7 +37,7 @@ def reject(repo: Repository, item: Claimed) -> None:
     Its manifest is not read: that may be what kills. Raises LogBusy, ViewAbsent, ViewStale and BucketError.
     """
     work = repo.queue.work(item.id)
-    how = "its worker died" if item.fault == DIED else f"the batch failed with {item.fault}"
+    how = _how(repo, item.fault)
     times = f"{item.deaths} time{'s' if item.deaths != 1 else ''}"
     refusal = Rejection(REASON, f"tried alone {times} in vain, while others were committed; at the last try {how}")
 
@@ -47,6 +58,16 @@ def reject(repo: Repository, item: Claimed) -> None:
         }  # fmt: skip
 
     append_directly(repo, say, [item.id])
+
+
+def _how(repo: Repository, fault: str) -> str:
+    if fault == DIED:
+        return "its worker died"
+    if fault == TOO_LONG:
+        return f"it was not done within {repo.settings.batch_budget:g} seconds (batch_budget)"
+    if fault == MERGES_TOO_LONG:
+        return f"its contents were not merged within {repo.settings.merge_budget:g} seconds (merge_budget)"
+    return f"the batch failed with {fault}"
 
 
 def _said(work: dict[str, str]) -> Json:

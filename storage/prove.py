@@ -9,7 +9,7 @@ from __future__ import annotations
 from storage.decide import Taken
 from storage.ids import ObjectId
 from storage.objects import CorruptObject, Tree, as_file
-from storage.trees import ReadTree, diff, lookup
+from storage.trees import ReadTree, diff, lookup_many
 
 
 class RootMismatch(Exception):
@@ -23,15 +23,16 @@ class RootMismatch(Exception):
 def prove(read: ReadTree, old_root: ObjectId, new_root: ObjectId, net: Taken) -> None:
     """Check that `new_root` is `old_root` with exactly the changes `net`.
 
-    Raises RootMismatch. Costs the directories on changed paths, read once more in both trees.
+    Raises RootMismatch. Costs the directories on changed paths, each read once in either tree however many of its paths
+    changed; and once more in the old one where the batch as a whole left a path of theirs as it was.
     """
-    found = {}
-    for path, _, version in diff(_checked(read), old_root, new_root):
-        found[path] = version
-    expected = {path: version for path, version in net.items() if as_file(lookup(read, old_root, path)) != version}
-    if found != expected:
-        paths = {path for path in found.keys() | expected.keys() if found.get(path, 0) != expected.get(path, 0)}
-        raise RootMismatch(sorted(paths))
+    found = {path: version for path, _, version in diff(_checked(read), old_root, new_root)}
+    same = [path for path in net if path not in found]
+    before = lookup_many(read, old_root, same)
+    wrong = [path for path, version in found.items() if path not in net or net[path] != version]
+    wrong += [path for path in same if as_file(before[path]) != net[path]]
+    if wrong:
+        raise RootMismatch(sorted(wrong))
 
 
 def _checked(read: ReadTree) -> ReadTree:

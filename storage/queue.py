@@ -98,7 +98,7 @@ class Queue:
         self._prefix = view.prefix
         self._scripts: Scripts = view.scripts
         # What could not be given back because Redis did not answer.
-        self._owed: list[tuple[str, Sequence[Claimed], str]] = []
+        self._owed: list[tuple[str, Sequence[Claimed], str, str]] = []
 
     def admit(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
         """Return what is known of the slices, bases and idempotency keys of submissions.
@@ -158,7 +158,7 @@ class Queue:
                     s.poison_tries, int(s.poison_wait * 1000),
                 )  # fmt: skip
             except redis.RedisError:
-                self._owed.append((owner, (), ""))  # made perhaps, and its answer lost
+                self._owed.append((owner, (), "", ""))  # made perhaps, and its answer lost
                 raise
             if not found or found[0][0]:
                 return [_claimed(*row) for row in found]
@@ -166,19 +166,19 @@ class Queue:
             self.bury(silent, [ChangesetId(ids[i : i + _ULID]) for i in range(0, len(ids), _ULID)])
         return []
 
-    def release(self, owner: str, claimed: Sequence[Claimed], fault: str = "") -> None:
+    def release(self, owner: str, claimed: Sequence[Claimed], fault: str = "", only: str = "") -> None:
         """Take the decided of these out of the queues, and give up the locks that are still the owner's.
 
-        `fault` is the kind of an exception that one of them may be to blame for. Where Redis does not answer, it is
-        said again before the next claim.
+        `fault` is the kind of an exception that one of them may be to blame for, the changeset `only` where that is
+        known. Where Redis does not answer, it is said again before the next claim.
         """
         if not claimed:
             return
         try:
-            self._release(owner, claimed, fault)
+            self._release(owner, claimed, fault, only)
         except redis.RedisError:
             if owner:
-                self._owed.append((owner, claimed, fault))
+                self._owed.append((owner, claimed, fault, only))
             raise
 
     def bury(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
@@ -196,10 +196,10 @@ class Queue:
         found = self._redis.hgetall(f"{self._prefix}work:{changeset}")
         return {name.decode(): value.decode() for name, value in found.items() if name != b"files"}
 
-    def _release(self, owner: str, claimed: Sequence[Claimed], fault: str) -> None:
+    def _release(self, owner: str, claimed: Sequence[Claimed], fault: str, only: str = "") -> None:
         rest = int(self._settings.poison_wait * 1000)
         pairs = (text for item in claimed for text in (item.slice, item.id))
-        self._scripts("release", owner, fault, rest, *pairs)
+        self._scripts("release", owner, fault, rest, only, *pairs)
 
     def ask(self, kind: str, limit: int, done: str = "", before: int | None = None) -> str | None:
         """Return a token if a message of `kind` should be sent now; `done` is the token of the run that ends.

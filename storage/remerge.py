@@ -24,6 +24,14 @@ class Remerge:
     changeset: Changeset
     seen: Seen  # what its writer saw at its paths
     merged: dict[ObjectId, bytes] = field(default_factory=dict)
+    _submitted: dict[ObjectId, Location] = field(init=False)  # where contents stand that only its pack has
+
+    def __post_init__(self) -> None:
+        """Find the places of what it submitted, once for all its contents."""
+        said = self.changeset
+        self._submitted = {
+            each.oid: Location(said.pack, each.place) for each in said.changes if each.oid and each.place
+        }
 
     def onto(self, root: ObjectId) -> Taken | list[Conflict] | Rejection:
         """Return what `root` would take of the changeset, or what collides.
@@ -31,9 +39,7 @@ class Remerge:
         Raises ObjectMissing, MergerFailed and BucketError.
         """
         seen = TreeEditor(self.repo.objects.tree, EMPTY_TREE)
-        for path, version in self.seen.versions.items():
-            if version is not None:
-                seen.put(path, version)
+        seen.change({path: version for path, version in self.seen.versions.items() if version is not None})
         changeset = self.changeset
         if changeset.base_versions:
             # The versions are known by now, modes and all.
@@ -44,10 +50,7 @@ class Remerge:
         """Return a blob: merged here, submitted by the changeset, or stored. Raises ObjectMissing and BucketError."""
         if oid in self.merged:
             return self.merged[oid]
-        places = {change.oid: change.place for change in self.changeset.changes if change.place}
-        if oid in places:
-            return self.repo.objects.blob(oid, Location(self.changeset.pack, places[oid]))
-        return self.repo.objects.blob(oid, self.seen.places.get(oid))
+        return self.repo.objects.blob(oid, self._submitted.get(oid) or self.seen.places.get(oid))
 
     def _merge_file(
         self, path: bytes, base: ObjectId | None, head: ObjectId, submitted: ObjectId

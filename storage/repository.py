@@ -19,6 +19,7 @@ from storage.load import load
 from storage.log import Log
 from storage.merges import ContentMerges
 from storage.objects import Ident
+from storage.pace import Pace
 from storage.pulse import Pulse
 from storage.queue import Queue, Ticket
 from storage.recover import Inbox
@@ -51,6 +52,7 @@ class Repository:
         self.inbox = Inbox(settings, self.archive, self.view, self.queue)
         self.pulse = Pulse(settings, self.queue)
         self.ticket = Ticket(settings, self.view)
+        self.pace = Pace(settings.commit_changesets)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive, self.redis)
         self.merges = ContentMerges(settings)
 

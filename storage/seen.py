@@ -22,7 +22,7 @@ from storage.queue import Standing
 from storage.repository import Repository
 from storage.scripts import Recovering
 from storage.store import ObjectMissing
-from storage.trees import lookup
+from storage.trees import lookup_many
 
 # A stack is climbed so far. Committed ones know a tree at the latest where their batch began.
 MOST_ANCESTORS = 10_000
@@ -225,7 +225,8 @@ def _tree_of(repo: Repository, commit: ObjectId) -> ObjectId:
 
 def _in_tree(repo: Repository, tree: ObjectId, paths: Sequence[bytes]) -> dict[bytes, Version | None]:
     repo.objects.warm_paths(tree, paths)
-    return {path: as_file(lookup(repo.objects.tree, tree, path)) for path in paths}
+    found = lookup_many(repo.objects.tree, tree, paths)
+    return {path: as_file(version) for path, version in found.items()}
 
 
 def _oid(text: str) -> ObjectId:

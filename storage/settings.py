@@ -61,6 +61,12 @@ class Settings:
     batch_budget: float = _setting(
         60.0, "seconds", "How long all calls for one batch may take together; then it gives back what it claimed."
     )
+    slow_call: float = _setting(
+        0.25,
+        "seconds",
+        "A call of Redis or of the bucket that takes longer, and a second more for each 8 MiB of it, is slow; a batch "
+        "that slow calls keep from being done in time is no changeset's fault.",
+    )
     api_url: str = _setting("http://127.0.0.1:8080", "URL", "Where the command line finds the API.")
     redis_connections: int = _setting(64, "connections", "Most connections to Redis of one process.")
     committer_name: str = _setting("Sluice", "text", "Committer of every commit.")
@@ -110,6 +116,12 @@ class Settings:
     commit_changesets: int = _setting(256, "changesets", "Most changesets in a commit batch.")
     commit_changes: int = _setting(
         20_000, "changes", "A commit batch takes no further changeset above this many changes."
+    )
+    batch_bytes: int = _setting(
+        32 << 20,
+        "bytes",
+        "A commit batch takes no further changeset having made so many bytes of trees and merged contents; its memory "
+        "is a few times as much.",
     )
     commit_slices: int = _setting(64, "slices", "Most slices in one claim.")
     max_merge_bytes: int = _setting(8 << 20, "bytes", "Larger files are not merged: a conflict of the class too-large.")

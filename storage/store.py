@@ -1,17 +1,19 @@
 """Reading Git objects by id: from this process, from Redis, or from the pack in the bucket that has them.
 
-All three levels hold only content-addressed things, so none can be wrong; they are bounded by bytes or by time.
+All three levels hold only content-addressed things, so none can be wrong; they are bounded by bytes or by time. Trees
+are kept parsed, whatever their size, as long as a few of them have room: a large directory is what costs most to read.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
 from cachetools import LRUCache
 
+from storage import budget
 from storage.archive import Archive
 from storage.bucket import Bucket, BucketError, Missing
 from storage.ids import ObjectId
@@ -21,10 +23,14 @@ from storage.settings import Settings
 from storage.shared_cache import SharedCache
 from storage.view import View
 
-# Larger objects are not worth a place that many small ones could have.
+# Larger contents are not worth a place that many small ones could have, nor are larger objects of any kind in Redis.
 _LARGEST_CACHED = 1 << 20
-# Rows of a parsed tree as Python objects, against their bytes.
-_TREE_FACTOR = 4
+# A parsed tree may take this part of the cache; a larger one is read again by each batch or request.
+_SHARE_OF_A_TREE = 4
+# What is asked of Redis at once, and read from the bucket at once unless one object alone has more: of each there are
+# copies until all are kept.
+_COPIES_TOGETHER = 64
+_BYTES_TOGETHER = 16 << 20
 # What an object takes beside them: its id, its place in the cache and in the cache's order, about.
 _ENTRY_BYTES = 400
 _MOST_COMMITS = 1024
@@ -51,11 +57,11 @@ class ObjectStore:
     def tree(self, oid: ObjectId) -> Tree:
         """Return a tree, parsed.
 
-        Raises ObjectMissing, CorruptObject where it is no tree, and BucketError.
+        Raises ObjectMissing, CorruptObject where it is no tree, BucketError; and Spent, since who reads many trees that
+        are here already may well spend a budget without any call.
         """
-        found = self._cached(oid)
-        if found is None:
-            found = self._load([oid])[oid]
+        budget.left()
+        found = self._found(oid)
         if not isinstance(found, Tree):
             raise CorruptObject(f"{oid.hex()} is no tree")
         return found
@@ -81,9 +87,7 @@ class ObjectStore:
 
         Raises ObjectMissing, CorruptObject and BucketError.
         """
-        found = self._cached(oid)
-        if found is None:
-            found = self._load([oid])[oid]
+        found = self._found(oid)
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 
     def blob(self, oid: ObjectId, location: Location | None = None) -> bytes:
@@ -103,32 +107,56 @@ class ObjectStore:
         return data
 
     def warm(self, oids: Iterable[ObjectId]) -> None:
-        """Have these objects in this process, those that exist: one look in Redis, then the bucket, many at once."""
-        missing = [oid for oid in dict.fromkeys(oids) if self._cached(oid) is None]
-        if missing:
-            self._load(missing, tolerant=True)
+        """Have these objects in this process, those that exist: few looks in Redis, then the bucket, many at once."""
+        for _ in self._each(oids):
+            pass
 
     def warm_paths(self, root: ObjectId, paths: Sequence[bytes]) -> None:
-        """Have every tree on these paths in this process: a round of reads for each level, not for each path."""
+        """Have every tree on these paths in this process: a round of reads for each level, not for each path.
+
+        Ends early where they are half of what the cache may hold: more would only put out what was read first.
+        """
         level: dict[ObjectId, list[list[bytes]]] = {root: [path.split(b"/")[:-1] for path in paths]}
+        memory = 0
         while level:
-            self.warm(level)
             below: dict[ObjectId, list[list[bytes]]] = {}
-            for oid, rests in level.items():
-                tree = self._cached(oid)
+            for oid, tree in self._each(level):
                 if not isinstance(tree, Tree):
                     continue
-                for rest in rests:
+                memory += tree.memory
+                if memory > self._cache.maxsize // 2:
+                    return
+                for rest in level[oid]:
                     version = tree.get(rest[0]) if rest else None
                     if version is not None and version.is_tree:
                         below.setdefault(version.oid, []).append(rest[1:])
             level = below
 
-    def keep(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
-        """Have objects just made in this process, which will read them soon, and in Redis."""
-        for oid, (kind, data) in objects.items():
-            self._keep(oid, kind, data)
-        self.share(objects)
+    def _each(self, oids: Iterable[ObjectId]) -> Iterator[tuple[ObjectId, Any]]:
+        """Yield these objects, in any order; those that exist."""
+        missing = []
+        for oid in dict.fromkeys(oids):
+            found = self._cached(oid)
+            if found is None:
+                missing.append(oid)
+            else:
+                yield oid, found
+        if missing:
+            yield from self._load(missing, tolerant=True)
+
+    def keep(self, wanted: Iterable[ObjectId], objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
+        """Have objects just made in this process, which will read them soon, and in Redis.
+
+        Of `objects` those that are `wanted`, and the trees below them.
+        """
+        left, kept = list(wanted), {}
+        while left:
+            oid = left.pop()
+            if oid in objects and oid not in kept:
+                kept[oid] = objects[oid]
+                item = self._keep(oid, *objects[oid])
+                left += item.directories() if isinstance(item, Tree) else []
+        self.share(kept)
 
     def share(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
         """Put objects where all processes find them without the bucket."""
@@ -144,28 +172,40 @@ class ObjectStore:
         archived = dict(zip(forgotten, self._archive.locate(forgotten), strict=True))
         return [place or archived[oid] for oid, place in zip(oids, places, strict=True)]
 
-    def _load(self, oids: Sequence[ObjectId], tolerant: bool = False) -> dict[ObjectId, Any]:
-        copies = self._shared.get(oids)
-        loaded, wanted = {}, []
-        for oid, copy in zip(oids, copies, strict=True):
-            if copy:
-                loaded[oid] = self._keep(oid, Kind(copy[0]), copy[1:])
-            else:
-                wanted.append(oid)
-        if wanted:
-            places = self.locate(wanted)
-            if None in places and not tolerant:
-                raise ObjectMissing(wanted[places.index(None)].hex())
-            found = [(oid, place) for oid, place in zip(wanted, places, strict=True) if place]
-            stored = self._bucket.together([lambda o=o, p=p: self._fetch(o, p) for o, p in found])  # type: ignore[misc]
-            fresh = {}
-            for (oid, _), item in zip(found, stored, strict=True):
-                fresh[oid] = item
-                if object_id(*fresh[oid]) != oid:
-                    raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
-                loaded[oid] = self._keep(oid, *fresh[oid])
-            self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
-        return loaded
+    def _found(self, oid: ObjectId) -> Any:
+        found = self._cached(oid)
+        if found is None:
+            [(_, found)] = self._load([oid])
+        return found
+
+    def _load(self, oids: Sequence[ObjectId], tolerant: bool = False) -> Iterator[tuple[ObjectId, Any]]:
+        """Yield these objects, in any order, having kept them; those that exist where `tolerant`."""
+        wanted = []
+        for start in range(0, len(oids), _COPIES_TOGETHER):
+            some = oids[start : start + _COPIES_TOGETHER]
+            for oid, copy in zip(some, self._shared.get(some), strict=True):
+                if copy:
+                    yield oid, self._keep(oid, Kind(copy[0]), copy[1:])
+                else:
+                    wanted.append(oid)
+        if not wanted:
+            return
+        places = self.locate(wanted)
+        if None in places and not tolerant:
+            raise ObjectMissing(wanted[places.index(None)].hex())
+        for group in _groups([(oid, place) for oid, place in zip(wanted, places, strict=True) if place]):
+            yield from self._load_stored(group)
+
+    def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
+        stored = self._bucket.together([lambda o=o, p=p: self._fetch(o, p) for o, p in group])  # type: ignore[misc]
+        fresh = {}
+        for (oid, _), item in zip(group, stored, strict=True):
+            if object_id(*item) != oid:
+                raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
+            fresh[oid] = item
+        self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
+        for oid, item in fresh.items():
+            yield oid, self._keep(oid, *item)
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
         try:
@@ -190,8 +230,29 @@ class ObjectStore:
         return found[0] if found else None
 
     def _keep(self, oid: ObjectId, kind: Kind, data: bytes) -> Any:
-        item = Tree.parse(data) if kind == Kind.TREE else (kind, data)
+        if kind == Kind.TREE:
+            tree = Tree.parse(data)
+            if tree.memory <= self._cache.maxsize // _SHARE_OF_A_TREE:
+                self._put(oid, tree, tree.memory)
+            return tree
         if len(data) <= _LARGEST_CACHED:
-            with self._lock:
-                self._cache[oid] = (item, _ENTRY_BYTES + len(data) * (_TREE_FACTOR if kind == Kind.TREE else 1))
-        return item
+            self._put(oid, (kind, data), len(data))
+        return kind, data
+
+    def _put(self, oid: ObjectId, item: Any, memory: int) -> None:
+        with self._lock:
+            self._cache[oid] = (item, _ENTRY_BYTES + memory)
+
+
+def _groups(found: Iterable[tuple[ObjectId, Location]]) -> Iterator[list[tuple[ObjectId, Location]]]:
+    """Yield these in order, in groups that may be read together."""
+    group: list[tuple[ObjectId, Location]] = []
+    size = 0
+    for oid, location in found:
+        if group and size + location.place.length > _BYTES_TOGETHER:
+            yield group
+            group, size = [], 0
+        group.append((oid, location))
+        size += location.place.length
+    if group:
+        yield group

@@ -33,6 +33,10 @@ class MergeUnavailable(Exception):
     """Contents cannot be merged at the moment; nothing is known of what they would merge to."""
 
 
+class MergesTooLong(MergeUnavailable):
+    """The merges of a batch have taken all the time that they may take together."""
+
+
 class Strategy(StrEnum):
     """What a writer wants at a path that moved since the base."""
 

@@ -1,11 +1,13 @@
 """Reading trees: look-up, walk from a cursor, diff, and the projection of a slice. Pure, given a reader of trees.
 
-Every function takes `read`, which returns a Tree for an id; the cost of each is the trees that it reads.
+Every function takes `read`, which returns a Tree for an id; the cost of each is the trees that it reads. Reading one
+may mean fetching and parsing megabytes, so none of them reads a directory twice, however many paths are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from storage.ids import ObjectId
@@ -24,6 +26,58 @@ def lookup(read: ReadTree, root: ObjectId, path: bytes) -> Version | None:
     return version
 
 
+def lookup_many(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
+    """Return what `lookup` returns for each of these paths.
+
+    Reads each directory on their way once, and holds one at a time: the cost is that of the directories plus that of
+    the paths, not their product.
+    """
+    found: dict[bytes, Version | None] = {}
+    # Directories that are still to be read: what each is, where its path ends, and the paths below it.
+    left = [(root, 0, list(dict.fromkeys(paths)))]
+    while left:
+        oid, start, below = left.pop()
+        left += _step(read(oid), start, below, found) if below else []
+    return found
+
+
+def sizes(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[bytes, int]:
+    """Return the bytes of the tree of each directory on the way to these paths, by its own path with `/` behind it.
+
+    The root's is empty. Reads each directory once.
+    """
+    found: dict[bytes, int] = {}
+    left = [(root, 0, list(dict.fromkeys(paths)))]
+    while left:
+        oid, start, below = left.pop()
+        if below:
+            tree = read(oid)
+            found[below[0][:start]] = tree.size
+            left += _step(tree, start, below, {})
+    return found
+
+
+def _step(
+    tree: Tree, start: int, paths: Iterable[bytes], found: dict[bytes, Version | None]
+) -> list[tuple[ObjectId, int, list[bytes]]]:
+    """Look up the parts of `paths` that begin at `start` in `tree`; return the directories that are to be read next."""
+    inside: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        end = path.find(b"/", start)
+        if end < 0:
+            found[path] = tree.get(path[start:])
+        else:
+            inside.setdefault(path[start:end], []).append(path)
+    following = []
+    for name, some in inside.items():
+        version = tree.get(name)
+        if version is not None and version.is_tree:
+            following.append((version.oid, start + len(name) + 1, some))
+        else:
+            found.update(dict.fromkeys(some))
+    return following
+
+
 def walk(read: ReadTree, root: ObjectId, after: bytes = b"", prefix: bytes = b"") -> Iterator[tuple[bytes, Version]]:
     """Yield the files below `root` in Git's order, those behind the path `after` and below the directory `prefix`.
 
@@ -40,16 +94,25 @@ def walk(read: ReadTree, root: ObjectId, after: bytes = b"", prefix: bytes = b""
 
 def _walk(read: ReadTree, oid: ObjectId, after: bytes, base: bytes) -> Iterator[tuple[bytes, Version]]:
     tree = read(oid)
-    for key, whole in zip(tree.keys, tree.rows, strict=True):
-        path = base + key
-        # A directory that holds `after` is entered; one that ends before it is not even read.
-        if after and path <= after and not after.startswith(path):
-            continue
-        version = version_of(whole)
+    for i in range(_first_behind(tree.keys, after, base), len(tree.keys)):
+        path, version = base + tree.keys[i], version_of(tree.rows[i])
         if version.is_tree:
             yield from _walk(read, version.oid, after, path)
         elif path > after:
             yield path, version
+
+
+def _first_behind(keys: Sequence[bytes], after: bytes, base: bytes) -> int:
+    """Return the position of the first row of the directory `base` at which something behind `after` may stand.
+
+    That may be a directory that holds `after`; those that end before it are not even read. Costs the same wherever
+    the page begins in the directory.
+    """
+    if not after.startswith(base):
+        return len(keys) if base < after else 0
+    rest = after[len(base) :]
+    i = bisect_right(keys, rest)
+    return i - 1 if i and keys[i - 1].endswith(b"/") and rest.startswith(keys[i - 1]) else i
 
 
 Change = tuple[bytes, Version | None, Version | None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cache
 
 import structlog
 from redis.exceptions import RedisError
@@ -12,24 +11,28 @@ from redis.exceptions import RedisError
 from storage import poison
 from storage.append import append, entry_after, pack_of, store_pack
 from storage.bucket import BucketError
+from storage.budget import Budget as Spending
 from storage.budget import Spent, budget
 from storage.decide import seen_version
 from storage.direct import LogBusy, Moved, of_one_view
 from storage.edit import TreeEditor
 from storage.entries import EntryKind, Json
+from storage.footprint import LookUps
 from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.inbox import read_changesets
 from storage.link import Linked, Linker, ReadBlob, Snapshot
 from storage.manifest import Changeset, Proposal
 from storage.merges import Budget
-from storage.objects import EMPTY_TREE, CorruptObject, Kind, Tree, as_file, version_of
+from storage.objects import EMPTY_TREE, CorruptObject, as_file
 from storage.packs import Location
+from storage.portion import portion
 from storage.prove import RootMismatch, prove
 from storage.queue import Claimed
 from storage.repository import Repository
 from storage.scripts import LogForked, Paused, Recovering, ViewAbsent, ViewStale
 from storage.store import ObjectMissing
 from storage.threeway import MergeUnavailable, Strategy, contents_to_merge
+from storage.trees import sizes
 from tasks.base import SluiceTask, Stopwatch, repository, send
 from tasks.celery import app
 
@@ -38,6 +41,8 @@ log = structlog.get_logger()
 # Times that a batch is linked anew because its place in the log was taken, before it gives back what it claimed.
 MOST_RACES = 20
 _ASK_PAUSE = 1000  # milliseconds
+# The part of the time left at its beginning that linking leaves to what comes behind it.
+_LEFT_FOR_STORING = 2 / 3
 
 
 class TooManyRaces(Exception):
@@ -63,6 +68,8 @@ def commit(token: str = "") -> None:
         log.warning("commits_paused", limit=repo.settings.max_pending)
     except SERVERS_FAULTS as reason:
         log.warning("batch_given_back", reason=type(reason).__name__, detail=str(reason))
+    except poison.Overdue:
+        moved = True  # as below
     except Exception:
         moved = True  # somebody is suspected now, and the others need not wait
         raise
@@ -109,24 +116,38 @@ def ask_for_merge(repo: Repository) -> None:
 def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
     """Commit one bounded batch and return how many changesets it decided, or found decided since they were claimed.
 
-    Raises ViewAbsent, Recovering and Paused where nothing can be claimed. SERVERS_FAULTS, ViewStale and whatever
-    else goes wrong end the batch, and what is not decided is given back: blamed for the latter (storage/poison.py).
+    Raises ViewAbsent, Recovering and Paused where nothing can be claimed. SERVERS_FAULTS, ViewStale, Overdue and
+    whatever else goes wrong end the batch, and what is not decided is given back: blamed for the latter two
+    (storage/poison.py).
     """
     owner, watch = new_ulid(), Stopwatch()
-    with budget("batch_budget", repo.settings.batch_budget):
+    with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         with watch.stage("claim"):
             claimed = repo.queue.claim(owner, vouched_only)
         if not claimed:
             return 0
-        fault = ""
+        blame: tuple[str, ...] = ()
         try:
             with repo.pulse.of(owner, claimed):
-                return _commit_claimed(repo, owner, claimed, watch)
-        except (ViewAbsent, ViewStale, Recovering, *SERVERS_FAULTS):
+                done, too_long = _commit_claimed(repo, owner, claimed[: repo.pace.changesets], watch, spending)
+            repo.pace.went_well(spending.used)
+            if too_long is not None and not spending.was_held_up:
+                blame = (poison.MERGES_TOO_LONG, too_long)
+            return done
+        except (ViewAbsent, ViewStale, Recovering):
             raise
+        except SERVERS_FAULTS as error:
+            if not spending.is_spent:
+                raise
+            if spending.was_held_up:
+                repo.pace.fell_behind(len(claimed))
+                raise
+            blame = (poison.TOO_LONG,)
+            log.error("batch_overdue", changesets=len(claimed), first=claimed[0].id, **watch.fields())
+            raise poison.Overdue(f"{len(claimed)} changesets: {error}") from error
         except Exception as error:
-            fault = type(error).__name__
-            log.error("batch_failed", changesets=len(claimed), first=claimed[0].id, fault=fault, detail=str(error))
+            blame = (type(error).__name__,)
+            log.error("batch_failed", changesets=len(claimed), first=claimed[0].id, fault=blame[0], detail=str(error))
             raise
         finally:
             # Whatever the batch has spent, a stop as well: giving back has a moment of its own.
@@ -134,30 +155,34 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
                 try:
                     repo.ticket.give_back(owner)
                 finally:
-                    repo.queue.release(owner, claimed, fault)
+                    repo.queue.release(owner, claimed, *blame)
 
 
-def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], watch: Stopwatch) -> int:
-    if claimed[0].deaths >= repo.settings.poison_tries:
-        log.error("poison_rejected", changeset=claimed[0].id, deaths=claimed[0].deaths, fault=claimed[0].fault)
-        poison.reject(repo, claimed[0])
-        return 1
+def _commit_claimed(
+    repo: Repository, owner: str, claimed: Sequence[Claimed], watch: Stopwatch, spending: Spending
+) -> tuple[int, ChangesetId | None]:
+    """Return how many changesets were decided, and the one whose merges took too long, if one's did."""
+    first = claimed[0]
+    if first.deaths >= repo.settings.poison_tries:
+        log.error("poison_rejected", changeset=first.id, deaths=first.deaths, fault=first.fault)
+        poison.reject(repo, first)
+        return 1, None
     with watch.stage("prepare"):
         changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
-        prepare(repo, changesets)
+        changesets = prepare(repo, changesets)
     with watch.stage("wait"):
         # Who may die while it has the ticket goes without: the others would wait for it.
-        if not claimed[0].deaths:
+        if not first.deaths or first.fault in poison.LATE:
             repo.ticket.take(owner, patience=repo.settings.lock_ttl)
     for _ in range(MOST_RACES):
         with watch.stage("snapshot"):
             snapshot = snapshot_for(repo, changesets)
         with watch.stage("link"):
-            linker = linker_on(repo, snapshot)
+            linker = linker_on(repo, snapshot, spending=spending)
             linked = linker.run(changesets)
         if not linked.decided:
             log.info("nothing_decided", claimed=len(claimed), given_back=len(linked.given_back))
-            return len(claimed) - len(linked.given_back)
+            return len(changesets) - len(linked.given_back), linked.too_long
         if any(record.get("reason") == "unknown-base" for record in linked.decided):
             try:
                 of_one_view(repo, snapshot)  # that it was not found has to be true of the snapshot
@@ -174,10 +199,10 @@ def _commit_claimed(repo: Repository, owner: str, claimed: Sequence[Claimed], wa
                 committed=linked.committed,
                 conflicted=statuses.count("conflicted"),
                 rejected=statuses.count("rejected"),
-                given_back=len(linked.given_back),
+                given_back=len(claimed) - len(statuses),
                 **watch.fields(),
             )
-            return len(statuses)
+            return len(statuses), linked.too_long
         log.info("place_taken", seq=snapshot.head.applied + 1)
     raise TooManyRaces(f"lost the race for a place in the log {MOST_RACES} times")
 
@@ -191,23 +216,30 @@ def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
     return repo.snapshot([*ids, *bases, *resolved], [changeset.slice for changeset in changesets], keys)
 
 
-def prepare(repo: Repository, changesets: Sequence[Changeset]) -> None:
-    """Have the trees that deciding will read in this process, many at once: those of the head and of the bases."""
+def prepare(repo: Repository, changesets: Sequence[Changeset]) -> list[Changeset]:
+    """Return those of the changesets that one batch takes, with the trees that deciding them reads in this process.
+
+    Those of the head and of the bases are read many at once.
+    """
     snapshot = snapshot_for(repo, changesets)
+    head, everywhere = _oid(snapshot.head.root), [change.path for each in changesets for change in each.changes]
+    repo.objects.warm_paths(head, everywhere)
+    changesets = portion(changesets, sizes(repo.objects.tree, head, everywhere), repo.settings.batch_bytes)
     paths: dict[ObjectId, list[bytes]] = {}
     for changeset in changesets:
-        roots = [_oid(snapshot.head.root)]
+        roots = []
         if changeset.base_commit is not None:
             tree = base_tree(repo, changeset)
             roots += [tree] if tree else []
         elif changeset.base_changeset is not None:
             outcome = snapshot.outcomes.get(changeset.base_changeset, {})
             roots += [_oid(outcome[name]) for name in ("seen", "saw") if name in outcome]
-        for root in roots:
+        for root in set(roots) - {head}:
             paths.setdefault(root, []).extend(change.path for change in changeset.changes)
     for root, touched in paths.items():
         repo.objects.warm_paths(root, touched)
     merge_ahead(repo, snapshot, changesets)
+    return changesets
 
 
 def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset]) -> None:
@@ -215,7 +247,7 @@ def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Chang
     head = _oid(snapshot.head.root)
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
     places: dict[ObjectId, Location] = {}
-    trees = cache(lambda root: TreeEditor(repo.objects.tree, root))  # which keeps the directories that it has read
+    heads, bases = TreeEditor(repo.objects.tree, head), LookUps(repo.objects.tree, repo.settings.batch_bytes)
     for changeset in changesets:
         base = _tree_of_base(repo, snapshot, changeset)
         if base is None or base == head:
@@ -223,7 +255,7 @@ def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Chang
         for change in changeset.changes:
             if change.op != "put" or change.strategy != Strategy.MERGE or change.oid is None:
                 continue
-            seen, h = as_file(trees(base).get(change.path)), as_file(trees(head).get(change.path))
+            seen, h = as_file(bases[base].get(change.path)), as_file(heads.get(change.path))
             b = seen_version(changeset, change, seen, h)
             if h == b:
                 continue
@@ -257,8 +289,15 @@ def base_tree(repo: Repository, changeset: Changeset) -> ObjectId | None:
         return None
 
 
-def linker_on(repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None = None) -> Linker:
-    """Return a linker on `snapshot` that reads what is stored, with `read_blob` for more than that."""
+def linker_on(
+    repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None = None, spending: Spending | None = None
+) -> Linker:
+    """Return a linker on `snapshot` that reads what is stored, with `read_blob` for more than that.
+
+    For a batch, whose `spending` it is, it is bounded in bytes and in time.
+    """
+    # To prove and to store what was linked takes about as long as linking it.
+    until = spending.left() * _LEFT_FOR_STORING if spending else 0.0
 
     def changes(changeset_id: ChangesetId, outcome: Json) -> Sequence[Proposal]:
         return read_changesets(repo.archive, repo.queue, [(changeset_id, PackId(outcome["pack"]))])[0].changes
@@ -272,6 +311,8 @@ def linker_on(repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None =
         read_blob or repo.objects.blob,
         Budget(repo.merges, repo.settings.merge_budget),
         repo.committer(),
+        repo.settings.batch_bytes if spending else None,
+        lambda: spending is not None and spending.left() < until,
     )
 
 
@@ -315,21 +356,10 @@ def _append(repo: Repository, snapshot: Snapshot, linked: Linked, watch: Stopwat
         done = append(repo.view, repo.log, repo.bucket, snapshot, entry, places)
     if done:
         with watch.stage("share"):
-            repo.objects.keep(_lasting(linked))
+            # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
+            seen = [_oid(d["seen"]) for d in linked.decided if "seen" in d and d.get("base")]
+            repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
     return done
-
-
-def _lasting(linked: Linked) -> dict[ObjectId, tuple[Kind, bytes]]:
-    """Return the new trees that the next batches will read: those below the root and below what stacks saw."""
-    roots = [linked.root] + [_oid(d["seen"]) for d in linked.decided if "seen" in d and d.get("base")]
-    lasting = {linked.tip: linked.objects[linked.tip]} if linked.tip in linked.objects else {}
-    while roots:
-        oid = roots.pop()
-        if oid in linked.objects and oid not in lasting:
-            lasting[oid] = linked.objects[oid]
-            tree = Tree.parse(lasting[oid][1])
-            roots += [version_of(row).oid for key, row in zip(tree.keys, tree.rows, strict=True) if key[-1:] == b"/"]
-    return lasting
 
 
 def _oid(text: str) -> ObjectId:

@@ -35,8 +35,8 @@ FORBIDDEN = {
 
 # The pure core: values in, values out.
 PURE = {
-    "changes", "decide", "edit", "entries", "events", "fsck", "gitmodules", "link", "manifest", "objects", "packs",
-    "paths", "prove", "records", "rolls", "tables", "threeway", "trees",
+    "changes", "decide", "edit", "entries", "events", "footprint", "fsck", "gitmodules", "link", "manifest", "objects",
+    "packs", "paths", "portion", "prove", "records", "rolls", "tables", "threeway", "trees",
 }  # fmt: skip
 # What it must not touch: servers, clocks, chance, processes, the environment.
 IMPURE = {

@@ -52,7 +52,17 @@ class Repo:
         self.blobs[oid] = content
         return oid
 
-    def link(self, changesets, bases=None, outcomes=None, slices=None, keys=None, tip_time=0) -> Linked:
+    def link(
+        self,
+        changesets,
+        bases=None,
+        outcomes=None,
+        slices=None,
+        keys=None,
+        tip_time=0,
+        most_bytes=None,
+        enough=lambda: False,
+    ) -> Linked:
         head = Head(1, NO_HASH, "00" * 20, tip_time, self.root.hex(), "00" * 20, self.root.hex(), 0, 1, 1, 0, 0)
         slices = {"all": ALL} if slices is None else slices
         snapshot = Snapshot("e", head, slices, outcomes or {}, keys or {})
@@ -66,6 +76,8 @@ class Repo:
             lambda oid, place: self.blobs[oid],
             self.merge,
             COMMITTER,
+            most_bytes,
+            enough,
         )
         linked = linker.run(changesets)
         self.trees.update({oid: data for oid, (kind, data) in linked.objects.items() if kind == Kind.TREE})

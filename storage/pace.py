@@ -1,0 +1,32 @@
+"""How many changesets a batch takes while servers are slow: half as many, from the second on that was not done in time.
+
+So a store that could not take a large batch within its budget takes small ones, instead of the same one for ever. One
+batch alone may have met a server that was away, which says nothing of its size.
+"""
+
+from __future__ import annotations
+
+_EASILY = 0.25
+
+
+class Pace:
+    """The pace of one process; it forgets with it."""
+
+    def __init__(self, most: int) -> None:
+        """`most` is the number of changesets of a batch where nothing is wrong."""
+        self._most = most
+        self._behind = 0  # batches in a row
+        self.changesets = most
+        """How many changesets the next batch may take."""
+
+    def fell_behind(self, tried: int) -> None:
+        """Take fewer: a batch of `tried` changesets was not done in time, nor the one before."""
+        self._behind += 1
+        if self._behind > 1:
+            self.changesets = max(1, min(self.changesets, tried) // 2)
+
+    def went_well(self, used: float) -> None:
+        """Take more again where twice as many would have fitted easily: `used` is the share of its time that it took."""
+        self._behind = 0
+        if used < _EASILY:
+            self.changesets = min(self._most, 2 * self.changesets)

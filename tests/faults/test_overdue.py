@@ -1,0 +1,260 @@
+"""What is never done within its time ends `rejected` and holds up nobody; slow servers are no changeset's fault."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.verify import verify
+from storage.bucket import BucketError
+from storage.entries import Json
+from storage.link import Linked, Linker
+from storage.manifest import Changeset
+from storage.objects import EMPTY_TREE
+from storage.poison import Overdue
+from storage.queue import Ticket
+from storage.repository import Repository
+from storage.settings import Settings
+from storage.slices import define
+from tasks import commits
+from tasks.commits import SERVERS_FAULTS, commit_batch
+from tests.faults.test_poison import more, until_rejected, work
+from tests.servers import Proxy
+from tests.support import World, item
+
+BUDGET = 1.0
+# A machine that has much else to do is no slow server.
+NEVER_SLOW = 3600.0
+
+
+@pytest.fixture
+def world(settings: Settings) -> World:
+    return World(Repository(replace(settings, batch_budget=BUDGET, slow_call=NEVER_SLOW, poison_wait=3600.0)))
+
+
+def never_links(monkeypatch: pytest.MonkeyPatch, world: World, changesets: Sequence[str]) -> list[list[str]]:
+    """Make linking these go on for ever; returns the ids of each batch that was linked."""
+    run = Linker.run
+    linked: list[list[str]] = []
+
+    def link(linker: Linker, batch: Sequence[Changeset]) -> Linked:
+        linked.append([each.id for each in batch])
+        while set(changesets) & set(linked[-1]):
+            world.repo.objects.tree(EMPTY_TREE)
+        return run(linker, batch)
+
+    monkeypatch.setattr(Linker, "run", link)
+    return linked
+
+
+def test_a_changeset_that_is_never_done_within_the_budget_is_rejected_and_its_neighbours_land(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tip = world.tip
+    before, late, after = world.submit(*[item(world.all, {path: b"1"}, tip) for path in "alb"])
+    linked = never_links(monkeypatch, world, [late])
+    with pytest.raises(Overdue):
+        commit_batch(world.repo)
+    work(world, Overdue)
+    assert [world.status(each) for each in (before, after)] == ["committed"] * 2, "they do not wait for its end"
+    outcome = until_rejected(world, late, Overdue)
+    assert (outcome["status"], outcome["reason"]) == ("rejected", "poison")
+    assert "3 times" in outcome["detail"] and "batch_budget" in outcome["detail"]
+    assert [batch for batch in linked if late in batch] == [[before, late, after], [late], [late], [late]]
+    world.work()
+    assert not verify(world.repo).differences
+
+
+def test_without_anything_else_that_is_committed_being_late_is_held_against_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = world.put({"l": b"1"})
+    linked = never_links(monkeypatch, world, [late])
+    for _ in range(3):
+        work(world, Overdue)
+    assert world.status(late) == "queued" and len(linked) == 2, "it rests"
+    monkeypatch.undo()
+    more(world, 1)
+    work(world)
+    assert world.status(late) == "committed", "what it could not do then it does now"
+
+
+def test_a_late_suspect_is_tried_with_the_ticket_which_others_do_not_take_from_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = world.put({"l": b"1"})
+    taken: list[str] = []
+    take = Ticket.take
+    monkeypatch.setattr(
+        Ticket, "take", lambda ticket, owner, patience: (taken.append(owner), take(ticket, owner, patience))
+    )
+    with monkeypatch.context() as slow:
+        never_links(slow, world, [late])
+        work(world, Overdue)
+    assert len(taken) == 2
+    assert world.repo.redis.get(world.repo.view.prefix + "ticket") is None, "and nobody keeps it afterwards"
+
+
+def test_a_batch_that_links_for_too_long_commits_what_it_has(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.submit(*[item(world.all, {f"f{i}": b"1"}, world.tip) for i in range(6)])
+    outcome = Linker._outcome
+
+    def slowly(linker: Linker, changeset: Changeset) -> Json | None:
+        time.sleep(BUDGET / 5)
+        return outcome(linker, changeset)
+
+    monkeypatch.setattr(Linker, "_outcome", slowly)
+    first = commit_batch(world.repo)
+    assert 1 <= first < 6
+    assert work(world, Overdue) == 0 and not world.repo.queue.length(), "and the others go on"
+
+
+def test_a_changeset_whose_merges_never_fit_is_rejected_and_its_neighbours_land(settings: Settings) -> None:
+    # Without any time for merges, nothing that needs one can be decided.
+    world = World(Repository(replace(settings, merge_budget=0.0, slow_call=NEVER_SLOW, poison_wait=3600.0)))
+    lines = b"".join(b"%d\n" % i for i in range(9))
+    world.put({"f": lines})
+    world.work()
+    base = world.tip
+    world.put({"f": b"first\n" + lines})
+    world.work()
+    before, late, after = world.submit(
+        item(world.all, {"a": b"1"}, base),
+        item(world.all, {"f": lines + b"last\n"}, base),
+        item(world.all, {"b": b"1"}, base),
+    )
+    assert commit_batch(world.repo) == 2
+    assert [world.status(each) for each in (before, after)] == ["committed"] * 2
+    for number in range(10):
+        work(world)
+        found = world.repo.outcome(late)
+        if found:
+            break
+        more(world, number)
+    assert found and (found["status"], found["reason"]) == ("rejected", "poison") and "merge_budget" in found["detail"]
+    assert not verify(world.repo).differences
+
+
+# --- slow servers -----------------------------------------------------------------------------------------------------
+
+LATENCY = 300  # milliseconds
+
+
+@pytest.fixture
+def slow(settings: Settings, world: World, new_proxy: Callable[[str], Proxy]) -> tuple[Repository, Proxy]:
+    """A worker whose bucket is behind a proxy."""
+    proxy = new_proxy(urlsplit(settings.endpoints[0]).netloc)
+    behind = replace(
+        world.repo.settings, s3_endpoints=f"http://{proxy.address}", slow_call=0.1, batch_budget=2.0, poison_wait=0.0
+    )
+    return Repository(behind), proxy
+
+
+def test_while_the_store_is_slow_nobody_is_rejected_although_small_changesets_are_committed(
+    world: World, slow: tuple[Repository, Proxy]
+) -> None:
+    worker, proxy = slow
+    # One directory below another is read after it: at this latency all of them do not fit into the budget.
+    deep = "/".join(f"d{i}" for i in range(40)) + "/f"
+    world.put({deep: b"1"})
+    world.work()
+    late = world.put({deep: b"2"})
+    proxy.add("latency", latency=LATENCY)
+    shared = world.repo.view.prefix + "object:*"
+    for number in range(4):
+        # The copies in Redis would make it quick.
+        for key in world.repo.redis.scan_iter(shared):
+            world.repo.redis.delete(key)
+        worker.objects._cache.clear()
+        with pytest.raises(SERVERS_FAULTS):
+            commit_batch(worker)
+        assert world.repo.redis.hget(f"{world.repo.view.prefix}work:{late}", "deaths") is None, "nor suspected"
+        commits_beside_it(world, number)
+    proxy.heal()
+    assert commit_batch(worker) == 1 and world.status(late) == "committed"
+    assert not verify(world.repo).differences
+
+
+def commits_beside_it(world: World, number: int) -> None:
+    """Have an entry appended without trying what is queued."""
+    before = world.repo.view.head().applied
+    define(world.repo, f"beside{number}", [f"beside{number}/"])
+    assert world.repo.view.head().applied > before
+
+
+def test_a_store_that_is_too_slow_for_a_batch_gets_smaller_ones(
+    world: World, slow: tuple[Repository, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, _ = slow
+    ids = world.submit(*[item(world.all, {f"f{i}": b"1"}, world.tip) for i in range(4)])
+    request = worker.bucket._http.request
+
+    def slowly(method: str, url: str, **options: Any) -> Any:
+        if method == "PUT" and "/packs/" in url and url.endswith(".pack"):
+            changesets = options["body"][11] // 2  # of each a tree and a commit
+            time.sleep(0.7 * changesets)
+        return request(method, url, **options)
+
+    monkeypatch.setattr(worker.bucket._http, "request", slowly)
+    failed = 0
+    while world.repo.queue.length():
+        try:
+            commit_batch(worker)
+        except SERVERS_FAULTS:
+            failed += 1
+        assert failed < 10, "it is tried with fewer each time"
+    assert failed >= 1 and [world.status(each) for each in ids] == ["committed"] * 4
+
+
+def test_a_server_that_is_away_is_no_changesets_fault_however_long(
+    world: World, slow: tuple[Repository, Proxy]
+) -> None:
+    worker, proxy = slow
+    ids = world.submit(*[item(world.all, {f"f{i}": b"1"}, world.tip) for i in range(3)])
+    proxy.add("timeout", timeout=0)
+    for number in range(3):
+        with pytest.raises(SERVERS_FAULTS):
+            commit_batch(worker)
+        commits_beside_it(world, number)
+    proxy.heal()
+    while world.repo.queue.length():
+        commit_batch(worker)
+    assert [world.status(each) for each in ids] == ["committed"] * 3
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_what_takes_more_than_there_is_counts_like_any_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    poison, neighbour = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in "pa"])
+    run = Linker.run
+
+    def link(linker: Linker, batch: Sequence[Changeset]) -> Linked:
+        if any(each.id == poison for each in batch):
+            raise error
+        return run(linker, batch)
+
+    monkeypatch.setattr(Linker, "run", link)
+    outcome = until_rejected(world, poison, error)
+    assert outcome["reason"] == "poison" and error.__name__ in outcome["detail"]
+    assert world.status(neighbour) == "committed"
+
+
+def test_a_bucket_error_in_time_is_no_lateness(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    changeset = world.put({"a": b"1"})
+
+    def broken(*args: object) -> None:
+        raise BucketError("broken")
+
+    with monkeypatch.context() as away:
+        away.setattr(commits, "read_changesets", broken)
+        for _ in range(5):
+            with pytest.raises(BucketError):
+                commit_batch(world.repo)
+    assert world.repo.redis.zcard(world.repo.view.prefix + "suspects") == 0
+    assert commit_batch(world.repo) == 1 and world.status(changeset) == "committed"
