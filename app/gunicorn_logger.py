@@ -13,7 +13,7 @@ from storage import log_streams, logs, settings
 from storage.settings import SettingsError
 
 
-class JsonLogger(Logger):  # type: ignore[misc]
+class JsonLogger(Logger):
     """Hands all records on to the process's one log, which also has what is printed and what ends the process."""
 
     def setup(self, cfg: Any) -> None:

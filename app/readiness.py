@@ -1,4 +1,4 @@
-"""What operators and balancers ask: can this process serve, and does the deployment do its work?
+"""What balancers and operators ask: whether this process can serve, and whether the deployment does its work.
 
 The first is `/readyz`: this process, Redis, the bucket, and a view that may be told. What waits and who works is the
 same for every process, and a balancer that dropped all of them for it would make an outage of a backlog: that is the
@@ -36,10 +36,14 @@ def checks(repo: Repository) -> dict[str, Check]:
     }
 
 
-def work_checks(repo: Repository) -> dict[str, Check]:
-    """Return what was found of the work: how old what waits is, and who is there to do it."""
+def work_checks(repo: Repository, found: dict[str, Check]) -> dict[str, Check]:
+    """Return what was found of the work: how far behind the view is, how old what waits is, and who is there to do it.
+
+    `found` is what `checks` has found just now.
+    """
+    view = found["view"]
     return {
-        "lag": _checked(lambda: _lag(repo)),
+        "view": {**view, "ok": view["ok"] and view["lag"] < _MOST_LAG},
         "queue": _checked(lambda: _queue(repo)),
         "workers": _checked(lambda: _workers(repo)),
     }
@@ -75,20 +79,11 @@ def _conditional_writes(repo: Repository) -> Check:
 
 def _view(repo: Repository) -> Check:
     # Without a view, or one that may be older than what was answered before, nearly every request is a 503.
-    applied, lag = _behind(repo)
+    applied = repo.view.head().applied
+    lag = sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MOST_LAG))
     vouched = repo.queue.vouched()
     detail = f"applied {applied}, {lag} behind" + ("" if vouched else "; the inbox is being listed")
     return {"ok": vouched is not None, "detail": detail, "applied": applied, "lag": lag}
-
-
-def _lag(repo: Repository) -> Check:
-    applied, lag = _behind(repo)
-    return {"ok": lag < _MOST_LAG, "detail": f"the view is {lag} entries behind (limit {_MOST_LAG})", "lag": lag}
-
-
-def _behind(repo: Repository) -> tuple[int, int]:
-    applied = repo.view.head().applied
-    return applied, sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MOST_LAG))
 
 
 def _queue(repo: Repository) -> Check:

@@ -1,4 +1,4 @@
-"""What Sluice does not say itself, as JSON lines too: the logs of libraries, warnings, prints, and the end of a process.
+"""What Sluice does not say itself, as JSON lines too: logs of libraries, warnings, prints, and what ends a process.
 
 `take_over` is called by the entry points of a deployment's processes, before anything else may fail; not by commands,
 whose output is for a person. Libraries say less than Sluice: at `debug` they would tell of every message.

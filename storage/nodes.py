@@ -29,17 +29,18 @@ class Node:
 
     name: str  # commits@host
     work: tuple[str, ...]
+    pid: int  # of two under one name, the end of one says nothing of the other
 
     @property
     def member(self) -> str:
         """How Redis has it."""
-        return f"{self.name} {','.join(self.work)}"
+        return f"{self.name} {','.join(self.work)} {self.pid}"
 
     @classmethod
     def parse(cls, member: str) -> Node:
         """Return the node of a member."""
-        name, _, work = member.rpartition(" ")
-        return cls(name, tuple(work.split(",")))
+        name, work, pid = member.rsplit(" ", 2)
+        return cls(name, tuple(work.split(",")), int(pid))
 
 
 class Nodes:
@@ -62,5 +63,3 @@ def missing(nodes: Collection[Node]) -> list[str]:
     """Return what nobody of these does, in the order of WORK."""
     done = {each for node in nodes for each in node.work}
     return [work for work in WORK if work not in done]
-
-

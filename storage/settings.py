@@ -93,7 +93,9 @@ class Settings:
     max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
     default_page: int = _setting(100, "items", "`limit` of a list where none is given.")
     max_wait: float = _setting(
-        50.0, "seconds", "Longest long poll, below the minute after which proxies give up; a longer `wait` counts as this."
+        50.0,
+        "seconds",
+        "Longest long poll, less than the minute that proxies wait; a longer `wait` counts as this.",
     )
     max_shown_bytes: int = _setting(1 << 20, "bytes", "Largest file whose diff or conflict is shown.")
     max_strategies: int = _setting(20, "rules", "Most rules in a changeset's `strategies`.")
@@ -196,7 +198,7 @@ class Settings:
 
     @property
     def secrets(self) -> list[str]:
-        """What must not be shown anywhere: the secret key, and the passwords that URLs carry, as they may be written."""
+        """What must not be shown anywhere: the secret key, and the passwords in URLs, escaped and not."""
         urls = [self.redis_url, self.broker, self.api_url, *self.endpoints]
         # To the last @: an unescaped one may stand in a password.
         written = [url.partition("://")[2].rpartition("@")[0].partition(":")[2] for url in urls]

@@ -21,17 +21,21 @@ from storage.view import View
 def main(argv: list[str]) -> int:
     """Look for the node that `argv` names, with or without its host."""
     if len(argv) != 1:
-        print("usage: python -m tasks.alive commits|merges|beat|NAME@HOST", file=sys.stderr)
+        _say("usage: python -m tasks.alive commits|merges|beat|NAME@HOST")
         return 2
     name = argv[0] if "@" in argv[0] else f"{argv[0]}@{socket.gethostname()}"
     chosen = replace(settings.load(), redis_timeout=3.0)
     try:
         found = any(node.name == name for node in Nodes(View(chosen, connect(chosen))).at_work())
     except redis.RedisError as error:
-        print(f"Redis does not answer: {type(error).__name__}", file=sys.stderr)
+        _say(f"Redis does not answer: {type(error).__name__}")
         return 1
-    print(f"{name} is at work" if found else f"{name} has said nothing for some seconds")
+    _say(f"{name} is at work" if found else f"{name} has said nothing for some seconds")
     return 0 if found else 1
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
         done = apart(run)
     finally:
         os.close(writing)
-        with open(reading, "rb") as pipe:
+        with os.fdopen(reading, "rb") as pipe:
             did(pipe.read().decode())
     return done
 

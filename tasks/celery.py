@@ -40,6 +40,7 @@ def prepare_beat(sender: Any, **_: Any) -> None:
     """Log as beat, and say nothing of ticks that are sent: what comes of them is said where it comes."""
     program.name("beat")
     sender.app.conf.task_send_sent_event = False
+    log.info("beat_started")
 
 
 @task_received.connect

@@ -6,6 +6,7 @@ The thread logs nothing: a child that is forked meanwhile would inherit a lock t
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -74,7 +75,7 @@ class SaysAlive(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Begin."""
         queues = tuple(sorted(consumer.app.amqp.queues.consume_from))
-        self._heartbeat = Heartbeat(Node(consumer.hostname, queues), settings.load())
+        self._heartbeat = Heartbeat(Node(consumer.hostname, queues, os.getpid()), settings.load())
         self._timer = consumer.timer.call_repeatedly(EVERY, self._heartbeat.beat)
 
     def stop(self, consumer: Any) -> None:
@@ -96,7 +97,7 @@ class Scheduler(beat.Scheduler):
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due, and say that beat is at work."""
         if self._heartbeat is None:
-            self._heartbeat = Heartbeat(Node(f"beat@{socket.gethostname()}", ("beat",)), settings.load())
+            self._heartbeat = Heartbeat(Node(f"beat@{socket.gethostname()}", ("beat",), os.getpid()), settings.load())
         self._heartbeat.beat()
         return float(super().tick(*args, **kwargs))
 

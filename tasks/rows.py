@@ -15,7 +15,7 @@ from tasks.report import NOTHING, TICK
 
 
 class RowRequest(Request):
-    """A message about a task, as the node handles it. Its task must have `send_events` off: the events are sent here."""
+    """A message about a task, as the node handles it; the task has `send_events` off, since events are sent here."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -36,7 +36,7 @@ def ready() -> tuple[Response, int]:
     """Say whether this process can serve, and what it lacks."""
     repo = services().repo
     found = checks(repo)
-    _put_right({**found, **work_checks(repo)})
+    _put_right(work_checks(repo, found))
     return _answer("ready", found)
 
 
@@ -44,14 +44,15 @@ def ready() -> tuple[Response, int]:
 def deployment() -> tuple[Response, int]:
     """Say whether the deployment does its work, and what is wrong."""
     repo = services().repo
-    found = {**checks(repo), **work_checks(repo)}
+    found = checks(repo)
+    found |= work_checks(repo, found)
     _put_right(found)
     return _answer("healthy", found)
 
 
 def _put_right(found: dict[str, Check]) -> None:
     """Ask for upkeep where that can help: also without beat, somebody's asking is enough."""
-    if not all(found[name]["ok"] for name in ("view", "lag", "queue")):
+    if not all(found[name]["ok"] for name in ("view", "queue")):
         with because(f"GET {request.path}"):
             ask_for_upkeep(services().repo)
 
