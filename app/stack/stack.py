@@ -7,7 +7,6 @@ The processes are those of any deployment (app/stack/commands.py) and know nothi
 from __future__ import annotations
 
 import dataclasses
-import json
 import signal
 import socket
 import tempfile
@@ -22,16 +21,13 @@ from typing import IO, Any
 from kombu import Connection
 from kombu.exceptions import OperationalError
 from kombu.pidbox import Mailbox
-from redis.exceptions import RedisError
 
 import app
 from app.stack import commands, state
+from app.stack.health import ask_health, is_at_work
 from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
 from app.stack.servers import S3_PORTS, find_s3, free_ports, redis_server, s3_server
-from storage.connect import connect
-from storage.nodes import Nodes
 from storage.settings import Settings, environment
-from storage.view import View
 
 _ASK_TIMEOUT = 2.0
 # Bytes of an answer that are shown where a process does not become ready.
@@ -167,8 +163,21 @@ class Stack:
             else:
                 self.halt(name)
                 self.resume(name)
-            self._await_fit(name)
+            self.await_health(f"{name} was restarted")
             yield name, time.monotonic() - began
+
+    def await_health(self, event: str) -> None:
+        """Wait until /v1/health says that all is well again after an event. Raises ProcessFailed where it does not."""
+        until = time.monotonic() + _FIT_PATIENCE
+        while True:
+            try:
+                ask_health(self.url, "beat" in self.processes)
+                return
+            except NotReady as answer:
+                if time.monotonic() > until:
+                    late = f"{_FIT_PATIENCE:g} seconds after {event}"
+                    raise ProcessFailed(f"the deployment is not healthy {late} ({answer})") from None
+            time.sleep(_FIT_EVERY)
 
     def __enter__(self) -> Stack:
         """Start it."""
@@ -229,7 +238,7 @@ class Stack:
             self._command("merger", commands.merger(), lambda: _node_answers(self.settings, "merges"), grace),
         ]
         if self._with_beat:
-            own.append(self._command("beat", commands.beat(), lambda: _is_at_work(self.settings, "beat")))
+            own.append(self._command("beat", commands.beat(), lambda: is_at_work(self.settings, "beat")))
         if self._with_flower:
             argv = commands.flower("127.0.0.1", self._flower_port, self._flower_tasks)
             own.append(self._command("flower", argv, lambda: answers(f"{self.flower_url}/healthcheck")))
@@ -257,28 +266,6 @@ class Stack:
         finally:
             if old:
                 old.close()
-
-    def _await_fit(self, name: str) -> None:
-        until = time.monotonic() + _FIT_PATIENCE
-        while True:
-            try:
-                self._ask_health()
-                return
-            except NotReady as answer:
-                if time.monotonic() > until:
-                    late = f"{_FIT_PATIENCE:g} seconds after {name} was restarted"
-                    raise ProcessFailed(f"the deployment is not healthy {late} ({answer})") from None
-            time.sleep(_FIT_EVERY)
-
-    def _ask_health(self) -> None:
-        """Return where all is well, or would be but for beat where there is none. Raises NotReady."""
-        url = f"{self.url}/v1/health"
-        try:
-            answers(url)
-        except NotReady:
-            if "beat" in self.processes:
-                raise
-            _healthy_but_for_beat(url)
 
     def _close_listeners(self) -> None:
         # Whoever connects from now on should be refused, instead of waiting for nobody.
@@ -329,17 +316,6 @@ def _node_answers(settings: Settings, node: str) -> bool:
             return False
 
 
-def _is_at_work(settings: Settings, node: str) -> bool:
-    """Whether a node of this machine has said lately that it is at work."""
-    short = dataclasses.replace(settings, redis_timeout=_ASK_TIMEOUT)
-    try:
-        with connect(short) as client:
-            names = [found.name for found in Nodes(View(short, client)).at_work()]
-    except RedisError:  # it is not back yet
-        return False
-    return f"{node}@{socket.gethostname()}" in names
-
-
 def answers(url: str) -> bool:
     """Say yes where it answers 200. Raises NotReady with what it answers else, or why it does not."""
     try:
@@ -352,21 +328,6 @@ def answers(url: str) -> bool:
     except (OSError, HTTPException) as error:  # not listening yet, or gone while it answered
         said = str(error)
     raise NotReady(f"{url}: {said}")
-
-
-def _healthy_but_for_beat(url: str) -> None:
-    try:
-        with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT):
-            return
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            said = refusal.read().decode(errors="replace")
-        checks = json.loads(said).get("checks", {})
-        wrong = [name for name, check in checks.items() if not check["ok"]]
-        if wrong != ["workers"] or checks["workers"].get("missing") != ["beat"]:
-            raise NotReady(f"{url}: {refusal.code} {said[:_SHOWN].strip()}") from None
-    except (OSError, HTTPException) as error:
-        raise NotReady(f"{url}: {error}") from None
 
 
 def _reachable(host: str) -> str:
