@@ -85,7 +85,7 @@ task_annotations = {"sluice.upkeep": _LONG, "sluice.compact": _LONG}
 worker_cancel_long_running_tasks_on_connection_loss = False
 # On a busy machine a new child may need more than the four seconds after which Celery would start another.
 worker_proc_alive_timeout = 60.0
-# What a task logs is one JSON line, and not a line of Celery's around it.
+# Everything that a node prints becomes JSON lines without Celery's help (storage/log_streams.py).
 worker_redirect_stdouts = False
 # KiB. A child that grew beyond its caches is replaced after its run.
 worker_max_memory_per_child = (2 * _chosen.cache_bytes + (1 << 30)) >> 10
@@ -96,13 +96,19 @@ task_send_sent_event = True
 
 # --- the beat ---------------------------------------------------------------------------------------------------------
 # Kept in memory: every tick is a few seconds from the last, so there is nothing to remember, and no file to break.
-beat_scheduler = "celery.beat:Scheduler"
-beat_max_loop_interval = 5
+beat_scheduler = "tasks.heartbeat:Scheduler"
+# It says that it is at work each time it looks what is due.
+beat_max_loop_interval = 1
 
 
 def _tick(task: str, seconds: float) -> dict[str, object]:
     """A scheduled task; a tick that nobody took within two intervals is dropped, so that ticks do not pile up."""
-    return {"task": task, "schedule": seconds, "options": {"expires": max(2 * seconds, 10.0)}}
+    return {
+        "task": task,
+        "schedule": seconds,
+        "kwargs": {"reason": "tick"},
+        "options": {"expires": max(2 * seconds, 10.0)},
+    }
 
 
 beat_schedule = {

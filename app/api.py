@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from app import errors
+from app import errors, request_log
 from app.intake import Intake, TookTooLong
 from app.names import SliceName
 from app.room import Room
@@ -22,6 +22,7 @@ from storage.scripts import Recovering, ViewAbsent, ViewStale
 from storage.seen import StackTooDeep, UnknownBase
 from storage.settings import Settings
 from tasks.commits import ask_for_upkeep
+from tasks.report import because
 
 # How long (seconds) a start waits for a view that another process loads.
 _START_PATIENCE = 300.0
@@ -41,8 +42,9 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
 
     Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
     """
-    logs.configure("api")
-    repo = Repository(chosen or settings.load())
+    chosen = chosen or settings.load()
+    logs.configure("api", chosen.log_level, chosen.secrets)
+    repo = Repository(chosen)
     if check:
         repo.check()
     repo.prepare(_START_PATIENCE)
@@ -50,7 +52,8 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     def kept_up(detail: str = "") -> Callable[[Exception], errors.Problem]:
         # Whoever comes first has it done; everybody is asked to come back.
         def answer(error: Exception) -> errors.Problem:
-            ask_for_upkeep(repo)
+            with because("a request met no view that is vouched for"):
+                ask_for_upkeep(repo)
             return errors.unavailable(detail or str(error), repo.settings.retry_after)
 
         return answer
@@ -64,6 +67,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
     app.url_map.converters["slice"] = SliceName
     errors.register(app)
+    request_log.register(app)
     _give_budgets(app, repo.settings)
     Room(repo.settings).register(app)
     for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):

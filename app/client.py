@@ -305,12 +305,12 @@ class Client:
         """Ask for a batch merge."""
         return self.call("POST", "/v1/merges")
 
-    def ready(self) -> Json:
-        """Return what /readyz says, fit or not."""
+    def health(self) -> Json:
+        """Return what /v1/health says, fit or not."""
         try:
-            checks: Json = json.loads(self._http.request("GET", self.url + "/readyz").data)
+            checks: Json = json.loads(self._http.request("GET", self.url + "/v1/health").data)
         except HTTPError as error:
-            raise Unreachable(f"GET {self.url}/readyz: {error}") from error
+            raise Unreachable(f"GET {self.url}/v1/health: {error}") from error
         return checks
 
 

@@ -35,6 +35,7 @@ from storage.packs import PackWriter, Place, encode
 from storage.repository import Repository
 from storage.scripts import ViewAbsent
 from tasks.commits import ask_for_commit
+from tasks.report import because
 
 log = structlog.get_logger()
 
@@ -272,6 +273,7 @@ def _changeset(
 def ask_for_commit_safely(repo: Repository) -> None:
     """Tell the workers that there is work; a Redis that is away costs time only."""
     try:
-        ask_for_commit(repo)
+        with because("a submission"):
+            ask_for_commit(repo)
     except redis.RedisError as error:
         log.warning("not_announced", reason=str(error))

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from storage.ids import ulid_seconds
+from storage.nodes import WORK
 from storage.repository import Repository
 
 
@@ -41,6 +42,14 @@ class RepositoryCollector(Collector):
         yield GaugeMetricFamily(
             "sluice_oldest_queued_seconds", "Age of the oldest changeset that could be committed.", age
         )
+        yield self._nodes()
+
+    def _nodes(self) -> Metric:
+        nodes = self._repo.nodes.at_work()
+        found = GaugeMetricFamily("sluice_nodes", "Nodes that answer, by what they do.", labels=["work"])
+        for work in WORK:
+            found.add_metric([work], sum(work in node.work for node in nodes))
+        return found
 
 
 def render(repo: Repository) -> bytes:

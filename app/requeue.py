@@ -17,6 +17,7 @@ from storage.ids import PackId
 from storage.inbox import read_pack
 from storage.repository import Repository
 from tasks.commits import ask_for_commit
+from tasks.report import because
 
 log = structlog.get_logger()
 
@@ -71,7 +72,8 @@ class Requeue:
         with self._some:
             del self._packs[pack]
         log.info("enqueued_again", pack=pack, changesets=len(changesets), left=len(self))
-        ask_for_commit(self._repo)
+        with because("a submission that had to be queued again"):
+            ask_for_commit(self._repo)
 
     def _put_last(self, pack: PackId) -> None:
         """Try the others first: this one may be at fault itself."""

@@ -163,14 +163,17 @@ class Streams:
         merged = range(told.merged.first, told.merged.through + 1) if told.merged else range(0)
         parts: list[str] = []
         scanned = size = 0
+        began = time.monotonic()
         for index, event in events(told, map(self.entries.told, merged), position.told):
             scanned += 1
             if slice_id is None or event.slice == slice_id:
                 parts.append(f"id: {seq}-{index}\nevent: {event.name}\ndata: {event.data}\n\n")
                 size += len(parts[-1])
-            if scanned == _PIECE_EVENTS or size >= _PIECE_BYTES:
+            # Each may have had to be read from a bucket that is slow, and a proxy cuts what is silent.
+            late = time.monotonic() - began > KEEP_ALIVE
+            if scanned == _PIECE_EVENTS or size >= _PIECE_BYTES or late:
                 yield Position(seq, index + 1), "".join(parts)
-                parts, scanned, size = [], 0, 0
+                parts, scanned, size, began = [], 0, 0, time.monotonic()
         yield Position(seq + 1), "".join(parts)
 
     def _run(self) -> None:

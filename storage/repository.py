@@ -18,6 +18,7 @@ from storage.link import Snapshot
 from storage.load import load
 from storage.log import Log
 from storage.merges import ContentMerges
+from storage.nodes import Nodes
 from storage.objects import Ident
 from storage.pace import Pace
 from storage.pulse import Pulse
@@ -53,6 +54,7 @@ class Repository:
         self.pulse = Pulse(settings, self.queue)
         self.ticket = Ticket(settings, self.view)
         self.pace = Pace(settings.commit_changesets)
+        self.nodes = Nodes(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive, self.redis)
         self.merges = ContentMerges(settings)
 

@@ -12,12 +12,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 PREFIX = "SLUICE_"
 
 
 # A changeset's place in the log has 13 bits for its index in an entry; a location has 16 for a pack's changesets.
 _MOST = {"commit_changesets": 1 << 13, "pack_changesets": 1 << 15, "max_bulk_changesets": 1 << 15}
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class SettingsError(ValueError):
@@ -67,6 +71,9 @@ class Settings:
         "A call of Redis or of the bucket that takes longer, and a second more for each 8 MiB of it, is slow; a batch "
         "that slow calls keep from being done in time is no changeset's fault.",
     )
+    log_level: str = _setting(
+        "info", "level", "The least level of log events that are written: debug, info, warning, error or critical."
+    )
     api_url: str = _setting("http://127.0.0.1:8080", "URL", "Where the command line finds the API.")
     redis_connections: int = _setting(64, "connections", "Most connections to Redis of one process.")
     committer_name: str = _setting("Sluice", "text", "Committer of every commit.")
@@ -91,7 +98,11 @@ class Settings:
     )
     max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
     default_page: int = _setting(100, "items", "`limit` of a list where none is given.")
-    max_wait: float = _setting(60.0, "seconds", "Longest long poll.")
+    max_wait: float = _setting(
+        50.0,
+        "seconds",
+        "Longest long poll, less than the minute that proxies wait; a longer `wait` counts as this.",
+    )
     max_shown_bytes: int = _setting(1 << 20, "bytes", "Largest file whose diff or conflict is shown.")
     max_strategies: int = _setting(20, "rules", "Most rules in a changeset's `strategies`.")
     max_streams: int = _setting(200, "streams", "Streams of events that one API process serves at once; above it 429.")
@@ -162,7 +173,7 @@ class Settings:
     poison_wait: float = _setting(
         300.0, "seconds", "Time between two such tries, unless something else went well in between."
     )
-    max_queue_age: float = _setting(120.0, "seconds", "A changeset that waits longer makes /readyz say 503.")
+    max_queue_age: float = _setting(120.0, "seconds", "A changeset that waits longer makes /v1/health say 503.")
     message_ttl: float = _setting(10.0, "seconds", "After this an unanswered message counts as lost.")
     lock_tries: int = _setting(
         5, "tries", "Claims of a slice that may fail on file locks before it goes ahead without them."
@@ -186,6 +197,8 @@ class Settings:
         for name, most in _MOST.items():
             if not 1 <= getattr(self, name) <= most:
                 raise SettingsError(f"{PREFIX}{name.upper()} must be from 1 to {most}")
+        if self.log_level not in LOG_LEVELS:
+            raise SettingsError(f"{PREFIX}LOG_LEVEL: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}")
         if self.late_put >= self.inbox_margin:
             # What is accepted so late could be behind the mark, where nobody looks.
             raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")
@@ -194,6 +207,14 @@ class Settings:
     def broker(self) -> str:
         """The broker's URL."""
         return self.broker_url or self.redis_url
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must not be shown anywhere: the secret key, and the passwords in URLs, escaped and not."""
+        urls = [self.redis_url, self.broker, self.api_url, *self.endpoints]
+        # To the last @: an unescaped one may stand in a password.
+        written = [url.partition("://")[2].rpartition("@")[0].partition(":")[2] for url in urls]
+        return [each for each in (self.s3_secret_key, *written, *map(unquote, written)) if each]
 
     @property
     def endpoints(self) -> list[str]:

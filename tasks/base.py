@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from storage.direct import LogBusy
 from storage.repository import Repository
 from storage.scripts import ViewAbsent, ViewStale
 from storage.settings import Settings, load
+from tasks import report
 from tasks.apart import apart
+from tasks.report import did
 
 log = structlog.get_logger()
 
@@ -33,43 +36,66 @@ def repository() -> Repository:
 
 
 class SluiceTask(Task):
-    """The base of every task: binds its ids to the log, and says how each run ended and how long it took."""
+    """The base of every task: binds its ids to the log, and says what each run did and how long it took."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task."""
-        with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id):
+    # What is a row in Flower is decided there, and not by Celery.
+    Request = "tasks.rows:RowRequest"
+    send_events = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> str:
+        """Run the task, and return what it did in one line."""
+        with (
+            structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id),
+            report.running(self.name, str(kwargs.get("reason", ""))) as run,
+        ):
             started = time.monotonic()
             try:
-                result = super().__call__(*args, **kwargs)
+                super().__call__(*args, **kwargs)
             except Exception as error:
-                log.error("task_failed", error=type(error).__name__, detail=str(error), seconds=_since(started))
+                log.exception("task_failed", error=type(error).__name__, detail=str(error), seconds=_since(started))
+                # Celery would log it once more.
+                error.is_logged = True  # type: ignore[attr-defined]
                 raise
-            log.debug("task_done", seconds=_since(started))
-            return result
+            say = log.debug if run.is_idle else log.info
+            say("task_done", result=run.result, reason=run.reason, seconds=_since(started))
+            return run.result
 
 
 def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
     """Run `work` in a process of its own (tasks/apart.py), on a repository that is opened there.
 
     What cannot be done without the view, or while a server is away, is left to the next run: tells whether it was done.
-    Raises EndedBadly.
+    What it says that it did counts as done by the present run. Raises EndedBadly.
     """
+    reading, writing = os.pipe()
 
     def run() -> bool:
-        try:
-            work(Repository(settings))
-        except PASSING as reason:
-            log.warning("work_waits", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
-            return False
+        with report.running(work.__name__, report.TICK) as inner:
+            try:
+                work(Repository(settings))
+            except PASSING as reason:
+                log.warning("work_waits", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
+                did(f"waits: {type(reason).__name__}")
+                return False
+            finally:
+                if not inner.is_idle:
+                    os.write(writing, inner.result.encode())  # less than a pipe holds, so that nobody waits
         return True
 
-    return apart(run)
+    try:
+        done = apart(run)
+    finally:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            did(pipe.read().decode())
+    return done
 
 
 def send(app: Celery, task: str, token: str | None = None) -> None:
     """Send a message, with the token that the queue gave for it. A broker that is away costs time only."""
+    kwargs = {"reason": report.reason()} | ({} if token is None else {"token": token})
     try:
-        app.send_task(task, kwargs={} if token is None else {"token": token})
+        app.send_task(task, kwargs=kwargs)
     except (OperationalError, ConnectionError, TimeoutError) as error:
         log.warning("message_not_sent", message=task, error=str(error))
 

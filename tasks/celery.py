@@ -8,31 +8,53 @@ from typing import Any
 import structlog
 from billiard import active_children
 from celery import Celery
-from celery.signals import celeryd_init, worker_ready, worker_shutting_down
+from celery.signals import beat_init, celeryd_init, task_received, worker_ready, worker_shutting_down
 
-from storage import logs, settings
-from tasks import broker
+from storage import settings
+from tasks import broker, program
+from tasks.base import send
+from tasks.heartbeat import SaysAlive
 from tasks.memory import keep_little
+from tasks.report import because
 
 log = structlog.get_logger()
 
+program.begin()
 broker.install()
 app = Celery("sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep", "tasks.compaction"])
 app.config_from_object("celeryconfig")
+app.steps["consumer"].add(SaysAlive)
 
 
 @celeryd_init.connect
-def prepare_node(sender: str, **_: Any) -> None:
-    """Log as JSON lines under the node's name, and keep little memory; the children of the node inherit both."""
-    logs.configure(sender.split("@")[0])
+def prepare_node(sender: str, instance: Any = None, **_: Any) -> None:
+    """Log under the node's name, and keep little memory; the children of the node inherit both."""
+    program.name(sender.split("@")[0])
+    if instance is not None:
+        instance.quiet = True  # no banner, whatever the command line says
     keep_little()
+
+
+@beat_init.connect
+def prepare_beat(sender: Any, **_: Any) -> None:
+    """Log as beat, and say nothing of ticks that are sent: what comes of them is said where it comes."""
+    program.name("beat")
+    sender.app.conf.task_send_sent_event = False
+    log.info("beat_started")
+
+
+@task_received.connect
+def begin_row(request: Any, **_: Any) -> None:
+    """Begin the row in Flower of a message that a node has taken."""
+    request.say_received()
 
 
 @worker_ready.connect
 def begin_with_upkeep(sender: Any, **_: Any) -> None:
     """Ask for upkeep when a node that does it comes up, so that a new view is loaded now and not at the first tick."""
     if "upkeep" in sender.app.amqp.queues.consume_from:
-        sender.app.send_task("sluice.upkeep")
+        with because(f"{sender.hostname} has started"):
+            send(sender.app, "sluice.upkeep")
 
 
 @worker_shutting_down.connect

@@ -21,6 +21,7 @@ from storage.footprint import LookUps
 from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.inbox import read_changesets
 from storage.link import Linked, Linker, ReadBlob, Snapshot
+from storage.logs import in_lines
 from storage.manifest import Changeset, Proposal
 from storage.merges import Budget
 from storage.objects import EMPTY_TREE, CorruptObject, as_file
@@ -35,6 +36,7 @@ from storage.threeway import MergeUnavailable, Strategy, contents_to_merge
 from storage.trees import sizes
 from tasks.base import SluiceTask, Stopwatch, repository, send
 from tasks.celery import app
+from tasks.report import did
 
 log = structlog.get_logger()
 
@@ -54,22 +56,26 @@ SERVERS_FAULTS = (BucketError, RedisError, Spent, OSError, LogBusy, LogForked, M
 
 
 @app.task(name="sluice.commit", base=SluiceTask, ignore_result=True, acks_late=True)
-def commit(token: str = "") -> None:
-    """Commit one bounded batch; where work is left, send the next message."""
+def commit(token: str = "", reason: str = "") -> None:
+    """Commit one bounded batch; where work is left, send the next message. `reason` is for who reads it."""
     repo = repository()
     started = int(time.time() * 1000)
     moved = False
     try:
         moved = commit_batch(repo) > 0
-    except (ViewAbsent, ViewStale, Recovering) as reason:
-        log.info("commits_wait", reason=type(reason).__name__)
+    except (ViewAbsent, ViewStale, Recovering) as error:
+        log.info("commits_wait", reason=type(error).__name__)
+        did(f"waits: {type(error).__name__}")
         ask_for_upkeep(repo)
     except Paused:
         log.warning("commits_paused", limit=repo.settings.max_pending)
-    except SERVERS_FAULTS as reason:
-        log.warning("batch_given_back", reason=type(reason).__name__, detail=str(reason))
-    except poison.Overdue:
+        did(f"waits: {repo.settings.max_pending} changesets are not merged (max_pending)")
+    except SERVERS_FAULTS as error:
+        log.warning("batch_given_back", reason=type(error).__name__, detail=str(error))
+        did(f"given back: {type(error).__name__}")
+    except poison.Overdue as error:
         moved = True  # as below
+        did(f"not done within batch_budget: {error}")
     except Exception:
         moved = True  # somebody is suspected now, and the others need not wait
         raise
@@ -166,6 +172,7 @@ def _commit_claimed(
     if first.deaths >= repo.settings.poison_tries:
         log.error("poison_rejected", changeset=first.id, deaths=first.deaths, fault=first.fault)
         poison.reject(repo, first)
+        did(f"rejected {first.id} as poison")
         return 1, None
     with watch.stage("prepare"):
         changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
@@ -182,6 +189,7 @@ def _commit_claimed(
             linked = linker.run(changesets)
         if not linked.decided:
             log.info("nothing_decided", claimed=len(claimed), given_back=len(linked.given_back))
+            did(f"decided none of {len(claimed)}, given back {len(linked.given_back)}")
             return len(changesets) - len(linked.given_back), linked.too_long
         if any(record.get("reason") == "unknown-base" for record in linked.decided):
             try:
@@ -191,20 +199,32 @@ def _commit_claimed(
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
         if _append(repo, snapshot, linked, watch):
-            statuses = [decided["status"] for decided in linked.decided]
-            log.info(
-                "batch_committed",
-                seq=snapshot.head.applied + 1,
-                changesets=len(statuses),
-                committed=linked.committed,
-                conflicted=statuses.count("conflicted"),
-                rejected=statuses.count("rejected"),
-                given_back=len(claimed) - len(statuses),
-                **watch.fields(),
-            )
-            return len(statuses), linked.too_long
+            _say_decided(snapshot.head.applied + 1, linked, len(claimed), watch)
+            return len(linked.decided), linked.too_long
         log.info("place_taken", seq=snapshot.head.applied + 1)
     raise TooManyRaces(f"lost the race for a place in the log {MOST_RACES} times")
+
+
+def _say_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> None:
+    """Say what an entry decided, with the id of each changeset: so the request that brought it is found."""
+    statuses = [decided["status"] for decided in linked.decided]
+    first, *more = in_lines([decided["id"] for decided in linked.decided])
+    counts = {status: statuses.count(status) for status in ("conflicted", "rejected")}
+    given_back = claimed - len(statuses)
+    log.info(
+        "batch_committed",
+        seq=seq,
+        changesets=len(statuses),
+        committed=linked.committed,
+        **counts,
+        given_back=given_back,
+        ids=first,
+        **watch.fields(),
+    )
+    for ids in more:
+        log.info("batch_committed_too", seq=seq, ids=ids)
+    shown = {"committed": linked.committed, **counts, "given back": given_back}
+    did(", ".join([*(f"{name} {count}" for name, count in shown.items() if count), f"entry {seq}"]))
 
 
 def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:

@@ -14,6 +14,7 @@ from storage.repository import Repository
 from storage.view import is_current
 from tasks.base import SluiceTask, repository, run_apart
 from tasks.celery import app
+from tasks.report import did
 
 log = structlog.get_logger()
 
@@ -24,8 +25,8 @@ _GOES_ON = 60.0
 
 
 @app.task(name="sluice.compact", base=SluiceTask, ignore_result=True, acks_late=True)
-def compaction() -> None:
-    """Make the compactions that are due; whoever else is asked meanwhile does nothing."""
+def compaction(reason: str = "") -> None:
+    """Make the compactions that are due; whoever else is asked meanwhile does nothing. `reason` is for who reads it."""
     repo = repository()
     alone = repo.redis.lock(repo.view.prefix + "compacting", timeout=_ALONE)
     if not alone.acquire(blocking=False):
@@ -53,6 +54,7 @@ def run(repo: Repository) -> list[Compacted]:
             break
         made.append(done)
         log.info("compacted", **asdict(done))
+        did(f"archived {done.entries} entries, deleted {done.deleted} packs")
         if not done.more:
             break
     return made

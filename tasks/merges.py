@@ -19,6 +19,7 @@ from storage.scripts import ViewAbsent, ViewStale
 from tasks.base import SluiceTask, repository, send
 from tasks.celery import app
 from tasks.commits import ask_for_commit
+from tasks.report import did
 
 log = structlog.get_logger()
 
@@ -28,16 +29,18 @@ _MOST_ENTRIES = 1000
 
 
 @app.task(name="sluice.merge", base=SluiceTask, ignore_result=True, acks_late=True)
-def merge(token: str = "") -> None:
-    """Make one batch merge; where more is pending, send the next message."""
+def merge(token: str = "", reason: str = "") -> None:
+    """Make one batch merge; where more is pending, send the next message. `reason` is for who reads it."""
     repo = repository()
     try:
         with budget("batch_budget", repo.settings.batch_budget):
             merge_batch(repo)
-    except (ViewAbsent, ViewStale) as reason:
-        log.info("merge_waits", reason=type(reason).__name__)
-    except (BucketError, RedisError) as reason:
-        log.warning("merge_waits", reason=type(reason).__name__, detail=str(reason))
+    except (ViewAbsent, ViewStale) as error:
+        log.info("merge_waits", reason=type(error).__name__)
+        did(f"waits: {type(error).__name__}")
+    except (BucketError, RedisError) as error:
+        log.warning("merge_waits", reason=type(error).__name__, detail=str(error))
+        did(f"waits: {type(error).__name__}")
     finally:
         next_token = repo.queue.ask("merge", 1, done=token)
         if next_token:
@@ -119,4 +122,5 @@ def _append(repo: Repository, snapshot: Snapshot, batches: list[Json]) -> bool:
         return False
     repo.objects.share(objects)
     log.info("batch_merged", seq=entry["seq"], commit=commit.hex(), changesets=count, entries=len(batches))
+    did(f"merged {count}, entry {entry['seq']}")
     return True

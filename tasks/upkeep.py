@@ -19,6 +19,7 @@ from storage.view import is_current
 from tasks.base import PASSING, SluiceTask, repository, run_apart
 from tasks.celery import app
 from tasks.commits import ask_for_commit, ask_for_merge
+from tasks.report import did
 
 log = structlog.get_logger()
 
@@ -35,8 +36,11 @@ _FORGOTTEN = 300.0
 
 
 @app.task(name="sluice.upkeep", base=SluiceTask, ignore_result=True, acks_late=True)
-def upkeep() -> None:
-    """Put right what can be put right, see that the workers know of their work, and tidy up."""
+def upkeep(reason: str = "") -> None:
+    """Put right what can be put right, see that the workers know of their work, and tidy up.
+
+    `reason` is for who reads it.
+    """
     repo = repository()
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
     # need not wait until all is tidy.
@@ -81,6 +85,7 @@ def tidy(repo: Repository) -> None:
             raise  # as would all the others
         except Exception as error:
             log.exception("step_failed", step=step.__name__.strip("_"))
+            did(f"failed: {step.__name__.strip('_')}")
             wrong.append(error)
     if wrong:
         raise wrong[0]
@@ -92,6 +97,7 @@ def _keep_view(repo: Repository) -> str | None:
         log.warning("view_absent")
         repo.prepare(_LOADING_PATIENCE if _may_wait(repo) else 0.0)
         log.info("view_loaded", applied=repo.view.head().applied)
+        did("view loaded")
     epoch = repo.view.epoch()
     try:
         if not is_current(epoch or ""):
@@ -101,6 +107,7 @@ def _keep_view(repo: Repository) -> str | None:
         _catch_up(repo)
     except LogForked as error:
         log.error("view_forked", detail=str(error))
+        did("view loaded anew")
         load(repo.view, repo.log, repo.bucket, epoch)
         epoch = repo.view.epoch()
         # What was appended while it was loaded has been applied to the view before it, and told.
@@ -125,6 +132,7 @@ def _catch_up(repo: Repository) -> None:
         repo.ticket.give_back(owner)
     if applied:
         log.warning("view_caught_up", entries=applied)
+        did(f"view caught up by {applied} entries")
 
 
 def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
@@ -136,6 +144,7 @@ def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
     release_decided(repo, repo.settings.max_page)
     if found.enqueued:
         log.warning("changesets_found", packs=found.packs, enqueued=found.enqueued)
+        did(f"found and queued {found.enqueued} changesets")
     return found
 
 
@@ -149,6 +158,7 @@ def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
     finally:
         repo.redis.delete(key)
     log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
+    did(f"inbox recovered: {found.packs} packs")
     return found
 
 
@@ -157,12 +167,14 @@ def _checkpoint(repo: Repository) -> None:
     rolled = roll_up(repo, repo.settings.checkpoint_segments)
     if segments or rolled:
         log.info("checkpointed", segments=segments, rolls=rolled)
+        did(f"checkpointed {segments} segments, {rolled} rolls")
 
 
 def _close_oldest(repo: Repository) -> None:
     expired = close_oldest(repo, _EXPIRED_AT_ONCE)
     if expired:
         log.warning("conflicts_expired", changesets=expired, limit=repo.settings.max_open_conflicts)
+        did(f"closed {expired} conflicts")
 
 
 def _collect(repo: Repository) -> None:
@@ -170,6 +182,7 @@ def _collect(repo: Repository) -> None:
         collected = collect(repo)
         if collected.deleted:
             log.info("garbage_collected", packs=len(collected.deleted), listed=collected.listed)
+            did(f"deleted {len(collected.deleted)} packs")
 
 
 def _drop_forgotten(repo: Repository) -> None:
@@ -178,6 +191,7 @@ def _drop_forgotten(repo: Repository) -> None:
         # One a run: each may be as large as the view.
         repo.view.drop(forgotten)
         log.warning("epoch_dropped", epoch=forgotten)
+        did("dropped a forgotten epoch")
 
 
 def _follows_log(repo: Repository) -> bool:

@@ -29,10 +29,10 @@ COLOURS = {
 @url
 @as_json
 def command(client: Client, changeset: str | None, wait: bool, until: str, timeout: float, as_json: bool) -> None:
-    """Show what became of CHANGESET; without one, the head, what is pending and whether the deployment is fit.
+    """Show what became of CHANGESET; without one, the head, what is pending and whether the deployment is healthy.
 
     The exit code is 1 if the changeset was conflicted, rejected or abandoned (or has no final answer when --wait gives
-    up), and if the deployment is not ready.
+    up), and if the deployment is not healthy.
 
     Example: sluice status 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait --until landed
     """
@@ -104,20 +104,20 @@ def _version(version: Json | None) -> str:
 
 
 def _overview(client: Client, as_json: bool) -> bool:
-    """Show the head and the readiness; return whether it is ready."""
+    """Show the head and the health; return whether all is well."""
     head = client.head()
-    ready = client.ready()
+    health = client.health()
     if as_json:
-        emit({"url": client.url, "head": head, "ready": ready})
-        return bool(ready["ready"])
+        emit({"url": client.url, "head": head, "health": health})
+        return bool(health["healthy"])
     rows = Table.grid(padding=(0, 2))
     rows.add_row("api", client.url)
     rows.add_row("main", f"{head['main']['commit']} (entry {head['main']['seq']})")
     rows.add_row("tip", f"{head['tip']['commit']} (entry {head['tip']['seq']})")
     rows.add_row("pending", f"{head['pending']} committed and not landed")
-    for name, check in ready["checks"].items():
+    for name, check in health["checks"].items():
         mark = ("ok", "green") if check["ok"] else ("NOT OK", "bold red")
         rows.add_row(name.replace("_", " "), Text.assemble(mark, f" {check['detail']}"))
-    rows.add_row("ready", Text("yes", "bold green") if ready["ready"] else Text("no", "bold red"))
+    rows.add_row("healthy", Text("yes", "bold green") if health["healthy"] else Text("no", "bold red"))
     console.print(rows)
-    return bool(ready["ready"])
+    return bool(health["healthy"])

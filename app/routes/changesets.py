@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -13,6 +14,7 @@ from app.admission import Admitted, Known, admit
 from app.errors import Problem, invalid, not_found
 from app.intake import Accepted, Item
 from app.queries import STATUSES, load_key, load_query
+from app.request_log import about
 from app.routes.pages import page, page_room
 from app.routes.slices import find_slice
 from app.schemas import load_bulk, load_changeset, load_json
@@ -92,7 +94,9 @@ def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
     known = [each.changeset for each in admitted if isinstance(each, Known)]
     standings = dict(zip(known, standings_of(known), strict=True)) if known else {}
     items = [each for each in admitted if isinstance(each, Item)]
-    accepted = iter(services().intake.accept(items) if items else [])
+    made = services().intake.accept(items) if items else []
+    about([*known, *(each.changeset.id for each in made)])
+    accepted = iter(made)
     taken: list[dict[str, Any] | Problem] = []
     for each in admitted:
         if isinstance(each, Problem):
@@ -122,9 +126,12 @@ def show(changeset: str) -> Response:
     """Show a changeset; with `wait`, once it has a final answer or the time is over."""
     query = load_query(request.args, services().settings, "wait", "until")
     final = _FINAL[query.until]
+    # From here on: looking takes its time too where Redis is slow, and a proxy counts the whole request.
+    until = time.monotonic() + (query.wait or 0.0)
     standing = standing_of(changeset)
-    if query.wait and status_of(standing) not in final:
-        services().waiting.wait(changeset, query.wait, lambda now: status_of(now) in final)
+    left = until - time.monotonic()
+    if left > 0 and status_of(standing) not in final:
+        services().waiting.wait(changeset, left, lambda now: status_of(now) in final)
         standing = standing_of(changeset)
     return jsonify(changeset_json(changeset, standing))
 

@@ -12,6 +12,7 @@ from app.errors import Problem, conflict, key_reused, not_found
 from app.intake import Item, ask_for_commit_safely
 from app.queries import load_key
 from app.refusals import refusing_for_sure
+from app.request_log import about
 from app.resolutions import load_resolutions
 from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
 from app.schemas import load_changeset, load_json
@@ -58,6 +59,7 @@ def rebase(changeset: str) -> tuple[Response, int]:
     standing = standing_of(old)
     key, known = _known("rebase", old, fingerprint_of("rebase", old))
     if known is not None:
+        about([known])
         return jsonify(changeset_json(known, standing_of(known))), 202
     _check_open(standing)
     if not rebasable(standing):
@@ -80,6 +82,7 @@ def resolve(changeset: str) -> tuple[Response, int]:
     fingerprint = fingerprint_of("resolve", old, (list(paths_of(paths)), message))
     key, known = _known("resolve", old, fingerprint)
     if known is not None:
+        about([known])
         return jsonify(changeset_json(known, standing_of(known))), 202
     _check_open(standing)
     if status_of(standing) != Status.CONFLICTED:
@@ -156,4 +159,5 @@ def _check_room(item: Item) -> None:
 
 def _accept(item: Item) -> dict[str, Any]:
     [accepted] = services().intake.accept([item])
+    about([accepted.changeset.id])
     return accepted_json(accepted)

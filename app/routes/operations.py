@@ -1,14 +1,15 @@
-"""Merging on demand, and what operators ask: health, readiness, metrics."""
+"""Merging on demand, and what operators ask: liveness, readiness, health, metrics."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.metrics import render
-from app.readiness import checks
+from app.readiness import Check, checks, fit, work_checks
 from app.services import services
 from tasks.commits import ask_for_merge, ask_for_upkeep
+from tasks.report import because
 
 routes = Blueprint("operations", __name__)
 health = Blueprint("health", __name__)
@@ -19,7 +20,8 @@ def merge() -> tuple[Response, int]:
     """Ask for a batch merge."""
     repo = services().repo
     pending = repo.view.head().pending
-    ask_for_merge(repo)
+    with because("POST /v1/merges"):
+        ask_for_merge(repo)
     return jsonify({"requested": True, "pending": pending}), 202
 
 
@@ -31,16 +33,35 @@ def alive() -> Response:
 
 @health.get("/readyz")
 def ready() -> tuple[Response, int]:
-    """Say whether the deployment can do its work, and what is wrong."""
+    """Say whether this process can serve, and what it lacks."""
     repo = services().repo
     found = checks(repo)
-    if not (found["view"]["ok"] and found["queue"]["ok"]):
-        ask_for_upkeep(repo)
-    fit = all(check["ok"] for check in found.values())
-    answer = jsonify({"ready": fit, "checks": found})
-    if not fit:
+    _put_right(work_checks(repo, found))
+    return _answer("ready", found)
+
+
+@routes.get("/health")
+def deployment() -> tuple[Response, int]:
+    """Say whether the deployment does its work, and what is wrong."""
+    repo = services().repo
+    found = checks(repo)
+    found |= work_checks(repo, found)
+    _put_right(found)
+    return _answer("healthy", found)
+
+
+def _put_right(found: dict[str, Check]) -> None:
+    """Ask for upkeep where that can help: also without beat, somebody's asking is enough."""
+    if not all(found[name]["ok"] for name in ("view", "queue")):
+        with because(f"GET {request.path}"):
+            ask_for_upkeep(services().repo)
+
+
+def _answer(word: str, found: dict[str, Check]) -> tuple[Response, int]:
+    answer = jsonify({word: fit(found), "checks": found})
+    if not fit(found):
         answer.headers["Retry-After"] = str(services().settings.retry_after)
-    return answer, 200 if fit else 503
+    return answer, 200 if fit(found) else 503
 
 
 @health.get("/metrics")

@@ -13,9 +13,10 @@ from storage.settings import Settings
 # Flower keeps its tasks in memory; beyond so many it forgets the oldest.
 FLOWER_TASKS = 10_000
 
-_CELERY = ("celery", "-A", "tasks.celery")
+# No banner: everything that is written is JSON lines, at the level of the setting log_level.
+_CELERY = ("celery", "-A", "tasks.celery", "--quiet")
 # Gossip and mingle let workers follow one another's clocks. Nothing here needs that, and both cost Redis traffic.
-_WORKER = ("-E", "-l", "INFO", "--without-gossip", "--without-mingle")
+_WORKER = ("-E", "--without-gossip", "--without-mingle")
 
 
 # At a stop, requests under way have so many seconds: more than request_budget, within which all of them are answered.
@@ -33,6 +34,7 @@ def api(*binds: str) -> list[str]:
         # A path of 4,096 bytes may arrive percent-encoded; this is the longest line that gunicorn bounds.
         *("--limit-request-line", "8190", "--worker-connections", "4096", "--keep-alive", "30"),
         *("--graceful-timeout", str(API_GRACE), "--timeout", "120", "--no-control-socket"),
+        *("--logger-class", "app.gunicorn_logger.JsonLogger"),
         "app.api:create_app()",
     ]
 
@@ -62,12 +64,12 @@ def grace(settings: Settings) -> float:
 
 def beat() -> list[str]:
     """The beat; its schedule is in memory. Two of them do no harm."""
-    return [*_CELERY, "beat", "-l", "INFO", "--pidfile="]
+    return [*_CELERY, "beat", "--pidfile="]
 
 
 def flower(host: str, port: int, tasks: int = FLOWER_TASKS) -> list[str]:
     """Flower, which shows tasks and workers and can stop them: always behind its password."""
-    return [*_CELERY, "flower", f"--address={host}", f"--port={port}", f"--max-tasks={tasks}"]
+    return [*_CELERY, "flower", f"--address={host}", f"--port={port}", f"--max-tasks={tasks}", "--logging=none"]
 
 
 def runnable(argv: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ from kombu.pidbox import Mailbox
 
 import app
 from app.stack import commands, state
+from app.stack.health import ask_health, is_at_work
 from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
 from app.stack.servers import S3_PORTS, find_s3, free_ports, redis_server, s3_server
 from storage.settings import Settings, environment
@@ -151,7 +152,7 @@ class Stack:
         """Restart processes (all of them, in the order of their start), and yield each with the seconds that it took.
 
         No request fails but with a 503, and most wait or notice nothing: a new API process accepts connections before
-        the old one stops, and no process is stopped before /readyz says that all is well after the one before.
+        the old one stops, and no process is stopped before /v1/health says that all is well after the one before.
         Raises ProcessFailed where one does not come back.
         """
         assert self._supervisor
@@ -162,8 +163,21 @@ class Stack:
             else:
                 self.halt(name)
                 self.resume(name)
-            self._await_fit(name)
+            self.await_health(f"{name} was restarted")
             yield name, time.monotonic() - began
+
+    def await_health(self, event: str) -> None:
+        """Wait until /v1/health says that all is well again after an event. Raises ProcessFailed where it does not."""
+        until = time.monotonic() + _FIT_PATIENCE
+        while True:
+            try:
+                ask_health(self.url, "beat" in self.processes)
+                return
+            except NotReady as answer:
+                if time.monotonic() > until:
+                    late = f"{_FIT_PATIENCE:g} seconds after {event}"
+                    raise ProcessFailed(f"the deployment is not healthy {late} ({answer})") from None
+            time.sleep(_FIT_EVERY)
 
     def __enter__(self) -> Stack:
         """Start it."""
@@ -224,7 +238,7 @@ class Stack:
             self._command("merger", commands.merger(), lambda: _node_answers(self.settings, "merges"), grace),
         ]
         if self._with_beat:
-            own.append(self._command("beat", commands.beat()))
+            own.append(self._command("beat", commands.beat(), lambda: is_at_work(self.settings, "beat")))
         if self._with_flower:
             argv = commands.flower("127.0.0.1", self._flower_port, self._flower_tasks)
             own.append(self._command("flower", argv, lambda: answers(f"{self.flower_url}/healthcheck")))
@@ -252,18 +266,6 @@ class Stack:
         finally:
             if old:
                 old.close()
-
-    def _await_fit(self, name: str) -> None:
-        until = time.monotonic() + _FIT_PATIENCE
-        while True:
-            try:
-                answers(f"{self.url}/readyz")
-                return
-            except NotReady as answer:
-                if time.monotonic() > until:
-                    late = f"{_FIT_PATIENCE:g} seconds after {name} was restarted"
-                    raise ProcessFailed(f"the deployment is not ready {late} ({answer})") from None
-            time.sleep(_FIT_EVERY)
 
     def _close_listeners(self) -> None:
         # Whoever connects from now on should be refused, instead of waiting for nobody.

@@ -228,6 +228,7 @@ class _Run:
             (f"/v1/paths/{path}", ()),
             ("/metrics", ()),
             ("/readyz", (503,)),
+            ("/v1/health", (503,)),
             ("/v1/slices?limit=20", ()),
         ]
         at = 0

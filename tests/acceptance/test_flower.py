@@ -1,9 +1,11 @@
-"""The dashboard shows the tasks by name, to those who have its password."""
+"""The dashboard shows what was done, in words, to those who have its password; and nothing where nothing was done."""
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import urllib3
@@ -13,27 +15,83 @@ from app.stack import Stack
 from app.stack.stack import FLOWER_USER
 
 PATIENCE = 60.0
+TICKS = 5
+
+pytestmark = pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
 
 
-@pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
-def test_commits_merges_and_the_beats_ticks_appear_by_name(new_stack: Callable[..., Stack]) -> None:
+class Dashboard:
+    """Flower, as somebody with its password reads it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._http = urllib3.PoolManager()
+        self._url = f"{stack.flower_url}/api/tasks"
+        self._headers = urllib3.make_headers(basic_auth=f"{FLOWER_USER}:{stack.flower_password}")
+
+    def rows(self) -> list[dict[str, Any]]:
+        return list(self._http.request("GET", self._url, headers=self._headers).json().values())
+
+    def refuses_others(self) -> bool:
+        return self._http.request("GET", self._url).status == 401
+
+    def results(self, task: str) -> list[str]:
+        """What the runs of a task did, as the rows say; those that have ended."""
+        return [ast.literal_eval(row["result"]) for row in self.rows() if row["name"] == task and row["result"]]
+
+    def await_results(self, task: str, wanted: set[str]) -> None:
+        until = time.monotonic() + PATIENCE
+        while not wanted <= set(self.results(task)):
+            assert time.monotonic() < until, (task, wanted, self.results(task))
+            time.sleep(0.1)
+
+
+def submit(client: Client, base: str, content: str) -> str:
+    change = {"op": "put", "path": "f", "content": content}
+    return str(client.submit("all", {"base": base, "message": "m", "changes": [change]})["id"])
+
+
+def ticks(stack: Stack) -> int:
+    """Return how many ticks of merges were run so far, by what the merger says of them."""
+    return stack.processes["merger"].logs().count('"result": "nothing to do", "reason": "tick"')
+
+
+def test_a_row_says_what_its_run_did_and_why_it_was_asked_for(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack({"merge_interval": 1.0, "upkeep_interval": 1.0}, with_flower=True)
+    dashboard = Dashboard(stack)
+    assert dashboard.refuses_others()
     client = Client(stack.url)
     client.create_slice("all", ["/"])
-    change = {"op": "put", "path": "f", "content": "x"}
-    made = client.submit("all", {"base": client.head()["tip"]["commit"], "message": "m", "changes": [change]})
-    assert client.changeset(made["id"], 30, "landed")["status"] == "landed"
+    base = client.head()["tip"]["commit"]
+    first = client.changeset(submit(client, base, "x\n"), 30, "landed")
+    assert first["status"] == "landed"
+    second = client.changeset(submit(client, base, "y\n"), 30, "landed")
+    assert second["status"] == "conflicted"
+    dashboard.await_results(
+        "sluice.commit", {f"committed 1, entry {first['seq']}", f"conflicted 1, entry {second['seq']}"}
+    )
+    dashboard.await_results("sluice.merge", {f"merged 1, entry {first['seq'] + 1}"})
+    assert any("view loaded" in result for result in dashboard.results("sluice.upkeep"))
+    for row in dashboard.rows():
+        assert len(ast.literal_eval(row["kwargs"])["reason"]) > 3, row
+        assert row["state"] != "SUCCESS" or (row["received"] and row["started"] and row["succeeded"]), row
+    reasons = {ast.literal_eval(row["kwargs"])["reason"] for row in dashboard.rows() if row["name"] == "sluice.commit"}
+    assert "a submission" in reasons
 
-    http = urllib3.PoolManager()
-    headers = urllib3.make_headers(basic_auth=f"{FLOWER_USER}:{stack.flower_password}")
-    assert http.request("GET", f"{stack.flower_url}/api/tasks").status == 401
-    wanted = {"sluice.commit", "sluice.merge", "sluice.upkeep"}
+
+def test_ticks_that_find_nothing_to_do_are_no_rows(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5, "log_level": "debug"}, with_flower=True)
+    dashboard = Dashboard(stack)
     until = time.monotonic() + PATIENCE
-    named: dict[str, int] = {}
-    while not (wanted <= named.keys() and named["sluice.merge"] > 2) and time.monotonic() < until:
-        tasks = http.request("GET", f"{stack.flower_url}/api/tasks", headers=headers).json()
-        named = {}
-        for task in tasks.values():
-            named[task["name"]] = named.get(task["name"], 0) + 1
-    assert wanted <= named.keys()
-    assert named["sluice.merge"] > 2, "more than the changeset asked for: the beat's ticks"
+    while ticks(stack) < TICKS:
+        assert time.monotonic() < until, stack.processes["merger"].logs()
+        time.sleep(0.1)
+    client = Client(stack.url)
+    client.create_slice("all", ["/"])
+    client.changeset(submit(client, client.head()["tip"]["commit"], "x\n"), 30, "landed")
+    until = time.monotonic() + PATIENCE
+    while not any(result.startswith("merged 1") for result in dashboard.results("sluice.merge")):
+        assert time.monotonic() < until, dashboard.rows()
+        time.sleep(0.1)
+    # Events come in order: what happened before has been heard of.
+    idle = [row for row in dashboard.rows() if ast.literal_eval(row["kwargs"])["reason"] == "tick"]
+    assert [row for row in idle if "nothing" in (row["result"] or "nothing")] == []

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,16 @@ import psutil
 import pytest
 import redis
 
+from app.client import Client
 from app.stack import ProcessFailed, Stack
+from app.stack import stack as stack_module
 from app.stack.stack import FLOWER_USER
 from app.stack.state import FolderInUse
 from storage import settings
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["redis", "s3", "api", "worker", "merger", "beat", "flower"]
-TASKS = {"sluice.merge", "sluice.upkeep"}
+TASKS = {"sluice.commit", "sluice.merge"}
 # What has nothing to do with the bucket is tested on one kind of S3 server.
 one_s3 = pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
 
@@ -60,6 +63,22 @@ def await_true(question: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
+def land(stack: Stack, path: str) -> bool:
+    """Have the nodes do something that Flower shows; say no, since it has yet to show it."""
+    client = Client(stack.url)
+    if not any(each["name"] == "all" for each in client.slices()):
+        client.create_slice("all", ["/"])
+    change = {"op": "put", "path": path, "content": path}
+    made = client.submit("all", {"base": client.head()["tip"]["commit"], "message": "m", "changes": [change]})
+    assert client.changeset(made["id"], 30, "landed")["status"] == "landed"
+    return False
+
+
+def is_healthy(stack: Stack) -> bool:
+    """All nodes answer, beat too."""
+    return bool(Client(stack.url).health().get("healthy"))
+
+
 def family(stack: Stack) -> list[psutil.Process]:
     """Every process of the stack and its children."""
     leaders = [psutil.Process(process.pid) for process in stack.processes.values() if process.pid]
@@ -70,6 +89,7 @@ def test_the_stack_comes_up_with_everything_and_goes_without_a_trace(new_stack: 
     stack = new_stack(abrupt=False)
     assert list(stack.processes) == NAMES
     assert fetch(f"{stack.url}/readyz")["ready"] is True
+    assert is_healthy(stack), "who has started it need not wait once more"
     everyone = family(stack)
     stack.stop()
     assert psutil.wait_procs(everyone, timeout=10)[1] == []
@@ -78,7 +98,7 @@ def test_the_stack_comes_up_with_everything_and_goes_without_a_trace(new_stack: 
 @one_s3
 def test_flower_shows_the_tasks_by_name_to_those_who_know_the_password(new_stack: Callable[..., Stack]):
     stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
-    await_true(lambda: {task["name"] for task in flowers_tasks(stack)} >= TASKS)
+    land(stack, "f")
     await_true(lambda: {task["name"] for task in flowers_tasks(stack) if task["state"] == "SUCCESS"} >= TASKS)
     for path in ("/api/tasks", "/api/workers", "/tasks", "/workers"):
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -90,7 +110,7 @@ def test_flower_shows_the_tasks_by_name_to_those_who_know_the_password(new_stack
 @one_s3
 def test_workers_beat_and_flower_come_back_after_redis_forgot_everything(new_stack: Callable[..., Stack]):
     stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
-    await_true(lambda: {task["name"] for task in flowers_tasks(stack)} >= TASKS)
+    land(stack, "before")
     starts = {name: process.starts for name, process in stack.processes.items()}
     with redis.Redis.from_url(stack.settings.redis_url) as known:
         known.flushall()
@@ -99,7 +119,9 @@ def test_workers_beat_and_flower_come_back_after_redis_forgot_everything(new_sta
     def since() -> set[str]:
         return {t["name"] for t in flowers_tasks(stack) if (t["received"] or 0) > flushed and t["state"] == "SUCCESS"}
 
-    await_true(lambda: since() >= TASKS)
+    # Flower hears nothing of what is done before it listens again.
+    await_true(lambda: since() >= TASKS or land(stack, uuid.uuid4().hex))
+    await_true(lambda: is_healthy(stack))
     assert {name: process.starts for name, process in stack.processes.items()} == starts
 
 
@@ -113,7 +135,8 @@ def test_workers_beat_and_flower_come_back_after_redis_was_away(new_stack: Calla
     def since() -> set[str]:
         return {t["name"] for t in flowers_tasks(stack) if (t["received"] or 0) > back and t["state"] == "SUCCESS"}
 
-    await_true(lambda: since() >= TASKS)
+    # Flower hears nothing of what is done before it listens again.
+    await_true(lambda: since() >= TASKS or land(stack, uuid.uuid4().hex))
 
 
 @one_s3
@@ -196,6 +219,19 @@ def test_an_api_whose_successor_does_not_come_up_goes_on(new_stack: Callable[...
     stack.kill("api")
     assert stack.processes["api"].await_start(after=1, timeout=30)
     assert fetch(f"{stack.url}/healthz", patience=90.0)["alive"] is True, "who connected meanwhile has waited"
+
+
+@one_s3
+def test_a_restart_waits_for_the_deployments_health_and_says_who_is_missing(
+    new_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
+):
+    stack = new_stack(with_flower=False)
+    assert [name for name, _ in stack.restart("worker", "merger", "beat")] == ["worker", "merger", "beat"]
+    stack.halt("beat")
+    monkeypatch.setattr(stack_module, "_FIT_PATIENCE", 8.0)
+    with pytest.raises(ProcessFailed, match="no answer from beat"):
+        list(stack.restart("api"))
+    assert fetch(f"{stack.url}/readyz")["ready"] is True
 
 
 @one_s3

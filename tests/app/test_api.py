@@ -14,6 +14,7 @@ import redis
 
 from app.services import Services
 from storage.bucket import BucketError
+from storage.nodes import WORK, Node
 from storage.queue import Queue, Standing
 from storage.scripts import ViewStale
 from storage.settings import Settings
@@ -23,6 +24,9 @@ from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json, walk
 
 pytestmark = pytest.mark.usefixtures("unsent")
+
+NODES = [Node(f"{work}@here", (work,), 1) for work in WORK]
+"""All that a deployment needs."""
 
 
 def test_slices_are_made_shown_and_listed(api: Api) -> None:
@@ -227,6 +231,11 @@ def test_merges_are_asked_for_and_operators_are_answered(api: Api, unsent: Simpl
     assert api.http.get("/healthz").status_code == 200
     ready = api.http.get("/readyz")
     assert ready.status_code == 200 and ready.get_json()["checks"]["view"]["lag"] == 0
+    assert api.get("/health", 503)["checks"]["workers"]["missing"] == ["commits", "merges", "upkeep", "beat"]
+    for node in NODES:
+        api.world.repo.nodes.say(node)
+    health = api.get("/health")
+    assert health["healthy"] is True and set(health["checks"]) == {*ready.get_json()["checks"], "queue", "workers"}
     text = api.http.get("/metrics").get_data(as_text=True)
     assert "sluice_committed_total 1.0" in text and "sluice_root_mismatches_total 0.0" in text
 
@@ -244,6 +253,14 @@ def test_limits_answer_with_their_names_and_when_to_come_back(settings: Settings
     pending.put("a", "1")
     commit_batch(pending.world.repo)
     assert "max_pending" in pending.submit(429, base=pending.tip, changes=[{"op": "delete", "path": "a"}])["detail"]
+
+
+def test_a_longer_wait_than_the_longest_counts_as_the_longest(settings: Settings) -> None:
+    assert settings.max_wait == 50, "proxies give up after 60 seconds"
+    api = Api(replace(settings, max_wait=0.05))
+    made = api.put("f", "1")
+    for wait in ("60", "3600", "29.1234567", "9" * 400, "0.0000001", "0"):
+        assert api.get(f"/changesets/{made['id']}", wait=wait)["status"] == "queued"
 
 
 def test_long_polls_are_answered_though_the_bucket_failed_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +344,13 @@ def test_what_waits_for_a_lost_message_is_sent_again_when_somebody_asks_whether_
     api = Api(replace(settings, max_queue_age=-1.0))
     api.put("f", "1")
     assert unsent.get(timeout=10) == "sluice.commit"
-    assert api.http.get("/readyz").status_code == 503
+    for node in NODES:
+        api.world.repo.nodes.say(node)
+    health = api.get("/health", 503)
+    assert [name for name, check in health["checks"].items() if not check["ok"]] == ["queue"]
+    assert unsent.get(timeout=10) == "sluice.upkeep"
+    api.world.repo.redis.delete(api.world.repo.view.prefix + "upkeep_asked")  # as if a second had passed
+    assert api.http.get("/readyz").status_code == 200, "a backlog is no reason to send anybody elsewhere"
     assert unsent.get(timeout=10) == "sluice.upkeep"
 
 

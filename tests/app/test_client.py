@@ -281,9 +281,9 @@ def test_a_slice_that_an_unanswered_try_deleted_is_deleted(script: Script) -> No
         script.client().delete_slice("web")
 
 
-def test_readiness_is_an_answer_also_where_it_is_a_no(script: Script) -> None:
+def test_health_is_an_answer_also_where_it_is_a_no(script: Script) -> None:
     script.answers = [(503, {"ready": False})]
-    assert script.client().ready() == {"ready": False}
+    assert script.client().health() == {"ready": False}
     assert len(script.requests) == 1
 
 

@@ -317,3 +317,16 @@ def test_a_client_that_is_cut_off_anywhere_takes_up_behind_the_last_whole_event(
     assert found[:known] == EVENTS[:known] and len(found) - known in {0, 1}
     reader.begin()
     assert list(reader.feed(b"id: 5-0\nevent: landed\ndata: {}\n\n")) == [{"id": "5-0", "event": "landed", "data": {}}]
+
+
+def test_a_stream_that_reads_from_a_slow_bucket_is_not_silent_for_longer(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "fgh":
+        api.put(name, "1")
+        commit_batch(api.world.repo)
+    merge_batch(api.world.repo)
+    merged = stream.Position(api.world.repo.view.head().applied)
+    assert len(list(services(api).streams._pieces(merged, None))) == 2, "what there is to say, and the entry's end"
+    monkeypatch.setattr(stream, "KEEP_ALIVE", -1.0)  # as if each entry took as long to read
+    assert len(list(services(api).streams._pieces(merged, None))) == 4

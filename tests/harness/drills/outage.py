@@ -28,6 +28,8 @@ def plan(seconds: float) -> Plan:
         scene.note("a changeset that is submitted now has landed, after it", took)
         scene.await_recovery("the return of the S3 server")
         scene.note("all that was accepted has ended", time.monotonic() - back)
+        scene.stack.await_health("the return of the S3 server")
+        scene.note("the deployment is healthy", time.monotonic() - back)
         if took > LANDING_AGAIN:
             scene.report.late.append(f"landing went on {took:.1f} s after its return, not within {LANDING_AGAIN:g} s")
 

@@ -1,0 +1,58 @@
+"""Whether a stack's deployment is healthy, and whether a node of this machine is at work."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+
+from redis.exceptions import RedisError
+
+from app.stack.processes import NotReady
+from storage.connect import connect
+from storage.nodes import Nodes
+from storage.settings import Settings
+from storage.view import View
+
+# Seconds for one answer, of the API or of Redis.
+_PATIENCE = 2.0
+# Characters of an answer that are shown where not all is well.
+_SHOWN = 2000
+
+
+def ask_health(api: str, with_beat: bool) -> None:
+    """Return where all is well; raise NotReady with what is wrong. Where there is no beat, nobody misses it."""
+    url = f"{api}/v1/health"
+    try:
+        with urllib.request.urlopen(url, timeout=_PATIENCE):
+            return
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            said = refusal.read().decode(errors="replace")
+        if with_beat or not _only_beat_is_missing(said):
+            raise NotReady(f"{url}: {refusal.code} {said[:_SHOWN].strip()}") from None
+    except (OSError, HTTPException) as error:
+        raise NotReady(f"{url}: {error}") from None
+
+
+def _only_beat_is_missing(said: str) -> bool:
+    try:
+        checks = json.loads(said)["checks"]
+        wrong = [name for name, check in checks.items() if not check["ok"]]
+        return wrong == ["workers"] and checks["workers"]["missing"] == ["beat"]
+    except (ValueError, KeyError, TypeError):  # no such document, but that of a proxy, or of another error
+        return False
+
+
+def is_at_work(settings: Settings, node: str) -> bool:
+    """Whether a node of this machine has said lately that it is at work."""
+    short = dataclasses.replace(settings, redis_timeout=_PATIENCE)
+    try:
+        with connect(short) as client:
+            names = [found.name for found in Nodes(View(short, client)).at_work()]
+    except RedisError:  # it is not back yet
+        return False
+    return f"{node}@{socket.gethostname()}" in names

@@ -1,0 +1,42 @@
+"""Whether a node of this machine is at work: `python -m tasks.alive commits` (or merges, beat), for health checks.
+
+It ends with 0 where the node has said so within the last seconds, and with 1 where it has not or Redis does not answer.
+Far cheaper than `celery inspect ping`, and it needs no name of the host.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from dataclasses import replace
+
+import redis
+
+from storage import settings
+from storage.connect import connect
+from storage.nodes import Nodes
+from storage.view import View
+
+
+def main(argv: list[str]) -> int:
+    """Look for the node that `argv` names, with or without its host."""
+    if len(argv) != 1:
+        _say("usage: python -m tasks.alive commits|merges|beat|NAME@HOST")
+        return 2
+    name = argv[0] if "@" in argv[0] else f"{argv[0]}@{socket.gethostname()}"
+    chosen = replace(settings.load(), redis_timeout=3.0)
+    try:
+        found = any(node.name == name for node in Nodes(View(chosen, connect(chosen))).at_work())
+    except redis.RedisError as error:
+        _say(f"Redis does not answer: {type(error).__name__}")
+        return 1
+    _say(f"{name} is at work" if found else f"{name} has said nothing for some seconds")
+    return 0 if found else 1
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

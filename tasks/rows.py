@@ -1,0 +1,61 @@
+"""What Flower has a row for: every run but those that a tick began and that did nothing.
+
+Flower makes a row of any event about a task. Beat sends a few ticks every second or two, and nearly all of them find
+nothing to do: their events are held back until something comes of the run, and then sent with their own times.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from celery.worker.request import Request
+
+from tasks.report import NOTHING, TICK
+
+
+class RowRequest(Request):
+    """A message about a task, as the node handles it; the task has `send_events` off, since events are sent here."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        given = self.kwargs
+        self._is_held = isinstance(given, dict) and given.get("reason") == TICK
+        self._held: list[tuple[str, dict[str, Any]]] = []
+
+    def say_received(self) -> None:
+        """Send the event that begins a row; Celery sends it for tasks with `send_events`."""
+        self.send_event(
+            "task-received",
+            name=self.name,
+            args=self.argsrepr,
+            kwargs=self.kwargsrepr,
+            root_id=self.root_id,
+            parent_id=self.parent_id,
+            retries=self.request_dict.get("retries", 0),
+            eta=self.eta and self.eta.isoformat(),
+            expires=self.expires and self.expires.isoformat(),
+        )
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Send an event, or hold it back as long as nothing came of a tick."""
+        if not (self._eventer and self._eventer.enabled):
+            return
+        if self._is_held:
+            if _is_nothing(type, fields):
+                return
+            self._held.append((type, {"timestamp": time.time(), **fields}))
+            if type in {"task-received", "task-started"}:
+                return
+            self._is_held = False
+            for held, then in self._held:
+                self._eventer.send(held, uuid=self.id, **then)
+            return
+        self._eventer.send(type, uuid=self.id, **fields)
+
+
+def _is_nothing(kind: str, fields: dict[str, Any]) -> bool:
+    """Tell whether an event says that a tick found nothing to do, or came so late that the next one is there."""
+    if kind == "task-revoked":
+        return bool(fields.get("expired"))
+    return kind == "task-succeeded" and fields.get("result") == repr(NOTHING)
