@@ -21,6 +21,7 @@ import structlog
 from storage.archive import Archive
 from storage.entries import Json, Status
 from storage.ids import ChangesetId, PackId, SliceId
+from storage.lease import Lease
 from storage.link import Slice
 from storage.manifest import Changeset
 from storage.scripts import Recovering, Scripts
@@ -211,6 +212,14 @@ class Queue:
         send = self._scripts("message", kind, ttl, limit, token, done, "" if before is None else before)
         return token if send else None
 
+    def take_back(self, kind: str, token: str) -> None:
+        """Count a message as not outstanding: it could not be sent."""
+        self._redis.zrem(f"{self._prefix}messages:{kind}", token)
+
+    def forget_messages(self) -> None:
+        """Count no message as outstanding: those of an earlier run of Redis may be lost, and twice does no harm."""
+        self._redis.delete(*(f"{self._prefix}messages:{kind}" for kind in ("commit", "merge")))
+
     def manifests(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the copies of manifests that Redis still has."""
         return self._redis.mget([f"{self._prefix}manifest:{each}" for each in ids]) if ids else []
@@ -306,7 +315,7 @@ class Queue:
 
         Said for the epoch that the inbox was compared with, so that a flush meanwhile takes it back.
         """
-        self._redis.set(self._prefix + "recovered", run + b":" + epoch.encode())
+        self._scripts("note", "recovered", run + b":" + epoch.encode())
 
     def vouched(self) -> bytes | None:
         """Return which view of which run of Redis somebody vouches for, None where nobody does for the present one."""
@@ -330,17 +339,17 @@ class Queue:
                 raise Recovering(_BEHIND)
 
     def run(self) -> bytes:
-        """Return what tells one run of Redis from the next."""
-        return self._redis.info("server")["run_id"].encode()
+        """Return what tells one run of Redis from the next, and one primary from another; see lua/run.lua."""
+        told = self._redis.info("server", "replication")
+        run = f"{told['run_id']}-{told['master_replid']}"
+        return (run if told["role"] == "master" else f"{run}-replica").encode()
 
 
 class Ticket:
     """Admits one linker at a time. Saves races for the same seq and decides nothing. Safe for threads."""
 
     def __init__(self, settings: Settings, view: View) -> None:
-        self._redis = view.redis
-        self._key = view.prefix + "ticket"
-        self._ttl = int(settings.lock_ttl * 1000)
+        self._lease = Lease(view, "ticket", settings.lock_ttl)
         self._use = settings.use_locks
         # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
         self._asking = threading.Lock()
@@ -353,8 +362,7 @@ class Ticket:
         if not self._asking.acquire(timeout=patience):
             return False
         try:
-            # Its own is an answer too: the one to the first try may have been lost.
-            while self._redis.set(self._key, owner, nx=True, get=True, px=self._ttl) not in {None, owner.encode()}:
+            while not self._lease.take(owner):
                 waited = time.monotonic() - began
                 if waited > patience:
                     return False
@@ -367,8 +375,7 @@ class Ticket:
 
     def give_back(self, owner: str) -> None:
         """Give the ticket back if it still is the owner's; a lost race here only lets two link at once."""
-        if self._redis.get(self._key) == owner.encode():
-            self._redis.delete(self._key)
+        self._lease.give_back(owner)
 
 
 def _lock_names(changeset: Changeset) -> bytes:

@@ -90,6 +90,7 @@ class Inbox:
         found = self.look(self._behind_mark())
         self._look_at_passed(found)
         self._set_cursor("seen", found.seen)
+        self._queue.forget_messages()
         self._queue.vouch(epoch, run)
         return found
 
@@ -221,7 +222,7 @@ class Inbox:
         return found.decode() if found else ""
 
     def _set_cursor(self, name: str, value: str) -> None:
-        self._view.redis.set(self._view.key(f"inbox:{name}"), value)
+        self._view.note(f"inbox:{name}", value)
 
 
 def _pages(packs: Iterator[PackId]) -> Iterator[list[PackId]]:

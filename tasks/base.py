@@ -66,12 +66,25 @@ def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
     return apart(run)
 
 
-def send(app: Celery, task: str, token: str | None = None) -> None:
-    """Send a message, with the token that the queue gave for it. A broker that is away costs time only."""
+def send(app: Celery, task: str, token: str | None = None) -> bool:
+    """Send a message, with the token that the queue gave for it; tell whether it was sent.
+
+    A broker that is away, or that refuses it (its Redis is full, or a replica), costs time only.
+    """
     try:
         app.send_task(task, kwargs={} if token is None else {"token": token})
-    except (OperationalError, ConnectionError, TimeoutError) as error:
+    except (OperationalError, ConnectionError, TimeoutError, RedisError) as error:
         log.warning("message_not_sent", message=task, error=str(error))
+        return False
+    return True
+
+
+def ask(app: Celery, repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
+    """Send the message of a kind ("commit" or "merge") where Queue.ask says so. Raises RedisError."""
+    token = repo.queue.ask(kind, limit, done, before)
+    if token and not send(app, f"sluice.{kind}", token):
+        # Else it would count as on its way until it is taken for lost.
+        repo.queue.take_back(kind, token)
 
 
 class Stopwatch:

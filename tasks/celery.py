@@ -12,7 +12,9 @@ from celery.signals import celeryd_init, worker_ready, worker_shutting_down
 
 from storage import logs, settings
 from tasks import broker
+from tasks.base import send
 from tasks.memory import keep_little
+from tasks.watch import Watch
 
 log = structlog.get_logger()
 
@@ -32,7 +34,14 @@ def prepare_node(sender: str, **_: Any) -> None:
 def begin_with_upkeep(sender: Any, **_: Any) -> None:
     """Ask for upkeep when a node that does it comes up, so that a new view is loaded now and not at the first tick."""
     if "upkeep" in sender.app.amqp.queues.consume_from:
-        sender.app.send_task("sluice.upkeep")
+        send(sender.app, "sluice.upkeep")
+
+
+@worker_ready.connect
+def make_room_in_time(sender: Any, **_: Any) -> None:
+    """Watch how full Redis is, once in a node's life: while it is full no message can ask for room."""
+    if not any(isinstance(each, Watch) for each in threading.enumerate()):
+        Watch().start()
 
 
 @worker_shutting_down.connect

@@ -30,7 +30,7 @@ from storage.repository import Repository
 from storage.scripts import LogForked, Paused, Recovering, ViewAbsent, ViewStale
 from storage.store import ObjectMissing
 from storage.threeway import MergeUnavailable, Strategy, contents_to_merge
-from tasks.base import SluiceTask, Stopwatch, repository, send
+from tasks.base import SluiceTask, Stopwatch, ask, repository, send
 from tasks.celery import app
 
 log = structlog.get_logger()
@@ -80,9 +80,7 @@ def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
 
 def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
     """Send a commit message if there is work and no worker has been told; see Queue.ask."""
-    token = repo.queue.ask("commit", repo.settings.commit_workers, done, before)
-    if token:
-        send(app, "sluice.commit", token)
+    ask(app, repo, "commit", repo.settings.commit_workers, done, before)
 
 
 def ask_for_upkeep(repo: Repository) -> None:
@@ -101,9 +99,7 @@ def ask_for_upkeep(repo: Repository) -> None:
 
 def ask_for_merge(repo: Repository) -> None:
     """Send a merge message if something is pending and none is outstanding."""
-    token = repo.queue.ask("merge", 1)
-    if token:
-        send(app, "sluice.merge", token)
+    ask(app, repo, "merge", 1)
 
 
 def commit_batch(repo: Repository, vouched_only: bool = True) -> int:

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Say that the owner of a claim is alive: put off the end of it, of its locks and of the ticket.
 -- KEYS[1] the epoch pointer. ARGV: prefix, owner, life of locks (ms), then slice and id of each claimed changeset.
 -- Returns 1, or 0 where the claim is gone. Cost: O(changesets + locks).
