@@ -122,11 +122,11 @@ class Queue:
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
         )
 
-    def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]]) -> list[int]:
+    def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]], found: bool = False) -> list[int]:
         """Queue durable changesets, given with their part of the manifest; return positions.
 
-        -1 stands for a decided one, -2 for one that is held.
-        Idempotent. Raises ViewAbsent.
+        -1 stands for a decided one, -2 for one that is held. Also while Redis is full, unless they were `found` in the
+        inbox, where there may be many. Idempotent. Raises ViewAbsent.
         """
         args: list[str | bytes | int] = [self._settings.shared_cache_seconds]
         for changeset, part in changesets:
@@ -139,7 +139,7 @@ class Queue:
             ]
             args += [_lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
-        return list(self._scripts("enqueue", *args))
+        return list(self._scripts("enqueue" if found else "accept", *args))
 
     def claim(self, owner: str, vouched_only: bool = True) -> list[Claimed]:
         """Claim a bounded batch for `owner`; a suspect is claimed alone.

@@ -213,7 +213,7 @@ class Inbox:
             return
         for start in range(0, len(changesets), _PAGE):
             part = changesets[start : start + _PAGE]
-            positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part])
+            positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part], found=True)
             found.enqueued += sum(position >= 0 for position in positions)
 
     def _cursor(self, name: str) -> str:
