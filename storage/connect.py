@@ -44,9 +44,9 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 class _Pool(redis.BlockingConnectionPool):
-    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+    def get_connection(self, *_: Any, **__: Any) -> Any:
         """Return a connection, which does not lead to a replica as far as it was asked a moment ago."""
-        connection: Any = super().get_connection(command_name, *keys, **options)
+        connection: Any = super().get_connection()
         try:
             connection.ask_role()
         except BaseException:

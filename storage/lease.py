@@ -20,5 +20,5 @@ class Lease:
     def give_back(self, owner: str) -> None:
         """Give it back if it still is the owner's; a lost race here only lets two work at once."""
         key = self._view.prefix + self._name
-        if self._view.redis.get(key) == owner.encode():
+        if (self._view.redis.get(key) or b"").split(b" ")[0] == owner.encode():
             self._view.redis.delete(key)

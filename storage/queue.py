@@ -164,7 +164,7 @@ class Queue:
             if not found or found[0][0]:
                 return [_claimed(*row) for row in found]
             _, silent, ids = (text.decode() for text in found[0])
-            self.bury(silent, [ChangesetId(ids[i : i + _ULID]) for i in range(0, len(ids), _ULID)])
+            self.bury(silent, [each.id for each in _of_nobody(ids)])
         return []
 
     def release(self, owner: str, claimed: Sequence[Claimed], fault: str = "") -> None:
@@ -185,7 +185,7 @@ class Queue:
     def bury(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
         """Release the claim of an owner that has been silent for too long, for its death."""
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
-        self._release(owner, [Claimed(SliceId(""), each, PackId("")) for each in changesets], DIED)
+        self._release(owner, _of_nobody("".join(changesets)), DIED)
 
     def renew(self, owner: str, claimed: Sequence[Claimed]) -> bool:
         """Say that the owner of a claim is at work; tell whether the claim still stands."""
@@ -216,9 +216,15 @@ class Queue:
         """Count a message as not outstanding: it could not be sent."""
         self._redis.zrem(f"{self._prefix}messages:{kind}", token)
 
-    def forget_messages(self) -> None:
-        """Count no message as outstanding: those of an earlier run of Redis may be lost, and twice does no harm."""
+    def begin_anew(self) -> None:
+        """Count no message as outstanding and no claim as held: behind a failover they may be there and be over.
+
+        Whoever is at work goes on, and somebody else may do the same: the log decides.
+        """
         self._redis.delete(*(f"{self._prefix}messages:{kind}" for kind in ("commit", "merge")))
+        for owner in self._redis.zrange(self._prefix + "trying", 0, -1):
+            ids = (self._redis.hget(self._prefix + "tried", owner) or b"").decode()
+            self._release(owner.decode(), _of_nobody(ids), "")
 
     def manifests(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the copies of manifests that Redis still has."""
@@ -393,6 +399,11 @@ def _claimed(slice_id: bytes, changeset: bytes, pack: bytes, deaths: bytes = b"0
     return Claimed(
         SliceId(slice_id.decode()), ChangesetId(changeset.decode()), PackId(pack.decode()), int(deaths), fault.decode()
     )
+
+
+def _of_nobody(ids: str) -> list[Claimed]:
+    """Return changesets of which only `work` knows more, given as ids in one text."""
+    return [Claimed(SliceId(""), ChangesetId(ids[i : i + _ULID]), PackId("")) for i in range(0, len(ids), _ULID)]
 
 
 def _owner(value: bytes) -> tuple[ChangesetId, str]:

@@ -90,7 +90,7 @@ class Inbox:
         found = self.look(self._behind_mark())
         self._look_at_passed(found)
         self._set_cursor("seen", found.seen)
-        self._queue.forget_messages()
+        self._queue.begin_anew()
         self._queue.vouch(epoch, run)
         return found
 

@@ -1,4 +1,4 @@
-"""An address that moves: a TCP proxy whose new connections lead elsewhere, while those that are open stay where they are.
+"""An address that moves: a TCP proxy whose new connections lead elsewhere, while open ones stay where they are.
 
 As clients see a failover behind one name, with the demoted server still there. `python -m tests.harness.address PORT
 FILE` runs it; the file has the port of the loopback to which the next connections lead.
@@ -46,6 +46,14 @@ class Address:
         return self._file.with_suffix(".listens").exists()
 
 
+def _target(file: Path) -> int:
+    return int(file.read_text())
+
+
+def _say_ready(file: Path) -> None:
+    file.with_suffix(".listens").touch()
+
+
 async def _serve(port: int, file: Path) -> None:
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -56,14 +64,14 @@ async def _serve(port: int, file: Path) -> None:
 
     async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", int(file.read_text()))
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", _target(file))
         except OSError:
             writer.close()
             return
         await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer))
 
     server = await asyncio.start_server(lead, "127.0.0.1", port, backlog=512)
-    file.with_suffix(".listens").touch()
+    _say_ready(file)
     async with server:
         await server.serve_forever()
 

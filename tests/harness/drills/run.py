@@ -57,9 +57,7 @@ def _arguments() -> argparse.ArgumentParser:
     away.add_argument("--seconds", type=float, default=30.0, help="how long it is away (default: 30)")
     again = drills.add_parser("restart", help="every process is restarted under load, one after another")
     again.add_argument("--rounds", type=int, default=1, help="how often each is restarted (default: once)")
-    full = drills.add_parser(
-        "full-redis", help="Redis is at its maxmemory under load, at 1 % and at 20 MB above its use"
-    )
+    full = drills.add_parser("full-redis", help="Redis is at its maxmemory under load: 1 % of its use, then 20 MB more")
     full.add_argument("--seconds", type=float, default=60.0, help="how long each of the two lasts (default: 60)")
     full.add_argument("--changesets", type=int, default=100_000, help="so many have landed before (default: 100000)")
     over = drills.add_parser("failover", help="Redis fails over to a replica under load, and back")
