@@ -71,12 +71,12 @@ def _land_many(scene: Scene, changesets: int) -> None:
     with ThreadPoolExecutor(_SENDERS) as pool:
         list(pool.map(lambda group: _send(scene, group), groups))
     until = time.monotonic() + _LOADING
-    for group in groups:
-        for submission, _ in group[-1:]:
-            while True:
-                found = scene.session.look(next(iter(submission.ids)), wait=5)
-                if (found and found["status"] == "landed") or time.monotonic() > until:
-                    break
+    for last, _ in (group[-1] for group in groups):  # of one slice, in the order of their ids
+        changeset = next(iter(last.ids))
+        while (found := scene.session.look(changeset, wait=5)) is None or found["status"] != "landed":
+            if time.monotonic() > until:
+                raise TimeoutError(f"{changeset} has not landed after {_LOADING:g} s")
+    scene.session.history.ended.update(each for submission, _ in made for each in submission.ids)
 
 
 def _changeset(number: int) -> tuple[Submission, Json]:
