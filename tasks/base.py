@@ -79,14 +79,6 @@ def send(app: Celery, task: str, token: str | None = None) -> bool:
     return True
 
 
-def ask(app: Celery, repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
-    """Send the message of a kind ("commit" or "merge") where Queue.ask says so. Raises RedisError."""
-    token = repo.queue.ask(kind, limit, done, before)
-    if token and not send(app, f"sluice.{kind}", token):
-        # Else it would count as on its way until it is taken for lost.
-        repo.queue.take_back(kind, token)
-
-
 class Stopwatch:
     """Microseconds by stage, for the log and the benchmark."""
 

@@ -30,7 +30,7 @@ from storage.repository import Repository
 from storage.scripts import LogForked, Paused, Recovering, ViewAbsent, ViewStale
 from storage.store import ObjectMissing
 from storage.threeway import MergeUnavailable, Strategy, contents_to_merge
-from tasks.base import SluiceTask, Stopwatch, ask, repository, send
+from tasks.base import SluiceTask, Stopwatch, repository, send
 from tasks.celery import app
 
 log = structlog.get_logger()
@@ -78,9 +78,17 @@ def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
         log.warning("not_announced", reason=str(error))
 
 
+def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
+    """Send the message of a kind ("commit" or "merge") where Queue.ask says so. Raises RedisError."""
+    token = repo.queue.ask(kind, limit, done, before)
+    if token and send(app, f"sluice.{kind}", token) is False:
+        # Else it would count as on its way until it is taken for lost.
+        repo.queue.take_back(kind, token)
+
+
 def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
     """Send a commit message if there is work and no worker has been told; see Queue.ask."""
-    ask(app, repo, "commit", repo.settings.commit_workers, done, before)
+    ask(repo, "commit", repo.settings.commit_workers, done, before)
 
 
 def ask_for_upkeep(repo: Repository) -> None:
@@ -99,7 +107,7 @@ def ask_for_upkeep(repo: Repository) -> None:
 
 def ask_for_merge(repo: Repository) -> None:
     """Send a merge message if something is pending and none is outstanding."""
-    ask(app, repo, "merge", 1)
+    ask(repo, "merge", 1)
 
 
 def commit_batch(repo: Repository, vouched_only: bool = True) -> int:

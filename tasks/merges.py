@@ -16,9 +16,9 @@ from storage.link import Snapshot
 from storage.objects import Commit, Ident, Kind, object_id
 from storage.repository import Repository
 from storage.scripts import ViewAbsent, ViewStale
-from tasks.base import SluiceTask, ask, repository
+from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.commits import ask_for_commit
+from tasks.commits import ask, ask_for_commit
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ def merge(token: str = "") -> None:
 
 def _ask_for_more(repo: Repository, token: str) -> None:
     try:
-        ask(app, repo, "merge", 1, done=token)
+        ask(repo, "merge", 1, done=token)
         # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
         ask_for_commit(repo)
     except RedisError as error:
