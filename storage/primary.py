@@ -18,6 +18,8 @@ from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError
 # Seconds between two questions for the role of the server at the other end of a connection.
 _ROLE_EVERY = 2.0
 _REPLICA = (b"slave", "slave")
+RENEWED_EVERY = 10.0
+"""Seconds after which who listens subscribes anew: a subscription asks nothing, so it would stay with any server."""
 
 
 class NotPrimary(redis.ConnectionError):
