@@ -20,6 +20,8 @@ broker_connection_timeout = 5.0
 # flushed or failed over, and the workers, beat and Flower have to come back without anyone's help.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# Nor does a node end when its broker answers and refuses: Redis may be full, busy, or unable to write to its disk.
+broker_channel_error_retry = True
 
 # Limits of one task run, in seconds. A commit or merge batch is bounded by count and bytes and takes seconds; at the
 # soft limit it gives back what it claimed. Upkeep may load the whole view from the log, and a compaction copy an

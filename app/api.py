@@ -8,6 +8,7 @@ from flask import Flask
 
 from app import errors, request_log
 from app.intake import Intake, TookTooLong
+from app.memory import MemoryGate
 from app.names import SliceName
 from app.room import Room
 from app.routes import changesets, conflicts, events, explanations, lifecycle, operations, reads, slices
@@ -69,6 +70,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     errors.register(app)
     request_log.register(app)
     _give_budgets(app, repo.settings)
+    MemoryGate(repo).register(app)
     Room(repo.settings).register(app)
     for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")

@@ -17,6 +17,7 @@ from storage.bucket import BucketError, BucketUnsafe
 from storage.budget import Spent
 from storage.ids import new_ulid
 from storage.logs import bind, clear, log
+from storage.primary import why
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:sluice:problem:"
@@ -116,7 +117,7 @@ def _retry(seconds: float) -> dict[str, str]:
 
 # The most special class that an exception has here decides. Modules that define errors of their own are named here too.
 TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
-    RedisError: lambda error: unavailable("Redis does not answer"),
+    RedisError: lambda error: unavailable(why(error)),
     Spent: lambda error: unavailable("it took too long (request_budget)"),
     BucketError: lambda error: unavailable("the bucket does not answer"),
     BucketUnsafe: lambda error: unavailable("the bucket does not keep its promises", 60),

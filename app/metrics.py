@@ -38,6 +38,9 @@ class RepositoryCollector(Collector):
         yield GaugeMetricFamily("sluice_pending", "Changesets committed and not landed.", head.pending)
         yield GaugeMetricFamily("sluice_queued", "Changesets queued.", self._repo.queue.length())
         yield GaugeMetricFamily("sluice_archived", "The newest log entry that the view has forgotten.", head.archived)
+        memory = self._repo.memory.now()
+        yield GaugeMetricFamily("sluice_redis_used_bytes", "What Redis uses of its maxmemory.", memory.used)
+        yield GaugeMetricFamily("sluice_redis_max_bytes", "Redis's maxmemory; 0 where it has none.", memory.limit)
         yield GaugeMetricFamily("sluice_open_conflicts", "Conflicts nobody closed.", self._repo.view.count("open"))
         yield GaugeMetricFamily(
             "sluice_oldest_queued_seconds", "Age of the oldest changeset that could be committed.", age

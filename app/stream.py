@@ -20,6 +20,7 @@ from storage import budget
 from storage.bucket import BucketError
 from storage.entries import decode
 from storage.events import Position, Told, events, tell
+from storage.primary import RENEWED_EVERY
 from storage.repository import Repository
 from storage.scripts import Recovering, ViewAbsent
 
@@ -192,7 +193,8 @@ class Streams:
                 time.sleep(_PAUSE)
 
     def _listen(self, channel: redis.client.PubSub) -> None:
-        while self.open:
+        until = time.monotonic() + RENEWED_EVERY
+        while self.open and time.monotonic() < until:
             applied = self._repo.view.head().applied
             with self._news:
                 # A copy of Redis that is older than what was told changes nothing in what the log says.

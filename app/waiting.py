@@ -15,6 +15,7 @@ import structlog
 
 from storage import budget
 from storage.bucket import BucketError
+from storage.primary import RENEWED_EVERY
 from storage.queue import Standing
 from storage.repository import Repository
 from storage.scripts import ViewAbsent, ViewStale
@@ -83,6 +84,7 @@ class Waiting:
                 with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     channel.subscribe(self._repo.view.prefix + "applied")
                     self._listen(channel)
+                continue
             except (redis.RedisError, BucketError, ViewAbsent, ViewStale, OSError) as error:
                 log.info("waiting_interrupted", reason=str(error))
             except Exception:
@@ -90,8 +92,11 @@ class Waiting:
             time.sleep(_PAUSE)  # Redis is away or empty; there is no event to wait for
 
     def _listen(self, channel: redis.client.PubSub) -> None:
+        until = time.monotonic() + RENEWED_EVERY
         while True:
             self._some.wait()
+            if time.monotonic() > until:
+                return
             self._look()
             if channel.get_message(timeout=_AT_LEAST_EVERY) is not None:
                 # Several entries may have been applied by now: one look serves them all.

@@ -24,12 +24,14 @@ _CURSOR = "checkpointed"
 _ROLLED = "rolled"
 
 
-def checkpoint(repo: Repository, most: int) -> int:
+def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
     """Make at most `most` segments of entries that have none; return how many were made.
+
+    Each of `size` entries, or of `checkpoint_entries`.
 
     Raises ViewAbsent, CorruptEntry and BucketError.
     """
-    made, size = 0, repo.settings.checkpoint_entries
+    made, size = 0, size or repo.settings.checkpoint_entries
     last = newest(repo)
     while made < most and repo.view.head().applied >= last + size:
         before = repo.log.read(last) if last else None
@@ -53,7 +55,7 @@ def checkpoint(repo: Repository, most: int) -> int:
         repo.bucket.create(name_of(segment.first, segment.last), encode(segment))
         last = segment.last
         made += 1
-        repo.redis.set(repo.view.key(_CURSOR), last)
+        repo.view.note(_CURSOR, last)
     return made
 
 
@@ -77,7 +79,7 @@ def roll_up(repo: Repository, most: int) -> int:
             check(seq, data, digest(before))
         repo.bucket.create(rolls.name_of(number), rolls.encode(whole))
         made += 1
-        repo.redis.set(repo.view.key(_ROLLED), number + 1)
+        repo.view.note(_ROLLED, number + 1)
     return made
 
 

@@ -5,7 +5,8 @@ what their small packs and the submission packs that they finish with have, as i
 they committed of other submission packs; writes where each object stands, and where each changeset was decided, into a
 table (storage/tables.py, merged with others of its kind); and appends an entry that says so. With that entry the view
 forgets what these entries made (storage/entries.py), moves the mark (storage/recover.py), and the packs are retired:
-deleted by a compaction `gc_grace` seconds later.
+deleted by a compaction `gc_grace` seconds later. While Redis has little memory left (storage/redis_memory.py), what the
+mark has passed is old enough; idempotency keys are not forgotten any sooner.
 
 Everything is stored before the entry names it, under names of its own; whoever dies leaves garbage. Two at once make
 the same twice, and the second finds another compaction in the log and throws its own away. Nothing that was in the log
@@ -49,6 +50,9 @@ from storage.tables import TableRow, due, encode, merged
 
 MOST_ENTRIES = 512
 """Most entries of one compaction: whoever applies it reads them."""
+
+FEW_ENTRIES = 8
+"""Entries that are worth a compaction, and a segment of a checkpoint, while Redis has little memory left."""
 
 # A larger pack stays as it is.
 ADOPTED_BYTES = 1 << 20
@@ -163,7 +167,10 @@ def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[En
     """Return the next entries to be archived, and whether they end at a limit; none while they are too few."""
     settings = repo.settings
     last = min(head.through, newest(repo))
-    old = _count_old(repo, head.archived, last, now - settings.history_age)
+    tight = repo.memory.is_tight()
+    # The mark is the limit that remains: what is not behind it could be taken for undecided.
+    oldest, few = (now, FEW_ENTRIES) if tight else (now - settings.history_age, settings.compact_entries)
+    old = _count_old(repo, head.archived, last, oldest, few)
     chosen: Entries = []
     changesets = size = ids = rows = 0
     packs: set[str] = set()
@@ -184,13 +191,13 @@ def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[En
     return chosen, len(chosen) == MOST_ENTRIES
 
 
-def _count_old(repo: Repository, before: int, last: int, oldest: float) -> int:
+def _count_old(repo: Repository, before: int, last: int, oldest: float, few: int) -> int:
     """Return how many of the entries behind `before` up to `last` were stored before a time, 0 where they are few.
 
     By the store's own times, in one listing: what entries say is by the clocks of those who wrote them.
     """
     # No more than are looked at: a larger setting would stop compactions for good.
-    enough = min(repo.settings.compact_entries, MOST_ENTRIES)
+    enough = min(few, MOST_ENTRIES)
     if last - before < enough:
         return 0
     most = min(MOST_ENTRIES, last - before)
@@ -219,7 +226,7 @@ def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[
 
     None while they are too few. Bounded as history is: whoever applies the compaction reads them all.
     """
-    old = _count_old(repo, head.keys_through, archived, now - repo.settings.key_age)
+    old = _count_old(repo, head.keys_through, archived, now - repo.settings.key_age, repo.settings.compact_entries)
     chosen: Entries = []
     changesets = rows = 0
     for entry, entry_hash in _entries(repo, head.keys_through, head.keys_through + old):

@@ -1,4 +1,7 @@
-"""Connections to Redis: every wait has an end, by the settings and by what is left of the budget."""
+"""Connections to Redis: every wait has an end, by the settings and by what is left of the budget.
+
+And none stays with a server that is no longer the primary (storage/primary.py).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from storage import budget
+from storage.primary import Departure, FollowsPrimary
 from storage.settings import Settings
 
 # A restart of Redis breaks every connection in the pool, so a broken one is no error yet: all our scripts and commands
@@ -34,11 +38,23 @@ def connect(settings: Settings) -> redis.Redis:
         retry=Retry(ExponentialWithJitterBackoff(cap=_LONGEST_PAUSE, base=_FIRST_PAUSE), _RETRIES),
     )
     # The URL says which kind: TCP, TLS or a socket in the file system.
-    pool.connection_class = type("Connection", (_WithinBudget, pool.connection_class), {})
+    mixed = (FollowsPrimary, _WithinBudget, pool.connection_class)
+    pool.connection_class = type("Connection", mixed, {"departure": Departure()})
     return redis.Redis.from_pool(pool)
 
 
 class _Pool(redis.BlockingConnectionPool):
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        """Return a connection, which does not lead to a replica as far as it was asked a moment ago."""
+        connection: Any = super().get_connection()
+        try:
+            connection.ask_role()
+        except BaseException:
+            connection.disconnect()
+            self.release(connection)
+            raise
+        return connection
+
     @property
     def timeout(self) -> float:
         """How long redis-py waits for a connection that is free."""

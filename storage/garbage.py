@@ -22,6 +22,7 @@ from storage.repository import Repository
 from storage.view import is_current
 
 _FOLDER = "packs/"
+_CURSOR = "gc:cursor"
 # Packs that one entry condemns.
 _AT_ONCE = 1000
 
@@ -47,8 +48,7 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
     epoch = repo.view.epoch()
     if epoch is None or not is_current(epoch):
         return found  # a view of an older version does not know all that entries name
-    cursor = repo.view.key("gc:cursor")
-    after = (repo.redis.get(cursor) or b"").decode()
+    after = (repo.redis.get(repo.view.key(_CURSOR)) or b"").decode()
     last = after
     for packs, end in _pages(repo, after):
         last = end
@@ -58,7 +58,7 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
     if not dry_run:
         for start in range(0, len(found.garbage), _AT_ONCE):
             _condemn_and_delete(repo, found.garbage[start : start + _AT_ONCE], found)
-        repo.redis.set(cursor, "" if found.complete else last)
+        repo.view.note(_CURSOR, "" if found.complete else last)
     return found
 
 

@@ -21,6 +21,7 @@ import structlog
 from storage.archive import Archive
 from storage.entries import Json, Status
 from storage.ids import ChangesetId, PackId, SliceId
+from storage.lease import Lease
 from storage.link import Slice
 from storage.manifest import Changeset
 from storage.scripts import Recovering, Scripts
@@ -121,11 +122,11 @@ class Queue:
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
         )
 
-    def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]]) -> list[int]:
+    def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]], found: bool = False) -> list[int]:
         """Queue durable changesets, given with their part of the manifest; return positions.
 
-        -1 stands for a decided one, -2 for one that is held.
-        Idempotent. Raises ViewAbsent.
+        -1 stands for a decided one, -2 for one that is held. Also while Redis is full, unless they were `found` in the
+        inbox, where there may be many. Idempotent. Raises ViewAbsent.
         """
         args: list[str | bytes | int] = [self._settings.shared_cache_seconds]
         for changeset, part in changesets:
@@ -138,7 +139,7 @@ class Queue:
             ]
             args += [_lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
-        return list(self._scripts("enqueue", *args))
+        return list(self._scripts("enqueue" if found else "accept", *args))
 
     def claim(self, owner: str, vouched_only: bool = True) -> list[Claimed]:
         """Claim a bounded batch for `owner`; a suspect is claimed alone.
@@ -163,7 +164,7 @@ class Queue:
             if not found or found[0][0]:
                 return [_claimed(*row) for row in found]
             _, silent, ids = (text.decode() for text in found[0])
-            self.bury(silent, [ChangesetId(ids[i : i + _ULID]) for i in range(0, len(ids), _ULID)])
+            self.bury(silent, [each.id for each in _of_nobody(ids)])
         return []
 
     def release(self, owner: str, claimed: Sequence[Claimed], fault: str = "", only: str = "") -> None:
@@ -184,7 +185,7 @@ class Queue:
     def bury(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
         """Release the claim of an owner that has been silent for too long, for its death."""
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
-        self._release(owner, [Claimed(SliceId(""), each, PackId("")) for each in changesets], DIED)
+        self._release(owner, _of_nobody("".join(changesets)), DIED)
 
     def renew(self, owner: str, claimed: Sequence[Claimed]) -> bool:
         """Say that the owner of a claim is at work; tell whether the claim still stands."""
@@ -210,6 +211,20 @@ class Queue:
         ttl = int(self._settings.message_ttl * 1000)
         send = self._scripts("message", kind, ttl, limit, token, done, "" if before is None else before)
         return token if send else None
+
+    def take_back(self, kind: str, token: str) -> None:
+        """Count a message as not outstanding: it could not be sent."""
+        self._redis.zrem(f"{self._prefix}messages:{kind}", token)
+
+    def begin_anew(self) -> None:
+        """Count no message as outstanding and no claim as held: behind a failover they may be there and be over.
+
+        Whoever is at work goes on, and somebody else may do the same: the log decides.
+        """
+        self._redis.delete(*(f"{self._prefix}messages:{kind}" for kind in ("commit", "merge")))
+        for owner in self._redis.zrange(self._prefix + "trying", 0, -1):
+            ids = (self._redis.hget(self._prefix + "tried", owner) or b"").decode()
+            self._release(owner.decode(), _of_nobody(ids), "")
 
     def manifests(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the copies of manifests that Redis still has."""
@@ -306,7 +321,7 @@ class Queue:
 
         Said for the epoch that the inbox was compared with, so that a flush meanwhile takes it back.
         """
-        self._redis.set(self._prefix + "recovered", run + b":" + epoch.encode())
+        self._scripts("note", "recovered", run + b":" + epoch.encode())
 
     def vouched(self) -> bytes | None:
         """Return which view of which run of Redis somebody vouches for, None where nobody does for the present one."""
@@ -330,17 +345,17 @@ class Queue:
                 raise Recovering(_BEHIND)
 
     def run(self) -> bytes:
-        """Return what tells one run of Redis from the next."""
-        return self._redis.info("server")["run_id"].encode()
+        """Return what tells one run of Redis from the next, and one primary from another; see lua/run.lua."""
+        told = self._redis.info("server", "replication")
+        run = f"{told['run_id']}-{told['master_replid']}"
+        return (run if told["role"] == "master" else f"{run}-replica").encode()
 
 
 class Ticket:
     """Admits one linker at a time. Saves races for the same seq and decides nothing. Safe for threads."""
 
     def __init__(self, settings: Settings, view: View) -> None:
-        self._redis = view.redis
-        self._key = view.prefix + "ticket"
-        self._ttl = int(settings.lock_ttl * 1000)
+        self._lease = Lease(view, "ticket", settings.lock_ttl)
         self._use = settings.use_locks
         # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
         self._asking = threading.Lock()
@@ -353,8 +368,7 @@ class Ticket:
         if not self._asking.acquire(timeout=patience):
             return False
         try:
-            # Its own is an answer too: the one to the first try may have been lost.
-            while self._redis.set(self._key, owner, nx=True, get=True, px=self._ttl) not in {None, owner.encode()}:
+            while not self._lease.take(owner):
                 waited = time.monotonic() - began
                 if waited > patience:
                     return False
@@ -367,8 +381,7 @@ class Ticket:
 
     def give_back(self, owner: str) -> None:
         """Give the ticket back if it still is the owner's; a lost race here only lets two link at once."""
-        if self._redis.get(self._key) == owner.encode():
-            self._redis.delete(self._key)
+        self._lease.give_back(owner)
 
 
 def _lock_names(changeset: Changeset) -> bytes:
@@ -386,6 +399,11 @@ def _claimed(slice_id: bytes, changeset: bytes, pack: bytes, deaths: bytes = b"0
     return Claimed(
         SliceId(slice_id.decode()), ChangesetId(changeset.decode()), PackId(pack.decode()), int(deaths), fault.decode()
     )
+
+
+def _of_nobody(ids: str) -> list[Claimed]:
+    """Return changesets of which only `work` knows more, given as ids in one text."""
+    return [Claimed(SliceId(""), ChangesetId(ids[i : i + _ULID]), PackId("")) for i in range(0, len(ids), _ULID)]
 
 
 def _owner(value: bytes) -> tuple[ChangesetId, str]:

@@ -90,6 +90,7 @@ class Inbox:
         found = self.look(self._behind_mark())
         self._look_at_passed(found)
         self._set_cursor("seen", found.seen)
+        self._queue.begin_anew()
         self._queue.vouch(epoch, run)
         return found
 
@@ -212,7 +213,7 @@ class Inbox:
             return
         for start in range(0, len(changesets), _PAGE):
             part = changesets[start : start + _PAGE]
-            positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part])
+            positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part], found=True)
             found.enqueued += sum(position >= 0 for position in positions)
 
     def _cursor(self, name: str) -> str:
@@ -221,7 +222,7 @@ class Inbox:
         return found.decode() if found else ""
 
     def _set_cursor(self, name: str, value: str) -> None:
-        self._view.redis.set(self._view.key(f"inbox:{name}"), value)
+        self._view.note(f"inbox:{name}", value)
 
 
 def _pages(packs: Iterator[PackId]) -> Iterator[list[PackId]]:

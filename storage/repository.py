@@ -24,6 +24,7 @@ from storage.pace import Pace
 from storage.pulse import Pulse
 from storage.queue import Queue, Ticket
 from storage.recover import Inbox
+from storage.redis_memory import Memory
 from storage.scripts import ViewLoading, ViewStale
 from storage.settings import Settings
 from storage.store import ObjectMissing, ObjectStore
@@ -45,6 +46,7 @@ class Repository:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.redis = connect(settings)
+        self.memory = Memory(settings, self.redis)
         self.bucket = Bucket(settings)
         self.log = Log(self.bucket)
         self.view = View(settings, self.redis)

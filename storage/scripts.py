@@ -1,4 +1,10 @@
-"""Loads the Lua scripts of storage/lua and calls them by name."""
+"""Loads the Lua scripts of storage/lua and calls them by name.
+
+The first line of each says when Redis may run it. `flags=no-writes` reads: also while Redis is full (`maxmemory`), is a
+replica, or cannot write to its disk. `flags=allow-oom` may write while Redis is full, since it makes room, ends what
+was begun, or sets one key of a fixed name; what follows from it is bounded by what was under way. All others may add
+something, and are refused as a whole.
+"""
 
 from __future__ import annotations
 

@@ -59,6 +59,12 @@ class Settings:
         "How long the bucket may be silent; it is asked again after an eighth of that, a quarter, a half.",
     )
     redis_timeout: float = _setting(10.0, "seconds", "How long one call of Redis may take.")
+    redis_memory_compact: float = _setting(
+        0.7, "part of 1", "Above this part of Redis's maxmemory, history leaves it before history_age."
+    )
+    redis_memory_high: float = _setting(
+        0.85, "part of 1", "Above this part of Redis's maxmemory, submissions are answered 503."
+    )
     request_budget: float = _setting(
         20.0, "seconds", "How long all calls for one request may take together; then it is answered 503."
     )
@@ -116,7 +122,7 @@ class Settings:
     pack_bytes: int = _setting(32 << 20, "bytes", "A submission pack takes no further request above this size.")
     pack_puts: int = _setting(2, "PUTs", "Submission packs on their way to the bucket at once, for each API process.")
     late_put: float = _setting(
-        300.0,
+        60.0,
         "seconds",
         "Submissions stored further from the time in their ids, by the store's clock, are answered 503.",
     )
@@ -161,7 +167,7 @@ class Settings:
     compact_changesets: int = _setting(4096, "changesets", "Most changesets in one compaction.")
     compact_bytes: int = _setting(16 << 20, "bytes", "A compaction takes no further entry above this size of packs.")
     inbox_margin: float = _setting(
-        600.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
+        120.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
     )
     lock_ttl: float = _setting(10.0, "seconds", "Life of claims, locks and tickets whose holder died.")
     stop_grace: float = _setting(
@@ -199,6 +205,9 @@ class Settings:
                 raise SettingsError(f"{PREFIX}{name.upper()} must be from 1 to {most}")
         if self.log_level not in LOG_LEVELS:
             raise SettingsError(f"{PREFIX}LOG_LEVEL: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}")
+        if not 0 < self.redis_memory_compact <= self.redis_memory_high <= 1:
+            names = f"{PREFIX}REDIS_MEMORY_COMPACT and {PREFIX}REDIS_MEMORY_HIGH"
+            raise SettingsError(f"{names} must be above 0 and at most 1, the first not above the second")
         if self.late_put >= self.inbox_margin:
             # What is accepted so late could be behind the mark, where nobody looks.
             raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")

@@ -11,9 +11,14 @@ import time
 from collections.abc import Iterable, Sequence
 
 import redis
+import structlog
 
 from storage.ids import ObjectId
+from storage.primary import refuses_writes
+from storage.redis_memory import Memory
 from storage.settings import Settings
+
+log = structlog.get_logger()
 
 _WINDOW = 10  # seconds
 
@@ -28,13 +33,24 @@ class SharedCache:
         self._seconds = settings.shared_cache_seconds
         self._bytes = settings.shared_cache_bytes
         self._shared: dict[int, int] = {}  # bytes by window, as last heard
+        self._memory = Memory(settings, client)
 
     def get(self, oids: Sequence[ObjectId]) -> list[bytes | None]:
         """Return the copies that are there."""
         return self._redis.mget([self._object + oid for oid in oids])
 
     def put(self, objects: Iterable[tuple[ObjectId, bytes]]) -> None:
-        """Share copies."""
+        """Share copies, where Redis has room for them and takes them: whoever has the objects does not need it to."""
+        if self._memory.is_tight():
+            return
+        try:
+            self._put(objects)
+        except redis.RedisError as error:
+            if not refuses_writes(error):
+                raise
+            log.debug("not_shared", reason=str(error))
+
+    def _put(self, objects: Iterable[tuple[ObjectId, bytes]]) -> None:
         window = int(time.time()) // _WINDOW
         life = self._life(window)
         pipeline, size = self._redis.pipeline(transaction=False), 0

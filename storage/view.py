@@ -128,6 +128,10 @@ class View:
             raise ViewAbsent("the view is not loaded")
         return f"{self.prefix}v:{epoch}:{name}"
 
+    def note(self, name: str, text: str | int) -> None:
+        """Set a cursor below the published epoch, also while Redis is full. Raises ViewAbsent."""
+        self.scripts("note", self.key(name).removeprefix(self.prefix), text)
+
     def by_score(
         self, name: str, low: str | int = "-inf", high: str | int = "+inf", limit: int = 100, newest_first: bool = False
     ) -> list[tuple[bytes, int]]:

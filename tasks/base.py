@@ -91,13 +91,18 @@ def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
     return done
 
 
-def send(app: Celery, task: str, token: str | None = None) -> None:
-    """Send a message, with the token that the queue gave for it. A broker that is away costs time only."""
+def send(app: Celery, task: str, token: str | None = None) -> bool:
+    """Send a message, with the token that the queue gave for it; tell whether it was sent.
+
+    A broker that is away, or that refuses it (its Redis is full, or a replica), costs time only.
+    """
     kwargs = {"reason": report.reason()} | ({} if token is None else {"token": token})
     try:
         app.send_task(task, kwargs=kwargs)
-    except (OperationalError, ConnectionError, TimeoutError) as error:
+    except (OperationalError, ConnectionError, TimeoutError, RedisError) as error:
         log.warning("message_not_sent", message=task, error=str(error))
+        return False
+    return True
 
 
 class Stopwatch:

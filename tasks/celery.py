@@ -16,6 +16,7 @@ from tasks.base import send
 from tasks.heartbeat import SaysAlive
 from tasks.memory import keep_little
 from tasks.report import because
+from tasks.watch import Watch
 
 log = structlog.get_logger()
 
@@ -55,6 +56,13 @@ def begin_with_upkeep(sender: Any, **_: Any) -> None:
     if "upkeep" in sender.app.amqp.queues.consume_from:
         with because(f"{sender.hostname} has started"):
             send(sender.app, "sluice.upkeep")
+
+
+@worker_ready.connect
+def make_room_in_time(sender: Any, **_: Any) -> None:
+    """Watch how full Redis is, once in a node's life: while it is full no message can ask for room."""
+    if not any(isinstance(each, Watch) for each in threading.enumerate()):
+        Watch().start()
 
 
 @worker_shutting_down.connect

@@ -91,11 +91,17 @@ def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
         log.warning("not_announced", reason=str(error))
 
 
+def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
+    """Send the message of a kind ("commit" or "merge") where Queue.ask says so. Raises RedisError."""
+    token = repo.queue.ask(kind, limit, done, before)
+    if token and send(app, f"sluice.{kind}", token) is False:
+        # Else it would count as on its way until it is taken for lost.
+        repo.queue.take_back(kind, token)
+
+
 def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
     """Send a commit message if there is work and no worker has been told; see Queue.ask."""
-    token = repo.queue.ask("commit", repo.settings.commit_workers, done, before)
-    if token:
-        send(app, "sluice.commit", token)
+    ask(repo, "commit", repo.settings.commit_workers, done, before)
 
 
 def ask_for_upkeep(repo: Repository) -> None:
@@ -114,9 +120,7 @@ def ask_for_upkeep(repo: Repository) -> None:
 
 def ask_for_merge(repo: Repository) -> None:
     """Send a merge message if something is pending and none is outstanding."""
-    token = repo.queue.ask("merge", 1)
-    if token:
-        send(app, "sluice.merge", token)
+    ask(repo, "merge", 1)
 
 
 def commit_batch(repo: Repository, vouched_only: bool = True) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import asdict
 
 import structlog
-from redis.exceptions import LockError
+from redis.exceptions import RedisError
 
 from storage.compact import Compacted, compact
+from storage.ids import new_ulid
+from storage.lease import Lease
 from storage.repository import Repository
 from storage.view import is_current
 from tasks.base import SluiceTask, repository, run_apart
@@ -19,7 +20,9 @@ from tasks.report import did
 log = structlog.get_logger()
 
 # Whoever compacts is at it for so many seconds at most, or may be joined by another: both would make the same.
-_ALONE = 120
+ALONE = 120.0
+LEASE = "compacting"
+"""The name of their lock."""
 # Nobody begins another compaction after so many seconds, so that the last one ends within those.
 _GOES_ON = 60.0
 
@@ -28,15 +31,17 @@ _GOES_ON = 60.0
 def compaction(reason: str = "") -> None:
     """Make the compactions that are due; whoever else is asked meanwhile does nothing. `reason` is for who reads it."""
     repo = repository()
-    alone = repo.redis.lock(repo.view.prefix + "compacting", timeout=_ALONE)
-    if not alone.acquire(blocking=False):
-        return
+    owner, lease = new_ulid(), Lease(repo.view, LEASE, ALONE)
     try:
-        # It has all in memory that it archives, which a worker's child never has otherwise.
-        run_apart(run, repo.settings)
-    finally:
-        with suppress(LockError):  # it took longer, and somebody else is at it by now
-            alone.release()
+        if not lease.take(owner):
+            return
+        try:
+            # It has all in memory that it archives, which a worker's child never has otherwise.
+            run_apart(run, repo.settings)
+        finally:
+            lease.give_back(owner)
+    except RedisError as reason:
+        log.warning("compaction_waits", reason=type(reason).__name__, detail=str(reason))
 
 
 def run(repo: Repository) -> list[Compacted]:

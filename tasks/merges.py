@@ -16,9 +16,9 @@ from storage.link import Snapshot
 from storage.objects import Commit, Ident, Kind, object_id
 from storage.repository import Repository
 from storage.scripts import ViewAbsent, ViewStale
-from tasks.base import SluiceTask, repository, send
+from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.commits import ask_for_commit
+from tasks.commits import ask, ask_for_commit
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -42,11 +42,16 @@ def merge(token: str = "", reason: str = "") -> None:
         log.warning("merge_waits", reason=type(error).__name__, detail=str(error))
         did(f"waits: {type(error).__name__}")
     finally:
-        next_token = repo.queue.ask("merge", 1, done=token)
-        if next_token:
-            send(app, "sluice.merge", next_token)
+        _ask_for_more(repo, token)
+
+
+def _ask_for_more(repo: Repository, token: str) -> None:
+    try:
+        ask(repo, "merge", 1, done=token)
         # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
         ask_for_commit(repo)
+    except RedisError as error:
+        log.warning("not_announced", reason=str(error))
 
 
 def merge_batch(repo: Repository) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import structlog
+from redis.exceptions import RedisError
 
 from storage.checkpoints import checkpoint, roll_up
 from storage.entries import digest
@@ -47,10 +48,17 @@ def upkeep(reason: str = "") -> None:
     try:
         done = run_apart(keep_up, repo.settings)
     finally:
-        ask_for_commit(repo)
-        ask_for_merge(repo)
+        _ask_for_work(repo)
     if done:
         run_apart(tidy, repo.settings)
+
+
+def _ask_for_work(repo: Repository) -> None:
+    try:
+        ask_for_commit(repo)
+        ask_for_merge(repo)
+    except RedisError as error:
+        log.warning("not_announced", reason=str(error))
 
 
 def run(repo: Repository) -> Found:

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- What the API asks before it takes submissions. KEYS[1] the epoch pointer. ARGV: prefix, then three lists, each led
 -- by its length: slices by id or name, changeset ids used as bases, idempotency keys.
 -- Returns {1 if recovery has vouched for the queues else 0, pending, queued in all, held in all, for each slice {definition or

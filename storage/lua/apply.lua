@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Apply one entry to the view: the only code that writes it.
 -- KEYS[1] the epoch pointer. ARGV: prefix, epoch, '1' if that epoch is the published one ('0' while it is being
 -- loaded), the entry's seq, the hash of the entry before it, then the rows as commands, each: number of arguments,

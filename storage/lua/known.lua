@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- What is known of changesets, in the fewest bytes: recovery asks for every one of the inbox.
 -- KEYS[1] the epoch pointer. ARGV: prefix, changeset ids (26 bytes each, in one string).
 -- Returns a string with a digit for each: 2 it is decided, 1 it is queued or held, 0 neither.

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- Where objects are stored. KEYS[1] the epoch pointer. ARGV: prefix, object ids (20 bytes each, in one string).
 -- Returns a location for each id, false where it is unknown. Errors: ABSENT. Cost: O(ids).
 local epoch = redis.call('GET', KEYS[1])

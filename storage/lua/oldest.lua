@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- The oldest changeset that could be claimed: what waits for a base that is not decided (it may be held for as long as
 -- its writer likes) is nobody's fault.
 -- KEYS[1] the epoch pointer. ARGV: prefix, how many at the front of `queued` are looked at.

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Publish an epoch of the view, by compare-and-set. KEYS[1] the epoch pointer. ARGV: prefix, the epoch that was published when
 -- loading began ('' for none), the new one, and the run of Redis in which it was loaded, '' where that is not asked. Returns
 -- 1, or 0 where somebody else published meanwhile, or the new one has been retired or holds nothing, or was loaded in

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Give back what a batch claimed: remove the decided from the queues, and locks that are still the owner's.
 -- KEYS[1] the epoch pointer. ARGV: prefix, owner ('' for nobody), what went wrong ('' nothing that the changesets could
 -- have done; 'died' said by another of an owner that is silent; else the kind of an exception), how long a suspect rests

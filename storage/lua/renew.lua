@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Say that the owner of a claim is alive: put off the end of it, of its locks and of the ticket.
 -- KEYS[1] the epoch pointer. ARGV: prefix, owner, life of locks (ms), then slice and id of each claimed changeset.
 -- Returns 1, or 0 where the claim is gone. Cost: O(changesets + locks).
@@ -8,7 +8,8 @@ local deadline = clock[1] * 1000 + math.floor(clock[2] / 1000) + ttl
 if not redis.call('ZSCORE', prefix .. 'trying', owner) then return 0 end
 redis.call('ZADD', prefix .. 'trying', deadline, owner)
 local function keep(name)
-  if redis.call('GET', prefix .. name) == owner then redis.call('PEXPIRE', prefix .. name, ttl) end
+  -- Behind the ticket's owner stands the run of Redis (take.lua).
+  if string.match(redis.call('GET', prefix .. name) or '', '^%S+') == owner then redis.call('PEXPIRE', prefix .. name, ttl) end
 end
 keep('ticket')
 for i = 4, #ARGV, 2 do

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Take an epoch of the view out of use before its keys are deleted: with the score 0 in `epochs` nobody publishes it or
 -- writes below it any more, and whoever deletes it may die.
 -- KEYS[1] the epoch pointer. ARGV: prefix, epoch. Returns 1, or 0 where it is the published one. Cost: O(log(epochs)).

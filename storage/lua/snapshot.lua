@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- One instant of the view: everything that a batch depends on.
 -- KEYS[1] the epoch pointer. ARGV: prefix, then three lists, each led by its length: changeset ids whose outcomes,
 -- slice ids whose definitions, idempotency keys whose owners are wanted.

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- Where changesets stand. KEYS[1] the epoch pointer. ARGV: prefix, changeset ids.
 -- Returns {1 if recovery has vouched for the queues else 0, through, the mark, the last compaction, for each id: {outcome, slice, pack, position in the
 -- queue, 1 if it is held else 0, what it resolves, what closed its conflict}}, with false for what there is not.

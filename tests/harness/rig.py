@@ -22,11 +22,12 @@ from typing import Any
 import redis
 from ulid import ULID
 
-from app.stack import Stack, Supervisor, commands, state
+from app.stack import Supervisor, commands, state
 from app.stack.processes import Command, Process, ProcessFailed
 from app.stack.servers import S3_PORTS, free_ports
 from storage.bucket import Bucket, BucketError
 from storage.settings import Settings, environment
+from tests.harness.movable import Movable
 from tests.harness.places import ENVIRON, Places
 from tests.servers import Proxy, Toxiproxy
 
@@ -63,7 +64,7 @@ _STOPPABLE = {"tasks.celery": "tests.harness.stoppable", "app.api:create_app()":
 _FAKETIME = "vendor/libfaketime/src/libfaketime.so.1"
 
 
-class Rig(Stack):
+class Rig(Movable):
     """A whole Sluice with everything in between that nemeses need. Used with `with`."""
 
     def __init__(self, data: Path, s3: str, toxiproxy: str | None, s3_program: str | None = None) -> None:
@@ -86,6 +87,7 @@ class Rig(Stack):
         data.mkdir(parents=True, exist_ok=True)
         state.save(data, dataclasses.replace(state.load(data, kind), ports=self._ports))
         self._around.enter_context(self._small_disk())
+        self.open_address()
         if self._program:
             self._link(self._program)
         else:
@@ -224,7 +226,7 @@ class Rig(Stack):
 
         argv = [program, "-host", "127.0.0.1", "-port", str(port)]
         supervisor.start(Command("toxiproxy", argv, environment(Settings()), self._data, ready))
-        ports = {"redis": self._ports[2], "s3": self._ports[3], "api": self._ports[0]}
+        ports = {"redis": self.address.port, "s3": self._ports[3], "api": self._ports[0]}
         for server, processes in LINKS.items():
             for name in processes:
                 self.links[name, server] = toxiproxy.proxy(f"{name}-{server}", f"127.0.0.1:{ports[server]}")

@@ -344,14 +344,14 @@ class Held:
         self.left, self.at_once, self.most = questions, 0, 0
         self.lock = threading.Lock()
 
-    def set(self, *_: object, **__: object) -> bytes | None:
+    def __call__(self, *_: object) -> int:
         with self.lock:
             self.left -= 1
-            return b"somebody else" if self.left >= 0 else None
+            return int(self.left < 0)
 
 
 def ticket_of(held: Held, settings: Settings) -> Ticket:
-    return Ticket(settings, SimpleNamespace(redis=held, prefix=""))  # type: ignore[arg-type]
+    return Ticket(settings, SimpleNamespace(scripts=held))  # type: ignore[arg-type]
 
 
 def test_who_has_waited_longer_asks_for_the_ticket_more_often(monkeypatch: pytest.MonkeyPatch) -> None:

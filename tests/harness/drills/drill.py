@@ -48,6 +48,7 @@ class Report:
     outcomes: Counter[str] = field(default_factory=Counter)
     breaches: list[str] = field(default_factory=list)  # answers that no client may get
     late: list[str] = field(default_factory=list)  # what took longer than is promised
+    memory: dict[str, tuple[int, int]] = field(default_factory=dict)  # bytes of Redis before and at the end of a phase
     violations: list[Violation] = field(default_factory=list)  # what was lost, twice or wrong
 
     @property
@@ -129,11 +130,12 @@ def run(
     settings: Mapping[str, Any] | None = None,
     s3_program: str | None = None,
     say: Say = lambda text: None,
+    kind: type[Stack] = Stack,
 ) -> Report:
-    """Do what `plan` does to a stack under load, and return what came of it."""
+    """Do what `plan` does to a stack (of this kind) under load, and return what came of it."""
     report = Report(name, s3, seed)
     began = time.monotonic()
-    with Stack(folder, settings, s3=s3, s3_program=s3_program, abrupt=True) as stack:
+    with kind(folder, settings, s3=s3, s3_program=s3_program, abrupt=True) as stack:
         tally = Tally(Http(stack.url, _PATIENCE))
         load = Load(tally, seed, writers)
         listener = Listener(stack.url, tally)

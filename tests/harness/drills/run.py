@@ -11,9 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from app.stack import Stack
 from app.stack.servers import find_s3
-from tests.harness.drills import outage, restart
-from tests.harness.drills.drill import Report, run
+from tests.harness.drills import failover, full_redis, outage, restart
+from tests.harness.drills.drill import Plan, Report, run
+from tests.harness.movable import Movable
 
 _SHOWN = 60
 
@@ -23,10 +25,10 @@ def main(argv: list[str] | None = None) -> int:
     chosen = _arguments().parse_args(argv)
     # So that it stops what it started.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    plan = outage.plan(chosen.seconds) if chosen.drill == "outage" else restart.plan(chosen.rounds)
+    plan, kind = _plan(chosen)
     with tempfile.TemporaryDirectory(prefix="drill-") as folder:
         at = chosen.keep or Path(folder)
-        report = run(chosen.drill, plan, at / "stack", chosen.s3, chosen.seed, chosen.writers, say=_say)
+        report = run(chosen.drill, plan, at / "stack", chosen.s3, chosen.seed, chosen.writers, say=_say, kind=kind)
     _show(report)
     print(json.dumps(_to_json(report)), flush=True)
     wrong = [*report.breaches, *report.late, *map(str, report.violations)]
@@ -37,6 +39,17 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if wrong else 0
 
 
+def _plan(chosen: argparse.Namespace) -> tuple[Plan, type[Stack]]:
+    match chosen.drill:
+        case "outage":
+            return outage.plan(chosen.seconds), Stack
+        case "full-redis":
+            return full_redis.plan(chosen.seconds, chosen.changesets), Stack
+        case "failover":
+            return failover.plan(chosen.rounds), Movable
+    return restart.plan(chosen.rounds), Stack
+
+
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tests.harness.drills", description=__doc__)
     drills = parser.add_subparsers(dest="drill", required=True, metavar="DRILL")
@@ -44,7 +57,12 @@ def _arguments() -> argparse.ArgumentParser:
     away.add_argument("--seconds", type=float, default=30.0, help="how long it is away (default: 30)")
     again = drills.add_parser("restart", help="every process is restarted under load, one after another")
     again.add_argument("--rounds", type=int, default=1, help="how often each is restarted (default: once)")
-    for drill in (away, again):
+    full = drills.add_parser("full-redis", help="Redis is at its maxmemory under load: 1 % of its use, then 20 MB more")
+    full.add_argument("--seconds", type=float, default=60.0, help="how long each of the two lasts (default: 60)")
+    full.add_argument("--changesets", type=int, default=100_000, help="so many have landed before (default: 100000)")
+    over = drills.add_parser("failover", help="Redis fails over to a replica under load, and back")
+    over.add_argument("--rounds", type=int, default=1, help="how often (default: once)")
+    for drill in (away, again, full, over):
         drill.add_argument("--s3", choices=["minio", "seaweedfs"], default=find_s3()[0], help="the S3 server")
         drill.add_argument("--writers", type=int, default=8, help="how many write at once (default: 8)")
         drill.add_argument("--seed", default=secrets.token_hex(4), help="what is written")
@@ -61,6 +79,8 @@ def _show(report: Report) -> None:
     for what, seconds in report.figures.items():
         print(f"  {what:56}{seconds:10.2f} s")
     print(f"  {'the slowest request':56}{report.slowest:10.2f} s")
+    for what, (before, after) in report.memory.items():
+        print(f"  {what:56}{before >> 10:10,} KiB, then {after >> 10:,}")
     said = ", ".join(f"{status or 'none'}: {count}" for status, count in sorted(report.answers.items()))
     print(f"answers by status: {said}; the stream of events was opened {report.streams} times")
     print("changesets:", ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.most_common()))
@@ -77,6 +97,7 @@ def _to_json(report: Report) -> dict[str, object]:
         "seed": report.seed,
         "seconds": round(report.seconds, 1),
         "figures": report.figures,
+        "redis_bytes": report.memory,
         "slowest_request": round(report.slowest, 2),
         "answers": {str(status): count for status, count in sorted(report.answers.items())},
         "streams": report.streams,

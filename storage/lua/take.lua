@@ -1,0 +1,12 @@
+#!lua flags=allow-oom
+-- Take a lock that ends by itself. One key, so it may be taken while Redis is full, by those who make room in it.
+-- KEYS[1] the epoch pointer. ARGV: prefix, name of the lock, owner, life (ms).
+-- Its value is the owner and the run of Redis. One of another run is free: behind a failover it may be there again
+-- though it was given back. Returns 1 if it is the owner's now (the answer to an earlier call may have been lost), else 0.
+-- Cost: O(1).
+--include run
+local key, run = ARGV[1] .. ARGV[2], this_run()
+local owner, of = string.match(redis.call('GET', key) or '', '^(%S+) (%S+)$')
+if owner and owner ~= ARGV[3] and of == run then return 0 end
+redis.call('SET', key, ARGV[3] .. ' ' .. run, 'PX', ARGV[4])
+return 1
