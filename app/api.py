@@ -9,7 +9,8 @@ from flask import Flask
 from app import errors, request_log
 from app.intake import Intake, TookTooLong
 from app.memory import MemoryGate
-from app.names import SliceName
+from app.names import FilePath, SliceName
+from app.queries import check_url
 from app.room import Room
 from app.routes import changesets, conflicts, events, explanations, lifecycle, operations, reads, slices
 from app.services import Services
@@ -66,12 +67,14 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.json.compact = True  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = repo.settings.max_body_bytes
     app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
-    app.url_map.converters["slice"] = SliceName
+    app.url_map.converters |= {"slice": SliceName, "path": FilePath}
+    app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is
     errors.register(app)
     request_log.register(app)
-    _give_budgets(app, repo.settings)
-    MemoryGate(repo).register(app)
     Room(repo.settings).register(app)
+    app.before_request(check_url)
+    _give_budgets(app, repo.settings)  # after the body has arrived: the client decides how long that takes
+    MemoryGate(repo).register(app)
     for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(operations.routes, url_prefix="/v1")

@@ -100,6 +100,17 @@ def too_many(detail: str, retry_after: float) -> Problem:
     return Problem(429, "too-many", "Too much is waiting", detail, headers=_retry(retry_after))
 
 
+def too_slow(detail: str) -> Problem:
+    """The client lets a deadline pass within its request."""
+    return http_problem(408, detail)
+
+
+def http_problem(status: int, detail: str = "") -> Problem:
+    """Return the problem that HTTP itself has under a status."""
+    title = responses.get(status, "Error")
+    return Problem(status, title.lower().replace(" ", "-"), title, detail or _HTTP_DETAILS.get(status, ""))
+
+
 def unavailable(detail: str, retry_after: float = 1) -> Problem:
     """Something that Sluice needs does not answer; for a submission it means: repeat it with the same key."""
     return Problem(503, "unavailable", "Not available at the moment", detail, headers=_retry(retry_after))
@@ -197,8 +208,7 @@ def _answer_http(error: HTTPException) -> Response | HTTPException:
         return error  # a redirect is no problem
     if status >= 500 and status not in {501, 503}:
         return _answer(getattr(error, "original_exception", None) or error)
-    title = responses.get(status, "Error")
-    problem = Problem(status, title.lower().replace(" ", "-"), title, _HTTP_DETAILS.get(status, ""))
+    problem = http_problem(status)
     # Allow and Retry-After say what to do instead; the body and its type are ours.
     kept = {"allow", "retry-after"}
     problem.headers = {name: value for name, value in error.get_headers() if name.lower() in kept}

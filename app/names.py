@@ -32,3 +32,14 @@ class SliceName(BaseConverter):
     regex = rf"{_PART}(?:/{_PART})*"
     part_isolating = False
     weight = 200  # that of `path`: what has a fixed text in its place goes first
+
+
+class FilePath(BaseConverter):
+    """In a URL, a file's path: all that is left of it, whatever characters it has.
+
+    werkzeug's own converter stops at a line feed, and takes none at the end.
+    """
+
+    regex = r"(?s:.+)"
+    part_isolating = False
+    weight = 200

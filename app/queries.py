@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
+from flask import request
 from marshmallow import ValidationError
 from marshmallow.fields import Field
 
 from app import fields
-from app.errors import invalid
+from app.errors import invalid, malformed
 from app.loading import LimitedSchema, Wrong, load_object, reason, shown, wrong
 from storage.entries import Status
 from storage.fsck import PathError, check_path
@@ -51,6 +53,18 @@ class Query:
     slice: str | None = None
     version: int | None = None
     after: str | None = None
+
+
+def check_url() -> None:
+    """Refuse a URL that is not UTF-8 where it is decoded: werkzeug would show something else in its place.
+
+    Raises a Problem.
+    """
+    try:
+        request.environ.get("PATH_INFO", "").encode("latin-1").decode()
+        unquote_to_bytes(request.environ.get("QUERY_STRING", "")).decode()
+    except UnicodeError:
+        raise malformed("the URL is not UTF-8") from None
 
 
 def load_key(header: str | None) -> str | None:

@@ -5,7 +5,10 @@ is gone, or after `graceful_timeout`. What that leaves to do is here: long polls
 minutes, so they are ended in order; every answer says `Connection: close`; and a connection on which nobody asks is
 kept for some seconds, since its client may be about to, and then read to its end before it is closed.
 
-Imported before gevent has patched anything: nothing of Sluice may be imported here.
+What a client can send is bounded here and in app/connection.py, and what HTTP itself refuses is answered as the
+application answers: by problem documents.
+
+Imported before gevent has patched anything: nothing of Sluice may be imported here but app/connection.py.
 """
 
 from __future__ import annotations
@@ -17,9 +20,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import gevent
+from gunicorn.http import errors as http
+from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.ggevent import GeventWorker
 
+from app.connection import Connection, Input, Limits, TooSlow
+
 if TYPE_CHECKING:
+    from app.errors import Problem
     from app.services import Services
 
 # Seconds after which run() has closed the listening socket: who is sent away before could come back to this process.
@@ -27,6 +35,32 @@ _NOTICE = 1.2
 # Seconds for which an idle connection is kept, from then on or from its last answer on.
 _LINGER = 5.0
 _LOOK_EVERY = 0.2
+
+# What a client may say is for this worker to choose, whatever command line or environment it was started with. The
+# length of the first line is bounded with the whole head (max_head_bytes): gunicorn's own limit ends at 8190, and a
+# path of 4,096 bytes has three times as many where it is percent-encoded.
+_CHOSEN: dict[str, Any] = {
+    "limit_request_line": 0,
+    "forwarder_headers": "",  # else a client on this machine could name another SCRIPT_NAME or PATH_INFO
+    "secure_scheme_headers": {},
+    "header_map": "drop",  # X_Name could pass for X-Name
+    "http_parser": "python",
+    "proxy_protocol": False,
+    "permit_obsolete_folding": False,
+    "permit_unconventional_http_method": False,
+    "permit_unconventional_http_version": False,
+    "strip_header_spaces": False,
+    "casefold_http_method": False,
+}
+
+# The statuses of what is wrong with a request; whatever else gunicorn's parser finds is a 400.
+_STATUSES: dict[type[Exception], int] = {
+    TooSlow: 408,
+    http.LimitRequestLine: 414,
+    http.ExpectationFailed: 417,
+    http.LimitRequestHeaders: 431,
+}
+_OURS = (http.InvalidResponseHeader, http.InvalidResponseHeaderName)
 
 
 class ApiWorker(GeventWorker):
@@ -36,31 +70,53 @@ class ApiWorker(GeventWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._clients: dict[Any, socket.socket] = {}  # by the greenlet that answers
-        self._idle: dict[socket.socket, float] = {}  # those on which nobody asks, and since when
+        self._clients: dict[Any, Connection] = {}  # by the greenlet that answers
+        self._idle: dict[Connection, float] = {}  # those on which nobody asks, and since when
+        for name, value in _CHOSEN.items():
+            if name in self.cfg.settings:  # older versions lack some
+                self.cfg.set(name, value)
 
     def load_wsgi(self) -> None:
         """Load the application, and have what it answers from a stop on close its connection."""
         super().load_wsgi()
         application = self._application = self.wsgi
+        self._limits = self._limits_of(self._services)
 
         def serve(environ: Any, start_response: Callable[..., Any]) -> Any:
+            body = environ["wsgi.input"] = Input(environ["wsgi.input"], _length(environ))
+            # Nothing depends on how a client calls this host.
+            environ.pop("HTTP_HOST", None)
+
             def start(*args: Any) -> Any:
                 # Not when the request came: it may have been a long poll.
-                if not self.alive:
+                if not self.alive or not body.ended:
                     start_response.__self__.force_close()  # type: ignore[attr-defined]  # gunicorn's response
+                if not body.ended:
+                    environ["gunicorn.socket"].leave_unread()
                 return start_response(*args)
 
             return application(environ, start)
 
         self.wsgi = serve
 
+    def _limits_of(self, services: Services) -> Limits:
+        chosen = services.settings
+        return Limits(
+            idle=self.cfg.keepalive,
+            head=chosen.header_timeout,
+            head_bytes=chosen.max_head_bytes,
+            body=chosen.body_timeout,
+            send=chosen.send_timeout,
+            rate=chosen.min_rate,
+        )
+
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection."""
         current = gevent.getcurrent()
-        self._clients[current] = client
+        client.setblocking(1)
+        self._clients[current] = bounded = Connection(client, self._limits)
         try:
-            super().handle(listener, client, addr)
+            super().handle(listener, bounded, addr)
         finally:
             del self._clients[current]
 
@@ -70,10 +126,46 @@ class ApiWorker(GeventWorker):
         client = self._clients[gevent.getcurrent()]
         self._idle[client] = time.monotonic()
         try:
-            with super().timeout_ctx():
-                yield
+            yield  # the connection has the deadlines
         finally:
             del self._idle[client]
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> Any:
+        """Answer one request."""
+        sock.begin_body()
+        if (_length(dict(req.headers)) or 0) > self._services.settings.max_body_bytes:
+            req._expected_100_continue = False  # it is refused without having been sent
+        if isinstance(req.body.reader, ChunkedReader):
+            req.body.reader.limit_trailer_section = self._limits.head_bytes
+        answered = super().handle_request(listener_name, req, sock, addr)
+        sock.begin_head()
+        return answered
+
+    def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
+        """Answer what is wrong with a request, or failed outside of the application, and have the connection closed."""
+        from app.errors import respond  # behind gevent's patches
+
+        problem = self._problem_of(exc, addr)
+        response = respond(problem)
+        body = response.get_data()
+        headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
+        lines = [f"HTTP/1.1 {problem.status} {problem.title}", *(f"{name}: {value}" for name, value in headers.items())]
+        client.leave_unread()
+        with suppress(OSError):
+            client.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+
+    def _problem_of(self, error: BaseException, addr: Any) -> Problem:
+        from app.errors import http_problem, internal
+        from storage.ids import new_ulid
+
+        if isinstance(error, (http.ParseException, TooSlow)) and not isinstance(error, _OURS):
+            status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 400)
+            detail = f"it takes too long ({error})" if status == 408 else str(error)
+            self.log.info("Refused a request of %s: %s", addr[0] if addr else "", detail[:200])
+            return http_problem(status, detail[:200])
+        fault = new_ulid()
+        self.log.error("Failed to answer a request (%s)", fault, exc_info=error)
+        return internal(fault)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begin to stop."""
@@ -104,3 +196,9 @@ class ApiWorker(GeventWorker):
                     with suppress(OSError):  # its client was faster
                         client.shutdown(socket.SHUT_RD)
             gevent.sleep(_LOOK_EVERY)
+
+
+def _length(headers: dict[str, Any]) -> int | None:
+    """Return the length that a request says its body has; the parser has seen that it is a number."""
+    said = headers.get("CONTENT_LENGTH", headers.get("CONTENT-LENGTH"))
+    return None if said is None else int(said)

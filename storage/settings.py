@@ -19,6 +19,8 @@ PREFIX = "SLUICE_"
 
 # A changeset's place in the log has 13 bits for its index in an entry; a location has 16 for a pack's changesets.
 _MOST = {"commit_changesets": 1 << 13, "pack_changesets": 1 << 15, "max_bulk_changesets": 1 << 15}
+# Without them, one client could hold what all share.
+_ABOVE_ZERO = ("header_timeout", "body_timeout", "send_timeout", "min_rate", "max_head_bytes", "max_request_changes")
 
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -86,9 +88,28 @@ class Settings:
     committer_email: str = _setting("sluice@localhost", "text", "E-mail of the committer.")
 
     max_body_bytes: int = _setting(64 << 20, "bytes", "Largest request body.")
-    max_bodies_bytes: int = _setting(256 << 20, "bytes", "Bodies that one API process receives at once; above it 429.")
+    max_bodies_bytes: int = _setting(
+        256 << 20, "bytes", "Bodies that one API process has received and not answered; above it 429."
+    )
+    max_answers_bytes: int = _setting(256 << 20, "bytes", "Answers that one API process sends at once; above it 429.")
+    max_head_bytes: int = _setting(
+        64 << 10, "bytes", "Largest head of a request: its first line (else 414) with all headers (else 431)."
+    )
+    header_timeout: float = _setting(
+        20.0, "seconds", "How long a client may take to send the head of a request; then 408, or it is let go."
+    )
+    body_timeout: float = _setting(
+        20.0, "seconds", "In every such span of a body some part must arrive (min_rate), or the rest; else 408."
+    )
+    send_timeout: float = _setting(
+        20.0, "seconds", "In every such span of an answer some part must be taken (min_rate); else the client is let go."
+    )
+    min_rate: int = _setting(
+        16 << 10, "bytes a second", "What a client must send or take on average, over body_timeout and send_timeout."
+    )
     max_bulk_changesets: int = _setting(1000, "changesets", "Most changesets in one bulk request.")
     max_changes: int = _setting(10_000, "changes", "Most changes in one changeset.")
+    max_request_changes: int = _setting(50_000, "changes", "Most changes in all changesets of one request.")
     max_path_bytes: int = _setting(4096, "bytes", "Longest path; one part of it may have 255.")
     max_blob_bytes: int = _setting(32 << 20, "bytes", "Largest content of one file.")
     max_message_bytes: int = _setting(64 << 10, "bytes", "Longest commit message.")
@@ -208,6 +229,9 @@ class Settings:
         if not 0 < self.redis_memory_compact <= self.redis_memory_high <= 1:
             names = f"{PREFIX}REDIS_MEMORY_COMPACT and {PREFIX}REDIS_MEMORY_HIGH"
             raise SettingsError(f"{names} must be above 0 and at most 1, the first not above the second")
+        for name in _ABOVE_ZERO:
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{PREFIX}{name.upper()} must be above 0")
         if self.late_put >= self.inbox_margin:
             # What is accepted so late could be behind the mark, where nobody looks.
             raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")

@@ -16,9 +16,6 @@ from storage.events import Position, behind, parse
 
 routes = Blueprint("events", __name__)
 
-# A client that takes nothing for so many seconds is let go: it would keep its place for ever.
-_PATIENCE = 60.0
-
 
 @routes.get("/events")
 def stream() -> Response:
@@ -46,8 +43,6 @@ def stream() -> Response:
     @response.call_on_close
     def leave() -> None:
         streams.give_back()
-        if peer is not None:
-            peer.settimeout(None)
 
     return response
 
@@ -68,13 +63,12 @@ def _position(field: str, text: str) -> Position:
 
 
 def _watch(peer: Any) -> Callable[[], bool]:
-    """Bound how long a write to the client may take, and return how to ask whether it is gone.
+    """Return how to ask whether a client is gone.
 
     `peer` is the connection as gunicorn hands it on; under another server, writes alone will tell.
     """
     if peer is None:
         return lambda: False
-    peer.settimeout(_PATIENCE)
 
     def gone() -> bool:
         # Nobody else uses the connection now: what could be read is its end, or a request that was sent ahead.
@@ -88,6 +82,6 @@ def _watch(peer: Any) -> Callable[[], bool]:
         except OSError:
             return True
         finally:
-            peer.settimeout(_PATIENCE)
+            peer.settimeout(None)
 
     return gone

@@ -50,7 +50,8 @@ def blob_response(version: Version, content: bytes) -> Response:
     response.set_etag(version.oid.hex())
     response.headers["X-Git-Mode"] = f"{version.mode:06o}"
     response.headers["X-Content-Type-Options"] = "nosniff"
-    if request.if_none_match.contains(version.oid.hex()):
+    # Weakly, as RFC 9110 has it: a proxy that compresses an answer makes its tag a weak one.
+    if request.if_none_match.contains_weak(version.oid.hex()):
         response.status_code = 304
     else:
         response.set_data(content)

@@ -31,8 +31,8 @@ def api(*binds: str) -> list[str]:
     return [
         *("gunicorn", "-k", "app.serving.ApiWorker", "-w", "1"),
         *(part for bind in binds for part in ("-b", bind)),
-        # A path of 4,096 bytes may arrive percent-encoded; this is the longest line that gunicorn bounds.
-        *("--limit-request-line", "8190", "--worker-connections", "4096", "--keep-alive", "30"),
+        # What one client may send is chosen by the worker itself, from the settings.
+        *("--worker-connections", "4096", "--keep-alive", "30"),
         *("--graceful-timeout", str(API_GRACE), "--timeout", "120", "--no-control-socket"),
         *("--logger-class", "app.gunicorn_logger.JsonLogger"),
         "app.api:create_app()",
