@@ -20,10 +20,11 @@ from storage.entries import Head, Json, Status
 from storage.fsck import fit_to_stand
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Tree, Version, object_id, with_trailer
+from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Tree, Version, object_id
 from storage.packs import Location
 from storage.records import change_json, closing, conflicts_json, rejected
 from storage.threeway import ConflictClass, MergeUnavailable
+from storage.trailers import CHANGESET_ID, with_trailer
 from storage.trees import ReadTree, covers
 
 
@@ -284,7 +285,7 @@ class Linker:
         before = self._head.root
         apply(taken, self._head)
         root = self._head.write(self._emit_tree)
-        message = with_trailer(changeset.message, "Changeset-Id", changeset.id)
+        message = with_trailer(changeset.message, CHANGESET_ID, changeset.id)
         data = Commit(root, (self.result.tip,), changeset.author, self._committer, message).encode()
         self.result.tip = object_id(Kind.COMMIT, data)
         self.result.objects[self.result.tip] = (Kind.COMMIT, data)

@@ -29,6 +29,7 @@ from storage.records import change_json
 from storage.settings import Settings
 from storage.tables import CorruptTable
 from storage.threeway import Strategy
+from storage.trailers import changeset_of_old
 
 _WINDOW = 500  # changesets that are merged together
 _WINDOW_PATHS = 20_000
@@ -212,7 +213,8 @@ class _Look:
         info = self._info(record["commit"], at)
         if info.parents != [self._tip]:
             raise Differs(f"{at}: the parents of {record['commit']} are {info.parents}, and should be {self._tip}")
-        if info.changesets != [record["id"]]:
+        named = info.changesets or [changeset_of_old(self._manifests.reader.message(record["commit"]))]
+        if named != [record["id"]]:
             raise Differs(f"{at}: the trailers of {record['commit']} name {info.changesets}")
         self._tip = record["commit"]
         self._past.add(self._tip)
