@@ -249,7 +249,7 @@ def fit_ident(text: str) -> str:
 
 
 def fit_message(text: str) -> str:
-    """Return a message that the API takes: no NUL, no lines that count as Sluice's own trailers, not empty or too long."""
+    """Return a message that the API takes: no NUL, no line that counts as Sluice's trailer, not empty or too long."""
     lines = text.replace("\0", "").splitlines(keepends=True)
     kept = "".join([line for line in lines if not _TRAILER.match(line)])
     kept = kept.encode()[:_MOST_MESSAGE_BYTES].decode(errors="ignore")

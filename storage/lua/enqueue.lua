@@ -12,6 +12,7 @@
 -- Returns for each changeset its position in the queue, -1 where it was skipped, -2 where it is held.
 -- Errors: ABSENT where there is no view to know outcomes from. Cost: O(changesets * log(queue)).
 --include decided
+--include successors
 local prefix, keep = ARGV[1], ARGV[2]
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
@@ -31,7 +32,10 @@ for i = 3, #ARGV, 11 do
       redis.call('HSET', work, 'slice', slice, 'pack', ARGV[i + 2], 'base', ARGV[i + 3], 'count', ARGV[i + 4],
         'files', names)
       if ARGV[i + 9] == '1' then redis.call('HSET', work, 'hold', '1') end
-      if ARGV[i + 10] ~= '' then redis.call('HSET', work, 'resolves', ARGV[i + 10]) end
+      if ARGV[i + 10] ~= '' then
+        redis.call('HSET', work, 'resolves', ARGV[i + 10])
+        name_successor(prefix, decided, ARGV[i + 10], id)
+      end
       for j = 1, #names, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(names, j, j + 7), 0, id) end
       if ARGV[i + 6] ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, ARGV[i + 6], 'EX', keep) end
       if key ~= '' then

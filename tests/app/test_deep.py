@@ -1,4 +1,4 @@
-"""`verify --deep` of what comes of resolutions and rebases: Git makes the same, also where files and directories swap."""
+"""`verify --deep` of what comes of resolutions and rebases: Git makes the same, whatever files and directories swap."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class Swapper:
         known = sorted(self.files())
         changes = {path: self.change(path, known) for path in self.chance.sample(PATHS, self.chance.randint(1, 4))}
         if self.chance.random() < 0.4:  # whatever is there goes, and one file stands in its place
-            changes = {path: gone(path) for path in known} | {(new := self.chance.choice(PATHS)): change(new, self.text())}
+            changes = {path: gone(path) for path in known} | {
+                (new := self.chance.choice(PATHS)): change(new, self.text())
+            }
         kept = {path for path, each in changes.items() if each["op"] != "delete"}
         for path in list(kept):
             if any(path.startswith(other + "/") for other in kept):

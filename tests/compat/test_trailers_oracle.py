@@ -1,11 +1,10 @@
-"""Git finds our trailer in every message that is taken, beside those that its writer made, and where Git would put it."""
+"""Git finds our trailer in every message that is taken, beside its writer's own, and where Git would put it."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -21,10 +20,49 @@ SCISSORS = "# ------------------------ >8 ------------------------"
 MANY = settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 LINES = [
-    *["", "", "", "Fix it", "#12 fix", "# comment", "no trailer", "text: with colon", SCISSORS, "Conflicts:", "\tfile.c"],
-    *["Signed-off-by: A <a@b>", "Signed-off-by:A", "Co-authored-by: B <b@c>", "Fixes : #1", "(cherry picked from commit"],
-    *["(cherry picked from commit 12)", " continued", "\tcontinued", "---", "--- a/x", "diff --git a/x b/x", "@@ -1 +1 @@"],
-    *["  ", "\r", "Fix it\r", "Signed-off-by: A\r", "\f", "\v", "\x85", "\u2028", ": no name", "-: x", "é: x", "a b: c"],
+    *[
+        "",
+        "",
+        "",
+        "Fix it",
+        "#12 fix",
+        "# comment",
+        "no trailer",
+        "text: with colon",
+        SCISSORS,
+        "Conflicts:",
+        "\tfile.c",
+    ],
+    *[
+        "Signed-off-by: A <a@b>",
+        "Signed-off-by:A",
+        "Co-authored-by: B <b@c>",
+        "Fixes : #1",
+        "(cherry picked from commit",
+    ],
+    *[
+        "(cherry picked from commit 12)",
+        " continued",
+        "\tcontinued",
+        "---",
+        "--- a/x",
+        "diff --git a/x b/x",
+        "@@ -1 +1 @@",
+    ],
+    *[
+        "  ",
+        "\r",
+        "Fix it\r",
+        "Signed-off-by: A\r",
+        "\f",
+        "\v",
+        "\x85",
+        "\u2028",
+        ": no name",
+        "-: x",
+        "é: x",
+        "a b: c",
+    ],
 ]
 MESSAGES = st.lists(st.sampled_from(LINES), max_size=9).map("\n".join)
 
@@ -129,7 +167,8 @@ def test_what_cannot_carry_a_trailer_is_refused_and_gets_a_subject_where_it_was_
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), list(product(["", "Fix it\n\n", "Fix it\n\nBody\n\n"], ["", f"\n{SCISSORS}\n", "\n\n# comment\n"]))
+    ("before", "after"),
+    list(product(["", "Fix it\n\n", "Fix it\n\nBody\n\n"], ["", f"\n{SCISSORS}\n", "\n\n# comment\n"])),
 )
 def test_the_old_form_is_read_only_where_git_finds_nothing(oracle: GitOracle, before: str, after: str) -> None:
     message = f"{before}{after.lstrip() if not before else after}".rstrip() + f"\n\n{CHANGESET_ID}: {ID}\n"

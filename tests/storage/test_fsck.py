@@ -218,7 +218,16 @@ def test_a_message_has_a_subject(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [f"Fix it\n{SCISSORS}\n", "#12: fix it", "Fix it\n---\ndiff --git a/x b/x", "Fix it", "About Changeset-Id: trailers", "Changeset-Ids: two", "a\n\nSigned-off-by: A"]
+    "text",
+    [
+        f"Fix it\n{SCISSORS}\n",
+        "#12: fix it",
+        "Fix it\n---\ndiff --git a/x b/x",
+        "Fix it",
+        "About Changeset-Id: trailers",
+        "Changeset-Ids: two",
+        "a\n\nSigned-off-by: A",
+    ],
 )
 def test_any_other_message_is_taken(text: str) -> None:
     fsck.check_message(text)

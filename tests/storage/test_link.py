@@ -52,10 +52,10 @@ class Repo:
         self.blobs[oid] = content
         return oid
 
-    def link(self, changesets, bases=None, outcomes=None, slices=None, keys=None, tip_time=0) -> Linked:
+    def link(self, changesets, bases=None, outcomes=None, slices=None, keys=None, tip_time=0, closed=None) -> Linked:
         head = Head(1, NO_HASH, "00" * 20, tip_time, self.root.hex(), "00" * 20, self.root.hex(), 0, 1, 1, 0, 0)
         slices = {"all": ALL} if slices is None else slices
-        snapshot = Snapshot("e", head, slices, outcomes or {}, keys or {})
+        snapshot = Snapshot("e", head, slices, outcomes or {}, keys or {}, closed=closed or {})
         bases = bases or {}
         linker = Linker(
             snapshot,
@@ -203,6 +203,40 @@ def test_what_a_mode_change_takes_over_is_never_its_content() -> None:
         repo = Repo(head)
         change = replace(chmod(b"f", EXECUTABLE_MODE), base=nowhere, strategy=Strategy.THEIRS)
         assert repo.link([changeset("X", change, on=None)]).decided[0]["status"] == "conflicted"
+
+
+CONFLICT = {"status": "conflicted", "slice": "all", "conflicts": [{"path": "f"}]}
+
+
+@pytest.mark.parametrize(
+    ("closed", "second"), [({}, "rejected"), ({"C": "expired"}, "rejected"), ({"C": "abandoned"}, "rejected")]
+)
+def test_one_changeset_takes_the_place_of_a_conflicted_one_and_none_of_one_that_was_abandoned(closed, second) -> None:
+    repo = Repo({b"f": FILE})
+    batch = [
+        replace(changeset("A", put(b"f", B)), resolves="C"),
+        replace(changeset("B", put(b"g", C)), resolves="C"),
+        replace(changeset("D", put(b"g", C)), resolves="another"),
+    ]
+    linked = repo.link(batch, {BASE: repo.root}, outcomes={"C": CONFLICT}, closed=closed)
+    abandoned = "abandoned" in closed.values()
+    assert [each["status"] for each in linked.decided] == [
+        "rejected" if abandoned else "committed",
+        second,
+        "committed",
+    ]
+    assert ["closes" in each for each in linked.decided] == [not abandoned, False, False]
+    by = "abandoned" if abandoned else "A"
+    assert linked.decided[1]["reason"] == "conflict-closed" and linked.decided[1]["detail"].endswith(f"before: {by}")
+
+
+def test_a_successor_that_conflicts_is_not_followed_by_another() -> None:
+    repo = Repo({b"f": FILE})
+    seen = repo.trees.build({})
+    batch = [replace(changeset(name, put(b"f", oid)), resolves="C") for name, oid in (("A", B), ("B", C))]
+    first, second = repo.link(batch, {BASE: seen}, outcomes={"C": CONFLICT}).decided
+    assert (first["status"], first["closes"]["id"]) == ("conflicted", "C")
+    assert (second["status"], second["reason"], "closes" in second) == ("rejected", "conflict-closed", False)
 
 
 def test_a_stack_on_versions_cannot_delete_what_none_of_it_saw() -> None:

@@ -1,4 +1,4 @@
-"""Every commit names its changeset in a trailer that Git finds, whatever its message; histories from before are known."""
+"""Every commit names its changeset in a trailer that Git finds, whatever its message; older histories are known."""
 
 from __future__ import annotations
 
