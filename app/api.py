@@ -23,6 +23,7 @@ from storage.repository import Repository
 from storage.scripts import Recovering, ViewAbsent, ViewStale
 from storage.seen import StackTooDeep, UnknownBase
 from storage.settings import Settings
+from storage.succession import TakesTooLong
 from tasks.commits import ask_for_upkeep
 from tasks.report import because
 
@@ -35,6 +36,7 @@ errors.TABLE |= {
     LogBusy: lambda error: errors.unavailable("the log is busy"),
     UnknownBase: lambda error: errors.conflict(f"what its writer saw is not known: {error}"),
     StackTooDeep: lambda error: errors.conflict(f"what its writer saw is out of reach: {error}"),
+    TakesTooLong: lambda error: errors.unavailable(str(error)),
     TookTooLong: lambda error: errors.unavailable("the bucket was too slow"),
 }
 

@@ -225,7 +225,7 @@ class Client:
         return self.call("POST", f"/v1/changesets/{changeset}/rebase")
 
     def resolve(self, changeset: str, paths: Json, message: str | None = None, key: str | None = None) -> Json:
-        """Return the changeset that resolves a conflict; a repeat returns the same one, another way needs a `key`."""
+        """Return the changeset that resolves a conflict; a repeat returns the same one."""
         body = {"paths": paths} | ({} if message is None else {"message": message})
         headers = {"Idempotency-Key": key} if key else None
         return self.call("POST", f"/v1/changesets/{changeset}/resolve", body, headers)

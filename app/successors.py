@@ -10,14 +10,14 @@ from app.errors import Problem, conflict, invalid
 from app.intake import Item, blob
 from app.schemas import in_each_others_way
 from storage.changes import Base, Change, CommitBase, Submission, VersionsBase
-from storage.decide import Conflict, Rejection
+from storage.decide import Conflict, Rejection, why_no_mode
 from storage.entries import Json, Status
 from storage.fsck import ContentError, check_content
 from storage.ids import ChangesetId, ObjectId, SliceId
 from storage.inbox import read_changesets
 from storage.link import Slice
 from storage.manifest import Changeset, Proposal
-from storage.objects import FILE_MODE, SUBMODULE_MODE, Version
+from storage.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, Version
 from storage.queue import Standing
 from storage.records import conflicts_json
 from storage.remerge import Remerge
@@ -90,7 +90,7 @@ class Successor:
                 continue
             version = decision[change.path]
             try:
-                if change.op == "mode" and _same_content(version, heads[change.path]):
+                if change.op == "mode" and _same_file(version, heads[change.path]):
                     self._change_mode(change.path, version, None, change.strategy)
                 else:
                     self._take(change.path, version, None, change.strategy)
@@ -155,13 +155,15 @@ class Successor:
         return blockers
 
     def _resolve(self, change: Proposal, found: Json, resolution: Resolution) -> None:
-        path, head = change.path, _version(found["head"])
+        path, head, seen = change.path, _version(found["head"]), self._seen.get(change.path)
         if resolution.take == "ours" or ("blocker" in found and resolution.delete):
             return
         if "blocker" in found:
             head = None  # that is the blocker's; at the path itself there was nothing
-        submitted = change.version(self._seen.get(path))
-        if resolution.take == "theirs" and change.op == "mode" and _same_content(submitted, head):
+        submitted = change.version(seen)
+        if resolution.take == "theirs":
+            _check_mode(change, seen)
+        if resolution.take == "theirs" and change.op == "mode" and _same_file(submitted, head):
             self._change_mode(path, submitted, head, Strategy.MERGE)
         elif resolution.take == "theirs":
             self._take(path, submitted, head, Strategy.MERGE)
@@ -175,6 +177,7 @@ class Successor:
     def _keep(self, change: Proposal) -> None:
         """Make a change that is not in conflict once more."""
         base = self._seen.get(change.path)
+        _check_mode(change, base)
         version = change.version(base)
         if change.op == "mode":
             self._change_mode(change.path, version, base, change.strategy)
@@ -268,8 +271,15 @@ def _stays(found: Json, resolution: Resolution) -> bool:
     return found[side] is not None if side else not resolution.delete
 
 
-def _same_content(one: Version | None, other: Version | None) -> bool:
-    return one is not None and other is not None and one.oid == other.oid
+def _check_mode(change: Proposal, seen: Version | None) -> None:
+    """Refuse what was accepted once: a change of mode of what is no regular file. Raises a Problem."""
+    if no_mode := why_no_mode(change, seen):
+        raise conflict(no_mode)
+
+
+def _same_file(one: Version | None, other: Version | None) -> bool:
+    """Tell whether two versions are regular files with the same content."""
+    return one is not None and other is not None and one.oid == other.oid and other.mode in REGULAR_MODES
 
 
 def _mode(base: Version | None, head: Version | None, submitted: Version | None) -> int:

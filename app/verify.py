@@ -28,6 +28,7 @@ from storage.objects import CorruptObject
 from storage.packs import read_index
 from storage.repository import Repository
 from storage.tables import CorruptTable
+from storage.trailers import changeset_of_old
 from storage.view import commands
 
 _MOST_FINDINGS = 100
@@ -326,23 +327,37 @@ def _check_git(repo: Repository, contents: _Contents, findings: Findings, progre
         try:
             exported = export(repo.settings, directory, progress)
             git(directory, "fsck", "--strict", "--no-dangling", "--no-progress")
-            trailers = git(
-                directory, "log", "next", "--format=%H %(trailers:key=Changeset-Id,valueonly,separator=%x20)"
-            )
-            main = git(
-                directory, "log", "main", "--format=%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
-            ).split()
+            chain, main = _named(directory, "next"), _named(directory, "main")
         except (ExportError, CorruptObject, CorruptEntry, BucketError, KeyError) as error:
             findings.differ(f"git: {error}")
             return
         contents.catch_up(repo.log)
-        _check_trailers(trailers, main, contents.until(exported.entries), findings)
+        _check_trailers(chain, main, contents.until(exported.entries), findings)
 
 
-def _check_trailers(trailers: str, main: list[str], outcomes: dict[str, Json], findings: Findings) -> None:
+def _named(directory: Path, branch: str) -> dict[str, list[str]]:
+    """Return the commits of a branch, and the changesets that each names, as Git reads trailers.
+
+    A commit in which Git finds none may be of the form in which Sluice wrote them at first: then what that says.
+    """
+    form = "--format=%H %(trailers:key=Changeset-Id,valueonly,separator=%x20)"
+    lines = [line.split() for line in git(directory, "log", branch, form).splitlines()]
+    named = {commit: ids for commit, *ids in lines}
+    with tempfile.TemporaryFile() as others:
+        others.write("".join([f"{commit}\n" for commit, ids in named.items() if not ids]).encode())
+        others.seek(0)
+        messages = git(directory, "log", "--no-walk", "--stdin", "-z", "--format=%H%n%B", stdin=others)
+    for commit, _, message in (text.partition("\n") for text in messages.split("\0")):
+        if old := changeset_of_old(message):
+            named[commit] = [old]
+    return named
+
+
+def _check_trailers(
+    chain: dict[str, list[str]], main: dict[str, list[str]], outcomes: dict[str, Json], findings: Findings
+) -> None:
     commits: dict[str, list[str]] = {}
-    for line in trailers.splitlines():
-        commit, *ids = line.split()
+    for commit, ids in chain.items():
         for each in ids:
             commits.setdefault(each, []).append(commit)
     for each, outcome in outcomes.items():
@@ -352,7 +367,7 @@ def _check_trailers(trailers: str, main: list[str], outcomes: dict[str, Json], f
             findings.differ(f"git: changeset {each} stands in the commits {found}, and should in {expected}")
     for each, found in commits.items():
         findings.differ(f"git: changeset {each}, of which the log knows nothing, stands in the commits {found}")
-    for each, count in Counter(main).items():
+    for each, count in Counter(each for ids in main.values() for each in ids).items():
         if count != 1:
             findings.differ(f"git: changeset {each} stands {count} times in main")
         if each not in outcomes:

@@ -14,7 +14,7 @@ from functools import partial
 from storage.edit import TreeEditor
 from storage.ids import ChangesetId, ObjectId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, Version, as_file
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, Version, as_file
 from storage.threeway import ConflictClass, MergeContents, Strategy, merge_path
 
 # A conflicted changeset names so many of its conflicts; `conflict_count` in the outcome has them all.
@@ -63,9 +63,9 @@ def decide(
     for change in changeset.changes:
         h = as_file(head.get(change.path))
         b = seen_version(changeset, change, as_file(seen.get(change.path)), h)
-        if change.op == "mode" and (b is None or b.mode == SUBMODULE_MODE):
-            what = "is not in the base" if b is None else "is a submodule in the base"
-            return Rejection("missing-file", f"{change.path.decode()} {what}, so its mode cannot change")
+        no_mode = why_no_mode(change, b)
+        if no_mode:
+            return Rejection("missing-file", no_mode)
         if blind and change.op == "delete" and b is None and h is not None:
             detail = f"{change.path.decode()} is in none of the changesets that it stacks on, whose base names versions"
             return Rejection("missing-file", detail)
@@ -95,6 +95,17 @@ def decide(
     return conflicts or taken
 
 
+def why_no_mode(change: Proposal, seen: Version | None) -> str | None:
+    """Return why a change of mode alone cannot be made of what its writer saw, which has to be a regular file.
+
+    To Git, the mode of a symlink or submodule is its kind: with another one it would be a file of another content.
+    """
+    if change.op != "mode" or (seen is not None and seen.mode in REGULAR_MODES):
+        return None
+    kinds = {SYMLINK_MODE: "a symlink in", SUBMODULE_MODE: "a submodule in"}
+    return f"{change.path.decode()} is {kinds[seen.mode] if seen else 'not in'} the base, so its mode cannot change"
+
+
 def seen_version(changeset: Changeset, change: Proposal, seen: Version | None, head: Version | None) -> Version | None:
     """Return the version that the writer of a change saw: `seen`, from the tree of the base, or what the change says.
 
@@ -107,7 +118,8 @@ def seen_version(changeset: Changeset, change: Proposal, seen: Version | None, h
         return None
     if change.base_mode is not None:
         return Version(change.base_mode, change.base)
-    if head is not None:
+    # A change of mode is of a regular file: who names another content than that of a symlink in the head saw a file.
+    if head is not None and (change.op != "mode" or head.mode in REGULAR_MODES or head.oid == change.base):
         return Version(head.mode, change.base)
     return Version(FILE_MODE if change.mode == EXECUTABLE_MODE else EXECUTABLE_MODE, change.base)
 

@@ -13,6 +13,7 @@ from storage import gitmodules
 from storage.ids import is_ulid
 from storage.objects import FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.paths import ATTRIBUTES, MODULES, PathError, check_path, special_names
+from storage.trailers import carries
 
 __all__ = [
     "ContentError",
@@ -131,12 +132,17 @@ def check_ident(name: str, email: str) -> None:
 def check_message(text: str) -> None:
     """Check a commit's message.
 
-    Raises FsckError. The trailer Changeset-Id is Sluice's own: audits count it, so nobody else may write it.
+    Raises FsckError. The trailer Changeset-Id is Sluice's own: audits count it, so nobody else may write it, and every
+    message has to be one that can carry it.
     """
+    if not text.strip():
+        raise FsckError("is empty")
     if "\0" in text:
         raise FsckError("contains a NUL")
     if _TRAILER.search(text):
         raise FsckError("has a line that begins with Changeset-Id:, which is for Sluice to write")
+    if not carries(text):
+        raise FsckError("has nothing before its scissors line (# --- >8 ---), where Git takes a message to end")
 
 
 def check_slice_name(name: str) -> None:

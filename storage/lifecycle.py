@@ -16,14 +16,11 @@ from storage.ids import ChangesetId
 from storage.inbox import UNREADABLE, read_changesets
 from storage.link import Snapshot
 from storage.queue import Claimed, Standing
-from storage.records import closing
+from storage.records import EXPIRED, closing
 from storage.repository import Repository
 from storage.scripts import Recovering
 
 log = structlog.get_logger()
-
-EXPIRED = "expired"
-"""What is said to have closed a conflict that nobody closed while too many were open."""
 
 
 class UnknownChangeset(Exception):

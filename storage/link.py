@@ -22,10 +22,11 @@ from storage.footprint import LookUps, Made, NewTrees
 from storage.fsck import fit_to_stand
 from storage.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Version, object_id, with_trailer
+from storage.objects import EMPTY_TREE, Commit, Ident, Kind, Version, object_id
 from storage.packs import Location
-from storage.records import change_json, closing, conflicts_json, rejected
+from storage.records import EXPIRED, change_json, closing, conflicts_json, rejected
 from storage.threeway import ConflictClass, MergesTooLong, MergeUnavailable
+from storage.trailers import CHANGESET_ID, with_trailer
 from storage.trees import ReadTree, covers
 
 
@@ -50,6 +51,7 @@ class Snapshot:
     keys: Mapping[str, ChangesetId]  # the idempotency keys of the candidates that have an owner
     undecided: frozenset[ChangesetId] = frozenset()  # those of the candidates that the mark has passed by
     run: str = ""  # of Redis: another one may know less, and more again before anybody looks
+    closed: Mapping[ChangesetId, str] = field(default_factory=dict)  # of the candidates' conflicts: what closed them
 
     def has_passed(self, changeset: ChangesetId) -> bool:
         """Tell whether a changeset without an outcome here is decided, or was never accepted: the mark is behind it."""
@@ -130,6 +132,7 @@ class Linker:
         self._merged: dict[ObjectId, bytes] = {}  # blobs that merges made
         self._too_large = False  # a file of the changeset that is being decided
         self._keys = dict(snapshot.keys)
+        self._closed = dict(snapshot.closed)
         self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
     def run(self, changesets: Sequence[Changeset]) -> Linked:
@@ -184,6 +187,9 @@ class Linker:
         owner = self._keys.get(changeset.key) if changeset.key else None
         if owner is not None and owner != changeset.id:
             return Rejection("duplicate", f"changeset {owner} has the same idempotency key", owner)
+        by = self._closed.get(changeset.resolves, EXPIRED) if changeset.resolves else EXPIRED
+        if by != EXPIRED:  # which says that nobody took its place yet
+            return Rejection("conflict-closed", f"the conflict of {changeset.resolves} was closed before: {by}")
         definition = self._snapshot.slices.get(changeset.slice)
         if definition is None:
             return Rejection("no-such-slice", "its slice has been deleted")
@@ -305,7 +311,7 @@ class Linker:
         before = self._head.root
         apply(taken, self._head)
         root = self._head.write(self._emit_tree)
-        message = with_trailer(changeset.message, "Changeset-Id", changeset.id)
+        message = with_trailer(changeset.message, CHANGESET_ID, changeset.id)
         data = Commit(root, (self.result.tip,), changeset.author, self._committer, message).encode()
         self.result.tip = object_id(Kind.COMMIT, data)
         self.result.objects[self.result.tip] = (Kind.COMMIT, data)
@@ -360,6 +366,8 @@ class Linker:
             record["held"] = True
         if changeset.resolves:
             record |= self._closes(changeset.resolves, outcome["status"])
+            if "closes" in record:
+                self._closed[changeset.resolves] = changeset.id
         if changeset.key:
             record |= {"key": changeset.key, "fingerprint": changeset.fingerprint}
             self._keys.setdefault(changeset.key, changeset.id)

@@ -201,8 +201,3 @@ def _parse_ident(text: bytes) -> Ident:
     seconds, _, zone = when.partition(" ")
     minutes = int(zone[1:3]) * 60 + int(zone[3:5])
     return Ident(name, email, int(seconds), -minutes if zone[0] == "-" else minutes)
-
-
-def with_trailer(message: str, name: str, value: str) -> str:
-    """Return `message` with a trailer at its end, in a paragraph of its own as `git interpret-trailers` reads it."""
-    return f"{message.rstrip()}\n\n{name}: {value}\n".lstrip("\n")

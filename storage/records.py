@@ -14,6 +14,9 @@ from storage.objects import Version
 MAX_CONFLICT_BYTES = 64 << 10
 """The paths of the conflicts that an outcome names have so many bytes at most; the first is always named."""
 
+EXPIRED = "expired"
+"""What is said to have closed a conflict that nobody closed while too many were open."""
+
 
 def rejected(rejection: Rejection) -> Json:
     """Return the outcome of a changeset that can never be committed."""

@@ -11,7 +11,7 @@ from storage.append import found
 from storage.archive import Archive
 from storage.bucket import Bucket, probe
 from storage.connect import connect
-from storage.entries import Json
+from storage.entries import Json, Status
 from storage.git_merger import check_git
 from storage.ids import ChangesetId
 from storage.link import Snapshot
@@ -72,8 +72,13 @@ class Repository:
         passed = [each for each in wanted if snapshot.has_passed(each)]
         if not passed:
             return snapshot
+        outcomes = self.archive.outcomes(passed, snapshot.head.compacted)
+        conflicted = [each for each in outcomes if outcomes[each]["status"] == Status.CONFLICTED]
+        closed = self.archive.closed(conflicted, snapshot.head.compacted) if conflicted else {}
         return replace(
-            snapshot, outcomes={**snapshot.outcomes, **self.archive.outcomes(passed, snapshot.head.compacted)}
+            snapshot,
+            outcomes={**snapshot.outcomes, **outcomes},
+            closed={ChangesetId(each): by for each, by in closed.items()} | dict(snapshot.closed),
         )
 
     def outcome(self, changeset: ChangesetId) -> Json | None:

@@ -77,7 +77,7 @@ class View:
         """
         wanted = [list(dict.fromkeys(each)) for each in (changesets, slices, keys)]
         args = [item for each in wanted for item in (len(each), *each)]
-        epoch, head, outcomes, definitions, owners, passed_by, run = self.scripts("snapshot", *args)
+        epoch, head, outcomes, definitions, owners, passed_by, run, closed = self.scripts("snapshot", *args)
         return Snapshot(
             epoch=epoch.decode(),
             head=_head(head),
@@ -86,6 +86,7 @@ class View:
             keys={k: ChangesetId(o.decode().split(" ")[0]) for k, o in zip(wanted[2], owners, strict=True) if o},
             undecided=frozenset(ChangesetId(i) for i, left in zip(wanted[0], passed_by, strict=True) if left),
             run=run.decode(),
+            closed={ChangesetId(i): by.decode() for i, by in zip(wanted[0], closed, strict=True) if by},
         )
 
     def apply(

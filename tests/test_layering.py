@@ -36,7 +36,7 @@ FORBIDDEN = {
 # The pure core: values in, values out.
 PURE = {
     "changes", "decide", "edit", "entries", "events", "footprint", "fsck", "gitmodules", "link", "manifest", "objects",
-    "packs", "paths", "portion", "prove", "records", "rolls", "tables", "threeway", "trees",
+    "packs", "paths", "portion", "prove", "records", "rolls", "tables", "threeway", "trailers", "trees",
 }  # fmt: skip
 # What it must not touch: servers, clocks, chance, processes, the environment.
 IMPURE = {

@@ -30,7 +30,7 @@ _TAKE: dict[str, Json] = {"ours": {"take": "ours"}, "theirs": {"take": "theirs"}
 @click.option("--all-ours", is_flag=True, help="Keep what stands in the head at every other path in conflict.")
 @click.option("--all-theirs", is_flag=True, help="Take what was submitted at every other path in conflict.")
 @click.option("-m", "--message", help="The commit message. Default: the changeset's.")
-@click.option("--key", help="An Idempotency-Key, to resolve once more in another way.")
+@click.option("--key", help="An Idempotency-Key: a repeat under it is answered with the same changeset.")
 @url
 @as_json
 def command(

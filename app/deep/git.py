@@ -160,6 +160,13 @@ class Reader:
 
     def blob(self, oid: str) -> bytes | None:
         """Return a blob, None where there is none of that id. Raises GitRefused."""
+        return self._object(oid, "blob")
+
+    def message(self, commit: str) -> str:
+        """Return a commit's message. Raises GitRefused."""
+        return (self._object(commit, "commit") or b"").partition(b"\n\n")[2].decode(errors="replace")
+
+    def _object(self, oid: str, wanted: str) -> bytes | None:
         assert self._git.stdin and self._git.stdout
         self._git.stdin.write(oid.encode() + b"\n")
         self._git.stdin.flush()
@@ -169,7 +176,7 @@ class Reader:
         if not size:
             return None
         data = self._git.stdout.read(int(size[0]) + 1)[:-1]
-        return data if kind == b"blob" else None
+        return data if kind == wanted.encode() else None
 
 
 class Importer:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from app.deep.git import CommitInfo, GitRefused, Importer, Progress, Reader, Workbench
 from app.deep.merges import Case, Differs, examine, excuses_of
 from app.deep.submitted import Manifests, entries, load
+from app.deep.versions import Saw, above, versions_seen
 from app.replay.history import HistoryError
 from app.replay.judge import Judge
 from storage.bucket import Bucket, Missing
 from storage.contents import Contents, read_log
-from storage.decide import seen_version
 from storage.entries import CorruptEntry, EntryKind, Json, Status
 from storage.ids import ChangesetId, ObjectId
 from storage.log import Log
@@ -29,6 +29,7 @@ from storage.records import change_json
 from storage.settings import Settings
 from storage.tables import CorruptTable
 from storage.threeway import Strategy
+from storage.trailers import changeset_of_old
 
 _WINDOW = 500  # changesets that are merged together
 _WINDOW_PATHS = 20_000
@@ -212,15 +213,18 @@ class _Look:
         info = self._info(record["commit"], at)
         if info.parents != [self._tip]:
             raise Differs(f"{at}: the parents of {record['commit']} are {info.parents}, and should be {self._tip}")
-        if info.changesets != [record["id"]]:
+        named = info.changesets or [changeset_of_old(self._manifests.reader.message(record["commit"])) or ""]
+        if named != [record["id"]]:
             raise Differs(f"{at}: the trailers of {record['commit']} name {info.changesets}")
         self._tip = record["commit"]
         self._past.add(self._tip)
 
     def _case(self, changeset: Changeset, record: Json, at: str, chain: str) -> Case:
         head, excuses = self._commits[chain].tree, excuses_of(record)
+        saw = Saw()
         if changeset.base_versions:
-            base, base_tree, excuses.unknown_base = self._versions_seen(changeset, chain)
+            saw = versions_seen(changeset, self._importer, chain, self._is_stored)
+            base, base_tree, excuses.unknown_base = saw.mark, saw.tree, saw.unknown
         else:
             base, base_tree = self._base(changeset, record, at)
         made = self._commit(changeset, base)
@@ -229,6 +233,8 @@ class _Look:
         case = Case(at, base_tree, head, made.tree, excuses)
         if base_tree != head:
             self._prepare(case, changeset, base, made)
+        case.must_conflict |= saw.must_conflict
+        case.unchecked |= saw.unchecked
         return case
 
     def _seen(self, changeset: Changeset, record: Json, at: str, saw: str, made: _Made) -> None:
@@ -287,32 +293,6 @@ class _Look:
         same = known is not None and first is not None and first.fingerprint == known.fingerprint
         return known.first if same and known and known.first else changeset
 
-    def _versions_seen(self, changeset: Changeset, chain: str) -> tuple[str, str, bool]:
-        """Make the head with what the writer saw at the changed paths; tell whether a content seen is not stored.
-
-        What is in the way of a file that is put was not seen either.
-        """
-        mark = self._importer.begin(chain)
-        own = [change.path for change in changeset.changes]
-        heads = self._importer.look([*own, *_above(own)])
-        for path in {*_above(own)} - {*own}:
-            found = heads[path]
-            if found is not None and not found.is_tree:
-                self._importer.put(path, None)
-        stand_ins = False
-        for change in changeset.changes:
-            head = heads[change.path]
-            if head is not None:
-                self._importer.put(change.path, None)
-        for change in changeset.changes:
-            seen = seen_version(changeset, change, None, as_file(heads[change.path]))
-            if seen is not None and not self._is_stored(seen.mode, seen.oid):
-                stand_ins = True
-                self._importer.put_text(change.path, seen.mode, b"not stored: %s\n" % seen.oid.hex().encode())
-            elif seen is not None:
-                self._importer.put(change.path, seen)
-        return mark, self._importer.end(), stand_ins
-
     def _is_stored(self, mode: int, oid: ObjectId | None) -> bool:
         return mode == SUBMODULE_MODE or (oid is not None and self._manifests.reader.blob(oid.hex()) is not None)
 
@@ -367,11 +347,6 @@ def _known_of(record: Json) -> _Known:
     return _Known(committed, "", "", record.get("first"), record.get("fingerprint"))
 
 
-def _above(paths: list[bytes]) -> list[bytes]:
-    """Return the directories that these paths are in."""
-    return list(dict.fromkeys(path[:at] for path in paths for at, byte in enumerate(path) if byte == ord("/")))
-
-
 def _nested(paths: list[bytes]) -> bool:
     """Tell whether one of these paths is below another."""
-    return not set(paths).isdisjoint(_above(paths))
+    return not set(paths).isdisjoint(above(paths))

@@ -39,7 +39,7 @@ class Case:
     excuses: Excuses
     tree: str = ""  # of its commit; empty where it was not committed
     may_rename: bool = False  # a path that both sides changed is gone in one
-    must_conflict: bool = False  # a path with the strategy `exact` moved
+    must_conflict: bool = False  # a path with the strategy `exact` moved, or one that is gone was changed
     unchecked: bool = False
 
 
@@ -83,7 +83,7 @@ def examine(cases: Sequence[Case], judge: Judge) -> Iterator[str]:
             yield "unchecked"
         elif case.must_conflict:
             if case.tree:
-                raise Differs(f"{case.at}: a path moved that it wants exactly, and it was committed")
+                raise Differs(f"{case.at}: a path moved that it wants as it was, and it was committed")
         elif not _is_merge(case):
             _direct(case, judge)
         else:

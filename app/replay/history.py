@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from storage.trailers import NO_SUBJECT, carries
+
 _FORMAT = "%x01%H%x00%an%x00%ae%x00%at%x00%ad%x00%B%x00"
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _REGULAR = frozenset({"100644", "100755"})
@@ -247,10 +249,11 @@ def fit_ident(text: str) -> str:
 
 
 def fit_message(text: str) -> str:
-    """Return a message without NUL, without lines that would count as Sluice's own trailers, and not too long."""
+    """Return a message that the API takes: no NUL, no line that counts as Sluice's trailer, not empty or too long."""
     lines = text.replace("\0", "").splitlines(keepends=True)
     kept = "".join([line for line in lines if not _TRAILER.match(line)])
-    return kept.encode()[:_MOST_MESSAGE_BYTES].decode(errors="ignore") if kept.strip() else "(no message)\n"
+    kept = kept.encode()[:_MOST_MESSAGE_BYTES].decode(errors="ignore")
+    return kept if kept.strip() and carries(kept) else f"{NO_SUBJECT}\n\n{kept}".rstrip() + "\n"
 
 
 def fit_time(seconds: str, raw: str) -> str:

@@ -22,6 +22,7 @@ from storage.entries import Status
 from storage.ids import ChangesetId
 from storage.lifecycle import NotPossible, abandon, release
 from storage.queue import Standing
+from storage.succession import successor_of, turn
 
 routes = Blueprint("lifecycle", __name__)
 
@@ -56,20 +57,21 @@ def abandon_one(changeset: str) -> Response:
 def rebase(changeset: str) -> tuple[Response, int]:
     """Make a new changeset on the tip of one that was not to be committed as it is."""
     old = ChangesetId(changeset)
-    standing = standing_of(old)
-    key, known = _known("rebase", old, fingerprint_of("rebase", old))
-    if known is not None:
-        about([known])
-        return jsonify(changeset_json(known, standing_of(known))), 202
-    _check_open(standing)
-    if not rebasable(standing):
-        raise conflict(f"it is {status_of(standing)}")
-    item = _successor(old, standing).rebase(key)
-    _check_room(item)
-    if standing.held:
-        # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
-        _abandon(old, only_held=True)
-    return jsonify(_accept(item)), 202
+    standing_of(old)
+    with turn(services().repo, old):
+        key, known = _known("rebase", old, fingerprint_of("rebase", old))
+        if known is not None:
+            about([known])
+            return jsonify(changeset_json(known, standing_of(known))), 202
+        standing = _free(old)
+        if not rebasable(standing):
+            raise conflict(f"it is {status_of(standing)}")
+        item = _successor(old, standing).rebase(key)
+        _check_room(item)
+        if standing.held:
+            # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
+            _abandon(old, only_held=True)
+        return jsonify(_accept(item)), 202
 
 
 @routes.post("/changesets/<changeset>/resolve")
@@ -77,19 +79,20 @@ def rebase(changeset: str) -> tuple[Response, int]:
 def resolve(changeset: str) -> tuple[Response, int]:
     """Make a new changeset with the conflicts of one resolved."""
     old = ChangesetId(changeset)
-    standing = standing_of(old)
+    standing_of(old)
     paths, message = load_resolutions(load_json(request.get_data()), services().settings)
     fingerprint = fingerprint_of("resolve", old, (list(paths_of(paths)), message))
-    key, known = _known("resolve", old, fingerprint)
-    if known is not None:
-        about([known])
-        return jsonify(changeset_json(known, standing_of(known))), 202
-    _check_open(standing)
-    if status_of(standing) != Status.CONFLICTED:
-        raise conflict(f"it is {status_of(standing)}, not conflicted")
-    item = _successor(old, standing).resolve(paths, key, fingerprint, message)
-    _check_room(item)
-    return jsonify(_accept(item)), 202
+    with turn(services().repo, old):
+        key, known = _known("resolve", old, fingerprint)
+        if known is not None:
+            about([known])
+            return jsonify(changeset_json(known, standing_of(known))), 202
+        standing = _free(old)
+        if status_of(standing) != Status.CONFLICTED:
+            raise conflict(f"it is {status_of(standing)}, not conflicted")
+        item = _successor(old, standing).resolve(paths, key, fingerprint, message)
+        _check_room(item)
+        return jsonify(_accept(item)), 202
 
 
 @routes.post("/slices/<slice:name>/check")
@@ -138,9 +141,16 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
     raise conflict(f"nothing came of {_MOST_ATTEMPTS} attempts; give an Idempotency-Key")
 
 
-def _check_open(standing: Standing) -> None:
+def _free(old: ChangesetId) -> Standing:
+    """Return where a changeset stands whose place nothing takes. Raises a Problem, and Recovering."""
+    # Asked before its outcome: what is decided in between has closed the conflict by then.
+    successor = successor_of(services().repo, old)
+    standing = standing_of(old)
     if standing.closed_by:
         raise conflict(f"its conflict is closed: {standing.closed_by}", closed_by=standing.closed_by)
+    if successor is not None:
+        raise conflict(f"{successor} is to take its place, and not decided yet", changeset=successor)
+    return standing
 
 
 def _successor(old: ChangesetId, standing: Standing) -> Successor:

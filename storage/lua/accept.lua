@@ -2,4 +2,5 @@
 -- Queue what has just been accepted (lua/queueing.lua), also where Redis has become full meanwhile: it is bounded by the
 -- submissions that were under way, and nobody could be told where it stands otherwise.
 --include decided
+--include successors
 --include queueing

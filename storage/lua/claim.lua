@@ -14,6 +14,7 @@
 -- Errors: ABSENT no view; RECOVERING the inbox has not been listed since Redis came up; PAUSED too much is pending.
 -- Cost: O(slices looked at * look-ahead + locks).
 --include decided
+--include successors
 --include run
 local prefix, now, owner, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local most, most_changes, most_slices = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -57,6 +58,7 @@ local function choose(slice)
       redis.call('ZREM', queue, id)
       redis.call('ZREM', prefix .. 'queued', id)
       for i = 1, #(names or ''), 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(names, i, i + 7), id) end
+      forget_successor(prefix, prefix .. 'work:' .. id, id)
       redis.call('DEL', prefix .. 'work:' .. id)
       local owner = key and redis.call('GET', prefix .. 'key:' .. key)
       if owner and string.sub(owner, 1, #id + 1) == id .. ' ' then redis.call('EXPIRE', prefix .. 'key:' .. key, 60) end

@@ -1,4 +1,5 @@
 #!lua
 -- Queue what was found durable and in no queue (lua/queueing.lua): there may be much of it, so not while Redis is full.
 --include decided
+--include successors
 --include queueing

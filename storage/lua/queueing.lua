@@ -30,7 +30,10 @@ for i = 3, #ARGV, 11 do
       redis.call('HSET', work, 'slice', slice, 'pack', ARGV[i + 2], 'base', ARGV[i + 3], 'count', ARGV[i + 4],
         'files', names)
       if ARGV[i + 9] == '1' then redis.call('HSET', work, 'hold', '1') end
-      if ARGV[i + 10] ~= '' then redis.call('HSET', work, 'resolves', ARGV[i + 10]) end
+      if ARGV[i + 10] ~= '' then
+        redis.call('HSET', work, 'resolves', ARGV[i + 10])
+        name_successor(prefix, decided, ARGV[i + 10], id)
+      end
       for j = 1, #names, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(names, j, j + 7), 0, id) end
       if ARGV[i + 6] ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, ARGV[i + 6], 'EX', keep) end
       if key ~= '' then

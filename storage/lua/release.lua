@@ -10,6 +10,7 @@
 -- owner that was taken for dead and gives back after all takes that back.
 -- Returns how many were removed. Cost: O(changesets + locks).
 --include decided
+--include successors
 local prefix, owner, fault, rest, only, removed = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], 0
 local epoch = redis.call('GET', KEYS[1]) or ''
 local view = prefix .. 'v:' .. epoch .. ':'
@@ -71,6 +72,7 @@ for i = 6, #ARGV, 2 do
     redis.call('ZREM', prefix .. 'queued', id)
     if redis.call('ZREM', prefix .. 'held:' .. slice, id) == 1 then redis.call('ZREM', prefix .. 'held', id) end
     for j = 1, #files, 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(files, j, j + 7), id) end
+    forget_successor(prefix, work, id)
     redis.call('DEL', work)
     -- Those who stack on it soon save a look at its pack.
     redis.call('EXPIRE', prefix .. 'manifest:' .. id, 60)

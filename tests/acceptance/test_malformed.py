@@ -99,7 +99,8 @@ def requests(tip: str, cursors: dict[str, str]) -> Iterator[Request]:  # noqa: C
         yield "wrong author", "POST", post, submission(tip, author=author), "author"
     for when in ["yesterday", 5, "2026-01-31", "2026-13-01T00:00:00Z", "2026-01-31T12:00:00", "1960-01-01T00:00:00Z"]:
         yield "wrong time", "POST", post, submission(tip, time=when), "time"
-    for message in ["a\0b", "Changeset-Id: x", "x\n\nchangeset-id: y\n", "x" * (65 << 10)]:
+    for message in ["a\0b", "Changeset-Id: x", "x\n\nchangeset-id: y\n", "x" * (65 << 10), "", " \n",
+                    f"# {'-' * 24} >8 {'-' * 24}\nx"]:  # fmt: skip
         yield "wrong message", "POST", post, submission(tip, message=message), "message"
     for name in ["", "a..b", "a b", "-a", "a.lock", "/a", "a/", "a//b", "@{", "a\\b", "a~", "x" * 300]:
         body = json.dumps({"name": name, "paths": ["x"]}).encode()

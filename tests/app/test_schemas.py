@@ -91,7 +91,7 @@ MISTAKES: dict[str, tuple[str, list[Any]]] = {
     "slice beside its URL": ("slice", [edited(slice="web")]),
     "message": (
         "message",
-        [edited(message=text) for text in [*TEXTS, ABSENT, "x" * 51, "é" * 26, "\0", "a\nchangeset-id: b"]],
+        [edited(message=text) for text in [*TEXTS, ABSENT, "x" * 51, "é" * 26, "\0", "a\nchangeset-id: b", "", " \n"]],
     ),
     "base": (
         "base",
@@ -280,8 +280,8 @@ def test_a_changeset_is_read_whole() -> None:
     )
 
 
-def test_author_and_time_may_be_left_out_and_a_message_be_empty() -> None:
-    loaded = load_changeset(edited(author=ABSENT, time=ABSENT, message=""), SMALL)
+def test_author_and_time_may_be_left_out() -> None:
+    loaded = load_changeset(edited(author=ABSENT, time=ABSENT), SMALL)
     assert (loaded.author_name, loaded.author_email, loaded.author_time, loaded.author_zone) == (None, None, None, 0)
 
 

@@ -15,6 +15,7 @@ from storage.ids import ChangesetId, ObjectId
 from storage.inbox import read_changesets
 from storage.lifecycle import abandon, release
 from storage.manifest import Changeset
+from storage.objects import Kind, object_id
 from storage.repository import Repository
 from storage.store import ObjectMissing
 from storage.trees import lookup
@@ -213,16 +214,63 @@ def test_a_change_of_mode_copies_no_content(api: Api) -> None:
     assert {mode_of(api, name) for name in names} == {"100755"}
 
 
-def test_the_mode_alone_is_submitted_once_more_where_it_was_in_conflict(api: Api) -> None:
+def test_a_mode_in_conflict_with_a_symlink_brings_the_file_back_where_it_is_taken(api: Api) -> None:
     base = landed(api, f="1\n")
     api.submit(base=base, changes=[change("f", "1\n") | {"mode": "120000"}])
     late = api.submit(base=base, changes=[chmod("f")])
     api.world.work()
     assert status(api, late) == "conflicted"
     made = resolve(api, late, {"f": {"take": "theirs"}})
-    assert [each.op for each in stored(api, made).changes] == ["mode"]
+    assert [each.op for each in stored(api, made).changes] == ["put"], "a mode alone is never a symlink's"
     api.world.work()
-    assert status(api, made) == "landed" and mode_of(api, "f") == "100755"
+    assert status(api, made) == "landed" and mode_of(api, "f") == "100755" and text(api, "f") == "1\n"
+
+
+@pytest.mark.parametrize("kind", ["symlink", "submodule"])
+@pytest.mark.parametrize("base", ["commit", "stack", "versions"])
+def test_the_mode_of_what_is_no_regular_file_cannot_change(api: Api, kind: str, base: str) -> None:
+    is_link = kind == "symlink"
+    put = change("f", "target") | {"mode": "120000"} if is_link else change("f", "") | {"mode": "160000"}
+    if not is_link:
+        put = {name: value for name, value in put.items() if name != "content"} | {"id": "1" * 40}
+    made = api.submit(base=api.tip, changes=[put])
+    if base != "stack":
+        api.world.work()
+    seen = {"base": api.tip if base == "commit" else made["id"]} if base != "versions" else {}
+    oid = object_id(Kind.BLOB, b"target").hex() if is_link else "1" * 40
+    body = seen | {"changes": [chmod("f", base=oid) if base == "versions" else chmod("f")]}
+    late = api.submit(**body)
+    if base != "stack":
+        checked = api.post("/slices/all/check", {"message": "m", **body}, 200).get_json()
+        assert (checked["would"], checked["reason"]) == ("reject", "missing-file")
+    api.world.work()
+    found = api.get(f"/changesets/{late['id']}")
+    assert (found["status"], found["reason"]) == ("rejected", "missing-file")
+    assert found["detail"] == f"f is a {kind} in the base, so its mode cannot change"
+    assert mode_of(api, "f") == ("120000" if is_link else "160000")
+
+
+def test_a_held_change_of_a_symlinks_mode_cannot_be_rebased(api: Api) -> None:
+    api.submit(base=api.tip, changes=[change("f", "target") | {"mode": "120000"}])
+    api.world.work()
+    held = api.submit(base=api.tip, changes=[chmod("f")], hold=True)
+    refused = rebase(api, held, 409)
+    assert refused["reason"] == "missing-file" and "symlink" in refused["detail"]
+    assert status(api, held) == "held"
+
+
+def test_a_change_of_a_symlinks_mode_that_was_accepted_once_is_not_resolved_into_a_file(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = landed(api, f=LINES)
+    api.submit(base=base, changes=[change("s", "target") | {"mode": "120000"}])
+    api.world.work()
+    base = api.tip
+    with monkeypatch.context() as before:
+        before.setattr("storage.decide.why_no_mode", lambda change, seen: None)
+        late = late_conflict(api, base, chmod("s"))
+    refused = resolve(api, late, {"f": {"take": "theirs"}}, 409)
+    assert refused["detail"] == "s is a symlink in the base, so its mode cannot change"
 
 
 @pytest.mark.parametrize("verb", ["rebase", "resolve"])

@@ -23,6 +23,7 @@ from storage.merges import ContentMerges
 from storage.objects import (
     EXECUTABLE_MODE,
     FILE_MODE,
+    REGULAR_MODES,
     SUBMODULE_MODE,
     SYMLINK_MODE,
     Commit,
@@ -85,7 +86,8 @@ class Case:
         changes = [delete(path) for path in self.base.keys() - side.keys()]
         for path, version in side.items():
             old = self.base.get(path)
-            if old and old.oid == version.oid and old.mode != version.mode and self._random.random() < 0.5:
+            regular = old is not None and {old.mode, version.mode} == {*REGULAR_MODES}
+            if old and old.oid == version.oid and regular and self._random.random() < 0.5:
                 changes.append(chmod(path, version.mode))
             elif old != version or self._random.random() < 0.05:
                 changes.append(put(path, version.oid, version.mode))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from storage import fsck
 from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 
+SCISSORS = "# ------------------------ >8 ------------------------"
 ORDINARY = [
     "a",
     "src/app/main.py",
@@ -210,8 +211,23 @@ def test_a_message_cannot_carry_a_nul_or_our_trailer(text: str) -> None:
         fsck.check_message(text)
 
 
+@pytest.mark.parametrize("text", ["", " \t\r\n", "\u3000", f"{SCISSORS}\nFix it", f"\n \n{SCISSORS}\n"])
+def test_a_message_has_a_subject(text: str) -> None:
+    with pytest.raises(fsck.FsckError):
+        fsck.check_message(text)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "Fix it", "About Changeset-Id: trailers", "Changeset-Ids: two", "a\n\nSigned-off-by: A"]
+    "text",
+    [
+        f"Fix it\n{SCISSORS}\n",
+        "#12: fix it",
+        "Fix it\n---\ndiff --git a/x b/x",
+        "Fix it",
+        "About Changeset-Id: trailers",
+        "Changeset-Ids: two",
+        "a\n\nSigned-off-by: A",
+    ],
 )
 def test_any_other_message_is_taken(text: str) -> None:
     fsck.check_message(text)

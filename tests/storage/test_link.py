@@ -62,10 +62,11 @@ class Repo:
         tip_time=0,
         most_bytes=None,
         enough=lambda: False,
+        closed=None,
     ) -> Linked:
         head = Head(1, NO_HASH, "00" * 20, tip_time, self.root.hex(), "00" * 20, self.root.hex(), 0, 1, 1, 0, 0)
         slices = {"all": ALL} if slices is None else slices
-        snapshot = Snapshot("e", head, slices, outcomes or {}, keys or {})
+        snapshot = Snapshot("e", head, slices, outcomes or {}, keys or {}, closed=closed or {})
         bases = bases or {}
         linker = Linker(
             snapshot,
@@ -108,7 +109,7 @@ def changeset(name, *changes, on=BASE, key=None, where="all") -> Changeset:
     return Changeset(name, "inbox/p-1", where, commit, on if isinstance(on, str) else None, ADA, "m", changes, key, "f")
 
 
-FILE = Version(FILE_MODE, A)
+FILE, LINK = Version(FILE_MODE, A), Version(SYMLINK_MODE, A)
 OUTCOMES = [
     # base, head, change, outcome, version afterwards
     (None, None, put(b"f", A), "committed", FILE),
@@ -136,6 +137,11 @@ OUTCOMES = [
         "missing-file",
         Version(SUBMODULE_MODE, A),
     ),
+    (LINK, LINK, chmod(b"f", EXECUTABLE_MODE), "missing-file", LINK),
+    (LINK, FILE, chmod(b"f", EXECUTABLE_MODE), "missing-file", FILE),
+    (FILE, LINK, chmod(b"f", EXECUTABLE_MODE), "mode", LINK),
+    (FILE, LINK, chmod(b"f", FILE_MODE), "committed", LINK),
+    (FILE, Version(SUBMODULE_MODE, A), chmod(b"f", EXECUTABLE_MODE), "mode", Version(SUBMODULE_MODE, A)),
 ]
 
 
@@ -150,6 +156,25 @@ def test_three_versions_decide_as_in_git(base, head, change, outcome, after) -> 
     assert repo.files(linked).get(b"f") == after
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+@pytest.mark.parametrize("kind", [SYMLINK_MODE, SUBMODULE_MODE])
+def test_a_mode_cannot_change_of_what_an_earlier_change_of_the_stack_made_no_file(batches: int, kind: int) -> None:
+    repo = Repo({b"f": FILE})
+    seen = repo.trees.build({b"f": FILE})
+    below, above = changeset("A", put(b"f", B, kind)), changeset("B", chmod(b"f", EXECUTABLE_MODE), on="A")
+    if batches == 1:
+        linked = repo.link([below, above], {BASE: seen})
+        decided = linked.decided[1]
+    else:
+        linked = repo.link([below], {BASE: seen})
+        [first] = linked.decided
+        repo.root = linked.root
+        linked = repo.link([above], {BASE: seen}, outcomes={"A": first | {"manifest": below.changes}})
+        [decided] = linked.decided
+    assert decided["reason"] == "missing-file" and "so its mode cannot change" in decided["detail"]
+    assert repo.files(linked)[b"f"] == Version(kind, B)
+
+
 BY_VERSIONS = [
     # head, change, outcome, version afterwards; the writer saw A
     (FILE, put(b"f", B, base=A), "committed", Version(FILE_MODE, B)),
@@ -157,6 +182,10 @@ BY_VERSIONS = [
     (Version(FILE_MODE, B), replace(chmod(b"f", EXECUTABLE_MODE), base=A), "committed", Version(EXECUTABLE_MODE, B)),
     (Version(EXECUTABLE_MODE, A), put(b"f", B, EXECUTABLE_MODE, base=A), "committed", Version(EXECUTABLE_MODE, B)),
     (None, replace(chmod(b"f", EXECUTABLE_MODE), base=A), "delete/modify", None),
+    (LINK, replace(chmod(b"f", EXECUTABLE_MODE), base=A), "missing-file", LINK),
+    (LINK, replace(chmod(b"f", EXECUTABLE_MODE), base=A, base_mode=FILE_MODE), "mode", LINK),
+    (Version(SYMLINK_MODE, B), replace(chmod(b"f", EXECUTABLE_MODE), base=A), "mode", Version(SYMLINK_MODE, B)),
+    (Version(SUBMODULE_MODE, B), replace(chmod(b"f", EXECUTABLE_MODE), base=A), "mode", Version(SUBMODULE_MODE, B)),
     (None, put(b"f", A, base=A), "delete/modify", None),
     (None, delete(b"f", base=A), "committed", None),
     (Version(FILE_MODE, B), delete(b"f", base=A), "delete/modify", Version(FILE_MODE, B)),
@@ -168,7 +197,8 @@ def test_what_was_seen_by_versions_counts_and_no_change_of_mode_is_lost(head, ch
     repo = Repo({b"f": head} if head else {})
     linked = repo.link([changeset("X", change, on=None)])
     [decided] = linked.decided
-    assert next((c["class"] for c in decided.get("conflicts", [])), decided["status"]) == outcome
+    word = decided.get("reason") or next((c["class"] for c in decided.get("conflicts", [])), decided["status"])
+    assert word == outcome
     assert repo.files(linked).get(b"f") == after
     for conflict in decided.get("conflicts", []):
         assert conflict["base"]["mode"] != "000000"
@@ -186,6 +216,40 @@ def test_what_a_mode_change_takes_over_is_never_its_content() -> None:
         repo = Repo(head)
         change = replace(chmod(b"f", EXECUTABLE_MODE), base=nowhere, strategy=Strategy.THEIRS)
         assert repo.link([changeset("X", change, on=None)]).decided[0]["status"] == "conflicted"
+
+
+CONFLICT = {"status": "conflicted", "slice": "all", "conflicts": [{"path": "f"}]}
+
+
+@pytest.mark.parametrize(
+    ("closed", "second"), [({}, "rejected"), ({"C": "expired"}, "rejected"), ({"C": "abandoned"}, "rejected")]
+)
+def test_one_changeset_takes_the_place_of_a_conflicted_one_and_none_of_one_that_was_abandoned(closed, second) -> None:
+    repo = Repo({b"f": FILE})
+    batch = [
+        replace(changeset("A", put(b"f", B)), resolves="C"),
+        replace(changeset("B", put(b"g", C)), resolves="C"),
+        replace(changeset("D", put(b"g", C)), resolves="another"),
+    ]
+    linked = repo.link(batch, {BASE: repo.root}, outcomes={"C": CONFLICT}, closed=closed)
+    abandoned = "abandoned" in closed.values()
+    assert [each["status"] for each in linked.decided] == [
+        "rejected" if abandoned else "committed",
+        second,
+        "committed",
+    ]
+    assert ["closes" in each for each in linked.decided] == [not abandoned, False, False]
+    by = "abandoned" if abandoned else "A"
+    assert linked.decided[1]["reason"] == "conflict-closed" and linked.decided[1]["detail"].endswith(f"before: {by}")
+
+
+def test_a_successor_that_conflicts_is_not_followed_by_another() -> None:
+    repo = Repo({b"f": FILE})
+    seen = repo.trees.build({})
+    batch = [replace(changeset(name, put(b"f", oid)), resolves="C") for name, oid in (("A", B), ("B", C))]
+    first, second = repo.link(batch, {BASE: seen}, outcomes={"C": CONFLICT}).decided
+    assert (first["status"], first["closes"]["id"]) == ("conflicted", "C")
+    assert (second["status"], second["reason"], "closes" in second) == ("rejected", "conflict-closed", False)
 
 
 def test_a_stack_on_versions_cannot_delete_what_none_of_it_saw() -> None:

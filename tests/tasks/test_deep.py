@@ -169,6 +169,20 @@ def test_random_histories_are_what_git_makes(world: World, seed: int) -> None:
     assert found.unchecked <= 5
 
 
+def test_a_history_in_which_a_mode_of_a_symlink_changed_is_still_right(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made a file of the target's text once; such commits stay."""
+    monkeypatch.setattr("storage.decide.why_no_mode", lambda change, seen: None)
+    link = Change("put", b"link", SYMLINK_MODE, b"target", None)
+    below = submit(world, world.tip, link)
+    world.work()
+    ids = [submit(world, below, chmod("link")), submit(world, None, chmod("link", oid_of(b"target")))]
+    world.work()
+    assert [world.status(each) for each in ids] == ["committed"] * 2
+    assert deep(world.repo.settings).difference == ""
+
+
 @dataclass
 class Forger:
     """Writes a log by hand: another's, with something false in it, and all hashes as they should be."""

@@ -1,0 +1,10 @@
+-- Included by scripts that know which undecided changeset is to take the place of another: the first that was queued.
+local function successor_key(prefix, old) return prefix .. 'successor:' .. old end
+local function name_successor(prefix, decided, old, id)
+  local other = redis.call('GET', successor_key(prefix, old))
+  if not other or decided(other) then redis.call('SET', successor_key(prefix, old), id) end
+end
+local function forget_successor(prefix, work, id)
+  local old = redis.call('HGET', work, 'resolves')
+  if old and redis.call('GET', successor_key(prefix, old)) == id then redis.call('DEL', successor_key(prefix, old)) end
+end
