@@ -85,6 +85,9 @@ class Settings:
     )
     max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
     default_page: int = _setting(100, "items", "`limit` of a list where none is given.")
+    max_page_bytes: int = _setting(
+        4 << 20, "bytes", "A page of a list ends before its items have more bytes together; one is always on it."
+    )
     max_wait: float = _setting(60.0, "seconds", "Longest long poll.")
     max_shown_bytes: int = _setting(1 << 20, "bytes", "Largest file whose diff or conflict is shown.")
     max_strategies: int = _setting(20, "rules", "Most rules in a changeset's `strategies`.")

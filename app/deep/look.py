@@ -24,11 +24,20 @@ from storage.entries import CorruptEntry, EntryKind, Json, Status
 from storage.ids import ChangesetId, ObjectId
 from storage.log import Log
 from storage.manifest import Changeset, CorruptManifest
-from storage.objects import EMPTY_TREE, SUBMODULE_MODE, CorruptObject, Version, as_file
+from storage.objects import (
+    EMPTY_TREE,
+    EXECUTABLE_MODE,
+    FILE_MODE,
+    SUBMODULE_MODE,
+    UNKNOWN_MODE,
+    CorruptObject,
+    Version,
+    as_file,
+)
 from storage.records import change_json
 from storage.settings import Settings
 from storage.tables import CorruptTable
-from storage.threeway import Strategy
+from storage.threeway import Strategy, merge_base
 
 _WINDOW = 500  # changesets that are merged together
 _WINDOW_PATHS = 20_000
@@ -305,7 +314,8 @@ class _Look:
             if head is not None:
                 self._importer.put(change.path, None)
         for change in changeset.changes:
-            seen = seen_version(changeset, change, None, as_file(heads[change.path]))
+            head = as_file(heads[change.path])
+            seen = _with_some_mode(merge_base(seen_version(changeset, change, None, head), head), change.mode)
             if seen is not None and not self._is_stored(seen.mode, seen.oid):
                 stand_ins = True
                 self._importer.put_text(change.path, seen.mode, b"not stored: %s\n" % seen.oid.hex().encode())
@@ -365,6 +375,13 @@ class _Look:
 def _known_of(record: Json) -> _Known:
     committed = record["status"] == Status.COMMITTED
     return _Known(committed, "", "", record.get("first"), record.get("fingerprint"))
+
+
+def _with_some_mode(seen: Version | None, submitted: int) -> Version | None:
+    """Return a version for Git to merge on: one of unknown mode gets another than the submitted, as it counts here."""
+    if seen is None or seen.mode != UNKNOWN_MODE:
+        return seen
+    return Version(FILE_MODE if submitted == EXECUTABLE_MODE else EXECUTABLE_MODE, seen.oid)
 
 
 def _above(paths: list[bytes]) -> list[bytes]:
