@@ -66,7 +66,7 @@ class Contents:
     def _read(self, oids: Iterable[ObjectId]) -> None:
         small = [oid for oid in oids if oid not in self._large]
         texts = self._repo.bucket.together([lambda oid=oid: self._blob(oid) for oid in small])  # type: ignore[misc]
-        self._texts = {oid: Omitted.TOO_LARGE for oid in self._large}
+        self._texts = dict.fromkeys(self._large, Omitted.TOO_LARGE)
         self._texts.update(zip(small, texts, strict=True))
 
     def of(self, version: Version) -> bytes | Omitted:
