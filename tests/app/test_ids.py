@@ -10,6 +10,7 @@ import pytest
 
 from app.admission import MOST_JUDGED_BYTES
 from app.api import create_app
+from app.deep.look import deep
 from storage.bucket import Bucket
 from storage.ids import ObjectId
 from storage.packs import HEAD_BYTES
@@ -104,6 +105,7 @@ def test_a_version_of_the_wrong_kind_that_was_accepted_before_is_decided_at_once
         assert found["status"] in ("landed", "conflicted", "rejected") and found.get("reason") != "poison"
     assert found["status"] == "landed"
     assert api.world.repo.redis.zcard(api.world.repo.view.prefix + "suspects") == 0
+    assert deep(api.world.repo.settings).difference == "", "and Git makes the same of it"
 
 
 def accepted_before(api: Api, op: str, path: str, base: str, strategy: Strategy) -> str:
