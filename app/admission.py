@@ -1,6 +1,7 @@
 """Admission: whether submissions that are well-formed can be taken, given what is stored and what waits.
 
-One call of Redis answers for a whole bulk; only blobs given by id and unseen base commits are read beyond it.
+One call of Redis answers for a whole bulk; beyond it only base commits that are new to this process are read, and the
+first bytes of objects that are given by id.
 """
 
 from __future__ import annotations
@@ -13,16 +14,22 @@ from hashlib import sha256
 from app.errors import Problem, invalid, key_reused, not_found, too_many
 from app.intake import Item, blob
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
-from storage.fsck import ContentError, check_content
+from storage.fsck import ContentError, check_content, needs_content
 from storage.ids import ChangesetId, ObjectId
+from storage.kinds import Described
 from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
-from storage.packs import Place
 from storage.queue import Admission
 from storage.repository import Repository
 from storage.scripts import Recovering
 from storage.store import ObjectMissing
 from storage.threeway import Strategy
-from storage.trees import covers
+from storage.trees import covers, lookup
+
+MOST_BASES = 1000
+"""Ids of versions seen, in one request, of which it is looked up what they are."""
+
+MOST_JUDGED_BYTES = 1 << 20
+"""A content put by id where its bytes must be judged (a symlink, .gitmodules, .gitattributes) has no more of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,8 @@ class _Admitting:
         self._positions: dict[int, int] = {}  # of a submission in the request: of its item in the intake
         self._submissions: Sequence[Submission | Problem] = ()
         self._fingerprints: dict[int, str] = {}  # by position
-        self._copied = 0  # bytes of the contents that were put by id
+        self._put_by_id = 0  # bytes of the contents
+        self._bases_left = MOST_BASES  # that are still looked up
 
     def all(self, submissions: Sequence[Submission | Problem]) -> list[Admitted]:
         self._submissions = submissions
@@ -121,6 +129,7 @@ class _Admitting:
             if repeat:
                 return repeat
         base = self._base(submission, at)
+        self._check_bases(submission, at)
         if self._stores:
             self._check_queue(submission.slice)
         oids, blobs = self._blobs(submission.changes, at)
@@ -203,55 +212,80 @@ class _Admitting:
             return Ident(settings.committer_name, settings.committer_email, now, submission.author_zone)
         return Ident(submission.author_name, submission.author_email, now, submission.author_zone)
 
+    def _check_bases(self, submission: Submission, at: str) -> None:
+        """Refuse what no file's version can be, in a base by versions: an id that is stored here as another kind.
+
+        Only so many are looked up; any other is decided as one that is not stored here.
+        """
+        given = [
+            (i, ObjectId(change.base))
+            for i, change in enumerate(submission.changes)
+            if change.base and change.mode != SUBMODULE_MODE
+        ][: self._bases_left]
+        self._bases_left -= len(given)
+        kinds = self._repo.kinds.of(oid for _, oid in given)
+        for i, oid in given:
+            if oid not in kinds or kinds[oid].kind == Kind.BLOB:
+                continue
+            # It may be a submodule's pointer: of a repository that has itself as a submodule, say.
+            path = submission.changes[i].path
+            with self._repo.queue.for_sure():
+                stands = lookup(self._repo.objects.tree, _oid(self._repo.view.head().root), path)
+            if stands is None or stands.mode != SUBMODULE_MODE:
+                kind = kinds[oid].kind.name.lower()
+                raise invalid(f"{at}changes[{i}].base", f"{oid.hex()} is a {kind}, and no version of a file")
+
     def _blobs(
         self, changes: Sequence[Change], at: str
     ) -> tuple[tuple[ObjectId | None, ...], dict[ObjectId, tuple[bytes, int]]]:
+        """Return the id of each change's content, and the blobs that go into the pack.
+
+        A content that is put by id does not: the log has it, and never gives anything up.
+        """
         oids: list[ObjectId | None] = []
         blobs: dict[ObjectId, tuple[bytes, int]] = {}
-        places = self._places(changes)
+        kinds = self._kinds_by_id(changes)
         for i, change in enumerate(changes):
-            content = change.content
             if _by_id(change):
-                # Copied into the pack, so that what a changeset needs is stored with it.
-                content = self._stored(change, places, f"{at}changes[{i}].id")
-            if content is None:
+                self._check_stored(change, kinds, f"{at}changes[{i}].id")
+            if change.content is None:
                 oids.append(ObjectId(change.oid) if change.oid else None)
             else:
-                oid, stored = blob(content)
+                oid, stored = blob(change.content)
                 oids.append(oid)
                 blobs[oid] = stored
         return tuple(oids), blobs
 
-    def _places(self, changes: Sequence[Change]) -> dict[bytes, Place]:
-        """Return where the contents that are put by id are stored, those that are."""
-        wanted = list(dict.fromkeys(ObjectId(change.oid) for change in changes if change.oid and _by_id(change)))
-        found = self._repo.objects.locate(wanted) if wanted else []
-        return {oid: location.place for oid, location in zip(wanted, found, strict=True) if location}
+    def _kinds_by_id(self, changes: Sequence[Change]) -> dict[ObjectId, Described]:
+        """Return what the contents are that are put by id, of those that are stored for sure."""
+        wanted = {ObjectId(change.oid) for change in changes if change.oid and _by_id(change)}
+        found = self._repo.kinds.of(wanted)
+        if len(found) < len(wanted):
+            with self._repo.queue.for_sure():
+                found = self._repo.kinds.of(wanted)
+        return found
 
-    def _stored(self, change: Change, places: dict[bytes, Place], field: str) -> bytes:
+    def _check_stored(self, change: Change, kinds: dict[ObjectId, Described], field: str) -> None:
+        """Check a content that is put by id: its kind and size, and its bytes where a checkout or fsck judges them."""
         assert change.oid is not None
-        if change.oid in places:
-            place = places[change.oid]
-            self._check_copied(place.size or place.length, field)  # before it is read
         oid = ObjectId(change.oid)
-        try:
-            kind, content = self._repo.surely(lambda: self._repo.objects.read(oid))
-        except ObjectMissing:
-            raise invalid(field, f"{change.oid.hex()} is not stored here") from None
+        if oid not in kinds:
+            raise invalid(field, f"{oid.hex()} is not stored here")
+        kind, size = kinds[oid]
         if kind != Kind.BLOB:
-            raise invalid(field, f"{change.oid.hex()} is no blob")
-        self._check_copied(len(content), field)
-        self._copied += len(content)
+            raise invalid(field, f"{oid.hex()} is no blob")
+        most = self._repo.settings.max_body_bytes
+        self._put_by_id += size
+        if self._put_by_id > most:
+            raise invalid(field, f"with it, contents put by id in this request exceed {most} bytes (max_body_bytes)")
+        if not needs_content(change.path, change.mode):
+            return
+        if size > MOST_JUDGED_BYTES:
+            raise invalid(field, f"has {size} bytes; at {change.path.decode()}, one put by id has {MOST_JUDGED_BYTES}")
         try:
-            check_content(change.path, change.mode, content)
+            check_content(change.path, change.mode, self._repo.surely(lambda: self._repo.objects.blob(oid)))
         except ContentError as error:
             raise invalid(field, str(error)) from None
-        return content
-
-    def _check_copied(self, size: int, field: str) -> None:
-        most = self._repo.settings.max_body_bytes
-        if self._copied + size > most:
-            raise invalid(field, f"with it, contents put by id in this request exceed {most} bytes (max_body_bytes)")
 
 
 def _by_id(change: Change) -> bool:
@@ -272,3 +306,7 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
     if submission.hold:
         hasher.update(b"hold")
     return hasher.hexdigest()[:32]
+
+
+def _oid(text: str) -> ObjectId:
+    return ObjectId(bytes.fromhex(text))

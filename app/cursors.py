@@ -41,7 +41,7 @@ def decode(cursor: str, name: str, filters: Filters, kinds: tuple[type, ...]) ->
     except (ValueError, binascii.Error):
         raise _refusal() from None
     if not data.startswith(head):
-        raise invalid("cursor", "belongs to another list")
+        raise invalid("cursor", "belongs to another list, or was given by an earlier version of Sluice: begin again")
     try:
         values = json.loads(data[len(head) :].decode())
     except (ValueError, RecursionError):

@@ -17,9 +17,9 @@ from storage.ids import ChangesetId, ObjectId, SliceId
 from storage.inbox import read_changesets
 from storage.link import Slice
 from storage.manifest import Changeset, Proposal
-from storage.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, Version
+from storage.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, UNKNOWN_MODE, Version
 from storage.queue import Standing
-from storage.records import conflicts_json
+from storage.records import conflicts_json, version_of
 from storage.remerge import Remerge
 from storage.repository import Repository
 from storage.seen import look
@@ -151,11 +151,11 @@ class Successor:
             elif not covers(self._where.paths, blocker):
                 raise invalid(field, f"{found['blocker']} is in its way, and not in the slice {self._where.name}")
             else:
-                blockers[blocker] = _version(found["head"])
+                blockers[blocker] = version_of(found["head"])
         return blockers
 
     def _resolve(self, change: Proposal, found: Json, resolution: Resolution) -> None:
-        path, head, seen = change.path, _version(found["head"]), self._seen.get(change.path)
+        path, head, seen = change.path, version_of(found["head"]), self._seen.get(change.path)
         if resolution.take == "ours" or ("blocker" in found and resolution.delete):
             return
         if "blocker" in found:
@@ -171,7 +171,7 @@ class Successor:
             self._take(path, None, head, Strategy.MERGE)
         else:
             assert resolution.content is not None
-            mode = resolution.mode or _mode(_version(found["base"]), head, submitted)
+            mode = resolution.mode or _mode(version_of(found["base"]), head, submitted)
             self._put(path, mode, resolution.content, head)
 
     def _keep(self, change: Proposal) -> None:
@@ -187,12 +187,12 @@ class Successor:
     def _change_mode(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
         """Change the mode alone: no content need be copied."""
         assert version is not None
-        oid, mode = (base.oid, base.mode) if base else (None, None)
+        oid, mode = _as_seen(base)
         self._add(Change("mode", path, version.mode, None, None, oid, strategy, mode), None)
 
     def _take(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
         """Change a path to a version whose content is known; `base` is what was seen there. Raises ObjectMissing."""
-        oid, mode = (base.oid, base.mode) if base else (None, None)
+        oid, mode = _as_seen(base)
         if version is None:
             self._add(Change("delete", path, 0, None, None, oid, strategy, mode), None)
         elif version.mode == SUBMODULE_MODE:
@@ -219,7 +219,7 @@ class Successor:
             raise invalid(f"paths.{path.decode()}", str(error)) from None
         oid, stored = blob(content)
         self._blobs[oid] = stored
-        seen, seen_mode = (base.oid, base.mode) if base else (None, None)
+        seen, seen_mode = _as_seen(base)
         # The content is in the blobs; a second copy would be held for nothing.
         self._add(Change("put", path, mode, None, oid, seen, strategy, seen_mode), oid)
 
@@ -289,8 +289,11 @@ def _mode(base: Version | None, head: Version | None, submitted: Version | None)
     return next((mode for mode in modes if mode and mode != SUBMODULE_MODE), FILE_MODE)
 
 
-def _version(shown: Json | None) -> Version | None:
-    return Version(int(shown["mode"], 8), ObjectId(bytes.fromhex(shown["id"]))) if shown else None
+def _as_seen(version: Version | None) -> tuple[ObjectId | None, int | None]:
+    """Return what a change says of the version that was seen: its id, and its mode where that is known."""
+    if version is None:
+        return None, None
+    return version.oid, None if version.mode == UNKNOWN_MODE else version.mode
 
 
 def paths_of(resolutions: dict[bytes, Resolution]) -> Iterator[tuple[object, ...]]:

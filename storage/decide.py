@@ -14,8 +14,17 @@ from functools import partial
 from storage.edit import TreeEditor
 from storage.ids import ChangesetId, ObjectId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, Version, as_file
-from storage.threeway import ConflictClass, MergeContents, Strategy, merge_path
+from storage.objects import (
+    EXECUTABLE_MODE,
+    FILE_MODE,
+    REGULAR_MODES,
+    SUBMODULE_MODE,
+    SYMLINK_MODE,
+    UNKNOWN_MODE,
+    Version,
+    as_file,
+)
+from storage.threeway import ConflictClass, MergeContents, Strategy, merge_base, merge_path
 
 # A conflicted changeset names so many of its conflicts; `conflict_count` in the outcome has them all.
 MAX_CONFLICTS = 100
@@ -59,6 +68,7 @@ def decide(
     """
     taken: Taken = {}
     conflicts: list[Conflict] = []
+    before: dict[bytes, Version | None] = {}
     deletes = {change.path for change in changeset.changes if change.op == "delete"}
     for change in changeset.changes:
         h = as_file(head.get(change.path))
@@ -76,7 +86,8 @@ def decide(
                 f"{change.path.decode()} cannot be put where its base has {blocker.decode()}, which it does not delete"
             )
             return Rejection("in-the-way", detail)
-        version = _merge(change, b, h, n, partial(merge_file, change.path))
+        before[change.path] = b
+        version = _merge(change, base_to_merge(change, b, h), h, n, partial(merge_file, change.path))
         if isinstance(version, ConflictClass):
             conflicts.append(Conflict(change.path, version, b, h, n))
         elif version != h:
@@ -88,9 +99,7 @@ def decide(
         blocker = head.file_in_the_way(path, leaving)
         if blocker is not None:
             conflicts.append(
-                Conflict(
-                    path, ConflictClass.DIRECTORY_FILE, as_file(seen.get(path)), head.get(blocker), version, blocker
-                )
+                Conflict(path, ConflictClass.DIRECTORY_FILE, before[path], head.get(blocker), version, blocker)
             )
     return conflicts or taken
 
@@ -100,7 +109,7 @@ def why_no_mode(change: Proposal, seen: Version | None) -> str | None:
 
     To Git, the mode of a symlink or submodule is its kind: with another one it would be a file of another content.
     """
-    if change.op != "mode" or (seen is not None and seen.mode in REGULAR_MODES):
+    if change.op != "mode" or (seen is not None and seen.mode in (*REGULAR_MODES, UNKNOWN_MODE)):
         return None
     kinds = {SYMLINK_MODE: "a symlink in", SUBMODULE_MODE: "a submodule in"}
     return f"{change.path.decode()} is {kinds[seen.mode] if seen else 'not in'} the base, so its mode cannot change"
@@ -109,8 +118,8 @@ def why_no_mode(change: Proposal, seen: Version | None) -> str | None:
 def seen_version(changeset: Changeset, change: Proposal, seen: Version | None, head: Version | None) -> Version | None:
     """Return the version that the writer of a change saw: `seen`, from the tree of the base, or what the change says.
 
-    With a base by versions only the id was seen, and the mode is taken for the head's: a mode that moved meanwhile is
-    not noticed, as docs/api.md says. Where the head has no file, it is one that the change would change.
+    With a base by versions only the id was seen. Its mode is known where that id stands at the path in the head, and
+    UNKNOWN_MODE elsewhere; threeway.merge_base says how that is merged.
     """
     if not changeset.base_versions:
         return seen
@@ -118,10 +127,19 @@ def seen_version(changeset: Changeset, change: Proposal, seen: Version | None, h
         return None
     if change.base_mode is not None:
         return Version(change.base_mode, change.base)
-    # A change of mode is of a regular file: who names another content than that of a symlink in the head saw a file.
-    if head is not None and (change.op != "mode" or head.mode in REGULAR_MODES or head.oid == change.base):
-        return Version(head.mode, change.base)
-    return Version(FILE_MODE if change.mode == EXECUTABLE_MODE else EXECUTABLE_MODE, change.base)
+    known = head is not None and head.oid == change.base
+    return Version(head.mode if head and known else UNKNOWN_MODE, change.base)
+
+
+def base_to_merge(change: Proposal, seen: Version | None, head: Version | None) -> Version | None:
+    """Return the base on which a change is merged: `seen`, with a mode where that is unknown.
+
+    A change of mode is of a regular file, so it was none of the head's symlink or submodule that was seen.
+    """
+    is_file = head is None or head.mode in REGULAR_MODES
+    if change.op == "mode" and not is_file and seen is not None and seen.mode == UNKNOWN_MODE:
+        return Version(FILE_MODE if change.mode == EXECUTABLE_MODE else EXECUTABLE_MODE, seen.oid)
+    return merge_base(seen, head)
 
 
 def _merge(

@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 from storage.entries import SLOTS, EntryKind, Json, Status, decode, merge_row, place_of
 from storage.ids import ChangesetId
+from storage.link import Slice
 from storage.repository import Repository
 from storage.rolls import RUN
 from storage.scripts import ViewStale
+from storage.view import slice_of
 
 MOST_READ = 256
 """Entries of the log that one call reads at most."""
@@ -118,6 +120,19 @@ def global_commit(repo: Repository, commit: str) -> Json | None:
         entry = repo.archive.global_commit(commit)
         found = merge_row(entry) if entry else None
     return found
+
+
+def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Slice | None:
+    """Return a slice as it was at the entry `seq`, when it had `version`: the entry that changed it says it again.
+
+    None where none of the next MOST_READ entries did. Raises ViewAbsent, ViewStale and BucketError.
+    """
+    last = min(repo.view.head().applied, seq + MOST_READ)
+    for entry in _read(repo, range(seq + 1, last + 1)):
+        for old in entry.get("undefine", ()):
+            if (old["id"], old["version"]) == (slice_id, version):
+                return slice_of(old)
+    return None
 
 
 def _read(repo: Repository, seqs: Sequence[int]) -> Iterator[Json]:

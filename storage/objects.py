@@ -30,6 +30,8 @@ EXECUTABLE_MODE = 0o100755
 REGULAR_MODES = (FILE_MODE, EXECUTABLE_MODE)
 SYMLINK_MODE = 0o120000
 SUBMODULE_MODE = 0o160000
+UNKNOWN_MODE = 0
+"""Of a version that a writer named by its id alone: nobody knows whether it was a symlink, or executable."""
 
 _NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob"}
 # The whole row and its name. `[^\0]+` cannot run into the id, which follows the NUL and has a fixed length.

@@ -16,6 +16,8 @@ from storage.ids import ObjectId, PackId
 from storage.objects import CorruptObject, Kind, object_id
 
 HEADER_BYTES = 12
+HEAD_BYTES = 10
+"""The kind and the size of a stored object stand in so many bytes at its beginning, or in fewer."""
 TRAILER_BYTES = 20
 # An index entry has 31 bits for an offset; larger ones need a table that we have no use for.
 MAX_PACK_BYTES = (1 << 31) - 1
@@ -125,6 +127,27 @@ def decode(stored: bytes) -> tuple[Kind, bytes]:
 
     Raises CorruptObject where the bytes are not one whole undeltified object.
     """
+    kind, size, at = _head_of(stored)
+    try:
+        data = zlib.decompress(stored[at:])
+    except zlib.error as error:
+        raise CorruptObject("not an object of a pack of ours") from error
+    if len(data) != size:
+        raise CorruptObject("an object's size is not what its header says")
+    return kind, data
+
+
+def decode_head(stored: bytes) -> tuple[Kind, int]:
+    """Return the kind and size of a stored object, given its first HEAD_BYTES.
+
+    Raises CorruptObject where they are not the beginning of an undeltified object.
+    """
+    kind, size, _ = _head_of(stored)
+    return kind, size
+
+
+def _head_of(stored: bytes) -> tuple[Kind, int, int]:
+    """Return a stored object's kind, its size, and where its deflated bytes begin."""
     try:
         size, shift, i = stored[0] & 15, 4, 1
         kind = Kind((stored[0] >> 4) & 7)
@@ -132,12 +155,9 @@ def decode(stored: bytes) -> tuple[Kind, bytes]:
             size |= (stored[i] & 0x7F) << shift
             shift += 7
             i += 1
-        data = zlib.decompress(stored[i:])
-    except (IndexError, ValueError, zlib.error) as error:
+    except (IndexError, ValueError) as error:
         raise CorruptObject("not an object of a pack of ours") from error
-    if len(data) != size:
-        raise CorruptObject("an object's size is not what its header says")
-    return kind, data
+    return kind, size, i
 
 
 def read_index(index: bytes, pack_size: int) -> dict[ObjectId, Place]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from storage.decide import MAX_CONFLICTS, Conflict, Rejection
 from storage.entries import Json, Status
-from storage.ids import ChangesetId
+from storage.ids import ChangesetId, ObjectId
 from storage.manifest import Proposal
-from storage.objects import Version
+from storage.objects import UNKNOWN_MODE, Version
 
 MAX_CONFLICT_BYTES = 64 << 10
 """The paths of the conflicts that an outcome names have so many bytes at most; the first is always named."""
@@ -30,9 +30,9 @@ def conflicts_json(conflicts: list[Conflict]) -> Json:
         {
             "path": conflict.path.decode(),
             "class": conflict.kind,
-            "base": _version_json(conflict.base),
-            "head": _version_json(conflict.head),
-            "submitted": _version_json(conflict.submitted),
+            "base": version_json(conflict.base),
+            "head": version_json(conflict.head),
+            "submitted": version_json(conflict.submitted),
             **({"blocker": conflict.blocker.decode()} if conflict.blocker else {}),
         }
         for conflict in _recorded(conflicts)
@@ -46,8 +46,20 @@ def _recorded(conflicts: list[Conflict]) -> list[Conflict]:
     return first[: max(1, sum(size <= MAX_CONFLICT_BYTES for size in sizes))]
 
 
-def _version_json(version: Version | None) -> Json | None:
-    return {"mode": f"{version.mode:06o}", "id": version.oid.hex()} if version else None
+def version_json(version: Version | None) -> Json | None:
+    """Return what a record says of a version; a mode that nobody knows is null."""
+    if version is None:
+        return None
+    mode = None if version.mode == UNKNOWN_MODE else f"{version.mode:06o}"
+    return {"mode": mode, "id": version.oid.hex()}
+
+
+def version_of(said: Json | None) -> Version | None:
+    """Read what `version_json` returned."""
+    if said is None:
+        return None
+    mode = UNKNOWN_MODE if said["mode"] is None else int(said["mode"], 8)
+    return Version(mode, ObjectId(bytes.fromhex(said["id"])))
 
 
 def closing(changeset_id: ChangesetId, outcome: Json) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from storage.decide import Conflict, Rejection, Taken, decide
 from storage.edit import TreeEditor
@@ -40,11 +40,7 @@ class Remerge:
         """
         seen = TreeEditor(self.repo.objects.tree, EMPTY_TREE)
         seen.change({path: version for path, version in self.seen.versions.items() if version is not None})
-        changeset = self.changeset
-        if changeset.base_versions:
-            # The versions are known by now, modes and all.
-            changeset = replace(changeset, base_commit=ObjectId(b"\0" * 20))
-        return decide(changeset, seen, TreeEditor(self.repo.objects.tree, root), self._merge_file)
+        return decide(self.changeset, seen, TreeEditor(self.repo.objects.tree, root), self._merge_file)
 
     def content(self, oid: ObjectId) -> bytes:
         """Return a blob: merged here, submitted by the changeset, or stored. Raises ObjectMissing and BucketError."""

@@ -14,6 +14,7 @@ from storage.connect import connect
 from storage.entries import Json, Status
 from storage.git_merger import check_git
 from storage.ids import ChangesetId
+from storage.kinds import Kinds
 from storage.link import Snapshot
 from storage.load import load
 from storage.log import Log
@@ -58,6 +59,7 @@ class Repository:
         self.pace = Pace(settings.commit_changesets)
         self.nodes = Nodes(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive, self.redis)
+        self.kinds = Kinds(self.bucket, self.objects)
         self.merges = ContentMerges(settings)
 
     def snapshot(

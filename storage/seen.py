@@ -52,9 +52,9 @@ class Seen:
 def look(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
     """Return what the writer of `changeset` saw at `paths`.
 
-    With a base by versions, nothing was seen at other paths than the changeset's own, and the mode is taken from what
-    stands below its commit, or in the head. Raises UnknownBase, StackTooDeep, Recovering, ViewAbsent, BucketError,
-    CorruptObject and CorruptManifest.
+    With a base by versions, nothing was seen at other paths than the changeset's own, and the mode is that of the same
+    id below its commit, or in the head; it is UNKNOWN_MODE where another stands there, or none. Raises UnknownBase,
+    StackTooDeep, Recovering, ViewAbsent, BucketError, CorruptObject and CorruptManifest.
     """
     wanted = list(dict.fromkeys(paths))
     if not wanted:

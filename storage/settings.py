@@ -102,7 +102,9 @@ class Settings:
         20.0, "seconds", "In every such span of a body some part must arrive (min_rate), or the rest; else 408."
     )
     send_timeout: float = _setting(
-        20.0, "seconds", "In every such span of an answer some part must be taken (min_rate); else the client is let go."
+        20.0,
+        "seconds",
+        "In every such span of an answer some part must be taken (min_rate); else the client is let go.",
     )
     min_rate: int = _setting(
         16 << 10, "bytes a second", "What a client must send or take on average, over body_timeout and send_timeout."
@@ -125,6 +127,9 @@ class Settings:
     )
     max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
     default_page: int = _setting(100, "items", "`limit` of a list where none is given.")
+    max_page_bytes: int = _setting(
+        4 << 20, "bytes", "A page of a list ends before its items have more bytes together; one is always on it."
+    )
     max_wait: float = _setting(
         50.0,
         "seconds",

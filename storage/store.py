@@ -34,6 +34,8 @@ _BYTES_TOGETHER = 16 << 20
 # What an object takes beside them: its id, its place in the cache and in the cache's order, about.
 _ENTRY_BYTES = 400
 _MOST_COMMITS = 1024
+# What is stored of a commit has no more bytes, or twice those of the longest message.
+_LARGEST_COMMIT = 1 << 20
 
 
 class ObjectMissing(KeyError):
@@ -51,6 +53,7 @@ class ObjectStore:
         self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
         # A batch's changesets mostly have one commit as their base; parsing it took a tenth of the batch's time.
         self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MOST_COMMITS)
+        self._largest_commit = max(_LARGEST_COMMIT, 2 * settings.max_message_bytes)
         self._lock = threading.Lock()
         self._keep(EMPTY_TREE, Kind.TREE, b"")
 
@@ -74,7 +77,7 @@ class ObjectStore:
         with self._lock:
             parsed = self._commits.get(oid)
         if parsed is None:
-            kind, data = self.read(oid)
+            kind, data = self.read(oid, self._largest_commit)
             if kind != Kind.COMMIT:
                 raise CorruptObject(f"{oid.hex()} is no commit")
             parsed = Commit.parse(data)
@@ -82,18 +85,19 @@ class ObjectStore:
                 self._commits[oid] = parsed
         return parsed
 
-    def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
-        """Return an object's kind and bytes.
+    def read(self, oid: ObjectId, most: int | None = None) -> tuple[Kind, bytes]:
+        """Return an object's kind and bytes; one of which more than `most` bytes are stored is not read.
 
-        Raises ObjectMissing, CorruptObject and BucketError.
+        Raises ObjectMissing, CorruptObject (of what is larger than that too) and BucketError.
         """
-        found = self._found(oid)
+        found = self._found(oid, most)
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 
     def blob(self, oid: ObjectId, location: Location | None = None) -> bytes:
         """Return a blob's bytes; `location` is where a blob stands that no entry names yet.
 
-        Raises ObjectMissing, CorruptObject where it is no blob, and BucketError.
+        Raises ObjectMissing where no blob of that id is stored, be it that another kind of object is; CorruptObject and
+        BucketError.
         """
         found = self._cached(oid)
         if found is None and location is not None:
@@ -101,10 +105,12 @@ class ObjectStore:
             if object_id(kind, data) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             found = self._keep(oid, kind, data)
-        kind, data = found if found is not None else self.read(oid)
-        if kind != Kind.BLOB:
-            raise CorruptObject(f"{oid.hex()} is no blob")
-        return data
+        if found is None:
+            found = self.read(oid)
+        if isinstance(found, Tree) or found[0] != Kind.BLOB:
+            # An id that a writer gave may be any object's: it is no content that anybody could have seen.
+            raise ObjectMissing(f"{oid.hex()} is no blob")
+        return bytes(found[1])
 
     def warm(self, oids: Iterable[ObjectId]) -> None:
         """Have these objects in this process, those that exist: few looks in Redis, then the bucket, many at once."""
@@ -172,13 +178,15 @@ class ObjectStore:
         archived = dict(zip(forgotten, self._archive.locate(forgotten), strict=True))
         return [place or archived[oid] for oid, place in zip(oids, places, strict=True)]
 
-    def _found(self, oid: ObjectId) -> Any:
+    def _found(self, oid: ObjectId, most: int | None = None) -> Any:
         found = self._cached(oid)
         if found is None:
-            [(_, found)] = self._load([oid])
+            [(_, found)] = self._load([oid], most=most)
         return found
 
-    def _load(self, oids: Sequence[ObjectId], tolerant: bool = False) -> Iterator[tuple[ObjectId, Any]]:
+    def _load(
+        self, oids: Sequence[ObjectId], tolerant: bool = False, most: int | None = None
+    ) -> Iterator[tuple[ObjectId, Any]]:
         """Yield these objects, in any order, having kept them; those that exist where `tolerant`."""
         wanted = []
         for start in range(0, len(oids), _COPIES_TOGETHER):
@@ -193,6 +201,9 @@ class ObjectStore:
         places = self.locate(wanted)
         if None in places and not tolerant:
             raise ObjectMissing(wanted[places.index(None)].hex())
+        for oid, place in zip(wanted, places, strict=True):
+            if place is not None and most is not None and place.place.length > most:
+                raise CorruptObject(f"{oid.hex()} is too large for what it should be")
         for group in _groups([(oid, place) for oid, place in zip(wanted, places, strict=True) if place]):
             yield from self._load_stored(group)
 
@@ -208,21 +219,26 @@ class ObjectStore:
             yield oid, self._keep(oid, *item)
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
+        return decode(self.stored(oid, location))
+
+    def stored(self, oid: ObjectId, location: Location, most: int | None = None) -> bytes:
+        """Return an object as its pack has it, or its first `most` bytes. Raises BucketError."""
         try:
-            return decode(self._read(location))
+            return self._read(location, most)
         except Missing:
             # Compacted, and its pack deleted, since it was located, or since its submission was written down.
             [archived] = self._archive.locate([oid])
         try:
             if archived is not None:
-                return decode(self._read(archived))
+                return self._read(archived, most)
         except Missing:
             pass
         # Of an older view, or away: that it is stored is known, so nobody may take it for something that never was.
         raise BucketError(f"{oid.hex()} is said to stand in {location.pack}, which is gone")
 
-    def _read(self, location: Location) -> bytes:
-        return self._bucket.get_range(location.pack + ".pack", location.place.offset, location.place.length)
+    def _read(self, location: Location, most: int | None) -> bytes:
+        length = location.place.length if most is None else min(most, location.place.length)
+        return self._bucket.get_range(location.pack + ".pack", location.place.offset, length)
 
     def _cached(self, oid: ObjectId) -> Any:
         with self._lock:

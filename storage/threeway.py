@@ -11,7 +11,7 @@ from enum import StrEnum
 from stat import S_IFMT
 
 from storage.ids import ObjectId
-from storage.objects import REGULAR_MODES, Version
+from storage.objects import REGULAR_MODES, UNKNOWN_MODE, Version
 
 # As in Git's buffer_is_binary.
 _BINARY_PROBE = 8000
@@ -55,6 +55,17 @@ def is_binary(content: bytes) -> bool:
     return b"\0" in content[:_BINARY_PROBE]
 
 
+def merge_base(base: Version | None, head: Version | None) -> Version | None:
+    """Return the base that two versions are merged on: an unknown mode is taken for the head's.
+
+    So the submitted mode stands, and one that moved in the head meanwhile is not noticed. Where the head has no file
+    the mode stays unknown, which is neither the submitted one nor any other: both sides changed the path.
+    """
+    if base is None or head is None or base.mode != UNKNOWN_MODE:
+        return base
+    return Version(head.mode, base.oid)
+
+
 def merge_path(
     base: Version | None, head: Version | None, submitted: Version | None, merge_contents: MergeContents
 ) -> Version | ConflictClass | None:
@@ -62,6 +73,7 @@ def merge_path(
 
     Asks `merge_contents` only where both sides have a regular file and the three contents differ.
     """
+    base = merge_base(base, head)
     if submitted in (base, head):
         return head
     if head == base:
@@ -96,6 +108,7 @@ def contents_to_merge(
 
 def merge_modes(base: Version | None, head: Version, submitted: Version) -> int | None:
     """Return the mode of the side that moved it, None where both did, each to another."""
+    base = merge_base(base, head)
     if head.mode == submitted.mode or (base and head.mode == base.mode):
         return submitted.mode
     return head.mode if base and submitted.mode == base.mode else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import click
 from rich.text import Text
 
@@ -96,16 +98,27 @@ def _show(conflict: Json) -> None:
     console.print(text, soft_wrap=True)
     for number, hunk in enumerate(conflict.get("hunks") or [], 1):
         console.print(Text(f"  hunk {number}"), style="yellow")
-        width = max(len(str(hunk[side]["start"] + len(hunk[side]["lines"]))) for side in _SIDES)
-        for side, colour in _SIDES.items():
-            _show_side(side, colour, hunk[side], width)
+        sides = {side: (hunk[side]["start"], _lines(hunk[side])) for side in _SIDES}
+        width = max(len(str(start + len(lines))) for start, lines in sides.values())
+        for side, (start, lines) in sides.items():
+            _show_side(side, start, lines, width)
 
 
-def _show_side(side: str, colour: str, lines: Json, width: int) -> None:
-    shown = [(str(lines["start"] + i), line.rstrip("\r\n")) for i, line in enumerate(lines["lines"][:_SHOWN_LINES])]
-    more = len(lines["lines"]) - len(shown)
-    if more > 0:
-        shown.append(("", f"({more} more lines)"))
-    for i, (number, line) in enumerate(shown or [(str(lines["start"]), "(no lines)")]):
-        label = side if i == 0 else ""
-        console.print(Text.assemble(f"    {label:<6} {number:>{width}} │ ", (line, colour)), soft_wrap=True)
+def _lines(side: Json) -> list[bytes]:
+    """Return the lines of one side of a hunk, byte by byte."""
+    if "lines_base64" in side:
+        return [base64.b64decode(line) for line in side["lines_base64"]]
+    return [line.encode() for line in side["lines"]]
+
+
+def _show_side(side: str, start: int, lines: list[bytes], width: int) -> None:
+    shown = [(str(start + i), line.rstrip(b"\r\n")) for i, line in enumerate(lines[:_SHOWN_LINES])]
+    if len(lines) > len(shown):
+        shown.append(("", b"(%d more lines)" % (len(lines) - len(shown))))
+    for i, (number, line) in enumerate(shown or [(str(start), b"(no lines)")]):
+        head = f"    {side if i == 0 else '':<6} {number:>{width}} │ "
+        try:
+            console.print(Text.assemble(head, (line.decode(), _SIDES[side])), soft_wrap=True)
+        except UnicodeDecodeError:
+            # In another encoding: as the file has it.
+            click.echo(head.encode() + line)

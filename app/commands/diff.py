@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import sys
 from collections.abc import Iterator
 
 import click
@@ -13,6 +15,7 @@ from app.commands.options import as_json, emit, notes, url
 _COLOURS = {"@": "cyan", "+": "green", "-": "red"}
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _BAR = 40  # characters of the longest bar of --stat
+_OMITTED = {"not-stored": "what was seen is not stored here", "too-large": "too large to be shown"}
 # What Git quotes in a path.
 _QUOTED = {b'"': b'\\"', b"\\": b"\\\\", b"\n": b"\\n", b"\t": b"\\t", b"\r": b"\\r"}
 _UNUSUAL = re.compile(rb'["\\\x00-\x1f\x7f-\xff]')
@@ -26,8 +29,9 @@ _UNUSUAL = re.compile(rb'["\\\x00-\x1f\x7f-\xff]')
 def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
     """Show what a changeset changes, against what its writer saw.
 
-    The diff is one that `git apply` takes, except where a file is binary or too large to be shown. With --json there
-    is one line for each file.
+    The diff is one that `git apply` takes, except where a file is binary, too large to be shown, or seen in a version
+    that is not stored here; its lines have the bytes of the files, in whatever encoding. With --json there is one line
+    for each file.
 
     \b
     Example: sluice diff 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --stat
@@ -40,12 +44,12 @@ def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
         additions += each["additions"] or 0
         deletions += each["deletions"] or 0
         if as_json:
-            emit({name: value for name, value in each.items() if not stat or name != "patch"})
+            emit({name: value for name, value in each.items() if not stat or not name.startswith("patch")})
         elif stat:
             rows.append(each)
         else:
             for line in lines_of(each):
-                click.echo(line)
+                _echo(line)
     if as_json:
         return
     for line in _stat(rows):
@@ -59,21 +63,45 @@ def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
 
 
 def lines_of(file: Json) -> Iterator[str]:
-    """Yield a file's diff, line by line, with Git's headers and colours."""
-    patch = file["patch"] or ""
+    """Yield a file's diff, line by line, with Git's headers and colours.
+
+    Bytes that are no UTF-8 are half surrogates, as in the names of files.
+    """
+    patch = _patch(file) or ""
     if not patch.startswith("diff "):
         for line in _header(file):
             yield click.style(line, bold=True)
         if not patch:
             if file["binary"]:
                 yield f"Binary files {_side(file, 'old')} and {_side(file, 'new')} differ"
-            elif file["patch"] is None:
-                yield f"(too large to be shown: {file['path']})"
+            elif _patch(file) is None:
+                yield f"({_why(file)}: {file['path']})"
             return
         if not patch.startswith("--- "):
             yield click.style(f"--- {_side(file, 'old')}", bold=True)
             yield click.style(f"+++ {_side(file, 'new')}", bold=True)
     yield from _coloured(patch)
+
+
+def _patch(file: Json) -> str | None:
+    if "patch_base64" in file:
+        return base64.b64decode(file["patch_base64"]).decode(errors="surrogateescape")
+    patch: str | None = file["patch"]
+    return patch
+
+
+def _why(file: Json) -> str:
+    """Return why the patch of a file that is not binary is not shown."""
+    return _OMITTED.get(file.get("omitted", ""), "too large to be shown")
+
+
+def _echo(line: str) -> None:
+    """Print a line with the very bytes that the file has."""
+    try:
+        click.echo(line)
+    except UnicodeEncodeError:
+        plain = line if sys.stdout.isatty() else click.unstyle(line)
+        click.echo(plain.encode(errors="surrogateescape"))
 
 
 def _coloured(patch: str) -> Iterator[str]:
@@ -101,8 +129,10 @@ def _header(file: Json) -> Iterator[str]:
     if old is None:
         yield f"new file mode {new['mode']}"
     elif new is None:
-        yield f"deleted file mode {old['mode']}"
-    elif old["mode"] != new["mode"]:
+        # Where the base is an id alone, nobody knows the mode.
+        if old["mode"] is not None:
+            yield f"deleted file mode {old['mode']}"
+    elif old["mode"] is not None and old["mode"] != new["mode"]:
         yield f"old mode {old['mode']}"
         yield f"new mode {new['mode']}"
     ids = [_content(file, side) or "0" * 40 for side in ("old", "new")]
@@ -142,7 +172,7 @@ def _stat(files: list[Json]) -> Iterator[str]:
     for name, each in named:
         plus, minus = each["additions"] or 0, each["deletions"] or 0
         if each["additions"] is None:
-            yield f" {name:<{width}} | {'binary' if each['binary'] else 'too large to be shown'}"
+            yield f" {name:<{width}} | {'binary' if each['binary'] else _why(each)}"
             continue
         scale = min(1.0, _BAR / most) if most else 1.0
         bars = click.style("+" * -int(-plus * scale // 1), fg="green") + click.style(

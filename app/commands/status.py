@@ -100,7 +100,9 @@ def told_conflict(conflict: Json) -> str:
 
 
 def _version(version: Json | None) -> str:
-    return f"{version['mode']} {version['id'][:12]}" if version else "nothing"
+    if version is None:
+        return "nothing"
+    return f"{version['mode'] or 'unknown mode'} {version['id'][:12]}"
 
 
 def _overview(client: Client, as_json: bool) -> bool:

@@ -24,7 +24,14 @@ from storage.entries import CorruptEntry, EntryKind, Json, Status
 from storage.ids import ChangesetId, ObjectId
 from storage.log import Log
 from storage.manifest import Changeset, CorruptManifest
-from storage.objects import EMPTY_TREE, SUBMODULE_MODE, CorruptObject, Version, as_file
+from storage.objects import (
+    EMPTY_TREE,
+    REGULAR_MODES,
+    SUBMODULE_MODE,
+    CorruptObject,
+    Version,
+    as_file,
+)
 from storage.records import change_json
 from storage.settings import Settings
 from storage.tables import CorruptTable
@@ -299,7 +306,7 @@ class _Look:
     def _prepare(self, case: Case, changeset: Changeset, base: str, made: _Made) -> None:
         """Apply strategies, and look whether Git might take a file that is gone for one that is new."""
         heads = {path: as_file(found) for path, found in self._importer.look(made.before, case.head).items()}
-        keep: dict[bytes, Version | None] = {}  # as if the writer had submitted what stands in the head
+        keep: dict[bytes, Version | None] = {}  # as if the writer had submitted what stands in the head, or its content
         over: dict[bytes, Version | None] = {}  # as if the writer had seen it
         for change in changeset.changes:
             b, h, n = (versions[change.path] for versions in (made.before, heads, made.wanted))
@@ -310,6 +317,12 @@ class _Look:
             match change.strategy:
                 case Strategy.OURS:
                     keep[change.path] = h
+                case Strategy.THEIRS if change.op == "mode":
+                    # It brings no content: the head's stays, where that is a file's.
+                    if h is None or h.mode not in REGULAR_MODES:
+                        case.must_conflict = True
+                    else:
+                        over[change.path], keep[change.path] = h, Version(change.mode, h.oid)
                 case Strategy.THEIRS:
                     over[change.path] = h
                 case Strategy.EXACT:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from app.deep.git import Importer
-from storage.decide import seen_version
+from storage.decide import base_to_merge, seen_version
 from storage.ids import ObjectId
 from storage.manifest import Changeset, Proposal
-from storage.objects import Version, as_file
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, UNKNOWN_MODE, Version, as_file
 from storage.threeway import Strategy
 
 
@@ -46,7 +46,7 @@ def versions_seen(
     for path in own:
         if heads[path] is not None:
             importer.put(path, None)
-    seen = {each.path: seen_version(changeset, each, None, as_file(heads[each.path])) for each in changeset.changes}
+    seen = {each.path: _seen(changeset, each, as_file(heads[each.path])) for each in changeset.changes}
     at_odds = _in_each_others_way([path for path in own if seen[path] is not None])
     for change in changeset.changes:
         version = seen[change.path]
@@ -61,6 +61,14 @@ def versions_seen(
             importer.put_text(change.path, version.mode, b"not stored: %s\n" % version.oid.hex().encode())
     saw.tree = importer.end()
     return saw
+
+
+def _seen(changeset: Changeset, change: Proposal, head: Version | None) -> Version | None:
+    """Return what was seen, for Git to merge on: an unknown mode gets another than the submitted, as it counts here."""
+    seen = base_to_merge(change, seen_version(changeset, change, None, head), head)
+    if seen is None or seen.mode != UNKNOWN_MODE:
+        return seen
+    return Version(FILE_MODE if change.mode == EXECUTABLE_MODE else EXECUTABLE_MODE, seen.oid)
 
 
 def _leave_out(change: Proposal, seen: Version, saw: Saw) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from app import cursors
 from app.admission import Admitted, Known, admit
@@ -15,7 +15,7 @@ from app.errors import Problem, invalid, not_found
 from app.intake import Accepted, Item
 from app.queries import STATUSES, load_key, load_query
 from app.request_log import about
-from app.routes.pages import page, page_room
+from app.routes.pages import page
 from app.routes.slices import find_slice
 from app.schemas import load_bulk, load_changeset, load_json
 from app.services import services
@@ -198,15 +198,12 @@ def changesets_page(
 
     `found` has one more than `limit` where the list goes on; `looked` is as in `page`.
     """
-    shown: list[dict[str, Any]] = []
-    room, ids = page_room(), [each for each, _ in found[:limit]]
-    while room > 0 and (some := ids[len(shown) : len(shown) + _TOGETHER]):
-        for changeset, standing in zip(some, standings_of(some), strict=True):
-            if room > 0:
-                shown.append(changeset_json(changeset, standing))
-                room -= len(current_app.json.dumps(shown[-1]))
-    _, answer = page(name, filters, found[: len(shown) + 1], len(shown), lambda each: (each[1],), looked)
-    return jsonify(answer | {"items": shown})
+
+    def show(batch: Sequence[tuple[str, str | int]]) -> Iterator[dict[str, Any]]:
+        ids = [each for each, _ in batch]
+        yield from map(changeset_json, ids, standings_of(ids))
+
+    return page(name, filters, found, limit, lambda each: (each[1],), show, looked=looked, together=_TOGETHER)
 
 
 def _decided(slice_id: str, status: str, after: int, limit: int) -> history.Listed:

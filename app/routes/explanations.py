@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar, cast
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 
 from app import cursors
@@ -16,26 +15,25 @@ from app.errors import not_found
 from app.queries import load_path, load_query
 from app.refusals import refusing_for_sure
 from app.routes.changesets import standing_of
-from app.routes.pages import blob_response, page_room
+from app.routes.contents import Contents, Omitted
+from app.routes.pages import blob_response, page
 from app.services import services
 from storage.explain import Explainer, Explanation, Lines
-from storage.ids import ChangesetId, ObjectId, PackId
+from storage.ids import ChangesetId, PackId
 from storage.inbox import read_changesets
 from storage.linediff import LineDiff, line_diff
 from storage.manifest import Changeset
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, Version
-from storage.packs import Location
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, UNKNOWN_MODE, Version
 from storage.queue import Standing
+from storage.records import version_json, version_of
 from storage.seen import look
 from storage.store import ObjectMissing
 from storage.threeway import ConflictClass, is_binary
 
 routes = Blueprint("explanations", __name__)
 
-# Files whose contents are read at once, of so many bytes unless one alone has more; and changes for which it is looked
-# up at once what was seen.
+# Rows of a page that are looked at together; and changes for which it is looked up at once what was seen.
 _TOGETHER = 16
-_TOGETHER_BYTES = 256 << 10
 _LOOKUPS = 100
 _SIDES = ("base", "head", "submitted")
 _EXPLAINED = {ConflictClass.CONTENT, ConflictClass.ADD_ADD}
@@ -43,6 +41,9 @@ _TEXT_MODES = {FILE_MODE, EXECUTABLE_MODE}
 
 Json = dict[str, Any]
 T = TypeVar("T")
+
+Show = Callable[[Sequence[T]], Iterator[Json]]
+"""Yields an item for each of a list's next rows."""
 
 Changed = tuple[bytes, Version | None, Version | None]
 """A path, with what was seen there and what was submitted."""
@@ -60,13 +61,13 @@ def diff(changeset: str) -> Response:
     """Show what a changeset's writer changed, against what the writer saw."""
     after, limit = _position("diff", changeset)
     said = _read(changeset, standing_of(changeset))
-    contents = _Contents(said)
+    contents = Contents(said)
 
-    def show(batch: Sequence[Changed]) -> Iterator[tuple[Json, int]]:
+    def show(batch: Sequence[Changed]) -> Iterator[Json]:
         for group in contents.groups(batch, lambda each: each[1:]):
             yield from (_shown_diff(each, contents) for each in group)
 
-    return _page("diff", changeset, _changed(said, after, contents), limit, show)
+    return _page("diff", changeset, _changed(said, after, contents), limit, lambda each: each[0], show)
 
 
 @routes.get("/changesets/<changeset>/conflicts")
@@ -79,14 +80,14 @@ def conflicts(changeset: str) -> Response:
     waiting = sorted(
         (each for each in found if each["path"].encode() > after), key=lambda each: bytes(each["path"].encode())
     )
-    contents = _Contents(_read(changeset, standing)) if waiting else None
+    contents = Contents(_read(changeset, standing)) if waiting else None
 
-    def show(batch: Sequence[Json]) -> Iterator[tuple[Json, int]]:
+    def show(batch: Sequence[Json]) -> Iterator[Json]:
         assert contents is not None
         for group in contents.groups(batch, lambda each: _versions(each) or ()):
             yield from _shown_conflicts(group, contents)
 
-    return _page("explained", changeset, iter(waiting), limit, show)
+    return _page("explained", changeset, iter(waiting), limit, lambda each: bytes(each["path"].encode()), show)
 
 
 @routes.get("/changesets/<changeset>/conflicts/<side>/<path:path>")
@@ -99,10 +100,10 @@ def side(changeset: str, side: str, path: str) -> Response:
     load_query(request.args, services().settings)
     standing = standing_of(changeset)
     found = (standing.outcome or {}).get("conflicts", [])
-    version = next((_version(each[side]) for each in found if each["path"].encode() == raw), None)
+    version = next((version_of(each[side]) for each in found if each["path"].encode() == raw), None)
     if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
         raise not_found(side, path)
-    places = _Contents(_read(changeset, standing)).places
+    places = Contents(_read(changeset, standing)).places
     try:
         content = services().repo.objects.blob(version.oid, places.get(version.oid))
     except ObjectMissing:
@@ -119,29 +120,19 @@ def _position(name: str, changeset: str) -> tuple[bytes, int]:
 
 
 def _page(
-    name: str,
-    changeset: str,
-    found: Iterator[T],
-    limit: int,
-    show: Callable[[Sequence[T]], Iterator[tuple[Json, int]]],
+    name: str, changeset: str, found: Iterator[T], limit: int, path: Callable[[T], bytes], show: Show[T]
 ) -> Response:
-    """Answer with a page of `found`; `show` yields items, with how much text each shows."""
-    items: list[Json] = []
-    # An item is shown that is ready after the end: a page has one at least.
-    room, end = page_room(), time.monotonic() + services().settings.merge_timeout
-    left, full = 0, False
-    while not full and (batch := list(islice(found, min(_TOGETHER, limit - len(items))))):
-        left = len(batch)
-        for item, size in show(batch):
-            items.append(item)
-            left, room = left - 1, room - size
-            time.sleep(0)  # others may run: an item is bounded, and a page is many
-            full = room <= 0 or len(items) == limit or time.monotonic() > end
-            if full:
-                break
-    more = left > 0 or next(found, None) is not None
-    following = cursors.encode(name, {"changeset": changeset}, (items[-1]["path"].encode(),)) if more else None
-    return jsonify({"items": items, "next": following})
+    """Answer with a page of `found`, by path; of expensive items, so it ends by time as well."""
+    return page(
+        name,
+        {"changeset": changeset},
+        found,
+        limit,
+        lambda each: (path(each),),
+        show,
+        together=_TOGETHER,
+        seconds=services().settings.merge_timeout,
+    )
 
 
 def _read(changeset: str, standing: Standing) -> Changeset:
@@ -151,7 +142,7 @@ def _read(changeset: str, standing: Standing) -> Changeset:
     return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]
 
 
-def _changed(said: Changeset, after: bytes, contents: _Contents) -> Iterator[Changed]:
+def _changed(said: Changeset, after: bytes, contents: Contents) -> Iterator[Changed]:
     """Yield what a changeset changes, by path, behind `after`; what it leaves as it was is no change."""
     changes = iter(sorted((each for each in said.changes if each.path > after), key=lambda each: each.path))
     while batch := list(islice(changes, _LOOKUPS)):
@@ -160,138 +151,87 @@ def _changed(said: Changeset, after: bytes, contents: _Contents) -> Iterator[Cha
         for change in batch:
             old = seen.versions[change.path]
             new = change.version(old)
-            if old is not None and old.mode == 0:
-                old = Version(FILE_MODE, old.oid)  # a delete by versions says no mode
             if old != new:
                 yield change.path, old, new
 
 
-def _shown_diff(changed: Changed, contents: _Contents) -> tuple[Json, int]:
+def _shown_diff(changed: Changed, contents: Contents) -> Json:
     path, old, new = changed
-    before, after = contents.of(old), contents.of(new)
+    before, after = (contents.of(version) if version else None for version in (old, new))
+    omitted = next((each for each in (before, after) if isinstance(each, Omitted)), None)
     found = LineDiff(binary=False)  # of what is too large, or was never stored here, nothing is said
-    if (before is not None or old is None) and (after is not None or new is None):
+    if not isinstance(before, Omitted) and not isinstance(after, Omitted):
         found = line_diff(path, before, after)
-    status = "added" if old is None else "deleted" if new is None else "modified"
+        omitted = Omitted.BINARY if found.binary else None
     item = {
         "path": path.decode(),
-        "status": status,
-        "old": _version_json(old),
-        "new": _version_json(new),
+        "status": "added" if old is None else "deleted" if new is None else "modified",
+        "old": version_json(old),
+        "new": version_json(new),
         "binary": found.binary,
         "additions": found.additions,
         "deletions": found.deletions,
-        "patch": None if found.patch is None else found.patch.decode(errors="replace"),
+        "patch": None,
     }
-    return item, len(found.patch or b"")
+    return item | (text_json("patch", found.patch) if found.patch is not None else {"omitted": omitted})
 
 
-def _shown_conflicts(group: Sequence[Json], contents: _Contents) -> Iterator[tuple[Json, int]]:
+def _shown_conflicts(group: Sequence[Json], contents: Contents) -> Iterator[Json]:
     versions = [_versions(each) for each in group]
     texts = [_texts(three, contents) if three else None for three in versions]
     explainer = cast(Explainer, current_app.extensions["sluice-explainer"])
-    explained = explainer.together([three for three in texts if three])
+    explained = explainer.together([three for three in texts if three and not isinstance(three, Omitted)])
     for conflict, three in zip(group, texts, strict=True):
-        item = conflict | _explanation_json(next(explained) if three else None)
-        yield item, len(current_app.json.dumps(item))
+        if three is None or isinstance(three, Omitted):
+            yield conflict | {"hunks": None, "marked": None} | ({"omitted": three} if three else {})
+        else:
+            yield conflict | _explanation_json(next(explained))
 
 
 def _versions(conflict: Json) -> tuple[Version | None, Version, Version] | None:
     """Return the versions of a conflict that has texts to show."""
     if conflict["class"] not in _EXPLAINED:
         return None
-    base, head, submitted = (_version(conflict[side]) for side in ("base", "head", "submitted"))
+    base, head, submitted = (version_of(conflict[side]) for side in ("base", "head", "submitted"))
     if head is None or submitted is None or not {head.mode, submitted.mode} <= _TEXT_MODES:
         return None
-    # A base of another kind, such as a symlink, says nothing of the lines.
-    return base if base and base.mode in _TEXT_MODES else None, head, submitted
+    # A base of another kind, such as a symlink, says nothing of the lines; of an unknown one they are compared.
+    return base if base and base.mode in {*_TEXT_MODES, UNKNOWN_MODE} else None, head, submitted
 
 
 def _texts(
-    three: tuple[Version | None, Version, Version], contents: _Contents
-) -> tuple[bytes | None, bytes, bytes] | None:
-    base, ours, theirs = (contents.of(version) for version in three)
-    if ours is None or theirs is None or (base is None and three[0] is not None):
-        return None
-    return None if any(map(is_binary, (base or b"", ours, theirs))) else (base, ours, theirs)
+    three: tuple[Version | None, Version, Version], contents: Contents
+) -> tuple[bytes | None, bytes, bytes] | Omitted:
+    found = [contents.of(version) if version else None for version in three]
+    omitted = next((each for each in found if isinstance(each, Omitted)), None)
+    if omitted is not None:
+        return omitted
+    base, ours, theirs = found
+    assert not isinstance(base, Omitted) and isinstance(ours, bytes) and isinstance(theirs, bytes)
+    return Omitted.BINARY if any(map(is_binary, (base or b"", ours, theirs))) else (base, ours, theirs)
 
 
 def _explanation_json(found: Explanation | None) -> Json:
     if found is None:
-        return {"hunks": None, "marked": None}
+        return {"hunks": None, "marked": None, "omitted": Omitted.TOO_LARGE}
     hunks = None
     if found.hunks is not None:
         hunks = [
             {side: _lines_json(getattr(each, side)) for side in ("base", "ours", "theirs")} for each in found.hunks
         ]
-    try:
-        marked = {"marked": found.marked.decode()}
-    except UnicodeDecodeError:
-        marked = {"marked_base64": b64encode(found.marked).decode()}
-    return {"hunks": hunks, **marked}
+    return {"hunks": hunks, **text_json("marked", found.marked)}
 
 
 def _lines_json(lines: Lines) -> Json:
-    return {"start": lines.start, "lines": [line.decode(errors="replace") for line in lines.lines]}
+    try:
+        return {"start": lines.start, "lines": [line.decode() for line in lines.lines]}
+    except UnicodeDecodeError:
+        return {"start": lines.start, "lines_base64": [b64encode(line).decode() for line in lines.lines]}
 
 
-def _version_json(version: Version | None) -> Json | None:
-    return {"mode": f"{version.mode:06o}", "id": version.oid.hex()} if version else None
-
-
-def _version(said: Json | None) -> Version | None:
-    return Version(int(said["mode"], 8), ObjectId(bytes.fromhex(said["id"]))) if said else None
-
-
-class _Contents:
-    """The contents that are shown: stored ones, and those that a submission pack alone has."""
-
-    def __init__(self, said: Changeset) -> None:
-        self._repo = services().repo
-        self._most = services().settings.max_shown_bytes
-        self.places = {
-            change.oid: Location(said.pack, change.place) for change in said.changes if change.oid and change.place
-        }
-        self._texts: dict[ObjectId, bytes | None] = {}
-
-    def groups(self, wanted: Sequence[T], versions: Callable[[T], Iterable[Any]]) -> Iterator[list[T]]:
-        """Yield these in order, in groups whose `versions` are read together, in place of those before."""
-        oids = [[each.oid for each in versions(item) if each and each.mode != SUBMODULE_MODE] for item in wanted]
-        sizes = self._sizes(list(dict.fromkeys(oid for some in oids for oid in some)))
-        group: list[T] = []
-        reading: dict[ObjectId, int] = {}
-        for item, some in zip(wanted, oids, strict=True):
-            more = {oid: sizes[oid] for oid in some if oid in sizes}
-            if group and sum((reading | more).values()) > _TOGETHER_BYTES:
-                self._read(list(reading))
-                yield group
-                group, reading = [], {}
-            group.append(item)
-            reading |= more
-        self._read(list(reading))
-        yield group
-
-    def _sizes(self, oids: Sequence[ObjectId]) -> dict[ObjectId, int]:
-        """Return the sizes of those that are stored and not too large."""
-        places = zip(oids, self._repo.objects.locate(oids) if oids else [], strict=True)
-        found = {oid: place or self.places.get(oid) for oid, place in places}
-        return {oid: at.place.size for oid, at in found.items() if at is not None and at.place.size <= self._most}
-
-    def _read(self, oids: Sequence[ObjectId]) -> None:
-        texts = self._repo.bucket.together([lambda oid=oid: self._blob(oid) for oid in oids])  # type: ignore[misc]
-        self._texts = dict(zip(oids, texts, strict=True))
-
-    def of(self, version: Version | None) -> bytes | None:
-        """Return what a diff compares of a version; None where it is absent, too large or not stored."""
-        if version is None:
-            return None
-        if version.mode == SUBMODULE_MODE:
-            return b"Subproject commit %s\n" % version.oid.hex().encode()
-        return self._texts.get(version.oid)
-
-    def _blob(self, oid: ObjectId) -> bytes | None:
-        try:
-            content = self._repo.objects.blob(oid, self.places.get(oid))
-        except ObjectMissing:
-            return None
-        return content if len(content) <= self._most else None
+def text_json(name: str, text: bytes) -> Json:
+    """Return a text under `name`; where it is not UTF-8 its bytes, under `<name>_base64`: none is changed."""
+    try:
+        return {name: text.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": b64encode(text).decode()}

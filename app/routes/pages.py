@@ -1,47 +1,108 @@
-"""Answers that several routes give: a page of a list (`items`, and `next`, the cursor behind them), a file's bytes."""
+"""Answers that several routes give: a page of a list (`items`, and `next`, the cursor behind them), a file's bytes.
+
+A page is bounded three ways: by its `limit`, by the bytes of its items (`max_page_bytes`), and where an item is
+expensive also by the time that they take. Whatever the bounds, it has one item at least, so a client always gets on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
-from flask import Response, request
+from flask import Response, current_app, request
 
 from app import cursors
 from app.services import services
 from storage.objects import Version
 
-# A page ends after this many times `max_shown_bytes`, whatever its limit.
-_PAGE_FILES = 4
-
+Json = dict[str, Any]
 T = TypeVar("T")
 
 
 def page(
     name: str,
     filters: cursors.Filters,
-    found: Sequence[T],
+    found: Iterable[T],
     limit: int,
-    position: Any,
+    position: Callable[[T], cursors.Position],
+    show: Callable[[Sequence[T]], Iterable[Json | None]],
+    *,
     looked: int | None = None,
-) -> tuple[list[T], dict[str, Any]]:
-    """Return the items of a page, and the answer to put them in.
+    together: int = 16,
+    seconds: float = math.inf,
+    more: Mapping[str, Any] | None = None,
+) -> Response:
+    """Answer with a page of the list `name`, made of the rows `found`.
 
-    `found` has one more than `limit` where the list goes on; `position` returns an item's place in it as a tuple. Where
-    it was `looked` through up to a place only, it goes on as well.
+    `found` goes on behind `limit` where the list does, and `position` returns a row's place in it. `show` returns the
+    items of some rows, in order, None for what is not there any more; it is given `together` rows at once at most, and
+    no more than are likely to have room. Rows that were `looked` through up to a place only go on there as well. No
+    further item is begun after `seconds`. `more` stands beside the items.
     """
-    items = list(found[:limit])
+    made = _Page(limit, services().settings.max_page_bytes, time.monotonic() + seconds)
+    rows = iter(found)
+    behind = False
+    while not behind and (batch := list(islice(rows, made.next_batch(together)))):
+        behind = not made.add(batch, show(batch))
+    behind = behind or next(rows, None) is not None
     following = None
-    if len(found) > limit:
-        following = cursors.encode(name, filters, position(items[-1]))
+    if behind:
+        following = cursors.encode(name, filters, position(made.last))
     elif looked is not None:
         following = cursors.encode(name, filters, (looked,))
-    return items, {"items": [], "next": following}
+    return made.response({"next": following, **(more or {})})
 
 
-def page_room() -> int:
-    """Return after how many bytes a page ends."""
-    return services().settings.max_shown_bytes * _PAGE_FILES
+class _Page:
+    """The items of one page, as they will be sent."""
+
+    def __init__(self, limit: int, most_bytes: int, end: float) -> None:
+        self.last: Any = None  # the last row that is on the page
+        self._limit = limit
+        self._most = most_bytes
+        self._end = end
+        self._over = False
+        self._rows = 0
+        self._size = 0
+        self._items: list[str] = []
+
+    def next_batch(self, together: int) -> int:
+        """Return how many rows to show next: as many as likely have room, by those before; 0 at the end."""
+        if self._over:
+            return 0
+        likely = together if not self._size else (self._most - self._size) * self._rows // self._size
+        return min(max(1, likely), together, self._limit - self._rows)
+
+    def add(self, batch: Sequence[T], items: Iterable[Json | None]) -> bool:
+        """Add the items of a batch of rows; tell whether all of them were added."""
+        shown: Iterator[Json | None] = iter(items)
+        for row in batch:
+            if self._over or not self._take(row, next(shown)):
+                return False
+            time.sleep(0)  # others may run: an item is bounded, and a page is many
+            self._over = time.monotonic() > self._end
+        return True
+
+    def _take(self, row: Any, item: Json | None) -> bool:
+        if item is not None:
+            text = current_app.json.dumps(item, separators=(",", ":"))
+            if self._items and self._size + len(text) > self._most:
+                return False
+            self._items.append(text)
+            self._size += len(text) + 1
+        self._rows += 1
+        self.last = row
+        return True
+
+    def response(self, more: Json) -> Response:
+        """Return the page; each item was made into JSON once."""
+        rest = current_app.json.dumps(more, separators=(",", ":"))
+        return current_app.response_class(
+            '{"items":[' + ",".join(self._items) + "]," + rest[1:] + "\n", mimetype="application/json"
+        )
 
 
 def blob_response(version: Version, content: bytes) -> Response:

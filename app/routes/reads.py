@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice
 from typing import Any, cast
@@ -9,8 +11,8 @@ from typing import Any, cast
 from flask import Blueprint, Response, jsonify, request
 
 from app import cursors
-from app.errors import Problem, invalid, not_found
-from app.queries import load_oid, load_path, load_query
+from app.errors import invalid, not_found
+from app.queries import Query, load_oid, load_path, load_query
 from app.routes.changesets import standings_of
 from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice
@@ -18,11 +20,16 @@ from app.services import services
 from storage import history
 from storage.entries import SLOTS, Status, place_of
 from storage.ids import ObjectId
-from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind, Tree, Version
+from storage.link import Slice
+from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Tree, Version
+from storage.queue import Standing
 from storage.store import ObjectMissing
 from storage.trees import covers, lookup, project, walk
 
 routes = Blueprint("reads", __name__)
+
+# Rows of a list that are looked up at once, where none of them is large.
+_ROWS = 128
 
 
 @routes.get("/slices/<slice:name>/commits")
@@ -34,26 +41,30 @@ def commits(name: str) -> Response:
     place = int(cursors.decode(query.cursor, "commits", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
     rows, looked = history.decided(repo, found.id, Status.COMMITTED, place, None, query.limit + 1)
-    items, answer = page("commits", filters, rows, query.limit, lambda each: (each[1],), looked)
-    ids = [each for each, _ in items]
-    outcomes = [(each, now.outcome, now.through) for each, now in zip(ids, standings_of(ids), strict=True)]
-    repo.objects.warm(ObjectId(bytes.fromhex(outcome["commit"])) for _, outcome, _ in outcomes if outcome)
-    for changeset, outcome, through in outcomes:
-        if outcome is None:
-            continue
-        commit = repo.objects.commit(ObjectId(bytes.fromhex(outcome["commit"])))
-        answer["items"].append(
-            {
-                "changeset": changeset,
-                "commit": outcome["commit"],
-                "seq": outcome["seq"],
-                "status": Status.LANDED if outcome["seq"] <= through else Status.COMMITTED,
-                "author": {"name": commit.author.name, "email": commit.author.email},
-                "time": _time(commit.author),
-                "message": commit.message,
-            }
-        )
-    return jsonify(answer)
+
+    def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
+        ids = [each for each, _ in batch]
+        now = list(zip(ids, standings_of(ids), strict=True))
+        repo.objects.warm(_oid(each.outcome["commit"]) for _, each in now if each.outcome)
+        yield from (_commit_json(changeset, each) for changeset, each in now)
+
+    return page("commits", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked)
+
+
+def _commit_json(changeset: str, standing: Standing) -> dict[str, Any] | None:
+    outcome = standing.outcome
+    if outcome is None:
+        return None
+    commit = services().repo.objects.commit(_oid(outcome["commit"]))
+    return {
+        "changeset": changeset,
+        "commit": outcome["commit"],
+        "seq": outcome["seq"],
+        "status": Status.LANDED if outcome["seq"] <= standing.through else Status.COMMITTED,
+        "author": {"name": commit.author.name, "email": commit.author.email},
+        "time": _time(commit.author),
+        "message": commit.message,
+    }
 
 
 def _time(who: Ident) -> str:
@@ -70,17 +81,9 @@ def _time(who: Ident) -> str:
 @routes.get("/slices/<slice:name>/tree")
 def tree(name: str) -> Response:
     """List a slice's files at a commit."""
-    found = find_slice(name)
     query = load_query(request.args, services().settings, "limit", "cursor", "commit", "prefix")
-    commit, root = _commit_and_root(query.commit)
-    prefix = (query.prefix or b"").rstrip(b"/") + b"/" if query.prefix else b""
-    filters: dict[str, str | int | None] = {
-        "slice": found.id,
-        "version": found.version,
-        "commit": commit,
-        "prefix": prefix.decode(),
-    }
-    after = cast(bytes, cursors.decode(query.cursor, "tree", filters, (bytes,))[0]) if query.cursor is not None else b""
+    found, listed = _listing_of(name, query)
+    root = _root_of(listed.commit)
     objects = services().repo.objects
 
     def look() -> tuple[ObjectId, list[tuple[bytes, Version]]]:
@@ -89,17 +92,62 @@ def tree(name: str) -> Response:
         def read(oid: ObjectId) -> Tree:
             return made[oid] if oid in made else objects.tree(oid)
 
-        return projected, list(islice(walk(read, projected, after, prefix), query.limit + 1))
+        return projected, list(islice(walk(read, projected, listed.after, listed.prefix), query.limit + 1))
+
+    def show(batch: Sequence[tuple[bytes, Version]]) -> Iterator[dict[str, Any]]:
+        places = objects.locate([version.oid for _, version in batch])
+        for (path, version), place in zip(batch, places, strict=True):
+            yield _file_json(path, version, place.place.size if place else None)
 
     projected, files = services().repo.surely(look)
-    items, answer = page("tree", filters, files, query.limit, lambda each: (each[0],))
-    places = objects.locate([version.oid for _, version in items]) if items else []
-    answer |= {"commit": commit, "tree": projected.hex()}
-    answer["items"] = [
-        _file_json(path, version, place.place.size if place else None)
-        for (path, version), place in zip(items, places, strict=True)
-    ]
-    return jsonify(answer)
+    return page(
+        "tree",
+        _tree_filters(found, listed.prefix),
+        files,
+        query.limit,
+        lambda each: (each[0], listed.commit.hex(), found.version, listed.seq),
+        show,
+        together=_ROWS,
+        more={"commit": listed.commit.hex(), "tree": projected.hex()},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What a page of a tree is of; its pages are all of the commit and the slice's definition of the first one."""
+
+    commit: ObjectId
+    prefix: bytes
+    after: bytes  # the path behind which the page begins
+    seq: int  # the entry at which the slice still had the definition of the first page
+
+
+def _listing_of(name: str, query: Query) -> tuple[Slice, _Listing]:
+    """Return the slice as the first page of a tree had it, and what the page is of."""
+    repo = services().repo
+    # Before the slice is read: a definition that comes later stands behind this entry.
+    head = repo.view.head()
+    found = find_slice(name)
+    prefix = (query.prefix or b"").rstrip(b"/") + b"/" if query.prefix else b""
+    if query.cursor is None:
+        commit = _oid(head.main) if query.commit is None else ObjectId(query.commit)
+        return found, _Listing(commit, prefix, b"", head.applied)
+    kinds = (bytes, str, int, int)
+    position = cursors.decode(query.cursor, "tree", _tree_filters(found, prefix), kinds)
+    after, at, version, seq = cast(tuple[bytes, str, int, int], position)
+    commit = ObjectId(load_oid(at, "cursor"))
+    if query.commit is not None and query.commit != commit:
+        raise invalid("cursor", f"belongs to another list: that of {commit.hex()}")
+    if version == found.version:
+        return found, _Listing(commit, prefix, after, head.applied)
+    before = repo.surely(lambda: history.slice_before(repo, found.id, version, seq))
+    if before is None:
+        raise invalid("cursor", f"is of version {version} of the slice, which has version {found.version}: begin again")
+    return before, _Listing(commit, prefix, after, seq)
+
+
+def _tree_filters(found: Slice, prefix: bytes) -> cursors.Filters:
+    return {"slice": found.id, "prefix": prefix.decode()}
 
 
 def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any]:
@@ -122,7 +170,7 @@ def file(name: str, path: str) -> Response:
 
     def look() -> tuple[Version, bytes] | None:
         covered = covers(find_slice(name).paths, raw)
-        _, root = _commit_and_root(query.commit)
+        root = _root_of(ObjectId(query.commit) if query.commit else _oid(services().repo.view.head().main))
         version = lookup(objects.tree, root, raw) if covered else None
         if version is None or version.is_tree or version.mode == SUBMODULE_MODE:
             return None
@@ -134,23 +182,13 @@ def file(name: str, path: str) -> Response:
     return blob_response(*found)
 
 
-def _commit_and_root(oid: bytes | None) -> tuple[str, ObjectId]:
-    """Return a commit that was asked for, or the global head, and its tree."""
+def _root_of(commit: ObjectId) -> ObjectId:
+    """Return the tree of a commit that was asked for."""
     repo = services().repo
-    if oid is None:
-        head = repo.view.head()
-        return head.main, ObjectId(bytes.fromhex(head.main_tree))
     try:
-        kind, _ = repo.surely(lambda: repo.objects.read(ObjectId(oid)))
-        if kind == Kind.COMMIT:
-            return oid.hex(), repo.objects.commit(ObjectId(oid)).tree
+        return repo.surely(lambda: repo.objects.commit(commit)).tree
     except (CorruptObject, ObjectMissing):
-        pass  # refused below, like an id of another kind
-    raise _no_commit(oid)
-
-
-def _no_commit(oid: bytes) -> Problem:
-    return invalid("commit", f"{oid.hex()} is no commit of this repository")
+        raise invalid("commit", f"{commit.hex()} is no commit of this repository") from None
 
 
 @routes.get("/head")
@@ -173,10 +211,12 @@ def global_commits() -> Response:
     query = load_query(request.args, services().settings, "limit", "cursor")
     before = int(cursors.decode(query.cursor, "global", {}, (int,))[0]) if query.cursor is not None else None
     rows, looked = history.global_commits(services().repo, before, query.limit + 1)
-    items, answer = page("global", {}, rows, query.limit, lambda merge: (merge["seq"],), looked)
     names = ("commit", "parents", "tree", "seq", "through", "changesets")
-    answer["items"] = [{name: merge[name] for name in names} for merge in items]
-    return jsonify(answer)
+
+    def show(batch: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        yield from ({each: merge[each] for each in names} for merge in batch)
+
+    return page("global", {}, rows, query.limit, lambda merge: (merge["seq"],), show, looked=looked)
 
 
 @routes.get("/commits/<commit>/changesets")
@@ -192,11 +232,15 @@ def merged(commit: str) -> Response:
     place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
     low, high = max(place, place_of(merge["first"], 0) - 1), place_of(merge["through"], SLOTS - 1)
     rows, looked = history.committed(repo, low, high, query.limit + 1)
-    items, answer = page("merged", filters, rows, query.limit, lambda each: (each[1],), looked)
-    ids = [each for each, _ in items]
-    for changeset, now in zip(ids, repo.queue.standing(ids)[1] if ids else [], strict=True):
-        if now.outcome:
-            answer["items"].append(
-                {"changeset": changeset, "commit": now.outcome["commit"], "slice": now.outcome["slice"]}
-            )
-    return jsonify(answer)
+
+    def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
+        ids = [each for each, _ in batch]
+        for changeset, now in zip(ids, repo.queue.standing(ids)[1], strict=True):
+            of = now.outcome
+            yield {"changeset": changeset, "commit": of["commit"], "slice": of["slice"]} if of else None
+
+    return page("merged", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked, together=_ROWS)
+
+
+def _oid(text: str) -> ObjectId:
+    return ObjectId(bytes.fromhex(text))

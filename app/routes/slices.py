@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -12,11 +13,15 @@ from app.queries import load_query
 from app.routes.pages import page
 from app.schemas import load_json, load_slice, load_slice_paths
 from app.services import services
+from storage.ids import SliceId
 from storage.link import Slice
 from storage.slices import SliceChanged, SliceExists, SliceGone, change_paths, define, delete
 from storage.trees import holders
 
 routes = Blueprint("slices", __name__)
+
+# Slices of a list whose definitions are read at once: one may have megabytes of paths.
+_TOGETHER = 8
 
 
 def slice_json(found: Slice) -> dict[str, Any]:
@@ -91,6 +96,9 @@ def listing() -> Response:
         ids = sorted(found)[: query.limit + 1]
     else:
         ids = view.by_name("slice_order", after, query.limit + 1)
-    items, answer = page("slices", filters, ids, query.limit, lambda each: (each,))
-    answer["items"] = [slice_json(each) for each in view.slices(items)]
-    return jsonify(answer)
+
+    def show(batch: Sequence[str]) -> Iterator[dict[str, Any] | None]:
+        there = {each.id: each for each in view.slices(batch)}
+        yield from (slice_json(there[SliceId(each)]) if each in there else None for each in batch)
+
+    return page("slices", filters, ids, query.limit, lambda each: (each,), show, together=_TOGETHER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from app import cli
 from app.checkout import STATE
 from app.client import ProblemError
 from tests.app.collisions import LINES, NOBODY, Run, collide, delete, edit, files, new_id, one_line, put, runner
-from tests.app.http import Api
+from tests.app.http import Api, Json
 
 
 @pytest.fixture
@@ -89,6 +90,45 @@ def test_a_diff_is_one_that_git_applies(api: Api, run: Run, tmp_path: Path) -> N
     assert there == files(api)
     assert (tmp_path / "tool").stat().st_mode & 0o100
     assert "files changed: 7, insertions: 5, deletions: 3" in answer.stderr
+
+
+def test_a_diff_of_what_is_no_utf8_is_one_that_git_applies(api: Api, run: Run, tmp_path: Path) -> None:
+    before, after = b"caf\xe9\r\nsame\n", b"caf\xe8\r\nsame\n\xff no newline"
+    latin = {"op": "put", "path": "latin"}
+    api.submit(base=api.tip, changes=[latin | {"content_base64": b64encode(before).decode()}])
+    api.world.work()
+    made = api.submit(base=api.tip, changes=[latin | {"content_base64": b64encode(after).decode()}])
+    (tmp_path / "latin").write_bytes(before)
+    answer = run("diff", made["id"])
+    subprocess.run(["git", "apply"], input=answer.stdout_bytes, cwd=tmp_path, check=True)
+    assert (tmp_path / "latin").read_bytes() == after
+
+
+def test_a_conflict_in_another_encoding_is_shown_with_its_bytes(api: Api, run: Run) -> None:
+    def latin(content: bytes) -> list[Json]:
+        return [{"op": "put", "path": "f", "content_base64": b64encode(content).decode()}]
+
+    found = collide(api, latin(b"\xe4\n"), latin(b"\xf6\n"), latin(b"\xfc\n"))
+    told = run("conflicts", found).stdout_bytes
+    assert "    ours   1 │ ".encode() + b"\xf6\n" in told and "    theirs 1 │ ".encode() + b"\xfc\n" in told
+
+
+def test_a_diff_against_a_version_of_which_only_the_id_is_known_says_so(api: Api, run: Run, tmp_path: Path) -> None:
+    api.submit(base=api.tip, changes=[put("there", "1\n")])
+    api.world.work()
+    one = api.get("/slices/all/tree")["items"][0]["id"]
+    known = [{"op": "delete", "path": "old", "base": one}, put("f", "2\n", base=one)]
+    shown = run("diff", api.submit(changes=known)["id"]).stdout
+    assert " mode " not in shown, "none is invented"
+    (tmp_path / "f").write_text("1\n")
+    (tmp_path / "old").write_text("1\n")
+    subprocess.run(["git", "apply"], input=shown.encode(), cwd=tmp_path, check=True)
+    assert (tmp_path / "f").read_text() == "2\n" and not (tmp_path / "old").exists()
+    made = api.submit(changes=[put("lost", "2\n", base="9" * 40)])
+    assert "(what was seen is not stored here: lost)" in run("diff", made["id"]).stdout
+    assert " lost | what was seen is not stored here\n" in run("diff", made["id"], "--stat").stdout
+    api.world.work()
+    assert "(base unknown mode 999999999999, head nothing, " in run("status", made["id"], code=1).stdout
 
 
 def test_a_diff_is_coloured_and_counted(api: Api, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,8 +121,82 @@ def test_a_diff_by_versions_is_against_the_versions(api: Api) -> None:
     assert strange["status"] == "modified" and strange["patch"] is None and strange["additions"] is None
 
 
+@pytest.mark.parametrize("strategy", ["merge", "exact"])
+def test_of_a_version_that_was_seen_elsewhere_the_mode_is_unknown(api: Api, strategy: str) -> None:
+    """Neither a diff nor a conflict, nor a check before it, invents a mode for an id that a writer gave."""
+    first = land(api, put("gone", "1\n", mode="100755"), put("moved", "1\n"), put("same", "1\n", mode="100755"))
+    one = api.get("/slices/all/tree", commit=first)["items"][0]["id"]
+    land(api, {"op": "delete", "path": "gone"}, put("moved", "2\n"))
+    wanted = {
+        "gone": put("gone", "3\n", base=one),
+        "moved": put("moved", "3\n", base=one),
+        "never": put("never", "3\n", base="9" * 40, mode="100755"),
+        "tool": {"op": "mode", "path": "tool", "mode": "100755", "base": "9" * 40},
+        "late": {"op": "delete", "path": "late", "base": one},
+    }
+    land(api, put("late", "2\n"))
+    changes = [each | {"strategy": strategy} for each in wanted.values()]
+    same = put("same", "2\n", base=one, mode="100755")
+    checked = api.post("/slices/all/check", {"message": "m", "changes": [*changes, same]}, 200).get_json()
+    made = api.submit(changes=[*changes, same])["id"]
+    unknown = {each["path"]: {"mode": None, "id": each["base"]} for each in changes}
+    for _ in ("queued", "conflicted"):
+        shown = {each["path"]: each for each in items(api, made, "diff")}
+        assert {path: each["old"] for path, each in shown.items()} == unknown | {"same": {"mode": "100755", "id": one}}
+        assert shown["never"]["patch"] is None and shown["never"]["omitted"] == "not-stored"
+        assert shown["gone"]["patch"].endswith("@@ -1 +1 @@\n-1\n+3\n") and "omitted" not in shown["gone"]
+        api.world.work()
+    found = api.get(f"/changesets/{made}")["conflicts"]
+    assert found == checked["conflicts"]
+    assert {each["path"]: each["base"] for each in found} == unknown
+    explained = {each["path"]: each for each in items(api, made, "conflicts")}
+    assert {path: each["base"] for path, each in explained.items()} == unknown
+    assert explained["moved"]["hunks"][0]["base"]["lines"] == ["1"]
+
+
+def test_a_version_of_unknown_mode_is_merged_with_the_mode_that_was_submitted(api: Api) -> None:
+    first = land(api, put("f", LETTERS), put("g", LETTERS, mode="100755"))
+    seen = api.get("/slices/all/tree", commit=first)["items"][0]["id"]
+    land(api, put("f", "0\n" + LETTERS, mode="100755"), put("g", "0\n" + LETTERS))
+    made = api.submit(
+        changes=[put("f", LETTERS + "i\n", base=seen), put("g", LETTERS + "i\n", base=seen, mode="100755")]
+    )
+    api.world.work()
+    assert api.get(f"/changesets/{made['id']}")["merged_count"] == 2
+    assert [(each["path"], each["mode"]) for each in api.get("/slices/all/tree")["items"]] == [
+        ("f", "100644"),
+        ("g", "100755"),
+    ]
+    assert api.world.files()["f"] == b"0\n" + LETTERS.encode() + b"i\n"
+
+
+def test_a_conflict_with_a_version_of_unknown_mode_is_resolved_and_rebased(api: Api) -> None:
+    land(api, put("f", "1\n"))
+    made = api.submit(changes=[put("f", "2\n", base="9" * 40), put("new", "1\n", base=None)])["id"]
+    other = api.submit(changes=[put("gone", "2\n", base="9" * 40)], hold=True)["id"]
+    api.world.work()
+    assert api.post(f"/changesets/{other}/rebase", None, 409).get_json()["conflicts"][0]["base"] == {
+        "mode": None,
+        "id": "9" * 40,
+    }
+    resolved = api.post(f"/changesets/{made}/resolve", {"paths": {"f": {"content": "3\n"}}}, 202).get_json()
+    api.world.work()
+    assert api.get(f"/changesets/{resolved['id']}")["status"] == "landed"
+    assert api.world.files() == {"f": b"3\n", "new": b"1\n"}
+
+
+@pytest.mark.parametrize("text", [b"caf\xe9\n", b"\xff\xfe\n", b"ok\n\xe4 no newline"])
+def test_a_diff_of_what_is_no_utf8_has_the_very_bytes(api: Api, text: bytes) -> None:
+    land(api, put("f", b"old \xe4\n"), put("utf8", "1\n"))
+    made = api.submit(base=api.tip, changes=[put("f", text), put("utf8", "ä\n")])["id"]
+    f, utf8 = items(api, made, "diff")
+    assert f["patch"] is None and f["binary"] is False and f["additions"] >= 1
+    assert b64decode(f["patch_base64"]) == line_diff(b"f", b"old \xe4\n", text).patch
+    assert "+ä\n" in utf8["patch"] and "patch_base64" not in utf8
+
+
 def test_what_is_large_is_not_shown_and_ends_a_page(settings: Settings) -> None:
-    api = Api(replace(settings, max_shown_bytes=1000))
+    api = Api(replace(settings, max_shown_bytes=1000, max_page_bytes=6150))
     files = [put(f"f{i}", f"{i}\n" * 450) for i in range(9)]
     made = api.submit(base=api.tip, changes=[*files, put("large", "1\n" * 501)])
     pages, cursor = [], None
@@ -184,7 +258,8 @@ def test_conflicts_show_hunks_and_marked_text(api: Api) -> None:
     assert shown["new"]["hunks"][0]["theirs"]["lines"] == ["2\r"]
     latin = shown["latin"]
     assert "marked" not in latin and b"<<<<<<< head\n\xf6\n|||||||" in b64decode(latin["marked_base64"])
-    assert latin["hunks"][0]["ours"]["lines"] == ["\ufffd"]
+    [hunk] = latin["hunks"]
+    assert [b64decode(line) for line in hunk["ours"]["lines_base64"]] == [b"\xf6"] and "lines" not in hunk["ours"]
     for path, kind in (("gone", "delete/modify"), ("to", "content"), ("logo", "binary")):
         assert shown[path]["class"] == kind and shown[path]["hunks"] is shown[path]["marked"] is None
 

@@ -1,0 +1,83 @@
+"""The contents that a diff or a conflict shows: read some at once, or why one is not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from app.services import services
+from storage.ids import ObjectId
+from storage.manifest import Changeset
+from storage.objects import SUBMODULE_MODE, Version
+from storage.packs import Location
+from storage.store import ObjectMissing
+
+# Contents are read at once that have so many bytes together, unless one alone has more.
+_TOGETHER_BYTES = 256 << 10
+
+T = TypeVar("T")
+
+
+class Omitted(StrEnum):
+    """Why the text of a version is not shown."""
+
+    NOT_STORED = "not-stored"  # a base by versions may name what was never stored here
+    TOO_LARGE = "too-large"  # it is above max_shown_bytes
+    BINARY = "binary"
+
+
+class Contents:
+    """The contents that are shown: stored ones, and those that a submission pack alone has."""
+
+    def __init__(self, said: Changeset) -> None:
+        self._repo = services().repo
+        self._most = services().settings.max_shown_bytes
+        self.places = {
+            change.oid: Location(said.pack, change.place) for change in said.changes if change.oid and change.place
+        }
+        self._large: set[ObjectId] = set()
+        self._texts: dict[ObjectId, bytes | Omitted] = {}
+
+    def groups(self, wanted: Sequence[T], versions: Callable[[T], Iterable[Any]]) -> Iterator[list[T]]:
+        """Yield these in order, in groups whose `versions` are read together, in place of those before."""
+        oids = [[each.oid for each in versions(item) if each and each.mode != SUBMODULE_MODE] for item in wanted]
+        sizes = self._sizes(list(dict.fromkeys(oid for some in oids for oid in some)))
+        group: list[T] = []
+        reading: dict[ObjectId, int] = {}
+        for item, some in zip(wanted, oids, strict=True):
+            more = {oid: sizes[oid] for oid in some if oid in sizes}
+            if group and sum((reading | more).values()) > _TOGETHER_BYTES:
+                self._read(reading)
+                yield group
+                group, reading = [], {}
+            group.append(item)
+            reading |= more
+        self._read(reading)
+        yield group
+
+    def _sizes(self, oids: Sequence[ObjectId]) -> dict[ObjectId, int]:
+        """Return how many bytes reading each would take, 0 of one that is too large: without those not stored."""
+        places = zip(oids, self._repo.objects.locate(oids) if oids else [], strict=True)
+        found = {oid: place or self.places.get(oid) for oid, place in places}
+        self._large = {oid for oid, at in found.items() if at is not None and at.place.size > self._most}
+        return {oid: 0 if oid in self._large else at.place.size for oid, at in found.items() if at is not None}
+
+    def _read(self, oids: Iterable[ObjectId]) -> None:
+        small = [oid for oid in oids if oid not in self._large]
+        texts = self._repo.bucket.together([lambda oid=oid: self._blob(oid) for oid in small])  # type: ignore[misc]
+        self._texts = dict.fromkeys(self._large, Omitted.TOO_LARGE)
+        self._texts.update(zip(small, texts, strict=True))
+
+    def of(self, version: Version) -> bytes | Omitted:
+        """Return what a diff compares of a version, or why it is not shown."""
+        if version.mode == SUBMODULE_MODE:
+            return b"Subproject commit %s\n" % version.oid.hex().encode()
+        return self._texts.get(version.oid, Omitted.NOT_STORED)
+
+    def _blob(self, oid: ObjectId) -> bytes | Omitted:
+        try:
+            content = self._repo.objects.blob(oid, self.places.get(oid))
+        except ObjectMissing:
+            return Omitted.NOT_STORED
+        return content if len(content) <= self._most else Omitted.TOO_LARGE

@@ -1,0 +1,272 @@
+"""Ids that a request names: each is of the kind that it has to be, or is refused, or counts as unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from app.admission import MOST_JUDGED_BYTES
+from app.api import create_app
+from app.deep.look import deep
+from storage.bucket import Bucket
+from storage.ids import ObjectId
+from storage.packs import HEAD_BYTES
+from storage.repository import Repository
+from storage.threeway import Strategy
+from tasks.commits import commit_batch
+from tests.app.collisions import put
+from tests.app.http import Api, Json
+from tests.support import World, item
+
+UNKNOWN = "9" * 40
+KINDS = ["commit", "tree", "subtree", "blob", "unknown"]
+
+
+@pytest.fixture
+def ids(api: Api) -> dict[str, str]:
+    """The ids of a stored object of each kind, and one of none."""
+    api.submit(base=api.tip, changes=[put("d/f", "1\n"), put("g", "2\n")])
+    api.world.work()
+    head = api.get("/head")["main"]
+    tree = api.world.repo.objects.tree(ObjectId(bytes.fromhex(head["tree"])))
+    subtree, blob = tree.get(b"d"), tree.get(b"g")
+    assert subtree and blob
+    return {
+        "commit": head["commit"], "tree": head["tree"], "subtree": subtree.oid.hex(), "blob": blob.oid.hex(),
+        "unknown": UNKNOWN,
+    }  # fmt: skip
+
+
+def final(api: Api, made: str) -> Json:
+    """Return what became of a changeset after one batch and its merge, and have every look at it answered."""
+    api.world.work()
+    for what in ("diff", "conflicts"):
+        api.get(f"/changesets/{made}/{what}")
+    for each in api.get(f"/changesets/{made}").get("conflicts", []):
+        for side in ("base", "head", "submitted"):
+            answer = api.http.get(f"/v1/changesets/{made}/conflicts/{side}/{each['path']}")
+            assert answer.status_code in (200, 404)
+    return api.get(f"/changesets/{made}")
+
+
+OPS: dict[str, Callable[[str], Json]] = {
+    "put": lambda path: put(path, "3\n"),
+    "delete": lambda path: {"op": "delete", "path": path},
+    "mode": lambda path: {"op": "mode", "path": path, "mode": "100755"},
+    "link": lambda path: put(path, "to", mode="120000"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_version_seen_is_no_commit_and_no_tree(api: Api, ids: dict[str, str], kind: str) -> None:
+    for op, path in product(OPS, ["g", "none", "d/new"]):
+        body = {"message": "m", "changes": [put("fine", "1", base=None), OPS[op](path) | {"base": ids[kind]}]}
+        if kind in ("blob", "unknown"):
+            would = api.post("/slices/all/check", body, 200).get_json()["would"]
+            status = {"commit": "landed", "conflict": "conflicted", "reject": "rejected"}[would]
+            assert final(api, api.submit(changes=body["changes"])["id"])["status"] == status
+            continue
+        for at in ("check", "changesets"):
+            [error] = api.post(f"/slices/all/{at}", body, 422).get_json(force=True)["errors"]
+            assert error["field"] == "changes[1].base" and ids[kind] in error["message"]
+            assert kind.removeprefix("sub") in error["message"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_a_bulk_the_item_with_an_id_of_the_wrong_kind_is_refused_alone(
+    api: Api, ids: dict[str, str], kind: str
+) -> None:
+    fine = {"slice": "all", "message": "m", "changes": [put("x", "1", base=None)]}
+    wrong = {"slice": "all", "message": "m", "changes": [put("y", "1", base=ids[kind])]}
+    outcomes = api.post("/changesets", {"changesets": [fine, wrong]}, 202).get_json()["outcomes"]
+    assert outcomes[0]["status"] == 202
+    if kind in ("blob", "unknown"):
+        assert outcomes[1]["status"] == 202
+    else:
+        assert outcomes[1]["problem"]["errors"][0]["field"] == "changesets[1].changes[0].base"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_version_of_the_wrong_kind_that_was_accepted_before_is_decided_at_once(
+    api: Api, ids: dict[str, str], kind: str
+) -> None:
+    """As one that is not stored here: no batch fails, and nobody waits."""
+    made = [
+        accepted_before(api, op, path, ids[kind], strategy)
+        for op, path, strategy in product(OPS, ["g", "none", "d", "d/f"], Strategy)
+    ]
+    made.append(api.put("neighbour", "1")["id"])
+    assert commit_batch(api.world.repo) == len(made), "in one batch"
+    for each in made:
+        found = final(api, each)
+        assert found["status"] in ("landed", "conflicted", "rejected") and found.get("reason") != "poison"
+    assert found["status"] == "landed"
+    assert api.world.repo.redis.zcard(api.world.repo.view.prefix + "suspects") == 0
+    assert deep(api.world.repo.settings).difference == "", "and Git makes the same of it"
+
+
+def accepted_before(api: Api, op: str, path: str, base: str, strategy: Strategy) -> str:
+    """Have a changeset in the queue as one without any check of its base would be, and return its id."""
+    change = OPS[op](path)
+    mode = 0 if op == "delete" else int(change.get("mode", "100644"), 8)
+    made = item(api.world.all, {path: None if op == "delete" else b"3\n"}, bases={path: bytes.fromhex(base)})
+    given = replace(made.submission.changes[0], op="put" if op == "link" else op, mode=mode, strategy=strategy)
+    if op == "mode":
+        made, given = replace(made, oids=(None,), blobs={}), replace(given, content=None)
+    return api.world.submit(replace(made, submission=replace(made.submission, changes=(given,))))[0]
+
+
+def test_a_submodule_may_point_to_what_is_stored_here_and_may_have_been_seen(api: Api, ids: dict[str, str]) -> None:
+    for kind in KINDS:
+        api.submit(base=api.tip, changes=[{"op": "put", "path": f"sub-{kind}", "id": ids[kind], "mode": "160000"}])
+    api.world.work()
+    changes = []
+    for kind in KINDS:
+        changes.append({"op": "delete", "path": f"sub-{kind}", "base": ids[kind]})
+    made = api.submit(changes=changes)["id"]
+    assert final(api, made)["status"] == "landed"
+    moved = {"op": "put", "path": "sub", "mode": "160000", "id": UNKNOWN, "base": ids["commit"]}
+    assert final(api, api.submit(changes=[moved])["id"])["status"] == "conflicted"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_other_id_is_of_its_kind_too(api: Api, ids: dict[str, str], kind: str) -> None:
+    oid = ids[kind]
+    by_id = {"op": "put", "path": "h", "id": oid}
+    answer = api.http.post("/v1/slices/all/changesets", json={"base": api.tip, "message": "m", "changes": [by_id]})
+    assert answer.status_code == (202 if kind == "blob" else 422)
+    if kind != "blob":
+        assert answer.get_json(force=True)["errors"][0]["field"] == "changes[0].id"
+    is_commit = kind == "commit"
+    body = {"base": oid, "message": "m", "changes": [put("i", "1")]}
+    answer = api.http.post("/v1/slices/all/changesets", json=body)
+    assert answer.status_code == (202 if is_commit else 422)
+    for at in ("/slices/all/tree", "/slices/all/files/g"):
+        answer = api.http.get("/v1" + at, query_string={"commit": oid})
+        assert answer.status_code == (200 if is_commit else 422)
+        if not is_commit:
+            assert answer.get_json(force=True)["errors"][0]["field"] == "commit"
+    api.get(f"/commits/{oid}/changesets", 200 if is_commit else 404)
+    api.world.work()
+
+
+@pytest.mark.parametrize("oid", ["9" * 39, "9" * 41, "A" * 40, "0" * 40, "", "g" * 40, " " + "9" * 39, "９" * 40])
+def test_what_is_no_id_is_refused_wherever_one_may_stand(api: Api, oid: str) -> None:
+    for changes in (
+        [put("a", "1", base=oid)],
+        [{"op": "put", "path": "a", "id": oid, "base": None}],
+        [{"op": "put", "path": "a", "id": oid, "base": None, "mode": "160000"}],
+    ):
+        api.submit(422, changes=changes)
+    api.submit(422, base=oid, changes=[put("a", "1")])
+    for at in ("/slices/all/tree", "/slices/all/files/g"):
+        assert api.http.get("/v1" + at, query_string={"commit": oid}).status_code == 422
+
+
+LARGE = 3 << 20
+
+
+def restarted(api: Api) -> Api:
+    """Return another API of the same repository, with nothing in its caches."""
+    made = object.__new__(Api)
+    made.world = object.__new__(World)
+    made.world.repo, made.world.all = Repository(api.world.repo.settings), api.world.all
+    made.http = create_app(api.world.repo.settings, check=False).test_client()
+    return made
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of all that is read of the bucket."""
+    lengths: list[int] = []
+    get_range, get = Bucket.get_range, Bucket.get
+
+    def ranged(self: Bucket, name: str, offset: int, length: int) -> bytes:
+        data = get_range(self, name, offset, length)
+        lengths.append(len(data))
+        return data
+
+    def whole(self: Bucket, name: str) -> bytes:
+        data = get(self, name)
+        lengths.append(len(data))
+        return data
+
+    monkeypatch.setattr(Bucket, "get_range", ranged)
+    monkeypatch.setattr(Bucket, "get", whole)
+    return lengths
+
+
+def test_a_put_by_id_reads_and_stores_no_content(api: Api, read: list[int]) -> None:
+    noise = "".join(f"{i * 2654435761 % (1 << 32):08x}" for i in range(LARGE // 8))
+    api.submit(base=api.tip, changes=[put("large", noise)])
+    api.world.work()
+    oid = api.get("/slices/all/tree")["items"][0]["id"]
+    fresh = restarted(api)
+    kept: list[int] = []
+    bucket = fresh.http.application.extensions["sluice"].repo.bucket
+    keep = bucket.keep
+    bucket.keep = lambda name, data: kept.append(len(data)) or keep(name, data)
+    read.clear()
+    made = fresh.submit(base=api.tip, changes=[{"op": "put", "path": f"copy{i}", "id": oid} for i in range(3)])
+    assert sum(read) < 10_000 and sum(kept) < 10_000
+    fresh.world.work()
+    assert fresh.get(f"/changesets/{made['id']}")["status"] == "landed"
+    assert sum(read) < 100_000, "nor does a worker read it"
+    assert {path: len(text) for path, text in fresh.world.files().items()} == dict.fromkeys(
+        ["copy0", "copy1", "copy2", "large"], len(noise)
+    )
+    fresh.close()
+
+
+def test_what_is_in_a_compacted_pack_is_told_by_its_first_bytes(api: Api, ids: dict[str, str], read: list[int]) -> None:
+    fresh = restarted(api)
+    read.clear()
+    kinds = fresh.world.repo.kinds.of(ObjectId(bytes.fromhex(each)) for each in ids.values())
+    assert sorted(kind.kind.name for kind in kinds.values()) == ["BLOB", "COMMIT", "TREE", "TREE"]
+    assert all(length <= HEAD_BYTES for length in read)
+    read.clear()
+    assert fresh.world.repo.kinds.of(kinds) == kinds and not read, "an object's kind is remembered"
+    fresh.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"), [("link", "120000"), (".gitmodules", "100644"), (".gitattributes", "100644")]
+)
+def test_a_content_by_id_is_read_where_it_is_judged_and_only_if_it_is_small(
+    api: Api, read: list[int], path: str, mode: str
+) -> None:
+    contents = {
+        "good": "x = y\n" if path != "link" else "to",
+        "bad": "\0" + "a" * 3000,
+        "large": "x\n" * MOST_JUDGED_BYTES,
+    }
+    if path == ".gitmodules":
+        contents = contents | {"good": "[a]\n", "bad": '[submodule "a"]\nurl = --x\n'}
+    api.submit(base=api.tip, changes=[put(name, content) for name, content in contents.items()])
+    api.world.work()
+    ids = {each["path"]: each["id"] for each in api.get("/slices/all/tree")["items"]}
+    for name, status in (("large", 422), ("bad", 422), ("good", 202)):
+        fresh = restarted(api)
+        read.clear()
+        change = {"op": "put", "path": path, "mode": mode, "id": ids[name]}
+        answer = fresh.submit(status, base=api.tip, changes=[change])
+        assert sum(read) < 100_000
+        if status == 422:
+            assert answer["errors"][0]["field"] == "changes[0].id"
+        fresh.close()
+
+
+def test_a_commit_that_is_asked_for_is_not_read_where_it_is_a_large_file(api: Api, read: list[int]) -> None:
+    noise = "".join(f"{i * 2654435761 % (1 << 32):08x}" for i in range(LARGE // 8))
+    api.submit(base=api.tip, changes=[put("large", noise)])
+    api.world.work()
+    oid = api.get("/slices/all/tree")["items"][0]["id"]
+    fresh = restarted(api)
+    read.clear()
+    fresh.get("/slices/all/tree", 422, commit=oid)
+    fresh.submit(422, base=oid, changes=[put("a", "1")])
+    assert sum(read) < 100_000
+    fresh.close()
