@@ -163,7 +163,7 @@ class _Reader:
         for line in head.split(b"\n"):
             name, _, value = line.partition(b" ")
             headers.setdefault(name, value)  # a continuation line has the empty name
-        decode = _decoder(headers.get(b"encoding", b"UTF-8"), oid)
+        decode = _Decoder(headers.get(b"encoding", b"UTF-8"), oid)
         return _Commit(oid, _who(headers.get(b"author", b""), decode), decode(message))
 
 
@@ -190,27 +190,19 @@ def _who(author: bytes, decode: _Decoder) -> Json:
 class _Decoder:
     """Decodes the texts of a commit by the encoding that it names."""
 
-    def __init__(self, encoding: str, oid: str) -> None:
-        self._encoding = encoding
+    def __init__(self, encoding: bytes, oid: str) -> None:
+        self._encoding = encoding.decode("ascii", errors="replace")
         self._oid = oid
 
     def __call__(self, text: bytes) -> str:
         try:
             return text.decode(self._encoding)
-        except UnicodeError:
+        except (LookupError, ValueError) as error:
+            known = isinstance(error, UnicodeError)
+            said = f"is not {self._encoding}" if known else f"has an encoding that is not known: {self._encoding!r}"
             raise RangeError(
-                f"commit {self._oid}: its author or message is not {self._encoding}, the encoding that it names; "
-                "`git commit --amend` writes it anew"
-            ) from None
-
-
-def _decoder(encoding: bytes, oid: str) -> _Decoder:
-    name = encoding.decode("ascii", errors="replace")
-    try:
-        b"".decode(name)
-    except (LookupError, ValueError):
-        raise RangeError(f"commit {oid} is in the encoding {name!r}, which is not known here") from None
-    return _Decoder(name, oid)
+                f"commit {self._oid}: its author or message {said}; `git commit --amend` writes it anew"
+            ) from error
 
 
 def _message(messages: list[str]) -> str:

@@ -52,7 +52,6 @@ ENVIRONMENT = {
     "storage/settings.py": "the settings",
     "app/commands/options.py": "the settings of a stack's folder, where the environment names no deployment",
     "storage/git_runner.py": "git's environment",
-    "app/replay/history.py": "git's environment",
 }
 
 

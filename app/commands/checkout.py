@@ -55,6 +55,8 @@ def command(
             )  # fmt: skip
     except CheckoutError as error:
         raise WrongInput(str(error)) from error
+    except OSError as error:
+        raise WrongInput(f"{error.filename or directory}: {error.strerror}") from error
     for path in plan.not_written:
         notes.print(f"not written, since the name is Git's or Sluice's own: {path}", markup=False, soft_wrap=True)
     if as_json:
