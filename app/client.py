@@ -203,8 +203,8 @@ class Client:
     def changeset(self, changeset: str, wait: float | None = None, until: str = "committed") -> Json:
         """Return a changeset; with `wait`, once it has a final answer or so many seconds are over."""
         # The API takes six decimals, and no exponent.
-        seconds = f"{min(wait or 0.0, LONGEST_WAIT):.3f}"
-        query = f"?{urlencode({'wait': seconds, 'until': until})}" if float(seconds) > 0 else ""
+        seconds = round(min(wait or 0.0, LONGEST_WAIT), 3)
+        query = f"?{urlencode({'wait': seconds, 'until': until})}" if seconds > 0 else ""
         return self.call("GET", f"/v1/changesets/{changeset}{query}")
 
     def changesets(self, slice_name: str, status: str, limit: int = 1000) -> Iterator[Json]:

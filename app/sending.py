@@ -18,6 +18,7 @@ from app.client import Client, Json, ProblemError
 from storage.settings import Settings
 
 _FAILED = {"rejected", "abandoned"}
+_CLOSED = {"abandoned", "expired"}  # of a conflict that nobody resolved
 _MOST_TRIES = 100
 _SUBMODULE = "160000"
 _LIMIT = re.compile(r"at most (\d+) .*\(max_\w+\)")
@@ -100,8 +101,31 @@ class Sender:
         return self._client.submit(self._slice, changeset, key)
 
 
+def check_all(client: Client, slice_id: str, changeset: Json, is_new: bool) -> Json:
+    """Return what would become of a changeset; of one that would be submitted in parts, of all of them.
+
+    New files stand on nothing, so each part is checked by itself. Raises ProblemError and Unreachable.
+    """
+    rest = list(changeset["changes"])
+    most, merged = len(rest), []
+    while True:
+        part = _first(rest, most)
+        try:
+            answer = client.check(slice_id, changeset | {"changes": part})
+        except ProblemError as refusal:
+            fewer = _fewer(refusal, len(part)) if is_new else 0
+            if not fewer:
+                raise
+            most = fewer
+            continue
+        merged += answer.get("merged", [])
+        rest = rest[len(part) :]
+        if not rest or answer["would"] != "commit":
+            return answer | ({"merged": merged} if "merged" in answer else {})
+
+
 def _is_over(found: Json) -> bool:
-    return found["status"] in _FAILED or "closed_by" in found
+    return found["status"] in _FAILED or found.get("closed_by") in _CLOSED
 
 
 def _deletes_first(changes: list[Json]) -> list[Json]:

@@ -103,7 +103,9 @@ def _remembered(directory: Path, slice_: Json, force: bool) -> FolderBase | None
         remembered = None
     if remembered and remembered.slice != slice_["id"]:
         raise CheckoutError(f"{directory} was checked out from another slice than {slice_['name']}")
-    if remembered is None and not force and any(directory.iterdir()):
+    # What one leaves that is stopped while it writes its first file is nobody's.
+    others = [each for each in directory.iterdir() if each.name != f"{folder_base.FILE}.new"]
+    if remembered is None and not force and others:
         raise CheckoutError(
             f"{directory} is not empty, and was not made by `sluice checkout`: name another folder; with --force it is "
             "taken, and files are overwritten"

@@ -13,6 +13,7 @@ from app.commands.options import as_json, console, emit, notes, url
 from app.commands.status import told_conflict
 from app.commands.submit import prepare, what
 from app.exit_codes import CONFLICTED, REJECTED, TIMED_OUT
+from app.sending import check_all
 
 _COLOURS = {"commit": "green", "conflict": "red", "reject": "red", "wait": "yellow"}
 _CODES = {"conflict": CONFLICTED, "reject": REJECTED, "wait": TIMED_OUT}
@@ -45,7 +46,7 @@ def command(
             emit({"would": "commit", "changes": []})
         notes.print("nothing differs")
         return
-    answer = client.check(slice_name, changeset)
+    answer = check_all(client, prepared.slice["id"], changeset, prepared.is_new)
     if as_json:
         emit(answer)
     else:

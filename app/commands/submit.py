@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -209,8 +210,9 @@ def _finish(client: Client, sent: list[Sent], wait: bool, timeout: float, as_jso
 
 
 def _awaited(client: Client, sent: list[Sent], timeout: float) -> Iterator[Json]:
+    end = time.monotonic() + timeout
     for each in sent:
-        yield await_final(client, each.changeset["id"], "committed", timeout)
+        yield await_final(client, each.changeset["id"], "committed", max(0.0, end - time.monotonic()))
 
 
 def _who(directory: Path) -> Json:

@@ -296,6 +296,20 @@ def test_what_came_to_nothing_can_be_submitted_again(api: Api, run: Run, tmp_pat
     assert second != first and commits(api) == [second]
 
 
+def test_a_conflict_that_is_resolved_is_not_submitted_again(api: Api, run: Run, tmp_path: Path) -> None:
+    base = land(api, f=LINES)
+    land(api, f=edit(5, "colleague"))
+    (tmp_path / "f").write_text(edit(5, "mine"))
+    line = ("submit", "all", tmp_path, "-m", "m", "--base", base)
+    made = new_id(run(*line))
+    api.world.work()
+    resolved = new_id(run("resolve", made, "--all-ours"))
+    api.world.work()
+    assert f"{made} conflicted, closed by {resolved}" in run(*line, "--wait", code=3).stdout
+    again = new_id(run(*line, "--key", "another"))
+    assert again != made
+
+
 def test_an_empty_key_is_a_wrong_line(run: Run, tmp_path: Path) -> None:
     assert "--key" in run("submit", "all", tmp_path, "-m", "m", "--key", "", code=2).stderr
 
@@ -368,6 +382,7 @@ def test_a_first_import_that_is_too_large_is_split_into_a_stack(
     for number in range(12):
         (work / f"f{number:02}").write_text(f"{number}\n")
     limit(monkeypatch, api, max_changes=5)
+    assert run("check", "all", work).stdout == "would commit\n"
     answer = run("submit", "all", work, "-m", "Import\n\nAll of it")
     ids = [line.split()[0] for line in answer.stdout.splitlines()]
     assert len(ids) == 3 and all(f"submitted {each}, changes: " in answer.stderr for each in ids)
