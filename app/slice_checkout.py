@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from storage.objects import Kind, object_id
 _SUBMODULE = "160000"
 _SYMLINK = "120000"
 _EXECUTABLE = "100755"
-_AT_ONCE = 8  # files that are fetched at once
+_AT_ONCE = 16  # files that are fetched at once
+_AHEAD = 32  # files that may be held in memory, waiting for one that takes longer
 _NEW = ".sluice-new"  # in the folder: files that are written, before they take their places
 _SHOWN = 10
 
@@ -246,10 +248,18 @@ def _contents(client: Client, done: FolderBase, writes: Entries) -> Iterator[tup
             raise CheckoutError(f"{path} came as another content than {entry['id']}")
         return path, entry, data
 
-    items = list(writes.items())
+    ahead: deque[Future[tuple[str, Json, bytes]]] = deque()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for start in range(0, len(items), _AT_ONCE):
-            yield from pool.map(fetch, items[start : start + _AT_ONCE])
+        try:
+            for item in writes.items():
+                ahead.append(pool.submit(fetch, item))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            # Whoever stops is not kept until all of them have come.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _put(directory: Path, new: Path, path: str, entry: Json, data: bytes) -> None:

@@ -416,3 +416,10 @@ def limit(monkeypatch: pytest.MonkeyPatch, api: Api, **limits: int) -> None:
     """Have the API take less."""
     repo = api.http.application.extensions["sluice"].repo
     monkeypatch.setattr(repo, "settings", replace(repo.settings, **limits))
+
+
+def test_a_folder_without_files_of_its_slice_is_told_the_commit_for_its_first(
+    api: Api, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_text("1")
+    assert f"--base {api.tip} " in run("submit", "all", tmp_path, "-m", "m", code=2).stderr
