@@ -71,7 +71,7 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
         made = list(_files_of(client, found["id"], conflict, put, taken))
         known = {conflict[side]["id"] for side in _SIDES if conflict[side]} | {_id(each.data) for each in made}
         for each in made:
-            place = _inside(directory, each.name)
+            place = inside(directory, each.name)
             if not force and not _may_overwrite(place, known):
                 raise CheckoutError(f"{directory / each.name} is in the way: --force overwrites it")
             put.files[each.name] = _id(each.data)
@@ -79,9 +79,9 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
         puts.append(put)
     directory.mkdir(parents=True, exist_ok=True)
     for put in puts:
-        put.stood = None if put.marked else _stands(_inside(directory, put.path))
+        put.stood = None if put.marked else _stands(inside(directory, put.path))
     for each in files:
-        _write(_inside(directory, each.name), each)
+        _write(inside(directory, each.name), each)
     paths = {put.path: {"class": put.kind, "files": put.files, "stood": put.stood} for put in puts}
     state = {"version": _VERSION, "changeset": found["id"], "paths": paths}
     (directory / STATE).write_text(json.dumps(state, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -146,8 +146,8 @@ def read_back(
     for path, put in state["paths"].items():
         if path in without:
             continue
-        place = _inside(directory, path)
-        left = any(name != path and os.path.lexists(_inside(directory, name)) for name in put["files"])
+        place = inside(directory, path)
+        left = any(name != path and os.path.lexists(inside(directory, name)) for name in put["files"])
         if left and put["stood"] is not None and _stands(place) == put["stood"]:
             open_ones.append(path)
         elif place.is_symlink():
@@ -178,7 +178,7 @@ def clean_up(directory: Path) -> None:
     state = _state(directory)
     for path, put in state["paths"].items() if state else ():
         for name, oid in put["files"].items():
-            place = _inside(directory, name)
+            place = inside(directory, name)
             there = _content(place)
             if name != path and there is not None and _id(there) == oid:
                 place.unlink()
@@ -197,7 +197,7 @@ def _state(directory: Path) -> Json | None:
     return state
 
 
-def _inside(directory: Path, name: str) -> Path:
+def inside(directory: Path, name: str) -> Path:
     """Return the place of a path in the directory, and nowhere else: what the server says is not trusted with that."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or ".git" in (part.lower() for part in parts):

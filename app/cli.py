@@ -21,6 +21,7 @@ COMMANDS = {
     "abandon": "Take back changesets, or close their conflicts.",
     "backup": "Copy what the bucket has into a folder.",
     "check": "Say what would become of a submission, and submit nothing.",
+    "checkout": "Write a slice's files into a folder that remembers them.",
     "conflicts": "List open conflicts, or show a changeset's with their lines.",
     "contend": "Let many writers change one base at once, and resolve what collides.",
     "demo": "Replay a history on a stack of its own, and show what came of it.",

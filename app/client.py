@@ -28,6 +28,7 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 # Beyond what was asked for, so that those who were refused at once do not come back at once.
 _JITTER = 0.3
+LONGEST_WAIT = 50.0  # seconds of one long poll, at most: proxies cut off what takes a minute
 _READ = 64 << 10  # bytes of a stream that are taken at once, at most
 
 
@@ -201,7 +202,9 @@ class Client:
 
     def changeset(self, changeset: str, wait: float | None = None, until: str = "committed") -> Json:
         """Return a changeset; with `wait`, once it has a final answer or so many seconds are over."""
-        query = f"?{urlencode({'wait': wait, 'until': until})}" if wait else ""
+        # The API takes six decimals, and no exponent.
+        seconds = round(min(wait or 0.0, LONGEST_WAIT), 3)
+        query = f"?{urlencode({'wait': seconds, 'until': until})}" if seconds > 0 else ""
         return self.call("GET", f"/v1/changesets/{changeset}{query}")
 
     def changesets(self, slice_name: str, status: str, limit: int = 1000) -> Iterator[Json]:
@@ -260,10 +263,32 @@ class Client:
         path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
         return self.pages(path, commit=commit, prefix=prefix, limit=1000)
 
+    def has_commit(self, slice_name: str, commit: str) -> bool:
+        """Tell whether a commit is one of this repository."""
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        try:
+            self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}")
+        except ProblemError as refusal:
+            if refusal.status != 422:
+                raise
+            return False
+        return True
+
     def file(self, slice_name: str, path: str, commit: str | None = None) -> bytes:
         """Return a file's bytes."""
         query = f"?commit={commit}" if commit else ""
         return self.raw("GET", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}{query}").data
+
+    def version_of(self, slice_name: str, path: str, commit: str) -> Json | None:
+        """Return the mode and id of what stands at a path, without its bytes; None where there is no file."""
+        query = urlencode({"commit": commit})
+        try:
+            found = self.raw("HEAD", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}?{query}").headers
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
+            return None
+        return {"mode": found["X-Git-Mode"], "id": found["ETag"].removeprefix("W/").strip('"')}
 
     def head(self) -> Json:
         """Return the global head and the tip."""

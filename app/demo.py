@@ -18,7 +18,8 @@ from typing import IO
 import click
 
 import app
-from app.export import git
+from app.export import ExportError, git
+from storage.git_runner import Git, GitFailed
 from storage.paths import PathError, check_path
 
 ENOUGH = 300
@@ -47,7 +48,10 @@ def own_repository() -> Path | None:
 
 def commits(repository: Path) -> int:
     """Count the commits of the first-parent line. Raises ExportError."""
-    return int(git(repository, "rev-list", "--count", "--first-parent", "HEAD"))
+    try:
+        return int(Git(repository).output("rev-list", "--count", "--first-parent", "HEAD"))
+    except GitFailed as error:
+        raise ExportError(str(error)) from error
 
 
 def installed_sources() -> dict[str, _File]:

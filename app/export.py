@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import struct
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from hashlib import sha1
 from pathlib import Path
+from typing import IO
 
 from storage import packs
 from storage.bucket import Bucket
 from storage.contents import Contents, lost, read_log
+from storage.git_runner import Git, GitFailed, plain_environment
 from storage.ids import PackId
 from storage.log import Log
 from storage.named import Named
@@ -116,15 +116,12 @@ def _write_pack(path: Path, objects: Iterator[bytes]) -> None:
         file.write(digest.digest())
 
 
-def git(directory: Path | None, *arguments: str, stdin: object = subprocess.DEVNULL) -> str:
+def git(directory: Path | None, *arguments: str, stdin: bytes | IO[bytes] = b"") -> str:
     """Run git in `directory`, without this user's configuration, and return what it printed.
 
     Raises ExportError where it fails.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environ = kept | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C"}
-    command = ["git", *(("-C", str(directory)) if directory else ()), *arguments]
-    done = subprocess.run(command, stdin=stdin, capture_output=True, env=environ, check=False)  # type: ignore[call-overload]
-    if done.returncode:
-        raise ExportError(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}")
-    return str(done.stdout.decode(errors="replace"))
+    try:
+        return Git(directory, plain_environment()).output(*arguments, stdin=stdin).decode(errors="replace")
+    except GitFailed as error:
+        raise ExportError(str(error)) from error

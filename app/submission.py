@@ -1,24 +1,23 @@
-"""What `sluice submit` submits: changes from a slice's files to a directory's, or those of a range of Git commits."""
+"""What `sluice submit DIR` submits: changes from what the user of a folder saw to what stands in it now."""
 
 from __future__ import annotations
 
 import os
 import stat
-import subprocess
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.checkout import STATE
 from app.client import Json, content
+from app.ignored import IgnoreError, IgnoreRules
+from app.own_files import is_data_folder, is_own, is_own_name
 from storage.objects import Kind, object_id
 from storage.trees import covers
 
-_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-_ABSENT = "000000"
 _SUBMODULE = "160000"
-_REGULAR = {"100644", "100755"}
-_NOT_SUBMITTED = {".git", STATE}
+_SYMLINK = "120000"
+_EXECUTABLE = "100755"
+_REGULAR = {"100644", _EXECUTABLE}
 
 
 class SubmissionError(Exception):
@@ -27,54 +26,156 @@ class SubmissionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file of the directory."""
+    """A file of the folder; its bytes only where they are not those that are stored."""
 
     mode: str
-    data: bytes
+    id: str  # that Git gives this content
+    data: bytes | None
 
-    @property
-    def id(self) -> str:
-        """The id that Git gives this content."""
-        return object_id(Kind.BLOB, self.data).hex()
+    @classmethod
+    def of(cls, mode: str, data: bytes) -> LocalFile:
+        """Return a file with this content."""
+        return cls(mode, object_id(Kind.BLOB, data).hex(), data)
 
 
-def read_directory(directory: Path, paths: Collection[bytes]) -> tuple[dict[str, LocalFile], int]:
-    """Return the directory's files that a slice of `paths` covers, and how many it does not cover.
+@dataclass(slots=True)
+class Folder:
+    """The files of a folder that a slice covers, and how many others there are."""
 
-    Whatever is called .git is left out, and what `sluice resolve` keeps there. Raises SubmissionError.
+    files: dict[str, LocalFile] = field(default_factory=dict)
+    outside: list[str] = field(default_factory=list)  # not covered by the slice
+    ignored: int = 0
+    data_folders: list[str] = field(default_factory=list)  # of a stack, with its secrets
+
+
+def read_folder(
+    directory: Path, paths: Collection[bytes], stored: Mapping[str, Json], rules: IgnoreRules | None
+) -> Folder:
+    """Return the folder's files within `paths`; `stored` are those that the user saw, as the API lists a tree.
+
+    What Git ignores by `rules` is left out unless it is stored, or tracked by Git. What is Git's or Sluice's own is
+    left out in any case. Raises SubmissionError.
     """
-    files: dict[str, LocalFile] = {}
-    outside = 0
-    for found in _walk(directory):
-        name = _utf8(os.fsencode(found.relative_to(directory)))
-        if not covers(paths, name.encode()):
-            outside += 1
-            continue
-        status = found.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            files[name] = LocalFile("120000", os.fsencode(found.readlink()))
-        elif stat.S_ISREG(status.st_mode):
-            files[name] = LocalFile("100755" if status.st_mode & stat.S_IXUSR else "100644", found.read_bytes())
-        else:
-            raise SubmissionError(f"{name} is neither a file nor a symlink")
-    return files, outside
+    found = Folder()
+    tracked = {os.fsencode(path) for path in stored} | (rules.tracked() if rules else set())
+    try:
+        for raw in sorted(_Walk(directory, tracked, rules, found).names()):
+            _take(directory, raw, paths, stored, found)
+    except IgnoreError as error:
+        raise SubmissionError(str(error)) from error
+    except OSError as error:
+        raise SubmissionError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return found
 
 
-def _walk(directory: Path) -> Iterator[Path]:
-    for each in sorted(directory.iterdir()):
-        if each.name in _NOT_SUBMITTED:
-            continue
-        if each.is_dir() and not each.is_symlink():
-            yield from _walk(each)
-        else:
-            yield each
+def _take(directory: Path, raw: bytes, paths: Collection[bytes], stored: Mapping[str, Json], found: Folder) -> None:
+    if not covers(paths, raw):
+        found.outside.append(os.fsdecode(raw))
+        return
+    name = _utf8(raw)
+    file = _local_file(directory / name, name)
+    if _same(file, stored.get(name)):
+        file = LocalFile(file.mode, file.id, None)
+    found.files[name] = file
 
 
-def changes_to(files: Mapping[str, LocalFile], stored: Mapping[str, Json], delete: bool) -> list[Json]:
+def local_file(place: Path) -> LocalFile | None:
+    """Return what stands at a place; None where there is nothing, or what is neither a file nor a symlink."""
+    try:
+        return _local_file(place, str(place)) if os.path.lexists(place) else None
+    except SubmissionError:
+        return None
+
+
+def _local_file(place: Path, name: str) -> LocalFile:
+    status = place.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        return LocalFile.of(_SYMLINK, os.fsencode(place.readlink()))
+    if stat.S_ISREG(status.st_mode):
+        return LocalFile.of(_EXECUTABLE if status.st_mode & stat.S_IXUSR else "100644", place.read_bytes())
+    raise SubmissionError(f"{name} is neither a file nor a symlink")
+
+
+class _Walk:
+    """One walk through a folder, level by level, so that Git is asked once a level and not once a folder."""
+
+    def __init__(self, directory: Path, tracked: set[bytes], rules: IgnoreRules | None, found: Folder) -> None:
+        self._top = directory
+        self._tracked = tracked
+        self._tracked_folders = {folder for path in tracked for folder in _folders_above(path)}
+        self._rules = rules
+        self._found = found
+
+    def names(self) -> Iterator[bytes]:
+        """Yield the names of what may be submitted, relative to the folder."""
+        level = [b""]
+        while level:
+            files, folders = self._listed(level)
+            ignored = self._rules.ignored([*files, *folders]) if self._rules else set()
+            taken = [file for file in files if file not in ignored or file in self._tracked]
+            self._found.ignored += len(files) - len(taken)
+            yield from taken
+            level = []
+            for folder in folders:
+                if folder not in ignored:
+                    level.append(folder)
+                    continue
+                kept = list(self._tracked_below(folder))
+                self._found.ignored += self._count(folder) - len(kept)
+                yield from kept
+
+    def _listed(self, folders: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """Return the files and the folders in `folders`, but for those that are never submitted."""
+        files, below = [], []
+        for folder in folders:
+            for name, is_folder in self._entries(folder):
+                if not is_folder:
+                    files.append(name)
+                elif is_data_folder(self._top / os.fsdecode(name)):
+                    self._found.data_folders.append(os.fsdecode(name))
+                else:
+                    below.append(name)
+        return files, below
+
+    def _entries(self, folder: bytes) -> list[tuple[bytes, bool]]:
+        above = folder + b"/" if folder else b""
+        with os.scandir(self._top / os.fsdecode(folder)) as entries:
+            return [
+                (above + os.fsencode(entry.name), entry.is_dir(follow_symlinks=False))
+                for entry in entries
+                if not is_own_name(entry.name)
+            ]
+
+    def _tracked_below(self, folder: bytes) -> Iterator[bytes]:
+        """Yield what is stored or tracked in an ignored folder: ignoring a folder does not forget what it had."""
+        if folder not in self._tracked_folders:
+            return
+        files, below = self._listed([folder])
+        yield from (file for file in files if file in self._tracked)
+        for each in below:
+            yield from self._tracked_below(each)
+
+    def _count(self, folder: bytes) -> int:
+        return sum(self._count(name) if is_folder else 1 for name, is_folder in self._entries(folder))
+
+
+def _folders_above(path: bytes) -> Iterator[bytes]:
+    while b"/" in path:
+        path = path.rpartition(b"/")[0]
+        yield path
+
+
+def changes_to(
+    files: Mapping[str, LocalFile],
+    stored: Mapping[str, Json],
+    delete: bool,
+    spared: Collection[str] = (),
+) -> list[Json]:
     """Return the changes that make the `stored` files (as the API lists a tree) into `files`.
 
-    What is stored and not in `files` is deleted only if `delete` says so or if it is in the way of a file. What lies
-    within a submodule belongs to another repository; a submodule itself goes only if a file takes its place.
+    What is stored and not in `files` is deleted only if `delete` says so or if it is in the way of a file; what is
+    never submitted is not missed, and `spared` names folders of that kind. What lies within a submodule belongs to
+    another repository; a submodule itself goes only if a file takes its place.
     """
     modules = {path for path, entry in stored.items() if entry["mode"] == _SUBMODULE}
     mine = {path: file for path, file in files.items() if not modules.intersection(_above(path))}
@@ -82,105 +183,41 @@ def changes_to(files: Mapping[str, LocalFile], stored: Mapping[str, Json], delet
     changes: list[Json] = []
     for path in stored:
         in_the_way = path in folders or not mine.keys().isdisjoint(_above(path))
-        if path not in mine and (in_the_way or (delete and path not in modules)):
+        gone = delete and path not in modules and not _is_spared(path, spared)
+        if path not in mine and (in_the_way or gone):
             changes.append({"op": "delete", "path": path})
     for path, file in mine.items():
         entry = stored.get(path)
-        if entry is not None and entry["id"] == file.id and entry["mode"] == file.mode:
+        if _same(file, entry):
             continue
         if entry is not None and entry["id"] == file.id and {entry["mode"], file.mode} == _REGULAR:
             changes.append({"op": "mode", "path": path, "mode": file.mode})
         else:
+            assert file.data is not None
             changes.append({"op": "put", "path": path, "mode": file.mode, **content(file.data)})
     return changes
+
+
+def missing_files(files: Mapping[str, LocalFile], stored: Mapping[str, Json], spared: Collection[str]) -> int:
+    """Return how many stored files are not in the folder."""
+    return sum(
+        path not in files and entry["mode"] != _SUBMODULE and not _is_spared(path, spared)
+        for path, entry in stored.items()
+    )
+
+
+def _same(file: LocalFile, entry: Json | None) -> bool:
+    return entry is not None and entry["id"] == file.id and entry["mode"] == file.mode
+
+
+def _is_spared(path: str, spared: Collection[str]) -> bool:
+    return is_own(path) or any(folder in spared for folder in _above(path))
 
 
 def _above(path: str) -> list[str]:
     """Return the directories above a path."""
     parts = path.split("/")
     return ["/".join(parts[:i]) for i in range(1, len(parts))]
-
-
-def changeset_of(repository: Path, commits: str) -> Json:
-    """Return a range of commits (`A..B`, `A...B`, or one commit) as one changeset, with each change's version as base.
-
-    Author, time and message are those of the last commit; where there are several, the message lists them. Raises
-    SubmissionError.
-    """
-    old, new = _ends(repository, commits)
-    fields = _git(repository, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", old, new).split(b"\0")
-    metas, paths = fields[0:-1:2], [_utf8(path) for path in fields[1::2]]
-    rows = [meta.decode().lstrip(":").split(" ") for meta in metas]
-    contents = _contents(repository, [oid for _, mode, _, oid, _ in rows if mode not in {_ABSENT, _SUBMODULE}])
-    changes: list[Json] = []
-    for path, (old_mode, mode, old_oid, oid, _) in zip(paths, rows, strict=True):
-        change: Json = {"path": path, "base": None if old_mode == _ABSENT else old_oid}
-        if mode == _ABSENT:
-            change |= {"op": "delete"}
-        elif mode == _SUBMODULE:
-            change |= {"op": "put", "mode": mode, "id": oid}
-        elif oid == old_oid and {old_mode, mode} == _REGULAR:
-            change |= {"op": "mode", "mode": mode}
-        else:
-            change |= {"op": "put", "mode": mode, **content(contents[oid])}
-        changes.append(change)
-    name, email, time = _git(repository, "log", "-1", "--format=%an%x00%ae%x00%aI", new).decode().strip().split("\0")
-    message = _message(repository, old, new)
-    return {"author": {"name": name, "email": email}, "time": time, "message": message, "changes": changes}
-
-
-def _ends(repository: Path, commits: str) -> tuple[str, str]:
-    """Return the two ends of a range, as ids of a tree or commit, and of a commit."""
-    first, dots, last = commits.partition("...")
-    if not dots:
-        first, dots, last = commits.partition("..")
-    new = _commit(repository, (last if dots else first) or "HEAD")
-    if dots:
-        old = _commit(repository, first or "HEAD")
-        return (_git(repository, "merge-base", old, new).decode().strip() if dots == "..." else old), new
-    parents = _git(repository, "rev-parse", f"{new}^@").decode().split()
-    return (parents[0] if parents else _EMPTY_TREE), new
-
-
-def _commit(repository: Path, name: str) -> str:
-    return _git(repository, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").decode().split()[-1]
-
-
-def _message(repository: Path, old: str, new: str) -> str:
-    """Return the message of the range, without trailers that would count as Sluice's own."""
-    span = [new, "-1"] if old == _EMPTY_TREE else ["--reverse", "--first-parent", f"{old}..{new}"]
-    messages = _git(repository, "log", "-z", "--format=%B", *span).decode(errors="replace").strip("\0").split("\0")
-    text = messages[-1]
-    if len(messages) > 1:
-        subjects = [message.strip().partition("\n")[0] for message in messages]
-        text = f"{subjects[-1]}\n\n" + "\n".join(f"* {subject}" for subject in subjects)
-    kept = [line for line in text.splitlines() if not line.lower().lstrip().startswith("changeset-id")]
-    return "\n".join(kept).strip() or "(none)"
-
-
-def _contents(repository: Path, oids: list[str]) -> dict[str, bytes]:
-    """Return blobs' bytes by id."""
-    found: dict[str, bytes] = {}
-    if not oids:
-        return found
-    data = _git(repository, "cat-file", "--batch", stdin="".join(f"{oid}\n" for oid in oids).encode())
-    start = 0
-    for oid in oids:
-        end = data.index(b"\n", start)
-        head = data[start:end].split()
-        if len(head) != 3:
-            raise SubmissionError(f"{oid} is not in {repository}: is it a partial clone?")
-        start = end + 1 + int(head[2])
-        found[oid] = data[end + 1 : start]
-        start += 1
-    return found
-
-
-def _git(repository: Path, *arguments: str, stdin: bytes = b"") -> bytes:
-    done = subprocess.run(["git", "-C", str(repository), *arguments], input=stdin, capture_output=True, check=False)
-    if done.returncode:
-        raise SubmissionError(f"{repository}: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
 
 
 def _utf8(path: bytes) -> str:

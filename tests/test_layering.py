@@ -51,8 +51,7 @@ CHANCE = {"new_ulid"}
 ENVIRONMENT = {
     "storage/settings.py": "the settings",
     "app/commands/options.py": "the settings of a stack's folder, where the environment names no deployment",
-    "app/export.py": "git's environment",
-    "app/replay/history.py": "git's environment",
+    "storage/git_runner.py": "git's environment",
 }
 
 

@@ -11,9 +11,12 @@ from rich.text import Text
 from app.client import Client, Json
 from app.commands.options import as_json, console, emit, notes, url
 from app.commands.status import told_conflict
-from app.commands.submit import changeset_from, what
+from app.commands.submit import prepare, what
+from app.exit_codes import CONFLICTED, REJECTED, TIMED_OUT
+from app.sending import check_all
 
 _COLOURS = {"commit": "green", "conflict": "red", "reject": "red", "wait": "yellow"}
+_CODES = {"conflict": CONFLICTED, "reject": REJECTED, "wait": TIMED_OUT}
 _SENTENCES = {"conflict": "it collides with the head", "wait": "its base is not decided yet"}
 
 
@@ -21,29 +24,35 @@ _SENTENCES = {"conflict": "it collides with the head", "wait": "its base is not 
 @what
 @url
 @as_json
-def command(client: Client, slice_name: str, directory: Path, as_json: bool, **given: Any) -> None:
+def command(
+    client: Client, slice_name: str, directory: Path | None, as_json: bool, message: str | None, author: str | None,
+    **given: Any,
+) -> None:  # fmt: skip
     """Ask whether what `sluice submit` would submit would be committed if it were the next; nothing is stored.
 
-    It takes what `sluice submit` takes, and prints which paths would be merged, or which collide. The exit code is 1
-    unless it would be committed.
+    It takes what `sluice submit` takes, and prints which paths would be merged, or which collide. The exit code is 0 if
+    it would be committed, 3 if it would be conflicted, 4 if it would be rejected, and 5 if that is not decided yet.
 
     \b
-    Example: sluice check web ./checkout --base 8d3f1c0a5b7e92461f0d8c3b5a7e9f1d2c4b6a80
+    Example: sluice check web ./checkout
              sluice check web ~/src/site --git main..feature
     """  # noqa: D301 - click takes the character itself
-    changeset = changeset_from(client, slice_name, directory, **given)
+    prepared = prepare(client, slice_name, directory, **given)
+    changeset = {"message": "Check"} | prepared.changeset
+    if message is not None:
+        changeset["message"] = message
     if not changeset["changes"]:
         if as_json:
             emit({"would": "commit", "changes": []})
         notes.print("nothing differs")
         return
-    answer = client.check(slice_name, {"message": "Check", **changeset})
+    answer = check_all(client, prepared.slice["id"], changeset, prepared.is_new)
     if as_json:
         emit(answer)
     else:
         _show(answer)
     if answer["would"] != "commit":
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(_CODES.get(answer["would"], TIMED_OUT))
 
 
 def _show(answer: Json) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.client import Client, Json
-from app.commands.options import as_json, console, emit, url
+from app.commands.options import as_json, console, emit, notes, url
 
 _POLL = 20.0  # of one long poll; the server bounds them
 _REFUSED = {"conflicted", "rejected", "abandoned"}
@@ -54,11 +54,16 @@ def command(client: Client, changeset: str | None, wait: bool, until: str, timeo
 def await_final(client: Client, changeset: str, until: str, timeout: float) -> Json:
     """Return a changeset once it has a final answer, or as it is after `timeout` seconds."""
     end = time.monotonic() + timeout
-    while True:
-        left = end - time.monotonic()
-        found = client.changeset(changeset, min(_POLL, left) if left > 0 else None, until)
-        if left <= 0 or found["status"] in _FINAL[until]:
-            return found
+    try:
+        while True:
+            left = end - time.monotonic()
+            found = client.changeset(changeset, min(_POLL, left) if left > 0 else None, until)
+            if not left > 0 or found["status"] in _FINAL[until]:
+                return found
+    except KeyboardInterrupt:
+        notes.print(f"{changeset} is on its way all the same: `sluice status {changeset} --wait` waits for it",
+                    markup=False, soft_wrap=True)  # fmt: skip
+        raise
 
 
 def show(changeset: Json) -> None:

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.text import Text
 
+from app import folder_base
+from app.authors import git_author
 from app.client import Client, Json
 from app.commands.options import Command, as_json, console, emit, notes, url
 from app.commands.status import await_final, show
-from app.submission import SubmissionError, changes_to, changeset_of, read_directory
+from app.exit_codes import USAGE, of_status
+from app.prepared import FAULTS, Prepared, from_folder, from_range
+from app.sending import Sender, Sent, TooLarge, is_there
+
+
+class WrongInput(click.ClickException):
+    """What a user named cannot be submitted, or written, as it is."""
+
+    exit_code = USAGE
+
 
 _AUTHOR = re.compile(r"\s*(.+?)\s*<([^<>]*)>\s*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -21,13 +36,16 @@ STRATEGIES = ("merge", "ours", "theirs", "exact")
 
 _OPTIONS = (
     click.argument("slice_name", metavar="SLICE"),
-    click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path(),
-                   required=False),
+    click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False),
     click.option("--git", "commits", metavar="RANGE", help="Take these commits of the repository DIRECTORY instead."),
     click.option("-m", "--message", help="The commit message. Default: for --git, that of the commits."),
-    click.option("--author", metavar="'NAME <EMAIL>'", help="Default: for --git, of the last commit."),
-    click.option("--delete", is_flag=True, help="Also delete what the slice has and DIRECTORY has not."),
-    click.option("--base", help="The commit that DIRECTORY was made from. Default: the tip. Only without --git."),
+    click.option("--author", metavar="'NAME <EMAIL>'",
+                 help="Default: for --git, of the last commit; else who Git says you are."),
+    click.option("--delete", is_flag=True, help="Also delete what was in DIRECTORY and is no longer there."),
+    click.option("--base", metavar="COMMIT",
+                 help="The commit that DIRECTORY was made from. Default: what `sluice checkout` or the last submission "
+                      "left there, or what Git says of it. Only without --git."),
+    click.option("--no-ignore", is_flag=True, help="Also take files that Git ignores (.gitignore)."),
     click.option("--hold", is_flag=True, help="Hold it: it is not committed before `sluice release`."),
     click.option("--strategy", "strategies", metavar="PATTERN=STRATEGY", multiple=True,
                  help=f"What is done at the paths of a gitignore pattern if they moved: {', '.join(STRATEGIES)}. "
@@ -44,25 +62,33 @@ def what(command: Command) -> Command:
 
 @click.command()
 @what
-@click.option("--key", help="An Idempotency-Key: a repeat with the same key submits nothing new.")
+@click.option("--key", help="An Idempotency-Key. Default: one that follows from what is submitted, so that a repeat "
+                            "submits nothing new.")  # fmt: skip
+@click.option("--split", is_flag=True, help="If it is too large for one changeset, submit it as several, each on the "
+                                            "one before.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the changes, and submit nothing.")
 @click.option("--wait", is_flag=True, help="Return once it is committed, conflicted, rejected or abandoned.")
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds that --wait waits at most.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True,
+              help="Seconds that --wait waits at most.")  # fmt: skip
 @url
 @as_json
 def command(
-    client: Client, slice_name: str, directory: Path, key: str | None, dry_run: bool, wait: bool, timeout: float,
-    as_json: bool, **given: Any,
+    client: Client, slice_name: str, directory: Path | None, key: str | None, split: bool, dry_run: bool, wait: bool,
+    timeout: float, as_json: bool, message: str | None, author: str | None, **given: Any,
 ) -> None:  # fmt: skip
     """Submit the files of DIRECTORY (the current one by default) against SLICE, as one changeset.
 
-    Paths are the same on both sides: DIRECTORY/web/a.js becomes web/a.js. Files that differ from those at the base
-    become the changes; files that the slice does not cover, and everything called .git, are left alone.
+    Paths are the same on both sides: DIRECTORY/web/a.js becomes web/a.js. Files that differ from those that DIRECTORY
+    was made from become the changes: `sluice checkout` makes one that remembers it, and each submission from there
+    renews it. Files that the slice does not cover or Git ignores, .git, .sluice* and a stack's data folder are left
+    alone.
 
     With --git the changes between two commits are submitted, based on the versions of files that they changed: what
     moved in Sluice since is merged, or is a conflict. RANGE is A..B, A...B, or one commit.
 
-    With --wait the exit code is 1 unless the changeset was committed. `sluice check` asks before.
+    The id is printed as soon as it is accepted. The same command again is harmless: it gets the same changeset. With
+    --wait the exit code says what became of it: 0 committed, 3 conflicted, 4 rejected or abandoned, 5 the time is over.
+    `sluice check` asks before.
 
     \b
     Example: sluice submit web ./checkout -m "Say hello" --wait
@@ -70,34 +96,54 @@ def command(
     """  # noqa: D301 - click takes the character itself
     if wait and given["hold"]:
         raise click.UsageError("--wait does not go with --hold: nothing becomes of it before its release")
-    changeset = changeset_from(client, slice_name, directory, **given)
-    _submit(client, slice_name, changeset, key, dry_run, wait, timeout, as_json)
-
-
-def changeset_from(
-    client: Client, slice_name: str, directory: Path, commits: str | None, message: str | None, author: str | None,
-    delete: bool, base: str | None, hold: bool, strategies: tuple[str, ...],
-) -> Json:  # fmt: skip
-    """Return the changeset that the arguments of `what` describe."""
-    rules = [_rule(each) for each in strategies]
-    try:
-        if commits is None:
-            changeset = _from_directory(client, slice_name, directory, delete, base)
-        elif delete or base:
-            raise click.UsageError("--delete and --base do not go with --git")
-        else:
-            changeset = changeset_of(directory, commits)
-    except SubmissionError as error:
-        raise click.ClickException(str(error)) from error
+    if key is not None and not key.strip():
+        raise click.BadParameter("is empty", param_hint="--key")
+    who = None if author is None else _author(author)
+    prepared = prepare(client, slice_name, directory, **given)
+    changeset = prepared.changeset
     if message is not None:
         changeset["message"] = message
-    if author is not None:
-        changeset["author"] = _author(author)
+    if who is not None:
+        changeset["author"] = who
+    if dry_run or not changeset["changes"]:
+        _show_changes(changeset["changes"], as_json)
+    elif not changeset.get("message", "").strip():
+        raise click.UsageError("a changeset needs a message: -m")
+    elif is_there(client, prepared.slice, changeset["changes"], prepared.files):
+        _say("nothing is submitted: all of it is there already")
+        _show_changes([], as_json, quiet=True)
+    else:
+        changeset.setdefault("author", _who(prepared.folder or directory or Path()))
+        sent = _send(Sender(client, prepared.slice["id"], key), prepared, split)
+        _finish(client, sent, wait, timeout, as_json)
+
+
+def prepare(
+    client: Client, slice_name: str, directory: Path | None, commits: str | None, delete: bool, base: str | None,
+    no_ignore: bool, hold: bool, strategies: tuple[str, ...],
+) -> Prepared:  # fmt: skip
+    """Return the changeset that the arguments of `what` describe, and print what there is to say about it."""
+    rules = [_rule(each) for each in strategies]
+    if commits is not None and not commits.strip(". \t\n"):
+        raise click.BadParameter(f"{commits!r} names no commit", param_hint="--git")
+    if commits is not None and (delete or base or no_ignore):
+        raise click.UsageError("--delete, --base and --no-ignore do not go with --git")
+    if base is not None and not _COMMIT.fullmatch(base):
+        raise click.BadParameter("is not the id of a commit, in full", param_hint="--base")
+    try:
+        if commits is None:
+            prepared = from_folder(client, slice_name, directory, delete, base, not no_ignore)
+        else:
+            prepared = from_range(client, slice_name, directory or Path(), commits)
+    except FAULTS as error:
+        raise WrongInput(str(error)) from error
     if hold:
-        changeset["hold"] = True
+        prepared.changeset["hold"] = True
     if rules:
-        changeset["strategies"] = rules
-    return changeset
+        prepared.changeset["strategies"] = rules
+    for note in prepared.notes:
+        _say(note)
+    return prepared
 
 
 def _rule(text: str) -> Json:
@@ -107,44 +153,83 @@ def _rule(text: str) -> Json:
     return {"pattern": pattern, "strategy": strategy}
 
 
-def _submit(
-    client: Client, slice_name: str, changeset: Json, key: str | None, dry_run: bool, wait: bool, timeout: float,
-    as_json: bool,
-) -> None:  # fmt: skip
-    changes = changeset["changes"]
-    if dry_run or not changes:
-        if as_json:
-            emit({"changes": [{"op": each["op"], "path": each["path"]} for each in changes]})
-        for each in [] if as_json else changes:
-            console.print(Text(f"{each['op']:6} {each['path']}"), soft_wrap=True)
-        if not changes:
-            notes.print("nothing differs")
-        return
-    if not changeset.get("message"):
-        raise click.UsageError("a changeset needs a message: -m")
-    found = client.submit(slice_name, changeset, key)
-    if not as_json:
-        notes.print(f"submitted, changes: {len(changes)}")
-    if wait:
-        found = await_final(client, found["id"], "committed", timeout)
+def _show_changes(changes: list[Json], as_json: bool, quiet: bool = False) -> None:
     if as_json:
-        emit(found)
-    else:
-        show(found)
-    if wait and found["status"] not in {"committed", "landed"}:
-        raise click.exceptions.Exit(1)
+        emit({"changes": [{"op": each["op"], "path": each["path"]} for each in changes]})
+    for each in [] if as_json else changes:
+        console.print(Text(f"{each['op']:6} {each['path']}"), soft_wrap=True)
+    if not changes and not quiet:
+        _say("nothing differs")
 
 
-def _from_directory(client: Client, slice_name: str, directory: Path, delete: bool, base: str | None) -> Json:
-    if base is not None and not _COMMIT.fullmatch(base):
-        raise click.BadParameter("is not the id of a commit, in full", param_hint="--base")
-    found = client.slice(slice_name)
-    base = base or client.head()["tip"]["commit"]
-    files, outside = read_directory(directory, {path.encode() for path in found["paths"]})
-    if outside:
-        notes.print(f"files outside the slice, left out: {outside}")
-    stored = {entry["path"]: entry for entry in client.tree(found["id"], base)}
-    return {"base": base, "changes": changes_to(files, stored, delete)}
+def _send(sender: Sender, prepared: Prepared, split: bool) -> list[Sent]:
+    """Submit, and name each changeset as soon as it is accepted: whoever stops then knows what is on its way."""
+    sent: list[Sent] = []
+    try:
+        for each in sender.send(prepared.changeset, split, prepared.is_new):
+            sent.append(each)
+            again = "had been submitted before, " if each.is_repeat else ""
+            _say(f"submitted {each.changeset['id']}, {again}changes: {len(each.changes)}")
+            _remember(prepared, each)
+    except TooLarge as error:
+        raise WrongInput(str(error)) from error
+    except KeyboardInterrupt:
+        _say("stopped before an answer came: it may have been accepted. The same command again is harmless, it has the "
+             f"same idempotency key ({sender.last_key})")  # fmt: skip
+        raise
+    if len(sent) > 1:
+        _say(f"it was too large for one changeset: {len(sent)} of them, each with a part of the changes")
+    return sent
+
+
+def _remember(prepared: Prepared, sent: Sent) -> None:
+    """Have the folder remember what its user has seen and submitted."""
+    if prepared.folder is None or prepared.seen is None:
+        return
+    files = {change["path"]: prepared.files[change["path"]] for change in sent.changes}
+    base = prepared.seen.base.after(sent.changeset["id"], files)
+    prepared.seen = replace(prepared.seen, base=base)
+    try:
+        folder_base.write(prepared.folder, base)
+    except OSError as error:
+        _say(f"{prepared.folder / folder_base.FILE} could not be written ({error.strerror}): from this folder, submit "
+             "with --base")  # fmt: skip
+
+
+def _finish(client: Client, sent: list[Sent], wait: bool, timeout: float, as_json: bool) -> None:
+    """Print each changeset, with `wait` once it is decided; end with the code of the first that was not committed."""
+    code = 0
+    for found in _awaited(client, sent, timeout) if wait else (each.changeset for each in sent):
+        if as_json:
+            emit(found)
+        else:
+            show(found)
+        code = code or (of_status(found["status"]) if wait else 0)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _awaited(client: Client, sent: list[Sent], timeout: float) -> Iterator[Json]:
+    end = time.monotonic() + timeout
+    for each in sent:
+        yield await_final(client, each.changeset["id"], "committed", max(0.0, end - time.monotonic()))
+
+
+def _who(directory: Path) -> Json:
+    """Return who submits: as Git says, or as is answered at a terminal."""
+    found = git_author(directory)
+    if found is not None:
+        return found
+    if not _is_asked():
+        raise click.UsageError(
+            "who is the author? --author 'NAME <EMAIL>', or `git config --global user.name` and `user.email`"
+        )
+    return {"name": click.prompt("Your name", err=True), "email": click.prompt("Your e-mail address", err=True)}
+
+
+def _is_asked() -> bool:
+    """Tell whether somebody is there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _author(text: str) -> Json:
@@ -152,3 +237,7 @@ def _author(text: str) -> Json:
     if not match:
         raise click.BadParameter("is not 'NAME <EMAIL>'", param_hint="--author")
     return {"name": match[1], "email": match[2]}
+
+
+def _say(note: str) -> None:
+    notes.print(note, markup=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from storage import packs
 from storage.bucket import Bucket
+from storage.git_runner import Git, GitFailed, isolated_environment
 from storage.ids import ObjectId, PackId
 from storage.objects import Version, object_id
 from storage.packs import PackWriter
@@ -63,6 +64,7 @@ class Workbench:
         (self.folder / "config").write_text(_CONFIG)
         self._errors = (self.folder / "errors").open("w+b")
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._git = Git(environment=isolated_environment(self.folder))
         return self
 
     def __exit__(
@@ -114,19 +116,14 @@ class Workbench:
 
     def run(self, *arguments: str, given: bytes) -> bytes:
         """Run git and return what it printed. Raises GitRefused."""
-        done = subprocess.run(
-            self._command(*arguments), env=self._environment(), input=given, capture_output=True, check=False
-        )
-        if done.returncode:
-            raise GitRefused(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
-        return done.stdout
+        try:
+            return self._git.output(*arguments, stdin=given)
+        except GitFailed as error:
+            raise GitRefused(f"git {arguments[0]}: {error.said}") from error
 
     def start(self, *arguments: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         """Start a git that lives as long as the repository."""
-        process = subprocess.Popen(
-            self._command(*arguments), env=self._environment(), pass_fds=pass_fds,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-        )  # fmt: skip
+        process = self._git.start(*arguments, stdin=subprocess.PIPE, stderr=self._errors, pass_fds=pass_fds)
         self._processes.append(process)
         return process
 
@@ -137,18 +134,6 @@ class Workbench:
             line for line in self._errors.read().decode(errors="replace").splitlines() if "crash report" not in line
         ]
         return lines[-1].removeprefix("fatal: ") if lines else "git ended"
-
-    def _command(self, *arguments: str) -> list[str]:
-        return [shutil.which("git") or "git", *arguments]
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            "GIT_DIR": str(self.folder),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "GIT_NO_REPLACE_OBJECTS": "1",
-            "LC_ALL": "C",
-        }
 
 
 class Reader:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from storage.git_runner import Git, GitFailed
 from storage.trailers import NO_SUBJECT, carries
 
 _FORMAT = "%x01%H%x00%an%x00%ae%x00%at%x00%ad%x00%B%x00"
@@ -26,20 +27,6 @@ _REGULAR = frozenset({"100644", "100755"})
 _SUBMODULE = "160000"
 _MODES = _REGULAR | {"120000", _SUBMODULE}
 _ABSENT = "000000"
-
-# Set inside hooks, these would lead to another repository than the one that was named.
-_ELSEWHERE = frozenset(
-    {
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_COMMON_DIR",
-        "GIT_INDEX_FILE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_NAMESPACE",
-        "GIT_PREFIX",
-    }
-)
 
 # So many ids fit into a pipe's buffer (64 KiB), so that asking never waits for answers to be read.
 _MOST_ASKED = 1000
@@ -101,9 +88,7 @@ class History:
         self.repository = repository
         self._cat: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
-        # What was written is replayed, not what replace refs make of it.
-        self._environ = {**kept, "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C"}
+        self._git = Git(repository)
 
     def __enter__(self) -> History:
         """Find HEAD. Raises HistoryError."""
@@ -189,18 +174,16 @@ class History:
             _end(process)
 
     def _start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        command = ["git", "-C", str(self.repository), *arguments]
-        return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, env=self._environ)
+        try:
+            return self._git.start(*arguments, stdin=stdin)
+        except GitFailed as error:
+            raise HistoryError(str(error)) from error
 
     def _line(self, *arguments: str) -> str:
-        command = ["git", "-C", str(self.repository), *arguments]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, env=self._environ, check=False)
-        except FileNotFoundError:
-            raise HistoryError("git is not on PATH") from None
-        if done.returncode:
-            raise HistoryError(f"{self.repository}: {done.stderr.strip()}")
-        return done.stdout.strip()
+            return os.fsdecode(self._git.output(*arguments)).strip()
+        except GitFailed as error:
+            raise HistoryError(f"{self.repository}: {error.said}") from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -8,9 +8,7 @@ app/replay/renames.py for the others.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from sys import intern
 from types import TracebackType
 
 from app.replay.history import FileChange, HistoryError
+from storage.git_runner import Git, GitFailed, isolated_environment
 from storage.ids import ObjectId
 from storage.objects import TREE_MODE, Commit, Ident, Kind, row
 from storage.packs import PackWriter
@@ -125,18 +124,13 @@ class Judge:
         return answers
 
     def _git(self, *arguments: str, lines: Iterable[str]) -> bytes:
-        environment = {
-            "GIT_DIR": str(self._folder),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "GIT_NO_REPLACE_OBJECTS": "1",
-            "LC_ALL": "C",
-        }
-        command = [shutil.which("git") or "git", *arguments]
         given = "".join([f"{line}\n" for line in lines]).encode()
-        done = subprocess.run(command, env=environment, input=given, capture_output=True, check=False)
+        try:
+            done = Git(environment=isolated_environment(self._folder)).run(*arguments, stdin=given)
+        except GitFailed as error:
+            raise HistoryError(str(error)) from error
         # Before 2.45, to merge-tree a tree that it cannot read is an empty one: it complains, and ends well.
-        if done.returncode or b"error: " in done.stderr:
+        if b"error: " in done.stderr:
             raise HistoryError(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
 

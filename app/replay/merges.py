@@ -7,7 +7,6 @@ one of them, or below one of them, is such a path itself: the side must have del
 from __future__ import annotations
 
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from pathlib import Path
 from app.replay.history import FileChange, History, HistoryError
 from app.replay.judge import Judge, Trees
 from storage.fsck import ContentError, PathError, check_content, check_path, needs_content
+from storage.git_runner import GitFailed
 from storage.ids import ObjectId
 from storage.objects import Version
 from storage.threeway import contents_to_merge
@@ -124,11 +124,13 @@ class MergeHistory(History):
         return self.contents([oid])[0]
 
     def _merge_base(self, commits: list[str]) -> str:
-        command = ["git", "-C", str(self.repository), "merge-base", *commits]
-        done = subprocess.run(command, capture_output=True, text=True, env=self._environ, check=False)
-        if done.returncode > 1 or done.stderr:
-            raise HistoryError(f"git merge-base failed in {self.repository}: {done.stderr.strip()}")
-        return done.stdout.partition("\n")[0]
+        try:
+            done = self._git.run("merge-base", *commits, accept=(0, 1))
+        except GitFailed as error:
+            raise HistoryError(f"{self.repository}: {error}") from error
+        if done.stderr:
+            raise HistoryError(f"git merge-base failed in {self.repository}: {os.fsdecode(done.stderr).strip()}")
+        return done.stdout.decode().partition("\n")[0]
 
 
 def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable[[list[str]], list[int]]) -> str | None:

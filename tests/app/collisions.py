@@ -25,6 +25,8 @@ def runner(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Run `sluice` against the API, and expect an exit code."""
     server = make_server("127.0.0.1", 0, api.http.application, threaded=True)
     monkeypatch.setenv("SLUICE_API_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Ada")
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "ada@example.org")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
 

@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.client import Client, ProblemError, Unreachable, content
+from app.queries import load_query
+from storage.settings import Settings
 
 HANG_UP = "hang up"
 
@@ -305,3 +307,16 @@ def test_content_survives_json_whatever_it_is(data: bytes) -> None:
         assert fields["content"].encode() == data
     else:
         assert base64.b64decode(fields["content_base64"]) == data
+
+
+@pytest.mark.parametrize(
+    ("wait", "asked"),
+    [(29.1234567, "29.123"), (1e-7, None), (0.0, None), (None, None), (20, "20"), (300.0, "50.0")],
+)
+def test_a_wait_is_asked_for_as_the_api_takes_it(script: Script, wait: float | None, asked: str | None) -> None:
+    script.answers = [(200, {"id": "01A"})]
+    script.client().changeset("01A", wait)
+    expected = "/v1/changesets/01A" + (f"?wait={asked}&until=committed" if asked else "")
+    assert [request.path for request in script.requests] == [expected]
+    if asked:
+        assert load_query({"wait": asked}, Settings(), "wait").wait == float(asked)

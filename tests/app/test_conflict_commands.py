@@ -219,10 +219,10 @@ def test_a_check_says_what_would_become_of_it(api: Api, run: Run, tmp_path: Path
     assert run("check", *line).stdout == "would commit\n  f: merged\n"
     assert json.loads(run("check", *line, "--json").stdout)["merged"] == ["f"]
     (tmp_path / "f").write_text(edit(5, "late"))
-    collides = run("check", *line, code=1).stdout
+    collides = run("check", *line, code=3).stdout
     assert collides.startswith("would conflict: it collides") and "  f: content (base " in collides
     assert run("check", *line, "--strategy", "f=theirs", "--strategy", "*.x=ours").stdout == "would commit\n"
-    assert json.loads(run("check", *line, "--json", code=1).stdout)["would"] == "conflict"
+    assert json.loads(run("check", *line, "--json", code=3).stdout)["would"] == "conflict"
     (tmp_path / "f").write_text(LINES)
     assert "nothing differs" in run("check", *line).output
     assert json.loads(run("check", *line, "--json").stdout)["would"] == "commit"

@@ -1,0 +1,61 @@
+"""What is Git's or Sluice's own in a folder, and is never submitted: no option takes it.
+
+A stack's data folder has the secrets of its bucket, whatever it is called; it is known by what stands in it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+_GIT = ".git"
+_SLUICE = ".sluice"
+_STATE = "stack.json"
+_ENVIRONMENT = "environment"
+_SECRET = b"SLUICE_S3_SECRET_KEY="
+_STATE_FIELDS = frozenset({"s3", "access_key", "secret_key"})
+_MOST_READ = 1 << 16  # bytes; both files are far smaller
+
+
+def is_own_name(name: str) -> bool:
+    """Tell whether a file or folder of this name is Git's or Sluice's own."""
+    lower = name.lower()
+    return lower == _GIT or lower.startswith(_SLUICE)
+
+
+def is_own(path: str) -> bool:
+    """Tell whether any part of a path is Git's or Sluice's own."""
+    return any(is_own_name(part) for part in path.split("/"))
+
+
+def is_data_folder(folder: Path) -> bool:
+    """Tell whether `sluice up` keeps its data, and so secrets, in this very folder."""
+    return _is_state(folder / _STATE) or _has_secret(folder / _ENVIRONMENT)
+
+
+def data_folder_above(folder: Path) -> Path | None:
+    """Return the data folder that this folder is, or is in; None where there is none."""
+    there = folder.resolve()
+    return next((each for each in (there, *there.parents) if is_data_folder(each)), None)
+
+
+def _is_state(file: Path) -> bool:
+    try:
+        state = json.loads(_beginning(file))
+    except ValueError:
+        return False
+    return isinstance(state, dict) and state.keys() >= _STATE_FIELDS
+
+
+def _has_secret(file: Path) -> bool:
+    return any(line.startswith(_SECRET) for line in _beginning(file).split(b"\n"))
+
+
+def _beginning(file: Path) -> bytes:
+    try:
+        if not file.is_file():
+            return b""
+        with file.open("rb") as stream:
+            return stream.read(_MOST_READ)
+    except OSError:
+        return b""

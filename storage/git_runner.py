@@ -1,0 +1,127 @@
+"""Running Git: one place that decides what environment it gets, and that everything is bytes.
+
+There are two kinds of repositories. One that a user has is found from its folder alone: a hook's `GIT_DIR` and its
+like would lead to another one, and whatever else begins with `GIT_` could change what is read. Settings of the user
+stay, for `safe.directory` and the like are theirs to choose; so read by plumbing commands, which no setting formats.
+One that was made here is isolated: no configuration of the machine reaches it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+# What is kept of Git's: where it is installed, which settings are the user's, how far it looks for a repository.
+_KEPT = frozenset(
+    {
+        "GIT_CEILING_DIRECTORIES",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+        "GIT_EXEC_PATH",
+    }
+)
+# What was written is read, not what replace refs make of it; nothing is refreshed on the way; messages in English.
+_FIXED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+
+
+class GitFailed(Exception):
+    """Git could not be run, or said no."""
+
+    def __init__(self, command: str, status: int, said: str) -> None:
+        self.status = status
+        self.said = said
+        super().__init__(f"git {command} failed: {said}" if said else f"git {command} failed with {status}")
+
+
+def user_environment(environ: Mapping[str, str] | None = None, keep: Collection[str] = ()) -> dict[str, str]:
+    """Return an environment for Git in a user's repository; `keep` names further variables that it may see."""
+    environ = os.environ if environ is None else environ
+    kept = {
+        name: value for name, value in environ.items() if not name.startswith("GIT_") or name in _KEPT or name in keep
+    }
+    return kept | _FIXED
+
+
+def plain_environment() -> dict[str, str]:
+    """Return an environment for Git in a repository of ours that is found from its folder: no settings of anybody."""
+    return user_environment() | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+
+
+def isolated_environment(folder: Path) -> dict[str, str]:
+    """Return the whole environment for Git in the bare repository `folder`: nothing of this process reaches it."""
+    return {
+        "GIT_DIR": str(folder),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "LC_ALL": "C",
+    }
+
+
+@cache
+def program() -> str:
+    """Return the path of Git; it is looked for once, in this process's PATH."""
+    return shutil.which("git") or "git"
+
+
+class Git:
+    """Git in one place, with one environment. Safe for threads."""
+
+    def __init__(self, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
+        """Choose a folder to run in, and an environment: by default, that of a user's repository."""
+        self._folder = folder
+        self._environment = user_environment() if environment is None else dict(environment)
+
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes | IO[bytes] = b"",
+        accept: Collection[int] = (0,),
+        timeout: float | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command to its end and return what it printed, as bytes.
+
+        Raises GitFailed where there is no Git or its exit status is none of `accept`, and subprocess.TimeoutExpired.
+        """
+        given: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
+        try:
+            done: subprocess.CompletedProcess[bytes] = subprocess.run(
+                self._command(arguments), env=self._environment, capture_output=True, timeout=timeout, check=False,
+                **given,
+            )  # fmt: skip
+        except OSError as error:
+            raise GitFailed(arguments[0], 127, f"git cannot be run: {error.strerror}") from error
+        if done.returncode not in accept:
+            raise GitFailed(arguments[0], done.returncode, done.stderr.decode(errors="replace").strip())
+        return done
+
+    def output(self, *arguments: str, stdin: bytes | IO[bytes] = b"") -> bytes:
+        """Return what a command prints. Raises GitFailed."""
+        return self.run(*arguments, stdin=stdin).stdout
+
+    def start(
+        self,
+        *arguments: str,
+        stdin: int = subprocess.DEVNULL,
+        stderr: int | IO[bytes] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> subprocess.Popen[bytes]:
+        """Start a command whose output is read while it runs. Raises GitFailed where there is no Git."""
+        try:
+            return subprocess.Popen(
+                self._command(arguments), env=self._environment, pass_fds=pass_fds,
+                stdin=stdin, stdout=subprocess.PIPE, stderr=stderr,
+            )  # fmt: skip
+        except OSError as error:
+            raise GitFailed(arguments[0], 127, f"git cannot be run: {error.strerror}") from error
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        return [program(), *(("-C", str(self._folder)) if self._folder else ()), *arguments]
