@@ -1,0 +1,41 @@
+"""The exit codes of the command line: one table, which --help prints and docs/cli.md repeats."""
+
+from __future__ import annotations
+
+DONE = 0
+WRONG = 1
+USAGE = 2
+CONFLICTED = 3
+REJECTED = 4
+TIMED_OUT = 5
+UNREACHABLE = 6
+REFUSED = 7
+BUG = 70
+INTERRUPTED = 130
+
+MEANINGS = {
+    DONE: "done",
+    WRONG: "checked, and found wrong (verify, backup, restore, demo, replay, contend)",
+    USAGE: "wrong usage: the command line, a setting, or a file or folder that it names",
+    CONFLICTED: "conflicted",
+    REJECTED: "rejected or abandoned",
+    TIMED_OUT: "the time of --timeout is over, and nothing is decided yet",
+    UNREACHABLE: "the API, Redis or the bucket cannot be reached",
+    REFUSED: "refused: by the API, or by what is stored or running",
+    BUG: "a bug in Sluice; with SLUICE_DEBUG=1 it shows its traceback",
+    INTERRUPTED: "stopped by Ctrl-C",
+}
+
+
+def of_status(status: str) -> int:
+    """Return the exit code for a changeset of this status, once --wait is over."""
+    return _OF_STATUS.get(status, TIMED_OUT)
+
+
+_OF_STATUS = {
+    "committed": DONE,
+    "landed": DONE,
+    "conflicted": CONFLICTED,
+    "rejected": REJECTED,
+    "abandoned": REJECTED,
+}
