@@ -170,6 +170,21 @@ class Client(Transport):
         path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
         return self.pages(path, commit=commit, prefix=prefix, limit=1000)
 
+    def has_files(self, slice_name: str, prefix: str) -> bool:
+        """Whether a slice has files below a directory, whose path ends in a slash."""
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        return next(self.pages(path, prefix=prefix, limit=1), None) is not None
+
+    def has_file(self, slice_name: str, path: str) -> bool:
+        """Whether a slice has a file."""
+        try:
+            self.raw("HEAD", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}")
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
+            return False
+        return True
+
     def file(self, slice_name: str, path: str, commit: str | None = None) -> bytes:
         """Return a file's bytes."""
         query = f"?commit={commit}" if commit else ""

@@ -12,6 +12,7 @@ UNREACHABLE = 6
 REFUSED = 7
 BUG = 70
 INTERRUPTED = 130
+READER_GONE = 141
 
 MEANINGS = {
     DONE: "done",
@@ -24,6 +25,7 @@ MEANINGS = {
     REFUSED: "refused: by the API, or by what is stored or running",
     BUG: "a bug in Sluice; with SLUICE_DEBUG=1 it shows its traceback",
     INTERRUPTED: "stopped by Ctrl-C",
+    READER_GONE: "nobody reads the output any more, as in `sluice log | head -1`",
 }
 
 

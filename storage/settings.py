@@ -62,6 +62,10 @@ class Settings:
         60.0, "seconds", "How long all calls for one batch may take together; then it gives back what it claimed."
     )
     api_url: str = _setting("http://127.0.0.1:8080", "URL", "Where the command line finds the API.")
+    api_patience: float = _setting(
+        15.0, "seconds", "How long the command line repeats a call that is not answered, or answered 429 or 503."
+    )
+    debug: bool = _setting(False, "yes/no", "Errors of the command line show their traceback.")
     redis_connections: int = _setting(64, "connections", "Most connections to Redis of one process.")
     committer_name: str = _setting("Sluice", "text", "Committer of every commit.")
     committer_email: str = _setting("sluice@localhost", "text", "E-mail of the committer.")
