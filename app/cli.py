@@ -79,7 +79,7 @@ class _Lazy(click.Group):
         except click.ClickException as error:
             if not standalone_mode:
                 raise
-            code = _say(of_click(error), "--json" in (sys.argv[1:] if args is None else args))
+            code = say(of_click(error), "--json" in (sys.argv[1:] if args is None else args))
         if standalone_mode:
             sys.exit(code if isinstance(code, int) else exit_codes.DONE)
         return code
@@ -114,7 +114,7 @@ def main() -> None:
     except standard_output.ReaderGone:
         code = exit_codes.READER_GONE
     except OSError as error:
-        code = _say(failures.failure(error), as_json="--json" in sys.argv)
+        code = say(failures.failure(error), as_json="--json" in sys.argv)
     standard_output.give_up()
     sys.exit(code)
 
@@ -131,13 +131,13 @@ def _run() -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        return _say(of_click(error), as_json)
+        return say(of_click(error), as_json)
     except (click.Abort, KeyboardInterrupt):
-        return _say(failures.interrupted(), as_json)
+        return say(failures.interrupted(), as_json)
     except standard_output.ReaderGone:
         raise
     except Exception as error:  # noqa: BLE001 - each has a sentence and an exit code
-        return _say(failures.failure(error), as_json)
+        return say(failures.failure(error), as_json)
 
 
 def of_click(error: click.ClickException) -> Failure:
@@ -149,7 +149,7 @@ def of_click(error: click.ClickException) -> Failure:
     return failures.usage(error.format_message(), lines)
 
 
-def _say(failure: Failure, as_json: bool) -> int:
+def say(failure: Failure, as_json: bool) -> int:
     """Tell standard error what went wrong, and return the exit code."""
     try:
         if as_json:

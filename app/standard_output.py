@@ -47,11 +47,12 @@ def prepare() -> None:
     # They are None where the descriptor was closed (`>&-`).
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-    if isinstance(sys.stdout, io.TextIOWrapper) and not isinstance(sys.stdout, _Output):
+    # A test's own is left as it is.
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         old = sys.stdout
         encoding, buffered = old.encoding, old.line_buffering
         sys.stdout = _Output(old.detach(), encoding, _errors(encoding), line_buffering=buffered)
-    if isinstance(sys.stderr, io.TextIOWrapper):
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors=_errors(sys.stderr.encoding))
 
 

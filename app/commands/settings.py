@@ -48,14 +48,14 @@ def command(markdown: bool, as_json: bool) -> None:
         click.echo(page(), nl=False)
         return
     # Where what is set here cannot be read, the list is the way out: it is printed all the same.
-    wrong: SettingsError | None = None
+    wrong = ""
     try:
         here = settings.load()
     except SettingsError as error:
-        wrong, here = error, Settings()
+        wrong, here = str(error), Settings()
     _show(_rows(here), as_json)
     if wrong:
-        raise wrong
+        raise click.UsageError(wrong)
 
 
 def _show(rows: list[Json], as_json: bool) -> None:

@@ -33,7 +33,7 @@ def test_the_list_shows_what_is_set_but_no_secret_and_no_password(monkeypatch: p
     monkeypatch.setenv("SLUICE_REDIS_URL", "redis://:hush-hush@cache:6379/1")
     answer = CliRunner().invoke(command, ["--json"])
     assert answer.exit_code == 0
-    rows = {row["name"]: row for row in json.loads(answer.output)}
+    rows = {row["name"]: row for row in map(json.loads, answer.output.splitlines())}
     assert rows.keys() == {field.name for field in FIELDS}
     assert (rows["max_changes"]["default"], rows["max_changes"]["value"]) == (10_000, 17)
     assert rows["s3_secret_key"]["value"] is None
@@ -45,5 +45,6 @@ def test_the_list_shows_what_is_set_but_no_secret_and_no_password(monkeypatch: p
 def test_a_misspelt_setting_is_named_and_the_list_is_there_all_the_same(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SLUICE_MAX_CHAGNES", "17")
     answer = CliRunner().invoke(command, ["--json"])
-    assert answer.exit_code == 0
-    assert len(json.loads(answer.stdout)) == len(FIELDS)
+    assert answer.exit_code == 2
+    assert len(answer.stdout.splitlines()) == len(FIELDS)
+    assert "SLUICE_MAX_CHAGNES is not a setting" in answer.stderr
