@@ -87,6 +87,8 @@ class _Lazy(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None  # click would print an empty line for it
         except Exception as error:
             if ctx.params["debug"] and not isinstance(error, click.ClickException | click.exceptions.Exit):
                 _traceback()

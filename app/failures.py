@@ -56,7 +56,7 @@ BUG = Kind(exit_codes.BUG, "bug", "A bug in Sluice", "SLUICE_DEBUG=1 shows the t
 # The most special class that an exception has here decides.
 TABLE: dict[str, Kind] = {
     "app.transport.NotSluice": Kind(exit_codes.UNREACHABLE, "no-sluice", "No Sluice answers there",
-                                    "is --url right, and SLUICE_API_URL?"),
+                                    "is --url right? A proxy before the API may answer instead of it, too"),
     "app.transport.ProblemError": Kind(exit_codes.REFUSED, "refused", "Refused"),
     "app.transport.Unreachable": Kind(exit_codes.UNREACHABLE, "unreachable", "The API cannot be reached",
                                       "is `sluice up` running, and is --url right?"),
@@ -170,6 +170,8 @@ def _of_problem(error: ProblemError, kind: Kind) -> Failure:
     # The API's detail repeats the first of the faults.
     told = any(str(each.get("message")) in error.detail for each in errors)
     first = error.title if not error.detail or told else f"{error.title}: {error.detail}"
+    if kind is TABLE["app.transport.NotSluice"]:
+        first = error.detail  # it says the title, too
     if len(faults) == 1:
         first, faults = f"{first}: {faults[0]}", []
     conflicts = error.document.get("conflicts", [])

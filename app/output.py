@@ -41,7 +41,13 @@ class Output(Console):
         if len(objects) == 1 and isinstance(objects[0], Text) and not self.on_terminal:
             click.echo(objects[0].plain, file=self.file)
             return
-        super().print(*objects, **options)
+        if self.on_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        # Columns are padded with spaces.
+        click.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), file=self.file, nl=False)
 
 
 class Notes(Output):

@@ -58,7 +58,7 @@ class NotSluice(ProblemError):
     """Something answers at the address, and not as Sluice does; `status` is 0 where it does not even speak HTTP."""
 
     def __init__(self, url: str, said: str, status: int = 0, document: Json | None = None) -> None:
-        told = {"title": "No Sluice answers there", "detail": f"{url} answers, but not as Sluice does: {said}"}
+        told = {"title": "No Sluice answers there", "detail": f"{url} answers, and is no Sluice: {said}"}
         super().__init__(status, {**(document or {}), **told, "errors": []})
 
 

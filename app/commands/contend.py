@@ -13,6 +13,7 @@ from app.client import Client
 from app.commands.options import as_json, console, emit, end, s3_kind, tell
 from app.contend import Contest, Report
 from app.progress import Bars, progress_bars
+from storage import logs
 
 _PATIENCE = 60.0
 
@@ -33,6 +34,7 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
     """
     # Like Ctrl-C: the stack is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logs.configure("sluice")
     with ExitStack() as opened:
         if url is None:
             from app.stack import Stack  # what runs a stack is imported only where one is run

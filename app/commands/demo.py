@@ -24,6 +24,7 @@ from app.replay.history import History, HistoryError
 from app.replay.report import Report, sentences
 from app.replay.run import Replay
 from app.stack import Stack
+from storage import logs
 
 _SHOWN = 6  # global commits in the graph
 _PATIENCE = 120.0  # seconds: a process that dies is started again
@@ -77,6 +78,7 @@ def command(repo: Path | None, limit: int, writers: int, s3: str, as_json: bool)
     Example: sluice demo --repo ~/src/click
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logs.configure("sluice")
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="sluice-demo-")))
         try:

@@ -112,10 +112,13 @@ def end(*codes: int) -> None:
 
 
 def deployment(data: Path | None) -> Settings:
-    """Return the settings of the deployment that an operator's command is about.
+    """Return the settings of the deployment that an operator's command is about; events go to standard error.
 
     Raises SettingsError.
     """
+    from storage import logs  # only commands that work on the deployment itself have any
+
+    logs.configure("sluice")
     known = load_environment(data or Path(".sluice")) if data or "SLUICE_S3_ACCESS_KEY" not in os.environ else {}
     if data and not known:
         raise click.BadParameter(f"no stack has run on {data}", param_hint="--data")

@@ -15,6 +15,7 @@ from app.progress import Bars, progress_bars
 from app.replay.history import History
 from app.replay.report import Report, sentences
 from app.replay.run import Replay
+from storage import logs
 
 # Seconds: servers may be killed and Redis flushed meanwhile, and come back.
 _PATIENCE = 120.0
@@ -50,6 +51,7 @@ def command(
     """
     # Like Ctrl-C: the stack is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logs.configure("sluice")
     with ExitStack() as opened:
         history = opened.enter_context(History(repository))
         if url is None:

@@ -17,6 +17,7 @@ from app.replay.judge import Judge
 from app.replay.merge_report import MergeReport
 from app.replay.merge_run import MergeReplay, read_cases
 from app.replay.merges import MergeHistory
+from storage import logs
 
 # Seconds: servers may be killed and Redis flushed meanwhile, and come back.
 _PATIENCE = 120.0
@@ -46,6 +47,7 @@ def command(
     """
     # Like Ctrl-C: the stack is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logs.configure("sluice")
     skipped: Counter[str] = Counter()
     with ExitStack() as opened:
         history = opened.enter_context(MergeHistory(repository))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -76,9 +77,15 @@ def reserved(*wanted: tuple[str, str, int]) -> Iterator[None]:
                 family = socket.AF_INET6 if ":" in host else socket.AF_INET
                 held.enter_context(socket.create_server((host, port), family=family))
             except OSError as error:
-                reason = error.strerror or str(error)
-                raise PortTaken(f"{whose} cannot listen on {host}:{port}: {reason}") from error
+                raise PortTaken(f"{whose} cannot listen on {host}:{port}: {reason_of(error)}") from error
         yield
+
+
+def reason_of(error: OSError) -> str:
+    """Return why the operating system refused, in its own words and no others."""
+    number = error.errno or 0
+    # Those of name resolution have numbers of their own, below zero.
+    return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
 def _bind(wanted: list[int]) -> socket.socket:

@@ -32,6 +32,7 @@ from app.stack.servers import (
     find_redis,
     find_s3,
     free_ports,
+    reason_of,
     redis_server,
     reserved,
     s3_server,
@@ -319,7 +320,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as reason:
-        raise ProcessFailed(f"the API cannot listen on {host}:{port}: {reason.strerror}") from reason
+        raise ProcessFailed(f"the API cannot listen on {host}:{port}: {reason_of(reason)}") from reason
 
 
 def _node_answers(settings: Settings, node: str) -> bool:
