@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
-import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from werkzeug.serving import make_server
 
-from app import cli, failures
+from tests.app.command_line import sluice
 from tests.app.http import Api, Json
 
 LINES = "".join(f"line {i}\n" for i in range(20))
@@ -32,8 +29,7 @@ def runner(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     thread.start()
 
     def run(*line: str | Path, code: int = 0) -> Result:
-        whole = cast("click.Command", _Whole(expect_error=code != 0))
-        answer = CliRunner().invoke(whole, [str(each) for each in line])
+        answer = sluice(*line, expect_error=code != 0)
         if answer.exception and not isinstance(answer.exception, SystemExit):
             raise answer.exception
         assert answer.exit_code == code, answer.output
@@ -43,23 +39,6 @@ def runner(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-class _Whole:
-    """The command line with what it says of errors and their exit codes, where one is expected."""
-
-    name = "sluice"
-
-    def __init__(self, expect_error: bool) -> None:
-        self._expect_error = expect_error
-
-    def main(self, args: list[str], prog_name: str) -> None:
-        try:
-            cli.cli.main(args, prog_name)
-        except Exception as error:
-            if not self._expect_error:
-                raise
-            sys.exit(cli.say(failures.failure(error), "--json" in args))
 
 
 def edit(number: int, new: str, text: str = LINES) -> str:

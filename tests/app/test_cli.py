@@ -119,7 +119,11 @@ def test_a_wrong_line_is_refused_before_anything_is_asked(line: str):
             ["web/a: content"],
         ),
         (Unreachable("no answer"), 6, ["no answer", "sluice up"]),
-        (NotSluice("http://x", "404 Not Found (text/html)", 404), 6, ["error: http://x answers, and is no Sluice: 404 Not Found"]),
+        (
+            NotSluice("http://x", "404 Not Found (text/html)", 404),
+            6,
+            ["error: http://x answers, and is no Sluice: 404 Not Found"],
+        ),
         (HistoryError("shallow"), 2, ["shallow"]),
         (SettingsError("SLUICE_X is not a setting"), 2, ["SLUICE_X", "sluice settings"]),
         (CheckoutError("still with conflict markers: a"), 2, ["conflict markers"]),
