@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from storage.values import read
+
 PREFIX = "SLUICE_"
 
 
@@ -196,7 +198,7 @@ class Settings:
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Build the settings from `environ` (the process's own by default).
 
-    Raises SettingsError where a value does not read as its field's type, and for an unknown `SLUICE_` name:
+    Raises SettingsError where a value does not read as its field's type or can be of no use, and for an unknown name:
     a misspelt limit must not silently be no limit.
     """
     environ = os.environ if environ is None else environ
@@ -207,7 +209,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             continue
         if name not in fields:
             raise SettingsError(f"{name} is not a setting of Sluice")
-        values[fields[name].name] = _read(name, text, type(fields[name].default))
+        known = fields[name]
+        try:
+            values[known.name] = read(text, known.default, known.metadata["unit"])
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from None
+    if values.get("s3_access_key") and not values.get("s3_secret_key"):
+        raise SettingsError(f"{PREFIX}S3_ACCESS_KEY is set without {PREFIX}S3_SECRET_KEY")
     return Settings(**values)
 
 
@@ -230,16 +238,3 @@ def environment(
     environ = os.environ if environ is None else environ
     kept = {name: text for name, text in environ.items() if not name.startswith(PREFIX)}
     return {**kept, **(more or {}), **dump(settings)}
-
-
-def _read(name: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        if text.lower() in {"1", "true", "yes", "on"}:
-            return True
-        if text.lower() in {"0", "false", "no", "off"}:
-            return False
-        raise SettingsError(f"{name}: {text!r} is neither yes nor no")
-    try:
-        return kind(text)
-    except ValueError:
-        raise SettingsError(f"{name}: {text!r} is not a {kind.__name__}") from None

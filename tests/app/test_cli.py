@@ -122,7 +122,7 @@ def test_a_wrong_line_is_refused_before_anything_is_asked(line: str):
         (
             NotSluice("http://x", "404 Not Found (text/html)", 404),
             6,
-            ["error: http://x answers, and is no Sluice: 404 Not Found"],
+            ["error: http://x answers, and is no Sluice: 404"],
         ),
         (HistoryError("shallow"), 2, ["shallow"]),
         (SettingsError("SLUICE_X is not a setting"), 2, ["SLUICE_X", "sluice settings"]),
