@@ -141,6 +141,29 @@ def test_what_is_held_is_released_or_abandoned(api: Api, run: Run) -> None:
         assert f"error: {NOBODY}: Not found" in run(verb, NOBODY, code=7).stderr
 
 
+def test_a_release_a_rebase_and_a_resolution_can_be_waited_for(api: Api, run: Run) -> None:
+    held = api.submit(base=api.tip, changes=[put("f", "1")], hold=True)["id"]
+    waited = run("release", held, "--wait", "--timeout", "0", code=5)
+    assert waited.stdout == f"{held} queued, 0 before it in its slice\n"
+    api.world.work()
+    assert " landed as " in run("release", held, "--wait").stdout, "a repeat is harmless"
+    found = one_line(api)
+    assert "error: " in run("rebase", found, "--wait", code=3).stderr, "it collides: there is nothing to wait for"
+    made = run("resolve", found, "--theirs", "web/a", "--wait", "--timeout", "0", code=5)
+    assert made.stderr == f"made {new_id(made)}, waiting for it\n"
+    api.world.work()
+    assert json.loads(run("status", new_id(made), "--wait", "--json").stdout)["status"] == "landed"
+
+
+def test_a_slice_whose_path_lacks_its_slash_is_warned_of(api: Api, run: Run) -> None:
+    api.submit(base=api.tip, changes=[put("agents/x", "1"), put("README.md", "1")])
+    api.world.work()
+    made = run("slice", "create", "web", "agents", "agents/", "README.md", "README.md/", "new", "new/", "*.js")
+    assert [line.split(" is ")[0] for line in made.stderr.splitlines()] == [
+        "warning: agents", "warning: README.md/", "warning: *.js",
+    ]  # fmt: skip
+
+
 def test_an_abandoned_conflict_is_closed(api: Api, run: Run) -> None:
     found = one_line(api)
     assert ", closed: abandoned" in run("abandon", found).stdout

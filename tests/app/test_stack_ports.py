@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from app import exit_codes
 from app.stack import Stack
 from app.stack.servers import PortTaken, free_ports
 from app.stack.state import StateDamaged
 from tests.app.command_line import sluice
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    """`sluice up` sets up signals and logging for the process that it is."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    handlers, known = [signal.getsignal(number) for number in numbers], structlog.get_config()
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+    structlog.configure(**known)
 
 
 @pytest.fixture
