@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
+from typing import Any
 
 import click
-import redis
 
-from app.client import ProblemError, Unreachable
-from app.replay.history import HistoryError
-from app.stack import ProcessFailed, ServerMissing
-from storage.bucket import BucketError, BucketUnsafe
-from storage.git_merger import GitUnfit
-from storage.settings import SettingsError
+from app import exit_codes, failures, standard_output
+from app.failures import Failure
 
 # The short help stands here too, so that `sluice --help` imports nothing.
 COMMANDS = {
@@ -47,20 +44,6 @@ COMMANDS = {
     "watch": "Show what becomes of changesets, as it happens.",
 }
 
-# What an error tells the user beyond itself, and the exit code. 1 is a command's own "no", 2 a wrong command line.
-ERRORS: list[tuple[type[Exception], int, str]] = [
-    (ProblemError, 3, ""),
-    (Unreachable, 4, "is `sluice up` running, and is --url right?"),
-    (HistoryError, 5, ""),
-    (SettingsError, 6, "`sluice settings` lists them"),
-    (ServerMissing, 7, ""),
-    (ProcessFailed, 7, ""),
-    (BucketError, 8, "are the SLUICE_S3_* settings those of the deployment?"),
-    (GitUnfit, 7, ""),
-    (BucketUnsafe, 8, "use a store that honours If-None-Match, and no proxy that drops it"),
-    (redis.RedisError, 8, "is SLUICE_REDIS_URL that of the deployment?"),
-]
-
 
 def module_of(name: str) -> str:
     """Return the module of the command `name`."""
@@ -83,10 +66,42 @@ class _Lazy(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in exit_codes.MEANINGS.items()])
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, *, standalone_mode: bool = True,
+        **more: Any,
+    ) -> Any:  # fmt: skip
+        """As click's, but for the words and the exit codes of a wrong command line."""
+        try:
+            code = super().main(args, prog_name, standalone_mode=False, **more)
+        except click.ClickException as error:
+            if not standalone_mode:
+                raise
+            code = say(of_click(error), "--json" in (sys.argv[1:] if args is None else args))
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else exit_codes.DONE)
+        return code
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None  # click would print an empty line for it
+        except Exception as error:
+            if ctx.params["debug"] and not isinstance(error, click.ClickException | click.exceptions.Exit):
+                _traceback()
+            raise
+
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("gitsluice"), prog_name="sluice")
-def cli() -> None:
+@click.version_option(package_name="gitsluice", prog_name="sluice")
+@click.option(
+    "--debug", is_flag=True, envvar="SLUICE_DEBUG", help="Show the traceback of an error; also SLUICE_DEBUG=1."
+)
+def cli(debug: bool) -> None:
     """Land changes from many writers into one large shared code base.
 
     Start with `sluice up`, or with `sluice demo`. Each command has a --help with an example.
@@ -95,30 +110,61 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line, and turn errors into sentences and exit codes."""
+    standard_output.prepare()
     try:
+        code = _run()
+        standard_output.finish()
+    except standard_output.ReaderGone:
+        code = exit_codes.READER_GONE
+    except OSError as error:
+        code = say(failures.failure(error), as_json="--json" in sys.argv)
+    standard_output.give_up()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command, and return its exit code once its errors are told."""
+    as_json = "--json" in sys.argv
+    try:
+        if callable(signal.getsignal(signal.SIGINT)):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         # Click catches a command's own Exit and returns its code.
         code = cli.main(standalone_mode=False)
-        if isinstance(code, int):
-            sys.exit(code)
+        return code if isinstance(code, int) else exit_codes.DONE
     except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
+        return end.exit_code
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        return say(of_click(error), as_json)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped.", err=True)
-        sys.exit(130)
-    except Exception as error:
-        for kind, code, hint in ERRORS:
-            if isinstance(error, kind):
-                _show(error, hint)
-                sys.exit(code)
+        return say(failures.interrupted(), as_json)
+    except standard_output.ReaderGone:
         raise
+    except Exception as error:  # noqa: BLE001 - each has a sentence and an exit code
+        return say(failures.failure(error), as_json)
 
 
-def _show(error: Exception, hint: str) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
-    for each in getattr(error, "errors", []):
-        click.echo(f"  {each.get('field')}: {each.get('message')}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+def of_click(error: click.ClickException) -> Failure:
+    """Return what is said of a wrong command line."""
+    lines = []
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        lines = [context.get_usage(), f"Try '{context.command_path} --help' for help."]
+    return failures.usage(error.format_message(), lines)
+
+
+def say(failure: Failure, as_json: bool) -> int:
+    """Tell standard error what went wrong, and return the exit code."""
+    try:
+        if as_json:
+            click.echo(failures.line(failure.document), err=True)
+        for line in [] if as_json else failure.lines:
+            click.echo(failures.coloured(line), err=True)
+    except OSError:
+        pass  # nobody can be told
+    return failure.code
+
+
+def _traceback() -> None:
+    import traceback
+
+    traceback.print_exc()

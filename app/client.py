@@ -8,117 +8,25 @@ from __future__ import annotations
 
 import base64
 import json
-import random
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError, URLSchemeUnknown
+from urllib3.exceptions import HTTPError
 
+from app.transport import FIRST_PAUSE, PASSING, Json, NotSluice, Pauses, ProblemError, Transport, Unreachable
 from storage.ids import new_ulid
 
-Json = dict[str, Any]
+__all__ = ["Client", "Json", "NotSluice", "ProblemError", "Unreachable", "content"]
 
-_PASSING = frozenset({429, 500, 502, 503, 504})
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 5.0
-# Beyond what was asked for, so that those who were refused at once do not come back at once.
-_JITTER = 0.3
 LONGEST_WAIT = 50.0  # seconds of one long poll, at most: proxies cut off what takes a minute
 _READ = 64 << 10  # bytes of a stream that are taken at once, at most
 
 
-class ProblemError(Exception):
-    """The API refused; the fields are those of its problem document."""
-
-    def __init__(self, status: int, document: Json, repeated: bool = False) -> None:
-        self.status = status
-        self.title = str(document.get("title", "refused"))
-        self.detail = str(document.get("detail", ""))
-        self.errors: list[Json] = document.get("errors", [])
-        self.document = document
-        # Whether an earlier try had an unknown outcome: it may have been done, and this be what came of that.
-        self.repeated = repeated
-        super().__init__(f"{self.title}: {self.detail}" if self.detail else self.title)
-
-
-class Unreachable(Exception):
-    """The API did not answer, or not with anything final, for as long as the client is patient."""
-
-
-class Client:
+class Client(Transport):
     """One API."""
-
-    def __init__(
-        self,
-        url: str,
-        patience: float = 15.0,
-        connections: int = 16,
-        timeout: float = 90.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Describe an API at `url`.
-
-        `patience` bounds, in seconds, how long one call is repeated; `timeout` is that of one answer, above the longest
-        long poll; `sleep` passes the time between tries.
-        """
-        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
-        self._patience = patience
-        self._sleep = sleep
-        timeouts = urllib3.Timeout(connect=5.0, read=timeout)
-        self._http = urllib3.PoolManager(maxsize=connections, timeout=timeouts, retries=False)
-
-    def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Json:
-        """Return the answer's JSON.
-
-        Raises ProblemError for a final refusal, and Unreachable.
-        """
-        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        answer: Json = json.loads(self.raw(method, path, data, headers).data)
-        return answer
-
-    def raw(
-        self,
-        method: str,
-        path: str,
-        data: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        streamed: bool = False,
-    ) -> urllib3.BaseHTTPResponse:
-        """Return the answer, whose status is a success or 304; `streamed`, its body is still to be read.
-
-        Repeats the very same request while it may yet succeed.
-        Raises ProblemError for a final refusal, and Unreachable.
-        """
-        pauses = _Pauses(self._patience, self._sleep)
-        headers = {"Content-Type": "application/json", **(headers or {})}
-        unknown = False
-        while True:
-            retry_after = 0.0
-            try:
-                answer = self._http.request(
-                    method, self.url + path, body=data, headers=headers, preload_content=not streamed
-                )
-                refusal = b"" if streamed and answer.status < 300 else answer.data
-            except (LocationValueError, URLSchemeUnknown) as error:
-                raise Unreachable(f"{self.url} is no address of an API: {error}") from error
-            except HTTPError as error:
-                reason: Exception = error
-                unknown = True
-            else:
-                if answer.status < 300 or answer.status == 304:
-                    return answer
-                reason = ProblemError(answer.status, _document(refusal), unknown)
-                if answer.status not in _PASSING:
-                    raise reason
-                unknown = unknown or answer.status != 429
-                retry_after = _seconds(answer.headers.get("Retry-After"))
-            if not pauses.take(retry_after):
-                raise Unreachable(f"{method} {self.url}{path}: {reason}") from reason
 
     def pages(self, path: str, /, **filters: Any) -> Iterator[Json]:
         """Yield the items of a list, page after page."""
@@ -171,7 +79,8 @@ class Client:
     def submit(self, slice_name: str, changeset: Json, key: str | None = None) -> Json:
         """Submit one changeset and return it."""
         path = f"/v1/slices/{quote(slice_name, safe='')}/changesets"
-        return self.call("POST", path, changeset, {"Idempotency-Key": key or new_ulid()})
+        with _about(changeset):
+            return self.call("POST", path, changeset, {"Idempotency-Key": key or new_ulid()})
 
     def submit_many(self, changesets: list[Json] | bytes, key: str | None = None) -> list[Json]:
         """Submit several, given as items or as a request's body, and return their outcomes.
@@ -181,13 +90,13 @@ class Client:
         """
         body = changesets if isinstance(changesets, bytes) else json.dumps({"changesets": changesets}).encode()
         headers = {"Idempotency-Key": key or new_ulid()}
-        pauses, most = _Pauses(self._patience, self._sleep), 0
+        pauses, most = Pauses(self._patience, self._sleep), 0
         while True:
             outcomes = self._submit_many(body, headers)
             accepted = sum(outcome["status"] == 202 for outcome in outcomes)
             if accepted > most:
-                pauses, most = _Pauses(self._patience, self._sleep), accepted
-            if not any(outcome["status"] in _PASSING for outcome in outcomes) or not pauses.take():
+                pauses, most = Pauses(self._patience, self._sleep), accepted
+            if not any(outcome["status"] in PASSING for outcome in outcomes) or not pauses.take():
                 return outcomes
 
     def _submit_many(self, body: bytes, headers: Mapping[str, str]) -> list[Json]:
@@ -213,7 +122,8 @@ class Client:
 
     def check(self, slice_name: str, changeset: Json) -> Json:
         """Return what would become of a changeset if it were submitted now."""
-        return self.call("POST", f"/v1/slices/{quote(slice_name, safe='')}/check", changeset)
+        with _about(changeset):
+            return self.call("POST", f"/v1/slices/{quote(slice_name, safe='')}/check", changeset)
 
     def release(self, changeset: str) -> Json:
         """Let a held changeset be committed, and return it."""
@@ -274,6 +184,21 @@ class Client:
             return False
         return True
 
+    def has_files(self, slice_name: str, prefix: str) -> bool:
+        """Whether a slice has files below a directory, whose path ends in a slash."""
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        return next(self.pages(path, prefix=prefix, limit=1), None) is not None
+
+    def has_file(self, slice_name: str, path: str) -> bool:
+        """Whether a slice has a file."""
+        try:
+            self.raw("HEAD", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}")
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
+            return False
+        return True
+
     def file(self, slice_name: str, path: str, commit: str | None = None) -> bytes:
         """Return a file's bytes."""
         query = f"?commit={commit}" if commit else ""
@@ -310,21 +235,21 @@ class Client:
         """
         given = {"after": after, "slice": slice_name}
         query = urlencode({name: value for name, value in given.items() if value is not None})
-        stream, pauses = _EventStream(), _Pauses(self._patience, self._sleep)
+        stream, pauses = _EventStream(), Pauses(self._patience, self._sleep)
         while True:
             headers = {"Last-Event-ID": stream.last_id} if stream.last_id else {}
             answer = self.raw("GET", f"/v1/events?{query}" if query else "/v1/events", None, headers, streamed=True)
             if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
                 answer.close()  # cut off inside its headers, or no Sluice at all
                 if not pauses.take():
-                    raise Unreachable(f"{self.url} answers with something else than events")
+                    raise NotSluice(self.url, "with something else than events", answer.status)
                 continue
             with closing(answer), suppress(HTTPError, OSError):
-                pauses = _Pauses(self._patience, self._sleep)
+                pauses = Pauses(self._patience, self._sleep)
                 stream.begin()
                 while data := answer.read1(_READ, decode_content=False):
                     yield from stream.feed(data)
-            self._sleep(max(stream.retry, _FIRST_PAUSE))
+            self._sleep(max(stream.retry, FIRST_PAUSE))
 
     def merge(self) -> Json:
         """Ask for a batch merge."""
@@ -333,28 +258,9 @@ class Client:
     def health(self) -> Json:
         """Return what /v1/health says, fit or not."""
         try:
-            checks: Json = json.loads(self._http.request("GET", self.url + "/v1/health").data)
+            return self._read(self._http.request("GET", self.url + "/v1/health"))
         except HTTPError as error:
-            raise Unreachable(f"GET {self.url}/v1/health: {error}") from error
-        return checks
-
-
-class _Pauses:
-    """The pauses between the tries of one call: growing, never shorter than asked for, and bounded in sum."""
-
-    def __init__(self, patience: float, sleep: Callable[[float], None]) -> None:
-        self._until = time.monotonic() + patience
-        self._sleep = sleep
-        self._next = _FIRST_PAUSE
-
-    def take(self, at_least: float = 0.0) -> bool:
-        """Pause, and tell whether to try again; False at once where patience would end first."""
-        pause = max(self._next, at_least) * random.uniform(1.0, 1.0 + _JITTER)
-        if time.monotonic() + pause > self._until:
-            return False
-        self._sleep(pause)
-        self._next = min(_LONGEST_PAUSE, self._next * 2)
-        return True
+            raise Unreachable(f"GET {self.url}/v1/health: {self._said(error)}") from error
 
 
 class _EventStream:
@@ -408,14 +314,11 @@ def content(data: bytes) -> Json:
     return {"content_base64": base64.b64encode(data).decode()}
 
 
-def _seconds(retry_after: str | None) -> float:
-    """Return a Retry-After in seconds; a date, which proxies may send, counts as none."""
-    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0
-
-
-def _document(data: bytes) -> Json:
+@contextmanager
+def _about(changeset: Json) -> Iterator[None]:
+    """Let a refusal know the changes that it is about."""
     try:
-        document = json.loads(data)
-    except ValueError:
-        return {"title": "An answer that is no problem document", "detail": data[:200].decode(errors="replace")}
-    return document if isinstance(document, dict) else {}
+        yield
+    except ProblemError as refusal:
+        refusal.changes = changeset.get("changes", [])
+        raise

@@ -34,7 +34,7 @@ def export(settings: Settings, directory: Path, progress: Progress = lambda stag
 
     Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
     --strict`). Returns what the log said. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
-    FileExistsError where the directory has something in it.
+    OSError where the directory has something in it or cannot be made.
     """
     if directory.exists() and any(directory.iterdir()):
         raise FileExistsError(f"{directory} is not empty")
@@ -42,6 +42,7 @@ def export(settings: Settings, directory: Path, progress: Progress = lambda stag
     log = Log(bucket)
     contents = read_log(log)
     progress("log", contents.entries, contents.entries)
+    directory.mkdir(parents=True, exist_ok=True)
     git(None, "init", "--quiet", "--bare", "--initial-branch=main", str(directory))
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         pack = Path(folder) / "all.pack"

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from storage.values import read
+
 PREFIX = "SLUICE_"
 
 
@@ -83,6 +85,10 @@ class Settings:
         "info", "level", "The least level of log events that are written: debug, info, warning, error or critical."
     )
     api_url: str = _setting("http://127.0.0.1:8080", "URL", "Where the command line finds the API.")
+    api_patience: float = _setting(
+        15.0, "seconds", "How long the command line repeats a call that is not answered, or answered 429 or 503."
+    )
+    debug: bool = _setting(False, "yes/no", "Errors of the command line show their traceback.")
     redis_connections: int = _setting(64, "connections", "Most connections to Redis of one process.")
     committer_name: str = _setting("Sluice", "text", "Committer of every commit.")
     committer_email: str = _setting("sluice@localhost", "text", "E-mail of the committer.")
@@ -268,7 +274,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 def given(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the fields that `environ` (the process's own by default) sets.
 
-    Raises SettingsError where a value does not read as its field's type, and for an unknown `SLUICE_` name:
+    Raises SettingsError where a value does not read as its field's type or can be of no use, and for an unknown name:
     a misspelt limit must not silently be no limit.
     """
     environ = os.environ if environ is None else environ
@@ -279,7 +285,13 @@ def given(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
             continue
         if name not in fields:
             raise SettingsError(f"{name} is not a setting of Sluice")
-        values[fields[name].name] = _read(name, text, type(fields[name].default))
+        known = fields[name]
+        try:
+            values[known.name] = read(text, known.default, known.metadata["unit"])
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from None
+    if values.get("s3_access_key") and not values.get("s3_secret_key"):
+        raise SettingsError(f"{PREFIX}S3_ACCESS_KEY is set without {PREFIX}S3_SECRET_KEY")
     return values
 
 
@@ -302,16 +314,3 @@ def environment(
     environ = os.environ if environ is None else environ
     kept = {name: text for name, text in environ.items() if not name.startswith(PREFIX)}
     return {**kept, **(more or {}), **dump(settings)}
-
-
-def _read(name: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        if text.lower() in {"1", "true", "yes", "on"}:
-            return True
-        if text.lower() in {"0", "false", "no", "off"}:
-            return False
-        raise SettingsError(f"{name}: {text!r} is neither yes nor no")
-    try:
-        return kind(text)
-    except ValueError:
-        raise SettingsError(f"{name}: {text!r} is not a {kind.__name__}") from None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from app.client import Client
-from app.commands.options import as_json, url
+from app.commands.options import as_json, emit, end, url
 from app.commands.release import to_each
+from app.commands.status import show
 
 
 @click.command()
@@ -16,9 +17,15 @@ from app.commands.release import to_each
 def command(client: Client, changesets: tuple[str, ...], as_json: bool) -> None:
     """Take back changesets that are held or queued; of conflicted ones, close the conflict.
 
-    The exit code is 1 if one is committed already, which cannot be taken back; the others are abandoned all the same.
-    With --json there is one line for each that was.
+    The exit code is 7 if one is committed already, which cannot be taken back, or is not there; the others are
+    abandoned all the same. With --json there is one line for each that was.
 
     Example: sluice abandon 01JG8Y6Z3M4N5P6Q7R8S9T0V1W
     """
-    to_each(client.abandon, changesets, as_json)
+    abandoned, code = to_each(client.abandon, changesets)
+    for each in abandoned:
+        if as_json:
+            emit(each)
+        else:
+            show(each)
+    end(code)

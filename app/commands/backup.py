@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import click
+from rich.text import Text
 
-from app.backup import BackupError, backup
-from app.commands.options import as_json, console, data_folder, deployment, emit
-from app.commands.replay import Bars, progress_bars
-from storage.entries import CorruptEntry
+from app import exit_codes
+from app.backup import backup
+from app.commands.options import as_json, console, data_folder, deployment, emit, end
+from app.progress import Bars, progress_bars
 
 
 @click.command()
@@ -28,19 +29,17 @@ def command(directory: Path, data: Path | None, as_json: bool) -> None:
     """
     started = time.monotonic()
     with progress_bars() as bars:
-        try:
-            report = backup(deployment(data), directory, Bars(bars))
-        except (BackupError, CorruptEntry) as error:
-            raise click.ClickException(str(error)) from error
+        report = backup(deployment(data), directory, Bars(bars))
     seconds = round(time.monotonic() - started, 3)
     if as_json:
         emit({"directory": str(directory), **dataclasses.asdict(report), "seconds": seconds})
     else:
         for problem in report.problems:
-            console.print(problem, style="red", markup=False)
-        console.print(
+            console.print(Text(problem, "red"), soft_wrap=True)
+        line = (
             f"{directory}: {report.entries} entries, {report.files} files, {report.bytes:,} bytes;"
             f" {report.copied} files and {report.copied_bytes:,} bytes of them copied in {seconds} s"
         )
+        console.print(Text(line), soft_wrap=True)
     if report.problems:
-        raise click.exceptions.Exit(1)
+        end(exit_codes.WRONG)

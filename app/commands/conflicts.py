@@ -7,8 +7,9 @@ import base64
 import click
 from rich.text import Text
 
+from app import exit_codes
 from app.client import Client, Json, ProblemError
-from app.commands.options import as_json, console, emit, notes, url
+from app.commands.options import as_json, console, emit, end, notes, url
 from app.commands.status import told, told_conflict
 
 _SHOWN_PATHS = 3  # of a changeset in the list
@@ -20,7 +21,7 @@ _SIDES = {"base": "", "ours": "cyan", "theirs": "magenta"}
 @click.argument("changeset", metavar="[ID]", required=False)
 @click.option("--slice", "slice_name", metavar="NAME", help="Only those of this slice, by name or id.")
 @click.option("--path", help="Only those on this path.")
-@click.option("--exit-code", is_flag=True, help="Exit with 1 if there are any.")
+@click.option("--exit-code", is_flag=True, help="Exit with 3 if there are any.")
 @url
 @as_json
 def command(
@@ -39,7 +40,7 @@ def command(
         raise click.UsageError("give a changeset, --slice or --path, and not two of them")
     found = _explain(client, changeset, as_json) if changeset else _list(client, slice_name, path, as_json)
     if exit_code and found:
-        raise click.exceptions.Exit(1)
+        end(exit_codes.CONFLICTED)
 
 
 def _list(client: Client, slice_name: str | None, path: str | None, as_json: bool) -> int:

@@ -8,11 +8,12 @@ from contextlib import ExitStack
 import click
 from rich.table import Table
 
+from app import exit_codes
 from app.client import Client
-from app.commands.options import as_json, console, emit, notes, s3_kind
-from app.commands.replay import Bars, progress_bars
+from app.commands.options import as_json, console, emit, end, s3_kind, tell
 from app.contend import Contest, Report
-from app.stack import Stack, limits
+from app.progress import Bars, progress_bars
+from storage import logs
 
 _PATIENCE = 60.0
 
@@ -33,19 +34,23 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
     """
     # Like Ctrl-C: the stack is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logs.configure("sluice")
     with ExitStack() as opened:
         if url is None:
+            from app.stack import Stack  # what runs a stack is imported only where one is run
+            from app.stack.limits import limits
+
             url = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False)).url
         bars = opened.enter_context(progress_bars())
         report = Contest(Client(url, patience=_PATIENCE, connections=writers + 2), writers, Bars(bars)).run()
     for problem in report.problems[:20]:
-        notes.print(problem, style="red", markup=False)
+        tell(problem, "red")
     if as_json:
         emit(report.to_json())
     else:
         show(report)
     if not report.ok:
-        raise click.exceptions.Exit(1)
+        end(exit_codes.WRONG)
 
 
 def show(report: Report) -> None:

@@ -15,15 +15,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from app import demo
+from app import demo, exit_codes
 from app.client import Client, Json
-from app.commands.options import as_json, console, emit, notes, s3_kind
-from app.commands.replay import Bars, progress_bars
+from app.commands.options import as_json, console, emit, end, notes, s3_kind, tell
 from app.export import ExportError, export, git
+from app.progress import Bars, progress_bars
 from app.replay.history import History, HistoryError
 from app.replay.report import Report, sentences
 from app.replay.run import Replay
-from app.stack import Stack, limits
+from app.stack import Stack
+from app.stack.limits import limits
+from storage import logs
 
 _SHOWN = 6  # global commits in the graph
 _PATIENCE = 120.0  # seconds: a process that dies is started again
@@ -77,6 +79,7 @@ def command(repo: Path | None, limit: int, writers: int, s3: str, as_json: bool)
     Example: sluice demo --repo ~/src/click
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logs.configure("sluice")
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="sluice-demo-")))
         try:
@@ -89,9 +92,9 @@ def command(repo: Path | None, limit: int, writers: int, s3: str, as_json: bool)
     else:
         console.print(_summary(outcome))
     for line in [*outcome.problems, *(line for each in outcome.report.problems[:5] for line in sentences(each))]:
-        notes.print(line, style="red", markup=False)
+        tell(line, "red")
     if not outcome.ok:
-        raise click.exceptions.Exit(1)
+        end(exit_codes.WRONG)
 
 
 def _source(repo: Path | None, folder: Path) -> tuple[str, Path]:
@@ -107,7 +110,7 @@ def _source(repo: Path | None, folder: Path) -> tuple[str, Path]:
             why = f"Sluice's own history has fewer than {demo.ENOUGH} commits"
         except ExportError as error:  # no commit yet, or a checkout of somebody else's
             why = str(error)
-    notes.print(f"{why}: making one from the code of the installed dependencies…")
+    tell(f"{why}: making one from the code of the installed dependencies…")
     made = folder / "source.git"
     demo.build(made, demo.installed_sources())
     return "a history made from the code of the installed dependencies", made
@@ -118,7 +121,7 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
     notes.print("Starting Redis, an S3 server, the API and the workers…")
     stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False))
     client = Client(stack.url, patience=_PATIENCE, connections=writers + 2)
-    notes.print(f"{writers} writers submit {source}…")
+    tell(f"{writers} writers submit {source}…")
     with progress_bars() as bars:
         report = Replay(history, client, writers, limit, progress=Bars(bars)).run()
     names = {each["id"]: each["name"] for each in client.slices()}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from app.commands.options import as_json, console, data_folder, deployment, emit
-from app.commands.replay import Bars, progress_bars
-from app.export import ExportError, export
+from app.export import export
+from app.progress import Bars, progress_bars
 
 
 @click.command()
@@ -24,11 +25,8 @@ def command(directory: Path, data: Path | None, as_json: bool) -> None:
     Example: sluice export backup.git && git -C backup.git log --first-parent main
     """
     with progress_bars() as bars:
-        try:
-            contents = export(deployment(data), directory, Bars(bars))
-        except (ExportError, FileExistsError) as error:
-            raise click.ClickException(str(error)) from error
+        contents = export(deployment(data), directory, Bars(bars))
     if as_json:
         emit({"directory": str(directory), "main": contents.main, "next": contents.tip, "entries": contents.entries})
     else:
-        console.print(f"{directory}: main is {contents.main}, next is {contents.tip}")
+        console.print(Text(f"{directory}: main is {contents.main}, next is {contents.tip}"), soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from app.commands.options import as_json, console, data_folder, deployment, emit
 from storage.garbage import collect
@@ -30,7 +31,7 @@ def command(data: Path | None, dry_run: bool, as_json: bool) -> None:
         emit({**counts, "deleted": len(found.deleted), "complete": found.complete})
         return
     for pack in found.garbage if dry_run else ():
-        console.print(pack, markup=False)
+        console.print(Text(pack))
     done = f"{len(found.deleted)} deleted" if not dry_run else "nothing was deleted"
     rest = "" if found.complete else "; there are more packs behind them, for the next run"
     console.print(f"{found.listed} packs looked at, {len(found.garbage)} of them garbage, {done}{rest}")

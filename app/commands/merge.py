@@ -6,21 +6,22 @@ import time
 
 import click
 
+from app import exit_codes
 from app.client import Client
-from app.commands.options import as_json, console, emit, notes, url
+from app.commands.options import SECONDS, as_json, console, emit, end, notes, url
 
 _POLL = 0.1
 
 
 @click.command()
 @click.option("--wait", is_flag=True, help="Return once nothing is pending.")
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds that --wait waits at most.")
+@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, help="Seconds that --wait waits at most.")
 @url
 @as_json
 def command(client: Client, wait: bool, timeout: float, as_json: bool) -> None:
     """Ask for a batch merge: the committed changesets land under one new global commit.
 
-    One comes by itself every merge interval, too. With --wait the exit code is 1 if changesets were still pending at
+    One comes by itself every merge interval, too. With --wait the exit code is 5 if changesets were still pending at
     the end; on a busy repository there may always be some.
 
     Example: sluice merge --wait
@@ -40,4 +41,4 @@ def command(client: Client, wait: bool, timeout: float, as_json: bool) -> None:
     elif wait:
         console.print(f"main is {head['main']['commit']}, {head['pending']} pending")
     if wait and head["pending"]:
-        raise click.exceptions.Exit(1)
+        end(exit_codes.TIMED_OUT)

@@ -2,36 +2,71 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from app.client import Client
-from app.stack.state import load_environment
+from app import failures
+from app.client import Client, ProblemError
+from app.output import ask_for_json, console, emit, json_asked, notes, tell, warn
+from app.stack.environment import load_environment
 from storage import settings
 from storage.settings import Settings
 
+__all__ = [
+    "SECONDS",
+    "Command",
+    "as_json",
+    "ask_to_wait",
+    "console",
+    "data_folder",
+    "deployment",
+    "emit",
+    "end",
+    "notes",
+    "refuse",
+    "s3_kind",
+    "tell",
+    "url",
+    "warn",
+]  # fmt: skip
+
 Command = Callable[..., Any]
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+class _Seconds(click.ParamType):
+    """A number of seconds, from zero on."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not seconds >= 0:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds()
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, callback=ask_for_json, help="Print JSON, for scripts: an object on each line."
+)
 s3_kind = click.option(
     "--s3", type=click.Choice(["auto", "minio", "seaweedfs"]), default="auto", show_default=True,
     help="The S3 server of a stack of its own.",
 )  # fmt: skip
-
-console = Console(highlight=False)
 data_folder = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), default=None,
     help="Folder of a stack that `sluice up` runs. Default: the SLUICE_* environment, or .sluice without one.",
 )  # fmt: skip
-
-# What is not the answer itself: progress and notes.
-notes = Console(stderr=True, highlight=False)
 
 
 def url(command: Command) -> Command:
@@ -39,7 +74,8 @@ def url(command: Command) -> Command:
 
     @click.option("--url", default=None, help="Address of the API. Default: SLUICE_API_URL, or http://127.0.0.1:8080.")
     def called(url: str | None, **arguments: Any) -> Any:
-        return command(client=Client(url or settings.load().api_url), **arguments)
+        known = settings.load()
+        return command(client=Client(url or known.api_url, known.api_patience), **arguments)
 
     called.__doc__ = command.__doc__
     called.__name__ = command.__name__
@@ -48,16 +84,41 @@ def url(command: Command) -> Command:
     return called
 
 
-def emit(value: Any) -> None:
-    """Print a value as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+def ask_to_wait(command: Command) -> Command:
+    """Add --wait and --timeout."""
+    timeout = click.option("--timeout", type=SECONDS, default=300.0, show_default=True,
+                           help="Seconds that --wait waits at most.")  # fmt: skip
+    wait = click.option("--wait", is_flag=True, help="Return once it is committed, conflicted, rejected or abandoned.")
+    return wait(timeout(command))
+
+
+def refuse(changeset: str, refusal: ProblemError) -> int:
+    """Tell that one of several changesets was refused, and return the exit code of that."""
+    failure = failures.failure(refusal)
+    if json_asked():
+        click.echo(failures.line({"changeset": changeset, **failure.document}), err=True)
+    for number, each in enumerate([] if json_asked() else failure.lines):
+        click.echo(
+            failures.coloured(each.replace("error:", f"error: {changeset}:", 1) if not number else each), err=True
+        )
+    return failure.code
+
+
+def end(*codes: int) -> None:
+    """End the command with the largest of its exit codes."""
+    code = max(codes, default=0)
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 def deployment(data: Path | None) -> Settings:
-    """Return the settings of the deployment that an operator's command is about.
+    """Return the settings of the deployment that an operator's command is about; events go to standard error.
 
     Raises SettingsError.
     """
+    from storage import logs  # only commands that work on the deployment itself have any
+
+    logs.configure("sluice")
     known = load_environment(data or Path(".sluice")) if data or "SLUICE_S3_ACCESS_KEY" not in os.environ else {}
     if data and not known:
         raise click.BadParameter(f"no stack has run on {data}", param_hint="--data")

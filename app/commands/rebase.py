@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import click
-from rich.text import Text
 
-from app.client import Client, Json, ProblemError
-from app.commands.options import as_json, console, emit, url
-from app.commands.status import told, told_conflict
+from app.client import Client
+from app.commands.options import as_json, ask_to_wait, console, emit, end, tell, url
+from app.commands.release import to_each
+from app.commands.status import told, wait_for_all
 
 
 @click.command()
 @click.argument("changesets", metavar="ID...", nargs=-1, required=True)
+@ask_to_wait
 @url
 @as_json
-def command(client: Client, changesets: tuple[str, ...], as_json: bool) -> None:
+def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: float, as_json: bool) -> None:
     """Make a new changeset on the tip of each that is held, conflicted, abandoned, or rejected because of its base.
 
-    Its changes are merged into what stands there now; where they collide nothing is made, and the exit code is 1. A
-    held changeset is abandoned, and the new one held. With --json there is one line for each: the new changeset, or
-    `{"id", "detail", "conflicts"}`.
+    Its changes are merged into what stands there now; where they collide nothing is made, standard error tells the
+    paths, and the exit code is 3 (7 where it is refused for another reason). A held changeset is abandoned, and the new
+    one held. With --wait the exit code is also that of `sluice status --wait` for the new ones. With --json there is
+    one line for each new changeset.
 
-    Example: sluice rebase 01JG8Y6Z3M4N5P6Q7R8S9T0V1W
+    Example: sluice rebase 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait
     """
-    refused = False
-    for each in changesets:
-        try:
-            made = client.rebase(each)
-        except ProblemError as refusal:
-            if refusal.status != 409:
-                raise
-            refused = True
-            _refused(each, refusal, as_json)
+    made, code = to_each(client.rebase, changesets)
+    if wait:
+        for each in made:  # now: nobody else knows the ids if this is interrupted
+            tell(f"made {each['id']}, waiting for it")
+        code = max(code, wait_for_all(client, made, timeout))
+    for each in made:
+        if as_json:
+            emit(each)
         else:
-            if as_json:
-                emit(made)
-            else:
-                console.print(told(made), soft_wrap=True)
-    if refused:
-        raise click.exceptions.Exit(1)
-
-
-def _refused(changeset: str, refusal: ProblemError, as_json: bool) -> None:
-    conflicts: list[Json] = refusal.document.get("conflicts", [])
-    detail = refusal.detail or refusal.title
-    if as_json:
-        emit({"id": changeset, "detail": detail, "conflicts": conflicts})
-        return
-    console.print(Text.assemble(changeset, " ", ("not rebased", "red"), f": {detail}"), soft_wrap=True)
-    for conflict in conflicts:
-        console.print(Text(f"  {told_conflict(conflict)}"), soft_wrap=True)
+            console.print(told(each), soft_wrap=True)
+    end(code)

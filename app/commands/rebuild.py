@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from app.commands.options import as_json, console, data_folder, deployment, emit
-from app.commands.replay import Bars, progress_bars
+from app.progress import Bars, progress_bars
 from storage.rebuild import rebuild
 from storage.repository import Repository
 

@@ -6,41 +6,45 @@ from collections.abc import Callable
 
 import click
 
-from app.client import Client, Json, ProblemError
-from app.commands.options import as_json, emit, notes, url
-from app.commands.status import show
+from app import exit_codes
+from app.client import Client, Json, NotSluice, ProblemError
+from app.commands.options import as_json, ask_to_wait, emit, end, refuse, url
+from app.commands.status import show, wait_for_all
 
 
 @click.command()
 @click.argument("changesets", metavar="ID...", nargs=-1, required=True)
+@ask_to_wait
 @url
 @as_json
-def command(client: Client, changesets: tuple[str, ...], as_json: bool) -> None:
+def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: float, as_json: bool) -> None:
     """Let held changesets be committed: they are queued now.
 
-    What is no longer held stays as it is. The exit code is 1 if one was abandoned before; the others are released all
-    the same. With --json there is one line for each that was.
+    What is no longer held stays as it is. The exit code is 7 if one was abandoned before or is not there; the others
+    are released all the same. With --wait it is that of `sluice status --wait`. With --json there is one line for each
+    that was released.
 
-    Example: sluice release 01JG8Y6Z3M4N5P6Q7R8S9T0V1W
+    Example: sluice release 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait
     """
-    to_each(client.release, changesets, as_json)
+    released, code = to_each(client.release, changesets)
+    code = max(code, wait_for_all(client, released, timeout)) if wait else code
+    for each in released:
+        if as_json:
+            emit(each)
+        else:
+            show(each)
+    end(code)
 
 
-def to_each(verb: Callable[[str], Json], changesets: tuple[str, ...], as_json: bool) -> None:
-    """Do something to each changeset and show it; exit with 1 if one of them stands where that is not possible."""
-    refused = False
+def to_each(verb: Callable[[str], Json], changesets: tuple[str, ...]) -> tuple[list[Json], int]:
+    """Do something to each changeset, tell of those that are refused, and go on; return the others and an exit code."""
+    done: list[Json] = []
+    code = exit_codes.DONE
     for each in changesets:
         try:
-            found = verb(each)
+            done.append(verb(each))
+        except NotSluice:
+            raise
         except ProblemError as refusal:
-            if refusal.status != 409:
-                raise
-            refused = True
-            notes.print(f"{each}: {refusal.detail or refusal.title}", markup=False, soft_wrap=True)
-            continue
-        if as_json:
-            emit(found)
-        else:
-            show(found)
-    if refused:
-        raise click.exceptions.Exit(1)
+            code = max(code, refuse(each, refusal))
+    return done, code

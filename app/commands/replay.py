@@ -7,14 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from app import exit_codes
 from app.client import Client
-from app.commands.options import as_json, console, emit, notes, s3_kind
+from app.commands.options import as_json, console, emit, end, s3_kind, tell
+from app.progress import Bars, progress_bars
 from app.replay.history import History
 from app.replay.report import Report, sentences
 from app.replay.run import Replay
-from app.stack import Stack, limits
+from storage import logs
 
 # Seconds: servers may be killed and Redis flushed meanwhile, and come back.
 _PATIENCE = 120.0
@@ -50,9 +51,13 @@ def command(
     """
     # Like Ctrl-C: the stack is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logs.configure("sluice")
     with ExitStack() as opened:
         history = opened.enter_context(History(repository))
         if url is None:
+            from app.stack import Stack  # what runs a stack is imported only where one is run
+            from app.stack.limits import limits
+
             stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
             url = stack.url
         bars = opened.enter_context(progress_bars())
@@ -60,33 +65,13 @@ def command(
         report = Replay(history, client, writers, limit, bulk, Bars(bars)).run()
     for problem in report.problems[:_PROBLEMS]:
         for line in sentences(problem):
-            notes.print(line, style="red", markup=False)
+            tell(line, "red")
     if as_json:
         emit(report.to_json())
     else:
         show(report)
     if not report.ok:
-        raise click.exceptions.Exit(1)
-
-
-def progress_bars() -> Progress:
-    """Return progress bars that show only on a terminal."""
-    columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=notes, disable=not notes.is_terminal, transient=True)
-
-
-class Bars:
-    """A Progress of the replay, as bars."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, int] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are done in `stage`."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total)
-        self._bars.update(self._tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+        end(exit_codes.WRONG)
 
 
 def show(report: Report) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import click
 
+from app import exit_codes
 from app.client import Client
-from app.commands.options import as_json, console, emit, notes, s3_kind
-from app.commands.replay import Bars, progress_bars
+from app.commands.options import as_json, console, emit, end, s3_kind, tell
+from app.progress import Bars, progress_bars
 from app.replay.judge import Judge
 from app.replay.merge_report import MergeReport
 from app.replay.merge_run import MergeReplay, read_cases
 from app.replay.merges import MergeHistory
-from app.stack import Stack, limits
+from storage import logs
 
 # Seconds: servers may be killed and Redis flushed meanwhile, and come back.
 _PATIENCE = 120.0
@@ -40,12 +41,13 @@ def command(
     on that base. Verdict and tree are compared with those of `git merge-tree` without renames, attributes and
     configuration. Merges in which one side changed nothing are skipped. A bare repository will do.
 
-    Ends with 1 unless all are the same; differences are listed on stderr.
+    The exit code is 1 unless all are the same; differences are listed on stderr.
 
     Example: sluice replay-merges ~/src/click --limit 500
     """
     # Like Ctrl-C: the stack is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logs.configure("sluice")
     skipped: Counter[str] = Counter()
     with ExitStack() as opened:
         history = opened.enter_context(MergeHistory(repository))
@@ -53,17 +55,20 @@ def command(
         bars = Bars(opened.enter_context(progress_bars()))
         cases = read_cases(history, judge, limit, skipped, bars)
         if url is None:
+            from app.stack import Stack  # what runs a stack is imported only where one is run
+            from app.stack.limits import limits
+
             url = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False)).url
         client = Client(url, patience=_PATIENCE, connections=writers + 2)
         report = MergeReplay(history, client, writers, bars).run(cases, skipped)
     for difference in report.differences:
-        notes.print(difference.sentence(), style="red", markup=False, soft_wrap=True)
+        tell(difference.sentence(), "red")
     if as_json:
         emit(report.to_json())
     else:
         show(report)
     if not report.ok:
-        raise click.exceptions.Exit(1)
+        end(exit_codes.WRONG)
 
 
 def show(report: MergeReport) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from app import exit_codes
 from app.checkout import CheckoutError, check_out, clean_up, read_back
 from app.client import Client, Json
-from app.commands.options import as_json, console, emit, notes, url
-from app.commands.status import told
+from app.commands.options import as_json, ask_to_wait, console, emit, end, tell, url
+from app.commands.status import told, wait_for_all
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _TAKE: dict[str, Json] = {"ours": {"take": "ours"}, "theirs": {"take": "theirs"}, "delete": {"delete": True}}
@@ -31,12 +32,13 @@ _TAKE: dict[str, Json] = {"ours": {"take": "ours"}, "theirs": {"take": "theirs"}
 @click.option("--all-theirs", is_flag=True, help="Take what was submitted at every other path in conflict.")
 @click.option("-m", "--message", help="The commit message. Default: the changeset's.")
 @click.option("--key", help="An Idempotency-Key: a repeat under it is answered with the same changeset.")
+@ask_to_wait
 @url
 @as_json
 def command(
     client: Client, changeset: str, checkout: Path | None, force: bool, origin: Path | None, allow_markers: bool,
     ours: tuple[str, ...], theirs: tuple[str, ...], delete: tuple[str, ...], all_ours: bool, all_theirs: bool,
-    message: str | None, key: str | None, as_json: bool,
+    message: str | None, key: str | None, wait: bool, timeout: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Resolve the conflicts of the changeset ID, all of them at once: a new changeset takes its place.
 
@@ -45,13 +47,13 @@ def command(
     tells them. Edit the files, leave one file PATH or remove all of them, and submit what stands there with --from.
 
     Ours is what stands in the head, theirs is what was submitted. If the head has moved once more meanwhile, that is
-    merged, or is a conflict of the new changeset.
+    merged, or is a conflict of the new changeset. With --wait the exit code is that of `sluice status --wait` for it.
 
     \b
     Example: sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --checkout fix
              $EDITOR fix/web/hello.txt
              sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --from fix
-             sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --ours web/a.js --all-theirs -m "Take the new ones"
+             sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait --ours web/a.js --all-theirs -m "Take the new ones"
     """  # noqa: D301 - click takes the character itself
     sides = _sides({"ours": ours, "theirs": theirs, "delete": delete})
     if all_ours and all_theirs:
@@ -61,8 +63,11 @@ def command(
     rest = "ours" if all_ours else "theirs" if all_theirs else None
     if checkout is None:
         sides = _resolution(client, changeset, origin, allow_markers, sides, rest)
-        _submit(client, changeset, origin, sides, message, key, as_json)
-    elif origin is not None or sides or rest or message is not None or key is not None:
+        made = client.resolve(changeset, sides, message, key)
+        if origin is not None:
+            clean_up(origin)
+        _tell(client, made, timeout if wait else None, as_json)
+    elif origin is not None or sides or rest or message is not None or key is not None or wait:
         raise click.UsageError("--checkout submits nothing: it goes with --force alone")
     else:
         _check_out(client, changeset, checkout, force, as_json)
@@ -75,31 +80,28 @@ def _resolution(
     if origin is not None and rest:
         raise click.UsageError(f"--all-{rest} does not go with --from: the files say what is taken")
     if origin is not None:
-        try:
-            return read_back(origin, changeset, allow_markers, sides) | sides
-        except CheckoutError as error:
-            raise click.ClickException(str(error)) from error
+        return read_back(origin, changeset, allow_markers, sides) | sides
     if rest:
         conflicts = client.changeset(changeset).get("conflicts", [])
         sides = {each["path"]: _TAKE[rest] for each in conflicts} | sides
         if not sides:
-            raise click.ClickException(f"{changeset} has no conflicts")
+            raise CheckoutError(f"{changeset} has no conflicts")
     if not sides:
         raise click.UsageError("say how: --checkout, --from, --ours, --theirs, --delete, --all-ours or --all-theirs")
     return sides
 
 
-def _submit(
-    client: Client, changeset: str, origin: Path | None, sides: dict[str, Json], message: str | None, key: str | None,
-    as_json: bool,
-) -> None:  # fmt: skip
-    made = client.resolve(changeset, sides, message, key)
-    if origin is not None:
-        clean_up(origin)
+def _tell(client: Client, made: Json, timeout: float | None, as_json: bool) -> None:
+    """Show the new changeset, with a timeout once it is decided."""
+    found, code = [made], exit_codes.DONE
+    if timeout is not None:
+        tell(f"made {made['id']}, waiting for it")  # now: nobody else knows the id if this is interrupted
+        code = wait_for_all(client, found, timeout)
     if as_json:
-        emit(made)
+        emit(found[0])
     else:
-        console.print(told(made), soft_wrap=True)
+        console.print(told(found[0]), soft_wrap=True)
+    end(code)
 
 
 def _sides(given: dict[str, tuple[str, ...]]) -> dict[str, Json]:
@@ -114,10 +116,7 @@ def _sides(given: dict[str, tuple[str, ...]]) -> dict[str, Json]:
 
 
 def _check_out(client: Client, changeset: str, directory: Path, force: bool, as_json: bool) -> None:
-    try:
-        puts = check_out(client, changeset, directory, force)
-    except CheckoutError as error:
-        raise click.ClickException(str(error)) from error
+    puts = check_out(client, changeset, directory, force)
     if as_json:
         emit({"changeset": changeset, "paths": [asdict(each) for each in puts]})
         return
@@ -126,6 +125,5 @@ def _check_out(client: Client, changeset: str, directory: Path, force: bool, as_
         console.print(Text.assemble((each.path, "bold"), f": {each.kind}: {names or 'nothing to put there'}"),
                       soft_wrap=True)  # fmt: skip
         if each.missing:
-            notes.print(f"  not to be had: {', '.join(each.missing)}; --ours, --theirs and --delete need no file",
-                        markup=False, soft_wrap=True)  # fmt: skip
-    notes.print(f"then: sluice resolve {changeset} --from {shlex.quote(str(directory))}", markup=False, soft_wrap=True)
+            tell(f"  not to be had: {', '.join(each.missing)}; --ours, --theirs and --delete need no file")
+    tell(f"then: sluice resolve {changeset} --from {shlex.quote(str(directory))}")

@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 import click
+from rich.text import Text
 
-from app.backup import BackupError
-from app.commands.options import as_json, console, data_folder, deployment, emit, notes
-from app.commands.replay import Bars, progress_bars
+from app import exit_codes
+from app.commands.options import as_json, console, data_folder, deployment, emit, end, tell
+from app.progress import Bars, progress_bars
 from app.restore import Damaged, restore
 from app.verify import verify
-from storage.entries import CorruptEntry
-from storage.repository import RedisUnsafe, Repository
+from storage.repository import Repository
 
 _SHOWN = 20
 
@@ -38,10 +38,10 @@ def command(directory: Path, with_verify: bool, data: Path | None, as_json: bool
         try:
             restored = restore(repo, directory, Bars(bars))
             differences = verify(repo, progress=Bars(bars)).differences if with_verify else None
-        except (BackupError, CorruptEntry, RedisUnsafe) as error:
-            for each in error.wrong[:_SHOWN] if isinstance(error, Damaged) else ():
-                notes.print(each, style="red", markup=False)
-            raise click.ClickException(str(error)) from error
+        except Damaged as error:
+            for each in error.wrong[:_SHOWN]:
+                tell(each, "red")
+            raise
     seconds = round(time.monotonic() - started, 3)
     if as_json:
         clean = None if differences is None else not differences
@@ -49,11 +49,11 @@ def command(directory: Path, with_verify: bool, data: Path | None, as_json: bool
         emit({"directory": str(directory), **result})
     else:
         for difference in differences or ():
-            console.print(difference, style="red", markup=False)
+            console.print(Text(difference, "red"), soft_wrap=True)
         verdict = "not verified" if differences is None else "[bold red]NOT clean[/]" if differences else "clean"
         console.print(
             f"{verdict}: {restored.entries} entries, {restored.files} files, {restored.bytes:,} bytes;"
             f" {restored.copied} files copied, {restored.enqueued} changesets queued again, in {seconds} s"
         )
     if differences:
-        raise click.exceptions.Exit(1)
+        end(exit_codes.WRONG)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.client import Json
-from app.commands.options import as_json, console, emit, notes
+from app.commands.options import as_json, console, emit
 from storage import settings
 from storage.settings import PREFIX, Settings, SettingsError
 
@@ -39,16 +39,29 @@ def command(markdown: bool, as_json: bool) -> None:
     """Show every setting: its variable, unit, default and what it is for.
 
     Settings are environment variables. Those that are set here to something other than the default are shown beside it
-    (but for secrets).
+    (but for secrets). The exit code is 2 where a `SLUICE_` variable is set that is no setting, or cannot be read; the
+    list is printed all the same. With --json there is one line for each.
 
     Example: SLUICE_MAX_CHANGES=500 sluice settings
     """
     if markdown:
         click.echo(page(), nl=False)
         return
-    rows = _rows(_here())
+    # Where what is set here cannot be read, the list is the way out: it is printed all the same.
+    wrong = ""
+    try:
+        here = settings.load()
+    except SettingsError as error:
+        wrong, here = str(error), Settings()
+    _show(_rows(here), as_json)
+    if wrong:
+        raise click.UsageError(wrong)
+
+
+def _show(rows: list[Json], as_json: bool) -> None:
     if as_json:
-        emit(rows)
+        for row in rows:
+            emit(row)
         return
     table = Table("variable", "unit", "default", "what it is for", title="Settings", title_justify="left")
     for row in rows:
@@ -67,15 +80,6 @@ def page() -> str:
         for row in _rows(Settings())
     ]
     return _PAGE + "".join(lines)
-
-
-def _here() -> Settings:
-    """Return what is in force; the defaults, and a note, where that cannot be read: the list is the way out."""
-    try:
-        return settings.load()
-    except SettingsError as error:
-        notes.print(f"[red]error:[/] {error}")
-        return Settings()
 
 
 def _rows(here: Settings) -> list[Json]:

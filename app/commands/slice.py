@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import click
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from app.client import Client, Json
-from app.commands.options import as_json, console, emit, url
+from app.client import Client, Json, ProblemError, Unreachable
+from app.commands.options import as_json, console, emit, url, warn
 
 _COUNTED = ("held", "queued", "conflicted")
 
@@ -28,11 +31,13 @@ def command() -> None:
 def create(client: Client, name: str, paths: tuple[str, ...], as_json: bool) -> None:
     """Make the slice NAME of PATHS: directories with a slash at the end, single files, or / for everything.
 
-    Slices may overlap.
+    Slices may overlap. It warns of what is likely meant otherwise: a directory without its slash, a file with one, or a
+    pattern.
 
     Example: sluice slice create web web/ README.md
     """
     made = client.create_slice(name, list(paths))
+    _warn(client, paths)
     if as_json:
         emit(made)
     else:
@@ -53,6 +58,7 @@ def change(client: Client, name: str, paths: tuple[str, ...], version: int | Non
     Example: sluice slice change web --path web/ --path README.md
     """
     changed = client.change_slice(name, list(paths), version)
+    _warn(client, paths)
     if as_json:
         emit(changed)
     else:
@@ -81,15 +87,16 @@ def delete(client: Client, name: str, version: int | None, as_json: bool) -> Non
 @url
 @as_json
 def list_slices(client: Client, path: str | None, as_json: bool) -> None:
-    """List the slices.
+    """List the slices. With --json there is one line for each.
 
     Example: sluice slice list --path web/hello.txt
     """
     slices = list(client.slices(path))
     if as_json:
-        emit(slices)
+        for each in slices:
+            emit(each)
         return
-    table = Table("name", "paths", "id", box=None, pad_edge=False)
+    table = Table("name", "paths", Column("id", no_wrap=True), box=None, pad_edge=False)
     for each in slices:
         paths = each["paths"]
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
@@ -122,3 +129,32 @@ def show(client: Client, name: str, files: bool, as_json: bool) -> None:
     console.print(rows)
     for each in tree:
         console.print(Text(f"{each['mode']} {each['id'][:12]} {each['path']}"), soft_wrap=True)
+
+
+def _warn(client: Client, paths: tuple[str, ...]) -> None:
+    """Warn of paths that stand for something else than they look like."""
+    for path in paths:
+        # The slice is made; that a path cannot be looked up is no reason to fail.
+        with suppress(ProblemError, Unreachable):
+            _warn_of(client, path)
+
+
+def _warn_of(client: Client, path: str) -> None:
+    bare = path.rstrip("/")
+    if "*" in path or "?" in path:
+        warn(f"{path} is taken as it stands: a path is a directory (with a slash at the end) or a file, and no pattern")
+    elif path.endswith("/") and bare and _file_stands(client, bare):
+        warn(f"{path} is a directory, and {bare} is a file: without the slash it is the file")
+    elif not path.endswith("/") and (Path(path).is_dir() or _directory_stands(client, path)):
+        warn(f"{path} is one file, and a directory stands there: {path}/ is the directory")
+
+
+def _directory_stands(client: Client, path: str) -> bool:
+    """Whether the repository has files below a path, as far as there is a slice that covers them."""
+    covering = next(client.slices(f"{path}/x"), None)
+    return covering is not None and client.has_files(covering["id"], f"{path}/")
+
+
+def _file_stands(client: Client, path: str) -> bool:
+    covering = next(client.slices(path), None)
+    return covering is not None and client.has_file(covering["id"], path)

@@ -8,8 +8,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from app import exit_codes
 from app.client import Client, Json
-from app.commands.options import as_json, console, emit, notes, url
+from app.commands.options import SECONDS, as_json, console, emit, end, tell, url
 
 _POLL = 20.0  # of one long poll; the server bounds them
 _REFUSED = {"conflicted", "rejected", "abandoned"}
@@ -25,30 +26,51 @@ COLOURS = {
 @click.option("--wait", is_flag=True, help="Return once the changeset has a final answer.")
 @click.option("--until", type=click.Choice(["committed", "landed"]), default="committed", show_default=True,
               help="What --wait waits for; committed promises that it will land.")  # fmt: skip
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds that --wait waits at most.")
+@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, help="Seconds that --wait waits at most.")
 @url
 @as_json
 def command(client: Client, changeset: str | None, wait: bool, until: str, timeout: float, as_json: bool) -> None:
     """Show what became of CHANGESET; without one, the head, what is pending and whether the deployment is healthy.
 
-    The exit code is 1 if the changeset was conflicted, rejected or abandoned (or has no final answer when --wait gives
-    up), and if the deployment is not healthy.
+    The exit code is 3 if the changeset was conflicted, 4 if it was rejected or abandoned, and 5 if it has no final
+    answer when --wait gives up. It is 1 if the deployment is not healthy.
 
     Example: sluice status 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait --until landed
     """
     if changeset is None:
         if wait:
             raise click.UsageError("--wait needs a changeset")
-        fine = _overview(client, as_json)
+        end(exit_codes.DONE if _overview(client, as_json) else exit_codes.WRONG)
     else:
         found = await_final(client, changeset, until, timeout) if wait else client.changeset(changeset)
         if as_json:
             emit(found)
         else:
             show(found)
-        fine = found["status"] not in _REFUSED and (not wait or found["status"] in _FINAL[until])
-    if not fine:
-        raise click.exceptions.Exit(1)
+        end(code_of(found, until if wait else None))
+
+
+def code_of(changeset: Json, until: str | None) -> int:
+    """Return the exit code for a changeset that was waited for (`until` committed or landed) or only looked at."""
+    status = changeset["status"]
+    if status in _REFUSED or (until and status in _FINAL[until]):
+        return exit_codes.of_status(status)
+    return exit_codes.TIMED_OUT if until else exit_codes.DONE
+
+
+def wait_for_all(client: Client, changesets: list[Json], timeout: float) -> int:
+    """Replace each changeset in the list by what became of it within `timeout` seconds, and return the exit code.
+
+    What is held waits for somebody, and not for time: it is left as it is.
+    """
+    end_of_time = time.monotonic() + timeout
+    codes = [exit_codes.DONE]
+    for i, each in enumerate(changesets):
+        if each["status"] == "held":
+            continue
+        changesets[i] = await_final(client, each["id"], "committed", max(0.0, end_of_time - time.monotonic()))
+        codes.append(code_of(changesets[i], "committed"))
+    return max(codes)
 
 
 def await_final(client: Client, changeset: str, until: str, timeout: float) -> Json:
@@ -61,8 +83,7 @@ def await_final(client: Client, changeset: str, until: str, timeout: float) -> J
             if not left > 0 or found["status"] in _FINAL[until]:
                 return found
     except KeyboardInterrupt:
-        notes.print(f"{changeset} is on its way all the same: `sluice status {changeset} --wait` waits for it",
-                    markup=False, soft_wrap=True)  # fmt: skip
+        tell(f"{changeset} is on its way all the same: `sluice status {changeset} --wait` waits for it")
         raise
 
 

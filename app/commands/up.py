@@ -7,16 +7,18 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import click
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from app.output import notes as console
+from app.output import tell
 from app.stack import Stack, restarts
-from app.stack.environment import limits, refuse_addresses
+from app.stack.limits import limits, refuse_addresses
 from app.stack.servers import S3_KINDS
 from app.stack.stack import FLOWER_USER
-from app.stack.state import FolderInUse, OtherServer
 from storage import logs
+
+_PORT = click.IntRange(0, 65535)
 
 
 @click.command("up", short_help="Run the whole stack on this machine.")
@@ -28,9 +30,9 @@ from storage import logs
     help="Folder for everything that is kept: the bucket, Redis, credentials, logs.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the API listens on.")
-@click.option("--port", default=8080, show_default=True, help="Port of the API; 0 takes a free one.")
+@click.option("--port", type=_PORT, default=8080, show_default=True, help="Port of the API; 0 takes a free one.")
 @click.option("--flower/--no-flower", default=True, show_default=True, help="Run Flower, on the loopback.")
-@click.option("--flower-port", default=5555, show_default=True, help="Port of Flower; 0 takes a free one.")
+@click.option("--flower-port", type=_PORT, default=5555, show_default=True, help="Port of Flower; 0 takes a free one.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -55,7 +57,6 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
 
     Example: SLUICE_MAX_QUEUED=1000 sluice up --port 8090
     """
-    console = Console(stderr=True)
     logs.configure("up")
     # SIGTERM is like Ctrl-C: it also ends a start that is still under way, and what runs by then is stopped below.
     # A shell that starts this in the background has SIGINT ignored, which is not what whoever sends one wants.
@@ -72,11 +73,9 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
         restarts.offer(data)
         console.print(_panel(stack, flower))
         while asked.get():
-            restarts.serve(stack, console.print)
+            restarts.serve(stack, tell)
     except KeyboardInterrupt:
         console.print("Stopping…")
-    except (FolderInUse, OtherServer) as trouble:
-        raise click.ClickException(str(trouble)) from trouble
     finally:
         stack.stop()
 

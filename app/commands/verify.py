@@ -6,13 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import click
+from rich.text import Text
 
-from app.commands.options import as_json, console, data_folder, deployment, emit
-from app.commands.replay import Bars, progress_bars
+from app import exit_codes
+from app.commands.options import as_json, console, data_folder, deployment, emit, end
 from app.deep import deep
+from app.progress import Bars, progress_bars
 from app.verify import verify
 from storage.repository import Repository
-from storage.scripts import ViewAbsent
 
 
 @click.command()
@@ -33,12 +34,9 @@ def command(with_git: bool, with_deep: bool, data: Path | None, as_json: bool) -
     Example: sluice verify
     """
     with progress_bars() as bars:
-        try:
-            repo = Repository(deployment(data))
-            findings = verify(repo, with_git, Bars(bars))
-            looked = deep(repo.settings, Bars(bars)) if with_deep else None
-        except ViewAbsent as error:
-            raise click.ClickException(f"{error}; `sluice rebuild` loads it") from error
+        repo = Repository(deployment(data))
+        findings = verify(repo, with_git, Bars(bars))
+        looked = deep(repo.settings, Bars(bars)) if with_deep else None
     if looked and looked.difference:
         findings.differences.append(f"deep: {looked.difference}")
     if as_json:
@@ -46,7 +44,7 @@ def command(with_git: bool, with_deep: bool, data: Path | None, as_json: bool) -
         emit({**dataclasses.asdict(findings), **more, "clean": not findings.differences})
     else:
         for difference in findings.differences:
-            console.print(f"[red]{difference}[/]")
+            console.print(Text(difference, "red"), soft_wrap=True)
         verdict = "[bold red]NOT clean[/]" if findings.differences else "[bold green]clean[/]"
         console.print(
             f"{verdict}: {findings.entries} entries, {findings.packs} packs, {findings.changesets} changesets decided"
@@ -58,4 +56,4 @@ def command(with_git: bool, with_deep: bool, data: Path | None, as_json: bool) -
                 f" {looked.merged} by merges; {looked.excepted} conflicts are ours alone, {looked.unchecked} unchecked"
             )
     if findings.differences:
-        raise click.exceptions.Exit(1)
+        end(exit_codes.WRONG)

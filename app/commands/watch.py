@@ -24,7 +24,7 @@ COLOURS = {"committed": "green", "landed": "bold green", "conflicted": "red", "r
 @url
 @as_json
 def command(client: Client, slice_name: str | None, after: str | None, number: int | None, as_json: bool) -> None:
-    r"""Show what becomes of changesets, a line for each event, from now on.
+    """Show what becomes of changesets, a line for each event, from now on.
 
     An event is committed, landed, conflicted, rejected, abandoned or released. A connection that breaks is taken up
     again where it broke: no event is missed, and none is shown twice. With --json each line is an object,
@@ -33,7 +33,7 @@ def command(client: Client, slice_name: str | None, after: str | None, number: i
     \b
     Example: sluice watch --slice web
              sluice watch --after 0 --json | jq -r 'select(.event == "conflicted") | .data.id'
-    """
+    """  # noqa: D301 - click takes the character itself
     names: dict[str, str] = {}
     with suppress(KeyboardInterrupt):
         for event in islice(client.events(after, slice_name), number):
@@ -48,7 +48,9 @@ def _name(client: Client, names: dict[str, str], slice_id: str) -> str:
     if slice_id not in names:
         try:
             names[slice_id] = client.slice(slice_id)["name"]
-        except ProblemError:
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
             names[slice_id] = slice_id
     return names[slice_id]
 

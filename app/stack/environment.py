@@ -1,35 +1,27 @@
-"""The settings that a stack takes from the environment: every limit, and none of its own servers' addresses."""
+"""The file by which an operator's commands reach the stack of a folder: `set -a; . .sluice/environment` in a shell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from pathlib import Path
-from typing import Any
 
-from app.stack.state import load_environment
 from storage import settings
-from storage.settings import PREFIX, SettingsError
+from storage.settings import Settings
 
-# A stack starts these servers itself and chooses where they listen.
-OWN_ADDRESSES = ("redis_url", "broker_url", "s3_endpoints", "s3_access_key", "s3_secret_key", "api_url")
-
-
-def limits(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the fields of Settings that `environ` sets, without the addresses of servers.
-
-    Raises SettingsError.
-    """
-    return {name: value for name, value in settings.given(environ).items() if name not in OWN_ADDRESSES}
+ENVIRONMENT = "environment"
 
 
-def refuse_addresses(data: Path, environ: Mapping[str, str] | None = None) -> None:
-    """Refuse the address of a server that the stack on `data` will start itself.
+def save_environment(folder: Path, chosen: Settings) -> None:
+    """Write the settings of the running stack where commands find them; secrets are among them."""
+    path = folder / ENVIRONMENT
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.writelines(f"{name}={text}\n" for name, text in settings.dump(chosen).items())
 
-    One that is as the same stack last had it may stay: a shell may have read `environment` of its folder.
 
-    Raises SettingsError.
-    """
-    before = settings.given(load_environment(data))
-    for name, value in settings.given(environ).items():
-        if name in OWN_ADDRESSES and value != before.get(name):
-            raise SettingsError(f"{PREFIX}{name.upper()} is set, but this stack starts that server itself: unset it")
+def load_environment(folder: Path) -> dict[str, str]:
+    """Return the environment of the stack that runs, or last ran, on `folder`; empty where none did."""
+    try:
+        lines = (folder / ENVIRONMENT).read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return dict(line.split("=", 1) for line in lines if "=" in line)

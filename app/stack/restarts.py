@@ -18,10 +18,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.stack import state
+from app.stack.names import NAMES, SERVERS
 from app.stack.processes import ProcessFailed
-from app.stack.stack import NAMES, SERVERS, Stack
+
+if TYPE_CHECKING:
+    from app.stack.stack import Stack
 
 SIGNAL = signal.SIGUSR1
 # Nothing tells that the other file has changed.

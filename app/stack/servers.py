@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException
 
+from app.stack.credentials import Credentials
 from app.stack.processes import Command
 from storage.settings import Settings, environment
 
@@ -34,25 +38,16 @@ class ServerMissing(RuntimeError):
     """No server of the kind was found on this machine."""
 
 
+class PortTaken(RuntimeError):
+    """A port that was asked for cannot be had: something else listens there, or it is not allowed."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A server to start, and the settings with which Sluice uses it."""
 
     command: Command
     settings: dict[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """The keys of an S3 server."""
-
-    access_key: str
-    secret_key: str = field(repr=False)
-
-    @classmethod
-    def generate(cls) -> Credentials:
-        """Random ones."""
-        return cls(secrets.token_hex(10), secrets.token_urlsafe(30))
 
 
 def free_ports(count: int, wanted: list[int] | None = None) -> list[int]:
@@ -66,6 +61,31 @@ def free_ports(count: int, wanted: list[int] | None = None) -> list[int]:
     finally:
         for holder in held:
             holder.close()
+
+
+@contextmanager
+def reserved(*wanted: tuple[str, str, int]) -> Iterator[None]:
+    """Hold the ports that somebody asked for, each given as whose it is, its host and its number; 0 is nobody's.
+
+    Raises PortTaken, which names the one that cannot be had.
+    """
+    with ExitStack() as held:
+        for whose, host, port in wanted:
+            if not port:
+                continue
+            try:
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                held.enter_context(socket.create_server((host, port), family=family))
+            except OSError as error:
+                raise PortTaken(f"{whose} cannot listen on {host}:{port}: {reason_of(error)}") from error
+        yield
+
+
+def reason_of(error: OSError) -> str:
+    """Return why the operating system refused, in its own words and no others."""
+    number = error.errno or 0
+    # Those of name resolution have numbers of their own, below zero.
+    return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
 def _bind(wanted: list[int]) -> socket.socket:

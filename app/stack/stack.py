@@ -25,8 +25,19 @@ from kombu.pidbox import Mailbox
 import app
 from app.stack import commands, state
 from app.stack.health import ask_health, is_at_work
+from app.stack.names import NAMES, SERVERS
 from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
-from app.stack.servers import S3_PORTS, find_s3, free_ports, redis_server, s3_server
+from app.stack.servers import (
+    S3_PORTS,
+    Server,
+    find_redis,
+    find_s3,
+    free_ports,
+    reason_of,
+    redis_server,
+    reserved,
+    s3_server,
+)  # fmt: skip
 from storage.settings import Settings, environment
 
 _ASK_TIMEOUT = 2.0
@@ -37,8 +48,8 @@ _BACKLOG = 2048
 # Seconds within which all is well again after one process was restarted, and between two looks whether it is.
 _FIT_PATIENCE, _FIT_EVERY = 90.0, 0.1
 FLOWER_USER = "sluice"
-SERVERS = ("redis", "s3")
-NAMES = (*SERVERS, "api", "worker", "merger", "beat", "flower")
+
+__all__ = ["FLOWER_USER", "NAMES", "SERVERS", "Stack", "answers"]
 
 
 class Stack:
@@ -188,6 +199,35 @@ class Stack:
         self.stop()
 
     def _start(self) -> None:
+        self._check()
+        flower_port = self._flower_port if self._with_flower else 0
+        with reserved(("the API", self._host, self._api_port), ("Flower", "127.0.0.1", flower_port)):
+            redis, s3 = self._prepare()
+        assert self._supervisor
+        self._supervisor.start(redis.command, s3.command)
+        self.settings = Settings(
+            **{
+                **redis.settings,
+                **s3.settings,
+                "api_url": self.url,
+                "commit_workers": self._workers,
+                **self._overrides,
+            }
+        )
+        state.save_environment(self.data, self.settings)
+        self._listener = _listen(self._host, self._api_port)
+        self._supervisor.start(*self._own_commands())
+
+    def _check(self) -> None:
+        """Raise what would keep it from starting, before anything is made."""
+        if self._data is not None and state.holder(self._data) is not None:
+            raise state.FolderInUse(f"another stack runs on {self._data}")
+        find_redis()
+        if not self._s3_program:
+            find_s3(self._s3)
+
+    def _prepare(self) -> tuple[Server, Server]:
+        """Make the folder, choose the ports, and return the servers to start."""
         if self._data is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="sluice-")
             self.data = Path(self._temporary.name)
@@ -203,19 +243,7 @@ class Stack:
         self._api_port, self._flower_port = self._api_port or ports[0], self._flower_port or ports[1]
         redis = redis_server(self.data / "redis", ports[2])
         s3 = s3_server(self.data / f"s3-{known.s3}", known.s3, known.credentials, ports[3:], program=self._s3_program)
-        self._supervisor.start(redis.command, s3.command)
-        self.settings = Settings(
-            **{
-                **redis.settings,
-                **s3.settings,
-                "api_url": self.url,
-                "commit_workers": self._workers,
-                **self._overrides,
-            }
-        )
-        state.save_environment(self.data, self.settings)
-        self._listener = _listen(self._host, self._api_port)
-        self._supervisor.start(*self._own_commands())
+        return redis, s3
 
     def _remembered(self) -> state.State:
         """The folder's state. A folder stays with the S3 server whose files it holds."""
@@ -294,7 +322,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as reason:
-        raise ProcessFailed(f"the API cannot listen on {host}:{port}: {reason.strerror}") from reason
+        raise ProcessFailed(f"the API cannot listen on {host}:{port}: {reason_of(reason)}") from reason
 
 
 def _node_answers(settings: Settings, node: str) -> bool:

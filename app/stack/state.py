@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from app.stack.servers import Credentials
-from storage import settings
-from storage.settings import Settings
+from app.stack.credentials import Credentials
+from app.stack.environment import load_environment, save_environment
 
 VERSION = 1
-# What an operator's commands need to reach the stack: `set -a; . .sluice/environment` in a shell.
-ENVIRONMENT = "environment"
+
+__all__ = [
+    "FolderInUse", "OtherServer", "State", "StateDamaged", "holder", "known", "load", "load_environment", "lock",
+    "save", "save_environment",
+]  # fmt: skip
 
 
 class FolderInUse(RuntimeError):
@@ -26,6 +28,10 @@ class FolderInUse(RuntimeError):
 
 class OtherServer(RuntimeError):
     """The data folder holds the files of another kind of S3 server."""
+
+
+class StateDamaged(RuntimeError):
+    """The data folder's stack.json cannot be read, or is of another version."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +86,22 @@ def known(folder: Path) -> bool:
 
 
 def load(folder: Path, s3: str) -> State:
-    """The folder's state; a new one, with S3 kind `s3` and fresh secrets, where there is none."""
+    """The folder's state; a new one, with S3 kind `s3` and fresh secrets, where there is none.
+
+    Raises StateDamaged.
+    """
     path = folder / "stack.json"
     if not known(folder):
         keys = Credentials.generate()
         return State(s3, keys.access_key, keys.secret_key, secrets.token_urlsafe(15))
-    kept = json.loads(path.read_text())
-    version = kept.pop("version")
-    if version != VERSION:
-        raise ValueError(f"{path} has version {version}; this Sluice reads {VERSION}")
-    return State(**kept)
+    try:
+        kept = json.loads(path.read_text())
+        version = kept.pop("version")
+        if version != VERSION:
+            raise StateDamaged(f"{path} has version {version}; this Sluice reads {VERSION}")
+        return State(**kept)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateDamaged(f"{path} is damaged: {error}") from error
 
 
 def save(folder: Path, state: State) -> None:
@@ -101,19 +113,3 @@ def save(folder: Path, state: State) -> None:
     with os.fdopen(handle, "w") as output:
         json.dump({"version": VERSION, **dataclasses.asdict(state)}, output, indent=2)
     new.replace(path)
-
-
-def save_environment(folder: Path, chosen: Settings) -> None:
-    """Write the settings of the running stack where commands find them; secrets are among them."""
-    path = folder / ENVIRONMENT
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.writelines(f"{name}={text}\n" for name, text in settings.dump(chosen).items())
-
-
-def load_environment(folder: Path) -> dict[str, str]:
-    """Return the environment of the stack that runs, or last ran, on `folder`; empty where none did."""
-    try:
-        lines = (folder / ENVIRONMENT).read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    return dict(line.split("=", 1) for line in lines)

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from werkzeug.serving import make_server
 
-from app import cli
+from tests.app.command_line import sluice
 from tests.app.http import Api, Json
 
 LINES = "".join(f"line {i}\n" for i in range(20))
@@ -31,7 +31,7 @@ def runner(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     thread.start()
 
     def run(*line: str | Path, code: int = 0) -> Result:
-        answer = CliRunner().invoke(cli.cli, [str(each) for each in line])
+        answer = sluice(*line, expect_error=code != 0)
         if answer.exception and not isinstance(answer.exception, SystemExit):
             raise answer.exception
         assert answer.exit_code == code, answer.output

@@ -9,13 +9,22 @@ from pathlib import Path
 
 import click
 import pytest
+import redis
 from click.testing import CliRunner
 
-from app import cli
-from app.client import ProblemError, Unreachable
+from app import cli, exit_codes, failures
+from app.backup import BackupError
+from app.checkout import CheckoutError
+from app.client import NotSluice, ProblemError, Unreachable
 from app.replay.history import HistoryError
-from app.stack import ServerMissing
-from storage.bucket import BucketUnsafe
+from app.restore import Damaged
+from app.stack import ProcessFailed, ServerMissing
+from app.stack.restarts import NotRunning
+from app.stack.state import FolderInUse
+from app.submission import SubmissionError
+from storage.bucket import BucketError, BucketUnsafe
+from storage.entries import CorruptEntry
+from storage.scripts import ViewAbsent
 from storage.settings import SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -98,21 +107,45 @@ def test_a_wrong_line_is_refused_before_anything_is_asked(line: str):
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (ProblemError(409, {"title": "Taken", "detail": "by web"}), 3, ["Taken: by web"]),
+        (ProblemError(409, {"title": "Taken", "detail": "by web"}), 7, ["error: Taken: by web"]),
         (
             ProblemError(422, {"title": "Wrong", "errors": [{"field": "changes[3].path", "message": "is empty"}]}),
-            3,
+            7,
             ["Wrong", "changes[3].path: is empty"],
         ),
-        (Unreachable("no answer"), 4, ["no answer", "sluice up"]),
-        (HistoryError("shallow"), 5, ["shallow"]),
-        (SettingsError("SLUICE_X is not a setting"), 6, ["SLUICE_X", "sluice settings"]),
+        (
+            ProblemError(409, {"title": "No", "conflicts": [{"path": "web/a", "class": "content"}]}),
+            3,
+            ["web/a: content"],
+        ),
+        (Unreachable("no answer"), 6, ["no answer", "sluice up"]),
+        (
+            NotSluice("http://x", "404 Not Found (text/html)", 404),
+            6,
+            ["error: http://x answers, and is no Sluice: 404"],
+        ),
+        (HistoryError("shallow"), 2, ["shallow"]),
+        (SettingsError("SLUICE_X is not a setting"), 2, ["SLUICE_X", "sluice settings"]),
+        (CheckoutError("still with conflict markers: a"), 2, ["conflict markers"]),
+        (SubmissionError("x is neither a file nor a symlink"), 2, ["x is neither"]),
+        (PermissionError(13, "Permission denied", "secret.txt"), 2, ["error: secret.txt: Permission denied"]),
+        (OSError(28, "No space left on device"), 2, ["error: No space left on device"]),
+        (ConnectionRefusedError(111, "Connection refused"), 6, ["Connection refused"]),
         (ServerMissing("no S3 server"), 7, ["no S3 server"]),
-        (BucketUnsafe("conditions are ignored"), 8, ["conditions are ignored", "If-None-Match"]),
+        (ProcessFailed("the API cannot listen"), 7, ["the API cannot listen"]),
+        (FolderInUse("another stack runs on .sluice"), 7, ["another stack"]),
+        (NotRunning("no stack runs on .sluice"), 7, ["no stack"]),
+        (BackupError("another backup writes there"), 7, ["another backup"]),
+        (Damaged(["x"]), 1, ["sluice verify"]),
+        (CorruptEntry("entry 3"), 1, ["entry 3"]),
+        (ViewAbsent("no view"), 7, ["sluice rebuild"]),
+        (BucketError("no answer"), 6, ["The bucket does not answer: no answer", "SLUICE_S3_"]),
+        (redis.ConnectionError("refused"), 6, ["Redis does not answer: refused", "SLUICE_REDIS_URL"]),
+        (BucketUnsafe("conditions are ignored"), 7, ["conditions are ignored", "If-None-Match"]),
         (click.Abort(), 130, ["Stopped."]),
         (KeyboardInterrupt(), 130, ["Stopped."]),
-        (click.ClickException("an empty directory is needed"), 1, ["an empty directory is needed"]),
-        (click.UsageError("not so"), 2, ["not so"]),
+        (click.ClickException("an empty directory is needed"), 2, ["error: an empty directory is needed"]),
+        (click.UsageError("not so"), 2, ["error: not so"]),
         (click.exceptions.Exit(1), 1, []),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
@@ -148,13 +181,33 @@ def test_the_no_of_a_command_is_the_exit_code(monkeypatch: pytest.MonkeyPatch):
     assert end.value.code == 1
 
 
-def test_what_nobody_expected_is_shown_in_full(monkeypatch: pytest.MonkeyPatch):
+def test_a_bug_is_one_line_and_how_to_see_more(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def fail(**_: object) -> None:
-        raise ZeroDivisionError
+        raise KeyError("tip")
 
     monkeypatch.setattr(cli, "cli", type("Failing", (), {"main": staticmethod(fail)}))
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(SystemExit) as end:
         cli.main()
+    assert end.value.code == exit_codes.BUG
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: A bug in Sluice: KeyError: tip"
+    assert "SLUICE_DEBUG=1" in second
+
+
+@pytest.mark.parametrize("line", [["--debug", "log"], ["log"]])
+def test_its_traceback_is_there_for_those_who_ask(line: list[str], monkeypatch: pytest.MonkeyPatch):
+    if line == ["log"]:
+        monkeypatch.setenv("SLUICE_DEBUG", "1")
+    monkeypatch.setattr("app.client.Client.global_commits", lambda *_, **__: 1 / 0)
+    answer = CliRunner().invoke(cli.cli, line)
+    assert "Traceback (most recent call last)" in answer.stderr and "ZeroDivisionError" in answer.stderr
+
+
+def test_every_class_in_the_table_of_errors_exists():
+    for name in failures.TABLE:
+        module, _, kind = name.rpartition(".")
+        found = getattr(import_module(module), kind)
+        assert f"{found.__module__}.{found.__qualname__}" == name
 
 
 def test_an_address_where_nothing_answers_ends_with_its_own_code(monkeypatch: pytest.MonkeyPatch):

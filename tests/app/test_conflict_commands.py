@@ -37,7 +37,7 @@ def test_open_conflicts_are_a_line_each(api: Api, run: Run) -> None:
     first, second = run("conflicts").stdout.splitlines()
     assert first == f"{found} all: web/a (content)"
     assert second.startswith(f"{other} all: d0 (delete/modify), ") and second.endswith(" and 2 more")
-    assert run("conflicts", "--slice", "all", "--exit-code", code=1).stdout.splitlines() == [first, second]
+    assert run("conflicts", "--slice", "all", "--exit-code", code=3).stdout.splitlines() == [first, second]
     assert run("conflicts", "--path", "d3").stdout.splitlines() == [second]
     assert run("conflicts", "--slice", "web", "--exit-code").stdout == ""
     rows = [json.loads(line) for line in run("conflicts", "--json").stdout.splitlines()]
@@ -55,7 +55,7 @@ def test_a_conflict_is_told_with_the_numbers_of_its_lines(api: Api, run: Run) ->
         "    ours   6 │ head",
         "    theirs 6 │ late",
     ]
-    [row] = [json.loads(line) for line in run("conflicts", found, "--json", "--exit-code", code=1).stdout.splitlines()]
+    [row] = [json.loads(line) for line in run("conflicts", found, "--json", "--exit-code", code=3).stdout.splitlines()]
     assert row["path"] == "web/a" and "<<<<<<<" in row["marked"]
     fine = api.put("b", "1")
     assert "it has no conflicts" in run("conflicts", fine["id"], "--exit-code").output
@@ -168,18 +168,40 @@ def test_what_is_held_is_released_or_abandoned(api: Api, run: Run) -> None:
     assert run("status", held[0]).stdout == f"{held[0]} held until its release\n"
     assert run("slice", "show", "all").stdout.splitlines()[3].split() == ["held", "3"]
     run("abandon", held[2])
-    answer = run("release", held[2], held[0], held[1], code=1)
+    answer = run("release", held[2], held[0], held[1], code=7)
     assert f"{held[2]}: " in answer.stderr
     assert [line.split()[0] for line in answer.stdout.splitlines()] == held[:2], "the others all the same"
     assert set(files(api)) == {"f0", "f1"}
-    assert "abandoned" in run("status", held[2], code=1).stdout
-    assert "abandoned" in run("status", held[2], "--wait", code=1).stdout, "it is final"
-    refused = run("abandon", held[0], "--json", code=1)
-    assert refused.stdout == "" and held[0] in refused.stderr
+    assert "abandoned" in run("status", held[2], code=4).stdout
+    assert "abandoned" in run("status", held[2], "--wait", code=4).stdout, "it is final"
+    refused = run("abandon", held[0], "--json", code=7)
+    assert refused.stdout == "" and json.loads(refused.stderr)["changeset"] == held[0]
     assert json.loads(run("release", held[0], "--json").stdout)["status"] == "landed"
     for verb in ("release", "abandon"):
-        with pytest.raises(ProblemError):
-            run(verb, NOBODY)
+        assert f"error: {NOBODY}: Not found" in run(verb, NOBODY, code=7).stderr
+
+
+def test_a_release_a_rebase_and_a_resolution_can_be_waited_for(api: Api, run: Run) -> None:
+    held = api.submit(base=api.tip, changes=[put("f", "1")], hold=True)["id"]
+    waited = run("release", held, "--wait", "--timeout", "0", code=5)
+    assert waited.stdout == f"{held} queued, 0 before it in its slice\n"
+    api.world.work()
+    assert " landed as " in run("release", held, "--wait").stdout, "a repeat is harmless"
+    found = one_line(api)
+    assert "error: " in run("rebase", found, "--wait", code=3).stderr, "it collides: there is nothing to wait for"
+    made = run("resolve", found, "--theirs", "web/a", "--wait", "--timeout", "0", code=5)
+    assert made.stderr == f"made {new_id(made)}, waiting for it\n"
+    api.world.work()
+    assert json.loads(run("status", new_id(made), "--wait", "--json").stdout)["status"] == "landed"
+
+
+def test_a_slice_whose_path_lacks_its_slash_is_warned_of(api: Api, run: Run) -> None:
+    api.submit(base=api.tip, changes=[put("agents/x", "1"), put("README.md", "1")])
+    api.world.work()
+    made = run("slice", "create", "web", "agents", "agents/", "README.md", "README.md/", "new", "new/", "*.js")
+    assert [line.split(" is ")[0] for line in made.stderr.splitlines()] == [
+        "warning: agents", "warning: README.md/", "warning: *.js",
+    ]  # fmt: skip
 
 
 def test_an_abandoned_conflict_is_closed(api: Api, run: Run) -> None:
@@ -190,9 +212,9 @@ def test_an_abandoned_conflict_is_closed(api: Api, run: Run) -> None:
 
 def test_a_rebase_prints_the_new_one_or_what_collides(api: Api, run: Run) -> None:
     found = one_line(api)
-    answer = run("rebase", found, code=1).stdout
-    assert answer.startswith(f"{found} not rebased: ") and "  web/a: content (base 100644 " in answer
-    assert json.loads(run("rebase", found, "--json", code=1).stdout)["conflicts"][0]["path"] == "web/a"
+    answer = run("rebase", found, code=3)
+    assert answer.stdout == "" and answer.stderr.startswith(f"error: {found}: ") and "  web/a: content" in answer.stderr
+    assert json.loads(run("rebase", found, "--json", code=3).stderr)["conflicts"][0]["path"] == "web/a"
     api.submit(base=api.tip, changes=[put("web/a", edit(15, "else"))])
     api.world.work()
     made = run("rebase", found).stdout
@@ -201,10 +223,9 @@ def test_a_rebase_prints_the_new_one_or_what_collides(api: Api, run: Run) -> Non
     assert files(api)["web/a"].decode() == edit(15, "else", edit(5, "late"))
     told = run("status", made.split()[0]).stdout
     assert "paths merged: " not in told and f"in the place of {found}" in told
-    assert f", closed by {made.split()[0]}" in run("status", found, code=1).stdout
-    assert "not rebased" in run("rebase", made.split()[0], code=1).stdout, "it has landed"
-    with pytest.raises(ProblemError):
-        run("rebase", NOBODY)
+    assert f", closed by {made.split()[0]}" in run("status", found, code=3).stdout
+    assert f"error: {made.split()[0]}: " in run("rebase", made.split()[0], code=7).stderr, "it has landed"
+    assert f"error: {NOBODY}: Not found" in run("rebase", NOBODY, code=7).stderr
 
 
 def test_a_check_says_what_would_become_of_it(api: Api, run: Run, tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ def test_a_conflict_is_resolved_in_an_editor(api: Api, run: Run, tmp_path: Path)
     marked = (fix / "web/a").read_text()
     assert "<<<<<<< head\nhead\n||||||| base\nline 5\n=======\nlate\n>>>>>>> submitted\n" in marked
     assert json.loads((fix / STATE).read_text())["changeset"] == found
-    refused = run("resolve", found, "--from", fix, code=1)
+    refused = run("resolve", found, "--from", fix, code=2)
     assert "conflict markers: web/a" in refused.output
     (fix / "web/a").write_text(edit(5, "both"))
     (fix / "web/a").chmod(0o755)
-    refused = run("resolve", found, "--checkout", fix, code=1)
+    refused = run("resolve", found, "--checkout", fix, code=2)
     assert "is in the way" in refused.output and (fix / "web/a").read_text() == edit(5, "both")
     made = new_id(run("resolve", found, "--from", fix, "-m", "Both\n"))
     assert files(api) == {"web/a": edit(5, "both").encode(), "more": b"1\n"}
@@ -44,7 +44,7 @@ def test_a_conflict_is_resolved_in_an_editor(api: Api, run: Run, tmp_path: Path)
     assert api.get("/slices/all/commits")["items"][-1]["message"].startswith("Both\n")
     assert f"in the place of {found}" in run("status", made).stdout
     assert not (fix / STATE).exists()
-    assert STATE in run("resolve", found, "--from", fix, code=1).output
+    assert STATE in run("resolve", found, "--from", fix, code=2).output
     run("resolve", found, "--checkout", fix, "--force")
 
 
@@ -52,7 +52,7 @@ def test_markers_may_be_meant_and_headings_are_none(api: Api, run: Run, tmp_path
     found = one_line(api)
     run("resolve", found, "--checkout", tmp_path)
     (tmp_path / "web/a").write_text("Title\n=======\n<<<<<<< that is a marker\n")
-    run("resolve", found, "--from", tmp_path, code=1)
+    run("resolve", found, "--from", tmp_path, code=2)
     run("resolve", found, "--from", tmp_path, "--allow-markers")
     assert files(api)["web/a"] == b"Title\n=======\n<<<<<<< that is a marker\n"
     other = one_line(api, "b")
@@ -81,7 +81,7 @@ def test_what_has_no_lines_in_common_lies_side_by_side(api: Api, run: Run, tmp_p
     assert there == {STATE, "logo.base", "logo.ours", "logo.theirs"} | {
         f"{name}.{side}" for name in names[:3] for side in ("base", "theirs")
     }
-    refused = run("resolve", found, "--from", tmp_path, code=1)
+    refused = run("resolve", found, "--from", tmp_path, code=2)
     assert "not resolved: gone, left, logo, mine." in refused.output
     for each in ("gone.base", "gone.theirs"):
         (tmp_path / each).unlink()
@@ -131,7 +131,7 @@ def test_names_of_sides_that_are_in_conflict_themselves_give_way(api: Api, run: 
     run("resolve", found, "--checkout", tmp_path)
     assert (tmp_path / "a.ours~").read_text() == "head a\0"
     assert (tmp_path / "a.ours.ours").read_text() == "head a.ours\0"
-    refused = run("resolve", found, "--from", tmp_path, code=1)
+    refused = run("resolve", found, "--from", tmp_path, code=2)
     assert "not resolved: a, a.ours." in refused.output
     run("resolve", found, "--from", tmp_path, "--theirs", "a", "--ours", "a.ours")
 
@@ -140,7 +140,7 @@ def test_a_file_that_lay_there_before_resolves_nothing(api: Api, run: Run, tmp_p
     found = collide(api, [put("logo", "base\0")], [put("logo", BINARY)], [put("logo", "late\0")])
     (tmp_path / "logo").write_bytes(b"late\0")
     run("resolve", found, "--checkout", tmp_path)
-    assert "not resolved: logo" in run("resolve", found, "--from", tmp_path, code=1).output
+    assert "not resolved: logo" in run("resolve", found, "--from", tmp_path, code=2).output
     (tmp_path / "logo").write_bytes(b"new\0")
     run("resolve", found, "--from", tmp_path)
     assert files(api) == {"logo": b"new\0"}
@@ -160,19 +160,19 @@ def test_a_checkout_overwrites_only_what_it_knows_and_writes_nowhere_else(api: A
     (work / "web").mkdir(parents=True)
     outside.mkdir()
     (work / "web/a").write_text("something of the user's own\n")
-    assert "in the way" in run("resolve", found, "--checkout", work, code=1).output
+    assert "in the way" in run("resolve", found, "--checkout", work, code=2).output
     assert not (work / STATE).exists()
     (work / "web/a").write_text(edit(5, "late"))
     run("resolve", found, "--checkout", work)
-    assert f"is of {found}" in run("resolve", other, "--checkout", work, code=1).output
-    assert f"has the conflicts of {found}" in run("resolve", other, "--from", work, code=1).output
+    assert f"is of {found}" in run("resolve", other, "--checkout", work, code=2).output
+    assert f"has the conflicts of {found}" in run("resolve", other, "--from", work, code=2).output
     (work / "web/a").unlink()
     (work / "web").rmdir()
     (work / "web").symlink_to(outside)
-    assert "is no directory" in run("resolve", found, "--checkout", work, "--force", code=1).output
+    assert "is no directory" in run("resolve", found, "--checkout", work, "--force", code=2).output
     assert list(outside.iterdir()) == []
     (work / STATE).write_text("{")
-    assert "damaged" in run("resolve", found, "--from", work, code=1).output
+    assert "damaged" in run("resolve", found, "--from", work, code=2).output
 
 
 def test_sides_are_taken_without_files(api: Api, run: Run) -> None:
@@ -219,10 +219,10 @@ def test_ways_to_resolve_that_contradict_each_other_are_refused(line: str) -> No
 
 def test_what_is_not_conflicted_is_not_resolved(api: Api, run: Run, tmp_path: Path) -> None:
     fine = api.put("a", "1")["id"]
-    assert "queued, not conflicted" in run("resolve", fine, "--checkout", tmp_path / "x", code=1).output
+    assert "queued, not conflicted" in run("resolve", fine, "--checkout", tmp_path / "x", code=2).output
     assert not (tmp_path / "x").exists()
-    assert "has no conflicts" in run("resolve", fine, "--all-ours", code=1).output
-    assert "has no .sluice-resolve.json" in run("resolve", fine, "--from", tmp_path, code=1).output
+    assert "has no conflicts" in run("resolve", fine, "--all-ours", code=2).output
+    assert "has no .sluice-resolve.json" in run("resolve", fine, "--from", tmp_path, code=2).output
 
 
 @pytest.mark.parametrize("name", ["../f", "/f", "a/../../f", ".git/config", "a/.GIT/hooks/x"])

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from app.commands.up import command
-from app.stack import state
-from app.stack.environment import OWN_ADDRESSES, limits, refuse_addresses
+from app.stack import environment
+from app.stack.limits import OWN_ADDRESSES, limits, refuse_addresses
 from storage.settings import PREFIX, Settings, SettingsError
 
 
@@ -34,8 +34,8 @@ def test_the_address_of_a_server_that_the_stack_starts_itself_is_an_error_that_n
 
 
 def test_the_addresses_that_the_same_stack_had_before_may_stay_in_the_environment(tmp_path: Path):
-    state.save_environment(tmp_path, Settings(redis_url="redis://127.0.0.1:1234/0"))
-    refuse_addresses(tmp_path, state.load_environment(tmp_path))
+    environment.save_environment(tmp_path, Settings(redis_url="redis://127.0.0.1:1234/0"))
+    refuse_addresses(tmp_path, environment.load_environment(tmp_path))
 
 
 def test_up_makes_no_folder_where_a_setting_is_wrong(tmp_path: Path):

@@ -1,0 +1,100 @@
+"""What commands print: for a person on a terminal, in whole lines through a pipe, and as JSON with --json.
+
+With --json every line on standard output is an object of the answer, and every line on standard error one too: a
+problem document, or `{"note": …}`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console, ConsoleDimensions
+from rich.text import Text
+
+_JSON = "sluice.json"
+# Columns where there is no terminal that has any: enough that nothing is cut.
+_WIDE = 1 << 20
+
+
+class Output(Console):
+    """A stream to print on. Where it is no terminal nothing is cut or wrapped, whatever COLUMNS or FORCE_COLOR say."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """The terminal's size."""
+        return super().size if self.on_terminal else ConsoleDimensions(_WIDE, 25)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether a person looks at it."""
+        return self.file.isatty()
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; text exactly as it is where there is no terminal: tabs and control characters of paths too."""
+        if len(objects) == 1 and isinstance(objects[0], Text) and not self.on_terminal:
+            click.echo(objects[0].plain, file=self.file)
+            return
+        if self.on_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        # Columns are padded with spaces.
+        click.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), file=self.file, nl=False)
+
+
+class Notes(Output):
+    """Standard error: notes beside the answer, as objects with --json."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print a note."""
+        if not json_asked():
+            super().print(*objects, **options)
+            return
+        markup = options.get("markup", True)
+        said = [Text.from_markup(each, emoji=False).plain if isinstance(each, str) and markup else str(each)
+                for each in objects]  # fmt: skip
+        click.echo(_line({"note": " ".join(said).strip()}), err=True)
+
+
+console = Output(highlight=False, emoji=False)
+notes = Notes(stderr=True, highlight=False, emoji=False)
+
+
+def warn(text: str) -> None:
+    """Tell what was done and is likely not what was meant."""
+    notes.print(Text.assemble(("warning:", "bold yellow"), f" {text}"), soft_wrap=True)
+
+
+def tell(text: str, style: str = "") -> None:
+    """Print a note as it stands, whatever is in it."""
+    notes.print(Text(text, style), soft_wrap=True)
+
+
+def emit(value: Any) -> None:
+    """Print an object of the answer as one line of JSON."""
+    click.echo(_line(value))
+
+
+def ask_for_json(context: click.Context, _option: click.Parameter, value: bool) -> bool:
+    """Note whether --json is given; the callback of that option."""
+    context.meta[_JSON] = value
+    return value
+
+
+def json_asked() -> bool:
+    """Whether the command that runs was given --json."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get(_JSON))
+
+
+def _line(value: Any) -> str:
+    exact = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    return json.dumps(value, ensure_ascii=not exact)

@@ -1,0 +1,35 @@
+"""The settings that a stack takes from the environment: every limit, and none of its own servers' addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.stack.environment import load_environment
+from storage import settings
+from storage.settings import PREFIX, SettingsError
+
+# A stack starts these servers itself and chooses where they listen.
+OWN_ADDRESSES = ("redis_url", "broker_url", "s3_endpoints", "s3_access_key", "s3_secret_key", "api_url")
+
+
+def limits(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the fields of Settings that `environ` sets, without the addresses of servers.
+
+    Raises SettingsError.
+    """
+    return {name: value for name, value in settings.given(environ).items() if name not in OWN_ADDRESSES}
+
+
+def refuse_addresses(data: Path, environ: Mapping[str, str] | None = None) -> None:
+    """Refuse the address of a server that the stack on `data` will start itself.
+
+    One that is as the same stack last had it may stay: a shell may have read `environment` of its folder.
+
+    Raises SettingsError.
+    """
+    before = settings.given(load_environment(data))
+    for name, value in settings.given(environ).items():
+        if name in OWN_ADDRESSES and value != before.get(name):
+            raise SettingsError(f"{PREFIX}{name.upper()} is set, but this stack starts that server itself: unset it")

@@ -1,0 +1,78 @@
+"""Standard output as a command line needs it: names that are no text pass, and what cannot be written is told.
+
+A full disk is an error that names the output. A reader who has gone (`sluice log | head -1`) is none: he has what he
+wanted, and the command ends as programs do that the kernel ends for it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class ReaderGone(Exception):
+    """Nobody reads any more what is written."""
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output whose errors name it."""
+
+    def write(self, text: str, /) -> int:
+        """Write it. Raises ReaderGone, and OSError with the name of the output."""
+        with _named():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Write what is kept. Raises ReaderGone, and OSError with the name of the output."""
+        with _named():
+            super().flush()
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderGone from None
+    except OSError as error:
+        error.filename = error.filename or "standard output"
+        raise
+
+
+def prepare() -> None:
+    """Make sys.stdout and sys.stderr fit for whatever is written to them."""
+    # They are None where the descriptor was closed (`>&-`).
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    # A test's own is left as it is.
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        old = sys.stdout
+        encoding, buffered = old.encoding, old.line_buffering
+        sys.stdout = _Output(old.detach(), encoding, _errors(encoding), line_buffering=buffered)
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors=_errors(sys.stderr.encoding))
+
+
+def finish() -> None:
+    """Write what is still kept. Raises ReaderGone and OSError."""
+    sys.stdout.flush()
+
+
+def give_up() -> None:
+    """Drop what could not be written, so that the interpreter does not try, and complain, once more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ReaderGone, ValueError):
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+
+
+def _errors(encoding: str) -> str:
+    """Return what is done with characters that an encoding has not: paths may hold any byte."""
+    return "surrogateescape" if encoding.lower().replace("-", "") == "utf8" else "backslashreplace"

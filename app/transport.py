@@ -1,0 +1,235 @@
+"""How the client of the API asks, and what it raises: patient with what may pass, exact about what is known.
+
+What may pass is waited for: 429 and 503 as long as they say, broken connections and other 5xx with growing pauses, all
+within one bound. What answers and is no Sluice is told from what does not answer at all.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from http.client import BadStatusLine, LineTooLong, RemoteDisconnected, UnknownProtocol, responses
+from typing import Any
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+    URLSchemeUnknown,
+)
+
+Json = dict[str, Any]
+
+PASSING = frozenset({429, 500, 502, 503, 504})
+FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+# Beyond what was asked for, so that those who were refused at once do not come back at once.
+_JITTER = 0.3
+_CONNECT = 5.0  # seconds that a connection may take
+# What a server says that speaks another protocol than HTTP.
+_NO_HTTP = (BadStatusLine, LineTooLong, UnknownProtocol)
+
+
+class ProblemError(Exception):
+    """The API refused; the fields are those of its problem document."""
+
+    def __init__(self, status: int, document: Json, repeated: bool = False) -> None:
+        self.status = status
+        self.title = str(document.get("title", "refused"))
+        self.detail = str(document.get("detail", ""))
+        self.errors: list[Json] = document.get("errors", [])
+        self.document = document
+        # Whether an earlier try had an unknown outcome: it may have been done, and this be what came of that.
+        self.repeated = repeated
+        # The changes that were sent, where `errors` may name them by their numbers.
+        self.changes: list[Json] = []
+        super().__init__(f"{self.title}: {self.detail}" if self.detail else self.title)
+
+
+class NotSluice(ProblemError):
+    """Something answers at the address, and not as Sluice does; `status` is 0 where it does not even speak HTTP."""
+
+    def __init__(self, url: str, said: str, status: int = 0, document: Json | None = None) -> None:
+        told = {"title": "No Sluice answers there", "detail": f"{url} answers, and is no Sluice: {said}"}
+        super().__init__(status, {**(document or {}), **told, "errors": []})
+
+
+class Unreachable(Exception):
+    """The API did not answer, or not with anything final, for as long as the client is patient."""
+
+
+class Answer(Json):
+    """The JSON object of an answer; asking it for what Sluice always tells, and it does not, raises NotSluice."""
+
+    def __init__(self, url: str, document: Json) -> None:
+        super().__init__(document)
+        self.url = url
+
+    def __missing__(self, name: str) -> Any:
+        """Raise NotSluice."""
+        raise NotSluice(self.url, f"an object without {name!r}", 200)
+
+
+class Transport:
+    """Requests to one API."""
+
+    def __init__(
+        self,
+        url: str,
+        patience: float = 15.0,
+        connections: int = 16,
+        timeout: float = 90.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Describe an API at `url`.
+
+        `patience` bounds, in seconds, how long one call is repeated; `timeout` is that of one answer, above the longest
+        long poll; `sleep` passes the time between tries.
+        """
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
+        self._patience = patience
+        self._sleep = sleep
+        timeouts = urllib3.Timeout(connect=_CONNECT, read=timeout)
+        self._http = urllib3.PoolManager(maxsize=connections, timeout=timeouts, retries=False)
+
+    def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Json:
+        """Return the answer's JSON.
+
+        Raises ProblemError for a final refusal, and Unreachable.
+        """
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self._read(self.raw(method, path, data, headers))
+
+    def raw(
+        self,
+        method: str,
+        path: str,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        streamed: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        """Return the answer, whose status is a success or 304; `streamed`, its body is still to be read.
+
+        Repeats the very same request while it may yet succeed.
+        Raises ProblemError for a final refusal, and Unreachable.
+        """
+        pauses = Pauses(self._patience, self._sleep)
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        unknown = False
+        while True:
+            retry_after = 0.0
+            try:
+                answer = self._once(method, path, data, headers, streamed)
+            except HTTPError as error:
+                said: str = self._said(error)
+                reason: Exception = error
+                unknown = True
+            else:
+                if answer.status < 300 or answer.status == 304:
+                    return answer
+                refusal = self._refusal(answer, unknown)
+                if answer.status not in PASSING:
+                    raise refusal
+                reason, said = refusal, str(refusal)
+                unknown = unknown or answer.status != 429
+                retry_after = _seconds(answer.headers.get("Retry-After"))
+            if not pauses.take(retry_after):
+                raise Unreachable(f"{method} {self.url}{path}: {said}") from reason
+
+    def _once(
+        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], streamed: bool
+    ) -> urllib3.BaseHTTPResponse:
+        """Ask once. Raises HTTPError for what may pass, and Unreachable or NotSluice for what will not."""
+        try:
+            answer = self._http.request(
+                method, self.url + path, body=data, headers=headers, preload_content=not streamed
+            )
+            if streamed and answer.status >= 300:
+                answer.read(cache_content=True)
+        except (LocationValueError, URLSchemeUnknown) as error:
+            raise Unreachable(f"{self.url} is no address of an API: {error}") from error
+        except SSLError as error:
+            raise NotSluice(self.url, f"no TLS that is trusted ({error})") from error
+        except ProtocolError as error:
+            for each in error.args:
+                if isinstance(each, _NO_HTTP) and not isinstance(each, RemoteDisconnected):
+                    raise NotSluice(self.url, "it does not speak HTTP") from error
+            raise
+        return answer
+
+    def _said(self, error: HTTPError) -> str:
+        """Return in plain words why there was no answer."""
+        match error:
+            case NameResolutionError():
+                return "the name of the host is not known"
+            case NewConnectionError() if isinstance(error.__cause__, ConnectionRefusedError):
+                return "nothing listens there (connection refused)"
+            case NewConnectionError():
+                cause = error.__cause__
+                return f"no connection ({getattr(cause, 'strerror', None) or cause or error})"
+            case ConnectTimeoutError():
+                return f"no connection within {_CONNECT:g} seconds"
+            case ReadTimeoutError():
+                return "something listens there, and did not answer in time"
+            case ProtocolError():
+                return f"the connection broke before there was an answer ({error.args[-1]})"
+            case _:
+                return str(error)
+
+    def _refusal(self, answer: urllib3.BaseHTTPResponse, unknown: bool) -> ProblemError:
+        """Return what a status that is no success means."""
+        try:
+            document = json.loads(answer.data)
+        except ValueError:
+            document = None
+        if isinstance(document, dict) and ("title" in document or "outcomes" in document):
+            return ProblemError(answer.status, document, unknown)
+        kept = document if isinstance(document, dict) else None
+        return NotSluice(self.url, _named(answer), answer.status, kept)
+
+    def _read(self, answer: urllib3.BaseHTTPResponse) -> Answer:
+        """Return a success's JSON object. Raises NotSluice where it has none."""
+        try:
+            document = json.loads(answer.data)
+        except ValueError:
+            raise NotSluice(self.url, _named(answer), answer.status) from None
+        if not isinstance(document, dict):
+            raise NotSluice(self.url, f"{_named(answer)}, no object", answer.status)
+        return Answer(self.url, document)
+
+
+class Pauses:
+    """The pauses between the tries of one call: growing, never shorter than asked for, and bounded in sum."""
+
+    def __init__(self, patience: float, sleep: Callable[[float], None]) -> None:
+        self._until = time.monotonic() + patience
+        self._sleep = sleep
+        self._next = FIRST_PAUSE
+
+    def take(self, at_least: float = 0.0) -> bool:
+        """Pause, and tell whether to try again; False at once where patience would end first."""
+        pause = max(self._next, at_least) * random.uniform(1.0, 1.0 + _JITTER)
+        if time.monotonic() + pause > self._until:
+            return False
+        self._sleep(pause)
+        self._next = min(_LONGEST_PAUSE, self._next * 2)
+        return True
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Return a Retry-After in seconds; a date, which proxies may send, counts as none."""
+    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0
+
+
+def _named(answer: urllib3.BaseHTTPResponse) -> str:
+    """Return an answer's status and type, for a person."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0] or "no content type"
+    return f"{answer.status} {responses.get(answer.status, '')} ({kind})".replace("  ", " ")

@@ -1,0 +1,106 @@
+"""`sluice` in the test's own process, and an API that answers what a test wants."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
+
+import click
+from click.testing import CliRunner, Result
+
+from app import cli, failures
+
+ID = "01JG8Y6Z3M4N5P6Q7R8S9T0V1W"
+COMMIT = "8d3f1c0a5b7e92461f0d8c3b5a7e9f1d2c4b6a80"
+
+
+class Whole:
+    """The command line with what it says of errors and their exit codes, where one is expected."""
+
+    name = "sluice"
+
+    def __init__(self, expect_error: bool = True) -> None:
+        self._expect_error = expect_error
+
+    def main(self, args: list[str], prog_name: str) -> None:
+        try:
+            cli.cli.main(args, prog_name)
+        except Exception as error:
+            if not self._expect_error:
+                raise
+            sys.exit(cli.say(failures.failure(error), "--json" in args))
+
+
+def sluice(*line: object, expect_error: bool = True) -> Result:
+    """Run it."""
+    return CliRunner().invoke(cast("click.Command", Whole(expect_error)), [str(each) for each in line])
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    """Return the objects that are printed; every line has to be one."""
+    found = [json.loads(line) for line in text.splitlines()]
+    assert all(isinstance(each, dict) for each in found), text
+    return found
+
+
+@dataclass
+class Fake:
+    """Something that answers: the first of `answers` whose pattern matches `METHOD path`, else `otherwise`.
+
+    An answer is a status with an object, or with bytes that are no JSON.
+    """
+
+    answers: list[tuple[str, int, Any]] = field(default_factory=list)
+    otherwise: tuple[int, Any] = (404, {"title": "Not found", "status": 404})
+    asked: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event | None = None  # nothing is answered before it is set
+    url: str = ""
+
+    def answer(self, line: str) -> tuple[int, Any]:
+        self.asked.set()
+        if self.go_on:
+            self.go_on.wait(60)
+        for pattern, status, document in self.answers:
+            if re.fullmatch(pattern, line):
+                return status, document
+        return self.otherwise
+
+
+@contextmanager
+def serve(fake: Fake) -> Iterator[Fake]:
+    """Let it answer at `url`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, document = fake.answer(f"{self.command} {self.path}")
+            html = isinstance(document, bytes)
+            body = document if html else json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if html else "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+
+        do_POST = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        fake.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield fake
+        if fake.go_on:
+            fake.go_on.set()
+        server.shutdown()
+        thread.join()
