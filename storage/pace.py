@@ -26,7 +26,7 @@ class Pace:
             self.changesets = max(1, min(self.changesets, tried) // 2)
 
     def went_well(self, used: float) -> None:
-        """Take more again where twice as many would have fitted easily: `used` is the share of its time that it took."""
+        """Take more again where twice as many would have fitted easily; `used` is the share of its time."""
         self._behind = 0
         if used < _EASILY:
             self.changesets = min(self._most, 2 * self.changesets)

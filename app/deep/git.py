@@ -211,9 +211,9 @@ class Importer:
         assert found is not None
         return found.oid.hex()
 
-    def look(self, paths: Iterable[bytes], tree: str = "") -> dict[bytes, Version | None]:
-        """Return what stands at paths of a tree, or of the open commit; a directory is one too. Raises GitRefused."""
-        where = b"ls %s " % tree.encode() if tree else b"ls "
+    def look(self, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
+        """Return what stands at paths of the open commit; a directory is a version too. Raises GitRefused."""
+        where = b"ls "
         wanted = list(paths)
         found: dict[bytes, Version | None] = {}
         chunk: list[bytes] = []

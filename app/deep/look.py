@@ -239,7 +239,7 @@ class _Look:
             self._seen(changeset, record, at, base_tree, made)
         case = Case(at, base_tree, head, made.tree, excuses)
         if base_tree != head:
-            self._prepare(case, changeset, base, made)
+            self._prepare(case, changeset, base, made, chain)
         case.must_conflict |= saw.must_conflict
         case.unchecked |= saw.unchecked
         return case
@@ -303,9 +303,12 @@ class _Look:
     def _is_stored(self, mode: int, oid: ObjectId | None) -> bool:
         return mode == SUBMODULE_MODE or (oid is not None and self._manifests.reader.blob(oid.hex()) is not None)
 
-    def _prepare(self, case: Case, changeset: Changeset, base: str, made: _Made) -> None:
+    def _prepare(self, case: Case, changeset: Changeset, base: str, made: _Made, chain: str) -> None:
         """Apply strategies, and look whether Git might take a file that is gone for one that is new."""
-        heads = {path: as_file(found) for path, found in self._importer.look(made.before, case.head).items()}
+        # In a commit on the head, since Git reads all directories of a tree anew for each path that it is asked for.
+        self._importer.begin(chain)
+        heads = {path: as_file(found) for path, found in self._importer.look(made.before).items()}
+        self._importer.end()
         keep: dict[bytes, Version | None] = {}  # as if the writer had submitted what stands in the head, or its content
         over: dict[bytes, Version | None] = {}  # as if the writer had seen it
         for change in changeset.changes:
