@@ -22,6 +22,7 @@ from storage.settings import Settings, load
 from tasks import report
 from tasks.apart import apart
 from tasks.report import did
+from tasks.rows import NoEvents
 
 log = structlog.get_logger()
 
@@ -96,9 +97,11 @@ def send(app: Celery, task: str, token: str | None = None) -> bool:
 
     A broker that is away, or that refuses it (its Redis is full, or a replica), costs time only.
     """
-    kwargs = {"reason": report.reason()} | ({} if token is None else {"token": token})
+    reason = report.reason()
+    kwargs = {"reason": reason} | ({} if token is None else {"token": token})
+    options = {"event_dispatcher": NoEvents()} if reason == report.TICK else {}
     try:
-        app.send_task(task, kwargs=kwargs)
+        app.send_task(task, kwargs=kwargs, **options)
     except (OperationalError, ConnectionError, TimeoutError, RedisError) as error:
         log.warning("message_not_sent", message=task, error=str(error))
         return False

@@ -16,6 +16,7 @@ from tasks.base import send
 from tasks.heartbeat import SaysAlive
 from tasks.memory import keep_little
 from tasks.report import because
+from tasks.rows import RowRequest
 from tasks.watch import Watch
 
 log = structlog.get_logger()
@@ -47,7 +48,8 @@ def prepare_beat(sender: Any, **_: Any) -> None:
 @task_received.connect
 def begin_row(request: Any, **_: Any) -> None:
     """Begin the row in Flower of a message that a node has taken."""
-    request.say_received()
+    if isinstance(request, RowRequest):
+        request.say_received()
 
 
 @worker_ready.connect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 
@@ -59,3 +60,20 @@ def test_nodes_take_hints_again_after_the_broker_forgot_everything(celery_setup:
 def test_nodes_take_hints_again_after_the_broker_was_restarted(celery_setup: CeleryTestSetup):
     celery_setup.broker.restart()
     consumes(celery_setup, 1, "sluice.merge")
+
+
+def test_a_run_that_fails_is_said_once_and_with_its_traceback(celery_setup: CeleryTestSetup):
+    celery_setup.app.send_task("sluice.merge", kwargs={"reason": "a test", "nonsense": 1})
+    consumes(celery_setup, 1, "sluice.merge")
+    said = [json.loads(line) for line in celery_setup.worker_cluster[1].logs().splitlines()]
+    [failed] = [each for each in said if "nonsense" in json.dumps(each)]
+    assert (failed["event"], failed["error"], failed["task"]) == ("task_failed", "TypeError", "sluice.merge")
+    assert failed["exception"].startswith("Traceback")
+
+
+def test_messages_of_an_older_version_are_taken(celery_setup: CeleryTestSetup):
+    for task in ("sluice.commit", "sluice.merge", "sluice.upkeep", "sluice.compact"):
+        celery_setup.app.send_task(task, kwargs={"token": "t"} if task in {"sluice.commit", "sluice.merge"} else {})
+    consumes(celery_setup, 0, "sluice.commit")
+    consumes(celery_setup, 1, "sluice.merge")
+    assert "task_failed" not in "".join(node.logs() for node in celery_setup.worker_cluster)
