@@ -25,9 +25,11 @@ app.config_from_object("celeryconfig")
 
 @celeryd_init.connect
 def prepare_node(sender: str, **_: Any) -> None:
-    """Log as JSON lines under the node's name, and keep little memory; the children of the node inherit both."""
+    """Log as JSON lines under the node's name, and keep little memory, as the children do; watch how full Redis is."""
     logs.configure(sender.split("@")[0])
     keep_little()
+    # Not when the node is ready: with a broker that is full it may never be, unless room is made.
+    Watch().start()
 
 
 @worker_ready.connect
@@ -35,13 +37,6 @@ def begin_with_upkeep(sender: Any, **_: Any) -> None:
     """Ask for upkeep when a node that does it comes up, so that a new view is loaded now and not at the first tick."""
     if "upkeep" in sender.app.amqp.queues.consume_from:
         send(sender.app, "sluice.upkeep")
-
-
-@worker_ready.connect
-def make_room_in_time(sender: Any, **_: Any) -> None:
-    """Watch how full Redis is, once in a node's life: while it is full no message can ask for room."""
-    if not any(isinstance(each, Watch) for each in threading.enumerate()):
-        Watch().start()
 
 
 @worker_shutting_down.connect
