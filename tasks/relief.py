@@ -46,7 +46,8 @@ def relieve(repo: Repository, copies: bool = True) -> bool:
     """
     if copies:
         _tried(_drop_copies, repo)
-    return any([_tried(step, repo) for step in (_merge, _checkpoint, _compact)])
+    done = [_tried(step, repo) for step in (_merge, _checkpoint, _compact)]
+    return any(done)
 
 
 def _drop_copies(repo: Repository) -> bool:
