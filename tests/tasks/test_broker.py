@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ import redis
 from kombu import Connection
 from kombu.transport import redis as transport
 
+from app.stack import commands
+from app.stack.processes import Command, Supervisor
+from storage.settings import Settings, environment
 from tasks import broker
 from tests.own_redis import own_pair, own_redis, url_of
 
@@ -70,3 +75,27 @@ def test_a_consumer_and_a_sender_on_a_demoted_broker_count_it_as_lost_and_connec
             queue.get(timeout=5)
         with Connection(pair.address.url) as anew:
             assert anew.SimpleQueue("hints").get(timeout=5).payload == {"hint": 2}
+
+
+def test_a_node_and_a_beat_that_start_while_the_broker_is_full_wait_and_then_work(
+    tmp_path: Path, servers: object
+) -> None:
+    with own_redis(tmp_path) as server, Supervisor(tmp_path / "nodes", restart=False, abrupt=True) as nodes:
+        server.config_set("maxmemory", 1)
+        # No bucket: that a task is taken is all that is asked.
+        settings = Settings(redis_url=url_of(server), s3_endpoints="http://127.0.0.1:1", merge_interval=0.5)
+        environ = environment(settings, {"PYTHONPATH": str(Path(broker.__file__).parents[1])})
+        for name, argv in (("merger", commands.merger()), ("beat", commands.beat())):
+            nodes.start(Command(name, commands.runnable(argv), environ, tmp_path))
+        merger, beat = nodes.processes["merger"], nodes.processes["beat"]
+        await_(lambda: merger.logs().count("maxmemory") > 2 and "maxmemory" in beat.logs())
+        server.config_set("maxmemory", 0)
+        await_(lambda: "Task sluice.merge" in merger.logs())
+        assert merger.running and beat.running and (merger.starts, beat.starts) == (1, 1)
+
+
+def await_(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
