@@ -91,6 +91,7 @@ class FollowsPrimary(LeavesReplicas):
 
     def _connect(self: Any) -> Any:
         self._connected_at = time.monotonic()
+        self._next_role = self._connected_at + _ROLE_EVERY
         return super()._connect()  # type: ignore[misc]
 
     def _leave_if_stale(self: Any) -> bool:

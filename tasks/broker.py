@@ -63,6 +63,14 @@ class PatientQoS(redis.QoS):
             log.info("messages_not_restored", reason=str(error))
 
 
+class _Sender(FollowsPrimary):
+    """A connection that mostly publishes, which a replica does not refuse: so it asks for the role by itself."""
+
+    def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
+        self.ask_role()
+        super().send_packed_command(command, check_health)
+
+
 class FollowingChannel(redis.Channel):
     """A channel whose connections leave a server that is a replica."""
 
@@ -71,7 +79,7 @@ class FollowingChannel(redis.Channel):
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
         # One that the loop polls must not be made anew behind its back: it closes with its node's consumer.
-        kind = LeavesReplicas if asynchronous else FollowsPrimary
+        kind = LeavesReplicas if asynchronous else _Sender
         params["connection_class"] = type("Connection", (kind, params["connection_class"]), {"departure": _DEPARTURE})
         return params
 

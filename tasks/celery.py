@@ -30,11 +30,13 @@ app.steps["consumer"].add(SaysAlive)
 
 @celeryd_init.connect
 def prepare_node(sender: str, instance: Any = None, **_: Any) -> None:
-    """Log under the node's name, and keep little memory; the children of the node inherit both."""
+    """Log under the node's name, keep little memory, as the children do, and watch how full Redis is."""
     program.name(sender.split("@")[0])
     if instance is not None:
         instance.quiet = True  # no banner, whatever the command line says
     keep_little()
+    # Not when the node is ready: with a broker that is full it may never be, unless room is made.
+    Watch().start()
 
 
 @beat_init.connect
@@ -58,13 +60,6 @@ def begin_with_upkeep(sender: Any, **_: Any) -> None:
     if "upkeep" in sender.app.amqp.queues.consume_from:
         with because(f"{sender.hostname} has started"):
             send(sender.app, "sluice.upkeep")
-
-
-@worker_ready.connect
-def make_room_in_time(sender: Any, **_: Any) -> None:
-    """Watch how full Redis is, once in a node's life: while it is full no message can ask for room."""
-    if not any(isinstance(each, Watch) for each in threading.enumerate()):
-        Watch().start()
 
 
 @worker_shutting_down.connect

@@ -35,12 +35,19 @@ _PAUSE = 2.0
 # Nobody begins another merge after so many seconds: history is to leave.
 _MERGING = 10.0
 _MOST_SEGMENTS = 64
+# Few new copies are made while Redis has little memory, and all keys are looked through for them.
+_COPIES_EVERY = 30.0
 
 
-def relieve(repo: Repository) -> bool:
-    """Make room once; tell whether anything was done. Each step is tried, whatever became of those before it."""
-    done = [_tried(step, repo) for step in (_drop_copies, _merge, _checkpoint, _compact)]
-    return any(done[1:])
+def relieve(repo: Repository, copies: bool = True) -> bool:
+    """Make room once, by dropping `copies` as well; tell whether anything else was done.
+
+    Each step is tried, whatever became of those before it.
+    """
+    if copies:
+        _tried(_drop_copies, repo)
+    done = [_tried(step, repo) for step in (_merge, _checkpoint, _compact)]
+    return any(done)
 
 
 def _drop_copies(repo: Repository) -> bool:
@@ -84,17 +91,25 @@ def _tried(step: Callable[[Repository], bool], repo: Repository) -> bool:
 def run(repo: Repository) -> None:
     """Make room until there is enough; wait where somebody else is at it. Raises redis.RedisError."""
     owner, lease = new_ulid(), Lease(repo.view, compaction.LEASE, compaction.ALONE)
+    _say(repo, "redis_memory_tight")
+    dropped = time.monotonic() - _COPIES_EVERY
     while repo.memory.is_tight():
-        done = False
+        done, now = False, time.monotonic()
         if lease.take(owner):
+            copies = now - dropped >= _COPIES_EVERY
+            dropped = now if copies else dropped
             try:
-                done = relieve(repo)
+                done = relieve(repo, copies)
             finally:
                 lease.give_back(owner)
         if not done:
             time.sleep(_PAUSE)
+    _say(repo, "redis_has_room")
+
+
+def _say(repo: Repository, event: str) -> None:
     told = repo.memory.now()
-    log.info("redis_has_room", used=told.used, limit=told.limit)
+    log.warning(event, used=told.used, limit=told.limit)
 
 
 def _end_with(parent: int) -> None:

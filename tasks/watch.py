@@ -15,24 +15,27 @@ from storage.repository import Repository
 
 log = structlog.get_logger()
 
-_LOOK_EVERY = 1.0  # seconds
+# Seconds until the first look, by when the node has forked its first children, and between two.
+_FIRST_LOOK, _LOOK_EVERY = 5.0, 1.0
 
 
 class Watch(threading.Thread):
-    """The thread that looks, for as long as its node lives; no message of the broker is needed to make room."""
+    """The thread that looks, for as long as its node lives; no message of the broker is needed to make room.
+
+    It says nothing while all is well: the node forks children at times, which inherit no lock that it holds.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="redis-memory", daemon=True)
 
     def run(self) -> None:
         """Look, and wait for who makes room."""
+        time.sleep(_FIRST_LOOK)
         repo = Repository(settings.load())
         while True:
             time.sleep(_LOOK_EVERY)
             try:
                 if repo.memory.is_tight():
-                    told = repo.memory.now()
-                    log.warning("redis_memory_tight", used=told.used, limit=told.limit)
                     make_room()
             except Exception:
                 log.exception("relief_failed")

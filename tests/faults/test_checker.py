@@ -49,8 +49,7 @@ def s3_kind() -> str:
 
 @pytest.fixture(autouse=True)
 def no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (commits, merges):
-        monkeypatch.setattr(module, "send", lambda app, task, token=None: None)
+    monkeypatch.setattr(commits, "send", lambda app, task, token=None: None)
 
 
 def appends_where_the_log_ends_now(monkeypatch: pytest.MonkeyPatch) -> None:

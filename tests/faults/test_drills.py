@@ -1,4 +1,4 @@
-"""The drills, for a few seconds: S3 is away, and every process is restarted, and no client is failed.
+"""The drills, for a few seconds: S3 is away, Redis is full or fails over, every process is restarted: nobody is failed.
 
 `make drills` is the same for as long as one likes, and judges how soon landing goes on.
 """
@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.stack import Stack
 from app.stack.stack import NAMES
 from tests.acceptance.test_stack import await_true
-from tests.harness.drills import outage, restart
+from tests.harness.drills import failover, full_redis, outage, restart
 from tests.harness.drills.drill import Plan, Report, run
+from tests.harness.movable import Movable
 from tests.harness.wire import Http
 
 AWAY = 3.0
 # For an answer on a busy machine.
 PATIENCE = 60.0
 WRITERS, CALM = 4, 2
+# Seconds that Redis is full; what has landed before; and how young history may leave then.
+FULL, CHANGESETS = 10.0, 2000
+YOUNG = {"late_put": 4.0, "inbox_margin": 5.0, "checkpoint_entries": 4}
 
 
-def drilled(name: str, plan: Plan, folder: Path, s3_kind: str, s3_program: str) -> Report:
-    report = run(name, plan, folder, s3_kind, f"test/{s3_kind}", WRITERS, CALM, s3_program=s3_program)
+def drilled(name: str, plan: Plan, folder: Path, s3_kind: str, s3_program: str, **options: Any) -> Report:
+    report = run(name, plan, folder, s3_kind, f"test/{s3_kind}", WRITERS, CALM, s3_program=s3_program, **options)
     assert not report.breaches, "\n".join(report.breaches)
     assert not report.violations, "\n".join(map(str, report.violations))
     assert report.outcomes["landed"] > 0
@@ -44,6 +49,21 @@ def test_a_rolling_restart_of_every_process_fails_no_request_and_loses_nothing(
     report = drilled("restart", restart.plan(1), tmp_path / "stack", s3_kind, s3_program)
     assert {name.split()[0] for name in report.figures} == set(NAMES)
     assert report.streams > 1, "the stream of events was taken up where it ended"
+
+
+def test_while_redis_is_full_reads_go_on_and_its_memory_falls_by_itself_and_nothing_is_lost(
+    s3_kind: str, s3_program: str, tmp_path: Path
+) -> None:
+    plan = full_redis.plan(FULL, CHANGESETS)
+    report = drilled("full-redis", plan, tmp_path / "stack", s3_kind, s3_program, settings=YOUNG)
+    assert report.answers[503] > 0
+    assert not report.late, "the memory fell"
+
+
+def test_after_a_failover_of_redis_all_goes_on_and_nothing_is_lost_though_no_process_is_touched(
+    s3_kind: str, s3_program: str, tmp_path: Path
+) -> None:
+    drilled("failover", failover.plan(1), tmp_path / "stack", s3_kind, s3_program, kind=Movable)
 
 
 @pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)

@@ -142,7 +142,7 @@ def test_room_is_made_without_a_message_and_before_history_age_but_keys_stay(wor
 def test_making_room_ends_when_there_is_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = iter([True, True, False])
     monkeypatch.setattr(Memory, "is_tight", lambda self: next(rounds))
-    monkeypatch.setattr("tasks.relief.relieve", lambda repo: True)
+    monkeypatch.setattr("tasks.relief.relieve", lambda repo, copies: True)
     run(world.repo)
     assert next(rounds, None) is None
 

@@ -7,7 +7,10 @@ import time
 import uuid
 
 import psutil
+import pytest
+from kombu.exceptions import OperationalError
 from pytest_celery import CeleryTestSetup
+from redis.exceptions import RedisError
 
 
 def consumes(setup: CeleryTestSetup, node: int, task: str) -> None:
@@ -77,3 +80,17 @@ def test_messages_of_an_older_version_are_taken(celery_setup: CeleryTestSetup):
     consumes(celery_setup, 0, "sluice.commit")
     consumes(celery_setup, 1, "sluice.merge")
     assert "task_failed" not in "".join(node.logs() for node in celery_setup.worker_cluster)
+
+
+def test_nodes_outlive_a_broker_that_is_full_and_take_hints_again_when_it_has_room(celery_setup: CeleryTestSetup):
+    nodes = [node.those_that_stay()[0] for node in celery_setup.worker_cluster]
+    with celery_setup.broker.container.client as known:
+        known.config_set("maxmemory", 1)
+        with pytest.raises((RedisError, OperationalError)):
+            celery_setup.app.send_task("sluice.merge")
+        # What it does while it is full: it looks for room by itself, and asks nobody.
+        celery_setup.worker_cluster[1].wait_for_log("redis_memory_tight", timeout=60)
+        known.config_set("maxmemory", 0)
+    consumes(celery_setup, 0, "sluice.commit")
+    consumes(celery_setup, 1, "sluice.merge")
+    assert [node.those_that_stay()[0] for node in celery_setup.worker_cluster] == nodes
