@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from app.errors import Problem, invalid, key_reused, not_found, too_many
 from app.intake import Item, blob
+from app.turns import LARGE, apart, breathe
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
 from storage.fsck import ContentError, check_content
 from storage.ids import ChangesetId, ObjectId
@@ -96,6 +97,7 @@ class _Admitting:
     def all(self, submissions: Sequence[Submission | Problem]) -> list[Admitted]:
         self._submissions = submissions
         for position, submission in enumerate(submissions):
+            breathe()
             try:
                 outcome: Admitted = submission if isinstance(submission, Problem) else self._one(submission, position)
             except Problem as problem:
@@ -112,6 +114,7 @@ class _Admitting:
             self._require_vouched()
             raise not_found("slice", submission.slice)
         for i, change in enumerate(submission.changes):
+            breathe()
             if not covers(where.paths, change.path):
                 self._require_vouched()
                 raise invalid(f"{at}changes[{i}].path", f"is not in the slice {where.name}")
@@ -210,6 +213,7 @@ class _Admitting:
         blobs: dict[ObjectId, tuple[bytes, int]] = {}
         places = self._places(changes)
         for i, change in enumerate(changes):
+            breathe()
             content = change.content
             if _by_id(change):
                 # Copied into the pack, so that what a changeset needs is stored with it.
@@ -265,10 +269,19 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
     told = (slice_id, base, submission.author_name, submission.author_email, submission.author_time)
     hasher.update(repr((*told, submission.author_zone, submission.message)).encode())
     for change in submission.changes:
-        content = sha256(change.content).digest() if change.content is not None else None
+        breathe()
+        content = _digest(change.content) if change.content is not None else None
         hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
         if change.strategy != Strategy.MERGE:
             hasher.update(change.strategy.encode())
     if submission.hold:
         hasher.update(b"hold")
     return hasher.hexdigest()[:32]
+
+
+def _digest(content: bytes) -> bytes:
+    return apart(_sha256, content) if len(content) > LARGE else _sha256(content)
+
+
+def _sha256(content: bytes) -> bytes:
+    return sha256(content).digest()

@@ -68,7 +68,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     errors.register(app)
     Room(repo.settings).register(app)
     app.before_request(check_url)
-    _give_budgets(app, repo.settings)  # after the body has arrived: the client decides how long that takes
+    _give_budgets(app, repo.settings)
     for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(operations.routes, url_prefix="/v1")

@@ -12,6 +12,7 @@ from app import fields
 from app.loading import LimitedSchema, Wrong, load_object, reason, shown, wrong
 from app.schemas import MODES
 from app.successors import Resolution
+from app.turns import breathe
 from storage.fsck import PathError, check_message, check_path
 from storage.objects import SUBMODULE_MODE
 from storage.settings import Settings
@@ -68,6 +69,7 @@ def _path(name: str, settings: Settings) -> bytes:
 
 
 def _resolution(schema: ResolutionSchema, data: Any, name: str) -> Resolution:
+    breathe()
     field = f"paths.{shown(name)}"
     loaded = load_object(schema, data, field)
     delete = loaded.get("delete", False)

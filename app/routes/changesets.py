@@ -17,6 +17,7 @@ from app.routes.pages import page, page_room
 from app.routes.slices import find_slice
 from app.schemas import load_bulk, load_changeset, load_json
 from app.services import services
+from app.turns import taking_turns
 from storage import history
 from storage.entries import SLOTS, Status, place_of
 from storage.ids import ChangesetId, is_ulid
@@ -64,8 +65,11 @@ def status_of(standing: Standing) -> Status:
 def submit(name: str) -> tuple[Response, int]:
     """Take one changeset."""
     key = load_key(request.headers.get("Idempotency-Key"))
-    submission = load_changeset(load_json(request.get_data()), services().settings, name, key)
-    [outcome] = _take(admit(services().repo, [submission], bulk=False))
+    settings, body = services().settings, request.get_data()
+    with taking_turns(len(body)):
+        submission = load_changeset(load_json(body, settings), settings, name, key)
+        admitted = admit(services().repo, [submission], bulk=False)
+    [outcome] = _take(admitted)
     if isinstance(outcome, Problem):
         raise outcome
     return jsonify(outcome), 202
@@ -75,8 +79,11 @@ def submit(name: str) -> tuple[Response, int]:
 def submit_many() -> tuple[Response, int]:
     """Take many changesets, with an outcome for each."""
     key = load_key(request.headers.get("Idempotency-Key"))
-    submissions = load_bulk(load_json(request.get_data()), services().settings, key)
-    taken = _take(admit(services().repo, submissions, bulk=True))
+    settings, body = services().settings, request.get_data()
+    with taking_turns(len(body)):
+        submissions = load_bulk(load_json(body, settings), settings, key)
+        admitted = admit(services().repo, submissions, bulk=True)
+    taken = _take(admitted)
     outcomes = [
         {"status": each.status, "problem": each.to_json()}
         if isinstance(each, Problem)

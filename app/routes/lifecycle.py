@@ -16,6 +16,7 @@ from app.resolutions import load_resolutions
 from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
 from app.schemas import load_changeset, load_json
 from app.services import services
+from app.turns import taking_turns
 from app.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
 from storage.entries import Status
 from storage.ids import ChangesetId
@@ -76,7 +77,9 @@ def resolve(changeset: str) -> tuple[Response, int]:
     """Make a new changeset with the conflicts of one resolved."""
     old = ChangesetId(changeset)
     standing = standing_of(old)
-    paths, message = load_resolutions(load_json(request.get_data()), services().settings)
+    settings, body = services().settings, request.get_data()
+    with taking_turns(len(body)):
+        paths, message = load_resolutions(load_json(body, settings), settings)
     fingerprint = fingerprint_of("resolve", old, (list(paths_of(paths)), message))
     key, known = _known("resolve", old, fingerprint)
     if known is not None:
@@ -92,8 +95,10 @@ def resolve(changeset: str) -> tuple[Response, int]:
 @routes.post("/slices/<slice:name>/check")
 def check(name: str) -> Response:
     """Say what would become of a changeset if it were submitted now."""
-    submission = load_changeset(load_json(request.get_data()), services().settings, name)
-    [admitted] = admit(services().repo, [submission], bulk=False, stores=False)
+    settings, body = services().settings, request.get_data()
+    with taking_turns(len(body)):
+        submission = load_changeset(load_json(body, settings), settings, name)
+        [admitted] = admit(services().repo, [submission], bulk=False, stores=False)
     if isinstance(admitted, Problem):
         raise admitted
     assert isinstance(admitted, Item)

@@ -37,7 +37,7 @@ def find_slice(name: str) -> Slice:
 @routes.post("/slices")
 def create() -> tuple[Response, int]:
     """Make a slice."""
-    name, paths = load_slice(load_json(request.get_data()), services().settings)
+    name, paths = load_slice(load_json(request.get_data(), services().settings), services().settings)
     try:
         made = define(services().repo, name, paths)
     except SliceExists as error:
@@ -54,7 +54,7 @@ def show(name: str) -> Response:
 @routes.patch("/slices/<slice:name>")
 def change(name: str) -> Response:
     """Give a slice other paths."""
-    paths, version = load_slice_paths(load_json(request.get_data()), services().settings)
+    paths, version = load_slice_paths(load_json(request.get_data(), services().settings), services().settings)
     try:
         return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
     except SliceChanged as error:
