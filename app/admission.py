@@ -12,7 +12,6 @@ from hashlib import sha256
 
 from app.errors import Problem, invalid, key_reused, not_found, too_many
 from app.intake import Item, blob
-from app.turns import LARGE, apart, breathe
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
 from storage.fsck import ContentError, check_content
 from storage.ids import ChangesetId, ObjectId
@@ -24,6 +23,7 @@ from storage.scripts import Recovering
 from storage.store import ObjectMissing
 from storage.threeway import Strategy
 from storage.trees import covers
+from storage.turns import apart_if_large, breathe
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,17 +270,13 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
     hasher.update(repr((*told, submission.author_zone, submission.message)).encode())
     for change in submission.changes:
         breathe()
-        content = _digest(change.content) if change.content is not None else None
+        content = apart_if_large(_sha256, change.content) if change.content is not None else None
         hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
         if change.strategy != Strategy.MERGE:
             hasher.update(change.strategy.encode())
     if submission.hold:
         hasher.update(b"hold")
     return hasher.hexdigest()[:32]
-
-
-def _digest(content: bytes) -> bytes:
-    return apart(_sha256, content) if len(content) > LARGE else _sha256(content)
 
 
 def _sha256(content: bytes) -> bytes:

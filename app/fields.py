@@ -15,9 +15,9 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 from marshmallow.fields import Field
 
-from app.turns import breathe
 from storage.fsck import PathError, check_path
 from storage.ids import is_ulid
+from storage.turns import breathe
 
 _OID = re.compile(r"[0-9a-f]{40}")
 _KEY = re.compile(r"[\x20-\x7e]{1,200}")

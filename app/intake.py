@@ -18,7 +18,6 @@ import structlog
 
 from app.errors import unavailable
 from app.requeue import MOST_PACKS, Requeue
-from app.turns import LARGE, apart, breathe
 from storage import budget, manifest
 from storage.changes import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.ids import (
@@ -36,6 +35,7 @@ from storage.objects import Ident, Kind, object_id
 from storage.packs import PackWriter, Place, encode
 from storage.repository import Repository
 from storage.scripts import ViewAbsent
+from storage.turns import LARGE, apart, apart_if_large, breathe
 from tasks.commits import ask_for_commit
 
 log = structlog.get_logger()
@@ -80,7 +80,7 @@ class _Request:
 
 def blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
     """Return a content's id, and the blob as packs store it; others run while a large one is compressed."""
-    return apart(_blob, content) if len(content) > LARGE else _blob(content)
+    return apart_if_large(_blob, content)
 
 
 def _blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:

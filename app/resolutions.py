@@ -12,10 +12,10 @@ from app import fields
 from app.loading import LimitedSchema, Wrong, load_object, reason, shown, wrong
 from app.schemas import MODES
 from app.successors import Resolution
-from app.turns import breathe
 from storage.fsck import PathError, check_message, check_path
 from storage.objects import SUBMODULE_MODE
 from storage.settings import Settings
+from storage.turns import breathe
 
 
 class ResolveSchema(LimitedSchema):

@@ -24,7 +24,6 @@ from app.loading import LimitedSchema, Repeated, Wrong, error_of, load_object, n
 from app.names import check_name
 from app.scan import TooLarge, TooMany, scan
 from app.strategies import STRATEGIES, Effort, PatternField, Rule, Rules
-from app.turns import LARGE, apart, breathe
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.fsck import (
     ContentError,
@@ -38,6 +37,7 @@ from storage.fsck import (
 from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.settings import Settings
 from storage.threeway import Strategy
+from storage.turns import LARGE, apart, breathe
 
 MAX_IDENT_BYTES = 1000
 MAX_SLICE_REFERENCE = 200
@@ -160,11 +160,15 @@ def _read_json(body: bytes, most: int) -> Any:
 def _most_values(settings: Settings) -> int:
     """Return how many values, names and signs the largest request has: each with all its fields, in all its places."""
     changesets = len(ItemSchema(settings).fields) + len(RuleSchema(settings).fields) * settings.max_strategies
-    return 4 * (
-        len(ChangeSchema(settings).fields) * settings.max_request_changes
-        + changesets * settings.max_bulk_changesets
-        + settings.max_slice_paths
-    ) + 10_000
+    return (
+        4
+        * (
+            len(ChangeSchema(settings).fields) * settings.max_request_changes
+            + changesets * settings.max_bulk_changesets
+            + settings.max_slice_paths
+        )
+        + 10_000
+    )
 
 
 def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:

@@ -225,7 +225,10 @@ def _show(report: dict[str, Any]) -> None:
     for name in ("", "how", "landed/s", "lowest-highest", "× push race", "to committed", "to landed", "told to wait"):
         rates.add_column(name, justify="left" if name in {"", "how"} else "right")
     stages = Table(title="Commit batches: microseconds a changeset, by stage", title_justify="left")
-    costs = Table(title="Scaling, sharing, stalled clients: what it costs in the hard place, to the plain one", title_justify="left")
+    costs = Table(
+        title="Scaling, sharing, stalled clients: what it costs in the hard place, to the plain one",
+        title_justify="left",
+    )
     for name in ("", "ratio", "of each round", "goal"):
         costs.add_column(name)
     times = Table(title="Loading the view from the bucket alone", title_justify="left")

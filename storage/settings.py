@@ -83,7 +83,9 @@ class Settings:
         20.0, "seconds", "In every such span of a body some part must arrive (min_rate), or the rest; else 408."
     )
     send_timeout: float = _setting(
-        20.0, "seconds", "In every such span of an answer some part must be taken (min_rate); else the client is let go."
+        20.0,
+        "seconds",
+        "In every such span of an answer some part must be taken (min_rate); else the client is let go.",
     )
     min_rate: int = _setting(
         16 << 10, "bytes a second", "What a client must send or take on average, over body_timeout and send_timeout."

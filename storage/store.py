@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import redis
@@ -19,6 +20,7 @@ from storage.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, objec
 from storage.packs import Location, decode
 from storage.settings import Settings
 from storage.shared_cache import SharedCache
+from storage.turns import apart_if_large
 from storage.view import View
 
 # Larger objects are not worth a place that many small ones could have.
@@ -94,7 +96,7 @@ class ObjectStore:
         found = self._cached(oid)
         if found is None and location is not None:
             kind, data = self._fetch(oid, location)
-            if object_id(kind, data) != oid:
+            if apart_if_large(partial(object_id, kind), data) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             found = self._keep(oid, kind, data)
         kind, data = found if found is not None else self.read(oid)
@@ -161,7 +163,7 @@ class ObjectStore:
             fresh = {}
             for (oid, _), item in zip(found, stored, strict=True):
                 fresh[oid] = item
-                if object_id(*fresh[oid]) != oid:
+                if apart_if_large(partial(object_id, item[0]), item[1]) != oid:
                     raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
                 loaded[oid] = self._keep(oid, *fresh[oid])
             self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
@@ -169,13 +171,13 @@ class ObjectStore:
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
         try:
-            return decode(self._read(location))
+            return apart_if_large(decode, self._read(location))
         except Missing:
             # Compacted, and its pack deleted, since it was located, or since its submission was written down.
             [archived] = self._archive.locate([oid])
         try:
             if archived is not None:
-                return decode(self._read(archived))
+                return apart_if_large(decode, self._read(archived))
         except Missing:
             pass
         # Of an older view, or away: that it is stored is known, so nobody may take it for something that never was.

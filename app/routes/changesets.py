@@ -17,12 +17,12 @@ from app.routes.pages import page, page_room
 from app.routes.slices import find_slice
 from app.schemas import load_bulk, load_changeset, load_json
 from app.services import services
-from app.turns import taking_turns
 from storage import history
 from storage.entries import SLOTS, Status, place_of
 from storage.ids import ChangesetId, is_ulid
 from storage.queue import Standing
 from storage.scripts import Recovering
+from storage.turns import taking_turns
 
 routes = Blueprint("changesets", __name__)
 

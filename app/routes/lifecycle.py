@@ -16,12 +16,12 @@ from app.resolutions import load_resolutions
 from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
 from app.schemas import load_changeset, load_json
 from app.services import services
-from app.turns import taking_turns
 from app.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
 from storage.entries import Status
 from storage.ids import ChangesetId
 from storage.lifecycle import NotPossible, abandon, release
 from storage.queue import Standing
+from storage.turns import taking_turns
 
 routes = Blueprint("lifecycle", __name__)
 

@@ -30,7 +30,7 @@ _large = threading.BoundedSemaphore(_AT_ONCE)
 
 def breathe() -> None:
     """Let others run, if they have waited for a turn."""
-    global _began  # noqa: PLW0603 - of the one thread that serves
+    global _began
     if time.monotonic() - _began > _TURN:
         time.sleep(0)
         _began = time.monotonic()
@@ -38,13 +38,17 @@ def breathe() -> None:
 
 def apart(call: Callable[..., T], *args: object) -> T:
     """Return what a call does that computes and touches nothing that others have; under gevent, in a thread."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
+    # Who has patched everything has imported it; nobody else needs it.
+    gevent, monkey = sys.modules.get("gevent"), sys.modules.get("gevent.monkey")
+    if gevent is None or monkey is None or not monkey.is_module_patched("threading"):
         return call(*args)
-    from gevent import get_hub
-
-    made: T = get_hub().threadpool.apply(call, args)
+    made: T = gevent.get_hub().threadpool.apply(call, args)
     return made
+
+
+def apart_if_large(call: Callable[[bytes], T], data: bytes) -> T:
+    """Return what a call makes of `data`: apart where that takes long."""
+    return apart(call, data) if len(data) > LARGE else call(data)
 
 
 @contextmanager
