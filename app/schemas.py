@@ -9,9 +9,8 @@ code here, and less than one to the checks of fsck (0.3 us an ordinary path).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -19,10 +18,9 @@ from marshmallow import Schema, ValidationError
 from marshmallow.fields import Raw
 
 from app import fields
-from app.errors import MAX_ERRORS, FieldError, Problem, invalid, malformed
-from app.loading import LimitedSchema, Repeated, Wrong, error_of, load_object, no_constant, reason, unique, wrong
+from app.errors import MAX_ERRORS, FieldError, Problem
+from app.loading import LimitedSchema, Wrong, error_of, load_object, reason, wrong
 from app.names import check_name
-from app.scan import TooLarge, TooMany, scan
 from app.strategies import STRATEGIES, Effort, PatternField, Rule, Rules
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.fsck import (
@@ -37,7 +35,7 @@ from storage.fsck import (
 from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.settings import Settings
 from storage.threeway import Strategy
-from storage.turns import LARGE, apart, breathe
+from storage.turns import breathe
 
 MAX_IDENT_BYTES = 1000
 MAX_SLICE_REFERENCE = 200
@@ -129,46 +127,6 @@ class _Loader:
 
 
 _loader = lru_cache(maxsize=4)(_Loader)
-
-
-def load_json(body: bytes, settings: Settings) -> Any:
-    """Read a body: JSON in UTF-8 and nothing else, with no more in it than a request can have.
-
-    Raises a Problem; json alone would take UTF-16, NaN and a name twice, and any number of values.
-    """
-    call = partial(_read_json, body, _most_values(settings))
-    return apart(call) if len(body) > LARGE else call()
-
-
-def _read_json(body: bytes, most: int) -> Any:
-    try:
-        scan(body, most)
-        return json.loads(body.decode(), parse_constant=no_constant, object_pairs_hook=unique)
-    except UnicodeDecodeError:
-        raise malformed("the body is not UTF-8") from None
-    except TooLarge as error:
-        raise malformed(f"the body {error}") from None
-    except TooMany as error:
-        raise invalid("body", str(error)) from None
-    except Repeated as error:
-        raise malformed(str(error)) from None
-    except ValueError as error:
-        where = f" at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-        raise malformed(f"the body is not JSON{where}") from None
-
-
-def _most_values(settings: Settings) -> int:
-    """Return how many values, names and signs the largest request has: each with all its fields, in all its places."""
-    changesets = len(ItemSchema(settings).fields) + len(RuleSchema(settings).fields) * settings.max_strategies
-    return (
-        4
-        * (
-            len(ChangeSchema(settings).fields) * settings.max_request_changes
-            + changesets * settings.max_bulk_changesets
-            + settings.max_slice_paths
-        )
-        + 10_000
-    )
 
 
 def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:

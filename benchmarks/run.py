@@ -1,4 +1,4 @@
-"""`make bench`: peers, Sluice, scaling, sharing, stalled clients, rebuilding, in one run; a table for people, JSON for programs.
+"""`make bench`: peers, Sluice, scaling, sharing, stalled clients, rebuilding, in one run; a table for people, and JSON.
 
 The figures mean what docs/benchmarks.md says. Every result is proved before it has a time: a run that is disproved
 ends with an error and without figures.

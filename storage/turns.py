@@ -1,4 +1,4 @@
-"""How a large request lets others run: the API answers everybody in one thread, and gevent switches only where one waits.
+"""How a large request lets others run: the API answers all in one thread, and gevent switches only where one waits.
 
 Loops over what a request has call `breathe`; what is one long call goes to a thread of its own by `apart`, so far as
 it needs nothing but its arguments; and few large requests are worked on at once, or their turns would add up.

@@ -10,12 +10,13 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from app import cursors
 from app.admission import Admitted, Known, admit
+from app.bodies import load_json
 from app.errors import Problem, invalid, not_found
 from app.intake import Accepted, Item
 from app.queries import STATUSES, load_key, load_query
 from app.routes.pages import page, page_room
 from app.routes.slices import find_slice
-from app.schemas import load_bulk, load_changeset, load_json
+from app.schemas import load_bulk, load_changeset
 from app.services import services
 from storage import history
 from storage.entries import SLOTS, Status, place_of

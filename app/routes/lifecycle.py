@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app.admission import admit, check_room
+from app.bodies import load_json
 from app.dry_run import dry_run
 from app.errors import Problem, conflict, key_reused, not_found
 from app.intake import Item, ask_for_commit_safely
@@ -14,7 +15,7 @@ from app.queries import load_key
 from app.refusals import refusing_for_sure
 from app.resolutions import load_resolutions
 from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
-from app.schemas import load_changeset, load_json
+from app.schemas import load_changeset
 from app.services import services
 from app.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
 from storage.entries import Status

@@ -7,10 +7,11 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app import cursors
+from app.bodies import load_json
 from app.errors import conflict, not_found
 from app.queries import load_query
 from app.routes.pages import page
-from app.schemas import load_json, load_slice, load_slice_paths
+from app.schemas import load_slice, load_slice_paths
 from app.services import services
 from storage.link import Slice
 from storage.slices import SliceChanged, SliceExists, SliceGone, change_paths, define, delete

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import scan as module
+from app.bodies import load_json
 from app.errors import Problem
 from app.scan import MAX_DEPTH, TooLarge, TooMany, scan
-from app.schemas import load_bulk, load_json
+from app.schemas import load_bulk
 from storage.settings import Settings
 
 TEXTS = st.text(alphabet='ab"\\{}[],:ü\n', max_size=40)

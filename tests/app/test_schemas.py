@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.bodies import load_json
 from app.errors import MAX_ERRORS, Problem
 from app.queries import load_key, load_oid, load_path, load_query
-from app.schemas import load_bulk, load_changeset, load_json, load_slice, load_slice_paths
+from app.schemas import load_bulk, load_changeset, load_slice, load_slice_paths
 from storage.changes import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.settings import Settings
 
