@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.client import Client
+from benchmarks.stalled import KINDS, crowded, write
 from storage.repository import Repository
 from storage.settings import Settings
 from tests.app.server import Server, answers_of, serving
@@ -190,3 +192,15 @@ def test_a_slow_upload_does_not_use_up_the_budget_of_its_request(settings: Setti
                 sock.recv(1, socket.MSG_PEEK)
         sock.settimeout(60)
         assert [each.status for each in answers_of(sock)] == [202], "four seconds later"
+
+
+def test_a_crowd_of_stalled_clients_of_every_kind_keeps_no_writer_from_its_answers(server: Server) -> None:
+    client = Client("127.0.0.1", server.port)
+    client.post("/v1/slices", {"name": "stalled", "paths": ["/"]})
+    with crowded("127.0.0.1", server.port, of_each=2) as crowd:
+        written = 0
+        while crowd.returned < len(KINDS):  # until many have been let go, and have come back
+            written += len(write(client, f"w{written}", 1))
+        assert len(crowd) == 2 * len(KINDS)
+    client.close()
+    assert written and client.waited == 0, "nobody was told to wait"
