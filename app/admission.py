@@ -24,6 +24,7 @@ from storage.scripts import Recovering
 from storage.store import ObjectMissing
 from storage.threeway import Strategy
 from storage.trees import covers, lookup
+from storage.turns import apart_if_large, breathe
 
 MOST_BASES = 1000
 """Ids of versions seen, in one request, of which it is looked up what they are."""
@@ -104,6 +105,7 @@ class _Admitting:
     def all(self, submissions: Sequence[Submission | Problem]) -> list[Admitted]:
         self._submissions = submissions
         for position, submission in enumerate(submissions):
+            breathe()
             try:
                 outcome: Admitted = submission if isinstance(submission, Problem) else self._one(submission, position)
             except Problem as problem:
@@ -120,6 +122,7 @@ class _Admitting:
             self._require_vouched()
             raise not_found("slice", submission.slice)
         for i, change in enumerate(submission.changes):
+            breathe()
             if not covers(where.paths, change.path):
                 self._require_vouched()
                 raise invalid(f"{at}changes[{i}].path", f"is not in the slice {where.name}")
@@ -246,6 +249,7 @@ class _Admitting:
         blobs: dict[ObjectId, tuple[bytes, int]] = {}
         kinds = self._kinds_by_id(changes)
         for i, change in enumerate(changes):
+            breathe()
             if _by_id(change):
                 self._check_stored(change, kinds, f"{at}changes[{i}].id")
             if change.content is None:
@@ -299,7 +303,8 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
     told = (slice_id, base, submission.author_name, submission.author_email, submission.author_time)
     hasher.update(repr((*told, submission.author_zone, submission.message)).encode())
     for change in submission.changes:
-        content = sha256(change.content).digest() if change.content is not None else None
+        breathe()
+        content = apart_if_large(_sha256, change.content) if change.content is not None else None
         hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
         if change.strategy != Strategy.MERGE:
             hasher.update(change.strategy.encode())
@@ -310,3 +315,7 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
 
 def _oid(text: str) -> ObjectId:
     return ObjectId(bytes.fromhex(text))
+
+
+def _sha256(content: bytes) -> bytes:
+    return sha256(content).digest()

@@ -75,7 +75,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     request_log.register(app)
     Room(repo.settings).register(app)
     app.before_request(check_url)
-    _give_budgets(app, repo.settings)  # after the body has arrived: the client decides how long that takes
+    _give_budgets(app, repo.settings)
     MemoryGate(repo).register(app)
     for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")

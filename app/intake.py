@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 import redis
 import structlog
@@ -34,6 +35,7 @@ from storage.objects import Ident, Kind, object_id
 from storage.packs import PackWriter, Place, encode
 from storage.repository import Repository
 from storage.scripts import ViewAbsent
+from storage.turns import LARGE, apart, apart_if_large, breathe
 from tasks.commits import ask_for_commit
 from tasks.report import because
 
@@ -78,7 +80,11 @@ class _Request:
 
 
 def blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
-    """Return a content's id, and the blob as packs store it."""
+    """Return a content's id, and the blob as packs store it; others run while a large one is compressed."""
+    return apart_if_large(_blob, content)
+
+
+def _blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
     return object_id(Kind.BLOB, content), (encode(Kind.BLOB, content, _LEVEL), len(content))
 
 
@@ -218,6 +224,7 @@ def build(groups: Sequence[Sequence[Item]]) -> tuple[PackId, bytes, list[list[tu
     for group in groups:
         for item in group:
             for oid, (stored, size) in item.blobs.items():
+                breathe()
                 writer.add_encoded(oid, stored, size)
     count = sum(map(len, groups))
     first = new_ulid()
@@ -225,11 +232,21 @@ def build(groups: Sequence[Sequence[Item]]) -> tuple[PackId, bytes, list[list[tu
     made, at = [], 0
     for group in groups:
         own = ids[at : at + len(group)]
-        changesets = [_changeset(item, own[i], pack, own, writer.places) for i, item in enumerate(group)]
-        made.append([(changeset, manifest.encode(changeset)) for changeset in changesets])
+        coded = []
+        for i, item in enumerate(group):
+            breathe()
+            changeset = _changeset(item, own[i], pack, own, writer.places)
+            coded.append((changeset, manifest.encode(changeset)))
+        made.append(coded)
         at += len(group)
-    writer.add(Kind.BLOB, manifest.join([part for group in made for _, part in group]), level=_LEVEL)
-    return pack, writer.finish(), made
+    told = manifest.join([part for group in made for _, part in group])
+    call = partial(_finished, writer, told)
+    return pack, apart(call) if writer.size + len(told) > LARGE else call(), made
+
+
+def _finished(writer: PackWriter, told: bytes) -> bytes:
+    writer.add(Kind.BLOB, told, level=_LEVEL)
+    return writer.finish()
 
 
 def _changeset(

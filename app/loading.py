@@ -43,16 +43,21 @@ def load_object(schema: Schema, data: Any, at: str = "") -> dict[str, Any]:
     """
     if type(data) is not dict:
         raise wrong(at, "must be an object")
+    if len(data) > len(schema.fields) + MAX_ERRORS:
+        # marshmallow copies all errors for each new one.
+        unknown = [name for name in data if name not in schema.fields]
+        raise Wrong([_at(at, name, "is not a field here") for name in unknown[:MAX_ERRORS]])
     try:
         loaded: dict[str, Any] = schema.load(data)
         return loaded
     except ValidationError as error:
         messages = error.messages
         assert isinstance(messages, dict)
-        dot = at and at + "."
-        raise Wrong(
-            [error_of(dot + shown(name), _sentence(texts)) for name, texts in list(messages.items())[:MAX_ERRORS]]
-        ) from None
+        raise Wrong([_at(at, name, _sentence(texts)) for name, texts in list(messages.items())[:MAX_ERRORS]]) from None
+
+
+def _at(at: str, name: str, message: str) -> FieldError:
+    return error_of((at and at + ".") + shown(name), message)
 
 
 def wrong(field: str, message: str) -> Wrong:

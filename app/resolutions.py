@@ -15,6 +15,7 @@ from app.successors import Resolution
 from storage.fsck import PathError, check_message, check_path
 from storage.objects import SUBMODULE_MODE
 from storage.settings import Settings
+from storage.turns import breathe
 
 
 class ResolveSchema(LimitedSchema):
@@ -68,6 +69,7 @@ def _path(name: str, settings: Settings) -> bytes:
 
 
 def _resolution(schema: ResolutionSchema, data: Any, name: str) -> Resolution:
+    breathe()
     field = f"paths.{shown(name)}"
     loaded = load_object(schema, data, field)
     delete = loaded.get("delete", False)

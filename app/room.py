@@ -18,6 +18,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from app.connection import BrokenBody, TooSlow
 from app.errors import Problem, malformed, respond, too_many, too_slow
 from storage.settings import Settings
+from storage.turns import breathe
 
 # What has been on its way for so many seconds is slow, where another needs the room.
 _SLOW = 1.0
@@ -152,6 +153,7 @@ class _Counted:
         """Read at most `size` bytes. Raises Full."""
         data: bytes = self._source.read(size)
         self._count(len(data))
+        breathe()
         return data
 
 

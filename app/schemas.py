@@ -9,7 +9,6 @@ code here, and less than one to the checks of fsck (0.3 us an ordinary path).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
@@ -19,8 +18,8 @@ from marshmallow import Schema, ValidationError
 from marshmallow.fields import Raw
 
 from app import fields
-from app.errors import MAX_ERRORS, FieldError, Problem, malformed
-from app.loading import LimitedSchema, Repeated, Wrong, error_of, load_object, no_constant, reason, unique, wrong
+from app.errors import MAX_ERRORS, FieldError, Problem
+from app.loading import LimitedSchema, Wrong, error_of, load_object, reason, wrong
 from app.names import check_name
 from app.strategies import STRATEGIES, Effort, PatternField, Rule, Rules
 from storage.changes import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
@@ -36,9 +35,11 @@ from storage.fsck import (
 from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.settings import Settings
 from storage.threeway import Strategy
+from storage.turns import breathe
 
 MAX_IDENT_BYTES = 1000
 MAX_SLICE_REFERENCE = 200
+_MAX_BULK_ERRORS = 1000
 
 MODES = {"100644": FILE_MODE, "100755": EXECUTABLE_MODE, "120000": SYMLINK_MODE, "160000": SUBMODULE_MODE}
 
@@ -128,25 +129,6 @@ class _Loader:
 _loader = lru_cache(maxsize=4)(_Loader)
 
 
-def load_json(body: bytes) -> Any:
-    """Read a body: JSON in UTF-8 and nothing else.
-
-    Raises a Problem of 400; json alone would take UTF-16, NaN and a name twice, and let deep nesting end in a
-    RecursionError.
-    """
-    try:
-        return json.loads(body.decode(), parse_constant=no_constant, object_pairs_hook=unique)
-    except UnicodeDecodeError:
-        raise malformed("the body is not UTF-8") from None
-    except RecursionError:
-        raise malformed("the body is nested too deeply") from None
-    except Repeated as error:
-        raise malformed(str(error)) from None
-    except ValueError as error:
-        where = f" at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-        raise malformed(f"the body is not JSON{where}") from None
-
-
 def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:
     """Return the name and the paths of a slice that is asked for.
 
@@ -192,18 +174,34 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
     try:
         items = load_object(loader.bulk, data)["changesets"]
         _check_list("changesets", items, ("max_bulk_changesets", settings.max_bulk_changesets))
+        _check_together(items, settings)
     except Wrong as found:
         raise found.problem() from None
     loaded: list[Submission | Problem] = []
     effort = Effort()
+    shown = 0
     for position, item in enumerate(items):
+        breathe()
         own_key = None if key is None else f"{key}/{position}"
         try:
             prefix = f"changesets[{position}]"
             loaded.append(_submission(loader, loader.item, item, prefix, position, "", own_key, effort))
         except Wrong as found:
+            # Each has one at least; a thousand answers with all of theirs would be megabytes.
+            found.errors = found.errors[: max(1, _MAX_BULK_ERRORS - shown)]
+            shown += len(found.errors)
             loaded.append(found.problem())
     return loaded
+
+
+def _check_together(items: list[Any], settings: Settings) -> None:
+    """Refuse a request whose changesets have too many changes together, before any of them is looked at."""
+    lists = [item.get("changes") for item in items if type(item) is dict]
+    count = sum(len(each) for each in lists if type(each) is list)
+    try:
+        fields.within(count, ("max_request_changes", settings.max_request_changes), "changes together")
+    except ValidationError as error:
+        raise wrong("changesets", reason(error)) from None
 
 
 def _submission(
@@ -277,6 +275,7 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
     changes: list[Change] = []
     errors: list[FieldError] = []
     for i, item in enumerate(items):
+        breathe()
         try:
             changes.append(_change(loader.change, item, by_versions, rules))
         except Wrong as found:

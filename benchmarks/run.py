@@ -1,4 +1,4 @@
-"""`make bench`: peers, Sluice, scaling, sharing, rebuilding, in one run; a table for people, JSON for programs.
+"""`make bench`: peers, Sluice, scaling, sharing, stalled clients, rebuilding, in one run; a table for people, and JSON.
 
 The figures mean what docs/benchmarks.md says. Every result is proved before it has a time: a run that is disproved
 ends with an error and without figures.
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import landing, rebuild, scaling, sharing
+from benchmarks import landing, rebuild, scaling, sharing, stalled
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
 from benchmarks.repos import Repo
@@ -36,7 +36,7 @@ SEED = 1
 # The digest of the whole input with SEED: another one means another input, and figures that compare with nothing.
 PINNED = "cc0fef8587318f89e0e735ac937b93a8c0588039c04c1f455e9801e2fd548854"
 YARDSTICK = "git push race"
-PARTS = ("peers", "landing", "scaling", "sharing", "rebuild")
+PARTS = ("peers", "landing", "scaling", "sharing", "stalled", "rebuild")
 # The yardstick is a few dozen pushes that won, so a ratio to it has no more digits than this.
 _RATIO_DIGITS = 2
 OUT = Path(__file__).parent / "results.json"
@@ -108,6 +108,9 @@ def main(quick: bool, s3: str, out: Path, only: tuple[str, ...]) -> None:
                 figures += sharing.run(
                     Path(name), _say, slices=plan.sharers, rounds=plan.scaling_rounds, seed=SEED, s3=s3
                 )
+            if "stalled" in parts:
+                others["stalled"] = _used_by_others("stalled")
+                figures += stalled.run(Path(name), _say, rounds=plan.scaling_rounds, s3=s3)
             if "rebuild" in parts:
                 others["rebuild"] = _used_by_others("rebuild")
                 figures += rebuild.run(plan.workload, Path(name), _say, changesets=plan.rebuilt, s3=s3)
@@ -222,7 +225,10 @@ def _show(report: dict[str, Any]) -> None:
     for name in ("", "how", "landed/s", "lowest-highest", "× push race", "to committed", "to landed", "told to wait"):
         rates.add_column(name, justify="left" if name in {"", "how"} else "right")
     stages = Table(title="Commit batches: microseconds a changeset, by stage", title_justify="left")
-    costs = Table(title="Scaling and sharing: cost a changeset, the hard place to the plain one", title_justify="left")
+    costs = Table(
+        title="Scaling, sharing, stalled clients: what it costs in the hard place, to the plain one",
+        title_justify="left",
+    )
     for name in ("", "ratio", "of each round", "goal"):
         costs.add_column(name)
     times = Table(title="Loading the view from the bucket alone", title_justify="left")

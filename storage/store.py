@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import redis
@@ -21,6 +22,7 @@ from storage.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, objec
 from storage.packs import Location, decode
 from storage.settings import Settings
 from storage.shared_cache import SharedCache
+from storage.turns import apart_if_large
 from storage.view import View
 
 # Larger contents are not worth a place that many small ones could have, nor are larger objects of any kind in Redis.
@@ -102,7 +104,7 @@ class ObjectStore:
         found = self._cached(oid)
         if found is None and location is not None:
             kind, data = self._fetch(oid, location)
-            if object_id(kind, data) != oid:
+            if apart_if_large(partial(object_id, kind), data) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             found = self._keep(oid, kind, data)
         if found is None:
@@ -211,7 +213,7 @@ class ObjectStore:
         stored = self._bucket.together([lambda o=o, p=p: self._fetch(o, p) for o, p in group])  # type: ignore[misc]
         fresh = {}
         for (oid, _), item in zip(group, stored, strict=True):
-            if object_id(*item) != oid:
+            if apart_if_large(partial(object_id, item[0]), item[1]) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             fresh[oid] = item
         self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
@@ -219,7 +221,7 @@ class ObjectStore:
             yield oid, self._keep(oid, *item)
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
-        return decode(self.stored(oid, location))
+        return apart_if_large(decode, self.stored(oid, location))
 
     def stored(self, oid: ObjectId, location: Location, most: int | None = None) -> bytes:
         """Return an object as its pack has it, or its first `most` bytes. Raises BucketError."""

@@ -11,19 +11,21 @@ from flask import Blueprint, Response, jsonify, request
 
 from app import cursors
 from app.admission import Admitted, Known, admit
+from app.bodies import load_json
 from app.errors import Problem, invalid, not_found
 from app.intake import Accepted, Item
 from app.queries import STATUSES, load_key, load_query
 from app.request_log import about
 from app.routes.pages import page
 from app.routes.slices import find_slice
-from app.schemas import load_bulk, load_changeset, load_json
+from app.schemas import load_bulk, load_changeset
 from app.services import services
 from storage import history
 from storage.entries import SLOTS, Status, place_of
 from storage.ids import ChangesetId, is_ulid
 from storage.queue import Standing
 from storage.scripts import Recovering
+from storage.turns import taking_turns
 
 routes = Blueprint("changesets", __name__)
 
@@ -66,8 +68,11 @@ def status_of(standing: Standing) -> Status:
 def submit(name: str) -> tuple[Response, int]:
     """Take one changeset."""
     key = load_key(request.headers.get("Idempotency-Key"))
-    submission = load_changeset(load_json(request.get_data()), services().settings, name, key)
-    [outcome] = _take(admit(services().repo, [submission], bulk=False))
+    settings, body = services().settings, request.get_data()
+    with taking_turns(len(body)):
+        submission = load_changeset(load_json(body, settings), settings, name, key)
+        admitted = admit(services().repo, [submission], bulk=False)
+    [outcome] = _take(admitted)
     if isinstance(outcome, Problem):
         raise outcome
     return jsonify(outcome), 202
@@ -77,8 +82,11 @@ def submit(name: str) -> tuple[Response, int]:
 def submit_many() -> tuple[Response, int]:
     """Take many changesets, with an outcome for each."""
     key = load_key(request.headers.get("Idempotency-Key"))
-    submissions = load_bulk(load_json(request.get_data()), services().settings, key)
-    taken = _take(admit(services().repo, submissions, bulk=True))
+    settings, body = services().settings, request.get_data()
+    with taking_turns(len(body)):
+        submissions = load_bulk(load_json(body, settings), settings, key)
+        admitted = admit(services().repo, submissions, bulk=True)
+    taken = _take(admitted)
     outcomes = [
         {"status": each.status, "problem": each.to_json()}
         if isinstance(each, Problem)

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app.admission import admit, check_room
+from app.bodies import load_json
 from app.dry_run import dry_run
 from app.errors import Problem, conflict, key_reused, not_found
 from app.intake import Item, ask_for_commit_safely
@@ -15,7 +16,7 @@ from app.refusals import refusing_for_sure
 from app.request_log import about
 from app.resolutions import load_resolutions
 from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
-from app.schemas import load_changeset, load_json
+from app.schemas import load_changeset
 from app.services import services
 from app.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
 from storage.entries import Status
@@ -23,6 +24,7 @@ from storage.ids import ChangesetId
 from storage.lifecycle import NotPossible, abandon, release
 from storage.queue import Standing
 from storage.succession import successor_of, turn
+from storage.turns import taking_turns
 
 routes = Blueprint("lifecycle", __name__)
 
@@ -80,7 +82,9 @@ def resolve(changeset: str) -> tuple[Response, int]:
     """Make a new changeset with the conflicts of one resolved."""
     old = ChangesetId(changeset)
     standing_of(old)
-    paths, message = load_resolutions(load_json(request.get_data()), services().settings)
+    settings, body = services().settings, request.get_data()
+    with taking_turns(len(body)):
+        paths, message = load_resolutions(load_json(body, settings), settings)
     fingerprint = fingerprint_of("resolve", old, (list(paths_of(paths)), message))
     with turn(services().repo, old):
         key, known = _known("resolve", old, fingerprint)
@@ -98,8 +102,10 @@ def resolve(changeset: str) -> tuple[Response, int]:
 @routes.post("/slices/<slice:name>/check")
 def check(name: str) -> Response:
     """Say what would become of a changeset if it were submitted now."""
-    submission = load_changeset(load_json(request.get_data()), services().settings, name)
-    [admitted] = admit(services().repo, [submission], bulk=False, stores=False)
+    settings, body = services().settings, request.get_data()
+    with taking_turns(len(body)):
+        submission = load_changeset(load_json(body, settings), settings, name)
+        [admitted] = admit(services().repo, [submission], bulk=False, stores=False)
     if isinstance(admitted, Problem):
         raise admitted
     assert isinstance(admitted, Item)

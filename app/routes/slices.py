@@ -8,10 +8,11 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app import cursors
+from app.bodies import load_json
 from app.errors import conflict, not_found
 from app.queries import load_query
 from app.routes.pages import page
-from app.schemas import load_json, load_slice, load_slice_paths
+from app.schemas import load_slice, load_slice_paths
 from app.services import services
 from storage.ids import SliceId
 from storage.link import Slice
@@ -42,7 +43,7 @@ def find_slice(name: str) -> Slice:
 @routes.post("/slices")
 def create() -> tuple[Response, int]:
     """Make a slice."""
-    name, paths = load_slice(load_json(request.get_data()), services().settings)
+    name, paths = load_slice(load_json(request.get_data(), services().settings), services().settings)
     try:
         made = define(services().repo, name, paths)
     except SliceExists as error:
@@ -59,7 +60,7 @@ def show(name: str) -> Response:
 @routes.patch("/slices/<slice:name>")
 def change(name: str) -> Response:
     """Give a slice other paths."""
-    paths, version = load_slice_paths(load_json(request.get_data()), services().settings)
+    paths, version = load_slice_paths(load_json(request.get_data(), services().settings), services().settings)
     try:
         return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
     except SliceChanged as error:

@@ -18,8 +18,8 @@ from tests.support import World
 CONTROLS = [chr(i) for i in range(1, 32)] + ["\x7f", "\x80", "\x85", "\x9f", "\u2028", "\u2029", "\ufeff", "\u202e"]
 ODD = [
     *(f"{form}" for c in CONTROLS for form in (c, f"a{c}", f"{c}a", f"a{c}b/c{c}d")),
-    *("a?b", "a#b", "a%b", "a%2Fb", "a%0Ab", "a;b=c", "a&b", "a+b", "a b", " a", "a ", "a\\b", "[a]", "{a}", "<a>", "'", '"'),
-    *("files/tree", "x/files/y", "commits", "a\nfiles/b", "tree\n", "ü", "e\u0301", "日本", "😀", "a:b", "@", "http://x", "*"),
+    *("a?b", "a#b", "a%b", "a%2Fb", "a%0Ab", "a;b=c", "a&b", "a+b", "a b", " a", "a ", "a\\b", "[a]", "{a}", "<a>"),
+    *("files/tree", "x/files/y", "commits", "a\nfiles/b", "tree\n", "ü", "e\u0301", "日本", "😀", "a:b", "@", "*", '"'),
 ]  # fmt: skip
 
 

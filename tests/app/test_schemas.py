@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.bodies import load_json
 from app.errors import MAX_ERRORS, Problem
 from app.queries import load_key, load_oid, load_path, load_query
-from app.schemas import load_bulk, load_changeset, load_json, load_slice, load_slice_paths
+from app.schemas import load_bulk, load_changeset, load_slice, load_slice_paths
 from storage.changes import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.settings import Settings
 
@@ -515,16 +516,16 @@ def test_an_id_in_a_url_is_checked_too(oid: str) -> None:
 )
 def test_a_body_that_is_not_json_in_utf8_is_malformed(body: bytes) -> None:
     with pytest.raises(Problem) as raised:
-        load_json(body)
+        load_json(body, Settings())
     assert raised.value.status == 400
 
 
 @pytest.mark.parametrize("body", ['{"a": 1, "a": 2}', '{"changes": [{"path": "a", "b": {}, "path": "a"}]}'])
 def test_a_name_twice_in_one_object_is_malformed(body: str) -> None:
     with pytest.raises(Problem, match=r"'(a|path)' twice") as raised:
-        load_json(body.encode())
+        load_json(body.encode(), Settings())
     assert raised.value.status == 400
-    assert load_json(b'[{"a": 1}, {"a": {"a": 2}}]') == [{"a": 1}, {"a": {"a": 2}}]
+    assert load_json(b'[{"a": 1}, {"a": {"a": 2}}]', Settings()) == [{"a": 1}, {"a": {"a": 2}}]
 
 
 ATOMS = [

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.client import Client
+from benchmarks.stalled import KINDS, crowded, write
 from storage.repository import Repository
 from storage.settings import Settings
 from tests.app.server import Server, answers_of, serving
@@ -67,9 +69,8 @@ def test_a_head_of_one_byte_a_time_is_408_too(server: Server) -> None:
     assert answer == (408, True)
 
 
-@pytest.mark.parametrize(
-    "begun",
-    [
+def test_a_body_that_does_not_arrive_is_408_which_names_the_setting(server: Server) -> None:
+    begun = [
         POST + b"Content-Length: 1000" + END,
         POST + b"Content-Length: 67108864" + END,
         POST + b"Content-Length: 1000" + END + b'{"message"',
@@ -77,12 +78,11 @@ def test_a_head_of_one_byte_a_time_is_408_too(server: Server) -> None:
         POST + b"Transfer-Encoding: chunked" + END + b"400\r\n{",
         b"GET /healthz HTTP/1.1\r\nContent-Length: 1000" + END,
         b"DELETE /v1/slices/all HTTP/1.1\r\nContent-Length: 1000" + END,
-    ],
-)
-def test_a_body_that_does_not_arrive_is_408_which_names_the_setting(server: Server, begun: bytes) -> None:
-    [answer] = answers_of(server.send(begun))
-    assert answer.status == 408 and "body_timeout" in str(answer.problem["detail"])
-    assert answer.headers["Connection"] == "close"
+    ]
+    for sock in [server.send(each) for each in begun]:
+        [answer] = answers_of(sock)
+        assert answer.status == 408 and "body_timeout" in str(answer.problem["detail"])
+        assert answer.headers["Connection"] == "close"
 
 
 def test_a_body_slower_than_min_rate_is_408_however_much_came_at_first(server: Server) -> None:
@@ -192,3 +192,15 @@ def test_a_slow_upload_does_not_use_up_the_budget_of_its_request(settings: Setti
                 sock.recv(1, socket.MSG_PEEK)
         sock.settimeout(60)
         assert [each.status for each in answers_of(sock)] == [202], "four seconds later"
+
+
+def test_a_crowd_of_stalled_clients_of_every_kind_keeps_no_writer_from_its_answers(server: Server) -> None:
+    client = Client("127.0.0.1", server.port)
+    client.post("/v1/slices", {"name": "stalled", "paths": ["/"]})
+    with crowded("127.0.0.1", server.port, of_each=2) as crowd:
+        written = 0
+        while crowd.returned < len(KINDS):  # until many have been let go, and have come back
+            written += len(write(client, f"w{written}", 1))
+        assert len(crowd) == 2 * len(KINDS)
+    client.close()
+    assert written and client.waited == 0, "nobody was told to wait"

@@ -1,0 +1,68 @@
+"""How a large request lets others run: the API answers all in one thread, and gevent switches only where one waits.
+
+Loops over what a request has call `breathe`; what is one long call goes to a thread of its own by `apart`, so far as
+it needs nothing but its arguments; and few large requests are worked on at once, or their turns would add up.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from storage import budget
+
+T = TypeVar("T")
+
+# Bytes above which a call is worth a thread, and a request is a large one.
+LARGE = 64 << 10
+LARGE_REQUEST = 256 << 10
+
+_TURN = 0.01  # seconds for which nobody else is let run
+_AT_ONCE = 2
+
+_began = 0.0
+_large = threading.BoundedSemaphore(_AT_ONCE)
+
+
+def breathe() -> None:
+    """Let others run, if they have waited for a turn."""
+    global _began
+    if time.monotonic() - _began > _TURN:
+        time.sleep(0)
+        _began = time.monotonic()
+
+
+def apart(call: Callable[..., T], *args: object) -> T:
+    """Return what a call does that computes and touches nothing that others have; under gevent, in a thread."""
+    # Who has patched everything has imported it; nobody else needs it.
+    gevent, monkey = sys.modules.get("gevent"), sys.modules.get("gevent.monkey")
+    if gevent is None or monkey is None or not monkey.is_module_patched("threading"):
+        return call(*args)
+    made: T = gevent.get_hub().threadpool.apply(call, args)
+    return made
+
+
+def apart_if_large(call: Callable[[bytes], T], data: bytes) -> T:
+    """Return what a call makes of `data`: apart where that takes long."""
+    return apart(call, data) if len(data) > LARGE else call(data)
+
+
+@contextmanager
+def taking_turns(size: int) -> Iterator[None]:
+    """Work on a request of so many bytes, beside few others that are large.
+
+    Raises budget.Spent where it had to wait for longer than its request may take.
+    """
+    if size <= LARGE_REQUEST:
+        yield
+        return
+    if not _large.acquire(timeout=budget.left(threading.TIMEOUT_MAX)):
+        raise budget.Spent("request_budget")
+    try:
+        yield
+    finally:
+        _large.release()

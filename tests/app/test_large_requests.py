@@ -1,0 +1,93 @@
+"""A request that is large, right or wrong, is answered within bounds, and everybody else is answered meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.repository import Repository
+from storage.settings import Settings
+from tests.app.server import Answer, Server, serving
+from tests.support import World
+
+MIB = 1 << 20
+BULK = "/v1/changesets"
+
+
+@pytest.fixture
+def server(settings: Settings, tmp_path: Path) -> Iterator[Server]:
+    World(Repository(settings))
+    # A busy machine may take its time.
+    calm = replace(settings, max_request_changes=20_000, request_budget=300.0, body_timeout=300.0)
+    with serving(calm, tmp_path) as running:
+        yield running
+
+
+def answered_meanwhile(server: Server, asked: Future[Answer]) -> int:
+    """Return how often others were answered until `asked` was."""
+    count = 0
+    while not asked.done():
+        assert server.get("/healthz").status == 200
+        count += 1
+    return count
+
+
+def changes(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"op": "put", "path": f"d{i % 97}/f{i}", "content": f"{i}\n", "base": None, **more} for i in range(count)]
+
+
+def item(label: str, some: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"slice": "all", "message": label, "changes": some}
+
+
+def test_a_body_of_millions_of_empty_objects_is_refused_without_the_memory_for_them(server: Server) -> None:
+    body = b'{"changesets":[' + b"{}," * (21 * MIB) + b"{}]}"
+    before = server.memory()
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(server.post, BULK, body) for _ in range(3)]
+        meanwhile = answered_meanwhile(server, asked[0])
+        for each in asked:
+            assert each.result().status == 422 and each.result().problem["errors"]
+    assert meanwhile >= 3
+    assert server.memory() - before < 600 * MIB
+
+
+def test_more_changes_than_a_request_may_have_are_refused_and_as_many_are_taken_beside_others(server: Server) -> None:
+    too_many = [item(str(i), changes(10_000)) for i in range(3)]
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.post, BULK, json.dumps({"changesets": too_many}).encode())
+        answered_meanwhile(server, asked)
+        assert asked.result().status == 422 and "max_request_changes" in str(asked.result().problem["detail"])
+        most = [item(str(i), changes(5_000)) for i in range(4)]
+        asked = pool.submit(server.post, BULK, json.dumps({"changesets": most}).encode())
+        meanwhile = answered_meanwhile(server, asked)
+        assert asked.result().status == 202
+    assert meanwhile >= 5, "it takes seconds, and nobody waits for all of them"
+
+
+def test_contents_of_many_megabytes_are_taken_beside_others(server: Server) -> None:
+    large = item("m", [{"op": "put", "path": "large", "content": "ab\n" * (10 * MIB), "base": None}])
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.post, BULK, json.dumps({"changesets": [large]}).encode())
+        assert answered_meanwhile(server, asked) >= 3
+        assert asked.result().status == 202
+
+
+def test_a_wrong_body_of_many_megabytes_has_an_answer_of_few_bytes(server: Server) -> None:
+    unknown = {f"unknown-{i}": i for i in range(400_000)}
+    wrong = {
+        "unknown fields": item("m", [{**unknown, "op": "put"}]),
+        "fields of a changeset": {**item("m", []), **unknown},
+        "no paths": item("m", [{"op": "put"}] * 10_000),
+        "long paths": item("m", [{"op": "put", "path": "/" * 5000, "content": ""}] * 2_000),
+        "paths in each other's way": item("m", [{"op": "put", "path": "a", "content": "", "base": None}] * 10_000),
+    }
+    for name, each in wrong.items():
+        answer = server.post(BULK, json.dumps({"changesets": [each] * 3}).encode())
+        assert answer.status == 422 and len(answer.body) < 100_000, name
