@@ -263,6 +263,12 @@ class Client:
         path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
         return self.pages(path, commit=commit, prefix=prefix, limit=1000)
 
+    def has_any_file(self, slice_name: str, commit: str | None = None) -> bool:
+        """Tell whether a slice has files, at a commit or at the tip."""
+        commit = commit or self.head()["tip"]["commit"]
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        return bool(self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}")["items"])
+
     def has_commit(self, slice_name: str, commit: str) -> bool:
         """Tell whether a commit is one of this repository."""
         path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
