@@ -173,17 +173,6 @@ class Client(Transport):
         path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
         return self.pages(path, commit=commit, prefix=prefix, limit=1000)
 
-    def has_commit(self, slice_name: str, commit: str) -> bool:
-        """Tell whether a commit is one of this repository."""
-        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
-        try:
-            self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}")
-        except ProblemError as refusal:
-            if refusal.status != 422:
-                raise
-            return False
-        return True
-
     def has_files(self, slice_name: str, prefix: str) -> bool:
         """Whether a slice has files below a directory, whose path ends in a slash."""
         path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
@@ -218,6 +207,23 @@ class Client(Transport):
     def head(self) -> Json:
         """Return the global head and the tip."""
         return self.call("GET", "/v1/head")
+
+    def has_any_file(self, slice_name: str, commit: str | None = None) -> bool:
+        """Tell whether a slice has files, at a commit or at the tip."""
+        commit = commit or self.head()["tip"]["commit"]
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        return bool(self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}")["items"])
+
+    def has_commit(self, slice_name: str, commit: str) -> bool:
+        """Tell whether a commit is one of this repository."""
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        try:
+            self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}")
+        except ProblemError as refusal:
+            if refusal.status != 422:
+                raise
+            return False
+        return True
 
     def global_commits(self, limit: int = 100) -> Iterator[Json]:
         """Yield the global commits, newest first, `limit` a page."""

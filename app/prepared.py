@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,12 @@ def from_folder(
         if seen.by_versions:
             stored = seen.files.get(change["path"])
             change["base"] = stored["id"] if stored else None
+    if not changes and seen.by_versions and not client.has_any_file(slice_["id"]):
+        raise SubmissionError(
+            f"nothing in {directory} differs from HEAD of its Git repository, and {slice_['name']} has no file yet: "
+            "--git HEAD submits its last commit, and --base COMMIT compares with a commit of Sluice, such as "
+            f"{client.head()['tip']['commit']}"
+        )
     is_new = all(path not in seen.files for path in files)
     changeset = {"changes": changes} | ({} if seen.by_versions else {"base": seen.base.base})
     notes = _notes(slice_, seen, found, delete)
@@ -115,7 +122,8 @@ def _notes(slice_: Json, seen: Seen, found: Folder, delete: bool) -> list[str]:
         notes.append(f"files outside the slice, left out: {len(found.outside)}")
     if found.ignored:
         notes.append(f"files that Git ignores, left out: {found.ignored} (--no-ignore takes them)")
-    notes += [f"the data folder of a stack, with its secrets, left out: {each}" for each in found.data_folders]
+    shown = [os.fsencode(each).decode(errors="replace") for each in found.data_folders]
+    notes += [f"the data folder of a stack, with its secrets, left out: {each}" for each in shown]
     missing = 0 if delete else missing_files(found.files, seen.files, found.data_folders)
     if missing:
         notes.append(f"files of {slice_['name']} that are not in the folder: {missing} (--delete deletes them)")

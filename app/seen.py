@@ -90,7 +90,7 @@ def _how_to_say(client: Client, slice_: Json, directory: Path) -> str:
         f"  sluice checkout {slice_['name']} FOLDER   makes a folder that remembers it: change and submit that\n"
         "  --base COMMIT   the commit whose files were copied, if you know it"
     )
-    if next(client.tree(slice_["id"], tip), None) is None:
+    if not client.has_any_file(slice_["id"], tip):
         said += f"\n  --base {tip}   as the first files of {slice_['name']}: it has none yet"
     return said
 

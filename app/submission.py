@@ -70,7 +70,7 @@ def read_folder(
 
 def _take(directory: Path, raw: bytes, paths: Collection[bytes], stored: Mapping[str, Json], found: Folder) -> None:
     if not covers(paths, raw):
-        found.outside.append(os.fsdecode(raw))
+        found.outside.append(raw.decode(errors="replace"))
         return
     name = _utf8(raw)
     file = _local_file(directory / name, name)

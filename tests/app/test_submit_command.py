@@ -214,6 +214,26 @@ def test_a_checkout_that_lost_all_its_files_says_so(api: Api, run: Run, tmp_path
     assert files(api) == {}
 
 
+def test_a_name_that_is_not_utf8_is_named_and_matters_only_where_it_is_submitted(
+    api: Api, run: Run, tmp_path: Path
+) -> None:
+    api.post("/slices", {"name": "web", "paths": ["web/"]}, 201)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "a").write_text("1")
+    (tmp_path / os.fsdecode(b"\xff")).write_text("1")
+    run("submit", "web", tmp_path, "-m", "m", "--base", api.tip)
+    assert files(api) == {"web/a": b"1"}
+    assert "is not UTF-8" in run("submit", "all", tmp_path, "-m", "m", "--base", api.tip, code=2).stderr
+    (tmp_path / "web" / "a").rename(tmp_path / "b")
+    assert "outside of it: b" in run("submit", "web", tmp_path, "-m", "m", "--base", api.tip, code=2).stderr
+
+
+def test_what_is_neither_a_file_nor_a_link_is_named(api: Api, run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    answer = run("submit", "all", tmp_path, "-m", "m", "--base", api.tip, code=2)
+    assert "pipe is neither a file nor a symlink" in answer.stderr
+
+
 def test_an_unreadable_file_is_named(api: Api, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret").write_text("1")
 

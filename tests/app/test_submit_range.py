@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -334,6 +333,13 @@ def test_a_folder_that_git_tracks_was_made_from_the_versions_in_head(
     assert "nothing differs" in run("submit", "all", "-m", "m", "--delete").stderr
 
 
+def test_the_first_files_of_a_slice_are_not_taken_for_no_difference(api: Api, run: Run, repo: Repo) -> None:
+    answer = run("submit", "all", repo.path, "-m", "Import", "--wait", code=2)
+    assert "--git HEAD" in answer.stderr and f"such as {api.tip}" in answer.stderr
+    run("submit", "all", repo.path, "-m", "Import", "--base", api.tip)
+    assert files(api) == {"README": b"first\n"}
+
+
 def test_a_clone_of_an_export_was_made_from_the_commit_that_it_is_at(
     api: Api, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,4 +357,3 @@ def test_a_clone_of_an_export_was_made_from_the_commit_that_it_is_at(
     (clone.path / "g").unlink()
     run("submit", "all", clone.path, "-m", "m", "--delete")
     assert files(api) == {"f": edit(15, "mine", edit(5, "colleague")).encode(), "new": b"1\n"}
-    assert os.fspath(clone.path)
