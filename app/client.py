@@ -66,7 +66,9 @@ class Client(Transport):
         """Delete a slice; with `version`, only if it still has that one."""
         query = "" if version is None else f"?version={version}"
         try:
-            self.raw("DELETE", f"/v1/slices/{quote(name, safe='')}{query}")
+            answer = self.raw("DELETE", f"/v1/slices/{quote(name, safe='')}{query}")
+            if answer.data:  # Sluice has nothing to say there
+                self._read(answer)
         except ProblemError as refusal:
             # An earlier try that was not answered has deleted it.
             if refusal.status != 404 or not refusal.repeated:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from app import exit_codes
 from app.backup import backup
-from app.commands.options import as_json, console, data_folder, deployment, emit, end
+from app.commands.options import as_json, console, data_folder, deployment, emit, end, writing_to
 from app.progress import Bars, progress_bars
 
 
@@ -28,7 +28,7 @@ def command(directory: Path, data: Path | None, as_json: bool) -> None:
     Example: sluice backup /backups/code
     """
     started = time.monotonic()
-    with progress_bars() as bars:
+    with progress_bars() as bars, writing_to(directory):
         report = backup(deployment(data), directory, Bars(bars))
     seconds = round(time.monotonic() - started, 3)
     if as_json:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from app.commands.options import as_json, console, data_folder, deployment, emit
+from app.commands.options import as_json, console, data_folder, deployment, emit, writing_to
 from app.export import export
 from app.progress import Bars, progress_bars
 
@@ -24,7 +24,7 @@ def command(directory: Path, data: Path | None, as_json: bool) -> None:
 
     Example: sluice export backup.git && git -C backup.git log --first-parent main
     """
-    with progress_bars() as bars:
+    with progress_bars() as bars, writing_to(directory):
         contents = export(deployment(data), directory, Bars(bars))
     if as_json:
         emit({"directory": str(directory), "main": contents.main, "next": contents.tip, "entries": contents.entries})

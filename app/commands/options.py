@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,13 @@ __all__ = [
     "s3_kind",
     "tell",
     "url",
-    "warn",
+    "warn", "writing_to",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
+
+# What a write is refused with that names no file.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class _Seconds(click.ParamType):
@@ -102,6 +107,17 @@ def refuse(changeset: str, refusal: ProblemError) -> int:
             failures.coloured(each.replace("error:", f"error: {changeset}:", 1) if not number else each), err=True
         )
     return failure.code
+
+
+@contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """Name a folder in errors that name no file: those of a disk that is full do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            error.filename = error.filename or str(place)
+        raise
 
 
 def end(*codes: int) -> None:

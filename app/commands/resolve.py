@@ -12,7 +12,7 @@ from rich.text import Text
 from app import exit_codes
 from app.checkout import CheckoutError, check_out, clean_up, read_back
 from app.client import Client, Json
-from app.commands.options import as_json, ask_to_wait, console, emit, end, tell, url
+from app.commands.options import as_json, ask_to_wait, console, emit, end, tell, url, writing_to
 from app.commands.status import told, wait_for_all
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -116,7 +116,8 @@ def _sides(given: dict[str, tuple[str, ...]]) -> dict[str, Json]:
 
 
 def _check_out(client: Client, changeset: str, directory: Path, force: bool, as_json: bool) -> None:
-    puts = check_out(client, changeset, directory, force)
+    with writing_to(directory):
+        puts = check_out(client, changeset, directory, force)
     if as_json:
         emit({"changeset": changeset, "paths": [asdict(each) for each in puts]})
         return

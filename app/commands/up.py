@@ -10,6 +10,7 @@ import click
 from rich.panel import Panel
 from rich.table import Table
 
+from app.commands.options import writing_to
 from app.output import notes as console
 from app.output import tell
 from app.stack import Stack, restarts
@@ -68,7 +69,7 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
     asked: SimpleQueue[int] = SimpleQueue()  # one that a handler may put into, whatever it interrupts
     signal.signal(restarts.SIGNAL, lambda number, frame: asked.put(number))
     try:
-        with console.status("Starting…"):
+        with console.status("Starting…"), writing_to(data):
             stack.start()
         restarts.offer(data)
         console.print(_panel(stack, flower))

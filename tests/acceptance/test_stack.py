@@ -261,7 +261,7 @@ def test_sluice_restart_restarts_what_sluice_up_runs_and_nobody_is_refused(
         up.terminate()
         up.communicate()
     done = subprocess.run(restart, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "no stack runs on" in done.stderr
+    assert done.returncode == 7 and "no stack runs on" in done.stderr
 
 
 def test_the_processes_read_these_settings_and_no_others_of_the_environment(monkeypatch: pytest.MonkeyPatch):

@@ -77,8 +77,6 @@ NO_SLUICE = {
 @pytest.mark.parametrize("said", NO_SLUICE)
 @pytest.mark.parametrize("line", CLIENTS)
 def test_every_command_says_that_what_answers_is_no_sluice(line: str, said: str, fake: Fake) -> None:
-    if line == "slice delete web" and said in {"a page for everything", "a list"}:
-        pytest.skip("nothing is read of its answer")
     fake.otherwise = NO_SLUICE[said]
     answer = sluice(*line.split())
     assert (answer.exit_code, answer.stdout) == (exit_codes.UNREACHABLE, ""), answer.output
@@ -347,3 +345,17 @@ def test_a_file_that_cannot_be_read_is_named(fake: Fake, tmp_path: Path, monkeyp
     assert answer.exit_code == exit_codes.USAGE
     assert answer.stderr.endswith("web/secret.txt: Permission denied\n") and answer.stderr.startswith("error: ")
     assert json.loads(sluice("submit", "web", ".", *SUBMISSION.split(), "--json").stderr)["exit_code"] == 2
+
+
+def test_a_full_disk_is_an_error_that_names_the_folder(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    conflict = {**CONFLICT, "path": "web/a", "marked": "<<<<<<<", "submitted": {"mode": "100644", "id": COMMIT}}
+    fake.answers = [("GET /v1/changesets/.*/conflicts.*", 200, {"items": [conflict], "next": None}), *ANSWERS]
+    answer = sluice("resolve", ID, "--checkout", tmp_path / "fix")
+    assert answer.exit_code == exit_codes.USAGE
+    assert answer.stderr == f"error: {tmp_path / 'fix'}: No space left on device\n"
