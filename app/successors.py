@@ -17,7 +17,7 @@ from storage.ids import ChangesetId, ObjectId, SliceId
 from storage.inbox import read_changesets
 from storage.link import Slice
 from storage.manifest import Changeset, Proposal
-from storage.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, UNKNOWN_MODE, Version
+from storage.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, UNKNOWN_MODE, Version
 from storage.queue import Standing
 from storage.records import conflicts_json, version_of
 from storage.remerge import Remerge
@@ -171,6 +171,8 @@ class Successor:
             self._take(path, None, head, Strategy.MERGE)
         else:
             assert resolution.content is not None
+            if not resolution.mode and _is_one_a_symlink(head, submitted):
+                raise invalid(f"paths.{path.decode()}.mode", "is needed: a symlink stands against a file here")
             mode = resolution.mode or _mode(version_of(found["base"]), head, submitted)
             self._put(path, mode, resolution.content, head)
 
@@ -280,6 +282,14 @@ def _check_mode(change: Proposal, seen: Version | None) -> None:
 def _same_file(one: Version | None, other: Version | None) -> bool:
     """Tell whether two versions are regular files with the same content."""
     return one is not None and other is not None and one.oid == other.oid and other.mode in REGULAR_MODES
+
+
+def _is_one_a_symlink(head: Version | None, submitted: Version | None) -> bool:
+    """Tell whether a content could be meant for a file as well as for a symlink's target."""
+    kinds = {
+        version.mode == SYMLINK_MODE for version in (head, submitted) if version and version.mode != SUBMODULE_MODE
+    }
+    return len(kinds) == 2
 
 
 def _mode(base: Version | None, head: Version | None, submitted: Version | None) -> int:

@@ -226,6 +226,19 @@ def test_a_mode_in_conflict_with_a_symlink_brings_the_file_back_where_it_is_take
     assert status(api, made) == "landed" and mode_of(api, "f") == "100755" and text(api, "f") == "1\n"
 
 
+@pytest.mark.parametrize("mode", ["100644", "120000"])
+def test_a_content_is_a_file_or_a_symlinks_target_as_its_writer_says_where_the_two_collide(api: Api, mode: str) -> None:
+    base = landed(api, f="1\n")
+    api.submit(base=base, changes=[change("f", "target") | {"mode": "120000"}])
+    late = api.submit(base=base, changes=[change("f", "2\n")])
+    api.world.work()
+    refused = resolve(api, late, {"f": {"content": "3"}}, 422)
+    assert refused["errors"][0]["field"] == "paths.f.mode"
+    made = resolve(api, late, {"f": {"content": "3", "mode": mode}})
+    api.world.work()
+    assert status(api, made) == "landed" and (mode_of(api, "f"), text(api, "f")) == (mode, "3")
+
+
 @pytest.mark.parametrize("kind", ["symlink", "submodule"])
 @pytest.mark.parametrize("base", ["commit", "stack", "versions"])
 def test_the_mode_of_what_is_no_regular_file_cannot_change(api: Api, kind: str, base: str) -> None:

@@ -166,6 +166,17 @@ def test_what_cannot_carry_a_trailer_is_refused_and_gets_a_subject_where_it_was_
     assert set(found_by_git(oracle, made)) == {f"{CHANGESET_ID}: {ID}\n"}
 
 
+@MANY
+@given(batch=st.lists(MESSAGES, min_size=300, max_size=300))
+def test_whatever_was_written_at_first_names_its_changeset_to_git_or_in_the_old_form(
+    oracle: GitOracle, batch: list[str]
+) -> None:
+    written = [f"{message.rstrip()}\n\n{CHANGESET_ID}: {ID}\n".lstrip("\n") for message in [*batch, *CORPUS]]
+    for message, found in zip(written, found_by_git(oracle, written), strict=True):
+        by_git = found.splitlines().count(f"{CHANGESET_ID}: {ID}")
+        assert by_git + (changeset_of_old(message) == ID) == 1, repr(message)
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     list(product(["", "Fix it\n\n", "Fix it\n\nBody\n\n"], ["", f"\n{SCISSORS}\n", "\n\n# comment\n"])),
