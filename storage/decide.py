@@ -64,8 +64,9 @@ def decide(
     for change in changeset.changes:
         h = as_file(head.get(change.path))
         b = seen_version(changeset, change, as_file(seen.get(change.path)), h)
-        if change.op == "mode" and (b is None or b.mode == SUBMODULE_MODE):
-            what = "is not in the base" if b is None else "is a submodule in the base"
+        base = merge_base(b, h)
+        if change.op == "mode" and (base is None or base.mode == SUBMODULE_MODE):
+            what = "is not in the base" if base is None else "is a submodule in the base"
             return Rejection("missing-file", f"{change.path.decode()} {what}, so its mode cannot change")
         if blind and change.op == "delete" and b is None and h is not None:
             detail = f"{change.path.decode()} is in none of the changesets that it stacks on, whose base names versions"
@@ -78,7 +79,7 @@ def decide(
             )
             return Rejection("in-the-way", detail)
         before[change.path] = b
-        version = _merge(change, merge_base(b, h), h, n, partial(merge_file, change.path))
+        version = _merge(change, base, h, n, partial(merge_file, change.path))
         if isinstance(version, ConflictClass):
             conflicts.append(Conflict(change.path, version, b, h, n))
         elif version != h:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from app.deep.git import CommitInfo, GitRefused, Importer, Progress, Reader, Workbench
 from app.deep.merges import Case, Differs, examine, excuses_of
-from app.deep.submitted import Manifests, entries, load
+from app.deep.submitted import Manifests, entries, load, with_some_mode
 from app.replay.history import HistoryError
 from app.replay.judge import Judge
 from storage.bucket import Bucket, Missing
@@ -26,11 +26,8 @@ from storage.log import Log
 from storage.manifest import Changeset, CorruptManifest
 from storage.objects import (
     EMPTY_TREE,
-    EXECUTABLE_MODE,
-    FILE_MODE,
     REGULAR_MODES,
     SUBMODULE_MODE,
-    UNKNOWN_MODE,
     CorruptObject,
     Version,
     as_file,
@@ -70,7 +67,7 @@ class _Known:
 
 
 class _Unmakeable(Exception):
-    """What a changeset needs has been collected, or was never stored."""
+    """What a changeset needs has been collected, was never stored, or is nothing that Git makes a tree of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +266,7 @@ class _Look:
                 self._importer.put(path, None)
         for path, version in wanted.items():
             if version is not None:
-                self._importer.put(path, version)
+                self._put(path, version)
         return _Made(mark, self._importer.end(), before, wanted)
 
     def _base(self, changeset: Changeset, record: Json, at: str) -> tuple[str, str]:
@@ -316,13 +313,24 @@ class _Look:
                 self._importer.put(change.path, None)
         for change in changeset.changes:
             head = as_file(heads[change.path])
-            seen = _with_some_mode(merge_base(seen_version(changeset, change, None, head), head), change.mode)
+            seen = with_some_mode(merge_base(seen_version(changeset, change, None, head), head), change.mode)
             if seen is not None and not self._is_stored(seen.mode, seen.oid):
                 stand_ins = True
                 self._importer.put_text(change.path, seen.mode, b"not stored: %s\n" % seen.oid.hex().encode())
             elif seen is not None:
-                self._importer.put(change.path, seen)
+                self._put(change.path, seen)
         return mark, self._importer.end(), stand_ins
+
+    def _put(self, path: bytes, version: Version | None) -> None:
+        """Set or delete what stands at a path of the open commit.
+
+        Raises _Unmakeable of a submodule whose pointer is the id of a tree or blob here, which Git's import takes for a
+        mistake, as it is: no commit anywhere can have that id.
+        """
+        pointer = version.oid.hex() if version is not None and version.mode == SUBMODULE_MODE else ""
+        if pointer and self._manifests.reader.kind(pointer) not in (None, "commit"):
+            raise _Unmakeable
+        self._importer.put(path, version)
 
     def _is_stored(self, mode: int, oid: ObjectId | None) -> bool:
         return mode == SUBMODULE_MODE or (oid is not None and self._manifests.reader.blob(oid.hex()) is not None)
@@ -363,7 +371,7 @@ class _Look:
             return tree
         self._importer.begin(commit)
         for path, version in versions.items():
-            self._importer.put(path, version)
+            self._put(path, version)
         return self._importer.end()
 
     def _info(self, commit: str, at: str) -> CommitInfo:
@@ -382,13 +390,6 @@ class _Look:
 def _known_of(record: Json) -> _Known:
     committed = record["status"] == Status.COMMITTED
     return _Known(committed, "", "", record.get("first"), record.get("fingerprint"))
-
-
-def _with_some_mode(seen: Version | None, submitted: int) -> Version | None:
-    """Return a version for Git to merge on: one of unknown mode gets another than the submitted, as it counts here."""
-    if seen is None or seen.mode != UNKNOWN_MODE:
-        return seen
-    return Version(FILE_MODE if submitted == EXECUTABLE_MODE else EXECUTABLE_MODE, seen.oid)
 
 
 def _above(paths: list[bytes]) -> list[bytes]:

@@ -130,6 +130,8 @@ def test_a_submodule_may_point_to_what_is_stored_here_and_may_have_been_seen(api
     assert final(api, made)["status"] == "landed"
     moved = {"op": "put", "path": "sub", "mode": "160000", "id": UNKNOWN, "base": ids["commit"]}
     assert final(api, api.submit(changes=[moved])["id"])["status"] == "conflicted"
+    report = deep(api.world.repo.settings)
+    assert report.difference == "" and report.unchecked > 0, "Git's import takes no tree for a submodule's commit"
 
 
 @pytest.mark.parametrize("kind", KINDS)
