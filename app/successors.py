@@ -12,12 +12,12 @@ from app.schemas import in_each_others_way
 from storage.changes import Base, Change, CommitBase, Submission, VersionsBase
 from storage.decide import Conflict, Rejection, why_no_mode
 from storage.entries import Json, Status
-from storage.fsck import ContentError, check_content
+from storage.fsck import ContentError, check_content, needs_content
 from storage.ids import ChangesetId, ObjectId, SliceId
 from storage.inbox import read_changesets
 from storage.link import Slice
 from storage.manifest import Changeset, Proposal
-from storage.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, UNKNOWN_MODE, Version
+from storage.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, UNKNOWN_MODE, Kind, Version
 from storage.queue import Standing
 from storage.records import conflicts_json, version_of
 from storage.remerge import Remerge
@@ -63,7 +63,8 @@ class Successor:
         self._changeset = changeset
         self._standing = standing
         self._blobs: dict[ObjectId, tuple[bytes, int]] = {}
-        self._read = 0  # bytes of contents that are copied, each once
+        self._needed = 0  # bytes of contents
+        self._counted: set[ObjectId] = set()  # those contents
         self._changes: dict[bytes, Change] = {}  # by path
         self._oids: dict[bytes, ObjectId | None] = {}
         paths = [change.path for change in changeset.changes]
@@ -199,18 +200,31 @@ class Successor:
             self._add(Change("delete", path, 0, None, None, oid, strategy, mode), None)
         elif version.mode == SUBMODULE_MODE:
             self._add(Change("put", path, version.mode, None, version.oid, oid, strategy, mode), version.oid)
+        elif not needs_content(path, version.mode) and (size := self._size_in_log(version.oid)) is not None:
+            self._count(version.oid, size)
+            self._add(Change("put", path, version.mode, None, version.oid, oid, strategy, mode), version.oid)
         else:
             self._put(path, version.mode, self._content(version.oid), base, strategy)
 
+    def _size_in_log(self, oid: ObjectId) -> int | None:
+        """Return the size of a content that need not be copied, since the log has it; None of any other."""
+        found = {} if self._remerge.brings(oid) else self._repo.kinds.of([oid])
+        return found[oid].size if oid in found and found[oid].kind == Kind.BLOB else None
+
     def _content(self, oid: ObjectId) -> bytes:
         content = self._remerge.content(oid)
-        if oid not in self._blobs:
-            self._read += len(content)
+        self._count(oid, len(content))
+        return content
+
+    def _count(self, oid: ObjectId, size: int) -> None:
+        """Count a content that the new changeset needs, put by its id or copied; each once. Raises a Problem of 413."""
+        if oid not in self._counted:
+            self._counted.add(oid)
+            self._needed += size
         most = self._repo.settings.max_body_bytes
-        if self._read > most:
+        if self._needed > most:
             detail = f"the contents of the new changeset exceed {most} bytes (max_body_bytes)"
             raise Problem(413, "too-large", "It is too large", detail)
-        return content
 
     def _put(
         self, path: bytes, mode: int, content: bytes, base: Version | None, strategy: Strategy = Strategy.MERGE

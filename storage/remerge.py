@@ -42,6 +42,10 @@ class Remerge:
         seen.change({path: version for path, version in self.seen.versions.items() if version is not None})
         return decide(self.changeset, seen, TreeEditor(self.repo.objects.tree, root), self._merge_file)
 
+    def brings(self, oid: ObjectId) -> bool:
+        """Tell whether a blob is of this merge, of the changeset's own pack, or of the stack that it stands on."""
+        return oid in self._submitted or oid in self.merged or oid in self.seen.places
+
     def content(self, oid: ObjectId) -> bytes:
         """Return a blob: merged here, submitted by the changeset, or stored. Raises ObjectMissing and BucketError."""
         if oid in self.merged:

@@ -142,6 +142,17 @@ class Reader:
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
         self._git = bench.start("cat-file", "--batch")
+        self._check = bench.start("cat-file", "--batch-check")
+
+    def kind(self, oid: str) -> str | None:
+        """Return the kind of an object, None where there is none of that id. Raises GitRefused."""
+        assert self._check.stdin and self._check.stdout
+        self._check.stdin.write(oid.encode() + b"\n")
+        self._check.stdin.flush()
+        _, kind, *size = self._check.stdout.readline().split() or [b"", b""]
+        if not kind:
+            raise GitRefused(self._bench.complaint())
+        return kind.decode() if size else None
 
     def blob(self, oid: str) -> bytes | None:
         """Return a blob, None where there is none of that id. Raises GitRefused."""

@@ -68,7 +68,7 @@ class _Known:
 
 
 class _Unmakeable(Exception):
-    """What a changeset needs has been collected, or was never stored."""
+    """What a changeset needs has been collected, was never stored, or is nothing that Git makes a tree of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ class _Look:
         head, excuses = self._commits[chain].tree, excuses_of(record)
         saw = Saw()
         if changeset.base_versions:
-            saw = versions_seen(changeset, self._importer, chain, self._is_stored)
+            saw = versions_seen(changeset, self._importer, chain, self._is_stored, self._put)
             base, base_tree, excuses.unknown_base = saw.mark, saw.tree, saw.unknown
         else:
             base, base_tree = self._base(changeset, record, at)
@@ -272,7 +272,7 @@ class _Look:
                 self._importer.put(path, None)
         for path, version in wanted.items():
             if version is not None:
-                self._importer.put(path, version)
+                self._put(path, version)
         return _Made(mark, self._importer.end(), before, wanted)
 
     def _base(self, changeset: Changeset, record: Json, at: str) -> tuple[str, str]:
@@ -299,6 +299,17 @@ class _Look:
         first = self._known.get(known.first) if known and known.first else None
         same = known is not None and first is not None and first.fingerprint == known.fingerprint
         return known.first if same and known and known.first else changeset
+
+    def _put(self, path: bytes, version: Version | None) -> None:
+        """Set or delete what stands at a path of the open commit.
+
+        Raises _Unmakeable of a submodule whose pointer is the id of a tree or blob here, which Git's import takes for a
+        mistake, as it is: no commit anywhere can have that id.
+        """
+        pointer = version.oid.hex() if version is not None and version.mode == SUBMODULE_MODE else ""
+        if pointer and self._manifests.reader.kind(pointer) not in (None, "commit"):
+            raise _Unmakeable
+        self._importer.put(path, version)
 
     def _is_stored(self, mode: int, oid: ObjectId | None) -> bool:
         return mode == SUBMODULE_MODE or (oid is not None and self._manifests.reader.blob(oid.hex()) is not None)
@@ -342,7 +353,7 @@ class _Look:
             return tree
         self._importer.begin(commit)
         for path, version in versions.items():
-            self._importer.put(path, version)
+            self._put(path, version)
         return self._importer.end()
 
     def _info(self, commit: str, at: str) -> CommitInfo:

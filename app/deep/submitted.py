@@ -17,6 +17,7 @@ from storage.ids import ChangesetId, ObjectId, PackId
 from storage.log import Log, follow
 from storage.manifest import Changeset
 from storage.named import Named
+from storage.objects import EXECUTABLE_MODE, FILE_MODE, UNKNOWN_MODE, Version
 from storage.packs import read_index
 
 _MOST_PACKS = 64  # whose manifests are held
@@ -65,6 +66,13 @@ def _compacted_manifests(bucket: Bucket, named: Named) -> dict[PackId, ObjectId]
     }
     found = {pack: (where.pack, where.place.offset) for pack, where in located.items() if where}
     return {pack: oids[at] for pack, at in found.items() if at in oids}
+
+
+def with_some_mode(seen: Version | None, submitted: int) -> Version | None:
+    """Return a version for Git to merge on: one of unknown mode gets another than the submitted, as it counts here."""
+    if seen is None or seen.mode != UNKNOWN_MODE:
+        return seen
+    return Version(FILE_MODE if submitted == EXECUTABLE_MODE else EXECUTABLE_MODE, seen.oid)
 
 
 class Manifests:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from app.deep.git import Importer
+from app.deep.submitted import with_some_mode
 from storage.decide import base_to_merge, seen_version
 from storage.ids import ObjectId
 from storage.manifest import Changeset, Proposal
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, UNKNOWN_MODE, Version, as_file
+from storage.objects import Version, as_file
 from storage.threeway import Strategy
 
 
@@ -30,7 +31,11 @@ class Saw:
 
 
 def versions_seen(
-    changeset: Changeset, importer: Importer, chain: str, is_stored: Callable[[int, ObjectId | None], bool]
+    changeset: Changeset,
+    importer: Importer,
+    chain: str,
+    is_stored: Callable[[int, ObjectId | None], bool],
+    put: Callable[[bytes, Version], None],
 ) -> Saw:
     """Make the head with what the writer saw at the changed paths. Raises GitRefused.
 
@@ -55,7 +60,7 @@ def versions_seen(
         if change.path in at_odds and as_file(heads[change.path]) is None:
             _leave_out(change, version, saw)
         elif is_stored(version.mode, version.oid):
-            importer.put(change.path, version)
+            put(change.path, version)
         else:
             saw.unknown = True
             importer.put_text(change.path, version.mode, b"not stored: %s\n" % version.oid.hex().encode())
@@ -64,11 +69,8 @@ def versions_seen(
 
 
 def _seen(changeset: Changeset, change: Proposal, head: Version | None) -> Version | None:
-    """Return what was seen, for Git to merge on: an unknown mode gets another than the submitted, as it counts here."""
-    seen = base_to_merge(change, seen_version(changeset, change, None, head), head)
-    if seen is None or seen.mode != UNKNOWN_MODE:
-        return seen
-    return Version(FILE_MODE if change.mode == EXECUTABLE_MODE else EXECUTABLE_MODE, seen.oid)
+    """Return what was seen, for Git to merge on."""
+    return with_some_mode(base_to_merge(change, seen_version(changeset, change, None, head), head), change.mode)
 
 
 def _leave_out(change: Proposal, seen: Version, saw: Saw) -> None:

@@ -130,6 +130,8 @@ def test_a_submodule_may_point_to_what_is_stored_here_and_may_have_been_seen(api
     assert final(api, made)["status"] == "landed"
     moved = {"op": "put", "path": "sub", "mode": "160000", "id": UNKNOWN, "base": ids["commit"]}
     assert final(api, api.submit(changes=[moved])["id"])["status"] == "conflicted"
+    report = deep(api.world.repo.settings)
+    assert report.difference == "" and report.unchecked > 0, "Git's import takes no tree for a submodule's commit"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -218,6 +220,33 @@ def test_a_put_by_id_reads_and_stores_no_content(api: Api, read: list[int]) -> N
     assert {path: len(text) for path, text in fresh.world.files().items()} == dict.fromkeys(
         ["copy0", "copy1", "copy2", "large"], len(noise)
     )
+    fresh.close()
+
+
+def test_a_rebase_and_a_resolution_copy_no_content_that_was_put_by_id(api: Api, read: list[int]) -> None:
+    noise = "".join(f"{i * 2654435761 % (1 << 32):08x}" for i in range(LARGE // 8))
+    api.submit(base=api.tip, changes=[put("large", noise), put("f", "1\n")])
+    api.world.work()
+    [oid] = [each["id"] for each in api.get("/slices/all/tree")["items"] if each["path"] == "large"]
+    by_id = [{"op": "put", "path": path, "id": oid} for path in ("copy", "f")]
+    held = api.submit(base=api.tip, hold=True, changes=by_id[:1])["id"]
+    api.submit(base=api.tip, changes=by_id)
+    base = api.tip
+    api.world.work()
+    again = api.submit(base=base, changes=[by_id[0] | {"path": "copy2"}, put("f", "2\n")])["id"]
+    api.world.work()
+    fresh = restarted(api)
+    read.clear()
+    rebased = fresh.post(f"/changesets/{held}/rebase", None, 202).get_json()["id"]
+    resolution = {"paths": {"f": {"take": "theirs"}}}
+    resolved = fresh.post(f"/changesets/{again}/resolve", resolution, 202).get_json()["id"]
+    assert sum(read) < 100_000
+    fresh.post(f"/changesets/{rebased}/release", None, 200)
+    fresh.world.work()
+    assert [fresh.get(f"/changesets/{each}")["status"] for each in (rebased, resolved)] == ["landed", "landed"]
+    assert {path: len(text) for path, text in fresh.world.files().items()} == {
+        "copy": len(noise), "copy2": len(noise), "f": 2, "large": len(noise),
+    }  # fmt: skip
     fresh.close()
 
 

@@ -1,0 +1,108 @@
+"""A content that is put by its id stays, whatever happens between the 202 and the outcome."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.admission import admit
+from app.backup import backup
+from app.deep.look import deep
+from app.errors import Problem
+from app.intake import Item
+from app.restore import restore
+from app.verify import verify
+from storage.changes import Change, CommitBase, Submission
+from storage.garbage import collect
+from storage.ids import ObjectId, inbox_pack
+from storage.inbox import read_pack
+from storage.lifecycle import release
+from storage.objects import FILE_MODE, Kind, object_id
+from storage.packs import Location
+from storage.repository import Repository
+from storage.settings import Settings
+from tests.support import World, item
+from tests.tasks.test_compact import AT_ONCE, change, compacted, emptied
+
+CONTENT = b"once\n"
+OID = object_id(Kind.BLOB, CONTENT)
+
+
+@pytest.fixture
+def world(settings: Settings) -> World:
+    """A repository whose history is old at once."""
+    made = World(Repository(settings))
+    change(made.repo, **AT_ONCE)
+    made.put({"first": CONTENT})
+    made.work()
+    return made
+
+
+def by_id(world: World, path: str, oid: ObjectId = OID, base: bytes = b"", hold: bool = False) -> Item:
+    """Return a submission that puts a content by its id, as the API admits it."""
+    put = Change("put", path.encode(), FILE_MODE, None, oid)
+    submission = Submission("all", CommitBase(base or world.tip), None, None, None, 0, "m", (put,), None, hold)
+    [admitted] = admit(world.repo, [submission], bulk=False)
+    assert isinstance(admitted, Item) and not admitted.blobs
+    return admitted
+
+
+def test_it_is_there_though_its_pack_was_compacted_and_redis_was_lost(world: World) -> None:
+    packs = set(world.repo.bucket.names("inbox/"))
+    [made] = world.submit(by_id(world, "second", hold=True))
+    for i in range(3):
+        world.put({"third": b"%d" % i})
+        world.work()
+    change(world.repo, gc_grace=-1000.0, compact_changesets=1)
+    compacted(world)
+    assert packs.isdisjoint(world.repo.bucket.names("inbox/")), "a copy of it is left alone"
+    fresh = emptied(world)
+    collect(fresh.repo)
+    release(fresh.repo, made)
+    fresh.work()
+    assert fresh.status(made) == "committed" and fresh.files()["second"] == CONTENT
+    assert not verify(fresh.repo).differences
+    assert deep(fresh.repo.settings).difference == ""
+
+
+def test_it_is_there_in_a_backup_that_was_made_before_the_outcome(settings: Settings, tmp_path: Path) -> None:
+    world = World(Repository(settings))
+    world.put({"first": CONTENT})
+    world.work()
+    [made] = world.submit(by_id(world, "second"))
+    backup(settings, tmp_path)
+    restored = World.__new__(World)
+    restored.repo = Repository(replace(settings, repository=f"r{uuid.uuid4().hex}"))
+    restored.all = world.all
+    restore(restored.repo, tmp_path)
+    restored.work()
+    assert restored.status(made) == "committed" and restored.files()["second"] == CONTENT
+
+
+def test_it_is_merged_as_any_other(world: World) -> None:
+    text = "".join(f"line {i}\n" for i in range(9)).encode()
+    world.put({"old": text, "f": text.replace(b"line 0", b"first")})
+    world.work()
+    base = world.tip
+    world.put({"f": text.replace(b"line 0", b"first").replace(b"line 8", b"last")})
+    world.work()
+    [made] = world.submit(by_id(world, "f", object_id(Kind.BLOB, text), base=base))
+    world.work()
+    assert world.status(made) == "committed"
+    assert world.files()["f"] == text.replace(b"line 8", b"last")
+
+
+def test_what_only_an_undecided_changeset_has_cannot_be_put_by_id(world: World) -> None:
+    """It may yet be abandoned, though a process that has shown it has a copy in its memory."""
+    [waiting] = world.submit(item(world.all, {"third": b"3"}, world.tip))
+    [changeset] = read_pack(world.repo.archive, inbox_pack(waiting, 1))
+    oid = changeset.changes[0].oid
+    assert oid and changeset.changes[0].place
+    world.repo.objects.blob(oid, Location(changeset.pack, changeset.changes[0].place))
+    put = Change("put", b"fourth", FILE_MODE, None, oid)
+    submission = Submission("all", CommitBase(world.tip), None, None, None, 0, "m", (put,), None)
+    [refused] = admit(world.repo, [submission], bulk=False)
+    assert isinstance(refused, Problem) and refused.errors[0]["field"] == "changes[0].id"
