@@ -472,7 +472,7 @@ def test_what_a_query_leaves_out_has_defaults() -> None:
     ("name", "value"),
     [
         *[("limit", value) for value in ["", "0", "-1", "51", "1.5", "x", "１", "9" * 50]],
-        *[("wait", value) for value in ["", "-1", "61", "nan", "inf", "1e3", "x"]],
+        *[("wait", value) for value in ["", "-1", "-60", "nan", "inf", "1e3", "1.", ".5", "x"]],
         *[("status", value) for value in ["", "Queued", "deleted"]],
         *[("until", value) for value in ["", "queued"]],
         *[("commit", value) for value in IDS if isinstance(value, str)],
@@ -485,6 +485,16 @@ def test_a_wrong_argument_is_named(name: str, value: str) -> None:
     with pytest.raises(Problem) as raised:
         load_query({name: value}, SMALL, *ALL)
     assert named(raised.value) == [name]
+
+
+@pytest.mark.parametrize("value", ["50", "50.0000001", "61", "3600", "9" * 500, "9" * 500 + ".5"])
+def test_a_longer_wait_than_the_longest_is_the_longest(value: str) -> None:
+    assert load_query({"wait": value}, SMALL, *ALL).wait == SMALL.max_wait == 50
+
+
+def test_a_wait_may_have_any_number_of_digits() -> None:
+    assert load_query({"wait": "29.1234567890123"}, SMALL, *ALL).wait == 29.1234567890123
+    assert load_query({"wait": "0.00000001"}, SMALL, *ALL).wait == 1e-8
 
 
 def test_an_argument_of_another_list_is_refused() -> None:
