@@ -113,7 +113,8 @@ def command(
         _say("nothing is submitted: all of it is there already")
         _show_changes([], as_json, quiet=True)
     else:
-        changeset.setdefault("author", _who(prepared.folder or directory or Path()))
+        if "author" not in changeset:
+            changeset["author"] = _who(prepared.folder or directory or Path())
         sent = _send(Sender(client, prepared.slice["id"], key), prepared, split)
         _finish(client, sent, wait, timeout, as_json)
 

@@ -278,6 +278,8 @@ def test_without_a_terminal_an_unknown_author_is_refused_and_told_how(
     assert commits(api) == []
     run("submit", *line, "--dry-run")
     run("check", "all", tmp_path, "--base", api.tip)
+    run("submit", *line, "--author", "Bob <bob@example.org>")
+    assert len(commits(api)) == 1
 
 
 def test_a_terminal_is_asked_who_it_is(api: Api, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
