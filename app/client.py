@@ -206,6 +206,10 @@ class Client(Transport):
             return None
         return {"mode": found["X-Git-Mode"], "id": found["ETag"].removeprefix("W/").strip('"')}
 
+    def activity(self, path: str) -> Json:
+        """Return what is going on at a path."""
+        return self.call("GET", f"/v1/paths/{quote(path)}")
+
     def head(self) -> Json:
         """Return the global head and the tip."""
         return self.call("GET", "/v1/head")

@@ -20,6 +20,7 @@ from storage.settings import Settings
 _FAILED = {"rejected", "abandoned"}
 _CLOSED = {"abandoned", "expired"}  # of a conflict that nobody resolved
 _MOST_TRIES = 100
+_MOST_ASKED = 50  # paths of which is asked what waits to change them
 _SUBMODULE = "160000"
 _LIMIT = re.compile(r"at most (\d+) .*\(max_\w+\)")
 # Of a body, so that a larger one is not sent to be refused half way; room for the rest of the changeset.
@@ -173,18 +174,34 @@ def _how_to_split(count: int, has_base: bool) -> str:
 def is_there(client: Client, slice_: Json, changes: list[Json], ids: Mapping[str, Json | None]) -> bool:
     """Tell whether the tip has all that is submitted already: `ids` says what stands at each path then.
 
-    The first file answers most of the time; all are compared only where that one is there.
+    The first file answers that most of the time; all are compared only where that one is there. While something waits
+    to change one of them it is not known: it may be what this takes back.
     """
-    tip = client.head()["tip"]["commit"]
     first = changes[0]["path"]
     expected = ids[first]
     is_module = expected is not None and expected["mode"] == _SUBMODULE
-    if not is_module and client.version_of(slice_["id"], first, tip) != expected:
+    if not is_module and client.version_of(slice_["id"], first, client.head()["tip"]["commit"]) != expected:
         return False
     paths = [change["path"] for change in changes]
+    if _something_waits(client, slice_["id"], paths):
+        return False
+    # Asked for anew: what waited before it was looked for is in it now.
+    tip = client.head()["tip"]["commit"]
     above = commonpath([path.rpartition("/")[0] for path in paths]) if all("/" in path for path in paths) else ""
     there = {entry["path"]: entry for entry in client.tree(slice_["id"], tip, above or None)}
     return all(_version(there.get(path)) == ids[path] for path in paths)
+
+
+def _something_waits(client: Client, slice_id: str, paths: list[str]) -> bool:
+    """Tell whether an undecided changeset may change one of these; of many, whether one waits in the slice at all."""
+    if len(paths) > _MOST_ASKED:
+        waiting = (client.changesets(slice_id, status, limit=1) for status in ("queued", "held"))
+        return any(next(each, None) is not None for each in waiting)
+    for path in paths:
+        activity = client.activity(path)
+        if activity["queued"] or not activity["complete"]:
+            return True
+    return False
 
 
 def _version(entry: Json | None) -> Json | None:

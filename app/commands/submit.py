@@ -109,11 +109,12 @@ def command(
         _show_changes(changeset["changes"], as_json)
     elif not changeset.get("message", "").strip():
         raise click.UsageError("a changeset needs a message: -m")
-    elif is_there(client, prepared.slice, changeset["changes"], prepared.files):
+    elif _is_there(client, prepared):
         _say("nothing is submitted: all of it is there already")
         _show_changes([], as_json, quiet=True)
     else:
-        changeset.setdefault("author", _who(prepared.folder or directory or Path()))
+        if "author" not in changeset:
+            changeset["author"] = _who(prepared.folder or directory or Path())
         sent = _send(Sender(client, prepared.slice["id"], key), prepared, split)
         _finish(client, sent, wait, timeout, as_json)
 
@@ -153,6 +154,12 @@ def _rule(text: str) -> Json:
     return {"pattern": pattern, "strategy": strategy}
 
 
+def _is_there(client: Client, prepared: Prepared) -> bool:
+    if prepared.seen and prepared.seen.undecided:
+        return False  # what stands there now is about to change
+    return is_there(client, prepared.slice, prepared.changeset["changes"], prepared.files)
+
+
 def _show_changes(changes: list[Json], as_json: bool, quiet: bool = False) -> None:
     if as_json:
         emit({"changes": [{"op": each["op"], "path": each["path"]} for each in changes]})
@@ -168,7 +175,7 @@ def _send(sender: Sender, prepared: Prepared, split: bool) -> list[Sent]:
     try:
         for each in sender.send(prepared.changeset, split, prepared.is_new):
             sent.append(each)
-            again = "had been submitted before, " if each.is_repeat else ""
+            again = "had been submitted before (--key submits it once more), " if each.is_repeat else ""
             _say(f"submitted {each.changeset['id']}, {again}changes: {len(each.changes)}")
             _remember(prepared, each)
     except TooLarge as error:

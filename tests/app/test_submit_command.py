@@ -278,6 +278,8 @@ def test_without_a_terminal_an_unknown_author_is_refused_and_told_how(
     assert commits(api) == []
     run("submit", *line, "--dry-run")
     run("check", "all", tmp_path, "--base", api.tip)
+    run("submit", *line, "--author", "Bob <bob@example.org>")
+    assert len(commits(api)) == 1
 
 
 def test_a_terminal_is_asked_who_it_is(api: Api, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,6 +316,16 @@ def test_what_came_to_nothing_can_be_submitted_again(api: Api, run: Run, tmp_pat
     run("abandon", first)
     second = new_id(run(*line))
     assert second != first and commits(api) == [second]
+
+
+def test_what_takes_back_something_that_waits_is_not_taken_for_nothing(api: Api, run: Run, tmp_path: Path) -> None:
+    land(api, f="1")
+    work = tmp_path / "work"
+    run("checkout", "all", work)
+    for number, content in enumerate(("2", "1")):
+        (work / "f").write_text(content)
+        run("submit", "all", work, "-m", f"Number {number}")
+    assert files(api) == {"f": b"1"} and len(commits(api)) == 3
 
 
 def test_a_conflict_that_is_resolved_is_not_submitted_again(api: Api, run: Run, tmp_path: Path) -> None:

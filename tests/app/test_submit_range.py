@@ -268,6 +268,17 @@ def test_the_same_range_twice_lands_once(api: Api, run: Run, repo: Repo) -> None
     assert [commit["changeset"] for commit in api.get("/slices/all/commits")["items"]] == [first]
 
 
+def test_a_range_that_takes_back_what_waits_lands_behind_it(api: Api, run: Run, repo: Repo) -> None:
+    run("submit", "all", repo.path, "--git", "HEAD")
+    api.world.work()
+    for content in ("second\n", "first\n"):
+        repo.write("README", content)
+        repo.commit(content)
+        run("submit", "all", repo.path, "--git", "HEAD")
+    assert files(api) == {"README": b"first\n"}
+    assert len(api.get("/slices/all/commits")["items"]) == 3
+
+
 def test_a_range_is_merged_into_what_moved(api: Api, run: Run, repo: Repo) -> None:
     api.submit(base=api.tip, changes=[put("f", LINES)])
     api.world.work()
