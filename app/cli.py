@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from app import exit_codes, failures, standard_output
+from app import __version__, exit_codes, failures, standard_output
 from app.failures import Failure
 
 # The short help stands here too, so that `sluice --help` imports nothing.
@@ -97,7 +97,7 @@ class _Lazy(click.Group):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="gitsluice", prog_name="sluice")
+@click.version_option(__version__, prog_name="sluice")
 @click.option(
     "--debug", is_flag=True, envvar="SLUICE_DEBUG", help="Show the traceback of an error; also SLUICE_DEBUG=1."
 )

@@ -115,7 +115,10 @@ def test_an_interrupt_while_it_waits_for_an_answer_is_quiet(line: str, fake: Fak
 @pytest.mark.parametrize("line", ["--version", "--help"])
 def test_version_and_help_import_what_prints_and_nothing_else(line: str) -> None:
     found = imported(f"run([{line!r}])")
-    assert found & (SERVERS | {"rich", "urllib3", "ulid", "app.client", "storage.settings"}) == set()
+    assert (
+        found & (SERVERS | {"importlib.metadata", "email", "rich", "urllib3", "ulid", "app.client", "storage.settings"})
+        == set()
+    )
     assert {name for name in found if name.startswith("app.commands.")} == set()
 
 
