@@ -17,7 +17,6 @@ NO_SUBJECT = "(no message)"
 
 _COMMENT = b"#"
 _CUT_LINE = b"# ------------------------ >8 ------------------------\n"
-_CONFLICTS = b"Conflicts:\n"
 # With one of these among its lines, a quarter of a paragraph has to be trailers, else all of it.
 _GENERATED = (b"Signed-off-by: ", b"(cherry picked from commit ")
 # White space to Git: neither VT and FF nor anything beyond ASCII.
