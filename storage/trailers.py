@@ -8,7 +8,6 @@ tests/compat/test_trailers_oracle.py holds all of it to Git.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 CHANGESET_ID = "Changeset-Id"
 """The trailer by which a commit names its changeset."""
@@ -18,11 +17,17 @@ NO_SUBJECT = "(no message)"
 
 _COMMENT = b"#"
 _CUT_LINE = b"# ------------------------ >8 ------------------------\n"
-_CONFLICTS = b"Conflicts:\n"
 # With one of these among its lines, a quarter of a paragraph has to be trailers, else all of it.
 _GENERATED = (b"Signed-off-by: ", b"(cherry picked from commit ")
 # White space to Git: neither VT and FF nor anything beyond ASCII.
 _SPACE = b" \t\r\n"
+# Lines that follow one another, by what they are to a message's end.
+_RUNS = re.compile(
+    rb"(?P<comments>(?:(?:#[^\n]*)?\n|#[^\n]+\Z)+)|(?P<conflicts>Conflicts:\n)|(?P<paths>(?:\t[^\n]*\n?)+)"
+    rb"|(?P<text>(?:(?!Conflicts:\n)[^#\n\t][^\n]*\n?)+)"
+)
+_BLANK_START = re.compile(rb"(?:[ \t\r]*\n)+")
+_BLANK_LINE = re.compile(rb"^[ \t\r]*(?:\n|\Z)", re.MULTILINE)
 _TOKEN = re.compile(rb"[A-Za-z0-9-]+[ \t]*:")
 _OLD_FORM = re.compile(r"(?:\A|\n\n)Changeset-Id: ([0-9A-HJKMNP-TV-Z]{26})\n\Z")
 
@@ -41,7 +46,10 @@ def with_trailer(message: str, name: str, value: str) -> str:
     """
     text, line = _trimmed(message), f"{name}: {value}\n".encode()
     placed = _placed(text, line)
-    return (placed or _inserted(f"{NO_SUBJECT}\n\n".encode() + text, line)).decode()
+    if placed is None:
+        text = f"{NO_SUBJECT}\n\n".encode() + text
+        placed = _inserted(text, line, *_block(text))
+    return placed.decode()
 
 
 def carries(message: str) -> bool:
@@ -68,15 +76,18 @@ def _trimmed(message: str) -> bytes:
 
 def _placed(text: bytes, line: bytes) -> bytes | None:
     """Return a text with a trailer that Git finds there, beside those that it had; None where that cannot be."""
-    had, (added,) = _found(text), _found(b"-\n\n" + line)
-    for made in (_inserted(text, line), text + b"\n" + line):
-        if _found(made) == [*had, added]:
+    if not text:
+        return None
+    start, end = _block(text)
+    wanted = (text[start:end].rstrip(_SPACE) + b"\n" + line).lstrip(b"\n").rstrip(_SPACE)
+    for made in (_inserted(text, line, start, end), text + b"\n" + line):
+        if made[slice(*_block(made))].rstrip(_SPACE) == wanted:
             return made
     return None
 
 
-def _inserted(text: bytes, line: bytes) -> bytes:
-    start, end = _block(text)
+def _inserted(text: bytes, line: bytes, start: int, end: int) -> bytes:
+    """Return a text with a line at the end of its trailers, which stand between `start` and `end`."""
     before, block = text[:start], text[start:end]
     if block:
         block = block.rstrip(_SPACE) + b"\n"  # a blank line at its end would set the new one apart
@@ -90,9 +101,9 @@ def _found(data: bytes) -> list[bytes]:
     data = _without_blank_start(data)
     found: list[bytes] = []
     continues = False
-    for line in _lines(data[slice(*_block(data))]):
-        if continues and line[0] in _SPACE:
-            found[-1] += line
+    for line in data[slice(*_block(data))].split(b"\n"):
+        if continues and (not line or line[0] in _SPACE):
+            found[-1] += b"\n" + line
             continue
         continues = _TOKEN.match(line) is not None
         if continues:
@@ -109,30 +120,36 @@ def _block(data: bytes) -> tuple[int, int]:
 def _end(data: bytes) -> int:
     """Return where a message ends to Git: before a scissors line, and before what comments and conflicts stand last."""
     cut = 0 if data.startswith(_CUT_LINE) else data.find(b"\n" + _CUT_LINE) + 1 or len(data)
-    ignored, in_conflicts, at = 0, False, 0
-    for line in _lines(data[:cut]):
-        if line[:1] in (_COMMENT, b"\n"):
-            ignored = ignored or at  # the very beginning counts for nothing, as in Git
-        elif line == _CONFLICTS:
-            ignored, in_conflicts = ignored or at, True
-        elif ignored and not (in_conflicts and line[:1] == b"\t"):
-            ignored, in_conflicts = 0, False
-        at += len(line)
+    ignored, in_conflicts = 0, False
+    for run in _RUNS.finditer(data, 0, cut):
+        match run.lastgroup:
+            case "comments":
+                ignored = ignored or run.start()  # the very beginning counts for nothing, as in Git
+            case "conflicts":
+                ignored, in_conflicts = ignored or run.start(), True
+            case "text":
+                ignored, in_conflicts = (0, False) if ignored else (0, in_conflicts)
+            case "paths" if ignored and not in_conflicts:
+                ignored = 0
     return ignored or cut
 
 
 def _start(data: bytes) -> int:
     """Return where the last paragraph begins if it is one of trailers, else the end. The first is the subject's."""
-    lines = list(_lines(data))
-    subject = next((i for i, line in enumerate(lines) if line[:1] != _COMMENT and _is_blank(line)), len(lines))
-    paragraph: list[bytes] = []
-    at = len(data)
-    for line in reversed(lines[subject:]):
+    blank = _BLANK_LINE.search(data)
+    if blank is None:
+        return len(data)
+    subject, paragraph = blank.start(), []
+    at, is_empty = len(data), True
+    while at > subject:
+        begin = data.rfind(b"\n", 0, at - 1) + 1
+        line = data[begin:at]
         if line[:1] == _COMMENT or not _is_blank(line):
             paragraph.append(line)
-        elif any(each[:1] != _COMMENT for each in paragraph):
+            is_empty = is_empty and line[:1] == _COMMENT
+        elif not is_empty:
             return at if _is_of_trailers(paragraph) else len(data)
-        at -= len(line)
+        at = begin
     return len(data)
 
 
@@ -151,24 +168,11 @@ def _is_of_trailers(paragraph: list[bytes]) -> bool:
     return count * 3 >= others if generated else count > 0 and not others
 
 
-def _lines(data: bytes) -> Iterator[bytes]:
-    """Yield the lines of a text with their ends; LF alone ends one."""
-    at = 0
-    while at < len(data):
-        end = data.find(b"\n", at) + 1 or len(data)
-        yield data[at:end]
-        at = end
-
-
 def _is_blank(line: bytes) -> bool:
     return not line.strip(_SPACE)
 
 
 def _without_blank_start(data: bytes) -> bytes:
     """Leave out blank lines before the subject: readers of commits do so too."""
-    at = 0
-    for line in _lines(data):
-        if not _is_blank(line):
-            break
-        at += len(line)
-    return data[at:]
+    blank = _BLANK_START.match(data)
+    return data[blank.end() :] if blank else data
