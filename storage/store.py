@@ -71,22 +71,24 @@ class ObjectStore:
         with self._lock:
             parsed = self._commits.get(oid)
         if parsed is None:
-            kind, data = self.read(oid, self._largest_commit)
-            if kind != Kind.COMMIT:
+            found = self._cached(oid)
+            if found is None:
+                found = self._load([oid], most=self._largest_commit)[oid]
+            if isinstance(found, Tree) or found[0] != Kind.COMMIT:
                 raise CorruptObject(f"{oid.hex()} is no commit")
-            parsed = Commit.parse(data)
+            parsed = Commit.parse(found[1])
             with self._lock:
                 self._commits[oid] = parsed
         return parsed
 
-    def read(self, oid: ObjectId, most: int | None = None) -> tuple[Kind, bytes]:
-        """Return an object's kind and bytes; one of which more than `most` bytes are stored is not read.
+    def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
+        """Return an object's kind and bytes.
 
-        Raises ObjectMissing, CorruptObject (of what is larger than that too) and BucketError.
+        Raises ObjectMissing, CorruptObject and BucketError.
         """
         found = self._cached(oid)
         if found is None:
-            found = self._load([oid], most=most)[oid]
+            found = self._load([oid])[oid]
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 
     def blob(self, oid: ObjectId, location: Location | None = None) -> bytes:
