@@ -79,20 +79,22 @@ class ObjectStore:
         with self._lock:
             parsed = self._commits.get(oid)
         if parsed is None:
-            kind, data = self.read(oid, self._largest_commit)
-            if kind != Kind.COMMIT:
+            found = self._cached(oid)
+            if found is None:
+                found = self._load([oid], most=self._largest_commit)[oid]
+            if isinstance(found, Tree) or found[0] != Kind.COMMIT:
                 raise CorruptObject(f"{oid.hex()} is no commit")
-            parsed = Commit.parse(data)
+            parsed = Commit.parse(found[1])
             with self._lock:
                 self._commits[oid] = parsed
         return parsed
 
-    def read(self, oid: ObjectId, most: int | None = None) -> tuple[Kind, bytes]:
-        """Return an object's kind and bytes; one of which more than `most` bytes are stored is not read.
+    def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
+        """Return an object's kind and bytes.
 
-        Raises ObjectMissing, CorruptObject (of what is larger than that too) and BucketError.
+        Raises ObjectMissing, CorruptObject and BucketError.
         """
-        found = self._found(oid, most)
+        found = self._found(oid)
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 
     def blob(self, oid: ObjectId, location: Location | None = None) -> bytes:
@@ -180,15 +182,13 @@ class ObjectStore:
         archived = dict(zip(forgotten, self._archive.locate(forgotten), strict=True))
         return [place or archived[oid] for oid, place in zip(oids, places, strict=True)]
 
-    def _found(self, oid: ObjectId, most: int | None = None) -> Any:
+    def _found(self, oid: ObjectId) -> Any:
         found = self._cached(oid)
         if found is None:
-            [(_, found)] = self._load([oid], most=most)
+            [(_, found)] = self._load([oid])
         return found
 
-    def _load(
-        self, oids: Sequence[ObjectId], tolerant: bool = False, most: int | None = None
-    ) -> Iterator[tuple[ObjectId, Any]]:
+    def _load(self, oids: Sequence[ObjectId], tolerant: bool = False) -> Iterator[tuple[ObjectId, Any]]:
         """Yield these objects, in any order, having kept them; those that exist where `tolerant`."""
         wanted = []
         for start in range(0, len(oids), _COPIES_TOGETHER):
@@ -203,9 +203,6 @@ class ObjectStore:
         places = self.locate(wanted)
         if None in places and not tolerant:
             raise ObjectMissing(wanted[places.index(None)].hex())
-        for oid, place in zip(wanted, places, strict=True):
-            if place is not None and most is not None and place.place.length > most:
-                raise CorruptObject(f"{oid.hex()} is too large for what it should be")
         for group in _groups([(oid, place) for oid, place in zip(wanted, places, strict=True) if place]):
             yield from self._load_stored(group)
 

@@ -244,7 +244,7 @@ ANSWERS: list[tuple[str, int, Any]] = [
     ("GET /v1/changesets/.*", 200,
      {**CHANGESET, "status": "conflicted", "conflicts": [CONFLICT], "conflict_count": 1}),
     ("GET /v1/head", 200, {"main": {"commit": COMMIT, "seq": 7}, "tip": {"commit": COMMIT, "seq": 7}, "pending": 0}),
-    ("GET /readyz", 200, {"ready": True, "checks": {"redis": {"ok": True, "detail": f"answers {LONG}"}}}),
+    ("GET /v1/health", 200, {"healthy": True, "checks": {"redis": {"ok": True, "detail": f"answers {LONG}"}}}),
     ("POST /v1/slices", 201, SLICE),
     ("POST /v1/merges", 202, {"pending": 0}),
 ]  # fmt: skip
