@@ -55,6 +55,7 @@ class FollowsPrimary(LeavesReplicas):
 
     _connected_at = 0.0
     _next_role = 0.0
+    _connecting = False
 
     def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
         """Send a command, on a new connection where the present one leads to a server that was left."""
@@ -74,7 +75,7 @@ class FollowsPrimary(LeavesReplicas):
         where nothing is left of the budget.
         """
         now = time.monotonic()
-        if now < self._next_role:
+        if self._connecting or now < self._next_role:
             return
         self._next_role = now + _ROLE_EVERY
         try:
@@ -89,13 +90,21 @@ class FollowsPrimary(LeavesReplicas):
             self.departure.at = time.monotonic()
             self.disconnect()
 
+    def connect_check_health(self: Any, *args: Any, **options: Any) -> None:
+        """Connect. What others of the process meet meanwhile does not end this one in the middle of its handshake."""
+        self._connecting = True
+        try:
+            super().connect_check_health(*args, **options)  # type: ignore[misc]
+        finally:
+            self._connecting = False
+
     def _connect(self: Any) -> Any:
         self._connected_at = time.monotonic()
         self._next_role = self._connected_at + _ROLE_EVERY
         return super()._connect()  # type: ignore[misc]
 
     def _leave_if_stale(self: Any) -> bool:
-        if self._sock is None or self._connected_at > self.departure.at:
+        if self._connecting or self._sock is None or self._connected_at > self.departure.at:
             return False
         self.disconnect()
         return True

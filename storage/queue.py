@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -22,10 +22,10 @@ from storage.archive import Archive
 from storage.entries import Json, Status
 from storage.ids import ChangesetId, PackId, SliceId
 from storage.lease import Lease
-from storage.link import Slice
 from storage.manifest import Changeset
 from storage.scripts import Recovering, Scripts
 from storage.settings import Settings
+from storage.standing import Admission, Claimed, Standing
 from storage.view import View, slice_of
 
 # A manifest above this is read from the bucket instead.
@@ -48,45 +48,6 @@ DIED = "died"
 log = structlog.get_logger()
 # How many at the front of all queues are looked at for the oldest that could be claimed.
 _LOOK_FOR_OLDEST = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A changeset that a batch has claimed."""
-
-    slice: SliceId
-    id: ChangesetId
-    pack: PackId
-    deaths: int = 0  # of a suspect: how often it was tried alone and its worker died, or it failed
-    fault: str = ""  # what the last one was
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a changeset stands: its outcome, or its slice and position in the queue, or neither."""
-
-    outcome: Json | None
-    slice: SliceId | None
-    position: int | None
-    through: int  # the last merged entry: a committed changeset up to it has landed
-    pack: PackId | None = None  # its submission pack, while it has no outcome
-    held: bool = False  # waits for its release
-    resolves: ChangesetId | None = None  # the changeset whose place it takes, while it has no outcome
-    closed_by: str | None = None  # of a conflict that is no longer open: what took its place, "abandoned" or "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What the API asks before it takes submissions."""
-
-    vouched: bool  # queues hold all that is undecided, so what is unknown does not exist
-    pending: int
-    queued: int
-    held: int
-    slices: dict[str, Slice] = field(default_factory=dict)  # by the id or name that was asked for
-    queued_in: dict[str, int] = field(default_factory=dict)
-    bases: frozenset[str] = frozenset()  # of those asked for, the changesets that are known
-    keys: dict[str, tuple[ChangesetId, str]] = field(default_factory=dict)  # owner and fingerprint
 
 
 class Queue:

@@ -81,7 +81,7 @@ class ObjectStore:
         if parsed is None:
             found = self._cached(oid)
             if found is None:
-                found = self._load([oid], most=self._largest_commit)[oid]
+                [(_, found)] = self._load([oid], most=self._largest_commit)
             if isinstance(found, Tree) or found[0] != Kind.COMMIT:
                 raise CorruptObject(f"{oid.hex()} is no commit")
             parsed = Commit.parse(found[1])
@@ -188,7 +188,9 @@ class ObjectStore:
             [(_, found)] = self._load([oid])
         return found
 
-    def _load(self, oids: Sequence[ObjectId], tolerant: bool = False) -> Iterator[tuple[ObjectId, Any]]:
+    def _load(
+        self, oids: Sequence[ObjectId], tolerant: bool = False, most: int | None = None
+    ) -> Iterator[tuple[ObjectId, Any]]:
         """Yield these objects, in any order, having kept them; those that exist where `tolerant`."""
         wanted = []
         for start in range(0, len(oids), _COPIES_TOGETHER):
@@ -203,6 +205,9 @@ class ObjectStore:
         places = self.locate(wanted)
         if None in places and not tolerant:
             raise ObjectMissing(wanted[places.index(None)].hex())
+        for oid, place in zip(wanted, places, strict=True):
+            if place is not None and most is not None and place.place.length > most:
+                raise CorruptObject(f"{oid.hex()} is too large for what it should be")
         for group in _groups([(oid, place) for oid, place in zip(wanted, places, strict=True) if place]):
             yield from self._load_stored(group)
 

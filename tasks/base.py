@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task
-from kombu.exceptions import OperationalError
+from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from storage.bucket import BucketError
@@ -102,8 +102,10 @@ def send(app: Celery, task: str, token: str | None = None) -> bool:
     options = {"event_dispatcher": NoEvents()} if reason == report.TICK else {}
     try:
         app.send_task(task, kwargs=kwargs, **options)
-    except (OperationalError, ConnectionError, TimeoutError, RedisError) as error:
-        log.warning("message_not_sent", message=task, error=str(error))
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:  # noqa: BLE001 - kombu says in many ways that a connection broke under it
+        log.warning("message_not_sent", message=task, reason=type(error).__name__, error=str(error))
         return False
     return True
 

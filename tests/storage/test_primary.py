@@ -138,3 +138,21 @@ def test_locks_claims_and_messages_of_before_hold_nobody_up(pair: Pair, reposito
     bench.queue.begin_anew()
     bench.queue.vouch("E", bench.queue.run())
     assert [each.id for each in bench.queue.claim("another")] == [changeset]
+
+
+def test_a_connection_that_is_being_made_is_not_left_in_the_middle_of_it(pair: Pair, client: redis.Redis) -> None:
+    connection = client.connection_pool.get_connection()
+    connection.disconnect()
+    greet = connection.on_connect_check_health
+
+    def met_by_another(*args: object, **options: object) -> None:
+        connection.departure.at = connection._connected_at + 1.0
+        greet(*args, **options)
+
+    connection.on_connect_check_health = met_by_another
+    connection.connect()
+    sock = connection._sock
+    connection.send_command("PING")  # only now
+    assert connection.read_response() in {b"PONG", "PONG"} and connection._sock is not sock
+    connection.departure.at = 0.0
+    client.connection_pool.release(connection)
