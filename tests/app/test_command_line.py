@@ -215,6 +215,7 @@ def test_a_refusal_names_the_file_and_says_each_fault_once(fake: Fake, tmp_path:
     fake.answers = [
         ("GET /v1/slices/web", 200, {"id": "01S", "name": "web", "paths": ["web/"], "version": 1}),
         ("GET .*/tree.*", 200, {"items": [], "next": None, "commit": COMMIT, "tree": COMMIT}),
+        ("GET /v1/head", 200, {"tip": {"commit": COMMIT, "tree": COMMIT, "seq": 1}}),
         ("POST .*", 422, refusal),
     ]
     for verb in ("submit", "check"):
@@ -343,7 +344,7 @@ def test_a_file_that_cannot_be_read_is_named(fake: Fake, tmp_path: Path, monkeyp
     fake.answers = [("GET /v1/slices/web", 200, {**SLICE, "paths": ["/"]}), *ANSWERS]
     answer = sluice("submit", "web", ".", *SUBMISSION.split())
     assert answer.exit_code == exit_codes.USAGE
-    assert answer.stderr.endswith("web/secret.txt: Permission denied\n") and answer.stderr.startswith("error: ")
+    assert answer.stderr.endswith("web/secret.txt cannot be read: Permission denied\n") and answer.stderr.startswith("error: ")
     assert json.loads(sluice("submit", "web", ".", *SUBMISSION.split(), "--json").stderr)["exit_code"] == 2
 
 

@@ -29,8 +29,10 @@ def test_a_misspelt_limit_is_an_error_that_names_it():
 
 @pytest.mark.parametrize("field", OWN_ADDRESSES)
 def test_the_address_of_a_server_that_the_stack_starts_itself_is_an_error_that_names_it(field: str, tmp_path: Path):
+    elsewhere = "redis://elsewhere" if field in {"redis_url", "broker_url"} else "http://elsewhere"
+    secret = {variable("s3_secret_key"): "x"} if field == "s3_access_key" else {}
     with pytest.raises(SettingsError, match=f"{variable(field)} is set"):
-        refuse_addresses(tmp_path, {variable(field): "redis://elsewhere"})
+        refuse_addresses(tmp_path, {variable(field): elsewhere, **secret})
 
 
 def test_the_addresses_that_the_same_stack_had_before_may_stay_in_the_environment(tmp_path: Path):

@@ -46,8 +46,8 @@ def fill(server: redis.Redis, world: World, limit: int = 1) -> None:
 
 
 SCRIPTS = {
-    "no-writes": {"admit", "known", "locate", "oldest", "snapshot", "status", "tables"},
-    "allow-oom": {"accept", "apply", "note", "publish", "release", "renew", "retire", "take"},
+    "no-writes": {"admit", "known", "locate", "nodes", "oldest", "snapshot", "status", "successor", "tables"},
+    "allow-oom": {"accept", "alive", "apply", "note", "publish", "release", "renew", "retire", "take"},
     "": {"claim", "enqueue", "loading", "message", "segment"},
 }
 
