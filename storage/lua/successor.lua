@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- Which undecided changeset is to take the place of another. KEYS[1] the epoch pointer. ARGV: prefix, the other's id.
 -- Returns {1 if recovery has vouched for the queues else 0, the changeset or false}. Errors: ABSENT. Cost: O(1).
 --include decided
