@@ -7,6 +7,7 @@ that there are a hundred all the time.
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 import time
@@ -40,6 +41,8 @@ KINDS: dict[str, tuple[bytes, bytes]] = {
 }
 # Those who read their answers; a client of another kind that has one was let go.
 _READ = {"a connection kept alive"}
+# What does not read sees no end either: behind its full buffers. It comes back after so many seconds anyway.
+_NEVER_SEEN = 25.0
 _NEVER_READ = {"an answer that is not read", "a stream of events that is not read"}
 
 
@@ -49,6 +52,7 @@ class Crowd:
     def __init__(self, host: str, port: int, of_each: int = OF_EACH_KIND) -> None:
         self._address = (host, port)
         self._clients: list[tuple[str, socket.socket]] = []
+        self._since: dict[socket.socket, float] = {}
         for kind in KINDS:
             self._clients += [(kind, self._come(kind)) for _ in range(of_each)]
         self.returned = 0
@@ -63,12 +67,21 @@ class Crowd:
         sock.connect(self._address)
         sock.sendall(KINDS[kind][0])
         sock.setblocking(False)
+        self._since[sock] = time.monotonic()
         return sock
+
+    def settle(self, seconds: float = 30.0) -> None:
+        """Wait until they stall: what takes nothing of its answer has been sent some."""
+        until = time.monotonic() + seconds
+        for kind, sock in self._clients:
+            if kind in _NEVER_READ:
+                select.select([sock], [], [], max(0.0, until - time.monotonic()))
 
     def go_on(self) -> None:
         """Do what each does every second; who was let go comes back."""
         for i, (kind, sock) in enumerate(self._clients):
             if self._gone(kind, sock):
+                del self._since[sock]
                 sock.close()
                 self._clients[i] = (kind, self._come(kind))
                 self.returned += 1
@@ -77,7 +90,7 @@ class Crowd:
         try:
             sock.send(KINDS[kind][1])
             if kind in _NEVER_READ:
-                return False  # its buffers are full; it cannot see an end
+                return time.monotonic() - self._since[sock] > _NEVER_SEEN
             data = sock.recv(65536)
             return not data or kind not in _READ
         except BlockingIOError:
@@ -96,6 +109,7 @@ class Crowd:
 def crowded(host: str, port: int, of_each: int = OF_EACH_KIND) -> Iterator[Crowd]:
     """Have the crowd there during this block."""
     crowd, over = Crowd(host, port, of_each), threading.Event()
+    crowd.settle()
 
     def stay() -> None:
         while not over.wait(1.0):
