@@ -26,7 +26,8 @@ _LEGEND = (
     "a server in a batch merge, an upkeep, a load of the view, a recovery of the inbox, a checkpoint, a compaction, a "
     "collection of garbage, an intake or a release; a kill is of the process that works, of who waits for it, or of "
     "its whole node. `redis-…`, `s3-…`, `api-…`: toxiproxy, on the link of one process or of all, to Redis and S3, and "
-    "between the writers and the API. `clock-…`: libfaketime, by 5 seconds to an hour."
+    "between the writers and the API. `clock-…`: libfaketime, by 5 seconds to an hour. `full-redis`: a maxmemory of "
+    "1 %, 90 % or 102 % of what is used. `failover`: a replica is promoted and the primary demoted, and later back."
 )
 HEADING = "## What it was tried against"
 
