@@ -344,7 +344,9 @@ def test_a_file_that_cannot_be_read_is_named(fake: Fake, tmp_path: Path, monkeyp
     fake.answers = [("GET /v1/slices/web", 200, {**SLICE, "paths": ["/"]}), *ANSWERS]
     answer = sluice("submit", "web", ".", *SUBMISSION.split())
     assert answer.exit_code == exit_codes.USAGE
-    assert answer.stderr.endswith("web/secret.txt cannot be read: Permission denied\n") and answer.stderr.startswith("error: ")
+    assert answer.stderr.endswith("web/secret.txt cannot be read: Permission denied\n") and answer.stderr.startswith(
+        "error: "
+    )
     assert json.loads(sluice("submit", "web", ".", *SUBMISSION.split(), "--json").stderr)["exit_code"] == 2
 
 
