@@ -10,12 +10,14 @@ from pathlib import Path
 
 import redis
 
-from app.stack.processes import Supervisor
+from app.stack.processes import ProcessFailed, Supervisor
 from app.stack.servers import free_ports, redis_server
 from tests.harness.address import Address
 
 _SYNC = 30.0  # most seconds until a replica has caught up
 _LOOK_EVERY = 0.05
+_STARTS = 3
+_NAME = "redis-second"
 
 
 class Pair:
@@ -27,18 +29,18 @@ class Pair:
         self._supervisor = supervisor
         self._folder = folder
         self.first = first
-        [self.second] = free_ports(1)
+        self.second = 0  # while it has not run
 
     def begin(self) -> None:
         """Start the second server as a replica of the first, and wait until it has everything."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        name = "redis-second"
-        command = redis_server(self._folder, self.second, name).command
-        if name in self._supervisor.processes:
-            self._supervisor.processes[name].start()
-            self._supervisor.processes[name].await_ready()
+        for _ in range(_STARTS - 1):
+            try:
+                self._start_second()
+                break
+            except ProcessFailed:  # another program took the port between the choice and the use
+                self.end()
         else:
-            self._supervisor.start(command)
+            self._start_second()
         self._follow(self.second, self.first)
 
     def fail_over(self) -> None:
@@ -53,7 +55,19 @@ class Pair:
 
     def end(self) -> None:
         """Stop the second server."""
-        self._supervisor.processes["redis-second"].stop()
+        self._supervisor.processes[_NAME].stop()
+
+    def _start_second(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        [self.second] = free_ports(1)
+        command = redis_server(self._folder, self.second, _NAME).command
+        if _NAME in self._supervisor.processes:
+            process = self._supervisor.processes[_NAME]
+            process.command = command
+            process.start()
+            process.await_ready()
+        else:
+            self._supervisor.start(command)
 
     def _switch(self, old: int, new: int) -> None:
         with _client(new) as client:

@@ -6,6 +6,7 @@ import contextlib
 
 import redis
 
+from app.stack.processes import ProcessFailed
 from tests.harness.nemeses.base import Nemesis, await_
 
 # Of what is used: hardly anything, or a little more than it.
@@ -31,7 +32,8 @@ class FullRedis(Nemesis):
     def heal(self) -> None:
         """Let it use what it likes, and the other one too: either may be the primary by now, or become it."""
         pair = self.rig.pair
-        _unlimited(pair.second)
+        if pair.second:
+            _unlimited(pair.second)
         await_(lambda: _unlimited(pair.first), _HEALING)
 
 
@@ -51,7 +53,7 @@ class Failover(Nemesis):
         """Promote a replica and demote the primary; None where it could not be made a replica first."""
         try:
             self.rig.pair.begin()
-        except (redis.RedisError, TimeoutError):  # another nemesis has taken the primary away
+        except (redis.RedisError, TimeoutError, ProcessFailed):  # another nemesis has taken the primary away
             self.rig.pair.end()
             return None
         self.rig.pair.fail_over()
