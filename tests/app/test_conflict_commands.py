@@ -128,7 +128,7 @@ def test_a_diff_against_a_version_of_which_only_the_id_is_known_says_so(api: Api
     assert "(what was seen is not stored here: lost)" in run("diff", made["id"]).stdout
     assert " lost | what was seen is not stored here\n" in run("diff", made["id"], "--stat").stdout
     api.world.work()
-    assert "(base unknown mode 999999999999, head nothing, " in run("status", made["id"], code=1).stdout
+    assert "(base unknown mode 999999999999, head nothing, " in run("status", made["id"], code=3).stdout
 
 
 def test_a_diff_is_coloured_and_counted(api: Api, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

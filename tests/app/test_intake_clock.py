@@ -60,7 +60,7 @@ def test_what_came_behind_the_mark_is_told_to_nobody_and_found_by_nobody(
 
 
 def test_a_clock_that_differs_by_less_is_no_matter(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_clock(monkeypatch, -200.0)
+    set_clock(monkeypatch, -2 / 3 * api.world.repo.settings.late_put)
     made = api.put("f", "1")
     api.world.work()
     assert api.get(f"/changesets/{made['id']}")["status"] == "landed"
