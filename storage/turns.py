@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from storage import budget
@@ -26,6 +27,7 @@ _AT_ONCE = 2
 
 _began = 0.0
 _large = threading.BoundedSemaphore(_AT_ONCE)
+_has_turn: ContextVar[bool] = ContextVar("has_turn", default=False)
 
 
 def breathe() -> None:
@@ -60,9 +62,35 @@ def taking_turns(size: int) -> Iterator[None]:
     if size <= LARGE_REQUEST:
         yield
         return
-    if not _large.acquire(timeout=budget.left(threading.TIMEOUT_MAX)):
-        raise budget.Spent("request_budget")
+    _take_turn()
     try:
         yield
     finally:
+        _end_turn()
+
+
+@contextmanager
+def without_turn() -> Iterator[None]:
+    """Let another large request have this one's turn, if it has one, for as long as this block waits for servers.
+
+    Raises budget.Spent as `taking_turns` does. Where the block fails, the request has no turn any more.
+    """
+    had = _end_turn()
+    yield
+    if had:
+        _take_turn()
+
+
+def _take_turn() -> None:
+    if not _large.acquire(timeout=budget.left(threading.TIMEOUT_MAX)):
+        raise budget.Spent("request_budget")
+    _has_turn.set(True)
+
+
+def _end_turn() -> bool:
+    """End this request's turn; return whether it had one."""
+    had = _has_turn.get()
+    if had:
+        _has_turn.set(False)
         _large.release()
+    return had
