@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -113,8 +113,7 @@ class Room:
             else:
                 # Read, so that the next request of the connection begins behind it, and kept by nobody: it needs no
                 # room, whatever its answer waits for.
-                while request.stream.read(_PIECE):
-                    pass
+                _drop(request.stream)
             # Where a body says no length, werkzeug ends it at the limit without a word.
             if "wsgi.input_terminated" in request.environ and counted.read(1):
                 raise RequestEntityTooLarge
@@ -167,6 +166,12 @@ class _Counted:
         self._count(len(data))
         breathe()
         return data
+
+
+def _drop(stream: IO[bytes]) -> None:
+    # To read a stream of werkzeug's at its limit means, to it, to want more than the limit.
+    while not getattr(stream, "is_exhausted", False) and stream.read(_PIECE):
+        pass
 
 
 def _ending(environ: dict[str, Any], how: str) -> Callable[[], None] | None:
