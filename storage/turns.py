@@ -44,8 +44,23 @@ def apart(call: Callable[..., T], *args: object) -> T:
     gevent, monkey = sys.modules.get("gevent"), sys.modules.get("gevent.monkey")
     if gevent is None or monkey is None or not monkey.is_module_patched("threading"):
         return call(*args)
-    made: T = gevent.get_hub().threadpool.apply(call, args)
+    outcome: tuple[T, Exception | None] = gevent.get_hub().threadpool.apply(_outcome, (call, args))
+    made, error = outcome
+    del outcome
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback has this frame, and what the call was given: nothing may keep it in a circle
     return made
+
+
+def _outcome(call: Callable[..., T], args: tuple[object, ...]) -> tuple[T | None, Exception | None]:
+    """Return what a call does or raises: what leaves a thread of its pool, gevent prints with all that it was given."""
+    try:
+        return call(*args), None
+    except Exception as error:  # noqa: BLE001 - it is raised where the call was made
+        return None, error
 
 
 def apart_if_large(call: Callable[[bytes], T], data: bytes) -> T:
