@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from storage import budget
 
@@ -34,15 +34,33 @@ def breathe() -> None:
     """Let others run, if they have waited for a turn."""
     global _began
     if time.monotonic() - _began > _TURN:
-        time.sleep(0)
+        let_others_run()
         _began = time.monotonic()
+
+
+def let_others_run() -> None:
+    """Let those run that can, and those that wait for something that has arrived."""
+    gevent = _gevent()
+    if gevent is None:
+        time.sleep(0)
+        return
+    # Not sleep(0): gevent goes on with what sleeps so, up to 50 times, before it looks who else has something to read.
+    hub = gevent.get_hub()
+    with hub.loop.timer(0) as now:
+        hub.loop.update_now()
+        hub.wait(now)
+
+
+def _gevent() -> Any:
+    """Return gevent where it runs everything here; who has patched everything has imported it."""
+    gevent, monkey = sys.modules.get("gevent"), sys.modules.get("gevent.monkey")
+    return gevent if gevent and monkey and monkey.is_module_patched("threading") else None
 
 
 def apart(call: Callable[..., T], *args: object) -> T:
     """Return what a call does that computes and touches nothing that others have; under gevent, in a thread."""
-    # Who has patched everything has imported it; nobody else needs it.
-    gevent, monkey = sys.modules.get("gevent"), sys.modules.get("gevent.monkey")
-    if gevent is None or monkey is None or not monkey.is_module_patched("threading"):
+    gevent = _gevent()
+    if gevent is None:
         return call(*args)
     outcome: tuple[T, Exception | None] = gevent.get_hub().threadpool.apply(_outcome, (call, args))
     made, error = outcome

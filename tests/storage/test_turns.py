@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,3 +57,32 @@ def test_a_small_request_that_waits_needs_no_turn() -> None:
 
         pool.submit(small).result()
         assert _free() == 1
+
+
+READER = """
+from gevent import monkey; monkey.patch_all()
+import socket, gevent
+from app import connection
+from storage import turns
+
+here, there = socket.socketpair()
+done = []
+reader = gevent.spawn(lambda: done.append(here.recv(1)))
+gevent.sleep(0.001)
+turns._TURN = connection._TURN = 0
+limits = connection.Limits(idle=1, head=1, head_bytes=1, body=1, send=1, rate=1)
+connected = connection.Connection(there, limits)
+let_run = {"breathe": turns.breathe, "connection": lambda: connected._take_turns(connection.time.monotonic())}
+there.send(b"x")
+turn = 0
+while not done:
+    let_run[%r]()
+    turn += 1
+print(turn)
+"""
+
+
+@pytest.mark.parametrize("who", ["breathe", "connection"])
+def test_who_lets_others_run_lets_those_run_that_wait_for_what_has_arrived(who: str) -> None:
+    done = subprocess.run([sys.executable, "-c", READER % who], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) <= 3
