@@ -24,7 +24,7 @@ from storage.scripts import Recovering
 from storage.store import ObjectMissing
 from storage.threeway import Strategy
 from storage.trees import covers, lookup
-from storage.turns import apart_if_large, breathe
+from storage.turns import apart_if_large, breathe, without_turn
 
 MOST_BASES = 1000
 """Ids of versions seen, in one request, of which it is looked up what they are."""
@@ -51,7 +51,7 @@ def admit(
     What `stores` nothing needs no room in the queues.
     Items that were refused do not count for what follows, so the positions of bases are those of the intake's items.
     Raises what holds for the whole request, of which nothing has been taken: a Problem where there is no room for it,
-    Recovering where it is not known yet whether something is there, BucketError and ViewAbsent.
+    Recovering where it is not known yet whether something is there, LookedUpInPart, BucketError and ViewAbsent.
     """
     valid = [each for each in submissions if isinstance(each, Submission)]
     found = repo.queue.admit(
@@ -101,9 +101,11 @@ class _Admitting:
         self._fingerprints: dict[int, str] = {}  # by position
         self._put_by_id = 0  # bytes of the contents
         self._bases_left = MOST_BASES  # that are still looked up
+        self._kinds: dict[ObjectId, Described] = {}  # of the contents that are put by id
 
     def all(self, submissions: Sequence[Submission | Problem]) -> list[Admitted]:
         self._submissions = submissions
+        self._kinds = self._kinds_by_id()
         for position, submission in enumerate(submissions):
             breathe()
             try:
@@ -247,11 +249,10 @@ class _Admitting:
         """
         oids: list[ObjectId | None] = []
         blobs: dict[ObjectId, tuple[bytes, int]] = {}
-        kinds = self._kinds_by_id(changes)
         for i, change in enumerate(changes):
             breathe()
             if _by_id(change):
-                self._check_stored(change, kinds, f"{at}changes[{i}].id")
+                self._check_stored(change, f"{at}changes[{i}].id")
             if change.content is None:
                 oids.append(ObjectId(change.oid) if change.oid else None)
             else:
@@ -260,22 +261,34 @@ class _Admitting:
                 blobs[oid] = stored
         return tuple(oids), blobs
 
-    def _kinds_by_id(self, changes: Sequence[Change]) -> dict[ObjectId, Described]:
-        """Return what the contents are that are put by id, of those that are stored for sure."""
+    def _kinds_by_id(self) -> dict[ObjectId, Described]:
+        """Return what the contents are that this request puts by id, of those that are stored for sure.
+
+        All at once, and before anything else that is large about it: others have its turn while the bucket answers.
+        """
+        new = [
+            each
+            for each in self._submissions
+            if isinstance(each, Submission) and (each.key is None or each.key not in self._found.keys)
+        ]
+        changes = [change for each in new for change in each.changes]
         wanted = {ObjectId(change.oid) for change in changes if change.oid and _by_id(change)}
-        found = self._repo.kinds.of(wanted)
-        if len(found) < len(wanted):
-            with self._repo.queue.for_sure():
-                found = self._repo.kinds.of(wanted)
+        seen = [ObjectId(change.base) for change in changes if change.base and change.mode != SUBMODULE_MODE]
+        with without_turn():
+            found = self._repo.kinds.of(wanted)
+            if len(found) < len(wanted):
+                with self._repo.queue.for_sure():
+                    found |= self._repo.kinds.of(wanted - found.keys())
+            self._repo.kinds.of(seen[:MOST_BASES])  # which is remembered for _check_bases
         return found
 
-    def _check_stored(self, change: Change, kinds: dict[ObjectId, Described], field: str) -> None:
+    def _check_stored(self, change: Change, field: str) -> None:
         """Check a content that is put by id: its kind and size, and its bytes where a checkout or fsck judges them."""
         assert change.oid is not None
         oid = ObjectId(change.oid)
-        if oid not in kinds:
+        if oid not in self._kinds:
             raise invalid(field, f"{oid.hex()} is not stored here")
-        kind, size = kinds[oid]
+        kind, size = self._kinds[oid]
         if kind != Kind.BLOB:
             raise invalid(field, f"{oid.hex()} is no blob")
         most = self._repo.settings.max_body_bytes

@@ -19,6 +19,7 @@ from app.waiting import Waiting
 from storage import budget, logs, settings
 from storage.direct import LogBusy
 from storage.git_merger import MergerFailed
+from storage.kinds import LookedUpInPart
 from storage.repository import Repository
 from storage.scripts import Recovering, ViewAbsent, ViewStale
 from storage.seen import StackTooDeep, UnknownBase
@@ -33,6 +34,7 @@ _START_PATIENCE = 300.0
 errors.TABLE |= {
     ViewStale: lambda error: errors.unavailable("the view is being loaded"),
     MergerFailed: lambda error: errors.unavailable("contents cannot be merged"),
+    LookedUpInPart: lambda error: errors.unavailable(f"{error}: repeat the request, which goes on from there"),
     LogBusy: lambda error: errors.unavailable("the log is busy"),
     UnknownBase: lambda error: errors.conflict(f"what its writer saw is not known: {error}"),
     StackTooDeep: lambda error: errors.conflict(f"what its writer saw is out of reach: {error}"),

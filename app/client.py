@@ -268,11 +268,18 @@ class Client(Transport):
         return self.call("POST", "/v1/merges")
 
     def health(self) -> Json:
-        """Return what /v1/health says, fit or not."""
+        """Return what /v1/health says, fit or not.
+
+        Raises ProblemError where it is a problem document, which tells nothing of that, and Unreachable.
+        """
         try:
-            return self._read(self._http.request("GET", self.url + "/v1/health"))
+            answer = self._http.request("GET", self.url + "/v1/health")
         except HTTPError as error:
             raise Unreachable(f"GET {self.url}/v1/health: {self._said(error)}") from error
+        said = self._read(answer)
+        if answer.status >= 300 and "healthy" not in said and "title" in said:
+            raise self._refusal(answer, unknown=False)
+        return said
 
 
 class _EventStream:

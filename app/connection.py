@@ -165,7 +165,11 @@ class Connection:
         if now - began > 0.001:
             self._turn_ends = now + _TURN  # it had to wait, and they did run
         elif now > self._turn_ends:
-            gevent.sleep(0)
+            # Not sleep(0), after which gevent goes on here up to 50 times before it looks who else has sent something.
+            hub = gevent.get_hub()
+            with hub.loop.timer(0) as at_once:
+                hub.loop.update_now()
+                hub.wait(at_once)
             self._turn_ends = time.monotonic() + _TURN
 
     def leave_unread(self) -> None:

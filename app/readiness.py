@@ -14,13 +14,16 @@ from typing import Any
 import redis
 
 from storage.bucket import BucketError
+from storage.budget import Spent
 from storage.ids import ulid_seconds
 from storage.log import name_of
 from storage.nodes import WORK, missing
 from storage.repository import Repository
-from storage.scripts import ViewAbsent
+from storage.scripts import LogForked, Recovering, ViewAbsent, ViewStale
 
 _MOST_LAG = 1000
+# What a check may meet where servers are down or slow, or the view is not there to be told: each is an answer.
+_UNFIT = (redis.RedisError, BucketError, Spent, ViewAbsent, ViewStale, Recovering, LogForked)
 _PROBE = "probe/ready"
 
 Check = dict[str, Any]
@@ -57,7 +60,7 @@ def fit(found: dict[str, Check]) -> bool:
 def _checked(check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except (redis.RedisError, BucketError, ViewAbsent) as error:
+    except _UNFIT as error:
         return {"ok": False, "detail": str(error) or type(error).__name__}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -22,6 +22,9 @@ from storage.turns import breathe
 
 # What has been on its way for so many seconds is slow, where another needs the room.
 _SLOW = 1.0
+# The methods whose body is used; and how much of any other one is read at once.
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_PIECE = 64 << 10
 
 
 class Full(Exception):
@@ -50,10 +53,10 @@ class Pool:
     def grow(self, share: Share, size: int) -> None:
         """Give a share so many bytes more. Raises Full.
 
-        One alone always has room, or a low limit would refuse it for ever.
+        One alone always has room, or a low limit would refuse it for ever; and nothing more needs none.
         """
         with self._lock:
-            while not share.lost and self._taken > share.size and self._taken + size > self._most:
+            while size and not share.lost and self._taken > share.size and self._taken + size > self._most:
                 if not self._make_room(share):
                     raise Full
             if share.lost:
@@ -100,11 +103,17 @@ class Room:
         app.teardown_request(self._leave)
 
     def _enter(self) -> None:
+        used = request.method in _WITH_BODY and request.url_rule is not None
         g.room = share = Share(_ending(request.environ, "stop_reading"))
-        counted = _Counted(request.environ["wsgi.input"], lambda size: self._bodies.grow(share, size))
+        counted = _Counted(request.environ["wsgi.input"], lambda size: self._bodies.grow(share, size if used else 0))
         request.environ["wsgi.input"] = counted
         try:
-            request.get_data()
+            if used:
+                request.get_data()
+            else:
+                # Read, so that the next request of the connection begins behind it, and kept by nobody: it needs no
+                # room, whatever its answer waits for.
+                _drop(request.stream)
             # Where a body says no length, werkzeug ends it at the limit without a word.
             if "wsgi.input_terminated" in request.environ and counted.read(1):
                 raise RequestEntityTooLarge
@@ -117,6 +126,8 @@ class Room:
         except TooSlow as error:
             raise too_slow(f"the body takes too long ({error}, min_rate)") from None
         except BrokenBody as error:
+            if share.lost:
+                raise self._full("received", "max_bodies_bytes") from None
             raise malformed(f"the body is not framed as HTTP has it: {error}") from None
         share.cut = None  # it is whole, and will be answered
 
@@ -155,6 +166,12 @@ class _Counted:
         self._count(len(data))
         breathe()
         return data
+
+
+def _drop(stream: IO[bytes]) -> None:
+    # To read a stream of werkzeug's at its limit means, to it, to want more than the limit.
+    while not getattr(stream, "is_exhausted", False) and stream.read(_PIECE):
+        pass
 
 
 def _ending(environ: dict[str, Any], how: str) -> Callable[[], None] | None:

@@ -23,6 +23,7 @@ from storage.events import Position, Told, events, tell
 from storage.primary import RENEWED_EVERY
 from storage.repository import Repository
 from storage.scripts import Recovering, ViewAbsent
+from storage.turns import let_others_run
 
 log = structlog.get_logger()
 
@@ -142,7 +143,7 @@ class Streams:
                 if self._await(position.seq):
                     for reached, text in self._pieces(position, slice_id):
                         position = reached
-                        time.sleep(0)  # others may run, however much there is to send or to pass over
+                        let_others_run()  # others may run, however much there is to send or to pass over
                         yield position, text
                     continue
             except _PASSING as reason:

@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from storage import budget
 
@@ -26,24 +27,58 @@ _AT_ONCE = 2
 
 _began = 0.0
 _large = threading.BoundedSemaphore(_AT_ONCE)
+_has_turn: ContextVar[bool] = ContextVar("has_turn", default=False)
 
 
 def breathe() -> None:
     """Let others run, if they have waited for a turn."""
     global _began
     if time.monotonic() - _began > _TURN:
-        time.sleep(0)
+        let_others_run()
         _began = time.monotonic()
+
+
+def let_others_run() -> None:
+    """Let those run that can, and those that wait for something that has arrived."""
+    gevent = _gevent()
+    if gevent is None:
+        time.sleep(0)
+        return
+    # Not sleep(0): gevent goes on with what sleeps so, up to 50 times, before it looks who else has something to read.
+    hub = gevent.get_hub()
+    with hub.loop.timer(0) as now:
+        hub.loop.update_now()
+        hub.wait(now)
+
+
+def _gevent() -> Any:
+    """Return gevent where it runs everything here; who has patched everything has imported it."""
+    gevent, monkey = sys.modules.get("gevent"), sys.modules.get("gevent.monkey")
+    return gevent if gevent and monkey and monkey.is_module_patched("threading") else None
 
 
 def apart(call: Callable[..., T], *args: object) -> T:
     """Return what a call does that computes and touches nothing that others have; under gevent, in a thread."""
-    # Who has patched everything has imported it; nobody else needs it.
-    gevent, monkey = sys.modules.get("gevent"), sys.modules.get("gevent.monkey")
-    if gevent is None or monkey is None or not monkey.is_module_patched("threading"):
+    gevent = _gevent()
+    if gevent is None:
         return call(*args)
-    made: T = gevent.get_hub().threadpool.apply(call, args)
+    outcome: tuple[T, Exception | None] = gevent.get_hub().threadpool.apply(_outcome, (call, args))
+    made, error = outcome
+    del outcome
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback has this frame, and what the call was given: nothing may keep it in a circle
     return made
+
+
+def _outcome(call: Callable[..., T], args: tuple[object, ...]) -> tuple[T | None, Exception | None]:
+    """Return what a call does or raises: what leaves a thread of its pool, gevent prints with all that it was given."""
+    try:
+        return call(*args), None
+    except Exception as error:  # noqa: BLE001 - it is raised where the call was made
+        return None, error
 
 
 def apart_if_large(call: Callable[[bytes], T], data: bytes) -> T:
@@ -60,9 +95,35 @@ def taking_turns(size: int) -> Iterator[None]:
     if size <= LARGE_REQUEST:
         yield
         return
-    if not _large.acquire(timeout=budget.left(threading.TIMEOUT_MAX)):
-        raise budget.Spent("request_budget")
+    _take_turn()
     try:
         yield
     finally:
+        _end_turn()
+
+
+@contextmanager
+def without_turn() -> Iterator[None]:
+    """Let another large request have this one's turn, if it has one, for as long as this block waits for servers.
+
+    Raises budget.Spent as `taking_turns` does. Where the block fails, the request has no turn any more.
+    """
+    had = _end_turn()
+    yield
+    if had:
+        _take_turn()
+
+
+def _take_turn() -> None:
+    if not _large.acquire(timeout=budget.left(threading.TIMEOUT_MAX)):
+        raise budget.Spent("request_budget")
+    _has_turn.set(True)
+
+
+def _end_turn() -> bool:
+    """End this request's turn; return whether it had one."""
+    had = _has_turn.get()
+    if had:
+        _has_turn.set(False)
         _large.release()
+    return had

@@ -17,6 +17,7 @@ from flask import Response, current_app, request
 from app import cursors
 from app.services import services
 from storage.objects import Version
+from storage.turns import let_others_run
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class _Page:
         for row in batch:
             if self._over or not self._take(row, next(shown)):
                 return False
-            time.sleep(0)  # others may run: an item is bounded, and a page is many
+            let_others_run()  # others may run: an item is bounded, and a page is many
             self._over = time.monotonic() > self._end
         return True
 

@@ -13,9 +13,12 @@ from app.readiness import checks, work_checks
 from app.routes import changesets, conflicts, contents
 from app.routes import pages as routes_pages
 from storage import explain
+from storage.budget import Spent
 from storage.queue import Queue
 from storage.records import MAX_CONFLICT_BYTES
+from storage.scripts import Recovering, ViewStale
 from storage.settings import Settings
+from storage.view import View
 from tasks.commits import commit_batch
 from tests.app.collisions import collide, put
 from tests.app.http import Api, Json
@@ -59,11 +62,11 @@ def test_a_page_of_conflicts_ends_with_its_bytes_and_one_more_at_most_is_explain
 
 def test_a_page_of_conflicts_ends_with_its_time_and_lets_others_run(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     made = everywhere(api, ["a", "b", "c"])
-    ticks, naps = iter(range(0, 1000, 4)), []
-    clock = SimpleNamespace(monotonic=lambda: next(ticks), sleep=naps.append)
-    monkeypatch.setattr(routes_pages, "time", clock)
+    ticks, turns = iter(range(0, 1000, 4)), []
+    monkeypatch.setattr(routes_pages, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(routes_pages, "let_others_run", lambda: turns.append(0))
     assert [len(page) for page in pages(api, f"/changesets/{made}/conflicts")] == [3], "in less than ten seconds"
-    assert naps == [0, 0, 0]
+    assert len(turns) == 3
     ticks = iter(range(0, 1000, 6))
     assert [len(page) for page in pages(api, f"/changesets/{made}/conflicts")] == [2, 1]
     ticks = iter(range(0, 1000, 60))
@@ -167,3 +170,20 @@ def test_pages_of_paths_of_control_characters_go_on(api: Api) -> None:
     for what in ("diff", "conflicts"):
         found = pages(api, f"/changesets/{made}/{what}", limit=1)
         assert [[each["path"][-1] for each in page] for page in found] == [["0"], ["1"], ["2"]]
+
+
+@pytest.mark.parametrize("error", [Spent("request_budget"), ViewStale("another epoch"), Recovering("behind")])
+def test_health_and_readiness_say_which_check_failed_where_servers_are_slow(
+    api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Queue, "oldest", fail)
+    monkeypatch.setattr(View, "head", fail)
+    for at, word in (("/v1/health", "healthy"), ("/readyz", "ready")):
+        answer = api.http.get(at)
+        said = answer.get_json()
+        assert answer.status_code == 503 and said[word] is False and answer.headers["Retry-After"]
+        assert said["checks"]["view"] == {"ok": False, "detail": str(error)}
+        assert said["checks"]["redis"]["ok"]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.client import Client, ProblemError, Unreachable, content
+from app.client import Client, NotSluice, ProblemError, Unreachable, content
 from app.queries import load_query
 from storage.settings import Settings
 
@@ -320,3 +320,14 @@ def test_a_wait_is_asked_for_as_the_api_takes_it(script: Script, wait: float | N
     assert [request.path for request in script.requests] == [expected]
     if asked:
         assert load_query({"wait": asked}, Settings(), "wait").wait == float(asked)
+
+
+def test_health_that_cannot_be_told_is_the_problem_that_the_server_says_it_is(script: Script) -> None:
+    problem = {"type": "urn:sluice:problem:unavailable", "title": "Not available at the moment", "status": 503}
+    script.answers = [(503, problem | {"detail": "it took too long (request_budget)"})]
+    with pytest.raises(ProblemError, match="took too long") as caught:
+        script.client().health()
+    assert not isinstance(caught.value, NotSluice) and caught.value.status == 503
+    unfit = {"healthy": False, "checks": {}}
+    script.answers = [(503, unfit)]
+    assert script.client().health() == unfit

@@ -11,15 +11,19 @@ import pytest
 from app.admission import MOST_JUDGED_BYTES
 from app.api import create_app
 from app.deep.look import deep
+from storage import kinds as storage_kinds
 from storage.bucket import Bucket
+from storage.budget import Spent
 from storage.ids import ObjectId
 from storage.packs import HEAD_BYTES
 from storage.repository import Repository
+from storage.store import ObjectStore
 from storage.threeway import Strategy
 from tasks.commits import commit_batch
 from tests.app.collisions import put
 from tests.app.http import Api, Json
 from tests.support import World, item
+from tests.tasks.test_compact import AT_ONCE, change, compacted
 
 UNKNOWN = "9" * 40
 KINDS = ["commit", "tree", "subtree", "blob", "unknown"]
@@ -298,4 +302,58 @@ def test_a_commit_that_is_asked_for_is_not_read_where_it_is_a_large_file(api: Ap
     fresh.get("/slices/all/tree", 422, commit=oid)
     fresh.submit(422, base=oid, changes=[put("a", "1")])
     assert sum(read) < 100_000
+    fresh.close()
+
+
+@pytest.fixture
+def compacted_ids(api: Api) -> list[str]:
+    """The ids of five contents that stand in no submission's pack any more."""
+    api.submit(base=api.tip, changes=[put(f"f{i}", f"{i}\n") for i in range(5)])
+    api.world.work()
+    ids = [each["id"] for each in api.get("/slices/all/tree")["items"]]
+    change(api.world.repo, **AT_ONCE)
+    compacted(api.world)
+    located = api.world.repo.objects.locate([ObjectId(bytes.fromhex(each)) for each in ids])
+    assert all(each and each.pack.startswith("packs/") for each in located)
+    return ids
+
+
+def by_ids(ids: list[str]) -> list[Json]:
+    return [{"op": "put", "path": f"copy{i}", "id": oid} for i, oid in enumerate(ids)]
+
+
+def test_more_new_ids_than_are_looked_up_at_once_are_503_and_a_repeat_goes_on_from_there(
+    api: Api, compacted_ids: list[str], read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_kinds, "MOST_LOOKUPS", 2)
+    fresh = restarted(api)
+    # In a bulk they count together.
+    items = [{"slice": "all", "message": "m", "base": api.tip, "changes": [each]} for each in by_ids(compacted_ids)]
+    for looked_up in (2, 4):
+        answer = fresh.post("/changesets", {"changesets": items}, 503)
+        assert answer.headers["Retry-After"] and "repeat the request" in answer.get_json(force=True)["detail"]
+        assert sum(length <= HEAD_BYTES for length in read) <= looked_up
+    fresh.post("/changesets", {"changesets": items}, 202)
+    unknown = fresh.submit(422, base=api.tip, changes=by_ids([*compacted_ids, UNKNOWN]))
+    assert [each["field"] for each in unknown["errors"]] == ["changes[5].id"], "unknown ones are refused as ever"
+    fresh.close()
+
+
+def test_what_was_looked_up_before_the_time_was_over_is_not_looked_up_again(
+    api: Api, compacted_ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, looked_up = restarted(api), list[ObjectId]()
+    stored = ObjectStore.stored
+
+    def slow(store: ObjectStore, oid: ObjectId, *args: object) -> bytes:
+        looked_up.append(oid)
+        if len(looked_up) == 3:
+            raise Spent("request_budget")
+        return stored(store, oid, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ObjectStore, "stored", slow)
+    monkeypatch.setattr(Bucket, "together", lambda bucket, calls: [call() for call in calls])
+    fresh.submit(503, base=api.tip, changes=by_ids(compacted_ids))
+    fresh.submit(base=api.tip, changes=by_ids(compacted_ids))
+    assert len(looked_up) == 6 and len(set(looked_up)) == 5, "only the one that failed was asked for again"
     fresh.close()

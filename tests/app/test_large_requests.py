@@ -91,3 +91,10 @@ def test_a_wrong_body_of_many_megabytes_has_an_answer_of_few_bytes(server: Serve
     for name, each in wrong.items():
         answer = server.post(BULK, json.dumps({"changesets": [each] * 3}).encode())
         assert answer.status == 422 and len(answer.body) < 100_000, name
+
+
+def test_a_large_body_that_is_refused_leaves_nothing_of_itself_in_the_log(server: Server) -> None:
+    for body in (b'{"changesets":["MARK"' + b",{}" * MIB + b"]}", b'["MARK' + b"x" * MIB, b'{"MARK":' + b"[" * MIB):
+        assert server.post(BULK, body).status in (400, 422)
+    logs = server.process.logs()
+    assert "MARK" not in logs and "Traceback" not in logs and len(logs) < 100_000

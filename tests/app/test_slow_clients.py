@@ -162,6 +162,23 @@ def test_bodies_that_stand_still_make_room_for_one_that_moves(patient: Server) -
     assert other == 400, "whole by now, and no JSON"
 
 
+def test_long_polls_with_bodies_that_nobody_uses_keep_no_writer_waiting(patient: Server) -> None:
+    held = json.loads(submission("held")) | {"hold": True}
+    made = patient.post("/v1/slices/all/changesets", json.dumps(held).encode())
+    path = f"/v1/changesets/{json.loads(made.body)['id']}"
+    poll = b"GET %s?wait=50 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" % path.encode()
+    body = b"x" * LARGE
+    polls = [patient.send(poll + b"Content-Length: %d" % LARGE + END) for _ in range(3)]
+    polls.append(patient.send(poll + b"Transfer-Encoding: chunked" + END + b"%x\r\n" % (LARGE - 1)))
+    for sock in polls[:3]:
+        sock.sendall(body)
+    polls[3].sendall(body[1:] + b"\r\n0\r\n\r\n")
+    # Each has been read, but for what the kernel buffers.
+    assert submitted(patient, "large-one", "x" * (LARGE - 1000)) == 202
+    assert patient.post(f"{path}/abandon", b"").status == 200
+    assert [each.status for sock in polls for each in answers_of(sock)] == [200] * 4
+
+
 def answers_of_one(sock: socket.socket) -> list[int]:
     sock.shutdown(socket.SHUT_WR)
     return [each.status for each in answers_of(sock)]
