@@ -60,5 +60,5 @@ def make_room() -> int:
 
 
 def _say(event: str, **fields: object) -> None:
-    if logging.ERROR >= logs.level():
+    if logs.level() <= logging.ERROR:
         os.write(2, (logs.line(event, "error", **fields) + "\n").encode())

@@ -213,7 +213,9 @@ def test_a_deep_look_and_a_wait_for_a_loader_begin_while_redis_is_full(world: Wo
         assert [ask(world.repo) for _ in range(2)] == [True, False]
 
 
-RAW_WRITES = r"\bredis\.(set|setex|psetex|setnx|getset|append|hset|hincrby|[lr]push|sadd|zadd|zincrby|incr|incrby|lock|xadd)\("
+RAW_WRITES = (
+    r"\bredis\.(set|setex|psetex|setnx|getset|append|hset|hincrby|[lr]push|sadd|zadd|zincrby|incr|incrby|lock|xadd)\("
+)
 
 
 def test_only_what_may_fail_while_redis_is_full_is_written_without_a_script() -> None:

@@ -1,4 +1,4 @@
-"""Making room in a Redis that has little memory left outlives whatever Redis says, and costs little where it is vain."""
+"""Making room in a Redis with little memory left outlives whatever Redis says, and costs little where it is vain."""
 
 from __future__ import annotations
 
