@@ -151,6 +151,7 @@ def test_a_server_that_was_demoted_and_promoted_is_another_run_also_when_nothing
         second.replicaof("NO", "ONE")
         runs.append(run())
         # A new backlog takes away the one sign that there was a promotion, which is the second replication id.
+        second.config_set("repl-diskless-sync-delay", 0)
         second.config_set("repl-backlog-ttl", 1)
         await_(lambda: not second.info("replication")["repl_backlog_active"])
         runs.append(run())

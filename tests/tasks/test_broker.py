@@ -90,7 +90,7 @@ def test_a_node_and_a_beat_that_start_while_the_broker_is_full_wait_and_then_wor
         merger, beat = nodes.processes["merger"], nodes.processes["beat"]
         await_(lambda: merger.logs().count("maxmemory") > 2 and "maxmemory" in beat.logs())
         server.config_set("maxmemory", 0)
-        await_(lambda: "Task sluice.merge" in merger.logs())
+        await_(lambda: '"task": "sluice.merge"' in merger.logs())
         assert merger.running and beat.running and (merger.starts, beat.starts) == (1, 1)
 
 
