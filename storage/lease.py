@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from storage.ids import new_ulid
 from storage.view import View
 
 
@@ -16,6 +17,13 @@ class Lease:
     def take(self, owner: str) -> bool:
         """Try to take it, or to keep it for longer; tell whether it is the owner's now."""
         return bool(self._view.scripts("take", self._name, owner, self._life))
+
+    def take_turn(self) -> bool:
+        """Try to take it for nobody in particular, for its whole life; tell whether it was free.
+
+        So something is done once in that time, by one of many processes.
+        """
+        return self.take(new_ulid())
 
     def give_back(self, owner: str) -> None:
         """Give it back if it still is the owner's; a lost race here only lets two work at once."""

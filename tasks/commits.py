@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 from redis.exceptions import RedisError
@@ -20,6 +21,7 @@ from storage.entries import EntryKind, Json
 from storage.footprint import LookUps
 from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.inbox import read_changesets
+from storage.lease import Lease
 from storage.link import Linked, Linker, ReadBlob, Snapshot
 from storage.logs import in_lines
 from storage.manifest import Changeset, Proposal
@@ -42,7 +44,7 @@ log = structlog.get_logger()
 
 # Times that a batch is linked anew because its place in the log was taken, before it gives back what it claimed.
 MOST_RACES = 20
-_ASK_PAUSE = 1000  # milliseconds
+_ASK_PAUSE = 1.0  # seconds
 # The part of the time left at its beginning that linking leaves to what comes behind it.
 _LEFT_FOR_STORING = 2 / 3
 
@@ -110,7 +112,7 @@ def ask_for_upkeep(repo: Repository) -> None:
     A Redis that is away costs time only.
     """
     try:
-        first = repo.redis.set(repo.view.prefix + "upkeep_asked", 1, nx=True, px=_ASK_PAUSE)
+        first = Lease(repo.view, "upkeep_asked", _ASK_PAUSE).take_turn()
     except RedisError as error:
         log.warning("upkeep_not_asked_for", reason=str(error))
         return
@@ -353,8 +355,10 @@ def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked)
         prove(linker.read, _oid(snapshot.head.root), linked.root, linked.net)
     except (RootMismatch, CorruptObject) as error:
         # Nobody may overlook this: it is a bug of ours, and the counter must stay 0.
-        repo.redis.incr(repo.view.prefix + "root_mismatches")
         log.critical("root_mismatch", seq=snapshot.head.applied + 1, detail=str(error))
+        # A Redis that refuses the count (it may be full) must not hide the error itself.
+        with suppress(RedisError):
+            repo.redis.incr(repo.view.prefix + "root_mismatches")
         raise
 
 

@@ -1,8 +1,9 @@
 """Making room in Redis while it has little memory left; started without the broker, whose messages it refuses then too.
 
 A thread of each worker node starts this module (tasks/watch.py), which goes on until there is room: one at a time in a
-deployment. It drops copies, merges what is committed, and compacts (storage/compact.py), which then does not wait for
-`history_age`.
+deployment. It drops copies and forgotten epochs of the view, merges what is committed, and compacts
+(storage/compact.py), which then does not wait for `history_age`. Where Redis is full and was restarted or failed over,
+no message can start upkeep, so the inbox is recovered here too.
 """
 
 from __future__ import annotations
@@ -14,24 +15,29 @@ import time
 from collections.abc import Callable
 
 import structlog
+from redis.exceptions import RedisError
 
-from storage import logs, settings
+from storage import log_streams, logs, settings
 from storage.budget import budget
 from storage.checkpoints import checkpoint
 from storage.compact import FEW_ENTRIES
 from storage.ids import new_ulid
 from storage.lease import Lease
-from storage.redis_memory import drop_copies
+from storage.redis_memory import drop_copies, pressure
 from storage.repository import Repository
-from tasks import compaction
+from tasks import compaction, program
 from tasks.base import PASSING
 from tasks.merges import merge_batch
+from tasks.upkeep import drop_forgotten, keep_up
 
 log = structlog.get_logger()
 
 _LOOK_EVERY = 1.0  # seconds between two looks whether the node that started this is there
-# Seconds after a round that made nothing: the next entries have to grow old enough, or Redis is too small.
-_PAUSE = 2.0
+# Seconds after a round that made room. After each one that made none the pause is twice as long, up to the longest: the
+# next entries have to grow old enough, or Redis is too small for what cannot leave it.
+_PAUSE, _LONGEST_PAUSE = 2.0, 15.0
+# The part of maxmemory by which its use must fall to count as room: buffers of connections come and go.
+_LEAST_ROOM = 0.001
 # Nobody begins another merge after so many seconds: history is to leave.
 _MERGING = 10.0
 _MOST_SEGMENTS = 64
@@ -46,7 +52,7 @@ def relieve(repo: Repository, copies: bool = True) -> bool:
     """
     if copies:
         _tried(_drop_copies, repo)
-    done = [_tried(step, repo) for step in (_merge, _checkpoint, _compact)]
+    done = [_tried(step, repo) for step in (drop_forgotten, _recover, _merge, _checkpoint, _compact)]
     return any(done)
 
 
@@ -55,6 +61,14 @@ def _drop_copies(repo: Repository) -> bool:
     if dropped:
         log.info("copies_dropped", copies=dropped)
     return dropped > 0
+
+
+def _recover(repo: Repository) -> bool:
+    """Recover view and queues after a restart or a failover: else all would be refused until there is room."""
+    if repo.queue.vouched():
+        return False
+    keep_up(repo)
+    return True
 
 
 def _merge(repo: Repository) -> bool:
@@ -89,22 +103,37 @@ def _tried(step: Callable[[Repository], bool], repo: Repository) -> bool:
 
 
 def run(repo: Repository) -> None:
-    """Make room until there is enough; wait where somebody else is at it. Raises redis.RedisError."""
+    """Make room until there is enough; wait where somebody else does so, and where Redis refuses or does not answer."""
     owner, lease = new_ulid(), Lease(repo.view, compaction.LEASE, compaction.ALONE)
     _say(repo, "redis_memory_tight")
-    dropped = time.monotonic() - _COPIES_EVERY
+    dropped, pause = time.monotonic() - _COPIES_EVERY, _PAUSE
     while repo.memory.is_tight():
-        done, now = False, time.monotonic()
-        if lease.take(owner):
-            copies = now - dropped >= _COPIES_EVERY
-            dropped = now if copies else dropped
-            try:
-                done = relieve(repo, copies)
-            finally:
-                lease.give_back(owner)
-        if not done:
-            time.sleep(_PAUSE)
+        now = time.monotonic()
+        copies = now - dropped >= _COPIES_EVERY
+        try:
+            freed = _round(repo, lease, owner, copies)
+        except RedisError as reason:  # it may be a replica, or be unable to write to its disk
+            freed = None
+            log.warning("relief_waits", step="round", reason=type(reason).__name__, detail=str(reason))
+        if copies and freed is not None:
+            dropped = now
+        pause = _PAUSE if freed else min(2 * pause, _LONGEST_PAUSE)
+        time.sleep(pause)
     _say(repo, "redis_has_room")
+
+
+def _round(repo: Repository, lease: Lease, owner: str, copies: bool) -> bool | None:
+    """Make room once, unless somebody else does (None); tell whether the use of memory fell. Raises RedisError."""
+    if not lease.take(owner):
+        return None
+    try:
+        before = pressure(repo.redis)
+        relieve(repo, copies)
+        after = pressure(repo.redis)
+    finally:
+        lease.give_back(owner)
+    # Not what was done: a merge, for one, makes no room by itself.
+    return before.used - after.used > _LEAST_ROOM * before.limit
 
 
 def _say(repo: Repository, event: str) -> None:
@@ -123,8 +152,16 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=look, daemon=True).start()
 
 
+def main(argv: list[str]) -> None:
+    """Make room for the node whose process id is given. Raises SettingsError."""
+    logs.configure("relief")  # until the settings are read, which may be wrong
+    log_streams.take_over()
+    chosen = settings.load()
+    program.name("relief", chosen)
+    if argv:
+        _end_with(int(argv[0]))
+    run(Repository(chosen))
+
+
 if __name__ == "__main__":
-    logs.configure("relief")
-    if len(sys.argv) > 1:
-        _end_with(int(sys.argv[1]))
-    run(Repository(settings.load()))
+    main(sys.argv[1:])

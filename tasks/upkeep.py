@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from storage.checkpoints import checkpoint, roll_up
 from storage.entries import digest
 from storage.garbage import collect
 from storage.ids import new_ulid
+from storage.lease import Lease
 from storage.lifecycle import close_oldest, release_decided, requeue_released
 from storage.load import catch_up, load
 from storage.recover import Found
@@ -29,7 +30,7 @@ _DEEP_LOOK = 120.0
 # Seconds that upkeep waits for who loads the view: longer than it takes to find that one dead (storage/view.py).
 _LOADING_PATIENCE = 15.0
 # Seconds within which nobody else begins to recover the inbox: so much is lost where who does so dies.
-_RECOVERING = 5
+_RECOVERING = 5.0
 # Each names its paths in one entry.
 _EXPIRED_AT_ONCE = 100
 # An epoch of the view whose loading has not gone on for so long (seconds) was left by a process that died.
@@ -86,9 +87,15 @@ def tidy(repo: Repository) -> None:
     raises when all others were taken.
     """
     wrong: list[Exception] = []
-    for step in (_checkpoint, _close_oldest, _collect, _drop_forgotten):
+    step: Callable[[Repository], object]
+    # Dropping frees the most memory and needs nothing else, so it comes first.
+    for step in (drop_forgotten, _checkpoint, _close_oldest, _collect):
         try:
             step(repo)
+        except OutOfMemoryError as error:
+            # Another step may be one that is allowed while Redis is full.
+            log.warning("step_waits", step=step.__name__.strip("_"), detail=str(error))
+            wrong.append(error)
         except (*PASSING, LogForked):
             raise  # as would all the others
         except Exception as error:
@@ -125,7 +132,7 @@ def _keep_view(repo: Repository) -> str | None:
 
 def _may_wait(repo: Repository) -> bool:
     """Tell whether to wait for who loads the view: one does, or all upkeep asked for meanwhile would stand in line."""
-    return bool(repo.redis.set(repo.view.prefix + "upkeep_waits", 1, nx=True, ex=int(_LOADING_PATIENCE)))
+    return Lease(repo.view, "upkeep_waits", _LOADING_PATIENCE).take_turn()
 
 
 def _catch_up(repo: Repository) -> None:
@@ -158,13 +165,13 @@ def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
 
 def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
     """Recover the inbox, unless somebody else began to a moment ago: all who ask for upkeep would list the same."""
-    key = repo.view.prefix + "recovering"
-    if not repo.redis.set(key, 1, nx=True, ex=_RECOVERING):
+    owner, lease = new_ulid(), Lease(repo.view, "recovering", _RECOVERING)
+    if not lease.take(owner):
         return Found()
     try:
         found = repo.inbox.recover(run, epoch)
     finally:
-        repo.redis.delete(key)
+        lease.give_back(owner)
     log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
     did(f"inbox recovered: {found.packs} packs")
     return found
@@ -186,20 +193,23 @@ def _close_oldest(repo: Repository) -> None:
 
 
 def _collect(repo: Repository) -> None:
-    if repo.redis.set(repo.view.prefix + "gc", int(time.time()), nx=True, ex=int(repo.settings.gc_interval)):
+    if Lease(repo.view, "gc", repo.settings.gc_interval).take_turn():
         collected = collect(repo)
         if collected.deleted:
             log.info("garbage_collected", packs=len(collected.deleted), listed=collected.listed)
             did(f"deleted {len(collected.deleted)} packs")
 
 
-def _drop_forgotten(repo: Repository) -> None:
+def drop_forgotten(repo: Repository) -> bool:
+    """Delete what is left of one epoch of the view that nobody loads any more; tell whether there was one."""
     forgotten = repo.view.forgotten(_FORGOTTEN)
-    if forgotten:
-        # One a run: each may be as large as the view.
-        repo.view.drop(forgotten)
-        log.warning("epoch_dropped", epoch=forgotten)
-        did("dropped a forgotten epoch")
+    if forgotten is None:
+        return False
+    # One a run: each may be as large as the view.
+    repo.view.drop(forgotten)
+    log.warning("epoch_dropped", epoch=forgotten)
+    did("dropped a forgotten epoch")
+    return True
 
 
 def _follows_log(repo: Repository) -> bool:
@@ -210,4 +220,4 @@ def _follows_log(repo: Repository) -> bool:
 
 def _due(repo: Repository) -> bool:
     """Tell whether it is time for a deep look; one of many processes is told so."""
-    return bool(repo.redis.set(repo.view.prefix + "deep_look", int(time.time()), nx=True, ex=int(_DEEP_LOOK)))
+    return Lease(repo.view, "deep_look", _DEEP_LOOK).take_turn()

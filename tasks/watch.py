@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 import threading
 import time
 
-import structlog
-
-from storage import settings
+from storage import logs, settings
 from storage.repository import Repository
-
-log = structlog.get_logger()
 
 # Seconds until the first look, by when the node has forked its first children, and between two.
 _FIRST_LOOK, _LOOK_EVERY = 5.0, 1.0
+# After each failure in turn the pause is twice as long, up to so many seconds: a process costs every node its start.
+_LONGEST_PAUSE = 60.0
 
 
 class Watch(threading.Thread):
     """The thread that looks, for as long as its node lives; no message of the broker is needed to make room.
 
-    It says nothing while all is well: the node forks children at times, which inherit no lock that it holds.
+    What happens is logged by the process that it starts. The node forks children at times, which would inherit a lock
+    that is held while this thread logs, so it writes what nobody else can say past all locks.
     """
 
     def __init__(self) -> None:
@@ -32,16 +32,33 @@ class Watch(threading.Thread):
         """Look, and wait for who makes room."""
         time.sleep(_FIRST_LOOK)
         repo = Repository(settings.load())
+        pause = _LOOK_EVERY
         while True:
-            time.sleep(_LOOK_EVERY)
-            try:
-                if repo.memory.is_tight():
-                    make_room()
-            except Exception:
-                log.exception("relief_failed")
+            time.sleep(pause)
+            pause = _LOOK_EVERY if look(repo) else min(2 * pause, _LONGEST_PAUSE)
 
 
-def make_room() -> None:
-    """Run tasks/relief.py in another interpreter: what it takes of memory goes with it, and it ends with this node."""
+def look(repo: Repository) -> bool:
+    """Have room made where Redis is too full; tell whether all went well."""
+    try:
+        code = make_room() if repo.memory.is_tight() else 0
+    except Exception as error:  # noqa: BLE001 - the thread has to live for as long as its node
+        _say("relief_failed", error=type(error).__name__, detail=str(error))
+        return False
+    if code:
+        _say("relief_failed", code=code)
+    return code == 0
+
+
+def make_room() -> int:
+    """Run tasks/relief.py in another interpreter, which ends with this node, and return its exit status.
+
+    What it takes of memory goes with it.
+    """
     argv = [sys.executable, "-m", "tasks.relief", str(os.getpid())]
-    subprocess.run(argv, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run(argv, check=False, stdin=subprocess.DEVNULL).returncode
+
+
+def _say(event: str, **fields: object) -> None:
+    if logs.level() <= logging.ERROR:
+        os.write(2, (logs.line(event, "error", **fields) + "\n").encode())

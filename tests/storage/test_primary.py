@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -35,6 +37,13 @@ def client(pair: Pair) -> Iterator[redis.Redis]:
     with connect(Settings(redis_url=pair.address.url)) as made:
         made.set("a", 1)
         yield made
+
+
+def await_(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def port_of(client: redis.Redis) -> int:
@@ -124,6 +133,33 @@ def test_nobody_vouches_for_a_replica_nor_for_what_was_promoted(pair: Pair, repo
     assert queue.vouched() is None and not queue.standing([])[0]
     pair.begin()
     pair.fail_over()
+
+
+def test_a_server_that_was_demoted_and_promoted_is_another_run_also_when_nothing_shows_that_any_more(
+    tmp_path: Path, servers: object
+) -> None:
+    with own_pair(tmp_path) as pair, redis.Redis(port=pair.first) as first, redis.Redis(port=pair.second) as second:
+        second.replicaof("NO", "ONE")
+
+        def run() -> bytes:
+            settings = Settings(redis_url=f"redis://127.0.0.1:{pair.second}/0")
+            with connect(settings) as client:
+                return Queue(settings, View(settings, client), None).run()  # type: ignore[arg-type]
+
+        runs = [run()]
+        second.replicaof("127.0.0.1", "1")
+        second.replicaof("NO", "ONE")
+        runs.append(run())
+        # A new backlog takes away the one sign that there was a promotion, which is the second replication id.
+        second.config_set("repl-diskless-sync-delay", 0)
+        second.config_set("repl-backlog-ttl", 1)
+        await_(lambda: not second.info("replication")["repl_backlog_active"])
+        runs.append(run())
+        first.replicaof("127.0.0.1", pair.second)
+        await_(lambda: first.info("replication")["master_link_status"] == "up")
+        assert not int(second.info("replication")["master_replid2"])
+        runs.append(run())
+        assert len(set(runs)) == len(runs)
 
 
 def test_locks_claims_and_messages_of_before_hold_nobody_up(pair: Pair, repository: str) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 
 import pytest
 import redis
 from redis.exceptions import OutOfMemoryError
 
 from storage.compact import compact
+from storage.garbage import Collected
 from storage.lifecycle import abandon
 from storage.objects import Kind, object_id
 from storage.redis_memory import Memory, Pressure, pressure
 from storage.repository import Repository
 from storage.settings import Settings, SettingsError
+from tasks import upkeep
 from tasks.commits import commit_batch
 from tasks.relief import relieve, run
+from tasks.upkeep import keep_up, tidy
 from tests.own_redis import own_redis, url_of
 from tests.support import World
 
@@ -143,8 +147,86 @@ def test_making_room_ends_when_there_is_room(world: World, monkeypatch: pytest.M
     rounds = iter([True, True, False])
     monkeypatch.setattr(Memory, "is_tight", lambda self: next(rounds))
     monkeypatch.setattr("tasks.relief.relieve", lambda repo, copies: True)
+    monkeypatch.setattr("tasks.relief._PAUSE", 0.0)
     run(world.repo)
     assert next(rounds, None) is None
+
+
+def leave_epoch(world: World) -> str:
+    """Leave a key of an epoch of the view whose loader died long ago, and return it."""
+    prefix = world.repo.view.prefix
+    world.repo.redis.zadd(prefix + "epochs", {"3-LEFT": 1})
+    world.repo.redis.hset(prefix + "v:3-LEFT:head", "applied", 1)
+    return prefix + "v:3-LEFT:head"
+
+
+@pytest.mark.parametrize("make_room", [tidy, relieve])
+def test_a_forgotten_epoch_of_the_view_is_dropped_while_redis_is_full(
+    world: World, server: redis.Redis, make_room: Callable[[Repository], object]
+) -> None:
+    left = leave_epoch(world)
+    fill(server, world)
+    make_room(world.repo)
+    assert not world.repo.redis.exists(left)
+
+
+def test_garbage_is_collected_while_redis_is_full_once_in_an_interval(
+    world: World, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected: list[Repository] = []
+    monkeypatch.setattr(upkeep, "collect", lambda repo: collected.append(repo) or Collected())
+    world.repo.redis.delete(world.repo.view.prefix + "gc")  # as if gc_interval had passed
+    fill(server, world)
+    for _ in range(2):
+        tidy(world.repo)
+    assert collected == [world.repo]
+
+
+def test_a_step_that_a_full_redis_refuses_keeps_no_other_from_being_taken(
+    world: World, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected: list[Repository] = []
+    monkeypatch.setattr(upkeep, "collect", lambda repo: collected.append(repo) or Collected())
+    world.repo.redis.delete(world.repo.view.prefix + "gc")  # as if gc_interval had passed
+    monkeypatch.setattr(upkeep, "checkpoint", lambda repo, *_: repo.redis.set("a", 1))
+    fill(server, world)
+    with pytest.raises(OutOfMemoryError):
+        tidy(world.repo)
+    assert collected == [world.repo]
+
+
+@pytest.mark.parametrize("recover", [keep_up, relieve])
+def test_a_redis_that_was_restarted_while_it_was_full_is_recovered_though_it_still_is(
+    world: World, server: redis.Redis, recover: Callable[[Repository], object]
+) -> None:
+    queued = world.put({"g": b"1"})
+    world.repo.queue.vouch(world.repo.view.epoch(), b"an earlier run")
+    fill(server, world)
+    assert not world.repo.queue.vouched()
+    recover(world.repo)
+    assert world.repo.queue.vouched() and world.status(queued) == "queued"
+
+
+def test_a_deep_look_and_a_wait_for_a_loader_begin_while_redis_is_full(world: World, server: redis.Redis) -> None:
+    fill(server, world)
+    for ask in (upkeep._due, upkeep._may_wait):
+        assert [ask(world.repo) for _ in range(2)] == [True, False]
+
+
+RAW_WRITES = (
+    r"\bredis\.(set|setex|psetex|setnx|getset|append|hset|hincrby|[lr]push|sadd|zadd|zincrby|incr|incrby|lock|xadd)\("
+)
+
+
+def test_only_what_may_fail_while_redis_is_full_is_written_without_a_script() -> None:
+    found = {
+        (f"{package}/{path.name}", name)
+        for package in ("storage", "tasks", "app")
+        for path in Path(str(resources.files(package))).rglob("*.py")
+        for name in re.findall(RAW_WRITES, path.read_text())
+    }
+    # Turns of requests that add something, and a counter whose error is logged first.
+    assert found == {("storage/succession.py", "lock"), ("tasks/commits.py", "incr")}
 
 
 def test_the_part_that_is_used_is_of_maxmemory_and_0_without_one(server: redis.Redis, redis_settings: Settings) -> None:
