@@ -127,4 +127,6 @@ if __name__ == "__main__":
     logs.configure("relief")
     if len(sys.argv) > 1:
         _end_with(int(sys.argv[1]))
-    run(Repository(settings.load()))
+    chosen = settings.load()
+    logs.configure("relief", chosen.log_level, chosen.secrets)
+    run(Repository(chosen))
