@@ -20,7 +20,7 @@ _PROGRAMS = ("worker", "beat", "flower")
 
 
 def begin() -> None:
-    """Take over what this process writes, if it is one of Celery's programs; as far as they can be read, as the settings say."""
+    """Take over what this process writes if it is one of Celery's programs; as the settings say if they can be read."""
     program = running_program(sys.argv)
     if program:
         try:
