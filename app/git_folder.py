@@ -6,14 +6,12 @@ In a clone of an export that is a commit which Sluice has; in any other reposito
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
 from app.client import Client, Json
 from storage.git_runner import Git, GitFailed
-
-# Commits of the user's own, on top of one that Sluice has, that are looked behind.
-_MOST_OWN = 20
 
 
 def head_of(directory: Path) -> str | None:
@@ -29,16 +27,23 @@ def head_of(directory: Path) -> str | None:
 def known_commit(client: Client, slice_name: str, directory: Path, head: str) -> str | None:
     """Return the newest commit that HEAD is made from and that Sluice has; None where there is none.
 
+    However many of the user's own are on top, few are asked for: what a commit of Sluice is made from it has too.
     Sluice's paths begin at the top of a repository, so a folder below it is none of its trees.
     """
     git = Git(directory)
     try:
         if git.output("rev-parse", "--show-prefix").strip():
             return None
-        listed = git.output("rev-list", "--first-parent", f"--max-count={_MOST_OWN + 1}", head).decode().split()
+        listed = git.output("rev-list", "--first-parent", head).decode().split()
     except GitFailed:
         return None
-    return next((each for each in listed if client.has_commit(slice_name, each)), None)
+    own, at = 0, 0  # how many are known to be the user's own, and which is asked for
+    while not client.has_commit(slice_name, listed[at]):
+        own = at + 1
+        if own == len(listed):
+            return None
+        at = min(2 * own, len(listed) - 1)
+    return listed[bisect_left(range(at), True, own, key=lambda each: client.has_commit(slice_name, listed[each]))]
 
 
 def files_at(directory: Path, commit: str) -> dict[str, Json]:

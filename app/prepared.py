@@ -10,13 +10,16 @@ from pathlib import Path
 from app.client import Client, Json
 from app.folder_base import FILE, BaseError, Files, root_of
 from app.git_range import RangeError, read_range
-from app.ignored import IgnoreError, ignore_rules
+from app.ignored import ignore_rules
 from app.own_files import data_folder_above
 from app.seen import Seen, find_seen
 from app.submission import Folder, SubmissionError, changes_to, missing_files, read_folder
 from storage.trees import covers
 
 _SHOWN = 3  # names in a message
+_HOW_TO_SUBMIT = (
+    "--git RANGE submits commits (A..HEAD: those since A), and --base COMMIT all that differs from a commit of Sluice"
+)
 
 
 @dataclass(slots=True)
@@ -78,10 +81,32 @@ def from_folder(
             "--git HEAD submits its last commit, and --base COMMIT compares with a commit of Sluice, such as "
             f"{client.head()['tip']['commit']}"
         )
+    missing = _never_submitted(client, slice_, seen, files, delete)
+    if missing and not changes:
+        raise SubmissionError(
+            f"nothing in {directory} differs from HEAD of its Git repository, but HEAD is no commit of Sluice, and in "
+            f"{slice_['name']} these are not as in HEAD: {_names(missing)}. {_HOW_TO_SUBMIT}"
+        )
     is_new = all(path not in seen.files for path in files)
     changeset = {"changes": changes} | ({} if seen.by_versions else {"base": seen.base.base})
     notes = _notes(slice_, seen, found, delete)
+    if missing:
+        notes.append(f"not submitted, as in HEAD, which is no commit of Sluice: {_names(missing)}. {_HOW_TO_SUBMIT}")
     return Prepared(slice_, changeset, files, is_new, directory, seen, notes)
+
+
+def _never_submitted(client: Client, slice_: Json, seen: Seen, files: Files, delete: bool) -> list[str]:
+    """Return what stands in HEAD otherwise than in Sluice, and is not submitted, where HEAD alone says what was seen.
+
+    It may be work that was committed and is taken for seen, or what others landed since: only the user knows.
+    """
+    if not seen.is_head:
+        return []
+    there = {entry["path"]: (entry["mode"], entry["id"]) for entry in client.tree(slice_["id"])}
+    differing = {path for path, entry in seen.files.items() if there.get(path) != (entry["mode"], entry["id"])}
+    if delete:
+        differing |= {path for path in there.keys() - seen.files.keys() if covers(seen.paths, os.fsencode(path))}
+    return sorted(differing - files.keys())
 
 
 def _directory(folder: Path | None, base: str | None) -> Path:
@@ -133,7 +158,3 @@ def _notes(slice_: Json, seen: Seen, found: Folder, delete: bool) -> list[str]:
 def _names(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-FAULTS = (SubmissionError, BaseError, RangeError, IgnoreError)
-"""What is wrong with what a user named."""

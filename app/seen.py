@@ -33,6 +33,11 @@ class Seen:
         """Whether each change carries the version that was seen."""
         return self.base.base is None
 
+    @property
+    def is_head(self) -> bool:
+        """Whether it is HEAD of the folder's repository, no commit of Sluice, and nothing was submitted since."""
+        return self.by_versions and not self.base.submitted and self.base.changeset is None
+
 
 def find_seen(client: Client, slice_: Json, directory: Path, commit: str | None) -> Seen:
     """Return what the user of `directory` saw of a slice; `commit` is what they say themselves. Raises BaseError."""

@@ -29,9 +29,10 @@ from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date
-from urllib3.util import Retry, Timeout
+from urllib3.util import Timeout
 
 from storage import budget
+from storage.s3_calls import POOLS, PUT_RETRIES, READ_RETRIES
 from storage.settings import Settings
 from storage.turns import apart_if_large
 
@@ -41,23 +42,6 @@ PROBE_ROUNDS = 2
 PROBE_RACERS = 8
 # Rounds at most, where nobody is told in some that it won.
 _MOST_PROBE_ROUNDS = 6
-# Retries of one call after a broken connection or one of these answers, behind pauses in seconds: about 0.1, 0.2 and
-# 0.4, each longer by up to 0.1. A Retry-After is not obeyed: its seconds may be more than anybody waits.
-_PASSING = (429, 500, 502, 503, 504)
-_READ_RETRIES = Retry(
-    total=3,
-    status_forcelist=_PASSING,
-    backoff_factor=0.1,
-    backoff_jitter=0.1,
-    backoff_max=1.0,
-    respect_retry_after_header=False,
-    allowed_methods=None,  # POST as well, which deletes: nothing here does harm when it is repeated
-)
-# A PUT may be repeated because 412 has a meaning. 409 is AWS's answer while another conditional write is under way.
-_PUT_RETRIES = _READ_RETRIES.new(redirect=0, status_forcelist=(409, *_PASSING), raise_on_status=False)
-# A call waits for so much of s3_timeout at first, and twice as long after each time-out: what a store that is coming up
-# has taken and does not answer is asked again soon, and a store that is slow has its time.
-_FIRST_PATIENCE = 1 / 8
 _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
 # Names in one request: a store deletes them one after another, within the patience for one answer.
@@ -67,47 +51,6 @@ _UNSIGNED = "UNSIGNED-PAYLOAD"
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
 T = TypeVar("T")
-
-
-class _WithinBudget(Timeout):
-    """The time-out of one try: its own, or what is left of the budget at its beginning."""
-
-    def clone(self) -> Timeout:
-        """Return the time-outs of the next try; urllib3 asks before each, retries too. Raises budget.Spent."""
-        return Timeout(total=budget.left(), connect=self._connect, read=self._read)
-
-
-class _Patience:
-    """What is mixed into urllib3's pools of connections: each try of a call waits longer than the one before."""
-
-    def urlopen(
-        self: Any,
-        method: str,
-        url: str,
-        body: Any = None,
-        headers: Any = None,
-        retries: Any = None,
-        *args: Any,
-        **kw: Any,
-    ) -> Any:
-        """Send a request; urllib3 calls this for each try."""
-        most = self.timeout.read_timeout
-        # Not those that were refused at once.
-        waited = (
-            sum(isinstance(each.error, urllib3.exceptions.TimeoutError) for each in retries.history) if retries else 0
-        )
-        seconds = min(most, most * _FIRST_PATIENCE * 2**waited)
-        # The time to connect bounds the sending of a body as well.
-        kw["timeout"] = _WithinBudget(connect=seconds, read=seconds)
-        return super().urlopen(method, url, body, headers, retries, *args, **kw)  # type: ignore[misc]
-
-
-class _HttpPool(_Patience, urllib3.HTTPConnectionPool):  # type: ignore[misc]  # the mixin's types are wider
-    pass
-
-
-class _HttpsPool(_Patience, urllib3.HTTPSConnectionPool):  # type: ignore[misc]
-    pass
 
 
 class BucketError(Exception):
@@ -137,9 +80,9 @@ class Bucket:
         self._last = threading.local()
         self._ahead: float | None = None  # how far the store's clock is ahead of time.monotonic()
         self._http = urllib3.PoolManager(
-            maxsize=4 * READERS, timeout=Timeout(read=settings.s3_timeout), retries=_READ_RETRIES
+            maxsize=4 * READERS, timeout=Timeout(read=settings.s3_timeout), retries=READ_RETRIES
         )
-        self._http.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+        self._http.pool_classes_by_scheme = POOLS
         self._client = Minio(
             url.netloc,
             access_key=settings.s3_access_key,
@@ -176,9 +119,7 @@ class Bucket:
         url, headers = self._signed_put(name, data)
         try:
             with budget.Call(len(data)):
-                answer = self._http.request(
-                    "PUT", url, body=data, headers=headers, retries=_PUT_RETRIES, redirect=False
-                )
+                answer = self._http.request("PUT", url, body=data, headers=headers, retries=PUT_RETRIES, redirect=False)
         except _FAILURES as error:
             raise BucketError(f"PUT {name} did not succeed") from error
         if answer.status in {200, 412}:
@@ -235,7 +176,7 @@ class Bucket:
         """
         try:
             # Whatever it answers to somebody who has not signed, it says when.
-            return self._dated(self._http.request("GET", self._url, redirect=False, retries=_PUT_RETRIES))
+            return self._dated(self._http.request("GET", self._url, redirect=False, retries=PUT_RETRIES))
         except _FAILURES as error:
             raise BucketError(f"the S3 endpoint {self.endpoint} does not answer") from error
 

@@ -9,7 +9,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
@@ -60,7 +60,7 @@ class Queue:
         self._prefix = view.prefix
         self._scripts: Scripts = view.scripts
         # What could not be given back because Redis did not answer.
-        self._owed: list[tuple[str, Sequence[Claimed], str, str]] = []
+        self._owed: list[tuple[str, Sequence[Claimed], str, str, Collection[ChangesetId] | None]] = []
 
     def admit(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
         """Return what is known of the slices, bases and idempotency keys of submissions.
@@ -120,7 +120,7 @@ class Queue:
                     s.poison_tries, int(s.poison_wait * 1000),
                 )  # fmt: skip
             except redis.RedisError:
-                self._owed.append((owner, (), "", ""))  # made perhaps, and its answer lost
+                self._owed.append((owner, (), "", "", None))  # made perhaps, and its answer lost
                 raise
             if not found or found[0][0]:
                 return [_claimed(*row) for row in found]
@@ -128,19 +128,22 @@ class Queue:
             self.bury(silent, [each.id for each in _of_nobody(ids)])
         return []
 
-    def release(self, owner: str, claimed: Sequence[Claimed], fault: str = "", only: str = "") -> None:
+    def release(
+        self, owner: str, claimed: Sequence[Claimed], fault: str = "", only: str = "",
+        tried: Collection[ChangesetId] | None = None,
+    ) -> None:  # fmt: skip
         """Take the decided of these out of the queues, and give up the locks that are still the owner's.
 
-        `fault` is the kind of an exception that one of them may be to blame for, the changeset `only` where that is
-        known. Where Redis does not answer, it is said again before the next claim.
+        `fault` is the kind of an exception that one of those that were `tried` (default: all) may be to blame for, the
+        changeset `only` where that is known. Where Redis does not answer, it is said again before the next claim.
         """
         if not claimed:
             return
         try:
-            self._release(owner, claimed, fault, only)
+            self._release(owner, claimed, fault, only, tried)
         except redis.RedisError:
             if owner:
-                self._owed.append((owner, claimed, fault, only))
+                self._owed.append((owner, claimed, fault, only, tried))
             raise
 
     def bury(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
@@ -148,20 +151,27 @@ class Queue:
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
         self._release(owner, _of_nobody("".join(changesets)), DIED)
 
-    def renew(self, owner: str, claimed: Sequence[Claimed]) -> bool:
-        """Say that the owner of a claim is at work; tell whether the claim still stands."""
+    def renew(self, owner: str, claimed: Sequence[Claimed], tried: Sequence[ChangesetId] = ()) -> bool:
+        """Say that the owner of a claim is at work, and which changesets it tries from now on, if that is new.
+
+        Tell whether the claim still stands.
+        """
         ttl = int(self._settings.lock_ttl * 1000)
-        return bool(self._scripts("renew", owner, ttl, *(text for item in claimed for text in (item.slice, item.id))))
+        return bool(self._scripts("renew", owner, ttl, "".join(tried), *_pairs(claimed)))
 
     def work(self, changeset: ChangesetId) -> dict[str, str]:
         """Return what is known of an undecided changeset beside its manifest; empty where nothing is."""
         found = self._redis.hgetall(f"{self._prefix}work:{changeset}")
         return {name.decode(): value.decode() for name, value in found.items() if name != b"files"}
 
-    def _release(self, owner: str, claimed: Sequence[Claimed], fault: str, only: str = "") -> None:
+    def _release(
+        self, owner: str, claimed: Sequence[Claimed], fault: str, only: str = "",
+        tried: Collection[ChangesetId] | None = None,
+    ) -> None:  # fmt: skip
         rest = int(self._settings.poison_wait * 1000)
-        pairs = (text for item in claimed for text in (item.slice, item.id))
-        self._scripts("release", owner, fault, rest, only, *pairs)
+        first = list(claimed) if tried is None else [item for item in claimed if item.id in tried]
+        others = [] if tried is None else [item for item in claimed if item.id not in tried]
+        self._scripts("release", owner, fault, rest, only, len(first), *_pairs([*first, *others]))
 
     def ask(self, kind: str, limit: int, done: str = "", before: int | None = None) -> str | None:
         """Return a token if a message of `kind` should be sent now; `done` is the token of the run that ends.
@@ -343,6 +353,10 @@ class Ticket:
     def give_back(self, owner: str) -> None:
         """Give the ticket back if it still is the owner's; a lost race here only lets two link at once."""
         self._lease.give_back(owner)
+
+
+def _pairs(claimed: Sequence[Claimed]) -> Iterator[str]:
+    return (text for item in claimed for text in (item.slice, item.id))
 
 
 def _lock_names(changeset: Changeset) -> bytes:

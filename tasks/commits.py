@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from storage import poison
 from storage.append import append, entry_after, pack_of, store_pack
+from storage.attempt import Attempt
 from storage.bucket import BucketError
 from storage.budget import Budget as Spending
 from storage.budget import Spent, budget
@@ -139,9 +140,12 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
         if not claimed:
             return 0
         blame: tuple[str, ...] = ()
+        attempt = Attempt(repo.queue, owner, claimed)
         try:
             with repo.pulse.of(owner, claimed):
-                done, too_long = _commit_claimed(repo, owner, claimed[: repo.pace.changesets], watch, spending)
+                taken = claimed[: repo.pace.changesets]
+                attempt.tries([item.id for item in taken])
+                done, too_long = _commit_claimed(repo, owner, taken, attempt, watch, spending)
             repo.pace.went_well(spending.used)
             if too_long is not None and not spending.was_held_up:
                 blame = (poison.MERGES_TOO_LONG, too_long)
@@ -152,14 +156,15 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
             if not spending.is_spent:
                 raise
             if spending.was_held_up:
-                repo.pace.fell_behind(len(claimed))
+                repo.pace.fell_behind(len(attempt.tried))
                 raise
             blame = (poison.TOO_LONG,)
-            log.error("batch_overdue", changesets=len(claimed), first=claimed[0].id, **watch.fields())
-            raise poison.Overdue(f"{len(claimed)} changesets: {error}") from error
+            log.error("batch_overdue", changesets=len(attempt.tried), first=attempt.tried[0], **watch.fields())
+            raise poison.Overdue(f"{len(attempt.tried)} changesets: {error}") from error
         except Exception as error:
             blame = (type(error).__name__,)
-            log.error("batch_failed", changesets=len(claimed), first=claimed[0].id, fault=blame[0], detail=str(error))
+            tried = attempt.tried
+            log.error("batch_failed", changesets=len(tried), first=tried[0], fault=blame[0], detail=str(error))
             raise
         finally:
             # Whatever the batch has spent, a stop as well: giving back has a moment of its own.
@@ -167,11 +172,11 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
                 try:
                     repo.ticket.give_back(owner)
                 finally:
-                    repo.queue.release(owner, claimed, *blame)
+                    attempt.release(*blame)
 
 
 def _commit_claimed(
-    repo: Repository, owner: str, claimed: Sequence[Claimed], watch: Stopwatch, spending: Spending
+    repo: Repository, owner: str, claimed: Sequence[Claimed], attempt: Attempt, watch: Stopwatch, spending: Spending
 ) -> tuple[int, ChangesetId | None]:
     """Return how many changesets were decided, and the one whose merges took too long, if one's did."""
     first = claimed[0]
@@ -182,7 +187,7 @@ def _commit_claimed(
         return 1, None
     with watch.stage("prepare"):
         changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
-        changesets = prepare(repo, changesets)
+        changesets = prepare(repo, changesets, attempt)
     with watch.stage("wait"):
         # Who may die while it has the ticket goes without: the others would wait for it.
         if not first.deaths or first.fault in poison.LATE:
@@ -190,6 +195,7 @@ def _commit_claimed(
     for _ in range(MOST_RACES):
         with watch.stage("snapshot"):
             snapshot = snapshot_for(repo, changesets)
+        attempt.tries([changeset.id for changeset in changesets])
         with watch.stage("link"):
             linker = linker_on(repo, snapshot, spending=spending)
             linked = linker.run(changesets)
@@ -202,6 +208,8 @@ def _commit_claimed(
                 of_one_view(repo, snapshot)  # that it was not found has to be true of the snapshot
             except Moved as error:
                 raise ViewStale("the view has gone back") from error
+        linking = {record["id"] for record in linked.decided} | {linked.too_long}
+        attempt.tries([changeset.id for changeset in changesets if changeset.id in linking])
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
         if _append(repo, snapshot, linked, watch):
@@ -242,7 +250,7 @@ def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
     return repo.snapshot([*ids, *bases, *resolved], [changeset.slice for changeset in changesets], keys)
 
 
-def prepare(repo: Repository, changesets: Sequence[Changeset]) -> list[Changeset]:
+def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt) -> list[Changeset]:
     """Return those of the changesets that one batch takes, with the trees that deciding them reads in this process.
 
     Those of the head and of the bases are read many at once.
@@ -251,6 +259,7 @@ def prepare(repo: Repository, changesets: Sequence[Changeset]) -> list[Changeset
     head, everywhere = _oid(snapshot.head.root), [change.path for each in changesets for change in each.changes]
     repo.objects.warm_paths(head, everywhere)
     changesets = portion(changesets, sizes(repo.objects.tree, head, everywhere), repo.settings.batch_bytes)
+    attempt.tries([changeset.id for changeset in changesets])
     paths: dict[ObjectId, list[bytes]] = {}
     for changeset in changesets:
         roots = []

@@ -14,16 +14,19 @@ from celery.apps import worker as worker_program
 from celery.signals import setup_logging
 
 from storage import log_streams, logs, settings
-from storage.settings import Settings
+from storage.settings import Settings, SettingsError
 
 _PROGRAMS = ("worker", "beat", "flower")
 
 
 def begin() -> None:
-    """Take over what this process writes, if it is one of Celery's programs; before its settings are read."""
+    """Take over what this process writes if it is one of Celery's programs; as the settings say if they can be read."""
     program = running_program(sys.argv)
     if program:
-        logs.configure(program)
+        try:
+            name(program)
+        except SettingsError:  # it is said when the program's configuration reads them
+            logs.configure(program)
         log_streams.take_over()
         worker_program.safe_say = _say_in_handler
 

@@ -6,13 +6,11 @@ import re
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from app.checkout import CheckoutError
 from app.client import Client
-from app.commands.options import as_json, console, emit, notes, url
-from app.commands.submit import WrongInput
+from app.commands.options import as_json, console, emit, tell, url, writing_to
 from app.folder_base import FILE
+from app.progress import progress_bars
 from app.slice_checkout import check_out_slice
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -45,23 +43,17 @@ def command(
     """  # noqa: D301 - click takes the character itself
     if commit is not None and not _COMMIT.fullmatch(commit):
         raise click.BadParameter("is not the id of a commit, in full", param_hint="--commit")
-    columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn())
-    try:
-        with Progress(*columns, console=notes, disable=not notes.is_terminal, transient=True) as bar:
-            task = bar.add_task("files", total=None)
-            found, plan = check_out_slice(
-                client, slice_name, directory, commit, force,
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )  # fmt: skip
-    except CheckoutError as error:
-        raise WrongInput(str(error)) from error
-    except OSError as error:
-        raise WrongInput(f"{error.filename or directory}: {error.strerror}") from error
+    with progress_bars() as bars, writing_to(directory):
+        task = bars.add_task("files", total=None)
+        found, plan = check_out_slice(
+            client, slice_name, directory, commit, force,
+            lambda done, total: bars.update(task, completed=done, total=total),
+        )  # fmt: skip
     for path in plan.not_written:
-        notes.print(f"not written, since the name is Git's or Sluice's own: {path}", markup=False, soft_wrap=True)
+        tell(f"not written, since the name is Git's or Sluice's own: {path}")
     if as_json:
         emit({"commit": found, "written": len(plan.writes), "deleted": len(plan.deletes), "kept": plan.kept})
         return
     console.print(f"{directory} is at {found}, files written: {len(plan.writes)}, deleted: {len(plan.deletes)}, "
                   f"as they were: {plan.kept}", markup=False, soft_wrap=True)  # fmt: skip
-    notes.print(f"{directory / FILE} remembers it", markup=False, soft_wrap=True)
+    tell(f"{directory / FILE} remembers it")

@@ -10,10 +10,9 @@ from rich.table import Table
 
 from app import exit_codes
 from app.client import Client
-from app.commands.options import as_json, console, emit, end, s3_kind, tell
+from app.commands.options import as_json, console, emit, end, log_events, s3_kind, tell
 from app.contend import Contest, Report
 from app.progress import Bars, progress_bars
-from storage import logs
 
 _PATIENCE = 60.0
 
@@ -34,13 +33,15 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
     """
     # Like Ctrl-C: the stack is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logs.configure("sluice")
+    log_events()
     with ExitStack() as opened:
         if url is None:
             from app.stack import Stack  # what runs a stack is imported only where one is run
             from app.stack.limits import limits
 
-            url = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False)).url
+            stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False))
+            log_events(stack.settings)
+            url = stack.url
         bars = opened.enter_context(progress_bars())
         report = Contest(Client(url, patience=_PATIENCE, connections=writers + 2), writers, Bars(bars)).run()
     for problem in report.problems[:20]:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from app import demo, exit_codes
 from app.client import Client, Json
-from app.commands.options import as_json, console, emit, end, notes, s3_kind, tell
+from app.commands.options import as_json, console, emit, end, log_events, notes, s3_kind, tell
 from app.export import ExportError, export, git
 from app.progress import Bars, progress_bars
 from app.replay.history import History, HistoryError
@@ -25,7 +25,6 @@ from app.replay.report import Report, sentences
 from app.replay.run import Replay
 from app.stack import Stack
 from app.stack.limits import limits
-from storage import logs
 
 _SHOWN = 6  # global commits in the graph
 _PATIENCE = 120.0  # seconds: a process that dies is started again
@@ -79,7 +78,7 @@ def command(repo: Path | None, limit: int, writers: int, s3: str, as_json: bool)
     Example: sluice demo --repo ~/src/click
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logs.configure("sluice")
+    log_events()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="sluice-demo-")))
         try:
@@ -120,6 +119,7 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
     history = opened.enter_context(History(path))
     notes.print("Starting Redis, an S3 server, the API and the workers…")
     stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False))
+    log_events(stack.settings)
     client = Client(stack.url, patience=_PATIENCE, connections=writers + 2)
     tell(f"{writers} writers submit {source}…")
     with progress_bars() as bars:

@@ -15,9 +15,9 @@ import click
 from app import failures
 from app.client import Client, ProblemError
 from app.output import ask_for_json, console, emit, json_asked, notes, tell, warn
-from app.stack.environment import load_environment
+from app.stack.environment import ENVIRONMENT, load_environment
 from storage import settings
-from storage.settings import Settings
+from storage.settings import Settings, SettingsError
 
 __all__ = [
     "SECONDS",
@@ -29,6 +29,7 @@ __all__ = [
     "deployment",
     "emit",
     "end",
+    "log_events",
     "notes",
     "refuse",
     "s3_kind",
@@ -132,10 +133,26 @@ def deployment(data: Path | None) -> Settings:
 
     Raises SettingsError.
     """
-    from storage import logs  # only commands that work on the deployment itself have any
-
-    logs.configure("sluice")
-    known = load_environment(data or Path(".sluice")) if data or "SLUICE_S3_ACCESS_KEY" not in os.environ else {}
+    folder = data or Path(".sluice")
+    known = load_environment(folder) if data or "SLUICE_S3_ACCESS_KEY" not in os.environ else {}
     if data and not known:
         raise click.BadParameter(f"no stack has run on {data}", param_hint="--data")
-    return settings.load({**os.environ, **known})
+    try:
+        settings.given(known)
+    except SettingsError as error:
+        raise SettingsError(f"{folder / ENVIRONMENT}: {error}; another version of Sluice may have written the file: "
+                            f"`sluice up --data {folder}` writes it anew") from error  # fmt: skip
+    chosen = settings.load({**os.environ, **known})
+    log_events(chosen)
+    return chosen
+
+
+def log_events(chosen: Settings | None = None, process: str = "sluice") -> None:
+    """Send events to standard error as the settings say (those of the environment by default), without their secrets.
+
+    Raises SettingsError.
+    """
+    from storage import logs  # only commands that work on a deployment itself have any
+
+    chosen = chosen or settings.load()
+    logs.configure(process, chosen.log_level, chosen.secrets)

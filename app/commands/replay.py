@@ -10,12 +10,11 @@ import click
 
 from app import exit_codes
 from app.client import Client
-from app.commands.options import as_json, console, emit, end, s3_kind, tell
+from app.commands.options import as_json, console, emit, end, log_events, s3_kind, tell
 from app.progress import Bars, progress_bars
 from app.replay.history import History
 from app.replay.report import Report, sentences
 from app.replay.run import Replay
-from storage import logs
 
 # Seconds: servers may be killed and Redis flushed meanwhile, and come back.
 _PATIENCE = 120.0
@@ -51,7 +50,7 @@ def command(
     """
     # Like Ctrl-C: the stack is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logs.configure("sluice")
+    log_events()
     with ExitStack() as opened:
         history = opened.enter_context(History(repository))
         if url is None:
@@ -59,6 +58,7 @@ def command(
             from app.stack.limits import limits
 
             stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
+            log_events(stack.settings)
             url = stack.url
         bars = opened.enter_context(progress_bars())
         client = Client(url, patience=_PATIENCE, connections=writers + 2)

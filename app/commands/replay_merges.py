@@ -11,13 +11,12 @@ import click
 
 from app import exit_codes
 from app.client import Client
-from app.commands.options import as_json, console, emit, end, s3_kind, tell
+from app.commands.options import as_json, console, emit, end, log_events, s3_kind, tell
 from app.progress import Bars, progress_bars
 from app.replay.judge import Judge
 from app.replay.merge_report import MergeReport
 from app.replay.merge_run import MergeReplay, read_cases
 from app.replay.merges import MergeHistory
-from storage import logs
 
 # Seconds: servers may be killed and Redis flushed meanwhile, and come back.
 _PATIENCE = 120.0
@@ -47,7 +46,7 @@ def command(
     """
     # Like Ctrl-C: the stack is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logs.configure("sluice")
+    log_events()
     skipped: Counter[str] = Counter()
     with ExitStack() as opened:
         history = opened.enter_context(MergeHistory(repository))
@@ -58,7 +57,9 @@ def command(
             from app.stack import Stack  # what runs a stack is imported only where one is run
             from app.stack.limits import limits
 
-            url = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False)).url
+            stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
+            log_events(stack.settings)
+            url = stack.url
         client = Client(url, patience=_PATIENCE, connections=writers + 2)
         report = MergeReplay(history, client, writers, bars).run(cases, skipped)
     for difference in report.differences:

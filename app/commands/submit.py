@@ -16,18 +16,11 @@ from rich.text import Text
 from app import folder_base
 from app.authors import git_author
 from app.client import Client, Json
-from app.commands.options import Command, as_json, console, emit, notes, url
+from app.commands.options import Command, as_json, ask_to_wait, console, emit, tell, url
 from app.commands.status import await_final, show
-from app.exit_codes import USAGE, of_status
-from app.prepared import FAULTS, Prepared, from_folder, from_range
-from app.sending import Sender, Sent, TooLarge, is_there
-
-
-class WrongInput(click.ClickException):
-    """What a user named cannot be submitted, or written, as it is."""
-
-    exit_code = USAGE
-
+from app.exit_codes import of_status
+from app.prepared import Prepared, from_folder, from_range
+from app.sending import Sender, Sent, is_there
 
 _AUTHOR = re.compile(r"\s*(.+?)\s*<([^<>]*)>\s*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -67,9 +60,7 @@ def what(command: Command) -> Command:
 @click.option("--split", is_flag=True, help="If it is too large for one changeset, submit it as several, each on the "
                                             "one before.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the changes, and submit nothing.")
-@click.option("--wait", is_flag=True, help="Return once it is committed, conflicted, rejected or abandoned.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True,
-              help="Seconds that --wait waits at most.")  # fmt: skip
+@ask_to_wait
 @url
 @as_json
 def command(
@@ -110,7 +101,7 @@ def command(
     elif not changeset.get("message", "").strip():
         raise click.UsageError("a changeset needs a message: -m")
     elif _is_there(client, prepared):
-        _say("nothing is submitted: all of it is there already")
+        tell("nothing is submitted: all of it is there already")
         _show_changes([], as_json, quiet=True)
     else:
         if "author" not in changeset:
@@ -131,19 +122,16 @@ def prepare(
         raise click.UsageError("--delete, --base and --no-ignore do not go with --git")
     if base is not None and not _COMMIT.fullmatch(base):
         raise click.BadParameter("is not the id of a commit, in full", param_hint="--base")
-    try:
-        if commits is None:
-            prepared = from_folder(client, slice_name, directory, delete, base, not no_ignore)
-        else:
-            prepared = from_range(client, slice_name, directory or Path(), commits)
-    except FAULTS as error:
-        raise WrongInput(str(error)) from error
+    if commits is None:
+        prepared = from_folder(client, slice_name, directory, delete, base, not no_ignore)
+    else:
+        prepared = from_range(client, slice_name, directory or Path(), commits)
     if hold:
         prepared.changeset["hold"] = True
     if rules:
         prepared.changeset["strategies"] = rules
     for note in prepared.notes:
-        _say(note)
+        tell(note)
     return prepared
 
 
@@ -166,7 +154,7 @@ def _show_changes(changes: list[Json], as_json: bool, quiet: bool = False) -> No
     for each in [] if as_json else changes:
         console.print(Text(f"{each['op']:6} {each['path']}"), soft_wrap=True)
     if not changes and not quiet:
-        _say("nothing differs")
+        tell("nothing differs")
 
 
 def _send(sender: Sender, prepared: Prepared, split: bool) -> list[Sent]:
@@ -176,16 +164,14 @@ def _send(sender: Sender, prepared: Prepared, split: bool) -> list[Sent]:
         for each in sender.send(prepared.changeset, split, prepared.is_new):
             sent.append(each)
             again = "had been submitted before (--key submits it once more), " if each.is_repeat else ""
-            _say(f"submitted {each.changeset['id']}, {again}changes: {len(each.changes)}")
+            tell(f"submitted {each.changeset['id']}, {again}changes: {len(each.changes)}")
             _remember(prepared, each)
-    except TooLarge as error:
-        raise WrongInput(str(error)) from error
     except KeyboardInterrupt:
-        _say("stopped before an answer came: it may have been accepted. The same command again is harmless, it has the "
+        tell("stopped before an answer came: it may have been accepted. The same command again is harmless, it has the "
              f"same idempotency key ({sender.last_key})")  # fmt: skip
         raise
     if len(sent) > 1:
-        _say(f"it was too large for one changeset: {len(sent)} of them, each with a part of the changes")
+        tell(f"it was too large for one changeset: {len(sent)} of them, each with a part of the changes")
     return sent
 
 
@@ -199,7 +185,7 @@ def _remember(prepared: Prepared, sent: Sent) -> None:
     try:
         folder_base.write(prepared.folder, base)
     except OSError as error:
-        _say(f"{prepared.folder / folder_base.FILE} could not be written ({error.strerror}): from this folder, submit "
+        tell(f"{prepared.folder / folder_base.FILE} could not be written ({error.strerror}): from this folder, submit "
              "with --base")  # fmt: skip
 
 
@@ -244,7 +230,3 @@ def _author(text: str) -> Json:
     if not match:
         raise click.BadParameter("is not 'NAME <EMAIL>'", param_hint="--author")
     return {"name": match[1], "email": match[2]}
-
-
-def _say(note: str) -> None:
-    notes.print(note, markup=False, soft_wrap=True)

@@ -10,14 +10,13 @@ import click
 from rich.panel import Panel
 from rich.table import Table
 
-from app.commands.options import writing_to
+from app.commands.options import log_events, writing_to
 from app.output import notes as console
 from app.output import tell
 from app.stack import Stack, restarts
 from app.stack.limits import limits, refuse_addresses
 from app.stack.servers import S3_KINDS
 from app.stack.stack import FLOWER_USER
-from storage import logs
 
 _PORT = click.IntRange(0, 65535)
 
@@ -58,7 +57,7 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
 
     Example: SLUICE_MAX_QUEUED=1000 sluice up --port 8090
     """
-    logs.configure("up")
+    log_events(process="up")
     # SIGTERM is like Ctrl-C: it also ends a start that is still under way, and what runs by then is stopped below.
     # A shell that starts this in the background has SIGINT ignored, which is not what whoever sends one wants.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -71,6 +70,7 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
     try:
         with console.status("Starting…"), writing_to(data):
             stack.start()
+        log_events(stack.settings, "up")
         restarts.offer(data)
         console.print(_panel(stack, flower))
         while asked.get():

@@ -29,7 +29,9 @@ def refuse_addresses(data: Path, environ: Mapping[str, str] | None = None) -> No
 
     Raises SettingsError.
     """
-    before = settings.given(load_environment(data))
+    # As text: the folder may be of a version with other settings.
+    before = load_environment(data)
     for name, value in settings.given(environ).items():
-        if name in OWN_ADDRESSES and value != before.get(name):
-            raise SettingsError(f"{PREFIX}{name.upper()} is set, but this stack starts that server itself: unset it")
+        variable = PREFIX + name.upper()
+        if name in OWN_ADDRESSES and value != before.get(variable):
+            raise SettingsError(f"{variable} is set, but this stack starts that server itself: unset it")

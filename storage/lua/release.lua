@@ -2,10 +2,10 @@
 -- Give back what a batch claimed: remove the decided from the queues, and locks that are still the owner's.
 -- KEYS[1] the epoch pointer. ARGV: prefix, owner ('' for nobody), what went wrong ('' nothing that the changesets could
 -- have done; 'died' said by another of an owner that is silent; else the kind of an exception), how long a suspect rests
--- (ms), the one changeset that it went wrong with ('' where that is not known), then slice ('' where only `work` knows
--- it) and id of each claimed changeset.
+-- (ms), the one changeset that it went wrong with ('' where that is not known), how many of the changesets were tried,
+-- then slice ('' where only `work` knows it) and id of each claimed changeset, those that were tried first.
 -- What is decided is asked of the view, so a batch that failed half way gives back just the rest.
--- Blame: of several that were tried together each becomes a suspect; of one that was tried alone the death is counted
+-- Blame: what was claimed and not tried gets none. Of several that were tried together each becomes a suspect; of one that was tried alone the death is counted
 -- in its `work`, the first always, another if an entry was appended since (so it is not the servers), or after a rest. An
 -- owner that was taken for dead and gives back after all takes that back.
 -- Returns how many were removed. Cost: O(changesets + locks).
@@ -17,7 +17,8 @@ local view = prefix .. 'v:' .. epoch .. ':'
 local decided, suspects = decisions(view), prefix .. 'suspects'
 local clock = redis.call('TIME')
 local instant = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local alone, buried = #ARGV == 7, false
+local tried = tonumber(ARGV[6])
+local alone, buried = tried == 1, false
 if owner ~= '' then
   if fault == 'died' then
     local deadline = redis.call('ZSCORE', prefix .. 'trying', owner)
@@ -59,7 +60,7 @@ local function take_back(work, id)
 end
 
 local slices = {}
-for i = 6, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
   local slice, id = ARGV[i], ARGV[i + 1]
   local work = prefix .. 'work:' .. id
   local files, key, known = unpack(redis.call('HMGET', work, 'files', 'key', 'slice'))
@@ -81,7 +82,7 @@ for i = 6, #ARGV, 2 do
     if owner and string.sub(owner, 1, #id + 1) == id .. ' ' then redis.call('EXPIRE', prefix .. 'key:' .. key, 60) end
     if some then redis.call('ZREM', suspects, id) end
     removed = removed + 1
-  elseif known and fault ~= '' and (only == '' or only == id) then
+  elseif known and fault ~= '' and (i - 7) / 2 < tried and (only == '' or only == id) then
     blame(work, id)
   elseif known and buried then
     take_back(work, id)

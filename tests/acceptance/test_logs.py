@@ -149,3 +149,31 @@ def test_the_level_is_a_setting() -> None:
         argv = [sys.executable, "-c", script.format(level)]
         done = subprocess.run(argv, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=True)
         assert "".join(json.loads(line)["event"] for line in done.stderr.splitlines()) == expected
+
+
+@pytest.mark.parametrize("program", ["worker", "beat", "flower"])
+def test_each_of_celerys_programs_logs_at_the_level_of_the_settings_and_without_their_secrets(program: str) -> None:
+    script = (
+        "import sys; sys.argv = ['celery', '-A', 'tasks.celery', sys.argv[1]]\n"
+        "import tasks.celery; from storage import logs; logs.log.info('a'); logs.log.error('b', text=sys.stdin.read())"
+    )
+    environ = environment(Settings(s3_access_key="k", s3_secret_key=SECRET, log_level="error"))
+    argv = [sys.executable, "-c", script, program]
+    done = subprocess.run(argv, cwd=ROOT, env=environ, input=SECRET, capture_output=True, text=True, check=True)
+    [said] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (said["event"], said["process"], said["text"]) == ("b", program, "(hidden)")
+
+
+def test_a_command_on_a_stack_of_its_own_or_a_deployment_logs_as_the_settings_say() -> None:
+    script = (
+        "import sys; from app.commands.options import log_events; from storage import logs\n"
+        "log_events(); logs.log.info('a'); logs.log.error('b', text=sys.stdin.read())"
+    )
+    environ = environment(Settings(s3_access_key="k", s3_secret_key=SECRET, log_level="error"))
+    argv = [sys.executable, "-c", script]
+    done = subprocess.run(argv, cwd=ROOT, env=environ, input=SECRET, capture_output=True, text=True, check=True)
+    [said] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (said["event"], said["process"], said["text"]) == ("b", "sluice", "(hidden)")
+    commands_of = ROOT / "app" / "commands"
+    calls = [path.name for path in commands_of.glob("*.py") if "logs.configure(" in path.read_text()]
+    assert calls == ["options.py"], "each command takes the level and the secrets from there"

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from app import cli
 from app.client import Client
 from app.folder_base import FILE
+from app.output import Notes
 from tests.app.collisions import LINES, Run, delete, edit, files, new_id, put, runner
 from tests.app.http import Api, Json
 
@@ -238,3 +239,22 @@ def test_an_unwritable_folder_is_named(run: Run, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "mkdir", refuse)
     answer = run("checkout", "all", tmp_path / "work", code=2)
     assert f"{tmp_path / 'work'}: Permission denied" in answer.stderr
+
+
+@pytest.mark.parametrize(("on_terminal", "more"), [(False, ()), (False, ("--json",)), (True, ("--json",))])
+def test_bars_are_shown_on_a_terminal_alone_and_never_with_json(
+    api: Api, run: Run, work: Path, monkeypatch: pytest.MonkeyPatch, on_terminal: bool, more: tuple[str, ...]
+) -> None:
+    api.submit(base=api.tip, changes=[put("f", "1\n")])
+    api.world.work()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(Notes, "on_terminal", on_terminal)
+    said = run("checkout", "all", work, *more).stderr
+    assert said == ("" if more else f"{work / FILE} remembers it\n")
+
+
+def test_what_cannot_be_checked_out_or_submitted_is_the_same_kind_of_problem_in_json(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("1")
+    for line in (("checkout", "all", tmp_path), ("submit", "all", tmp_path, "-m", "m")):
+        problem = json.loads(run(*line, "--json", code=2).stderr)
+        assert (problem["type"], problem["title"]) == ("urn:sluice:problem:usage", "What was given cannot be used")

@@ -311,7 +311,7 @@ def test_content_survives_json_whatever_it_is(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("wait", "asked"),
-    [(29.1234567, "29.123"), (1e-7, None), (0.0, None), (None, None), (20, "20"), (300.0, "50.0")],
+    [(29.1234567, "29.123"), (1e-7, None), (0.0006, "0.001"), (0.0, None), (None, None), (20, "20"), (300.0, "50.0")],
 )
 def test_a_wait_is_asked_for_as_the_api_takes_it(script: Script, wait: float | None, asked: str | None) -> None:
     script.answers = [(200, {"id": "01A"})]

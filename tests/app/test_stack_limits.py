@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from app.commands.options import deployment
 from app.commands.up import command
 from app.stack import environment
 from app.stack.limits import OWN_ADDRESSES, limits, refuse_addresses
@@ -38,6 +39,25 @@ def test_the_address_of_a_server_that_the_stack_starts_itself_is_an_error_that_n
 def test_the_addresses_that_the_same_stack_had_before_may_stay_in_the_environment(tmp_path: Path):
     environment.save_environment(tmp_path, Settings(redis_url="redis://127.0.0.1:1234/0"))
     refuse_addresses(tmp_path, environment.load_environment(tmp_path))
+
+
+def test_a_folder_that_a_version_with_other_settings_has_left_keeps_no_stack_from_starting(tmp_path: Path):
+    (tmp_path / environment.ENVIRONMENT).write_text(
+        "SLUICE_A_SETTING_OF_OLD=1\nSLUICE_MAX_CHANGES=many\nSLUICE_REDIS_URL=redis://127.0.0.1:1234/0\n"
+    )
+    refuse_addresses(tmp_path, {})
+    refuse_addresses(tmp_path, {"SLUICE_REDIS_URL": "redis://127.0.0.1:1234/0"})
+    with pytest.raises(SettingsError, match="SLUICE_REDIS_URL is set"):
+        refuse_addresses(tmp_path, {"SLUICE_REDIS_URL": "redis://elsewhere"})
+
+
+@pytest.mark.parametrize("left", ["SLUICE_A_SETTING_OF_OLD=1", "SLUICE_MAX_CHANGES=many"])
+def test_a_command_on_a_folder_of_another_version_names_the_file_and_what_writes_it_anew(left: str, tmp_path: Path):
+    path = tmp_path / environment.ENVIRONMENT
+    path.write_text(left + "\n")
+    with pytest.raises(SettingsError, match=left.partition("=")[0]) as error:
+        deployment(tmp_path)
+    assert str(path) in str(error.value) and f"sluice up --data {tmp_path}" in str(error.value)
 
 
 def test_up_makes_no_folder_where_a_setting_is_wrong(tmp_path: Path):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.client import Client
+from app.git_folder import known_commit
 from app.git_range import RangeError, read_range
 from tests.app.collisions import LINES, Run, edit, files, new_id, put, runner
 from tests.app.http import Api
@@ -368,3 +371,48 @@ def test_a_clone_of_an_export_was_made_from_the_commit_that_it_is_at(
     (clone.path / "g").unlink()
     run("submit", "all", clone.path, "-m", "m", "--delete")
     assert files(api) == {"f": edit(15, "mine", edit(5, "colleague")).encode(), "new": b"1\n"}
+
+
+@pytest.mark.parametrize("own", [1, 2, 20, 21, 25])
+def test_a_clone_of_an_export_was_made_from_it_however_many_commits_of_ones_own_are_on_top(
+    api: Api, run: Run, tmp_path: Path, own: int
+) -> None:
+    from app.export import export
+
+    for number in range(3):
+        api.submit(base=api.tip, changes=[put("f", LINES), put("g", f"{number}\n")])
+        api.world.work()
+    export(api.world.repo.settings, tmp_path / "export")
+    clone = Repo(tmp_path / "clone")
+    clone.git("pull", "--quiet", str(tmp_path / "export"), "main")
+    newest = clone.git("rev-parse", "HEAD")
+    for number in range(own):
+        clone.write("mine", f"{number}\n")
+        clone.commit("A commit of one's own")
+    client = Client(os.environ["SLUICE_API_URL"])
+    assert known_commit(client, "all", clone.path, clone.git("rev-parse", "HEAD")) == newest
+    run("submit", "all", clone.path, "-m", "m")
+    assert files(api) == {"f": LINES.encode(), "g": b"2\n", "mine": f"{own - 1}\n".encode()}
+
+
+def test_committed_work_that_sluice_has_not_is_never_taken_for_no_difference(api: Api, run: Run, repo: Repo) -> None:
+    api.submit(base=api.tip, changes=[put("README", "first\n")])
+    api.world.work()
+    assert "nothing differs" in run("submit", "all", repo.path, "-m", "m").stderr, "HEAD is as it is there"
+    repo.write("README", "second\n")
+    repo.commit("Committed, and never submitted")
+    for line in (("submit", "all", repo.path, "-m", "m", "--wait"), ("check", "all", repo.path)):
+        answer = run(*line, code=2)
+        assert all(each in answer.stderr for each in ("README", "--git RANGE", "--base COMMIT"))
+    repo.write("more", "1\n")
+    assert "not submitted, as in HEAD" in (answer := run("submit", "all", repo.path, "-m", "m")).stderr
+    assert "README" in answer.stderr and files(api) == {"README": b"first\n", "more": b"1\n"}
+    run("submit", "all", repo.path, "--git", "HEAD")
+    assert files(api)["README"] == b"second\n"
+
+
+def test_a_committed_deletion_is_never_taken_for_no_difference(api: Api, run: Run, repo: Repo) -> None:
+    api.submit(base=api.tip, changes=[put("README", "first\n"), put("gone", "1\n")])
+    api.world.work()
+    assert "gone" in run("submit", "all", repo.path, "-m", "m", "--delete", code=2).stderr
+    assert "nothing differs" in run("submit", "all", repo.path, "-m", "m").stderr

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from storage.bucket import Bucket, BucketError
 from storage.entries import Json
 from storage.ids import ChangesetId, new_ulid
 from storage.inbox import read_changesets
-from storage.link import Linker
+from storage.link import Linked, Linker
 from storage.manifest import Changeset
 from storage.repository import Repository
 from storage.settings import Settings
@@ -124,13 +126,13 @@ def test_a_changeset_whose_worker_dies_is_rejected_and_its_neighbours_land(
         seconds, micros = world.repo.redis.time()
         return seconds * 1000 + micros / 1000
 
-    def dies_with_its_worker(owner: str, claimed: Sequence[commits.Claimed], fault: str = "") -> None:
+    def dies_with_its_worker(owner: str, claimed: Sequence[commits.Claimed], fault: str = "", *more: Any) -> None:
         if any(each.id == poison for each in claimed) and claimed[0].deaths < 3:
             deaths.append(owner)
             while world.repo.redis.zscore(trying, owner) > now():  # nothing announces the end of its claim
                 time.sleep(0.02)
             return
-        release(owner, claimed, fault)
+        release(owner, claimed, fault, *more)
 
     monkeypatch.setattr(world.repo.queue, "release", dies_with_its_worker)
     outcome = until_rejected(world, poison, Died)
@@ -162,6 +164,46 @@ def test_a_batch_may_fail_at_any_stage(world: World, monkeypatch: pytest.MonkeyP
     assert outcome["reason"] == "poison" and ("Bad" in outcome["detail"]) == (stage == "link")
     assert world.status(neighbour) == "committed"
     assert not verify(world.repo).differences
+
+
+@pytest.mark.parametrize("error", [Bad, Died])
+def test_what_was_claimed_and_not_tried_is_not_suspected_when_the_batch_fails_or_its_worker_dies(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    ids = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in "abcdef"])
+    with monkeypatch.context() as failing:
+        failing.setattr(commits, "portion", lambda changesets, *_: list(changesets[:2]))
+
+        def link(linker: Linker, batch: Sequence[Changeset]) -> Linked:
+            raise error
+
+        failing.setattr(Linker, "run", link)
+        if error is Died:
+            failing.setattr(world.repo.queue, "release", lambda *_: None)
+        with pytest.raises(error):
+            commit_batch(world.repo)
+    if error is not Died:
+        suspects = world.repo.redis.zrange(world.repo.view.prefix + "suspects", 0, -1)
+        assert suspects == [each.encode() for each in ids[:2]]
+    while world.repo.queue.length():  # nothing announces the end of the dead one's claim
+        commit_batch(world.repo)
+    assert [world.status(each) for each in ids] == ["committed"] * 6
+    entries = [json.loads(data) for _, data in world.repo.log.read_from(1)]
+    batches = sorted(len(entry["decided"]) for entry in entries if entry.get("decided"))
+    assert batches == [1, 1, 4], "only the two that were tried were tried alone"
+
+
+def test_a_single_one_that_was_tried_of_many_counts_as_tried_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in "abc"])
+    with monkeypatch.context() as failing:
+        failing.setattr(commits, "portion", lambda changesets, *_: list(changesets[:1]))
+        failing.setattr(Linker, "run", lambda *_: (_ for _ in ()).throw(Bad("it is bad")))
+        with pytest.raises(Bad):
+            commit_batch(world.repo)
+    deaths = [world.repo.redis.hget(f"{world.repo.view.prefix}work:{each}", "deaths") for each in ids]
+    assert deaths == [b"1", None, None]
 
 
 def test_without_anything_else_that_goes_well_nobody_is_found_guilty_soon(
