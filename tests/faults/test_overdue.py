@@ -176,7 +176,8 @@ def test_while_the_store_is_slow_nobody_is_rejected_although_small_changesets_ar
         assert world.repo.redis.hget(f"{world.repo.view.prefix}work:{late}", "deaths") is None, "nor suspected"
         commits_beside_it(world, number)
     proxy.heal()
-    assert commit_batch(worker) == 1 and world.status(late) == "committed"
+    # By a worker with a budget that a busy machine does not spend by itself.
+    assert commit_batch(world.repo) == 1 and world.status(late) == "committed"
     assert not verify(world.repo).differences
 
 
