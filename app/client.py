@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -182,13 +182,8 @@ class Client(Transport):
 
     def has_file(self, slice_name: str, path: str) -> bool:
         """Whether a slice has a file."""
-        try:
-            self.raw("HEAD", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}")
-        except ProblemError as refusal:
-            if refusal.status != 404:
-                raise
-            return False
-        return True
+        at = f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}"
+        return _is_there(lambda: self.raw("HEAD", at), absent=404)
 
     def file(self, slice_name: str, path: str, commit: str | None = None) -> bytes:
         """Return a file's bytes."""
@@ -223,13 +218,7 @@ class Client(Transport):
     def has_commit(self, slice_name: str, commit: str) -> bool:
         """Tell whether a commit is one of this repository."""
         path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
-        try:
-            self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}")
-        except ProblemError as refusal:
-            if refusal.status != 422:
-                raise
-            return False
-        return True
+        return _is_there(lambda: self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}"), absent=422)
 
     def global_commits(self, limit: int = 100) -> Iterator[Json]:
         """Yield the global commits, newest first, `limit` a page."""
@@ -280,6 +269,17 @@ class Client(Transport):
         if answer.status >= 300 and "healthy" not in said and "title" in said:
             raise self._refusal(answer, unknown=False)
         return said
+
+
+def _is_there(ask: Callable[[], object], absent: int) -> bool:
+    """Tell whether what is asked for is there: a refusal with the status `absent` says that it is not."""
+    try:
+        ask()
+    except ProblemError as refusal:
+        if refusal.status != absent:
+            raise
+        return False
+    return True
 
 
 class _EventStream:
