@@ -2,14 +2,14 @@
 
 Celery carries hints, never truth: a message says that there is work and not what, so losing one, getting one twice,
 or a doubled tick costs time at most. What follows is chosen so that a hint arrives soon, a stuck worker comes loose,
-and nothing waits or grows without a bound. Everything that a deployment may choose comes from `storage.settings`.
+and nothing waits or grows without a bound. Everything that a deployment may choose comes from `storage.base.settings`.
 """
 
 from __future__ import annotations
 
 from kombu import Exchange, Queue
 
-from storage import settings as _settings
+from storage.base import settings as _settings
 
 _chosen = _settings.load()
 
@@ -87,7 +87,7 @@ task_annotations = {"sluice.upkeep": _LONG, "sluice.compact": _LONG}
 worker_cancel_long_running_tasks_on_connection_loss = False
 # On a busy machine a new child may need more than the four seconds after which Celery would start another.
 worker_proc_alive_timeout = 60.0
-# Everything that a node prints becomes JSON lines without Celery's help (storage/log_streams.py).
+# Everything that a node prints becomes JSON lines without Celery's help (storage/base/log_streams.py).
 worker_redirect_stdouts = False
 # KiB. A child that grew beyond its caches is replaced after its run.
 worker_max_memory_per_child = (2 * _chosen.cache_bytes + (1 << 30)) >> 10
@@ -98,7 +98,7 @@ task_send_sent_event = True
 
 # --- the beat ---------------------------------------------------------------------------------------------------------
 # Kept in memory: every tick is a few seconds from the last, so there is nothing to remember, and no file to break.
-beat_scheduler = "tasks.heartbeat:Scheduler"
+beat_scheduler = "tasks.node.heartbeat:Scheduler"
 # It says that it is at work each time it looks what is due.
 beat_max_loop_interval = 1
 

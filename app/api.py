@@ -6,40 +6,42 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from app import errors, request_log
-from app.intake import Intake, TookTooLong
-from app.memory import MemoryGate
-from app.names import FilePath, SliceName
-from app.queries import check_url
-from app.room import Room
-from app.routes import changesets, conflicts, events, explanations, lifecycle, operations, reads, slices
-from app.services import Services
-from app.stream import Streams
-from app.waiting import Waiting
-from storage import budget, logs, settings
-from storage.direct import LogBusy
-from storage.git_merger import MergerFailed
-from storage.kinds import LookedUpInPart
+from app.intake.intake import Intake, TookTooLong
+from app.protocol import problems
+from app.protocol.queries import check_url
+from app.protocol.url_names import FilePath, SliceName
+from app.routes import changesets, conflicts, events, explanations, health, lifecycle, reads, slices
+from app.service import request_log
+from app.service.body_limit import Room
+from app.service.event_streams import Streams
+from app.service.long_polls import Waiting
+from app.service.memory_limit import MemoryGate
+from app.service.services import Services
+from storage.backends import deadline
+from storage.backends.scripts import Recovering, ViewAbsent, ViewStale
+from storage.base import logging_setup, settings
+from storage.base.settings import Settings
+from storage.commit.append_loop import LogBusy
+from storage.git.merge_tree import MergerFailed
+from storage.lookup.object_kinds import LookedUpInPart
+from storage.operations.seen import StackTooDeep, UnknownBase
+from storage.operations.succession import TakesTooLong
 from storage.repository import Repository
-from storage.scripts import Recovering, ViewAbsent, ViewStale
-from storage.seen import StackTooDeep, UnknownBase
-from storage.settings import Settings
-from storage.succession import TakesTooLong
 from tasks.commits import ask_for_upkeep
 from tasks.report import because
 
 # How long (seconds) a start waits for a view that another process loads.
 _START_PATIENCE = 300.0
 
-errors.TABLE |= {
-    ViewStale: lambda error: errors.unavailable("the view is being loaded"),
-    MergerFailed: lambda error: errors.unavailable("contents cannot be merged"),
-    LookedUpInPart: lambda error: errors.unavailable(f"{error}: repeat the request, which goes on from there"),
-    LogBusy: lambda error: errors.unavailable("the log is busy"),
-    UnknownBase: lambda error: errors.conflict(f"what its writer saw is not known: {error}"),
-    StackTooDeep: lambda error: errors.conflict(f"what its writer saw is out of reach: {error}"),
-    TakesTooLong: lambda error: errors.unavailable(str(error)),
-    TookTooLong: lambda error: errors.unavailable("the bucket was too slow"),
+problems.TABLE |= {
+    ViewStale: lambda error: problems.unavailable("the view is being loaded"),
+    MergerFailed: lambda error: problems.unavailable("contents cannot be merged"),
+    LookedUpInPart: lambda error: problems.unavailable(f"{error}: repeat the request, which goes on from there"),
+    LogBusy: lambda error: problems.unavailable("the log is busy"),
+    UnknownBase: lambda error: problems.conflict(f"what its writer saw is not known: {error}"),
+    StackTooDeep: lambda error: problems.conflict(f"what its writer saw is out of reach: {error}"),
+    TakesTooLong: lambda error: problems.unavailable(str(error)),
+    TookTooLong: lambda error: problems.unavailable("the bucket was too slow"),
 }
 
 
@@ -49,23 +51,23 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
     """
     chosen = chosen or settings.load()
-    logs.configure("api", chosen.log_level, chosen.secrets)
+    logging_setup.configure("api", chosen.log_level, chosen.secrets)
     repo = Repository(chosen)
     if check:
         repo.check()
     repo.prepare(_START_PATIENCE)
 
-    def kept_up(detail: str = "") -> Callable[[Exception], errors.Problem]:
+    def kept_up(detail: str = "") -> Callable[[Exception], problems.Problem]:
         # Whoever comes first has it done; everybody is asked to come back.
-        def answer(error: Exception) -> errors.Problem:
+        def answer(error: Exception) -> problems.Problem:
             with because("a request met no view that is vouched for"):
                 ask_for_upkeep(repo)
-            return errors.unavailable(detail or str(error), repo.settings.retry_after)
+            return problems.unavailable(detail or str(error), repo.settings.retry_after)
 
         return answer
 
-    errors.TABLE[ViewAbsent] = kept_up("the view is being loaded")
-    errors.TABLE[Recovering] = kept_up()
+    problems.TABLE[ViewAbsent] = kept_up("the view is being loaded")
+    problems.TABLE[Recovering] = kept_up()
     app = Flask("sluice", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
@@ -73,7 +75,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
     app.url_map.converters |= {"slice": SliceName, "path": FilePath}
     app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is
-    errors.register(app)
+    problems.register(app)
     request_log.register(app)
     Room(repo.settings).register(app)
     app.before_request(check_url)
@@ -81,8 +83,8 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     MemoryGate(repo).register(app)
     for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")
-    app.register_blueprint(operations.routes, url_prefix="/v1")
-    app.register_blueprint(operations.health)
+    app.register_blueprint(health.routes, url_prefix="/v1")
+    app.register_blueprint(health.health)
     return app
 
 
@@ -90,7 +92,7 @@ def _give_budgets(app: Flask, settings: Settings) -> None:
     """Let all calls for one request take no longer, together, than `request_budget`."""
 
     def begin() -> None:
-        budget.set_current(budget.Budget("request_budget", settings.request_budget))
+        deadline.set_current(deadline.Budget("request_budget", settings.request_budget))
 
     app.before_request(begin)
-    app.teardown_request(lambda _error: budget.set_current(None))
+    app.teardown_request(lambda _error: deadline.set_current(None))

@@ -10,44 +10,53 @@ from typing import Any
 
 import click
 
-from app import __version__, exit_codes, failures, standard_output
-from app.failures import Failure
+from app import __version__
+from app.console import exit_codes, failures, standard_output
+from app.console.failures import Failure
 
-# The short help stands here too, so that `sluice --help` imports nothing.
-COMMANDS = {
-    "abandon": "Take back changesets, or close their conflicts.",
-    "backup": "Copy what the bucket has into a folder.",
-    "check": "Say what would become of a submission, and submit nothing.",
-    "checkout": "Write a slice's files into a folder that remembers them.",
-    "conflicts": "List open conflicts, or show a changeset's with their lines.",
-    "contend": "Let many writers change one base at once, and resolve what collides.",
-    "demo": "Replay a history on a stack of its own, and show what came of it.",
-    "diff": "Show what a changeset changes.",
-    "export": "Write everything as a bare Git repository.",
-    "gc": "Delete packs that no entry of the log names.",
-    "log": "Show the global history.",
-    "merge": "Ask for a batch merge.",
-    "rebase": "Move changesets onto the tip, merged.",
-    "rebuild": "Build the view in Redis anew from the bucket.",
-    "release": "Let held changesets be committed.",
-    "replay": "Land a local Git repository's history, from concurrent writers.",
-    "replay-merges": "Merge what a local Git repository merged, and compare with Git.",
-    "resolve": "Resolve a changeset's conflicts, in an editor or by taking sides.",
-    "restart": "Restart what `sluice up` runs, without failing a request.",
-    "restore": "Put a backup into an empty bucket.",
-    "settings": "Show every setting, with its unit and default.",
-    "slice": "Make, change, delete, list and show slices.",
-    "status": "Show a changeset, or what is going on.",
-    "submit": "Submit a directory, or a range of Git commits, as one changeset.",
-    "up": "Run the whole stack on this machine, without Docker.",
-    "verify": "Check the bucket, the log and the view against each other.",
-    "watch": "Show what becomes of changesets, as it happens.",
+# The short help stands here too, so that `sluice --help` imports none of them. By the folder of app/commands.
+_FOLDERS = {
+    "writer": {
+        "abandon": "Take back changesets, or close their conflicts.",
+        "check": "Say what would become of a submission, and submit nothing.",
+        "checkout": "Write a slice's files into a folder that remembers them.",
+        "conflicts": "List open conflicts, or show a changeset's with their lines.",
+        "diff": "Show what a changeset changes.",
+        "log": "Show the global history.",
+        "rebase": "Move changesets onto the tip, merged.",
+        "release": "Let held changesets be committed.",
+        "resolve": "Resolve a changeset's conflicts, in an editor or by taking sides.",
+        "slice": "Make, change, delete, list and show slices.",
+        "status": "Show a changeset, or what is going on.",
+        "submit": "Submit a directory, or a range of Git commits, as one changeset.",
+        "watch": "Show what becomes of changesets, as it happens.",
+    },
+    "operator": {
+        "backup": "Copy what the bucket has into a folder.",
+        "export": "Write everything as a bare Git repository.",
+        "gc": "Delete packs that no entry of the log names.",
+        "merge": "Ask for a batch merge.",
+        "rebuild": "Build the view in Redis anew from the bucket.",
+        "restore": "Put a backup into an empty bucket.",
+        "settings": "Show every setting, with its unit and default.",
+        "verify": "Check the bucket, the log and the view against each other.",
+    },
+    "local": {
+        "contend": "Let many writers change one base at once, and resolve what collides.",
+        "demo": "Replay a history on a stack of its own, and show what came of it.",
+        "replay": "Land a local Git repository's history, from concurrent writers.",
+        "replay-merges": "Merge what a local Git repository merged, and compare with Git.",
+        "restart": "Restart what `sluice up` runs, without failing a request.",
+        "up": "Run the whole stack on this machine, without Docker.",
+    },
 }
+COMMANDS = {name: text for commands in _FOLDERS.values() for name, text in commands.items()}
 
 
 def module_of(name: str) -> str:
     """Return the module of the command `name`."""
-    return f"app.commands.{name.replace('-', '_')}"
+    folder = next(folder for folder, commands in _FOLDERS.items() if name in commands)
+    return f"app.commands.{folder}.{name.replace('-', '_')}"
 
 
 class _Lazy(click.Group):

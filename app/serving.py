@@ -5,10 +5,10 @@ is gone, or after `graceful_timeout`. What that leaves to do is here: long polls
 minutes, so they are ended in order; every answer says `Connection: close`; and a connection on which nobody asks is
 kept for some seconds, since its client may be about to, and then read to its end before it is closed.
 
-What a client can send is bounded here and in app/connection.py, and what HTTP itself refuses is answered as the
+What a client can send is bounded here and in app/service/connection.py, and what HTTP itself refuses is answered as the
 application answers: by problem documents.
 
-Imported before gevent has patched anything: nothing of Sluice may be imported here but app/connection.py.
+Imported before gevent has patched anything: nothing of Sluice may be imported here but app/service/connection.py.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from gunicorn.http import errors as http
 from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.connection import Connection, Input, Limits, TooSlow
+from app.service.connection import Connection, Input, Limits, TooSlow
 
 if TYPE_CHECKING:
-    from app.errors import Problem
-    from app.services import Services
+    from app.protocol.problems import Problem
+    from app.service.services import Services
 
 # Seconds after which run() has closed the listening socket: who is sent away before could come back to this process.
 _NOTICE = 1.2
@@ -149,7 +149,7 @@ class ApiWorker(GeventWorker):
 
     def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
         """Answer what is wrong with a request, or failed outside of the application, and have the connection closed."""
-        from app.errors import respond  # behind gevent's patches
+        from app.protocol.problems import respond  # behind gevent's patches
 
         problem = self._problem_of(exc, addr)
         response = respond(problem)
@@ -161,8 +161,8 @@ class ApiWorker(GeventWorker):
             client.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     def _problem_of(self, error: BaseException, addr: Any) -> Problem:
-        from app.errors import http_problem, internal
-        from storage.ids import new_ulid
+        from app.protocol.problems import http_problem, internal
+        from storage.base.ids import new_ulid
 
         if isinstance(error, (http.ParseException, TooSlow)) and not isinstance(error, _OURS):
             status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 400)

@@ -13,9 +13,9 @@ from typing import Any
 from benchmarks.figures import Disproved, Figure
 from benchmarks.landing import Phase, Say, site
 from benchmarks.workload import Workload
-from storage.checkpoints import checkpoint
+from storage.maintenance.checkpoints import checkpoint
 from storage.repository import Repository
-from storage.segments import FOLDER
+from storage.view.segments import FOLDER
 from tasks.upkeep import run as run_upkeep
 
 PHASE = Phase("rebuild", 4, 500, 5000)

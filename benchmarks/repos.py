@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.workload import Changeset, Workload
-from storage.settings import Settings, environment
+from storage.base.settings import Settings, environment
 
 Files = Iterable[tuple[str, bytes]]
 

@@ -7,29 +7,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from storage.append import found
-from storage.archive import Archive
-from storage.bucket import Bucket, probe
-from storage.connect import connect
-from storage.entries import Json, Status
-from storage.git_merger import check_git
-from storage.ids import ChangesetId
-from storage.kinds import Kinds
-from storage.link import Snapshot
-from storage.load import load
-from storage.log import Log
-from storage.merges import ContentMerges
-from storage.nodes import Nodes
-from storage.objects import Ident
-from storage.pace import Pace
-from storage.pulse import Pulse
-from storage.queue import Queue, Ticket
-from storage.recover import Inbox
-from storage.redis_memory import Memory
-from storage.scripts import ViewLoading, ViewStale
-from storage.settings import Settings
-from storage.store import ObjectMissing, ObjectStore
-from storage.view import View
+from storage.backends.bucket import Bucket, probe
+from storage.backends.redis_client import connect
+from storage.backends.redis_memory import Memory
+from storage.backends.scripts import ViewLoading, ViewStale
+from storage.base.ids import ChangesetId
+from storage.base.settings import Settings
+from storage.commit.link import Snapshot
+from storage.commit.pace import Pace
+from storage.coordination.nodes import Nodes
+from storage.git.merge_tree import check_git
+from storage.git.objects import Ident
+from storage.log.entry import Json, Status
+from storage.log.log import Log
+from storage.log.store_pack import found
+from storage.lookup.archive import Archive
+from storage.lookup.content_merges import ContentMerges
+from storage.lookup.object_kinds import Kinds
+from storage.lookup.object_store import ObjectMissing, ObjectStore
+from storage.queue.heartbeat import Pulse
+from storage.queue.queue import Queue, Ticket
+from storage.queue.recovery import Inbox
+from storage.view.load import load
+from storage.view.view import View
 
 # Between looks whether whoever loads the view is done.
 _LOADING_PAUSE = 0.1

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import redis
 
-from storage import settings
-from storage.connect import connect
-from storage.nodes import Nodes
-from storage.view import View
+from storage.backends.redis_client import connect
+from storage.base import settings
+from storage.coordination.nodes import Nodes
+from storage.view.view import View
 
 
 def main(argv: list[str]) -> int:

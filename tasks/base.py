@@ -14,15 +14,15 @@ from celery import Celery, Task
 from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
-from storage.bucket import BucketError
-from storage.direct import LogBusy
+from storage.backends.bucket import BucketError
+from storage.backends.scripts import ViewAbsent, ViewStale
+from storage.base.settings import Settings, load
+from storage.commit.append_loop import LogBusy
 from storage.repository import Repository
-from storage.scripts import ViewAbsent, ViewStale
-from storage.settings import Settings, load
 from tasks import report
-from tasks.apart import apart
+from tasks.flower_rows import NoEvents
+from tasks.node.forked import apart
 from tasks.report import did
-from tasks.rows import NoEvents
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class SluiceTask(Task):
     """The base of every task: binds its ids to the log, and says what each run did and how long it took."""
 
     # What is a row in Flower is decided there, and not by Celery.
-    Request = "tasks.rows:RowRequest"
+    Request = "tasks.flower_rows:RowRequest"
     send_events = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> str:
@@ -63,7 +63,7 @@ class SluiceTask(Task):
 
 
 def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
-    """Run `work` in a process of its own (tasks/apart.py), on a repository that is opened there.
+    """Run `work` in a process of its own (tasks/node/forked.py), on a repository that is opened there.
 
     What cannot be done without the view, or while a server is away, is left to the next run: tells whether it was done.
     What it says that it did counts as done by the present run. Raises EndedBadly.

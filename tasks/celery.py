@@ -10,19 +10,19 @@ from billiard import active_children
 from celery import Celery
 from celery.signals import beat_init, celeryd_init, task_received, worker_ready, worker_shutting_down
 
-from storage import settings
-from tasks import broker, program
+from storage.base import settings
 from tasks.base import send
-from tasks.heartbeat import SaysAlive
-from tasks.memory import keep_little
+from tasks.flower_rows import RowRequest
+from tasks.node import kombu_fixes, program
+from tasks.node.heartbeat import SaysAlive
+from tasks.node.malloc import keep_little
+from tasks.node.watch import Watch
 from tasks.report import because
-from tasks.rows import RowRequest
-from tasks.watch import Watch
 
 log = structlog.get_logger()
 
 program.begin()
-broker.install()
+kombu_fixes.install()
 app = Celery("sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep", "tasks.compaction"])
 app.config_from_object("celeryconfig")
 app.steps["consumer"].add(SaysAlive)

@@ -9,34 +9,34 @@ from contextlib import suppress
 import structlog
 from redis.exceptions import RedisError
 
-from storage import poison
-from storage.append import append, entry_after, pack_of, store_pack
-from storage.attempt import Attempt
-from storage.bucket import BucketError
-from storage.budget import Budget as Spending
-from storage.budget import Spent, budget
-from storage.decide import seen_version
-from storage.direct import LogBusy, Moved, of_one_view
-from storage.edit import TreeEditor
-from storage.entries import EntryKind, Json
-from storage.footprint import LookUps
-from storage.ids import ChangesetId, ObjectId, PackId, new_ulid
-from storage.inbox import read_changesets
-from storage.lease import Lease
-from storage.link import Linked, Linker, ReadBlob, Snapshot
-from storage.logs import in_lines
-from storage.manifest import Changeset, Proposal
-from storage.merges import Budget
-from storage.objects import EMPTY_TREE, CorruptObject, as_file
-from storage.packs import Location
-from storage.portion import portion
-from storage.prove import RootMismatch, prove
-from storage.queue import Claimed
+from storage.backends.bucket import BucketError
+from storage.backends.deadline import Budget as Spending
+from storage.backends.deadline import Spent, budget
+from storage.backends.scripts import LogForked, Paused, Recovering, ViewAbsent, ViewStale
+from storage.base.ids import ChangesetId, ObjectId, PackId, new_ulid
+from storage.base.logging_setup import in_lines
+from storage.commit import poison
+from storage.commit.append_loop import LogBusy, Moved, of_one_view
+from storage.commit.attempt import Attempt
+from storage.commit.decide import seen_version
+from storage.commit.footprint import LookUps
+from storage.commit.link import Linked, Linker, ReadBlob, Snapshot
+from storage.commit.portion import portion
+from storage.commit.prove import RootMismatch, prove
+from storage.coordination.lease import Lease
+from storage.git.objects import EMPTY_TREE, CorruptObject, as_file
+from storage.git.packs import Location
+from storage.git.threeway import MergeUnavailable, Strategy, contents_to_merge
+from storage.git.tree_editor import TreeEditor
+from storage.git.trees import sizes
+from storage.log.entry import EntryKind, Json
+from storage.log.manifest import Changeset, Proposal
+from storage.log.store_pack import append, entry_after, pack_of, store_pack
+from storage.lookup.content_merges import Budget
+from storage.lookup.object_store import ObjectMissing
+from storage.queue.queue import Claimed
+from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from storage.scripts import LogForked, Paused, Recovering, ViewAbsent, ViewStale
-from storage.store import ObjectMissing
-from storage.threeway import MergeUnavailable, Strategy, contents_to_merge
-from storage.trees import sizes
 from tasks.base import SluiceTask, Stopwatch, repository, send
 from tasks.celery import app
 from tasks.report import did
@@ -131,7 +131,7 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
 
     Raises ViewAbsent, Recovering and Paused where nothing can be claimed. SERVERS_FAULTS, ViewStale, Overdue and
     whatever else goes wrong end the batch, and what is not decided is given back: blamed for the latter two
-    (storage/poison.py).
+    (storage/commit/poison.py).
     """
     owner, watch = new_ulid(), Stopwatch()
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:

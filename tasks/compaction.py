@@ -8,11 +8,11 @@ from dataclasses import asdict
 import structlog
 from redis.exceptions import RedisError
 
-from storage.compact import Compacted, compact
-from storage.ids import new_ulid
-from storage.lease import Lease
+from storage.base.ids import new_ulid
+from storage.coordination.lease import Lease
+from storage.maintenance.compaction import Compacted, compact
 from storage.repository import Repository
-from storage.view import is_current
+from storage.view.view import is_current
 from tasks.base import SluiceTask, repository, run_apart
 from tasks.celery import app
 from tasks.report import did

@@ -7,15 +7,15 @@ import json
 import structlog
 from redis.exceptions import RedisError
 
-from storage.append import append, entry_after, pack_of, store_pack
-from storage.bucket import BucketError
-from storage.budget import budget
-from storage.entries import EntryKind, Json
-from storage.ids import ObjectId, new_ulid
-from storage.link import Snapshot
-from storage.objects import Commit, Ident, Kind, object_id
+from storage.backends.bucket import BucketError
+from storage.backends.deadline import budget
+from storage.backends.scripts import ViewAbsent, ViewStale
+from storage.base.ids import ObjectId, new_ulid
+from storage.commit.link import Snapshot
+from storage.git.objects import Commit, Ident, Kind, object_id
+from storage.log.entry import EntryKind, Json
+from storage.log.store_pack import append, entry_after, pack_of, store_pack
 from storage.repository import Repository
-from storage.scripts import ViewAbsent, ViewStale
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.commits import ask, ask_for_commit

@@ -1,9 +1,9 @@
 """Making room in Redis while it has little memory left; started without the broker, whose messages it refuses then too.
 
-A thread of each worker node starts this module (tasks/watch.py), which goes on until there is room: one at a time in a
-deployment. It drops copies and forgotten epochs of the view, merges what is committed, and compacts
-(storage/compact.py), which then does not wait for `history_age`. Where Redis is full and was restarted or failed over,
-no message can start upkeep, so the inbox is recovered here too.
+A thread of each worker node starts this module (tasks/node/watch.py), which goes on until there is room: one at a time
+in a deployment. It drops copies and forgotten epochs of the view, merges what is committed, and compacts
+(storage/maintenance/compaction.py), which then does not wait for `history_age`. Where Redis is full and was restarted
+or failed over, no message can start upkeep, so the inbox is recovered here too.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from collections.abc import Callable
 import structlog
 from redis.exceptions import RedisError
 
-from storage import log_streams, logs, settings
-from storage.budget import budget
-from storage.checkpoints import checkpoint
-from storage.compact import FEW_ENTRIES
-from storage.ids import new_ulid
-from storage.lease import Lease
-from storage.redis_memory import drop_copies, pressure
+from storage.backends.deadline import budget
+from storage.backends.redis_memory import drop_copies, pressure
+from storage.base import log_streams, logging_setup, settings
+from storage.base.ids import new_ulid
+from storage.coordination.lease import Lease
+from storage.maintenance.checkpoints import checkpoint
+from storage.maintenance.compaction import FEW_ENTRIES
 from storage.repository import Repository
-from tasks import compaction, program
+from tasks import compaction
 from tasks.base import PASSING
 from tasks.merges import merge_batch
+from tasks.node import program
 from tasks.upkeep import drop_forgotten, keep_up
 
 log = structlog.get_logger()
@@ -154,7 +155,7 @@ def _end_with(parent: int) -> None:
 
 def main(argv: list[str]) -> None:
     """Make room for the node whose process id is given. Raises SettingsError."""
-    logs.configure("relief")  # until the settings are read, which may be wrong
+    logging_setup.configure("relief")  # until the settings are read, which may be wrong
     log_streams.take_over()
     chosen = settings.load()
     program.name("relief", chosen)

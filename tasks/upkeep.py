@@ -7,17 +7,17 @@ from collections.abc import Callable
 import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from storage.checkpoints import checkpoint, roll_up
-from storage.entries import digest
-from storage.garbage import collect
-from storage.ids import new_ulid
-from storage.lease import Lease
-from storage.lifecycle import close_oldest, release_decided, requeue_released
-from storage.load import catch_up, load
-from storage.recover import Found
+from storage.backends.scripts import LogForked
+from storage.base.ids import new_ulid
+from storage.coordination.lease import Lease
+from storage.log.entry import digest
+from storage.maintenance.checkpoints import checkpoint, roll_up
+from storage.maintenance.garbage import collect
+from storage.operations.lifecycle import close_oldest, release_decided, requeue_released
+from storage.queue.recovery import Found
 from storage.repository import Repository
-from storage.scripts import LogForked
-from storage.view import is_current
+from storage.view.load import catch_up, load
+from storage.view.view import is_current
 from tasks.base import PASSING, SluiceTask, repository, run_apart
 from tasks.celery import app
 from tasks.commits import ask_for_commit, ask_for_merge
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 # Time between deep looks at the inbox, for packs that arrived very late.
 _DEEP_LOOK = 120.0
-# Seconds that upkeep waits for who loads the view: longer than it takes to find that one dead (storage/view.py).
+# Seconds that upkeep waits for who loads the view: longer than it takes to find that one dead (storage/view/view.py).
 _LOADING_PATIENCE = 15.0
 # Seconds within which nobody else begins to recover the inbox: so much is lost where who does so dies.
 _RECOVERING = 5.0

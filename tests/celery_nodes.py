@@ -42,7 +42,7 @@ from pytest_celery import (
 from app.stack import commands
 from app.stack.processes import Command, Supervisor
 from app.stack.servers import redis_server
-from storage.settings import Settings, dump, environment
+from storage.base.settings import Settings, dump, environment
 
 ROOT = Path(__file__).parents[1]
 IMAGE = "sluice:test"

@@ -14,7 +14,7 @@ import pytest
 
 from app.stack import Stack, Supervisor
 from app.stack import servers as stack_servers
-from storage.settings import Settings
+from storage.base.settings import Settings
 from tests.servers import MISSING, Proxy, Servers, require, seaweedfs
 
 pytest_plugins = ["tests.celery_nodes"]

@@ -17,7 +17,7 @@ import pytest
 
 from app.stack.processes import Command, Supervisor
 from app.stack.servers import Server, find_s3, free_ports, redis_server, s3_server
-from storage.settings import Settings, environment
+from storage.base.settings import Settings, environment
 
 # In CI nothing may be left out.
 REQUIRED = os.environ.get("CI") == "true"

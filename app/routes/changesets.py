@@ -9,23 +9,23 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app import cursors
-from app.admission import Admitted, Known, admit
-from app.bodies import load_json
-from app.errors import Problem, invalid, not_found
-from app.intake import Accepted, Item
-from app.queries import STATUSES, load_key, load_query
-from app.request_log import about
+from app.intake.admission import Admitted, Known, admit
+from app.intake.intake import Accepted, Item
+from app.protocol import cursors
+from app.protocol.bodies import load_json
+from app.protocol.problems import Problem, invalid, not_found
+from app.protocol.queries import STATUSES, load_key, load_query
+from app.protocol.schemas import load_bulk, load_changeset
 from app.routes.pages import page
 from app.routes.slices import find_slice
-from app.schemas import load_bulk, load_changeset
-from app.services import services
-from storage import history
-from storage.entries import SLOTS, Status, place_of
-from storage.ids import ChangesetId, is_ulid
-from storage.queue import Standing
-from storage.scripts import Recovering
-from storage.turns import taking_turns
+from app.service.request_log import about
+from app.service.services import services
+from storage.backends.scripts import Recovering
+from storage.backends.turns import taking_turns
+from storage.base.ids import ChangesetId, is_ulid
+from storage.log.entry import SLOTS, Status, place_of
+from storage.operations import history
+from storage.queue.queue import Standing
 
 routes = Blueprint("changesets", __name__)
 

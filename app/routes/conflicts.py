@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
-from app import cursors
-from app.errors import invalid
-from app.queries import load_path, load_query
+from app.protocol import cursors
+from app.protocol.problems import invalid
+from app.protocol.queries import load_path, load_query
 from app.routes.changesets import changesets_page
 from app.routes.slices import find_slice
-from app.services import services
-from storage.activity import MOST, activity
-from storage.trees import holders
+from app.service.services import services
+from storage.git.trees import holders
+from storage.operations.activity import MOST, activity
 
 routes = Blueprint("conflicts", __name__)
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from app.services import services
-from storage.ids import ObjectId
-from storage.manifest import Changeset
-from storage.objects import SUBMODULE_MODE, Version
-from storage.packs import Location
-from storage.store import ObjectMissing
+from app.service.services import services
+from storage.base.ids import ObjectId
+from storage.git.objects import SUBMODULE_MODE, Version
+from storage.git.packs import Location
+from storage.log.manifest import Changeset
+from storage.lookup.object_store import ObjectMissing
 
 # Contents are read at once that have so many bytes together, unless one alone has more.
 _TOGETHER_BYTES = 256 << 10

@@ -8,11 +8,11 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app.errors import invalid
-from app.queries import load_query
+from app.protocol.problems import invalid
+from app.protocol.queries import load_query
 from app.routes.slices import find_slice
-from app.services import services
-from storage.events import Position, behind, parse
+from app.service.services import services
+from storage.log.events import Position, behind, parse
 
 routes = Blueprint("events", __name__)
 

@@ -10,25 +10,25 @@ from typing import Any, TypeVar, cast
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 
-from app import cursors
-from app.errors import not_found
-from app.queries import load_path, load_query
-from app.refusals import refusing_for_sure
+from app.protocol import cursors
+from app.protocol.problems import not_found
+from app.protocol.queries import load_path, load_query
 from app.routes.changesets import standing_of
 from app.routes.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
-from app.services import services
-from storage.explain import Explainer, Explanation, Lines
-from storage.ids import ChangesetId, PackId
-from storage.inbox import read_changesets
-from storage.linediff import LineDiff, line_diff
-from storage.manifest import Changeset
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, UNKNOWN_MODE, Version
-from storage.queue import Standing
-from storage.records import version_json, version_of
-from storage.seen import look
-from storage.store import ObjectMissing
-from storage.threeway import ConflictClass, is_binary
+from app.service.confirm_refusals import refusing_for_sure
+from app.service.services import services
+from storage.base.ids import ChangesetId, PackId
+from storage.commit.records import version_json, version_of
+from storage.git.conflict_hunks import Explainer, Explanation, Lines
+from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, UNKNOWN_MODE, Version
+from storage.git.threeway import ConflictClass, is_binary
+from storage.git.unified_diff import LineDiff, line_diff
+from storage.log.manifest import Changeset
+from storage.lookup.object_store import ObjectMissing
+from storage.operations.seen import look
+from storage.queue.queue import Standing
+from storage.queue.submission_packs import read_changesets
 
 routes = Blueprint("explanations", __name__)
 

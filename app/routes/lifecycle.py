@@ -6,25 +6,25 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.admission import admit, check_room
-from app.bodies import load_json
-from app.dry_run import dry_run
-from app.errors import Problem, conflict, key_reused, not_found
-from app.intake import Item, ask_for_commit_safely
-from app.queries import load_key
-from app.refusals import refusing_for_sure
-from app.request_log import about
-from app.resolutions import load_resolutions
+from app.intake.admission import admit, check_room
+from app.intake.dry_run import dry_run
+from app.intake.intake import Item, ask_for_commit_safely
+from app.intake.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
+from app.protocol.bodies import load_json
+from app.protocol.problems import Problem, conflict, key_reused, not_found
+from app.protocol.queries import load_key
+from app.protocol.resolutions import load_resolutions
+from app.protocol.schemas import load_changeset
 from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
-from app.schemas import load_changeset
-from app.services import services
-from app.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
-from storage.entries import Status
-from storage.ids import ChangesetId
-from storage.lifecycle import NotPossible, abandon, release
-from storage.queue import Standing
-from storage.succession import successor_of, turn
-from storage.turns import taking_turns
+from app.service.confirm_refusals import refusing_for_sure
+from app.service.request_log import about
+from app.service.services import services
+from storage.backends.turns import taking_turns
+from storage.base.ids import ChangesetId
+from storage.log.entry import Status
+from storage.operations.lifecycle import NotPossible, abandon, release
+from storage.operations.succession import successor_of, turn
+from storage.queue.queue import Standing
 
 routes = Blueprint("lifecycle", __name__)
 

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from flask import Response, current_app, request
 
-from app import cursors
-from app.services import services
-from storage.objects import Version
-from storage.turns import let_others_run
+from app.protocol import cursors
+from app.service.services import services
+from storage.backends.turns import let_others_run
+from storage.git.objects import Version
 
 Json = dict[str, Any]
 T = TypeVar("T")

@@ -10,21 +10,21 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, jsonify, request
 
-from app import cursors
-from app.errors import invalid, not_found
-from app.queries import Query, load_oid, load_path, load_query
+from app.protocol import cursors
+from app.protocol.problems import invalid, not_found
+from app.protocol.queries import Query, load_oid, load_path, load_query
 from app.routes.changesets import standings_of
 from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice
-from app.services import services
-from storage import history
-from storage.entries import SLOTS, Status, place_of
-from storage.ids import ObjectId
-from storage.link import Slice
-from storage.objects import SUBMODULE_MODE, CorruptObject, Ident, Tree, Version
-from storage.queue import Standing
-from storage.store import ObjectMissing
-from storage.trees import covers, lookup, project, walk
+from app.service.services import services
+from storage.base.ids import ObjectId
+from storage.commit.link import Slice
+from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Tree, Version
+from storage.git.trees import covers, lookup, project, walk
+from storage.log.entry import SLOTS, Status, place_of
+from storage.lookup.object_store import ObjectMissing
+from storage.operations import history
+from storage.queue.queue import Standing
 
 routes = Blueprint("reads", __name__)
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app import cursors
-from app.bodies import load_json
-from app.errors import conflict, not_found
-from app.queries import load_query
+from app.protocol import cursors
+from app.protocol.bodies import load_json
+from app.protocol.problems import conflict, not_found
+from app.protocol.queries import load_query
+from app.protocol.schemas import load_slice, load_slice_paths
 from app.routes.pages import page
-from app.schemas import load_slice, load_slice_paths
-from app.services import services
-from storage.ids import SliceId
-from storage.link import Slice
-from storage.slices import SliceChanged, SliceExists, SliceGone, change_paths, define, delete
-from storage.trees import holders
+from app.service.services import services
+from storage.base.ids import SliceId
+from storage.commit.link import Slice
+from storage.git.trees import holders
+from storage.operations.slices import SliceChanged, SliceExists, SliceGone, change_paths, define, delete
 
 routes = Blueprint("slices", __name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from storage.settings import Settings
+from storage.base.settings import Settings
 
 # Flower keeps its tasks in memory; beyond so many it forgets the oldest.
 FLOWER_TASKS = 10_000
@@ -34,7 +34,7 @@ def api(*binds: str) -> list[str]:
         # What one client may send is chosen by the worker itself, from the settings.
         *("--worker-connections", "4096", "--keep-alive", "30"),
         *("--graceful-timeout", str(API_GRACE), "--timeout", "120", "--no-control-socket"),
-        *("--logger-class", "app.gunicorn_logger.JsonLogger"),
+        *("--logger-class", "app.service.gunicorn_logger.JsonLogger"),
         "app.api:create_app()",
     ]
 

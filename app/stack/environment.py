@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from storage import settings
-from storage.settings import Settings
+from storage.base import settings
+from storage.base.settings import Settings
 
 ENVIRONMENT = "environment"
 

@@ -12,10 +12,10 @@ from http.client import HTTPException
 from redis.exceptions import RedisError
 
 from app.stack.processes import NotReady
-from storage.connect import connect
-from storage.nodes import Nodes
-from storage.settings import Settings
-from storage.view import View
+from storage.backends.redis_client import connect
+from storage.base.settings import Settings
+from storage.coordination.nodes import Nodes
+from storage.view.view import View
 
 # Seconds for one answer, of the API or of Redis.
 _PATIENCE = 2.0

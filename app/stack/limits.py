@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from app.stack.environment import load_environment
-from storage import settings
-from storage.settings import PREFIX, SettingsError
+from storage.base import settings
+from storage.base.settings import PREFIX, SettingsError
 
 # A stack starts these servers itself and chooses where they listen.
 OWN_ADDRESSES = ("redis_url", "broker_url", "s3_endpoints", "s3_access_key", "s3_secret_key", "api_url")

@@ -21,7 +21,7 @@ from minio.error import MinioException
 
 from app.stack.credentials import Credentials
 from app.stack.processes import Command
-from storage.settings import Settings, environment
+from storage.base.settings import Settings, environment
 
 # Scripts begin with a #!lua line, which older ones refuse.
 REDIS_MAJOR = 7

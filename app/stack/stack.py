@@ -38,7 +38,7 @@ from app.stack.servers import (
     reserved,
     s3_server,
 )  # fmt: skip
-from storage.settings import Settings, environment
+from storage.base.settings import Settings, environment
 
 _ASK_TIMEOUT = 2.0
 # Bytes of an answer that are shown where a process does not become ready.

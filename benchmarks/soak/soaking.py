@@ -15,10 +15,10 @@ from benchmarks.soak.generator import Generator, Load, LoadFailed
 from benchmarks.soak.sampler import Sampler
 from benchmarks.soak.verdict import IDLE, SOAK
 from benchmarks.workload import Workload
-from storage.entries import decode
-from storage.ids import Seq
+from storage.base.ids import Seq
+from storage.base.settings import Settings
+from storage.log.entry import decode
 from storage.repository import Repository
-from storage.settings import Settings
 
 Json = dict[str, Any]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.client import Client
-from app.contend import Contest
+from app.admin.verify import verify
+from app.client.api_client import Client
+from app.demo.contend import Contest
 from app.stack import Stack
-from app.verify import verify
 from storage.repository import Repository
 
 

@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from app.client import Client, Json
+from app.client.api_client import Client, Json
 from app.stack import Stack
-from storage.log import follow
+from storage.log.log import follow
 from storage.repository import Repository
 from tests.acceptance.test_stack import await_true
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 import urllib3
 
-from app.client import Client
+from app.client.api_client import Client
 from app.stack import Stack
 from app.stack.stack import FLOWER_USER
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 import redis
 
-from app.client import Client
+from app.client.api_client import Client
 from app.stack import Stack, commands
-from storage.settings import Settings, SettingsError, environment, load
+from storage.base.settings import Settings, SettingsError, environment, load
 
 ROOT = Path(__file__).parents[2]
 OURS = ("api", "worker", "merger", "beat", "flower")
@@ -144,7 +144,10 @@ def test_a_server_that_is_away_gives_no_secret_away(argv: list[str], tmp_path: P
 def test_the_level_is_a_setting() -> None:
     with pytest.raises(SettingsError, match="SLUICE_LOG_LEVEL"):
         load({"SLUICE_LOG_LEVEL": "loud"})
-    script = "from storage import logs; logs.configure('api', {!r}); logs.log.info('a'); logs.log.error('b')"
+    script = (
+        "from storage.base import logging_setup as logs; logs.configure('api', {!r});"
+        "logs.log.info('a'); logs.log.error('b')"
+    )
     for level, expected in [("debug", "ab"), ("info", "ab"), ("warning", "b"), ("critical", "")]:
         argv = [sys.executable, "-c", script.format(level)]
         done = subprocess.run(argv, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=True)
@@ -155,7 +158,8 @@ def test_the_level_is_a_setting() -> None:
 def test_each_of_celerys_programs_logs_at_the_level_of_the_settings_and_without_their_secrets(program: str) -> None:
     script = (
         "import sys; sys.argv = ['celery', '-A', 'tasks.celery', sys.argv[1]]\n"
-        "import tasks.celery; from storage import logs; logs.log.info('a'); logs.log.error('b', text=sys.stdin.read())"
+        "import tasks.celery; from storage.base.logging_setup import log;"
+        "log.info('a'); log.error('b', text=sys.stdin.read())"
     )
     environ = environment(Settings(s3_access_key="k", s3_secret_key=SECRET, log_level="error"))
     argv = [sys.executable, "-c", script, program]
@@ -166,14 +170,14 @@ def test_each_of_celerys_programs_logs_at_the_level_of_the_settings_and_without_
 
 def test_a_command_on_a_stack_of_its_own_or_a_deployment_logs_as_the_settings_say() -> None:
     script = (
-        "import sys; from app.commands.options import log_events; from storage import logs\n"
-        "log_events(); logs.log.info('a'); logs.log.error('b', text=sys.stdin.read())"
+        "import sys; from app.console.options import log_events; from storage.base import logging_setup\n"
+        "log_events(); logging_setup.log.info('a'); logging_setup.log.error('b', text=sys.stdin.read())"
     )
     environ = environment(Settings(s3_access_key="k", s3_secret_key=SECRET, log_level="error"))
     argv = [sys.executable, "-c", script]
     done = subprocess.run(argv, cwd=ROOT, env=environ, input=SECRET, capture_output=True, text=True, check=True)
     [said] = [json.loads(line) for line in done.stderr.splitlines()]
     assert (said["event"], said["process"], said["text"]) == ("b", "sluice", "(hidden)")
-    commands_of = ROOT / "app" / "commands"
-    calls = [path.name for path in commands_of.glob("*.py") if "logs.configure(" in path.read_text()]
+    edge = [*(ROOT / "app" / "commands").rglob("*.py"), *(ROOT / "app" / "console").glob("*.py")]
+    calls = [path.name for path in edge if "logging_setup.configure(" in path.read_text()]
     assert calls == ["options.py"], "each command takes the level and the secrets from there"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import urllib3
 
-from app.client import Client
+from app.admin.verify import verify
+from app.client.api_client import Client
 from app.stack import Stack
-from app.verify import verify
 from storage.repository import Repository
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app import exit_codes
+from app.console import exit_codes
 from tests.app.command_line import COMMIT, ID, Fake, serve
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def test_closed_streams_are_no_bugs(line: str, closed: list[int], fake: Fake) ->
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("module", ["click", "app.cli", "app.failures", "rich", "urllib3"])
+@pytest.mark.parametrize("module", ["click", "app.cli", "app.console.failures", "rich", "urllib3"])
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_an_interrupt_while_it_is_still_importing_is_quiet(module: str, options: list[str], tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
@@ -116,7 +116,19 @@ def test_an_interrupt_while_it_waits_for_an_answer_is_quiet(line: str, fake: Fak
 def test_version_and_help_import_what_prints_and_nothing_else(line: str) -> None:
     found = imported(f"run([{line!r}])")
     assert (
-        found & (SERVERS | {"importlib.metadata", "email", "rich", "urllib3", "ulid", "app.client", "storage.settings"})
+        found
+        & (
+            SERVERS
+            | {
+                "importlib.metadata",
+                "email",
+                "rich",
+                "urllib3",
+                "ulid",
+                "app.client.api_client",
+                "storage.base.settings",
+            }
+        )
         == set()
     )
     assert {name for name in found if name.startswith("app.commands.")} == set()

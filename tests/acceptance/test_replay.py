@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.client import Client
-from app.export import export, git
-from app.replay.history import History
-from app.replay.report import Report
-from app.replay.run import Replay
+from app.admin.export import export, git
+from app.admin.verify import verify
+from app.client.api_client import Client
+from app.demo.report import Report
+from app.demo.run import Replay
+from app.judge.local_history import History
 from app.stack import Stack
-from app.verify import verify
 from storage.repository import Repository
 
 COMMITS = 60

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from app.client import Client
-from app.export import git
-from app.replay.history import HistoryError
-from app.replay.judge import Judge
-from app.replay.merge_report import MergeReport
-from app.replay.merge_run import MergeReplay, read_cases
-from app.replay.merges import ONE_SIDED, MergeHistory
+from app.admin.export import git
+from app.admin.verify import verify
+from app.client.api_client import Client
+from app.demo.merge_report import MergeReport
+from app.demo.merge_run import MergeReplay, read_cases
+from app.judge.judge import Judge
+from app.judge.local_history import HistoryError
+from app.judge.source_merges import ONE_SIDED, MergeHistory
 from app.stack import Stack
-from app.verify import verify
 from storage.repository import Repository
 
 MERGES = 120
@@ -139,7 +139,7 @@ def test_a_merge_that_the_api_refuses_is_skipped_and_the_others_are_compared(
     source.write_text("".join([f"commit refs/heads/main\nmark :1\n{who}", *sides, *merges, top]))
     with source.open("rb") as data:
         git(tmp_path / "repo.git", "fast-import", "--quiet", "--force", stdin=data)
-    monkeypatch.setattr("app.replay.merges.refusal", lambda merge, content, sizes: None)
+    monkeypatch.setattr("app.judge.source_merges.refusal", lambda merge, content, sizes: None)
     report = replay(new_stack(with_flower=False), tmp_path / "repo.git")
     assert report.skipped == {"refused by the API: .gitmodules cannot be a symlink": 2}
     assert (report.merges, report.same_tree, report.ok) == (1, 1, True)

@@ -16,7 +16,7 @@ from benchmarks.soak.slopes import Flatness
 from benchmarks.soak.soaking import FLOWER_TASKS, Soak, settings_of_soak
 from benchmarks.soak.verdict import Report, report
 from benchmarks.workload import Workload
-from storage.settings import Settings
+from storage.base.settings import Settings
 
 SMALL = Workload(files=1000, width=50, fan=5, slice_leaves=5)
 RATE, SECONDS, WARM_UP, EVERY = 15.0, 18.0, 3.0, 0.5

@@ -21,12 +21,12 @@ import psutil
 import pytest
 import redis
 
-from app.client import Client
+from app.client.api_client import Client
 from app.stack import ProcessFailed, Stack
 from app.stack import stack as stack_module
 from app.stack.stack import FLOWER_USER
 from app.stack.state import FolderInUse
-from storage import settings
+from storage.base import settings
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["redis", "s3", "api", "worker", "merger", "beat", "flower"]
@@ -184,7 +184,7 @@ def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
     monkeypatch.setenv("PATH", str(Path(s3_program).parent), prepend=":")
     monkeypatch.setenv("SLUICE_MAX_PAGE", "100")
     options = ["--data", str(tmp_path / "data"), "--port", "0", "--flower-port", "0", "--s3", s3_kind]
-    argv = [sys.executable, "-c", "from app.commands.up import command; command()", *options]
+    argv = [sys.executable, "-c", "from app.commands.local.up import command; command()", *options]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as up:
         assert up.stderr
         panel = ""

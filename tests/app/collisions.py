@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from werkzeug.serving import make_server
 
-from storage import logs
+from storage.base import logging_setup
 from tests.app.command_line import sluice
 from tests.app.http import Api, Json
 
@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 @contextmanager
 def runner(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Run `sluice` against the API, and expect an exit code."""
-    logs.configure("api", "critical")  # it logs to the same standard error as the command
+    logging_setup.configure("api", "critical")  # it logs to the same standard error as the command
     server = make_server("127.0.0.1", 0, api.http.application, threaded=True)
     monkeypatch.setenv("SLUICE_API_URL", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Ada")
@@ -43,7 +43,7 @@ def runner(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     server.shutdown()
     thread.join()
     server.server_close()
-    logs.configure("api")
+    logging_setup.configure("api")
 
 
 def edit(number: int, new: str, text: str = LINES) -> str:

@@ -15,7 +15,8 @@ from typing import Any, cast
 import click
 from click.testing import CliRunner, Result
 
-from app import cli, failures
+from app import cli
+from app.console import failures
 
 ID = "01JG8Y6Z3M4N5P6Q7R8S9T0V1W"
 COMMIT = "8d3f1c0a5b7e92461f0d8c3b5a7e9f1d2c4b6a80"

@@ -5,7 +5,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from storage.settings import Settings
+from storage.base.settings import Settings
 from tasks import commits
 from tests.app.http import Api
 

@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.api import create_app
+from storage.base.settings import Settings
 from storage.repository import Repository
-from storage.settings import Settings
 from tests.support import World
 
 Json = dict[str, Any]

@@ -15,7 +15,7 @@ import psutil
 from app.stack import commands
 from app.stack.processes import Command, Process, Supervisor
 from app.stack.servers import free_ports
-from storage.settings import Settings, environment
+from storage.base.settings import Settings, environment
 
 ROOT = Path(__file__).parents[2]
 # For answers on a busy machine; none of them is waited for so long.

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import redis
 
-from app.services import Services
-from storage.bucket import BucketError
-from storage.nodes import WORK, Node
-from storage.queue import Queue, Standing
-from storage.scripts import ViewStale
-from storage.settings import Settings
+from app.service.services import Services
+from storage.backends.bucket import BucketError
+from storage.backends.scripts import ViewStale
+from storage.base.settings import Settings
+from storage.coordination.nodes import WORK, Node
+from storage.queue.queue import Queue, Standing
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep

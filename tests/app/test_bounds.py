@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from app.readiness import checks, work_checks
 from app.routes import changesets, conflicts, contents
 from app.routes import pages as routes_pages
-from storage import explain
-from storage.budget import Spent
-from storage.queue import Queue
-from storage.records import MAX_CONFLICT_BYTES
-from storage.scripts import Recovering, ViewStale
-from storage.settings import Settings
-from storage.view import View
+from app.service.readiness import checks, work_checks
+from storage.backends.deadline import Spent
+from storage.backends.scripts import Recovering, ViewStale
+from storage.base.settings import Settings
+from storage.commit.records import MAX_CONFLICT_BYTES
+from storage.git import conflict_hunks
+from storage.queue.queue import Queue
+from storage.view.view import View
 from tasks.commits import commit_batch
 from tests.app.collisions import collide, put
 from tests.app.http import Api, Json
@@ -50,8 +50,8 @@ def test_a_page_of_conflicts_ends_with_its_bytes_and_one_more_at_most_is_explain
 ) -> None:
     api = Api(replace(settings, max_page_bytes=25_000))
     made = everywhere(api, [f"f{i}" for i in range(5)], lines=150)
-    explained, real = [], explain._explanation
-    monkeypatch.setattr(explain, "_explanation", lambda *args: explained.append(0) or real(*args))
+    explained, real = [], conflict_hunks._explanation
+    monkeypatch.setattr(conflict_hunks, "_explanation", lambda *args: explained.append(0) or real(*args))
     found = pages(api, f"/changesets/{made}/conflicts")
     assert [[each["path"] for each in page] for page in found] == [["f0", "f1"], ["f2", "f3"], ["f4"]], (
         "9 KB each with their hunks, of 25 KB for a page"
@@ -77,8 +77,8 @@ def test_texts_are_read_in_groups_bounded_by_bytes(api: Api, monkeypatch: pytest
     made = everywhere(api, ["a", "b", "c", "d", "e"], lines=10)  # 70 bytes a text
     whole = api.get(f"/changesets/{made}/conflicts")["items"]
     runs = []
-    together = explain.Explainer.together
-    monkeypatch.setattr(explain.Explainer, "together", lambda self, w: runs.append(len(w)) or together(self, w))
+    together = conflict_hunks.Explainer.together
+    monkeypatch.setattr(conflict_hunks.Explainer, "together", lambda self, w: runs.append(len(w)) or together(self, w))
     for room, expected in ((1 << 20, [5]), (500, [2, 2, 1]), (1, [1, 1, 1, 1, 1])):
         monkeypatch.setattr(contents, "_TOGETHER_BYTES", room)
         runs.clear()

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from app import cli
-from app.client import Client
-from app.folder_base import FILE
-from app.output import Notes
+from app.client.api_client import Client
+from app.console.output import Notes
+from app.folder.folder_base import FILE
 from tests.app.collisions import LINES, Run, delete, edit, files, new_id, put, runner
 from tests.app.http import Api, Json
 

@@ -12,20 +12,21 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from app import cli, exit_codes, failures
-from app.backup import BackupError
-from app.checkout import CheckoutError
-from app.client import NotSluice, ProblemError, Unreachable
-from app.replay.history import HistoryError
-from app.restore import Damaged
+from app import cli
+from app.admin.backup import BackupError
+from app.admin.restore import Damaged
+from app.client.api_client import NotSluice, ProblemError, Unreachable
+from app.console import exit_codes, failures
+from app.folder.conflict_files import CheckoutError
+from app.folder.submission import SubmissionError
+from app.judge.local_history import HistoryError
 from app.stack import ProcessFailed, ServerMissing
 from app.stack.restarts import NotRunning
 from app.stack.state import FolderInUse
-from app.submission import SubmissionError
-from storage.bucket import BucketError, BucketUnsafe
-from storage.entries import CorruptEntry
-from storage.scripts import ViewAbsent
-from storage.settings import SettingsError
+from storage.backends.bucket import BucketError, BucketUnsafe
+from storage.backends.scripts import ViewAbsent
+from storage.base.settings import SettingsError
+from storage.log.entry import CorruptEntry
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,9 +43,9 @@ def commands() -> list[tuple[str, click.Command]]:
 
 
 def test_every_module_of_commands_is_listed():
-    folder = ROOT / "app" / "commands"
-    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options"}
-    assert {f"app.commands.{module}" for module in modules} == {cli.module_of(name) for name in cli.COMMANDS}
+    modules = {path for path in (ROOT / "app" / "commands").glob("*/*.py") if path.stem != "__init__"}
+    names = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in modules}
+    assert names == {cli.module_of(name) for name in cli.COMMANDS}
 
 
 def test_help_lists_the_commands_and_imports_none_of_them():
@@ -198,7 +199,7 @@ def test_a_bug_is_one_line_and_how_to_see_more(monkeypatch: pytest.MonkeyPatch, 
 def test_its_traceback_is_there_for_those_who_ask(line: list[str], monkeypatch: pytest.MonkeyPatch):
     if line == ["log"]:
         monkeypatch.setenv("SLUICE_DEBUG", "1")
-    monkeypatch.setattr("app.client.Client.global_commits", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("app.client.api_client.Client.global_commits", lambda *_, **__: 1 / 0)
     answer = CliRunner().invoke(cli.cli, line)
     assert "Traceback (most recent call last)" in answer.stderr and "ZeroDivisionError" in answer.stderr
 
@@ -211,7 +212,9 @@ def test_every_class_in_the_table_of_errors_exists():
 
 
 def test_an_address_where_nothing_answers_ends_with_its_own_code(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("app.client.Client.raw", lambda *_, **__: (_ for _ in ()).throw(Unreachable("nobody")))
+    monkeypatch.setattr(
+        "app.client.api_client.Client.raw", lambda *_, **__: (_ for _ in ()).throw(Unreachable("nobody"))
+    )
     for line in ("status", "log", "merge", "slice list", "submit web . --git HEAD -m x", "slice show web"):
         answer = CliRunner().invoke(cli.cli, line.split())
         assert isinstance(answer.exception, (Unreachable, SystemExit)), line

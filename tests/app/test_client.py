@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.client import Client, NotSluice, ProblemError, Unreachable, content
-from app.queries import load_query
-from storage.settings import Settings
+from app.client.api_client import Client, NotSluice, ProblemError, Unreachable, content
+from app.protocol.queries import load_query
+from storage.base.settings import Settings
 
 HANG_UP = "hang up"
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import structlog
 
-from app import cli, exit_codes
+from app import cli
+from app.console import exit_codes
 from tests.app.command_line import COMMIT, ID, Fake, objects, serve, sluice
 
 ROOT = Path(__file__).parents[2]

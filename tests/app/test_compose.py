@@ -13,7 +13,7 @@ import yaml
 
 from app.stack import commands
 from app.stack.servers import redis_server
-from storage import settings
+from storage.base import settings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "tests" / "testdata" / "compose-spec" / "compose-spec.json"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import cursors
-from app.errors import Problem
-from storage.settings import Settings
+from app.protocol import cursors
+from app.protocol.problems import Problem
+from storage.base.settings import Settings
 
 POSITIONS = st.lists(
     st.integers(0, cursors.MAX_NUMBER) | st.text(st.characters(exclude_categories=["Cs"])) | st.binary()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.deep import deep
-from storage.objects import Kind, object_id
+from app.admin.deep import deep
+from storage.git.objects import Kind, object_id
 from tests.app.http import Api, Json
 from tests.app.test_lifecycle import change, landed, status
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.names import WORDS
-from storage.objects import Ident
-from storage.settings import Settings
-from storage.store import ObjectStore
+from app.protocol.url_names import WORDS
+from storage.base.settings import Settings
+from storage.git.objects import Ident
+from storage.lookup.object_store import ObjectStore
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json, walk
 from tests.support import item

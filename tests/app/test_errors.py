@@ -13,18 +13,18 @@ from redis.exceptions import ConnectionError as RedisDown
 from redis.exceptions import ResponseError
 from werkzeug.exceptions import Forbidden, ServiceUnavailable
 
-from app import errors
-from storage import logs
-from storage.bucket import BucketError, BucketUnsafe
+from app.protocol import problems
+from storage.backends.bucket import BucketError, BucketUnsafe
+from storage.base import logging_setup
 
 Log = Callable[[], str]
 
 RAISED: dict[str, Exception] = {
-    "problem": errors.invalid("changes[3].path", "is empty"),
-    "missing": errors.not_found("slice", "web"),
-    "taken": errors.conflict("the name is taken", slice="01ARZ3NDEKTSV4RRFFQ69G5FAV"),
-    "reused": errors.key_reused(),
-    "full": errors.too_many("the queue is full", 7),
+    "problem": problems.invalid("changes[3].path", "is empty"),
+    "missing": problems.not_found("slice", "web"),
+    "taken": problems.conflict("the name is taken", slice="01ARZ3NDEKTSV4RRFFQ69G5FAV"),
+    "reused": problems.key_reused(),
+    "full": problems.too_many("the queue is full", 7),
     "redis": RedisDown("redis://:hunter2@10.0.0.1 refused"),
     "redis-full": ResponseError("OOM hunter2"),
     "bucket": BucketError("hunter2"),
@@ -39,7 +39,7 @@ RAISED: dict[str, Exception] = {
 def log(capsys: pytest.CaptureFixture[str]) -> Iterator[Log]:
     """What the process wrote to standard error since it was last asked, with logging as in the API."""
     before = structlog.get_config()
-    logs.configure("api")
+    logging_setup.configure("api")
     yield lambda: capsys.readouterr().err
     structlog.configure(**before)
 
@@ -48,7 +48,7 @@ def log(capsys: pytest.CaptureFixture[str]) -> Iterator[Log]:
 def client(log: Log) -> FlaskClient:
     app = Flask("test")
     app.config["MAX_CONTENT_LENGTH"] = 100
-    errors.register(app)
+    problems.register(app)
 
     @app.get("/raise/<name>")
     def fail(name: str) -> str:
@@ -60,7 +60,7 @@ def client(log: Log) -> FlaskClient:
 
     @app.get("/folder/")
     def folder() -> str:
-        return errors.request_id()
+        return problems.request_id()
 
     return app.test_client()
 
@@ -147,7 +147,7 @@ def test_every_request_has_an_id_of_its_own(client: FlaskClient) -> None:
 
 
 def test_a_secret_is_never_logged(log: Log) -> None:
-    logs.log.info("started", s3_secret_key="hunter2", broker="redis://u:hunter2@h/0", redis_password="hunter2")
+    logging_setup.log.info("started", s3_secret_key="hunter2", broker="redis://u:hunter2@h/0", redis_password="hunter2")
     line = log()
     event = json.loads(line)
     assert "hunter2" not in line
@@ -156,7 +156,7 @@ def test_a_secret_is_never_logged(log: Log) -> None:
 
 
 def test_a_secret_is_not_logged_from_inside_other_values_either(log: Log) -> None:
-    logs.log.info(
+    logging_setup.log.info(
         "started",
         broker="redis://:hun@ter2@h/0",
         endpoints=["http://u:hunter2@a", ("http://hunter2@b",)],
@@ -170,5 +170,5 @@ def test_a_secret_is_not_logged_from_inside_other_values_either(log: Log) -> Non
 
 
 def test_more_exceptions_can_be_given_a_problem(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(errors.TABLE, ArithmeticError, lambda error: errors.not_found("number", "0"))
+    monkeypatch.setitem(problems.TABLE, ArithmeticError, lambda error: problems.not_found("number", "0"))
     assert client.get("/raise/fault").status_code == 404

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from app import stream
-from app.client import _EventStream
-from app.services import Services
-from storage.bucket import BucketError
-from storage.log import Log
-from storage.settings import Settings
+from app.client.api_client import _EventStream
+from app.service import event_streams
+from app.service.services import Services
+from storage.backends.bucket import BucketError
+from storage.base.settings import Settings
+from storage.log.log import Log
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
 from tests.app.http import Api, Json
@@ -219,7 +219,7 @@ def test_places_are_bounded_and_given_back_however_a_stream_ends(settings: Setti
 def test_a_stream_ends_and_who_comes_back_again_and_again_is_told_all_once(
     settings: Settings, unsent: SimpleQueue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_PIECE_EVENTS", 3)
+    monkeypatch.setattr(event_streams, "_PIECE_EVENTS", 3)
     api = Api(replace(settings, max_stream_seconds=0.0, commit_changesets=4))
     made = [api.put(f"f{i}", "1")["id"] for i in range(10)]
     api.world.work()
@@ -237,7 +237,7 @@ def test_silence_is_broken_by_comments_and_moves_the_id_over_what_a_slice_does_n
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api.post("/slices", {"name": "web", "paths": ["web/"]}, 201)
-    monkeypatch.setattr(stream, "KEEP_ALIVE", 0.0)
+    monkeypatch.setattr(event_streams, "KEEP_ALIVE", 0.0)
     with closing(open_stream(api, slice="web", after="0")) as answer:
         told = blocks(answer)
         assert next(told) == {"retry": "1000", "id": "0"}
@@ -276,7 +276,7 @@ def test_a_bucket_that_is_away_is_waited_for(api: Api, monkeypatch: pytest.Monke
         return original(self, seq)
 
     monkeypatch.setattr(Log, "read", flaky)
-    monkeypatch.setattr(stream, "_AT_LEAST_EVERY", 0.01)
+    monkeypatch.setattr(event_streams, "_AT_LEAST_EVERY", 0.01)
     assert all_after(api, "0", 2) == [("3-0", "committed", made), ("4-0", "landed", made)]
     assert not fails
 
@@ -284,7 +284,7 @@ def test_a_bucket_that_is_away_is_waited_for(api: Api, monkeypatch: pytest.Monke
 def test_what_is_told_is_bounded_in_memory_and_told_all_the_same(api: Api) -> None:
     made = [api.put(f"f{i}", "1")["id"] for i in range(3)]
     api.world.work()
-    small = stream.Entries(api.world.repo, cache_bytes=1)
+    small = event_streams.Entries(api.world.repo, cache_bytes=1)
     services(api).streams.entries = small
     assert [changeset for _, _, changeset in all_after(api, "0", 6)] == made * 2
     assert len(small._cache) == 0
@@ -326,7 +326,7 @@ def test_a_stream_that_reads_from_a_slow_bucket_is_not_silent_for_longer(
         api.put(name, "1")
         commit_batch(api.world.repo)
     merge_batch(api.world.repo)
-    merged = stream.Position(api.world.repo.view.head().applied)
+    merged = event_streams.Position(api.world.repo.view.head().applied)
     assert len(list(services(api).streams._pieces(merged, None))) == 1
-    monkeypatch.setattr(stream, "KEEP_ALIVE", -1.0)  # as if each entry took as long to read
+    monkeypatch.setattr(event_streams, "KEEP_ALIVE", -1.0)  # as if each entry took as long to read
     assert len(list(services(api).streams._pieces(merged, None))) == 4

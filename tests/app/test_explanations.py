@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from storage.linediff import line_diff
-from storage.settings import Settings
+from storage.base.settings import Settings
+from storage.git.unified_diff import line_diff
 from tests.app.http import Api, Json, walk
 
 

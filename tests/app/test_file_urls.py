@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
+from storage.base.settings import Settings
 from storage.repository import Repository
-from storage.settings import Settings
 from tests.app.http import Api
 from tests.app.server import serving
 from tests.support import World

@@ -12,9 +12,9 @@ import pytest
 import redis
 from redis.exceptions import OutOfMemoryError
 
-from storage.primary import why
-from storage.redis_memory import Memory
-from storage.settings import Settings
+from storage.backends.primary import why
+from storage.backends.redis_memory import Memory
+from storage.base.settings import Settings
 from tests.app.http import Api
 from tests.own_redis import own_redis, url_of
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage import history
+from storage.operations import history
 from tests.app.http import Api, walk
 from tests.tasks.test_compact import AT_ONCE, change, compacted
 

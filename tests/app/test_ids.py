@@ -8,17 +8,17 @@ from itertools import product
 
 import pytest
 
-from app.admission import MOST_JUDGED_BYTES
+from app.admin.deep.look import deep
 from app.api import create_app
-from app.deep.look import deep
-from storage import kinds as storage_kinds
-from storage.bucket import Bucket
-from storage.budget import Spent
-from storage.ids import ObjectId
-from storage.packs import HEAD_BYTES
+from app.intake.admission import MOST_JUDGED_BYTES
+from storage.backends.bucket import Bucket
+from storage.backends.deadline import Spent
+from storage.base.ids import ObjectId
+from storage.git.packs import HEAD_BYTES
+from storage.git.threeway import Strategy
+from storage.lookup import object_kinds as storage_kinds
+from storage.lookup.object_store import ObjectStore
 from storage.repository import Repository
-from storage.store import ObjectStore
-from storage.threeway import Strategy
 from tasks.commits import commit_batch
 from tests.app.collisions import put
 from tests.app.http import Api, Json

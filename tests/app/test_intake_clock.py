@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.verify import verify
-from storage import ids
-from storage.bucket import Bucket
+from app.admin.verify import verify
+from storage.backends.bucket import Bucket
+from storage.base import ids
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api
 from tests.tasks.test_compact import AT_ONCE, change, compacted

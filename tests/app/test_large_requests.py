@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from storage.base.settings import Settings
 from storage.repository import Repository
-from storage.settings import Settings
 from tests.app.server import Answer, Server, serving
 from tests.support import World
 

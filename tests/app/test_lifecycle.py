@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import redis
 
+from app.admin.verify import verify
 from app.routes import explanations
-from app.verify import verify
-from storage.ids import new_ulid
-from storage.seen import UnknownBase
-from storage.view import View
+from storage.base.ids import new_ulid
+from storage.operations.seen import UnknownBase
+from storage.view.view import View
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json, walk
 
@@ -73,7 +73,7 @@ def test_a_release_survives_redis_and_the_death_of_who_gave_it(api: Api, monkeyp
     stays = api.submit(base=api.tip, changes=[change("b", "1")], hold=True)
     with monkeypatch.context() as dying:
         dying.setattr(api.world.repo.queue, "enqueue", lambda changesets: pytest.fail("not reached"))
-        dying.setattr("storage.lifecycle._queue", lambda repo, changeset: 0)
+        dying.setattr("storage.operations.lifecycle._queue", lambda repo, changeset: 0)
         api.post(f"/changesets/{held['id']}/release", None, 200)
     run_upkeep(api.world.repo)
     assert status(api, held) == "queued"

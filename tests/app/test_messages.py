@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.verify import verify
+from app.admin.verify import verify
 from tests.app.http import Api, Json
 from tests.app.test_lifecycle import change, collide
 

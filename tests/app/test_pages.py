@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app import cursors
-from storage import history
-from storage.settings import Settings
+from app.protocol import cursors
+from storage.base.settings import Settings
+from storage.operations import history
 from tests.app.collisions import collide, put
 from tests.app.http import Api, Json
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from storage.base.settings import Settings
 from storage.repository import Repository
-from storage.settings import Settings
 from tests.app.server import Answer, Server, answers_of, serving
 from tests.support import World
 

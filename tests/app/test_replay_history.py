@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.replay.history import FileChange, History, HistoryError, SourceCommit, fit_ident, fit_message, fit_time
-from storage.fsck import check_ident, check_message
+from app.judge.local_history import FileChange, History, HistoryError, SourceCommit, fit_ident, fit_message, fit_time
+from storage.git.fsck import check_ident, check_message
 
 WHO = {
     "GIT_AUTHOR_NAME": "Ada",

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from app.replay.history import FileChange, HistoryError
-from app.replay.judge import Judge, Verdict, parse_differences, parse_verdicts
-from app.replay.merge_report import MergeReport
-from app.replay.merge_run import Case, read_cases
-from app.replay.merges import (
+from app.demo.merge_report import MergeReport
+from app.demo.merge_run import Case, read_cases
+from app.judge.judge import Judge, Verdict, parse_differences, parse_verdicts
+from app.judge.local_history import FileChange, HistoryError
+from app.judge.renames import apart, may_rename
+from app.judge.source_merges import (
     BAD_CONTENT,
     BAD_MODE,
     BAD_PATH,
@@ -25,7 +26,6 @@ from app.replay.merges import (
     after,
     refusal,
 )
-from app.replay.renames import apart, may_rename
 from tests.app.test_replay_history import Repo
 
 A, B, C, D = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)

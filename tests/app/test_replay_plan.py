@@ -7,10 +7,10 @@ from random import Random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.replay.history import FileChange, SourceCommit
-from app.replay.plan import MOST_PATHS, TOP, Plan, slice_name
-from storage.fsck import check_slice_name
-from storage.trees import covers
+from app.demo.plan import MOST_PATHS, TOP, Plan, slice_name
+from app.judge.local_history import FileChange, SourceCommit
+from storage.git.fsck import check_slice_name
+from storage.git.trees import covers
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
 FEW_NAMES = st.sampled_from(

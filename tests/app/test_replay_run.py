@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from app.client import Json
-from app.replay import bodies
-from app.replay.bodies import changeset_items
-from app.replay.history import FileChange, History, HistoryError, SourceCommit
-from app.replay.plan import PlannedChangeset
-from app.replay.report import Report, sentences
-from app.replay.run import Lane, Replay
-from app.replay.writers import Writers
-from storage.objects import EMPTY_TREE
+from app.client.api_client import Json
+from app.demo import bodies
+from app.demo.bodies import changeset_items
+from app.demo.plan import PlannedChangeset
+from app.demo.report import Report, sentences
+from app.demo.run import Lane, Replay
+from app.demo.writers import Writers
+from app.judge.local_history import FileChange, History, HistoryError, SourceCommit
+from storage.git.objects import EMPTY_TREE
 
 # A history in which everything happens that a tree can go through, as `git fast-import` reads it.
 STREAM = """
@@ -292,7 +292,7 @@ def test_a_refused_item_ends_the_replay_with_the_reason(
 def test_requests_stay_below_their_size_but_for_one_large_changeset(
     history: History, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.replay.run.REQUEST_BYTES", 400)
+    monkeypatch.setattr("app.demo.run.REQUEST_BYTES", 400)
     report = replay(history, api)
     assert report.ok
     assert max(len(items) for _, items in api.requests) == 1

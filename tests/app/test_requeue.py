@@ -9,9 +9,9 @@ from queue import SimpleQueue
 import pytest
 import redis
 
-from app import intake, requeue
 from app.api import create_app
-from storage.queue import Queue
+from app.intake import intake, requeue
+from storage.queue.queue import Queue
 from tests.app.http import Api
 
 UNKNOWN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from app import cli
-from app.checkout import STATE, CheckoutError, check_out
-from app.client import ProblemError
+from app.client.api_client import ProblemError
+from app.folder.conflict_files import STATE, CheckoutError, check_out
 from tests.app.collisions import LINES, NOBODY, Run, collide, delete, edit, files, new_id, one_line, put, runner
 from tests.app.http import Api, Json
 

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask, Response, request
 
-from app import errors
-from app.room import Full, Pool, Room, Share
-from storage.settings import Settings
+from app.protocol import problems
+from app.service.body_limit import Full, Pool, Room, Share
+from storage.base.settings import Settings
 
 
 def test_a_body_for_which_there_is_no_room_now_is_refused_and_has_room_later() -> None:
     app = Flask("room")
-    errors.register(app)
+    problems.register(app)
     Room(Settings(max_bodies_bytes=100)).register(app)
     inside, leave = threading.Event(), threading.Event()
 
@@ -46,7 +46,7 @@ def test_a_body_for_which_there_is_no_room_now_is_refused_and_has_room_later() -
 def test_a_body_that_nobody_uses_takes_no_room_from_one_that_somebody_does(method: str) -> None:
     app = Flask("room")
     app.config["MAX_CONTENT_LENGTH"] = 1000
-    errors.register(app)
+    problems.register(app)
     Room(Settings(max_bodies_bytes=100)).register(app)
     inside, leave = threading.Event(), threading.Event()
 
@@ -71,7 +71,7 @@ def test_a_body_that_nobody_uses_takes_no_room_from_one_that_somebody_does(metho
 
 def test_a_body_for_which_there_is_no_such_resource_or_method_takes_no_room() -> None:
     app = Flask("room")
-    errors.register(app)
+    problems.register(app)
     Room(Settings(max_bodies_bytes=100)).register(app)
     app.get("/")(lambda: Response("read"))
     taken: list[int] = []

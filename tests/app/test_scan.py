@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import scan as module
-from app.bodies import load_json
-from app.errors import Problem
-from app.scan import MAX_DEPTH, TooLarge, TooMany, scan
-from app.schemas import load_bulk
-from storage.settings import Settings
+from app.protocol import scan as module
+from app.protocol.bodies import load_json
+from app.protocol.problems import Problem
+from app.protocol.scan import MAX_DEPTH, TooLarge, TooMany, scan
+from app.protocol.schemas import load_bulk
+from storage.base.settings import Settings
 
 TEXTS = st.text(alphabet='ab"\\{}[],:ü\n', max_size=40)
 VALUES = st.recursive(

@@ -1,4 +1,4 @@
-"""docs/configuration.md and `sluice settings` say what storage/settings.py says."""
+"""docs/configuration.md and `sluice settings` say what storage/base/settings.py says."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from app.commands.settings import command, page
-from storage.settings import PREFIX, Settings, SettingsError, load
+from app.commands.operator.settings import command, page
+from storage.base.settings import PREFIX, Settings, SettingsError, load
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 FIELDS = dataclasses.fields(Settings)

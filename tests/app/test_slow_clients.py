@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.client import Client
 from benchmarks.stalled import KINDS, crowded, write
+from storage.base.settings import Settings
 from storage.repository import Repository
-from storage.settings import Settings
 from tests.app.server import Server, answers_of, serving
 from tests.support import World
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from app.commands.options import deployment
-from app.commands.up import command
+from app.commands.local.up import command
+from app.console.options import deployment
 from app.stack import environment
 from app.stack.limits import OWN_ADDRESSES, limits, refuse_addresses
-from storage.settings import PREFIX, Settings, SettingsError
+from storage.base.settings import PREFIX, Settings, SettingsError
 
 
 def variable(field: str) -> str:

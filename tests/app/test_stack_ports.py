@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from app import exit_codes
+from app.console import exit_codes
 from app.stack import Stack
 from app.stack.servers import PortTaken, free_ports
 from app.stack.state import StateDamaged

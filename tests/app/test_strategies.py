@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from marshmallow import ValidationError
 
-from app.errors import Problem
-from app.patterns import PatternError, Patterns, parse
-from app.schemas import load_bulk, load_changeset
-from app.strategies import MAX_MATCHED_BYTES, Effort, Rule, Rules
-from storage.settings import Settings
-from storage.threeway import Strategy
+from app.protocol.patterns import PatternError, Patterns, parse
+from app.protocol.problems import Problem
+from app.protocol.schemas import load_bulk, load_changeset
+from app.protocol.strategies import MAX_MATCHED_BYTES, Effort, Rule, Rules
+from storage.base.settings import Settings
+from storage.git.threeway import Strategy
 
 
 def problem_of(data: object) -> Problem:

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from app import cli
-from app.client import Client
-from app.folder_base import FILE
+from app.client.api_client import Client
+from app.folder.folder_base import FILE
 from tests.app.collisions import LINES, Run, edit, files, new_id, put, runner
 from tests.app.http import Api
 
@@ -283,8 +283,8 @@ def test_without_a_terminal_an_unknown_author_is_refused_and_told_how(
 
 
 def test_a_terminal_is_asked_who_it_is(api: Api, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.commands.submit.git_author", lambda _: None)
-    monkeypatch.setattr("app.commands.submit._is_asked", lambda: True)
+    monkeypatch.setattr("app.commands.writer.submit.git_author", lambda _: None)
+    monkeypatch.setattr("app.commands.writer.submit._is_asked", lambda: True)
     (tmp_path / "f").write_text("1")
     line = ["submit", "all", str(tmp_path), "-m", "m", "--base", api.tip]
     answer = CliRunner().invoke(cli.cli, line, input="Zoë\nzoe@example.org\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.stack import state
-from storage.settings import Settings
+from storage.base.settings import Settings
 from tests.app.collisions import Run, files, put, runner
 from tests.app.http import Api
 

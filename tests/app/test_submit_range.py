@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from app.client import Client
-from app.git_folder import known_commit
-from app.git_range import RangeError, read_range
+from app.client.api_client import Client
+from app.folder.git_folder import known_commit
+from app.folder.git_range import RangeError, read_range
 from tests.app.collisions import LINES, Run, edit, files, new_id, put, runner
 from tests.app.http import Api
 from tests.app.test_replay_history import Repo
@@ -357,7 +357,7 @@ def test_the_first_files_of_a_slice_are_not_taken_for_no_difference(api: Api, ru
 def test_a_clone_of_an_export_was_made_from_the_commit_that_it_is_at(
     api: Api, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.export import export
+    from app.admin.export import export
 
     api.submit(base=api.tip, changes=[put("f", LINES), put("g", "1\n")])
     api.world.work()
@@ -377,7 +377,7 @@ def test_a_clone_of_an_export_was_made_from_the_commit_that_it_is_at(
 def test_a_clone_of_an_export_was_made_from_it_however_many_commits_of_ones_own_are_on_top(
     api: Api, run: Run, tmp_path: Path, own: int
 ) -> None:
-    from app.export import export
+    from app.admin.export import export
 
     for number in range(3):
         api.submit(base=api.tip, changes=[put("f", LINES), put("g", f"{number}\n")])

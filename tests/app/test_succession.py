@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from app.admin.verify import verify
 from app.api import create_app
-from app.verify import verify
-from storage.settings import Settings
-from storage.succession import turn
+from storage.base.settings import Settings
+from storage.operations.succession import turn
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json
 from tests.app.test_lifecycle import LINES, change, collide, edit, status, text
@@ -153,7 +153,7 @@ def test_who_waits_for_as_long_as_a_request_may_take_is_told_to_come_back(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = collide(api)
-    monkeypatch.setattr("storage.succession.budget.left", lambda most: 0.01)
+    monkeypatch.setattr("storage.operations.succession.budget.left", lambda most: 0.01)
     with turn(api.world.repo, found["id"]):
         answer = api.post(f"/changesets/{found['id']}/resolve", {"paths": {"f": {"take": "ours"}}}, 503)
     assert answer.headers["Retry-After"]

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from app.deep import deep
-from app.verify import verify
+from app.admin.deep import deep
+from app.admin.verify import verify
 from tasks.commits import commit_batch
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from storage.entries import Status
-from storage.ids import ChangesetId, ObjectId
-from storage.inbox import read_changesets
-from storage.lifecycle import abandon, release
-from storage.manifest import Changeset
-from storage.objects import Kind, object_id
+from storage.base.ids import ChangesetId, ObjectId
+from storage.git.objects import Kind, object_id
+from storage.git.trees import lookup
+from storage.log.entry import Status
+from storage.log.manifest import Changeset
+from storage.lookup.object_store import ObjectMissing
+from storage.operations.lifecycle import abandon, release
+from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from storage.store import ObjectMissing
-from storage.trees import lookup
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json
 from tests.app.test_lifecycle import LINES, change, collide, edit, landed, status, text
@@ -154,7 +154,9 @@ def test_a_file_in_the_way_goes_though_a_change_of_its_own_would_have_kept_it(ap
 
 def test_a_resolution_cannot_hold_files_that_are_in_each_others_way(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     found = collide(api)
-    monkeypatch.setattr("app.successors.in_each_others_way", lambda changes: iter([(len(changes) - 1, "cannot be")]))
+    monkeypatch.setattr(
+        "app.intake.successors.in_each_others_way", lambda changes: iter([(len(changes) - 1, "cannot be")])
+    )
     assert resolve(api, found, {"f": {"take": "theirs"}}, 422)["errors"][0]["field"] == "paths.other"
 
 
@@ -280,7 +282,7 @@ def test_a_change_of_a_symlinks_mode_that_was_accepted_once_is_not_resolved_into
     api.world.work()
     base = api.tip
     with monkeypatch.context() as before:
-        before.setattr("storage.decide.why_no_mode", lambda change, seen: None)
+        before.setattr("storage.commit.decide.why_no_mode", lambda change, seen: None)
         late = late_conflict(api, base, chmod("s"))
     refused = resolve(api, late, {"f": {"take": "theirs"}}, 409)
     assert refused["detail"] == "s is a symlink in the base, so its mode cannot change"
@@ -321,7 +323,7 @@ def test_a_rebase_of_what_was_never_stored_is_refused(api: Api, monkeypatch: pyt
     def missing(self: object, oid: ObjectId) -> bytes:
         raise ObjectMissing(oid.hex())
 
-    monkeypatch.setattr("storage.remerge.Remerge.content", missing)
+    monkeypatch.setattr("storage.operations.rebase.Remerge.content", missing)
     assert "not stored" in rebase(api, held, 409)["detail"]
     assert status(api, held) == "held"
 
@@ -329,7 +331,7 @@ def test_a_rebase_of_what_was_never_stored_is_refused(api: Api, monkeypatch: pyt
 def dying(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> None:
     """Call as one who dies once the log has it."""
     with monkeypatch.context() as context:
-        context.setattr("storage.queue.Queue.release", lambda *args: pytest.fail("died"))
+        context.setattr("storage.queue.queue.Queue.release", lambda *args: pytest.fail("died"))
         with pytest.raises(pytest.fail.Exception):
             call()
 
@@ -413,7 +415,7 @@ def test_a_check_says_wait_only_for_a_base_that_is_not_decided(api: Api, monkeyp
     api.submit(base=base, changes=[change("f", edit(LINES, 5, "head"))])
     api.world.work()
     waits = api.put("h", "1")
-    monkeypatch.setattr("storage.git_merger._git", lambda: "/nonexistent/git")
+    monkeypatch.setattr("storage.git.merge_tree._git", lambda: "/nonexistent/git")
     body = {"message": "m", "base": base, "changes": [change("f", edit(LINES, 15, "late"))]}
     assert api.post("/slices/all/check", body, 503).headers["Retry-After"]
     body["base"] = waits["id"]

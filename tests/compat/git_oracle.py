@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from storage.ids import ObjectId
-from storage.objects import EMPTY_TREE, FILE_MODE, TREE_MODE, Kind, object_id, row
+from storage.base.ids import ObjectId
+from storage.git.objects import EMPTY_TREE, FILE_MODE, TREE_MODE, Kind, object_id, row
 
 _ERROR = re.compile(r"^error.*", re.MULTILINE)
 _OID = re.compile(r"\b[0-9a-f]{40}\b")

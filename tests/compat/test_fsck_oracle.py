@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from storage.fsck import (
+from storage.git.fsck import (
     ContentError,
     FsckError,
     PathError,
@@ -20,7 +20,7 @@ from storage.fsck import (
     check_path,
     check_slice_name,
 )
-from storage.objects import FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Ident, Kind
+from storage.git.objects import FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Ident, Kind
 from tests.compat.git_oracle import GitOracle
 from tests.storage.test_fsck import REFUSED_URLS, TAKEN_URLS
 

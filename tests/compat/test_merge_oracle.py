@@ -17,10 +17,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from storage.ids import ObjectId
-from storage.manifest import Proposal
-from storage.merges import ContentMerges
-from storage.objects import (
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+from storage.git.objects import (
     EXECUTABLE_MODE,
     FILE_MODE,
     REGULAR_MODES,
@@ -32,9 +31,10 @@ from storage.objects import (
     Version,
     object_id,
 )
-from storage.packs import PackWriter
-from storage.settings import Settings
-from storage.threeway import ConflictClass, contents_to_merge
+from storage.git.packs import PackWriter
+from storage.git.threeway import ConflictClass, contents_to_merge
+from storage.log.manifest import Proposal
+from storage.lookup.content_merges import ContentMerges
 from tests.compat.git_oracle import GitOracle
 from tests.storage.model import Trees, consistent
 from tests.storage.test_link import BASE, Repo, changeset, chmod, delete, put

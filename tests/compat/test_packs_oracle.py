@@ -7,13 +7,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.export import git
-from app.intake import build
-from storage.ids import ObjectId, PackId, inbox_pack
-from storage.link import Slice
-from storage.manifest import split
-from storage.objects import Commit, Ident, Kind, object_id
-from storage.packs import PackWriter, decode, read_index, scan
+from app.admin.export import git
+from app.intake.intake import build
+from storage.base.ids import ObjectId, PackId, inbox_pack
+from storage.commit.link import Slice
+from storage.git.objects import Commit, Ident, Kind, object_id
+from storage.git.packs import PackWriter, decode, read_index, scan
+from storage.log.manifest import split
 from tests.storage.model import FILES, Trees
 from tests.support import item
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from app.patterns import PatternError, Patterns, parse
+from app.protocol.patterns import PatternError, Patterns, parse
 from tests.compat.git_oracle import GitOracle
 
 NAMES = ["a", "b", "ab", "a.b", "aab", "-", "]", "ü", "a b", "*", "[", "\\", "a "]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from storage.bucket import Bucket
-from storage.scripts import Scripts
+from storage.backends.bucket import Bucket
+from storage.backends.scripts import Scripts
 
 # They call when they please: a slow batch's pulse, and what the API of an earlier test has left to do.
 NO_STEP = ("pulse", "requeue", "announce")

@@ -18,15 +18,16 @@ from typing import Any
 
 import pytest
 
-from app.intake import Accepted, Intake, build
-from storage import compact, garbage, scripts
-from storage.archive import PACK_FILES
-from storage.bucket import Bucket
-from storage.ids import PackId, changesets_of
-from storage.recover import Inbox, Passed
+from app.intake.intake import Accepted, Intake, build
+from storage.backends import scripts
+from storage.backends.bucket import Bucket
+from storage.base.ids import PackId, changesets_of
+from storage.base.settings import Settings
+from storage.lookup.archive import PACK_FILES
+from storage.maintenance import compaction, garbage
+from storage.queue.recovery import Inbox, Passed
 from storage.repository import Repository
-from storage.settings import Settings
-from storage.view import View
+from storage.view.view import View
 from tasks import commits, merges
 from tests.harness.checker import Violation, check
 from tests.harness.evidence import gather
@@ -164,7 +165,7 @@ def deletes_what_was_not_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def names_what_was_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compaction does not ask whether its packs were taken for garbage before it names them."""
-    append, scores = compact._append, View.scores
+    append, scores = compaction._append, View.scores
     here = threading.local()
 
     def unasked(*args: Any) -> bool:
@@ -180,7 +181,7 @@ def names_what_was_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
         blind = name == "condemned" and getattr(here, "compacting", False)
         return [None] * len(members) if blind else scores(view, name, members)
 
-    monkeypatch.setattr(compact, "_append", unasked)
+    monkeypatch.setattr(compaction, "_append", unasked)
     monkeypatch.setattr(View, "scores", none_is)
 
 

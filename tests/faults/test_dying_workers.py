@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from app.verify import verify
-from storage.bucket import Bucket
+from app.admin.verify import verify
+from storage.backends.bucket import Bucket
+from storage.base.settings import Settings
 from storage.repository import Repository
-from storage.settings import Settings
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep

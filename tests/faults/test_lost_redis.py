@@ -12,29 +12,30 @@ from pathlib import Path
 import pytest
 import redis
 
+from app.admin.backup import backup
+from app.admin.verify import verify
 from app.api import create_app
-from app.backup import backup
-from app.intake import Item, build
-from app.verify import verify
-from storage import lifecycle, recover
-from storage.archive import Archive
-from storage.bucket import BucketError, Missing
-from storage.direct import Moved, of_one_view
-from storage.entries import decode
-from storage.garbage import Collected, collect
-from storage.ids import ChangesetId, PackId, changesets_of, new_ulid
-from storage.lifecycle import release, requeue_released
-from storage.load import catch_up, load
-from storage.manifest import Changeset
-from storage.objects import CorruptObject, Kind, object_id
-from storage.queue import Admission, Queue
-from storage.rebuild import rebuild
-from storage.recover import Found, Inbox
+from app.intake.intake import Item, build
+from storage.backends.bucket import BucketError, Missing
+from storage.backends.scripts import Recovering, Scripts, ViewAbsent, ViewLoading, ViewStale
+from storage.base.ids import ChangesetId, PackId, changesets_of, new_ulid
+from storage.base.settings import Settings
+from storage.commit.append_loop import Moved, of_one_view
+from storage.git.objects import CorruptObject, Kind, object_id
+from storage.log.entry import decode
+from storage.log.manifest import Changeset
+from storage.lookup.archive import Archive
+from storage.maintenance.garbage import Collected, collect
+from storage.maintenance.rebuild import rebuild
+from storage.operations import lifecycle
+from storage.operations.lifecycle import release, requeue_released
+from storage.operations.slices import change_paths, define, delete
+from storage.queue import recovery
+from storage.queue.queue import Admission, Queue
+from storage.queue.recovery import Found, Inbox
 from storage.repository import RedisUnsafe, Repository
-from storage.scripts import Recovering, Scripts, ViewAbsent, ViewLoading, ViewStale
-from storage.segments import FOLDER as SEGMENTS
-from storage.settings import Settings
-from storage.slices import change_paths, define, delete
+from storage.view.load import catch_up, load
+from storage.view.segments import FOLDER as SEGMENTS
 from tasks import commits, upkeep
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
@@ -116,7 +117,7 @@ def test_what_somebody_else_has_put_into_the_bucket_stops_nothing(
     world.work()
     assert run_upkeep(world.repo).damaged == 0
     assert compacted(world)
-    monkeypatch.setattr(recover, "_SETTLE", -1000.0)  # all of them are seen, and not looked at again
+    monkeypatch.setattr(recovery, "_SETTLE", -1000.0)  # all of them are seen, and not looked at again
     world.repo.inbox.routine(deep=False)
     [(late, _)] = world.store([item(world.all, {"h": b"1"}, world.tip)])
     assert world.repo.inbox.routine(deep=False).enqueued == 1
@@ -144,7 +145,7 @@ def test_a_pack_that_could_not_be_read_for_a_while_is_queued_by_a_later_look(
     assert compacted(world) and waiting in world.repo.view.undecided()
     flush(world)
     with monkeypatch.context() as away:
-        away.setattr(recover, "read_pack", lambda *_: (_ for _ in ()).throw(CorruptObject("for a while")))
+        away.setattr(recovery, "read_pack", lambda *_: (_ for _ in ()).throw(CorruptObject("for a while")))
         assert run_upkeep(world.repo).damaged == 1
     assert world.repo.queue.known([waiting]) == "0"
     world.repo.inbox.routine(deep=True)
@@ -264,12 +265,12 @@ def test_an_older_copy_that_came_back_during_upkeep_is_not_vouched_for(
 
 def test_an_inbox_is_recovered_by_one_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.repo.redis.delete(world.repo.view.prefix + "recovered")
-    recover, others = Inbox.recover, []
+    recovery, others = Inbox.recover, []
 
     def while_another_is_asked(inbox: Inbox, *given: object) -> Found:
         monkeypatch.setattr(Inbox, "recover", lambda *_: pytest.fail("it is being recovered"))
         others.append(keep_up(world.repo))
-        return recover(inbox, *given)
+        return recovery(inbox, *given)
 
     monkeypatch.setattr(Inbox, "recover", while_another_is_asked)
     keep_up(world.repo)
@@ -389,7 +390,7 @@ def test_a_message_lost_or_doubled_changes_nothing(world: World, monkeypatch: py
 
 def looking(world: World, monkeypatch: pytest.MonkeyPatch, **settings: object) -> Inbox:
     """Return an inbox whose looks list three packs, and settle at once."""
-    monkeypatch.setattr(recover, "_SETTLE", 0.0)
+    monkeypatch.setattr(recovery, "_SETTLE", 0.0)
     chosen = replace(world.repo.settings, upkeep_packs=3, **settings)  # type: ignore[arg-type]
     return Inbox(chosen, world.repo.archive, world.repo.view, world.repo.queue)
 
@@ -673,7 +674,7 @@ def test_a_loader_that_died_is_followed_by_another(world: World, monkeypatch: py
     world.repo.view.begin_loading("DEAD", world.repo.view.epoch())
     with pytest.raises(ViewLoading):
         world.repo.prepare()
-    monkeypatch.setattr("storage.view._SILENT_LOADER", 1)
+    monkeypatch.setattr("storage.view.view._SILENT_LOADER", 1)
     world.repo.prepare(patience=60)
     assert world.repo.view.epoch() not in {None, "DEAD"}
 
@@ -683,7 +684,7 @@ def test_an_upkeep_beside_who_loads_the_view_waits_and_vouches_for_it(
 ) -> None:
     """At a start every process finds no view at once, and without a beat no upkeep comes after the first."""
     flush(world)
-    monkeypatch.setattr("storage.view._SILENT_LOADER", 500)
+    monkeypatch.setattr("storage.view.view._SILENT_LOADER", 500)
     world.repo.view.begin_loading("ANOTHER", world.repo.view.epoch())
     keep_up(world.repo)
     assert world.repo.queue.vouched()
@@ -693,7 +694,7 @@ def test_one_upkeep_waits_for_who_loads_the_view_and_the_others_go(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flush(world)
-    monkeypatch.setattr("storage.view._SILENT_LOADER", 600_000)
+    monkeypatch.setattr("storage.view.view._SILENT_LOADER", 600_000)
     monkeypatch.setattr(upkeep, "_LOADING_PATIENCE", 60.0)
     world.repo.view.begin_loading("ANOTHER", world.repo.view.epoch())
     waiting = threading.Thread(target=keep_up, args=[Repository(world.repo.settings)])
@@ -705,6 +706,6 @@ def test_one_upkeep_waits_for_who_loads_the_view_and_the_others_go(
         with pytest.raises(ViewLoading):
             keep_up(world.repo)
     assert waiting.is_alive()
-    monkeypatch.setattr("storage.view._SILENT_LOADER", 1)
+    monkeypatch.setattr("storage.view.view._SILENT_LOADER", 1)
     waiting.join(60)
     assert not waiting.is_alive() and world.repo.queue.vouched()

@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.verify import verify
-from storage.bucket import BucketError
-from storage.entries import Json
-from storage.link import Linked, Linker
-from storage.manifest import Changeset
-from storage.objects import EMPTY_TREE
-from storage.poison import Overdue
-from storage.queue import Ticket
+from app.admin.verify import verify
+from storage.backends.bucket import BucketError
+from storage.base.settings import Settings
+from storage.commit.link import Linked, Linker
+from storage.commit.poison import Overdue
+from storage.git.objects import EMPTY_TREE
+from storage.log.entry import Json
+from storage.log.manifest import Changeset
+from storage.operations.slices import define
+from storage.queue.queue import Ticket
 from storage.repository import Repository
-from storage.settings import Settings
-from storage.slices import define
 from tasks import commits
 from tasks.commits import SERVERS_FAULTS, commit_batch
 from tests.faults.test_poison import more, until_rejected, work

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from app.verify import verify
-from storage.bucket import Bucket, BucketError
-from storage.entries import Json
-from storage.ids import ChangesetId, new_ulid
-from storage.inbox import read_changesets
-from storage.link import Linked, Linker
-from storage.manifest import Changeset
+from app.admin.verify import verify
+from storage.backends.bucket import Bucket, BucketError
+from storage.base.ids import ChangesetId, new_ulid
+from storage.base.settings import Settings
+from storage.commit.link import Linked, Linker
+from storage.log.entry import Json
+from storage.log.manifest import Changeset
+from storage.operations.slices import define
+from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from storage.settings import Settings
-from storage.slices import define
 from tasks import commits
 from tasks.commits import commit_batch
 from tasks.upkeep import run as run_upkeep

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.verify import verify
-from storage import lifecycle
-from storage.ids import ChangesetId, new_ulid
-from storage.lifecycle import abandon, release
-from storage.link import Snapshot
-from storage.log import follow
-from storage.queue import Standing
-from storage.rebuild import rebuild
+from app.admin.verify import verify
+from storage.base.ids import ChangesetId, new_ulid
+from storage.base.settings import Settings
+from storage.commit.link import Snapshot
+from storage.log.log import follow
+from storage.maintenance.rebuild import rebuild
+from storage.operations import lifecycle
+from storage.operations.lifecycle import abandon, release
+from storage.operations.slices import SliceExists, define
+from storage.queue.queue import Standing
 from storage.repository import Repository
-from storage.settings import Settings
-from storage.slices import SliceExists, define
 from tasks import merges
 from tasks.commits import TooManyRaces, commit_batch
 from tasks.merges import merge_batch

@@ -17,9 +17,9 @@ import pytest
 from app.stack import commands
 from app.stack.processes import Command, Supervisor
 from app.stack.servers import free_ports
-from storage.queue import Claimed
+from storage.base.settings import Settings, environment
+from storage.queue.queue import Claimed
 from storage.repository import Repository
-from storage.settings import Settings, environment
 from tasks import commits
 from tasks.commits import commit_batch
 from tests.servers import Proxy

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from app.admin.verify import verify
 from app.stack import commands
 from app.stack.processes import Command, Process, Supervisor
-from app.verify import verify
+from storage.base.settings import Settings, environment
+from storage.operations.slices import define
 from storage.repository import Repository
-from storage.settings import Settings, environment
-from storage.slices import define
 from tests.faults.test_lost_redis import keys
 from tests.support import World, item
 

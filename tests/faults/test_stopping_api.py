@@ -16,8 +16,8 @@ import pytest
 from app.stack import commands
 from app.stack.processes import Command, Process, Supervisor
 from app.stack.servers import free_ports
+from storage.base.settings import Settings, environment
 from storage.repository import Repository
-from storage.settings import Settings, environment
 from tests.servers import Proxy
 from tests.support import World
 

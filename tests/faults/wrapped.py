@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any
 
-from storage.bucket import Bucket
+from storage.backends.bucket import Bucket
 from tasks import commits
 from tasks.celery import app
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.stack.processes import Command, Supervisor
 from app.stack.servers import free_ports
-from storage.settings import Settings, environment
+from storage.base.settings import Settings, environment
 
 _CHUNK = 1 << 16
 _ROOT = Path(__file__).parents[2]

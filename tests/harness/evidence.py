@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.export import ExportError, export, git
-from storage.settings import Settings
+from app.admin.export import ExportError, export, git
+from storage.base.settings import Settings
 from tests.harness.history import Edit, FileTold, History, Json
 from tests.harness.wire import Answer, Wire
 

@@ -25,8 +25,8 @@ from ulid import ULID
 from app.stack import Supervisor, commands, state
 from app.stack.processes import Command, Process, ProcessFailed
 from app.stack.servers import S3_PORTS, free_ports
-from storage.bucket import Bucket, BucketError
-from storage.settings import Settings, environment
+from storage.backends.bucket import Bucket, BucketError
+from storage.base.settings import Settings, environment
 from tests.harness.movable import Movable
 from tests.harness.places import ENVIRON, Places
 from tests.servers import Proxy, Toxiproxy

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from app.admin.verify import verify
 from app.stack.processes import ProcessFailed
-from app.verify import verify
+from storage.backends.scripts import ViewAbsent
 from storage.repository import Repository
-from storage.scripts import ViewAbsent
 from tests.harness.checker import Violation, check, outcomes
 from tests.harness.evidence import gather
 from tests.harness.history import History

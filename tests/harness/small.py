@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from app.admin.verify import verify
 from app.api import create_app
-from app.verify import verify
-from storage.garbage import collect
+from storage.base.settings import Settings
+from storage.maintenance.garbage import collect
 from storage.repository import Repository
-from storage.settings import Settings
 from tasks.commits import commit_batch
 from tasks.compaction import run as compact
 from tasks.merges import merge_batch

@@ -27,27 +27,27 @@ SCOPES = {
     "merge": ["tasks.merges:merge_batch"],
     "upkeep": ["tasks.upkeep:keep_up"],
     "load": ["tasks.upkeep:load", "storage.repository:load"],
-    "recover": ["storage.recover:Inbox.recover"],
+    "recover": ["storage.queue.recovery:Inbox.recover"],
     "checkpoint": ["tasks.upkeep:checkpoint"],
     "compact": ["tasks.compaction:compact"],
     "collect": ["tasks.upkeep:collect"],
-    "intake": ["app.intake:Intake._store"],
-    "release": ["storage.lifecycle:append_directly"],
+    "intake": ["app.intake.intake:Intake._store"],
+    "release": ["storage.operations.lifecycle:append_directly"],
 }
 """Runs of something, by the functions that are one; the innermost gives its name."""
 
 STEPS = {
     "prepare": "tasks.commits:prepare",
-    "ticket": "storage.queue:Ticket.take",
-    "link": "storage.link:Linker.run",
+    "ticket": "storage.queue.queue:Ticket.take",
+    "link": "storage.commit.link:Linker.run",
     "prove": "tasks.commits:prove",
 }
 """Steps that are more, or less, than one call of a server."""
 
 # The narrow waists that every call of a server goes through. A script is named by itself, a call of the bucket by the
 # folder that it is about.
-_BUCKET = {name: f"storage.bucket:Bucket.{name}" for name in ("create", "get", "get_range", "delete", "now")}
-_SCRIPT, _REDIS = "storage.scripts:Scripts.__call__", "redis:Redis.execute_command"
+_BUCKET = {name: f"storage.backends.bucket:Bucket.{name}" for name in ("create", "get", "get_range", "delete", "now")}
+_SCRIPT, _REDIS = "storage.backends.scripts:Scripts.__call__", "redis:Redis.execute_command"
 
 _scope: ContextVar[str] = ContextVar("scope", default="")
 _in_step: ContextVar[bool] = ContextVar("in_step", default=False)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
-from storage.ids import ObjectId
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, TREE_MODE, Kind, Tree, Version, object_id
+from storage.base.ids import ObjectId
+from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, TREE_MODE, Kind, Tree, Version, object_id
 
 Files = Mapping[bytes, Version]
 

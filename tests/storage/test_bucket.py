@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from minio.deleteobjects import DeleteError, DeleteObject
 
-from storage.bucket import Bucket, BucketError, BucketUnsafe, Missing, OutOfRange, probe
-from storage.entries import NO_HASH, CorruptEntry, digest, encode
-from storage.log import Log, follow
-from storage.settings import Settings
+from storage.backends.bucket import Bucket, BucketError, BucketUnsafe, Missing, OutOfRange, probe
+from storage.base.settings import Settings
+from storage.log.entry import NO_HASH, CorruptEntry, digest, encode
+from storage.log.log import Log, follow
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_the_probe_passes_on_a_store_that_keeps_its_word_and_refuses_one_that_do
 
 
 def test_a_probe_whose_winner_lost_its_answer_is_made_again(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.bucket.PROBE_RACERS", 2)  # SeaweedFS takes seconds for a round of many
+    monkeypatch.setattr("storage.backends.bucket.PROBE_RACERS", 2)  # SeaweedFS takes seconds for a round of many
 
     class Late(Bucket):
         lost = 1

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from storage import budget
-from storage.bucket import Bucket, BucketError
-from storage.budget import Spent
-from storage.connect import connect
-from storage.settings import Settings
+from storage.backends import deadline
+from storage.backends.bucket import Bucket, BucketError
+from storage.backends.deadline import Spent
+from storage.backends.redis_client import connect
+from storage.base.settings import Settings
 from tests.servers import Proxy
 
 NewProxy = Callable[[str], Proxy]
@@ -48,22 +48,22 @@ def repeat(call: Callable[[], object]) -> None:
 
 def test_a_budget_begins_with_the_first_call_and_a_wait_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    with budget.budget("request_budget", 5.0):
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    with deadline.budget("request_budget", 5.0):
         clock.now += 10.0  # a slow client's body
-        assert budget.left(10.0) == 5.0
-        with budget.waiting():
+        assert deadline.left(10.0) == 5.0
+        with deadline.waiting():
             clock.now += 10.0
-        assert budget.left(10.0) == 5.0
-        assert budget.left(1.0) == 1.0
+        assert deadline.left(10.0) == 5.0
+        assert deadline.left(1.0) == 1.0
         clock.now += 4.0
-        assert budget.left(10.0) == 1.0
+        assert deadline.left(10.0) == 1.0
         clock.now += 2.0
-        with budget.budget("batch_budget", 9.0):
-            assert budget.left() == 9.0, "what gives back has its own"
+        with deadline.budget("batch_budget", 9.0):
+            assert deadline.left() == 9.0, "what gives back has its own"
         with pytest.raises(Spent, match="request_budget"):
-            budget.left()
-    assert budget.left(3.0) == 3.0
+            deadline.left()
+    assert deadline.left(3.0) == 3.0
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["a-new-connection", "one-of-the-pool"])
@@ -75,7 +75,7 @@ def test_a_redis_that_does_not_answer_takes_no_more_than_the_budget(
         client.ping()
     proxy.add("timeout", timeout=0)
     started = time.monotonic()
-    with budget.budget("request_budget", 0.5), pytest.raises(redis.RedisError):
+    with deadline.budget("request_budget", 0.5), pytest.raises(redis.RedisError):
         repeat(client.ping)
     assert time.monotonic() - started < SLACK
     proxy.heal()
@@ -86,7 +86,7 @@ def test_slow_answers_of_redis_add_up_to_the_budget(slow_redis: tuple[redis.Redi
     client, proxy = slow_redis
     proxy.add("latency", latency=200)
     started = time.monotonic()
-    with budget.budget("request_budget", 1.0), pytest.raises(redis.RedisError):
+    with deadline.budget("request_budget", 1.0), pytest.raises(redis.RedisError):
         repeat(client.ping)
     assert time.monotonic() - started < SLACK
 
@@ -119,7 +119,7 @@ def test_a_bucket_that_does_not_answer_takes_no_more_than_the_budget(
     ]
     for call in calls:
         started = time.monotonic()
-        with budget.budget("request_budget", 0.5), pytest.raises(BucketError):
+        with deadline.budget("request_budget", 0.5), pytest.raises(BucketError):
             call()
         assert time.monotonic() - started < SLACK
     proxy.heal()
@@ -170,7 +170,7 @@ def test_a_call_that_a_store_takes_and_never_answers_is_sent_again_while_there_i
         # One try of the whole s3_timeout would take more than all calls together may.
         endpoint = f"http://127.0.0.1:{proxy.server_address[1]}"
         bucket = Bucket(replace(s3_settings, s3_endpoints=endpoint, s3_timeout=16.0))
-        with budget.budget("request_budget", 10.0):
+        with deadline.budget("request_budget", 10.0):
             if call == "create":
                 assert bucket.create("y", b"2")
             elif call == "get":

@@ -11,11 +11,11 @@ import pytest
 
 from app.stack import Supervisor
 from app.stack.servers import redis_server
-from storage.connect import connect
-from storage.entries import FORMAT, EntryKind
-from storage.ids import new_ulid
-from storage.settings import Settings
-from storage.view import View
+from storage.backends.redis_client import connect
+from storage.base.ids import new_ulid
+from storage.base.settings import Settings
+from storage.log.entry import FORMAT, EntryKind
+from storage.view.view import View
 
 LOCALE = "cs_CZ.UTF-8"
 """Letters stand before digits in it."""

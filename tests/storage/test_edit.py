@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.edit import TreeEditor
-from storage.objects import EMPTY_TREE, FILE_MODE, Kind, Version, object_id
+from storage.git.objects import EMPTY_TREE, FILE_MODE, Kind, Version, object_id
+from storage.git.tree_editor import TreeEditor
 from tests.storage.model import FILES, PATHS, Trees
 
 BLOB = Version(FILE_MODE, object_id(Kind.BLOB, b"x"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.entries import NO_HASH, CorruptEntry, Effects, Forgotten, digest, effects, encode, place_of
-from storage.ids import Seq
-from storage.log import follow
+from storage.base.ids import Seq
+from storage.log.entry import NO_HASH, CorruptEntry, Effects, Forgotten, digest, effects, encode, place_of
+from storage.log.log import follow
 
 ENTRIES = Path(__file__).parents[1] / "testdata" / "entries"
 NAMES = ("genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2", "condemn", "compact")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.events import NOTHING, Event, Position, Told, behind, events, parse, tell
+from storage.log.events import NOTHING, Event, Position, Told, behind, events, parse, tell
 
 ENTRIES = Path(__file__).parents[1] / "testdata" / "entries"
 

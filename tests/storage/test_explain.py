@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from storage import explain as module
-from storage.explain import Explainer, Explanation, Hunk, lines_of
-from storage.git_merger import GitMerger, MergeTooSlow, Texts
+from storage.git import conflict_hunks as module
+from storage.git.conflict_hunks import Explainer, Explanation, Hunk, lines_of
+from storage.git.merge_tree import GitMerger, MergeTooSlow, Texts
 
 EXPLAINER = Explainer()
 GIT = GitMerger()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.git_runner import Git, GitFailed, isolated_environment, plain_environment, user_environment
+from storage.git.run_git import Git, GitFailed, isolated_environment, plain_environment, user_environment
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_what_git_refuses_is_told_in_its_words(repo: Path) -> None:
 
 
 def test_where_git_is_missing_that_is_told(monkeypatch: pytest.MonkeyPatch, repo: Path) -> None:
-    monkeypatch.setattr("storage.git_runner.program", lambda: "/nonexistent/git")
+    monkeypatch.setattr("storage.git.run_git.program", lambda: "/nonexistent/git")
     for call in (Git(repo).run, Git(repo).start):
         with pytest.raises(GitFailed, match="git cannot be run: No such file or directory"):
             call("version")

@@ -7,7 +7,7 @@ import time
 import pytest
 from ulid import ULID
 
-from storage.ids import (
+from storage.base.ids import (
     bytes_of,
     changesets_of,
     consecutive,

@@ -6,7 +6,7 @@ import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.index_rows import ID_BYTES, ROW_BYTES, IndexRows
+from storage.view.object_index import ID_BYTES, ROW_BYTES, IndexRows
 
 OIDS = st.integers(0, 5).map(lambda n: bytes([n]) * ID_BYTES)
 PLACES = st.binary(min_size=ROW_BYTES - ID_BYTES, max_size=ROW_BYTES - ID_BYTES)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import edit
-from storage.edit import TreeEditor
-from storage.footprint import LookUps
-from storage.ids import ChangesetId, ObjectId, SliceId
-from storage.manifest import Changeset, Proposal
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, Kind, Tree, Version, object_id
-from storage.portion import portion
-from storage.prove import RootMismatch, prove
-from storage.trees import diff, lookup, lookup_many, sizes, walk
+from storage.base.ids import ChangesetId, ObjectId, SliceId
+from storage.commit.footprint import LookUps
+from storage.commit.portion import portion
+from storage.commit.prove import RootMismatch, prove
+from storage.git import tree_editor
+from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, Kind, Tree, Version, object_id
+from storage.git.tree_editor import TreeEditor
+from storage.git.trees import diff, lookup, lookup_many, sizes, walk
+from storage.log.manifest import Changeset, Proposal
 from tests.storage.model import FILES, PATHS, Trees
 from tests.storage.test_link import ADA, BASE, FILE, A, B, Repo, changeset, chmod, delete, put
 
@@ -128,7 +128,7 @@ def test_changes_that_are_merged_and_those_made_one_by_one_give_the_same_tree(
     start: dict, states: list[dict], few: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edit, "_FEW", few)
+        patch.setattr(tree_editor, "_FEW", few)
         trees = Trees()
         editor, now = TreeEditor(trees.read, trees.build(start)), start
         for state in states:

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.entries import NO_HASH, Head
-from storage.ids import ObjectId
-from storage.link import Linked, Linker, Slice, Snapshot
-from storage.manifest import Changeset, Proposal
-from storage.merges import Budget, ContentMerges
-from storage.objects import (
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+from storage.commit.link import Linked, Linker, Slice, Snapshot
+from storage.commit.prove import RootMismatch, prove
+from storage.git.objects import (
     EXECUTABLE_MODE,
     FILE_MODE,
     SUBMODULE_MODE,
@@ -26,10 +25,11 @@ from storage.objects import (
     Version,
     object_id,
 )
-from storage.prove import RootMismatch, prove
-from storage.settings import Settings
-from storage.threeway import ConflictClass, MergeUnavailable, Strategy
-from storage.trees import walk
+from storage.git.threeway import ConflictClass, MergeUnavailable, Strategy
+from storage.git.trees import walk
+from storage.log.entry import NO_HASH, Head
+from storage.log.manifest import Changeset, Proposal
+from storage.lookup.content_merges import Budget, ContentMerges
 from tests.storage.model import FILES, Trees
 
 ADA = Ident("Ada", "ada@example.org", 1)
@@ -285,7 +285,7 @@ def test_of_a_changeset_with_a_file_too_large_nothing_more_is_merged() -> None:
 def test_merges_that_take_too_long_wait_for_another_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     merges = ContentMerges(Settings())
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr("storage.merges.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("storage.lookup.content_merges.time", SimpleNamespace(monotonic=lambda: next(clock)))
     budget = Budget(merges, 15)
     repo = Repo({})
     threes = [(None, repo.put_blob(b"%d" % i), repo.put_blob(b"")) for i in range(3)]

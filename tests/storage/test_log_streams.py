@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BEGIN = """
 import logging, sys, threading, traceback, warnings
-from storage import log_streams, logs
-logs.configure("test", secrets=["s3cr3t/key", "abc"])
+from storage.base import log_streams, logging_setup
+logging_setup.configure("test", secrets=["s3cr3t/key", "abc"])
 log_streams.take_over()
 """
 
@@ -92,7 +92,7 @@ def test_what_fails_or_is_warned_of_is_one_event(script: str, event: str) -> Non
 def test_a_secret_is_hidden_wherever_it_stands_and_a_short_one_only_by_its_name() -> None:
     found = written("""
 logging.getLogger("x").warning("key s3cr3t/key of abc")
-logs.log.error("failed", error=ValueError("s3cr3t/key"), where=[{"a": "s3cr3t/key"}])
+logging_setup.log.error("failed", error=ValueError("s3cr3t/key"), where=[{"a": "s3cr3t/key"}])
 raise ValueError("redis://:pass@host and s3cr3t/key")
 """)
     assert "abc" in found[0]["event"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import redis
 
-from storage import nodes
-from storage.connect import connect
-from storage.nodes import Node, Nodes, missing
-from storage.settings import Settings
-from storage.view import View
+from storage.backends.redis_client import connect
+from storage.base.settings import Settings
+from storage.coordination import nodes
+from storage.coordination.nodes import Node, Nodes, missing
+from storage.view.view import View
 
 WORKER, MERGER = Node("commits@a", ("commits", "upkeep"), 7), Node("merges@a", ("merges", "upkeep"), 8)
 BEAT = Node("beat@a", ("beat",), 9)

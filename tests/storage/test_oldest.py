@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from storage import queue
-from storage.ids import PackId, SliceId
-from storage.queue import Claimed
-from storage.settings import Settings
+from storage.base.ids import PackId, SliceId
+from storage.base.settings import Settings
+from storage.queue import queue
+from storage.queue.queue import Claimed
 from tests.storage.test_queue import Bench
 
 

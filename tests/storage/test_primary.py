@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from storage import primary
-from storage.connect import connect
-from storage.queue import Queue, Ticket
-from storage.settings import Settings
-from storage.view import View
+from storage.backends import primary
+from storage.backends.redis_client import connect
+from storage.base.settings import Settings
+from storage.queue.queue import Queue, Ticket
+from storage.view.view import View
 from tests.harness.replica import Pair
 from tests.own_redis import own_pair
 from tests.storage.test_queue import Bench

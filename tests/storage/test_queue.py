@@ -10,19 +10,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from storage import queue as queue_module
-from storage.archive import Archive
-from storage.bucket import Bucket
-from storage.connect import connect
-from storage.entries import FORMAT, EntryKind
-from storage.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
-from storage.log import Log
-from storage.manifest import Changeset, Proposal
-from storage.objects import Ident
-from storage.queue import Claimed, Queue, Ticket
-from storage.scripts import Paused, Recovering, ViewAbsent
-from storage.settings import Settings
-from storage.view import View
+from storage.backends.bucket import Bucket
+from storage.backends.redis_client import connect
+from storage.backends.scripts import Paused, Recovering, ViewAbsent
+from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
+from storage.base.settings import Settings
+from storage.git.objects import Ident
+from storage.log.entry import FORMAT, EntryKind
+from storage.log.log import Log
+from storage.log.manifest import Changeset, Proposal
+from storage.lookup.archive import Archive
+from storage.queue import queue as queue_module
+from storage.queue.queue import Claimed, Queue, Ticket
+from storage.view.view import View
 
 
 class Bench:

@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from app.intake import Item
-from storage import seen
-from storage.changes import Change
-from storage.ids import ChangesetId, PackId
-from storage.inbox import read_changesets
-from storage.link import Linker
-from storage.manifest import Changeset
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Kind, Version, object_id
+from app.intake.intake import Item
+from app.protocol.submissions import Change
+from storage.backends.scripts import Recovering
+from storage.base.ids import ChangesetId, PackId
+from storage.base.settings import Settings
+from storage.commit.link import Linker
+from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Kind, Version, object_id
+from storage.log.manifest import Changeset
+from storage.operations import seen
+from storage.operations.seen import StackTooDeep, UnknownBase
+from storage.operations.seen import look as look_up
+from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from storage.scripts import Recovering
-from storage.seen import StackTooDeep, UnknownBase
-from storage.seen import look as look_up
-from storage.settings import Settings
 from tasks.commits import commit_batch, linker_on, snapshot_for
 from tests.support import World, item
 

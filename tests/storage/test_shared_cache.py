@@ -7,11 +7,11 @@ from hashlib import sha1
 
 import pytest
 
-from storage import shared_cache
-from storage.connect import connect
-from storage.ids import ObjectId
-from storage.settings import Settings
-from storage.shared_cache import SharedCache
+from storage.backends.redis_client import connect
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+from storage.lookup import shared_cache
+from storage.lookup.shared_cache import SharedCache
 
 
 def made(settings: Settings, size: int = 1 << 20, seconds: int = 600) -> SharedCache:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from storage.ids import ObjectId
-from storage.link import Linker
-from storage.manifest import Changeset, Proposal
-from storage.merges import ContentMerges
-from storage.objects import FILE_MODE, Kind, Version
-from storage.settings import Settings
-from storage.trees import walk
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+from storage.commit.link import Linker
+from storage.git.objects import FILE_MODE, Kind, Version
+from storage.git.trees import walk
+from storage.log.manifest import Changeset, Proposal
+from storage.lookup.content_merges import ContentMerges
 from tests.storage.test_link import ADA, Repo
 
 FILES = (b"a", b"dir/b", b"dir/deep/c")

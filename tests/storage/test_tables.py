@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import tables
-from storage.tables import (
+from storage.lookup import tables
+from storage.lookup.tables import (
     HEAD_BYTES,
     MERGED,
     ROW_BYTES,

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from storage.decide import decide
-from storage.edit import TreeEditor
-from storage.git_merger import GitMerger, Merged, MergeTooSlow, Texts
-from storage.ids import ObjectId
-from storage.manifest import Proposal
-from storage.merges import ContentMerges
-from storage.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Kind, Version, object_id
-from storage.settings import Settings
-from storage.threeway import ConflictClass, Strategy, contents_to_merge, merge_path
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+from storage.commit.decide import decide
+from storage.git.merge_tree import GitMerger, Merged, MergeTooSlow, Texts
+from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Kind, Version, object_id
+from storage.git.threeway import ConflictClass, Strategy, contents_to_merge, merge_path
+from storage.git.tree_editor import TreeEditor
+from storage.log.manifest import Proposal
+from storage.lookup.content_merges import ContentMerges
 from tests.storage.model import Trees
 from tests.storage.test_link import changeset
 
@@ -173,7 +173,7 @@ class StubMerger:
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> StubMerger:
     stub = StubMerger()
-    monkeypatch.setattr("storage.merges.GitMerger", lambda **options: stub)
+    monkeypatch.setattr("storage.lookup.content_merges.GitMerger", lambda **options: stub)
     return stub
 
 
@@ -320,7 +320,7 @@ def test_what_an_administrator_has_set_in_git_changes_nothing(monkeypatch: pytes
         environments.append(options["env"])
         return run(*arguments, **options)
 
-    monkeypatch.setattr("storage.git_merger.subprocess.run", spy)
+    monkeypatch.setattr("storage.git.merge_tree.subprocess.run", spy)
     GitMerger().merge([Texts(b"", b"1", b"1")])
     [environment] = environments
     assert environment.keys() == {"GIT_DIR", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_ATTR_NOSYSTEM", "LC_ALL"}

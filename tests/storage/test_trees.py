@@ -7,8 +7,8 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.objects import FILE_MODE, Kind, Tree, Version, object_id
-from storage.trees import covers, diff, lookup, project, walk
+from storage.git.objects import FILE_MODE, Kind, Tree, Version, object_id
+from storage.git.trees import covers, diff, lookup, project, walk
 from tests.storage.model import FILES, PATHS, Trees
 
 BLOB = Version(FILE_MODE, object_id(Kind.BLOB, b"x"))

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage.budget import Spent, budget
-from storage.turns import LARGE_REQUEST, taking_turns, without_turn
+from storage.backends.deadline import Spent, budget
+from storage.backends.turns import LARGE_REQUEST, taking_turns, without_turn
 
 LARGE = LARGE_REQUEST + 1
 
@@ -62,8 +62,8 @@ def test_a_small_request_that_waits_needs_no_turn() -> None:
 READER = """
 from gevent import monkey; monkey.patch_all()
 import socket, gevent
-from app import connection
-from storage import turns
+from app.service import connection
+from storage.backends import turns
 
 here, there = socket.socketpair()
 done = []

@@ -6,17 +6,17 @@ from unittest.mock import Mock
 
 import pytest
 
-from storage.bucket import Bucket
-from storage.connect import connect
-from storage.entries import FORMAT, EntryKind, decode, digest, effects
-from storage.ids import ObjectId, PackId, new_ulid
-from storage.load import _BATCH, catch_up, load, locations, read_places
-from storage.packs import Location, Place
+from storage.backends.bucket import Bucket
+from storage.backends.redis_client import connect
+from storage.backends.scripts import LogForked, ViewAbsent, ViewStale
+from storage.base.ids import ObjectId, PackId, new_ulid
+from storage.base.settings import Settings
+from storage.git.packs import Location, Place
+from storage.log.entry import FORMAT, EntryKind, decode, digest, effects
+from storage.operations.slices import define
 from storage.repository import Repository
-from storage.scripts import LogForked, ViewAbsent, ViewStale
-from storage.settings import Settings
-from storage.slices import define
-from storage.view import View, commands, decode_location, encode_location
+from storage.view.load import _BATCH, catch_up, load, locations, read_places
+from storage.view.view import View, commands, decode_location, encode_location
 from tasks.upkeep import run as run_upkeep
 from tests.support import World, item
 

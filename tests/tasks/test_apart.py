@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.apart import EndedBadly, apart
+from tasks.node.forked import EndedBadly, apart
 
 ROOT = Path(__file__).parents[2]
 # Waits for work that never ends; says who does it, and when it waits no more.
 WAITING = """
 import os, signal, sys, time
-from tasks import apart as module
-from tasks.apart import apart
+from tasks.node import forked as module
+from tasks.node.forked import apart
 
 module._GRACE = float(sys.argv[1])
 

@@ -14,16 +14,16 @@ import pytest
 from click.testing import CliRunner
 
 from app import cli
-from app.backup import BackupError, Folder, backup
-from app.export import export
-from app.restore import Damaged, NotEmpty, restore
-from app.verify import verify
-from storage import settings as settings_module
-from storage.bucket import Bucket
-from storage.ids import new_ulid
-from storage.log import name_of
+from app.admin.backup import BackupError, Folder, backup
+from app.admin.export import export
+from app.admin.restore import Damaged, NotEmpty, restore
+from app.admin.verify import verify
+from storage.backends.bucket import Bucket
+from storage.base import settings as settings_module
+from storage.base.ids import new_ulid
+from storage.base.settings import Settings
+from storage.log.log import name_of
 from storage.repository import Repository
-from storage.settings import Settings
 from tests.faults.dying import Died, Dying
 from tests.support import World
 
@@ -312,6 +312,6 @@ def test_the_commands_answer_with_counts(world: World, tmp_path: Path, monkeypat
     assert run(["restore"], world.repo.settings)[0] == 1
     name = next(name for name in Bucket(copy).names("packs/") if name.endswith(".pack"))
     Bucket(copy)._client.remove_object(copy.s3_bucket, f"{copy.repository}/{name}")
-    monkeypatch.setattr("app.restore._Put._put_packs", lambda self, names: None)
+    monkeypatch.setattr("app.admin.restore._Put._put_packs", lambda self, names: None)
     code, restored = run(["restore"], copy)
     assert code == 1 and restored["clean"] is False and name in restored["differences"][0]

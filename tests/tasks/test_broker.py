@@ -13,14 +13,14 @@ from kombu.transport import redis as transport
 
 from app.stack import commands
 from app.stack.processes import Command, Supervisor
-from storage.settings import Settings, environment
-from tasks import broker
+from storage.base.settings import Settings, environment
+from tasks.node import kombu_fixes
 from tests.own_redis import own_pair, own_redis, url_of
 
 
 def test_a_lost_acknowledgement_gives_its_place_free(redis_url: str, repository: str, monkeypatch) -> None:
     monkeypatch.setattr(transport.Transport, "Channel", transport.Transport.Channel)
-    broker.install()
+    kombu_fixes.install()
     with Connection(redis_url, transport_options={"global_keyprefix": repository}) as connection:
         queue = connection.SimpleQueue("hints")
         queue.consumer.qos(prefetch_count=1)
@@ -43,7 +43,7 @@ def test_a_message_that_redis_has_no_room_to_remember_is_worked_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, servers: object
 ) -> None:
     monkeypatch.setattr(transport.Transport, "Channel", transport.Transport.Channel)
-    broker.install()
+    kombu_fixes.install()
     with own_redis(tmp_path) as server, Connection(url_of(server)) as connection:
         queue = connection.SimpleQueue("hints")
         queue.put({"hint": 1})
@@ -64,7 +64,7 @@ def test_a_consumer_and_a_sender_on_a_demoted_broker_count_it_as_lost_and_connec
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, servers: object
 ) -> None:
     monkeypatch.setattr(transport.Transport, "Channel", transport.Transport.Channel)
-    broker.install()
+    kombu_fixes.install()
     with own_pair(tmp_path) as pair, Connection(pair.address.url) as sender, Connection(pair.address.url) as consumer:
         producer, queue = sender.Producer(serializer="json"), consumer.SimpleQueue("hints")
         producer.publish({"hint": 1}, routing_key="hints", retry=True)
@@ -84,7 +84,7 @@ def test_a_node_and_a_beat_that_start_while_the_broker_is_full_wait_and_then_wor
         server.config_set("maxmemory", 1)
         # No bucket: that a task is taken is all that is asked.
         settings = Settings(redis_url=url_of(server), s3_endpoints="http://127.0.0.1:1", merge_interval=0.5)
-        environ = environment(settings, {"PYTHONPATH": str(Path(broker.__file__).parents[1])})
+        environ = environment(settings, {"PYTHONPATH": str(Path(kombu_fixes.__file__).parents[1])})
         for name, argv in (("merger", commands.merger()), ("beat", commands.beat())):
             nodes.start(Command(name, commands.runnable(argv), environ, tmp_path))
         merger, beat = nodes.processes["merger"], nodes.processes["beat"]

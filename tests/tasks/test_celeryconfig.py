@@ -10,7 +10,7 @@ from typing import Any
 import celery
 import pytest
 
-from storage.settings import Settings, dump
+from storage.base.settings import Settings, dump
 
 PATH = Path(__file__).parents[2] / "celeryconfig.py"
 

@@ -7,17 +7,18 @@ from io import BytesIO
 import pytest
 import redis
 
-from app.verify import verify
-from storage import history, rolls
-from storage.checkpoints import checkpoint, newest, roll_up
-from storage.entries import CorruptEntry
-from storage.load import load
-from storage.log import follow
+from app.admin.verify import verify
+from storage.base.settings import Settings
+from storage.log import entry_bundles
+from storage.log.entry import CorruptEntry
+from storage.log.entry_bundles import CorruptRoll
+from storage.log.log import follow
+from storage.maintenance.checkpoints import checkpoint, newest, roll_up
+from storage.operations import history
+from storage.operations.slices import change_paths, define
 from storage.repository import Repository
-from storage.rolls import CorruptRoll
-from storage.segments import FOLDER, CorruptSegment, Segment, decode, encode, ends_of
-from storage.settings import Settings
-from storage.slices import change_paths, define
+from storage.view.load import load
+from storage.view.segments import FOLDER, CorruptSegment, Segment, decode, encode, ends_of
 from tasks.upkeep import run as run_upkeep
 from tests.support import World
 
@@ -144,7 +145,7 @@ def test_a_flush_in_the_middle_of_loading_leaves_no_half_view(world: World, monk
 
 @pytest.fixture
 def short_rolls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rolls, "RUN", 8)
+    monkeypatch.setattr(entry_bundles, "RUN", 8)
     monkeypatch.setattr(history, "RUN", 8)
 
 
@@ -186,10 +187,10 @@ def test_rolls_that_are_there_are_not_made_again(world: World, monkeypatch: pyte
     read = reading(repo, monkeypatch)
     assert count >= 3 and roll_up(repo, 1) == 0
     assert len([name for name in read if name.startswith("log/")]) <= 8, "of the last run alone, which is not whole"
-    repo.bucket.delete(rolls.name_of(1))
+    repo.bucket.delete(entry_bundles.name_of(1))
     repo.redis.delete(repo.view.key("rolled"))
     assert roll_up(repo, 1) == 1 and roll_up(repo, 1) == 0
-    assert list(repo.bucket.names(rolls.FOLDER)) == [rolls.name_of(number) for number in range(count)]
+    assert list(repo.bucket.names(entry_bundles.FOLDER)) == [entry_bundles.name_of(number) for number in range(count)]
 
 
 @pytest.mark.usefixtures("short_rolls")
@@ -198,14 +199,14 @@ def test_a_roll_that_is_wrong_costs_time_only(world: World, damage: str) -> None
     repo = world.repo
     entries = list(repo.log.read_from(1))
     roll_up(repo, 100)
-    name = rolls.name_of(1)
+    name = entry_bundles.name_of(1)
     data = repo.bucket.get(name)
     repo.bucket.delete(name)
     if damage == "cut":
         repo.bucket.create(name, data[:-1])
     if damage == "of other entries":
         # Whole in itself: whoever follows the chain of hashes through it finds that out.
-        repo.bucket.create(name, rolls.encode([each for _, each in entries[:8]]))
+        repo.bucket.create(name, entry_bundles.encode([each for _, each in entries[:8]]))
         with pytest.raises(CorruptEntry):
             list(follow(repo.log.read_from(1, width=4)))
     else:
@@ -215,10 +216,10 @@ def test_a_roll_that_is_wrong_costs_time_only(world: World, damage: str) -> None
 
 
 def test_a_roll_is_what_was_put_in() -> None:
-    entries = [b"%d" % i * i for i in range(rolls.RUN)]
-    data = rolls.encode(entries)
-    assert rolls.decode(data) == entries
-    assert [rolls.number_of(seq) for seq in (1, 64, 65)] == [0, 0, 1] and rolls.first_of(1) == 65
-    for wrong in (data[:-1], data[1:], b"", rolls.encode(entries[1:])):
+    entries = [b"%d" % i * i for i in range(entry_bundles.RUN)]
+    data = entry_bundles.encode(entries)
+    assert entry_bundles.decode(data) == entries
+    assert [entry_bundles.number_of(seq) for seq in (1, 64, 65)] == [0, 0, 1] and entry_bundles.first_of(1) == 65
+    for wrong in (data[:-1], data[1:], b"", entry_bundles.encode(entries[1:])):
         with pytest.raises(CorruptRoll):
-            rolls.decode(wrong)
+            entry_bundles.decode(wrong)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from storage.base.settings import Settings
 from storage.repository import Repository
-from storage.settings import Settings
 from tests.support import World, item
 
 

@@ -14,38 +14,38 @@ from typing import Any
 import msgpack
 import pytest
 
-from app import export as export_module
-from app import verify as verify_module
-from app.deep import look as look_module
-from app.deep import submitted as submitted_module
-from app.deep.look import deep
-from app.intake import Item
-from app.verify import verify
-from storage import compact as compact_module
-from storage import load as load_module
-from storage import recover
-from storage.archive import SUFFIX, Archive
-from storage.bucket import Bucket, BucketError
-from storage.checkpoints import checkpoint
-from storage.compact import Compacted, compact
-from storage.contents import Contents
-from storage.entries import HISTORY, KEYS, SLOTS, decode
-from storage.garbage import collect
-from storage.ids import ChangesetId, inbox_pack, new_ulid
-from storage.inbox import read_changesets
-from storage.lifecycle import abandon, release
-from storage.load import load
-from storage.log import Log
-from storage.objects import Ident
-from storage.recover import Inbox
+from app.admin import export as export_module
+from app.admin import verify as verify_module
+from app.admin.deep import look as look_module
+from app.admin.deep import submitted as submitted_module
+from app.admin.deep.look import deep
+from app.admin.verify import verify
+from app.intake.intake import Item
+from storage.backends.bucket import Bucket, BucketError
+from storage.backends.scripts import ViewStale
+from storage.base.ids import ChangesetId, inbox_pack, new_ulid
+from storage.base.settings import Settings
+from storage.git.objects import Ident
+from storage.log.entry import HISTORY, KEYS, SLOTS, decode
+from storage.log.log import Log
+from storage.log.summary import Contents
+from storage.lookup.archive import SUFFIX, Archive
+from storage.lookup.tables import MERGED, encode, rows_of
+from storage.maintenance import compaction as compact_module
+from storage.maintenance.checkpoints import checkpoint
+from storage.maintenance.compaction import Compacted, compact
+from storage.maintenance.garbage import collect
+from storage.operations.lifecycle import abandon, release
+from storage.operations.slices import define
+from storage.queue import recovery
+from storage.queue.recovery import Inbox
+from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from storage.scripts import ViewStale
-from storage.settings import Settings
-from storage.slices import define
-from storage.tables import MERGED, encode, rows_of
+from storage.view import load as load_module
+from storage.view.load import load
 from tasks import compaction as compaction_module
-from tasks.apart import EndedBadly
 from tasks.commits import commit_batch
+from tasks.node.forked import EndedBadly
 from tasks.upkeep import run as run_upkeep
 from tests.faults.dying import Died, Dying
 from tests.support import World, item
@@ -387,7 +387,7 @@ def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> Non
 
 
 def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recover, "MOST_PASSED", 3)
+    monkeypatch.setattr(recovery, "MOST_PASSED", 3)
     base = world.tip
     held = item(world.all, {"h": b"1"}, base)
     object.__setattr__(held.submission, "hold", True)
@@ -416,7 +416,7 @@ def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatc
 def test_a_pack_with_more_undecided_ones_than_the_mark_passes_at_once_is_passed_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recover, "MOST_PASSED", 2)
+    monkeypatch.setattr(recovery, "MOST_PASSED", 2)
     base = world.tip
     waiting = world.submit(*[held_item(world, f"h{i}", base) for i in range(4)])
     ids = some_work(world, 1)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from pytest_celery import CeleryTestSetup
 
-from storage.ids import ChangesetId
+from storage.base.ids import ChangesetId
+from storage.base.settings import Settings
 from storage.repository import Repository
-from storage.settings import Settings
 from tests.support import World
 
 SOON = {

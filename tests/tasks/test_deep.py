@@ -13,20 +13,20 @@ import pytest
 from click.testing import CliRunner
 
 from app import cli
-from app.deep import Deep, deep
-from app.intake import Item, blob
-from storage import settings as settings_module
-from storage.append import pack_of, store_pack
-from storage.bucket import Bucket
-from storage.changes import Change, ChangesetBase, CommitBase, Submission, VersionsBase
-from storage.entries import NO_HASH, EntryKind, Json, digest, encode
-from storage.ids import ChangesetId, ObjectId
-from storage.lifecycle import release
-from storage.log import Log, follow, name_of
-from storage.objects import EMPTY_TREE, EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Commit, Kind, object_id
+from app.admin.deep import Deep, deep
+from app.intake.intake import Item, blob
+from app.protocol.submissions import Change, ChangesetBase, CommitBase, Submission, VersionsBase
+from storage.backends.bucket import Bucket
+from storage.base import settings as settings_module
+from storage.base.ids import ChangesetId, ObjectId
+from storage.base.settings import Settings
+from storage.git.objects import EMPTY_TREE, EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Commit, Kind, object_id
+from storage.git.threeway import Strategy
+from storage.log.entry import NO_HASH, EntryKind, Json, digest, encode
+from storage.log.log import Log, follow, name_of
+from storage.log.store_pack import pack_of, store_pack
+from storage.operations.lifecycle import release
 from storage.repository import Repository
-from storage.settings import Settings
-from storage.threeway import Strategy
 from tests.support import AUTHOR, World
 
 LINES = b"".join(b"line %d\n" % i for i in range(12))
@@ -173,7 +173,7 @@ def test_a_history_in_which_a_mode_of_a_symlink_changed_is_still_right(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was made a file of the target's text once; such commits stay."""
-    monkeypatch.setattr("storage.decide.why_no_mode", lambda change, seen: None)
+    monkeypatch.setattr("storage.commit.decide.why_no_mode", lambda change, seen: None)
     link = Change("put", b"link", SYMLINK_MODE, b"target", None)
     below = submit(world, world.tip, link)
     world.work()

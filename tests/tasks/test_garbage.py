@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from app.verify import verify
-from storage import garbage
-from storage.append import append, entry_after, pack_of, store_pack
-from storage.entries import EntryKind
-from storage.garbage import collect
-from storage.ids import new_ulid
-from storage.objects import Kind, object_id
+from app.admin.verify import verify
+from storage.base.ids import new_ulid
+from storage.base.settings import Settings
+from storage.git.objects import Kind, object_id
+from storage.log.entry import EntryKind
+from storage.log.store_pack import append, entry_after, pack_of, store_pack
+from storage.maintenance import garbage
+from storage.maintenance.garbage import collect
 from storage.repository import Repository
-from storage.settings import Settings
 from tasks.upkeep import run as run_upkeep
 from tests.support import World
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from pytest_celery import CeleryTestSetup
 
-from storage.nodes import Nodes
+from storage.base.settings import Settings, environment
+from storage.coordination.nodes import Nodes
 from storage.repository import Repository
-from storage.settings import Settings, environment
-from tasks.program import running_program
+from tasks.node.program import running_program
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from app.verify import verify
-from storage.bucket import Bucket
-from storage.entries import EntryKind, Json, decode
-from storage.ids import ObjectId
-from storage.inbox import read_changesets
-from storage.objects import Kind, Tree, object_id
+from app.admin.verify import verify
+from storage.backends.bucket import Bucket
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+from storage.git.objects import Kind, Tree, object_id
+from storage.log.entry import EntryKind, Json, decode
+from storage.operations.seen import look
+from storage.operations.slices import define
+from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from storage.seen import look
-from storage.settings import Settings
-from storage.slices import define
 from tasks.commits import commit_batch
 from tests.support import World, item
 

@@ -14,7 +14,7 @@ IN_THREADS = """
 import psutil
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from tasks.memory import keep_little
+from tasks.node.malloc import keep_little
 
 keep_little()
 mine, together = psutil.Process().memory_info, Barrier(8)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from app.deep import deep
-from app.verify import verify
-from storage.ids import ChangesetId, ObjectId
-from storage.objects import Commit
+from app.admin.deep import deep
+from app.admin.verify import verify
+from storage.base.ids import ChangesetId, ObjectId
+from storage.base.settings import Settings
+from storage.git.objects import Commit
+from storage.git.trailers import CHANGESET_ID, trailers
 from storage.repository import Repository
-from storage.settings import Settings
-from storage.trailers import CHANGESET_ID, trailers
 from tests.support import World
 from tests.tasks.test_deep import Forger
 
@@ -56,7 +56,7 @@ def test_a_history_from_before_trailers_stood_where_git_puts_them_is_right(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr("storage.link.with_trailer", written_at_first)
+        before.setattr("storage.commit.link.with_trailer", written_at_first)
         old = land(world, [*UNFIT, *OTHERS])
     new = land(world, OTHERS)
     assert message_of(world, old[0]) == f"{CHANGESET_ID}: {old[0]}\n" and trailers(message_of(world, old[0])) == []
@@ -78,7 +78,7 @@ FORGERIES: dict[str, Callable[[str], str]] = {
 def test_what_only_looks_like_an_old_commit_is_found_out(
     world: World, monkeypatch: pytest.MonkeyPatch, forgery: Callable[[str], str]
 ) -> None:
-    monkeypatch.setattr("storage.link.with_trailer", written_at_first)
+    monkeypatch.setattr("storage.commit.link.with_trailer", written_at_first)
     [changeset] = land(world, UNFIT[3:])
     assert Forger(world).deep().difference == ""
 

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from app.admission import admit
-from app.backup import backup
-from app.deep.look import deep
-from app.errors import Problem
-from app.intake import Item
-from app.restore import restore
-from app.verify import verify
-from storage.changes import Change, CommitBase, Submission
-from storage.garbage import collect
-from storage.ids import ObjectId, inbox_pack
-from storage.inbox import read_pack
-from storage.lifecycle import release
-from storage.objects import FILE_MODE, Kind, object_id
-from storage.packs import Location
+from app.admin.backup import backup
+from app.admin.deep.look import deep
+from app.admin.restore import restore
+from app.admin.verify import verify
+from app.intake.admission import admit
+from app.intake.intake import Item
+from app.protocol.problems import Problem
+from app.protocol.submissions import Change, CommitBase, Submission
+from storage.base.ids import ObjectId, inbox_pack
+from storage.base.settings import Settings
+from storage.git.objects import FILE_MODE, Kind, object_id
+from storage.git.packs import Location
+from storage.maintenance.garbage import collect
+from storage.operations.lifecycle import release
+from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
-from storage.settings import Settings
 from tests.support import World, item
 from tests.tasks.test_compact import AT_ONCE, change, compacted, emptied
 

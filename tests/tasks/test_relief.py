@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from storage.redis_memory import Memory, Pressure
+from storage.backends.redis_memory import Memory, Pressure
+from storage.base.settings import Settings, environment
 from storage.repository import Repository
-from storage.settings import Settings, environment
-from tasks import relief, watch
+from tasks import relief
+from tasks.node import watch
 from tests.own_redis import own_redis, url_of
 
 ROOT = Path(relief.__file__).parents[1]
@@ -56,7 +57,7 @@ def test_relief_waits_longer_and_longer_for_a_redis_that_takes_no_writes(
 ) -> None:
     server.replicaof("127.0.0.1", "1")
     tight_for(6, monkeypatch)
-    monkeypatch.setattr("storage.connect._RETRIES", 0)
+    monkeypatch.setattr("storage.backends.redis_client._RETRIES", 0)
     relief.run(Repository(settings))
     grown = [each for each in pauses if each >= relief._PAUSE]
     assert grown == [4.0, 8.0, 15.0, 15.0, 15.0, 15.0]
@@ -113,7 +114,7 @@ def test_a_node_starts_relief_less_and_less_often_while_it_fails(monkeypatch: py
             raise Ended
         return well
 
-    monkeypatch.setattr("tasks.watch.time.sleep", made.append)
+    monkeypatch.setattr("tasks.node.watch.time.sleep", made.append)
     monkeypatch.setattr(watch, "look", look)
     with pytest.raises(Ended):
         watch.Watch().run()

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from app import verify as verify_module
-from app.verify import verify
-from storage.log import name_of
+from app.admin import verify as verify_module
+from app.admin.verify import verify
+from storage.base.settings import Settings
+from storage.log.log import name_of
+from storage.operations.slices import change_paths, define
 from storage.repository import Repository
-from storage.settings import Settings
-from storage.slices import change_paths, define
 from tasks.upkeep import run as run_upkeep
 from tests.support import World, item
 from tests.tasks.test_compact import AT_ONCE, change, compacted

@@ -12,8 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from app.admin.verify import verify
 from app.stack import Stack
-from app.verify import verify
 from storage.repository import Repository
 from tests.harness.checker import Violation, check, outcomes
 from tests.harness.drills.clients import Listener, Poller

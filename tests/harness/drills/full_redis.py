@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import redis
 
-from storage.redis_memory import pressure
+from storage.backends.redis_memory import pressure
 from tests.harness.drills.drill import Plan, Scene
 from tests.harness.history import Edit, Json, Submission
 from tests.harness.writers import message_of

@@ -1,0 +1,280 @@
+"""Git's part of a deep look: a bare repository of all that the log names, in which Git itself makes trees and merges.
+
+One `git fast-import` makes every changeset's full tree, and answers what stands at a path; one `git cat-file --batch`
+reads; merges are the Judge's. Nothing of storage/ has a say in a tree here, and no configuration of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from storage.backends.bucket import Bucket
+from storage.base.ids import ObjectId, PackId
+from storage.git import packs
+from storage.git.objects import Version, object_id
+from storage.git.packs import PackWriter
+from storage.git.run_git import Git, GitFailed, isolated_environment
+
+_AT_ONCE = 16
+# Objects of one pack of the repository; as much is held in memory.
+_PACK_BYTES = 64 << 20
+# What is asked before an answer is read: more than a pipe holds, and both sides would wait for each other.
+_ASKED_BYTES = 16 << 10
+_CONFIG = """\
+[core]
+	bare = true
+	repositoryformatversion = 0
+	compression = 1
+	attributesFile = /dev/null
+"""
+_TRAILERS = "%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
+_BRANCH = b"refs/heads/deep"
+
+Progress = Callable[[str, int, int], None]
+
+
+class GitRefused(Exception):
+    """Git does not take what the log says, or does not know it."""
+
+
+class CommitInfo(NamedTuple):
+    """A commit, as Git reads it."""
+
+    tree: str
+    parents: list[str]
+    changesets: list[str]  # of the trailers Changeset-Id
+
+
+class Workbench:
+    """A temporary bare repository; it is gone with the context."""
+
+    def __enter__(self) -> Workbench:
+        """Make the repository."""
+        self.folder = Path(tempfile.mkdtemp(prefix="sluice-deep-"))
+        for name in ("objects/pack", "objects/info", "refs"):
+            (self.folder / name).mkdir(parents=True)
+        (self.folder / "HEAD").write_text("ref: refs/heads/none\n")
+        (self.folder / "config").write_text(_CONFIG)
+        self._errors = (self.folder / "errors").open("w+b")
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._git = Git(environment=isolated_environment(self.folder))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End Git and remove the repository."""
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+        self._errors.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def load(self, bucket: Bucket, names: Sequence[PackId], progress: Progress) -> dict[PackId, ObjectId]:
+        """Take in all objects of packs; return the last of each, a submission pack's manifest.
+
+        What is missing in the bucket is left out. Raises BucketError and CorruptObject.
+        """
+        last: dict[PackId, ObjectId] = {}
+        writer = PackWriter()
+        for start in range(0, len(names), _AT_ONCE):
+            progress("packs", start, len(names))
+            chunk = names[start : start + _AT_ONCE]
+            for pack, data in zip(chunk, bucket.get_many(name + ".pack" for name in chunk), strict=True):
+                for place, kind, content in packs.scan(data) if data is not None else ():
+                    last[pack] = oid = object_id(kind, content)
+                    writer.add_encoded(oid, data[place.offset : place.offset + place.length], place.size)  # type: ignore[index]
+                if writer.size > _PACK_BYTES:
+                    self._index(writer)
+                    writer = PackWriter()
+        if writer:
+            self._index(writer)
+        progress("packs", len(names), len(names))
+        return last
+
+    def _index(self, writer: PackWriter) -> None:
+        # Git names every object anew by its contents.
+        self.run("index-pack", "--stdin", given=writer.finish())
+
+    def commits(self, tips: Iterable[str]) -> dict[str, CommitInfo]:
+        """Return all commits that `tips` reach, by id. Raises GitRefused."""
+        listed = self.run(
+            "log", "--stdin", f"--format=%H%x09%T%x09%P%x09{_TRAILERS}", given="\n".join([*tips, ""]).encode()
+        )
+        found = {}
+        for line in listed.decode(errors="replace").splitlines():
+            oid, tree, parents, changesets = line.split("\t", 3)
+            found[oid] = CommitInfo(tree, parents.split(), changesets.split())
+        return found
+
+    def run(self, *arguments: str, given: bytes) -> bytes:
+        """Run git and return what it printed. Raises GitRefused."""
+        try:
+            return self._git.output(*arguments, stdin=given)
+        except GitFailed as error:
+            raise GitRefused(f"git {arguments[0]}: {error.said}") from error
+
+    def start(self, *arguments: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+        """Start a git that lives as long as the repository."""
+        process = self._git.start(*arguments, stdin=subprocess.PIPE, stderr=self._errors, pass_fds=pass_fds)
+        self._processes.append(process)
+        return process
+
+    def complaint(self) -> str:
+        """Return the last line that a git said who is gone."""
+        self._errors.seek(0)
+        lines = [
+            line for line in self._errors.read().decode(errors="replace").splitlines() if "crash report" not in line
+        ]
+        return lines[-1].removeprefix("fatal: ") if lines else "git ended"
+
+
+class Reader:
+    """Reads objects, one after the other."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+        self._git = bench.start("cat-file", "--batch")
+        self._check = bench.start("cat-file", "--batch-check")
+
+    def kind(self, oid: str) -> str | None:
+        """Return the kind of an object, None where there is none of that id. Raises GitRefused."""
+        assert self._check.stdin and self._check.stdout
+        self._check.stdin.write(oid.encode() + b"\n")
+        self._check.stdin.flush()
+        _, kind, *size = self._check.stdout.readline().split() or [b"", b""]
+        if not kind:
+            raise GitRefused(self._bench.complaint())
+        return kind.decode() if size else None
+
+    def blob(self, oid: str) -> bytes | None:
+        """Return a blob, None where there is none of that id. Raises GitRefused."""
+        return self._object(oid, "blob")
+
+    def message(self, commit: str) -> str:
+        """Return a commit's message. Raises GitRefused."""
+        return (self._object(commit, "commit") or b"").partition(b"\n\n")[2].decode(errors="replace")
+
+    def _object(self, oid: str, wanted: str) -> bytes | None:
+        assert self._git.stdin and self._git.stdout
+        self._git.stdin.write(oid.encode() + b"\n")
+        self._git.stdin.flush()
+        _, kind, *size = self._git.stdout.readline().split() or [b"", b""]
+        if not kind:
+            raise GitRefused(self._bench.complaint())
+        if not size:
+            return None
+        data = self._git.stdout.read(int(size[0]) + 1)[:-1]
+        return data if kind == wanted.encode() else None
+
+
+class Importer:
+    """Makes commits, one open at a time, and answers what stands in trees."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+        answers, asked = os.pipe()
+        self._git = bench.start(
+            "fast-import", "--quiet", "--force", "--depth=0", f"--cat-blob-fd={asked}", pass_fds=[asked]
+        )
+        os.close(asked)
+        self._answers = os.fdopen(answers, "rb")
+        self._mark = 0
+
+    def __enter__(self) -> Importer:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the pipe of answers; the repository ends Git."""
+        self._answers.close()
+
+    def begin(self, base: str) -> str:
+        """Open a commit on `base`, a commit or a mark (empty: on nothing), and return its mark."""
+        self._mark += 1
+        self._send(b"commit %s\nmark :%d\ncommitter deep <deep@localhost> 1 +0000\ndata 0\n" % (_BRANCH, self._mark))
+        self._send(b"from %s\n" % base.encode() if base else b"deleteall\n")
+        return f":{self._mark}"
+
+    def put(self, path: bytes, version: Version | None) -> None:
+        """Set or delete what stands at a path of the open commit."""
+        if version is None:
+            self._send(b"D %s\n" % _quoted(path))
+        else:
+            self._send(b"M %o %s %s\n" % (version.mode, version.oid.hex().encode(), _quoted(path)))
+
+    def put_text(self, path: bytes, mode: int, text: bytes) -> None:
+        """Set a file of the open commit to a text of its own."""
+        self._send(b"M %o inline %s\ndata %d\n%s\n" % (mode, _quoted(path), len(text), text))
+
+    def end(self) -> str:
+        """Close the commit and return its tree. Raises GitRefused."""
+        found = self._ask([b'\nls :%d ""\n' % self._mark])[0]
+        assert found is not None
+        return found.oid.hex()
+
+    def look(self, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
+        """Return what stands at paths of the open commit; a directory is a version too. Raises GitRefused."""
+        where = b"ls "
+        wanted = list(paths)
+        found: dict[bytes, Version | None] = {}
+        chunk: list[bytes] = []
+        size = 0
+        for path in wanted:
+            chunk.append(path)
+            size += len(path) + 64
+            if size > _ASKED_BYTES:
+                found |= zip(chunk, self._ask([where + _quoted(p) + b"\n" for p in chunk]), strict=True)
+                chunk, size = [], 0
+        return found | dict(zip(chunk, self._ask([where + _quoted(p) + b"\n" for p in chunk]), strict=True))
+
+    def sync(self) -> None:
+        """Have all commits and trees where other gits find them. Raises GitRefused."""
+        self._send(b"checkpoint\nprogress synced\n")
+        self._flush()
+        assert self._git.stdout
+        if self._git.stdout.readline() != b"progress synced\n":
+            raise GitRefused(self._bench.complaint())
+
+    def _ask(self, questions: Sequence[bytes]) -> list[Version | None]:
+        for question in questions:
+            self._send(question)
+        self._flush()
+        return [self._answer() for _ in questions]
+
+    def _answer(self) -> Version | None:
+        line = self._answers.readline()
+        if not line:
+            self._git.wait()
+            raise GitRefused(self._bench.complaint())
+        if line.startswith(b"missing "):
+            return None
+        mode, _, oid = line.partition(b"\t")[0].split(b" ")
+        return Version(int(mode, 8), ObjectId(bytes.fromhex(oid.decode())))
+
+    def _send(self, data: bytes) -> None:
+        assert self._git.stdin
+        try:
+            self._git.stdin.write(data)
+        except BrokenPipeError:
+            raise GitRefused(self._bench.complaint()) from None
+
+    def _flush(self) -> None:
+        assert self._git.stdin
+        try:
+            self._git.stdin.flush()
+        except BrokenPipeError:
+            raise GitRefused(self._bench.complaint()) from None
+
+
+def _quoted(path: bytes) -> bytes:
+    return b'"' + path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'

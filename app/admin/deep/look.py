@@ -1,0 +1,372 @@
+"""A deep look: every root made again from what was submitted, by Git and not by what made it.
+
+In log order, each changeset is a full-tree commit on what its writer saw; where that is not the tree of the commit
+before, `git merge-tree` merges the two. The result has to be the tree of the changeset's commit, and what the log calls
+conflicted has to conflict. Each merge starts from the tree that the log has for the commit before it, which was looked
+at itself, so merges are made many at once. Reads the bucket alone. The first difference ends it: what follows from a
+wrong root is wrong too. docs/merging.md lists where Sluice means to differ from Git; such conflicts are counted.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from app.admin.deep.git import CommitInfo, GitRefused, Importer, Progress, Reader, Workbench
+from app.admin.deep.merges import Case, Differs, examine, excuses_of
+from app.admin.deep.submitted import Manifests, entries, load
+from app.admin.deep.versions import Saw, above, versions_seen
+from app.judge.judge import Judge
+from app.judge.local_history import HistoryError
+from storage.backends.bucket import Bucket, Missing
+from storage.base.ids import ChangesetId, ObjectId
+from storage.base.settings import Settings
+from storage.commit.records import change_json
+from storage.git.objects import EMPTY_TREE, REGULAR_MODES, SUBMODULE_MODE, CorruptObject, Version, as_file
+from storage.git.threeway import Strategy
+from storage.git.trailers import changeset_of_old
+from storage.log.entry import CorruptEntry, EntryKind, Json, Status
+from storage.log.log import Log
+from storage.log.manifest import Changeset, CorruptManifest
+from storage.log.summary import Contents, read_log
+from storage.lookup.tables import CorruptTable
+
+_WINDOW = 500  # changesets that are merged together
+_WINDOW_PATHS = 20_000
+
+
+@dataclass(slots=True)
+class Deep:
+    """What was made again."""
+
+    entries: int = 0
+    changesets: int = 0
+    committed: int = 0
+    conflicted: int = 0
+    merged: int = 0  # made by git merge-tree, since the head was not what the writer saw
+    excepted: int = 0  # conflicts that Git has not, for a documented reason
+    unchecked: int = 0  # nothing to make them from (collected), or strategies for paths below one another
+    difference: str = ""  # the first
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A changeset that has been looked at."""
+
+    committed: bool
+    mark: str  # the commit of what its writer saw and submitted; empty where it could not be made
+    tree: str
+    first: ChangesetId | None  # of a duplicate
+    fingerprint: str | None
+
+
+class _Unmakeable(Exception):
+    """What a changeset needs has been collected, was never stored, or is nothing that Git makes a tree of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A commit of a changeset's changes on something."""
+
+    mark: str
+    tree: str
+    before: dict[bytes, Version | None]  # the files at its paths before
+    wanted: dict[bytes, Version | None]  # and what its writer wants there
+
+
+def deep(settings: Settings, progress: Progress = lambda stage, done, total: None) -> Deep:
+    """Make every root again. Safe beside writers: what is appended meanwhile is left out, or looked at as well.
+
+    Raises BucketError.
+    """
+    bucket = Bucket(settings)
+    log, report = Log(bucket), Deep()
+    with Workbench() as bench:
+        try:
+            contents = read_log(log)
+            loaded = load(bucket, log, contents, bench, progress)
+            manifests = Manifests(Reader(bench), loaded)
+            commits = bench.commits([contents.tip, contents.main] if contents.entries else [])
+            with Importer(bench) as importer, Judge(bench.folder / "objects") as judge:
+                _Look(contents, commits, manifests, importer, judge, report, progress).run(log)
+        except Missing as error:
+            report.difference = f"bucket: {error.args[0]} is named by the log and missing"
+        except (Differs, GitRefused, HistoryError, CorruptEntry, CorruptObject, CorruptManifest, CorruptTable) as error:
+            report.difference = str(error)
+    return report
+
+
+class _Look:
+    """One deep look; see the module."""
+
+    def __init__(
+        self,
+        contents: Contents,
+        commits: dict[str, CommitInfo],
+        manifests: Manifests,
+        importer: Importer,
+        judge: Judge,
+        report: Deep,
+        progress: Progress,
+    ) -> None:
+        self._contents = contents
+        self._commits = commits
+        self._manifests = manifests
+        self._importer = importer
+        self._judge = judge
+        self._report = report
+        self._progress = progress
+        self._past: set[str] = set()  # commits of the entries so far
+        self._known: dict[ChangesetId, _Known] = {}
+        self._cases: list[Case] = []
+        self._paths = 0
+        self._tip = self._main = ""
+        self._tips: dict[int, str] = {}  # by entry, of those that no merge has passed
+
+    def run(self, log: Log) -> None:
+        """Look at every entry that was read before. Raises Differs, and GitRefused where Git sees no sense."""
+        try:
+            for entry in entries(log, self._contents.entries):
+                self._entry(entry, f"entry {entry['seq']}")
+                self._tips[entry["seq"]] = self._tip
+                self._report.entries += 1
+        except Differs:
+            # What was prepared before it may differ too, and comes first.
+            with suppress(GitRefused):
+                self._flush()
+            raise
+        self._flush()
+        for commit in self._commits:
+            if commit not in self._past:
+                raise Differs(f"git: the history has commit {commit}, and no entry has it")
+
+    def _entry(self, entry: Json, where: str) -> None:
+        match entry["kind"]:
+            case EntryKind.GENESIS:
+                self._tip = self._main = entry["commit"]
+                if self._info(self._tip, where).tree != entry["tree"]:
+                    raise Differs(f"{where}: its tree is not that of its commit")
+                self._past.add(self._tip)
+            case EntryKind.MERGE:
+                self._merge(entry, where)
+            case EntryKind.COMMITS:
+                self._batch(entry, where)
+
+    def _merge(self, entry: Json, where: str) -> None:
+        """Check that a global commit publishes a commit of the chain as it is."""
+        info = self._info(entry["commit"], where)
+        merged = self._tips.get(entry["through"])
+        if merged is None or info.parents != [self._main, merged] or info.changesets:
+            raise Differs(f"{where}: {entry['commit']} is no merge of {merged} into {self._main}")
+        if not info.tree == entry["tree"] == self._commits[merged].tree:
+            raise Differs(f"{where}: the merge's tree is not that of {merged}, which it merges")
+        self._main = entry["commit"]
+        self._past.add(self._main)
+        for seq in [seq for seq in self._tips if seq < entry["through"]]:
+            del self._tips[seq]
+
+    def _batch(self, entry: Json, where: str) -> None:
+        for record in entry["decided"]:
+            at = f"{where}, changeset {record['id']}"
+            if record["id"] in self._known:
+                raise Differs(f"{at}: it has an outcome already")
+            self._report.changesets += 1
+            if record["status"] in (Status.COMMITTED, Status.CONFLICTED):
+                self._changeset(record, at)
+            else:
+                self._known[record["id"]] = _known_of(record)
+            self._progress("deep", self._report.changesets, self._contents.changesets)
+        if entry["tip"] != self._tip:
+            raise Differs(f"{where}: its tip is {entry['tip']}, and its last commit {self._tip}")
+        root = self._commits[self._tip].tree
+        if entry["root"] != root:
+            raise Differs(f"{where}: its root is {entry['root']}, and its tip's tree {root}")
+
+    def _changeset(self, record: Json, at: str) -> None:
+        """Make a committed or conflicted changeset again, and have its merge made with the next ones."""
+        chain, committed = self._tip, record["status"] == Status.COMMITTED
+        if committed:
+            self._committed(record, at)
+        self._known[record["id"]] = _known_of(record)
+        changeset = self._manifests.find(record, at)
+        try:
+            if changeset is None:
+                raise _Unmakeable
+            if committed and [c[:3] for c in record["changes"]] != [change_json(c)[:3] for c in changeset.changes]:
+                raise Differs(f"{at}: its changes are not those that were submitted")
+            case = self._case(changeset, record, at, chain)
+        except _Unmakeable:
+            self._report.unchecked += 1
+            return
+        except GitRefused as error:
+            raise Differs(f"{at}: Git refuses what it says: {error}") from error
+        case.tree = self._commits[self._tip].tree if committed else ""
+        self._report.committed += committed
+        self._report.conflicted += not committed
+        self._cases.append(case)
+        self._paths += len(changeset.changes)
+        if len(self._cases) >= _WINDOW or self._paths >= _WINDOW_PATHS:
+            self._flush()
+
+    def _committed(self, record: Json, at: str) -> None:
+        """Check that the chain goes on with a changeset's commit, and go on to it."""
+        info = self._info(record["commit"], at)
+        if info.parents != [self._tip]:
+            raise Differs(f"{at}: the parents of {record['commit']} are {info.parents}, and should be {self._tip}")
+        named = info.changesets or [changeset_of_old(self._manifests.reader.message(record["commit"])) or ""]
+        if named != [record["id"]]:
+            raise Differs(f"{at}: the trailers of {record['commit']} name {info.changesets}")
+        self._tip = record["commit"]
+        self._past.add(self._tip)
+
+    def _case(self, changeset: Changeset, record: Json, at: str, chain: str) -> Case:
+        head, excuses = self._commits[chain].tree, excuses_of(record)
+        saw = Saw()
+        if changeset.base_versions:
+            saw = versions_seen(changeset, self._importer, chain, self._is_stored, self._put)
+            base, base_tree, excuses.unknown_base = saw.mark, saw.tree, saw.unknown
+        else:
+            base, base_tree = self._base(changeset, record, at)
+        made = self._commit(changeset, base)
+        if record["status"] == Status.COMMITTED:
+            self._seen(changeset, record, at, base_tree, made)
+        case = Case(at, base_tree, head, made.tree, excuses)
+        if base_tree != head:
+            self._prepare(case, changeset, base, made, chain)
+        case.must_conflict |= saw.must_conflict
+        case.unchecked |= saw.unchecked
+        return case
+
+    def _seen(self, changeset: Changeset, record: Json, at: str, saw: str, made: _Made) -> None:
+        """Keep what the writers of a stack on a committed changeset have seen, and compare it with the record."""
+        if changeset.base_versions:
+            # Its own paths and nothing else.
+            saw = EMPTY_TREE.hex()
+            for change in changeset.changes:
+                if change.op == "mode" and not self._is_stored(change.mode, change.base):
+                    return
+            made = self._commit(changeset, "")
+        for name, tree in (("saw", saw), ("seen", made.tree)):
+            if record.get(name, tree) != tree:
+                raise Differs(f"{at}: `{name}` is {record[name]}, and should be {tree}")
+        self._known[changeset.id] = replace(self._known[changeset.id], mark=made.mark, tree=made.tree)
+
+    def _commit(self, changeset: Changeset, base: str) -> _Made:
+        """Make the commit of a changeset on `base` (empty: on nothing but the versions that its changes say)."""
+        mark = self._importer.begin(base)
+        paths = [change.path for change in changeset.changes]
+        if base:
+            before = {path: as_file(found) for path, found in self._importer.look(paths).items()}
+        else:
+            before = {c.path: Version(c.mode, c.base) if c.base else None for c in changeset.changes}
+        wanted = {change.path: change.version(before[change.path]) for change in changeset.changes}
+        for path, version in wanted.items():
+            if version is None and before[path] is not None:
+                self._importer.put(path, None)
+        for path, version in wanted.items():
+            if version is not None:
+                self._put(path, version)
+        return _Made(mark, self._importer.end(), before, wanted)
+
+    def _base(self, changeset: Changeset, record: Json, at: str) -> tuple[str, str]:
+        """Return the commit that has what the writer saw, and its tree."""
+        if changeset.base_commit is not None:
+            commit = changeset.base_commit.hex()
+            if commit not in self._past:
+                raise Differs(f"{at}: its base {commit} is no commit before it")
+            return commit, self._commits[commit].tree
+        assert changeset.base_changeset is not None
+        base = self._first_of(changeset.base_changeset)
+        known = self._known.get(base)
+        if known is None or not known.committed:
+            raise Differs(f"{at}: its base {base} was not committed before it")
+        if not known.mark:
+            raise _Unmakeable
+        if record.get("base", base) != base:
+            raise Differs(f"{at}: it is recorded on {record['base']}, and was submitted on {base}")
+        return known.mark, known.tree
+
+    def _first_of(self, changeset: ChangesetId) -> ChangesetId:
+        """Return what a repeat of one request with one key stands for; any other changeset stands for itself."""
+        known = self._known.get(changeset)
+        first = self._known.get(known.first) if known and known.first else None
+        same = known is not None and first is not None and first.fingerprint == known.fingerprint
+        return known.first if same and known and known.first else changeset
+
+    def _put(self, path: bytes, version: Version | None) -> None:
+        """Set or delete what stands at a path of the open commit.
+
+        Raises _Unmakeable of a submodule whose pointer is the id of a tree or blob here, which Git's import takes for a
+        mistake, as it is: no commit anywhere can have that id.
+        """
+        pointer = version.oid.hex() if version is not None and version.mode == SUBMODULE_MODE else ""
+        if pointer and self._manifests.reader.kind(pointer) not in (None, "commit"):
+            raise _Unmakeable
+        self._importer.put(path, version)
+
+    def _is_stored(self, mode: int, oid: ObjectId | None) -> bool:
+        return mode == SUBMODULE_MODE or (oid is not None and self._manifests.reader.blob(oid.hex()) is not None)
+
+    def _prepare(self, case: Case, changeset: Changeset, base: str, made: _Made, chain: str) -> None:
+        """Apply strategies, and look whether Git might take a file that is gone for one that is new."""
+        # In a commit on the head, since Git reads all directories of a tree anew for each path that it is asked for.
+        self._importer.begin(chain)
+        heads = {path: as_file(found) for path, found in self._importer.look(made.before).items()}
+        self._importer.end()
+        keep: dict[bytes, Version | None] = {}  # as if the writer had submitted what stands in the head, or its content
+        over: dict[bytes, Version | None] = {}  # as if the writer had seen it
+        for change in changeset.changes:
+            b, h, n = (versions[change.path] for versions in (made.before, heads, made.wanted))
+            if b not in (h, n) and (h is None or n is None):
+                case.may_rename = True
+            if h == b or n in (b, h):
+                continue
+            match change.strategy:
+                case Strategy.OURS:
+                    keep[change.path] = h
+                case Strategy.THEIRS if change.op == "mode":
+                    # It brings no content: the head's stays, where that is a file's.
+                    if h is None or h.mode not in REGULAR_MODES:
+                        case.must_conflict = True
+                    else:
+                        over[change.path], keep[change.path] = h, Version(change.mode, h.oid)
+                case Strategy.THEIRS:
+                    over[change.path] = h
+                case Strategy.EXACT:
+                    case.must_conflict = True
+        if (keep or over) and _nested([change.path for change in changeset.changes]):
+            case.unchecked = True
+            return
+        case.submitted = self._with(made.mark, keep, case.submitted)
+        case.base = self._with(base, over, case.base)
+
+    def _with(self, commit: str, versions: dict[bytes, Version | None], tree: str) -> str:
+        """Return the tree of a commit with other versions at some paths."""
+        if not versions:
+            return tree
+        self._importer.begin(commit)
+        for path, version in versions.items():
+            self._put(path, version)
+        return self._importer.end()
+
+    def _info(self, commit: str, at: str) -> CommitInfo:
+        if commit not in self._commits:
+            raise Differs(f"{at}: the history has no commit {commit}")
+        return self._commits[commit]
+
+    def _flush(self) -> None:
+        """Have Git merge what has been prepared, and compare. Raises Differs at the first that differs."""
+        self._importer.sync()
+        cases, self._cases, self._paths = self._cases, [], 0
+        for kind in examine(cases, self._judge):
+            setattr(self._report, kind, getattr(self._report, kind) + 1)
+
+
+def _known_of(record: Json) -> _Known:
+    committed = record["status"] == Status.COMMITTED
+    return _Known(committed, "", "", record.get("first"), record.get("fingerprint"))
+
+
+def _nested(paths: list[bytes]) -> bool:
+    """Tell whether one of these paths is below another."""
+    return not set(paths).isdisjoint(above(paths))

@@ -1,0 +1,128 @@
+"""Exporting everything as a bare Git repository: the way out, and an independent judge of what is stored."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from hashlib import sha1
+from pathlib import Path
+from typing import IO
+
+from storage.backends.bucket import Bucket
+from storage.base.ids import PackId
+from storage.base.settings import Settings
+from storage.git import packs
+from storage.git.objects import object_id
+from storage.git.run_git import Git, GitFailed, plain_environment
+from storage.log.log import Log
+from storage.log.references import Named
+from storage.log.summary import Contents, lost, read_log
+
+_AT_ONCE = 16
+
+Progress = Callable[[str, int, int], None]
+"""Told the stage (log, packs, git), what is done and what there is."""
+
+
+class ExportError(Exception):
+    """Something that the log names is missing, or Git refused what was exported."""
+
+
+def export(settings: Settings, directory: Path, progress: Progress = lambda stage, done, total: None) -> Contents:
+    """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
+
+    Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
+    --strict`). Returns what the log said. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
+    OSError where the directory has something in it or cannot be made.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise FileExistsError(f"{directory} is not empty")
+    bucket = Bucket(settings)
+    log = Log(bucket)
+    contents = read_log(log)
+    progress("log", contents.entries, contents.entries)
+    directory.mkdir(parents=True, exist_ok=True)
+    git(None, "init", "--quiet", "--bare", "--initial-branch=main", str(directory))
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        pack = Path(folder) / "all.pack"
+        _write_pack(pack, _objects(bucket, log, contents, progress))
+        progress("git", 0, 2)
+        with pack.open("rb") as stream:
+            git(directory, "index-pack", "--stdin", "--strict", stdin=stream)
+    git(directory, "update-ref", "refs/heads/main", contents.main)
+    git(directory, "update-ref", "refs/heads/next", contents.tip)
+    progress("git", 1, 2)
+    # Drops what no branch reaches (trees that only writers saw, manifests), and finds deltas.
+    git(directory, "repack", "-a", "-d", "--quiet")
+    progress("git", 2, 2)
+    return contents
+
+
+def _objects(bucket: Bucket, log: Log, contents: Contents, progress: Progress) -> Iterator[bytes]:
+    """Yield every object once, as packs store it.
+
+    Where packs were deleted meanwhile the log is read on, and the copies are read, with what came since.
+    """
+    seen: set[bytes] = set()
+    read: set[tuple[PackId, int]] = set()
+    while True:
+        wanted = [each for each in _packs(contents.named) if _key(*each) not in read]
+        missing = []
+        for start in range(0, len(wanted), _AT_ONCE):
+            chunk = wanted[start : start + _AT_ONCE]
+            found = bucket.get_many(pack + ".pack" for pack, _ in chunk)
+            for (pack, only), data in zip(chunk, found, strict=True):
+                if data is None:
+                    missing.append(pack + ".pack")
+                    continue
+                read.add(_key(pack, only))
+                for place, kind, content in packs.scan(data):
+                    oid = object_id(kind, content)
+                    if oid not in seen and (only is None or oid.hex() in only):
+                        seen.add(oid)
+                        yield data[place.offset : place.offset + place.length]
+            progress("packs", start + len(chunk), len(wanted))
+        if not missing:
+            return
+        if gone := lost(log, contents, missing):
+            raise ExportError(f"{gone[0]} is named by the log and missing in the bucket")
+
+
+def _packs(named: Named) -> Iterator[tuple[PackId, set[str] | None]]:
+    """Yield the packs that are needed, and of submission packs the blobs that were committed."""
+    yield from ((pack, None) for pack in named.packs)
+    yield from ((pack, blobs) for pack, blobs in named.submitted.items() if blobs)
+
+
+def _key(pack: PackId, only: set[str] | None) -> tuple[PackId, int]:
+    # More may have been committed of a submission pack since it was read, never less.
+    return pack, len(only or ())
+
+
+def _write_pack(path: Path, objects: Iterator[bytes]) -> None:
+    """Write objects as one pack; their number stands in its header and is known at the end."""
+    count = 0
+    with path.open("wb+") as file:
+        file.write(struct.pack(">4sII", b"PACK", 2, 0))
+        for stored in objects:
+            file.write(stored)
+            count += 1
+        file.seek(0)
+        file.write(struct.pack(">4sII", b"PACK", 2, count))
+        file.seek(0)
+        digest = sha1()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+        file.write(digest.digest())
+
+
+def git(directory: Path | None, *arguments: str, stdin: bytes | IO[bytes] = b"") -> str:
+    """Run git in `directory`, without this user's configuration, and return what it printed.
+
+    Raises ExportError where it fails.
+    """
+    try:
+        return Git(directory, plain_environment()).output(*arguments, stdin=stdin).decode(errors="replace")
+    except GitFailed as error:
+        raise ExportError(str(error)) from error

@@ -1,0 +1,157 @@
+"""Restoring: a backup into an empty bucket.
+
+Every file is checked against the manifest before anything is written. Packs come first and entries last, one after the
+other, so a restore that died leaves no log that names what is missing. An object `restored/<manifest>.json` is created
+before all others; only a bucket that has it is gone on with, and no further than the log still is the backup's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.admin.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest, Progress
+from storage.backends.bucket import READERS, Bucket
+from storage.log.entry import digest
+from storage.log.log import name_of
+from storage.maintenance.rebuild import rebuild
+from storage.repository import Repository
+
+_AT_ONCE = 64
+_KEYS_AT_ONCE = 1000
+
+
+class Damaged(BackupError):
+    """Files of the backup are missing, or are not what the manifest says."""
+
+    def __init__(self, wrong: Sequence[str]) -> None:
+        super().__init__(f"{len(wrong)} files of the backup are damaged or missing; nothing was restored")
+        self.wrong = wrong
+
+
+class NotEmpty(BackupError):
+    """The bucket has something in it that is not of a restore of this backup."""
+
+
+@dataclass(slots=True)
+class Restored:
+    """What was restored."""
+
+    entries: int = 0
+    files: int = 0
+    bytes: int = 0
+    copied: int = 0  # by this run
+    applied: int = 0  # the last entry of the view
+    enqueued: int = 0  # changesets without an outcome, queued again
+
+
+def check(folder: Folder, manifest: Manifest, progress: Progress) -> None:
+    """Check every file of a backup. Raises Damaged."""
+
+    def wrong(name: str) -> str | None:
+        try:
+            data = folder.read(name)
+        except OSError:
+            return f"{name} is missing"
+        expected = manifest.files[name]
+        return None if (len(data), digest(data)) == expected else f"{name} is not what the manifest says"
+
+    names = sorted(manifest.files)
+    needed = [name_of(seq) for seq in range(1, manifest.entries + 1)]
+    found = [f"{name} is not in the manifest" for name in needed if name not in manifest.files]
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(names), _AT_ONCE):
+            progress("check", start, len(names))
+            found += [each for each in pool.map(wrong, names[start : start + _AT_ONCE]) if each]
+    progress("check", len(names), len(names))
+    if found:
+        raise Damaged(found)
+
+
+def restore(repo: Repository, directory: Path, progress: Progress = lambda stage, done, total: None) -> Restored:
+    """Put the backup in `directory` into the repository's bucket, and load the view from it.
+
+    What Redis knows of a repository of this name is forgotten, since it is of another bucket. Nothing else may use the
+    repository meanwhile. Raises BackupError, RedisUnsafe, GitUnfit, BucketUnsafe, BucketError and redis.RedisError.
+    """
+    folder = Folder(directory)
+    known = folder.manifest()
+    if known is None:
+        raise BackupError(f"{directory} has no backup in it, or one that was never finished")
+    manifest, name = known
+    check(folder, manifest, progress)
+    repo.check()
+    put = _Put(repo.bucket, folder, manifest, progress)
+    put.run(f"{MARKERS}{name}.json")
+    _forget(repo)
+    _, found = rebuild(repo, None, lambda seq: progress("view", seq, manifest.entries))
+    applied = repo.view.head().applied
+    return Restored(manifest.entries, len(manifest.files), manifest.size, put.copied, applied, found.enqueued)
+
+
+class _Put:
+    """Writes the files of a backup to a bucket."""
+
+    def __init__(self, bucket: Bucket, folder: Folder, manifest: Manifest, progress: Progress) -> None:
+        self._bucket = bucket
+        self._folder = folder
+        self._manifest = manifest
+        self._progress = progress
+        self.copied = 0
+
+    def run(self, marker: str) -> None:
+        """Write what is not there yet. Raises NotEmpty and BackupError."""
+        present = {name for name in self._bucket.names("") if not name.startswith(PROBES)}
+        if present and marker not in present:
+            shown = ", ".join(sorted(present)[:3])
+            raise NotEmpty(f"the bucket has {len(present)} objects of this repository already: {shown}")
+        begun = self._begun(present)
+        self._bucket.create(marker, json.dumps({"entries": self._manifest.entries}).encode())
+        self._put_packs([n for n in sorted(self._manifest.files) if n not in present and not n.startswith(LOG)])
+        for seq in range(begun + 1, self._manifest.entries + 1):
+            self._put(name_of(seq))
+            self._progress("log", seq, self._manifest.entries)
+
+    def _begun(self, present: set[str]) -> int:
+        """Return how many entries a restore that died has written. Raises NotEmpty where others are there."""
+        count = len([name for name in present if name.startswith(LOG)])
+        if count > self._manifest.entries:
+            raise NotEmpty(f"the bucket has {count} entries, the backup {self._manifest.entries}: it is in use since")
+        if count and self._bucket.get(name_of(count)) != self._read(name_of(count)):
+            raise NotEmpty(f"entry {count} in the bucket is not the backup's: somebody else has written to it")
+        return count
+
+    def _put_packs(self, names: Sequence[str]) -> None:
+        for start in range(0, len(names), _AT_ONCE):
+            self._progress("copy", start, len(names))
+            self._bucket.together([lambda n=name: self._put(n) for name in names[start : start + _AT_ONCE]])  # type: ignore[misc]
+        self._progress("copy", len(names), len(names))
+
+    def _put(self, name: str) -> None:
+        data = self._read(name)
+        # A PUT whose answer was lost has stored it.
+        if not self._bucket.create(name, data) and self._bucket.get(name) != data:
+            raise NotEmpty(f"{name} in the bucket is not the backup's: somebody else has written to it")
+        self.copied += 1
+
+    def _read(self, name: str) -> bytes:
+        data = self._folder.read(name)
+        if digest(data) != self._manifest.files[name].sha256:
+            raise Damaged([f"{name} has changed since it was checked"])
+        return data
+
+
+def _forget(repo: Repository) -> None:
+    """Delete what Redis has of the repository: it is of the bucket that was here before."""
+    pattern = repo.view.prefix.replace("{", "[{]").replace("}", "[}]") + "*"
+    keys: list[bytes] = []
+    for key in repo.redis.scan_iter(pattern, count=_KEYS_AT_ONCE):
+        keys.append(key)
+        if len(keys) == _KEYS_AT_ONCE:
+            repo.redis.unlink(*keys)
+            keys = []
+    if keys:
+        repo.redis.unlink(*keys)

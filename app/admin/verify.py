@@ -1,0 +1,374 @@
+"""Verifying: the bucket against the log, the log against the view, and all of it against Git.
+
+Nothing here trusts what writes: the log's chain is hashed again, the view is folded again from the entries, commits
+are counted by their trailers in an export, and `git fsck --strict` has the last word.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from app.admin.export import ExportError, export, git
+from storage.backends.bucket import BucketError, Missing
+from storage.base.ids import PackId, changesets_of, made_at, submission_pack
+from storage.git.objects import CorruptObject
+from storage.git.packs import read_index
+from storage.git.trailers import changeset_of_old
+from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, effects, place_of
+from storage.log.log import Log, follow
+from storage.log.summary import Contents, read_on
+from storage.lookup.archive import closed_in, global_in, manifest_in, place_in, read_all
+from storage.lookup.tables import CorruptTable
+from storage.queue.submission_packs import UNREADABLE, read_pack
+from storage.repository import Repository
+from storage.view.load import read_forgotten
+from storage.view.view import commands
+
+_MOST_FINDINGS = 100
+_MOST_TURNS = 20
+# Upkeeps that may be due before a changeset that nobody queued is called lost, and the seconds between two looks.
+_TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was looked at, and every difference that was found."""
+
+    entries: int = 0
+    changesets: int = 0
+    committed: int = 0
+    packs: int = 0
+    queued: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    def differ(self, text: str) -> None:
+        """Note a difference."""
+        if len(self.differences) < _MOST_FINDINGS:
+            self.differences.append(text)
+
+
+def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda stage, done, total: None) -> Findings:
+    """Return what was found. Safe beside writers: what is appended meanwhile makes no difference.
+
+    Raises BucketError, ViewAbsent and redis.RedisError.
+    """
+    findings = Findings()
+    contents = _Contents(findings)
+    fold = _Fold(repo, findings)
+    through = 0
+    try:
+        # Rows that change are compared when no entry came meanwhile; beside writers that may take a few turns.
+        for _ in range(_MOST_TURNS):
+            before, through = through, repo.view.head().applied
+            fresh = islice(repo.log.read_from(before + 1, copies=False), max(0, through - before))
+            for entry, entry_hash in follow(fresh, contents.hash):
+                contents.add(entry, entry_hash)
+                forgotten = read_forgotten(repo.log, repo.bucket, entry)
+                fold.add(commands(effects(entry, entry_hash, forgotten)), entry["seq"])
+                progress("log", entry["seq"], through)
+            differences = fold.changing_differences()
+            if repo.view.head().applied == through:
+                for difference in differences:
+                    findings.differ(difference)
+                break
+    except CorruptEntry as error:
+        findings.differ(f"log: {error}")
+    except (Missing, CorruptObject) as error:
+        findings.differ(f"bucket: what entry {contents.entries} archived cannot be read: {error}")
+    findings.entries = contents.entries
+    if findings.entries != through:
+        findings.differ(f"log: the view has applied {through} entries, the log has {findings.entries}")
+    findings.changesets = len(contents.outcomes)
+    findings.committed = sum(outcome["status"] == Status.COMMITTED for outcome in contents.outcomes.values())
+    findings.packs = len(contents.named.packs)
+    _check_files(repo, contents, findings)
+    _check_archive(repo, contents, findings)
+    _check_inbox(repo, contents, findings)
+    if with_git:
+        _check_git(repo, contents, findings, progress)
+    return findings
+
+
+class _Contents(Contents):
+    """What the log says, with every outcome."""
+
+    def __init__(self, findings: Findings) -> None:
+        super().__init__()
+        self.outcomes: dict[str, Json] = {}
+        self.closed: dict[str, list[tuple[str, int]]] = {}  # what closed a changeset's conflict, and in which entry
+        self.commits: dict[str, int] = {}  # global ones, with their entries
+        self._findings = findings
+
+    def add(self, entry: Json, entry_hash: str) -> None:
+        """Take the next entry."""
+        super().add(entry, entry_hash)
+        for index, decided in enumerate(entry.get("decided", ())):
+            if decided["id"] in self.outcomes:
+                self._findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
+            outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
+            self.outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
+            if "closes" in decided:
+                self.closed.setdefault(decided["closes"]["id"], []).append((decided["id"], entry["seq"]))
+        for each in entry.get("closed", ()):
+            self.closed.setdefault(each["id"], []).append((each["by"], entry["seq"]))
+        if entry["kind"] in {EntryKind.GENESIS, EntryKind.MERGE}:
+            self.commits[entry["commit"]] = entry["seq"]
+
+    def catch_up(self, log: Log) -> None:
+        """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
+        try:
+            read_on(log, self)
+        except CorruptEntry as error:
+            difference = f"log: {error}"
+            if difference not in self._findings.differences:
+                self._findings.differ(difference)
+
+    def until(self, seq: int) -> dict[str, Json]:
+        """Return the outcomes up to an entry."""
+        return {each: outcome for each, outcome in self.outcomes.items() if outcome["place"] // SLOTS <= seq}
+
+
+# Rows that later entries never touch, until they are archived, are compared at once, the others when all entries have
+# been folded.
+_LASTING = ("outcome:", "chain", "decided:", "batches", "merges", "merge_seqs")
+_REMOVALS = {"DEL", "ZREM", "HDEL", "UNINDEX"}
+_AT_ONCE = 1000
+# Seconds between the time that a store notes with an object and the one at which it answers.
+_STORED_WITHIN = 5.0
+
+
+class _Fold:
+    """The rows that the entries make, folded in log order, against those of the view."""
+
+    def __init__(self, repo: Repository, findings: Findings) -> None:
+        self._redis = repo.redis
+        self._view = repo.view
+        self._archived = 0
+        self._base = repo.view.key("")
+        self._findings = findings
+        self._changing: dict[tuple[str, str, Any], Any] = {}  # by command, key and member; None where it is absent
+
+    def add(self, made: Iterator[list[Any]], seq: int) -> None:
+        """Fold one entry's commands."""
+        lasting: dict[tuple[str, str, Any], Any] = {}
+        for command, key, *arguments in made:
+            rows = lasting if key.startswith(_LASTING) else self._changing
+            if rows is lasting and command in _REMOVALS:
+                continue  # of rows of earlier entries, which were compared
+            match command:
+                case "SET" | "FORGET":
+                    _fold_string(rows, command, key, *arguments)
+                case "ZADD":
+                    scored = zip(arguments[::2], arguments[1::2], strict=True)
+                    rows |= {("ZADD", key, member): score for score, member in scored}
+                case "ZREM":
+                    rows |= {("ZADD", key, member): None for member in arguments}
+                case "HDEL":
+                    rows |= {("HSET", key, name): None for name in arguments}
+                case "HSET":
+                    named = zip(arguments[::2], arguments[1::2], strict=True)
+                    rows |= {("HSET", key, name): value for name, value in named}
+        for difference in self._lasting_differences(lasting, seq):
+            self._findings.differ(difference)
+
+    def _lasting_differences(self, rows: dict[tuple[str, str, Any], Any], seq: int) -> list[str]:
+        """Compare rows that are there until their entry is archived, and not after."""
+        differences: list[str] = []
+        if seq > self._archived:
+            differences = list(self._compare(rows, f"entry {seq} makes it"))
+            if not differences:
+                return []
+            self._archived = self._view.head().archived  # meanwhile, perhaps
+        if seq <= self._archived:
+            differences = list(self._compare(dict.fromkeys(rows), f"entry {seq} is archived, which makes it"))
+        return differences
+
+    def changing_differences(self) -> list[str]:
+        """Compare the rows that more than one entry may have set."""
+        rows = list(self._changing.items())
+        parts = (dict(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
+        return [difference for part in parts for difference in self._compare(part, "the log makes it")]
+
+    def _compare(self, rows: Mapping[tuple[str, str, Any], Any], who: str) -> Iterator[str]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for command, key, member in rows:
+            match command:
+                case "SET":
+                    pipeline.get(self._base + key)
+                case "ZADD":
+                    pipeline.zscore(self._base + key, member)
+                case "HSET":
+                    pipeline.hget(self._base + key, member)
+        for ((_, key, member), value), found in zip(rows.items(), pipeline.execute(), strict=True):
+            shown = found.decode() if isinstance(found, bytes) else found
+            expected = float(value) if isinstance(found, float) and value is not None else value
+            if str(shown) != str(expected):
+                yield f"view: {key} {member!r} is {shown!r}, and {who} {value!r}"
+
+
+def _fold_string(rows: dict[tuple[str, str, Any], Any], command: str, key: str, value: str, *options: str) -> None:
+    at = ("SET", key, "")
+    if command == "FORGET":
+        if rows.get(at) == value:
+            rows[at] = None
+    elif not options or rows.get(at) is None:  # the option is NX
+        rows[at] = value
+
+
+def _check_files(repo: Repository, contents: _Contents, findings: Findings) -> None:
+    missing = contents.named.files() - {*repo.bucket.names("packs/"), *repo.bucket.names("inbox/")}
+    contents.catch_up(repo.log)
+    for name in sorted(missing & contents.named.files()):
+        findings.differ(f"bucket: {name} is named by the log and missing")
+
+
+def _check_archive(repo: Repository, contents: _Contents, findings: Findings) -> None:
+    """Check that tables have what the log has archived: changesets, what closed them, global commits, objects."""
+    try:
+        rows, named = _archived_rows(repo, contents), contents.named
+        for each, outcome in contents.until(named.archived).items():
+            if place_in(rows, each) != outcome["place"]:
+                findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
+        for each, closers in contents.closed.items():
+            # Two resolutions may both have been on their way: either is right.
+            archived = {by for by, seq in closers if seq <= named.archived}
+            if archived and closed_in(rows, each) not in archived:
+                findings.differ(f"archive: changeset {each} is said to be closed by {closed_in(rows, each)}")
+        for commit, seq in contents.commits.items():
+            if seq <= named.archived and global_in(rows, commit) != seq:
+                findings.differ(f"archive: commit {commit} is said to be of entry {global_in(rows, commit)}")
+        for pack in named.compacted:
+            if manifest_in(rows, pack) is None:
+                findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
+        for pack, size in named.archives.items():
+            absent = [oid for oid in read_index(repo.bucket.get(pack + ".idx"), size) if oid not in rows]
+            if absent:
+                findings.differ(
+                    f"archive: {len(absent)} objects of {pack} are in no table, the first {absent[0].hex()}"
+                )
+    except (Missing, CorruptTable, CorruptObject, BucketError) as error:
+        findings.differ(f"archive: {error}")
+
+
+def _archived_rows(repo: Repository, contents: _Contents) -> dict[bytes, bytes]:
+    """Return all rows of the tables that the log names, though some of them are merged and deleted meanwhile."""
+    while True:
+        try:
+            return read_all(repo.bucket, contents.named.tables.values())
+        except Missing as error:
+            contents.catch_up(repo.log)
+            if contents.named.files().intersection(error.args):
+                raise
+
+
+def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> None:
+    """Check that every accepted changeset has an outcome or waits, and that no outcome is of one never accepted."""
+    outcomes = dict(contents.outcomes)
+    accepted: set[str] = set()
+    undecided: dict[str, PackId] = {}
+    mark = repo.view.head().mark
+    for name, stored in repo.bucket.listing("inbox/"):
+        pack = submission_pack(name)
+        if pack is None:
+            continue
+        ids = changesets_of(pack)
+        accepted.update(ids)
+        # Nobody was told 202 of what was stored so long after its name: see app/intake/intake.py.
+        late = stored - made_at(pack) > repo.settings.late_put - _STORED_WITHIN
+        undecided |= {each: pack for each in ids if each not in outcomes and not (late and each <= mark)}
+    # An API process that died between a pack and its queue leaves it to upkeep, which has its turn first.
+    findings.queued, lost = _undecided(repo, list(undecided))
+    until = time.monotonic() + _TURNS_OF_UPKEEP * repo.settings.upkeep_interval
+    while lost and time.monotonic() < until:
+        time.sleep(_PAUSE)
+        findings.queued, lost = _undecided(repo, list(undecided))
+    for each in lost:
+        findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
+    for pack in dict.fromkeys(undecided[each] for each in lost):
+        _check_pack(repo, pack, findings)
+    contents.catch_up(repo.log)  # what was compacted while the inbox was listed
+    accepted.update(each for pack in contents.named.compacted for each in changesets_of(pack))
+    for each in outcomes.keys() - accepted:
+        findings.differ(f"log: changeset {each} has an outcome and was never accepted")
+
+
+def _check_pack(repo: Repository, pack: PackId, findings: Findings) -> None:
+    try:
+        read_pack(repo.archive, pack)
+    except UNREADABLE as error:
+        findings.differ(f"inbox: {pack} cannot be read: {error}")
+
+
+def _undecided(repo: Repository, changesets: Sequence[str]) -> tuple[int, list[str]]:
+    """Return how many are queued or held, and which have neither a place nor an outcome."""
+    queued, lost = 0, []
+    for start in range(0, len(changesets), 1000):
+        chunk = changesets[start : start + 1000]
+        for each, standing in zip(chunk, repo.queue.standing(chunk)[1], strict=True):
+            if standing.position is not None or standing.held:
+                queued += 1
+            elif standing.outcome is None:
+                lost.append(each)
+    return queued, lost
+
+
+def _check_git(repo: Repository, contents: _Contents, findings: Findings, progress: Progress) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "export.git"
+        try:
+            exported = export(repo.settings, directory, progress)
+            git(directory, "fsck", "--strict", "--no-dangling", "--no-progress")
+            chain, main = _named(directory, "next"), _named(directory, "main")
+        except (ExportError, CorruptObject, CorruptEntry, BucketError, KeyError) as error:
+            findings.differ(f"git: {error}")
+            return
+        contents.catch_up(repo.log)
+        _check_trailers(chain, main, contents.until(exported.entries), findings)
+
+
+def _named(directory: Path, branch: str) -> dict[str, list[str]]:
+    """Return the commits of a branch, and the changesets that each names, as Git reads trailers.
+
+    A commit in which Git finds none may be of the form in which Sluice wrote them at first: then what that says.
+    """
+    form = "--format=%H %(trailers:key=Changeset-Id,valueonly,separator=%x20)"
+    lines = [line.split() for line in git(directory, "log", branch, form).splitlines()]
+    named = {commit: ids for commit, *ids in lines}
+    with tempfile.TemporaryFile() as others:
+        others.write("".join([f"{commit}\n" for commit, ids in named.items() if not ids]).encode())
+        others.seek(0)
+        messages = git(directory, "log", "--no-walk", "--stdin", "-z", "--format=%H%n%B", stdin=others)
+    for commit, _, message in (text.partition("\n") for text in messages.split("\0")):
+        if old := changeset_of_old(message):
+            named[commit] = [old]
+    return named
+
+
+def _check_trailers(
+    chain: dict[str, list[str]], main: dict[str, list[str]], outcomes: dict[str, Json], findings: Findings
+) -> None:
+    commits: dict[str, list[str]] = {}
+    for commit, ids in chain.items():
+        for each in ids:
+            commits.setdefault(each, []).append(commit)
+    for each, outcome in outcomes.items():
+        found = commits.pop(each, [])
+        expected = [outcome["commit"]] if outcome["status"] == Status.COMMITTED else []
+        if found != expected:
+            findings.differ(f"git: changeset {each} stands in the commits {found}, and should in {expected}")
+    for each, found in commits.items():
+        findings.differ(f"git: changeset {each}, of which the log knows nothing, stands in the commits {found}")
+    for each, count in Counter(each for ids in main.values() for each in ids).items():
+        if count != 1:
+            findings.differ(f"git: changeset {each} stands {count} times in main")
+        if each not in outcomes:
+            findings.differ(f"git: main has the changeset {each}, of which the log knows nothing")

@@ -1,0 +1,343 @@
+"""A client of docs/api.md: patient, and exact about what is known.
+
+What may pass is waited for: 429 and 503 as long as they say, broken connections and other 5xx with growing pauses, all
+within one bound. Submissions carry an idempotency key, so repeating them is safe. Safe for threads.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from urllib3.exceptions import HTTPError
+
+from app.client.transport import FIRST_PAUSE, PASSING, Json, NotSluice, Pauses, ProblemError, Transport, Unreachable
+from storage.base.ids import new_ulid
+
+__all__ = ["Client", "Json", "NotSluice", "ProblemError", "Unreachable", "content"]
+
+LONGEST_WAIT = 50.0  # seconds of one long poll, at most: proxies cut off what takes a minute
+_READ = 64 << 10  # bytes of a stream that are taken at once, at most
+
+
+class Client(Transport):
+    """One API."""
+
+    def pages(self, path: str, /, **filters: Any) -> Iterator[Json]:
+        """Yield the items of a list, page after page."""
+        filters = {name: value for name, value in filters.items() if value is not None}
+        cursor = None
+        while True:
+            query = filters | ({"cursor": cursor} if cursor else {})
+            answer = self.call("GET", f"{path}?{urlencode(query)}" if query else path)
+            yield from answer["items"]
+            cursor = answer["next"]
+            if cursor is None:
+                return
+
+    def create_slice(self, name: str, paths: list[str]) -> Json:
+        """Make a slice."""
+        try:
+            return self.call("POST", "/v1/slices", {"name": name, "paths": paths})
+        except ProblemError as refusal:
+            if refusal.status != 409 or not refusal.repeated:
+                raise
+            # An earlier try was not answered. If it made the slice, this is the one.
+            there = self.slice(name)
+            if (there["name"], there["paths"]) != (name, paths):
+                raise
+            return there
+
+    def slice(self, name: str) -> Json:
+        """Return a slice by id or name."""
+        return self.call("GET", f"/v1/slices/{quote(name, safe='')}")
+
+    def change_slice(self, name: str, paths: list[str], version: int | None = None) -> Json:
+        """Give a slice other paths; with `version`, only if it still has that one."""
+        body = {"paths": paths} | ({} if version is None else {"version": version})
+        return self.call("PATCH", f"/v1/slices/{quote(name, safe='')}", body)
+
+    def delete_slice(self, name: str, version: int | None = None) -> None:
+        """Delete a slice; with `version`, only if it still has that one."""
+        query = "" if version is None else f"?version={version}"
+        try:
+            answer = self.raw("DELETE", f"/v1/slices/{quote(name, safe='')}{query}")
+            if answer.data:  # Sluice has nothing to say there
+                self._read(answer)
+        except ProblemError as refusal:
+            # An earlier try that was not answered has deleted it.
+            if refusal.status != 404 or not refusal.repeated:
+                raise
+
+    def slices(self, path: str | None = None) -> Iterator[Json]:
+        """Yield slices, those that cover `path` if it is given."""
+        return self.pages("/v1/slices", path=path, limit=1000)
+
+    def submit(self, slice_name: str, changeset: Json, key: str | None = None) -> Json:
+        """Submit one changeset and return it."""
+        path = f"/v1/slices/{quote(slice_name, safe='')}/changesets"
+        with _about(changeset):
+            return self.call("POST", path, changeset, {"Idempotency-Key": key or new_ulid()})
+
+    def submit_many(self, changesets: list[Json] | bytes, key: str | None = None) -> list[Json]:
+        """Submit several, given as items or as a request's body, and return their outcomes.
+
+        While items are refused for what will pass (a full queue), the same request is sent again: those that were
+        accepted are known by their keys. Patience begins anew whenever more of them were.
+        """
+        body = changesets if isinstance(changesets, bytes) else json.dumps({"changesets": changesets}).encode()
+        headers = {"Idempotency-Key": key or new_ulid()}
+        pauses, most = Pauses(self._patience, self._sleep), 0
+        while True:
+            outcomes = self._submit_many(body, headers)
+            accepted = sum(outcome["status"] == 202 for outcome in outcomes)
+            if accepted > most:
+                pauses, most = Pauses(self._patience, self._sleep), accepted
+            if not any(outcome["status"] in PASSING for outcome in outcomes) or not pauses.take():
+                return outcomes
+
+    def _submit_many(self, body: bytes, headers: Mapping[str, str]) -> list[Json]:
+        try:
+            outcomes: list[Json] = self.call("POST", "/v1/changesets", body, headers)["outcomes"]
+        except ProblemError as refusal:
+            # Where no item was accepted, the status of the whole is 422, with an outcome for each all the same.
+            if "outcomes" not in refusal.document:
+                raise
+            outcomes = refusal.document["outcomes"]
+        return outcomes
+
+    def changeset(self, changeset: str, wait: float | None = None, until: str = "committed") -> Json:
+        """Return a changeset; with `wait`, once it has a final answer or so many seconds are over."""
+        # The API takes six decimals, and no exponent.
+        seconds = round(min(wait or 0.0, LONGEST_WAIT), 3)
+        query = f"?{urlencode({'wait': seconds, 'until': until})}" if seconds > 0 else ""
+        return self.call("GET", f"/v1/changesets/{changeset}{query}")
+
+    def changesets(self, slice_name: str, status: str, limit: int = 1000) -> Iterator[Json]:
+        """Yield a slice's changesets of a status."""
+        return self.pages(f"/v1/slices/{quote(slice_name, safe='')}/changesets", status=status, limit=limit)
+
+    def check(self, slice_name: str, changeset: Json) -> Json:
+        """Return what would become of a changeset if it were submitted now."""
+        with _about(changeset):
+            return self.call("POST", f"/v1/slices/{quote(slice_name, safe='')}/check", changeset)
+
+    def release(self, changeset: str) -> Json:
+        """Let a held changeset be committed, and return it."""
+        return self.call("POST", f"/v1/changesets/{changeset}/release")
+
+    def abandon(self, changeset: str) -> Json:
+        """Take back a changeset, or close its conflict, and return it."""
+        return self.call("POST", f"/v1/changesets/{changeset}/abandon")
+
+    def rebase(self, changeset: str) -> Json:
+        """Return the changeset on the tip that takes its place; a repeat returns the same one."""
+        return self.call("POST", f"/v1/changesets/{changeset}/rebase")
+
+    def resolve(self, changeset: str, paths: Json, message: str | None = None, key: str | None = None) -> Json:
+        """Return the changeset that resolves a conflict; a repeat returns the same one."""
+        body = {"paths": paths} | ({} if message is None else {"message": message})
+        headers = {"Idempotency-Key": key} if key else None
+        return self.call("POST", f"/v1/changesets/{changeset}/resolve", body, headers)
+
+    def diff(self, changeset: str) -> Iterator[Json]:
+        """Yield what a changeset changes, file by file."""
+        return self.pages(f"/v1/changesets/{changeset}/diff")
+
+    def conflicts(self, slice_name: str | None = None, path: str | None = None) -> Iterator[Json]:
+        """Yield the changesets whose conflicts are open, oldest first."""
+        return self.pages("/v1/conflicts", slice=slice_name, path=path)
+
+    def conflicts_of(self, changeset: str) -> Iterator[Json]:
+        """Yield a changeset's conflicts, with their lines."""
+        return self.pages(f"/v1/changesets/{changeset}/conflicts")
+
+    def side_of(self, changeset: str, side: str, path: str) -> bytes | None:
+        """Return the bytes of a conflict's side (base, head or submitted); None where it has no content."""
+        try:
+            return self.raw("GET", f"/v1/changesets/{changeset}/conflicts/{side}/{quote(path)}").data
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
+            return None
+
+    def commits(self, slice_name: str) -> Iterator[Json]:
+        """Yield a slice's commits, oldest first."""
+        return self.pages(f"/v1/slices/{quote(slice_name, safe='')}/commits")
+
+    def tree(self, slice_name: str, commit: str | None = None, prefix: str | None = None) -> Iterator[Json]:
+        """Yield a slice's files."""
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        return self.pages(path, commit=commit, prefix=prefix, limit=1000)
+
+    def has_files(self, slice_name: str, prefix: str) -> bool:
+        """Whether a slice has files below a directory, whose path ends in a slash."""
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        return next(self.pages(path, prefix=prefix, limit=1), None) is not None
+
+    def has_file(self, slice_name: str, path: str) -> bool:
+        """Whether a slice has a file."""
+        at = f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}"
+        return _is_there(lambda: self.raw("HEAD", at), absent=404)
+
+    def file(self, slice_name: str, path: str, commit: str | None = None) -> bytes:
+        """Return a file's bytes."""
+        query = f"?commit={commit}" if commit else ""
+        return self.raw("GET", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}{query}").data
+
+    def version_of(self, slice_name: str, path: str, commit: str) -> Json | None:
+        """Return the mode and id of what stands at a path, without its bytes; None where there is no file."""
+        query = urlencode({"commit": commit})
+        try:
+            found = self.raw("HEAD", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}?{query}").headers
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
+            return None
+        return {"mode": found["X-Git-Mode"], "id": found["ETag"].removeprefix("W/").strip('"')}
+
+    def activity(self, path: str) -> Json:
+        """Return what is going on at a path."""
+        return self.call("GET", f"/v1/paths/{quote(path)}")
+
+    def head(self) -> Json:
+        """Return the global head and the tip."""
+        return self.call("GET", "/v1/head")
+
+    def has_any_file(self, slice_name: str, commit: str | None = None) -> bool:
+        """Tell whether a slice has files, at a commit or at the tip."""
+        commit = commit or self.head()["tip"]["commit"]
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        return bool(self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}")["items"])
+
+    def has_commit(self, slice_name: str, commit: str) -> bool:
+        """Tell whether a commit is one of this repository."""
+        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
+        return _is_there(lambda: self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}"), absent=422)
+
+    def global_commits(self, limit: int = 100) -> Iterator[Json]:
+        """Yield the global commits, newest first, `limit` a page."""
+        return self.pages("/v1/commits", limit=limit)
+
+    def merged(self, commit: str) -> Iterator[Json]:
+        """Yield the changesets that a global commit merged."""
+        return self.pages(f"/v1/commits/{commit}/changesets", limit=1000)
+
+    def events(self, after: str | int | None = None, slice_name: str | None = None) -> Iterator[Json]:
+        """Yield what becomes of changesets, exactly once and in log order, for ever: `{"id", "event", "data"}`.
+
+        `after` is the id of an event, or an entry (0: from the beginning); without it, from now on. Whatever breaks is
+        taken up again behind the last event. Raises ProblemError for a final refusal, and Unreachable.
+        """
+        given = {"after": after, "slice": slice_name}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        stream, pauses = _EventStream(), Pauses(self._patience, self._sleep)
+        while True:
+            headers = {"Last-Event-ID": stream.last_id} if stream.last_id else {}
+            answer = self.raw("GET", f"/v1/events?{query}" if query else "/v1/events", None, headers, streamed=True)
+            if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+                answer.close()  # cut off inside its headers, or no Sluice at all
+                if not pauses.take():
+                    raise NotSluice(self.url, "with something else than events", answer.status)
+                continue
+            with closing(answer), suppress(HTTPError, OSError):
+                pauses = Pauses(self._patience, self._sleep)
+                stream.begin()
+                while data := answer.read1(_READ, decode_content=False):
+                    yield from stream.feed(data)
+            self._sleep(max(stream.retry, FIRST_PAUSE))
+
+    def merge(self) -> Json:
+        """Ask for a batch merge."""
+        return self.call("POST", "/v1/merges")
+
+    def health(self) -> Json:
+        """Return what /v1/health says, fit or not.
+
+        Raises ProblemError where it is a problem document, which tells nothing of that, and Unreachable.
+        """
+        try:
+            answer = self._http.request("GET", self.url + "/v1/health")
+        except HTTPError as error:
+            raise Unreachable(f"GET {self.url}/v1/health: {self._said(error)}") from error
+        said = self._read(answer)
+        if answer.status >= 300 and "healthy" not in said and "title" in said:
+            raise self._refusal(answer, unknown=False)
+        return said
+
+
+def _is_there(ask: Callable[[], object], absent: int) -> bool:
+    """Tell whether what is asked for is there: a refusal with the status `absent` says that it is not."""
+    try:
+        ask()
+    except ProblemError as refusal:
+        if refusal.status != absent:
+            raise
+        return False
+    return True
+
+
+class _EventStream:
+    """Server-sent events as the HTML standard reads them, over several connections."""
+
+    # A carriage return at the very end may be the first half of a line's end.
+    _LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
+
+    def __init__(self) -> None:
+        self.last_id = ""
+        self.retry = 1.0  # seconds to wait before coming back, as the server said last
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with a new connection: what the one before left unfinished is dropped."""
+        self._rest = b""
+        self._fields: dict[str, str] = {}
+        self._data: list[str] = []
+
+    def feed(self, data: bytes) -> Iterator[Json]:
+        """Yield the events that `data` completes."""
+        *lines, self._rest = self._LINE_END.split(self._rest + data)
+        for line in lines:
+            name, _, value = line.decode(errors="replace").partition(":")
+            value = value.removeprefix(" ")
+            match name:
+                case "" if not line:
+                    yield from self._finish()
+                case "data":
+                    self._data.append(value)
+                case "event" | "id":
+                    self._fields[name] = value
+                case "retry" if value.isascii() and value.isdigit():
+                    self.retry = int(value) / 1000
+
+    def _finish(self) -> Iterator[Json]:
+        """Yield the event that an empty line ends. One without data is none, but its id counts."""
+        fields, data = self._fields, self._data
+        self._fields, self._data = {}, []
+        self.last_id = fields.get("id", self.last_id)
+        if data:
+            yield {"id": self.last_id, "event": fields.get("event", "message"), "data": json.loads("\n".join(data))}
+
+
+def content(data: bytes) -> Json:
+    """Return the fields by which a change carries `data`: text where that is exact and short, else base64."""
+    # A NUL takes six bytes in JSON, so what has them is most likely shorter in base64.
+    if b"\0" not in data:
+        with suppress(UnicodeDecodeError):
+            return {"content": data.decode()}
+    return {"content_base64": base64.b64encode(data).decode()}
+
+
+@contextmanager
+def _about(changeset: Json) -> Iterator[None]:
+    """Let a refusal know the changes that it is about."""
+    try:
+        yield
+    except ProblemError as refusal:
+        refusal.changes = changeset.get("changes", [])
+        raise

@@ -1,0 +1,1 @@
+"""Commands that run a whole stack on this machine, or load one."""

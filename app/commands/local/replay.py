@@ -1,0 +1,83 @@
+"""`sluice replay`: a real history as load, with Git as the judge."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from app.client.api_client import Client
+from app.console import exit_codes
+from app.console.options import as_json, console, emit, end, log_events, s3_kind, tell
+from app.console.progress import Bars, progress_bars
+from app.demo.report import Report, sentences
+from app.demo.run import Replay
+from app.judge.local_history import History
+
+# Seconds: servers may be killed and Redis flushed meanwhile, and come back.
+_PATIENCE = 120.0
+_PROBLEMS = 10
+
+
+@click.command()
+@click.argument("repository", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--writers", default=16, show_default=True, type=click.IntRange(1, 256), help="Concurrent writers.")
+@click.option("--limit", type=click.IntRange(1), help="Replay only the last N commits; what was before is imported.")
+@click.option("--bulk", default=50, show_default=True, type=click.IntRange(1, 1000), help="Changesets in a request.")
+@click.option("--url", help="Replay against this API, of an empty repository, instead of a stack of its own.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the stack; kept afterwards.")
+@s3_kind
+@as_json
+def command(
+    repository: Path,
+    writers: int,
+    limit: int | None,
+    bulk: int,
+    url: str | None,
+    data: Path | None,
+    s3: str,
+    as_json: bool,
+) -> None:
+    """Land a local Git REPOSITORY's history, from concurrent writers.
+
+    An early commit of the first-parent line is imported; every later commit's changes are submitted, each top-level
+    directory as a slice of its own, in order and without waiting for outcomes. At the end the tree that Sluice built
+    is compared with the repository's own. A bare repository will do.
+
+    Example: sluice replay ~/src/click --limit 500 --writers 16
+    """
+    # Like Ctrl-C: the stack is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    log_events()
+    with ExitStack() as opened:
+        history = opened.enter_context(History(repository))
+        if url is None:
+            from app.stack import Stack  # what runs a stack is imported only where one is run
+            from app.stack.limits import limits
+
+            stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
+            log_events(stack.settings)
+            url = stack.url
+        bars = opened.enter_context(progress_bars())
+        client = Client(url, patience=_PATIENCE, connections=writers + 2)
+        report = Replay(history, client, writers, limit, bulk, Bars(bars)).run()
+    for problem in report.problems[:_PROBLEMS]:
+        for line in sentences(problem):
+            tell(line, "red")
+    if as_json:
+        emit(report.to_json())
+    else:
+        show(report)
+    if not report.ok:
+        end(exit_codes.WRONG)
+
+
+def show(report: Report) -> None:
+    """Print what a replay came to, for a person."""
+    console.print(f"[bold]{report.landed}[/] of {report.changesets} changesets landed in {report.seconds:.1f} s"
+                  f" ([bold]{report.per_second:.0f}[/] a second), in {report.merged} batches;"
+                  f" {report.conflicted} conflicted, {report.rejected} rejected")  # fmt: skip
+    same = "[bold green]the same[/]" if report.match else "[bold red]NOT the same[/]"
+    console.print(f"tree {report.tree}\nGit's {report.expected}: {same}")

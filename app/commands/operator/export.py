@@ -1,0 +1,32 @@
+"""`sluice export`: everything, as a bare Git repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from app.admin.export import export
+from app.console.options import as_json, console, data_folder, deployment, emit, writing_to
+from app.console.progress import Bars, progress_bars
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@data_folder
+@as_json
+def command(directory: Path, data: Path | None, as_json: bool) -> None:
+    """Write a bare Git repository of everything into DIRECTORY, which must be empty or missing.
+
+    `main` has the global commits: its first-parent history shows the batches, its full history every changeset.
+    `next` is the chain, which may be ahead of main. Reads the bucket alone (SLUICE_S3_*), Redis may be gone.
+
+    Example: sluice export backup.git && git -C backup.git log --first-parent main
+    """
+    with progress_bars() as bars, writing_to(directory):
+        contents = export(deployment(data), directory, Bars(bars))
+    if as_json:
+        emit({"directory": str(directory), "main": contents.main, "next": contents.tip, "entries": contents.entries})
+    else:
+        console.print(Text(f"{directory}: main is {contents.main}, next is {contents.tip}"), soft_wrap=True)

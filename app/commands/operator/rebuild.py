@@ -1,0 +1,41 @@
+"""`sluice rebuild`: the view in Redis anew, from the bucket alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from app.console.options import as_json, console, data_folder, deployment, emit
+from app.console.progress import Bars, progress_bars
+from storage.maintenance.rebuild import rebuild
+from storage.repository import Repository
+
+
+@click.command()
+@data_folder
+@as_json
+def command(data: Path | None, as_json: bool) -> None:
+    """Build the view in Redis anew from the bucket, and queue every changeset that has no outcome.
+
+    Upkeep does this by itself where the view is gone or wrong; this is for operators who want it now. Safe beside
+    writers: the new view is published at once when it is whole.
+
+    Example: sluice rebuild
+    """
+    repo = Repository(deployment(data))
+    started = time.monotonic()
+    with progress_bars() as bars:
+        show = Bars(bars)
+        entries = sum(1 for _ in repo.bucket.names("log/"))
+        published, found = rebuild(repo, repo.view.epoch(), lambda seq: show("log", seq, max(seq, entries)))
+    applied, seconds = repo.view.head().applied, round(time.monotonic() - started, 3)
+    if as_json:
+        counts = {"enqueued": found.enqueued, "damaged": found.damaged}
+        emit({"applied": applied, "published": published, **counts, "seconds": seconds})
+    else:
+        who = "" if published else " (somebody else published a view meanwhile)"
+        console.print(f"view of {applied} entries in {seconds} s, {found.enqueued} changesets queued again{who}")
+        if found.damaged:
+            console.print(f"{found.damaged} submission packs cannot be read: see the log", style="red")

@@ -1,0 +1,59 @@
+"""`sluice restore`: a backup into an empty bucket."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from app.admin.restore import Damaged, restore
+from app.admin.verify import verify
+from app.console import exit_codes
+from app.console.options import as_json, console, data_folder, deployment, emit, end, tell
+from app.console.progress import Bars, progress_bars
+from storage.repository import Repository
+
+_SHOWN = 20
+
+
+@click.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--verify/--no-verify", "with_verify", default=True, help="Run `sluice verify` on what was restored.")
+@data_folder
+@as_json
+def command(directory: Path, with_verify: bool, data: Path | None, as_json: bool) -> None:
+    """Put the backup in DIRECTORY into an empty bucket, load the view, and verify; exit 1 on differences.
+
+    The repository's name may be another one than the backup's. Every file is checked before anything is written.
+    Run it before the API and the workers are started; a restore that died is gone on with by the same command.
+
+    Example: SLUICE_REPOSITORY=copy sluice restore /backups/code
+    """
+    started = time.monotonic()
+    repo = Repository(deployment(data))
+    with progress_bars() as bars:
+        try:
+            restored = restore(repo, directory, Bars(bars))
+            differences = verify(repo, progress=Bars(bars)).differences if with_verify else None
+        except Damaged as error:
+            for each in error.wrong[:_SHOWN]:
+                tell(each, "red")
+            raise
+    seconds = round(time.monotonic() - started, 3)
+    if as_json:
+        clean = None if differences is None else not differences
+        result = {**dataclasses.asdict(restored), "clean": clean, "differences": differences, "seconds": seconds}
+        emit({"directory": str(directory), **result})
+    else:
+        for difference in differences or ():
+            console.print(Text(difference, "red"), soft_wrap=True)
+        verdict = "not verified" if differences is None else "[bold red]NOT clean[/]" if differences else "clean"
+        console.print(
+            f"{verdict}: {restored.entries} entries, {restored.files} files, {restored.bytes:,} bytes;"
+            f" {restored.copied} files copied, {restored.enqueued} changesets queued again, in {seconds} s"
+        )
+    if differences:
+        end(exit_codes.WRONG)

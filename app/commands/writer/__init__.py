@@ -1,0 +1,1 @@
+"""Commands for those who submit changes; they talk to the API alone."""

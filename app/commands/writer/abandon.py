@@ -1,0 +1,31 @@
+"""`sluice abandon`: changesets that shall not land."""
+
+from __future__ import annotations
+
+import click
+
+from app.client.api_client import Client
+from app.commands.writer.release import to_each
+from app.commands.writer.status import show
+from app.console.options import as_json, emit, end, url
+
+
+@click.command()
+@click.argument("changesets", metavar="ID...", nargs=-1, required=True)
+@url
+@as_json
+def command(client: Client, changesets: tuple[str, ...], as_json: bool) -> None:
+    """Take back changesets that are held or queued; of conflicted ones, close the conflict.
+
+    The exit code is 7 if one is committed already, which cannot be taken back, or is not there; the others are
+    abandoned all the same. With --json there is one line for each that was.
+
+    Example: sluice abandon 01JG8Y6Z3M4N5P6Q7R8S9T0V1W
+    """
+    abandoned, code = to_each(client.abandon, changesets)
+    for each in abandoned:
+        if as_json:
+            emit(each)
+        else:
+            show(each)
+    end(code)

@@ -1,0 +1,59 @@
+"""`sluice checkout`: a slice's files in a folder that remembers what they were made from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from app.client.api_client import Client
+from app.console.options import as_json, console, emit, tell, url, writing_to
+from app.console.progress import progress_bars
+from app.folder.folder_base import FILE
+from app.folder.slice_checkout import check_out_slice
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@click.command()
+@click.argument("slice_name", metavar="SLICE")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--commit", metavar="ID", help="A commit, in full. Default: the tip, the newest that is committed.")
+@click.option("--force", is_flag=True, help="Overwrite files that were changed in DIRECTORY, or are in the way there.")
+@url
+@as_json
+def command(
+    client: Client, slice_name: str, directory: Path, commit: str | None, force: bool, as_json: bool
+) -> None:  # fmt: skip
+    """Write the files of SLICE into DIRECTORY, to be changed and submitted from there.
+
+    DIRECTORY is made, or is one that this command made before: then it is brought to the tip, with what others landed
+    meanwhile. Files that you changed stay as they are; where others changed them too nothing is written, and they are
+    named: submit first, then they are merged.
+
+    DIRECTORY/.sluice-base.json remembers the commit, so that `sluice submit` knows which changes are yours. It is never
+    submitted. If a checkout is cut short, the same command completes it.
+
+    \b
+    Example: sluice checkout web work
+             $EDITOR work/web/hello.txt
+             sluice submit web work -m "Say hello" --wait
+             sluice checkout web work
+    """  # noqa: D301 - click takes the character itself
+    if commit is not None and not _COMMIT.fullmatch(commit):
+        raise click.BadParameter("is not the id of a commit, in full", param_hint="--commit")
+    with progress_bars() as bars, writing_to(directory):
+        task = bars.add_task("files", total=None)
+        found, plan = check_out_slice(
+            client, slice_name, directory, commit, force,
+            lambda done, total: bars.update(task, completed=done, total=total),
+        )  # fmt: skip
+    for path in plan.not_written:
+        tell(f"not written, since the name is Git's or Sluice's own: {path}")
+    if as_json:
+        emit({"commit": found, "written": len(plan.writes), "deleted": len(plan.deletes), "kept": plan.kept})
+        return
+    console.print(f"{directory} is at {found}, files written: {len(plan.writes)}, deleted: {len(plan.deletes)}, "
+                  f"as they were: {plan.kept}", markup=False, soft_wrap=True)  # fmt: skip
+    tell(f"{directory / FILE} remembers it")

@@ -1,0 +1,181 @@
+"""`sluice diff`: what a changeset changes, as `git diff` shows it."""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from collections.abc import Iterator
+
+import click
+
+from app.client.api_client import Client, Json
+from app.console.options import as_json, emit, notes, url
+
+_COLOURS = {"@": "cyan", "+": "green", "-": "red"}
+_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_BAR = 40  # characters of the longest bar of --stat
+_OMITTED = {"not-stored": "what was seen is not stored here", "too-large": "too large to be shown"}
+# What Git quotes in a path.
+_QUOTED = {b'"': b'\\"', b"\\": b"\\\\", b"\n": b"\\n", b"\t": b"\\t", b"\r": b"\\r"}
+_UNUSUAL = re.compile(rb'["\\\x00-\x1f\x7f-\xff]')
+
+
+@click.command()
+@click.argument("changeset", metavar="ID")
+@click.option("--stat", is_flag=True, help="Only how many lines of each file.")
+@url
+@as_json
+def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
+    """Show what a changeset changes, against what its writer saw.
+
+    The diff is one that `git apply` takes, except where a file is binary, too large to be shown, or seen in a version
+    that is not stored here; its lines have the bytes of the files, in whatever encoding. With --json there is one line
+    for each file.
+
+    \b
+    Example: sluice diff 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --stat
+             sluice diff 01JG8Y6Z3M4N5P6Q7R8S9T0V1W | git apply
+    """  # noqa: D301 - click takes the character itself
+    files = additions = deletions = 0
+    rows: list[Json] = []
+    for each in client.diff(changeset):
+        files += 1
+        additions += each["additions"] or 0
+        deletions += each["deletions"] or 0
+        if as_json:
+            emit({name: value for name, value in each.items() if not stat or not name.startswith("patch")})
+        elif stat:
+            rows.append(each)
+        else:
+            for line in lines_of(each):
+                _echo(line)
+    if as_json:
+        return
+    for line in _stat(rows):
+        click.echo(line)
+    total = f"files changed: {files}, insertions: {additions}, deletions: {deletions}"
+    # Beside a diff it is a note: what is piped into `git apply` stays a diff.
+    if stat:
+        click.echo(total)
+    else:
+        notes.print(total)
+
+
+def lines_of(file: Json) -> Iterator[str]:
+    """Yield a file's diff, line by line, with Git's headers and colours.
+
+    Bytes that are no UTF-8 are half surrogates, as in the names of files.
+    """
+    patch = _patch(file) or ""
+    if not patch.startswith("diff "):
+        for line in _header(file):
+            yield click.style(line, bold=True)
+        if not patch:
+            if file["binary"]:
+                yield f"Binary files {_side(file, 'old')} and {_side(file, 'new')} differ"
+            elif _patch(file) is None:
+                yield f"({_why(file)}: {file['path']})"
+            return
+        if not patch.startswith("--- "):
+            yield click.style(f"--- {_side(file, 'old')}", bold=True)
+            yield click.style(f"+++ {_side(file, 'new')}", bold=True)
+    yield from _coloured(patch)
+
+
+def _patch(file: Json) -> str | None:
+    if "patch_base64" in file:
+        return base64.b64decode(file["patch_base64"]).decode(errors="surrogateescape")
+    patch: str | None = file["patch"]
+    return patch
+
+
+def _why(file: Json) -> str:
+    """Return why the patch of a file that is not binary is not shown."""
+    return _OMITTED.get(file.get("omitted", ""), "too large to be shown")
+
+
+def _echo(line: str) -> None:
+    """Print a line with the very bytes that the file has."""
+    try:
+        click.echo(line)
+    except UnicodeEncodeError:
+        plain = line if sys.stdout.isatty() else click.unstyle(line)
+        click.echo(plain.encode(errors="surrogateescape"))
+
+
+def _coloured(patch: str) -> Iterator[str]:
+    """Yield the lines; which of them are headers follows from the counts of the hunk before."""
+    old = new = 0
+    for line in patch.removesuffix("\n").split("\n"):
+        kind = line[:1]
+        if old <= 0 and new <= 0 and kind != "\\":
+            found = _HUNK.match(line)
+            if found:
+                old, new = (int(each) if each is not None else 1 for each in found.groups())
+                yield click.style(line, fg=_COLOURS["@"])
+            else:
+                yield click.style(line, bold=True)
+            continue
+        old -= kind in (" ", "-", "")
+        new -= kind in (" ", "+", "")
+        yield click.style(line, fg=_COLOURS[kind]) if kind in _COLOURS else line
+
+
+def _header(file: Json) -> Iterator[str]:
+    """Yield what Git writes above a file's hunks."""
+    old, new = file["old"], file["new"]
+    yield f"diff --git {_named('a/', file['path'])} {_named('b/', file['path'])}"
+    if old is None:
+        yield f"new file mode {new['mode']}"
+    elif new is None:
+        # Where the base is an id alone, nobody knows the mode.
+        if old["mode"] is not None:
+            yield f"deleted file mode {old['mode']}"
+    elif old["mode"] is not None and old["mode"] != new["mode"]:
+        yield f"old mode {old['mode']}"
+        yield f"new mode {new['mode']}"
+    ids = [_content(file, side) or "0" * 40 for side in ("old", "new")]
+    if ids[0] != ids[1]:
+        same_mode = f" {old['mode']}" if old and new and old["mode"] == new["mode"] else ""
+        yield f"index {ids[0]}..{ids[1]}{same_mode}"
+
+
+def _content(file: Json, side: str) -> str | None:
+    return file[side]["id"] if file[side] else None
+
+
+def _side(file: Json, side: str) -> str:
+    if file[side] is None:
+        return "/dev/null"
+    return _named("a/" if side == "old" else "b/", file["path"])
+
+
+def _named(prefix: str, path: str) -> str:
+    """Return a path as Git writes it in a header: in quotes where something is unusual."""
+    raw = path.encode()
+    if not _UNUSUAL.search(raw):
+        return prefix + path
+    return f'"{prefix}{_UNUSUAL.sub(_escape, raw).decode()}"'
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    byte = found[0]
+    return _QUOTED.get(byte, b"\\%03o" % byte[0])
+
+
+def _stat(files: list[Json]) -> Iterator[str]:
+    """Yield a line for each file, with a bar as long as its share of the most changed one."""
+    named = [(_named("", each["path"]), each) for each in files]
+    width = max((len(name) for name, _ in named), default=0)
+    most = max([(each["additions"] or 0) + (each["deletions"] or 0) for each in files], default=0)
+    for name, each in named:
+        plus, minus = each["additions"] or 0, each["deletions"] or 0
+        if each["additions"] is None:
+            yield f" {name:<{width}} | {'binary' if each['binary'] else _why(each)}"
+            continue
+        scale = min(1.0, _BAR / most) if most else 1.0
+        bars = click.style("+" * -int(-plus * scale // 1), fg="green") + click.style(
+            "-" * -int(-minus * scale // 1), fg="red"
+        )
+        yield f" {name:<{width}} | {plus + minus} {bars}".rstrip()

@@ -1,0 +1,42 @@
+"""`sluice log`: the global history."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import click
+from rich.text import Text
+
+from app.client.api_client import Client, Json
+from app.console.options import as_json, console, emit, url
+
+
+@click.command()
+@click.option("-n", "--number", default=20, show_default=True, type=click.IntRange(1), help="How many commits.")
+@click.option("-v", "--verbose", is_flag=True, help="Also the changesets that each one merged.")
+@url
+@as_json
+def command(client: Client, number: int, verbose: bool, as_json: bool) -> None:
+    """Show the global commits, newest first. Each one is a batch merge of committed changesets.
+
+    With --json there is one line for each.
+
+    Example: sluice log -n 3 -v
+    """
+    names = {each["id"]: each["name"] for each in client.slices()} if verbose else {}
+    for commit in islice(client.global_commits(min(number, 1000)), number):
+        # The first one has no changesets: it is the empty start.
+        merged = list(client.merged(commit["commit"])) if verbose and commit["changesets"] else []
+        if as_json:
+            emit(commit | ({"merged": merged} if verbose else {}))
+        else:
+            _show(commit, merged, names)
+
+
+def _show(commit: Json, merged: list[Json], names: dict[str, str]) -> None:
+    what = f"merged {commit['changesets']}" if commit["changesets"] else "the empty start"
+    console.print(Text.assemble(("●", "yellow"), " ", (commit["commit"], "cyan"), f" {what}, tree {commit['tree']}"),
+                  soft_wrap=True)  # fmt: skip
+    for each in merged:
+        name = names.get(each["slice"], each["slice"])
+        console.print(Text(f"│ {each['commit'][:12]} {each['changeset']} {name}"), soft_wrap=True)

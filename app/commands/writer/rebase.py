@@ -1,0 +1,38 @@
+"""`sluice rebase`: changesets on the tip, with their changes merged in."""
+
+from __future__ import annotations
+
+import click
+
+from app.client.api_client import Client
+from app.commands.writer.release import to_each
+from app.commands.writer.status import told, wait_for_all
+from app.console.options import as_json, ask_to_wait, console, emit, end, tell, url
+
+
+@click.command()
+@click.argument("changesets", metavar="ID...", nargs=-1, required=True)
+@ask_to_wait
+@url
+@as_json
+def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: float, as_json: bool) -> None:
+    """Make a new changeset on the tip of each that is held, conflicted, abandoned, or rejected because of its base.
+
+    Its changes are merged into what stands there now; where they collide nothing is made, standard error tells the
+    paths, and the exit code is 3 (7 where it is refused for another reason). A held changeset is abandoned, and the new
+    one held. With --wait the exit code is also that of `sluice status --wait` for the new ones. With --json there is
+    one line for each new changeset.
+
+    Example: sluice rebase 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait
+    """
+    made, code = to_each(client.rebase, changesets)
+    if wait:
+        for each in made:  # now: nobody else knows the ids if this is interrupted
+            tell(f"made {each['id']}, waiting for it")
+        code = max(code, wait_for_all(client, made, timeout))
+    for each in made:
+        if as_json:
+            emit(each)
+        else:
+            console.print(told(each), soft_wrap=True)
+    end(code)

@@ -1,0 +1,160 @@
+"""`sluice slice`: making, changing, deleting, listing and showing slices."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import click
+from rich.table import Column, Table
+from rich.text import Text
+
+from app.client.api_client import Client, Json, ProblemError, Unreachable
+from app.console.options import as_json, console, emit, url, warn
+
+_COUNTED = ("held", "queued", "conflicted")
+
+
+@click.group()
+def command() -> None:
+    """Make, change, delete, list and show slices: the named sets of paths that writers submit against.
+
+    Example: sluice slice create web web/ README.md
+    """
+
+
+@command.command()
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True)
+@url
+@as_json
+def create(client: Client, name: str, paths: tuple[str, ...], as_json: bool) -> None:
+    """Make the slice NAME of PATHS: directories with a slash at the end, single files, or / for everything.
+
+    Slices may overlap. It warns of what is likely meant otherwise: a directory without its slash, a file with one, or a
+    pattern.
+
+    Example: sluice slice create web web/ README.md
+    """
+    made = client.create_slice(name, list(paths))
+    _warn(client, paths)
+    if as_json:
+        emit(made)
+    else:
+        console.print(Text.assemble("made slice ", (made["name"], "bold"), f" ({made['id']})"))
+
+
+@command.command()
+@click.argument("name")
+@click.option("--path", "paths", multiple=True, required=True, help="A path of the new definition; repeat it for more.")
+@click.option("--version", type=click.IntRange(1), help="Only if the slice still has this version.")
+@url
+@as_json
+def change(client: Client, name: str, paths: tuple[str, ...], version: int | None, as_json: bool) -> None:
+    """Give the slice NAME (a name or an id) other paths, instead of those that it has.
+
+    What is queued in it is decided by the definition that it meets: outside of it, it is rejected.
+
+    Example: sluice slice change web --path web/ --path README.md
+    """
+    changed = client.change_slice(name, list(paths), version)
+    _warn(client, paths)
+    if as_json:
+        emit(changed)
+    else:
+        console.print(Text.assemble("changed slice ", (changed["name"], "bold"), f", now version {changed['version']}"))
+
+
+@command.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(1), help="Only if the slice still has this version.")
+@url
+@as_json
+def delete(client: Client, name: str, version: int | None, as_json: bool) -> None:
+    """Delete the slice NAME (a name or an id). Its files stay; what is queued in it will be rejected.
+
+    Example: sluice slice delete web
+    """
+    client.delete_slice(name, version)
+    if as_json:
+        emit({"deleted": name})
+    else:
+        console.print(Text.assemble("deleted slice ", (name, "bold")))
+
+
+@command.command("list")
+@click.option("--path", help="Only the slices that cover this path.")
+@url
+@as_json
+def list_slices(client: Client, path: str | None, as_json: bool) -> None:
+    """List the slices. With --json there is one line for each.
+
+    Example: sluice slice list --path web/hello.txt
+    """
+    slices = list(client.slices(path))
+    if as_json:
+        for each in slices:
+            emit(each)
+        return
+    table = Table("name", "paths", Column("id", no_wrap=True), box=None, pad_edge=False)
+    for each in slices:
+        paths = each["paths"]
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        table.add_row(Text(each["name"], "bold"), Text(", ".join(paths[:3]) + more), each["id"])
+    console.print(table if slices else "no slices yet: sluice slice create --help" if path is None else "none")
+
+
+@command.command()
+@click.argument("name")
+@click.option("--files", is_flag=True, help="Also its files at the global head.")
+@url
+@as_json
+def show(client: Client, name: str, files: bool, as_json: bool) -> None:
+    """Show the slice NAME (a name or an id): its paths, and how many changesets wait.
+
+    Example: sluice slice show web --files
+    """
+    found: Json = client.slice(name)
+    counts = {status: sum(1 for _ in client.changesets(found["id"], status)) for status in _COUNTED}
+    tree = list(client.tree(found["id"])) if files else []
+    if as_json:
+        emit(found | counts | ({"files": tree} if files else {}))
+        return
+    rows = Table.grid(padding=(0, 2))
+    rows.add_row("name", Text(found["name"], "bold"))
+    rows.add_row("id", found["id"])
+    rows.add_row("paths", Text("\n".join(found["paths"])))
+    for status, count in counts.items():
+        rows.add_row(status, str(count))
+    console.print(rows)
+    for each in tree:
+        console.print(Text(f"{each['mode']} {each['id'][:12]} {each['path']}"), soft_wrap=True)
+
+
+def _warn(client: Client, paths: tuple[str, ...]) -> None:
+    """Warn of paths that stand for something else than they look like."""
+    for path in paths:
+        # The slice is made; that a path cannot be looked up is no reason to fail.
+        with suppress(ProblemError, Unreachable):
+            _warn_of(client, path)
+
+
+def _warn_of(client: Client, path: str) -> None:
+    bare = path.rstrip("/")
+    if "*" in path or "?" in path:
+        warn(f"{path} is taken as it stands: a path is a directory (with a slash at the end) or a file, and no pattern")
+    elif path.endswith("/") and bare and _file_stands(client, bare):
+        warn(f"{path} is a directory, and {bare} is a file: without the slash it is the file")
+    elif not path.endswith("/") and (Path(path).is_dir() or _directory_stands(client, path)):
+        warn(f"{path} is one file, and a directory stands there: {path}/ is the directory")
+
+
+def _directory_stands(client: Client, path: str) -> bool:
+    """Whether the repository has files below a path, as far as there is a slice that covers them."""
+    covering = next(client.slices(f"{path}/x"), None)
+    return covering is not None and client.has_files(covering["id"], f"{path}/")
+
+
+def _file_stands(client: Client, path: str) -> bool:
+    covering = next(client.slices(path), None)
+    return covering is not None and client.has_file(covering["id"], path)

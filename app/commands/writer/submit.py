@@ -1,0 +1,232 @@
+"""`sluice submit`: a directory, or a range of Git commits, as one changeset."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.text import Text
+
+from app.client.api_client import Client, Json
+from app.client.sending import Sender, Sent, is_there
+from app.commands.writer.status import await_final, show
+from app.console.exit_codes import of_status
+from app.console.options import Command, as_json, ask_to_wait, console, emit, tell, url
+from app.folder import folder_base
+from app.folder.authors import git_author
+from app.folder.prepared import Prepared, from_folder, from_range
+
+_AUTHOR = re.compile(r"\s*(.+?)\s*<([^<>]*)>\s*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+STRATEGIES = ("merge", "ours", "theirs", "exact")
+
+
+_OPTIONS = (
+    click.argument("slice_name", metavar="SLICE"),
+    click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False),
+    click.option("--git", "commits", metavar="RANGE", help="Take these commits of the repository DIRECTORY instead."),
+    click.option("-m", "--message", help="The commit message. Default: for --git, that of the commits."),
+    click.option("--author", metavar="'NAME <EMAIL>'",
+                 help="Default: for --git, of the last commit; else who Git says you are."),
+    click.option("--delete", is_flag=True, help="Also delete what was in DIRECTORY and is no longer there."),
+    click.option("--base", metavar="COMMIT",
+                 help="The commit that DIRECTORY was made from. Default: what `sluice checkout` or the last submission "
+                      "left there, or what Git says of it. Only without --git."),
+    click.option("--no-ignore", is_flag=True, help="Also take files that Git ignores (.gitignore)."),
+    click.option("--hold", is_flag=True, help="Hold it: it is not committed before `sluice release`."),
+    click.option("--strategy", "strategies", metavar="PATTERN=STRATEGY", multiple=True,
+                 help=f"What is done at the paths of a gitignore pattern if they moved: {', '.join(STRATEGIES)}. "
+                      "The last one that matches counts."),
+)  # fmt: skip
+
+
+def what(command: Command) -> Command:
+    """Add the arguments that say what is submitted; `changeset_from` takes them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@what
+@click.option("--key", help="An Idempotency-Key. Default: one that follows from what is submitted, so that a repeat "
+                            "submits nothing new.")  # fmt: skip
+@click.option("--split", is_flag=True, help="If it is too large for one changeset, submit it as several, each on the "
+                                            "one before.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show the changes, and submit nothing.")
+@ask_to_wait
+@url
+@as_json
+def command(
+    client: Client, slice_name: str, directory: Path | None, key: str | None, split: bool, dry_run: bool, wait: bool,
+    timeout: float, as_json: bool, message: str | None, author: str | None, **given: Any,
+) -> None:  # fmt: skip
+    """Submit the files of DIRECTORY (the current one by default) against SLICE, as one changeset.
+
+    Paths are the same on both sides: DIRECTORY/web/a.js becomes web/a.js. Files that differ from those that DIRECTORY
+    was made from become the changes: `sluice checkout` makes one that remembers it, and each submission from there
+    renews it. Files that the slice does not cover or Git ignores, .git, .sluice* and a stack's data folder are left
+    alone.
+
+    With --git the changes between two commits are submitted, based on the versions of files that they changed: what
+    moved in Sluice since is merged, or is a conflict. RANGE is A..B, A...B, or one commit.
+
+    The id is printed as soon as it is accepted. The same command again is harmless: it gets the same changeset. With
+    --wait the exit code says what became of it: 0 committed, 3 conflicted, 4 rejected or abandoned, 5 the time is over.
+    `sluice check` asks before.
+
+    \b
+    Example: sluice submit web ./checkout -m "Say hello" --wait
+             sluice submit web ~/src/site --git main..feature --strategy "*.lock=theirs"
+    """  # noqa: D301 - click takes the character itself
+    if wait and given["hold"]:
+        raise click.UsageError("--wait does not go with --hold: nothing becomes of it before its release")
+    if key is not None and not key.strip():
+        raise click.BadParameter("is empty", param_hint="--key")
+    who = None if author is None else _author(author)
+    prepared = prepare(client, slice_name, directory, **given)
+    changeset = prepared.changeset
+    if message is not None:
+        changeset["message"] = message
+    if who is not None:
+        changeset["author"] = who
+    if dry_run or not changeset["changes"]:
+        _show_changes(changeset["changes"], as_json)
+    elif not changeset.get("message", "").strip():
+        raise click.UsageError("a changeset needs a message: -m")
+    elif _is_there(client, prepared):
+        tell("nothing is submitted: all of it is there already")
+        _show_changes([], as_json, quiet=True)
+    else:
+        if "author" not in changeset:
+            changeset["author"] = _who(prepared.folder or directory or Path())
+        sent = _send(Sender(client, prepared.slice["id"], key), prepared, split)
+        _finish(client, sent, wait, timeout, as_json)
+
+
+def prepare(
+    client: Client, slice_name: str, directory: Path | None, commits: str | None, delete: bool, base: str | None,
+    no_ignore: bool, hold: bool, strategies: tuple[str, ...],
+) -> Prepared:  # fmt: skip
+    """Return the changeset that the arguments of `what` describe, and print what there is to say about it."""
+    rules = [_rule(each) for each in strategies]
+    if commits is not None and not commits.strip(". \t\n"):
+        raise click.BadParameter(f"{commits!r} names no commit", param_hint="--git")
+    if commits is not None and (delete or base or no_ignore):
+        raise click.UsageError("--delete, --base and --no-ignore do not go with --git")
+    if base is not None and not _COMMIT.fullmatch(base):
+        raise click.BadParameter("is not the id of a commit, in full", param_hint="--base")
+    if commits is None:
+        prepared = from_folder(client, slice_name, directory, delete, base, not no_ignore)
+    else:
+        prepared = from_range(client, slice_name, directory or Path(), commits)
+    if hold:
+        prepared.changeset["hold"] = True
+    if rules:
+        prepared.changeset["strategies"] = rules
+    for note in prepared.notes:
+        tell(note)
+    return prepared
+
+
+def _rule(text: str) -> Json:
+    pattern, _, strategy = text.rpartition("=")
+    if not pattern or strategy not in STRATEGIES:
+        raise click.BadParameter(f"{text!r} is not PATTERN={'|'.join(STRATEGIES)}", param_hint="--strategy")
+    return {"pattern": pattern, "strategy": strategy}
+
+
+def _is_there(client: Client, prepared: Prepared) -> bool:
+    if prepared.seen and prepared.seen.undecided:
+        return False  # what stands there now is about to change
+    return is_there(client, prepared.slice, prepared.changeset["changes"], prepared.files)
+
+
+def _show_changes(changes: list[Json], as_json: bool, quiet: bool = False) -> None:
+    if as_json:
+        emit({"changes": [{"op": each["op"], "path": each["path"]} for each in changes]})
+    for each in [] if as_json else changes:
+        console.print(Text(f"{each['op']:6} {each['path']}"), soft_wrap=True)
+    if not changes and not quiet:
+        tell("nothing differs")
+
+
+def _send(sender: Sender, prepared: Prepared, split: bool) -> list[Sent]:
+    """Submit, and name each changeset as soon as it is accepted: whoever stops then knows what is on its way."""
+    sent: list[Sent] = []
+    try:
+        for each in sender.send(prepared.changeset, split, prepared.is_new):
+            sent.append(each)
+            again = "had been submitted before (--key submits it once more), " if each.is_repeat else ""
+            tell(f"submitted {each.changeset['id']}, {again}changes: {len(each.changes)}")
+            _remember(prepared, each)
+    except KeyboardInterrupt:
+        tell("stopped before an answer came: it may have been accepted. The same command again is harmless, it has the "
+             f"same idempotency key ({sender.last_key})")  # fmt: skip
+        raise
+    if len(sent) > 1:
+        tell(f"it was too large for one changeset: {len(sent)} of them, each with a part of the changes")
+    return sent
+
+
+def _remember(prepared: Prepared, sent: Sent) -> None:
+    """Have the folder remember what its user has seen and submitted."""
+    if prepared.folder is None or prepared.seen is None:
+        return
+    files = {change["path"]: prepared.files[change["path"]] for change in sent.changes}
+    base = prepared.seen.base.after(sent.changeset["id"], files)
+    prepared.seen = replace(prepared.seen, base=base)
+    try:
+        folder_base.write(prepared.folder, base)
+    except OSError as error:
+        tell(f"{prepared.folder / folder_base.FILE} could not be written ({error.strerror}): from this folder, submit "
+             "with --base")  # fmt: skip
+
+
+def _finish(client: Client, sent: list[Sent], wait: bool, timeout: float, as_json: bool) -> None:
+    """Print each changeset, with `wait` once it is decided; end with the code of the first that was not committed."""
+    code = 0
+    for found in _awaited(client, sent, timeout) if wait else (each.changeset for each in sent):
+        if as_json:
+            emit(found)
+        else:
+            show(found)
+        code = code or (of_status(found["status"]) if wait else 0)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _awaited(client: Client, sent: list[Sent], timeout: float) -> Iterator[Json]:
+    end = time.monotonic() + timeout
+    for each in sent:
+        yield await_final(client, each.changeset["id"], "committed", max(0.0, end - time.monotonic()))
+
+
+def _who(directory: Path) -> Json:
+    """Return who submits: as Git says, or as is answered at a terminal."""
+    found = git_author(directory)
+    if found is not None:
+        return found
+    if not _is_asked():
+        raise click.UsageError(
+            "who is the author? --author 'NAME <EMAIL>', or `git config --global user.name` and `user.email`"
+        )
+    return {"name": click.prompt("Your name", err=True), "email": click.prompt("Your e-mail address", err=True)}
+
+
+def _is_asked() -> bool:
+    """Tell whether somebody is there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _author(text: str) -> Json:
+    match = _AUTHOR.fullmatch(text)
+    if not match:
+        raise click.BadParameter("is not 'NAME <EMAIL>'", param_hint="--author")
+    return {"name": match[1], "email": match[2]}

@@ -1,0 +1,68 @@
+"""`sluice watch`: what becomes of changesets, as it happens."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import islice
+
+import click
+from rich.text import Text
+
+from app.client.api_client import Client, Json, ProblemError
+from app.console.options import as_json, console, emit, url
+
+_SHOWN = 3  # paths in conflict
+COLOURS = {"committed": "green", "landed": "bold green", "conflicted": "red", "rejected": "red", "released": "yellow"}
+
+
+@click.command()
+@click.option("--slice", "slice_name", metavar="NAME", help="Only changesets of this slice, by name or id.")
+@click.option(
+    "--after", metavar="ID", help="Begin behind this event, or behind this entry of the log; 0: from the beginning."
+)
+@click.option("-n", "--number", type=click.IntRange(1), help="End after so many events. Default: never.")
+@url
+@as_json
+def command(client: Client, slice_name: str | None, after: str | None, number: int | None, as_json: bool) -> None:
+    """Show what becomes of changesets, a line for each event, from now on.
+
+    An event is committed, landed, conflicted, rejected, abandoned or released. A connection that breaks is taken up
+    again where it broke: no event is missed, and none is shown twice. With --json each line is an object,
+    `{"id", "event", "data"}`; its id can be given to --after another time. Ctrl-C ends it, with the exit code 0.
+
+    \b
+    Example: sluice watch --slice web
+             sluice watch --after 0 --json | jq -r 'select(.event == "conflicted") | .data.id'
+    """  # noqa: D301 - click takes the character itself
+    names: dict[str, str] = {}
+    with suppress(KeyboardInterrupt):
+        for event in islice(client.events(after, slice_name), number):
+            if as_json:
+                emit(event)
+            else:
+                console.print(_line(event, _name(client, names, event["data"].get("slice", "?"))), soft_wrap=True)
+
+
+def _name(client: Client, names: dict[str, str], slice_id: str) -> str:
+    """Return a slice's name; its id where it has been deleted."""
+    if slice_id not in names:
+        try:
+            names[slice_id] = client.slice(slice_id)["name"]
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
+            names[slice_id] = slice_id
+    return names[slice_id]
+
+
+def _line(event: Json, name: str) -> Text:
+    data = event["data"]
+    kind = event["event"]
+    line = Text.assemble((f"{kind:<10}", COLOURS.get(kind, "")), f" {data['id']} {name}")
+    conflicts = data.get("conflicts", [])
+    if conflicts:
+        more = len(conflicts) - _SHOWN
+        line.append(f": {', '.join(conflicts[:_SHOWN])}{f' and {more} more' if more > 0 else ''}")
+    if "reason" in data:
+        line.append(f": {data['reason']}: {data.get('detail', '')}")
+    return line

@@ -1,0 +1,211 @@
+"""The one table that turns exceptions into what the command line says of them, and into its exit codes.
+
+Classes stand here by name, so that nothing is imported for errors that did not happen.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from app.console import exit_codes
+
+if TYPE_CHECKING:
+    from app.client.transport import ProblemError
+
+Json = dict[str, Any]
+
+_TYPE_PREFIX = "urn:sluice:problem:"
+_CHANGE = re.compile(r"changes\[(\d+)\]")
+_SETTINGS = "`sluice settings` lists them"
+_AGAIN = "it passes: try again"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is said of all errors of a class."""
+
+    code: int
+    slug: str
+    title: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, for a person and for a script."""
+
+    code: int
+    document: Json
+    lines: list[str] = field(default_factory=list)
+
+
+_FILES = Kind(exit_codes.USAGE, "file", "A file or folder cannot be read or written")
+_INPUT = Kind(exit_codes.USAGE, "usage", "What was given cannot be used")
+_SILENT = Kind(exit_codes.UNREACHABLE, "unreachable", "No answer")
+_REFUSED = Kind(exit_codes.REFUSED, "refused", "Not possible as things stand")
+_PASSING = Kind(exit_codes.REFUSED, "refused", "Not possible at this moment", _AGAIN)
+_WRONG = Kind(exit_codes.WRONG, "wrong", "What is stored is wrong", "`sluice verify` looks at all of it")
+_BUCKET = Kind(exit_codes.UNREACHABLE, "unreachable", "The bucket does not answer",
+               "are the SLUICE_S3_* settings those of the deployment?")  # fmt: skip
+_REDIS = Kind(exit_codes.UNREACHABLE, "unreachable", "Redis does not answer",
+              "is SLUICE_REDIS_URL that of the deployment?")  # fmt: skip
+BUG = Kind(exit_codes.BUG, "bug", "A bug in Sluice", "SLUICE_DEBUG=1 shows the traceback; please report it")
+
+# The most special class that an exception has here decides.
+TABLE: dict[str, Kind] = {
+    "app.client.transport.NotSluice": Kind(exit_codes.UNREACHABLE, "no-sluice", "No Sluice answers there",
+                                    "is --url right? A proxy before the API may answer instead of it, too"),
+    "app.client.transport.ProblemError": Kind(exit_codes.REFUSED, "refused", "Refused"),
+    "app.client.transport.Unreachable": Kind(exit_codes.UNREACHABLE, "unreachable", "The API cannot be reached",
+                                      "is `sluice up` running, and is --url right?"),
+    "storage.base.settings.SettingsError": Kind(exit_codes.USAGE, "settings", "A setting is wrong", _SETTINGS),
+    "app.folder.submission.SubmissionError": _INPUT,
+    "app.folder.conflict_files.CheckoutError": _INPUT,
+    "app.folder.folder_base.BaseError": _INPUT,
+    "app.folder.git_range.RangeError": _INPUT,
+    "app.folder.ignored.IgnoreError": _INPUT,
+    "app.client.sending.TooLarge": _INPUT,
+    "app.judge.local_history.HistoryError": _INPUT,
+    "app.protocol.patterns.PatternError": _INPUT,
+    "builtins.OSError": _FILES,
+    "builtins.ConnectionError": _SILENT,
+    "builtins.TimeoutError": _SILENT,
+    "socket.gaierror": _SILENT,
+    "http.client.HTTPException": _SILENT,
+    "urllib3.exceptions.HTTPError": _SILENT,
+    "kombu.exceptions.OperationalError": _REDIS,
+    "redis.exceptions.RedisError": _REDIS,
+    "minio.error.MinioException": _BUCKET,
+    "storage.backends.bucket.BucketError": _BUCKET,
+    "storage.backends.deadline.Spent": Kind(exit_codes.UNREACHABLE, "unreachable", "It took too long", _AGAIN),
+    "storage.backends.bucket.BucketUnsafe": Kind(exit_codes.REFUSED, "refused", "The bucket does not keep its promises",
+                                        "use a store that honours If-None-Match, and no proxy that drops it"),
+    "storage.repository.RedisUnsafe": _REFUSED,
+    "storage.git.merge_tree.GitUnfit": _REFUSED,
+    "storage.backends.scripts.ViewAbsent": Kind(exit_codes.REFUSED, "refused", "The view is not in Redis",
+                                       "`sluice rebuild` loads it"),
+    "storage.backends.scripts.ViewStale": _PASSING,
+    "storage.backends.scripts.Recovering": _PASSING,
+    "storage.backends.scripts.Paused": _PASSING,
+    "storage.commit.append_loop.LogBusy": _PASSING,
+    "storage.commit.append_loop.Moved": _PASSING,
+    "app.admin.backup.BackupError": _REFUSED,
+    "app.admin.export.ExportError": _REFUSED,
+    "app.stack.processes.ProcessFailed": _REFUSED,
+    "app.stack.servers.PortTaken": _REFUSED,
+    "app.stack.servers.ServerMissing": _REFUSED,
+    "app.stack.state.FolderInUse": _REFUSED,
+    "app.stack.state.OtherServer": _REFUSED,
+    "app.stack.state.StateDamaged": _REFUSED,
+    "app.stack.restarts.NotRunning": _REFUSED,
+    "app.admin.restore.Damaged": _WRONG,
+    "storage.backends.scripts.LogForked": _WRONG,
+    "storage.log.entry.CorruptEntry": _WRONG,
+    "storage.log.entry_bundles.CorruptRoll": _WRONG,
+    "storage.lookup.tables.CorruptTable": _WRONG,
+    "storage.view.segments.CorruptSegment": _WRONG,
+    "storage.log.manifest.CorruptManifest": _WRONG,
+    "storage.git.objects.CorruptObject": _WRONG,
+    "storage.lookup.object_store.ObjectMissing": _WRONG,
+    "storage.backends.bucket.Missing": _WRONG,
+}  # fmt: skip
+
+
+def kind_of(error: BaseException) -> Kind:
+    """Return what the table says of an error's class; a bug where it says nothing."""
+    for each in type(error).__mro__:
+        known = TABLE.get(f"{each.__module__}.{each.__qualname__}")
+        if known:
+            return known
+    return BUG
+
+
+def failure(error: BaseException) -> Failure:
+    """Return what is said of an error."""
+    kind = kind_of(error)
+    if hasattr(error, "document"):
+        return _of_problem(cast("ProblemError", error), kind)
+    said = sentence(error)
+    if kind is BUG:
+        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    shown = f"{kind.title}: {said}" if kind in (BUG, _BUCKET, _REDIS) else said or kind.title
+    return Failure(kind.code, _document(kind.slug, kind.title, said, kind), _lines(shown, [], kind.hint))
+
+
+def usage(said: str, lines: list[str], code: int = exit_codes.USAGE) -> Failure:
+    """Return what is said of a wrong command line, with `lines` that say more of it to a person."""
+    document: Json = {"type": f"{_TYPE_PREFIX}usage", "title": "Wrong usage", "detail": said, "exit_code": code}
+    return Failure(code, document, [f"error: {said}", *lines])
+
+
+def interrupted() -> Failure:
+    """Return what is said after Ctrl-C."""
+    code = exit_codes.INTERRUPTED
+    return Failure(code, {"type": f"{_TYPE_PREFIX}interrupted", "title": "Stopped", "exit_code": code}, ["Stopped."])
+
+
+def sentence(error: BaseException) -> str:
+    """Return an error in words; of the operating system's, the file and the reason without numbers."""
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(each) for each in (error.filename, error.filename2) if each is not None]
+        return ": ".join([*[" -> ".join(names)] * bool(names), error.strerror])
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])  # its text is a repr, else
+    return str(error)
+
+
+def with_files(errors: list[Json], changes: list[Json]) -> list[Json]:
+    """Return a problem's errors, each that names a change by its number with the `path` of that change."""
+    named = []
+    for each in errors:
+        found = _CHANGE.match(str(each.get("field", "")))
+        number = int(found[1]) if found else len(changes)
+        path = changes[number].get("path") if number < len(changes) else None
+        named.append(each if path is None else {**each, "path": path})
+    return named
+
+
+def _of_problem(error: ProblemError, kind: Kind) -> Failure:
+    """Return what is said of a refusal: each fault once, by its file where it has one."""
+    errors = with_files(error.errors, error.changes)
+    faults = [f"{each.get('path') or each.get('field')}: {each.get('message')}" for each in errors]
+    # The API's detail repeats the first of the faults.
+    told = any(str(each.get("message")) in error.detail for each in errors)
+    first = error.title if not error.detail or told else f"{error.title}: {error.detail}"
+    if kind is TABLE["app.client.transport.NotSluice"]:
+        first = error.detail  # it says the title, too
+    if len(faults) == 1:
+        first, faults = f"{first}: {faults[0]}", []
+    conflicts = error.document.get("conflicts", [])
+    faults += [f"{each['path']}: {each['class']}" for each in conflicts]
+    code = exit_codes.CONFLICTED if conflicts else kind.code
+    document = {"type": _TYPE_PREFIX + kind.slug, "title": error.title, **error.document}
+    document |= {"errors": errors} if errors else {}
+    return Failure(code, {**document, "exit_code": code}, _lines(first, faults, kind.hint))
+
+
+def line(document: Json) -> str:
+    """Return a problem document on one line."""
+    import json
+
+    return json.dumps(document)
+
+
+def coloured(line: str) -> str:
+    """Return a line for a terminal."""
+    if not line.startswith("error:"):
+        return line
+    import click
+
+    return click.style("error:", fg="red", bold=True) + line.removeprefix("error:")
+
+
+def _document(slug: str, title: str, detail: str, kind: Kind) -> Json:
+    more = ({"detail": detail} if detail else {}) | ({"hint": kind.hint} if kind.hint else {})
+    return {"type": _TYPE_PREFIX + slug, "title": title, **more, "exit_code": kind.code}
+
+
+def _lines(first: str, rest: list[str], hint: str) -> list[str]:
+    return [f"error: {first}", *(f"  {each}" for each in rest), *([f"hint: {hint}"] if hint else [])]

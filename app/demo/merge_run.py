@@ -1,0 +1,306 @@
+"""Landing both sides of many merges, each below a folder of its own, and comparing what came of them with Git.
+
+A merge is three things here: the files of its base that a side changed, imported below its folder; a changeset of the
+first parent's changes on the commit that has the imports; and one of the second parent's on the same commit, by another
+writer. A slice has the folders of a few dozen merges, so there are few slices and no large directory; its queue keeps
+order, so the first side is decided first, and Git and Sluice merge the same way round.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from app.client.api_client import Client, Json
+from app.demo.bodies import REQUEST_BYTES, body, change_parts, item
+from app.demo.merge_report import CLEAN, CONFLICTED, MergeReport
+from app.demo.plan import PlannedChangeset
+from app.demo.writers import Writers
+from app.judge.judge import Judge, Trees
+from app.judge.local_history import FileChange, HistoryError, SourceCommit
+from app.judge.renames import apart, may_rename
+from app.judge.source_merges import Files, MergeHistory, Progress, SourceMerge, after
+from storage.git.objects import EMPTY_TREE
+
+REFUSED = "refused by the API"
+
+# Merges of a slice, and of one run of Git.
+_GROUP = 50
+_JUDGED = 200
+_IMPORT_CHANGES = 500
+# Of a request and of an import's changeset. Writers hold a few requests each, and merges have many large files.
+_BYTES = REQUEST_BYTES // 2
+_ITEMS = 1000  # of a request
+_POLL = 2.0
+_COMMITTED = frozenset({"committed", "landed"})
+_LISTS = ("committed", "landed", "conflicted", "rejected")
+_TIME = "1970-01-01T00:00:00+00:00"
+_IMPORT = SourceCommit("", "Sluice replay", "replay@localhost", _TIME, "Import\n")
+_WRITERS = (("First parent", "first@localhost"), ("Second parent", "second@localhost"))
+
+
+@dataclass(slots=True)
+class Case:
+    """A merge, and what came of it."""
+
+    merge: SourceMerge
+    git_clean: bool
+    git_conflicts: tuple[str, ...] = ()  # paths, as Git names them
+    expected: Files = field(default_factory=dict)  # Git's merge of all that a side changed, where it is clean
+    folder: str = ""
+    ids: list[str] = field(default_factory=list)  # changesets of the first side and of the second
+    refused: str = ""  # what the API said to one of them
+    found: Files = field(default_factory=dict)  # what is in the folder at the end
+
+
+@dataclass(slots=True)
+class Lane:
+    """A slice and its merges; one writer at a time has it."""
+
+    slice_id: str
+    cases: list[Case]
+    steps: Iterator[int] = field(default_factory=lambda: iter(()))  # each sends a request, and says how much is done
+    done: bool = False
+    imports: list[str] = field(default_factory=list)  # ids of changesets
+
+
+def read_cases(
+    history: MergeHistory, judge: Judge, limit: int | None, skipped: Counter[str], progress: Progress
+) -> list[Case]:
+    """Return the newest merges that can be compared, at most `limit`, with Git's verdict on each.
+
+    Raises HistoryError.
+    """
+    merges = list(islice(history.merges(judge, skipped, progress), limit))
+    cases: list[Case] = []
+    for start in range(0, len(merges), _JUDGED):
+        progress("judge", start, len(merges))
+        cases += _judged(judge, merges[start : start + _JUDGED])
+    progress("judge", len(merges), len(merges))
+    return cases
+
+
+def _judged(judge: Judge, merges: Sequence[SourceMerge]) -> list[Case]:
+    # Of each merge its base's files and its trees; of one in which Git might see a rename both parts'.
+    parts: list[list[tuple[Files, Trees]]] = []
+    for merge in merges:
+        if may_rename(merge):
+            parts.append(
+                [(p.base, (judge.tree(p.base), judge.tree(p.ours), judge.tree(p.theirs))) for p in apart(merge)]
+            )
+        else:
+            parts.append([(merge.base_files, merge.trees)])
+    flat = [trees for part in parts for _, trees in part]
+    found = judge.verdicts(flat)
+    verdicts = iter(found)
+    changes = iter(judge.differences([(base, v.tree) for (base, _, _), v in zip(flat, found, strict=True)]))
+    cases = []
+    for merge, part in zip(merges, parts, strict=True):
+        case = Case(merge, True)
+        for files, _ in part:
+            verdict = next(verdicts)
+            case.git_clean &= verdict.clean
+            case.git_conflicts += verdict.paths
+            case.expected |= after(files, next(changes))
+        cases.append(case)
+    return cases
+
+
+class MergeReplay:
+    """One replay of merges against one API, whose repository must be empty."""
+
+    def __init__(
+        self,
+        history: MergeHistory,
+        client: Client,
+        writers: int = 8,
+        progress: Progress = lambda stage, done, total: None,
+    ) -> None:
+        self._history = history
+        self._client = client
+        self._writers = writers
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._base = ""
+
+    def run(self, cases: Sequence[Case], skipped: Counter[str]) -> MergeReport:
+        """Land both sides of each case and compare.
+
+        Raises HistoryError, ProblemError and Unreachable.
+        """
+        head = self._client.head()
+        if head["tip"]["tree"] != EMPTY_TREE.hex():
+            raise HistoryError("the API's repository is not empty: merges need folders of their own")
+        report = MergeReport(skipped=skipped)
+        started = time.monotonic()
+        lanes = self._lanes(cases)
+        self._base = head["tip"]["commit"]
+        files = sum(len(case.merge.base_files) for case in cases)
+        self._send_all("import", lanes, self._import, files)
+        for lane in lanes:
+            self._check_import(lane)
+        self._base = self._client.head()["tip"]["commit"]
+        self._send_all("submit", lanes, self._submit, 2 * len(cases))
+        outcomes: dict[str, Json] = {}
+        for number, lane in enumerate(lanes):
+            self._progress("decide", number, len(lanes))
+            outcomes |= self._outcomes(lane)
+        self._progress("decide", len(lanes), len(lanes))
+        self._read_files(lanes)
+        for case in cases:
+            _compare(report, case, outcomes)
+        report.seconds = time.monotonic() - started
+        return report
+
+    def _lanes(self, cases: Sequence[Case]) -> list[Lane]:
+        lanes = []
+        for start in range(0, len(cases), _GROUP):
+            top = f"{start // _GROUP:04}"
+            lane = Lane(
+                self._client.create_slice(f"merges-{top}", [f"{top}/"])["id"], list(cases[start : start + _GROUP])
+            )
+            for place, case in enumerate(lane.cases):
+                case.folder = f"{top}/{place:02}/"
+            lanes.append(lane)
+        return lanes
+
+    def _send_all(self, stage: str, lanes: list[Lane], steps: Callable[[Lane], Iterator[int]], total: int) -> None:
+        """Send all requests of all lanes, those of a lane in order."""
+        sent = 0
+
+        def step(lane: Lane) -> None:
+            nonlocal sent
+            done = next(lane.steps, None)
+            lane.done = done is None
+            with self._lock:
+                sent += done or 0
+                self._progress(stage, sent, total)
+
+        for lane in lanes:
+            lane.steps, lane.done = steps(lane), False
+        Writers(lanes, step, lambda lane: not lane.done).run(self._writers)
+
+    def _import(self, lane: Lane) -> Iterator[int]:
+        """Send the files of the bases."""
+        files = [
+            FileChange(case.folder + path, *version, "", "")
+            for case in lane.cases
+            for path, version in case.merge.base_files.items()
+        ]
+        chunks = _grouped(change_parts(self._history, files), _IMPORT_CHANGES, _BYTES)
+        sizes: list[int] = []
+
+        def items() -> Iterator[bytes]:
+            for parts in chunks:
+                sizes.append(len(parts))
+                yield item(PlannedChangeset(_IMPORT, []), lane.slice_id, self._base, parts)
+
+        for outcomes in self._requests(lane, items(), "import"):
+            for outcome in outcomes:
+                if outcome["status"] != 202:
+                    raise HistoryError(f"a changeset of the import was refused: {json.dumps(outcome)[:2000]}")
+                lane.imports.append(outcome["changeset"]["id"])
+            yield sum(islice(sizes, len(outcomes)))
+            del sizes[: len(outcomes)]
+
+    def _submit(self, lane: Lane) -> Iterator[int]:
+        """Send the first side of every merge, then the second of every one."""
+        for side in range(len(_WRITERS)):
+            cases = [case for case in lane.cases if not case.refused]
+            waiting = iter(cases)
+            for outcomes in self._requests(lane, self._items(lane, cases, side), f"side-{side}"):
+                for case, outcome in zip(islice(waiting, len(outcomes)), outcomes, strict=True):
+                    if outcome["status"] == 202:
+                        case.ids.append(outcome["changeset"]["id"])
+                    else:
+                        case.refused = _sentence(outcome["problem"])
+                yield len(outcomes)
+
+    def _items(self, lane: Lane, cases: Sequence[Case], side: int) -> Iterator[bytes]:
+        changes = (
+            replace(change, path=case.folder + change.path) for case in cases for change in case.merge.sides[side]
+        )
+        parts = change_parts(self._history, changes)
+        for case in cases:
+            name, email = _WRITERS[side]
+            commit = SourceCommit(case.merge.oid, name, email, _TIME, f"{name} of {case.merge.oid}\n")
+            own = list(islice(parts, len(case.merge.sides[side])))
+            yield item(PlannedChangeset(commit, []), lane.slice_id, self._base, own)
+
+    def _requests(self, lane: Lane, items: Iterator[bytes], name: str) -> Iterator[list[Json]]:
+        """Send items, as many in a request as fit; yields their outcomes."""
+        for number, group in enumerate(_grouped(items, _ITEMS, _BYTES)):
+            yield self._client.submit_many(body(group), f"merges-{lane.slice_id}-{name}-{number}")
+
+    def _check_import(self, lane: Lane) -> None:
+        for changeset_id in lane.imports:
+            changeset = self._decided(changeset_id)
+            if changeset["status"] not in _COMMITTED:
+                raise HistoryError(f"the import was not committed: {json.dumps(changeset)[:2000]}")
+
+    def _outcomes(self, lane: Lane) -> dict[str, Json]:
+        """Return the changesets of a lane's cases by id, all decided."""
+        wanted = [changeset_id for case in lane.cases for changeset_id in case.ids]
+        if wanted:
+            self._decided(wanted[-1])
+        # One that lands meanwhile is in the second list, if not in the first.
+        found = {each["id"]: each for status in _LISTS for each in self._client.changesets(lane.slice_id, status)}
+        return {each: found[each] if each in found and "first" not in found[each] else self._decided(each)
+                for each in wanted}  # fmt: skip
+
+    def _decided(self, changeset_id: str) -> Json:
+        """Wait until a changeset is decided; of a duplicate, as an answer that was lost makes it, return the first."""
+        while (changeset := self._client.changeset(changeset_id, _POLL))["status"] == "queued":
+            continue
+        return self._decided(changeset["first"]) if "first" in changeset else changeset
+
+    def _read_files(self, lanes: Sequence[Lane]) -> None:
+        """Read what is in every case's folder now."""
+        tip = self._client.head()["tip"]["commit"]
+        for number, lane in enumerate(lanes):
+            self._progress("compare", number, len(lanes))
+            by_folder = {case.folder: case.found for case in lane.cases}
+            for file in self._client.tree(lane.slice_id, tip):
+                top, folder, path = file["path"].split("/", 2)
+                by_folder[f"{top}/{folder}/"][path] = (file["mode"], file["id"])
+        self._progress("compare", len(lanes), len(lanes))
+
+
+def _compare(report: MergeReport, case: Case, outcomes: Mapping[str, Json]) -> None:
+    if case.refused:
+        report.skipped[f"{REFUSED}: {case.refused}"] += 1
+        return
+    report.content_merges += case.merge.merges_contents
+    sides = [outcomes[changeset_id] for changeset_id in case.ids]
+    sluice = CLEAN
+    conflicts = set(case.git_conflicts)
+    for side in sides:
+        conflicts ^= {each["path"].removeprefix(case.folder) for each in side.get("conflicts", [])}
+        if side["status"] not in _COMMITTED:
+            sluice = CONFLICTED if side["status"] == CONFLICTED else f"{side['status']}, {side.get('detail', '')}"
+    git = CLEAN if case.git_clean else CONFLICTED
+    report.compare(case.merge.oid, git, sluice, case.expected, case.found, tuple(sorted(conflicts)))
+
+
+def _grouped(parts: Iterable[bytes], most: int, most_bytes: int) -> Iterator[list[bytes]]:
+    """Yield parts in groups of at most so many and so many bytes, or of one."""
+    group: list[bytes] = []
+    size = 0
+    for part in parts:
+        if group and (len(group) >= most or size + len(part) > most_bytes):
+            yield group
+            group, size = [], 0
+        group.append(part)
+        size += len(part)
+    if group:
+        yield group
+
+
+def _sentence(problem: Json) -> str:
+    errors = problem.get("errors") or [{}]
+    return str(errors[0].get("message") or problem.get("detail") or problem.get("title"))

@@ -1,0 +1,227 @@
+"""Conflicts as files: put into a directory for an editor, and read from there once they are resolved.
+
+A path whose texts were compared is there with conflict markers. Of any other the sides lie beside it (PATH.base,
+PATH.ours, PATH.theirs), and whoever resolves leaves PATH, or removes all of them. A state file says what was put.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from app.client.api_client import Client, Json, content
+from storage.git.objects import Kind, object_id
+
+STATE = ".sluice-resolve.json"
+_VERSION = 1  # of the state file
+_SIDES = {"base": "base", "head": "ours", "submitted": "theirs"}
+_EXECUTABLE = "100755"
+_SYMLINK = "120000"
+# Separators alone may be the underline of a heading.
+_MARKERS = re.compile(rb"^(<{7,}|\|{7,}|>{7,})( |\r?$)", re.MULTILINE)
+
+
+class CheckoutError(Exception):
+    """What is in the directory, or in conflict, does not allow it."""
+
+
+@dataclass(slots=True)
+class Put:
+    """What was put into the directory for one path in conflict."""
+
+    path: str
+    kind: str  # the class of the conflict
+    marked: bool = False
+    files: dict[str, str] = field(default_factory=dict)  # the id of each file's content, by name
+    missing: list[str] = field(default_factory=list)  # the sides whose content could not be had
+    stood: str | None = None  # the id of what lay at the path itself and was left there: it resolves nothing by itself
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    data: bytes
+    mode: str
+
+
+def check_out(client: Client, changeset: str, directory: Path, force: bool = False) -> list[Put]:
+    """Put a changeset's conflicts into a directory, and return what was put for each.
+
+    Whatever lies there is overwritten only if it is a version of the conflict, or by `force`. Raises CheckoutError,
+    before anything is written.
+    """
+    found = client.changeset(changeset)
+    if found["status"] != "conflicted":
+        raise CheckoutError(f"{changeset} is {found['status']}, not conflicted")
+    if found["conflict_count"] > len(found["conflicts"]):
+        raise CheckoutError(f"{changeset} has {found['conflict_count']} conflicts, too many to be resolved by path")
+    other = _state(directory)
+    if not force and other is not None and other["changeset"] != found["id"]:
+        raise CheckoutError(f"{directory / STATE} is of {other['changeset']}, which is not resolved: --force drops it")
+    puts: list[Put] = []
+    files: list[_File] = []
+    taken = {each["path"] for each in found["conflicts"]}
+    for conflict in client.conflicts_of(changeset):
+        put = Put(conflict["path"], conflict["class"])
+        made = list(_files_of(client, found["id"], conflict, put, taken))
+        known = {conflict[side]["id"] for side in _SIDES if conflict[side]} | {_id(each.data) for each in made}
+        for each in made:
+            place = inside(directory, each.name)
+            if not force and not _may_overwrite(place, known):
+                raise CheckoutError(f"{directory / each.name} is in the way: --force overwrites it")
+            put.files[each.name] = _id(each.data)
+        files += made
+        puts.append(put)
+    directory.mkdir(parents=True, exist_ok=True)
+    for put in puts:
+        put.stood = None if put.marked else _stands(inside(directory, put.path))
+    for each in files:
+        _write(inside(directory, each.name), each)
+    paths = {put.path: {"class": put.kind, "files": put.files, "stood": put.stood} for put in puts}
+    state = {"version": _VERSION, "changeset": found["id"], "paths": paths}
+    (directory / STATE).write_text(json.dumps(state, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return puts
+
+
+def _files_of(client: Client, changeset: str, conflict: Json, put: Put, taken: set[str]) -> Iterator[_File]:
+    path = conflict["path"]
+    marked = base64.b64decode(conflict["marked_base64"]) if "marked_base64" in conflict else conflict.get("marked")
+    if marked is not None:
+        put.marked = True
+        modes = [conflict[side]["mode"] for side in ("submitted", "head") if conflict[side]] or [""]
+        yield _File(path, marked.encode() if isinstance(marked, str) else marked, modes[0])
+        return
+    for side, word in _SIDES.items():
+        if conflict[side] is None:
+            continue
+        data = client.side_of(changeset, side, path)
+        if data is None:
+            put.missing.append(word)
+            continue
+        name = f"{path}.{word}"
+        while name in taken:
+            name += "~"
+        taken.add(name)
+        yield _File(name, data, conflict[side]["mode"])
+
+
+def _may_overwrite(place: Path, known: Collection[str]) -> bool:
+    if not os.path.lexists(place):
+        return True
+    there = _content(place)
+    return there is not None and _id(there) in known
+
+
+def _write(place: Path, file: _File) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # A new file: what a link points to stays as it is.
+    place.unlink(missing_ok=True)
+    if file.mode == _SYMLINK:
+        place.symlink_to(os.fsdecode(file.data))
+        return
+    place.write_bytes(file.data)
+    if file.mode == _EXECUTABLE:
+        place.chmod(place.stat().st_mode | 0o111)
+
+
+def read_back(
+    directory: Path, changeset: str, allow_markers: bool = False, without: Collection[str] = ()
+) -> dict[str, Json]:
+    """Return the resolution of each path that was put, but for those of `without`, from what stands in the directory.
+
+    Raises CheckoutError.
+    """
+    state = _state(directory)
+    if state is None:
+        raise CheckoutError(f"{directory} has no {STATE}: `sluice resolve {changeset} --checkout {directory}` makes it")
+    if state["changeset"] != changeset:
+        raise CheckoutError(f"{directory} has the conflicts of {state['changeset']}")
+    found: dict[str, Json] = {}
+    marked, open_ones = [], []
+    for path, put in state["paths"].items():
+        if path in without:
+            continue
+        place = inside(directory, path)
+        left = any(name != path and os.path.lexists(inside(directory, name)) for name in put["files"])
+        if left and put["stood"] is not None and _stands(place) == put["stood"]:
+            open_ones.append(path)
+        elif place.is_symlink():
+            found[path] = {"mode": _SYMLINK, **content(os.fsencode(place.readlink()))}
+        elif place.is_file():
+            data = place.read_bytes()
+            if not allow_markers and _MARKERS.search(data):
+                marked.append(path)
+            found[path] = {"mode": _EXECUTABLE if place.stat().st_mode & 0o100 else "100644", **content(data)}
+        elif left or not put["files"]:
+            open_ones.append(path)
+        else:
+            found[path] = {"delete": True}
+    if marked:
+        raise CheckoutError(
+            f"still with conflict markers: {', '.join(marked)} (--allow-markers takes them as they are)"
+        )
+    if open_ones:
+        raise CheckoutError(
+            f"not resolved: {', '.join(open_ones)}. Leave one file there and remove its .base, .ours and .theirs, or "
+            "remove all to delete it; or say --ours, --theirs or --delete"
+        )
+    return found
+
+
+def clean_up(directory: Path) -> None:
+    """Remove the state file, and the sides that nobody changed."""
+    state = _state(directory)
+    for path, put in state["paths"].items() if state else ():
+        for name, oid in put["files"].items():
+            place = inside(directory, name)
+            there = _content(place)
+            if name != path and there is not None and _id(there) == oid:
+                place.unlink()
+    (directory / STATE).unlink(missing_ok=True)
+
+
+def _state(directory: Path) -> Json | None:
+    try:
+        state: Json = json.loads((directory / STATE).read_bytes())
+        if state["version"] != _VERSION:
+            raise CheckoutError(f"{directory / STATE} is of another version of sluice")
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckoutError(f"{directory / STATE} is damaged: {error}") from error
+    return state
+
+
+def inside(directory: Path, name: str) -> Path:
+    """Return the place of a path in the directory, and nowhere else: what the server says is not trusted with that."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or ".git" in (part.lower() for part in parts):
+        raise CheckoutError(f"{name!r} is no path for a directory")
+    place = directory
+    for part in parts[:-1]:
+        place /= part
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise CheckoutError(f"{place} is in the way of {name}: it is no directory")
+    return place / parts[-1]
+
+
+def _stands(place: Path) -> str | None:
+    """Return what tells whether a file was changed; None where there is none."""
+    there = _content(place)
+    return None if there is None else f"{'link ' if place.is_symlink() else ''}{_id(there)}"
+
+
+def _content(place: Path) -> bytes | None:
+    """Return what Git would store of a place: a file's bytes, or a link's target."""
+    if place.is_symlink():
+        return os.fsencode(place.readlink())
+    return place.read_bytes() if place.is_file() else None
+
+
+def _id(data: bytes) -> str:
+    return object_id(Kind.BLOB, data).hex()

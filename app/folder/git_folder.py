@@ -1,0 +1,58 @@
+"""What a folder's own Git repository says about what its user saw.
+
+In a clone of an export that is a commit which Sluice has; in any other repository, the versions of the files in HEAD.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.client.api_client import Client, Json
+from storage.git.run_git import Git, GitFailed
+
+
+def head_of(directory: Path) -> str | None:
+    """Return the id of HEAD of the repository that tracks files in this folder; None where there is none."""
+    git = Git(directory)
+    try:
+        head = git.output("rev-parse", "--verify", "--quiet", "HEAD^{commit}").decode().strip()
+        return head if git.output("ls-tree", "-z", "HEAD") else None
+    except GitFailed:
+        return None
+
+
+def known_commit(client: Client, slice_name: str, directory: Path, head: str) -> str | None:
+    """Return the newest commit that HEAD is made from and that Sluice has; None where there is none.
+
+    However many of the user's own are on top, few are asked for: what a commit of Sluice is made from it has too.
+    Sluice's paths begin at the top of a repository, so a folder below it is none of its trees.
+    """
+    git = Git(directory)
+    try:
+        if git.output("rev-parse", "--show-prefix").strip():
+            return None
+        listed = git.output("rev-list", "--first-parent", head).decode().split()
+    except GitFailed:
+        return None
+    own, at = 0, 0  # how many are known to be the user's own, and which is asked for
+    while not client.has_commit(slice_name, listed[at]):
+        own = at + 1
+        if own == len(listed):
+            return None
+        at = min(2 * own, len(listed) - 1)
+    return listed[bisect_left(range(at), True, own, key=lambda each: client.has_commit(slice_name, listed[each]))]
+
+
+def files_at(directory: Path, commit: str) -> dict[str, Json]:
+    """Return the files of the folder at a commit, as the API lists a tree. Raises GitFailed."""
+    return dict(_files(Git(directory).output("ls-tree", "-r", "-z", commit)))
+
+
+def _files(listed: bytes) -> Iterator[tuple[str, Json]]:
+    for row in listed.split(b"\0")[:-1]:
+        meta, _, path = row.partition(b"\t")
+        mode, _, oid = meta.decode().split(" ")
+        yield os.fsdecode(path), {"mode": mode, "id": oid}

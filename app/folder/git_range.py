@@ -1,0 +1,233 @@
+"""What `sluice submit --git` submits: the changes between two commits of a local repository, as one changeset.
+
+Only plumbing reads here (`rev-parse`, `diff-tree --raw -z`, `cat-file --batch`), whose output no setting of a user
+changes; commits are parsed from their own bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from app.client.api_client import Json, content
+from app.folder.own_files import is_own
+from app.judge.local_history import fit_ident, fit_time
+from storage.git.run_git import Git, GitFailed
+
+_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_ABSENT = "000000"
+SUBMODULE = "160000"
+REGULAR = frozenset({"100644", "100755"})
+_ID = re.compile(r"[0-9a-f]{40}")
+_IDENT = re.compile(rb"(.*?) ?<([^<>]*)> (-?\d+) ([+-]\d{4})", re.DOTALL)
+_TRAILER = re.compile(r"[ \t]*changeset-id[ \t]*:", re.IGNORECASE)
+
+
+class RangeError(Exception):
+    """The range cannot be submitted as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A range of commits as a changeset."""
+
+    changeset: Json  # without `message` or `author` where no commit has one
+    files: dict[str, Json | None]  # the mode and id of what stands at each path then
+    left_out: list[str]  # paths that are never submitted
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    oid: str
+    who: Json  # its author and time; empty where they are not as Git writes them
+    message: str
+
+
+class _Row(NamedTuple):
+    """A file that differs, as `git diff-tree --raw` says it."""
+
+    old_mode: str
+    mode: str
+    old_oid: str
+    oid: str
+
+    @property
+    def has_content(self) -> bool:
+        return self.mode not in {_ABSENT, SUBMODULE}
+
+
+def read_range(repository: Path, commits: str) -> Range:
+    """Return a range of commits (`A..B`, `A...B`, or one commit) as one changeset, with each change's version as base.
+
+    Author, time and message are those of the last commit; where there are several, the message lists them. Raises
+    RangeError.
+    """
+    try:
+        return _Reader(Git(repository), repository).read(commits)
+    except GitFailed as error:
+        raise RangeError(f"{repository}: {error.said}") from error
+
+
+class _Reader:
+    def __init__(self, git: Git, repository: Path) -> None:
+        self._git = git
+        self._repository = repository
+
+    def read(self, commits: str) -> Range:
+        old, new = self._ends(commits)
+        listed = self._listed(old, new)
+        taken = {path: row for path, row in listed.items() if not is_own(path)}
+        between = self._between(old, new)
+        read = [self._commit(oid) for oid in dict.fromkeys([*between, new])]
+        message = _message([commit.message for commit in read if commit.oid in between])
+        changeset = {**read[-1].who, **({"message": message} if message else {}), "changes": self._changes(taken)}
+        return Range(
+            changeset,
+            {path: None if row.mode == _ABSENT else {"mode": row.mode, "id": row.oid} for path, row in taken.items()},
+            [path for path in listed if path not in taken],
+        )
+
+    def _ends(self, commits: str) -> tuple[str, str]:
+        """Return the two ends of a range, as ids of a tree or commit, and of a commit."""
+        first, dots, last = commits.partition("...")
+        if not dots:
+            first, dots, last = commits.partition("..")
+        if not (first.strip() or last.strip()):
+            raise RangeError(f"{commits!r} names no commit: A..B, A...B, or one commit")
+        new = self._id(last if dots else first)
+        if dots:
+            old = self._id(first)
+            return (self._merge_base(old, new) if dots == "..." else old), new
+        parents = self._line("rev-parse", f"{new}^@").split()
+        return (parents[0] if parents else _EMPTY_TREE), new
+
+    def _id(self, name: str) -> str:
+        """Return the id of a commit that a user named; nothing means HEAD, as in Git."""
+        found = self._line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name or 'HEAD'}^{{commit}}",
+                           problem=f"{name or 'HEAD'!r} is no commit of {self._repository}")  # fmt: skip
+        if not _ID.fullmatch(found):
+            raise RangeError(f"{name!r} is no commit with an SHA-1 id, which Sluice needs")
+        return found
+
+    def _merge_base(self, old: str, new: str) -> str:
+        return self._line("merge-base", old, new, problem="the two commits have no common ancestor")
+
+    def _line(self, *arguments: str, problem: str = "") -> str:
+        try:
+            return self._git.output(*arguments).decode().strip()
+        except GitFailed as error:
+            if problem and not error.said:
+                raise RangeError(problem) from error
+            raise
+
+    def _between(self, old: str, new: str) -> list[str]:
+        """Return the commits of the range, oldest first."""
+        if old == _EMPTY_TREE:
+            return [new]
+        return self._line("rev-list", "--reverse", "--first-parent", f"{old}..{new}").split()
+
+    def _listed(self, old: str, new: str) -> dict[str, _Row]:
+        """Return the files that differ, by path."""
+        fields = self._git.output(
+            "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--ignore-submodules=none", old, new
+        ).split(b"\0")
+        rows = [_Row(*meta.decode().lstrip(":").split(" ")[:4]) for meta in fields[0:-1:2]]
+        return dict(zip(map(_utf8, fields[1::2]), rows, strict=True))
+
+    def _changes(self, listed: dict[str, _Row]) -> list[Json]:
+        contents = self._objects([row.oid for row in listed.values() if row.has_content])
+        return [_change(path, row, contents) for path, row in listed.items()]
+
+    def _objects(self, oids: list[str]) -> dict[str, bytes]:
+        """Return objects' bytes by id."""
+        found: dict[str, bytes] = {}
+        if not oids:
+            return found
+        data = self._git.output("cat-file", "--batch", stdin="".join(f"{oid}\n" for oid in oids).encode())
+        start = 0
+        for oid in oids:
+            end = data.index(b"\n", start)
+            head = data[start:end].split()
+            if len(head) != 3:
+                raise RangeError(f"{oid} is not in {self._repository}: is it a partial clone?")
+            start = end + 1 + int(head[2])
+            found[oid] = data[end + 1 : start]
+            start += 1
+        return found
+
+    def _commit(self, oid: str) -> _Commit:
+        head, _, message = self._objects([oid])[oid].partition(b"\n\n")
+        headers: dict[bytes, bytes] = {}
+        for line in head.split(b"\n"):
+            name, _, value = line.partition(b" ")
+            headers.setdefault(name, value)  # a continuation line has the empty name
+        decode = _Decoder(headers.get(b"encoding", b"UTF-8"), oid)
+        return _Commit(oid, _who(headers.get(b"author", b""), decode), decode(message))
+
+
+def _change(path: str, row: _Row, contents: dict[str, bytes]) -> Json:
+    change: Json = {"path": path, "base": None if row.old_mode == _ABSENT else row.old_oid}
+    if row.mode == _ABSENT:
+        return {"op": "delete"} | change
+    if row.mode == SUBMODULE:
+        return {"op": "put", "mode": row.mode, "id": row.oid} | change
+    if row.oid == row.old_oid and {row.old_mode, row.mode} == REGULAR:
+        return {"op": "mode", "mode": row.mode} | change
+    return {"op": "put", "mode": row.mode, **content(contents[row.oid])} | change
+
+
+def _who(author: bytes, decode: _Decoder) -> Json:
+    ident = _IDENT.fullmatch(author)
+    name = fit_ident(decode(ident[1])) if ident else ""
+    if ident is None or not name:
+        return {}
+    who = {"name": name, "email": fit_ident(decode(ident[2]))}
+    return {"author": who, "time": fit_time(ident[3].decode(), ident[4].decode())}
+
+
+class _Decoder:
+    """Decodes the texts of a commit by the encoding that it names."""
+
+    def __init__(self, encoding: bytes, oid: str) -> None:
+        self._encoding = encoding.decode("ascii", errors="replace")
+        self._oid = oid
+
+    def __call__(self, text: bytes) -> str:
+        try:
+            return text.decode(self._encoding)
+        except (LookupError, ValueError) as error:
+            known = isinstance(error, UnicodeError)
+            said = f"is not {self._encoding}" if known else f"has an encoding that is not known: {self._encoding!r}"
+            raise RangeError(
+                f"commit {self._oid}: its author or message {said}; `git commit --amend` writes it anew"
+            ) from error
+
+
+def _message(messages: list[str]) -> str:
+    """Return the message of the range, without trailers that would count as Sluice's own."""
+    messages = [_without_trailer(message).strip("\n \t\r") for message in messages]
+    if len(messages) <= 1:
+        return "".join(messages)
+    subjects = [message.partition("\n")[0].rstrip() for message in messages]
+    return f"{subjects[-1]}\n\n" + "\n".join(f"* {subject}" for subject in subjects if subject)
+
+
+def _without_trailer(message: str) -> str:
+    """Return a message without the trailer Changeset-Id, which Sluice writes itself.
+
+    Only the last paragraph has trailers. Lines end with a line feed and with nothing else, as in Git.
+    """
+    body, gap, trailers = message.rstrip("\n").rpartition("\n\n")
+    if not gap:
+        return message
+    kept = [line for line in trailers.split("\n") if not _TRAILER.match(line)]
+    return body + gap + "\n".join(kept) if kept else body
+
+
+def _utf8(path: bytes) -> str:
+    try:
+        return path.decode()
+    except UnicodeDecodeError:
+        raise RangeError(f"the path {path!r} is not UTF-8, which Sluice's API needs") from None

@@ -1,0 +1,160 @@
+"""What `sluice submit` and `sluice check` ask the API about: a changeset from a folder or from Git, and its notes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.client.api_client import Client, Json
+from app.folder.folder_base import FILE, BaseError, Files, root_of
+from app.folder.git_range import RangeError, read_range
+from app.folder.ignored import ignore_rules
+from app.folder.own_files import data_folder_above
+from app.folder.seen import Seen, find_seen
+from app.folder.submission import Folder, SubmissionError, changes_to, missing_files, read_folder
+from storage.git.trees import covers
+
+_SHOWN = 3  # names in a message
+_HOW_TO_SUBMIT = (
+    "--git RANGE submits commits (A..HEAD: those since A), and --base COMMIT all that differs from a commit of Sluice"
+)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A changeset, still without what the command line says of it."""
+
+    slice: Json
+    changeset: Json
+    files: Files  # the mode and id of what stands at each changed path then
+    is_new: bool  # whether all of it is files where none was seen
+    folder: Path | None = None  # that remembers what its user saw
+    seen: Seen | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def from_range(client: Client, slice_name: str, repository: Path, commits: str) -> Prepared:
+    """Return a range of commits. Raises RangeError."""
+    found = read_range(repository, commits)
+    slice_ = client.slice(slice_name)
+    paths = {path.encode() for path in slice_["paths"]}
+    outside = [path for path in found.files if not covers(paths, path.encode())]
+    if outside:
+        raise RangeError(f"the slice {slice_['name']} does not cover {_names(outside)}, which {commits} changes")
+    changes = found.changeset["changes"]
+    is_new = all(change["op"] == "put" and change["base"] is None for change in changes)
+    prepared = Prepared(slice_, found.changeset, found.files, is_new)
+    if found.left_out:
+        prepared.notes.append(f"never submitted, left out: {_names(found.left_out)}")
+    return prepared
+
+
+def from_folder(
+    client: Client, slice_name: str, folder: Path | None, delete: bool, base: str | None, ignore: bool
+) -> Prepared:
+    """Return the changes from what the user of a folder saw to what stands in it.
+
+    Without a folder it is the present one, or the one above it that was checked out. What was seen is found before any
+    file is read. Raises SubmissionError, BaseError and IgnoreError.
+    """
+    directory = _directory(folder, base)
+    slice_ = client.slice(slice_name)
+    seen = find_seen(client, slice_, directory, base)
+    with ExitStack() as stack:
+        rules = stack.enter_context(ignore_rules(directory)) if ignore else None
+        found = read_folder(directory, seen.paths, seen.files, rules)
+    if not found.files:
+        _check_empty(directory, slice_, seen, found, delete)
+    changes = changes_to(found.files, seen.files, delete, found.data_folders)
+    files: Files = {}
+    for change in changes:
+        file = found.files.get(change["path"])
+        files[change["path"]] = {"mode": file.mode, "id": file.id} if file else None
+        if seen.by_versions:
+            stored = seen.files.get(change["path"])
+            change["base"] = stored["id"] if stored else None
+    if not changes and seen.by_versions and not client.has_any_file(slice_["id"]):
+        raise SubmissionError(
+            f"nothing in {directory} differs from HEAD of its Git repository, and {slice_['name']} has no file yet: "
+            "--git HEAD submits its last commit, and --base COMMIT compares with a commit of Sluice, such as "
+            f"{client.head()['tip']['commit']}"
+        )
+    missing = _never_submitted(client, slice_, seen, files, delete)
+    if missing and not changes:
+        raise SubmissionError(
+            f"nothing in {directory} differs from HEAD of its Git repository, but HEAD is no commit of Sluice, and in "
+            f"{slice_['name']} these are not as in HEAD: {_names(missing)}. {_HOW_TO_SUBMIT}"
+        )
+    is_new = all(path not in seen.files for path in files)
+    changeset = {"changes": changes} | ({} if seen.by_versions else {"base": seen.base.base})
+    notes = _notes(slice_, seen, found, delete)
+    if missing:
+        notes.append(f"not submitted, as in HEAD, which is no commit of Sluice: {_names(missing)}. {_HOW_TO_SUBMIT}")
+    return Prepared(slice_, changeset, files, is_new, directory, seen, notes)
+
+
+def _never_submitted(client: Client, slice_: Json, seen: Seen, files: Files, delete: bool) -> list[str]:
+    """Return what stands in HEAD otherwise than in Sluice, and is not submitted, where HEAD alone says what was seen.
+
+    It may be work that was committed and is taken for seen, or what others landed since: only the user knows.
+    """
+    if not seen.is_head:
+        return []
+    there = {entry["path"]: (entry["mode"], entry["id"]) for entry in client.tree(slice_["id"])}
+    differing = {path for path, entry in seen.files.items() if there.get(path) != (entry["mode"], entry["id"])}
+    if delete:
+        differing |= {path for path in there.keys() - seen.files.keys() if covers(seen.paths, os.fsencode(path))}
+    return sorted(differing - files.keys())
+
+
+def _directory(folder: Path | None, base: str | None) -> Path:
+    root = root_of(folder or Path())
+    if folder is None:
+        directory = root or Path()
+    elif root is not None and base is None and root != folder.resolve():
+        raise BaseError(f"{folder} is within {root}, which was checked out as a whole: submit that folder")
+    else:
+        directory = folder
+    data = data_folder_above(directory)
+    if data is not None:
+        raise SubmissionError(f"{data} is the data folder of a stack, with its secrets: nothing of it is submitted")
+    return directory
+
+
+def _check_empty(directory: Path, slice_: Json, seen: Seen, found: Folder, delete: bool) -> None:
+    """Refuse a folder without anything to submit, unless it remembers that there was something.
+
+    Raises SubmissionError.
+    """
+    if (directory / FILE).exists() and not found.outside and (delete or not seen.files):
+        return
+    said = f"{directory} has no file that the slice {slice_['name']} covers ({_names(slice_['paths'])})"
+    if found.outside:
+        said += f"; outside of it: {_names(found.outside)}. Paths begin at the folder: is it one within the right one?"
+    elif found.ignored:
+        said += f"; Git ignores {found.ignored} (--no-ignore takes them)"
+    elif (directory / FILE).exists():
+        said += f"; --delete deletes the {len(seen.files)} that were checked out"
+    raise SubmissionError(said)
+
+
+def _notes(slice_: Json, seen: Seen, found: Folder, delete: bool) -> list[str]:
+    notes = [f"{each['id']} was {each['status']}: what it changed is submitted with the rest" for each in seen.failed]
+    notes += [f"on top of {each['id']}, which is {each['status']}" for each in seen.undecided[-1:]]
+    if found.outside:
+        notes.append(f"files outside the slice, left out: {len(found.outside)}")
+    if found.ignored:
+        notes.append(f"files that Git ignores, left out: {found.ignored} (--no-ignore takes them)")
+    shown = [os.fsencode(each).decode(errors="replace") for each in found.data_folders]
+    notes += [f"the data folder of a stack, with its secrets, left out: {each}" for each in shown]
+    missing = 0 if delete else missing_files(found.files, seen.files, found.data_folders)
+    if missing:
+        notes.append(f"files of {slice_['name']} that are not in the folder: {missing} (--delete deletes them)")
+    return notes
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,299 @@
+"""A slice's files in a folder, made new or brought to another commit, and the file by which it remembers that commit.
+
+Nothing of a user's is lost: a file that was changed in the folder, or that stands where one has to be written, is left
+and named before anything is written. What differs between the two commits is fetched; all else stays untouched. The
+folder's file says that a checkout is under way until it is complete, so one that was cut short is known, submits
+nothing, and is completed by the same command.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from app.client.api_client import Client, Json
+from app.folder import folder_base
+from app.folder.conflict_files import CheckoutError, inside
+from app.folder.folder_base import FolderBase
+from app.folder.own_files import data_folder_above, is_own
+from app.folder.submission import local_file
+from storage.git.objects import Kind, object_id
+
+_SUBMODULE = "160000"
+_SYMLINK = "120000"
+_EXECUTABLE = "100755"
+_AT_ONCE = 16  # files that are fetched at once
+_AHEAD = 32  # files that may be held in memory, waiting for one that takes longer
+_NEW = ".sluice-new"  # in the folder: files that are written, before they take their places
+_SHOWN = 10
+
+Entries = Mapping[str, Json]
+"""Files as the API lists a tree, by path."""
+
+Progress = Callable[[int, int], None]
+"""Told how many files are written, of how many."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a checkout does."""
+
+    writes: dict[str, Json] = field(default_factory=dict)
+    deletes: list[str] = field(default_factory=list)
+    in_the_way: list[str] = field(default_factory=list)  # what would be lost
+    not_written: list[str] = field(default_factory=list)  # what is Git's or Sluice's own
+    kept: int = 0  # files that stay as they are
+
+
+def check_out_slice(
+    client: Client,
+    slice_name: str,
+    directory: Path,
+    commit: str | None = None,
+    force: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> tuple[str, Plan]:
+    """Write the files that a slice has at a commit (by default the tip) into a folder.
+
+    Returns the commit, and what was done. `force` overwrites files that are in the way, never folders. Raises
+    CheckoutError before anything is written.
+    """
+    slice_ = client.slice(slice_name)
+    # The commit first, and then its files: whatever lands meanwhile is not in the folder, and was not seen.
+    target = commit or client.head()["tip"]["commit"]
+    after = {entry["path"]: entry for entry in client.tree(slice_["id"], target)}
+    remembered = _remembered(directory, slice_, force)
+    known = [_before(client, slice_, remembered)] if remembered else []
+    if remembered and remembered.checking_out:
+        # Of a checkout that was cut short some files are there: they are as good as those of before.
+        cut = client.tree(slice_["id"], remembered.checking_out)
+        known.append({entry["path"]: entry for entry in cut})
+    plan = _plan(directory, known, after, force)
+    if plan.in_the_way:
+        shown = "".join(f"\n  {path}" for path in plan.in_the_way[:_SHOWN])
+        more = len(plan.in_the_way) - _SHOWN
+        raise CheckoutError(
+            f"changed in {directory}, or in the way there, and not in Sluice:{shown}"
+            + (f"\n  and {more} more" if more > 0 else "")
+            + "\nsubmit or move them; --force overwrites files"
+        )
+    done = FolderBase(slice_["id"], slice_["paths"], target)
+    under_way = replace(remembered or replace(done, commit=None), checking_out=target)
+    _carry_out(client, directory, plan, under_way, done, progress)
+    return target, plan
+
+
+def _remembered(directory: Path, slice_: Json, force: bool) -> FolderBase | None:
+    """Return what the folder says was checked out there; refuse one that is somebody's and says nothing."""
+    data = data_folder_above(directory)
+    if data is not None:
+        raise CheckoutError(f"{data} is the data folder of a stack")
+    if not os.path.lexists(directory):
+        return None
+    if not directory.is_dir():
+        raise CheckoutError(f"{directory} is no folder")
+    try:
+        remembered = folder_base.read(directory)
+    except folder_base.BaseError as error:
+        if not force:
+            raise CheckoutError(str(error)) from error
+        remembered = None
+    if remembered and remembered.slice != slice_["id"]:
+        raise CheckoutError(f"{directory} was checked out from another slice than {slice_['name']}")
+    # What one leaves that is stopped while it writes its first file is nobody's.
+    others = [each for each in directory.iterdir() if each.name != f"{folder_base.FILE}.new"]
+    if remembered is None and not force and others:
+        raise CheckoutError(
+            f"{directory} is not empty, and was not made by `sluice checkout`: name another folder; with --force it is "
+            "taken, and files are overwritten"
+        )
+    return remembered
+
+
+def _before(client: Client, slice_: Json, remembered: FolderBase) -> Entries:
+    """Return the files that the folder had, as far as they are stored: also those that were committed from it."""
+    settled = folder_base.settle(client, remembered)
+    if settled.undecided:
+        waits = settled.undecided[-1]
+        raise CheckoutError(
+            f"{waits['id']}, which was submitted from this folder, is {waits['status']}: `sluice status {waits['id']} "
+            "--wait` waits for what becomes of it"
+        )
+    if remembered.commit is None:
+        return {}
+    stored = {entry["path"]: entry for entry in client.tree(slice_["id"], remembered.commit)}
+    return settled.base.over(stored)
+
+
+def _plan(directory: Path, known: list[Entries], after: Entries, force: bool) -> Plan:
+    """Return what has to be done in the folder; `known` are the versions that may be replaced, of each commit."""
+    plan = Plan()
+    for path in sorted({path for entries in known for path in entries} - after.keys()):
+        place = _place(directory, path, plan, None)
+        if place is None or is_own(path) or not os.path.lexists(place):
+            continue
+        if _is_known(place, path, known) or force:
+            plan.deletes.append(path)
+        elif not place.is_dir() or place.is_symlink():
+            plan.in_the_way.append(path)
+    gone = {*plan.deletes}
+    for path, entry in after.items():
+        if is_own(path):
+            plan.not_written.append(path)
+        elif known and all(_version(entries.get(path)) == _version(entry) for entries in known):
+            plan.kept += 1  # whatever the user made of it is their change to this version
+        else:
+            _plan_one(directory, path, entry, known, gone, plan, force)
+    return plan
+
+
+def _plan_one(
+    directory: Path, path: str, entry: Json, known: list[Entries], gone: set[str], plan: Plan, force: bool
+) -> None:
+    place = _place(directory, path, plan, gone)
+    if place is None:
+        return
+    if entry["mode"] == _SUBMODULE:
+        if not os.path.lexists(place):
+            plan.writes[path] = entry
+        return
+    if place.is_dir() and not place.is_symlink():
+        if not _empties(directory, path, gone):
+            plan.in_the_way.append(f"{path}/")
+            return
+    elif os.path.lexists(place):
+        if _is_known(place, path, [{path: entry}]):
+            plan.kept += 1
+            return
+        if not force and not _is_known(place, path, known):
+            plan.in_the_way.append(path)
+            return
+    elif len(known) == 1 and path in known[0] and not force:
+        plan.in_the_way.append(f"{path} (deleted)")
+        return
+    plan.writes[path] = entry
+
+
+def _place(directory: Path, path: str, plan: Plan, gone: set[str] | None) -> Path | None:
+    """Return a path's place in the folder; None where something stands above it that is no folder.
+
+    That is in the way, but for a path that is to be deleted (then `gone` is None), or where `gone` has it as well.
+    """
+    above = directory
+    parts = path.split("/")
+    for i, part in enumerate(parts[:-1]):
+        above /= part
+        if above.is_symlink() or (os.path.lexists(above) and not above.is_dir()):
+            name = "/".join(parts[: i + 1])
+            if gone is not None and name in gone:
+                return directory / path
+            if gone is not None and name not in plan.in_the_way:
+                plan.in_the_way.append(name)
+            return None
+    return inside(directory, path)
+
+
+def _empties(directory: Path, path: str, gone: set[str]) -> bool:
+    """Tell whether nothing is left in a folder once `gone` are deleted."""
+    for above, _, names in os.walk(directory / path):
+        for name in names:
+            if os.path.relpath(Path(above) / name, directory) not in gone:
+                return False
+    return True
+
+
+def _is_known(place: Path, path: str, known: list[Entries]) -> bool:
+    """Tell whether what stands at a place is one of the versions that are stored."""
+    there = local_file(place)
+    return there is not None and any(_version(entries.get(path)) == (there.mode, there.id) for entries in known)
+
+
+def _version(entry: Json | None) -> tuple[str, str] | None:
+    return (entry["mode"], entry["id"]) if entry else None
+
+
+def _carry_out(
+    client: Client, directory: Path, plan: Plan, under_way: FolderBase, done: FolderBase, progress: Progress
+) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    folder_base.write(directory, under_way)
+    new = directory / _NEW
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        for path in plan.deletes:
+            _delete(directory, path)
+        for count, (path, entry, data) in enumerate(_contents(client, done, plan.writes), 1):
+            _put(directory, new / "file", path, entry, data)
+            progress(count, len(plan.writes))
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    folder_base.write(directory, done)
+
+
+def _contents(client: Client, done: FolderBase, writes: Entries) -> Iterator[tuple[str, Json, bytes]]:
+    """Yield the files that are written, with their bytes; a few are fetched ahead."""
+
+    def fetch(item: tuple[str, Json]) -> tuple[str, Json, bytes]:
+        path, entry = item
+        if entry["mode"] == _SUBMODULE:
+            return path, entry, b""
+        data = client.file(done.slice, path, done.commit)
+        if object_id(Kind.BLOB, data).hex() != entry["id"]:
+            raise CheckoutError(f"{path} came as another content than {entry['id']}")
+        return path, entry, data
+
+    ahead: deque[Future[tuple[str, Json, bytes]]] = deque()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            for item in writes.items():
+                ahead.append(pool.submit(fetch, item))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            # Whoever stops is not kept until all of them have come.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _put(directory: Path, new: Path, path: str, entry: Json, data: bytes) -> None:
+    """Write one file beside its place, and have it take that place whole; a link there is replaced, never followed."""
+    place = inside(directory, path)
+    if place.is_dir() and not place.is_symlink():
+        _remove_empty(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if entry["mode"] == _SUBMODULE:
+        place.mkdir(exist_ok=True)
+        return
+    new.unlink(missing_ok=True)
+    if entry["mode"] == _SYMLINK:
+        new.symlink_to(os.fsdecode(data))
+    else:
+        new.write_bytes(data)
+        if entry["mode"] == _EXECUTABLE:
+            new.chmod(new.stat().st_mode | 0o111)
+    new.replace(place)
+
+
+def _delete(directory: Path, path: str) -> None:
+    """Remove a file, and the folders above it that it leaves empty."""
+    place = inside(directory, path)
+    if place.is_dir() and not place.is_symlink():
+        return  # a submodule's, or somebody's own
+    place.unlink(missing_ok=True)
+    for above in list(place.relative_to(directory).parents)[:-1]:
+        try:
+            (directory / above).rmdir()
+        except OSError:
+            return
+
+
+def _remove_empty(place: Path) -> None:
+    for above, _, _ in os.walk(place, topdown=False):
+        Path(above).rmdir()

@@ -1,0 +1,47 @@
+"""Whether a changeset would land now: it is linked on the present snapshot, and nothing is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.intake.intake import Item, build
+from app.protocol.problems import unavailable
+from storage.base.ids import ObjectId
+from storage.git.objects import Kind, object_id
+from storage.git.packs import Location, decode
+from storage.log.entry import Json, Status
+from storage.repository import Repository
+from tasks.commits import linker_on, snapshot_for
+
+_WOULD = {Status.COMMITTED: "commit", Status.CONFLICTED: "conflict", Status.REJECTED: "reject"}
+
+
+def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
+    """Return what `check` answers for a valid submission.
+
+    Raises ViewAbsent and BucketError; a Problem of 503 where contents cannot be merged now.
+    """
+    pack, data, [[(changeset, _)]] = build([[item]])
+
+    def read_blob(oid: ObjectId, location: Location | None) -> bytes:
+        if location is None or location.pack != pack:
+            return repo.objects.blob(oid, location)
+        kind, content = decode(data[location.place.offset : location.place.offset + location.place.length])
+        assert kind == Kind.BLOB and object_id(kind, content) == oid
+        return content
+
+    snapshot = snapshot_for(repo, [changeset])
+    linker = linker_on(repo, snapshot, read_blob)
+    linked = linker.run([changeset])
+    if not linked.decided:
+        if changeset.base_changeset is None or changeset.base_changeset in snapshot.outcomes:
+            # Given back for another reason than its base.
+            raise unavailable("contents cannot be merged", repo.settings.retry_after)
+        return {"would": "wait", "tip": snapshot.head.tip}
+    [record] = linked.decided
+    shown: Json = {"would": _WOULD[record["status"]], "tip": snapshot.head.tip}
+    if "merged" in record:
+        shown["merged"] = [path for path, *_ in record["merged"]]
+    return shown | {
+        name: record[name] for name in ("reason", "detail", "conflicts", "conflict_count") if name in record
+    }

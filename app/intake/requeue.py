@@ -1,0 +1,82 @@
+"""Queuing again what is durable and could not be queued: Redis did not answer in time, had no room or no connection.
+
+Where Redis itself lost nothing, its queues are still vouched for, and what is in none of them waits until upkeep finds
+it in the inbox. So this process goes on trying. Nobody calls it unknown meanwhile: see `Inbox.holds`.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import sleep
+
+import structlog
+
+from storage.backends.bucket import Missing
+from storage.base.ids import PackId
+from storage.log import manifest
+from storage.queue.submission_packs import read_pack
+from storage.repository import Repository
+from tasks.commits import ask_for_commit
+from tasks.report import because
+
+log = structlog.get_logger()
+
+MOST_PACKS = 1000  # left at once; with as many the intake takes nothing more
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+_AT_ONCE = 200
+
+
+class Requeue:
+    """The submission packs of this process that are not queued yet, by name alone, and a thread that queues them."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+        self._packs: dict[PackId, None] = {}
+        self._some = threading.Condition()
+        threading.Thread(target=self._run, name="requeue", daemon=True).start()
+
+    def __len__(self) -> int:
+        with self._some:
+            return len(self._packs)
+
+    def add(self, pack: PackId) -> None:
+        """Have a stored pack queued as soon as that is possible; before anyone is told of what is in it."""
+        with self._some:
+            self._packs[pack] = None
+            self._some.notify()
+
+    def _run(self) -> None:
+        pause = SHORTEST_PAUSE
+        while True:
+            with self._some:
+                self._some.wait_for(self.__len__)
+                pack = next(iter(self._packs))
+            try:
+                self._enqueue(pack)
+                pause = SHORTEST_PAUSE
+            except Exception as error:  # noqa: BLE001 - whatever it was, what is accepted must be queued
+                log.warning("not_enqueued_again", pack=pack, left=len(self), pause=pause, reason=str(error))
+                sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                self._put_last(pack)
+
+    def _enqueue(self, pack: PackId) -> None:
+        try:
+            changesets = read_pack(self._repo.archive, pack)
+        except Missing:
+            changesets = []  # collected, since upkeep found it and all in it is decided
+        for start in range(0, len(changesets), _AT_ONCE):
+            part = changesets[start : start + _AT_ONCE]
+            self._repo.queue.enqueue([(each, manifest.encode(each)) for each in part])
+        with self._some:
+            del self._packs[pack]
+        log.info("enqueued_again", pack=pack, changesets=len(changesets), left=len(self))
+        with because("a submission that had to be queued again"):
+            ask_for_commit(self._repo)
+
+    def _put_last(self, pack: PackId) -> None:
+        """Try the others first: this one may be at fault itself."""
+        with self._some:
+            if pack in self._packs:
+                self._packs[pack] = self._packs.pop(pack)

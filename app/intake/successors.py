@@ -1,0 +1,327 @@
+"""Changesets that take the place of another: a rebase onto the tip, and the resolution of a conflict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from app.intake.intake import Item, blob
+from app.protocol.problems import Problem, conflict, invalid
+from app.protocol.schemas import in_each_others_way
+from app.protocol.submissions import Base, Change, CommitBase, Submission, VersionsBase
+from storage.base.ids import ChangesetId, ObjectId, SliceId
+from storage.commit.decide import Conflict, Rejection, why_no_mode
+from storage.commit.link import Slice
+from storage.commit.records import conflicts_json, version_of
+from storage.git.fsck import ContentError, check_content, needs_content
+from storage.git.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, UNKNOWN_MODE, Kind, Version
+from storage.git.threeway import Strategy, merge_modes
+from storage.git.trees import covers, lookup_many
+from storage.log.entry import Json, Status
+from storage.log.manifest import Changeset, Proposal
+from storage.lookup.object_store import ObjectMissing
+from storage.operations.rebase import Remerge
+from storage.operations.seen import look
+from storage.queue.queue import Standing
+from storage.queue.submission_packs import read_changesets
+from storage.repository import Repository
+
+# No writer's key can begin so: they are printable.
+_KEY_PREFIX = "\x1f"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What shall stand at a path that is in conflict."""
+
+    take: str | None = None  # "ours", what stands in the head, or "theirs", what was submitted
+    content: bytes | None = None
+    mode: int | None = None
+    delete: bool = False
+
+
+def key_of(verb: str, changeset: ChangesetId, attempt: int) -> str:
+    """Return the idempotency key of a changeset's one successor by `verb`, where its writer gave none.
+
+    Attempts are counted from 0: one whose successor was abandoned or rejected is followed by another.
+    """
+    return f"{_KEY_PREFIX}{verb}/{changeset}" + (f"/{attempt}" if attempt else "")
+
+
+def fingerprint_of(verb: str, changeset: ChangesetId, told: object = None) -> str:
+    """Return what tells a repeat from another request with the same key."""
+    return sha256(repr((verb, changeset, told)).encode()).hexdigest()[:32]
+
+
+class Successor:
+    """Makes the changeset that takes the place of another."""
+
+    def __init__(self, repo: Repository, where: Slice, changeset: Changeset, standing: Standing) -> None:
+        self._repo = repo
+        self._where = where
+        self._changeset = changeset
+        self._standing = standing
+        self._blobs: dict[ObjectId, tuple[bytes, int]] = {}
+        self._needed = 0  # bytes of contents
+        self._counted: set[ObjectId] = set()  # those contents
+        self._changes: dict[bytes, Change] = {}  # by path
+        self._oids: dict[bytes, ObjectId | None] = {}
+        paths = [change.path for change in changeset.changes]
+        seen = look(repo, changeset, paths)
+        self._seen = seen.versions
+        self._remerge = Remerge(repo, changeset, seen)
+
+    def rebase(self, key: str) -> Item:
+        """Return the changeset on the present tip.
+
+        Raises a Problem of 409 with the conflicts where they collide, of 413 where too much had to be copied.
+        """
+        head = self._repo.view.head()
+        root = ObjectId(bytes.fromhex(head.root))
+        decision = self._remerge.onto(root)
+        if isinstance(decision, Rejection):
+            raise conflict(decision.detail, reason=decision.reason)
+        if isinstance(decision, list):
+            raise colliding(decision)
+        modes = [each.path for each in self._changeset.changes if each.op == "mode" and each.path in decision]
+        heads = lookup_many(self._repo.objects.tree, root, modes)
+        for change in self._changeset.changes:
+            if change.path not in decision:
+                continue
+            version = decision[change.path]
+            try:
+                if change.op == "mode" and _same_file(version, heads[change.path]):
+                    self._change_mode(change.path, version, None, change.strategy)
+                else:
+                    self._take(change.path, version, None, change.strategy)
+            except ObjectMissing:
+                raise conflict(f"the content of {change.path.decode()} is not stored here") from None
+        fingerprint = fingerprint_of("rebase", self._changeset.id)
+        base = CommitBase(bytes.fromhex(head.tip))
+        # One that was held, and abandoned for this very rebase, is held again.
+        outcome = self._standing.outcome
+        hold = self._standing.held or (
+            self._changeset.hold and outcome is not None and outcome["status"] == Status.ABANDONED
+        )
+        return self._item(base, key, fingerprint, self._changeset.message, hold)
+
+    def resolve(self, paths: dict[bytes, Resolution], key: str, fingerprint: str, message: str | None) -> Item:
+        """Return the changeset with its conflicts resolved, by a writer who saw what the conflicts say.
+
+        Raises a Problem where a path in conflict is left out, another is named, or answers contradict each other.
+        """
+        outcome = self._standing.outcome
+        assert outcome is not None
+        conflicts = {each["path"].encode(): each for each in outcome["conflicts"]}
+        if outcome["conflict_count"] > len(conflicts):
+            raise conflict(
+                f"it has {outcome['conflict_count']} conflicts, too many to be resolved one by one; rebase it"
+            )
+        for path in paths:
+            if path not in conflicts:
+                raise invalid(f"paths.{path.decode()}", "is not in conflict")
+        for path in conflicts:
+            if path not in paths:
+                raise invalid(f"paths.{path.decode()}", "is in conflict and not resolved")
+        for path, version in self._blockers(conflicts, paths).items():
+            self._take(path, None, version, Strategy.MERGE)
+        for change in self._changeset.changes:
+            try:
+                if change.path in conflicts:
+                    self._resolve(change, conflicts[change.path], paths[change.path])
+                elif change.path not in self._changes:
+                    self._keep(change)
+            except ObjectMissing:
+                raise invalid(f"paths.{change.path.decode()}", "has a content that is not stored here") from None
+        changes = list(self._changes.values())
+        for i, message in in_each_others_way(changes):
+            raise invalid(f"paths.{changes[i].path.decode()}", message)
+        return self._item(VersionsBase(), key, fingerprint, message or self._changeset.message, hold=False)
+
+    def _blockers(self, conflicts: dict[bytes, Json], paths: dict[bytes, Resolution]) -> dict[bytes, Version | None]:
+        """Return the files that must go because they are in the way of what shall stand, as they were seen."""
+        blockers = {}
+        for path, found in conflicts.items():
+            if "blocker" not in found or not _stays(found, paths[path]):
+                continue
+            blocker, field = found["blocker"].encode(), f"paths.{path.decode()}"
+            if blocker in conflicts:
+                if _stays(conflicts[blocker], paths[blocker]):
+                    raise invalid(field, f"cannot stand beside {found['blocker']}, which is not resolved to a delete")
+            elif not covers(self._where.paths, blocker):
+                raise invalid(field, f"{found['blocker']} is in its way, and not in the slice {self._where.name}")
+            else:
+                blockers[blocker] = version_of(found["head"])
+        return blockers
+
+    def _resolve(self, change: Proposal, found: Json, resolution: Resolution) -> None:
+        path, head, seen = change.path, version_of(found["head"]), self._seen.get(change.path)
+        if resolution.take == "ours" or ("blocker" in found and resolution.delete):
+            return
+        if "blocker" in found:
+            head = None  # that is the blocker's; at the path itself there was nothing
+        submitted = change.version(seen)
+        if resolution.take == "theirs":
+            _check_mode(change, seen)
+        if resolution.take == "theirs" and change.op == "mode" and _same_file(submitted, head):
+            self._change_mode(path, submitted, head, Strategy.MERGE)
+        elif resolution.take == "theirs":
+            self._take(path, submitted, head, Strategy.MERGE)
+        elif resolution.delete:
+            self._take(path, None, head, Strategy.MERGE)
+        else:
+            assert resolution.content is not None
+            if not resolution.mode and _is_one_a_symlink(head, submitted):
+                raise invalid(f"paths.{path.decode()}.mode", "is needed: a symlink stands against a file here")
+            mode = resolution.mode or _mode(version_of(found["base"]), head, submitted)
+            self._put(path, mode, resolution.content, head)
+
+    def _keep(self, change: Proposal) -> None:
+        """Make a change that is not in conflict once more."""
+        base = self._seen.get(change.path)
+        _check_mode(change, base)
+        version = change.version(base)
+        if change.op == "mode":
+            self._change_mode(change.path, version, base, change.strategy)
+        else:
+            self._take(change.path, version, base, change.strategy)
+
+    def _change_mode(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
+        """Change the mode alone: no content need be copied."""
+        assert version is not None
+        oid, mode = _as_seen(base)
+        self._add(Change("mode", path, version.mode, None, None, oid, strategy, mode), None)
+
+    def _take(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
+        """Change a path to a version whose content is known; `base` is what was seen there. Raises ObjectMissing."""
+        oid, mode = _as_seen(base)
+        if version is None:
+            self._add(Change("delete", path, 0, None, None, oid, strategy, mode), None)
+        elif version.mode == SUBMODULE_MODE:
+            self._add(Change("put", path, version.mode, None, version.oid, oid, strategy, mode), version.oid)
+        elif not needs_content(path, version.mode) and (size := self._size_in_log(version.oid)) is not None:
+            self._count(version.oid, size)
+            self._add(Change("put", path, version.mode, None, version.oid, oid, strategy, mode), version.oid)
+        else:
+            self._put(path, version.mode, self._content(version.oid), base, strategy)
+
+    def _size_in_log(self, oid: ObjectId) -> int | None:
+        """Return the size of a content that need not be copied, since the log has it; None of any other."""
+        found = {} if self._remerge.brings(oid) else self._repo.kinds.of([oid])
+        return found[oid].size if oid in found and found[oid].kind == Kind.BLOB else None
+
+    def _content(self, oid: ObjectId) -> bytes:
+        content = self._remerge.content(oid)
+        self._count(oid, len(content))
+        return content
+
+    def _count(self, oid: ObjectId, size: int) -> None:
+        """Count a content that the new changeset needs, put by its id or copied; each once. Raises a Problem of 413."""
+        if oid not in self._counted:
+            self._counted.add(oid)
+            self._needed += size
+        most = self._repo.settings.max_body_bytes
+        if self._needed > most:
+            detail = f"the contents of the new changeset exceed {most} bytes (max_body_bytes)"
+            raise Problem(413, "too-large", "It is too large", detail)
+
+    def _put(
+        self, path: bytes, mode: int, content: bytes, base: Version | None, strategy: Strategy = Strategy.MERGE
+    ) -> None:
+        try:
+            check_content(path, mode, content)
+        except ContentError as error:
+            raise invalid(f"paths.{path.decode()}", str(error)) from None
+        oid, stored = blob(content)
+        self._blobs[oid] = stored
+        seen, seen_mode = _as_seen(base)
+        # The content is in the blobs; a second copy would be held for nothing.
+        self._add(Change("put", path, mode, None, oid, seen, strategy, seen_mode), oid)
+
+    def _add(self, change: Change, oid: ObjectId | None) -> None:
+        self._changes[change.path] = change
+        self._oids[change.path] = oid
+
+    def _item(self, base: Base, key: str, fingerprint: str, message: str, hold: bool) -> Item:
+        for change in self._changes.values():
+            if not covers(self._where.paths, change.path):
+                raise conflict(f"{change.path.decode()} is no longer in the slice {self._where.name}")
+        resolves = self._changeset.id
+        submission = Submission(
+            self._where.id, base, None, None, None, 0, message, tuple(self._changes.values()), key, hold, resolves
+        )
+        oids = tuple(self._oids.values())
+        return Item(submission, SliceId(self._where.id), self._changeset.author, oids, self._blobs, fingerprint)
+
+
+def read_changeset(repo: Repository, changeset: ChangesetId, standing: Standing) -> Changeset:
+    """Return what a changeset's writer submitted. Raises BucketError."""
+    pack = standing.outcome["pack"] if standing.outcome else standing.pack
+    assert pack is not None
+    return read_changesets(repo.archive, repo.queue, [(changeset, pack)])[0]
+
+
+def rebasable(standing: Standing) -> bool:
+    """Tell whether a changeset may be rebased: it is not to be committed as it is, and nothing took its place."""
+    if standing.closed_by:
+        return False
+    outcome = standing.outcome
+    if outcome is None:
+        return standing.held
+    if outcome["status"] in {Status.CONFLICTED, Status.ABANDONED}:
+        return True
+    return outcome["status"] == Status.REJECTED and outcome["reason"] == "base-not-landed"
+
+
+def colliding(conflicts: list[Conflict]) -> Problem:
+    """The changes collide with the head."""
+    return conflict(f"it collides with the head at {len(conflicts)} paths", **conflicts_json(conflicts))
+
+
+def _stays(found: Json, resolution: Resolution) -> bool:
+    """Tell whether a file stands at a path in conflict as it is resolved, that of the head or another."""
+    if "blocker" in found:
+        return resolution.take == "theirs" or resolution.content is not None
+    side = {"ours": "head", "theirs": "submitted"}.get(resolution.take or "")
+    return found[side] is not None if side else not resolution.delete
+
+
+def _check_mode(change: Proposal, seen: Version | None) -> None:
+    """Refuse what was accepted once: a change of mode of what is no regular file. Raises a Problem."""
+    if no_mode := why_no_mode(change, seen):
+        raise conflict(no_mode)
+
+
+def _same_file(one: Version | None, other: Version | None) -> bool:
+    """Tell whether two versions are regular files with the same content."""
+    return one is not None and other is not None and one.oid == other.oid and other.mode in REGULAR_MODES
+
+
+def _is_one_a_symlink(head: Version | None, submitted: Version | None) -> bool:
+    """Tell whether a content could be meant for a file as well as for a symlink's target."""
+    kinds = {
+        version.mode == SYMLINK_MODE for version in (head, submitted) if version and version.mode != SUBMODULE_MODE
+    }
+    return len(kinds) == 2
+
+
+def _mode(base: Version | None, head: Version | None, submitted: Version | None) -> int:
+    """Return the mode of a content that came without one: merged, or the head's where both sides moved it."""
+    merged = merge_modes(base, head, submitted) if head and submitted else None
+    modes = [merged, *(version.mode for version in (head, submitted) if version)]
+    return next((mode for mode in modes if mode and mode != SUBMODULE_MODE), FILE_MODE)
+
+
+def _as_seen(version: Version | None) -> tuple[ObjectId | None, int | None]:
+    """Return what a change says of the version that was seen: its id, and its mode where that is known."""
+    if version is None:
+        return None, None
+    return version.oid, None if version.mode == UNKNOWN_MODE else version.mode
+
+
+def paths_of(resolutions: dict[bytes, Resolution]) -> Iterator[tuple[object, ...]]:
+    """Yield what a fingerprint is made of, in order."""
+    for path, each in sorted(resolutions.items()):
+        content = sha256(each.content).hexdigest() if each.content is not None else None
+        yield path, each.take, content, each.mode, each.delete

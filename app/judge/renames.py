@@ -1,0 +1,46 @@
+"""Keeping renames out of Git's verdict, with any Git.
+
+Before 2.50, `git merge-tree` follows renames whatever merge.renames says, of files that one side deleted and the other
+changed, or that both deleted. A rename needs a file that is gone and one that is new; so where there may be one, Git
+merges twice: the files that the base has, and the rest. Without renames no path of one part has a say in the other but
+where a file stands in the way of a directory; and then the file is new, like what stands below, or it was deleted by
+the side that has the directory, and then it has to go or conflicts by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.judge.local_history import FileChange
+from app.judge.source_merges import Files, SourceMerge, after
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some files of the merge base, of the first side and of the second."""
+
+    base: Files
+    ours: Files
+    theirs: Files
+
+
+def may_rename(merge: SourceMerge) -> bool:
+    """Whether Git may take a file that is gone for one that is new, and the merge would differ."""
+    ours, theirs = ({change.path: change for change in side} for side in merge.sides)
+    gone = any(ours[path].deletes or theirs[path].deletes for path in ours.keys() & theirs.keys())
+    return gone and any(not change.old_mode for side in merge.sides for change in side)
+
+
+def apart(merge: SourceMerge) -> tuple[Part, Part]:
+    """Return the changed files that the base has, and those that it has not."""
+    base = merge.base_files
+    ours, theirs = (after(base, side) for side in merge.sides)
+    return Part(base, _within(ours, base), _within(theirs, base)), Part({}, _new(merge.sides[0]), _new(merge.sides[1]))
+
+
+def _within(files: Files, base: Files) -> Files:
+    return {path: version for path, version in files.items() if path in base}
+
+
+def _new(side: list[FileChange]) -> Files:
+    return {change.path: (change.mode, change.oid) for change in side if not change.old_mode}

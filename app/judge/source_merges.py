@@ -1,0 +1,179 @@
+"""Reading a repository's merges: what both sides changed since the merge base, as far as Sluice's API takes it.
+
+Only the paths that a side changed matter to a merge without renames, and a file of the base that is in the way of
+one of them, or below one of them, is such a path itself: the side must have deleted it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from app.judge.judge import Judge, Trees
+from app.judge.local_history import FileChange, History, HistoryError
+from storage.base.ids import ObjectId
+from storage.git.fsck import ContentError, PathError, check_content, check_path, needs_content
+from storage.git.objects import Version
+from storage.git.run_git import GitFailed
+from storage.git.threeway import contents_to_merge
+
+# Why a merge is not compared.
+NO_BASE = "no merge base"
+ONE_SIDED = "one side changed nothing"
+BAD_MODE = "a mode that git fsck refuses"
+BAD_PATH = "a path that the API refuses"
+BAD_CONTENT = "a content that the API refuses"
+TOO_MANY = "too many files for a changeset"
+TOO_LARGE = "too large for a changeset"
+
+# The limits of the API's defaults, with room for base64 and for the escapes of JSON.
+_MOST_CHANGES = 10_000
+_MOST_BYTES = 24 << 20
+_MOST_PATH_BYTES = 4096
+# As long and as deep as the folders below which merges are put.
+_FOLDER = b"0000/00/"
+
+_MODES = frozenset({"100644", "100755", "120000", "160000"})
+_SUBMODULE = "160000"
+# Merges that are read by one run of each Git command.
+_TOGETHER = 100
+
+Files = dict[str, tuple[str, str]]
+"""Mode and id by path."""
+
+Progress = Callable[[str, int, int], None]
+"""Told the stage, what is done and what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMerge:
+    """A merge commit of two parents that both changed something since their merge base."""
+
+    oid: str
+    trees: Trees
+    sides: tuple[list[FileChange], list[FileChange]]  # of the first parent and of the second
+
+    @property
+    def base_files(self) -> Files:
+        """The files of the merge base that a side changed or deleted."""
+        return {change.path: (change.old_mode, change.old_oid) for side in self.sides for change in side
+                if change.old_mode}  # fmt: skip
+
+    @property
+    def merges_contents(self) -> bool:
+        """Whether there is a file of which both sides changed the content, to different ones."""
+        ours, theirs = ({change.path: change for change in side} for side in self.sides)
+        return any(_to_merge(ours[path], theirs[path]) for path in ours.keys() & theirs.keys())
+
+
+class MergeHistory(History):
+    """A repository's merge commits: all that HEAD reaches."""
+
+    def __enter__(self) -> MergeHistory:
+        """Find HEAD. Raises HistoryError."""
+        super().__enter__()
+        return self
+
+    def objects(self) -> Path:
+        """Return the folder of the repository's objects."""
+        return Path(self._line("rev-parse", "--path-format=absolute", "--git-path", "objects"))
+
+    def merges(
+        self, judge: Judge, skipped: Counter[str], progress: Progress = lambda stage, done, total: None
+    ) -> Iterator[SourceMerge]:
+        """Yield the merges that can be compared, newest first; count the others in `skipped`, by reason.
+
+        Of several merge bases the first that `git merge-base` prints counts. Raises HistoryError.
+        """
+        listed = self._line("rev-list", "--min-parents=2", "--max-parents=2", "--parents", self.head).splitlines()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(listed), _TOGETHER):
+                progress("read", start, len(listed))
+                rows = [line.split() for line in listed[start : start + _TOGETHER]]
+                bases = pool.map(self._merge_base, [row[1:] for row in rows])
+                yield from self._read(judge, [(*row, base) for row, base in zip(rows, bases, strict=True)], skipped)
+        progress("read", len(listed), len(listed))
+
+    def _read(self, judge: Judge, rows: list[tuple[str, ...]], skipped: Counter[str]) -> Iterator[SourceMerge]:
+        found = []
+        for oid, ours, theirs, base in rows:
+            if not base:
+                skipped[NO_BASE] += 1
+            elif base in (ours, theirs):
+                skipped[ONE_SIDED] += 1
+            else:
+                found.append((oid, base, ours, theirs))
+        trees = iter(judge.trees([commit for _, *commits in found for commit in commits]))
+        threes = list(zip(trees, trees, trees, strict=True))
+        sides = iter(judge.differences([(base, side) for base, *both in threes for side in both]))
+        for (oid, *_), three in zip(found, threes, strict=True):
+            merge = SourceMerge(oid, three, (next(sides), next(sides)))
+            reason = refusal(merge, self.content, judge.sizes)
+            if reason:
+                skipped[reason] += 1
+            else:
+                yield merge
+
+    def content(self, oid: str) -> bytes:
+        """Return a blob's bytes."""
+        return self.contents([oid])[0]
+
+    def _merge_base(self, commits: list[str]) -> str:
+        try:
+            done = self._git.run("merge-base", *commits, accept=(0, 1))
+        except GitFailed as error:
+            raise HistoryError(f"{self.repository}: {error}") from error
+        if done.stderr:
+            raise HistoryError(f"git merge-base failed in {self.repository}: {os.fsdecode(done.stderr).strip()}")
+        return done.stdout.decode().partition("\n")[0]
+
+
+def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable[[list[str]], list[int]]) -> str | None:
+    """Return why a merge cannot be submitted, None where it can."""
+    if not all(merge.sides):
+        return ONE_SIDED
+    if max(map(len, merge.sides)) > _MOST_CHANGES:
+        return TOO_MANY
+    versions = {(change.path, change.mode, change.oid) for side in merge.sides for change in side if change.mode}
+    versions |= {(path, mode, oid) for path, (mode, oid) in merge.base_files.items()}
+    for path, mode, oid in sorted(versions):
+        if mode not in _MODES:
+            return BAD_MODE
+        raw = _FOLDER + path.encode(errors="surrogateescape")
+        try:
+            # Whatever the path, a link's target counts.
+            if not check_path(raw, _MOST_PATH_BYTES) or mode == "120000":
+                looked_at = needs_content(raw, int(mode, 8))
+                check_content(raw, int(mode, 8), content(oid) if looked_at else None)
+        except PathError:
+            return BAD_PATH
+        except ContentError:
+            return BAD_CONTENT
+    sent = [sorted({c.oid for c in side if c.mode and c.mode != _SUBMODULE}) for side in merge.sides]
+    known = iter(sizes(sent[0] + sent[1]))
+    return TOO_LARGE if max(sum(islice(known, len(blobs))) for blobs in sent) > _MOST_BYTES else None
+
+
+def after(files: Files, changes: list[FileChange]) -> Files:
+    """Return `files` as they are after `changes`."""
+    gone = {change.path for change in changes}
+    return {path: version for path, version in files.items() if path not in gone} | {
+        change.path: (change.mode, change.oid) for change in changes if change.mode
+    }
+
+
+def _to_merge(ours: FileChange, theirs: FileChange) -> bool:
+    base, head, submitted = (
+        _version(*version)
+        for version in ((ours.old_mode, ours.old_oid), (ours.mode, ours.oid), (theirs.mode, theirs.oid))
+    )
+    return contents_to_merge(base, head, submitted) is not None
+
+
+def _version(mode: str, oid: str) -> Version | None:
+    return Version(int(mode, 8), ObjectId(bytes.fromhex(oid))) if mode else None

@@ -1,0 +1,54 @@
+"""Reading a body of JSON: how much it has in it is known before anything is made of it."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+from app.protocol.loading import Repeated, no_constant, unique
+from app.protocol.problems import invalid, malformed
+from app.protocol.scan import TooLarge, TooMany, scan
+from app.protocol.schemas import ChangeSchema, ItemSchema, RuleSchema
+from storage.backends.turns import LARGE, apart
+from storage.base.settings import Settings
+
+
+def load_json(body: bytes, settings: Settings) -> Any:
+    """Read a body: JSON in UTF-8 and nothing else, with no more in it than a request can have.
+
+    Raises a Problem; json alone would take UTF-16, NaN and a name twice, and any number of values.
+    """
+    call = partial(_read_json, body, _most_values(settings))
+    return apart(call) if len(body) > LARGE else call()
+
+
+def _read_json(body: bytes, most: int) -> Any:
+    try:
+        scan(body, most)
+        return json.loads(body.decode(), parse_constant=no_constant, object_pairs_hook=unique)
+    except UnicodeDecodeError:
+        raise malformed("the body is not UTF-8") from None
+    except TooLarge as error:
+        raise malformed(f"the body {error}") from None
+    except TooMany as error:
+        raise invalid("body", str(error)) from None
+    except Repeated as error:
+        raise malformed(str(error)) from None
+    except ValueError as error:
+        where = f" at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        raise malformed(f"the body is not JSON{where}") from None
+
+
+def _most_values(settings: Settings) -> int:
+    """Return how many values, names and signs the largest request has: each with all its fields, in all its places."""
+    changesets = len(ItemSchema(settings).fields) + len(RuleSchema(settings).fields) * settings.max_strategies
+    return (
+        4
+        * (
+            len(ChangeSchema(settings).fields) * settings.max_request_changes
+            + changesets * settings.max_bulk_changesets
+            + settings.max_slice_paths
+        )
+        + 10_000
+    )

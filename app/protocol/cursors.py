@@ -1,0 +1,92 @@
+"""Cursors: where a list goes on. Opaque to users, and bound to the list that gave them.
+
+A cursor is base64url of a version byte, a short hash of the list's name and filters, and the position as JSON. The hash
+keeps honest clients from mixing lists up; it is no signature, so the position's types are checked too. Bytes stand in
+the JSON as base64, so that a path's control characters do not make it six times as long.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+
+from app.protocol.problems import Problem, invalid
+
+VERSION = 2  # 2: bytes in base64
+MAX_CHARACTERS = 8192  # the position in a tree is a path
+MAX_NUMBER = 1 << 53  # scores in Redis are exact up to it
+
+Position = tuple[str | int | bytes, ...]
+Filters = Mapping[str, str | int | None]
+
+
+def encode(name: str, filters: Filters, position: Position) -> str:
+    """Return the cursor of the list `name`, narrowed by `filters`, behind `position`."""
+    values = [b64encode(each).decode() if isinstance(each, bytes) else each for each in position]
+    data = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
+    return urlsafe_b64encode(_head(name, filters) + data).rstrip(b"=").decode()
+
+
+def decode(cursor: str, name: str, filters: Filters, kinds: tuple[type, ...]) -> Position:
+    """Return the position in `cursor`, whose values have the types `kinds` (str, int or bytes).
+
+    Raises a Problem that names `cursor`, where it is no cursor, or one of another list.
+    """
+    head = _head(name, filters)
+    try:
+        data = _raw(cursor)
+    except (ValueError, binascii.Error):
+        raise _refusal() from None
+    if not data.startswith(head):
+        raise invalid("cursor", "belongs to another list, or was given by an earlier version of Sluice: begin again")
+    try:
+        values = json.loads(data[len(head) :].decode())
+    except (ValueError, RecursionError):
+        raise _refusal() from None
+    if not isinstance(values, list) or len(values) != len(kinds):
+        raise _refusal()
+    position = tuple(_value(value, kind) for value, kind in zip(values, kinds, strict=True))
+    # Another spelling of the same position, with a lone surrogate for instance, is none that we gave.
+    try:
+        if encode(name, filters, position) != cursor:
+            raise _refusal()
+    except UnicodeEncodeError:
+        raise _refusal() from None
+    return position
+
+
+def _value(value: object, kind: type) -> str | int | bytes:
+    """Return one value of a position, which must be of `kind`; compared exactly, since True is no number."""
+    if type(value) is str and kind is bytes:
+        try:
+            return b64decode(value, validate=True)
+        except ValueError:
+            raise _refusal() from None
+    if type(value) is int and kind is int and 0 <= value <= MAX_NUMBER:
+        return value
+    if type(value) is str and kind is str:
+        return value
+    raise _refusal()
+
+
+def _raw(cursor: str) -> bytes:
+    if len(cursor) > MAX_CHARACTERS:
+        raise ValueError("too long")
+    data = b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    if data[:1] != bytes([VERSION]):
+        raise ValueError("of no known version")
+    return data
+
+
+def _head(name: str, filters: Filters) -> bytes:
+    """Return the version byte and the hash of a list; a filter that is None is none."""
+    given = {key: value for key, value in filters.items() if value is not None}
+    identity = json.dumps([name, given], sort_keys=True).encode()
+    return bytes([VERSION]) + sha256(identity).digest()[:8]
+
+
+def _refusal() -> Problem:
+    return invalid("cursor", "is not a cursor of this list")

@@ -1,0 +1,215 @@
+"""Errors as RFC 9457 problem documents, and the one table that turns exceptions into them.
+
+What a user reads here is written here: the text of an exception from a library goes to the log only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from http.client import responses
+from typing import Any
+
+from flask import Flask, Response, g, json, request
+from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException
+
+from storage.backends.bucket import BucketError, BucketUnsafe
+from storage.backends.deadline import Spent
+from storage.backends.primary import why
+from storage.base.ids import new_ulid
+from storage.base.logging_setup import bind, clear, log
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:sluice:problem:"
+MAX_ERRORS = 50  # a wrong request may be wrong in ten thousand places; nobody reads more
+
+FieldError = dict[str, str]
+
+
+class Problem(Exception):
+    """The request cannot be answered as it was asked."""
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        title: str,
+        detail: str = "",
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail or title)
+        self.status = status
+        self.slug = slug
+        self.title = title
+        self.detail = detail
+        self.errors = list(errors[:MAX_ERRORS])
+        self.headers = dict(headers or {})
+        self.more = dict(more or {})  # members of this problem's own, such as the slice that has a name already
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document."""
+        document: dict[str, Any] = {"type": TYPE_PREFIX + self.slug, "title": self.title, "status": self.status}
+        if self.detail:
+            document["detail"] = self.detail
+        if self.errors:
+            document["errors"] = self.errors
+        return {**document, **self.more}
+
+
+def invalid(field: str, message: str) -> Problem:
+    """One field of the request is wrong."""
+    return invalid_fields([{"field": field, "message": message}])
+
+
+def invalid_fields(errors: Sequence[FieldError]) -> Problem:
+    """Fields of the request are wrong; each error names one."""
+    first = errors[0]
+    detail = f"{first['field']}: {first['message']}"
+    if len(errors) > 1:
+        detail += f" (and {len(errors) - 1} more)"
+    return Problem(422, "invalid", "The request is not valid", detail, errors=errors)
+
+
+def malformed(detail: str) -> Problem:
+    """The body cannot be read at all."""
+    return Problem(400, "malformed", "The request cannot be read", detail)
+
+
+def not_found(what: str, name: str) -> Problem:
+    """There is no such thing: `not_found("slice", "web")`."""
+    return Problem(404, "not-found", "Not found", f"there is no {what} {name!r}")
+
+
+def conflict(detail: str, **more: Any) -> Problem:
+    """It contradicts what is there; `more` names what."""
+    return Problem(409, "conflict", "It contradicts what is there", detail, more=more)
+
+
+def key_reused() -> Problem:
+    """An idempotency key came back with another request."""
+    message = "was used for another request"
+    errors = [{"field": "Idempotency-Key", "message": message}]
+    return Problem(422, "key-reused", "The idempotency key is taken", f"the key {message}", errors=errors)
+
+
+def too_many(detail: str, retry_after: float) -> Problem:
+    """A limit of what may wait is reached; it will pass."""
+    return Problem(429, "too-many", "Too much is waiting", detail, headers=_retry(retry_after))
+
+
+def too_slow(detail: str) -> Problem:
+    """The client lets a deadline pass within its request."""
+    return http_problem(408, detail)
+
+
+def http_problem(status: int, detail: str = "") -> Problem:
+    """Return the problem that HTTP itself has under a status."""
+    title = responses.get(status, "Error")
+    return Problem(status, title.lower().replace(" ", "-"), title, detail or _HTTP_DETAILS.get(status, ""))
+
+
+def unavailable(detail: str, retry_after: float = 1) -> Problem:
+    """Something that Sluice needs does not answer; for a submission it means: repeat it with the same key."""
+    return Problem(503, "unavailable", "Not available at the moment", detail, headers=_retry(retry_after))
+
+
+def internal(request_id: str) -> Problem:
+    """A fault of Sluice; the id finds it in the log."""
+    detail = f"the fault is logged under the request id {request_id}"
+    return Problem(500, "internal", "A fault of Sluice", detail, more={"request": request_id})
+
+
+def _retry(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, round(seconds)))}
+
+
+# The most special class that an exception has here decides. Modules that define errors of their own are named here too.
+TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
+    RedisError: lambda error: unavailable(why(error)),
+    Spent: lambda error: unavailable("it took too long (request_budget)"),
+    BucketError: lambda error: unavailable("the bucket does not answer"),
+    BucketUnsafe: lambda error: unavailable("the bucket does not keep its promises", 60),
+}
+
+_HTTP_DETAILS = {
+    400: "the request cannot be read",
+    404: "there is no such resource",
+    405: "the resource has no such method",
+    413: "the body is larger than max_body_bytes",
+    415: "the body must be application/json",
+}
+
+
+def problem_of(error: Exception) -> Problem | None:
+    """Return the problem that the table makes of `error`; None where it is a fault."""
+    if isinstance(error, Problem):
+        return error
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind](error)
+    return None
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` with a problem document, and give every request an id."""
+    app.before_request(_begin)
+    app.after_request(_sign)
+    app.teardown_request(_end)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, _answer)
+
+
+def respond(problem: Problem) -> Response:
+    """Return the response with a problem."""
+    return Response(
+        json.dumps(problem.to_json()), status=problem.status, headers=problem.headers, content_type=MEDIA_TYPE
+    )
+
+
+def request_id() -> str:
+    """Return the id of the request that is being answered."""
+    if "request_id" not in g:
+        g.request_id = new_ulid()
+    return str(g.request_id)
+
+
+def _begin() -> None:
+    clear()
+    bind(request=request_id())
+
+
+def _sign(response: Response) -> Response:
+    response.headers["X-Request-Id"] = request_id()
+    return response
+
+
+def _end(_error: BaseException | None) -> None:
+    clear()
+
+
+def _answer(error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem is None:
+        log.error("request-failed", method=request.method, path=request.path, exc_info=error)
+        problem = internal(request_id())
+    elif problem is not error:
+        log.warning(
+            "request-refused", method=request.method, path=request.path, status=problem.status, error=str(error)
+        )
+    return respond(problem)
+
+
+def _answer_http(error: HTTPException) -> Response | HTTPException:
+    status = error.code or 500
+    if status < 400:
+        return error  # a redirect is no problem
+    if status >= 500 and status not in {501, 503}:
+        return _answer(getattr(error, "original_exception", None) or error)
+    problem = http_problem(status)
+    # Allow and Retry-After say what to do instead; the body and its type are ours.
+    kept = {"allow", "retry-after"}
+    problem.headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
+    return respond(problem)

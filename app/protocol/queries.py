@@ -1,0 +1,129 @@
+"""What stands in a URL or a header: the arguments of a query, ids, paths and keys, checked once as bodies are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from flask import request
+from marshmallow import ValidationError
+from marshmallow.fields import Field
+
+from app.protocol import fields
+from app.protocol.loading import LimitedSchema, Wrong, load_object, reason, shown, wrong
+from app.protocol.problems import invalid, malformed
+from storage.base.settings import Settings
+from storage.git.fsck import PathError, check_path
+from storage.log.entry import Status
+
+STATUSES = tuple(status.value for status in Status)
+
+
+class QuerySchema(LimitedSchema):
+    """Every argument of a query; a list of its own takes some of them."""
+
+    limit = fields.Whole("max_page")
+    cursor = fields.Text()
+    status = fields.Choice({status: status for status in STATUSES})
+    path = fields.Path()
+    wait = fields.Seconds("max_wait")
+    until = fields.Choice({"committed": "committed", "landed": "landed"})
+    commit = fields.Oid()
+    prefix = fields.Bytes("max_path_bytes")
+    slice = fields.Text()
+    version = fields.Number()
+    after = fields.Text()
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The arguments of a request; what was not given is None, but for `limit` and `until`."""
+
+    limit: int
+    cursor: str | None = None
+    status: str | None = None
+    path: bytes | None = None
+    wait: float | None = None
+    until: str = "committed"
+    commit: bytes | None = None
+    prefix: bytes | None = None
+    slice: str | None = None
+    version: int | None = None
+    after: str | None = None
+
+
+def check_url() -> None:
+    """Refuse a URL that is not UTF-8 where it is decoded: werkzeug would show something else in its place.
+
+    Raises a Problem.
+    """
+    try:
+        request.environ.get("PATH_INFO", "").encode("latin-1").decode()
+        unquote_to_bytes(request.environ.get("QUERY_STRING", "")).decode()
+    except UnicodeError:
+        raise malformed("the URL is not UTF-8") from None
+
+
+def load_key(header: str | None) -> str | None:
+    """Return the Idempotency-Key of a request, if it has one.
+
+    Raises a Problem.
+    """
+    return None if header is None else _value("Idempotency-Key", fields.Key(), header)
+
+
+def load_path(text: str, settings: Settings) -> bytes:
+    """Return a path that stands in a URL.
+
+    Raises a Problem.
+    """
+    try:
+        path = fields.utf8(text)
+        check_path(path, settings.max_path_bytes)
+    except (PathError, ValidationError) as error:
+        raise invalid("path", reason(error)) from None
+    return path
+
+
+def load_oid(text: str, field: str = "id") -> bytes:
+    """Return an object's id that stands in a URL.
+
+    Raises a Problem.
+    """
+    return bytes(_value(field, fields.Oid(), text))
+
+
+@lru_cache(maxsize=64)
+def _query_schema(settings: Settings, names: tuple[str, ...]) -> QuerySchema:
+    return QuerySchema(settings, only=names, partial=True)
+
+
+def load_query(args: Mapping[str, Any], settings: Settings, *names: str) -> Query:
+    """Return the arguments of a request that takes those of `names`; `args` may be werkzeug's MultiDict.
+
+    Raises a Problem; an unknown argument is one, since a misspelt filter must not be no filter.
+    """
+    lists = getattr(args, "lists", None)
+    given = dict(lists()) if lists else {name: [value] for name, value in args.items()}
+    try:
+        for name, values in given.items():
+            if len(values) != 1:
+                raise wrong(shown(name), "is given more than once")
+        loaded = load_object(_query_schema(settings, names), {name: values[0] for name, values in given.items()})
+    except Wrong as found:
+        raise found.problem() from None
+    if "path" in loaded:
+        loaded["path"] = loaded["path"][0]
+    if b"\0" in loaded.get("prefix", b"") or loaded.get("prefix", b"").startswith(b"/"):
+        raise invalid("prefix", "begins with a slash or contains a NUL")
+    return Query(**{"limit": min(settings.default_page, settings.max_page), **loaded})
+
+
+def _value(field: str, kind: Field[Any], value: str) -> Any:
+    try:
+        return kind.deserialize(value)
+    except ValidationError as error:
+        raise invalid(field, reason(error)) from None

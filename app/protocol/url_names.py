@@ -1,0 +1,45 @@
+"""Names of slices: what may be one, and how a URL is told from one.
+
+A name may have slashes, and a server shows the application `%2F` as one. So that `/slices/web/files/commits` is the
+file `commits` and not the commits of `web/files`, no part of a name is a word that follows a name in a URL.
+"""
+
+from __future__ import annotations
+
+from werkzeug.routing import BaseConverter
+
+from storage.git.fsck import FsckError, check_slice_name
+
+WORDS = ("changesets", "check", "commits", "files", "tree")
+
+_PART = rf"(?!(?:{'|'.join(WORDS)})(?:/|\Z))[^/]+"
+
+
+def check_name(name: str) -> None:
+    """Check the name of a slice that is asked for.
+
+    Raises FsckError.
+    """
+    check_slice_name(name)
+    taken = sorted(set(WORDS).intersection(name.split("/")))
+    if taken:
+        raise FsckError(f"has the part {taken[0]!r}, which the API's URLs have behind a name")
+
+
+class SliceName(BaseConverter):
+    """In a URL, a slice's name or id."""
+
+    regex = rf"{_PART}(?:/{_PART})*"
+    part_isolating = False
+    weight = 200  # that of `path`: what has a fixed text in its place goes first
+
+
+class FilePath(BaseConverter):
+    """In a URL, a file's path: all that is left of it, whatever characters it has.
+
+    werkzeug's own converter stops at a line feed, and takes none at the end.
+    """
+
+    regex = r"(?s:.+)"
+    part_isolating = False
+    weight = 200

@@ -1,1 +1,0 @@
-"""Replaying a real repository's history through Sluice, from many concurrent writers."""

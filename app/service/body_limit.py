@@ -1,0 +1,180 @@
+"""Room for bodies and answers: how many bytes of each one API process holds at once.
+
+A single one is bounded, and so must be all of them together: thousands of connections may hold one each. What counts of
+a body is what has arrived. Where there is no room, what has been on its way for longest makes room, if that has been
+for some time: a client that sends or takes slowly keeps nobody else waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from app.protocol.problems import Problem, malformed, respond, too_many, too_slow
+from app.service.connection import BrokenBody, TooSlow
+from storage.backends.turns import breathe
+from storage.base.settings import Settings
+
+# What has been on its way for so many seconds is slow, where another needs the room.
+_SLOW = 1.0
+# The methods whose body is used; and how much of any other one is read at once.
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_PIECE = 64 << 10
+
+
+class Full(Exception):
+    """There is no room for more."""
+
+
+class Share:
+    """What one request takes of a pool; `cut` ends the transfer, None where that cannot be done."""
+
+    def __init__(self, cut: Callable[[], None] | None) -> None:
+        self.size = 0
+        self.began = time.monotonic()
+        self.cut = cut
+        self.lost = False
+
+
+class Pool:
+    """So many bytes for all requests together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._shares: set[Share] = set()
+        self._lock = threading.Lock()
+
+    def grow(self, share: Share, size: int) -> None:
+        """Give a share so many bytes more. Raises Full.
+
+        One alone always has room, or a low limit would refuse it for ever; and nothing more needs none.
+        """
+        with self._lock:
+            while size and not share.lost and self._taken > share.size and self._taken + size > self._most:
+                if not self._make_room(share):
+                    raise Full
+            if share.lost:
+                raise Full
+            self._shares.add(share)
+            share.size += size
+            self._taken += size
+
+    def release(self, share: Share) -> None:
+        """Take back all that a share has."""
+        with self._lock:
+            self._shares.discard(share)
+            self._taken -= share.size
+            share.size = 0
+
+    def _make_room(self, asking: Share) -> bool:
+        oldest = min((each for each in self._shares if each.cut), key=lambda each: each.began, default=None)
+        if oldest is None or oldest is asking or time.monotonic() - oldest.began < _SLOW:
+            return False
+        self._shares.discard(oldest)
+        self._taken -= oldest.size
+        oldest.size, oldest.lost = 0, True
+        assert oldest.cut is not None
+        oldest.cut()
+        return True
+
+
+class Room:
+    """Bounds the bytes of the bodies and answers of all requests under way."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._bodies = Pool(settings.max_bodies_bytes)
+        self._answers = Pool(settings.max_answers_bytes)
+
+    def register(self, app: Flask) -> None:
+        """Have every request of `app` read its body first, within its room, and bound what is answered.
+
+        Whatever else is to be measured by the time that a request takes is registered after this: the client decides
+        how long its body takes.
+        """
+        app.before_request(self._enter)
+        app.after_request(self._answer)
+        app.teardown_request(self._leave)
+
+    def _enter(self) -> None:
+        used = request.method in _WITH_BODY and request.url_rule is not None
+        g.room = share = Share(_ending(request.environ, "stop_reading"))
+        counted = _Counted(request.environ["wsgi.input"], lambda size: self._bodies.grow(share, size if used else 0))
+        request.environ["wsgi.input"] = counted
+        try:
+            if used:
+                request.get_data()
+            else:
+                # Read, so that the next request of the connection begins behind it, and kept by nobody: it needs no
+                # room, whatever its answer waits for.
+                _drop(request.stream)
+            # Where a body says no length, werkzeug ends it at the limit without a word.
+            if "wsgi.input_terminated" in request.environ and counted.read(1):
+                raise RequestEntityTooLarge
+        except Full:
+            raise self._full("received", "max_bodies_bytes") from None
+        except ClientDisconnected:
+            if share.lost:
+                raise self._full("received", "max_bodies_bytes") from None
+            raise
+        except TooSlow as error:
+            raise too_slow(f"the body takes too long ({error}, min_rate)") from None
+        except BrokenBody as error:
+            if share.lost:
+                raise self._full("received", "max_bodies_bytes") from None
+            raise malformed(f"the body is not framed as HTTP has it: {error}") from None
+        share.cut = None  # it is whole, and will be answered
+
+    def _full(self, what: str, setting: str) -> Problem:
+        return too_many(f"too many bytes are being {what} ({setting})", self._settings.retry_after)
+
+    def _answer(self, response: Response) -> Response:
+        size = response.content_length
+        if not size or response.is_streamed:
+            return response
+        share = Share(_ending(request.environ, "cut"))
+        try:
+            self._answers.grow(share, size)
+        except Full:
+            response.close()
+            response = respond(self._full("sent", "max_answers_bytes"))
+        response.call_on_close(lambda: self._answers.release(share))
+        return response
+
+    def _leave(self, _error: BaseException | None) -> None:
+        share = g.pop("room", None)
+        if share is not None:
+            self._bodies.release(share)
+
+
+class _Counted:
+    """A body that counts what is read of it."""
+
+    def __init__(self, source: Any, count: Callable[[int], None]) -> None:
+        self._source = source
+        self._count = count
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most `size` bytes. Raises Full."""
+        data: bytes = self._source.read(size)
+        self._count(len(data))
+        breathe()
+        return data
+
+
+def _drop(stream: IO[bytes]) -> None:
+    # To read a stream of werkzeug's at its limit means, to it, to want more than the limit.
+    while not getattr(stream, "is_exhausted", False) and stream.read(_PIECE):
+        pass
+
+
+def _ending(environ: dict[str, Any], how: str) -> Callable[[], None] | None:
+    """Return what ends the transfer of a request, if the server has that."""
+    ending: Callable[[], None] | None = getattr(environ.get("gunicorn.socket"), how, None)
+    return ending

@@ -1,0 +1,208 @@
+"""Streams of events: what the log tells, from a position on, for clients that keep a connection open.
+
+What entries tell is read once a process and shared by its streams; one thread asks Redis how far the view is, woken by
+what `apply` publishes. A stream keeps its position and the piece that it is sending: the server pulls it no faster than
+its client reads, so a slow client slows itself alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import redis
+import structlog
+from cachetools import LRUCache
+
+from app.protocol.problems import too_many
+from storage.backends import deadline
+from storage.backends.bucket import BucketError
+from storage.backends.primary import RENEWED_EVERY
+from storage.backends.scripts import Recovering, ViewAbsent
+from storage.backends.turns import let_others_run
+from storage.log.entry import decode
+from storage.log.events import Position, Told, events, tell
+from storage.repository import Repository
+
+log = structlog.get_logger()
+
+KEEP_ALIVE = 15.0  # seconds without a word; proxies cut what is silent for longer
+RETRY = 1000  # milliseconds that a client is asked to wait before it comes back
+
+# Without news, the view is looked at so often anyway: a message of Redis may be lost. Also how soon a stream notices
+# that its client is gone.
+_AT_LEAST_EVERY = 1.0
+_PAUSE = 0.2  # seconds before it listens again
+# What is sent at once.
+_PIECE_EVENTS = 64
+_PIECE_BYTES = 64 << 10
+_READERS = 16  # entries that are read at once
+
+# What may pass while a stream waits: it goes on where it stood, and its client notices nothing.
+_PASSING = (BucketError, redis.RedisError, ViewAbsent, Recovering)
+
+
+class Entries:
+    """What entries tell, the latest of them kept in memory for all streams of this process."""
+
+    def __init__(self, repo: Repository, cache_bytes: int) -> None:
+        self._repo = repo
+        self._cache: LRUCache[int, Told] = LRUCache(cache_bytes, getsizeof=lambda told: told.size)
+        self._lock = threading.Lock()
+        # Many streams want a new entry at once; who holds its lock reads it for those behind.
+        self._reading = [threading.Lock() for _ in range(_READERS)]
+
+    def told(self, seq: int) -> Told:
+        """Return what an entry tells.
+
+        Raises BucketError (also where it is not there) and CorruptEntry.
+        """
+        with self._reading[seq % _READERS]:
+            with self._lock:
+                found = self._cache.get(seq)
+            if found is None:
+                found = self._read(seq)
+                with self._lock:
+                    # Larger than everything: told, and not kept.
+                    if found.size <= self._cache.maxsize:
+                        self._cache[seq] = found
+        return found
+
+    def _read(self, seq: int) -> Told:
+        # A stream outlives the budget of its request, and others wait for this too.
+        with deadline.budget("request_budget", self._repo.settings.request_budget):
+            data = self._repo.log.read(seq)
+        if data is None:
+            raise BucketError(f"entry {seq} is not there")
+        return tell(decode(data))
+
+
+class Streams:
+    """The streams of this process."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+        self._settings = repo.settings
+        self.entries = Entries(repo, repo.settings.stream_cache_bytes)
+        self.open = 0
+        self._applied = 0
+        self._leaving = False
+        # Guards both of them; says that there is news, or that the first stream has come.
+        self._news = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def enter(self) -> None:
+        """Take a place for a stream, which `give_back` does. Raises a Problem where there is none left."""
+        with self._news:
+            if self.open >= self._settings.max_streams:
+                raise too_many("too many streams are open (max_streams)", self._settings.retry_after)
+            self.open += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
+                self._thread.start()
+            self._news.notify_all()
+
+    def give_back(self) -> None:
+        """Give back a stream's place."""
+        with self._news:
+            self.open -= 1
+
+    def leave(self) -> None:
+        """End all streams where they stand: this process stops, and their clients come back to another."""
+        with self._news:
+            self._leaving = True
+            self._news.notify_all()
+
+    def read(self, start: Position, slice_id: str | None, gone: Callable[[], bool]) -> Iterator[str]:
+        """Yield the text of a stream from `start` on, until its time is over or its client is `gone`.
+
+        Also when this process stops. Begins with the position's id, and repeats it when there is nothing else to say:
+        who comes back before the first event, or after many that a slice's filter left out, comes back to where this
+        stream stood.
+        """
+        end = time.monotonic() + self._settings.max_stream_seconds
+        yield f"retry: {RETRY}\nid: {start}\n\n"
+        spoke = time.monotonic()
+        for position, text in self._rounds(start, slice_id):
+            if gone():
+                return
+            now = time.monotonic()
+            if text or now - spoke >= KEEP_ALIVE:
+                yield text or f": keep-alive\nid: {position}\n\n"
+                spoke = time.monotonic()
+            if now >= end or self._leaving:
+                break
+        yield f"id: {position}\n\n"
+
+    def _rounds(self, start: Position, slice_id: str | None) -> Iterator[tuple[Position, str]]:
+        """Yield what there is to say and the position behind it, for ever; now and then nothing."""
+        position = start
+        while True:
+            try:
+                if self._await(position.seq):
+                    for reached, text in self._pieces(position, slice_id):
+                        position = reached
+                        let_others_run()  # others may run, however much there is to send or to pass over
+                        yield position, text
+                    continue
+            except _PASSING as reason:
+                log.info("stream_waits", seq=position.seq, reason=str(reason))
+                time.sleep(_AT_LEAST_EVERY)  # nothing tells when a bucket is back
+            yield position, ""
+
+    def _await(self, seq: int) -> bool:
+        """Return whether the view has an entry, after waiting a moment for it."""
+        with self._news:
+            self._news.wait_for(lambda: self._leaving or self._applied >= seq, _AT_LEAST_EVERY)
+            return self._applied >= seq
+
+    def _pieces(self, position: Position, slice_id: str | None) -> Iterator[tuple[Position, str]]:
+        """Yield what the position's entry has left to tell, in bounded pieces, each with the position behind it."""
+        seq = position.seq
+        told = self.entries.told(seq)
+        # A merge may span a thousand entries: they are read as they are told, and let go.
+        merged = range(told.merged.first, told.merged.through + 1) if told.merged else range(0)
+        parts: list[str] = []
+        scanned = size = 0
+        began = time.monotonic()
+        for index, event in events(told, map(self.entries.told, merged), position.told):
+            scanned += 1
+            if slice_id is None or event.slice == slice_id:
+                parts.append(f"id: {seq}-{index}\nevent: {event.name}\ndata: {event.data}\n\n")
+                size += len(parts[-1])
+            # Each may have had to be read from a bucket that is slow, and a proxy cuts what is silent.
+            late = time.monotonic() - began > KEEP_ALIVE
+            if scanned == _PIECE_EVENTS or size >= _PIECE_BYTES or late:
+                yield Position(seq, index + 1), "".join(parts)
+                parts, scanned, size, began = [], 0, 0, time.monotonic()
+        yield Position(seq + 1), "".join(parts)
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self.open)
+            try:
+                with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    channel.subscribe(self._repo.view.prefix + "applied")
+                    self._listen(channel)
+            except (redis.RedisError, ViewAbsent, OSError) as error:
+                log.info("streams_interrupted", reason=str(error))
+                time.sleep(_PAUSE)  # Redis is away or empty; there is no event to wait for
+            except Exception:
+                log.exception("streams_failed")
+                time.sleep(_PAUSE)
+
+    def _listen(self, channel: redis.client.PubSub) -> None:
+        until = time.monotonic() + RENEWED_EVERY
+        while self.open and time.monotonic() < until:
+            applied = self._repo.view.head().applied
+            with self._news:
+                # A copy of Redis that is older than what was told changes nothing in what the log says.
+                if applied > self._applied:
+                    self._applied = applied
+                    self._news.notify_all()
+            if channel.get_message(timeout=_AT_LEAST_EVERY) is not None:
+                # Several entries may have been applied by now: one look serves them all.
+                while channel.get_message(timeout=0) is not None:
+                    continue

@@ -1,0 +1,30 @@
+"""gunicorn's own log as JSON lines: `gunicorn --logger-class app.service.gunicorn_logger.JsonLogger`.
+
+Loaded by gunicorn before gevent has patched anything: of Sluice only what logs and settings need may be imported here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+from storage.base import log_streams, logging_setup, settings
+from storage.base.settings import SettingsError
+
+
+class JsonLogger(Logger):
+    """Hands all records on to the process's one log, which also has what is printed and what ends the process."""
+
+    def setup(self, cfg: Any) -> None:
+        """Take over the process, and have no handler of gunicorn's own."""
+        try:
+            chosen = settings.load()
+            logging_setup.configure("api", chosen.log_level, chosen.secrets)
+        except SettingsError:  # the application will say so when it is loaded
+            logging_setup.configure("api")
+        super().setup(cfg)
+        log_streams.take_over()
+
+    def _set_handler(self, *_: Any, **__: Any) -> None:
+        """Add none."""

@@ -1,0 +1,34 @@
+"""Refusing what would add to Redis while it is nearly full, with the reason, before anything of it is done.
+
+Reads go on, and so does what makes room. What is let through below the limit may still meet a Redis that is full by
+then, which answers the same (app/protocol/problems.py).
+"""
+
+from __future__ import annotations
+
+from flask import Flask, request
+
+from app.protocol.problems import unavailable
+from storage.repository import Repository
+
+# Of the methods that write, those that add nothing that stays: they say what would be, make room, or ask for a merge.
+_ADDS_NOTHING = frozenset({"lifecycle.abandon_one", "lifecycle.check", "operations.merge"})
+_METHODS = frozenset({"POST", "PUT", "PATCH"})
+
+
+class MemoryGate:
+    """Asks before each request that adds something how full Redis is, as it was within the last second."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+
+    def register(self, app: Flask) -> None:
+        """Have every request of `app` pass it."""
+        app.before_request(self._enter)
+
+    def _enter(self) -> None:
+        adds = request.method in _METHODS and request.endpoint is not None and request.endpoint not in _ADDS_NOTHING
+        if adds and self._repo.memory.is_high():
+            part = self._repo.memory.now().part
+            detail = f"Redis has little memory left: {part:.0%} of its maxmemory is used (redis_memory_high)"
+            raise unavailable(detail, self._repo.settings.retry_after)

@@ -1,0 +1,108 @@
+"""What balancers and operators ask: whether this process can serve, and whether the deployment does its work.
+
+The first is `/readyz`: this process, Redis, the bucket, and a view that may be told. What waits and who works is the
+same for every process, and a balancer that dropped all of them for it would make an outage of a backlog: that is the
+deployment's health, `GET /v1/health`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from storage.backends.bucket import BucketError
+from storage.backends.deadline import Spent
+from storage.backends.scripts import LogForked, Recovering, ViewAbsent, ViewStale
+from storage.base.ids import ulid_seconds
+from storage.coordination.nodes import WORK, missing
+from storage.log.log import name_of
+from storage.repository import Repository
+
+_MOST_LAG = 1000
+# What a check may meet where servers are down or slow, or the view is not there to be told: each is an answer.
+_UNFIT = (redis.RedisError, BucketError, Spent, ViewAbsent, ViewStale, Recovering, LogForked)
+_PROBE = "probe/ready"
+
+Check = dict[str, Any]
+
+
+def checks(repo: Repository) -> dict[str, Check]:
+    """Return what was found of each thing that serving needs; `ok` says whether it is fit."""
+    return {
+        "redis": _checked(lambda: _redis(repo)),
+        "bucket": _checked(lambda: _bucket(repo)),
+        "conditional_writes": _checked(lambda: _conditional_writes(repo)),
+        "view": _checked(lambda: _view(repo)),
+    }
+
+
+def work_checks(repo: Repository, found: dict[str, Check]) -> dict[str, Check]:
+    """Return what was found of the work: how far behind the view is, how old what waits is, and who is there to do it.
+
+    `found` is what `checks` has found just now.
+    """
+    view = found["view"]
+    return {
+        "view": {**view, "ok": view["ok"] and view["lag"] < _MOST_LAG},
+        "queue": _checked(lambda: _queue(repo)),
+        "workers": _checked(lambda: _workers(repo)),
+    }
+
+
+def fit(found: dict[str, Check]) -> bool:
+    """Tell whether all checks are."""
+    return all(check["ok"] for check in found.values())
+
+
+def _checked(check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except _UNFIT as error:
+        return {"ok": False, "detail": str(error) or type(error).__name__}
+
+
+def _redis(repo: Repository) -> Check:
+    repo.redis.ping()
+    return {"ok": True, "detail": "answers"}
+
+
+def _bucket(repo: Repository) -> Check:
+    found = repo.log.read(1) is not None
+    return {"ok": found, "detail": "answers" if found else "has no log"}
+
+
+def _conditional_writes(repo: Repository) -> Check:
+    # At most the very first of these may win; a store that ignores the condition lets every one.
+    won = repo.bucket.create(_PROBE, b"") and repo.bucket.create(_PROBE, b"")
+    return {"ok": not won, "detail": "a name is given once" if not won else "a name was given twice"}
+
+
+def _view(repo: Repository) -> Check:
+    # Without a view, or one that may be older than what was answered before, nearly every request is a 503.
+    applied = repo.view.head().applied
+    lag = sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MOST_LAG))
+    vouched = repo.queue.vouched()
+    detail = f"applied {applied}, {lag} behind" + ("" if vouched else "; the inbox is being listed")
+    return {"ok": vouched is not None, "detail": detail, "applied": applied, "lag": lag}
+
+
+def _queue(repo: Repository) -> Check:
+    oldest = repo.queue.oldest()
+    age = max(0.0, time.time() - ulid_seconds(oldest)) if oldest else 0.0
+    limit = repo.settings.max_queue_age
+    return {
+        "ok": age <= limit,
+        "detail": f"the oldest that could be committed waits {age:.1f} s (limit {limit:.0f} s)",
+        "oldest": round(age, 3),
+    }
+
+
+def _workers(repo: Repository) -> Check:
+    nodes = repo.nodes.at_work()
+    gone = missing(nodes)
+    at_work = {work: [node.name for node in nodes if work in node.work] for work in WORK}
+    detail = "no answer from " + ", ".join(f"{work} ({WORK[work]})" for work in gone) if gone else "all answer"
+    return {"ok": not gone, "detail": detail, "missing": gone, "nodes": at_work}

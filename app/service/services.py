@@ -1,0 +1,39 @@
+"""What the routes work with: one object for each API process, reached as `services()` inside a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from app.intake.intake import Intake
+from app.service.event_streams import Streams
+from app.service.long_polls import Waiting
+from storage.base.settings import Settings
+from storage.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The repository, the intake, the long polls and the streams of this process."""
+
+    repo: Repository
+    intake: Intake
+    waiting: Waiting
+    streams: Streams
+
+    def leave(self) -> None:
+        """End long polls and streams in order from now on: this process stops, and their clients come back."""
+        self.waiting.leave()
+        self.streams.leave()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the deployment."""
+        return self.repo.settings
+
+
+def services() -> Services:
+    """Return the services of the app that answers the present request."""
+    return cast(Services, current_app.extensions["sluice"])

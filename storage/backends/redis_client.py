@@ -1,0 +1,98 @@
+"""Connections to Redis: every wait has an end, by the settings and by what is left of the budget.
+
+And none stays with a server that is no longer the primary (storage/backends/primary.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from storage.backends import deadline
+from storage.backends.primary import Departure, FollowsPrimary
+from storage.base.settings import Settings
+
+# A restart of Redis breaks every connection in the pool, so a broken one is no error yet: all our scripts and commands
+# may be repeated. The pauses are random, up to these seconds.
+_RETRIES = 2
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+
+
+class RedisLate(deadline.Spent, redis.RedisError):
+    """Nothing is left of the budget for a call of Redis."""
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """Return a client of the settings' Redis: bytes in and out, connections and every wait bounded."""
+    pool = _Pool.from_url(
+        settings.redis_url,
+        # Whoever finds all of them busy waits for one: many long polls wake at once.
+        max_connections=settings.redis_connections,
+        timeout=settings.redis_timeout,
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=min(5.0, settings.redis_timeout),
+        health_check_interval=30,
+        retry=Retry(ExponentialWithJitterBackoff(cap=_LONGEST_PAUSE, base=_FIRST_PAUSE), _RETRIES),
+    )
+    # The URL says which kind: TCP, TLS or a socket in the file system.
+    mixed = (FollowsPrimary, _WithinBudget, pool.connection_class)
+    pool.connection_class = type("Connection", mixed, {"departure": Departure()})
+    return redis.Redis.from_pool(pool)
+
+
+class _Pool(redis.BlockingConnectionPool):
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        """Return a connection, which does not lead to a replica as far as it was asked a moment ago."""
+        connection: Any = super().get_connection()
+        try:
+            connection.ask_role()
+        except BaseException:
+            connection.disconnect()
+            self.release(connection)
+            raise
+        return connection
+
+    @property
+    def timeout(self) -> float:
+        """How long redis-py waits for a connection that is free."""
+        return _left(self._patience)
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._patience = seconds
+
+
+class _WithinBudget:
+    """What is mixed into a connection of redis-py: the time-outs of its socket end with the budget."""
+
+    _patience: float | None = None
+
+    def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
+        """Send a command, having set how long that and its answer may take. Raises RedisLate."""
+        seconds = _left(self.socket_timeout)
+        if self._sock:
+            self._sock.settimeout(seconds)
+        super().send_packed_command(command, check_health)  # type: ignore[misc]
+
+    def read_response(self: Any, *args: Any, **options: Any) -> Any:
+        """Read an answer, and have the budget know how long that took."""
+        with deadline.Call():
+            return super().read_response(*args, **options)  # type: ignore[misc]
+
+    def _connect(self: Any) -> Any:
+        # Called for each try.
+        if self._patience is None:
+            self._patience = self.socket_connect_timeout
+        self.socket_connect_timeout = _left(self._patience)
+        with deadline.Call():
+            return super()._connect()  # type: ignore[misc]
+
+
+def _left(seconds: float) -> float:
+    try:
+        return deadline.left(seconds)
+    except deadline.Spent as error:
+        raise RedisLate(str(error)) from None

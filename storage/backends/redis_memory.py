@@ -1,0 +1,81 @@
+"""How full Redis is: the part of its `maxmemory` that is used, asked at most once a second.
+
+Redis evicts nothing (its keys are the view and the queues), so at `maxmemory` it refuses whatever may grow. Two
+settings keep Sluice from coming there: above `redis_memory_compact` history leaves Redis before `history_age`, and
+copies are dropped; above `redis_memory_high` the API refuses what would add to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import redis
+
+from storage.base.settings import Settings
+
+_AGE = 1.0  # seconds for which an answer holds
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """What Redis says of its memory, in bytes."""
+
+    used: int  # of what counts against the limit
+    limit: int  # its maxmemory; 0: it has none, and refuses nothing
+
+    @property
+    def part(self) -> float:
+        """The part of the limit that is used: 1 and more is full; 0 where there is no limit."""
+        return self.used / self.limit if self.limit else 0.0
+
+
+def pressure(client: redis.Redis) -> Pressure:
+    """Ask Redis how full it is. Raises redis.RedisError."""
+    told: dict[str, Any] = client.info("memory")
+    # Buffers of replicas and of the AOF do not count (getMaxmemoryState in Redis).
+    used = int(told["used_memory"]) - int(told.get("mem_not_counted_for_evict", 0))
+    return Pressure(used, int(told.get("maxmemory", 0)))
+
+
+class Memory:
+    """The memory of this process's Redis, by the settings of the deployment. Safe for threads."""
+
+    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+        self._client = client
+        self._compact, self._high = settings.redis_memory_compact, settings.redis_memory_high
+        self._told = Pressure(0, 0)
+        self._until = 0.0
+
+    def now(self) -> Pressure:
+        """Return how full Redis is, or was within the last second; where it does not say, what it said last."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + _AGE  # before it is asked: one of many threads asks
+            with suppress(redis.RedisError):  # whoever needs Redis will be told
+                self._told = pressure(self._client)
+        return self._told
+
+    def is_tight(self) -> bool:
+        """Tell whether history is to leave Redis early (redis_memory_compact)."""
+        return self.now().part >= self._compact
+
+    def is_high(self) -> bool:
+        """Tell whether nothing is to be added to Redis (redis_memory_high)."""
+        return self.now().part >= self._high
+
+
+def drop_copies(client: redis.Redis, prefix: str) -> int:
+    """Delete the copies that Redis has of what is in the bucket, some at a time; return how many. Raises RedisError."""
+    escaped = "".join(f"[{c}]" if c in "*?[]^\\" else c for c in prefix)
+    dropped = 0
+    for kind in ("object", "manifest"):
+        found: Iterator[bytes] = client.scan_iter(f"{escaped}{kind}:*", count=_AT_ONCE)
+        while keys := list(islice(found, _AT_ONCE)):
+            dropped += int(client.unlink(*keys))
+    return dropped

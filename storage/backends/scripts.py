@@ -1,0 +1,91 @@
+"""Loads the Lua scripts of storage/*/lua and calls them by name.
+
+The first line of each says when Redis may run it. `flags=no-writes` reads: also while Redis is full (`maxmemory`), is a
+replica, or cannot write to its disk. `flags=allow-oom` may write while Redis is full, since it makes room, ends what
+was begun, or sets one key of a fixed name; what follows from it is bounded by what was under way. All others may add
+something, and are refused as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+
+class ViewAbsent(Exception):
+    """Redis has no view of the log: it was flushed, or is being loaded. Try again shortly."""
+
+
+class ViewLoading(ViewAbsent):
+    """Somebody else is loading the view."""
+
+
+class ViewStale(Exception):
+    """The view in Redis is not the one that was asked for: another epoch, or entries are missing."""
+
+
+class Recovering(Exception):
+    """View and queues may be behind the log and the inbox until upkeep has been there. Try again shortly."""
+
+
+class Paused(Exception):
+    """So much is committed and not merged that commits wait."""
+
+
+class LogForked(Exception):
+    """The view and the log disagree about an entry: the view must be loaded anew."""
+
+
+_ERRORS: dict[str, type[Exception]] = {
+    "ABSENT": ViewAbsent,
+    "BEGUN": ViewLoading,
+    "STALE": ViewStale,
+    "GAP": ViewStale,
+    "FORKED": LogForked,
+    "RECOVERING": Recovering,
+    "PAUSED": Paused,
+}
+
+
+_INCLUDE = re.compile("^--include ([a-z]+)$", re.MULTILINE)
+
+
+# Scripts stand beside the modules that call them; those of backends are only included.
+_PACKAGES = ("backends", "view", "coordination", "queue")
+
+
+@cache
+def _source(name: str) -> str:
+    files = (resources.files("storage") / package / "lua" / f"{name}.lua" for package in _PACKAGES)
+    text = next(file for file in files if file.is_file()).read_text()
+    return _INCLUDE.sub(lambda found: _source(found[1]), text)
+
+
+class Scripts:
+    """The scripts on one Redis. Every call passes the epoch pointer as its only key: all keys share a hash slot."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self.client = client
+        self.prefix = prefix
+        self._scripts: dict[str, Script] = {}
+
+    def __call__(self, name: str, *args: Any, pipeline: Any = None) -> Any:
+        """Run script `name` with the prefix and `args`; on a pipeline it is only added.
+
+        Raises the error that the script's first word names: ViewAbsent, ViewStale, Recovering, Paused, LogForked.
+        """
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = self.client.register_script(_source(name))
+        try:
+            return script(keys=[self.prefix + "epoch"], args=[self.prefix, *args], client=pipeline)
+        except redis.exceptions.ResponseError as error:
+            word, _, detail = str(error).partition(" ")
+            if word in _ERRORS:
+                raise _ERRORS[word](detail) from error
+            raise

@@ -1,0 +1,129 @@
+"""How a large request lets others run: the API answers all in one thread, and gevent switches only where one waits.
+
+Loops over what a request has call `breathe`; what is one long call goes to a thread of its own by `apart`, so far as
+it needs nothing but its arguments; and few large requests are worked on at once, or their turns would add up.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from storage.backends import deadline
+
+T = TypeVar("T")
+
+# Bytes above which a call is worth a thread, and a request is a large one.
+LARGE = 64 << 10
+LARGE_REQUEST = 256 << 10
+
+_TURN = 0.01  # seconds for which nobody else is let run
+_AT_ONCE = 2
+
+_began = 0.0
+_large = threading.BoundedSemaphore(_AT_ONCE)
+_has_turn: ContextVar[bool] = ContextVar("has_turn", default=False)
+
+
+def breathe() -> None:
+    """Let others run, if they have waited for a turn."""
+    global _began
+    if time.monotonic() - _began > _TURN:
+        let_others_run()
+        _began = time.monotonic()
+
+
+def let_others_run() -> None:
+    """Let those run that can, and those that wait for something that has arrived."""
+    gevent = _gevent()
+    if gevent is None:
+        time.sleep(0)
+        return
+    # Not sleep(0): gevent goes on with what sleeps so, up to 50 times, before it looks who else has something to read.
+    hub = gevent.get_hub()
+    with hub.loop.timer(0) as now:
+        hub.loop.update_now()
+        hub.wait(now)
+
+
+def _gevent() -> Any:
+    """Return gevent where it runs everything here; who has patched everything has imported it."""
+    gevent, monkey = sys.modules.get("gevent"), sys.modules.get("gevent.monkey")
+    return gevent if gevent and monkey and monkey.is_module_patched("threading") else None
+
+
+def apart(call: Callable[..., T], *args: object) -> T:
+    """Return what a call does that computes and touches nothing that others have; under gevent, in a thread."""
+    gevent = _gevent()
+    if gevent is None:
+        return call(*args)
+    outcome: tuple[T, Exception | None] = gevent.get_hub().threadpool.apply(_outcome, (call, args))
+    made, error = outcome
+    del outcome
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback has this frame, and what the call was given: nothing may keep it in a circle
+    return made
+
+
+def _outcome(call: Callable[..., T], args: tuple[object, ...]) -> tuple[T | None, Exception | None]:
+    """Return what a call does or raises: what leaves a thread of its pool, gevent prints with all that it was given."""
+    try:
+        return call(*args), None
+    except Exception as error:  # noqa: BLE001 - it is raised where the call was made
+        return None, error
+
+
+def apart_if_large(call: Callable[[bytes], T], data: bytes) -> T:
+    """Return what a call makes of `data`: apart where that takes long."""
+    return apart(call, data) if len(data) > LARGE else call(data)
+
+
+@contextmanager
+def taking_turns(size: int) -> Iterator[None]:
+    """Work on a request of so many bytes, beside few others that are large.
+
+    Raises budget.Spent where it had to wait for longer than its request may take.
+    """
+    if size <= LARGE_REQUEST:
+        yield
+        return
+    _take_turn()
+    try:
+        yield
+    finally:
+        _end_turn()
+
+
+@contextmanager
+def without_turn() -> Iterator[None]:
+    """Let another large request have this one's turn, if it has one, for as long as this block waits for servers.
+
+    Raises budget.Spent as `taking_turns` does. Where the block fails, the request has no turn any more.
+    """
+    had = _end_turn()
+    yield
+    if had:
+        _take_turn()
+
+
+def _take_turn() -> None:
+    if not _large.acquire(timeout=deadline.left(threading.TIMEOUT_MAX)):
+        raise deadline.Spent("request_budget")
+    _has_turn.set(True)
+
+
+def _end_turn() -> bool:
+    """End this request's turn; return whether it had one."""
+    had = _has_turn.get()
+    if had:
+        _has_turn.set(False)
+        _large.release()
+    return had

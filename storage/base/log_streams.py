@@ -1,0 +1,140 @@
+"""What Sluice does not say itself, as JSON lines too: logs of libraries, warnings, prints, and what ends a process.
+
+`take_over` is called by the entry points of a deployment's processes, before anything else may fail; not by commands,
+whose output is for a person. Libraries say less than Sluice: at `debug` they would tell of every message.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+from types import TracebackType
+from typing import Any, TextIO
+
+from storage.base import logging_setup
+
+# Loggers that tell of each task or tick what Sluice's own events tell already.
+_TALKATIVE = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "tornado.access")
+# These keep to themselves what they say, unless told otherwise.
+_SOLITARY = ("multiprocessing", "gunicorn.error", "gunicorn.access")
+_TRACEBACK = "Traceback (most recent call last):"
+_LONGEST = 64 << 10  # characters of a line, or of a traceback, that is printed in pieces
+
+
+def take_over() -> None:
+    """Have everything that this process writes to standard output and standard error be JSON lines. Idempotent."""
+    root = logging.getLogger()
+    root.handlers = [_Handler()]
+    root.setLevel(logging.INFO)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SOLITARY:
+        logging.getLogger(name).propagate = True
+    logging.captureWarnings(True)
+    sys.excepthook = _process_failed
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _unraisable
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, Printed):
+            setattr(sys, name, Printed(stream, name))
+
+
+class _Handler(logging.Handler):
+    """Writes a record of Python's logging as an event whose name is its message."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it; one that cannot be is said to be so."""
+        # Not the handler's own level: `configure` may be called again.
+        if record.levelno < logging_setup.level():
+            return
+        # What has been told already by the event of the task that failed with it.
+        error = record.exc_info[1] if record.exc_info else None
+        if getattr(error, "is_logged", False):
+            return
+        fields: dict[str, Any] = {"logger": record.name}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        try:
+            message = record.getMessage().strip()
+        except Exception as reason:  # noqa: BLE001 - arguments that do not fit their format
+            message, fields["malformed"] = str(record.msg), str(reason)
+        logging_setup.output().msg(logging_setup.line(message, record.levelname.lower(), **fields))
+
+
+class Printed(io.TextIOBase):
+    """Standard output or standard error: each line that is printed is an event, and so is a whole traceback."""
+
+    def __init__(self, behind: TextIO, name: str) -> None:
+        super().__init__()
+        self.behind = behind
+        self._stream = name
+        self._begun = ""
+        self._traceback: list[str] = []
+
+    def write(self, text: str) -> int:
+        """Take text, and write the lines that it ends."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for each in lines:
+            self._line(each)
+        if len(self._begun) > _LONGEST:
+            self._line(self._begun)
+            self._begun = ""
+        return len(text)
+
+    def flush(self) -> None:
+        """Write nothing: a line may still go on."""
+
+    def fileno(self) -> int:
+        """Return the descriptor of what stands behind."""
+        return self.behind.fileno()
+
+    def isatty(self) -> bool:
+        """Say no: what is written is for a program."""
+        return False
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of what stands behind."""
+        return self.behind.encoding
+
+    def writable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def _line(self, text: str) -> None:
+        if self._traceback:
+            self._traceback.append(text)
+            # Its last line, which names the exception, is the first that is not indented.
+            if not text.startswith(" ") or sum(map(len, self._traceback)) > _LONGEST:
+                whole, self._traceback = "\n".join(self._traceback), []
+                self._say(text.strip() or "traceback", "error", exception=whole)
+        elif text == _TRACEBACK:
+            self._traceback = [text]
+        elif text.strip():
+            self._say(text.strip(), "info")
+
+    def _say(self, event: str, severity: str, **fields: Any) -> None:
+        if logging.getLevelName(severity.upper()) >= logging_setup.level():
+            logging_setup.output().msg(logging_setup.line(event, severity, stream=self._stream, **fields))
+
+
+def _process_failed(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    logging_setup.log.critical("process_failed", error=kind.__name__, detail=str(error), exc_info=(kind, error, where))
+
+
+def _thread_failed(found: Any) -> None:
+    if found.exc_type is SystemExit:
+        return
+    name = found.thread.name if found.thread else ""
+    cause = (found.exc_type, found.exc_value, found.exc_traceback)
+    logging_setup.log.error("thread_failed", thread=name, error=found.exc_type.__name__, exc_info=cause)
+
+
+def _unraisable(found: Any) -> None:
+    cause = (found.exc_type, found.exc_value, found.exc_traceback)
+    logging_setup.log.error(
+        "exception_ignored", where=repr(found.object), error=found.exc_type.__name__, exc_info=cause
+    )

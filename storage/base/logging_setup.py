@@ -1,0 +1,125 @@
+"""Logs are events: one JSON line each on standard error, with a fixed name, and ids and numbers as fields.
+
+`configure` is called once by each entry point. What every event of a request or a task should carry (`request`,
+`task`) is bound with `bound`, through context variables: they follow a thread and a greenlet alike. What libraries
+say, and what ends a process, becomes such lines too where a process is the deployment's own:
+storage/base/log_streams.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from typing import Any
+
+import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
+
+__all__ = ["bind", "bound", "clear", "configure", "in_lines", "level", "line", "log", "output"]
+
+HIDDEN = "(hidden)"
+# Ids in one line; more of them follow in lines of their own, so that each can be searched for.
+MOST_IDS = 100
+# Shorter secrets are only hidden by their names: their text may stand anywhere by chance.
+_SHORTEST_SECRET = 6
+
+_SECRET_NAMES = re.compile(r"password|secret|token|authorization|cookie|credential|access_key", re.IGNORECASE)
+# To the last @: an unescaped one may stand in a password.
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+
+log = structlog.get_logger()
+bind, bound, clear = bind_contextvars, bound_contextvars, clear_contextvars
+
+_Event = MutableMapping[str, Any]
+# What `configure` was told: of the whole process, as standard error is.
+_chosen: dict[str, Any] = {"process": "", "level": logging.INFO, "secrets": ()}
+
+
+def configure(process: str, least: str = "info", secrets: Iterable[str] = ()) -> None:
+    """Send events of at least the level `least` to standard error as JSON lines, naming `process` (api, commits, …).
+
+    None of `secrets` appears in them, wherever it may stand.
+    """
+    hidden = sorted({each for each in secrets if len(each) >= _SHORTEST_SECRET}, key=len, reverse=True)
+    _chosen.update(process=process, level=logging.getLevelName(least.upper()), secrets=tuple(hidden))
+    structlog.configure(
+        processors=PROCESSORS,
+        wrapper_class=structlog.make_filtering_bound_logger(_chosen["level"]),
+        # Looked up at each first use, so that a test's standard error is found. It writes a line and its end at once,
+        # so that none of another process comes in between.
+        logger_factory=lambda *_: output(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def level() -> int:
+    """Return the least level of events that are written."""
+    return int(_chosen["level"])
+
+
+def output() -> structlog.WriteLogger:
+    """Return what writes lines to standard error, also where that has been replaced (storage/base/log_streams.py)."""
+    return structlog.WriteLogger(getattr(sys.stderr, "behind", sys.stderr))
+
+
+def line(event: str, severity: str = "info", **fields: Any) -> str:
+    """Return an event as a line, for whoever has to write it by other means."""
+    rendered: Any = {"event": event, **fields}
+    for processor in PROCESSORS:
+        rendered = processor(None, severity, rendered)
+    return str(rendered)
+
+
+def in_lines(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield ids in parts that are short enough for a line each."""
+    for start in range(0, len(ids), MOST_IDS):
+        yield ids[start : start + MOST_IDS]
+
+
+def _name_process(_logger: Any, _method: str, event: _Event) -> _Event:
+    event["process"] = _chosen["process"]
+    return event
+
+
+def hide_secrets(_logger: Any, _method: str, event: _Event) -> _Event:
+    """Take out values whose names say that they are secret, credentials inside URLs, and what `configure` was told.
+
+    However deep they stand.
+    """
+    for name, value in event.items():
+        event[name] = _hidden(name, value)
+    return event
+
+
+def _hidden(name: str, value: Any) -> Any:
+    if _SECRET_NAMES.search(name):
+        return HIDDEN
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _hidden(str(key), each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_hidden("", each) for each in value]
+    return _hidden_in_text(value if isinstance(value, str) else str(value))
+
+
+def _hidden_in_text(text: str) -> str:
+    if "://" in text:
+        text = _CREDENTIALS.sub(f"{HIDDEN}@", text)
+    for secret in _chosen["secrets"]:
+        if secret in text:
+            text = text.replace(secret, HIDDEN)
+    return text
+
+
+PROCESSORS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    _name_process,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+    hide_secrets,
+    structlog.processors.JSONRenderer(default=str),
+]

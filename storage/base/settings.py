@@ -1,0 +1,316 @@
+"""Every setting of Sluice: one frozen object, built in one place from a mapping.
+
+`load(os.environ)` is called by the entry points (the API, the workers, the command line); everything else is handed
+the object. Each field carries its unit and a sentence in its metadata, from which `sluice settings` and
+docs/configuration.md are made. A field `redis_url` is read from `SLUICE_REDIS_URL`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from storage.base.values import read
+
+PREFIX = "SLUICE_"
+
+
+# A changeset's place in the log has 13 bits for its index in an entry; a location has 16 for a pack's changesets.
+_MOST = {"commit_changesets": 1 << 13, "pack_changesets": 1 << 15, "max_bulk_changesets": 1 << 15}
+# Without them, one client could hold what all share.
+_ABOVE_ZERO = ("header_timeout", "body_timeout", "send_timeout", "min_rate", "max_head_bytes", "max_request_changes")
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+class SettingsError(ValueError):
+    """A setting could not be read."""
+
+
+def _setting(default: Any, unit: str, about: str, secret: bool = False) -> Any:
+    """Declare a field with the words that `--help` and the documentation show."""
+    return field(default=default, repr=not secret, metadata={"unit": unit, "about": about, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a deployment may choose. Limits bound work and memory; each refusal names the limit that it hit."""
+
+    repository: str = _setting(
+        "code", "name", "The repository that is served; it prefixes every key in Redis and in the bucket."
+    )
+    redis_url: str = _setting(
+        "redis://127.0.0.1:6379/0", "URL", "Redis for the view, queues and locks; must have noeviction."
+    )
+    broker_url: str = _setting("", "URL", "Redis for Celery's messages; empty means redis_url.")
+    s3_endpoints: str = _setting(
+        "http://127.0.0.1:9000",
+        "URLs",
+        "S3 endpoints, separated by commas; the first is used, all are probed at start.",
+    )
+    s3_access_key: str = _setting("", "text", "S3 access key.")
+    s3_secret_key: str = _setting("", "text", "S3 secret key.", secret=True)
+    s3_bucket: str = _setting("sluice", "name", "The bucket; created at start if it is missing.")
+    s3_region: str = _setting("us-east-1", "name", "The region that requests are signed for.")
+    s3_timeout: float = _setting(
+        20.0,
+        "seconds",
+        "How long the bucket may be silent; it is asked again after an eighth of that, a quarter, a half.",
+    )
+    redis_timeout: float = _setting(10.0, "seconds", "How long one call of Redis may take.")
+    redis_memory_compact: float = _setting(
+        0.7, "part of 1", "Above this part of Redis's maxmemory, history leaves it before history_age."
+    )
+    redis_memory_high: float = _setting(
+        0.85, "part of 1", "Above this part of Redis's maxmemory, submissions are answered 503."
+    )
+    request_budget: float = _setting(
+        20.0, "seconds", "How long all calls for one request may take together; then it is answered 503."
+    )
+    batch_budget: float = _setting(
+        60.0, "seconds", "How long all calls for one batch may take together; then it gives back what it claimed."
+    )
+    slow_call: float = _setting(
+        0.25,
+        "seconds",
+        "A call of Redis or of the bucket that takes longer, and a second more for each 8 MiB of it, is slow; a batch "
+        "that slow calls keep from being done in time is no changeset's fault.",
+    )
+    log_level: str = _setting(
+        "info", "level", "The least level of log events that are written: debug, info, warning, error or critical."
+    )
+    api_url: str = _setting("http://127.0.0.1:8080", "URL", "Where the command line finds the API.")
+    api_patience: float = _setting(
+        15.0, "seconds", "How long the command line repeats a call that is not answered, or answered 429 or 503."
+    )
+    debug: bool = _setting(False, "yes/no", "Errors of the command line show their traceback.")
+    redis_connections: int = _setting(64, "connections", "Most connections to Redis of one process.")
+    committer_name: str = _setting("Sluice", "text", "Committer of every commit.")
+    committer_email: str = _setting("sluice@localhost", "text", "E-mail of the committer.")
+
+    max_body_bytes: int = _setting(64 << 20, "bytes", "Largest request body.")
+    max_bodies_bytes: int = _setting(
+        256 << 20, "bytes", "Bodies that one API process has received and not answered; above it 429."
+    )
+    max_answers_bytes: int = _setting(256 << 20, "bytes", "Answers that one API process sends at once; above it 429.")
+    max_head_bytes: int = _setting(
+        64 << 10, "bytes", "Largest head of a request: its first line (else 414) with all headers (else 431)."
+    )
+    header_timeout: float = _setting(
+        20.0, "seconds", "How long a client may take to send the head of a request; then 408, or it is let go."
+    )
+    body_timeout: float = _setting(
+        20.0, "seconds", "In every such span of a body some part must arrive (min_rate), or the rest; else 408."
+    )
+    send_timeout: float = _setting(
+        20.0,
+        "seconds",
+        "In every such span of an answer some part must be taken (min_rate); else the client is let go.",
+    )
+    min_rate: int = _setting(
+        16 << 10, "bytes a second", "What a client must send or take on average, over body_timeout and send_timeout."
+    )
+    max_bulk_changesets: int = _setting(1000, "changesets", "Most changesets in one bulk request.")
+    max_changes: int = _setting(10_000, "changes", "Most changes in one changeset.")
+    max_request_changes: int = _setting(50_000, "changes", "Most changes in all changesets of one request.")
+    max_path_bytes: int = _setting(4096, "bytes", "Longest path; one part of it may have 255.")
+    max_blob_bytes: int = _setting(32 << 20, "bytes", "Largest content of one file.")
+    max_message_bytes: int = _setting(64 << 10, "bytes", "Longest commit message.")
+    max_slice_paths: int = _setting(1000, "paths", "Most paths in the definition of a slice.")
+    max_queued_per_slice: int = _setting(20_000, "changesets", "Changesets waiting in one slice; above it 429.")
+    max_queued: int = _setting(200_000, "changesets", "Changesets waiting in all slices; above it 429.")
+    max_held: int = _setting(10_000, "changesets", "Changesets held until their release; above it 429.")
+    max_open_conflicts: int = _setting(
+        100_000, "changesets", "Conflicted changesets that are open; above it the oldest are closed, as `expired`."
+    )
+    max_pending: int = _setting(
+        50_000, "changesets", "Changesets committed and not merged; at it commits pause and submissions get 429."
+    )
+    max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
+    default_page: int = _setting(100, "items", "`limit` of a list where none is given.")
+    max_page_bytes: int = _setting(
+        4 << 20, "bytes", "A page of a list ends before its items have more bytes together; one is always on it."
+    )
+    max_wait: float = _setting(
+        50.0,
+        "seconds",
+        "Longest long poll, less than the minute that proxies wait; a longer `wait` counts as this.",
+    )
+    max_shown_bytes: int = _setting(1 << 20, "bytes", "Largest file whose diff or conflict is shown.")
+    max_strategies: int = _setting(20, "rules", "Most rules in a changeset's `strategies`.")
+    max_streams: int = _setting(200, "streams", "Streams of events that one API process serves at once; above it 429.")
+    max_stream_seconds: float = _setting(600.0, "seconds", "After this a stream of events ends; its client comes back.")
+    stream_cache_bytes: int = _setting(
+        32 << 20, "bytes", "What entries tell, kept in each API process for its streams of events."
+    )
+    retry_after: int = _setting(1, "seconds", "Retry-After of a 429 or 503.")
+
+    pack_changesets: int = _setting(2048, "changesets", "Most changesets in one submission pack.")
+    pack_bytes: int = _setting(32 << 20, "bytes", "A submission pack takes no further request above this size.")
+    pack_puts: int = _setting(2, "PUTs", "Submission packs on their way to the bucket at once, for each API process.")
+    late_put: float = _setting(
+        60.0,
+        "seconds",
+        "Submissions stored further from the time in their ids, by the store's clock, are answered 503.",
+    )
+
+    commit_workers: int = _setting(
+        2, "messages", "Commit messages outstanding at once; the number of workers that consume them."
+    )
+    commit_changesets: int = _setting(256, "changesets", "Most changesets in a commit batch.")
+    commit_changes: int = _setting(
+        20_000, "changes", "A commit batch takes no further changeset above this many changes."
+    )
+    batch_bytes: int = _setting(
+        32 << 20,
+        "bytes",
+        "A commit batch takes no further changeset having made so many bytes of trees and merged contents; its memory "
+        "is a few times as much.",
+    )
+    commit_slices: int = _setting(64, "slices", "Most slices in one claim.")
+    max_merge_bytes: int = _setting(8 << 20, "bytes", "Larger files are not merged: a conflict of the class too-large.")
+    merge_timeout: float = _setting(10.0, "seconds", "A merge of contents that takes longer is too-large as well.")
+    merge_budget: float = _setting(
+        30.0, "seconds", "Merges of contents in one batch; after it the rest waits for another."
+    )
+    merge_changesets: int = _setting(
+        2048, "changesets", "A batch merge takes whole entries up to this many changesets."
+    )
+    merge_interval: float = _setting(2.0, "seconds", "Time between scheduled merges.")
+    upkeep_interval: float = _setting(5.0, "seconds", "Time between upkeep runs.")
+    upkeep_packs: int = _setting(5000, "packs", "Most submission packs that one upkeep run lists.")
+    checkpoint_entries: int = _setting(64, "entries", "Entries of the log in a segment of a checkpoint.")
+    checkpoint_segments: int = _setting(4, "segments", "Most segments that one upkeep run makes.")
+    gc_interval: float = _setting(600.0, "seconds", "Time between collections of garbage.")
+    gc_packs: int = _setting(5000, "packs", "Most packs that one collection looks at.")
+    gc_grace: float = _setting(3600.0, "seconds", "Packs that no entry names are garbage when they are so old.")
+    history_age: float = _setting(
+        3600.0, "seconds", "What was decided so long ago is forgotten by Redis and looked up in the bucket."
+    )
+    key_age: float = _setting(
+        86_400.0, "seconds", "Idempotency keys are known for so long at least after their changeset was decided."
+    )
+    compact_entries: int = _setting(256, "entries", "A compaction waits for so many entries that are old enough.")
+    compact_changesets: int = _setting(4096, "changesets", "Most changesets in one compaction.")
+    compact_bytes: int = _setting(16 << 20, "bytes", "A compaction takes no further entry above this size of packs.")
+    inbox_margin: float = _setting(
+        120.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
+    )
+    lock_ttl: float = _setting(10.0, "seconds", "Life of claims, locks and tickets whose holder died.")
+    stop_grace: float = _setting(
+        20.0, "seconds", "A worker that is asked to stop finishes its batch in that time, or gives it back."
+    )
+    poison_tries: int = _setting(
+        3, "tries", "A changeset that so often, tried alone, killed its worker or failed is rejected as poison."
+    )
+    poison_wait: float = _setting(
+        300.0, "seconds", "Time between two such tries, unless something else went well in between."
+    )
+    max_queue_age: float = _setting(120.0, "seconds", "A changeset that waits longer makes /v1/health say 503.")
+    message_ttl: float = _setting(10.0, "seconds", "After this an unanswered message counts as lost.")
+    lock_tries: int = _setting(
+        5, "tries", "Claims of a slice that may fail on file locks before it goes ahead without them."
+    )
+    use_locks: bool = _setting(
+        True, "yes/no", "Take locks and tickets. Off is slower and just as right; tests switch it."
+    )
+
+    cache_bytes: int = _setting(128 << 20, "bytes", "Parsed trees and objects kept in each process.")
+    archive_cache_bytes: int = _setting(
+        16 << 20, "bytes", "Parts of the archive's tables, and entries found by them, kept in each process."
+    )
+    merge_cache_bytes: int = _setting(32 << 20, "bytes", "Merged contents kept in each process.")
+    shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest at most.")
+    shared_cache_bytes: int = _setting(
+        256 << 20, "bytes", "Copies of trees and commits in Redis; where more are made, they live for a shorter time."
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values that formats cannot hold. Raises SettingsError."""
+        for name, most in _MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise SettingsError(f"{PREFIX}{name.upper()} must be from 1 to {most}")
+        if self.log_level not in LOG_LEVELS:
+            raise SettingsError(f"{PREFIX}LOG_LEVEL: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}")
+        if not 0 < self.redis_memory_compact <= self.redis_memory_high <= 1:
+            names = f"{PREFIX}REDIS_MEMORY_COMPACT and {PREFIX}REDIS_MEMORY_HIGH"
+            raise SettingsError(f"{names} must be above 0 and at most 1, the first not above the second")
+        for name in _ABOVE_ZERO:
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{PREFIX}{name.upper()} must be above 0")
+        if self.late_put >= self.inbox_margin:
+            # What is accepted so late could be behind the mark, where nobody looks.
+            raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL."""
+        return self.broker_url or self.redis_url
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must not be shown anywhere: the secret key, and the passwords in URLs, escaped and not."""
+        urls = [self.redis_url, self.broker, self.api_url, *self.endpoints]
+        # To the last @: an unescaped one may stand in a password.
+        written = [url.partition("://")[2].rpartition("@")[0].partition(":")[2] for url in urls]
+        return [each for each in (self.s3_secret_key, *written, *map(unquote, written)) if each]
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The S3 endpoints, first the one that is used."""
+        return [part.strip() for part in self.s3_endpoints.split(",") if part.strip()]
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Build the settings from `environ` (the process's own by default). Raises SettingsError as `given` does."""
+    return Settings(**given(environ))
+
+
+def given(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the fields that `environ` (the process's own by default) sets.
+
+    Raises SettingsError where a value does not read as its field's type or can be of no use, and for an unknown name:
+    a misspelt limit must not silently be no limit.
+    """
+    environ = os.environ if environ is None else environ
+    fields = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings)}
+    values = {}
+    for name, text in environ.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name not in fields:
+            raise SettingsError(f"{name} is not a setting of Sluice")
+        known = fields[name]
+        try:
+            values[known.name] = read(text, known.default, known.metadata["unit"])
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from None
+    if values.get("s3_access_key") and not values.get("s3_secret_key"):
+        raise SettingsError(f"{PREFIX}S3_ACCESS_KEY is set without {PREFIX}S3_SECRET_KEY")
+    return values
+
+
+def dump(settings: Settings) -> dict[str, str]:
+    """The environment from which `load` makes these settings again; for the processes that `sluice up` starts."""
+    return {
+        PREFIX + f.name.upper(): str(getattr(settings, f.name))
+        for f in dataclasses.fields(settings)
+        if getattr(settings, f.name) != f.default
+    }
+
+
+def environment(
+    settings: Settings, more: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment of a process that runs with `settings`: `environ` (this process's own by default) and `more`.
+
+    `SLUICE_` names in `environ` are left out, so that a child runs with these settings and nothing else.
+    """
+    environ = os.environ if environ is None else environ
+    kept = {name: text for name, text in environ.items() if not name.startswith(PREFIX)}
+    return {**kept, **(more or {}), **dump(settings)}

@@ -1,0 +1,98 @@
+"""What linking a batch holds in memory, and how it stays bounded. Pure.
+
+Each changeset that is committed makes new trees of every directory on its paths, all of them whole. So a few hundred
+small changes to one large directory make hundreds of megabytes, and look things up in as many bases of that size: the
+number of changesets bounds neither.
+"""
+
+from __future__ import annotations
+
+from storage.base.ids import ChangesetId, ObjectId
+from storage.git.objects import Tree
+from storage.git.tree_editor import TreeEditor
+from storage.git.trees import ReadTree
+
+
+class Made:
+    """Bytes that a batch has made so far, with those that it has still to make for its stacks."""
+
+    def __init__(self, most: int | None) -> None:
+        """`most` is how many bytes a batch may make; None where there is no limit."""
+        self._most = most
+        self._made = 0
+        self._unwritten: dict[ChangesetId, int] = {}
+
+    def add(self, size: int) -> None:
+        """Count a new object."""
+        self._made += size
+
+    def open(self, changeset: ChangesetId, editor: TreeEditor) -> None:
+        """Count what will be written of a tree under change."""
+        self._unwritten[changeset] = editor.unwritten
+
+    def close(self, changeset: ChangesetId) -> None:
+        """Count a tree under change no more: it goes on under another name."""
+        self._unwritten.pop(changeset, None)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch should take no further changeset."""
+        return self._most is not None and self._made + sum(self._unwritten.values()) >= self._most
+
+
+class NewTrees:
+    """The trees that a batch made, over those that are stored.
+
+    An object of its own, which those who read hold and which holds none of them: in a circle, what a batch made would
+    stay in memory until the collector of circles comes by, for several batches.
+    """
+
+    def __init__(self, read: ReadTree) -> None:
+        """`read` reads what is stored."""
+        self._read = read
+        self._new: dict[ObjectId, bytes] = {}
+
+    def add(self, oid: ObjectId, data: bytes) -> bool:
+        """Add a tree; tell whether it is new."""
+        if oid in self._new:
+            return False
+        self._new[oid] = data
+        return True
+
+    def read(self, oid: ObjectId) -> Tree:
+        """Return a tree, of the batch or from storage."""
+        data = self._new.get(oid)
+        return self._read(oid) if data is None else Tree.parse(data)
+
+
+class LookUps:
+    """Trees in which things are looked up and nobody edits: each directory is read once while there is room."""
+
+    def __init__(self, read: ReadTree, most: int | None) -> None:
+        """`most` is how many bytes they may take in memory; None where there is no limit."""
+        self._trees = _Counted(read)
+        self._most = most
+        self._editors: dict[ObjectId, TreeEditor] = {}
+
+    def __getitem__(self, oid: ObjectId) -> TreeEditor:
+        """Return an editor that looks things up in a tree."""
+        if oid not in self._editors:
+            if self._most is not None and self._trees.memory > self._most:
+                # All at once: which of them is needed again, nobody knows, and the store has some of their trees.
+                self._editors.clear()
+                self._trees.memory = 0
+            self._editors[oid] = TreeEditor(self._trees.read, oid)
+        return self._editors[oid]
+
+
+class _Counted:
+    """Reads trees and counts what they take in memory; holds no reader, as NewTrees does not."""
+
+    def __init__(self, read: ReadTree) -> None:
+        self._read = read
+        self.memory = 0
+
+    def read(self, oid: ObjectId) -> Tree:
+        tree = self._read(oid)
+        self.memory += tree.memory
+        return tree

@@ -1,0 +1,402 @@
+"""Linking a batch: one commit on another, on one snapshot of the view. Pure.
+
+`link` takes a snapshot, changesets in order and a reader of trees, and returns everything that the batch stores: the
+objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or, where it
+is told to end earlier, those of a batch with fewer changesets.
+
+What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
+outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and
+wherever it is simply the commit's tree. So a base that is a changeset costs one look-up, and at worst as many edits
+as one batch has changesets (see docs/decisions/0003-what-a-writer-saw.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
+from storage.commit.decide import Rejection, Taken, apply, decide
+from storage.commit.footprint import LookUps, Made, NewTrees
+from storage.commit.records import EXPIRED, change_json, closing, conflicts_json, rejected
+from storage.git.fsck import fit_to_stand
+from storage.git.objects import EMPTY_TREE, Commit, Ident, Kind, Version, object_id
+from storage.git.packs import Location
+from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
+from storage.git.trailers import CHANGESET_ID, with_trailer
+from storage.git.tree_editor import TreeEditor
+from storage.git.trees import ReadTree, covers
+from storage.log.entry import Head, Json, Status
+from storage.log.manifest import Changeset, Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The definition of a slice as the view has it."""
+
+    id: SliceId
+    name: str
+    paths: frozenset[bytes]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the view knew at one instant of everything that a batch needs."""
+
+    epoch: str
+    head: Head
+    slices: Mapping[SliceId, Slice]  # those of the candidates that exist
+    outcomes: Mapping[ChangesetId, Json]  # those of the candidates and of their bases that are decided
+    keys: Mapping[str, ChangesetId]  # the idempotency keys of the candidates that have an owner
+    undecided: frozenset[ChangesetId] = frozenset()  # those of the candidates that the mark has passed by
+    run: str = ""  # of Redis: another one may know less, and more again before anybody looks
+    closed: Mapping[ChangesetId, str] = field(default_factory=dict)  # of the candidates' conflicts: what closed them
+
+    def has_passed(self, changeset: ChangesetId) -> bool:
+        """Tell whether a changeset without an outcome here is decided, or was never accepted: the mark is behind it."""
+        return changeset <= self.head.mark and changeset not in self.outcomes and changeset not in self.undecided
+
+
+@dataclass(slots=True)
+class Linked:
+    """A batch ready to be proved and stored."""
+
+    decided: list[Json] = field(default_factory=list)  # the entry's records, in log order
+    given_back: list[ChangesetId] = field(default_factory=list)  # cannot be decided now
+    left: list[ChangesetId] = field(default_factory=list)  # would have made the batch too large, or too long
+    too_long: ChangesetId | None = None  # of `given_back`: the one whose merges took all the time that a batch has
+    objects: dict[ObjectId, tuple[Kind, bytes]] = field(default_factory=dict)  # trees and commits, in order of birth
+    net: Taken = field(default_factory=dict)  # what the batch as a whole changes
+    tip: ObjectId = ObjectId(b"")
+    root: ObjectId = ObjectId(b"")
+    time: int = 0  # the commits' committer time
+    committed: int = 0
+
+
+BaseTree = Callable[[Changeset], ObjectId | None]
+"""Returns the root tree of the commit that a changeset names as its base; None where there is no such commit."""
+
+ReadChanges = Callable[[ChangesetId, Json], Sequence[Proposal]]
+"""Returns the changes of a committed changeset, given its id and outcome."""
+
+ReadOutcome = Callable[[ChangesetId], Json]
+"""Returns the outcome of a changeset that is decided, which never changes again; raises where it cannot be read now."""
+
+
+MergeBlobs = Callable[[tuple[ObjectId | None, ObjectId, ObjectId], Callable[[ObjectId], bytes]], bytes | ConflictClass]
+"""Merges the blobs of base, head and submission, given a reader of blobs; returns the content, or what collides."""
+
+ReadBlob = Callable[[ObjectId, Location | None], bytes]
+"""Returns a blob, which stands in the given place where that is known."""
+
+
+class Linker:
+    """Links one batch; see the module."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        read: ReadTree,
+        base_tree: BaseTree,
+        read_changes: ReadChanges,
+        read_outcome: ReadOutcome,
+        read_blob: ReadBlob,
+        merge_blobs: MergeBlobs,
+        committer: Ident,
+        most_bytes: int | None = None,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """The batch takes no more having made `most_bytes` (None: no limit), or once `enough` says so."""
+        self._snapshot = snapshot
+        self._new_trees = NewTrees(read)
+        self.read = self._new_trees.read
+        """Returns a tree, of this batch or from storage."""
+        self._base_tree = base_tree
+        self._read_changes = read_changes
+        self._read_outcome = read_outcome
+        self._read_blob = read_blob
+        self._merge_blobs = merge_blobs
+        # Every commit's committer time is at least its parent's, whatever the clocks of workers say.
+        self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
+        self._made = Made(most_bytes)
+        self._enough = enough
+        self._head = TreeEditor(self.read, _oid(snapshot.head.root))
+        self._trees = LookUps(self.read, most_bytes)
+        self._seen_in: dict[ChangesetId, ObjectId] = {}  # what writers on top of stacks outside of this batch saw
+        self._stacks: dict[ChangesetId, TreeEditor] = {}
+        self._changes: dict[ChangesetId, Sequence[Proposal]] = {}
+        self._records: dict[ChangesetId, Json] = {}
+        self._firsts: dict[ChangesetId, Json] = {}  # outcomes of those that repeats stand for
+        self._places: dict[ObjectId, Location] = {}  # of submitted blobs, which the view may not know yet
+        self._merged: dict[ObjectId, bytes] = {}  # blobs that merges made
+        self._too_large = False  # a file of the changeset that is being decided
+        self._keys = dict(snapshot.keys)
+        self._closed = dict(snapshot.closed)
+        self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
+
+    def run(self, changesets: Sequence[Changeset]) -> Linked:
+        """Link `changesets` in order, those left out that cannot be decided now.
+
+        Where the batch has become too large or takes too long, it ends behind the first that was decided.
+        """
+        for i, changeset in enumerate(changesets):
+            if self.result.decided and (self._made.is_full or self._enough()):
+                self.result.left = [each.id for each in changesets[i:]]
+                break
+            if changeset.id in self._snapshot.outcomes or self._snapshot.has_passed(changeset.id):
+                continue  # decided by another batch since it was claimed
+            outcome = self._outcome(changeset)
+            if outcome is None:
+                self.result.given_back.append(changeset.id)
+            else:
+                self._record(changeset, outcome)
+        for changeset_id, editor in self._stacks.items():
+            self._records[changeset_id]["seen"] = editor.write(self._emit_tree).hex()
+        self.result.root = self._head.root
+        return self.result
+
+    def _outcome(self, changeset: Changeset) -> Json | None:
+        """Decide and commit one changeset; None where that cannot be done now (see `given_back`)."""
+        refusal = self._refusal(changeset)
+        if refusal:
+            return rejected(refusal)
+        if changeset.base_changeset is not None:
+            changeset = replace(changeset, base_changeset=self._first_of(changeset.base_changeset))
+        base = self._base(changeset)
+        if base is None:
+            return None
+        if isinstance(base, Rejection):
+            return rejected(base)
+        seen, saw = base
+        self._locate(changeset.pack, changeset.changes)
+        self._too_large = False
+        try:
+            decision = decide(changeset, seen, self._head, self._merge_file, self._stacks_blindly(changeset))
+        except MergeUnavailable as error:
+            if isinstance(error, MergesTooLong) and self.result.too_long is None:
+                self.result.too_long = changeset.id
+            return None  # its neighbours need not wait for that
+        if isinstance(decision, Rejection):
+            return rejected(decision)
+        if isinstance(decision, list):
+            return {"status": Status.CONFLICTED, **conflicts_json(decision)}
+        return self._commit(changeset, decision, saw)
+
+    def _refusal(self, changeset: Changeset) -> Rejection | None:
+        owner = self._keys.get(changeset.key) if changeset.key else None
+        if owner is not None and owner != changeset.id:
+            return Rejection("duplicate", f"changeset {owner} has the same idempotency key", owner)
+        by = self._closed.get(changeset.resolves, EXPIRED) if changeset.resolves else EXPIRED
+        if by != EXPIRED:  # which says that nobody took its place yet
+            return Rejection("conflict-closed", f"the conflict of {changeset.resolves} was closed before: {by}")
+        definition = self._snapshot.slices.get(changeset.slice)
+        if definition is None:
+            return Rejection("no-such-slice", "its slice has been deleted")
+        for change in changeset.changes:
+            if not covers(definition.paths, change.path):
+                return Rejection("outside-slice", f"{change.path.decode()} is not in slice {definition.name}")
+        return None
+
+    def _base(self, changeset: Changeset) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
+        """Return what the writer saw, and its tree's id where that is known (not inside a stack of this batch).
+
+        None where the base is not decided yet.
+        """
+        if changeset.base_changeset is not None:
+            return self._base_in_stack(changeset.base_changeset)
+        if changeset.base_commit is None:
+            # By versions: each change says what was seen, and nothing else was.
+            return self._trees[EMPTY_TREE], EMPTY_TREE
+        tree = self._base_tree(changeset)
+        if tree is None:
+            return Rejection("unknown-base", f"{changeset.base_commit.hex()} is no commit of this repository")
+        return self._trees[tree], tree
+
+    def _base_in_stack(self, base: ChangesetId) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
+        outcome = self._outcome_of(base)
+        if outcome is None:
+            return Rejection("unknown-base", f"there is no {base}") if self._snapshot.has_passed(base) else None
+        if outcome["status"] != Status.COMMITTED:
+            return Rejection("base-not-landed", f"its base {base} is {outcome['status']}")
+        if "seen" in outcome:
+            tree = _oid(outcome["seen"])
+            return self._trees[tree], tree
+        if base in self._records:
+            if base not in self._stacks:
+                self._stack(base, self._editor_at(base))
+            return self._stacks[base], None
+        if base not in self._seen_in:
+            self._seen_in[base] = self._editor_at(base).write(self._emit_tree)
+        tree = self._seen_in[base]
+        return self._trees[tree], tree
+
+    def _stack(self, changeset_id: ChangesetId, editor: TreeEditor) -> None:
+        self._stacks[changeset_id] = editor
+        self._made.open(changeset_id, editor)
+
+    def _stacks_blindly(self, changeset: Changeset) -> bool:
+        """Tell whether a stack stands on a base by versions: then what nobody named was not seen, present or not."""
+        base = self._outcome_of(changeset.base_changeset) if changeset.base_changeset else None
+        return bool(base and base.get("blind"))
+
+    def _editor_at(self, changeset_id: ChangesetId) -> TreeEditor:
+        """Return an editor at what the writer of a committed changeset saw, with that changeset's own changes."""
+        trail = []
+        outcome = self._outcome_of(changeset_id)
+        assert outcome is not None
+        while "seen" not in outcome:
+            trail.append((changeset_id, outcome))
+            if "saw" in outcome:
+                break
+            changeset_id = outcome["base"]
+            outcome = self._outcome_of(changeset_id) or self._read_outcome(changeset_id)
+        editor = TreeEditor(self.read, _oid(outcome.get("seen") or outcome["saw"]))
+        for ancestor, of_ancestor in reversed(trail):
+            if ancestor not in self._changes:
+                self._changes[ancestor] = self._read_changes(ancestor, of_ancestor)
+            overlay(editor, self._changes[ancestor])
+        return editor
+
+    def _first_of(self, changeset_id: ChangesetId) -> ChangesetId:
+        """Return the changeset that a repeat of one request with one key stands for; any other stands for itself.
+
+        A client whose answer was lost repeats its request and may get a second id, on which it stacks the next ones.
+        """
+        outcome = self._outcome_of(changeset_id)
+        if outcome is None or "first" not in outcome:
+            return changeset_id
+        first = ChangesetId(outcome["first"])
+        of_first = self._outcome_of(first)
+        if of_first is None:
+            # It had its outcome before the repeat had one, so this reads what every snapshot from then on says.
+            of_first = self._firsts[first] = self._read_outcome(first)
+        return first if of_first.get("fingerprint") == outcome["fingerprint"] else changeset_id
+
+    def _outcome_of(self, changeset_id: ChangesetId) -> Json | None:
+        for known in (self._records, self._snapshot.outcomes, self._firsts):
+            if changeset_id in known:
+                return known[changeset_id]
+        return None
+
+    def _locate(self, pack: PackId, changes: Sequence[Proposal]) -> None:
+        for change in changes:
+            if change.oid is not None and change.place is not None:
+                self._places[change.oid] = Location(pack, change.place)
+
+    def _merge_file(
+        self, path: bytes, base: ObjectId | None, head: ObjectId, submitted: ObjectId
+    ) -> ObjectId | ConflictClass:
+        if self._too_large:
+            # It is conflicted whatever the others merge to; and a thousand of them may each take long.
+            return ConflictClass.TOO_LARGE
+        content = self._merge_blobs((base, head, submitted), self.blob)
+        if isinstance(content, ConflictClass):
+            self._too_large = content == ConflictClass.TOO_LARGE
+            return content
+        if not fit_to_stand(path, content):
+            return ConflictClass.CONTENT
+        oid = object_id(Kind.BLOB, content)
+        if oid not in self._merged:
+            self._made.add(len(content))
+        self._merged[oid] = content
+        return oid
+
+    def blob(self, oid: ObjectId) -> bytes:
+        """Return a blob: merged or submitted in this batch, or from storage."""
+        content = self._merged.get(oid)
+        return self._read_blob(oid, self._places.get(oid)) if content is None else content
+
+    def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Json:
+        before = self._head.root
+        apply(taken, self._head)
+        root = self._head.write(self._emit_tree)
+        message = with_trailer(changeset.message, CHANGESET_ID, changeset.id)
+        data = Commit(root, (self.result.tip,), changeset.author, self._committer, message).encode()
+        self.result.tip = object_id(Kind.COMMIT, data)
+        self.result.objects[self.result.tip] = (Kind.COMMIT, data)
+        self.result.net.update(taken)
+        self.result.committed += 1
+        self._changes[changeset.id] = changeset.changes
+        outcome: Json = {"status": Status.COMMITTED, "commit": self.result.tip.hex()}
+        outcome["changes"] = [change_json(change) for change in changeset.changes]
+        outcome |= self._merges(changeset, taken)
+        if changeset.base_versions or self._stacks_blindly(changeset):
+            outcome["blind"] = True
+        if saw == before and not changeset.base_versions:
+            outcome["seen"] = root.hex()  # committed on the very tree that its writer saw
+        elif saw is not None:
+            outcome["saw"] = saw.hex()
+        else:
+            outcome["base"] = changeset.base_changeset
+        if changeset.base_changeset and "seen" not in outcome:
+            self._climb(changeset, saw)
+        return outcome
+
+    def _merges(self, changeset: Changeset, taken: Taken) -> Json:
+        """Return what the record says of paths that got another version than was submitted, and store merged blobs."""
+        rows = []
+        for change in changeset.changes:
+            version = taken.get(change.path)
+            if version is None or (version.oid, version.mode) == (change.oid, change.mode) or change.op == "mode":
+                continue
+            made = self._merged.get(version.oid)
+            # The size stands only here: the index of a pack does not tell it.
+            rows.append(
+                [change.path.decode(), version.mode, version.oid.hex(), len(made) if made is not None else None]
+            )
+            if made is not None:
+                self.result.objects[version.oid] = (Kind.BLOB, made)
+        return {"merged": rows, "merged_count": len(rows)} if rows else {}
+
+    def _climb(self, changeset: Changeset, saw: ObjectId | None) -> None:
+        """Carry what the writer of a stack has seen to the stack's newest changeset."""
+        assert changeset.base_changeset is not None
+        if saw is None:
+            editor = self._stacks.pop(changeset.base_changeset)
+            self._made.close(changeset.base_changeset)
+        else:
+            editor = TreeEditor(self.read, saw)
+        overlay(editor, changeset.changes)
+        self._stack(changeset.id, editor)
+
+    def _record(self, changeset: Changeset, outcome: Json) -> None:
+        record = {"id": changeset.id, "slice": changeset.slice, "pack": changeset.pack, **outcome}
+        if changeset.hold:
+            record["held"] = True
+        if changeset.resolves:
+            record |= self._closes(changeset.resolves, outcome["status"])
+            if "closes" in record:
+                self._closed[changeset.resolves] = changeset.id
+        if changeset.key:
+            record |= {"key": changeset.key, "fingerprint": changeset.fingerprint}
+            self._keys.setdefault(changeset.key, changeset.id)
+        self._records[changeset.id] = record
+        self.result.decided.append(record)
+
+    def _closes(self, resolved: ChangesetId, status: Status) -> Json:
+        """Return what a record says of the conflicted changeset whose place it takes."""
+        record: Json = {"resolves": resolved}
+        old = self._outcome_of(resolved)
+        if old and old["status"] == Status.CONFLICTED and status in {Status.COMMITTED, Status.CONFLICTED}:
+            record["closes"] = closing(resolved, old)
+        return record
+
+    def _emit_tree(self, oid: ObjectId, data: bytes) -> None:
+        if self._new_trees.add(oid, data):
+            self._made.add(len(data))
+        self.result.objects[oid] = (Kind.TREE, data)
+
+
+def overlay(editor: TreeEditor, changes: Sequence[Proposal]) -> None:
+    """Make a changeset's changes in what its writer saw, where nothing can collide."""
+    apply({change.path: _wanted(editor, change) for change in changes}, editor)
+
+
+def _wanted(editor: TreeEditor, change: Proposal) -> Version | None:
+    base = Version(change.mode, change.base) if change.base else editor.get(change.path)
+    return change.version(base)
+
+
+def _oid(text: str) -> ObjectId:
+    return ObjectId(bytes.fromhex(text))

@@ -1,0 +1,32 @@
+"""Locks that end by themselves, and can be taken while Redis is full: those who make room need them."""
+
+from __future__ import annotations
+
+from storage.base.ids import new_ulid
+from storage.view.view import View
+
+
+class Lease:
+    """One lock by its name. Saves work and decides nothing."""
+
+    def __init__(self, view: View, name: str, seconds: float) -> None:
+        self._view = view
+        self._name = name
+        self._life = int(seconds * 1000)
+
+    def take(self, owner: str) -> bool:
+        """Try to take it, or to keep it for longer; tell whether it is the owner's now."""
+        return bool(self._view.scripts("take", self._name, owner, self._life))
+
+    def take_turn(self) -> bool:
+        """Try to take it for nobody in particular, for its whole life; tell whether it was free.
+
+        So something is done once in that time, by one of many processes.
+        """
+        return self.take(new_ulid())
+
+    def give_back(self, owner: str) -> None:
+        """Give it back if it still is the owner's; a lost race here only lets two work at once."""
+        key = self._view.prefix + self._name
+        if (self._view.redis.get(key) or b"").split(b" ")[0] == owner.encode():
+            self._view.redis.delete(key)

@@ -1,0 +1,205 @@
+r"""Git objects as values: ids, trees' rows and commits. Pure.
+
+Formats: Git's Documentation/gitformat-pack.txt, and `git help hash-object`. A tree is kept as its sorted rows, each
+the bytes `<mode> <name>\0<id>` that Git stores, since joining rows is what makes an edit cheap.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha1
+
+from storage.base.ids import ObjectId
+
+
+class Kind(IntEnum):
+    """Git's object types, with the numbers that packs use."""
+
+    COMMIT = 1
+    TREE = 2
+    BLOB = 3
+
+
+TREE_MODE = 0o40000
+FILE_MODE = 0o100644
+EXECUTABLE_MODE = 0o100755
+REGULAR_MODES = (FILE_MODE, EXECUTABLE_MODE)
+SYMLINK_MODE = 0o120000
+SUBMODULE_MODE = 0o160000
+UNKNOWN_MODE = 0
+"""Of a version that a writer named by its id alone: nobody knows whether it was a symlink, or executable."""
+
+_NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob"}
+# The whole row and its name. `[^\0]+` cannot run into the id, which follows the NUL and has a fixed length.
+_ROW = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
+# Two byte strings have heads of 33 bytes each, are rounded up, and stand in two lists.
+_ROW_MEMORY = 100
+
+
+class CorruptObject(Exception):
+    """Stored bytes are not the Git object that they should be."""
+
+
+def object_id(kind: Kind, data: bytes) -> ObjectId:
+    """Return the id that Git gives to `data` as an object of `kind`."""
+    return ObjectId(sha1(b"%s %d\0" % (_NAMES[kind], len(data)) + data).digest())
+
+
+EMPTY_TREE = object_id(Kind.TREE, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What stands at a path: a file, a symlink, a submodule or a directory. Absent is None, never a Version."""
+
+    mode: int
+    oid: ObjectId
+
+    @property
+    def is_tree(self) -> bool:
+        """Whether it is a directory."""
+        return self.mode == TREE_MODE
+
+
+def as_file(version: Version | None) -> Version | None:
+    """Return a file's version; where a directory stands there is no file."""
+    return None if version is None or version.is_tree else version
+
+
+def row(mode: int, name: bytes, oid: bytes) -> bytes:
+    """Return the row of a tree for one name."""
+    return b"%o %s\0%s" % (mode, name, oid)
+
+
+class Tree:
+    """A tree's rows in Git's order, and their sort keys: the name, with `/` behind it for a directory."""
+
+    __slots__ = ("keys", "rows", "size")
+
+    def __init__(self, keys: list[bytes], rows: list[bytes], size: int | None = None) -> None:
+        """`size` is the number of bytes of all rows, where the caller knows it."""
+        self.keys = keys
+        self.rows = rows
+        self.size = sum(map(len, rows)) if size is None else size
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes it takes here: of each row the bytes, those of its key, and what Python adds to both."""
+        return 2 * self.size + _ROW_MEMORY * len(self.rows)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Tree:
+        """Read a tree object.
+
+        Raises CorruptObject where the bytes are not rows in strictly ascending order.
+        """
+        found = _ROW.findall(data)
+        rows = [whole for whole, _ in found]
+        keys = [name + b"/" if whole[:1] == b"4" else name for whole, name in found]
+        if sum(map(len, rows)) != len(data):
+            raise CorruptObject("a tree has bytes that are no row")
+        return cls(keys, rows, len(data))
+
+    def encode(self) -> bytes:
+        """Return the tree object's bytes."""
+        return b"".join(self.rows)
+
+    def get(self, name: bytes) -> Version | None:
+        """Return what stands under `name` here, or None."""
+        i = self.find(name)
+        return None if i < 0 else version_of(self.rows[i])
+
+    def find(self, name: bytes) -> int:
+        """Return the position of `name`, or -1."""
+        keys = self.keys
+        for key in (name, name + b"/"):
+            i = bisect_left(keys, key)
+            if i < len(keys) and keys[i] == key:
+                return i
+        return -1
+
+    def directories(self) -> list[ObjectId]:
+        """Return the ids of the trees that stand here."""
+        return [ObjectId(self.rows[i][-20:]) for i, key in enumerate(self.keys) if key.endswith(b"/")]
+
+    def items(self) -> Iterator[tuple[bytes, Version]]:
+        """Yield names and versions in Git's order."""
+        for key, whole in zip(self.keys, self.rows, strict=True):
+            yield key.rstrip(b"/"), version_of(whole)
+
+
+def version_of(whole: bytes) -> Version:
+    """Return the version in a row."""
+    return Version(int(whole[: whole.index(b" ")], 8), ObjectId(whole[-20:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Ident:
+    """Who and when: a name, an e-mail address, seconds since the epoch and minutes east of Greenwich."""
+
+    name: str
+    email: str
+    time: int
+    zone: int = 0
+
+    def encode(self) -> bytes:
+        """Return it as it stands in a commit."""
+        sign, minutes = ("-", -self.zone) if self.zone < 0 else ("+", self.zone)
+        return f"{self.name} <{self.email}> {self.time} {sign}{minutes // 60:02}{minutes % 60:02}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit object."""
+
+    tree: ObjectId
+    parents: tuple[ObjectId, ...]
+    author: Ident
+    committer: Ident
+    message: str
+
+    def encode(self) -> bytes:
+        """Return the commit object's bytes."""
+        lines = [b"tree " + self.tree.hex().encode()]
+        lines += [b"parent " + parent.hex().encode() for parent in self.parents]
+        lines += [
+            b"author " + self.author.encode(),
+            b"committer " + self.committer.encode(),
+            b"",
+            self.message.encode(),
+        ]
+        return b"\n".join(lines)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Commit:
+        """Read a commit object that `encode` wrote.
+
+        Raises CorruptObject for anything else.
+        """
+        head, _, message = data.partition(b"\n\n")
+        fields: dict[bytes, list[bytes]] = {}
+        for line in head.split(b"\n"):
+            name, _, value = line.partition(b" ")
+            fields.setdefault(name, []).append(value)
+        try:
+            return cls(
+                ObjectId(bytes.fromhex(fields[b"tree"][0].decode())),
+                tuple(ObjectId(bytes.fromhex(p.decode())) for p in fields.get(b"parent", [])),
+                _parse_ident(fields[b"author"][0]),
+                _parse_ident(fields[b"committer"][0]),
+                message.decode(),
+            )
+        except (KeyError, ValueError) as error:
+            raise CorruptObject("not a commit of ours") from error
+
+
+def _parse_ident(text: bytes) -> Ident:
+    name, _, rest = text.decode().partition(" <")
+    email, _, when = rest.partition("> ")
+    seconds, _, zone = when.partition(" ")
+    minutes = int(zone[1:3]) * 60 + int(zone[3:5])
+    return Ident(name, email, int(seconds), -minutes if zone[0] == "-" else minutes)

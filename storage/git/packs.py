@@ -1,0 +1,201 @@
+"""Git packfiles and their indexes, written whole and read back by range. Pure.
+
+Formats: Git's Documentation/gitformat-pack.txt, pack version 2 and index version 2. Objects are stored undeltified, so
+that one range of bytes is one object.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from hashlib import sha1
+from typing import NamedTuple
+
+from storage.base.ids import ObjectId, PackId
+from storage.git.objects import CorruptObject, Kind, object_id
+
+HEADER_BYTES = 12
+HEAD_BYTES = 10
+"""The kind and the size of a stored object stand in so many bytes at its beginning, or in fewer."""
+TRAILER_BYTES = 20
+# An index entry has 31 bits for an offset; larger ones need a table that we have no use for.
+MAX_PACK_BYTES = (1 << 31) - 1
+_WINDOW = 16 << 10
+
+
+class Place(NamedTuple):
+    """Where an object stands in a pack: its first byte, its stored bytes, and its size when known (else 0)."""
+
+    offset: int
+    length: int
+    size: int
+
+
+class Location(NamedTuple):
+    """Where an object can be read: a pack and the place in it."""
+
+    pack: PackId
+    place: Place
+
+
+class PackWriter:
+    """Collects objects into one pack; an object added twice is stored once."""
+
+    def __init__(self) -> None:
+        self.places: dict[ObjectId, Place] = {}
+        self._parts: list[bytes] = []
+        self._crcs: dict[ObjectId, int] = {}
+        self._end = HEADER_BYTES
+        self._name = b""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pack if it were finished now."""
+        return self._end + TRAILER_BYTES
+
+    def add(self, kind: Kind, data: bytes, oid: ObjectId | None = None, level: int = 1) -> ObjectId:
+        """Add an object, compressed at `level`, and return its id; `oid` is passed where it is known already."""
+        if oid is None:
+            oid = object_id(kind, data)
+        if oid not in self.places:
+            self._put(oid, encode(kind, data, level), len(data))
+        return oid
+
+    def add_encoded(self, oid: ObjectId, stored: bytes, size: int) -> None:
+        """Add an object whose stored bytes are known, from `encode` or from another pack."""
+        if oid not in self.places:
+            self._put(oid, stored, size)
+
+    def _put(self, oid: ObjectId, stored: bytes, size: int) -> None:
+        self.places[oid] = Place(self._end, len(stored), size)
+        self._crcs[oid] = zlib.crc32(stored)
+        self._parts.append(stored)
+        self._end += len(stored)
+
+    def finish(self) -> bytes:
+        """Return the pack's bytes."""
+        head = struct.pack(">4sII", b"PACK", 2, len(self.places))
+        hasher = sha1(head)
+        for part in self._parts:
+            hasher.update(part)
+        self._name = hasher.digest()
+        # One copy of it all: a pack may have many megabytes.
+        return b"".join([head, *self._parts, self._name])
+
+    def index(self) -> bytes:
+        """Return the index of the pack that `finish` returned."""
+        oids = sorted(self.places)
+        counts = [0] * 256
+        for oid in oids:
+            counts[oid[0]] += 1
+        fanout, total = [], 0
+        for count in counts:
+            total += count
+            fanout.append(total)
+        n = len(oids)
+        body = b"".join(
+            [
+                b"\377tOc\0\0\0\2",
+                struct.pack(">256I", *fanout),
+                *oids,
+                struct.pack(f">{n}I", *(self._crcs[oid] for oid in oids)),
+                struct.pack(f">{n}I", *(self.places[oid].offset for oid in oids)),
+                self._name,
+            ]
+        )
+        return body + sha1(body).digest()
+
+
+def encode(kind: Kind, data: bytes, level: int = 1) -> bytes:
+    """Return an object as it is stored in a pack: type and size, then the deflated bytes."""
+    size = len(data)
+    head = [(kind << 4) | (size & 15)]
+    size >>= 4
+    while size:
+        head[-1] |= 0x80
+        head.append(size & 0x7F)
+        size >>= 7
+    return bytes(head) + zlib.compress(data, level)
+
+
+def decode(stored: bytes) -> tuple[Kind, bytes]:
+    """Return the kind and bytes of one stored object.
+
+    Raises CorruptObject where the bytes are not one whole undeltified object.
+    """
+    kind, size, at = _head_of(stored)
+    try:
+        data = zlib.decompress(stored[at:])
+    except zlib.error as error:
+        raise CorruptObject("not an object of a pack of ours") from error
+    if len(data) != size:
+        raise CorruptObject("an object's size is not what its header says")
+    return kind, data
+
+
+def decode_head(stored: bytes) -> tuple[Kind, int]:
+    """Return the kind and size of a stored object, given its first HEAD_BYTES.
+
+    Raises CorruptObject where they are not the beginning of an undeltified object.
+    """
+    kind, size, _ = _head_of(stored)
+    return kind, size
+
+
+def _head_of(stored: bytes) -> tuple[Kind, int, int]:
+    """Return a stored object's kind, its size, and where its deflated bytes begin."""
+    try:
+        size, shift, i = stored[0] & 15, 4, 1
+        kind = Kind((stored[0] >> 4) & 7)
+        while stored[i - 1] & 0x80:
+            size |= (stored[i] & 0x7F) << shift
+            shift += 7
+            i += 1
+    except (IndexError, ValueError) as error:
+        raise CorruptObject("not an object of a pack of ours") from error
+    return kind, size, i
+
+
+def read_index(index: bytes, pack_size: int) -> dict[ObjectId, Place]:
+    """Return the places of a pack's objects from its index (sizes stay unknown).
+
+    Raises CorruptObject where the index is damaged.
+    """
+    if index[:8] != b"\377tOc\0\0\0\2" or sha1(index[:-20]).digest() != index[-20:]:
+        raise CorruptObject("not an index of a pack, or a damaged one")
+    n = struct.unpack_from(">I", index, 8 + 255 * 4)[0]
+    at = 8 + 1024
+    oids = [ObjectId(index[at + i * 20 : at + i * 20 + 20]) for i in range(n)]
+    offsets = struct.unpack_from(f">{n}I", index, at + n * 24)
+    ends = sorted(offsets)[1:] + [pack_size - TRAILER_BYTES]
+    end_of = dict(zip(sorted(offsets), ends, strict=True))
+    return {oid: Place(offset, end_of[offset] - offset, 0) for oid, offset in zip(oids, offsets, strict=True)}
+
+
+def scan(pack: bytes) -> Iterator[tuple[Place, Kind, bytes]]:
+    """Yield every object of a whole pack in stored order.
+
+    Raises CorruptObject where the pack is damaged.
+    """
+    if pack[:8] != b"PACK\0\0\0\2" or sha1(pack[:-20]).digest() != pack[-20:]:
+        raise CorruptObject("not a pack, or a damaged one")
+    at = HEADER_BYTES
+    for _ in range(struct.unpack_from(">I", pack, 8)[0]):
+        start, first = at, pack[at]
+        while pack[at] & 0x80:
+            at += 1
+        at += 1
+        inflate, parts = zlib.decompressobj(), []
+        while not inflate.eof:
+            # In windows, since zlib copies all of its input that lies behind the object.
+            window = pack[at : at + _WINDOW]
+            if not window:
+                raise CorruptObject("a pack ends inside an object")
+            parts.append(inflate.decompress(window))
+            at += len(window) - len(inflate.unused_data)
+        data = b"".join(parts)
+        yield Place(start, at - start, len(data)), Kind((first >> 4) & 7), data

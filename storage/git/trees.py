@@ -1,0 +1,210 @@
+"""Reading trees: look-up, walk from a cursor, diff, and the projection of a slice. Pure, given a reader of trees.
+
+Every function takes `read`, which returns a Tree for an id; the cost of each is the trees that it reads. Reading one
+may mean fetching and parsing megabytes, so none of them reads a directory twice, however many paths are asked for.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from storage.base.ids import ObjectId
+from storage.git.objects import EMPTY_TREE, TREE_MODE, Kind, Tree, Version, object_id, row, version_of
+
+ReadTree = Callable[[ObjectId], Tree]
+
+
+def lookup(read: ReadTree, root: ObjectId, path: bytes) -> Version | None:
+    """Return what stands at `path` below `root`, or None. Reads a tree for each part of the path."""
+    version: Version | None = Version(TREE_MODE, root)
+    for part in path.split(b"/"):
+        if version is None or not version.is_tree:
+            return None
+        version = read(version.oid).get(part)
+    return version
+
+
+def lookup_many(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
+    """Return what `lookup` returns for each of these paths.
+
+    Reads each directory on their way once, and holds one at a time: the cost is that of the directories plus that of
+    the paths, not their product.
+    """
+    found: dict[bytes, Version | None] = {}
+    # Directories that are still to be read: what each is, where its path ends, and the paths below it.
+    left = [(root, 0, list(dict.fromkeys(paths)))]
+    while left:
+        oid, start, below = left.pop()
+        left += _step(read(oid), start, below, found) if below else []
+    return found
+
+
+def sizes(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[bytes, int]:
+    """Return the bytes of the tree of each directory on the way to these paths, by its own path with `/` behind it.
+
+    The root's is empty. Reads each directory once.
+    """
+    found: dict[bytes, int] = {}
+    left = [(root, 0, list(dict.fromkeys(paths)))]
+    while left:
+        oid, start, below = left.pop()
+        if below:
+            tree = read(oid)
+            found[below[0][:start]] = tree.size
+            left += _step(tree, start, below, {})
+    return found
+
+
+def _step(
+    tree: Tree, start: int, paths: Iterable[bytes], found: dict[bytes, Version | None]
+) -> list[tuple[ObjectId, int, list[bytes]]]:
+    """Look up the parts of `paths` that begin at `start` in `tree`; return the directories that are to be read next."""
+    inside: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        end = path.find(b"/", start)
+        if end < 0:
+            found[path] = tree.get(path[start:])
+        else:
+            inside.setdefault(path[start:end], []).append(path)
+    following = []
+    for name, some in inside.items():
+        version = tree.get(name)
+        if version is not None and version.is_tree:
+            following.append((version.oid, start + len(name) + 1, some))
+        else:
+            found.update(dict.fromkeys(some))
+    return following
+
+
+def walk(read: ReadTree, root: ObjectId, after: bytes = b"", prefix: bytes = b"") -> Iterator[tuple[bytes, Version]]:
+    """Yield the files below `root` in Git's order, those behind the path `after` and below the directory `prefix`.
+
+    `prefix` is empty or ends with `/`. Reads only trees on the way to `after` and those behind it that are consumed,
+    so a page costs the same wherever it begins.
+    """
+    if prefix:
+        version = lookup(read, root, prefix[:-1])
+        if version is None or not version.is_tree:
+            return
+        root = version.oid
+    yield from _walk(read, root, after, prefix)
+
+
+def _walk(read: ReadTree, oid: ObjectId, after: bytes, base: bytes) -> Iterator[tuple[bytes, Version]]:
+    tree = read(oid)
+    for i in range(_first_behind(tree.keys, after, base), len(tree.keys)):
+        path, version = base + tree.keys[i], version_of(tree.rows[i])
+        if version.is_tree:
+            yield from _walk(read, version.oid, after, path)
+        elif path > after:
+            yield path, version
+
+
+def _first_behind(keys: Sequence[bytes], after: bytes, base: bytes) -> int:
+    """Return the position of the first row of the directory `base` at which something behind `after` may stand.
+
+    That may be a directory that holds `after`; those that end before it are not even read. Costs the same wherever
+    the page begins in the directory.
+    """
+    if not after.startswith(base):
+        return len(keys) if base < after else 0
+    rest = after[len(base) :]
+    i = bisect_right(keys, rest)
+    return i - 1 if i and keys[i - 1].endswith(b"/") and rest.startswith(keys[i - 1]) else i
+
+
+Change = tuple[bytes, Version | None, Version | None]
+"""A path with the versions in the old and the new tree; None where it is absent."""
+
+
+def diff(read: ReadTree, old: ObjectId, new: ObjectId) -> Iterator[Change]:
+    """Yield the files that differ between two trees, in the order of their directories' reading.
+
+    Compares the rows of two trees as sets, so equal subtrees are never read; knows nothing of how a tree was edited,
+    which makes it the witness that `prove` calls.
+    """
+    yield from _diff(read, Version(TREE_MODE, old), Version(TREE_MODE, new), b"")
+
+
+def _diff(read: ReadTree, old: Version | None, new: Version | None, base: bytes) -> Iterator[Change]:
+    old_rows = read(old.oid).rows if old else []
+    new_rows = read(new.oid).rows if new else []
+    common = set(old_rows).intersection(new_rows)
+    before = dict(_named(r) for r in old_rows if r not in common)
+    after = dict(_named(r) for r in new_rows if r not in common)
+    for name in sorted(before.keys() | after.keys()):
+        was, now, path = before.get(name), after.get(name), base + name
+        was_tree = was if was and was.is_tree else None
+        now_tree = now if now and now.is_tree else None
+        if was_tree or now_tree:
+            yield from _diff(read, was_tree, now_tree, path + b"/")
+        was_file = None if was_tree else was
+        now_file = None if now_tree else now
+        if was_file != now_file:
+            yield path, was_file, now_file
+
+
+def _named(whole: bytes) -> tuple[bytes, Version]:
+    return whole[whole.index(b" ") + 1 : -21], version_of(whole)
+
+
+def covers(paths: Collection[bytes], path: bytes) -> bool:
+    """Tell whether a slice with these paths holds the file `path`; `/` holds everything, `a/` all below a.
+
+    Costs the parts of the path, not the number of the slice's paths, when `paths` is a set.
+    """
+    return any(candidate in paths for candidate in holders(path))
+
+
+def holders(path: bytes) -> list[bytes]:
+    """Return the slice paths that would hold the file `path`: `/`, each directory above it, and itself."""
+    parts = path.split(b"/")
+    directories = [b"/".join(parts[:i]) + b"/" for i in range(1, len(parts))]
+    return [b"/", *directories, path]
+
+
+def project(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> tuple[ObjectId, dict[ObjectId, Tree]]:
+    """Return the tree that has only a slice's paths, and the new trees that it needs.
+
+    Directories of the slice are grafted whole, by their ids: the cost is the trees above them.
+    """
+    wanted = _Wanted(set(), {})
+    for path in paths:
+        if path == b"/":
+            return root, {}
+        *above, last = path.removesuffix(b"/").split(b"/")
+        node = wanted
+        for part in above:
+            node = node.below.setdefault(part, _Wanted(set(), {}))
+        node.whole.add(last + b"/" if path.endswith(b"/") else last)
+    made: dict[ObjectId, Tree] = {}
+    return _project(read, root, wanted, made), made
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a slice has of one directory."""
+
+    whole: set[bytes]  # keys of rows that belong to it
+    below: dict[bytes, _Wanted]  # directories that it has parts of
+
+
+def _project(read: ReadTree, oid: ObjectId, wanted: _Wanted, made: dict[ObjectId, Tree]) -> ObjectId:
+    tree = read(oid)
+    keys, rows = [], []
+    for key, whole in zip(tree.keys, tree.rows, strict=True):
+        name = key.removesuffix(b"/")
+        if key in wanted.whole:
+            keys.append(key)
+            rows.append(whole)
+        elif key != name and name in wanted.below:
+            below = _project(read, version_of(whole).oid, wanted.below[name], made)
+            if below != EMPTY_TREE:
+                keys.append(key)
+                rows.append(row(TREE_MODE, name, below))
+    projected = Tree(keys, rows)
+    new = object_id(Kind.TREE, projected.encode())
+    made[new] = projected
+    return new

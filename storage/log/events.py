@@ -1,0 +1,150 @@
+"""Events: what each entry of the log tells about changesets, in log order. Pure.
+
+An event's id is `<seq>-<index>`: the entry that brings it, and which of that entry's events it is. Ids and events
+follow from the log alone, so every process tells the same, at any time. An id without an index, `<seq>`, stands behind
+everything that the entry tells; `0` stands before all.
+
+`tell` reduces an entry to what events are made of: small, and shared by all who are told. A batch merge tells what the
+entries of commits told before it, so it has a range of them instead of events; `events` takes these entries in turn
+and keeps one at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from storage.base.ids import Seq
+from storage.log.entry import EntryKind, Json, Status
+
+RELEASED = "released"
+
+_ID = re.compile(r"(0|[1-9][0-9]{0,11})(?:-(0|[1-9][0-9]{0,8}))?", re.ASCII)
+_ABOUT = ("commit", "reason", "detail", "resolves")
+# In memory: of an event, beside its data; of what an entry tells, beside its events, with its place in a cache.
+_EVENT_BYTES, _TOLD_BYTES = 200, 350
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What became of one changeset; its id is where it stands."""
+
+    name: str  # a final or passing status, or "released"
+    slice: str | None  # the changeset's; None where nobody knows it any more
+    data: str  # JSON on one line
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The entries whose commits a batch merge lands, and how many commits they have."""
+
+    first: Seq
+    through: Seq
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one entry tells."""
+
+    events: tuple[Event, ...] = ()
+    landing: tuple[Event, ...] = ()  # what a merge of this entry will tell of its commits
+    merged: Merged | None = None  # of a merge, instead of events
+
+    @property
+    def count(self) -> int:
+        """How many events there are."""
+        return self.merged.count if self.merged else len(self.events)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in memory."""
+        return _TOLD_BYTES + sum(_EVENT_BYTES + len(event.data) for event in chain(self.events, self.landing))
+
+
+NOTHING = Told()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """How far somebody has been told: all before entry `seq`, and the first `told` of its events."""
+
+    seq: int
+    told: int = 0
+
+    @property
+    def named(self) -> int:
+        """The entry that the position's id names."""
+        return self.seq if self.told else self.seq - 1
+
+    def __str__(self) -> str:
+        """Return the id of the last event that was told, or of the entry before."""
+        return f"{self.seq}-{self.told - 1}" if self.told else f"{self.seq - 1}"
+
+
+def behind(seq: int) -> Position:
+    """Return the position behind everything that entry `seq` tells."""
+    return Position(seq + 1)
+
+
+def parse(text: str) -> Position:
+    """Return the position behind the event with this id. Raises ValueError where it is none."""
+    found = _ID.fullmatch(text)
+    if found is None or (found[1] == "0" and found[2]):
+        raise ValueError(f"{text!r} is not the id of an event")
+    return Position(int(found[1]), int(found[2]) + 1) if found[2] else behind(int(found[1]))
+
+
+def tell(entry: Json) -> Told:
+    """Return what an entry tells."""
+    match entry["kind"]:
+        case EntryKind.COMMITS:
+            decided = entry["decided"]
+            committed = [record for record in decided if record["status"] == Status.COMMITTED]
+            return Told(
+                tuple(_decided(record, entry["seq"], record["status"]) for record in decided),
+                tuple(_decided(record, entry["seq"], Status.LANDED) for record in committed),
+            )
+        case EntryKind.MERGE:
+            return Told(merged=Merged(Seq(entry["first"]), Seq(entry["through"]), entry["changesets"]))
+        case EntryKind.RELEASE:
+            return Told(tuple(_released(each, entry["seq"]) for each in entry["released"]))
+        case _:
+            return NOTHING
+
+
+def events(told: Told, commits: Iterable[Told], skip: int = 0) -> Iterator[tuple[int, Event]]:
+    """Yield the events of an entry behind the first `skip` of them, each with its index.
+
+    `commits` has what the entries from `first` through `through` tell, where the entry is a merge of them; no more of
+    it is taken than has been asked for.
+    """
+    if told.merged is None:
+        yield from islice(enumerate(told.events), skip, None)
+        return
+    index = 0
+    for each in commits:
+        start = min(max(skip - index, 0), len(each.landing))
+        yield from enumerate(each.landing[start:] if start else each.landing, index + start)
+        index += len(each.landing)
+
+
+def _decided(record: Json, seq: int, status: str) -> Event:
+    data = {"id": record["id"], "slice": record["slice"], "status": status, "seq": seq}
+    data |= {name: record[name] for name in _ABOUT if name in record}
+    if "conflicts" in record:
+        data["conflicts"] = [conflict["path"] for conflict in record["conflicts"]]
+    return Event(str(status), record["slice"], _json(data))
+
+
+def _released(record: Json, seq: int) -> Event:
+    data = {"id": record["id"], "slice": record["slice"], "status": Status.QUEUED, "seq": seq}
+    return Event(RELEASED, record["slice"], _json(data))
+
+
+def _json(data: Json) -> str:
+    # All but ASCII is escaped: one line whatever a path contains, also for clients that break lines at U+2028.
+    return json.dumps(data, separators=(",", ":"))

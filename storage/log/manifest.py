@@ -1,0 +1,163 @@
+"""What a submission pack says of its changesets: one JSON blob, the last object of the pack. Pure.
+
+A manifest is immutable, so copies of it may be kept anywhere; the one in the bucket is the truth. Paths are UTF-8.
+Format 1. Readers must read every format that was ever written.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
+from storage.git.objects import Ident, Version
+from storage.git.packs import Place
+from storage.git.threeway import Strategy
+
+FORMAT = 1
+
+
+class CorruptManifest(Exception):
+    """A submission pack's manifest cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One change of a changeset, as its writer submitted it."""
+
+    op: str  # put, delete or mode
+    path: bytes
+    mode: int  # of a put or mode; 0 for a delete
+    oid: ObjectId | None  # the blob or submodule commit that is put
+    place: Place | None  # where the submission pack has the blob
+    base: ObjectId | None = None  # with a base by versions: the id seen, None where the file did not exist
+    strategy: Strategy = Strategy.MERGE
+    base_mode: int | None = None  # the mode seen beside `base`, where it is known
+
+    def version(self, base: Version | None) -> Version | None:
+        """Return what the writer wants at the path, who saw `base` there; None where it should be absent."""
+        if self.op == "delete":
+            return None
+        if self.op == "mode":
+            return Version(self.mode, base.oid) if base else None
+        assert self.oid is not None
+        return Version(self.mode, self.oid)
+
+
+@dataclass(frozen=True, slots=True)
+class Changeset:
+    """A changeset as it stands in its submission pack."""
+
+    id: ChangesetId
+    pack: PackId
+    slice: SliceId
+    base_commit: ObjectId | None  # exactly one of the first two, or neither: a base by versions
+    base_changeset: ChangesetId | None
+    author: Ident
+    message: str
+    changes: tuple[Proposal, ...]
+    key: str | None = None  # the idempotency key
+    fingerprint: str = ""  # with a key: what tells a repeat from another request
+    hold: bool = False  # not committed before it is released
+    resolves: ChangesetId | None = None  # the conflicted changeset whose place it takes
+
+    @property
+    def base_versions(self) -> bool:
+        """Whether each change says what its writer saw."""
+        return self.base_commit is None and self.base_changeset is None
+
+
+def encode(changeset: Changeset) -> bytes:
+    """Return one changeset's part of a manifest."""
+    author = changeset.author
+    record: dict[str, Any] = {
+        "id": changeset.id,
+        "slice": changeset.slice,
+        "author": [author.name, author.email, author.time, author.zone],
+        "message": changeset.message,
+        "changes": [_encode_change(change) for change in changeset.changes],
+    }
+    if changeset.base_commit:
+        record["base_commit"] = changeset.base_commit.hex()
+    if changeset.base_changeset:
+        record["base_changeset"] = changeset.base_changeset
+    if changeset.key:
+        record |= {"key": changeset.key, "fingerprint": changeset.fingerprint}
+    if changeset.hold:
+        record["hold"] = True
+    if changeset.resolves:
+        record["resolves"] = changeset.resolves
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _encode_change(change: Proposal) -> list[Any]:
+    encoded = [
+        change.op,
+        change.path.decode(),
+        change.mode,
+        change.oid.hex() if change.oid else None,
+        list(change.place) if change.place else None,
+        change.base.hex() if change.base else None,
+    ]
+    if change.base_mode is not None:
+        return [*encoded, change.strategy, change.base_mode]
+    return encoded if change.strategy == Strategy.MERGE else [*encoded, change.strategy]
+
+
+def decode(data: bytes | str, pack: PackId) -> Changeset:
+    """Read what `encode` wrote for a changeset of `pack`.
+
+    Raises CorruptManifest where it is something else.
+    """
+    try:
+        record = json.loads(data)
+        name, email, time, zone = record["author"]
+        commit = record.get("base_commit")
+        return Changeset(
+            id=record["id"],
+            pack=pack,
+            slice=record["slice"],
+            base_commit=ObjectId(bytes.fromhex(commit)) if commit else None,
+            base_changeset=record.get("base_changeset"),
+            author=Ident(name, email, time, zone),
+            message=record["message"],
+            changes=tuple([_decode_change(change) for change in record["changes"]]),
+            key=record.get("key"),
+            fingerprint=record.get("fingerprint", ""),
+            hold=record.get("hold", False),
+            resolves=record.get("resolves"),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptManifest(f"{pack} has a manifest that cannot be read") from error
+
+
+def _decode_change(change: list[Any]) -> Proposal:
+    op, path, mode, oid, place, base, *more = change
+    return Proposal(
+        op,
+        path.encode(),
+        mode,
+        ObjectId(bytes.fromhex(oid)) if oid else None,
+        Place(*place) if place else None,
+        ObjectId(bytes.fromhex(base)) if base else None,
+        Strategy(more[0]) if more else Strategy.MERGE,
+        more[1] if len(more) > 1 else None,
+    )
+
+
+def join(parts: list[bytes]) -> bytes:
+    """Return the manifest of a pack from its changesets' parts."""
+    return b'{"format":%d,"changesets":[\n%s\n]}' % (FORMAT, b",\n".join(parts))
+
+
+def split(manifest: bytes, pack: PackId) -> list[Changeset]:
+    """Return the changesets of a pack's manifest.
+
+    Raises CorruptManifest where it is damaged or of an unknown format.
+    """
+    head, _, body = manifest.partition(b"\n")
+    if head != b'{"format":%d,"changesets":[' % FORMAT or not body.endswith(b"\n]}"):
+        raise CorruptManifest(f"{pack} has a manifest of an unknown format")
+    # JSON has no raw newline inside a value, so a line is a changeset.
+    return [decode(line.removesuffix(b","), pack) for line in body[:-3].split(b"\n")]

@@ -1,0 +1,61 @@
+"""What the log names in the bucket, folded entry by entry. Pure.
+
+A compaction copies what packs have into others, and retires them: from then on the log names the copies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from storage.base.ids import PackId
+from storage.log.entry import EntryKind, Json, Status
+from storage.lookup.tables import TableRow
+
+
+@dataclass(slots=True)
+class Named:
+    """What is needed of the bucket to read everything that entries have made."""
+
+    packs: dict[PackId, int] = field(default_factory=dict)  # trees, commits and merged blobs, and copies; with sizes
+    submitted: dict[PackId, set[str]] = field(
+        default_factory=dict
+    )  # submission packs, with the blobs that were committed
+    archives: dict[PackId, int] = field(default_factory=dict)  # those of `packs` whose objects stand in tables
+    tables: dict[str, TableRow] = field(default_factory=dict)
+    archived: int = 0  # the last entry whose changesets the tables have
+    compacted: dict[PackId, None] = field(default_factory=dict)  # submission packs whose contents are among `packs` now
+
+    def add(self, entry: Json) -> None:
+        """Take the next entry."""
+        self.packs |= {PackId(pack): size for pack, size in entry.get("packs", ())}
+        match entry["kind"]:
+            case EntryKind.COMMITS:
+                for decided in entry["decided"]:
+                    self._submitted(decided)
+            case EntryKind.COMPACT:
+                self._compact(entry)
+
+    def _submitted(self, decided: Json) -> None:
+        pack = PackId(decided["pack"])
+        if pack in self.compacted:
+            return
+        blobs = self.submitted.setdefault(pack, set())
+        if decided["status"] == Status.COMMITTED:
+            blobs.update(oid for _, _, oid, *place in decided["changes"] if place)
+
+    def _compact(self, entry: Json) -> None:
+        self.archived = entry["archived"]
+        for name in entry["retired"]:
+            self.packs.pop(name, None)
+            if self.submitted.pop(name, None) is not None:
+                self.compacted[name] = None
+        for name in entry["dropped"]:
+            self.tables.pop(name, None)
+        self.archives |= {PackId(pack): size for pack, size in entry["archives"]}
+        self.packs |= self.archives
+        self.tables |= {row[0]: TableRow(*row) for row in entry["tables"]}
+
+    def files(self) -> set[str]:
+        """Return the names of all files in the bucket that are named."""
+        found = {pack + suffix for pack in self.packs for suffix in (".pack", ".idx")}
+        return found | {pack + ".pack" for pack in self.submitted} | {name + ".table" for name in self.tables}

@@ -1,0 +1,63 @@
+"""What the log says in short, folded entry by entry, and read on while it grows.
+
+Whoever reads all that the log names may be at it for longer than `gc_grace`, and finds files gone that a compaction has
+copied meanwhile. By then its entry stands in the log and tells where the copies are: so the log is read on, and what it
+names even then has to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from storage.base.ids import Seq
+from storage.log.entry import NO_HASH, EntryKind, Json
+from storage.log.log import Log, follow
+from storage.log.references import Named
+
+
+@dataclass(slots=True)
+class Contents:
+    """What the entries so far name, and where they lead."""
+
+    named: Named = field(default_factory=Named)
+    main: str = ""  # the newest global commit
+    tip: str = ""  # the newest of the chain
+    entries: int = 0
+    changesets: int = 0  # that were decided
+    hash: str = NO_HASH  # of the last entry
+
+    def add(self, entry: Json, entry_hash: str) -> None:
+        """Take the next entry."""
+        self.entries, self.hash = entry["seq"], entry_hash
+        self.named.add(entry)
+        match entry["kind"]:
+            case EntryKind.GENESIS:
+                self.main = self.tip = entry["commit"]
+            case EntryKind.MERGE:
+                self.main = entry["commit"]
+            case EntryKind.COMMITS:
+                self.tip = entry["tip"]
+                self.changesets += len(entry["decided"])
+
+
+def read_on(log: Log, contents: Contents) -> None:
+    """Add the entries behind those that are in. Raises CorruptEntry and BucketError."""
+    for entry, entry_hash in follow(log.read_from(Seq(contents.entries + 1)), contents.hash):
+        contents.add(entry, entry_hash)
+
+
+def read_log(log: Log) -> Contents:
+    """Read the whole log, checking that it fits together. Raises CorruptEntry and BucketError."""
+    contents = Contents()
+    read_on(log, contents)
+    return contents
+
+
+def lost(log: Log, contents: Contents, missing: Iterable[str]) -> list[str]:
+    """Read the log on, and return those of missing files that it names all the same, sorted.
+
+    Raises CorruptEntry and BucketError.
+    """
+    read_on(log, contents)
+    return sorted(contents.named.files().intersection(missing))

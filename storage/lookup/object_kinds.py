@@ -1,0 +1,85 @@
+"""Of which kind stored objects are, and how large, found without reading them.
+
+An id that a request names may be that of any object, of any size. What submission packs have is said by the index: it
+names blobs of theirs alone, with their sizes. Of an object in another pack the first bytes say it. Neither changes, and
+what the log names is never given up, so what was found may be remembered.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from cachetools import LRUCache
+
+from storage.backends.bucket import Bucket
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+from storage.git.objects import Kind
+from storage.git.packs import HEAD_BYTES, Location, decode_head
+from storage.lookup.object_store import ObjectStore
+
+MOST_LOOKUPS = 4000
+"""Objects that one call looks up in the bucket at most."""
+
+# Beside what one request can name: else a request that is repeated until all its ids are known never ended.
+_REMEMBERED = 1 << 16
+_TOGETHER = 5000  # ids in one look into the index, which Redis does in one go
+
+
+class LookedUpInPart(Exception):
+    """So many objects were new that not all were looked up; those that were are remembered: the next call goes on."""
+
+
+class Described(NamedTuple):
+    """What an object is."""
+
+    kind: Kind
+    size: int  # bytes of its content
+
+
+class Kinds:
+    """The kinds of all objects that the log names. Safe for threads."""
+
+    def __init__(self, settings: Settings, bucket: Bucket, objects: ObjectStore) -> None:
+        self._bucket = bucket
+        self._objects = objects
+        self._known: LRUCache[ObjectId, Described] = LRUCache(_REMEMBERED + settings.max_request_changes)
+        self._lock = threading.Lock()
+
+    def of(self, oids: Iterable[ObjectId]) -> dict[ObjectId, Described]:
+        """Return what these objects are, without those that are not stored.
+
+        Costs few looks into the index, and a few bytes of the bucket for each that stands in no submission pack. Raises
+        ViewAbsent, BucketError, Spent and CorruptObject; and LookedUpInPart after `MOST_LOOKUPS` in the bucket. What
+        was looked up until then is remembered.
+        """
+        wanted = list(dict.fromkeys(oids))
+        with self._lock:
+            found = {oid: self._known[oid] for oid in wanted if oid in self._known}
+        rest = [oid for oid in wanted if oid not in found]
+        below: list[tuple[ObjectId, Location]] = []
+        for oid, location in self._located(rest):
+            if location and location.pack.startswith("inbox/"):
+                found[oid] = self._remember(oid, Described(Kind.BLOB, location.place.size))
+            elif location:
+                below.append((oid, location))
+        some = below[:MOST_LOOKUPS]
+        read = self._bucket.together([lambda o=oid, at=location: self._read(o, at) for oid, location in some])  # type: ignore[misc]
+        if len(some) < len(below):
+            raise LookedUpInPart(f"{len(some)} of {len(below)} ids that are new to this process were looked up")
+        return found | dict(zip((oid for oid, _ in some), read, strict=True))
+
+    def _located(self, oids: list[ObjectId]) -> Iterator[tuple[ObjectId, Location | None]]:
+        for start in range(0, len(oids), _TOGETHER):
+            some = oids[start : start + _TOGETHER]
+            yield from zip(some, self._objects.locate(some), strict=True)
+
+    def _read(self, oid: ObjectId, location: Location) -> Described:
+        return self._remember(oid, Described(*decode_head(self._objects.stored(oid, location, HEAD_BYTES))))
+
+    def _remember(self, oid: ObjectId, described: Described) -> Described:
+        with self._lock:
+            self._known[oid] = described
+        return described

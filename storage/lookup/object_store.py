@@ -1,0 +1,278 @@
+"""Reading Git objects by id: from this process, from Redis, or from the pack in the bucket that has them.
+
+All three levels hold only content-addressed things, so none can be wrong; they are bounded by bytes or by time. Trees
+are kept parsed, whatever their size, as long as a few of them have room: a large directory is what costs most to read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import redis
+from cachetools import LRUCache
+
+from storage.backends import deadline
+from storage.backends.bucket import Bucket, BucketError, Missing
+from storage.backends.turns import apart_if_large
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+from storage.git.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
+from storage.git.packs import Location, decode
+from storage.lookup.archive import Archive
+from storage.lookup.shared_cache import SharedCache
+from storage.view.view import View
+
+# Larger contents are not worth a place that many small ones could have, nor are larger objects of any kind in Redis.
+_LARGEST_CACHED = 1 << 20
+# A parsed tree may take this part of the cache; a larger one is read again by each batch or request.
+_SHARE_OF_A_TREE = 4
+# What is asked of Redis at once, and read from the bucket at once unless one object alone has more: of each there are
+# copies until all are kept.
+_COPIES_TOGETHER = 64
+_BYTES_TOGETHER = 16 << 20
+# What an object takes beside them: its id, its place in the cache and in the cache's order, about.
+_ENTRY_BYTES = 400
+_MOST_COMMITS = 1024
+# What is stored of a commit has no more bytes, or twice those of the longest message.
+_LARGEST_COMMIT = 1 << 20
+
+
+class ObjectMissing(KeyError):
+    """No object of that id is stored."""
+
+
+class ObjectStore:
+    """All objects that the log names. Safe for threads."""
+
+    def __init__(self, settings: Settings, bucket: Bucket, view: View, archive: Archive, client: redis.Redis) -> None:
+        self._bucket = bucket
+        self._archive = archive
+        self._view = view
+        self._shared = SharedCache(settings, client, view.prefix)
+        self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
+        # A batch's changesets mostly have one commit as their base; parsing it took a tenth of the batch's time.
+        self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MOST_COMMITS)
+        self._largest_commit = max(_LARGEST_COMMIT, 2 * settings.max_message_bytes)
+        self._lock = threading.Lock()
+        self._keep(EMPTY_TREE, Kind.TREE, b"")
+
+    def tree(self, oid: ObjectId) -> Tree:
+        """Return a tree, parsed.
+
+        Raises ObjectMissing, CorruptObject where it is no tree, BucketError; and Spent, since who reads many trees that
+        are here already may well spend a budget without any call.
+        """
+        deadline.left()
+        found = self._found(oid)
+        if not isinstance(found, Tree):
+            raise CorruptObject(f"{oid.hex()} is no tree")
+        return found
+
+    def commit(self, oid: ObjectId) -> Commit:
+        """Return a commit, parsed.
+
+        Raises ObjectMissing, CorruptObject where it is no commit of ours, and BucketError.
+        """
+        with self._lock:
+            parsed = self._commits.get(oid)
+        if parsed is None:
+            found = self._cached(oid)
+            if found is None:
+                [(_, found)] = self._load([oid], most=self._largest_commit)
+            if isinstance(found, Tree) or found[0] != Kind.COMMIT:
+                raise CorruptObject(f"{oid.hex()} is no commit")
+            parsed = Commit.parse(found[1])
+            with self._lock:
+                self._commits[oid] = parsed
+        return parsed
+
+    def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
+        """Return an object's kind and bytes.
+
+        Raises ObjectMissing, CorruptObject and BucketError.
+        """
+        found = self._found(oid)
+        return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
+
+    def blob(self, oid: ObjectId, location: Location | None = None) -> bytes:
+        """Return a blob's bytes; `location` is where a blob stands that no entry names yet.
+
+        Raises ObjectMissing where no blob of that id is stored, be it that another kind of object is; CorruptObject and
+        BucketError.
+        """
+        found = self._cached(oid)
+        if found is None and location is not None:
+            kind, data = self._fetch(oid, location)
+            if apart_if_large(partial(object_id, kind), data) != oid:
+                raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
+            found = self._keep(oid, kind, data)
+        if found is None:
+            found = self.read(oid)
+        if isinstance(found, Tree) or found[0] != Kind.BLOB:
+            # An id that a writer gave may be any object's: it is no content that anybody could have seen.
+            raise ObjectMissing(f"{oid.hex()} is no blob")
+        return bytes(found[1])
+
+    def warm(self, oids: Iterable[ObjectId]) -> None:
+        """Have these objects in this process, those that exist: few looks in Redis, then the bucket, many at once."""
+        for _ in self._each(oids):
+            pass
+
+    def warm_paths(self, root: ObjectId, paths: Sequence[bytes]) -> None:
+        """Have every tree on these paths in this process: a round of reads for each level, not for each path.
+
+        Ends early where they are half of what the cache may hold: more would only put out what was read first.
+        """
+        level: dict[ObjectId, list[list[bytes]]] = {root: [path.split(b"/")[:-1] for path in paths]}
+        memory = 0
+        while level:
+            below: dict[ObjectId, list[list[bytes]]] = {}
+            for oid, tree in self._each(level):
+                if not isinstance(tree, Tree):
+                    continue
+                memory += tree.memory
+                if memory > self._cache.maxsize // 2:
+                    return
+                for rest in level[oid]:
+                    version = tree.get(rest[0]) if rest else None
+                    if version is not None and version.is_tree:
+                        below.setdefault(version.oid, []).append(rest[1:])
+            level = below
+
+    def _each(self, oids: Iterable[ObjectId]) -> Iterator[tuple[ObjectId, Any]]:
+        """Yield these objects, in any order; those that exist."""
+        missing = []
+        for oid in dict.fromkeys(oids):
+            found = self._cached(oid)
+            if found is None:
+                missing.append(oid)
+            else:
+                yield oid, found
+        if missing:
+            yield from self._load(missing, tolerant=True)
+
+    def keep(self, wanted: Iterable[ObjectId], objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
+        """Have objects just made in this process, which will read them soon, and in Redis.
+
+        Of `objects` those that are `wanted`, and the trees below them.
+        """
+        left, kept = list(wanted), {}
+        while left:
+            oid = left.pop()
+            if oid in objects and oid not in kept:
+                kept[oid] = objects[oid]
+                item = self._keep(oid, *objects[oid])
+                left += item.directories() if isinstance(item, Tree) else []
+        self.share(kept)
+
+    def share(self, objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
+        """Put objects where all processes find them without the bucket."""
+        small = {oid: item for oid, item in objects.items() if len(item[1]) <= _LARGEST_CACHED}
+        self._shared.put((oid, bytes([kind]) + data) for oid, (kind, data) in small.items())
+
+    def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
+        """Return where objects are stored, None for those that are not. Raises ViewAbsent and BucketError."""
+        places = self._view.locate(oids)
+        forgotten = [oid for oid, place in zip(oids, places, strict=True) if place is None]
+        if not forgotten:
+            return places
+        archived = dict(zip(forgotten, self._archive.locate(forgotten), strict=True))
+        return [place or archived[oid] for oid, place in zip(oids, places, strict=True)]
+
+    def _found(self, oid: ObjectId) -> Any:
+        found = self._cached(oid)
+        if found is None:
+            [(_, found)] = self._load([oid])
+        return found
+
+    def _load(
+        self, oids: Sequence[ObjectId], tolerant: bool = False, most: int | None = None
+    ) -> Iterator[tuple[ObjectId, Any]]:
+        """Yield these objects, in any order, having kept them; those that exist where `tolerant`."""
+        wanted = []
+        for start in range(0, len(oids), _COPIES_TOGETHER):
+            some = oids[start : start + _COPIES_TOGETHER]
+            for oid, copy in zip(some, self._shared.get(some), strict=True):
+                if copy:
+                    yield oid, self._keep(oid, Kind(copy[0]), copy[1:])
+                else:
+                    wanted.append(oid)
+        if not wanted:
+            return
+        places = self.locate(wanted)
+        if None in places and not tolerant:
+            raise ObjectMissing(wanted[places.index(None)].hex())
+        for oid, place in zip(wanted, places, strict=True):
+            if place is not None and most is not None and place.place.length > most:
+                raise CorruptObject(f"{oid.hex()} is too large for what it should be")
+        for group in _groups([(oid, place) for oid, place in zip(wanted, places, strict=True) if place]):
+            yield from self._load_stored(group)
+
+    def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
+        stored = self._bucket.together([lambda o=o, p=p: self._fetch(o, p) for o, p in group])  # type: ignore[misc]
+        fresh = {}
+        for (oid, _), item in zip(group, stored, strict=True):
+            if apart_if_large(partial(object_id, item[0]), item[1]) != oid:
+                raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
+            fresh[oid] = item
+        self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
+        for oid, item in fresh.items():
+            yield oid, self._keep(oid, *item)
+
+    def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
+        return apart_if_large(decode, self.stored(oid, location))
+
+    def stored(self, oid: ObjectId, location: Location, most: int | None = None) -> bytes:
+        """Return an object as its pack has it, or its first `most` bytes. Raises BucketError."""
+        try:
+            return self._read(location, most)
+        except Missing:
+            # Compacted, and its pack deleted, since it was located, or since its submission was written down.
+            [archived] = self._archive.locate([oid])
+        try:
+            if archived is not None:
+                return self._read(archived, most)
+        except Missing:
+            pass
+        # Of an older view, or away: that it is stored is known, so nobody may take it for something that never was.
+        raise BucketError(f"{oid.hex()} is said to stand in {location.pack}, which is gone")
+
+    def _read(self, location: Location, most: int | None) -> bytes:
+        length = location.place.length if most is None else min(most, location.place.length)
+        return self._bucket.get_range(location.pack + ".pack", location.place.offset, length)
+
+    def _cached(self, oid: ObjectId) -> Any:
+        with self._lock:
+            found = self._cache.get(oid)
+        return found[0] if found else None
+
+    def _keep(self, oid: ObjectId, kind: Kind, data: bytes) -> Any:
+        if kind == Kind.TREE:
+            tree = Tree.parse(data)
+            if tree.memory <= self._cache.maxsize // _SHARE_OF_A_TREE:
+                self._put(oid, tree, tree.memory)
+            return tree
+        if len(data) <= _LARGEST_CACHED:
+            self._put(oid, (kind, data), len(data))
+        return kind, data
+
+    def _put(self, oid: ObjectId, item: Any, memory: int) -> None:
+        with self._lock:
+            self._cache[oid] = (item, _ENTRY_BYTES + memory)
+
+
+def _groups(found: Iterable[tuple[ObjectId, Location]]) -> Iterator[list[tuple[ObjectId, Location]]]:
+    """Yield these in order, in groups that may be read together."""
+    group: list[tuple[ObjectId, Location]] = []
+    size = 0
+    for oid, location in found:
+        if group and size + location.place.length > _BYTES_TOGETHER:
+            yield group
+            group, size = [], 0
+        group.append((oid, location))
+        size += location.place.length
+    if group:
+        yield group

@@ -1,0 +1,70 @@
+"""Copies of objects in Redis, for all processes: bounded by time, and by bytes as far as their rate tells.
+
+Redis must not evict (its other keys are the view), so copies end by their own life. That is `shared_cache_seconds`, and
+shorter where so much is shared that it would come to more than `shared_cache_bytes`: all processes count what they
+share in windows of some seconds, and a life is the limit divided by that rate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+import redis
+import structlog
+
+from storage.backends.primary import refuses_writes
+from storage.backends.redis_memory import Memory
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+
+log = structlog.get_logger()
+
+_WINDOW = 10  # seconds
+
+
+class SharedCache:
+    """The copies of one repository's objects. Only of what is content-addressed, so none can be wrong."""
+
+    def __init__(self, settings: Settings, client: redis.Redis, prefix: str) -> None:
+        self._redis = client
+        self._object = f"{prefix}object:".encode()
+        self._count = f"{prefix}shared:"
+        self._seconds = settings.shared_cache_seconds
+        self._bytes = settings.shared_cache_bytes
+        self._shared: dict[int, int] = {}  # bytes by window, as last heard
+        self._memory = Memory(settings, client)
+
+    def get(self, oids: Sequence[ObjectId]) -> list[bytes | None]:
+        """Return the copies that are there."""
+        return self._redis.mget([self._object + oid for oid in oids])
+
+    def put(self, objects: Iterable[tuple[ObjectId, bytes]]) -> None:
+        """Share copies, where Redis has room for them and takes them: whoever has the objects does not need it to."""
+        if self._memory.is_tight():
+            return
+        try:
+            self._put(objects)
+        except redis.RedisError as error:
+            if not refuses_writes(error):
+                raise
+            log.debug("not_shared", reason=str(error))
+
+    def _put(self, objects: Iterable[tuple[ObjectId, bytes]]) -> None:
+        window = int(time.time()) // _WINDOW
+        life = self._life(window)
+        pipeline, size = self._redis.pipeline(transaction=False), 0
+        for oid, data in objects:
+            pipeline.set(self._object + oid, data, ex=life)
+            size += len(data)
+        if not size:
+            return
+        key = f"{self._count}{window}"
+        pipeline.incrby(key, size)
+        pipeline.expire(key, 2 * _WINDOW)
+        *_, total, _ = pipeline.execute()
+        self._shared = {window - 1: self._shared.get(window - 1, 0), window: int(total)}
+
+    def _life(self, window: int) -> int:
+        busiest = max(self._shared.get(window - 1, 0), self._shared.get(window, 0))
+        return max(1, min(self._seconds, self._bytes * _WINDOW // max(1, busiest)))

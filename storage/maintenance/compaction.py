@@ -1,0 +1,371 @@
+"""Compaction: history that is old enough leaves Redis, and small packs become larger ones.
+
+One compaction takes the oldest entries that are not archived and are old enough, merged, and in a checkpoint. It copies
+what their small packs and the submission packs that they finish with have, as it is stored, into one pack, with what
+they committed of other submission packs; writes where each object stands, and where each changeset was decided, into a
+table (storage/lookup/tables.py, merged with others of its kind); and appends an entry that says so. With that entry the
+view forgets what these entries made (storage/log/entry.py), moves the mark (storage/queue/recovery.py), and the packs
+are retired: deleted by a compaction `gc_grace` seconds later. While Redis has little memory left
+(storage/backends/redis_memory.py), what the mark has passed is old enough; idempotency keys are not forgotten any
+sooner.
+
+Everything is stored before the entry names it, under names of its own; whoever dies leaves garbage. Two at once make
+the same twice, and the second finds another compaction in the log and throws its own away. Nothing that was in the log
+before is needed to be anywhere else: who misses an object or an outcome in the view looks into the archive
+(storage/lookup/archive.py). Bounded by entries, changesets, rows and bytes, but for a single entry, which is never cut.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
+
+import structlog
+
+from storage.backends.bucket import BucketError
+from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, new_ulid
+from storage.commit.append_loop import append_directly, of_one_view
+from storage.commit.link import Snapshot
+from storage.git.objects import object_id
+from storage.git.packs import Location, PackWriter, Place, scan
+from storage.log.entry import NO_HASH, EntryKind, Forgotten, Head, Json, digest, place_of
+from storage.log.log import follow, name_of
+from storage.log.store_pack import store_pack
+from storage.lookup.archive import (
+    SUFFIX,
+    Row,
+    changeset_row,
+    closed_row,
+    delete_packs,
+    global_row,
+    manifest_row,
+    object_row,
+)
+from storage.lookup.tables import TableRow, due, encode, merged
+from storage.maintenance.checkpoints import newest
+from storage.queue.recovery import MOST_PASSED_PACKS, Passed
+from storage.repository import Repository
+from storage.view.load import read_indexes
+
+MOST_ENTRIES = 512
+"""Most entries of one compaction: whoever applies it reads them."""
+
+FEW_ENTRIES = 8
+"""Entries that are worth a compaction, and a segment of a checkpoint, while Redis has little memory left."""
+
+# A larger pack stays as it is.
+ADOPTED_BYTES = 1 << 20
+# Most ids in the submission packs of one compaction: of a pack that was decided in parts each is asked for.
+_MOST_IDS = 1 << 16
+# Most rows of the view that one compaction takes back, about: Redis does nothing else while it does. A changeset has
+# some beside those of its changes.
+_MOST_ROWS = 1 << 15
+_ROWS = 6
+# Packs that are deleted, and names that are listed, at most.
+_MOST_DELETED = 2000
+# The mark alone is worth an entry when it passes so many packs.
+_WORTH_MARKING = MOST_PASSED_PACKS
+_MOST_MERGES = 4
+_TOGETHER = 16
+_SMALL = 4 << 20  # bytes of a pack that is read beside others
+
+Entries = list[tuple[Json, str]]
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Compacted:
+    """What one compaction did."""
+
+    entries: int = 0  # archived
+    changesets: int = 0
+    retired: int = 0  # packs that are copied, and tables that are merged
+    deleted: int = 0  # that were retired before
+    bytes: int = 0  # of the new pack
+    more: bool = False  # it ended at a limit
+
+
+@dataclass(slots=True)
+class _Made:
+    """What has been stored for an entry."""
+
+    archives: list[tuple[PackId, int]] = field(default_factory=list)
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    retired: list[str] = field(default_factory=list)
+    tables: list[TableRow] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    objects: list[ObjectId] = field(default_factory=list)
+    bytes: int = 0
+
+    def add(self, row: Row) -> None:
+        """Add a row of the table."""
+        self.rows[row[0]] = row[1]
+
+    def archive(self, pack: PackId, size: int, places: Mapping[ObjectId, Place]) -> None:
+        """Take a pack into the archive, with the rows of its objects."""
+        self.archives.append((pack, size))
+        self.objects += places
+        for oid, place in places.items():
+            self.add(object_row(oid, Location(pack, place)))
+
+
+def compact(repo: Repository) -> Compacted | None:
+    """Make one compaction; None where there is nothing to do, or another was faster.
+
+    Harmless at any time, beside writers, and killed at any point. Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry,
+    CorruptObject and BucketError.
+    """
+    head, now = repo.view.head(), repo.bucket.now()
+    ahead = now - time.monotonic()  # the store's clock of this process's, which no one sets
+    passed = repo.inbox.passable()
+    history, more = _old_enough(repo, head, passed.mark, now)
+    archived = history[-1][0]["seq"] if history else head.archived
+    keys, more_keys = _old_keys(repo, head, archived, now)
+    forgettable = repo.view.by_score("retired", high=int(now - repo.settings.gc_grace), limit=_MOST_DELETED)
+    gone = _deleted(repo, [name.decode() for name, _ in forgettable])
+    if not (history or keys or gone or passed.packs >= _WORTH_MARKING):
+        return None
+    made = _Made()
+    if history:
+        _copy(repo, history, made)
+        _write_tables(repo, made)
+    body = {
+        "first": head.archived + 1, "archived": archived, "keys_first": head.keys_through + 1,
+        "keys_through": keys[-1][0]["seq"] if keys else head.keys_through, "mark": passed.mark,
+        "archives": made.archives, "tables": made.tables, "dropped": made.dropped, "retired": made.retired,
+        "deleted": gone,
+    }  # fmt: skip
+    forgotten = Forgotten(history, keys, b"".join(made.objects))
+    if not _append(repo, head, body, passed, forgotten, ahead):
+        return None
+    changesets = sum(len(entry.get("decided", ())) for entry, _ in history)
+    return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more or more_keys)
+
+
+def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten, ahead: float) -> bool:
+    def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+        if snapshot.head.compacted != head.compacted:
+            return None
+        # Whoever was stopped for longer than `gc_grace` may find its packs taken for garbage. That they are not yet on
+        # this snapshot is enough: the entry that would condemn them takes its place, or comes behind it and finds them.
+        stored = [PackId(pack) for pack, _ in body["archives"]] + [PackId(table.name) for table in body["tables"]]
+        condemned = repo.view.scores("condemned", stored)
+        of_one_view(repo, snapshot)
+        if condemned != [None] * len(stored):
+            return None
+        # They may have been decided since they were looked at; what is decided stays so.
+        undecided = {each: pack for each, pack in passed.undecided.items() if each not in snapshot.outcomes}
+        # As late as can be: what is retired has its grace from then on.
+        return EntryKind.COMPACT, body | {"undecided": undecided, "time": int(time.monotonic() + ahead)}
+
+    return append_directly(repo, say, list(passed.undecided), forgotten=forgotten)
+
+
+def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[Entries, bool]:
+    """Return the next entries to be archived, and whether they end at a limit; none while they are too few."""
+    settings = repo.settings
+    last = min(head.through, newest(repo))
+    tight = repo.memory.is_tight()
+    # The mark is the limit that remains: what is not behind it could be taken for undecided.
+    oldest, few = (now, FEW_ENTRIES) if tight else (now - settings.history_age, settings.compact_entries)
+    old = _count_old(repo, head.archived, last, oldest, few)
+    chosen: Entries = []
+    changesets = size = ids = rows = 0
+    packs: set[str] = set()
+    for entry, entry_hash in _entries(repo, head.archived, head.archived + old):
+        decided = entry.get("decided", ())
+        if any(each["id"] > mark for each in decided):
+            break
+        fresh = {each["pack"] for each in decided} - packs
+        changesets += len(decided)
+        size += _size(entry)
+        ids += sum(len(changesets_of(PackId(pack))) for pack in fresh)
+        rows += _rows(decided)
+        over = changesets > settings.compact_changesets or size > settings.compact_bytes
+        if chosen and (over or ids > _MOST_IDS or rows > _MOST_ROWS):
+            return chosen, True
+        chosen.append((entry, entry_hash))
+        packs |= fresh
+    return chosen, len(chosen) == MOST_ENTRIES
+
+
+def _count_old(repo: Repository, before: int, last: int, oldest: float, few: int) -> int:
+    """Return how many of the entries behind `before` up to `last` were stored before a time, 0 where they are few.
+
+    By the store's own times, in one listing: what entries say is by the clocks of those who wrote them.
+    """
+    # No more than are looked at: a larger setting would stop compactions for good.
+    enough = min(few, MOST_ENTRIES)
+    if last - before < enough:
+        return 0
+    most = min(MOST_ENTRIES, last - before)
+    stored = [at for _, at in repo.bucket.listing("log/", name_of(before), most)]
+    count = sum(1 for _ in takewhile(lambda at: at <= oldest, stored))
+    return count if count >= enough else 0
+
+
+def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Json, str]]:
+    """Yield the entries behind `before` up to `last`."""
+    if before >= last:
+        return
+    data = repo.log.read(before) if before else None
+    previous = digest(data) if data is not None else NO_HASH
+    yield from follow(islice(repo.log.read_from(before + 1), last - before), previous)
+
+
+def _size(entry: Json) -> int:
+    """Return about how many bytes an entry's packs have, with what it took of submission packs."""
+    changes = (change for each in entry.get("decided", ()) for change in each.get("changes", ()))
+    return sum(size for _, size in entry.get("packs", ())) + sum(change[4] for change in changes if len(change) > 3)
+
+
+def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[Entries, bool]:
+    """Return the next entries whose idempotency keys are old enough to be forgotten, and whether they end at a limit.
+
+    None while they are too few. Bounded as history is: whoever applies the compaction reads them all.
+    """
+    old = _count_old(repo, head.keys_through, archived, now - repo.settings.key_age, repo.settings.compact_entries)
+    chosen: Entries = []
+    changesets = rows = 0
+    for entry, entry_hash in _entries(repo, head.keys_through, head.keys_through + old):
+        decided = entry.get("decided", ())
+        changesets += len(decided)
+        rows += _rows(decided)
+        if chosen and (changesets > repo.settings.compact_changesets or rows > _MOST_ROWS):
+            return chosen, True
+        chosen.append((entry, entry_hash))
+    return chosen, len(chosen) == MOST_ENTRIES
+
+
+def _rows(decided: Sequence[Json]) -> int:
+    """Return about how many rows of the view are of decided changesets, which goes with the size of their entry."""
+    return sum(_ROWS + len(each.get("changes", ())) for each in decided)
+
+
+def _copy(repo: Repository, history: Entries, made: _Made) -> None:
+    """Copy small packs into one, and note the rows of everything that is archived."""
+    _note_history(history, made)
+    own = [(PackId(pack), size) for entry, _ in history for pack, size in entry.get("packs", ())]
+    large = [(pack, size) for pack, size in own if size >= ADOPTED_BYTES]
+    for (pack, size), places in zip(large, read_indexes(repo.bucket, large), strict=True):
+        made.archive(pack, size, places)
+    finished, others = _submitted(repo, history)
+    small = [pack for pack, size in own if size < ADOPTED_BYTES] + finished
+    if small or others:
+        _copy_small(repo, small, others, made)
+
+
+def _note_history(history: Entries, made: _Made) -> None:
+    for entry, _ in history:
+        match entry["kind"]:
+            case EntryKind.COMMITS:
+                for index, decided in enumerate(entry["decided"]):
+                    made.add(changeset_row(decided["id"], place_of(entry["seq"], index)))
+                    if "closes" in decided:
+                        made.add(closed_row(decided["closes"]["id"], decided["id"]))
+            case EntryKind.CLOSE:
+                for closed in entry["closed"]:
+                    made.add(closed_row(closed["id"], closed["by"]))
+            case EntryKind.GENESIS | EntryKind.MERGE:
+                made.add(global_row(entry["commit"], entry["seq"]))
+
+
+def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[PackId, set[str]]]:
+    """Return the submission packs of these entries in which nothing is undecided, and that have not been copied.
+
+    Then the others, with the blobs that these entries committed: a pack stays while one of its changesets is held, and
+    the view forgets where those blobs stand all the same.
+    """
+    committed: dict[PackId, set[str]] = {}
+    here: set[ChangesetId] = set()
+    for record in (each for entry, _ in history for each in entry.get("decided", ())):
+        here.add(record["id"])
+        blobs = committed.setdefault(PackId(record["pack"]), set())
+        blobs.update(oid for _, _, oid, *place in record.get("changes", ()) if place)
+    members = {pack: changesets_of(pack) for pack in committed}
+    # A pack all of whose changesets were decided here no compaction has met before. That is nearly every one of them.
+    in_parts = [pack for pack, ids in members.items() if not here.issuperset(ids)]
+    copied = repo.archive.manifests(in_parts)
+    asked = [each for pack in in_parts if pack not in copied for each in members[pack]]
+    decided = here.union(each for each, digit in zip(asked, repo.queue.known(asked), strict=True) if digit == "2")
+    finished = [pack for pack in committed if pack not in copied and decided.issuperset(members[pack])]
+    taken = {*copied, *finished}
+    return finished, {pack: blobs for pack, blobs in committed.items() if blobs and pack not in taken}
+
+
+def _copy_small(repo: Repository, packs: Sequence[PackId], parts: Mapping[PackId, set[str]], made: _Made) -> None:
+    """Copy packs into larger ones, which are retired then; and of the packs of `parts` these objects."""
+    writer = PackWriter()
+    manifests: dict[PackId, ObjectId] = {}
+    for pack, data in _read_packs(repo, [*packs, *parts]):
+        only, oid = parts.get(pack), ObjectId(b"")
+        for place, kind, content in scan(data):
+            oid = object_id(kind, content)
+            if only is None or oid.hex() in only:
+                writer.add_encoded(oid, data[place.offset : place.offset + place.length], len(content))
+        if only is None and pack.startswith("inbox/"):
+            manifests[pack] = oid  # the last object
+        if writer.size > repo.settings.compact_bytes:
+            _store(repo, writer, manifests, made)
+            writer, manifests = PackWriter(), {}
+    if writer:
+        _store(repo, writer, manifests, made)
+    made.retired += packs
+
+
+def _read_packs(repo: Repository, packs: Sequence[PackId]) -> Iterator[tuple[PackId, bytes]]:
+    """Yield packs, several small ones read at once; of the large ones one at a time is in memory."""
+    for start in range(0, len(packs), _TOGETHER):
+        some = packs[start : start + _TOGETHER]
+        read = repo.bucket.together([lambda p=pack: repo.bucket.get_range(p + ".pack", 0, _SMALL) for pack in some])  # type: ignore[misc]
+        for pack, data in zip(some, read, strict=True):
+            yield pack, data if len(data) < _SMALL else repo.bucket.get(pack + ".pack")
+
+
+def _store(repo: Repository, writer: PackWriter, manifests: Mapping[PackId, ObjectId], made: _Made) -> None:
+    name, size = store_pack(repo.bucket, writer)
+    made.archive(name, size, writer.places)
+    for pack, oid in manifests.items():
+        made.add(manifest_row(pack, Location(name, writer.places[oid])))
+    made.bytes += size
+
+
+def _write_tables(repo: Repository, made: _Made) -> None:
+    """Store the table of what is archived, merged with others where there are enough of them."""
+    fresh = {TableRow(f"packs/{new_ulid()}", 0, 0, 0): encode(made.rows)}
+    tables = [*(repo.view.tables()[1] or ()), *fresh]
+    for _ in range(_MOST_MERGES):
+        group = due(tables)
+        if group is None:
+            break
+        stored = [table for table in group if table not in fresh]
+        read = repo.bucket.together([lambda t=table: repo.bucket.get(t.name + SUFFIX) for table in stored])  # type: ignore[misc]
+        whole = dict(zip(stored, read, strict=True)) | {table: fresh.pop(table) for table in group if table in fresh}
+        parts = {
+            TableRow(f"packs/{new_ulid()}", group[0].level + 1, bits, prefix): data
+            for bits, prefix, data in merged([(table, whole[table]) for table in group])
+        }
+        fresh |= parts
+        made.dropped += [table.name for table in stored]
+        tables = [table for table in tables if table not in group] + list(parts)
+    repo.bucket.together([lambda n=t.name, d=data: repo.bucket.keep(n + SUFFIX, d) for t, data in fresh.items()])  # type: ignore[misc]
+    made.tables = list(fresh)
+    made.retired += made.dropped
+
+
+def _deleted(repo: Repository, names: Sequence[str]) -> Sequence[str]:
+    """Delete what was retired, and return what is gone: nothing where the store fails, which need not stop the rest."""
+    if not names:
+        return names
+    try:
+        kept = delete_packs(repo.bucket, names)
+    except BucketError as error:
+        # A later compaction finds them retired still.
+        log.warning("not_deleted", packs=len(names), detail=str(error))
+        return []
+    if kept:
+        log.warning("not_deleted", packs=len(kept), detail=f"the store refuses to delete {min(kept)}")
+    return [name for name in names if name not in kept]

@@ -1,0 +1,117 @@
+"""Garbage: packs that no entry names, since whoever stored them died or lost the race for the log's next place.
+
+A pack is condemned by an entry before it is deleted. Whoever stored it for the entry S + 1 made that on a snapshot at
+S; the entry that condemns it takes that place, or one behind the place that was taken meanwhile. So nobody can name it
+any more: a batch links again, and stores its objects under a new name. A late PUT of a condemned pack is deleted by
+the next collection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+
+from storage.base.ids import PackId, is_ulid, ulid_seconds
+from storage.commit.append_loop import append_directly, of_one_view
+from storage.commit.link import Snapshot
+from storage.log.entry import EntryKind, Json
+from storage.lookup.archive import PACK_FILES, delete_packs
+from storage.repository import Repository
+from storage.view.view import is_current
+
+_FOLDER = "packs/"
+_CURSOR = "gc:cursor"
+# Packs that one entry condemns.
+_AT_ONCE = 1000
+
+
+@dataclass(slots=True)
+class Collected:
+    """What one collection did; the next goes on behind it."""
+
+    listed: int = 0
+    garbage: list[PackId] = field(default_factory=list)  # that no entry names
+    condemned: int = 0  # by this run
+    deleted: list[PackId] = field(default_factory=list)
+    complete: bool = False  # the listing was followed to its end
+
+
+def collect(repo: Repository, dry_run: bool = False) -> Collected:
+    """Condemn and delete garbage among the next packs of the listing; with `dry_run` only find it.
+
+    Harmless at any time, beside writers and other collections, and killed at any point. Raises ViewAbsent, ViewStale,
+    LogBusy and BucketError.
+    """
+    found = Collected()
+    epoch = repo.view.epoch()
+    if epoch is None or not is_current(epoch):
+        return found  # a view of an older version does not know all that entries name
+    after = (repo.redis.get(repo.view.key(_CURSOR)) or b"").decode()
+    last = after
+    for packs, end in _pages(repo, after):
+        last = end
+        found.listed += len(packs)
+        found.garbage += _unnamed(repo, [pack for pack in packs if _age(pack) > repo.settings.gc_grace])
+    found.complete = found.listed < repo.settings.gc_packs
+    if not dry_run:
+        for start in range(0, len(found.garbage), _AT_ONCE):
+            _condemn_and_delete(repo, found.garbage[start : start + _AT_ONCE], found)
+        repo.view.note(_CURSOR, "" if found.complete else last)
+    return found
+
+
+def _pages(repo: Repository, after: str) -> Iterator[tuple[list[PackId], str]]:
+    """Yield packs a thousand at a time, each page with the last name in it."""
+    # What else somebody has put there is not ours to delete.
+    ours = (name for name in repo.bucket.names(_FOLDER, after) if is_ulid(_pack_of(name).removeprefix(_FOLDER)))
+    names = islice(ours, repo.settings.gc_packs * len(PACK_FILES))
+    page: list[PackId] = []
+    last = after
+    for pack, files in groupby(names, key=_pack_of):
+        last = list(files)[-1]
+        page.append(PackId(pack))
+        if len(page) == _AT_ONCE:
+            yield page, last
+            page = []
+    if page:
+        yield page, last
+
+
+def _pack_of(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _age(pack: PackId) -> float:
+    return time.time() - ulid_seconds(pack.removeprefix(_FOLDER))
+
+
+def _unnamed(repo: Repository, packs: Sequence[PackId]) -> list[PackId]:
+    """Return those that neither entries nor the archive name; what is retired is deleted by compactions."""
+    tables = {table.name for table in repo.view.tables()[1] or ()}
+    named = zip(packs, *(repo.view.scores(name, packs) for name in ("packs", "archives", "retired")), strict=True)
+    return [pack for pack, *seqs in named if seqs == [None] * 3 and pack not in tables]
+
+
+def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collected) -> None:
+    condemned: list[PackId] = []
+    newly: list[PackId] = []
+
+    def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+        # On each snapshot anew: what has been named meanwhile is none of ours.
+        unnamed = _unnamed(repo, packs)
+        before = repo.view.scores("condemned", unnamed)
+        of_one_view(repo, snapshot)
+        condemned[:] = unnamed
+        fresh = [pack for pack, seq in zip(unnamed, before, strict=True) if seq is None]
+        newly[:] = fresh
+        return (EntryKind.CONDEMN, {"condemned": fresh}) if fresh else None
+
+    append_directly(repo, say)
+    if condemned:
+        kept = delete_packs(repo.bucket, condemned)
+        # They are garbage to the next collection as well.
+        condemned = [pack for pack in condemned if pack not in kept]
+    found.condemned += len(newly)
+    found.deleted += condemned

@@ -1,0 +1,82 @@
+"""What is going on at one path: who waits to change it, what is committed on it and not landed, who holds its lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from storage.base.ids import ChangesetId, PackId
+from storage.log.entry import EntryKind, Status, decode
+from storage.log.log import name_of
+from storage.log.manifest import Changeset
+from storage.queue.submission_packs import read_changesets
+from storage.repository import Repository
+
+MOST = 50
+"""Changesets that wait, and entries that are not merged, that one look reads at most: each may be a pack of its own."""
+
+# Entries are read a few at once: one may have megabytes.
+_ENTRIES_TOGETHER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Changesets on a path, oldest first; `complete` is False where a limit cut the lists short."""
+
+    queued: list[ChangesetId]
+    committed: list[ChangesetId]
+    lock: tuple[str, float] | None  # who holds it, and for how many seconds at most
+    complete: bool
+
+
+def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
+    """Return what is going on at a path.
+
+    Costs the manifests of those that wait for it, whole packs where Redis has no copies any more, one at a time; and
+    the entries that are not merged, a few at a time; at most `limit` of each, the oldest. Raises ViewAbsent,
+    Recovering and BucketError.
+    """
+    queued, all_queued = _queued(repo, path, limit)
+    committed, all_committed = _committed(repo, path, limit)
+    return Activity(queued, committed, repo.queue.holder(path), all_queued and all_committed)
+
+
+def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
+    ids = repo.queue.wanting(path, "", limit + 1)
+    standings = repo.queue.standing(ids)[1] if ids else []
+    waiting = [
+        (ChangesetId(each), now.pack)
+        for each, now in zip(ids[:limit], standings, strict=False)
+        if now.outcome is None and now.pack is not None
+    ]
+    # The set is by a hash of the path: what each says itself decides.
+    said = _by_pack(repo, waiting)
+    found = [changeset.id for changeset in said if any(change.path == path for change in changeset.changes)]
+    return found, len(ids) <= limit
+
+
+def _by_pack(repo: Repository, waiting: Sequence[tuple[ChangesetId, PackId]]) -> Iterator[Changeset]:
+    # Ids and packs are in the order of time: those of a pack stand together, but for what a clock did.
+    for _, some in groupby(waiting, key=lambda each: each[1]):
+        yield from read_changesets(repo.archive, repo.queue, list(some))
+
+
+def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
+    head = repo.view.head()
+    batches = repo.view.by_score("batches", f"({head.through}", head.applied, limit + 1)
+    names = [name_of(seq) for _, seq in batches[:limit]]
+    found = []
+    for data in _read(repo, names):
+        entry = decode(data) if data else {}
+        if entry.get("kind") != EntryKind.COMMITS:
+            continue
+        for decided in entry["decided"]:
+            if decided["status"] == Status.COMMITTED and any(row[0] == path.decode() for row in decided["changes"]):
+                found.append(ChangesetId(decided["id"]))
+    return found[:limit], len(batches) <= limit and len(found) <= limit
+
+
+def _read(repo: Repository, names: Sequence[str]) -> Iterator[bytes | None]:
+    for i in range(0, len(names), _ENTRIES_TOGETHER):
+        yield from repo.bucket.get_many(names[i : i + _ENTRIES_TOGETHER])

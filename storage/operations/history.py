@@ -1,0 +1,146 @@
+"""Lists that go back further than the view remembers: up to the entry `archived` they are read from the log itself.
+
+An entry says no more of a slice than of all others, so a list of few changesets may have to pass by many entries. Each
+call reads so many of them at most, and says how far it has come: a page may have few items, or none, and still not be
+the last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from storage.backends.scripts import ViewStale
+from storage.base.ids import ChangesetId
+from storage.commit.link import Slice
+from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, merge_row, place_of
+from storage.log.entry_bundles import RUN
+from storage.repository import Repository
+from storage.view.view import slice_of
+
+MOST_READ = 256
+"""Entries of the log that one call reads at most."""
+
+# The view may archive more while a list is read, and then it is read again.
+_TURNS = 5
+
+
+class Listed(NamedTuple):
+    """A part of a list, and how far it was looked through where that is not to its end."""
+
+    rows: list[tuple[ChangesetId, int]]
+    looked: int | None
+
+
+def decided(repo: Repository, slice_id: str, status: str, after: int, high: int | None, limit: int) -> Listed:
+    """Return a slice's changesets of a status behind the place `after`, up to the place `high`.
+
+    Raises ViewAbsent, ViewStale and BucketError.
+    """
+    return _listed(
+        repo,
+        f"decided:{slice_id}:{status}",
+        lambda record: bool(record["slice"] == slice_id and record["status"] == status),
+        after,
+        high,
+        limit,
+    )
+
+
+def committed(repo: Repository, after: int, high: int, limit: int) -> Listed:
+    """Return committed changesets of all slices behind the place `after`, up to the place `high`. See `decided`."""
+    return _listed(repo, "chain", lambda record: bool(record["status"] == Status.COMMITTED), after, high, limit)
+
+
+def _listed(
+    repo: Repository, name: str, is_wanted: Callable[[Json], bool], after: int, high: int | None, limit: int
+) -> Listed:
+    for _ in range(_TURNS):
+        archived = repo.view.head().archived
+        last = archived if high is None else min(archived, high // SLOTS)
+        rows, looked = _in_log(repo, is_wanted, after, last, limit)
+        if looked is None and len(rows) < limit:
+            low = max(after, place_of(archived, SLOTS - 1))
+            found = repo.view.by_score(name, f"({low}", "+inf" if high is None else high, limit - len(rows))
+            if repo.view.head().archived != archived:
+                continue
+            rows += [(ChangesetId(member.decode()), place) for member, place in found]
+        return Listed(rows, looked)
+    raise ViewStale("the view goes on while it is listed")
+
+
+def _in_log(
+    repo: Repository, is_wanted: Callable[[Json], bool], after: int, last: int, limit: int
+) -> tuple[list[tuple[ChangesetId, int]], int | None]:
+    rows: list[tuple[ChangesetId, int]] = []
+    first = max(1, (after + 1) // SLOTS)
+    end = min(last, first + MOST_READ - 1)
+    for entry in _read(repo, range(first, end + 1)):
+        for index, record in enumerate(entry.get("decided", ())):
+            place = place_of(entry["seq"], index)
+            if place > after and is_wanted(record):
+                rows.append((record["id"], place))
+                if len(rows) == limit:
+                    return rows, None
+    return rows, place_of(end, SLOTS - 1) if end < last else None
+
+
+def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[list[Json], int | None]:
+    """Return global commits before the entry `before`, newest first, and how far was looked as in `Listed`.
+
+    Raises ViewAbsent, ViewStale and BucketError.
+    """
+    for _ in range(_TURNS):
+        archived = repo.view.head().archived
+        high: str | int = "+inf" if before is None else f"({before}"
+        rows = [
+            json.loads(row) for row, _ in repo.view.by_score("merges", f"({archived}", high, limit, newest_first=True)
+        ]
+        if repo.view.head().archived == archived:
+            break
+    else:
+        raise ViewStale("the view goes on while it is listed")
+    last = archived if before is None else min(archived, before - 1)
+    first = max(1, last - MOST_READ + 1)
+    if len(rows) < limit:
+        for entry in _read(repo, range(last, first - 1, -1)):
+            if entry["kind"] in {EntryKind.MERGE, EntryKind.GENESIS}:
+                rows.append(merge_row(entry))
+                if len(rows) == limit:
+                    return rows, None
+        return rows, first if first > 1 else None
+    return rows, None
+
+
+def global_commit(repo: Repository, commit: str) -> Json | None:
+    """Return a global commit as lists show it, None where there is none. Raises ViewAbsent and BucketError."""
+    found = repo.view.merge(commit)
+    if found is None:
+        entry = repo.archive.global_commit(commit)
+        found = merge_row(entry) if entry else None
+    return found
+
+
+def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Slice | None:
+    """Return a slice as it was at the entry `seq`, when it had `version`: the entry that changed it says it again.
+
+    None where none of the next MOST_READ entries did. Raises ViewAbsent, ViewStale and BucketError.
+    """
+    last = min(repo.view.head().applied, seq + MOST_READ)
+    for entry in _read(repo, range(seq + 1, last + 1)):
+        for old in entry.get("undefine", ()):
+            if (old["id"], old["version"]) == (slice_id, version):
+                return slice_of(old)
+    return None
+
+
+def _read(repo: Repository, seqs: Sequence[int]) -> Iterator[Json]:
+    """Yield the entries of a range, up or down, some read at once."""
+    for start in range(0, len(seqs), RUN):
+        some = seqs[start : start + RUN]
+        found = repo.log.read_range(min(some), max(some))
+        for data in found if some[0] <= some[-1] else reversed(found):
+            if data is None:
+                raise ViewStale("the view has archived an entry that the log has not")
+            yield decode(data)

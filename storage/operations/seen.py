@@ -1,0 +1,233 @@
+"""What the writer of a changeset saw at some paths, whatever became of the changeset.
+
+The same answer as storage/commit/link.py has while it decides, found for a few paths without building trees: a base
+commit's tree; up a stack, the nearest ancestor that changes a path, down to the first tree that is known. Reads the
+directories on the paths and the manifests of ancestors, the latter in pages, and none behind the last path's answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from storage.backends.scripts import Recovering
+from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of
+from storage.commit.decide import seen_version
+from storage.git.objects import EMPTY_TREE, CorruptObject, Version, as_file
+from storage.git.packs import Location
+from storage.git.trees import lookup_many
+from storage.log import manifest
+from storage.log.entry import Json, Status
+from storage.log.manifest import Changeset, CorruptManifest
+from storage.lookup.object_store import ObjectMissing
+from storage.queue.queue import Standing
+from storage.queue.submission_packs import read_pack
+from storage.repository import Repository
+
+# A stack is climbed so far. Committed ones know a tree at the latest where their batch began.
+MOST_ANCESTORS = 10_000
+# Manifests that are asked for at once; a climb begins with one and doubles.
+_LARGEST_PAGE = 64
+# Ancestors whose standing is asked for at once, where a pack that was read says who they are.
+_STANDINGS = 200
+
+
+class UnknownBase(Exception):
+    """The base of a changeset, or of one below it in its stack, is not known here."""
+
+
+class StackTooDeep(Exception):
+    """What was seen stands further down the stack than is looked for."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a writer saw at some paths."""
+
+    versions: dict[bytes, Version | None]  # None where there was no file
+    places: dict[ObjectId, Location] = field(default_factory=dict)  # of what changesets of the stack submitted: as long
+    # as these are not committed, the view does not know where it stands
+
+
+def look(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
+    """Return what the writer of `changeset` saw at `paths`.
+
+    With a base by versions, nothing was seen at other paths than the changeset's own, and the mode is that of the same
+    id below its commit, or in the head; it is UNKNOWN_MODE where another stands there, or none. Raises UnknownBase,
+    StackTooDeep, Recovering, ViewAbsent, BucketError, CorruptObject and CorruptManifest.
+    """
+    wanted = list(dict.fromkeys(paths))
+    if not wanted:
+        return Seen({})
+    if changeset.base_commit is not None:
+        return Seen(_in_tree(repo, _tree_of(repo, changeset.base_commit), wanted))
+    ancestors = _Ancestors(repo)
+    outcome = ancestors.standing_of(changeset.id).outcome or {}
+    if changeset.base_changeset is None:
+        return Seen(_by_versions(repo, changeset, outcome, wanted))
+    if "saw" in outcome:
+        return Seen(_in_tree(repo, _oid(outcome["saw"]), wanted))
+    return _in_stack(repo, ancestors, changeset.base_changeset, wanted)
+
+
+def _by_versions(
+    repo: Repository, changeset: Changeset, outcome: Json, wanted: Sequence[bytes]
+) -> dict[bytes, Version | None]:
+    root = _oid(repo.view.head().root)
+    if outcome.get("status") == Status.COMMITTED:
+        root = repo.objects.commit(repo.objects.commit(_oid(outcome["commit"])).parents[0]).tree
+    heads = _in_tree(repo, root, wanted)
+    changes = {change.path: change for change in changeset.changes}
+    return {
+        path: seen_version(changeset, changes[path], None, heads[path]) if path in changes else None for path in wanted
+    }
+
+
+def _in_stack(repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted: Sequence[bytes]) -> Seen:
+    """Return what `base`'s writer saw, with what it submitted."""
+    below = _Below(wanted)
+    tree: ObjectId | None = None
+    for _ in range(MOST_ANCESTORS):
+        base = ancestors.first_of(base)
+        outcome = ancestors.standing_of(base).outcome or {}
+        if "seen" in outcome:
+            tree = _oid(outcome["seen"])
+            break
+        ancestor = ancestors.read(base)
+        below.take(ancestor)
+        if not below.left:
+            return below.seen
+        if "saw" in outcome:
+            tree = _oid(outcome["saw"])
+            break
+        if ancestor.base_changeset is None:
+            tree = EMPTY_TREE if ancestor.base_commit is None else _tree_of(repo, ancestor.base_commit)
+            break
+        base = ancestor.base_changeset
+    else:
+        raise StackTooDeep(f"more than {MOST_ANCESTORS} changesets below it")
+    below.end(_in_tree(repo, tree, list(below.left)))
+    return below.seen
+
+
+class _Below:
+    """What is found going down a stack; what has only a mode so far stands still further down."""
+
+    def __init__(self, wanted: Sequence[bytes]) -> None:
+        self.seen = Seen({})
+        self.left: dict[bytes, int | None] = dict.fromkeys(wanted)  # with the nearest change of mode
+
+    def take(self, ancestor: Changeset) -> None:
+        """Take what the next changeset down the stack did."""
+        for change in ancestor.changes:
+            if change.path not in self.left:
+                continue
+            mode = self.left[change.path]
+            if change.op == "mode" and change.base is None:
+                self.left[change.path] = change.mode if mode is None else mode
+                continue
+            version = change.version(Version(change.mode, change.base) if change.base else None)
+            self.seen.versions[change.path] = _with_mode(version, mode)
+            if change.oid is not None and change.place is not None:
+                self.seen.places[change.oid] = Location(ancestor.pack, change.place)
+            del self.left[change.path]
+
+    def end(self, versions: dict[bytes, Version | None]) -> None:
+        """Take what stands below the stack for what is left."""
+        for path, mode in self.left.items():
+            self.seen.versions[path] = _with_mode(versions[path], mode)
+
+
+def _with_mode(version: Version | None, mode: int | None) -> Version | None:
+    return version if version is None or mode is None else Version(mode, version.oid)
+
+
+class _Ancestors:
+    """Reads the changesets of a stack, downwards."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+        self._page = 1
+        self._pack: PackId | None = None
+        self._ids: list[ChangesetId] = []  # of the changesets in that pack
+        self._read: dict[ChangesetId, Changeset] = {}  # the last page
+        self._standings: dict[ChangesetId, Standing] = {}  # the last ones
+
+    def standing_of(self, changeset: ChangesetId) -> Standing:
+        """Return where a changeset stands.
+
+        Raises UnknownBase, and Recovering where it may only not be known yet.
+        """
+        if changeset not in self._standings:
+            ids = self._likely(changeset)
+            vouched, found = self._repo.queue.standing(ids)
+            self._standings = dict(zip(ids, found, strict=True))
+            if found[0].outcome is None and found[0].pack is None:
+                if not vouched:
+                    raise Recovering("changesets are being looked for")
+                raise UnknownBase(f"there is no changeset {changeset}")
+        standing = self._standings[changeset]
+        if standing.outcome is None and standing.pack is None:
+            # One of those that were asked for at the same time.
+            del self._standings[changeset]
+            return self.standing_of(changeset)
+        return standing
+
+    def first_of(self, changeset: ChangesetId) -> ChangesetId:
+        """Return the changeset that a repeat stands for, any other itself; as Linker._first_of."""
+        outcome = self.standing_of(changeset).outcome or {}
+        if "first" not in outcome:
+            return changeset
+        first = ChangesetId(outcome["first"])
+        of_first = self.standing_of(first).outcome or {}
+        return first if of_first.get("fingerprint") == outcome["fingerprint"] else changeset
+
+    def read(self, changeset: ChangesetId) -> Changeset:
+        """Return a changeset: from the page that was read, from copies in Redis, or from its pack."""
+        if changeset not in self._read:
+            standing = self.standing_of(changeset)
+            pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
+            assert pack is not None
+            self._read = self._copies(changeset, pack)
+            if changeset not in self._read:
+                self._read = {each.id: each for each in read_pack(self._repo.archive, pack)}
+            if changeset not in self._read:
+                raise CorruptManifest(f"changeset {changeset} is not in the manifest of its pack")
+        return self._read[changeset]
+
+    def _copies(self, changeset: ChangesetId, pack: PackId) -> dict[ChangesetId, Changeset]:
+        """Return what Redis has of a changeset and those before it in its pack, which a stack is made of."""
+        if pack != self._pack:
+            self._pack, self._ids = pack, changesets_of(pack)
+        end = self._ids.index(changeset) + 1
+        page = self._ids[max(0, end - self._page) : end]
+        self._page = min(self._page * 2, _LARGEST_PAGE)
+        copies = zip(page, self._repo.queue.manifests(page), strict=True)
+        return {each: manifest.decode(copy, pack) for each, copy in copies if copy}
+
+    def _likely(self, changeset: ChangesetId) -> list[ChangesetId]:
+        """Return a changeset and those below it that have been read with it."""
+        ids = [changeset]
+        while len(ids) < _STANDINGS:
+            known = self._read.get(ids[-1])
+            if known is None or known.base_changeset is None:
+                break
+            ids.append(known.base_changeset)
+        return ids
+
+
+def _tree_of(repo: Repository, commit: ObjectId) -> ObjectId:
+    try:
+        return repo.objects.commit(commit).tree
+    except (ObjectMissing, CorruptObject):
+        raise UnknownBase(f"{commit.hex()} is no commit of this repository") from None
+
+
+def _in_tree(repo: Repository, tree: ObjectId, paths: Sequence[bytes]) -> dict[bytes, Version | None]:
+    repo.objects.warm_paths(tree, paths)
+    found = lookup_many(repo.objects.tree, tree, paths)
+    return {path: as_file(version) for path, version in found.items()}
+
+
+def _oid(text: str) -> ObjectId:
+    return ObjectId(bytes.fromhex(text))

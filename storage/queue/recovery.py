@@ -1,0 +1,231 @@
+"""Finding what work was lost: every changeset of the inbox that has no outcome is queued again.
+
+The mark bounds the listing: a changeset's id, up to which every changeset is decided, but for some that the log names
+(they may be held for as long as their writers like). It stands in the log, moved by compactions
+(storage/maintenance/compaction.py), so a recovery begins there whatever Redis lost. It follows from a listing and from
+what the log has decided, never from what queues remember, and it passes no pack that is younger than `inbox_margin` by
+the store's own clock. Whoever stores a pack compares its ids with that clock too (app/intake/intake.py), and tells
+nobody 202 where they are more than `late_put` apart: so none that was promised can come behind the mark, whatever the
+clocks of processes say.
+
+Two cursors are caches in Redis that may be lost: `seen`, before which all is decided or queued (a routine look begins
+there); and `deep`, where the next deep look goes on. Deep looks are for packs that came late, behind the mark and
+before `seen`: each lists a part, from the mark to the end of the listing, and then they begin again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+
+import structlog
+
+from storage.backends.scripts import ViewAbsent
+from storage.base.ids import ChangesetId, PackId, changesets_of, made_at, submission_pack
+from storage.base.settings import Settings
+from storage.log import manifest
+from storage.lookup.archive import Archive
+from storage.queue.queue import Queue
+from storage.queue.submission_packs import UNREADABLE, read_pack
+from storage.view.view import View
+
+log = structlog.get_logger()
+
+MOST_PASSED = 4096
+"""So many undecided changesets at most the mark passes at once, or those of one pack: an entry of the log names each.
+
+How many there are in all is bounded by what may be held and queued; each recovery reads them, as it reads those ahead.
+"""
+
+MOST_PASSED_PACKS = 1000
+"""Packs that the mark passes at once: every changeset in them is asked for."""
+
+_PAGE = 200
+_TIME = 10  # characters of an id that say when it was made
+# Younger packs are looked at again by the next routine look.
+_SETTLE = 30.0
+
+
+@dataclass(slots=True)
+class Found:
+    """What a look at the inbox found."""
+
+    packs: int = 0
+    enqueued: int = 0
+    damaged: int = 0  # packs of which nothing can be queued
+    seen: str = ""  # every changeset up to this pack is decided or queued
+    last: str = ""  # the last pack that was listed
+    complete: bool = False  # the listing was followed to its end
+
+
+@dataclass(slots=True)
+class Passed:
+    """How far the mark may go."""
+
+    mark: str  # every changeset up to this id is decided
+    packs: int = 0  # that it passes by going there
+    undecided: dict[ChangesetId, PackId] = field(default_factory=dict)  # but for these: held, or stacked on held ones
+
+
+class Inbox:
+    """The submission packs of a repository, and what became of them."""
+
+    def __init__(self, settings: Settings, archive: Archive, view: View, queue: Queue) -> None:
+        self._settings = settings
+        self._archive = archive
+        self._bucket = archive.bucket
+        self._view = view
+        self._queue = queue
+
+    def recover(self, run: bytes, epoch: str | None) -> Found:
+        """Queue everything undecided from the mark on, and vouch for the queues. Raises ViewAbsent and BucketError.
+
+        `run` is the run of Redis (`Queue.run`) in which the view of `epoch` was brought up to the log: another, which
+        may have come back older since, or another view that may be behind, is not vouched for.
+        """
+        if epoch is None:
+            raise ViewAbsent("the view is not loaded")
+        found = self.look(self._behind_mark())
+        self._look_at_passed(found)
+        self._set_cursor("seen", found.seen)
+        self._queue.begin_anew()
+        self._queue.vouch(epoch, run)
+        return found
+
+    def routine(self, deep: bool) -> Found:
+        """Look at what has come in since the last look; `deep`: at the next part of all that stands behind the mark.
+
+        Raises ViewAbsent and BucketError.
+        """
+        if deep:
+            return self._deep()
+        found = self.look(self._cursor("seen"), self._settings.upkeep_packs)
+        self._set_cursor("seen", found.seen)
+        return found
+
+    def holds(self, changesets: Sequence[ChangesetId]) -> bool:
+        """Tell whether any of these stands in a submission pack, known to view and queues or not. Raises BucketError.
+
+        A process that could not queue a pack has told its writer all the same, and only that process knows.
+        """
+
+        def look(changeset: ChangesetId) -> bool:
+            # A pack's ids are consecutive from the one in its name, all of one millisecond.
+            names = self._bucket.names(f"inbox/{changeset[:_TIME]}")
+            return any(changeset in changesets_of(pack) for pack in map(submission_pack, names) if pack)
+
+        return any(self._bucket.together([partial(look, each) for each in changesets]))
+
+    def passable(self) -> Passed:
+        """Return how far the mark may go, as the next part of the listing and the view have it.
+
+        Raises ViewAbsent and BucketError.
+        """
+        passed = Passed(self._view.head().mark)
+        room = MOST_PASSED
+        now = self._bucket.now()
+        for page in _pages(islice(self._packs(self._behind_mark()), MOST_PASSED_PACKS)):
+            old = [pack for pack in page if now - made_at(pack) > self._settings.inbox_margin]
+            decided, _ = self._known(old)
+            for pack in old:
+                ids = changesets_of(pack)
+                undecided = [each for each in ids if each not in decided]
+                room -= len(undecided)
+                # One pack may have more (pack_changesets), and must not stop the mark for as long as they wait.
+                if room < 0 and passed.packs:
+                    return passed
+                passed.undecided |= dict.fromkeys(undecided, pack)
+                passed.mark = ids[-1]
+                passed.packs += 1
+            if len(old) < len(page):
+                break
+        return passed
+
+    def _deep(self) -> Found:
+        found = self.look(max(self._behind_mark(), self._cursor("deep")), self._settings.upkeep_packs)
+        if found.complete:
+            self._look_at_passed(found)
+        self._set_cursor("deep", "" if found.complete else found.last)
+        return found
+
+    def _look_at_passed(self, found: Found) -> None:
+        """Queue what the mark has passed though it is undecided, and what no queue has."""
+        undecided = self._view.undecided()
+        known = zip(undecided, self._queue.known(list(undecided)), strict=True) if undecided else ()
+        for pack in {undecided[each] for each, digit in known if digit == "0"}:
+            self._enqueue(pack, found)
+
+    def _behind_mark(self) -> str:
+        mark = self._view.head().mark
+        # Behind the pack that begins with that id as well.
+        return f"inbox/{mark}~" if mark else ""
+
+    def look(self, after: str, limit: int | None = None) -> Found:
+        """Look at the packs behind `after`, at most `limit`, and queue what has neither an outcome nor a place."""
+        found = Found(seen=after, last=after)
+        seeing = True
+        now = time.time()
+        for page in _pages(islice(self._packs(after), limit)):
+            _, known = self._known(page)
+            for pack in page:
+                found.packs += 1
+                found.last = pack + ".pack"
+                if not all(each in known for each in changesets_of(pack)):
+                    self._enqueue(pack, found)
+                seeing = seeing and now - made_at(pack) > _SETTLE
+                if seeing:
+                    found.seen = found.last
+        found.complete = limit is None or found.packs < limit
+        return found
+
+    def _packs(self, after: str) -> Iterator[PackId]:
+        """Yield the submission packs behind a name, and pass over what is none."""
+        foreign = False
+        for name in self._bucket.names("inbox/", after):
+            pack = submission_pack(name)
+            if pack:
+                yield pack
+            elif not foreign:
+                foreign = True
+                log.warning("foreign_name", name=name)
+
+    def _known(self, page: list[PackId]) -> tuple[set[str], set[str]]:
+        """Return which changesets of these packs are decided, and which are decided or queued."""
+        ids = [each for pack in page for each in changesets_of(pack)]
+        decided: set[str] = set()
+        known: set[str] = set()
+        for each, digit in zip(ids, self._queue.known(ids), strict=True):
+            if digit != "0":
+                known.add(each)
+            if digit == "2":
+                decided.add(each)
+        return decided, known
+
+    def _enqueue(self, pack: PackId, found: Found) -> None:
+        try:
+            changesets = read_pack(self._archive, pack)
+        except UNREADABLE as error:
+            # All others would wait for what the store has lost, for good.
+            log.error("pack_damaged", pack=pack, changesets=len(changesets_of(pack)), reason=str(error))
+            found.damaged += 1
+            return
+        for start in range(0, len(changesets), _PAGE):
+            part = changesets[start : start + _PAGE]
+            positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part], found=True)
+            found.enqueued += sum(position >= 0 for position in positions)
+
+    def _cursor(self, name: str) -> str:
+        # Below the epoch: a view that was loaded anew may know less than the one that moved the cursor.
+        found = self._view.redis.get(self._view.key(f"inbox:{name}"))
+        return found.decode() if found else ""
+
+    def _set_cursor(self, name: str, value: str) -> None:
+        self._view.note(f"inbox:{name}", value)
+
+
+def _pages(packs: Iterator[PackId]) -> Iterator[list[PackId]]:
+    while page := list(islice(packs, _PAGE)):
+        yield page

@@ -1,0 +1,55 @@
+"""Reading submission packs back: the changesets in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage.backends.bucket import Missing
+from storage.base.ids import ChangesetId, PackId
+from storage.git import packs
+from storage.git.objects import CorruptObject
+from storage.log import manifest
+from storage.log.manifest import Changeset, CorruptManifest
+from storage.lookup.archive import Archive
+from storage.queue.queue import Queue
+
+# What is raised of a pack of which nothing can be had, while the store answers.
+UNREADABLE = (Missing, CorruptObject, CorruptManifest)
+
+
+def read_pack(archive: Archive, pack: PackId) -> list[Changeset]:
+    """Return the changesets of a submission pack, from its manifest's copy where the pack has been compacted.
+
+    Raises Missing, BucketError, CorruptObject, CorruptManifest, and ViewAbsent where the archive would be asked.
+    """
+    try:
+        data = b""
+        for _, _, content in packs.scan(archive.bucket.get(pack + ".pack")):
+            data = content  # the manifest is the last object
+    except Missing:
+        location = archive.manifests([pack]).get(pack)
+        if location is None:
+            raise
+        stored = archive.bucket.get_range(location.pack + ".pack", location.place.offset, location.place.length)
+        _, data = packs.decode(stored)
+    return manifest.split(data, pack)
+
+
+def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[ChangesetId, PackId]]) -> list[Changeset]:
+    """Return changesets by id and pack, in order: from the copies in Redis, the others from their packs, read at once.
+
+    Raises Missing, BucketError, CorruptObject, CorruptManifest and ViewAbsent.
+    """
+    found: dict[ChangesetId, Changeset] = {}
+    lost: dict[PackId, None] = {}
+    for (changeset_id, pack), copy in zip(wanted, queue.manifests([each for each, _ in wanted]), strict=True):
+        if copy:
+            found[changeset_id] = manifest.decode(copy, pack)
+        else:
+            lost[pack] = None
+    for changesets in archive.bucket.together([lambda p=pack: read_pack(archive, p) for pack in lost]):  # type: ignore[misc]
+        found |= {changeset.id: changeset for changeset in changesets if changeset.id not in found}
+    missing = [changeset_id for changeset_id, _ in wanted if changeset_id not in found]
+    if missing:
+        raise CorruptManifest(f"changeset {missing[0]} is not in the manifest of its pack")
+    return [found[changeset_id] for changeset_id, _ in wanted]

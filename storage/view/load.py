@@ -1,0 +1,293 @@
+"""Bringing the view up to the log: by the entries that it misses, or anew under a fresh epoch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from contextvars import copy_context
+from dataclasses import dataclass, field
+
+from storage.backends.bucket import Bucket, Missing, OutOfRange
+from storage.backends.scripts import LogForked, ViewAbsent
+from storage.base.ids import ObjectId, PackId, Seq
+from storage.git.packs import Location, Place, read_index
+from storage.log.entry import (
+    NO_HASH,
+    NOTHING_FORGOTTEN,
+    CorruptEntry,
+    EntryKind,
+    Forgotten,
+    Json,
+    Status,
+    decode,
+    digest,
+)
+from storage.log.log import Log, follow
+from storage.view.object_index import IndexRows
+from storage.view.segments import FOLDER, HEAD_BYTES, CorruptSegment, Segment, ends_of, size_of, wanted
+from storage.view.segments import decode as decode_segment
+from storage.view.view import View, new_epoch
+
+Places = Mapping[PackId, Mapping[ObjectId, Place]]
+
+
+def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
+    """Return where the objects are that an entry brings: those of its packs, and the blobs of what it committed."""
+    found = {}
+    for pack, places in packs.items():
+        for oid, place in places.items():
+            # An index does not tell sizes, and the view must not depend on who applied the entry.
+            found[oid] = Location(pack, place._replace(size=0))
+    if entry["kind"] == EntryKind.COMMITS:
+        for decided in entry["decided"]:
+            if decided["status"] != Status.COMMITTED:
+                continue
+            for _, _, oid, *place in decided["changes"]:
+                if place:
+                    found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), Place(*place))
+            for _, _, oid, size in decided.get("merged", []):
+                merged = ObjectId(bytes.fromhex(oid))
+                if size is not None and merged in found:
+                    found[merged] = found[merged]._replace(place=found[merged].place._replace(size=size))
+    return found
+
+
+def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = None) -> list[Places]:
+    """Return the places of the objects in the packs of several entries, the indexes read at once.
+
+    Packs that are missing are noted in `gone`, where it is given: a compaction may have copied what was in them. Raises
+    Missing, BucketError and CorruptObject.
+    """
+    entries = list(entries)
+    wanted = [(PackId(pack), size) for entry in entries for pack, size in entry.get("packs", [])]
+
+    def read(pack: PackId, size: int) -> Mapping[ObjectId, Place]:
+        try:
+            return read_index(bucket.get(pack + ".idx"), size)
+        except Missing:
+            if gone is None:
+                raise
+            gone.missing.add(pack)
+            return {}
+
+    indexes = bucket.together([lambda p=pack, s=size: read(p, s) for pack, size in wanted])  # type: ignore[misc]
+    places = {pack: index for (pack, _), index in zip(wanted, indexes, strict=True)}
+    return [{pack: places[pack] for pack, _ in entry.get("packs", [])} for entry in entries]
+
+
+@dataclass(slots=True)
+class Gone:
+    """Packs that are missing, until a compaction is read that says why."""
+
+    missing: set[PackId] = field(default_factory=set)
+
+    def explained(self, entry: Json) -> None:
+        """Take out those that an entry retires."""
+        self.missing.difference_update(entry.get("retired", ()))
+
+    def check(self) -> None:
+        """Refuse what no entry explains. Raises Missing."""
+        if self.missing:
+            raise Missing(f"{min(self.missing)}.idx")
+
+
+def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, Place]]:
+    """Return the places of the objects in packs, given with their sizes; the indexes are read at once.
+
+    Raises Missing, BucketError and CorruptObject.
+    """
+    return bucket.together([lambda p=pack, s=size: read_index(bucket.get(p + ".idx"), s) for pack, size in packs])  # type: ignore[misc]
+
+
+def read_forgotten(log: Log, bucket: Bucket, entry: Json) -> Forgotten:
+    """Return what a compaction has the view forget: entries of the log, and what stands in the packs that it names.
+
+    Raises CorruptEntry, Missing, BucketError and CorruptObject.
+    """
+    if entry["kind"] != EntryKind.COMPACT:
+        return NOTHING_FORGOTTEN
+    indexes = read_indexes(bucket, [(PackId(pack), size) for pack, size in entry["archives"]])
+    return Forgotten(
+        _read_run(log, entry["first"], entry["archived"]),
+        _read_run(log, entry["keys_first"], entry["keys_through"]),
+        b"".join([oid for index in indexes for oid in index]),
+    )
+
+
+def _read_run(log: Log, first: int, last: int) -> list[tuple[Json, str]]:
+    found = []
+    for seq, data in enumerate(log.read_range(first, last), first):
+        if data is None:
+            raise CorruptEntry(f"entry {seq} is archived, and the log has it not")
+        found.append((decode(data), digest(data)))
+    return found
+
+
+def catch_up(view: View, log: Log, bucket: Bucket) -> int:
+    """Apply the entries that the published view misses; return how many.
+
+    Several processes may do so at once. Raises ViewAbsent, LogForked where the log does not continue the view, Missing
+    where a pack is gone that no entry retires, and BucketError.
+    """
+    snapshot = view.snapshot()
+    count, gone, retired = 0, Gone(), set[str]()
+    try:
+        for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
+            [places] = read_places(bucket, [entry], gone)
+            if not gone.missing <= retired:
+                # Before it is applied: a published view would miss for good what is away for a moment.
+                retired = _retired_behind(log, entry["seq"])
+                Gone(gone.missing - retired).check()
+            forgotten = read_forgotten(log, bucket, entry)
+            view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places), forgotten=forgotten)
+            gone.explained(entry)
+            count += 1
+    except CorruptEntry as error:
+        raise LogForked(f"the log does not continue the view at entry {snapshot.head.applied}") from error
+    gone.check()
+    return count
+
+
+def _retired_behind(log: Log, seq: int) -> set[str]:
+    """Return what the entries behind one retire, to the end of the log."""
+    return {name for _, data in log.read_from(seq + 1) for name in decode(data).get("retired", ())}
+
+
+Progress = Callable[[int], None]
+
+
+def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Progress = lambda seq: None) -> bool:
+    """Build the view from the bucket alone under a fresh epoch, and publish it in place of the epoch `before`.
+
+    `progress` is told how far it is. Returns whether it was published: not where somebody else published another
+    meanwhile, or another run of Redis came up. Raises CorruptEntry where the log does not fit together, ViewAbsent
+    where there is no log, ViewLoading where somebody else is loading it or has published it, and ViewStale where Redis
+    was flushed meanwhile.
+    """
+    epoch, published = new_epoch(), False
+    run = view.begin_loading(epoch, before)
+    try:
+        through, last_hash = _load_segments(view, log, bucket, epoch, progress)
+        batch: list[tuple[Json, str]] = []
+        gone = Gone()
+        for pair in follow(log.read_from(through + 1), last_hash):
+            batch.append(pair)
+            if len(batch) == _BATCH:
+                _apply(view, log, bucket, epoch, batch, gone)
+                progress(batch[-1][0]["seq"])
+                batch = []
+        _apply(view, log, bucket, epoch, batch, gone)
+        gone.check()
+        if not view.redis.exists(f"{view.prefix}v:{epoch}:head"):
+            raise ViewAbsent("there is no log")
+        published = view.publish(before, epoch, run)
+    finally:
+        stale = before if published else epoch
+        if stale:
+            view.drop(stale)
+    return published
+
+
+_BATCH = 32
+# Rows of the index that are gathered over segments; as objects they take 200 bytes each.
+_GATHERED = 1 << 18
+_NO_ENTRY = Seq(0)
+# Segments that are read ahead of the one that Redis takes.
+_SEGMENTS_AHEAD = 4
+
+
+def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: Progress) -> tuple[Seq, str]:
+    """Take the rows of all segments that fit one another and the log; return the last entry and its hash."""
+    names = line(bucket.names(FOLDER))
+    through, last_hash = Seq(0), NO_HASH
+    index = IndexRows()
+
+    def send(chunks: Iterable[bytes]) -> None:
+        for chunk in chunks:
+            view.loading(epoch)
+            view.scripts("segment", epoch, chunk)
+
+    with closing(_read_ahead(bucket, names, _newest_forgotten(log, bucket, names))) as segments:
+        for segment in segments:
+            if segment is None or segment.previous != last_hash or not _is_in_log(log, segment):
+                break  # the entries themselves say it all
+            for chunk in segment.chunks:
+                send(index.gather(chunk))
+                if len(index) >= _GATHERED:
+                    send(index.take())
+            through, last_hash = segment.last, segment.hash
+            progress(through)
+        send(index.take())
+    return through, last_hash
+
+
+def _read_ahead(
+    bucket: Bucket, names: Sequence[tuple[str, Seq]], forgotten: tuple[Seq, Seq]
+) -> Generator[Segment | None, None, None]:
+    """Yield segments in order; the next ones are read and unpacked while Redis takes those before."""
+
+    def read(some: Sequence[tuple[str, Seq]]) -> list[Segment | None]:
+        return bucket.together([lambda n=n, s=s: _read_segment(bucket, n, wanted(s, forgotten)) for n, s in some])  # type: ignore[misc]
+
+    groups = [names[start : start + _SEGMENTS_AHEAD] for start in range(0, len(names), _SEGMENTS_AHEAD)]
+    with ThreadPoolExecutor(1, thread_name_prefix="segments") as reader:
+        coming = deque(reader.submit(copy_context().run, read, group) for group in groups[:1])
+        for following in [*groups[1:], None]:
+            if not coming:
+                return
+            found = coming.popleft().result()
+            if following is not None:
+                coming.append(reader.submit(copy_context().run, read, following))
+            yield from found
+
+
+def _newest_forgotten(log: Log, bucket: Bucket, names: Sequence[tuple[str, Seq]]) -> tuple[Seq, Seq]:
+    """Return up to which entries history and keys are forgotten, as the newest segment says that knows."""
+    for name, _ in reversed(names):
+        segment = _read_segment(bucket, name, 0)
+        if segment is not None and segment.forgotten is not None and _is_in_log(log, segment):
+            return segment.forgotten
+    return Seq(0), Seq(0)
+
+
+def _read_segment(bucket: Bucket, name: str, parts: int) -> Segment | None:
+    """Return a segment with its first `parts` parts, None where it is damaged or gone."""
+    try:
+        data = bucket.get_range(name, 0, HEAD_BYTES)
+        size = size_of(data, parts)
+        return decode_segment(data if len(data) >= size else bucket.get_range(name, 0, size), parts)
+    except (CorruptSegment, Missing, OutOfRange):
+        return None
+
+
+def line(names: Iterable[str], last: Seq = _NO_ENTRY) -> list[tuple[str, Seq]]:
+    """Return the names of segments that follow one another from behind entry `last` on, given in order.
+
+    Each comes with its last entry.
+    """
+    found = []
+    for name in names:
+        ends = ends_of(name)
+        if ends and ends[0] == last + 1:
+            last = ends[1]
+            found.append((name, last))
+    return found
+
+
+def _is_in_log(log: Log, segment: Segment) -> bool:
+    data = log.read(segment.last)
+    return data is not None and digest(data) == segment.hash
+
+
+def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]], gone: Gone) -> None:
+    view.loading(epoch)
+    pipeline = view.redis.pipeline(transaction=False)
+    for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):
+        forgotten = read_forgotten(log, bucket, entry)
+        view.apply(
+            epoch, entry, entry_hash, locations(entry, places), published=False, pipeline=pipeline, forgotten=forgotten
+        )
+        gone.explained(entry)
+    pipeline.execute()

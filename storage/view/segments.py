@@ -1,0 +1,204 @@
+"""Checkpoints: what a run of the log's entries sets in the view, ready to be loaded without reading them one by one.
+
+A segment has the rows of the entries `first` to `last` as commands in log order, in chunks that a script takes, once
+the loader has gathered the rows of the index of objects out of them (storage/view/object_index.py). It has three parts:
+the present state, idempotency keys, and history. They have no row in common, so a part can be left out: history that
+the view has forgotten since is not read at all. A segment is made by replaying entries and the indexes of packs, so
+whoever makes one makes the same bytes; it names the hashes of the entries before and at its end, and is used only where
+it fits the log. Derived data: it may be deleted at will.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain
+from typing import Any
+
+import msgpack
+
+from storage.base.ids import ObjectId, Seq
+from storage.git.packs import Location
+from storage.log.entry import HISTORY, KEYS, EntryKind, Forgotten, Json, effects
+from storage.view.view import FORMAT as VIEW_FORMAT
+from storage.view.view import commands, index
+
+FORMAT = 3
+# Segments have the rows of a view's format: those of another are passed by.
+FOLDER = f"checkpoints/{VIEW_FORMAT}.{FORMAT}/"
+# A chunk ends behind the entry that brings it here; Redis does nothing else while it takes one.
+_CHUNK_BYTES = 1 << 20
+_NAME = re.compile(re.escape(FOLDER) + r"([0-9]{12,})-([0-9]{12,})\.segment")
+# Deterministic on every machine is what the same zlib gives; another one's bytes are as good, and never compared.
+_LEVEL = 1
+_STATE, _KEYS, _HISTORY = range(3)
+PARTS = 3
+HEAD_BYTES = 16 << 10
+"""A first read of so many bytes mostly has the header and the state."""
+
+
+class CorruptSegment(Exception):
+    """A segment is damaged, or of a format that this version does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The rows of a run of entries."""
+
+    first: Seq
+    last: Seq
+    previous: str  # the hash of the entry before `first`
+    hash: str  # the hash of entry `last`
+    parts: tuple[tuple[bytes, ...], ...]  # state, keys, history, as many as were read: chunks for lua/segment.lua
+    # Up to which entries history and keys are forgotten at its end, where one of its entries says so.
+    forgotten: tuple[Seq, Seq] | None = None
+
+    @property
+    def chunks(self) -> Iterable[bytes]:
+        """All chunks, in the order in which they may be taken."""
+        return chain(*self.parts)
+
+
+def wanted(last: int, forgotten: tuple[int, int]) -> int:
+    """Return how many parts of a segment that ends with entry `last` are to be loaded."""
+    archived, keys_through = forgotten
+    return 1 + (last > keys_through) + (last > archived)
+
+
+def make(entries: Iterable[tuple[Json, str, dict[ObjectId, Location], Forgotten]]) -> Segment:
+    """Return the segment of entries in order.
+
+    Each comes with its hash, the places of the objects that it brings, and what it has the view forget.
+    """
+    parts = [_Chunks() for _ in range(PARTS)]
+    first = previous = last = last_hash = forgotten = None
+    head: list[str | bytes] | None = None
+    for entry, entry_hash, locations, gone in entries:
+        first, previous = (entry["seq"], entry["previous"]) if first is None else (first, previous)
+        last, last_hash = entry["seq"], entry_hash
+        if entry["kind"] == EntryKind.COMPACT:
+            forgotten = (Seq(entry["archived"]), Seq(entry["keys_through"]))
+        for command in chain(index(locations), commands(effects(entry, entry_hash, gone))):
+            row = [_text(part) for part in command]
+            if command[1] == "head":
+                head = row if head is None else [*head, *row[2:]]
+            else:
+                parts[_part_of(command[1])].add(row)
+        for part in parts:
+            part.end_of_entry()
+    # Each entry sets some of its fields, and the last of each counts.
+    parts[_STATE].add(_last_of_each(head or []))
+    assert first is not None and last is not None and previous is not None and last_hash is not None
+    made = tuple(tuple(part.finish()) for part in parts)
+    return Segment(Seq(first), Seq(last), previous, last_hash, made, forgotten)
+
+
+def _last_of_each(command: list[str | bytes]) -> list[str | bytes]:
+    """Return an HSET that sets each of its fields once."""
+    fields = dict(zip(command[2::2], command[3::2], strict=True))
+    return [*command[:2], *chain(*fields.items())]
+
+
+def _part_of(key: str) -> int:
+    return _KEYS if key.startswith(KEYS) else _HISTORY if key.startswith(HISTORY) else _STATE
+
+
+class _Chunks:
+    """The rows of one part."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._rows: list[list[str | bytes]] = []
+        self._size = 0
+
+    def add(self, row: list[str | bytes]) -> None:
+        """Add a command."""
+        self._rows.append(row)
+        self._size += sum(len(text) for text in row)
+
+    def end_of_entry(self) -> None:
+        """End the chunk where it is large enough."""
+        if self._size >= _CHUNK_BYTES:
+            self.finish()
+
+    def finish(self) -> list[bytes]:
+        """End the chunk, and return all."""
+        if self._rows:
+            # Redis's reader knows the older msgpack only, in which texts and bytes are one.
+            self._chunks.append(msgpack.packb(self._rows, use_bin_type=False))
+            self._rows, self._size = [], 0
+        return self._chunks
+
+
+def _text(part: Any) -> str | bytes:
+    # Lua would write a large number in its own way.
+    return part if isinstance(part, str | bytes) else str(part)
+
+
+def name_of(first: int, last: int) -> str:
+    """Return a segment's name in the bucket."""
+    return f"{FOLDER}{first:012d}-{last:012d}.segment"
+
+
+def ends_of(name: str) -> tuple[Seq, Seq] | None:
+    """Return the first and the last entry of the segment with this name, None where it names none."""
+    found = _NAME.fullmatch(name)
+    return (Seq(int(found[1])), Seq(int(found[2]))) if found else None
+
+
+def encode(segment: Segment) -> bytes:
+    """Return a segment's bytes: a line of JSON, and the chunks of its parts behind it."""
+    packed = [[zlib.compress(chunk, _LEVEL) for chunk in part] for part in segment.parts]
+    header = {
+        "format": FORMAT, "first": segment.first, "last": segment.last, "previous": segment.previous,
+        "hash": segment.hash, "forgotten": segment.forgotten, "chunks": [[len(c) for c in part] for part in packed],
+        "sha256": [sha256(b"".join(part)).hexdigest() for part in packed],
+    }  # fmt: skip
+    return json.dumps(header, sort_keys=True).encode() + b"\n" + b"".join(chain(*packed))
+
+
+def size_of(data: bytes, parts: int) -> int:
+    """Return how many bytes of a segment have its first `parts` parts, given its beginning.
+
+    Raises CorruptSegment.
+    """
+    header, at = _header(data)
+    return at + sum(sum(lengths) for lengths in header["chunks"][:parts])
+
+
+def decode(data: bytes, parts: int = PARTS) -> Segment:
+    """Read the first `parts` parts of what `encode` wrote, from so many bytes of it at least.
+
+    Raises CorruptSegment.
+    """
+    header, at = _header(data)
+    try:
+        read = []
+        for lengths, of in list(zip(header["chunks"], header["sha256"], strict=True))[:parts]:
+            if sha256(data[at : at + sum(lengths)]).hexdigest() != of:
+                raise CorruptSegment("a segment is damaged")
+            chunks = []
+            for length in lengths:
+                chunks.append(zlib.decompress(data[at : at + length]))
+                at += length
+            read.append(tuple(chunks))
+        forgotten = tuple(header["forgotten"]) if header["forgotten"] else None
+        return Segment(header["first"], header["last"], header["previous"], header["hash"], tuple(read), forgotten)
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        raise CorruptSegment("a segment cannot be read") from error
+
+
+def _header(data: bytes) -> tuple[Json, int]:
+    """Return a segment's header, and where its chunks begin."""
+    head, newline, _ = data.partition(b"\n")
+    try:
+        header = json.loads(head)
+        if not newline or header["format"] != FORMAT or len(header["chunks"]) != PARTS:
+            raise CorruptSegment("a segment is of an unknown format, or its header is cut")
+        return header, len(head) + 1
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptSegment("a segment's header cannot be read") from error

@@ -1,0 +1,321 @@
+"""The view: what Redis knows of the log up to `applied`, a pure function of the log (invariant 4).
+
+Its keys stand below an epoch, and one pointer names the epoch that is published; loading anew fills another epoch and
+publishes it by compare-and-set. docs/architecture.md lists the keys.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+import redis
+
+from storage.backends.scripts import Scripts, ViewAbsent
+from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
+from storage.base.settings import Settings
+from storage.commit.link import Slice, Snapshot
+from storage.git.packs import Location, Place
+from storage.log.entry import NOTHING_FORGOTTEN, Effects, Forgotten, Head, Json, effects, head_of
+from storage.lookup.tables import TableRow
+
+# A loader says that it is at work after each few entries; one that was silent so long (ms) is dead, or may as well be.
+_SILENT_LOADER = 10_000
+# Arguments of one command inside `apply`; Lua's stack holds 8,000.
+_CHUNK = 1000
+_INDEX_ROWS = 10_000
+# Count of changesets in a submission pack (0: a pack of packs/), ULID; then offset, stored length, size.
+_PACK = struct.Struct(">H16s")
+_PLACE = struct.Struct(">III")
+
+
+# What `entries.effects` makes of an entry has changed: a view of another format is loaded anew.
+FORMAT = 3
+
+
+def new_epoch() -> str:
+    """Return a new epoch, which says the format of its view."""
+    return f"{FORMAT}-{new_ulid()}"
+
+
+def is_current(epoch: str) -> bool:
+    """Tell whether an epoch's view has all that this version makes of entries."""
+    return epoch.startswith(f"{FORMAT}-")
+
+
+class View:
+    """The view of one repository's log."""
+
+    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+        self.redis = client
+        # The braces keep all keys of a repository in one slot of a Redis cluster.
+        self.prefix = f"sluice:{{{settings.repository}}}:"
+        self.scripts = Scripts(client, self.prefix)
+
+    def epoch(self) -> str | None:
+        """Return the published epoch, None where there is no view."""
+        found = self.redis.get(self.prefix + "epoch")
+        return found.decode() if found else None
+
+    def head(self) -> Head:
+        """Return the view's head.
+
+        Raises ViewAbsent.
+        """
+        return self.snapshot().head
+
+    def snapshot(
+        self, changesets: Iterable[str] = (), slices: Iterable[str] = (), keys: Iterable[str] = ()
+    ) -> Snapshot:
+        """Return one instant of the view, in one call.
+
+        Raises ViewAbsent.
+        """
+        wanted = [list(dict.fromkeys(each)) for each in (changesets, slices, keys)]
+        args = [item for each in wanted for item in (len(each), *each)]
+        epoch, head, outcomes, definitions, owners, passed_by, run, closed = self.scripts("snapshot", *args)
+        return Snapshot(
+            epoch=epoch.decode(),
+            head=_head(head),
+            outcomes={ChangesetId(i): json.loads(o) for i, o in zip(wanted[0], outcomes, strict=True) if o},
+            slices={SliceId(i): slice_of(json.loads(d)) for i, d in zip(wanted[1], definitions, strict=True) if d},
+            keys={k: ChangesetId(o.decode().split(" ")[0]) for k, o in zip(wanted[2], owners, strict=True) if o},
+            undecided=frozenset(ChangesetId(i) for i, left in zip(wanted[0], passed_by, strict=True) if left),
+            run=run.decode(),
+            closed={ChangesetId(i): by.decode() for i, by in zip(wanted[0], closed, strict=True) if by},
+        )
+
+    def apply(
+        self,
+        epoch: str,
+        entry: Json,
+        entry_hash: str,
+        locations: Mapping[ObjectId, Location] | None = None,
+        published: bool = True,
+        pipeline: Any = None,
+        forgotten: Forgotten = NOTHING_FORGOTTEN,
+    ) -> None:
+        """Apply an entry that is confirmed to be in the log, with where the objects stand that it brings.
+
+        A compaction needs to be given what it has the view forget.
+
+        In one call: a Redis that loses what it took between two would know the entry and not its objects, for good.
+        Raises ViewStale where another epoch is published or entries before it are missing, LogForked where the view
+        followed another log.
+        """
+        args: list[Any] = [epoch, int(published), entry["seq"], entry["previous"]]
+        for command in chain(index(locations or {}), commands(effects(entry, entry_hash, forgotten))):
+            args += [len(command) - 2, *command]
+        self.scripts("apply", *args, pipeline=pipeline)
+
+    def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
+        """Return where objects are stored, None for those that are not.
+
+        Raises ViewAbsent.
+        """
+        return [decode_location(row) if row else None for row in self.scripts("locate", b"".join(oids))]
+
+    def key(self, name: str) -> str:
+        """Return the full key of a row of the published epoch.
+
+        Raises ViewAbsent.
+        """
+        epoch = self.epoch()
+        if epoch is None:
+            raise ViewAbsent("the view is not loaded")
+        return f"{self.prefix}v:{epoch}:{name}"
+
+    def note(self, name: str, text: str | int) -> None:
+        """Set a cursor below the published epoch, also while Redis is full. Raises ViewAbsent."""
+        self.scripts("note", self.key(name).removeprefix(self.prefix), text)
+
+    def by_score(
+        self, name: str, low: str | int = "-inf", high: str | int = "+inf", limit: int = 100, newest_first: bool = False
+    ) -> list[tuple[bytes, int]]:
+        """Return members of a sorted set with their scores, at most `limit`; bounds as in ZRANGEBYSCORE."""
+        first, last = (high, low) if newest_first else (low, high)
+        found = self.redis.zrange(
+            self.key(name), first, last, byscore=True, desc=newest_first, offset=0, num=limit, withscores=True
+        )
+        return [(member, int(score)) for member, score in found]
+
+    def by_name(self, name: str, after: str = "", limit: int = 100) -> list[str]:
+        """Return members of a sorted set whose scores are all 0, in order, behind `after`."""
+        low = "(" + after if after else "-"
+        found = self.redis.zrange(self.key(name), low, "+", bylex=True, offset=0, num=limit)
+        return [member.decode() for member in found]
+
+    def slice(self, name_or_id: str) -> Slice | None:
+        """Return a slice by its id or its name, None where there is none."""
+        key = self.key("slices")
+        found = self.redis.hget(key, name_or_id)
+        if found is None:
+            slice_id = self.redis.hget(self.key("slice_ids"), name_or_id)
+            found = self.redis.hget(key, slice_id) if slice_id else None
+        return slice_of(json.loads(found)) if found else None
+
+    def slices(self, ids: Sequence[str]) -> list[Slice]:
+        """Return the slices with these ids, without those that are gone."""
+        found = self.redis.hmget(self.key("slices"), ids) if ids else []
+        return [slice_of(json.loads(each)) for each in found if each]
+
+    def colliding_slice(self, name: str) -> str | None:
+        """Return the name of a slice that `name` would collide with as a ref: itself, one above it or one below it."""
+        parts = name.split("/")
+        above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+        for taken, found in zip(above, self.redis.hmget(self.key("slice_ids"), above), strict=True):
+            if found:
+                return taken
+        below = self.redis.zrange(self.key("slice_names"), f"[{name}/", f"({name}0", bylex=True, offset=0, num=1)
+        return below[0].decode() if below else None
+
+    def merge(self, commit: str) -> Json | None:
+        """Return a global commit as its entry has it, None where `commit` is none, or is archived."""
+        seq = self.redis.hget(self.key("merge_seqs"), commit)
+        if seq is None:
+            return None
+        found = self.by_score("merges", int(seq), int(seq))
+        return json.loads(found[0][0]) if found else None  # archived in between
+
+    def count(self, name: str) -> int:
+        """Return how many members a sorted set has."""
+        return int(self.redis.zcard(self.key(name)))
+
+    def scores(self, name: str, members: Sequence[str]) -> list[float | None]:
+        """Return the scores of members of a sorted set, None for those that are not in it."""
+        return list(self.redis.zmscore(self.key(name), members)) if members else []
+
+    def tables(self, known: int = -1) -> tuple[int, list[TableRow] | None]:
+        """Return the last compaction and the tables of the archive, None where that is the one that is `known`.
+
+        Raises ViewAbsent.
+        """
+        compacted, found = self.scripts("tables", known)
+        if found is None:
+            return int(compacted), None
+        rows = zip(found[::2], found[1::2], strict=True)
+        return int(compacted), [TableRow(name.decode(), *map(int, row.split())) for name, row in rows]
+
+    def undecided(self) -> dict[ChangesetId, PackId]:
+        """Return the changesets that the mark has passed though they are undecided, with their packs."""
+        found = self.redis.hgetall(self.key("undecided"))
+        return {ChangesetId(each.decode()): PackId(pack.decode()) for each, pack in found.items()}
+
+    def begin_loading(self, epoch: str, before: str | None) -> bytes:
+        """Note that `epoch` is being loaded from now on, to be published in place of `before`; return the run of Redis.
+
+        Raises ViewLoading where somebody else is loading another, or has published one by now.
+        """
+        return bytes(self.scripts("loading", epoch, 1, _SILENT_LOADER, before or ""))
+
+    def loading(self, epoch: str) -> None:
+        """Say again that `epoch` is being loaded, at times, so that nobody takes its loader for dead.
+
+        Raises ViewStale where it is gone.
+        """
+        self.scripts("loading", epoch, 0)
+
+    def publish(self, expected: str | None, epoch: str, run: bytes = b"") -> bool:
+        """Publish `epoch` if `expected` still is published and `epoch` is not dropped; tell whether it was.
+
+        With `run` only in that run of Redis: a replica that took its place may lack a part of what was loaded.
+        """
+        return bool(self.scripts("publish", expected or "", epoch, run))
+
+    def drop(self, epoch: str) -> None:
+        """Delete an epoch unless it is published, some keys at a time; upkeep goes on where that is cut short."""
+        if not self.scripts("retire", epoch):
+            return
+        for keys in _chunks(self.redis.scan_iter(f"{_escape(self.prefix)}v:{epoch}:*", count=_CHUNK)):
+            self.redis.unlink(*keys)
+        self.redis.zrem(self.prefix + "epochs", epoch)
+
+    def forgotten(self, age: float) -> str | None:
+        """Return an epoch that nobody has loaded, or gone on to drop, for `age` seconds, None where there is none."""
+        published = self.epoch()
+        latest = (self.redis.time()[0] - age) * 1000
+        # At most one of two is the published one.
+        found = self.redis.zrange(self.prefix + "epochs", "-inf", latest, byscore=True, offset=0, num=2)
+        return next((epoch.decode() for epoch in found if epoch.decode() != published), None)
+
+
+def commands(rows: Effects) -> Iterator[list[Any]]:
+    """Yield the Redis commands that make these rows: removals first, the head last; keys are relative to the epoch."""
+    yield from (["DEL", key] for key in rows.removed_strings)
+    yield from (["FORGET", key, value] for key, value in rows.removed_firsts.items())
+    for start in range(0, len(rows.unplaced), _INDEX_ROWS * 20):
+        yield ["UNINDEX", "at:", rows.unplaced[start : start + _INDEX_ROWS * 20]]
+    for key, names in rows.removed_fields.items():
+        yield from (["HDEL", key, *chunk] for chunk in _chunks(names))
+    for key, members in rows.removed_members.items():
+        yield from (["ZREM", key, *chunk] for chunk in _chunks(members))
+    for key, value in rows.strings.items():
+        yield ["SET", key, value]
+    for key, value in rows.firsts.items():
+        yield ["SET", key, value, "NX"]
+    for key, fields in rows.hashes.items():
+        for chunk in _chunks(fields.items()):
+            yield ["HSET", key, *(text for item in chunk for text in item)]
+    for key, scores in rows.sorted_sets.items():
+        for scored in _chunks(scores.items()):
+            yield ["ZADD", key, *(text for member, score in scored for text in (score, member))]
+    yield ["HSET", "head", *(text for item in rows.head.items() for text in item)]
+
+
+def index(locations: Mapping[ObjectId, Location]) -> Iterator[list[Any]]:
+    """Yield the commands of our scripts that remember where objects stand: rows of id and location, 50 bytes each."""
+    items = list(locations.items())
+    for i in range(0, len(items), _INDEX_ROWS):
+        rows = b"".join([oid + encode_location(place) for oid, place in items[i : i + _INDEX_ROWS]])
+        yield ["INDEX", "at:", rows]
+
+
+def slice_of(definition: Json) -> Slice:
+    """Build a Slice from its definition as entries have it."""
+    paths = frozenset(path.encode() for path in definition["paths"])
+    return Slice(SliceId(definition["id"]), definition["name"], paths, definition["version"])
+
+
+def encode_location(location: Location) -> bytes:
+    """Return a location as 30 bytes."""
+    return _pack_bytes(location.pack) + _PLACE.pack(*location.place)
+
+
+@lru_cache(maxsize=1024)
+def _pack_bytes(pack: PackId) -> bytes:
+    """Return a pack's name as 18 bytes; a batch's objects share one."""
+    folder, _, name = pack.partition("/")
+    ulid, _, count = name.partition("-")
+    return _PACK.pack(int(count) if folder == "inbox" else 0, bytes_of(ulid))
+
+
+def decode_location(row: bytes) -> Location:
+    """Read what `encode_location` wrote."""
+    count, raw = _PACK.unpack_from(row)
+    ulid = text_of(raw)
+    pack = f"inbox/{ulid}-{count}" if count else f"packs/{ulid}"
+    return Location(PackId(pack), Place(*_PLACE.unpack_from(row, _PACK.size)))
+
+
+def _head(flat: Sequence[bytes]) -> Head:
+    texts = [item.decode() for item in flat]
+    return head_of(dict(zip(texts[::2], texts[1::2], strict=True)))
+
+
+def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+    chunk = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == _CHUNK // 2:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _escape(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[]^" else c for c in text)

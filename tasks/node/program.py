@@ -1,0 +1,55 @@
+"""Celery's programs (worker, beat, Flower) as processes of Sluice: what they write is JSON lines, from the start on.
+
+Celery asks this module before it sets up logging of its own, and then does not. A banner is turned off by `--quiet`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from celery.apps import worker as worker_program
+from celery.signals import setup_logging
+
+from storage.base import log_streams, logging_setup, settings
+from storage.base.settings import Settings, SettingsError
+
+_PROGRAMS = ("worker", "beat", "flower")
+
+
+def begin() -> None:
+    """Take over what this process writes if it is one of Celery's programs; as the settings say if they can be read."""
+    program = running_program(sys.argv)
+    if program:
+        try:
+            name(program)
+        except SettingsError:  # it is said when the program's configuration reads them
+            logging_setup.configure(program)
+        log_streams.take_over()
+        worker_program.safe_say = _say_in_handler
+
+
+def running_program(argv: list[str]) -> str | None:
+    """Return which of Celery's programs runs under a command line; None for its other commands, and anything else."""
+    started = Path(argv[0])
+    is_celery = started.stem == "celery" or (started.stem == "__main__" and started.parent.name == "celery")
+    return next((word for word in argv[1:] if word in _PROGRAMS), None) if is_celery else None
+
+
+def name(process: str, chosen: Settings | None = None) -> None:
+    """Log under a node's name, and as the settings say. Raises SettingsError."""
+    chosen = chosen or settings.load()
+    logging_setup.configure(process, chosen.log_level, chosen.secrets)
+
+
+@setup_logging.connect
+def keep_logging(**_: Any) -> None:
+    """Be asked instead of Celery, which would write lines of its own."""
+    log_streams.take_over()
+
+
+def _say_in_handler(message: str, _stream: Any = None) -> None:
+    # Celery says so inside a signal handler: whoever was interrupted may hold the lock of the stream.
+    os.write(2, (logging_setup.line(str(message)) + "\n").encode())

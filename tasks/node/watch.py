@@ -1,0 +1,64 @@
+"""A node's look at how full Redis is. Where it is too full, room is made by a process of its own (tasks/relief.py)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+
+from storage.base import logging_setup, settings
+from storage.repository import Repository
+
+# Seconds until the first look, by when the node has forked its first children, and between two.
+_FIRST_LOOK, _LOOK_EVERY = 5.0, 1.0
+# After each failure in turn the pause is twice as long, up to so many seconds: a process costs every node its start.
+_LONGEST_PAUSE = 60.0
+
+
+class Watch(threading.Thread):
+    """The thread that looks, for as long as its node lives; no message of the broker is needed to make room.
+
+    What happens is logged by the process that it starts. The node forks children at times, which would inherit a lock
+    that is held while this thread logs, so it writes what nobody else can say past all locks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="redis-memory", daemon=True)
+
+    def run(self) -> None:
+        """Look, and wait for who makes room."""
+        time.sleep(_FIRST_LOOK)
+        repo = Repository(settings.load())
+        pause = _LOOK_EVERY
+        while True:
+            time.sleep(pause)
+            pause = _LOOK_EVERY if look(repo) else min(2 * pause, _LONGEST_PAUSE)
+
+
+def look(repo: Repository) -> bool:
+    """Have room made where Redis is too full; tell whether all went well."""
+    try:
+        code = make_room() if repo.memory.is_tight() else 0
+    except Exception as error:  # noqa: BLE001 - the thread has to live for as long as its node
+        _say("relief_failed", error=type(error).__name__, detail=str(error))
+        return False
+    if code:
+        _say("relief_failed", code=code)
+    return code == 0
+
+
+def make_room() -> int:
+    """Run tasks/relief.py in another interpreter, which ends with this node, and return its exit status.
+
+    What it takes of memory goes with it.
+    """
+    argv = [sys.executable, "-m", "tasks.relief", str(os.getpid())]
+    return subprocess.run(argv, check=False, stdin=subprocess.DEVNULL).returncode
+
+
+def _say(event: str, **fields: object) -> None:
+    if logging_setup.level() <= logging.ERROR:
+        os.write(2, (logging_setup.line(event, "error", **fields) + "\n").encode())
