@@ -1,0 +1,164 @@
+"""Entries of every format that was ever written are read for ever, and mean what they meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from storage.base.ids import Seq
+from storage.log.entry import NO_HASH, CorruptEntry, Effects, Forgotten, digest, effects, encode, place_of
+from storage.log.log import follow
+
+ENTRIES = Path(__file__).parents[2] / "testdata" / "entries"
+NAMES = ("genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2", "condemn", "compact")
+# The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
+HASHES = {
+    4: "7f837293b80800f4abd0a8ced8410b918590977b8ca498594d1188e2ab4beacf",
+    8: "4840dc95913b988794489630d642382591c20deca34a4c14fbecbeb29d833897",
+    10: "3e6f4c34f7233d54e0fe031aaed3443a514bcc669d645d183c015a31b4890e6c",
+}
+
+
+def ulid(last: str) -> str:
+    return "01ARZ3NDEKTSV4RRFFQ69G5F" + last
+
+
+def stored() -> list[tuple[Seq, bytes]]:
+    return [(Seq(seq), (ENTRIES / f"v1-{name}.json").read_bytes()) for seq, name in enumerate(NAMES, 1)]
+
+
+def rows() -> list[Effects]:
+    return [effects(entry, entry_hash) for entry, entry_hash in follow(iter(stored()), NO_HASH)]
+
+
+def test_entries_of_format_1_are_read_and_chained() -> None:
+    followed = list(follow(iter(stored())))
+    assert [entry["kind"] for entry, _ in followed] == [name.partition("-")[0] for name in NAMES]
+    assert {seq: followed[seq - 1][1] for seq in HASHES} == HASHES
+
+
+def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
+    assert [encode(entry) for entry, _ in follow(iter(stored()))] == [data for _, data in stored()]
+
+
+def test_what_they_set_in_the_view() -> None:
+    genesis, slices, commits, merge, *_ = rows()
+    assert genesis.head["through"] == 1 and genesis.head["committed"] == 0
+    assert slices.hashes["slice_ids"] == {"all": ulid("A3")}
+    assert slices.sorted_sets["covers:/"] == {ulid("A3"): 0}
+    first, second, third, fourth = (ulid("A" + last) for last in "VWXY")
+    assert commits.sorted_sets["chain"] == {first: place_of(3, 0), second: place_of(3, 1)}
+    assert commits.sorted_sets["decided:all:conflicted"] == {third: place_of(3, 2)}
+    for key in ("open", "open:all", "open_on:f"):
+        assert commits.sorted_sets[key] == {third: place_of(3, 2)}
+    assert commits.sorted_sets["decided:gone:rejected"] == {fourth: place_of(3, 3)}
+    assert commits.firsts["key:k"] == f"{first} f"
+    assert commits.head["committed"] == 2 and merge.head["merged"] == 2 and merge.head["through"] == 3
+
+
+def test_a_release_lets_held_changesets_go_and_their_outcomes_take_that_back() -> None:
+    release, commits = rows()[4:6]
+    committed, abandoned, elsewhere = ulid("C0"), ulid("C1"), ulid("C9")
+    assert release.sorted_sets == {"released": {committed: 5, elsewhere: 5}}
+    assert release.head.keys() == {"applied", "hash"}
+    assert commits.removed_members["released"] == [committed, abandoned]
+    assert commits.sorted_sets["decided:all:abandoned"] == {abandoned: place_of(6, 1)}
+    assert commits.firsts["key:l"] == f"{abandoned} g"
+
+
+def test_a_commit_tells_of_merges_and_takes_the_place_of_a_conflict() -> None:
+    commits = rows()[5]
+    merged, resolves, conflicted = ulid("C0"), ulid("C2"), ulid("AX")
+    outcome = json.loads(commits.strings["outcome:" + merged])
+    assert outcome["merged_count"] == 1 and "merged" not in outcome
+    assert json.loads(commits.strings["outcome:" + resolves])["resolves"] == conflicted
+    assert commits.hashes["closed"] == {conflicted: resolves}
+    for key in ("open", "open:all", "open_on:f"):
+        assert commits.removed_members[key] == [conflicted]
+    assert commits.sorted_sets["chain"] == {merged: place_of(6, 0), resolves: place_of(6, 2)}
+
+
+def test_a_conflict_is_open_at_its_paths_until_it_is_closed() -> None:
+    _, commits, close, _ = rows()[4:8]
+    conflicted = ulid("C3")
+    keys = {"open", "open:all", "open_on:f", "open_on:g/h"}
+    assert {key for key in commits.sorted_sets if key.startswith("open")} == keys
+    assert all(commits.sorted_sets[key] == {conflicted: place_of(6, 3)} for key in keys)
+    assert close.removed_members == {key: [conflicted] for key in keys}
+    assert close.hashes == {"closed": {conflicted: "abandoned"}}
+
+
+def test_a_duplicate_names_the_first_and_leaves_it_the_key() -> None:
+    commits = rows()[5]
+    assert json.loads(commits.strings["outcome:" + ulid("C4")])["first"] == ulid("AV")
+    assert "key:k" not in commits.firsts | commits.strings
+
+
+def test_a_slice_that_changes_is_taken_back_and_made_again() -> None:
+    slices, slice_id = rows()[7], ulid("A3")
+    assert slices.removed_fields == {"slices": [slice_id], "slice_ids": ["all"]}
+    removed = {"slice_order": [slice_id], "slice_names": ["all"], "covers:/": [slice_id]}
+    assert slices.removed_members == removed
+    assert json.loads(slices.hashes["slices"][slice_id])["version"] == 2
+    assert slices.hashes["slice_ids"] == {"all": slice_id}
+    assert slices.sorted_sets["covers:a/"] == slices.sorted_sets["covers:f"] == {slice_id: 0}
+
+
+def test_a_compaction_names_its_files_and_moves_the_mark() -> None:
+    compact = rows()[9]
+    assert {name: compact.head[name] for name in ("archived", "keys_through", "mark", "compacted")} == {
+        "archived": 4, "keys_through": 3, "mark": ulid("AY"), "compacted": 10,
+    }  # fmt: skip
+    made, merged, dropped = (f"packs/{ulid(last)}" for last in ("E1", "E2", "E3"))
+    assert compact.hashes == {
+        "tables": {made: "0 0 0", merged: "1 2 3"},
+        "undecided": {ulid("AZ"): f"inbox/{ulid('AZ')}-1"},
+    }
+    assert compact.removed_fields == {"tables": [dropped]}
+    assert compact.sorted_sets["archives"] == {f"packs/{ulid('E0')}": 10}
+    assert compact.sorted_sets["retired"] == dict.fromkeys(
+        [f"packs/{ulid('P0')}", f"inbox/{ulid('AV')}-4", dropped], 1700000100
+    )
+    assert compact.removed_members == {"retired": [f"packs/{ulid('D9')}"]}
+
+
+def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> None:
+    followed = list(follow(iter(stored())))
+    made = [effects(*each) for each in followed]
+    forgotten = Forgotten(history=followed[:8], keys=followed[:6], objects=b"x" * 40)
+    taken = effects(*followed[9], forgotten)
+    assert taken.unplaced == b"x" * 40
+    assert set(taken.removed_strings) == {key for each in made for key in each.strings}
+    assert taken.removed_firsts == {"key:k": f"{ulid('AV')} f", "key:l": f"{ulid('C1')} g"}
+    for kind in ("chain", "decided:all:committed", "decided:all:conflicted", "batches", "merges", "packs"):
+        assert set(taken.removed_members[kind]) == {
+            member for each in made[:8] for member in each.sorted_sets.get(kind, ())
+        }
+    assert set(taken.removed_fields["closed"]) == {name for each in made for name in each.hashes.get("closed", ())}
+    state = ("open", "slice", "covers", "released", "archives")
+    assert not [key for key in [*taken.removed_members, *taken.removed_fields] if key.startswith(state)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data.replace(b'"format":1', b'"format":2'),
+        lambda data: data.replace(b'"seq":3', b'"seq":4'),
+        lambda data: data[:-1],
+        lambda data: b"[]",
+        lambda data: data.replace(b'"committed":2', b'"committed":3'),
+    ],
+    ids=["another format", "another place", "cut short", "no object", "another content"],
+)
+def test_a_damaged_entry_is_never_followed(damage) -> None:
+    entries = stored()
+    entries[2] = (entries[2][0], damage(entries[2][1]))
+    assert entries[2][1] != stored()[2][1]
+    with pytest.raises(CorruptEntry):
+        list(follow(iter(entries)))
+
+
+def test_an_entrys_hash_is_that_of_its_bytes() -> None:
+    assert digest(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -1,0 +1,132 @@
+"""What entries tell: the same to everybody, in log order, under ids that mean a place in the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.log.events import NOTHING, Event, Position, Told, behind, events, parse, tell
+
+ENTRIES = Path(__file__).parents[2] / "testdata" / "entries"
+
+
+def entry(kind: str) -> dict[str, Any]:
+    return json.loads((ENTRIES / f"v1-{kind}.json").read_bytes())
+
+
+def shown(told: Told, *commits: Told, skip: int = 0) -> list[tuple[int, str, dict[str, Any]]]:
+    return [(index, event.name, json.loads(event.data)) for index, event in events(told, commits, skip)]
+
+
+def test_commits_tell_one_event_for_each_record_with_what_its_status_needs() -> None:
+    ids = ["01ARZ3NDEKTSV4RRFFQ69G5FA" + last for last in "VWXY"]
+    about = {"slice": "all", "seq": 3}
+    first = {"id": ids[0], "status": "committed", "commit": "da23aa6719007a46a16b9d85dd6643a8925b2ef9", **about}
+    second = {"id": ids[1], "status": "committed", "commit": "3c091c070a7013e84feab3bb1f9205e224df3659", **about}
+    third = {"id": ids[2], "status": "conflicted", "conflicts": ["f"], **about}
+    detail = "its slice has been deleted"
+    fourth = {"id": ids[3], "status": "rejected", "reason": "no-such-slice", "detail": detail, **about, "slice": "gone"}
+    assert shown(tell(entry("commits"))) == [
+        (0, "committed", first),
+        (1, "committed", second),
+        (2, "conflicted", third),
+        (3, "rejected", fourth),
+    ]
+
+
+def test_a_merge_tells_of_every_commit_of_its_entries_and_of_nothing_else() -> None:
+    merge, commits = tell(entry("merge")), tell(entry("commits"))
+    told = shown(merge, NOTHING, commits, NOTHING)
+    assert [(index, name, data["id"][-1], data["status"]) for index, name, data in told] == [
+        (0, "landed", "V", "landed"),
+        (1, "landed", "W", "landed"),
+    ]
+    assert merge.count == len(told) == 2
+    assert told[0][2]["commit"] == "da23aa6719007a46a16b9d85dd6643a8925b2ef9" and told[0][2]["seq"] == 3
+
+
+def test_a_changeset_in_the_place_of_another_names_it_and_an_abandoned_one_is_told() -> None:
+    said = entry("commits")
+    said["decided"][0]["resolves"] = "01ARZ3NDEKTSV4RRFFQ69G5FAA"
+    said["decided"][1] = {"id": "i", "slice": "s", "pack": "p", "status": "abandoned"}
+    [(_, _, first), (_, name, second), *_] = shown(tell(said))
+    assert first["resolves"] == "01ARZ3NDEKTSV4RRFFQ69G5FAA"
+    assert name == "abandoned" and second == {"id": "i", "slice": "s", "status": "abandoned", "seq": 3}
+
+
+def test_a_release_tells_of_each_changeset() -> None:
+    said = {"kind": "release", "seq": 9, "released": [{"id": "a", "slice": "s"}, {"id": "b", "slice": "t"}]}
+    assert shown(tell(said)) == [
+        (0, "released", {"id": "a", "slice": "s", "status": "queued", "seq": 9}),
+        (1, "released", {"id": "b", "slice": "t", "status": "queued", "seq": 9}),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["genesis", "slices"])
+def test_other_entries_tell_nothing(kind: str) -> None:
+    assert tell(entry(kind)) == NOTHING and shown(NOTHING) == []
+    assert tell({"kind": "close", "seq": 5, "closed": []}).count == 0
+
+
+def test_an_event_is_one_line_whatever_a_path_contains() -> None:
+    said = entry("commits")
+    said["decided"][2]["conflicts"][0]["path"] = "a\r\n\n\u2028\x85ü"
+    data = tell(said).events[2].data
+    assert data.isascii() and len(data.splitlines()) == 1
+    assert json.loads(data)["conflicts"] == ["a\r\n\n\u2028\x85ü"]
+
+
+def merge_of(sizes: list[int]) -> tuple[Told, list[Told]]:
+    """A merge, and what its entries tell: entries of so many commits each."""
+    names = iter(range(sum(sizes)))
+    commits = [Told(landing=tuple(Event("landed", "s", str(next(names))) for _ in range(size))) for size in sizes]
+    return tell({"kind": "merge", "seq": 99, "first": 5, "through": 99, "changesets": sum(sizes)}), commits
+
+
+@given(st.lists(st.integers(0, 4), max_size=6), st.integers(0, 30))
+def test_whoever_goes_on_anywhere_is_told_the_rest(sizes: list[int], skip: int) -> None:
+    merge, commits = merge_of(sizes)
+    everything = [(index, event.data) for index, event in events(merge, commits)]
+    assert everything == [(i, str(i)) for i in range(sum(sizes))]
+    assert [(index, event.data) for index, event in events(merge, commits, skip)] == everything[skip:]
+
+
+def test_the_entries_of_a_merge_are_taken_one_after_the_other() -> None:
+    merge, commits = merge_of([2] * 1000)
+    taken = 0
+
+    def read() -> Iterator[Told]:
+        nonlocal taken
+        for each in commits:
+            taken += 1
+            yield each
+
+    told = events(merge, read())
+    for expected in (1, 1, 2, 2, 3):
+        next(told)
+        assert taken == expected
+
+
+@given(st.integers(1, 10**12 - 1), st.integers(0, 10**9 - 1))
+def test_an_id_says_behind_which_event_somebody_stands(seq: int, index: int) -> None:
+    position = parse(f"{seq}-{index}")
+    assert position == Position(seq, index + 1) and str(position) == f"{seq}-{index}" and position.named == seq
+    assert parse(str(seq)) == behind(seq) == Position(seq + 1) and str(behind(seq)) == str(seq)
+    assert behind(seq).named == seq
+    assert parse("0") < parse(str(seq - 1)) or seq == 1
+    assert parse(str(seq - 1)) < position < parse(str(seq))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "-", "1-", "-1", "01", "1-01", "0-0", "+1", " 1", "1\n", "1-2-3", "1.5", "x", "١", "9" * 13, "1-" + "9" * 10],
+)
+def test_what_is_no_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not the id of an event"):
+        parse(text)

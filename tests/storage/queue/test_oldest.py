@@ -1,0 +1,37 @@
+"""By which changeset a deployment's progress is judged, on a real Redis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from storage.base.ids import PackId, SliceId
+from storage.base.settings import Settings
+from storage.queue import queue
+from storage.queue.queue import Claimed
+from tests.storage.queue.test_queue import Bench
+
+
+@pytest.fixture
+def bench(redis_settings: Settings) -> Bench:
+    return Bench(redis_settings)
+
+
+def test_the_oldest_is_one_that_could_be_claimed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench.queue.oldest() is None
+    held = replace(bench.made("S0"), hold=True)
+    bench.queue.enqueue([(held, b"{}")])
+    stacked = [bench.put("S0", base=held.id)[0]]
+    for _ in range(150):
+        stacked += bench.put("S1", base=stacked[-1])
+    assert bench.queue.oldest() is None, "all of them wait for what is held"
+    [free] = bench.put("S1")
+    assert bench.queue.oldest() == free
+    monkeypatch.setattr(queue, "_LOOK_FOR_OLDEST", 150)
+    assert bench.queue.oldest() is None, "a bounded look"
+    bench.decide(held.id, "S0")
+    assert bench.queue.oldest() == stacked[0]
+    bench.decide(stacked[0], "S0")
+    bench.queue.release("me", [Claimed(SliceId("S0"), stacked[0], PackId("inbox/P-1"))])
+    assert bench.queue.oldest() == stacked[1]
