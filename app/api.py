@@ -18,8 +18,8 @@ from app.service.long_polls import Waiting
 from app.service.memory_limit import MemoryGate
 from app.service.services import Services
 from storage.backends import deadline
-from storage.backends.scripts import Recovering, ViewAbsent, ViewStale
 from storage.base import logging_setup, settings
+from storage.base.errors import Recovering, ViewAbsent, ViewStale
 from storage.base.settings import Settings
 from storage.commit.append_loop import LogBusy
 from storage.git.merge_tree import MergerFailed

@@ -10,7 +10,7 @@ from typing import TypeVar
 from storage.backends.bucket import Bucket, probe
 from storage.backends.redis_client import connect
 from storage.backends.redis_memory import Memory
-from storage.backends.scripts import ViewLoading, ViewStale
+from storage.base.errors import ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
 from storage.commit.link import Snapshot

@@ -15,7 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
 from storage.backends.bucket import BucketError
-from storage.backends.scripts import ViewAbsent, ViewStale
+from storage.base.errors import ViewAbsent, ViewStale
 from storage.base.settings import Settings, load
 from storage.commit.append_loop import LogBusy
 from storage.repository import Repository

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from storage.backends.bucket import BucketError
 from storage.backends.deadline import Budget as Spending
 from storage.backends.deadline import Spent, budget
-from storage.backends.scripts import LogForked, Paused, Recovering, ViewAbsent, ViewStale
+from storage.base.errors import LogForked, Paused, Recovering, ViewAbsent, ViewStale
 from storage.base.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.base.logging_setup import in_lines
 from storage.commit import poison

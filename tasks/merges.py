@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from storage.backends.bucket import BucketError
 from storage.backends.deadline import budget
-from storage.backends.scripts import ViewAbsent, ViewStale
+from storage.base.errors import ViewAbsent, ViewStale
 from storage.base.ids import ObjectId, new_ulid
 from storage.commit.link import Snapshot
 from storage.git.objects import Commit, Ident, Kind, object_id

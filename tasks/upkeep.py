@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from storage.backends.scripts import LogForked
+from storage.base.errors import LogForked
 from storage.base.ids import new_ulid
 from storage.coordination.lease import Lease
 from storage.log.entry import digest

@@ -14,8 +14,8 @@ from hashlib import sha256
 from app.intake.intake import Item, blob
 from app.protocol.problems import Problem, invalid, key_reused, not_found, too_many
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
-from storage.backends.scripts import Recovering
 from storage.backends.turns import apart_if_large, breathe, without_turn
+from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, ObjectId
 from storage.git.fsck import ContentError, check_content, needs_content
 from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind

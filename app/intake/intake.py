@@ -20,8 +20,8 @@ from app.intake.requeue import MOST_PACKS, Requeue
 from app.protocol.problems import unavailable
 from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends import deadline
-from storage.backends.scripts import ViewAbsent
 from storage.backends.turns import LARGE, apart, apart_if_large, breathe
+from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, made_at, new_ulid
 from storage.git.objects import Ident, Kind, object_id
 from storage.git.packs import PackWriter, Place, encode

@@ -20,8 +20,8 @@ from app.routes.pages import page
 from app.routes.slices import find_slice
 from app.service.request_log import about
 from app.service.services import services
-from storage.backends.scripts import Recovering
 from storage.backends.turns import taking_turns
+from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, is_ulid
 from storage.log.entry import SLOTS, Status, place_of
 from storage.operations import history

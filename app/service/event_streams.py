@@ -19,8 +19,8 @@ from app.protocol.problems import too_many
 from storage.backends import deadline
 from storage.backends.bucket import BucketError
 from storage.backends.primary import RENEWED_EVERY
-from storage.backends.scripts import Recovering, ViewAbsent
 from storage.backends.turns import let_others_run
+from storage.base.errors import Recovering, ViewAbsent
 from storage.log.entry import decode
 from storage.log.events import Position, Told, events, tell
 from storage.repository import Repository

@@ -16,7 +16,7 @@ import structlog
 from storage.backends import deadline
 from storage.backends.bucket import BucketError
 from storage.backends.primary import RENEWED_EVERY
-from storage.backends.scripts import ViewAbsent, ViewStale
+from storage.base.errors import ViewAbsent, ViewStale
 from storage.queue.queue import Standing
 from storage.repository import Repository
 

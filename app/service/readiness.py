@@ -15,7 +15,7 @@ import redis
 
 from storage.backends.bucket import BucketError
 from storage.backends.deadline import Spent
-from storage.backends.scripts import LogForked, Recovering, ViewAbsent, ViewStale
+from storage.base.errors import LogForked, Recovering, ViewAbsent, ViewStale
 from storage.base.ids import ulid_seconds
 from storage.coordination.nodes import WORK, missing
 from storage.log.log import name_of

@@ -16,30 +16,7 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
-
-class ViewAbsent(Exception):
-    """Redis has no view of the log: it was flushed, or is being loaded. Try again shortly."""
-
-
-class ViewLoading(ViewAbsent):
-    """Somebody else is loading the view."""
-
-
-class ViewStale(Exception):
-    """The view in Redis is not the one that was asked for: another epoch, or entries are missing."""
-
-
-class Recovering(Exception):
-    """View and queues may be behind the log and the inbox until upkeep has been there. Try again shortly."""
-
-
-class Paused(Exception):
-    """So much is committed and not merged that commits wait."""
-
-
-class LogForked(Exception):
-    """The view and the log disagree about an entry: the view must be loaded anew."""
-
+from storage.base.errors import LogForked, Paused, Recovering, ViewAbsent, ViewLoading, ViewStale
 
 _ERRORS: dict[str, type[Exception]] = {
     "ABSENT": ViewAbsent,

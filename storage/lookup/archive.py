@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from cachetools import LRUCache
 
 from storage.backends.bucket import Bucket, Missing
-from storage.backends.scripts import ViewStale
+from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, ObjectId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.packs import Location

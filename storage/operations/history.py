@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from storage.backends.scripts import ViewStale
+from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId
 from storage.commit.link import Slice
 from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, merge_row, place_of

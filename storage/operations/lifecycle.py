@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from storage.backends.scripts import Recovering
+from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId
 from storage.commit.append_loop import Moved, append_directly, of_one_view
 from storage.commit.link import Snapshot

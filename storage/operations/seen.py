@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from storage.backends.scripts import Recovering
+from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of
 from storage.commit.decide import seen_version
 from storage.git.objects import EMPTY_TREE, CorruptObject, Version, as_file

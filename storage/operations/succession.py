@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from redis.exceptions import LockNotOwnedError, RedisError
 
 from storage.backends import deadline
-from storage.backends.scripts import Recovering
+from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId
 from storage.repository import Repository
 

@@ -18,7 +18,8 @@ from typing import Any
 import redis
 import structlog
 
-from storage.backends.scripts import Recovering, Scripts
+from storage.backends.scripts import Scripts
+from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
 from storage.coordination.lease import Lease

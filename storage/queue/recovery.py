@@ -23,7 +23,7 @@ from itertools import islice
 
 import structlog
 
-from storage.backends.scripts import ViewAbsent
+from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, PackId, changesets_of, made_at, submission_pack
 from storage.base.settings import Settings
 from storage.log import manifest

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from storage.backends.bucket import Bucket, Missing, OutOfRange
-from storage.backends.scripts import LogForked, ViewAbsent
+from storage.base.errors import LogForked, ViewAbsent
 from storage.base.ids import ObjectId, PackId, Seq
 from storage.git.packs import Location, Place, read_index
 from storage.log.entry import (

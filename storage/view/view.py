@@ -15,7 +15,8 @@ from typing import Any
 
 import redis
 
-from storage.backends.scripts import Scripts, ViewAbsent
+from storage.backends.scripts import Scripts
+from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
 from storage.base.settings import Settings
 from storage.commit.link import Slice, Snapshot

@@ -17,7 +17,8 @@ from app.admin.verify import verify
 from app.api import create_app
 from app.intake.intake import Item, build
 from storage.backends.bucket import BucketError, Missing
-from storage.backends.scripts import Recovering, Scripts, ViewAbsent, ViewLoading, ViewStale
+from storage.backends.scripts import Scripts
+from storage.base.errors import Recovering, ViewAbsent, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId, PackId, changesets_of, new_ulid
 from storage.base.settings import Settings
 from storage.commit.append_loop import Moved, of_one_view

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.admin.verify import verify
 from app.stack.processes import ProcessFailed
-from storage.backends.scripts import ViewAbsent
+from storage.base.errors import ViewAbsent
 from storage.repository import Repository
 from tests.harness.checker import Violation, check, outcomes
 from tests.harness.evidence import gather

@@ -24,7 +24,7 @@ from app.stack import ProcessFailed, ServerMissing
 from app.stack.restarts import NotRunning
 from app.stack.state import FolderInUse
 from storage.backends.bucket import BucketError, BucketUnsafe
-from storage.backends.scripts import ViewAbsent
+from storage.base.errors import ViewAbsent
 from storage.base.settings import SettingsError
 from storage.log.entry import CorruptEntry
 

@@ -14,7 +14,7 @@ import redis
 
 from app.service.services import Services
 from storage.backends.bucket import BucketError
-from storage.backends.scripts import ViewStale
+from storage.base.errors import ViewStale
 from storage.base.settings import Settings
 from storage.coordination.nodes import WORK, Node
 from storage.queue.queue import Queue, Standing

@@ -13,7 +13,7 @@ from app.routes import changesets, conflicts, contents
 from app.routes import pages as routes_pages
 from app.service.readiness import checks, work_checks
 from storage.backends.deadline import Spent
-from storage.backends.scripts import Recovering, ViewStale
+from storage.base.errors import Recovering, ViewStale
 from storage.base.settings import Settings
 from storage.commit.records import MAX_CONFLICT_BYTES
 from storage.git import conflict_hunks

@@ -22,7 +22,7 @@ from app.admin.deep.look import deep
 from app.admin.verify import verify
 from app.intake.intake import Item
 from storage.backends.bucket import Bucket, BucketError
-from storage.backends.scripts import ViewStale
+from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, inbox_pack, new_ulid
 from storage.base.settings import Settings
 from storage.git.objects import Ident

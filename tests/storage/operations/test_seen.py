@@ -9,7 +9,7 @@ import pytest
 
 from app.intake.intake import Item
 from app.protocol.submissions import Change
-from storage.backends.scripts import Recovering
+from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId
 from storage.base.settings import Settings
 from storage.commit.link import Linker

@@ -12,7 +12,7 @@ import pytest
 
 from storage.backends.bucket import Bucket
 from storage.backends.redis_client import connect
-from storage.backends.scripts import Paused, Recovering, ViewAbsent
+from storage.base.errors import Paused, Recovering, ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
 from storage.base.settings import Settings
 from storage.git.objects import Ident

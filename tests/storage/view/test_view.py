@@ -8,7 +8,7 @@ import pytest
 
 from storage.backends.bucket import Bucket
 from storage.backends.redis_client import connect
-from storage.backends.scripts import LogForked, ViewAbsent, ViewStale
+from storage.base.errors import LogForked, ViewAbsent, ViewStale
 from storage.base.ids import ObjectId, PackId, new_ulid
 from storage.base.settings import Settings
 from storage.git.packs import Location, Place
