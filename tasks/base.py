@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -108,26 +107,6 @@ def send(app: Celery, task: str, token: str | None = None) -> bool:
         log.warning("message_not_sent", message=task, reason=type(error).__name__, error=str(error))
         return False
     return True
-
-
-class Stopwatch:
-    """Microseconds by stage, for the log and the benchmark."""
-
-    def __init__(self) -> None:
-        self.stages: dict[str, int] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of this block to stage `name`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stages[name] = self.stages.get(name, 0) + int((time.perf_counter() - started) * 1e6)
-
-    def fields(self) -> dict[str, int]:
-        """Return the stages as fields of a log event."""
-        return {f"{name}_us": spent for name, spent in self.stages.items()}
 
 
 def _since(started: float) -> float:

@@ -15,6 +15,7 @@ from storage.backends.deadline import Spent, budget
 from storage.base.errors import LogForked, Paused, Recovering, ViewAbsent, ViewStale
 from storage.base.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.base.logging_setup import in_lines
+from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
 from storage.commit.append_loop import LogBusy, Moved, of_one_view
 from storage.commit.attempt import Attempt
@@ -37,7 +38,7 @@ from storage.lookup.object_store import ObjectMissing
 from storage.queue.queue import Claimed
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from tasks.base import SluiceTask, Stopwatch, repository, send
+from tasks.base import SluiceTask, repository, send
 from tasks.celery import app
 from tasks.report import did
 
