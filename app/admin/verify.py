@@ -21,7 +21,7 @@ from storage.base.ids import PackId, changesets_of, made_at, submission_pack
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, effects, place_of
+from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, place_of
 from storage.log.log import Log, follow
 from storage.log.summary import Contents, read_on
 from storage.lookup.archive import closed_in, global_in, manifest_in, place_in, read_all
@@ -29,6 +29,7 @@ from storage.lookup.tables import CorruptTable
 from storage.queue.submission_packs import UNREADABLE, read_pack
 from storage.repository import Repository
 from storage.view.load import read_forgotten
+from storage.view.rows import effects
 from storage.view.view import commands
 
 _MOST_FINDINGS = 100

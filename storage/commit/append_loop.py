@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from storage.base.ids import new_ulid
 from storage.commit.link import Snapshot
-from storage.log.entry import NOTHING_FORGOTTEN, EntryKind, Forgotten, Json
+from storage.log.entry import EntryKind, Json
 from storage.log.store_pack import append, entry_after
 from storage.repository import Repository
+from storage.view.rows import NOTHING_FORGOTTEN, Forgotten
 
 MOST_RACES = 50
 

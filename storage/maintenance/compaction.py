@@ -30,7 +30,7 @@ from storage.commit.append_loop import append_directly, of_one_view
 from storage.commit.link import Snapshot
 from storage.git.objects import object_id
 from storage.git.packs import Location, PackWriter, Place, scan
-from storage.log.entry import NO_HASH, EntryKind, Forgotten, Head, Json, digest, place_of
+from storage.log.entry import NO_HASH, EntryKind, Head, Json, digest, place_of
 from storage.log.log import follow, name_of
 from storage.log.store_pack import store_pack
 from storage.lookup.archive import (
@@ -48,6 +48,7 @@ from storage.maintenance.checkpoints import newest
 from storage.queue.recovery import MOST_PASSED_PACKS, Passed
 from storage.repository import Repository
 from storage.view.load import read_indexes
+from storage.view.rows import Forgotten
 
 MOST_ENTRIES = 512
 """Most entries of one compaction: whoever applies it reads them."""

@@ -13,19 +13,10 @@ from storage.backends.bucket import Bucket, Missing, OutOfRange
 from storage.base.errors import LogForked, ViewAbsent
 from storage.base.ids import ObjectId, PackId, Seq
 from storage.git.packs import Location, Place, read_index
-from storage.log.entry import (
-    NO_HASH,
-    NOTHING_FORGOTTEN,
-    CorruptEntry,
-    EntryKind,
-    Forgotten,
-    Json,
-    Status,
-    decode,
-    digest,
-)
+from storage.log.entry import NO_HASH, CorruptEntry, EntryKind, Json, Status, decode, digest
 from storage.log.log import Log, follow
 from storage.view.object_index import IndexRows
+from storage.view.rows import NOTHING_FORGOTTEN, Forgotten
 from storage.view.segments import FOLDER, HEAD_BYTES, CorruptSegment, Segment, ends_of, size_of, wanted
 from storage.view.segments import decode as decode_segment
 from storage.view.view import View, new_epoch

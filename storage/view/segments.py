@@ -23,7 +23,8 @@ import msgpack
 
 from storage.base.ids import ObjectId, Seq
 from storage.git.packs import Location
-from storage.log.entry import HISTORY, KEYS, EntryKind, Forgotten, Json, effects
+from storage.log.entry import EntryKind, Json
+from storage.view.rows import HISTORY, KEYS, Forgotten, effects
 from storage.view.view import FORMAT as VIEW_FORMAT
 from storage.view.view import commands, index
 

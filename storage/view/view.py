@@ -21,8 +21,9 @@ from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, n
 from storage.base.settings import Settings
 from storage.commit.link import Slice, Snapshot
 from storage.git.packs import Location, Place
-from storage.log.entry import NOTHING_FORGOTTEN, Effects, Forgotten, Head, Json, effects, head_of
+from storage.log.entry import Head, Json, head_of
 from storage.lookup.tables import TableRow
+from storage.view.rows import NOTHING_FORGOTTEN, Effects, Forgotten, effects
 
 # A loader says that it is at work after each few entries; one that was silent so long (ms) is dead, or may as well be.
 _SILENT_LOADER = 10_000

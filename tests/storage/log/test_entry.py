@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from storage.base.ids import Seq
-from storage.log.entry import NO_HASH, CorruptEntry, Effects, Forgotten, digest, effects, encode, place_of
+from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, place_of
 from storage.log.log import follow
+from storage.view.rows import Effects, Forgotten, effects
 
 ENTRIES = Path(__file__).parents[2] / "testdata" / "entries"
 NAMES = ("genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2", "condemn", "compact")

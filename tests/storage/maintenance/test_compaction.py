@@ -26,7 +26,7 @@ from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, inbox_pack, new_ulid
 from storage.base.settings import Settings
 from storage.git.objects import Ident
-from storage.log.entry import HISTORY, KEYS, SLOTS, decode
+from storage.log.entry import SLOTS, decode
 from storage.log.log import Log
 from storage.log.summary import Contents
 from storage.lookup.archive import SUFFIX, Archive
@@ -43,6 +43,7 @@ from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from storage.view import load as load_module
 from storage.view.load import load
+from storage.view.rows import HISTORY, KEYS
 from tasks import compaction as compaction_module
 from tasks.commits import commit_batch
 from tasks.node.forked import EndedBadly

@@ -12,10 +12,11 @@ from storage.base.errors import LogForked, ViewAbsent, ViewStale
 from storage.base.ids import ObjectId, PackId, new_ulid
 from storage.base.settings import Settings
 from storage.git.packs import Location, Place
-from storage.log.entry import FORMAT, EntryKind, decode, digest, effects
+from storage.log.entry import FORMAT, EntryKind, decode, digest
 from storage.operations.slices import define
 from storage.repository import Repository
 from storage.view.load import _BATCH, catch_up, load, locations, read_places
+from storage.view.rows import effects
 from storage.view.view import View, commands, decode_location, encode_location
 from tasks.upkeep import run as run_upkeep
 from tests.support import World, item
