@@ -13,7 +13,6 @@ from storage.backends.redis_memory import Memory
 from storage.base.errors import ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
-from storage.commit.link import Snapshot
 from storage.commit.pace import Pace
 from storage.coordination.nodes import Nodes
 from storage.git.merge_tree import check_git
@@ -29,6 +28,7 @@ from storage.queue.heartbeat import Pulse
 from storage.queue.queue import Queue, Ticket
 from storage.queue.recovery import Inbox
 from storage.view.load import load
+from storage.view.snapshot import Snapshot
 from storage.view.view import View
 
 # Between looks whether whoever loads the view is done.

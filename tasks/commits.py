@@ -21,7 +21,7 @@ from storage.commit.append_loop import LogBusy, Moved, of_one_view
 from storage.commit.attempt import Attempt
 from storage.commit.decide import seen_version
 from storage.commit.footprint import LookUps
-from storage.commit.link import Linked, Linker, ReadBlob, Snapshot
+from storage.commit.link import Linked, Linker, ReadBlob
 from storage.commit.portion import portion
 from storage.commit.prove import RootMismatch, prove
 from storage.coordination.lease import Lease
@@ -38,6 +38,7 @@ from storage.lookup.object_store import ObjectMissing
 from storage.queue.queue import Claimed
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
+from storage.view.snapshot import Snapshot
 from tasks.base import SluiceTask, repository, send
 from tasks.celery import app
 from tasks.report import did

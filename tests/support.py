@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from app.intake.intake import Item, blob, build
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId
-from storage.commit.link import Slice
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Ident
 from storage.git.trees import walk
 from storage.log.manifest import Changeset
 from storage.operations.slices import define
 from storage.repository import Repository
+from storage.view.snapshot import Slice
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep

@@ -12,7 +12,6 @@ from app.protocol.schemas import in_each_others_way
 from app.protocol.submissions import Base, Change, CommitBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId, SliceId
 from storage.commit.decide import Conflict, Rejection, why_no_mode
-from storage.commit.link import Slice
 from storage.commit.records import conflicts_json, version_of
 from storage.git.fsck import ContentError, check_content, needs_content
 from storage.git.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, UNKNOWN_MODE, Kind, Version
@@ -26,6 +25,7 @@ from storage.operations.seen import look
 from storage.queue.queue import Standing
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
+from storage.view.snapshot import Slice
 
 # No writer's key can begin so: they are printable.
 _KEY_PREFIX = "\x1f"

@@ -18,13 +18,13 @@ from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice
 from app.service.services import services
 from storage.base.ids import ObjectId
-from storage.commit.link import Slice
 from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Tree, Version
 from storage.git.trees import covers, lookup, project, walk
 from storage.log.entry import SLOTS, Status, place_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations import history
 from storage.queue.queue import Standing
+from storage.view.snapshot import Slice
 
 routes = Blueprint("reads", __name__)
 

@@ -15,9 +15,9 @@ from app.protocol.schemas import load_slice, load_slice_paths
 from app.routes.pages import page
 from app.service.services import services
 from storage.base.ids import SliceId
-from storage.commit.link import Slice
 from storage.git.trees import holders
 from storage.operations.slices import SliceChanged, SliceExists, SliceGone, change_paths, define, delete
+from storage.view.snapshot import Slice
 
 routes = Blueprint("slices", __name__)
 

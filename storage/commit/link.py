@@ -12,10 +12,10 @@ as one batch has changesets (see docs/decisions/0003-what-a-writer-saw.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
+from storage.base.ids import ChangesetId, ObjectId, PackId
 from storage.commit.decide import Rejection, Taken, apply, decide
 from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.records import EXPIRED, change_json, closing, conflicts_json, rejected
@@ -26,36 +26,9 @@ from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
 from storage.git.trailers import CHANGESET_ID, with_trailer
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import ReadTree, covers
-from storage.log.entry import Head, Json, Status
+from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset, Proposal
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The definition of a slice as the view has it."""
-
-    id: SliceId
-    name: str
-    paths: frozenset[bytes]
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the view knew at one instant of everything that a batch needs."""
-
-    epoch: str
-    head: Head
-    slices: Mapping[SliceId, Slice]  # those of the candidates that exist
-    outcomes: Mapping[ChangesetId, Json]  # those of the candidates and of their bases that are decided
-    keys: Mapping[str, ChangesetId]  # the idempotency keys of the candidates that have an owner
-    undecided: frozenset[ChangesetId] = frozenset()  # those of the candidates that the mark has passed by
-    run: str = ""  # of Redis: another one may know less, and more again before anybody looks
-    closed: Mapping[ChangesetId, str] = field(default_factory=dict)  # of the candidates' conflicts: what closed them
-
-    def has_passed(self, changeset: ChangesetId) -> bool:
-        """Tell whether a changeset without an outcome here is decided, or was never accepted: the mark is behind it."""
-        return changeset <= self.head.mark and changeset not in self.outcomes and changeset not in self.undecided
+from storage.view.snapshot import Snapshot
 
 
 @dataclass(slots=True)

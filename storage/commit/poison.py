@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from storage.commit.append_loop import append_directly, of_one_view
 from storage.commit.decide import Rejection
-from storage.commit.link import Snapshot
 from storage.commit.records import rejected
 from storage.log.entry import EntryKind, Json
 from storage.queue.queue import DIED, Claimed
 from storage.repository import Repository
+from storage.view.snapshot import Snapshot
 
 REASON = "poison"
 

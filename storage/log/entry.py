@@ -10,12 +10,9 @@ Format 1. Readers must read every format that was ever written; tests/testdata/e
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
-
-from storage.base.ids import Seq
 
 FORMAT = 1
 NO_HASH = "0" * 64
@@ -76,42 +73,6 @@ def decode(data: bytes) -> Json:
 def digest(data: bytes) -> str:
     """Return the hash by which the next entry names this one."""
     return sha256(data).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What the view knows of the log as a whole, after the entry `applied`."""
-
-    applied: Seq  # the newest entry that the view includes
-    hash: str  # its hash
-    tip: str  # the newest commit of the chain
-    tip_time: int  # its committer time, seconds
-    root: str  # its tree
-    main: str  # the newest global commit
-    main_tree: str
-    main_time: int
-    main_seq: Seq  # the entry that made it
-    through: Seq  # the last entry that it merged
-    committed: int  # changesets committed so far
-    merged: int  # changesets merged so far
-    archived: Seq = Seq(0)  # what the entries up to this one made is forgotten, and stands in the archive
-    keys_through: Seq = Seq(0)  # idempotency keys of the entries up to this one are forgotten
-    mark: str = ""  # changesets up to this id are decided, but for those that the view has as undecided
-    compacted: Seq = Seq(0)  # the last entry that compacted
-
-    @property
-    def pending(self) -> int:
-        """Changesets that are committed and not yet merged."""
-        return self.committed - self.merged
-
-
-HEAD_FIELDS = tuple(Head.__dataclass_fields__)
-_HEAD_NUMBERS = {name for name, kind in Head.__annotations__.items() if kind in {"Seq", "int"}}
-
-
-def head_of(fields: dict[str, str]) -> Head:
-    """Build a Head from the texts that Redis keeps."""
-    return Head(**{name: int(value) if name in _HEAD_NUMBERS else value for name, value in fields.items()})  # type: ignore[arg-type]
 
 
 def place_of(seq: int, index: int) -> int:

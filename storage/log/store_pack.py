@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from storage.backends.bucket import Bucket
 from storage.base.ids import ObjectId, PackId, new_ulid
-from storage.commit.link import Snapshot
 from storage.git.objects import EMPTY_TREE, Commit, Ident, Kind, object_id
 from storage.git.packs import PackWriter, Place
-from storage.log.entry import FORMAT, EntryKind, Head, Json, digest, encode
+from storage.log.entry import FORMAT, EntryKind, Json, digest, encode
 from storage.log.log import Log
 from storage.view.load import catch_up, locations
 from storage.view.rows import NOTHING_FORGOTTEN, Forgotten
+from storage.view.snapshot import Head, Snapshot
 from storage.view.view import View
 
 # Deflating trees hardly shrinks them: ids are noise. Level 1 still halves the names of small ones.

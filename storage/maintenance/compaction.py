@@ -27,10 +27,9 @@ import structlog
 from storage.backends.bucket import BucketError
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, new_ulid
 from storage.commit.append_loop import append_directly, of_one_view
-from storage.commit.link import Snapshot
 from storage.git.objects import object_id
 from storage.git.packs import Location, PackWriter, Place, scan
-from storage.log.entry import NO_HASH, EntryKind, Head, Json, digest, place_of
+from storage.log.entry import NO_HASH, EntryKind, Json, digest, place_of
 from storage.log.log import follow, name_of
 from storage.log.store_pack import store_pack
 from storage.lookup.archive import (
@@ -49,6 +48,7 @@ from storage.queue.recovery import MOST_PASSED_PACKS, Passed
 from storage.repository import Repository
 from storage.view.load import read_indexes
 from storage.view.rows import Forgotten
+from storage.view.snapshot import Head, Snapshot
 
 MOST_ENTRIES = 512
 """Most entries of one compaction: whoever applies it reads them."""

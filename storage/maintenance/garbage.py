@@ -15,10 +15,10 @@ from itertools import groupby, islice
 
 from storage.base.ids import PackId, is_ulid, ulid_seconds
 from storage.commit.append_loop import append_directly, of_one_view
-from storage.commit.link import Snapshot
 from storage.log.entry import EntryKind, Json
 from storage.lookup.archive import PACK_FILES, delete_packs
 from storage.repository import Repository
+from storage.view.snapshot import Snapshot
 from storage.view.view import is_current
 
 _FOLDER = "packs/"

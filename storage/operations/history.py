@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId
-from storage.commit.link import Slice
 from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, merge_row, place_of
 from storage.log.entry_bundles import RUN
 from storage.repository import Repository
+from storage.view.snapshot import Slice
 from storage.view.view import slice_of
 
 MOST_READ = 256

@@ -12,13 +12,13 @@ import structlog
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId
 from storage.commit.append_loop import Moved, append_directly, of_one_view
-from storage.commit.link import Snapshot
 from storage.commit.records import EXPIRED, closing
 from storage.log import manifest
 from storage.log.entry import EntryKind, Json, Status
 from storage.queue.queue import Claimed, Standing
 from storage.queue.submission_packs import UNREADABLE, read_changesets
 from storage.repository import Repository
+from storage.view.snapshot import Snapshot
 
 log = structlog.get_logger()
 

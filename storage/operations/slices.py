@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from storage.base.ids import SliceId, new_ulid
 from storage.commit.append_loop import Moved, Say, append_directly, of_one_view
-from storage.commit.link import Slice, Snapshot
 from storage.log.entry import EntryKind, Json
 from storage.repository import Repository
+from storage.view.snapshot import Slice, Snapshot
 from storage.view.view import slice_of
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from storage.base.ids import ChangesetId, PackId, SliceId
-from storage.commit.link import Slice
 from storage.log.entry import Json
+from storage.view.snapshot import Slice
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from storage.backends.scripts import Scripts
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
 from storage.base.settings import Settings
-from storage.commit.link import Slice, Snapshot
 from storage.git.packs import Location, Place
-from storage.log.entry import Head, Json, head_of
+from storage.log.entry import Json
 from storage.lookup.tables import TableRow
 from storage.view.rows import NOTHING_FORGOTTEN, Effects, Forgotten, effects
+from storage.view.snapshot import Head, Slice, Snapshot, head_of
 
 # A loader says that it is at work after each few entries; one that was silent so long (ms) is dead, or may as well be.
 _SILENT_LOADER = 10_000

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from app.admin.export import git
 from app.intake.intake import build
 from storage.base.ids import ObjectId, PackId, inbox_pack
-from storage.commit.link import Slice
 from storage.git.objects import Commit, Ident, Kind, object_id
 from storage.git.packs import PackWriter, decode, read_index, scan
 from storage.log.manifest import split
+from storage.view.snapshot import Slice
 from tests.storage.commit.model import FILES, Trees
 from tests.support import item
 

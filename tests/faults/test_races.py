@@ -17,7 +17,6 @@ from structlog.testing import capture_logs
 from app.admin.verify import verify
 from storage.base.ids import ChangesetId, new_ulid
 from storage.base.settings import Settings
-from storage.commit.link import Snapshot
 from storage.log.log import follow
 from storage.maintenance.rebuild import rebuild
 from storage.operations import lifecycle
@@ -25,6 +24,7 @@ from storage.operations.lifecycle import abandon, release
 from storage.operations.slices import SliceExists, define
 from storage.queue.queue import Standing
 from storage.repository import Repository
+from storage.view.snapshot import Snapshot
 from tasks import merges
 from tasks.commits import TooManyRaces, commit_batch
 from tasks.merges import merge_batch

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
-from storage.commit.link import Linked, Linker, Slice, Snapshot
+from storage.commit.link import Linked, Linker
 from storage.commit.prove import RootMismatch, prove
 from storage.git.objects import (
     EXECUTABLE_MODE,
@@ -27,9 +27,10 @@ from storage.git.objects import (
 )
 from storage.git.threeway import ConflictClass, MergeUnavailable, Strategy
 from storage.git.trees import walk
-from storage.log.entry import NO_HASH, Head
+from storage.log.entry import NO_HASH
 from storage.log.manifest import Changeset, Proposal
 from storage.lookup.content_merges import Budget, ContentMerges
+from storage.view.snapshot import Head, Slice, Snapshot
 from tests.storage.commit.model import FILES, Trees
 
 ADA = Ident("Ada", "ada@example.org", 1)
