@@ -25,8 +25,9 @@ from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
 from storage.queue.heartbeat import Pulse
-from storage.queue.queue import Queue, Ticket
+from storage.queue.queue import Queue
 from storage.queue.recovery import Inbox
+from storage.queue.ticket import Ticket
 from storage.view.load import load
 from storage.view.snapshot import Snapshot
 from storage.view.view import View

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from storage.backends.scripts import Scripts
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
-from storage.coordination.lease import Lease
 from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset
 from storage.lookup.archive import Archive
@@ -39,8 +37,6 @@ _ULID = 26
 _BEHIND = "the view may be behind the log"
 # Redis does nothing else while it looks for so many.
 _KNOWN_AT_ONCE = 5000
-# Between two questions for the ticket (seconds), at first and in the end.
-_LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
 # Claims of the dead that one claim looks after.
 _MOST_DEAD = 32
 # What release.lua calls the fault of an owner that fell silent.
@@ -321,39 +317,6 @@ class Queue:
         told = self._redis.info("server", "replication")
         run = f"{told['run_id']}-{told['master_replid']}"
         return (run if told["role"] == "master" else f"{run}-replica").encode()
-
-
-class Ticket:
-    """Admits one linker at a time. Saves races for the same seq and decides nothing. Safe for threads."""
-
-    def __init__(self, settings: Settings, view: View) -> None:
-        self._lease = Lease(view, "ticket", settings.lock_ttl)
-        self._use = settings.use_locks
-        # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
-        self._asking = threading.Lock()
-
-    def take(self, owner: str, patience: float) -> bool:
-        """Wait for the ticket at most `patience` seconds; tell whether it was got. Going on without it is safe."""
-        if not self._use:
-            return False
-        began = time.monotonic()
-        if not self._asking.acquire(timeout=patience):
-            return False
-        try:
-            while not self._lease.take(owner):
-                waited = time.monotonic() - began
-                if waited > patience:
-                    return False
-                # Whoever has waited longer asks more often, and comes first mostly: they would all have the same chance
-                # otherwise, and who adds one entry would wait as long as batches are made one after another.
-                time.sleep(max(_SHORTEST_PAUSE, _LONGEST_PAUSE - waited / 5))
-            return True
-        finally:
-            self._asking.release()
-
-    def give_back(self, owner: str) -> None:
-        """Give the ticket back if it still is the owner's; a lost race here only lets two link at once."""
-        self._lease.give_back(owner)
 
 
 def _pairs(claimed: Sequence[Claimed]) -> Iterator[str]:

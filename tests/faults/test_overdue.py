@@ -19,7 +19,7 @@ from storage.git.objects import EMPTY_TREE
 from storage.log.entry import Json
 from storage.log.manifest import Changeset
 from storage.operations.slices import define
-from storage.queue.queue import Ticket
+from storage.queue.ticket import Ticket
 from storage.repository import Repository
 from tasks import commits
 from tasks.commits import SERVERS_FAULTS, commit_batch

@@ -38,7 +38,7 @@ SCOPES = {
 
 STEPS = {
     "prepare": "tasks.commits:prepare",
-    "ticket": "storage.queue.queue:Ticket.take",
+    "ticket": "storage.queue.ticket:Ticket.take",
     "link": "storage.commit.link:Linker.run",
     "prove": "tasks.commits:prove",
 }

@@ -12,7 +12,8 @@ import redis
 from storage.backends import primary
 from storage.backends.redis_client import connect
 from storage.base.settings import Settings
-from storage.queue.queue import Queue, Ticket
+from storage.queue.queue import Queue
+from storage.queue.ticket import Ticket
 from storage.view.view import View
 from tests.harness.replica import Pair
 from tests.own_redis import own_pair

@@ -21,7 +21,8 @@ from storage.log.log import Log
 from storage.log.manifest import Changeset, Proposal
 from storage.lookup.archive import Archive
 from storage.queue import queue as queue_module
-from storage.queue.queue import Claimed, Queue, Ticket
+from storage.queue.queue import Claimed, Queue
+from storage.queue.ticket import Ticket
 from storage.view.view import View
 
 
