@@ -17,6 +17,7 @@ from storage.base.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.base.logging_setup import in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
+from storage.commit.append import append, entry_after
 from storage.commit.append_loop import LogBusy, Moved, of_one_view
 from storage.commit.attempt import Attempt
 from storage.commit.decide import seen_version
@@ -32,7 +33,7 @@ from storage.git.tree_editor import TreeEditor
 from storage.git.trees import sizes
 from storage.log.entry import EntryKind, Json
 from storage.log.manifest import Changeset, Proposal
-from storage.log.store_pack import append, entry_after, pack_of, store_pack
+from storage.log.store_pack import pack_of, store_pack
 from storage.lookup.content_merges import Budget
 from storage.lookup.object_store import ObjectMissing
 from storage.queue.queue import Claimed

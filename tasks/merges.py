@@ -11,9 +11,10 @@ from storage.backends.bucket import BucketError
 from storage.backends.deadline import budget
 from storage.base.errors import ViewAbsent, ViewStale
 from storage.base.ids import ObjectId, new_ulid
+from storage.commit.append import append, entry_after
 from storage.git.objects import Commit, Ident, Kind, object_id
 from storage.log.entry import EntryKind, Json
-from storage.log.store_pack import append, entry_after, pack_of, store_pack
+from storage.log.store_pack import pack_of, store_pack
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 from tasks.base import SluiceTask, repository

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from storage.base.ids import new_ulid
+from storage.commit.append import append, entry_after
 from storage.log.entry import EntryKind, Json
-from storage.log.store_pack import append, entry_after
 from storage.repository import Repository
 from storage.view.rows import NOTHING_FORGOTTEN, Forgotten
 from storage.view.snapshot import Snapshot

@@ -10,9 +10,10 @@ import pytest
 from app.admin.verify import verify
 from storage.base.ids import new_ulid
 from storage.base.settings import Settings
+from storage.commit.append import append, entry_after
 from storage.git.objects import Kind, object_id
 from storage.log.entry import EntryKind
-from storage.log.store_pack import append, entry_after, pack_of, store_pack
+from storage.log.store_pack import pack_of, store_pack
 from storage.maintenance import garbage
 from storage.maintenance.garbage import collect
 from storage.repository import Repository
