@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 FORMAT = 1
 NO_HASH = "0" * 64
@@ -101,3 +101,12 @@ def merge_row(entry: Json) -> Json:
         entry = entry | {"changesets": 0, "parents": [], "first": entry["seq"], "through": entry["seq"]}
     names = ("commit", "tree", "seq", "first", "through", "changesets", "parents")
     return {name: entry[name] for name in names}
+
+
+class TableRow(NamedTuple):
+    """A table as the log and the view name it."""
+
+    name: str  # in the bucket, without the suffix
+    level: int  # how often it has been merged
+    bits: int  # so many leading bits all of its keys have in common
+    prefix: int  # these bits

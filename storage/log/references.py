@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from storage.base.ids import PackId
-from storage.log.entry import EntryKind, Json, Status
-from storage.lookup.tables import TableRow
+from storage.log.entry import EntryKind, Json, Status, TableRow
 
 
 @dataclass(slots=True)

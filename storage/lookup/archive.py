@@ -21,19 +21,9 @@ from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, ObjectId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.packs import Location
-from storage.log.entry import SLOTS, Json, decode, outcome_of
+from storage.log.entry import SLOTS, Json, TableRow, decode, outcome_of
 from storage.log.log import Log
-from storage.lookup.tables import (
-    HEAD_BYTES,
-    VALUE_BYTES,
-    Head,
-    TableRow,
-    find,
-    head_of,
-    oldest_first,
-    prefix_of,
-    rows_of,
-)
+from storage.lookup.tables import HEAD_BYTES, VALUE_BYTES, Head, find, head_of, oldest_first, prefix_of, rows_of
 from storage.view.view import View, decode_location, encode_location
 
 SUFFIX = ".table"

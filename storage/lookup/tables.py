@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from itertools import accumulate
-from typing import NamedTuple
+
+from storage.log.entry import TableRow
 
 KEY_BYTES = 20
 VALUE_BYTES = 30
@@ -41,15 +42,6 @@ HEAD_BYTES = _HEADER.size + (4 << _MOST_BITS)
 
 class CorruptTable(Exception):
     """Bytes are no table, or a damaged one."""
-
-
-class TableRow(NamedTuple):
-    """A table as the log and the view name it."""
-
-    name: str  # in the bucket, without the suffix
-    level: int  # how often it has been merged
-    bits: int  # so many leading bits all of its keys have in common
-    prefix: int  # these bits
 
 
 def prefix_of(key: bytes, bits: int) -> int:

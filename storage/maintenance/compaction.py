@@ -29,7 +29,7 @@ from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, new_u
 from storage.commit.append_loop import append_directly, of_one_view
 from storage.git.objects import object_id
 from storage.git.packs import Location, PackWriter, Place, scan
-from storage.log.entry import NO_HASH, EntryKind, Json, digest, place_of
+from storage.log.entry import NO_HASH, EntryKind, Json, TableRow, digest, place_of
 from storage.log.log import follow, name_of
 from storage.log.store_pack import store_pack
 from storage.lookup.archive import (
@@ -42,7 +42,7 @@ from storage.lookup.archive import (
     manifest_row,
     object_row,
 )
-from storage.lookup.tables import TableRow, due, encode, merged
+from storage.lookup.tables import due, encode, merged
 from storage.maintenance.checkpoints import newest
 from storage.queue.recovery import MOST_PASSED_PACKS, Passed
 from storage.repository import Repository

@@ -20,8 +20,7 @@ from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
 from storage.base.settings import Settings
 from storage.git.packs import Location, Place
-from storage.log.entry import Json
-from storage.lookup.tables import TableRow
+from storage.log.entry import Json, TableRow
 from storage.view.rows import NOTHING_FORGOTTEN, Effects, Forgotten, effects
 from storage.view.snapshot import Head, Slice, Snapshot, head_of
 

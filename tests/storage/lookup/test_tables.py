@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.log.entry import TableRow
 from storage.lookup import tables
 from storage.lookup.tables import (
     HEAD_BYTES,
     MERGED,
     ROW_BYTES,
     CorruptTable,
-    TableRow,
     due,
     encode,
     find,
