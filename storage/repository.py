@@ -13,7 +13,7 @@ from storage.backends.redis_memory import Memory
 from storage.base.errors import ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
-from storage.commit.pace import Pace
+from storage.queue.pace import Pace
 from storage.coordination.nodes import Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident

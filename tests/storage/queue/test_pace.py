@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.commit.pace import Pace
+from storage.queue.pace import Pace
 
 
 def test_batches_halve_from_the_second_that_is_late_on_and_double_with_each_that_is_not() -> None:
