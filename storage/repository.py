@@ -13,7 +13,6 @@ from storage.backends.redis_memory import Memory
 from storage.base.errors import ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
-from storage.queue.pace import Pace
 from storage.coordination.nodes import Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
@@ -25,6 +24,7 @@ from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
 from storage.queue.heartbeat import Pulse
+from storage.queue.pace import Pace
 from storage.queue.queue import Queue
 from storage.queue.recovery import Inbox
 from storage.queue.ticket import Ticket

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 
 from app.intake.intake import Item, blob
 from app.protocol.problems import Problem, conflict, invalid
+from app.protocol.resolutions import Resolution
 from app.protocol.schemas import in_each_others_way
 from app.protocol.submissions import Base, Change, CommitBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId, SliceId
@@ -29,16 +29,6 @@ from storage.view.snapshot import Slice
 
 # No writer's key can begin so: they are printable.
 _KEY_PREFIX = "\x1f"
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """What shall stand at a path that is in conflict."""
-
-    take: str | None = None  # "ours", what stands in the head, or "theirs", what was submitted
-    content: bytes | None = None
-    mode: int | None = None
-    delete: bool = False
 
 
 def key_of(verb: str, changeset: ChangesetId, attempt: int) -> str:

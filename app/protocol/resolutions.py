@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from marshmallow import ValidationError
 from marshmallow.fields import Raw
 
-from app.intake.successors import Resolution
 from app.protocol import fields
 from app.protocol.loading import LimitedSchema, Wrong, load_object, reason, shown, wrong
 from app.protocol.schemas import MODES
@@ -16,6 +16,16 @@ from storage.backends.turns import breathe
 from storage.base.settings import Settings
 from storage.git.fsck import PathError, check_message, check_path
 from storage.git.objects import SUBMODULE_MODE
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What shall stand at a path that is in conflict."""
+
+    take: str | None = None  # "ours", what stands in the head, or "theirs", what was submitted
+    content: bytes | None = None
+    mode: int | None = None
+    delete: bool = False
 
 
 class ResolveSchema(LimitedSchema):
