@@ -33,6 +33,53 @@ FORBIDDEN = {
     "app": {"tests", "benchmarks"},
 }
 
+# Our packages from the ground up, each with the earlier ones that it may import and does; "git" is storage.git.
+_TABLE = {
+    "storage.base": "",
+    "storage.backends": "base",
+    "storage.git": "base",
+    "storage.log": "base backends git",
+    "storage.view": "base backends git log",
+    "storage.coordination": "base backends view",
+    "storage.lookup": "base backends git log view",
+    "storage.queue": "base backends git log view coordination lookup",
+    "storage.repository": "base backends git log view coordination lookup queue",
+    "storage.commit": "base backends git log view queue repository",
+    "storage.operations": "base backends git log view lookup queue repository commit",
+    "storage.maintenance": "base backends git log view lookup queue repository commit",
+    "tasks.node": "base backends view coordination repository",
+    "tasks": "base backends git log view coordination lookup queue repository commit operations maintenance tasks.node",
+    "app.client": "base",
+    "app.protocol": "base backends git log",
+    "app.judge": "base git",
+    "app.folder": "git app.client app.judge",
+    "app.intake": "base backends git log view lookup queue repository commit operations tasks app.protocol",
+    "app.service": "base backends log coordination queue repository app.protocol app.intake",
+    "app.routes": "base backends git log view lookup queue commit operations tasks app.protocol app.intake app.service",
+    "app.admin": "base backends git log view lookup queue repository commit maintenance app.judge",
+    "app.stack": "base backends view coordination",
+    "app.demo": "git app.client app.protocol app.judge app.admin",
+    "app.console": "base app.client app.stack",
+    "app.commands": (
+        "base repository maintenance app.client app.judge app.folder app.admin app.stack app.demo app.console"
+    ),
+    "app.api": (
+        "base backends git lookup repository commit operations tasks app.protocol app.intake app.service "
+        "app.routes"
+    ),
+    "app.serving": "base app.protocol app.service",
+    "app.cli": "app.console",
+    "app.main": "app.cli",
+}  # fmt: skip
+MAY_IMPORT = {
+    step: {other if "." in other or other == "tasks" else f"storage.{other}" for other in others.split()}
+    for step, others in _TABLE.items()
+}
+# Modules in the folders of packages that are steps of their own.
+ENTRY_POINTS = {"storage.repository", "app.api", "app.serving", "app.cli", "app.main"}
+MOST_FILES = 14
+LONGEST = 400
+
 # The pure core: values in, values out.
 PURE = {
     "app.protocol.submissions",
@@ -55,6 +102,8 @@ PURE = {
     "storage.log.entry_bundles",
     "storage.log.events",
     "storage.log.manifest",
+    "storage.view.rows",
+    "storage.view.snapshot",
     "storage.lookup.tables",
 }  # fmt: skip
 # What it must not touch: servers, clocks, chance, processes, the environment.
@@ -89,6 +138,11 @@ class Source:
         return self.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
     @property
+    def step(self) -> str:
+        """The name under which MAY_IMPORT has this module."""
+        return step_of(self.module)
+
+    @property
     def package(self) -> str:
         return self.name.split("/")[0]
 
@@ -106,6 +160,13 @@ class Source:
                 yield node.lineno, node.module or "", {alias.name for alias in node.names}
 
 
+def step_of(module: str) -> str:
+    if module in ENTRY_POINTS:
+        return module
+    top = ".".join(module.split(".")[:2])
+    return top if (ROOT / top.replace(".", "/")).is_dir() else module.split(".")[0]
+
+
 SOURCES = [Source(path) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 MODULES = {source.module for source in SOURCES}
 CORE = [source for source in SOURCES if source.module in PURE]
@@ -121,6 +182,51 @@ def test_imports_point_from_app_to_tasks_to_storage(source: Source):
         f"{source.name}:{line}: {source.package} must not import {module}"
         for line, module, _ in source.imports()
         if module.split(".")[0] in FORBIDDEN[source.package]
+    ]
+    assert wrong == []
+
+
+def ours_in(source: Source) -> Iterator[tuple[int, str]]:
+    """Line and module of each import of a module of ours from another step."""
+    for line, module, names in source.imports():
+        for each in sorted({f"{module}.{name}" for name in names} & MODULES) or [module]:
+            if each in MODULES and step_of(each) != source.step:
+                yield line, each
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=by_name)
+def test_each_package_imports_those_that_are_named_beside_it(source: Source):
+    allowed = MAY_IMPORT.get(source.step, set())
+    wrong = [
+        f"{source.name}:{line}: {source.step} must not import {module}"
+        for line, module in ours_in(source)
+        if step_of(module) not in allowed and module not in PACKAGES
+    ]
+    assert wrong == []
+
+
+def test_packages_are_named_from_the_ground_up_and_only_as_they_import():
+    steps = list(MAY_IMPORT)
+    for position, (step, others) in enumerate(MAY_IMPORT.items()):
+        assert others <= set(steps[:position]), f"{step} comes before what it imports"
+    found: dict[str, set[str]] = {step: set() for step in steps}
+    for source in SOURCES:
+        if source.step in found:
+            found[source.step] |= {step_of(module) for _, module in ours_in(source)} - set(PACKAGES)
+    assert found == MAY_IMPORT
+
+
+def test_folders_and_modules_are_small():
+    folders = sorted({source.path.parent for source in SOURCES} | set(ROOT.glob("storage/*/lua")))
+    wrong = [
+        f"{folder.relative_to(ROOT)}: {count} files, {MOST_FILES} at most"
+        for folder in folders
+        if (count := sum(path.is_file() for path in folder.iterdir())) > MOST_FILES
+    ]
+    wrong += [
+        f"{source.name}: {count} lines, {LONGEST} at most"
+        for source in SOURCES
+        if (count := len(source.path.read_text().splitlines())) > LONGEST
     ]
     assert wrong == []
 
