@@ -27,7 +27,7 @@ from storage.lookup.object_kinds import LookedUpInPart
 from storage.operations.seen import StackTooDeep, UnknownBase
 from storage.operations.succession import TakesTooLong
 from storage.repository import Repository
-from tasks.commits import ask_for_upkeep
+from tasks.notify import ask_for_upkeep
 from tasks.report import because
 
 # How long (seconds) a start waits for a view that another process loads.

@@ -91,6 +91,10 @@ def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
     return done
 
 
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 4)
+
+
 def send(app: Celery, task: str, token: str | None = None) -> bool:
     """Send a message, with the token that the queue gave for it; tell whether it was sent.
 
@@ -107,7 +111,3 @@ def send(app: Celery, task: str, token: str | None = None) -> bool:
         log.warning("message_not_sent", message=task, reason=type(error).__name__, error=str(error))
         return False
     return True
-
-
-def _since(started: float) -> float:
-    return round(time.monotonic() - started, 4)

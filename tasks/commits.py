@@ -25,7 +25,6 @@ from storage.commit.footprint import LookUps
 from storage.commit.link import Linked, Linker, ReadBlob
 from storage.commit.portion import portion
 from storage.commit.prove import RootMismatch, prove
-from storage.coordination.lease import Lease
 from storage.git.objects import EMPTY_TREE, CorruptObject, as_file
 from storage.git.packs import Location
 from storage.git.threeway import MergeUnavailable, Strategy, contents_to_merge
@@ -40,15 +39,15 @@ from storage.queue.queue import Claimed
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
-from tasks.base import SluiceTask, repository, send
+from tasks.base import SluiceTask, repository
 from tasks.celery import app
+from tasks.notify import ask_for_commit, ask_for_merge, ask_for_upkeep
 from tasks.report import did
 
 log = structlog.get_logger()
 
 # Times that a batch is linked anew because its place in the log was taken, before it gives back what it claimed.
 MOST_RACES = 20
-_ASK_PAUSE = 1.0  # seconds
 # The part of the time left at its beginning that linking leaves to what comes behind it.
 _LEFT_FOR_STORING = 2 / 3
 
@@ -95,38 +94,6 @@ def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
         ask_for_commit(repo, done=token, before=before)
     except RedisError as error:
         log.warning("not_announced", reason=str(error))
-
-
-def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
-    """Send the message of a kind ("commit" or "merge") where Queue.ask says so. Raises RedisError."""
-    token = repo.queue.ask(kind, limit, done, before)
-    if token and send(app, f"sluice.{kind}", token) is False:
-        # Else it would count as on its way until it is taken for lost.
-        repo.queue.take_back(kind, token)
-
-
-def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
-    """Send a commit message if there is work and no worker has been told; see Queue.ask."""
-    ask(repo, "commit", repo.settings.commit_workers, done, before)
-
-
-def ask_for_upkeep(repo: Repository) -> None:
-    """Send an upkeep message, at most one a second: what is gone or not vouched for need not wait for beat.
-
-    A Redis that is away costs time only.
-    """
-    try:
-        first = Lease(repo.view, "upkeep_asked", _ASK_PAUSE).take_turn()
-    except RedisError as error:
-        log.warning("upkeep_not_asked_for", reason=str(error))
-        return
-    if first:
-        send(app, "sluice.upkeep")
-
-
-def ask_for_merge(repo: Repository) -> None:
-    """Send a merge message if something is pending and none is outstanding."""
-    ask(repo, "merge", 1)
 
 
 def commit_batch(repo: Repository, vouched_only: bool = True) -> int:

@@ -19,7 +19,7 @@ from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.commits import ask, ask_for_commit
+from tasks.notify import ask, ask_for_commit
 from tasks.report import did
 
 log = structlog.get_logger()

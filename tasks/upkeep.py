@@ -20,7 +20,7 @@ from storage.view.load import catch_up, load
 from storage.view.view import is_current
 from tasks.base import PASSING, SluiceTask, repository, run_apart
 from tasks.celery import app
-from tasks.commits import ask_for_commit, ask_for_merge
+from tasks.notify import ask_for_commit, ask_for_merge
 from tasks.report import did
 
 log = structlog.get_logger()

@@ -28,7 +28,7 @@ from storage.git.packs import PackWriter, Place, encode
 from storage.log import manifest
 from storage.log.manifest import Changeset, Proposal
 from storage.repository import Repository
-from tasks.commits import ask_for_commit
+from tasks.notify import ask_for_commit
 from tasks.report import because
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ from storage.base.ids import PackId
 from storage.log import manifest
 from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
-from tasks.commits import ask_for_commit
+from tasks.notify import ask_for_commit
 from tasks.report import because
 
 log = structlog.get_logger()

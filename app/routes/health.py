@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from app.service.metrics import render
 from app.service.readiness import Check, checks, fit, work_checks
 from app.service.services import services
-from tasks.commits import ask_for_merge, ask_for_upkeep
+from tasks.notify import ask_for_merge, ask_for_upkeep
 from tasks.report import because
 
 routes = Blueprint("operations", __name__)

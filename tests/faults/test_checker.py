@@ -28,7 +28,7 @@ from storage.maintenance import compaction, garbage
 from storage.queue.recovery import Inbox, Passed
 from storage.repository import Repository
 from storage.view.view import View
-from tasks import commits, merges
+from tasks import commits, merges, notify
 from tests.harness.checker import Violation, check
 from tests.harness.evidence import gather
 from tests.harness.rounds import Load
@@ -50,7 +50,7 @@ def s3_kind() -> str:
 
 @pytest.fixture(autouse=True)
 def no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "send", lambda app, task, token=None: None)
+    monkeypatch.setattr(notify, "send", lambda app, task, token=None: None)
 
 
 def appends_where_the_log_ends_now(monkeypatch: pytest.MonkeyPatch) -> None:

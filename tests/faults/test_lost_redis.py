@@ -37,7 +37,7 @@ from storage.queue.recovery import Found, Inbox
 from storage.repository import RedisUnsafe, Repository
 from storage.view.load import catch_up, load
 from storage.view.segments import FOLDER as SEGMENTS
-from tasks import commits, upkeep
+from tasks import commits, notify, upkeep
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import keep_up
@@ -376,9 +376,9 @@ def test_a_view_of_another_log_is_noticed_and_loaded_anew(world: World) -> None:
 def test_a_message_lost_or_doubled_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
     monkeypatch.setattr(commits, "repository", lambda: world.repo)
-    monkeypatch.setattr(commits, "send", lambda app, task, token=None: sent.append(task))
+    monkeypatch.setattr(notify, "send", lambda app, task, token=None: sent.append(task))
     one = world.put({"f": b"1"})
-    commits.ask_for_commit(world.repo)
+    notify.ask_for_commit(world.repo)
     assert sent == ["sluice.commit"]
     sent.clear()  # lost: nobody runs it
     commits.commit.run(token="of nobody")
@@ -505,8 +505,8 @@ def test_the_first_request_to_an_empty_redis_has_the_view_loaded_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
-    monkeypatch.setattr(commits, "send", lambda app, task, token=None: sent.append(task))
-    monkeypatch.setattr(commits, "_ASK_PAUSE", 60_000)
+    monkeypatch.setattr(notify, "send", lambda app, task, token=None: sent.append(task))
+    monkeypatch.setattr(notify, "_ASK_PAUSE", 60_000)
     world.put({"f": b"1"})
     world.work()
     api = create_app(world.repo.settings, check=False).test_client()

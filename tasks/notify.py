@@ -1,0 +1,47 @@
+"""Messages to the workers: where there is work, and nobody is on the way to it."""
+
+from __future__ import annotations
+
+import structlog
+from redis.exceptions import RedisError
+
+from storage.coordination.lease import Lease
+from storage.repository import Repository
+from tasks.base import send
+from tasks.celery import app
+
+log = structlog.get_logger()
+
+_ASK_PAUSE = 1.0  # seconds
+
+
+def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
+    """Send the message of a kind ("commit" or "merge") where Queue.ask says so. Raises RedisError."""
+    token = repo.queue.ask(kind, limit, done, before)
+    if token and send(app, f"sluice.{kind}", token) is False:
+        # Else it would count as on its way until it is taken for lost.
+        repo.queue.take_back(kind, token)
+
+
+def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
+    """Send a commit message if there is work and no worker has been told; see Queue.ask."""
+    ask(repo, "commit", repo.settings.commit_workers, done, before)
+
+
+def ask_for_upkeep(repo: Repository) -> None:
+    """Send an upkeep message, at most one a second: what is gone or not vouched for need not wait for beat.
+
+    A Redis that is away costs time only.
+    """
+    try:
+        first = Lease(repo.view, "upkeep_asked", _ASK_PAUSE).take_turn()
+    except RedisError as error:
+        log.warning("upkeep_not_asked_for", reason=str(error))
+        return
+    if first:
+        send(app, "sluice.upkeep")
+
+
+def ask_for_merge(repo: Repository) -> None:
+    """Send a merge message if something is pending and none is outstanding."""
+    ask(repo, "merge", 1)
