@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from app.client.api_client import Client
-from app.commands.writer.release import to_each
-from app.commands.writer.status import show
+from app.console.changesets import show, to_each
 from app.console.options import as_json, emit, end, url
 
 

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json
 from app.client.sending import check_all
-from app.commands.writer.status import told_conflict
 from app.commands.writer.submit import prepare, what
+from app.console.changesets import told_conflict
 from app.console.exit_codes import CONFLICTED, REJECTED, TIMED_OUT
 from app.console.options import as_json, console, emit, notes, url
 

@@ -8,8 +8,8 @@ import click
 from rich.text import Text
 
 from app.client.api_client import Client, Json, ProblemError
-from app.commands.writer.status import told, told_conflict
 from app.console import exit_codes
+from app.console.changesets import told, told_conflict
 from app.console.options import as_json, console, emit, end, notes, url
 
 _SHOWN_PATHS = 3  # of a changeset in the list

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from app.client.api_client import Client
-from app.commands.writer.release import to_each
-from app.commands.writer.status import told, wait_for_all
+from app.console.changesets import to_each, told, wait_for_all
 from app.console.options import as_json, ask_to_wait, console, emit, end, tell, url
 
 

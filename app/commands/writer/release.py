@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import click
 
-from app.client.api_client import Client, Json, NotSluice, ProblemError
-from app.commands.writer.status import show, wait_for_all
-from app.console import exit_codes
-from app.console.options import as_json, ask_to_wait, emit, end, refuse, url
+from app.client.api_client import Client
+from app.console.changesets import show, to_each, wait_for_all
+from app.console.options import as_json, ask_to_wait, emit, end, url
 
 
 @click.command()
@@ -34,17 +31,3 @@ def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: fl
         else:
             show(each)
     end(code)
-
-
-def to_each(verb: Callable[[str], Json], changesets: tuple[str, ...]) -> tuple[list[Json], int]:
-    """Do something to each changeset, tell of those that are refused, and go on; return the others and an exit code."""
-    done: list[Json] = []
-    code = exit_codes.DONE
-    for each in changesets:
-        try:
-            done.append(verb(each))
-        except NotSluice:
-            raise
-        except ProblemError as refusal:
-            code = max(code, refuse(each, refusal))
-    return done, code

@@ -10,8 +10,8 @@ import click
 from rich.text import Text
 
 from app.client.api_client import Client, Json
-from app.commands.writer.status import told, wait_for_all
 from app.console import exit_codes
+from app.console.changesets import told, wait_for_all
 from app.console.options import as_json, ask_to_wait, console, emit, end, tell, url, writing_to
 from app.folder.conflict_files import CheckoutError, check_out, clean_up, read_back
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 from rich.table import Table
 from rich.text import Text
 
-from app.client.api_client import Client, Json
+from app.client.api_client import Client
 from app.console import exit_codes
-from app.console.options import SECONDS, as_json, console, emit, end, tell, url
-
-_POLL = 20.0  # of one long poll; the server bounds them
-_REFUSED = {"conflicted", "rejected", "abandoned"}
-_FINAL = {"committed": {"committed", "landed"} | _REFUSED, "landed": {"landed"} | _REFUSED}
-COLOURS = {
-    "held": "cyan", "queued": "yellow", "committed": "green", "landed": "bold green",
-    "conflicted": "red", "rejected": "red", "abandoned": "red",
-}  # fmt: skip
+from app.console.changesets import await_final, code_of, show
+from app.console.options import SECONDS, as_json, console, emit, end, url
 
 
 @click.command()
@@ -48,87 +39,6 @@ def command(client: Client, changeset: str | None, wait: bool, until: str, timeo
         else:
             show(found)
         end(code_of(found, until if wait else None))
-
-
-def code_of(changeset: Json, until: str | None) -> int:
-    """Return the exit code for a changeset that was waited for (`until` committed or landed) or only looked at."""
-    status = changeset["status"]
-    if status in _REFUSED or (until and status in _FINAL[until]):
-        return exit_codes.of_status(status)
-    return exit_codes.TIMED_OUT if until else exit_codes.DONE
-
-
-def wait_for_all(client: Client, changesets: list[Json], timeout: float) -> int:
-    """Replace each changeset in the list by what became of it within `timeout` seconds, and return the exit code.
-
-    What is held waits for somebody, and not for time: it is left as it is.
-    """
-    end_of_time = time.monotonic() + timeout
-    codes = [exit_codes.DONE]
-    for i, each in enumerate(changesets):
-        if each["status"] == "held":
-            continue
-        changesets[i] = await_final(client, each["id"], "committed", max(0.0, end_of_time - time.monotonic()))
-        codes.append(code_of(changesets[i], "committed"))
-    return max(codes)
-
-
-def await_final(client: Client, changeset: str, until: str, timeout: float) -> Json:
-    """Return a changeset once it has a final answer, or as it is after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    try:
-        while True:
-            left = end - time.monotonic()
-            found = client.changeset(changeset, min(_POLL, left) if left > 0 else None, until)
-            if not left > 0 or found["status"] in _FINAL[until]:
-                return found
-    except KeyboardInterrupt:
-        tell(f"{changeset} is on its way all the same: `sluice status {changeset} --wait` waits for it")
-        raise
-
-
-def show(changeset: Json) -> None:
-    """Print a changeset for a person: its status, why, and each conflict."""
-    console.print(told(changeset), soft_wrap=True)
-    conflicts = changeset.get("conflicts", [])
-    for conflict in conflicts:
-        console.print(Text(f"  {told_conflict(conflict)}"), soft_wrap=True)
-    if changeset.get("conflict_count", 0) > len(conflicts):
-        console.print(f"  and {changeset['conflict_count'] - len(conflicts)} more")
-
-
-def told(changeset: Json) -> Text:
-    """Return a changeset's status, and why, on one line."""
-    line = Text.assemble(changeset["id"], " ", (changeset["status"], COLOURS.get(changeset["status"], "")))
-    if "position" in changeset:
-        line.append(f", {changeset['position']} before it in its slice")
-    if changeset["status"] == "held":
-        line.append(" until its release")
-    if "commit" in changeset:
-        line.append(f" as {changeset['commit']} (entry {changeset['seq']})")
-    if "merged_count" in changeset:
-        line.append(f", paths merged: {changeset['merged_count']}")
-    if "resolves" in changeset:
-        line.append(f", in the place of {changeset['resolves']}")
-    if "closed_by" in changeset:
-        by = changeset["closed_by"]
-        line.append(f", closed: {by}" if by in {"abandoned", "expired"} else f", closed by {by}")
-    if "reason" in changeset:
-        line.append(f": {changeset['reason']}: {changeset.get('detail', '')}")
-    return line
-
-
-def told_conflict(conflict: Json) -> str:
-    """Return a path in conflict, its class and its versions, on one line."""
-    versions = ", ".join(f"{side} {_version(conflict[side])}" for side in ("base", "head", "submitted"))
-    blocker = f", {conflict['blocker']} is in the way" if "blocker" in conflict else ""
-    return f"{conflict['path']}: {conflict['class']} ({versions}{blocker})"
-
-
-def _version(version: Json | None) -> str:
-    if version is None:
-        return "nothing"
-    return f"{version['mode'] or 'unknown mode'} {version['id'][:12]}"
 
 
 def _overview(client: Client, as_json: bool) -> bool:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json
 from app.client.sending import Sender, Sent, is_there
-from app.commands.writer.status import await_final, show
+from app.console.changesets import await_final, show
 from app.console.exit_codes import of_status
 from app.console.options import Command, as_json, ask_to_wait, console, emit, tell, url
 from app.folder import folder_base

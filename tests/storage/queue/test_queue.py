@@ -20,7 +20,7 @@ from storage.log.entry import FORMAT, EntryKind
 from storage.log.log import Log
 from storage.log.manifest import Changeset, Proposal
 from storage.lookup.archive import Archive
-from storage.queue import queue as queue_module
+from storage.queue import ticket as ticket_module
 from storage.queue.queue import Claimed, Queue
 from storage.queue.ticket import Ticket
 from storage.view.view import View
@@ -363,7 +363,7 @@ def test_who_has_waited_longer_asks_for_the_ticket_more_often(monkeypatch: pytes
         now += seconds
         pauses.append(seconds)
 
-    monkeypatch.setattr(queue_module, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    monkeypatch.setattr(ticket_module, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
     assert ticket_of(Held(100), Settings()).take("a", 10.0)
     assert pauses == sorted(pauses, reverse=True) and (pauses[0], pauses[-1]) == (0.02, 0.002)
     assert not ticket_of(Held(10**6), Settings()).take("a", 1.0) and now < 2.0
@@ -381,7 +381,7 @@ def test_one_of_a_process_asks_for_the_ticket_and_the_others_wait_behind_it(monk
         with held.lock:
             held.at_once -= 1
 
-    monkeypatch.setattr(queue_module, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep))
+    monkeypatch.setattr(ticket_module, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep))
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda i: ticket.take(f"owner {i}", 10.0), range(8)))
     assert held.most == 1 and held.left == -8
