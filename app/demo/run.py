@@ -26,7 +26,7 @@ _PROBLEMS = 5
 _IMPORT = SourceCommit("", "Sluice replay", "replay@localhost", "1970-01-01T00:00:00+00:00", "Import\n")
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage (import, submit, land), what is done and what there is."""
+"""Called with the stage (import, submit, land), what is done and what there is."""
 
 
 @dataclass(slots=True)
