@@ -17,6 +17,7 @@ from typing import Any
 
 from app.admin.export import ExportError, export, git
 from storage.backends.bucket import BucketError, Missing
+from storage.base.batched import batched
 from storage.base.ids import PackId, changesets_of, made_at, submission_pack
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
@@ -195,9 +196,8 @@ class _Fold:
 
     def changing_differences(self) -> list[str]:
         """Compare the rows that more than one entry may have set."""
-        rows = list(self._changing.items())
-        parts = (dict(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
-        return [difference for part in parts for difference in self._compare(part, "the log makes it")]
+        parts = batched(self._changing.items(), _AT_ONCE)
+        return [difference for part in parts for difference in self._compare(dict(part), "the log makes it")]
 
     def _compare(self, rows: Mapping[tuple[str, str, Any], Any], who: str) -> Iterator[str]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -312,8 +312,7 @@ def _check_pack(repo: Repository, pack: PackId, findings: Findings) -> None:
 def _undecided(repo: Repository, changesets: Sequence[str]) -> tuple[int, list[str]]:
     """Return how many are queued or held, and which have neither a place nor an outcome."""
     queued, lost = 0, []
-    for start in range(0, len(changesets), 1000):
-        chunk = changesets[start : start + 1000]
+    for chunk in batched(changesets, 1000):
         for each, standing in zip(chunk, repo.queue.standing(chunk)[1], strict=True):
             if standing.position is not None or standing.held:
                 queued += 1

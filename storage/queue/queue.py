@@ -18,6 +18,7 @@ import redis
 import structlog
 
 from storage.backends.scripts import Scripts
+from storage.base.batched import batched
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
@@ -241,8 +242,7 @@ class Queue:
 
     def known(self, ids: Sequence[str]) -> str:
         """Return a digit for each: 2 it is decided, 1 it is queued or held, 0 neither. Raises ViewAbsent."""
-        parts = (ids[start : start + _KNOWN_AT_ONCE] for start in range(0, len(ids), _KNOWN_AT_ONCE))
-        return "".join([self._scripts("known", "".join(part)).decode() for part in parts])
+        return "".join([self._scripts("known", "".join(part)).decode() for part in batched(ids, _KNOWN_AT_ONCE)])
 
     def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:
         """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""
