@@ -24,7 +24,7 @@ from storage.backends.turns import LARGE, apart, apart_if_large, breathe
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, made_at, new_ulid
 from storage.git.objects import Ident, Kind, object_id
-from storage.git.packs import PackWriter, Place, encode
+from storage.git.packs import PackRange, PackWriter, encode
 from storage.log import manifest
 from storage.log.manifest import Changeset, Proposal
 from storage.repository import Repository
@@ -242,7 +242,7 @@ def _finished(writer: PackWriter, manifests: bytes) -> bytes:
 
 
 def _changeset(
-    item: Item, changeset_id: ChangesetId, pack: PackId, own: list[ChangesetId], places: dict[ObjectId, Place]
+    item: Item, changeset_id: ChangesetId, pack: PackId, own: list[ChangesetId], places: dict[ObjectId, PackRange]
 ) -> Changeset:
     submission = item.submission
     base = submission.base

@@ -29,8 +29,8 @@ from storage.base.batched import batched
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, new_ulid
 from storage.commit.append_loop import append_directly, of_one_view
 from storage.git.objects import object_id
-from storage.git.packs import Location, PackWriter, Place, scan
-from storage.log.entry import NO_HASH, EntryKind, Json, TableRow, digest, place_of
+from storage.git.packs import Location, PackRange, PackWriter, scan
+from storage.log.entry import NO_HASH, EntryKind, Json, TableRow, digest, log_position
 from storage.log.log import follow, name_of
 from storage.log.store_pack import store_pack
 from storage.lookup.archive import (
@@ -106,7 +106,7 @@ class _Made:
         """Add a row of the table."""
         self.rows[row[0]] = row[1]
 
-    def archive(self, pack: PackId, size: int, places: Mapping[ObjectId, Place]) -> None:
+    def archive(self, pack: PackId, size: int, places: Mapping[ObjectId, PackRange]) -> None:
         """Take a pack into the archive, with the rows of its objects."""
         self.archives.append((pack, size))
         self.objects += places
@@ -265,7 +265,7 @@ def _note_history(history: Entries, made: _Made) -> None:
         match entry["kind"]:
             case EntryKind.COMMITS:
                 for index, decided in enumerate(entry["decided"]):
-                    made.add(changeset_row(decided["id"], place_of(entry["seq"], index)))
+                    made.add(changeset_row(decided["id"], log_position(entry["seq"], index)))
                     if "closes" in decided:
                         made.add(closed_row(decided["closes"]["id"], decided["id"]))
             case EntryKind.CLOSE:

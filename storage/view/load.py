@@ -13,7 +13,7 @@ from storage.backends.bucket import Bucket, Missing, OutOfRange
 from storage.base.batched import batched
 from storage.base.errors import LogForked, ViewAbsent
 from storage.base.ids import ObjectId, PackId, Seq
-from storage.git.packs import Location, Place, read_index
+from storage.git.packs import Location, PackRange, read_index
 from storage.log.entry import NO_HASH, CorruptEntry, EntryKind, Json, Status, decode, digest
 from storage.log.log import Log, follow
 from storage.view.object_index import IndexRows
@@ -22,7 +22,7 @@ from storage.view.segments import FOLDER, HEAD_BYTES, CorruptSegment, Segment, e
 from storage.view.segments import decode as decode_segment
 from storage.view.view import View, new_epoch
 
-Places = Mapping[PackId, Mapping[ObjectId, Place]]
+Places = Mapping[PackId, Mapping[ObjectId, PackRange]]
 
 
 def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
@@ -38,7 +38,7 @@ def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
                 continue
             for _, _, oid, *place in decided["changes"]:
                 if place:
-                    found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), Place(*place))
+                    found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), PackRange(*place))
             for _, _, oid, size in decided.get("merged", []):
                 merged = ObjectId(bytes.fromhex(oid))
                 if size is not None and merged in found:
@@ -55,7 +55,7 @@ def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = Non
     entries = list(entries)
     wanted = [(PackId(pack), size) for entry in entries for pack, size in entry.get("packs", [])]
 
-    def read(pack: PackId, size: int) -> Mapping[ObjectId, Place]:
+    def read(pack: PackId, size: int) -> Mapping[ObjectId, PackRange]:
         try:
             return read_index(bucket.get(pack + ".idx"), size)
         except Missing:
@@ -85,7 +85,7 @@ class Gone:
             raise Missing(f"{min(self.missing)}.idx")
 
 
-def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, Place]]:
+def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, PackRange]]:
     """Return the places of the objects in packs, given with their sizes; the indexes are read at once.
 
     Raises Missing, BucketError and CorruptObject.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from storage.log.entry import CorruptEntry, EntryKind, Json, Status, encode, merge_row, outcome_of, place_of
+from storage.log.entry import CorruptEntry, EntryKind, Json, Status, encode, log_position, merge_row, outcome_of
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ def _commit_effects(entry: Json, rows: Effects) -> None:
     landed = 0
     for index, decided in enumerate(entry["decided"]):
         outcome = outcome_of(decided, seq, index)
-        changeset, status, place = decided["id"], decided["status"], place_of(seq, index)
+        changeset, status, place = decided["id"], decided["status"], log_position(seq, index)
         rows.strings["outcome:" + changeset] = encode(outcome).decode()
         rows.score(f"decided:{decided['slice']}:{status}", changeset, place)
         if decided.get("key") and decided.get("reason") != "duplicate":

@@ -20,7 +20,7 @@ from storage.base.batched import batched
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
 from storage.base.settings import Settings
-from storage.git.packs import Location, Place
+from storage.git.packs import Location, PackRange
 from storage.log.entry import Json, TableRow
 from storage.view.rows import NOTHING_FORGOTTEN, Effects, Forgotten, effects
 from storage.view.snapshot import Head, Slice, Snapshot, head_of
@@ -299,7 +299,7 @@ def decode_location(row: bytes) -> Location:
     count, raw = _PACK.unpack_from(row)
     ulid = text_of(raw)
     pack = f"inbox/{ulid}-{count}" if count else f"packs/{ulid}"
-    return Location(PackId(pack), Place(*_PLACE.unpack_from(row, _PACK.size)))
+    return Location(PackId(pack), PackRange(*_PLACE.unpack_from(row, _PACK.size)))
 
 
 def _head(flat: Sequence[bytes]) -> Head:
