@@ -23,7 +23,7 @@ from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
-from storage.queue.heartbeat import Pulse
+from storage.queue.heartbeat import Heartbeat
 from storage.queue.pace import Pace
 from storage.queue.queue import Queue
 from storage.queue.recovery import Inbox
@@ -55,7 +55,7 @@ class Repository:
         self.archive = Archive(settings, self.bucket, self.log, self.view)
         self.queue = Queue(settings, self.view, self.archive)
         self.inbox = Inbox(settings, self.archive, self.view, self.queue)
-        self.pulse = Pulse(settings, self.queue)
+        self.heartbeat = Heartbeat(settings, self.queue)
         self.ticket = Ticket(settings, self.view)
         self.pace = Pace(settings.commit_changesets)
         self.nodes = Nodes(self.view)

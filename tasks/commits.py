@@ -112,7 +112,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> int:
         blame: tuple[str, ...] = ()
         attempt = Attempt(repo.queue, owner, claimed)
         try:
-            with repo.pulse.of(owner, claimed):
+            with repo.heartbeat.of(owner, claimed):
                 taken = claimed[: repo.pace.changesets]
                 attempt.tries([item.id for item in taken])
                 done, too_long = _commit_claimed(repo, owner, taken, attempt, watch, spending)
