@@ -140,7 +140,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> int:
             # Whatever the batch has spent, a stop as well: giving back has a moment of its own.
             with budget("redis_timeout", repo.settings.redis_timeout):
                 try:
-                    repo.ticket.give_back(owner)
+                    repo.append_lock.give_back(owner)
                 finally:
                     attempt.release(*blame)
 
@@ -161,7 +161,7 @@ def _commit_claimed(
     with watch.stage("wait"):
         # Who may die while it has the ticket goes without: the others would wait for it.
         if not first.deaths or first.fault in poison.LATE:
-            repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+            repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
     for _ in range(MOST_RACES):
         with watch.stage("snapshot"):
             snapshot = snapshot_for(repo, changesets)

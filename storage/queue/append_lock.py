@@ -13,7 +13,7 @@ from storage.view.view import View
 _LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
 
 
-class Ticket:
+class AppendLock:
     """Admits one linker at a time. Saves races for the same seq and decides nothing. Safe for threads."""
 
     def __init__(self, settings: Settings, view: View) -> None:
