@@ -24,7 +24,7 @@ from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
 from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, log_position
 from storage.log.log import Log, follow
-from storage.log.summary import Contents, read_on
+from storage.log.summary import LogSummary, catch_up
 from storage.lookup.archive import closed_in, global_in, manifest_in, position_in, read_all
 from storage.lookup.tables import CorruptTable
 from storage.queue.submission_packs import UNREADABLE, read_pack
@@ -100,7 +100,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     return findings
 
 
-class _Contents(Contents):
+class _Contents(LogSummary):
     """What the log says, with every outcome."""
 
     def __init__(self, findings: Findings) -> None:
@@ -128,7 +128,7 @@ class _Contents(Contents):
     def catch_up(self, log: Log) -> None:
         """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
         try:
-            read_on(log, self)
+            catch_up(log, self)
         except CorruptEntry as error:
             difference = f"log: {error}"
             if difference not in self._findings.differences:

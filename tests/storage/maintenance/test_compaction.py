@@ -28,7 +28,7 @@ from storage.base.settings import Settings
 from storage.git.objects import Ident
 from storage.log.entry import SLOTS, decode
 from storage.log.log import Log
-from storage.log.summary import Contents
+from storage.log.summary import LogSummary
 from storage.lookup.archive import SUFFIX, Archive
 from storage.lookup.tables import MERGED, encode, rows_of
 from storage.maintenance import compaction as compact_module
@@ -817,7 +817,7 @@ def test_an_export_reads_the_copies_of_what_is_deleted_meanwhile(
 ) -> None:
     read = export_module.read_log
 
-    def read_then_delete(log: Log) -> Contents:
+    def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
         all_gone(archived, 3)
         return contents
@@ -842,7 +842,7 @@ def test_a_deep_look_reads_the_copies_of_what_is_deleted_meanwhile(
 ) -> None:
     read, find = look_module.read_log, submitted_module.read_all
 
-    def read_then_delete(log: Log) -> Contents:
+    def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
         all_gone(archived, 3)
         return contents
