@@ -45,7 +45,7 @@ from storage.lookup.archive import (
 )
 from storage.lookup.tables import due, encode, merged
 from storage.maintenance.checkpoints import newest
-from storage.queue.recovery import MOST_PASSED_PACKS, Passed
+from storage.queue.recovery import MOST_PASSED_PACKS, Watermark
 from storage.repository import Repository
 from storage.view.load import read_indexes
 from storage.view.rows import Forgotten
@@ -122,7 +122,7 @@ def compact(repo: Repository) -> Compacted | None:
     """
     head, now = repo.view.head(), repo.bucket.now()
     ahead = now - time.monotonic()  # the store's clock of this process's, which no one sets
-    passed = repo.inbox.passable()
+    passed = repo.inbox.advance_watermark()
     history, more = _old_enough(repo, head, passed.mark, now)
     archived = history[-1][0]["seq"] if history else head.archived
     keys, more_keys = _old_keys(repo, head, archived, now)
@@ -147,7 +147,7 @@ def compact(repo: Repository) -> Compacted | None:
     return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more or more_keys)
 
 
-def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten, ahead: float) -> bool:
+def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgotten: Forgotten, ahead: float) -> bool:
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         if snapshot.head.compacted != head.compacted:
             return None
