@@ -46,7 +46,7 @@ def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
     return found
 
 
-def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = None) -> list[Places]:
+def read_places(bucket: Bucket, entries: Iterable[Json], gone: MissingPacks | None = None) -> list[Places]:
     """Return the places of the objects in the packs of several entries, the indexes read at once.
 
     Packs that are missing are noted in `gone`, where it is given: a compaction may have copied what was in them. Raises
@@ -70,7 +70,7 @@ def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = Non
 
 
 @dataclass(slots=True)
-class Gone:
+class MissingPacks:
     """Packs that are missing, until a compaction is read that says why."""
 
     missing: set[PackId] = field(default_factory=set)
@@ -124,14 +124,14 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     where a pack is gone that no entry retires, and BucketError.
     """
     snapshot = view.snapshot()
-    count, gone, retired = 0, Gone(), set[str]()
+    count, gone, retired = 0, MissingPacks(), set[str]()
     try:
         for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
             [places] = read_places(bucket, [entry], gone)
             if not gone.missing <= retired:
                 # Before it is applied: a published view would miss for good what is away for a moment.
                 retired = _retired_behind(log, entry["seq"])
-                Gone(gone.missing - retired).check()
+                MissingPacks(gone.missing - retired).check()
             forgotten = read_forgotten(log, bucket, entry)
             view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places), forgotten=forgotten)
             gone.explained(entry)
@@ -163,7 +163,7 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
     try:
         through, last_hash = _load_segments(view, log, bucket, epoch, progress)
         batch: list[tuple[Json, str]] = []
-        gone = Gone()
+        gone = MissingPacks()
         for pair in follow(log.read_from(through + 1), last_hash):
             batch.append(pair)
             if len(batch) == _BATCH:
@@ -273,7 +273,7 @@ def _is_in_log(log: Log, segment: Segment) -> bool:
     return data is not None and digest(data) == segment.hash
 
 
-def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]], gone: Gone) -> None:
+def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]], gone: MissingPacks) -> None:
     view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
     for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):

@@ -249,8 +249,8 @@ def commands(rows: Effects) -> Iterator[list[Any]]:
     """Yield the Redis commands that make these rows: removals first, the head last; keys are relative to the epoch."""
     yield from (["DEL", key] for key in rows.removed_strings)
     yield from (["FORGET", key, value] for key, value in rows.removed_firsts.items())
-    for start in range(0, len(rows.unplaced), _INDEX_ROWS * 20):
-        yield ["UNINDEX", "at:", rows.unplaced[start : start + _INDEX_ROWS * 20]]
+    for start in range(0, len(rows.unindexed), _INDEX_ROWS * 20):
+        yield ["UNINDEX", "at:", rows.unindexed[start : start + _INDEX_ROWS * 20]]
     for key, names in rows.removed_fields.items():
         yield from (["HDEL", key, *chunk] for chunk in batched(names, _ARGUMENTS))
     for key, members in rows.removed_members.items():

@@ -132,7 +132,7 @@ def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> N
     made = [effects(*each) for each in followed]
     forgotten = Forgotten(history=followed[:8], keys=followed[:6], objects=b"x" * 40)
     taken = effects(*followed[9], forgotten)
-    assert taken.unplaced == b"x" * 40
+    assert taken.unindexed == b"x" * 40
     assert set(taken.removed_strings) == {key for each in made for key in each.strings}
     assert taken.removed_firsts == {"key:k": f"{ulid('AV')} f", "key:l": f"{ulid('C1')} g"}
     for kind in ("chain", "decided:all:committed", "decided:all:conflicted", "batches", "merges", "packs"):
