@@ -227,7 +227,7 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
     """
     snapshot = snapshot_for(repo, changesets)
     head, everywhere = _oid(snapshot.head.root), [change.path for each in changesets for change in each.changes]
-    repo.objects.warm_paths(head, everywhere)
+    repo.objects.prefetch_paths(head, everywhere)
     changesets = portion(changesets, sizes(repo.objects.tree, head, everywhere), repo.settings.batch_bytes)
     attempt.tries([changeset.id for changeset in changesets])
     paths: dict[ObjectId, list[bytes]] = {}
@@ -242,12 +242,12 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
         for root in set(roots) - {head}:
             paths.setdefault(root, []).extend(change.path for change in changeset.changes)
     for root, touched in paths.items():
-        repo.objects.warm_paths(root, touched)
-    merge_ahead(repo, snapshot, changesets)
+        repo.objects.prefetch_paths(root, touched)
+    premerge(repo, snapshot, changesets)
     return changesets
 
 
-def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset]) -> None:
+def premerge(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset]) -> None:
     """Merge the contents that both sides changed, in few runs of Git; linking finds them while the heads stand."""
     head = _oid(snapshot.head.root)
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
@@ -270,7 +270,7 @@ def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Chang
             if three:
                 wanted.append(three)
     try:
-        repo.merges.ahead(wanted, lambda oid: repo.objects.blob(oid, places.get(oid)), repo.settings.merge_budget)
+        repo.merges.premerge(wanted, lambda oid: repo.objects.blob(oid, places.get(oid)), repo.settings.merge_budget)
     except MergeUnavailable as error:
         log.error("merge_unavailable", wanted=len(wanted), reason=str(error))
 

@@ -45,7 +45,7 @@ def commits(name: str) -> Response:
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
         ids = [each for each, _ in batch]
         now = list(zip(ids, standings_of(ids), strict=True))
-        repo.objects.warm(_oid(each.outcome["commit"]) for _, each in now if each.outcome)
+        repo.objects.prefetch(_oid(each.outcome["commit"]) for _, each in now if each.outcome)
         yield from (_commit_json(changeset, each) for changeset, each in now)
 
     return page("commits", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked)

@@ -58,7 +58,7 @@ class ContentMerges:
         with self._lock:
             return self._known.get(three)
 
-    def ahead(self, wanted: Sequence[Three], read: ReadBlob, seconds: float) -> None:
+    def premerge(self, wanted: Sequence[Three], read: ReadBlob, seconds: float) -> None:
         """Merge these, few runs of Git for many, so that they are remembered; begin none after so many seconds.
 
         Raises MergerFailed, BucketError and CorruptObject.
