@@ -140,7 +140,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> int:
             # Whatever the batch has spent, a stop as well: giving back has a moment of its own.
             with budget("redis_timeout", repo.settings.redis_timeout):
                 try:
-                    repo.append_lock.give_back(owner)
+                    repo.append_lock.release(owner)
                 finally:
                     attempt.release(*blame)
 
@@ -170,9 +170,9 @@ def _commit_claimed(
             linker = linker_on(repo, snapshot, spending=spending)
             linked = linker.run(changesets)
         if not linked.decided:
-            log.info("nothing_decided", claimed=len(claimed), given_back=len(linked.given_back))
-            did(f"decided none of {len(claimed)}, given back {len(linked.given_back)}")
-            return len(changesets) - len(linked.given_back), linked.too_long
+            log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
+            did(f"decided none of {len(claimed)}, given back {len(linked.deferred)}")
+            return len(changesets) - len(linked.deferred), linked.too_long
         if any(record.get("reason") == "unknown-base" for record in linked.decided):
             try:
                 of_one_view(repo, snapshot)  # that it was not found has to be true of the snapshot
@@ -194,20 +194,20 @@ def _say_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> No
     statuses = [decided["status"] for decided in linked.decided]
     first, *more = in_lines([decided["id"] for decided in linked.decided])
     counts = {status: statuses.count(status) for status in ("conflicted", "rejected")}
-    given_back = claimed - len(statuses)
+    deferred = claimed - len(statuses)
     log.info(
         "batch_committed",
         seq=seq,
         changesets=len(statuses),
         committed=linked.committed,
         **counts,
-        given_back=given_back,
+        deferred=deferred,
         ids=first,
         **watch.fields(),
     )
     for ids in more:
         log.info("batch_committed_too", seq=seq, ids=ids)
-    shown = {"committed": linked.committed, **counts, "given back": given_back}
+    shown = {"committed": linked.committed, **counts, "given back": deferred}
     did(", ".join([*(f"{name} {count}" for name, count in shown.items() if count), f"entry {seq}"]))
 
 

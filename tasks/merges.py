@@ -79,7 +79,7 @@ def merge_batch(repo: Repository) -> int:
         finally:
             # Whatever the merge has spent.
             with budget("redis_timeout", repo.settings.redis_timeout):
-                repo.append_lock.give_back(owner)
+                repo.append_lock.release(owner)
     return 0
 
 

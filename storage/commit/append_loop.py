@@ -63,5 +63,5 @@ def append_directly(
         except Moved:
             continue
         finally:
-            repo.append_lock.give_back(owner)
+            repo.append_lock.release(owner)
     raise LogBusy(f"the race for a place in the log was lost {MOST_RACES} times")

@@ -41,6 +41,6 @@ class AppendLock:
         finally:
             self._asking.release()
 
-    def give_back(self, owner: str) -> None:
+    def release(self, owner: str) -> None:
         """Give the ticket back if it still is the owner's; a lost race here only lets two link at once."""
-        self._lease.give_back(owner)
+        self._lease.release(owner)

@@ -334,7 +334,7 @@ def test_the_ticket_admits_one_and_a_dead_holders_expires(bench: Bench) -> None:
     assert not AppendLock(bench.settings, view).take("b", 0.0)
     bench.run_out()
     assert AppendLock(bench.settings, view).take("b", 10.0), "after the holder's time"
-    ticket.give_back("a")
+    ticket.release("a")
     assert not ticket.take("c", 0.0), "only the owner gives it back"
 
 
