@@ -1,4 +1,4 @@
-"""The intake: makes submissions durable, many in one pack, and only then queues and announces them.
+"""The intake: makes submissions durable (invariant 1), many in one pack, and only then queues and announces them.
 
 Group commit without a timer: while packs are on their way to the bucket, what arrives waits and becomes the next
 pack. So an idle API stores a request at once, and a busy one makes packs larger instead of more numerous.

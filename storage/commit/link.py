@@ -1,8 +1,8 @@
 """Linking a batch: one commit on another, on one snapshot of the view. Pure.
 
 `link` takes a snapshot, changesets in order and a reader of trees, and returns everything that the batch stores: the
-objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or, where it
-has to end earlier, those of a batch with fewer changesets.
+objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or those of
+a batch with fewer changesets if it has to end earlier. A changeset that has an outcome is skipped (invariant 2).
 
 What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
 outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and

@@ -1,4 +1,4 @@
-"""Finding what work was lost: every changeset of the inbox that has no outcome is queued again.
+"""Finding lost work (invariant 2): every changeset of the inbox that has no outcome is queued again.
 
 The mark bounds the listing: a changeset's id, up to which every changeset is decided, but for some that the log names
 (they may be held for as long as their writers like). It stands in the log, moved by compactions
