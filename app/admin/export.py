@@ -31,7 +31,7 @@ def export(settings: Settings, directory: Path, progress: Progress = no_progress
     """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
 
     Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
-    --strict`). Returns what the log said. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
+    --strict`). Returns what the log has. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
     OSError where the directory has something in it or cannot be made.
     """
     if directory.exists() and any(directory.iterdir()):

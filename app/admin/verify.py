@@ -237,15 +237,15 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
         rows, named = _archived_rows(repo, contents), contents.named
         for each, outcome in contents.until(named.archived).items():
             if place_in(rows, each) != outcome["place"]:
-                findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
+                findings.differ(f"archive: changeset {each} is listed at position {place_in(rows, each)}")
         for each, closers in contents.closed.items():
             # Two resolutions may both have been on their way: either is right.
             archived = {by for by, seq in closers if seq <= named.archived}
             if archived and closed_in(rows, each) not in archived:
-                findings.differ(f"archive: changeset {each} is said to be closed by {closed_in(rows, each)}")
+                findings.differ(f"archive: changeset {each} is listed as closed by {closed_in(rows, each)}")
         for commit, seq in contents.commits.items():
             if seq <= named.archived and global_in(rows, commit) != seq:
-                findings.differ(f"archive: commit {commit} is said to be of entry {global_in(rows, commit)}")
+                findings.differ(f"archive: commit {commit} is listed under entry {global_in(rows, commit)}")
         for pack in named.compacted:
             if manifest_in(rows, pack) is None:
                 findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
@@ -282,7 +282,7 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
             continue
         ids = changesets_of(pack)
         accepted.update(ids)
-        # Nobody was told 202 of what was stored so long after its name: see app/intake/intake.py.
+        # No writer got 202 for what was stored so long after its name: see app/intake/intake.py.
         late = stored - made_at(pack) > repo.settings.late_put - _STORED_WITHIN
         undecided |= {each: pack for each in ids if each not in outcomes and not (late and each <= mark)}
     # An API process that died between a pack and its queue leaves it to upkeep, which has its turn first.

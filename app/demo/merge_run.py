@@ -56,7 +56,7 @@ class Case:
     expected: Files = field(default_factory=dict)  # Git's merge of all that a side changed, where it is clean
     folder: str = ""
     ids: list[str] = field(default_factory=list)  # changesets of the first side and of the second
-    refused: str = ""  # what the API said to one of them
+    refused: str = ""  # what the API answered to one of them
     found: Files = field(default_factory=dict)  # what is in the folder at the end
 
 

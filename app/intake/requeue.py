@@ -42,7 +42,7 @@ class Requeue:
             return len(self._packs)
 
     def add(self, pack: PackId) -> None:
-        """Have a stored pack queued as soon as that is possible; before anyone is told of what is in it."""
+        """Have a stored pack queued as soon as that is possible; before any writer is answered about what is in it."""
         with self._some:
             self._packs[pack] = None
             self._some.notify()

@@ -181,7 +181,7 @@ class History:
         try:
             return os.fsdecode(self._git.output(*arguments)).strip()
         except GitFailed as error:
-            raise HistoryError(f"{self.repository}: {error.said}") from error
+            raise HistoryError(f"{self.repository}: {error.reason}") from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

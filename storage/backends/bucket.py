@@ -41,7 +41,7 @@ READERS = 8
 # SeaweedFS takes 100 ms a racer.
 PROBE_ROUNDS = 2
 PROBE_RACERS = 8
-# Rounds at most, where nobody is told in some that it won.
+# Rounds at most, where in some no racer is answered that it won.
 _MOST_PROBE_ROUNDS = 6
 _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
@@ -325,10 +325,10 @@ def probe(buckets: Sequence[Bucket]) -> None:
     """Check that racing creates have one winner each, through every endpoint.
 
     A store may ignore or race `If-None-Match` (proxies drop it), and then the log could fork. Raises BucketUnsafe,
-    and BucketError where a store does not answer, or too late: a winner that has to ask again is told that it lost.
+    and BucketError where a store does not answer, or too late: a winner that has to ask again is answered that it lost.
     """
     endpoints = ", ".join(bucket.endpoint for bucket in buckets)
-    told = 0
+    winners = 0
     for _ in range(_MOST_PROBE_ROUNDS):
         name = f"probe/{secrets.token_hex(8)}"
         barrier = threading.Barrier(PROBE_RACERS)
@@ -341,8 +341,8 @@ def probe(buckets: Sequence[Bucket]) -> None:
             wins: list[Any] = list(pool.map(race, range(PROBE_RACERS)))
         if wins.count(True) > 1:
             raise BucketUnsafe(f"{wins.count(True)} of {PROBE_RACERS} racing creates won at {endpoints}")
-        told += wins.count(True)
-        if told == PROBE_ROUNDS:
+        winners += wins.count(True)
+        if winners == PROBE_ROUNDS:
             return
     raise BucketError(f"the answers to racing creates were late or lost at {endpoints}")
 

@@ -2,7 +2,7 @@
 
 Compactions put it into tables (storage/lookup/tables.py): where objects stand, in which entry a changeset was decided
 and what closed its conflict, which entry made a global commit, where the manifest of a submission pack stands that is
-gone. What is told here never changes, so the caches cannot be wrong; only the list of tables moves, and is asked for
+gone. What is found here never changes, so the caches cannot be wrong; only the list of tables moves, and is asked for
 each time.
 """
 

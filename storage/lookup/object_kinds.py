@@ -1,6 +1,6 @@
 """Of which kind stored objects are, and how large, found without reading them.
 
-An id that a request names may be that of any object, of any size. What submission packs have is said by the index: it
+An id that a request names may be that of any object, of any size. The index says what submission packs have: it
 names blobs of theirs alone, with their sizes. Of an object in another pack the first bytes say it. Neither changes, and
 what the log names is never given up, so what was found may be remembered.
 """

@@ -239,7 +239,7 @@ class ObjectStore:
         except Missing:
             pass
         # Of an older view, or away: that it is stored is known, so nobody may take it for something that never was.
-        raise BucketError(f"{oid.hex()} is said to stand in {location.pack}, which is gone")
+        raise BucketError(f"{oid.hex()} is listed in {location.pack}, which is gone")
 
     def _read(self, location: Location, most: int | None) -> bytes:
         length = location.place.length if most is None else min(most, location.place.length)

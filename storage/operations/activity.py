@@ -52,8 +52,8 @@ def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId
         if now.outcome is None and now.pack is not None
     ]
     # The set is by a hash of the path: what each says itself decides.
-    said = _by_pack(repo, waiting)
-    found = [changeset.id for changeset in said if any(change.path == path for change in changeset.changes)]
+    submissions = _by_pack(repo, waiting)
+    found = [changeset.id for changeset in submissions if any(change.path == path for change in changeset.changes)]
     return found, len(ids) <= limit
 
 

@@ -133,7 +133,7 @@ class Queue:
         """Take the decided of these out of the queues, and give up the locks that are still the owner's.
 
         `fault` is the kind of an exception that one of those that were `tried` (default: all) may be to blame for, the
-        changeset `only` where that is known. Where Redis does not answer, it is said again before the next claim.
+        changeset `only` where that is known. Where Redis does not answer, it is repeated before the next claim.
         """
         if not claimed:
             return

@@ -109,7 +109,7 @@ class Inbox:
     def holds(self, changesets: Sequence[ChangesetId]) -> bool:
         """Tell whether any of these stands in a submission pack, known to view and queues or not. Raises BucketError.
 
-        A process that could not queue a pack has told its writer all the same, and only that process knows.
+        A process that could not queue a pack has answered its writer 202 all the same, and only that process knows.
         """
 
         def look(changeset: ChangesetId) -> bool:

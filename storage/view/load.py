@@ -153,7 +153,7 @@ Progress = Callable[[int], None]
 def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Progress = lambda seq: None) -> bool:
     """Build the view from the bucket alone under a fresh epoch, and publish it in place of the epoch `before`.
 
-    `progress` is told how far it is. Returns whether it was published: not where somebody else published another
+    `progress` is called with how far it is. Returns whether it was published: not where somebody else published another
     meanwhile, or another run of Redis came up. Raises CorruptEntry where the log does not fit together, ViewAbsent
     where there is no log, ViewLoading where somebody else is loading it or has published it, and ViewStale where Redis
     was flushed meanwhile.
