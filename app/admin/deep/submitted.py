@@ -6,10 +6,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
 
-from app.admin.deep.git import Progress, Reader, Workbench
+from app.admin.deep.git import Reader, Workbench
 from app.admin.deep.merges import Differs
 from storage.backends.bucket import Bucket, Missing
 from storage.base.ids import ChangesetId, ObjectId, PackId
+from storage.base.progress import Progress
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, UNKNOWN_MODE, Version
 from storage.git.packs import read_index
 from storage.log import manifest
