@@ -55,7 +55,7 @@ class BatchResult:
     too_long: ChangesetId | None = None  # the one whose merges took too long, if one's did
 
 
-def commit_batch(repo: Repository, vouched_only: bool = True) -> BatchResult:
+def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
     """Commit one bounded batch.
 
     Raises ViewAbsent, Recovering and Paused where nothing can be claimed. SERVERS_FAULTS, ViewStale, Overdue and
@@ -65,7 +65,7 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> BatchResult:
     owner, watch = new_ulid(), Stopwatch()
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         with watch.stage("claim"):
-            claimed = repo.queue.claim(owner, vouched_only)
+            claimed = repo.queue.claim(owner, recovered_only)
         if not claimed:
             return BatchResult()
         blame: tuple[str, ...] = ()

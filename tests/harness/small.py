@@ -64,7 +64,7 @@ class Small:
         ]
         self._threads += [
             threading.Thread(target=self._work, args=(each, 0.0), daemon=True)
-            for each in (commit_batch, merge_batch)
+            for each in (lambda repo: commit_batch(repo).changesets, lambda repo: merge_batch(repo).changesets)
             for _ in range(_COMMITTERS)
         ]
 
