@@ -21,13 +21,13 @@ from storage.backends.deadline import budget
 from storage.backends.redis_memory import drop_copies, pressure
 from storage.base import log_streams, logging_setup, settings
 from storage.base.ids import new_ulid
+from storage.commit.global_merge import merge_batch
 from storage.coordination.lease import Lease
 from storage.maintenance.checkpoints import checkpoint
 from storage.maintenance.compaction import FEW_ENTRIES
 from storage.repository import Repository
 from tasks import compaction
 from tasks.base import PASSING
-from tasks.merges import merge_batch
 from tasks.node import program
 from tasks.upkeep import drop_forgotten, keep_up
 
@@ -77,7 +77,7 @@ def _merge(repo: Repository) -> bool:
     merged, until = 0, time.monotonic() + _MERGING
     while time.monotonic() < until:
         with budget("batch_budget", repo.settings.batch_budget):
-            count = merge_batch(repo)
+            count = merge_batch(repo).changesets
         if not count:
             break
         merged += count

@@ -24,6 +24,12 @@ PackId = NewType("PackId", str)
 Seq = NewType("Seq", int)
 """The position of an entry in the log, from 1."""
 
+
+def oid_of(text: str) -> ObjectId:
+    """Return the id that hexadecimal text names. Raises ValueError."""
+    return ObjectId(bytes.fromhex(text))
+
+
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _SUBMISSION_PACK = re.compile(rf"(inbox/({_ULID.pattern})-([1-9][0-9]{{0,4}}))\.pack")
 _MOST_IN_PACK = 0xFFFF  # an object's location has two bytes for the count (storage/view/view.py)

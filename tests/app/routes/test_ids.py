@@ -14,12 +14,12 @@ from app.intake.admission import MOST_JUDGED_BYTES
 from storage.backends.bucket import Bucket
 from storage.backends.deadline import Spent
 from storage.base.ids import ObjectId
+from storage.commit.batch import commit_batch
 from storage.git.packs import HEAD_BYTES
 from storage.git.threeway import Strategy
 from storage.lookup import object_kinds as storage_kinds
 from storage.lookup.object_store import ObjectStore
 from storage.repository import Repository
-from tasks.commits import commit_batch
 from tests.app.collisions import put
 from tests.app.http import Api, Json
 from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
@@ -103,7 +103,7 @@ def test_a_version_of_the_wrong_kind_that_was_accepted_before_is_decided_at_once
         for op, path, strategy in product(OPS, ["g", "none", "d", "d/f"], Strategy)
     ]
     made.append(api.put("neighbour", "1")["id"])
-    assert commit_batch(api.world.repo) == len(made), "in one batch"
+    assert commit_batch(api.world.repo).changesets == len(made), "in one batch"
     for each in made:
         found = final(api, each)
         assert found["status"] in ("landed", "conflicted", "rejected") and found.get("reason") != "poison"

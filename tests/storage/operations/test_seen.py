@@ -12,7 +12,9 @@ from app.protocol.submissions import Change
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
 from storage.commit.link import Linker
+from storage.commit.prefetch import linker_on, snapshot_for
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Kind, Version, object_id
 from storage.log.manifest import Changeset
 from storage.operations import seen
@@ -20,7 +22,6 @@ from storage.operations.seen import StackTooDeep, UnknownBase
 from storage.operations.seen import look as look_up
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from tasks.commits import commit_batch, linker_on, snapshot_for
 from tests.support import World, item
 
 Model = dict[bytes, Version | None]
