@@ -30,14 +30,14 @@ def commit(token: str = "", reason: str = "") -> None:
         moved = result.changesets > 0
         did(result.line)
     except (ViewAbsent, ViewStale, Recovering) as error:
-        log.info("commits_wait", reason=type(error).__name__)
+        log.info("commit_deferred", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")
         ask_for_upkeep(repo)
     except Paused:
         log.warning("commits_paused", limit=repo.settings.max_pending)
         did(f"waits: {repo.settings.max_pending} changesets are not merged (max_pending)")
     except SERVERS_FAULTS as error:
-        log.warning("batch_given_back", reason=type(error).__name__, detail=str(error))
+        log.warning("batch_released", reason=type(error).__name__, detail=str(error))
         did(f"given back: {type(error).__name__}")
     except poison.Overdue as error:
         moved = True  # as below
@@ -54,4 +54,4 @@ def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
         ask_for_merge(repo)
         ask_for_commit(repo, done=token, before=before)
     except RedisError as error:
-        log.warning("not_announced", reason=str(error))
+        log.warning("notify_failed", reason=str(error))

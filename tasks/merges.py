@@ -41,4 +41,4 @@ def _ask_for_more(repo: Repository, token: str) -> None:
         # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
         ask_for_commit(repo)
     except RedisError as error:
-        log.warning("not_announced", reason=str(error))
+        log.warning("notify_failed", reason=str(error))

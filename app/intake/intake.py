@@ -182,7 +182,7 @@ class Intake:
     def _check_time(self, pack: PackId, now: float) -> None:
         if self._too_far(pack, now):
             apart = now - made_at(pack)
-            log.error("late_or_wrong_clock", pack=pack, seconds=round(apart))
+            log.error("clock_skew", pack=pack, seconds=round(apart))
             raise TookTooLong(f"the store's clock is {apart:.0f} seconds from the time in {pack} (late_put)")
 
     def _announce(self) -> None:
@@ -193,7 +193,7 @@ class Intake:
             try:
                 ask_for_commit_safely(self._repo)
             except Exception as error:  # noqa: BLE001 - upkeep announces what this could not
-                log.error("not_announced", reason=str(error))
+                log.error("notify_failed", reason=str(error))
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
@@ -285,4 +285,4 @@ def ask_for_commit_safely(repo: Repository) -> None:
         with because("a submission"):
             ask_for_commit(repo)
     except redis.RedisError as error:
-        log.warning("not_announced", reason=str(error))
+        log.warning("notify_failed", reason=str(error))

@@ -142,7 +142,7 @@ def _commit_claimed(
         if _append(repo, snapshot, linked, watch):
             line = _log_decided(snapshot.head.applied + 1, linked, len(claimed), watch)
             return BatchResult(len(linked.decided), line, linked.too_long)
-        log.info("place_taken", seq=snapshot.head.applied + 1)
+        log.info("append_conflict", seq=snapshot.head.applied + 1)
     raise TooManyRaces(f"lost the race for a place in the log {MOST_RACES} times")
 
 

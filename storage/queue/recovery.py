@@ -190,7 +190,7 @@ class Inbox:
                 yield pack
             elif not foreign:
                 foreign = True
-                log.warning("foreign_name", name=name)
+                log.warning("unexpected_object", name=name)
 
     def _known(self, page: list[PackId]) -> tuple[set[str], set[str]]:
         """Return which changesets of these packs are decided, and which are decided or queued."""
