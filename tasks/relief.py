@@ -41,7 +41,7 @@ _PAUSE, _LONGEST_PAUSE = 2.0, 15.0
 _LEAST_ROOM = 0.001
 # Nobody begins another merge after so many seconds: history is to leave.
 _MERGING = 10.0
-_MOST_SEGMENTS = 64
+_MAX_SEGMENTS = 64
 # Few new copies are made while Redis has little memory, and all keys are looked through for them.
 _COPIES_EVERY = 30.0
 
@@ -86,7 +86,7 @@ def _merge(repo: Repository) -> bool:
 
 def _checkpoint(repo: Repository) -> bool:
     """Make segments of what is to leave: a view that is loaded anew must not need what was compacted."""
-    return checkpoint(repo, _MOST_SEGMENTS, min(FEW_ENTRIES, repo.settings.checkpoint_entries)) > 0
+    return checkpoint(repo, _MAX_SEGMENTS, min(FEW_ENTRIES, repo.settings.checkpoint_entries)) > 0
 
 
 def _compact(repo: Repository) -> bool:

@@ -16,7 +16,7 @@ from functools import partial
 import redis
 import structlog
 
-from app.intake.requeue import MOST_PACKS, Requeue
+from app.intake.requeue import MAX_PACKS, Requeue
 from app.protocol.problems import unavailable
 from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends import deadline
@@ -105,7 +105,7 @@ class Intake:
         Raises BucketError, TookTooLong and budget.Spent: then nothing is known of them. Raises a Problem where too
         many before them could not be queued.
         """
-        if self.behind >= MOST_PACKS:
+        if self.behind >= MAX_PACKS:
             raise unavailable("what was accepted before cannot be queued", self._repo.settings.retry_after)
         request = _Request(items)
         self._requests.put(request)

@@ -35,7 +35,7 @@ from storage.view.snapshot import Snapshot
 log = structlog.get_logger()
 
 # Times that a batch is linked anew because its place in the log was taken, before it gives back what it claimed.
-MOST_RACES = 20
+MAX_ATTEMPTS = 20
 
 
 class TooManyRaces(Exception):
@@ -119,7 +119,7 @@ def _commit_claimed(
         # Who may die while it has the ticket goes without: the others would wait for it.
         if not first.deaths or first.fault in poison.LATE:
             repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
-    for _ in range(MOST_RACES):
+    for _ in range(MAX_ATTEMPTS):
         with watch.stage("snapshot"):
             snapshot = snapshot_for(repo, changesets)
         attempt.tries([changeset.id for changeset in changesets])
@@ -143,7 +143,7 @@ def _commit_claimed(
             line = _log_decided(snapshot.head.applied + 1, linked, len(claimed), watch)
             return BatchResult(len(linked.decided), line, linked.too_long)
         log.info("append_conflict", seq=snapshot.head.applied + 1)
-    raise TooManyRaces(f"lost the race for a place in the log {MOST_RACES} times")
+    raise TooManyRaces(f"lost the race for a place in the log {MAX_ATTEMPTS} times")
 
 
 def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> str:

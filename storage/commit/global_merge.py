@@ -18,9 +18,9 @@ from storage.view.snapshot import Snapshot
 
 log = structlog.get_logger()
 
-MOST_RACES = 20
+MAX_ATTEMPTS = 20
 # Entries looked at for one merge; merge_changesets bounds it too.
-_MOST_ENTRIES = 1000
+_MAX_ENTRIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def merge_batch(repo: Repository) -> MergeResult:
     """
     owner = new_ulid()
     parent = None
-    for _ in range(MOST_RACES):
+    for _ in range(MAX_ATTEMPTS):
         # Under the ticket, since commits and merges want the same next place in the log.
         repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
         try:
@@ -63,7 +63,7 @@ def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Json]:
     """Return the oldest whole entries that are not merged, up to the limit but at least one."""
     chosen: list[Json] = []
     total = 0
-    for member, _ in repo.view.by_score("batches", f"({snapshot.head.through}", snapshot.head.applied, _MOST_ENTRIES):
+    for member, _ in repo.view.by_score("batches", f"({snapshot.head.through}", snapshot.head.applied, _MAX_ENTRIES):
         batch = json.loads(member)
         if chosen and total + batch["count"] > repo.settings.merge_changesets:
             break

@@ -25,7 +25,7 @@ from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
 
 # A stack is climbed so far. Committed ones know a tree at the latest where their batch began.
-MOST_ANCESTORS = 10_000
+MAX_ANCESTORS = 10_000
 # Manifests that are asked for at once; a climb begins with one and doubles.
 _LARGEST_PAGE = 64
 # Ancestors whose standing is asked for at once, where a pack that was read says who they are.
@@ -87,7 +87,7 @@ def _in_stack(repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted
     """Return what `base`'s writer saw, with what it submitted."""
     below = _Below(wanted)
     tree: ObjectId | None = None
-    for _ in range(MOST_ANCESTORS):
+    for _ in range(MAX_ANCESTORS):
         base = ancestors.first_of(base)
         outcome = ancestors.standing_of(base).outcome or {}
         if "seen" in outcome:
@@ -105,7 +105,7 @@ def _in_stack(repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted
             break
         base = ancestor.base_changeset
     else:
-        raise StackTooDeep(f"more than {MOST_ANCESTORS} changesets below it")
+        raise StackTooDeep(f"more than {MAX_ANCESTORS} changesets below it")
     below.end(_in_tree(repo, tree, list(below.left)))
     return below.seen
 

@@ -116,7 +116,7 @@ def rebases_merges(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def merge(repo: Repository) -> MergeResult:
         batches = global_merge._next_batches(repo, repo.view.snapshot())
-        for _ in range(global_merge.MOST_RACES if batches else 0):
+        for _ in range(global_merge.MAX_ATTEMPTS if batches else 0):
             if result := global_merge._append(repo, repo.view.snapshot(), batches):
                 return result
         return MergeResult()

@@ -10,7 +10,7 @@ import pytest
 
 from app.admin.deep.look import deep
 from app.api import create_app
-from app.intake.admission import MOST_JUDGED_BYTES
+from app.intake.admission import MAX_JUDGED_BYTES
 from storage.backends.bucket import Bucket
 from storage.backends.deadline import Spent
 from storage.base.ids import ObjectId
@@ -274,7 +274,7 @@ def test_a_content_by_id_is_read_where_it_is_judged_and_only_if_it_is_small(
     contents = {
         "good": "x = y\n" if path != "link" else "to",
         "bad": "\0" + "a" * 3000,
-        "large": "x\n" * MOST_JUDGED_BYTES,
+        "large": "x\n" * MAX_JUDGED_BYTES,
     }
     if path == ".gitmodules":
         contents = contents | {"good": "[a]\n", "bad": '[submodule "a"]\nurl = --x\n'}
@@ -325,7 +325,7 @@ def by_ids(ids: list[str]) -> list[Json]:
 def test_more_new_ids_than_are_looked_up_at_once_are_503_and_a_repeat_goes_on_from_there(
     api: Api, compacted_ids: list[str], read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_kinds, "MOST_LOOKUPS", 2)
+    monkeypatch.setattr(storage_kinds, "MAX_LOOKUPS", 2)
     fresh = restarted(api)
     # In a bulk they count together.
     items = [{"slice": "all", "message": "m", "base": api.tip, "changes": [each]} for each in by_ids(compacted_ids)]

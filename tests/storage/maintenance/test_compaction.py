@@ -524,7 +524,7 @@ def test_forgetting_keys_is_bounded(world: World) -> None:
 def test_more_entries_to_wait_for_than_one_compaction_takes_are_as_many(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compact_module, "MOST_ENTRIES", 8)
+    monkeypatch.setattr(compact_module, "MAX_ENTRIES", 8)
     change(world.repo, compact_entries=1000)
     for number in range(4):
         some_work(world, number)

@@ -153,7 +153,7 @@ def test_what_is_not_known_is_said(world: World) -> None:
         look(world, nowhere, "f")
     below, top = world.submit(item(world.all, {"f": b"1"}, world.tip), item(world.all, {"f": b"2"}, 0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seen, "MOST_ANCESTORS", 0)
+        patch.setattr(seen, "MAX_ANCESTORS", 0)
         assert look(world, below, "f") == [None]
         with pytest.raises(StackTooDeep):
             look(world, top, "f")
