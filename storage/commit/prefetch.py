@@ -21,7 +21,7 @@ from storage.git.tree_editor import TreeEditor
 from storage.git.trees import sizes
 from storage.log.entry import Json
 from storage.log.manifest import Changeset, Proposal
-from storage.lookup.content_merges import Budget
+from storage.lookup.content_merges import MergeBudget
 from storage.lookup.object_store import ObjectMissing
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
@@ -136,7 +136,7 @@ def linker_on(
         changes,
         lambda changeset: decided(repo, changeset),
         read_blob or repo.objects.blob,
-        Budget(repo.merges, repo.settings.merge_budget),
+        MergeBudget(repo.merges, repo.settings.merge_budget),
         repo.committer(),
         repo.settings.batch_bytes if spending else None,
         lambda: spending is not None and spending.left() < until,

@@ -126,7 +126,7 @@ class ContentMerges:
         return Texts(contents[2] if base else None, contents[0], contents[1])
 
 
-class Budget:
+class MergeBudget:
     """Merges for one batch: once they took so many seconds, what is not known yet has to wait for another batch."""
 
     def __init__(self, merges: ContentMerges, seconds: float) -> None:

@@ -29,7 +29,7 @@ from storage.git.threeway import ConflictClass, MergeUnavailable, Strategy
 from storage.git.trees import walk
 from storage.log.entry import NO_HASH
 from storage.log.manifest import Changeset, Proposal
-from storage.lookup.content_merges import Budget, ContentMerges
+from storage.lookup.content_merges import ContentMerges, MergeBudget
 from storage.view.snapshot import Head, Slice, Snapshot
 from tests.storage.commit.model import FILES, Trees
 
@@ -287,7 +287,7 @@ def test_merges_that_take_too_long_wait_for_another_batch(monkeypatch: pytest.Mo
     merges = ContentMerges(Settings())
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr("storage.lookup.content_merges.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    budget = Budget(merges, 15)
+    budget = MergeBudget(merges, 15)
     repo = Repo({})
     threes = [(None, repo.put_blob(b"%d" % i), repo.put_blob(b"")) for i in range(3)]
     for three in threes[:2]:
