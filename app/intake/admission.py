@@ -14,7 +14,7 @@ from hashlib import sha256
 from app.intake.intake import Item, blob
 from app.protocol.problems import Problem, invalid, key_reused, not_found, too_many
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
-from storage.backends.turns import apart_if_large, breathe, without_turn
+from storage.backends.turns import breathe, in_thread_if_large, without_turn
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, ObjectId
 from storage.git.fsck import ContentError, check_content, needs_content
@@ -317,7 +317,7 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
     hasher.update(repr((*identity, submission.author_zone, submission.message)).encode())
     for change in submission.changes:
         breathe()
-        content = apart_if_large(_sha256, change.content) if change.content is not None else None
+        content = in_thread_if_large(_sha256, change.content) if change.content is not None else None
         hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
         if change.strategy != Strategy.MERGE:
             hasher.update(change.strategy.encode())

@@ -33,7 +33,7 @@ from urllib3.util import Timeout
 
 from storage.backends import deadline
 from storage.backends.s3_calls import POOLS, PUT_RETRIES, READ_RETRIES
-from storage.backends.turns import apart_if_large
+from storage.backends.turns import in_thread_if_large
 from storage.base.batched import batched
 from storage.base.settings import Settings
 
@@ -141,7 +141,7 @@ class Bucket:
             "If-None-Match": "*",
             # Without it SeaweedFS stores nothing at all under the name, for good, where the connection ends behind the
             # head of the request.
-            "Content-MD5": b64encode(apart_if_large(_md5, data)).decode(),
+            "Content-MD5": b64encode(in_thread_if_large(_md5, data)).decode(),
             "x-amz-content-sha256": _UNSIGNED,
             "x-amz-date": to_amz_date(date),
         }
