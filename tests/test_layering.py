@@ -44,11 +44,11 @@ _TABLE = {
     "storage.lookup": "base backends git log view",
     "storage.queue": "base backends git log view coordination lookup",
     "storage.repository": "base backends git log view coordination lookup queue",
-    "storage.commit": "base backends git log view queue repository",
+    "storage.commit": "base backends git log view lookup queue repository",
     "storage.operations": "base backends git log view lookup queue repository commit",
     "storage.maintenance": "base backends git log view lookup queue repository commit",
     "tasks.node": "base backends view coordination repository",
-    "tasks": "base backends git log view coordination lookup queue repository commit operations maintenance tasks.node",
+    "tasks": "base backends log view coordination queue repository commit operations maintenance tasks.node",
     "app.client": "base",
     "app.protocol": "base backends git log",
     "app.judge": "base git",
@@ -58,7 +58,7 @@ _TABLE = {
     "app.routes": "base backends git log view lookup queue commit operations tasks app.protocol app.intake app.service",
     "app.admin": "base backends git log view lookup queue repository commit maintenance app.judge",
     "app.stack": "base backends view coordination",
-    "app.demo": "git app.client app.protocol app.judge app.admin",
+    "app.demo": "base git app.client app.protocol app.judge app.admin",
     "app.console": "base app.client app.stack",
     "app.commands": (
         "base repository maintenance app.client app.judge app.folder app.admin app.stack app.demo app.console"

@@ -12,6 +12,7 @@ from time import sleep
 import structlog
 
 from storage.backends.bucket import Missing
+from storage.base.batched import batched
 from storage.base.ids import PackId
 from storage.log import manifest
 from storage.queue.submission_packs import read_pack
@@ -21,7 +22,7 @@ from tasks.report import because
 
 log = structlog.get_logger()
 
-MOST_PACKS = 1000  # left at once; with as many the intake takes nothing more
+MAX_PACKS = 1000  # left at once; with as many the intake takes nothing more
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 _AT_ONCE = 200
@@ -66,8 +67,7 @@ class Requeue:
             changesets = read_pack(self._repo.archive, pack)
         except Missing:
             changesets = []  # collected, since upkeep found it and all in it is decided
-        for start in range(0, len(changesets), _AT_ONCE):
-            part = changesets[start : start + _AT_ONCE]
+        for part in batched(changesets, _AT_ONCE):
             self._repo.queue.enqueue([(each, manifest.encode(each)) for each in part])
         with self._some:
             del self._packs[pack]

@@ -67,7 +67,7 @@ class Contents:
 
     def _read(self, oids: Iterable[ObjectId]) -> None:
         small = [oid for oid in oids if oid not in self._large]
-        texts = self._repo.bucket.together([lambda oid=oid: self._blob(oid) for oid in small])  # type: ignore[misc]
+        texts = self._repo.bucket.map_concurrently(self._blob, small)
         self._texts = dict.fromkeys(self._large, Omitted.TOO_LARGE)
         self._texts.update(zip(small, texts, strict=True))
 

@@ -14,13 +14,14 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from storage.backends.bucket import Bucket
+from storage.base.batched import batched
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.objects import Kind
 from storage.git.packs import HEAD_BYTES, Location, decode_head
 from storage.lookup.object_store import ObjectStore
 
-MOST_LOOKUPS = 4000
+MAX_LOOKUPS = 4000
 """Objects that one call looks up in the bucket at most."""
 
 # Beside what one request can name: else a request that is repeated until all its ids are known never ended.
@@ -52,7 +53,7 @@ class Kinds:
         """Return what these objects are, without those that are not stored.
 
         Costs few looks into the index, and a few bytes of the bucket for each that stands in no submission pack. Raises
-        ViewAbsent, BucketError, Spent and CorruptObject; and LookedUpInPart after `MOST_LOOKUPS` in the bucket. What
+        ViewAbsent, BucketError, Spent and CorruptObject; and LookedUpInPart after `MAX_LOOKUPS` in the bucket. What
         was looked up until then is remembered.
         """
         wanted = list(dict.fromkeys(oids))
@@ -65,15 +66,14 @@ class Kinds:
                 found[oid] = self._remember(oid, Described(Kind.BLOB, location.place.size))
             elif location:
                 below.append((oid, location))
-        some = below[:MOST_LOOKUPS]
-        read = self._bucket.together([lambda o=oid, at=location: self._read(o, at) for oid, location in some])  # type: ignore[misc]
+        some = below[:MAX_LOOKUPS]
+        read = self._bucket.map_concurrently(lambda located: self._read(*located), some)
         if len(some) < len(below):
             raise LookedUpInPart(f"{len(some)} of {len(below)} ids that are new to this process were looked up")
         return found | dict(zip((oid for oid, _ in some), read, strict=True))
 
     def _located(self, oids: list[ObjectId]) -> Iterator[tuple[ObjectId, Location | None]]:
-        for start in range(0, len(oids), _TOGETHER):
-            some = oids[start : start + _TOGETHER]
+        for some in batched(oids, _TOGETHER):
             yield from zip(some, self._objects.locate(some), strict=True)
 
     def _read(self, oid: ObjectId, location: Location) -> Described:

@@ -16,7 +16,8 @@ from cachetools import LRUCache
 
 from storage.backends import deadline
 from storage.backends.bucket import Bucket, BucketError, Missing
-from storage.backends.turns import apart_if_large
+from storage.backends.turns import in_thread_if_large
+from storage.base.batched import batched, batched_by_size
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
@@ -35,7 +36,7 @@ _COPIES_TOGETHER = 64
 _BYTES_TOGETHER = 16 << 20
 # What an object takes beside them: its id, its place in the cache and in the cache's order, about.
 _ENTRY_BYTES = 400
-_MOST_COMMITS = 1024
+_MAX_COMMITS = 1024
 # What is stored of a commit has no more bytes, or twice those of the longest message.
 _LARGEST_COMMIT = 1 << 20
 
@@ -54,7 +55,7 @@ class ObjectStore:
         self._shared = SharedCache(settings, client, view.prefix)
         self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
         # A batch's changesets mostly have one commit as their base; parsing it took a tenth of the batch's time.
-        self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MOST_COMMITS)
+        self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MAX_COMMITS)
         self._largest_commit = max(_LARGEST_COMMIT, 2 * settings.max_message_bytes)
         self._lock = threading.Lock()
         self._keep(EMPTY_TREE, Kind.TREE, b"")
@@ -106,7 +107,7 @@ class ObjectStore:
         found = self._cached(oid)
         if found is None and location is not None:
             kind, data = self._fetch(oid, location)
-            if apart_if_large(partial(object_id, kind), data) != oid:
+            if in_thread_if_large(partial(object_id, kind), data) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             found = self._keep(oid, kind, data)
         if found is None:
@@ -116,12 +117,12 @@ class ObjectStore:
             raise ObjectMissing(f"{oid.hex()} is no blob")
         return bytes(found[1])
 
-    def warm(self, oids: Iterable[ObjectId]) -> None:
+    def prefetch(self, oids: Iterable[ObjectId]) -> None:
         """Have these objects in this process, those that exist: few looks in Redis, then the bucket, many at once."""
         for _ in self._each(oids):
             pass
 
-    def warm_paths(self, root: ObjectId, paths: Sequence[bytes]) -> None:
+    def prefetch_paths(self, root: ObjectId, paths: Sequence[bytes]) -> None:
         """Have every tree on these paths in this process: a round of reads for each level, not for each path.
 
         Ends early where they are half of what the cache may hold: more would only put out what was read first.
@@ -193,8 +194,7 @@ class ObjectStore:
     ) -> Iterator[tuple[ObjectId, Any]]:
         """Yield these objects, in any order, having kept them; those that exist where `tolerant`."""
         wanted = []
-        for start in range(0, len(oids), _COPIES_TOGETHER):
-            some = oids[start : start + _COPIES_TOGETHER]
+        for some in batched(oids, _COPIES_TOGETHER):
             for oid, copy in zip(some, self._shared.get(some), strict=True):
                 if copy:
                     yield oid, self._keep(oid, Kind(copy[0]), copy[1:])
@@ -208,14 +208,15 @@ class ObjectStore:
         for oid, place in zip(wanted, places, strict=True):
             if place is not None and most is not None and place.place.length > most:
                 raise CorruptObject(f"{oid.hex()} is too large for what it should be")
-        for group in _groups([(oid, place) for oid, place in zip(wanted, places, strict=True) if place]):
+        located = [(oid, place) for oid, place in zip(wanted, places, strict=True) if place]
+        for group in batched_by_size(located, lambda each: each[1].place.length, _BYTES_TOGETHER):
             yield from self._load_stored(group)
 
     def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
-        stored = self._bucket.together([lambda o=o, p=p: self._fetch(o, p) for o, p in group])  # type: ignore[misc]
+        stored = self._bucket.map_concurrently(lambda located: self._fetch(*located), group)
         fresh = {}
         for (oid, _), item in zip(group, stored, strict=True):
-            if apart_if_large(partial(object_id, item[0]), item[1]) != oid:
+            if in_thread_if_large(partial(object_id, item[0]), item[1]) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             fresh[oid] = item
         self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
@@ -223,7 +224,7 @@ class ObjectStore:
             yield oid, self._keep(oid, *item)
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
-        return apart_if_large(decode, self.stored(oid, location))
+        return in_thread_if_large(decode, self.stored(oid, location))
 
     def stored(self, oid: ObjectId, location: Location, most: int | None = None) -> bytes:
         """Return an object as its pack has it, or its first `most` bytes. Raises BucketError."""
@@ -262,17 +263,3 @@ class ObjectStore:
     def _put(self, oid: ObjectId, item: Any, memory: int) -> None:
         with self._lock:
             self._cache[oid] = (item, _ENTRY_BYTES + memory)
-
-
-def _groups(found: Iterable[tuple[ObjectId, Location]]) -> Iterator[list[tuple[ObjectId, Location]]]:
-    """Yield these in order, in groups that may be read together."""
-    group: list[tuple[ObjectId, Location]] = []
-    size = 0
-    for oid, location in found:
-        if group and size + location.place.length > _BYTES_TOGETHER:
-            yield group
-            group, size = [], 0
-        group.append((oid, location))
-        size += location.place.length
-    if group:
-        yield group

@@ -25,11 +25,12 @@ from itertools import islice, takewhile
 import structlog
 
 from storage.backends.bucket import BucketError
+from storage.base.batched import batched
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, new_ulid
 from storage.commit.append_loop import append_directly, of_one_view
 from storage.git.objects import object_id
-from storage.git.packs import Location, PackWriter, Place, scan
-from storage.log.entry import NO_HASH, EntryKind, Json, TableRow, digest, place_of
+from storage.git.packs import Location, PackRange, PackWriter, scan
+from storage.log.entry import NO_HASH, EntryKind, Json, TableRow, digest, log_position
 from storage.log.log import follow, name_of
 from storage.log.store_pack import store_pack
 from storage.lookup.archive import (
@@ -44,13 +45,13 @@ from storage.lookup.archive import (
 )
 from storage.lookup.tables import due, encode, merged
 from storage.maintenance.checkpoints import newest
-from storage.queue.recovery import MOST_PASSED_PACKS, Passed
+from storage.queue.recovery import MAX_PASSED_PACKS, Watermark
 from storage.repository import Repository
 from storage.view.load import read_indexes
 from storage.view.rows import Forgotten
 from storage.view.snapshot import Head, Snapshot
 
-MOST_ENTRIES = 512
+MAX_ENTRIES = 512
 """Most entries of one compaction: whoever applies it reads them."""
 
 FEW_ENTRIES = 8
@@ -59,16 +60,16 @@ FEW_ENTRIES = 8
 # A larger pack stays as it is.
 ADOPTED_BYTES = 1 << 20
 # Most ids in the submission packs of one compaction: of a pack that was decided in parts each is asked for.
-_MOST_IDS = 1 << 16
+_MAX_IDS = 1 << 16
 # Most rows of the view that one compaction takes back, about: Redis does nothing else while it does. A changeset has
 # some beside those of its changes.
-_MOST_ROWS = 1 << 15
+_MAX_ROWS = 1 << 15
 _ROWS = 6
 # Packs that are deleted, and names that are listed, at most.
-_MOST_DELETED = 2000
+_MAX_DELETED = 2000
 # The mark alone is worth an entry when it passes so many packs.
-_WORTH_MARKING = MOST_PASSED_PACKS
-_MOST_MERGES = 4
+_WORTH_MARKING = MAX_PASSED_PACKS
+_MAX_MERGES = 4
 _TOGETHER = 16
 _SMALL = 4 << 20  # bytes of a pack that is read beside others
 
@@ -105,7 +106,7 @@ class _Made:
         """Add a row of the table."""
         self.rows[row[0]] = row[1]
 
-    def archive(self, pack: PackId, size: int, places: Mapping[ObjectId, Place]) -> None:
+    def archive(self, pack: PackId, size: int, places: Mapping[ObjectId, PackRange]) -> None:
         """Take a pack into the archive, with the rows of its objects."""
         self.archives.append((pack, size))
         self.objects += places
@@ -121,11 +122,11 @@ def compact(repo: Repository) -> Compacted | None:
     """
     head, now = repo.view.head(), repo.bucket.now()
     ahead = now - time.monotonic()  # the store's clock of this process's, which no one sets
-    passed = repo.inbox.passable()
+    passed = repo.inbox.advance_watermark()
     history, more = _old_enough(repo, head, passed.mark, now)
     archived = history[-1][0]["seq"] if history else head.archived
     keys, more_keys = _old_keys(repo, head, archived, now)
-    forgettable = repo.view.by_score("retired", high=int(now - repo.settings.gc_grace), limit=_MOST_DELETED)
+    forgettable = repo.view.by_score("retired", high=int(now - repo.settings.gc_grace), limit=_MAX_DELETED)
     gone = _deleted(repo, [name.decode() for name, _ in forgettable])
     if not (history or keys or gone or passed.packs >= _WORTH_MARKING):
         return None
@@ -146,7 +147,7 @@ def compact(repo: Repository) -> Compacted | None:
     return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more or more_keys)
 
 
-def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten, ahead: float) -> bool:
+def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgotten: Forgotten, ahead: float) -> bool:
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         if snapshot.head.compacted != head.compacted:
             return None
@@ -186,11 +187,11 @@ def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[En
         ids += sum(len(changesets_of(PackId(pack))) for pack in fresh)
         rows += _rows(decided)
         over = changesets > settings.compact_changesets or size > settings.compact_bytes
-        if chosen and (over or ids > _MOST_IDS or rows > _MOST_ROWS):
+        if chosen and (over or ids > _MAX_IDS or rows > _MAX_ROWS):
             return chosen, True
         chosen.append((entry, entry_hash))
         packs |= fresh
-    return chosen, len(chosen) == MOST_ENTRIES
+    return chosen, len(chosen) == MAX_ENTRIES
 
 
 def _count_old(repo: Repository, before: int, last: int, oldest: float, few: int) -> int:
@@ -199,10 +200,10 @@ def _count_old(repo: Repository, before: int, last: int, oldest: float, few: int
     By the store's own times, in one listing: what entries say is by the clocks of those who wrote them.
     """
     # No more than are looked at: a larger setting would stop compactions for good.
-    enough = min(few, MOST_ENTRIES)
+    enough = min(few, MAX_ENTRIES)
     if last - before < enough:
         return 0
-    most = min(MOST_ENTRIES, last - before)
+    most = min(MAX_ENTRIES, last - before)
     stored = [at for _, at in repo.bucket.listing("log/", name_of(before), most)]
     count = sum(1 for _ in takewhile(lambda at: at <= oldest, stored))
     return count if count >= enough else 0
@@ -235,10 +236,10 @@ def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[
         decided = entry.get("decided", ())
         changesets += len(decided)
         rows += _rows(decided)
-        if chosen and (changesets > repo.settings.compact_changesets or rows > _MOST_ROWS):
+        if chosen and (changesets > repo.settings.compact_changesets or rows > _MAX_ROWS):
             return chosen, True
         chosen.append((entry, entry_hash))
-    return chosen, len(chosen) == MOST_ENTRIES
+    return chosen, len(chosen) == MAX_ENTRIES
 
 
 def _rows(decided: Sequence[Json]) -> int:
@@ -264,7 +265,7 @@ def _note_history(history: Entries, made: _Made) -> None:
         match entry["kind"]:
             case EntryKind.COMMITS:
                 for index, decided in enumerate(entry["decided"]):
-                    made.add(changeset_row(decided["id"], place_of(entry["seq"], index)))
+                    made.add(changeset_row(decided["id"], log_position(entry["seq"], index)))
                     if "closes" in decided:
                         made.add(closed_row(decided["closes"]["id"], decided["id"]))
             case EntryKind.CLOSE:
@@ -319,9 +320,8 @@ def _copy_small(repo: Repository, packs: Sequence[PackId], parts: Mapping[PackId
 
 def _read_packs(repo: Repository, packs: Sequence[PackId]) -> Iterator[tuple[PackId, bytes]]:
     """Yield packs, several small ones read at once; of the large ones one at a time is in memory."""
-    for start in range(0, len(packs), _TOGETHER):
-        some = packs[start : start + _TOGETHER]
-        read = repo.bucket.together([lambda p=pack: repo.bucket.get_range(p + ".pack", 0, _SMALL) for pack in some])  # type: ignore[misc]
+    for some in batched(packs, _TOGETHER):
+        read = repo.bucket.map_concurrently(lambda pack: repo.bucket.get_range(pack + ".pack", 0, _SMALL), some)
         for pack, data in zip(some, read, strict=True):
             yield pack, data if len(data) < _SMALL else repo.bucket.get(pack + ".pack")
 
@@ -338,12 +338,12 @@ def _write_tables(repo: Repository, made: _Made) -> None:
     """Store the table of what is archived, merged with others where there are enough of them."""
     fresh = {TableRow(f"packs/{new_ulid()}", 0, 0, 0): encode(made.rows)}
     tables = [*(repo.view.tables()[1] or ()), *fresh]
-    for _ in range(_MOST_MERGES):
+    for _ in range(_MAX_MERGES):
         group = due(tables)
         if group is None:
             break
         stored = [table for table in group if table not in fresh]
-        read = repo.bucket.together([lambda t=table: repo.bucket.get(t.name + SUFFIX) for table in stored])  # type: ignore[misc]
+        read = repo.bucket.map_concurrently(lambda table: repo.bucket.get(table.name + SUFFIX), stored)
         whole = dict(zip(stored, read, strict=True)) | {table: fresh.pop(table) for table in group if table in fresh}
         parts = {
             TableRow(f"packs/{new_ulid()}", group[0].level + 1, bits, prefix): data
@@ -352,7 +352,7 @@ def _write_tables(repo: Repository, made: _Made) -> None:
         fresh |= parts
         made.dropped += [table.name for table in stored]
         tables = [table for table in tables if table not in group] + list(parts)
-    repo.bucket.together([lambda n=t.name, d=data: repo.bucket.keep(n + SUFFIX, d) for t, data in fresh.items()])  # type: ignore[misc]
+    repo.bucket.map_concurrently(lambda table: repo.bucket.keep(table.name + SUFFIX, fresh[table]), fresh)
     made.tables = list(fresh)
     made.retired += made.dropped
 

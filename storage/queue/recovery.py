@@ -18,11 +18,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 
 import structlog
 
+from storage.base.batched import batched
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, PackId, changesets_of, made_at, submission_pack
 from storage.base.settings import Settings
@@ -34,13 +34,13 @@ from storage.view.view import View
 
 log = structlog.get_logger()
 
-MOST_PASSED = 4096
+MAX_UNDECIDED_BELOW = 4096
 """So many undecided changesets at most the mark passes at once, or those of one pack: an entry of the log names each.
 
 How many there are in all is bounded by what may be held and queued; each recovery reads them, as it reads those ahead.
 """
 
-MOST_PASSED_PACKS = 1000
+MAX_PASSED_PACKS = 1000
 """Packs that the mark passes at once: every changeset in them is asked for."""
 
 _PAGE = 200
@@ -62,7 +62,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Passed:
+class Watermark:
     """How far the mark may go."""
 
     mark: str  # every changeset up to this id is decided
@@ -117,17 +117,17 @@ class Inbox:
             names = self._bucket.names(f"inbox/{changeset[:_TIME]}")
             return any(changeset in changesets_of(pack) for pack in map(submission_pack, names) if pack)
 
-        return any(self._bucket.together([partial(look, each) for each in changesets]))
+        return any(self._bucket.map_concurrently(look, changesets))
 
-    def passable(self) -> Passed:
+    def advance_watermark(self) -> Watermark:
         """Return how far the mark may go, as the next part of the listing and the view have it.
 
         Raises ViewAbsent and BucketError.
         """
-        passed = Passed(self._view.head().mark)
-        room = MOST_PASSED
+        passed = Watermark(self._view.head().mark)
+        room = MAX_UNDECIDED_BELOW
         now = self._bucket.now()
-        for page in _pages(islice(self._packs(self._behind_mark()), MOST_PASSED_PACKS)):
+        for page in batched(islice(self._packs(self._behind_mark()), MAX_PASSED_PACKS), _PAGE):
             old = [pack for pack in page if now - made_at(pack) > self._settings.inbox_margin]
             decided, _ = self._known(old)
             for pack in old:
@@ -168,7 +168,7 @@ class Inbox:
         found = Found(seen=after, last=after)
         seeing = True
         now = time.time()
-        for page in _pages(islice(self._packs(after), limit)):
+        for page in batched(islice(self._packs(after), limit), _PAGE):
             _, known = self._known(page)
             for pack in page:
                 found.packs += 1
@@ -190,7 +190,7 @@ class Inbox:
                 yield pack
             elif not foreign:
                 foreign = True
-                log.warning("foreign_name", name=name)
+                log.warning("unexpected_object", name=name)
 
     def _known(self, page: list[PackId]) -> tuple[set[str], set[str]]:
         """Return which changesets of these packs are decided, and which are decided or queued."""
@@ -212,8 +212,7 @@ class Inbox:
             log.error("pack_damaged", pack=pack, changesets=len(changesets_of(pack)), reason=str(error))
             found.damaged += 1
             return
-        for start in range(0, len(changesets), _PAGE):
-            part = changesets[start : start + _PAGE]
+        for part in batched(changesets, _PAGE):
             positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part], found=True)
             found.enqueued += sum(position >= 0 for position in positions)
 
@@ -224,8 +223,3 @@ class Inbox:
 
     def _set_cursor(self, name: str, value: str) -> None:
         self._view.note(f"inbox:{name}", value)
-
-
-def _pages(packs: Iterator[PackId]) -> Iterator[list[PackId]]:
-    while page := list(islice(packs, _PAGE)):
-        yield page

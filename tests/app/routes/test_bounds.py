@@ -15,11 +15,11 @@ from app.service.readiness import checks, work_checks
 from storage.backends.deadline import Spent
 from storage.base.errors import Recovering, ViewStale
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
 from storage.commit.records import MAX_CONFLICT_BYTES
 from storage.git import conflict_hunks
 from storage.queue.queue import Queue
 from storage.view.view import View
-from tasks.commits import commit_batch
 from tests.app.collisions import collide, put
 from tests.app.http import Api, Json
 
@@ -146,8 +146,13 @@ def test_a_look_at_a_path_reads_few_packs_and_entries_and_says_so(api: Api, monk
     repo = api.http.application.extensions["sluice"].repo
     repo.redis.delete(*repo.redis.scan_iter(f"*{repo.settings.repository}*:manifest:*"))
     read = []
-    together = repo.bucket.together
-    monkeypatch.setattr(repo.bucket, "together", lambda calls: read.append(len(calls)) or together(calls))
+    call_all = repo.bucket.map_concurrently
+
+    def counted(call: Any, items: Any) -> list[Any]:
+        read.append(len(items := list(items)))
+        return call_all(call, items)
+
+    monkeypatch.setattr(repo.bucket, "map_concurrently", counted)
     found = api.get("/paths/a")
     assert (found["committed"], found["queued"], found["complete"]) == (committed[:6], queued[:6], False)
     assert sorted(read) == [1] * 6 + [2, 4], "packs one by one, entries a few at once"
