@@ -137,11 +137,11 @@ def _may_wait(repo: Repository) -> bool:
 
 
 def _catch_up(repo: Repository) -> None:
-    """Apply what is in the log and nobody applies: whoever appends has the ticket until the view knows of it."""
+    """Apply what is in the log and nobody applies: whoever appends has the append lock until the view knows of it."""
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
     owner = new_ulid()
-    repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
+    repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
     try:
         applied = catch_up(repo.view, repo.log, repo.bucket)
     finally:

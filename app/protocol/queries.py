@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 from marshmallow.fields import Field
 
 from app.protocol import fields
-from app.protocol.loading import LimitedSchema, Wrong, load_object, reason, shown, wrong
+from app.protocol.loading import FieldErrors, LimitedSchema, field_error, load_object, reason, shown
 from app.protocol.problems import invalid, malformed
 from storage.base.settings import Settings
 from storage.git.fsck import PathError, check_path
@@ -111,9 +111,9 @@ def load_query(args: Mapping[str, Any], settings: Settings, *names: str) -> Quer
     try:
         for name, values in given.items():
             if len(values) != 1:
-                raise wrong(shown(name), "is given more than once")
+                raise field_error(shown(name), "is given more than once")
         loaded = load_object(_query_schema(settings, names), {name: values[0] for name, values in given.items()})
-    except Wrong as found:
+    except FieldErrors as found:
         raise found.problem() from None
     if "path" in loaded:
         loaded["path"] = loaded["path"][0]

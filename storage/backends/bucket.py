@@ -45,7 +45,7 @@ PROBE_RACERS = 8
 _MAX_PROBE_ROUNDS = 6
 _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
-# Names in one request: a store deletes them one after another, within the patience for one answer.
+# Names in one request: a store deletes them one after another, within the timeout of one answer.
 _DELETED_AT_ONCE = 100
 # Of a body that has its digest in the head, which is signed.
 _UNSIGNED = "UNSIGNED-PAYLOAD"

@@ -35,7 +35,7 @@ class ContentMerges:
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.max_merge_bytes
-        self._git = GitMerger(patience=settings.merge_timeout)
+        self._git = GitMerger(timeout=settings.merge_timeout)
         self._known: LRUCache[MergeInputs, bytes | ConflictClass] = LRUCache(
             settings.merge_cache_bytes, getsizeof=lambda found: _ROW_BYTES + len(found)
         )
