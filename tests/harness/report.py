@@ -121,8 +121,8 @@ def markdown(reports: Sequence[Report], how: str) -> str:
         f"`{how}`: {minutes:.0f} minutes, {faults:,} faults under load: {verdict}. Each round is a fresh stack, with "
         "writers who record what they sent and which answers they got; faults strike alone and in pairs. At its end "
         f"{len(RULES)} rules (tests/harness/checker.py) are checked on that record, the API's last answers, an export "
-        "(`git fsck --strict`) and `sluice verify`. A recovery lasts from the end of a fault until every changeset that "
-        "was accepted by then has its outcome, and another one has landed; the recovery of a pair counts for both. In "
+        "(`git fsck --strict`) and `sluice verify`. A recovery lasts from the end of a fault until each changeset that "
+        "was accepted by then has its outcome, and a changeset has landed; the recovery of a pair counts for both. In "
         "brackets: at how many different places."
     )
     head = [HEADING, *_wrapped(summary), ""]
