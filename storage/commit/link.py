@@ -7,7 +7,7 @@ a batch with fewer changesets if it has to end earlier. A changeset that has an 
 What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
 outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and
 wherever it is simply the commit's tree. So a base that is a changeset costs one look-up, and at worst as many edits
-as one batch has changesets (see docs/decisions/0003-what-a-writer-saw.md).
+as one batch has changesets (see docs/decisions/0003-the-batch-records-what-writers-saw.md).
 """
 
 from __future__ import annotations
