@@ -35,9 +35,9 @@ from storage.git.packs import PackWriter
 from storage.git.threeway import ConflictClass, contents_to_merge
 from storage.log.manifest import Proposal
 from storage.lookup.content_merges import ContentMerges
-from tests.compat.git_oracle import GitOracle
-from tests.storage.commit.model import Trees, consistent
 from tests.storage.commit.test_link import BASE, Repo, changeset, chmod, delete, put
+from tests.support.git_oracle import GitOracle
+from tests.support.trees import Trees, consistent
 
 EXAMPLES, MERGES = 80, 50
 # Each example is one run of Git; shrinking them would take minutes, and the smallest failure is shown instead.

@@ -42,9 +42,9 @@ from tasks.commits import commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import keep_up
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import NO_STEP
 from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
-from tests.support import World, item
+from tests.support.dying import NO_STEP
+from tests.support.world import World, item
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from storage.repository import Repository
 from tasks import commits
 from tasks.commits import SERVERS_FAULTS, commit_batch
 from tests.faults.test_poison import more, until_rejected, work
-from tests.servers import Proxy
-from tests.support import World, item
+from tests.support.servers import Proxy
+from tests.support.world import World, item
 
 BUDGET = 1.0
 # A machine that has much else to do is no slow server.

@@ -25,7 +25,7 @@ from tasks import commits
 from tasks.commits import commit_batch
 from tasks.upkeep import run as run_upkeep
 from tests.faults.test_lost_redis import flush
-from tests.support import World, item
+from tests.support.world import World, item
 
 # Batches that may fail or die before a test gives up on the poison's end.
 MOST_BATCHES = 60

@@ -29,8 +29,8 @@ from tasks import merges
 from tasks.commits import TooManyRaces, commit_batch
 from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import Died
-from tests.support import World, item
+from tests.support.dying import Died
+from tests.support.world import World, item
 
 
 @pytest.mark.parametrize("use_locks", [True, False], ids=["with-locks", "without-locks"])

@@ -18,7 +18,7 @@ from storage.operations.slices import define
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from tasks.commits import commit_batch
-from tests.support import World, item
+from tests.support.world import World, item
 
 MEGABYTE = 1 << 20
 LONG = "n" * 190

@@ -27,7 +27,7 @@ from storage.log.log import Log, follow, name_of
 from storage.log.store_pack import pack_of, store_pack
 from storage.operations.lifecycle import release
 from storage.repository import Repository
-from tests.support import AUTHOR, World
+from tests.support.world import AUTHOR, World
 
 LINES = b"".join(b"line %d\n" % i for i in range(12))
 

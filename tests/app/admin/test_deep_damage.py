@@ -9,8 +9,8 @@ import pytest
 
 from app.admin.deep import deep
 from storage.git.objects import Kind, object_id
-from tests.app.http import Api, Json
 from tests.app.routes.test_lifecycle import change, landed, status
+from tests.support.api import Api, Json
 
 
 def gone(path: str, **more: Any) -> Json:

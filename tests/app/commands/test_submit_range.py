@@ -13,9 +13,9 @@ import pytest
 from app.client.api_client import Client
 from app.folder.git_folder import known_commit
 from app.folder.git_range import RangeError, read_range
-from tests.app.collisions import LINES, Run, edit, files, new_id, put, runner
-from tests.app.http import Api
 from tests.app.judge.test_local_history import Repo
+from tests.support.api import Api
+from tests.support.collisions import LINES, Run, edit, files, new_id, put, runner
 
 Json = dict[str, Any]
 

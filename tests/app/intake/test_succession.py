@@ -14,9 +14,9 @@ from app.api import create_app
 from storage.base.settings import Settings
 from storage.operations.succession import turn
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json
 from tests.app.routes.test_lifecycle import LINES, change, collide, edit, status, text
 from tests.storage.maintenance import test_compaction as compactions
+from tests.support.api import Api, Json
 
 
 def say(api: Api, changeset: Json, verb: str, side: str = "theirs", key: str | None = None) -> tuple[int, Json]:

@@ -20,8 +20,8 @@ from storage.operations.lifecycle import abandon, release
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json
 from tests.app.routes.test_lifecycle import LINES, change, collide, edit, landed, status, text
+from tests.support.api import Api, Json
 
 NEVER_STORED = "12" * 20
 

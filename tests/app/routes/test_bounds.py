@@ -20,8 +20,8 @@ from storage.git import conflict_hunks
 from storage.queue.queue import Queue
 from storage.view.view import View
 from tasks.commits import commit_batch
-from tests.app.collisions import collide, put
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
+from tests.support.collisions import collide, put
 
 
 def pages(api: Api, at: str, **query: Any) -> list[list[Json]]:

@@ -11,7 +11,7 @@ from storage.base.ids import new_ulid
 from storage.operations.seen import UnknownBase
 from storage.view.view import View
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json, walk
+from tests.support.api import Api, Json, walk
 
 LINES = "".join(f"line {i}\n" for i in range(20))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.admin.verify import verify
-from tests.app.http import Api, Json
 from tests.app.routes.test_lifecycle import change, collide
+from tests.support.api import Api, Json
 
 SCISSORS = "# ------------------------ >8 ------------------------"
 SIGNED = "Fix it\n\nCo-authored-by: B <b@c>\nSigned-off-by: A <a@b>"

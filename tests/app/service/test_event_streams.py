@@ -23,7 +23,7 @@ from storage.base.settings import Settings
 from storage.log.log import Log
 from tasks.commits import commit_batch
 from tasks.merges import merge_batch
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
 
 Told = tuple[str, str, str]  # id, event, changeset
 

@@ -16,8 +16,8 @@ from storage.queue.queue import Queue
 from storage.queue.ticket import Ticket
 from storage.view.view import View
 from tests.harness.replica import Pair
-from tests.own_redis import own_pair
 from tests.storage.queue.test_queue import Bench
+from tests.support.own_redis import own_pair
 
 
 @pytest.fixture(scope="module")

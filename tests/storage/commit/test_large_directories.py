@@ -18,8 +18,8 @@ from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, Kind, Tree, Version,
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import diff, lookup, lookup_many, sizes, walk
 from storage.log.manifest import Changeset, Proposal
-from tests.storage.commit.model import FILES, PATHS, Trees
 from tests.storage.commit.test_link import ADA, BASE, FILE, A, B, Repo, changeset, chmod, delete, put
+from tests.support.trees import FILES, PATHS, Trees
 
 ROWS, NEW = 30_000, 10_000
 OLD_FILES = {b"dir/old%05d" % i: FILE for i in range(ROWS)}

@@ -31,7 +31,7 @@ from storage.log.entry import NO_HASH
 from storage.log.manifest import Changeset, Proposal
 from storage.lookup.content_merges import Budget, ContentMerges
 from storage.view.snapshot import Head, Slice, Snapshot
-from tests.storage.commit.model import FILES, Trees
+from tests.support.trees import FILES, Trees
 
 ADA = Ident("Ada", "ada@example.org", 1)
 COMMITTER = Ident("Sluice", "sluice@localhost", 50)

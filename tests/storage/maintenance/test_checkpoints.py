@@ -20,7 +20,7 @@ from storage.repository import Repository
 from storage.view.load import load
 from storage.view.segments import FOLDER, CorruptSegment, Segment, decode, encode, ends_of
 from tasks.upkeep import run as run_upkeep
-from tests.support import World
+from tests.support.world import World
 
 
 @pytest.fixture

@@ -48,9 +48,9 @@ from tasks import compaction as compaction_module
 from tasks.commits import commit_batch
 from tasks.node.forked import EndedBadly
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import Died, Dying
 from tests.storage.maintenance.test_checkpoints import rows
-from tests.support import World, item
+from tests.support.dying import Died, Dying
+from tests.support.world import World, item
 
 AT_ONCE = {
     # Everything is old at once.

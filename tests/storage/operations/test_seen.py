@@ -21,7 +21,7 @@ from storage.operations.seen import look as look_up
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from tasks.commits import commit_batch, linker_on, snapshot_for
-from tests.support import World, item
+from tests.support.world import World, item
 
 Model = dict[bytes, Version | None]
 

@@ -12,8 +12,8 @@ from click.testing import Result
 from werkzeug.serving import make_server
 
 from storage.base import logging_setup
-from tests.app.command_line import sluice
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
+from tests.support.command_line import sluice
 
 LINES = "".join(f"line {i}\n" for i in range(20))
 NOBODY = "01JG8Y6Z3M4N5P6Q7R8S9T0V1W"
