@@ -23,7 +23,7 @@ from storage.queue.ticket import Ticket
 from storage.repository import Repository
 from tasks import commits
 from tasks.commits import SERVERS_FAULTS, commit_batch
-from tests.faults.test_poison import more, until_rejected, work
+from tests.support.failing_batches import more, until_rejected, work
 from tests.support.servers import Proxy
 from tests.support.world import World, item
 

@@ -16,7 +16,7 @@ from app.stack.processes import Command, Process, Supervisor
 from storage.base.settings import Settings, environment
 from storage.operations.slices import define
 from storage.repository import Repository
-from tests.faults.test_lost_redis import keys
+from tests.support.redis_rows import keys
 from tests.support.world import World, item
 
 ROOT = Path(__file__).parents[2]

@@ -20,9 +20,9 @@ from storage.lookup import object_kinds as storage_kinds
 from storage.lookup.object_store import ObjectStore
 from storage.repository import Repository
 from tasks.commits import commit_batch
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
 from tests.support.api import Api, Json
 from tests.support.collisions import put
+from tests.support.compaction import AT_ONCE, change, compacted
 from tests.support.world import World, item
 
 UNKNOWN = "9" * 40

@@ -33,7 +33,7 @@ from storage.lookup.archive import SUFFIX, Archive
 from storage.lookup.tables import MERGED, encode, rows_of
 from storage.maintenance import compaction as compact_module
 from storage.maintenance.checkpoints import checkpoint
-from storage.maintenance.compaction import Compacted, compact
+from storage.maintenance.compaction import compact
 from storage.maintenance.garbage import collect
 from storage.operations.lifecycle import abandon, release
 from storage.operations.slices import define
@@ -48,20 +48,10 @@ from tasks import compaction as compaction_module
 from tasks.commits import commit_batch
 from tasks.node.forked import EndedBadly
 from tasks.upkeep import run as run_upkeep
-from tests.storage.maintenance.test_checkpoints import rows
+from tests.support.compaction import AT_ONCE, change, compacted, emptied
 from tests.support.dying import Died, Dying
+from tests.support.redis_rows import rows
 from tests.support.world import World, item
-
-AT_ONCE = {
-    # Everything is old at once.
-    "history_age": -1000.0, "key_age": 1e6, "inbox_margin": -1000.0, "gc_grace": 1e6,
-    "compact_entries": 1, "checkpoint_entries": 1, "checkpoint_segments": 1000,
-}  # fmt: skip
-
-
-def change(repo: Repository, **settings: object) -> None:
-    for name, value in settings.items():
-        object.__setattr__(repo.settings, name, value)
 
 
 @pytest.fixture
@@ -83,18 +73,6 @@ def some_work(world: World, number: int) -> list[ChangesetId]:
     ids += world.submit(item(define(world.repo, f"gone{number}", [f"x{number}/"]), {"elsewhere": b"1"}, base))
     world.work()
     return ids
-
-
-def compacted(world: World) -> list[Compacted]:
-    """Make checkpoints and all compactions that there are to be made."""
-    made = []
-    checkpoint(world.repo, 1000)
-    while done := compact(world.repo):
-        made.append(done)
-        checkpoint(world.repo, 1000)
-        if not done.entries:
-            break
-    return made
 
 
 def history(repo: Repository) -> dict[bytes, object]:
@@ -634,17 +612,6 @@ def held_item(world: World, path: str, base: bytes) -> Item:
     held = item(world.all, {path: b"1"}, base)
     object.__setattr__(held.submission, "hold", True)
     return held
-
-
-def emptied(world: World) -> World:
-    """Return the world as another process finds it after Redis has lost the repository."""
-    repo = world.repo
-    repo.redis.delete(*repo.redis.keys(f"*{repo.settings.repository}*"))
-    fresh = World.__new__(World)
-    fresh.repo, fresh.all = Repository(repo.settings), world.all
-    fresh.repo.prepare()
-    run_upkeep(fresh.repo)
-    return fresh
 
 
 def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archived(world: World) -> None:
