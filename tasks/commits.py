@@ -96,7 +96,7 @@ def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
         log.warning("not_announced", reason=str(error))
 
 
-def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
+def commit_batch(repo: Repository, recovered_only: bool = True) -> int:
     """Commit one bounded batch and return how many changesets it decided, or found decided since they were claimed.
 
     Raises ViewAbsent, Recovering and Paused where nothing can be claimed. SERVERS_FAULTS, ViewStale, Overdue and
@@ -106,7 +106,7 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
     owner, watch = new_ulid(), Stopwatch()
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         with watch.stage("claim"):
-            claimed = repo.queue.claim(owner, vouched_only)
+            claimed = repo.queue.claim(owner, recovered_only)
         if not claimed:
             return 0
         blame: tuple[str, ...] = ()

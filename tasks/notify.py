@@ -24,12 +24,12 @@ def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | N
 
 
 def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
-    """Send a commit message if there is work and no worker has been told; see Queue.ask."""
+    """Send a commit message if there is work and no worker has been notified; see Queue.ask."""
     ask(repo, "commit", repo.settings.commit_workers, done, before)
 
 
 def ask_for_upkeep(repo: Repository) -> None:
-    """Send an upkeep message, at most one a second: what is gone or not vouched for need not wait for beat.
+    """Send an upkeep message, at most one a second: a view that is gone, or not recovered, need not wait for beat.
 
     A Redis that is away costs time only.
     """

@@ -66,7 +66,7 @@ def _drop_copies(repo: Repository) -> bool:
 
 def _recover(repo: Repository) -> bool:
     """Recover view and queues after a restart or a failover: else all would be refused until there is room."""
-    if repo.queue.vouched():
+    if repo.queue.recovered_state():
         return False
     keep_up(repo)
     return True
@@ -138,8 +138,8 @@ def _round(repo: Repository, lease: Lease, owner: str, copies: bool) -> bool | N
 
 
 def _say(repo: Repository, event: str) -> None:
-    told = repo.memory.now()
-    log.warning(event, used=told.used, limit=told.limit)
+    pressure = repo.memory.now()
+    log.warning(event, used=pressure.used, limit=pressure.limit)
 
 
 def _end_with(parent: int) -> None:

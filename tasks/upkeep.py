@@ -74,7 +74,8 @@ def keep_up(repo: Repository) -> Found:
 
     Harmless at any time and any number of times at once. Raises ViewAbsent, ViewStale and BucketError.
     """
-    # Asked for first: another run of Redis, which may come back older meanwhile, is not vouched for by what follows.
+    # Read the run id first. If Redis restarts from an older snapshot meanwhile, the id differs and it must not be
+    # marked as recovered.
     run = repo.queue.run()
     epoch = _keep_view(repo)
     return _keep_queues(repo, run, epoch)
@@ -125,7 +126,7 @@ def _keep_view(repo: Repository) -> str | None:
         did("view loaded anew")
         load(repo.view, repo.log, repo.bucket, epoch)
         epoch = repo.view.epoch()
-        # What was appended while it was loaded has been applied to the view before it, and told.
+        # What was appended while it was loaded was applied to the view before it, and reported.
         _catch_up(repo)
     return epoch
 
@@ -151,7 +152,7 @@ def _catch_up(repo: Repository) -> None:
 
 
 def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
-    if repo.queue.vouched():
+    if repo.queue.recovered_state():
         found = repo.inbox.routine(deep=_due(repo))
     else:
         found = _recover(repo, run, epoch)
@@ -219,5 +220,5 @@ def _follows_log(repo: Repository) -> bool:
 
 
 def _due(repo: Repository) -> bool:
-    """Tell whether it is time for a deep look; one of many processes is told so."""
+    """Tell whether it is time for a deep look; one of many processes gets True."""
     return Lease(repo.view, "deep_look", _DEEP_LOOK).take_turn()

@@ -16,7 +16,7 @@ from app.protocol.queries import load_path, load_query
 from app.routes.changesets import standing_of
 from app.routes.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
-from app.service.confirm_refusals import refusing_for_sure
+from app.service.confirm_refusals import confirm_refusals
 from app.service.services import services
 from storage.base.ids import ChangesetId, PackId
 from storage.commit.records import version_json, version_of
@@ -56,22 +56,22 @@ def _open(state: BlueprintSetupState) -> None:
 
 
 @routes.get("/changesets/<changeset>/diff")
-@refusing_for_sure
+@confirm_refusals
 def diff(changeset: str) -> Response:
     """Show what a changeset's writer changed, against what the writer saw."""
     after, limit = _position("diff", changeset)
-    said = _read(changeset, standing_of(changeset))
-    contents = Contents(said)
+    submission = _read(changeset, standing_of(changeset))
+    contents = Contents(submission)
 
     def show(batch: Sequence[Changed]) -> Iterator[Json]:
         for group in contents.groups(batch, lambda each: each[1:]):
             yield from (_shown_diff(each, contents) for each in group)
 
-    return _page("diff", changeset, _changed(said, after, contents), limit, lambda each: each[0], show)
+    return _page("diff", changeset, _changed(submission, after, contents), limit, lambda each: each[0], show)
 
 
 @routes.get("/changesets/<changeset>/conflicts")
-@refusing_for_sure
+@confirm_refusals
 def conflicts(changeset: str) -> Response:
     """Show the conflicts of a changeset, with what an editor needs; none where it is not conflicted."""
     after, limit = _position("explained", changeset)
@@ -91,7 +91,7 @@ def conflicts(changeset: str) -> Response:
 
 
 @routes.get("/changesets/<changeset>/conflicts/<side>/<path:path>")
-@refusing_for_sure
+@confirm_refusals
 def side(changeset: str, side: str, path: str) -> Response:
     """Return the bytes of one side of a conflict: base, head or submitted."""
     if side not in _SIDES:
@@ -142,11 +142,11 @@ def _read(changeset: str, standing: Standing) -> Changeset:
     return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]
 
 
-def _changed(said: Changeset, after: bytes, contents: Contents) -> Iterator[Changed]:
+def _changed(submission: Changeset, after: bytes, contents: Contents) -> Iterator[Changed]:
     """Yield what a changeset changes, by path, behind `after`; what it leaves as it was is no change."""
-    changes = iter(sorted((each for each in said.changes if each.path > after), key=lambda each: each.path))
+    changes = iter(sorted((each for each in submission.changes if each.path > after), key=lambda each: each.path))
     while batch := list(islice(changes, _LOOKUPS)):
-        seen = look(services().repo, said, [change.path for change in batch])
+        seen = look(services().repo, submission, [change.path for change in batch])
         contents.places |= seen.places
         for change in batch:
             old = seen.versions[change.path]
@@ -159,7 +159,7 @@ def _shown_diff(changed: Changed, contents: Contents) -> Json:
     path, old, new = changed
     before, after = (contents.of(version) if version else None for version in (old, new))
     omitted = next((each for each in (before, after) if isinstance(each, Omitted)), None)
-    found = LineDiff(binary=False)  # of what is too large, or was never stored here, nothing is said
+    found = LineDiff(binary=False)  # of what is too large, or was never stored here, no lines are shown
     if not isinstance(before, Omitted) and not isinstance(after, Omitted):
         found = line_diff(path, before, after)
         omitted = Omitted.BINARY if found.binary else None

@@ -1,4 +1,4 @@
-"""Defining, changing and deleting slices: entries like any other, appended before anyone is told.
+"""Defining, changing and deleting slices: entries like any other, appended before anyone is answered.
 
 Changesets are decided by the definition at their snapshot, so none of this waits for what is queued.
 """
@@ -36,17 +36,17 @@ class SliceChanged(Exception):
 
 
 def _append(repo: Repository, say: Say, slices: Sequence[str] = ()) -> None:
-    """Append what `say` says; that it refuses, or has nothing to say, counts only on a view that somebody vouches for.
+    """Append what `say` says; a refusal, or nothing to say, counts only under Queue.consistent_read.
 
-    An older copy of Redis may have the slice as it was before a change that was told. Raises what `say` raises,
-    Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
+    Redis restored from an older snapshot may have the slice as it was before a change that was already reported. Raises
+    what `say` raises, Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
     """
     try:
         if append_directly(repo, say, slices=slices):
             return
     except (SliceExists, SliceGone, SliceChanged):
         pass
-    with repo.queue.for_sure():
+    with repo.queue.consistent_read():
         append_directly(repo, say, slices=slices)
 
 
@@ -72,7 +72,7 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
 
 
 def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int | None = None) -> Slice:
-    """Give a slice other paths and return it once that is durable; said again, it changes nothing.
+    """Give a slice other paths and return it once that is durable; repeated, it changes nothing.
 
     With `version` only if the slice still has it. Raises SliceGone, SliceChanged, LogBusy, ViewAbsent and BucketError.
     """

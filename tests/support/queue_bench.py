@@ -28,7 +28,7 @@ class QueueBench:
         genesis = {"format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "commit": "c" * 40}
         self.view.apply("E", genesis | {"tree": "e" * 40, "time": 1}, "h1", published=False)
         self.view.publish(None, "E")
-        self.queue.vouch("E", self.queue.run())
+        self.queue.mark_recovered("E", self.queue.run())
         self.slices = [f"S{i}" for i in range(slices)]
         self.seq = 1
 

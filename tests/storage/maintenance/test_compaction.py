@@ -84,7 +84,7 @@ def history(repo: Repository) -> dict[bytes, object]:
 STATUSES = ["committed", "committed", "conflicted", "conflicted", "rejected"]
 
 
-def told(world: World, ids: list[ChangesetId]) -> list[object]:
+def reported(world: World, ids: list[ChangesetId]) -> list[object]:
     """Return everything that the queues tell of changesets."""
     return world.repo.queue.standing(ids)[1]
 
@@ -93,7 +93,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     ids = some_work(world, 0)
     abandon(world.repo, ids[2])
     ids += [each for number in (1, 2) for each in some_work(world, number)]
-    before, files = told(world, ids), world.files()
+    before, files = reported(world, ids), world.files()
     made = compacted(world)
     assert sum(done.entries for done in made) == world.repo.view.head().archived == world.repo.view.head().through
     assert sum(done.changesets for done in made) == len(ids)
@@ -102,7 +102,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     fresh = World.__new__(World)
     fresh.repo, fresh.all = Repository(world.repo.settings), world.all
     assert [world.status(each) for each in ids] == STATUSES * 3
-    after = told(fresh, ids)
+    after = reported(fresh, ids)
     assert [now.outcome for now in after] == [now.outcome for now in before]
     assert [now.closed_by for now in after] == [None, None, "abandoned", *[None] * 12]
     fresh.repo.redis.delete(*fresh.repo.redis.keys("*object:*"), b"none")
@@ -337,7 +337,7 @@ def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> N
     for key, value in old.items():
         world.repo.redis.restore(key, 0, value, replace=True)
     assert world.repo.redis.zcard(f"{world.repo.view.prefix}queue:{world.all.id}") == 1
-    while commit_batch(world.repo, vouched_only=False):
+    while commit_batch(world.repo, recovered_only=False):
         pass
     world.work()
     assert not verify(world.repo).differences
@@ -711,10 +711,10 @@ def test_a_redis_older_than_the_grace_of_tables_blames_nobody(world: World) -> N
     fresh = World.__new__(World)
     fresh.repo, fresh.all = Repository(repo.settings), world.all
     with pytest.raises(ViewStale):
-        told(fresh, ids[:1])
+        reported(fresh, ids[:1])
     [based] = fresh.submit(item(world.all, {"based": b"1"}, ids[0]))
     with pytest.raises(ViewStale):
-        commit_batch(fresh.repo, vouched_only=False)
+        commit_batch(fresh.repo, recovered_only=False)
     assert "deaths" not in fresh.repo.queue.work(based), "it is no suspect"
     run_upkeep(fresh.repo)
     fresh.work()

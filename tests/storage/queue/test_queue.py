@@ -211,7 +211,7 @@ def test_nothing_is_claimed_before_the_inbox_was_listed_nor_while_too_much_is_pe
     bench.view.redis.delete(bench.view.prefix + "recovered")
     with pytest.raises(Recovering):
         bench.queue.claim("me")
-    bench.queue.vouch("E", bench.queue.run())
+    bench.queue.mark_recovered("E", bench.queue.run())
     [one] = bench.put("S1", "g")
     bench.decide(one, "S1")
     with pytest.raises(Paused):
