@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,13 +19,14 @@ from app.admin.export import ExportError, export, git
 from storage.backends.bucket import BucketError, Missing
 from storage.base.batched import batched
 from storage.base.ids import PackId, changesets_of, made_at, submission_pack
+from storage.base.progress import Progress, no_progress
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, place_of
+from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, log_position
 from storage.log.log import Log, follow
-from storage.log.summary import Contents, read_on
-from storage.lookup.archive import closed_in, global_in, manifest_in, place_in, read_all
+from storage.log.summary import LogSummary, catch_up
+from storage.lookup.archive import closed_in, global_in, manifest_in, position_in, read_all
 from storage.lookup.tables import CorruptTable
 from storage.queue.submission_packs import UNREADABLE, read_pack
 from storage.repository import Repository
@@ -37,8 +38,6 @@ _MOST_FINDINGS = 100
 _MOST_TURNS = 20
 # Upkeeps that may be due before a changeset that nobody queued is called lost, and the seconds between two looks.
 _TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ class Findings:
             self.differences.append(text)
 
 
-def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda stage, done, total: None) -> Findings:
+def verify(repo: Repository, with_git: bool = True, progress: Progress = no_progress) -> Findings:
     """Return what was found. Safe beside writers: what is appended meanwhile makes no difference.
 
     Raises BucketError, ViewAbsent and redis.RedisError.
@@ -100,7 +99,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     return findings
 
 
-class _Contents(Contents):
+class _Contents(LogSummary):
     """What the log says, with every outcome."""
 
     def __init__(self, findings: Findings) -> None:
@@ -117,7 +116,7 @@ class _Contents(Contents):
             if decided["id"] in self.outcomes:
                 self._findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
             outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
-            self.outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
+            self.outcomes[decided["id"]] = outcome | {"place": log_position(entry["seq"], index)}
             if "closes" in decided:
                 self.closed.setdefault(decided["closes"]["id"], []).append((decided["id"], entry["seq"]))
         for each in entry.get("closed", ()):
@@ -128,7 +127,7 @@ class _Contents(Contents):
     def catch_up(self, log: Log) -> None:
         """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
         try:
-            read_on(log, self)
+            catch_up(log, self)
         except CorruptEntry as error:
             difference = f"log: {error}"
             if difference not in self._findings.differences:
@@ -237,8 +236,8 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
     try:
         rows, named = _archived_rows(repo, contents), contents.named
         for each, outcome in contents.until(named.archived).items():
-            if place_in(rows, each) != outcome["place"]:
-                findings.differ(f"archive: changeset {each} is listed at position {place_in(rows, each)}")
+            if position_in(rows, each) != outcome["place"]:
+                findings.differ(f"archive: changeset {each} is listed at position {position_in(rows, each)}")
         for each, closers in contents.closed.items():
             # Two resolutions may both have been on their way: either is right.
             archived = {by for by, seq in closers if seq <= named.archived}

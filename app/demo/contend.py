@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.client.api_client import Client, Json
+from storage.base.progress import Progress, no_progress
 
 # Lines of a shared file that are a writer's own, and lines around them, so that neighbours do not touch.
 _REGION = 6
@@ -23,9 +23,6 @@ _PATIENCE = 60.0  # seconds, for one changeset to get its outcome
 _SLICES = {"everything": ["/"], "sources": ["src/"], "shared": ["src/shared/", _HOT, "src/own/"]}
 # Somebody else may land while one resolves; none of ours does, so more than a few rounds are a fault.
 _MOST_ROUNDS = 5
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage (write, resolve), what is done and what there is."""
 
 
 @dataclass(slots=True)
@@ -88,7 +85,7 @@ class _Writer:
 class Contest:
     """One contest on a repository that nobody else writes to meanwhile."""
 
-    def __init__(self, client: Client, writers: int = 99, progress: Progress = lambda stage, done, total: None) -> None:
+    def __init__(self, client: Client, writers: int = 99, progress: Progress = no_progress) -> None:
         self._client = client
         self._third = max(1, writers // 3)
         self._progress = progress

@@ -17,6 +17,8 @@ from typing import Any
 import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
+from storage.base.batched import batched
+
 __all__ = ["bind", "bound", "clear", "configure", "in_lines", "level", "line", "log", "output"]
 
 HIDDEN = "(hidden)"
@@ -74,8 +76,7 @@ def line(event: str, severity: str = "info", **fields: Any) -> str:
 
 def in_lines(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield ids in parts that are short enough for a line each."""
-    for start in range(0, len(ids), MOST_IDS):
-        yield ids[start : start + MOST_IDS]
+    return batched(ids, MOST_IDS)
 
 
 def _name_process(_logger: Any, _method: str, event: _Event) -> _Event:

@@ -10,13 +10,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 from storage.backends.bucket import Bucket
 from storage.base.ids import ObjectId, PackId
+from storage.base.progress import Progress, batched_with_progress
 from storage.git import packs
 from storage.git.objects import Version, object_id
 from storage.git.packs import PackWriter
@@ -36,8 +37,6 @@ _CONFIG = """\
 """
 _TRAILERS = "%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
 _BRANCH = b"refs/heads/deep"
-
-Progress = Callable[[str, int, int], None]
 
 
 class GitRefused(Exception):
@@ -84,9 +83,7 @@ class Workbench:
         """
         last: dict[PackId, ObjectId] = {}
         writer = PackWriter()
-        for start in range(0, len(names), _AT_ONCE):
-            progress("packs", start, len(names))
-            chunk = names[start : start + _AT_ONCE]
+        for chunk in batched_with_progress(names, _AT_ONCE, "packs", progress):
             for pack, data in zip(chunk, bucket.get_many(name + ".pack" for name in chunk), strict=True):
                 for place, kind, content in packs.scan(data) if data is not None else ():
                     last[pack] = oid = object_id(kind, content)
@@ -96,7 +93,6 @@ class Workbench:
                     writer = PackWriter()
         if writer:
             self._index(writer)
-        progress("packs", len(names), len(names))
         return last
 
     def _index(self, writer: PackWriter) -> None:
