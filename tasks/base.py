@@ -74,7 +74,7 @@ def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
             try:
                 work(Repository(settings))
             except PASSING as reason:
-                log.warning("work_waits", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
+                log.warning("job_deferred", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
                 did(f"waits: {type(reason).__name__}")
                 return False
             finally:

@@ -59,7 +59,7 @@ def _ask_for_work(repo: Repository) -> None:
         ask_for_commit(repo)
         ask_for_merge(repo)
     except RedisError as error:
-        log.warning("not_announced", reason=str(error))
+        log.warning("notify_failed", reason=str(error))
 
 
 def run(repo: Repository) -> Found:
@@ -159,7 +159,7 @@ def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
     found.enqueued += requeue_released(repo, repo.settings.max_page)
     release_decided(repo, repo.settings.max_page)
     if found.enqueued:
-        log.warning("changesets_found", packs=found.packs, enqueued=found.enqueued)
+        log.warning("changesets_requeued", packs=found.packs, enqueued=found.enqueued)
         did(f"found and queued {found.enqueued} changesets")
     return found
 

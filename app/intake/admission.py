@@ -26,10 +26,10 @@ from storage.lookup.object_store import ObjectMissing
 from storage.queue.queue import Admission
 from storage.repository import Repository
 
-MOST_BASES = 1000
+MAX_BASES = 1000
 """Ids of versions seen, in one request, of which it is looked up what they are."""
 
-MOST_JUDGED_BYTES = 1 << 20
+MAX_JUDGED_BYTES = 1 << 20
 """A content put by id where its bytes must be judged (a symlink, .gitmodules, .gitattributes) has no more of them."""
 
 
@@ -100,7 +100,7 @@ class _Admitting:
         self._submissions: Sequence[Submission | Problem] = ()
         self._fingerprints: dict[int, str] = {}  # by position
         self._put_by_id = 0  # bytes of the contents
-        self._bases_left = MOST_BASES  # that are still looked up
+        self._bases_left = MAX_BASES  # that are still looked up
         self._kinds: dict[ObjectId, Described] = {}  # of the contents that are put by id
 
     def all(self, submissions: Sequence[Submission | Problem]) -> list[Admitted]:
@@ -279,7 +279,7 @@ class _Admitting:
             if len(found) < len(wanted):
                 with self._repo.queue.consistent_read():
                     found |= self._repo.kinds.of(wanted - found.keys())
-            self._repo.kinds.of(seen[:MOST_BASES])  # which is remembered for _check_bases
+            self._repo.kinds.of(seen[:MAX_BASES])  # which is remembered for _check_bases
         return found
 
     def _check_stored(self, change: Change, field: str) -> None:
@@ -297,8 +297,8 @@ class _Admitting:
             raise invalid(field, f"with it, contents put by id in this request exceed {most} bytes (max_body_bytes)")
         if not needs_content(change.path, change.mode):
             return
-        if size > MOST_JUDGED_BYTES:
-            raise invalid(field, f"has {size} bytes; at {change.path.decode()}, one put by id has {MOST_JUDGED_BYTES}")
+        if size > MAX_JUDGED_BYTES:
+            raise invalid(field, f"has {size} bytes; at {change.path.decode()}, one put by id has {MAX_JUDGED_BYTES}")
         try:
             check_content(change.path, change.mode, self._repo.confirmed(lambda: self._repo.objects.blob(oid)))
         except ContentError as error:

@@ -16,7 +16,7 @@ from functools import partial
 import redis
 import structlog
 
-from app.intake.requeue import MOST_PACKS, Requeue
+from app.intake.requeue import MAX_PACKS, Requeue
 from app.protocol.problems import unavailable
 from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends import deadline
@@ -105,7 +105,7 @@ class Intake:
         Raises BucketError, TookTooLong and budget.Spent: then nothing is known of them. Raises a Problem where too
         many before them could not be queued.
         """
-        if self.behind >= MOST_PACKS:
+        if self.behind >= MAX_PACKS:
             raise unavailable("what was accepted before cannot be queued", self._repo.settings.retry_after)
         request = _Request(items)
         self._requests.put(request)
@@ -182,7 +182,7 @@ class Intake:
     def _check_time(self, pack: PackId, now: float) -> None:
         if self._too_far(pack, now):
             apart = now - made_at(pack)
-            log.error("late_or_wrong_clock", pack=pack, seconds=round(apart))
+            log.error("clock_skew", pack=pack, seconds=round(apart))
             raise TookTooLong(f"the store's clock is {apart:.0f} seconds from the time in {pack} (late_put)")
 
     def _announce(self) -> None:
@@ -193,7 +193,7 @@ class Intake:
             try:
                 ask_for_commit_safely(self._repo)
             except Exception as error:  # noqa: BLE001 - upkeep announces what this could not
-                log.error("not_announced", reason=str(error))
+                log.error("notify_failed", reason=str(error))
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
@@ -285,4 +285,4 @@ def ask_for_commit_safely(repo: Repository) -> None:
         with because("a submission"):
             ask_for_commit(repo)
     except redis.RedisError as error:
-        log.warning("not_announced", reason=str(error))
+        log.warning("notify_failed", reason=str(error))

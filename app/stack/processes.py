@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 # Seconds before a process that died is started again: doubled each time up to the most, and back to the first once
 # it has lived for `_STEADY`.
-_FIRST_DELAY, _MOST_DELAY, _STEADY = 0.2, 5.0, 10.0
+_FIRST_DELAY, _MAX_DELAY, _STEADY = 0.2, 5.0, 10.0
 # Seconds between two questions whether a server answers; only its answer tells, so it has to be asked.
 _ASK_EVERY = 0.05
 _LOG_BYTES = 16 << 20
@@ -201,7 +201,7 @@ class Process:
             log.warning("process_died", child=self.command.name, pid=pid, status=status)
             if not self.restart:
                 return
-            delay = _FIRST_DELAY if time.monotonic() - began > _STEADY else min(2 * delay, _MOST_DELAY)
+            delay = _FIRST_DELAY if time.monotonic() - began > _STEADY else min(2 * delay, _MAX_DELAY)
             self._stopping.wait(delay)
 
     def _fork(self) -> int:

@@ -42,7 +42,7 @@ READERS = 8
 PROBE_ROUNDS = 2
 PROBE_RACERS = 8
 # Rounds at most, where in some no racer is answered that it won.
-_MOST_PROBE_ROUNDS = 6
+_MAX_PROBE_ROUNDS = 6
 _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
 # Names in one request: a store deletes them one after another, within the patience for one answer.
@@ -329,7 +329,7 @@ def probe(buckets: Sequence[Bucket]) -> None:
     """
     endpoints = ", ".join(bucket.endpoint for bucket in buckets)
     winners = 0
-    for _ in range(_MOST_PROBE_ROUNDS):
+    for _ in range(_MAX_PROBE_ROUNDS):
         name = f"probe/{secrets.token_hex(8)}"
         barrier = threading.Barrier(PROBE_RACERS)
 

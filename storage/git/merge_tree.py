@@ -27,8 +27,8 @@ from storage.git.threeway import MergeUnavailable
 
 _OLDEST_GIT = (2, 39)  # `git merge-tree --stdin`
 # The folder is made anew after so much.
-_MOST_MERGES = 2000
-_MOST_BYTES = 256 << 20
+_MAX_MERGES = 2000
+_MAX_BYTES = 256 << 20
 _PREFIX = "sluice-merge-"
 _FILE = b"file"
 _NOBODY = Ident("merge", "merge@localhost", 1)
@@ -131,7 +131,7 @@ class _Folder:
 
     @property
     def full(self) -> bool:
-        return self._merges >= _MOST_MERGES or self._bytes >= _MOST_BYTES
+        return self._merges >= _MAX_MERGES or self._bytes >= _MAX_BYTES
 
     def merge(self, wanted: Sequence[Texts], patience: float) -> list[Merged]:
         # Objects go in as one pack: two files to write, whatever their number.

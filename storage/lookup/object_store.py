@@ -36,7 +36,7 @@ _COPIES_TOGETHER = 64
 _BYTES_TOGETHER = 16 << 20
 # What an object takes beside them: its id, its place in the cache and in the cache's order, about.
 _ENTRY_BYTES = 400
-_MOST_COMMITS = 1024
+_MAX_COMMITS = 1024
 # What is stored of a commit has no more bytes, or twice those of the longest message.
 _LARGEST_COMMIT = 1 << 20
 
@@ -55,7 +55,7 @@ class ObjectStore:
         self._shared = SharedCache(settings, client, view.prefix)
         self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
         # A batch's changesets mostly have one commit as their base; parsing it took a tenth of the batch's time.
-        self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MOST_COMMITS)
+        self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MAX_COMMITS)
         self._largest_commit = max(_LARGEST_COMMIT, 2 * settings.max_message_bytes)
         self._lock = threading.Lock()
         self._keep(EMPTY_TREE, Kind.TREE, b"")

@@ -40,7 +40,7 @@ MAX_UNDECIDED_BELOW = 4096
 How many there are in all is bounded by what may be held and queued; each recovery reads them, as it reads those ahead.
 """
 
-MOST_PASSED_PACKS = 1000
+MAX_PASSED_PACKS = 1000
 """Packs that the mark passes at once: every changeset in them is asked for."""
 
 _PAGE = 200
@@ -127,7 +127,7 @@ class Inbox:
         passed = Watermark(self._view.head().mark)
         room = MAX_UNDECIDED_BELOW
         now = self._bucket.now()
-        for page in batched(islice(self._packs(self._behind_mark()), MOST_PASSED_PACKS), _PAGE):
+        for page in batched(islice(self._packs(self._behind_mark()), MAX_PASSED_PACKS), _PAGE):
             old = [pack for pack in page if now - made_at(pack) > self._settings.inbox_margin]
             decided, _ = self._known(old)
             for pack in old:
@@ -190,7 +190,7 @@ class Inbox:
                 yield pack
             elif not foreign:
                 foreign = True
-                log.warning("foreign_name", name=name)
+                log.warning("unexpected_object", name=name)
 
     def _known(self, page: list[PackId]) -> tuple[set[str], set[str]]:
         """Return which changesets of these packs are decided, and which are decided or queued."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from storage.commit.batch import commit_batch
 from storage.log.entry import Json
-from tasks.commits import commit_batch
 from tests.support.world import World
 
 MOST_BATCHES = 60
@@ -14,7 +14,7 @@ def work(world: World, *errors: type[BaseException]) -> int:
     failed = 0
     for _ in range(MOST_BATCHES):
         try:
-            if not commit_batch(world.repo):
+            if not commit_batch(world.repo).changesets:
                 return failed
         except errors:
             failed += 1

@@ -8,7 +8,7 @@ import pytest
 
 from app.admin.deep import deep
 from app.admin.verify import verify
-from tasks.commits import commit_batch
+from storage.commit.batch import commit_batch
 from tasks.upkeep import run as run_upkeep
 from tests.support.api import Api, Json
 from tests.support.collisions import LINES, edit, landed, put

@@ -25,6 +25,7 @@ from storage.backends.bucket import Bucket, BucketError
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, inbox_pack, new_ulid
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
 from storage.git.objects import Ident
 from storage.log.entry import SLOTS, decode
 from storage.log.log import Log
@@ -45,7 +46,6 @@ from storage.view import load as load_module
 from storage.view.load import load
 from storage.view.rows import HISTORY, KEYS
 from tasks import compaction as compaction_module
-from tasks.commits import commit_batch
 from tasks.node.forked import EndedBadly
 from tasks.upkeep import run as run_upkeep
 from tests.support.compaction import AT_ONCE, change, compacted, emptied
@@ -337,7 +337,7 @@ def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> N
     for key, value in old.items():
         world.repo.redis.restore(key, 0, value, replace=True)
     assert world.repo.redis.zcard(f"{world.repo.view.prefix}queue:{world.all.id}") == 1
-    while commit_batch(world.repo, recovered_only=False):
+    while commit_batch(world.repo, recovered_only=False).changesets:
         pass
     world.work()
     assert not verify(world.repo).differences
@@ -502,7 +502,7 @@ def test_forgetting_keys_is_bounded(world: World) -> None:
 def test_more_entries_to_wait_for_than_one_compaction_takes_are_as_many(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compact_module, "MOST_ENTRIES", 8)
+    monkeypatch.setattr(compact_module, "MAX_ENTRIES", 8)
     change(world.repo, compact_entries=1000)
     for number in range(4):
         some_work(world, number)
