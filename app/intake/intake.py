@@ -165,7 +165,7 @@ class Intake:
             # could be compacted.
             if self._too_far(pack, bucket.about_now()):
                 self._check_time(pack, bucket.now())
-            bucket.keep(pack + ".pack", data)
+            bucket.put_verified(pack + ".pack", data)
         # By the store's clock, which the mark goes by: a slow PUT and a wrong clock of this machine are the same.
         self._check_time(pack, bucket.dated)
         positions = self._enqueue(pack, [pair for group in groups for pair in group])

@@ -158,8 +158,8 @@ class Bucket:
         )
         return url.geturl(), signed
 
-    def keep(self, name: str, data: bytes) -> None:
-        """Have `data` stored under a name that nobody else gives.
+    def put_verified(self, name: str, data: bytes) -> None:
+        """Store `data` under a name that nobody else gives, and verify what is there unless this call stored it.
 
         Raises BucketError: also where the first answer was lost, and what the store has is not what it was sent.
         """

@@ -111,10 +111,10 @@ def test_any_name_can_be_given(bucket: Bucket) -> None:
 
 
 def test_what_is_kept_is_what_was_sent_or_an_error(bucket: Bucket) -> None:
-    bucket.keep("mine", b"1")
-    bucket.keep("mine", b"1")  # its first answer was lost
+    bucket.put_verified("mine", b"1")
+    bucket.put_verified("mine", b"1")  # its first answer was lost
     with pytest.raises(BucketError, match="not what was sent"):
-        bucket.keep("mine", b"2")
+        bucket.put_verified("mine", b"2")
     assert bucket.get("mine") == b"1"
 
 
