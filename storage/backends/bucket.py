@@ -182,7 +182,7 @@ class Bucket:
         except _FAILURES as error:
             raise BucketError(f"the S3 endpoint {self.endpoint} does not answer") from error
 
-    def about_now(self) -> float:
+    def estimated_now(self) -> float:
         """Return what `now` does, as the store's last answer to a create has it; asks where there was none."""
         return self.now() if self._ahead is None else self._ahead + time.monotonic()
 

@@ -48,7 +48,7 @@ def test_what_came_behind_the_mark_is_told_to_nobody_and_found_by_nobody(
     with monkeypatch.context() as wrong:
         set_clock(wrong, -3600.0)
         # The store's clock was as wrong until now.
-        wrong.setattr(Bucket, "about_now", lambda self: time.time() - 3600)
+        wrong.setattr(Bucket, "estimated_now", lambda self: time.time() - 3600)
         api.submit(503, base=api.tip, changes=[{"op": "put", "path": "f", "content": "2"}])
     late = next(name for name in api.world.repo.bucket.names("inbox/") if name < f"inbox/{first}")
     assert late[6:32] < api.world.repo.view.head().mark
