@@ -103,7 +103,7 @@ class _Put:
 
     def run(self, marker: str) -> None:
         """Write what is not there yet. Raises NotEmpty and BackupError."""
-        present = {name for name in self._bucket.names("") if not name.startswith(PROBES)}
+        present = {name for name in self._bucket.list_keys("") if not name.startswith(PROBES)}
         if present and marker not in present:
             shown = ", ".join(sorted(present)[:3])
             raise NotEmpty(f"the bucket has {len(present)} objects of this repository already: {shown}")

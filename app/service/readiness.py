@@ -83,7 +83,7 @@ def _conditional_writes(repo: Repository) -> Check:
 def _view(repo: Repository) -> Check:
     # Without a view, or one that may be older than what was answered before, nearly every request is a 503.
     applied = repo.view.head().applied
-    lag = sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MOST_LAG))
+    lag = sum(1 for _ in repo.bucket.list_keys("log/", name_of(applied), _MOST_LAG))
     recovered = repo.queue.recovered_state()
     detail = f"applied {applied}, {lag} behind" + ("" if recovered else "; the inbox is being listed")
     return {"ok": recovered is not None, "detail": detail, "applied": applied, "lag": lag}

@@ -249,7 +249,7 @@ class Bucket:
             refused += [(each.name or "").removeprefix(self._prefix) for each in failed]
         return refused
 
-    def names(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
+    def list_keys(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
         """Yield the names that begin with `prefix` and stand behind `after`, in order.
 
         Raises BucketError.
@@ -257,7 +257,7 @@ class Bucket:
         yield from (name for name, _ in self.listing(prefix, after, limit))
 
     def listing(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[tuple[str, float]]:
-        """Yield what `names` does, each with the time when it was stored, by the store's clock.
+        """Yield what `list_keys` does, each with the time when it was stored, by the store's clock.
 
         Raises BucketError.
         """

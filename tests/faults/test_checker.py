@@ -132,7 +132,7 @@ def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
             for slice_id in redis.hkeys(inbox._view.key("slices"))
             for each in redis.zrange(f"{prefix}queue:{slice_id.decode()}", 0, 0)
         ]
-        names = inbox._bucket.names("inbox/", inbox._behind_mark())
+        names = inbox._bucket.list_keys("inbox/", inbox._behind_mark())
         ids = [each for name in names for each in changesets_of(PackId(name.removesuffix(".pack")))]
         passed = [each for each in ids if not waiting or each < min(waiting)]
         return Passed(max(passed, default=inbox._view.head().mark), packs=1_000_000)

@@ -128,7 +128,7 @@ def test_what_somebody_else_has_put_into_the_bucket_stops_nothing(
     world.work()
     assert [world.status(each) for each in [*ids, late.id, lost.id]] == ["committed"] * 5
     assert any(collect(world.repo).complete for _ in range(20))
-    assert {*world.repo.bucket.names("")} >= {*FOREIGN}, "nothing that is not ours is deleted"
+    assert {*world.repo.bucket.list_keys("")} >= {*FOREIGN}, "nothing that is not ours is deleted"
     assert not verify(world.repo).differences
     report = backup(world.repo.settings, tmp_path / "backup")
     assert not report.problems and report.entries == world.repo.view.head().applied

@@ -85,7 +85,7 @@ def test_of_a_create_that_is_cut_off_nothing_is_stored(bucket: Bucket, cut_off: 
     data = b"x" * size
     with pytest.raises(BucketError):
         Bucket(bucket._settings, cut_off).create("torn", data)
-    assert list(bucket.names("torn")) == []
+    assert list(bucket.list_keys("torn")) == []
     assert bucket.create("torn", data) is True
     assert bucket.get("torn") == data
 
@@ -100,7 +100,7 @@ def test_what_is_damaged_on_its_way_is_refused(bucket: Bucket, monkeypatch: pyte
         on_its_way.setattr(bucket._http, "request", damage)
         with pytest.raises(BucketError, match="status 400"):
             bucket.create("x", b"xxx")
-    assert list(bucket.names("x")) == []
+    assert list(bucket.list_keys("x")) == []
 
 
 def test_any_name_can_be_given(bucket: Bucket) -> None:
@@ -136,9 +136,9 @@ def test_names_come_in_order_behind_a_name_and_bounded(bucket: Bucket) -> None:
     for i in range(25):
         bucket.create(f"log/{i:012d}.json", b"")
     bucket.create("logs", b"")
-    names = list(bucket.names("log/"))
+    names = list(bucket.list_keys("log/"))
     assert names == [f"log/{i:012d}.json" for i in range(25)]
-    assert list(bucket.names("log/", after=names[9], limit=3)) == names[10:13]
+    assert list(bucket.list_keys("log/", after=names[9], limit=3)) == names[10:13]
 
 
 def test_what_is_deleted_is_gone_and_nothing_else(bucket: Bucket) -> None:
@@ -147,10 +147,10 @@ def test_what_is_deleted_is_gone_and_nothing_else(bucket: Bucket) -> None:
     bucket.map_concurrently(lambda name: bucket.create(name, b"x"), names)
     bucket.delete(*names[:299], *names[:2], "packs/never.idx", "packs")
     bucket.delete()
-    assert list(bucket.names("packs/")) == names[299:]
+    assert list(bucket.list_keys("packs/")) == names[299:]
     assert bucket.create(names[0], b"again") is True
     bucket.delete(names[0])
-    assert list(bucket.names("packs/")) == names[299:]
+    assert list(bucket.list_keys("packs/")) == names[299:]
 
 
 def test_what_a_store_refuses_to_delete_is_told_and_the_rest_is_deleted(
@@ -169,7 +169,7 @@ def test_what_a_store_refuses_to_delete_is_told_and_the_rest_is_deleted(
     monkeypatch.setattr(bucket._client, "remove_objects", refuse)
     held = [name for name in names if name.endswith("7.pack")]
     assert bucket.delete(*names) == held
-    assert list(bucket.names("packs/")) == held
+    assert list(bucket.list_keys("packs/")) == held
 
 
 def test_an_answer_to_a_deletion_that_is_no_xml_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +221,7 @@ def test_a_store_that_is_away_is_an_error_and_nothing_is_known() -> None:
         lambda: away.create("x", b""),
         lambda: away.get("x"),
         lambda: away.delete("x"),
-        lambda: list(away.names("x")),
+        lambda: list(away.list_keys("x")),
         away.ensure,
     ]
     for call in calls:
