@@ -130,7 +130,7 @@ class _Put:
     def _put(self, name: str) -> None:
         data = self._read(name)
         # A PUT whose answer was lost has stored it.
-        if not self._bucket.create(name, data) and self._bucket.get(name) != data:
+        if not self._bucket.create(name, data).stored and self._bucket.get(name) != data:
             raise NotEmpty(f"{name} in the bucket is not the backup's: somebody else has written to it")
         self.copied += 1
 

@@ -20,7 +20,7 @@ import pytest
 
 from app.intake.intake import Accepted, Intake, build
 from storage.backends import scripts
-from storage.backends.bucket import Bucket
+from storage.backends.bucket import Bucket, Created
 from storage.base.ids import PackId, changesets_of
 from storage.base.settings import Settings
 from storage.lookup.archive import PACK_FILES
@@ -83,11 +83,11 @@ def overwrites_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log takes an entry though its place is taken."""
     create = Bucket.create
 
-    def put(bucket: Bucket, name: str, data: bytes) -> bool:
+    def put(bucket: Bucket, name: str, data: bytes) -> Created:
         if not name.startswith("log/"):
             return create(bucket, name, data)
-        bucket._client.put_object(bucket._bucket, bucket._prefix + name, BytesIO(data), len(data))
-        return True
+        bucket.s3.minio.put_object(bucket.s3.bucket, bucket._prefix + name, BytesIO(data), len(data))
+        return Created(True, bucket.now())
 
     monkeypatch.setattr(Bucket, "create", put)
 

@@ -276,7 +276,7 @@ def test_a_folder_is_of_one_log_and_of_nothing_else(world: World, tmp_path: Path
 def test_what_the_bucket_lacks_is_named(world: World, tmp_path: Path) -> None:
     name = next(iter(world.repo.bucket.list_keys("packs/")))
     settings = world.repo.settings
-    world.repo.bucket._client.remove_object(settings.s3_bucket, f"{settings.repository}/{name}")
+    world.repo.bucket.s3.minio.remove_object(settings.s3_bucket, f"{settings.repository}/{name}")
     report = backup(settings, tmp_path)
     assert report.problems == [f"{name} is named by the log and missing in the bucket"]
 
@@ -311,7 +311,7 @@ def test_the_commands_answer_with_counts(world: World, tmp_path: Path, monkeypat
     assert run(["restore", "--no-verify"], copy)[1]["clean"] is None
     assert run(["restore"], world.repo.settings)[0] == 1
     name = next(name for name in Bucket(copy).list_keys("packs/") if name.endswith(".pack"))
-    Bucket(copy)._client.remove_object(copy.s3_bucket, f"{copy.repository}/{name}")
+    Bucket(copy).s3.minio.remove_object(copy.s3_bucket, f"{copy.repository}/{name}")
     monkeypatch.setattr("app.admin.restore._Put._put_packs", lambda self, names: None)
     code, restored = run(["restore"], copy)
     assert code == 1 and restored["clean"] is False and name in restored["differences"][0]

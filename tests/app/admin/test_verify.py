@@ -62,7 +62,7 @@ DAMAGE: dict[str, Damage] = {
 
 
 def _raw(repo: Repository):
-    return repo.bucket._client
+    return repo.bucket.s3.minio
 
 
 def _whole(repo: Repository, name: str) -> str:

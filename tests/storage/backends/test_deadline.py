@@ -108,7 +108,7 @@ def test_a_bucket_that_does_not_answer_takes_no_more_than_the_budget(
 ) -> None:
     bucket, proxy = slow_bucket
     data = bytes(256 << 10)
-    assert bucket.create("large", data)
+    assert bucket.create("large", data).stored
     for stream in ("downstream", "upstream"):
         proxy.add(toxic[0], stream=stream, **toxic[1])
     calls: list[Callable[[], object]] = [
@@ -172,7 +172,7 @@ def test_a_call_that_a_store_takes_and_never_answers_is_sent_again_while_there_i
         bucket = Bucket(replace(s3_settings, s3_endpoints=endpoint, s3_timeout=16.0))
         with deadline.budget("request_budget", 10.0):
             if call == "create":
-                assert bucket.create("y", b"2")
+                assert bucket.create("y", b"2").stored
             elif call == "get":
                 assert bucket.get("x") == b"1"
             else:

@@ -103,7 +103,7 @@ def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> N
     name = list(repo.bucket.list_keys(FOLDER))[2]
     whole = f"{repo.settings.repository}/{name}"
     data = repo.bucket.get(name)
-    repo.bucket._client.remove_object(repo.settings.s3_bucket, whole)
+    repo.bucket.s3.minio.remove_object(repo.settings.s3_bucket, whole)
     segment = decode(data)
     wrong = {
         "cut": data[:-1],
@@ -114,7 +114,7 @@ def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> N
         "elsewhere": encode(Segment(segment.first, segment.last, segment.previous, "0" * 64, segment.parts)),
     }[damage]
     if wrong is not None:
-        repo.bucket._client.put_object(repo.settings.s3_bucket, whole, BytesIO(wrong), len(wrong))
+        repo.bucket.s3.minio.put_object(repo.settings.s3_bucket, whole, BytesIO(wrong), len(wrong))
     load(repo.view, repo.log, repo.bucket, repo.view.epoch())
     assert rows(repo) == before
     if damage in {"cut", "other", "empty"}:

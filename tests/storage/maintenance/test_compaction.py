@@ -574,7 +574,7 @@ def test_entries_that_are_kept_are_bounded_by_bytes(world: World) -> None:
 
 def put_instead(world: World, name: str, data: bytes) -> None:
     settings = world.repo.settings
-    world.repo.bucket._client.put_object(settings.s3_bucket, f"{settings.repository}/{name}", BytesIO(data), len(data))
+    world.repo.bucket.s3.minio.put_object(settings.s3_bucket, f"{settings.repository}/{name}", BytesIO(data), len(data))
 
 
 ARCHIVE_DAMAGE = {
