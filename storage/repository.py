@@ -23,11 +23,11 @@ from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
-from storage.queue.heartbeat import Pulse
+from storage.queue.append_lock import AppendLock
+from storage.queue.heartbeat import Heartbeat
 from storage.queue.pace import Pace
 from storage.queue.queue import Queue
 from storage.queue.recovery import Inbox
-from storage.queue.ticket import Ticket
 from storage.view.load import load
 from storage.view.snapshot import Snapshot
 from storage.view.view import View
@@ -55,8 +55,8 @@ class Repository:
         self.archive = Archive(settings, self.bucket, self.log, self.view)
         self.queue = Queue(settings, self.view, self.archive)
         self.inbox = Inbox(settings, self.archive, self.view, self.queue)
-        self.pulse = Pulse(settings, self.queue)
-        self.ticket = Ticket(settings, self.view)
+        self.heartbeat = Heartbeat(settings, self.queue)
+        self.append_lock = AppendLock(settings, self.view)
         self.pace = Pace(settings.commit_changesets)
         self.nodes = Nodes(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive, self.redis)
@@ -118,13 +118,13 @@ class Repository:
         self.bucket.ensure()
         probe([Bucket(self.settings, endpoint) for endpoint in self.settings.endpoints])
 
-    def prepare(self, patience: float = 0.0) -> None:
+    def prepare(self, timeout: float = 0.0) -> None:
         """Have a bucket, a log and a view. Any process may do so at any time, and again; one of them loads the view.
 
-        The others wait for it, `patience` seconds at most. Raises BucketError, ViewAbsent, ViewLoading, ViewStale,
+        The others wait for it, `timeout` seconds at most. Raises BucketError, ViewAbsent, ViewLoading, ViewStale,
         CorruptEntry and redis.RedisError.
         """
-        until = time.monotonic() + patience
+        until = time.monotonic() + timeout
         self.bucket.ensure()
         found(self.log, self.bucket, self.committer())
         while self.view.epoch() is None:

@@ -29,7 +29,7 @@ from storage.base.settings import Settings
 from storage.git.packs import TRAILER_BYTES
 from storage.log.entry import NO_HASH, CorruptEntry, Json, digest
 from storage.log.log import check, name_of
-from storage.log.references import Named
+from storage.log.references import References
 from storage.lookup.archive import PACK_FILES
 
 FORMAT = 1
@@ -44,8 +44,8 @@ _LOCK = "backup.lock"
 _TEMPORARY = "part-"
 _AT_ONCE = 64
 # Listings that are made anew because something that was listed has been collected before it was copied.
-_MOST_TURNS = 3
-_MOST_PROBLEMS = 100
+_MAX_TURNS = 3
+_MAX_PROBLEMS = 100
 
 
 class BackupError(Exception):
@@ -171,7 +171,7 @@ class Report:
 
     def wrong(self, problem: str) -> None:
         """Note a problem."""
-        if len(self.problems) < _MOST_PROBLEMS:
+        if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(problem)
 
 
@@ -183,7 +183,7 @@ def backup(settings: Settings, directory: Path, progress: Progress = no_progress
     folder = Folder(directory)
     with folder.locked():
         run = _Run(Bucket(settings), folder, progress)
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_TURNS):
             if run.turn(settings.repository):
                 break
     return run.report
@@ -296,7 +296,7 @@ class _Run:
         seq = next((i for i in range(1, entries + 1) if name_of(i) not in self._known), entries + 1)
         # An entry's hash is the SHA-256 of its file.
         previous = self._known[name_of(seq - 1)].sha256 if seq > 1 else NO_HASH
-        named = Named()
+        named = References()
         while seq <= entries:
             self._progress("log", seq - 1, entries)
             names = [name_of(i) for i in range(seq, min(seq + _AT_ONCE, entries + 1))]

@@ -23,10 +23,10 @@ from storage.base.progress import Progress, no_progress
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, place_of
+from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, log_position
 from storage.log.log import Log, follow
-from storage.log.summary import Contents, read_on
-from storage.lookup.archive import closed_in, global_in, manifest_in, place_in, read_all
+from storage.log.summary import LogSummary, catch_up
+from storage.lookup.archive import closed_in, global_in, manifest_in, position_in, read_all
 from storage.lookup.tables import CorruptTable
 from storage.queue.submission_packs import UNREADABLE, read_pack
 from storage.repository import Repository
@@ -34,8 +34,8 @@ from storage.view.load import read_forgotten
 from storage.view.rows import effects
 from storage.view.view import commands
 
-_MOST_FINDINGS = 100
-_MOST_TURNS = 20
+_MAX_FINDINGS = 100
+_MAX_TURNS = 20
 # Upkeeps that may be due before a changeset that nobody queued is called lost, and the seconds between two looks.
 _TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
 
@@ -53,7 +53,7 @@ class Findings:
 
     def differ(self, text: str) -> None:
         """Note a difference."""
-        if len(self.differences) < _MOST_FINDINGS:
+        if len(self.differences) < _MAX_FINDINGS:
             self.differences.append(text)
 
 
@@ -68,7 +68,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = no_prog
     through = 0
     try:
         # Rows that change are compared when no entry came meanwhile; beside writers that may take a few turns.
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_TURNS):
             before, through = through, repo.view.head().applied
             fresh = islice(repo.log.read_from(before + 1, copies=False), max(0, through - before))
             for entry, entry_hash in follow(fresh, contents.hash):
@@ -99,7 +99,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = no_prog
     return findings
 
 
-class _Contents(Contents):
+class _Contents(LogSummary):
     """What the log says, with every outcome."""
 
     def __init__(self, findings: Findings) -> None:
@@ -116,7 +116,7 @@ class _Contents(Contents):
             if decided["id"] in self.outcomes:
                 self._findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
             outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
-            self.outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
+            self.outcomes[decided["id"]] = outcome | {"place": log_position(entry["seq"], index)}
             if "closes" in decided:
                 self.closed.setdefault(decided["closes"]["id"], []).append((decided["id"], entry["seq"]))
         for each in entry.get("closed", ()):
@@ -127,7 +127,7 @@ class _Contents(Contents):
     def catch_up(self, log: Log) -> None:
         """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
         try:
-            read_on(log, self)
+            catch_up(log, self)
         except CorruptEntry as error:
             difference = f"log: {error}"
             if difference not in self._findings.differences:
@@ -236,8 +236,8 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
     try:
         rows, named = _archived_rows(repo, contents), contents.named
         for each, outcome in contents.until(named.archived).items():
-            if place_in(rows, each) != outcome["place"]:
-                findings.differ(f"archive: changeset {each} is listed at position {place_in(rows, each)}")
+            if position_in(rows, each) != outcome["place"]:
+                findings.differ(f"archive: changeset {each} is listed at position {position_in(rows, each)}")
         for each, closers in contents.closed.items():
             # Two resolutions may both have been on their way: either is right.
             archived = {by for by, seq in closers if seq <= named.archived}

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.intake.admission import Admitted, Known, admit
+from app.intake.admission import Admitted, Duplicate, admit
 from app.intake.intake import Accepted, Item
 from app.protocol import cursors
 from app.protocol.bodies import load_json
@@ -23,7 +23,7 @@ from app.service.services import services
 from storage.backends.turns import taking_turns
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, is_ulid
-from storage.log.entry import SLOTS, Status, place_of
+from storage.log.entry import SLOTS, Status, log_position
 from storage.operations import history
 from storage.queue.queue import Standing
 
@@ -99,7 +99,7 @@ def submit_many() -> tuple[Response, int]:
 
 def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
     """Give the admitted to the intake, and return what each has become, in order."""
-    known = [each.changeset for each in admitted if isinstance(each, Known)]
+    known = [each.changeset for each in admitted if isinstance(each, Duplicate)]
     standings = dict(zip(known, standings_of(known), strict=True)) if known else {}
     items = [each for each in admitted if isinstance(each, Item)]
     made = services().intake.accept(items) if items else []
@@ -109,7 +109,7 @@ def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
     for each in admitted:
         if isinstance(each, Problem):
             taken.append(each)
-        elif isinstance(each, Known):
+        elif isinstance(each, Duplicate):
             taken.append(changeset_json(each.changeset, standings[each.changeset]))
         else:
             taken.append(accepted_json(next(accepted)))
@@ -218,7 +218,7 @@ def _decided(slice_id: str, status: str, after: int, limit: int) -> history.List
     """Return a slice's changesets of a status that is no longer queued, behind a place in the log."""
     repo, high = services().repo, None
     if status in {Status.COMMITTED, Status.LANDED}:
-        landed = place_of(repo.view.head().through, SLOTS - 1)
+        landed = log_position(repo.view.head().through, SLOTS - 1)
         if status == Status.LANDED:
             high = landed
         else:

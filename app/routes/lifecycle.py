@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.intake.admission import admit, check_room
+from app.intake.admission import admit, check_capacity
 from app.intake.dry_run import dry_run
 from app.intake.intake import Item, ask_for_commit_safely
 from app.intake.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
@@ -29,7 +29,7 @@ from storage.queue.queue import Standing
 routes = Blueprint("lifecycle", __name__)
 
 # Successors of one changeset, by one verb and without a key of their writers', that may be abandoned or rejected.
-_MOST_ATTEMPTS = 100
+_MAX_ATTEMPTS = 100
 
 
 @routes.post("/changesets/<changeset>/release")
@@ -132,7 +132,7 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
         if found is not None and found[1] != fingerprint:
             raise key_reused()
         return own, found[0] if found else None
-    keys = [key_of(verb, old, attempt) for attempt in range(_MOST_ATTEMPTS)]
+    keys = [key_of(verb, old, attempt) for attempt in range(_MAX_ATTEMPTS)]
     owners = queue.admit([], [], keys).keys
     standings = dict(zip(owners, standings_of([each for each, _ in owners.values()]), strict=True))
     for key in keys:
@@ -144,7 +144,7 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
         if owners_fingerprint != fingerprint:
             raise conflict(f"it has been resolved in another way by {made}", changeset=made)
         return key, made
-    raise conflict(f"nothing came of {_MOST_ATTEMPTS} attempts; give an Idempotency-Key")
+    raise conflict(f"nothing came of {_MAX_ATTEMPTS} attempts; give an Idempotency-Key")
 
 
 def _free(old: ChangesetId) -> Standing:
@@ -170,7 +170,7 @@ def _successor(old: ChangesetId, standing: Standing) -> Successor:
 
 def _check_room(item: Item) -> None:
     repo = services().repo
-    check_room(repo, repo.queue.admit([item.slice], [], []), [item.submission], item.slice)
+    check_capacity(repo, repo.queue.admit([item.slice], [], []), [item.submission], item.slice)
 
 
 def _accept(item: Item) -> dict[str, Any]:

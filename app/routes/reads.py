@@ -20,7 +20,7 @@ from app.service.services import services
 from storage.base.ids import ObjectId
 from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Tree, Version
 from storage.git.trees import covers, lookup, project, walk
-from storage.log.entry import SLOTS, Status, place_of
+from storage.log.entry import SLOTS, Status, log_position
 from storage.lookup.object_store import ObjectMissing
 from storage.operations import history
 from storage.queue.queue import Standing
@@ -45,7 +45,7 @@ def commits(name: str) -> Response:
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
         ids = [each for each, _ in batch]
         now = list(zip(ids, standings_of(ids), strict=True))
-        repo.objects.warm(_oid(each.outcome["commit"]) for _, each in now if each.outcome)
+        repo.objects.prefetch(_oid(each.outcome["commit"]) for _, each in now if each.outcome)
         yield from (_commit_json(changeset, each) for changeset, each in now)
 
     return page("commits", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked)
@@ -86,7 +86,7 @@ def tree(name: str) -> Response:
     root = _root_of(listed.commit)
     objects = services().repo.objects
 
-    def look() -> tuple[ObjectId, list[tuple[bytes, Version]]]:
+    def read() -> tuple[ObjectId, list[tuple[bytes, Version]]]:
         projected, made = project(objects.tree, root, found.paths)
 
         def read(oid: ObjectId) -> Tree:
@@ -99,7 +99,7 @@ def tree(name: str) -> Response:
         for (path, version), place in zip(batch, places, strict=True):
             yield _file_json(path, version, place.place.size if place else None)
 
-    projected, files = services().repo.confirmed(look)
+    projected, files = services().repo.confirmed(read)
     return page(
         "tree",
         _tree_filters(found, listed.prefix),
@@ -168,7 +168,7 @@ def file(name: str, path: str) -> Response:
     raw = load_path(path, services().settings)
     objects = services().repo.objects
 
-    def look() -> tuple[Version, bytes] | None:
+    def read() -> tuple[Version, bytes] | None:
         covered = covers(find_slice(name).paths, raw)
         root = _root_of(ObjectId(query.commit) if query.commit else _oid(services().repo.view.head().main))
         version = lookup(objects.tree, root, raw) if covered else None
@@ -176,7 +176,7 @@ def file(name: str, path: str) -> Response:
             return None
         return version, objects.read(version.oid)[1]
 
-    found = services().repo.confirmed(look)
+    found = services().repo.confirmed(read)
     if found is None:
         raise not_found("file", path)
     return blob_response(*found)
@@ -230,7 +230,7 @@ def merged(commit: str) -> Response:
         raise not_found("global commit", commit)
     filters = {"commit": commit}
     place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
-    low, high = max(place, place_of(merge["first"], 0) - 1), place_of(merge["through"], SLOTS - 1)
+    low, high = max(place, log_position(merge["first"], 0) - 1), log_position(merge["through"], SLOTS - 1)
     rows, looked = history.committed(repo, low, high, query.limit + 1)
 
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:

@@ -30,8 +30,8 @@ READERS = 8
 PROBE_ROUNDS = 2
 PROBE_RACERS = 8
 # Rounds at most, where in some no racer is answered that it won.
-_MOST_PROBE_ROUNDS = 6
-# Names in one request: a store deletes them one after another, within the patience for one answer.
+_MAX_PROBE_ROUNDS = 6
+# Names in one request: a store deletes them one after another, within the timeout of one answer.
 _DELETED_AT_ONCE = 100
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
@@ -247,7 +247,7 @@ def probe(buckets: Sequence[Bucket]) -> None:
     """
     endpoints = ", ".join(bucket.endpoint for bucket in buckets)
     winners = 0
-    for _ in range(_MOST_PROBE_ROUNDS):
+    for _ in range(_MAX_PROBE_ROUNDS):
         name = f"probe/{secrets.token_hex(8)}"
         barrier = threading.Barrier(PROBE_RACERS)
 

@@ -25,7 +25,7 @@ from minio.time import to_amz_date
 from urllib3.util import Retry, Timeout
 
 from storage.backends import deadline
-from storage.backends.turns import apart_if_large
+from storage.backends.turns import in_thread_if_large
 from storage.base.settings import Settings
 
 FAILURES = (MinioException, urllib3.exceptions.HTTPError, deadline.Spent)
@@ -171,7 +171,7 @@ class S3Client:
             "If-None-Match": "*",
             # Without it SeaweedFS stores nothing at all under the name, for good, where the connection ends behind the
             # head of the request.
-            "Content-MD5": b64encode(apart_if_large(_md5, data)).decode(),
+            "Content-MD5": b64encode(in_thread_if_large(_md5, data)).decode(),
             "x-amz-content-sha256": _UNSIGNED,
             "x-amz-date": to_amz_date(date),
         }

@@ -1,8 +1,8 @@
 """Linking a batch: one commit on another, on one snapshot of the view. Pure.
 
 `link` takes a snapshot, changesets in order and a reader of trees, and returns everything that the batch stores: the
-objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or, where it
-has to end earlier, those of a batch with fewer changesets.
+objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or those of
+a batch with fewer changesets if it has to end earlier. A changeset that has an outcome is skipped (invariant 2).
 
 What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
 outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from storage.base.ids import ChangesetId, ObjectId, PackId
+from storage.base.ids import ChangesetId, ObjectId, PackId, oid_of
 from storage.commit.decide import Rejection, Taken, apply, decide
 from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.records import EXPIRED, change_json, closing, conflicts_json, rejected
@@ -36,9 +36,9 @@ class Linked:
     """A batch ready to be proved and stored."""
 
     decided: list[Json] = field(default_factory=list)  # the entry's records, in log order
-    given_back: list[ChangesetId] = field(default_factory=list)  # cannot be decided now
+    deferred: list[ChangesetId] = field(default_factory=list)  # cannot be decided now
     left: list[ChangesetId] = field(default_factory=list)  # would have made the batch too large, or too long
-    too_long: ChangesetId | None = None  # of `given_back`: the one whose merges took all the time that a batch has
+    too_long: ChangesetId | None = None  # of `deferred`: the one whose merges took all the time that a batch has
     objects: dict[ObjectId, tuple[Kind, bytes]] = field(default_factory=dict)  # trees and commits, in order of birth
     net: Taken = field(default_factory=dict)  # what the batch as a whole changes
     tip: ObjectId = ObjectId(b"")
@@ -94,7 +94,7 @@ class Linker:
         self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
         self._made = Made(most_bytes)
         self._enough = enough
-        self._head = TreeEditor(self.read, _oid(snapshot.head.root))
+        self._head = TreeEditor(self.read, oid_of(snapshot.head.root))
         self._trees = LookUps(self.read, most_bytes)
         self._seen_in: dict[ChangesetId, ObjectId] = {}  # what writers on top of stacks outside of this batch saw
         self._stacks: dict[ChangesetId, TreeEditor] = {}
@@ -106,7 +106,7 @@ class Linker:
         self._too_large = False  # a file of the changeset that is being decided
         self._keys = dict(snapshot.keys)
         self._closed = dict(snapshot.closed)
-        self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
+        self.result = Linked(tip=oid_of(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
     def run(self, changesets: Sequence[Changeset]) -> Linked:
         """Link `changesets` in order, those left out that cannot be decided now.
@@ -121,7 +121,7 @@ class Linker:
                 continue  # decided by another batch since it was claimed
             outcome = self._outcome(changeset)
             if outcome is None:
-                self.result.given_back.append(changeset.id)
+                self.result.deferred.append(changeset.id)
             else:
                 self._record(changeset, outcome)
         for changeset_id, editor in self._stacks.items():
@@ -130,7 +130,7 @@ class Linker:
         return self.result
 
     def _outcome(self, changeset: Changeset) -> Json | None:
-        """Decide and commit one changeset; None where that cannot be done now (see `given_back`)."""
+        """Decide and commit one changeset; None where that cannot be done now (see `deferred`)."""
         refusal = self._refusal(changeset)
         if refusal:
             return rejected(refusal)
@@ -193,7 +193,7 @@ class Linker:
         if outcome["status"] != Status.COMMITTED:
             return Rejection("base-not-landed", f"its base {base} is {outcome['status']}")
         if "seen" in outcome:
-            tree = _oid(outcome["seen"])
+            tree = oid_of(outcome["seen"])
             return self._trees[tree], tree
         if base in self._records:
             if base not in self._stacks:
@@ -224,7 +224,7 @@ class Linker:
                 break
             changeset_id = outcome["base"]
             outcome = self._outcome_of(changeset_id) or self._read_outcome(changeset_id)
-        editor = TreeEditor(self.read, _oid(outcome.get("seen") or outcome["saw"]))
+        editor = TreeEditor(self.read, oid_of(outcome.get("seen") or outcome["saw"]))
         for ancestor, of_ancestor in reversed(trail):
             if ancestor not in self._changes:
                 self._changes[ancestor] = self._read_changes(ancestor, of_ancestor)
@@ -369,7 +369,3 @@ def overlay(editor: TreeEditor, changes: Sequence[Proposal]) -> None:
 def _wanted(editor: TreeEditor, change: Proposal) -> Version | None:
     base = Version(change.mode, change.base) if change.base else editor.get(change.path)
     return change.version(base)
-
-
-def _oid(text: str) -> ObjectId:
-    return ObjectId(bytes.fromhex(text))

@@ -31,7 +31,7 @@ from storage.view.view import View, slice_of
 # A manifest above this is read from the bucket instead.
 _LARGEST_MANIFEST = 256 << 10
 # A changeset with more files locks its slice alone: it would hardly ever get them all.
-_MOST_LOCKS = 1000
+_MAX_LOCKS = 1000
 # How many changesets at the front of a queue a claim looks at for those whose base is decided.
 _LOOK_AHEAD = 1000
 _ULID = 26
@@ -39,9 +39,9 @@ _BEHIND = "the view may be behind the log"
 # Redis does nothing else while it looks for so many.
 _KNOWN_AT_ONCE = 5000
 # Claims of the dead that one claim looks after.
-_MOST_DEAD = 32
+_MAX_DEAD = 32
 # What release.lua calls the fault of an owner that fell silent.
-DIED = "died"
+LEASE_EXPIRED = "died"
 
 log = structlog.get_logger()
 # How many at the front of all queues are looked at for the oldest that could be claimed.
@@ -110,7 +110,7 @@ class Queue:
             self._release(*self._owed[0])
             self._owed.pop(0)
         s = self._settings
-        for _ in range(_MOST_DEAD):
+        for _ in range(_MAX_DEAD):
             try:
                 found = self._scripts(
                     "claim", _now(), owner, int(s.lock_ttl * 1000), s.commit_changesets, s.commit_changes,
@@ -123,7 +123,7 @@ class Queue:
             if not found or found[0][0]:
                 return [_claimed(*row) for row in found]
             _, silent, ids = (text.decode() for text in found[0])
-            self.bury(silent, [each.id for each in _of_nobody(ids)])
+            self.expire_lease(silent, [each.id for each in _of_nobody(ids)])
         return []
 
     def release(
@@ -144,10 +144,10 @@ class Queue:
                 self._owed.append((owner, claimed, fault, only, tried))
             raise
 
-    def bury(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
+    def expire_lease(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
         """Release the claim of an owner that has been silent for too long, for its death."""
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
-        self._release(owner, _of_nobody("".join(changesets)), DIED)
+        self._release(owner, _of_nobody("".join(changesets)), LEASE_EXPIRED)
 
     def renew(self, owner: str, claimed: Sequence[Claimed], tried: Sequence[ChangesetId] = ()) -> bool:
         """Say that the owner of a claim is at work, and which changesets it tries from now on, if that is new.
@@ -324,7 +324,7 @@ def _pairs(claimed: Sequence[Claimed]) -> Iterator[str]:
 
 
 def _lock_names(changeset: Changeset) -> bytes:
-    if len(changeset.changes) > _MOST_LOCKS:
+    if len(changeset.changes) > _MAX_LOCKS:
         return b""
     return b"".join([lock_name(change.path) for change in changeset.changes])
 

@@ -78,7 +78,7 @@ def test_what_waited_for_s3_lands_though_nobody_writes_any_more(new_stack: Calla
     assert accepted.status == 202
     stack.halt("s3")
     stack.resume("worker")
-    await_true(lambda: "batch_given_back" in stack.processes["worker"].logs(), PATIENCE)
+    await_true(lambda: "batch_released" in stack.processes["worker"].logs(), PATIENCE)
     stack.resume("s3")
 
     def landed() -> bool:

@@ -10,12 +10,12 @@ import time
 from typing import Any
 
 from storage.backends.bucket import Bucket, Created
-from tasks import commits
+from storage.commit import batch
 from tasks.celery import app
 
 __all__ = ["app"]
 
-_create, _read = Bucket.create, commits.read_changesets
+_create, _read = Bucket.create, batch.read_changesets
 _kind, _, _value = os.environ["TEST_FAULT"].partition(":")
 
 
@@ -35,4 +35,4 @@ def _read_or_die(*args: Any) -> Any:
 if _kind == "slow":
     Bucket.create = _create_slowly  # type: ignore[method-assign]
 if _kind == "die":
-    commits.read_changesets = _read_or_die
+    batch.read_changesets = _read_or_die

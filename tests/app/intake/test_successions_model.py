@@ -8,7 +8,7 @@ import pytest
 
 from app.admin.deep import deep
 from app.admin.verify import verify
-from tasks.commits import commit_batch
+from storage.commit.batch import commit_batch
 from tasks.upkeep import run as run_upkeep
 from tests.app.http import Api, Json
 from tests.app.routes.test_lifecycle import LINES, change, edit, landed

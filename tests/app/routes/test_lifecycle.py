@@ -246,7 +246,7 @@ def test_a_check_says_what_would_become_of_it_and_stores_nothing(api: Api) -> No
 def test_what_is_going_on_at_a_path(api: Api) -> None:
     api.post("/slices", {"name": "web", "paths": ["web/"]}, 201)
     committed = api.put("web/a", "1")
-    from tasks.commits import commit_batch
+    from storage.commit.batch import commit_batch
 
     commit_batch(api.world.repo)
     queued = api.put("web/a", "2")

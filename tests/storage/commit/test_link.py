@@ -29,7 +29,7 @@ from storage.git.threeway import ConflictClass, MergeUnavailable, Strategy
 from storage.git.trees import walk
 from storage.log.entry import NO_HASH
 from storage.log.manifest import Changeset, Proposal
-from storage.lookup.content_merges import Budget, ContentMerges
+from storage.lookup.content_merges import ContentMerges, MergeBudget
 from storage.view.snapshot import Head, Slice, Snapshot
 from tests.storage.commit.model import FILES, Trees
 
@@ -287,7 +287,7 @@ def test_merges_that_take_too_long_wait_for_another_batch(monkeypatch: pytest.Mo
     merges = ContentMerges(Settings())
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr("storage.lookup.content_merges.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    budget = Budget(merges, 15)
+    budget = MergeBudget(merges, 15)
     repo = Repo({})
     threes = [(None, repo.put_blob(b"%d" % i), repo.put_blob(b"")) for i in range(3)]
     for three in threes[:2]:
@@ -306,7 +306,7 @@ def test_a_changeset_whose_contents_cannot_be_merged_now_waits_alone() -> None:
     seen = repo.trees.build({b"f": FILE})
     batch = [changeset("X", put(b"f", B)), changeset("Y", put(b"g", B)), changeset("Z", put(b"h", B), on="X")]
     linked = repo.link(batch, {BASE: seen})
-    assert linked.given_back == ["X", "Z"] and [each["id"] for each in linked.decided] == ["Y"]
+    assert linked.deferred == ["X", "Z"] and [each["id"] for each in linked.decided] == ["Y"]
 
 
 def test_all_or_nothing_for_a_changeset() -> None:
@@ -388,7 +388,7 @@ def test_a_base_that_is_not_decided_is_waited_for_and_one_that_did_not_make_it_i
     repo = Repo({})
     waits = changeset("W", put(b"f", A), on="unknown")
     linked = repo.link([waits])
-    assert linked.given_back == ["W"] and not linked.decided
+    assert linked.deferred == ["W"] and not linked.decided
     linked = repo.link([waits], outcomes={"unknown": {"status": "conflicted"}})
     assert linked.decided[0]["reason"] == "base-not-landed"
 

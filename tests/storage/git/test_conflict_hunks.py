@@ -106,7 +106,7 @@ def test_markers_follow_the_ends_of_lines() -> None:
 
 
 def test_what_cannot_be_shown_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_MARKER_BYTES", 100)
+    monkeypatch.setattr(module, "_MAX_MARKER_BYTES", 100)
     assert EXPLAINER.explain(b"a\n", b"b\n", b"=" * 20 + b"\n") is None
     assert EXPLAINER.explain(b"a\n", b"b\n", b"c\n") is not None
 
@@ -148,7 +148,7 @@ LINES = st.sampled_from([b"a", b"b", b"x", b"", b"\xff", b"=======", b"<<<<<<< h
 
 @st.composite
 def texts(draw: st.DrawFn) -> tuple[bytes | None, bytes, bytes]:
-    """Three texts of lines that repeat, two of them made from the first."""
+    """MergeInputs texts of lines that repeat, two of them made from the first."""
     base = draw(st.lists(LINES, max_size=8))
 
     def edited() -> list[bytes]:

@@ -18,17 +18,18 @@ from app.admin import export as export_module
 from app.admin import verify as verify_module
 from app.admin.deep import look as look_module
 from app.admin.deep import submitted as submitted_module
-from app.admin.deep.look import deep
+from app.admin.deep.verification import deep
 from app.admin.verify import verify
 from app.intake.intake import Item
 from storage.backends.bucket import Bucket, BucketError
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, inbox_pack, new_ulid
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
 from storage.git.objects import Ident
 from storage.log.entry import SLOTS, decode
 from storage.log.log import Log
-from storage.log.summary import Contents
+from storage.log.summary import LogSummary
 from storage.lookup.archive import SUFFIX, Archive
 from storage.lookup.tables import MERGED, encode, rows_of
 from storage.maintenance import compaction as compact_module
@@ -45,7 +46,6 @@ from storage.view import load as load_module
 from storage.view.load import load
 from storage.view.rows import HISTORY, KEYS
 from tasks import compaction as compaction_module
-from tasks.commits import commit_batch
 from tasks.node.forked import EndedBadly
 from tasks.upkeep import run as run_upkeep
 from tests.faults.dying import Died, Dying
@@ -308,16 +308,16 @@ def test_two_at_once_are_one(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     some_work(world, 1)
     checkpoint(world.repo, 1000)
     other, faster = Repository(world.repo.settings), []
-    passable = Inbox.passable
+    advance_watermark = Inbox.advance_watermark
 
     def overtaken(inbox: Inbox) -> object:
-        found = passable(inbox)
+        found = advance_watermark(inbox)
         if not faster:
             faster.append(None)
             faster[0] = compact(other)
         return found
 
-    monkeypatch.setattr(Inbox, "passable", overtaken)
+    monkeypatch.setattr(Inbox, "advance_watermark", overtaken)
     assert compact(world.repo) is None and faster[0] is not None
     assert not verify(world.repo).differences
 
@@ -359,7 +359,7 @@ def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> N
     for key, value in old.items():
         world.repo.redis.restore(key, 0, value, replace=True)
     assert world.repo.redis.zcard(f"{world.repo.view.prefix}queue:{world.all.id}") == 1
-    while commit_batch(world.repo, recovered_only=False):
+    while commit_batch(world.repo, recovered_only=False).changesets:
         pass
     world.work()
     assert not verify(world.repo).differences
@@ -388,7 +388,7 @@ def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> Non
 
 
 def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "MOST_PASSED", 3)
+    monkeypatch.setattr(recovery, "MAX_UNDECIDED_BELOW", 3)
     base = world.tip
     held = item(world.all, {"h": b"1"}, base)
     object.__setattr__(held.submission, "hold", True)
@@ -417,7 +417,7 @@ def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatc
 def test_a_pack_with_more_undecided_ones_than_the_mark_passes_at_once_is_passed_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "MOST_PASSED", 2)
+    monkeypatch.setattr(recovery, "MAX_UNDECIDED_BELOW", 2)
     base = world.tip
     waiting = world.submit(*[held_item(world, f"h{i}", base) for i in range(4)])
     ids = some_work(world, 1)
@@ -524,7 +524,7 @@ def test_forgetting_keys_is_bounded(world: World) -> None:
 def test_more_entries_to_wait_for_than_one_compaction_takes_are_as_many(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compact_module, "MOST_ENTRIES", 8)
+    monkeypatch.setattr(compact_module, "MAX_ENTRIES", 8)
     change(world.repo, compact_entries=1000)
     for number in range(4):
         some_work(world, number)
@@ -817,7 +817,7 @@ def test_an_export_reads_the_copies_of_what_is_deleted_meanwhile(
 ) -> None:
     read = export_module.read_log
 
-    def read_then_delete(log: Log) -> Contents:
+    def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
         all_gone(archived, 3)
         return contents
@@ -842,7 +842,7 @@ def test_a_deep_look_reads_the_copies_of_what_is_deleted_meanwhile(
 ) -> None:
     read, find = look_module.read_log, submitted_module.read_all
 
-    def read_then_delete(log: Log) -> Contents:
+    def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
         all_gone(archived, 3)
         return contents
