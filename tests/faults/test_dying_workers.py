@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from app.admin.verify import verify
-from storage.backends.bucket import Bucket
+from storage.backends.bucket import Bucket, Created
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import Died, Dying
-from tests.support import World, item
+from tests.support.dying import Died, Dying
+from tests.support.world import World, item
 
 # More calls than a batch makes; the test ends at the first run that outlives its limit.
 MOST_CALLS = 60
@@ -98,7 +98,7 @@ def test_an_entry_that_was_written_though_its_put_timed_out_counts_once(
     create = Bucket.create
     lost: list[str] = []
 
-    def answers_late(bucket: Bucket, name: str, data: bytes) -> bool:
+    def answers_late(bucket: Bucket, name: str, data: bytes) -> Created:
         won = create(bucket, name, data)
         if name.startswith("log/") and not lost:
             lost.append(name)

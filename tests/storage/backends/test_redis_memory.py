@@ -22,8 +22,8 @@ from storage.repository import Repository
 from tasks import upkeep
 from tasks.relief import relieve, run
 from tasks.upkeep import keep_up, tidy
-from tests.own_redis import own_redis, url_of
-from tests.support import World
+from tests.support.own_redis import own_redis, url_of
+from tests.support.world import World
 
 ROOT = Path(__file__).parents[3]
 
@@ -120,7 +120,7 @@ def test_what_was_accepted_a_moment_before_is_queued_and_can_be_abandoned_while_
 
 def age(world: World) -> None:
     """Let what was accepted be behind the mark."""
-    while world.repo.inbox.advance_watermark().packs < len(list(world.repo.bucket.names("inbox/"))):
+    while world.repo.inbox.advance_watermark().packs < len(list(world.repo.bucket.list_keys("inbox/"))):
         pass
 
 

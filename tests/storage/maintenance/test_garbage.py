@@ -18,7 +18,7 @@ from storage.maintenance import garbage
 from storage.maintenance.garbage import collect
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
-from tests.support import World
+from tests.support.world import World
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def orphan(world: World, content: bytes = b"nobody's") -> str:
 
 
 def stored(world: World) -> set[str]:
-    return {name.rpartition(".")[0] for name in world.repo.bucket.names("packs/")}
+    return {name.rpartition(".")[0] for name in world.repo.bucket.list_keys("packs/")}
 
 
 def collect_all(world: World) -> list[str]:
