@@ -9,16 +9,16 @@ from contextlib import suppress
 import structlog
 from redis.exceptions import RedisError
 
-from storage.backends.bucket import BucketError
 from storage.backends.deadline import Budget as Spending
-from storage.backends.deadline import Spent, budget
-from storage.base.errors import LogForked, Paused, Recovering, ViewAbsent, ViewStale
+from storage.backends.deadline import budget
+from storage.backends.redis_client import UNAVAILABLE
+from storage.base.errors import NeedsUpkeep, Paused, Unavailable, ViewStale
 from storage.base.ids import ChangesetId, ObjectId, PackId, new_ulid
 from storage.base.logging_setup import in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
 from storage.commit.append import append, entry_after
-from storage.commit.append_loop import LogBusy, Moved, of_one_view
+from storage.commit.append_loop import Moved, of_one_view
 from storage.commit.attempt import Attempt
 from storage.commit.decide import seen_version
 from storage.commit.footprint import LookUps
@@ -52,12 +52,8 @@ MOST_RACES = 20
 _LEFT_FOR_STORING = 2 / 3
 
 
-class TooManyRaces(Exception):
+class TooManyRaces(Unavailable):
     """A batch lost the race for its place in the log too often; its changesets stay queued."""
-
-
-# What ends a batch and is no changeset's fault: it is given back, and tried again.
-SERVERS_FAULTS = (BucketError, RedisError, Spent, OSError, LogBusy, LogForked, MergeUnavailable, TooManyRaces)
 
 
 @app.task(name="sluice.commit", base=SluiceTask, ignore_result=True, acks_late=True)
@@ -68,14 +64,14 @@ def commit(token: str = "", reason: str = "") -> None:
     moved = False
     try:
         moved = commit_batch(repo) > 0
-    except (ViewAbsent, ViewStale, Recovering) as error:
+    except NeedsUpkeep as error:
         log.info("commits_wait", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")
         ask_for_upkeep(repo)
     except Paused:
         log.warning("commits_paused", limit=repo.settings.max_pending)
         did(f"waits: {repo.settings.max_pending} changesets are not merged (max_pending)")
-    except SERVERS_FAULTS as error:
+    except UNAVAILABLE as error:
         log.warning("batch_given_back", reason=type(error).__name__, detail=str(error))
         did(f"given back: {type(error).__name__}")
     except poison.Overdue as error:
@@ -99,9 +95,8 @@ def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
 def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
     """Commit one bounded batch and return how many changesets it decided, or found decided since they were claimed.
 
-    Raises ViewAbsent, Recovering and Paused where nothing can be claimed. SERVERS_FAULTS, ViewStale, Overdue and
-    whatever else goes wrong end the batch, and what is not decided is given back: blamed for the latter two
-    (storage/commit/poison.py).
+    Raises NeedsUpkeep and Paused where nothing can be claimed. UNAVAILABLE, Overdue and whatever else goes wrong end
+    the batch, and what is not decided is given back: blamed for the latter two (storage/commit/poison.py).
     """
     owner, watch = new_ulid(), Stopwatch()
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
@@ -120,9 +115,9 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
             if too_long is not None and not spending.was_held_up:
                 blame = (poison.MERGES_TOO_LONG, too_long)
             return done
-        except (ViewAbsent, ViewStale, Recovering):
+        except NeedsUpkeep:
             raise
-        except SERVERS_FAULTS as error:
+        except UNAVAILABLE as error:
             if not spending.is_spent:
                 raise
             if spending.was_held_up:

@@ -7,9 +7,9 @@ import json
 import structlog
 from redis.exceptions import RedisError
 
-from storage.backends.bucket import BucketError
 from storage.backends.deadline import budget
-from storage.base.errors import ViewAbsent, ViewStale
+from storage.backends.redis_client import UNAVAILABLE
+from storage.base.errors import NeedsUpkeep
 from storage.base.ids import ObjectId, new_ulid
 from storage.commit.append import append, entry_after
 from storage.git.objects import Commit, Ident, Kind, object_id
@@ -19,7 +19,7 @@ from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.notify import ask, ask_for_commit
+from tasks.notify import ask, ask_for_commit, ask_for_upkeep
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -36,10 +36,11 @@ def merge(token: str = "", reason: str = "") -> None:
     try:
         with budget("batch_budget", repo.settings.batch_budget):
             merge_batch(repo)
-    except (ViewAbsent, ViewStale) as error:
+    except NeedsUpkeep as error:
         log.info("merge_waits", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")
-    except (BucketError, RedisError) as error:
+        ask_for_upkeep(repo)
+    except UNAVAILABLE as error:
         log.warning("merge_waits", reason=type(error).__name__, detail=str(error))
         did(f"waits: {type(error).__name__}")
     finally:
@@ -59,7 +60,7 @@ def merge_batch(repo: Repository) -> int:
     """Make the next global commit and return how many changesets it merged, 0 where none is pending.
 
     It is made for one parent: where another merge came in between it is thrown away, never rebased. Entries of other
-    kinds in between only move its place in the log. Raises ViewAbsent, ViewStale and BucketError.
+    kinds in between only move its place in the log. Raises Unavailable.
     """
     owner = new_ulid()
     parent = None

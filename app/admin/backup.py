@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage.backends.bucket import READERS, Bucket, Missing
+from storage.base.errors import Refused
 from storage.base.ids import is_ulid, submission_pack
 from storage.base.settings import Settings
 from storage.git.packs import TRAILER_BYTES
@@ -50,7 +51,7 @@ Progress = Callable[[str, int, int], None]
 """Told the stage, what is done and what there is."""
 
 
-class BackupError(Exception):
+class BackupError(Refused):
     """The folder or the bucket is not one that can be backed up to, or from."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from storage.backends.bucket import Bucket
+from storage.base.errors import Refused
 from storage.base.ids import PackId
 from storage.base.settings import Settings
 from storage.git import packs
@@ -25,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 """Told the stage (log, packs, git), what is done and what there is."""
 
 
-class ExportError(Exception):
+class ExportError(Refused):
     """Something that the log names is missing, or Git refused what was exported."""
 
 

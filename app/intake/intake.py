@@ -20,8 +20,9 @@ from app.intake.requeue import MOST_PACKS, Requeue
 from app.protocol.problems import unavailable
 from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends import deadline
+from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.turns import LARGE, apart, apart_if_large, breathe
-from storage.base.errors import ViewAbsent
+from storage.base.errors import Unavailable
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, made_at, new_ulid
 from storage.git.objects import Ident, Kind, object_id
 from storage.git.packs import PackWriter, Place, encode
@@ -36,7 +37,7 @@ log = structlog.get_logger()
 _LEVEL = 1
 
 
-class TookTooLong(Exception):
+class TookTooLong(Unavailable):
     """Storing took so long that recovery may have passed it by: whether it was accepted is not known."""
 
 
@@ -192,15 +193,15 @@ class Intake:
             self._news.clear()
             try:
                 ask_for_commit_safely(self._repo)
-            except Exception as error:  # noqa: BLE001 - upkeep announces what this could not
-                log.error("not_announced", reason=str(error))
+            except Exception as error:  # upkeep announces what this could not
+                log.error("not_announced", reason=str(error), exc_info=not isinstance(error, UNAVAILABLE))
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
             # Who is waiting may be told without a place in the queue, and should be while it still waits.
             with deadline.budget("request_budget", self._repo.settings.request_budget / 4):
                 return self._repo.queue.enqueue(changesets)
-        except (redis.RedisError, ViewAbsent) as error:
+        except UNAVAILABLE as error:
             # They are durable, so the answer is 202 all the same; if this process dies, upkeep finds them in the inbox.
             log.warning("not_enqueued", pack=pack, changesets=len(changesets), reason=str(error))
             self._requeue.add(pack)

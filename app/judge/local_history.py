@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from storage.base.errors import BadInput
 from storage.git.run_git import Git, GitFailed
 from storage.git.trailers import NO_SUBJECT, carries
 
@@ -39,7 +40,7 @@ _ZONE = re.compile(r"([+-])(\d\d)(\d\d)", re.ASCII)
 _TRAILER = re.compile(r"\s*changeset-id\s*:", re.IGNORECASE)
 
 
-class HistoryError(Exception):
+class HistoryError(BadInput):
     """The repository cannot be replayed as it is."""
 
 

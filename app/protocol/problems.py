@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from storage.backends.bucket import BucketError, BucketUnsafe
 from storage.backends.deadline import Spent
 from storage.backends.primary import why
+from storage.base.errors import Refused
 from storage.base.ids import new_ulid
 from storage.base.logging_setup import bind, clear, log
 
@@ -26,7 +27,7 @@ MAX_ERRORS = 50  # a wrong request may be wrong in ten thousand places; nobody r
 FieldError = dict[str, str]
 
 
-class Problem(Exception):
+class Problem(Refused):
     """The request cannot be answered as it was asked."""
 
     def __init__(

@@ -19,8 +19,8 @@ from app.protocol.problems import too_many
 from storage.backends import deadline
 from storage.backends.bucket import BucketError
 from storage.backends.primary import RENEWED_EVERY
+from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.turns import let_others_run
-from storage.base.errors import Recovering, ViewAbsent
 from storage.log.entry import decode
 from storage.log.events import Position, Told, events, tell
 from storage.repository import Repository
@@ -38,9 +38,6 @@ _PAUSE = 0.2  # seconds before it listens again
 _PIECE_EVENTS = 64
 _PIECE_BYTES = 64 << 10
 _READERS = 16  # entries that are read at once
-
-# What may pass while a stream waits: it goes on where it stood, and its client notices nothing.
-_PASSING = (BucketError, redis.RedisError, ViewAbsent, Recovering)
 
 
 class Entries:
@@ -146,7 +143,8 @@ class Streams:
                         let_others_run()  # others may run, however much there is to send or to pass over
                         yield position, text
                     continue
-            except _PASSING as reason:
+            except UNAVAILABLE as reason:
+                # It goes on where it stood, and its client notices nothing.
                 log.info("stream_waits", seq=position.seq, reason=str(reason))
                 time.sleep(_AT_LEAST_EVERY)  # nothing tells when a bucket is back
             yield position, ""
@@ -186,7 +184,7 @@ class Streams:
                 with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     channel.subscribe(self._repo.view.prefix + "applied")
                     self._listen(channel)
-            except (redis.RedisError, ViewAbsent, OSError) as error:
+            except UNAVAILABLE as error:
                 log.info("streams_interrupted", reason=str(error))
                 time.sleep(_PAUSE)  # Redis is away or empty; there is no event to wait for
             except Exception:

@@ -34,6 +34,7 @@ from urllib3.util import Timeout
 from storage.backends import deadline
 from storage.backends.s3_calls import POOLS, PUT_RETRIES, READ_RETRIES
 from storage.backends.turns import apart_if_large
+from storage.base.errors import Refused, Unavailable
 from storage.base.settings import Settings
 
 READERS = 8
@@ -53,11 +54,11 @@ _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 T = TypeVar("T")
 
 
-class BucketError(Exception):
+class BucketError(Unavailable):
     """The bucket did not answer as it should; nothing is known of what was asked."""
 
 
-class BucketUnsafe(Exception):
+class BucketUnsafe(Refused):
     """The bucket let more than one create of the same name win, so Sluice refuses to serve from it."""
 
 
@@ -65,7 +66,7 @@ class OutOfRange(BucketError):
     """An object ends before the bytes that were asked for begin."""
 
 
-class Missing(KeyError):
+class Missing(Unavailable):
     """The bucket has no object of that name."""
 
 

@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from storage.backends import deadline
 from storage.backends.bucket import Bucket, BucketError, Missing
 from storage.backends.turns import apart_if_large
+from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
@@ -40,7 +41,7 @@ _MOST_COMMITS = 1024
 _LARGEST_COMMIT = 1 << 20
 
 
-class ObjectMissing(KeyError):
+class ObjectMissing(Corrupt):
     """No object of that id is stored."""
 
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from storage.backends.bucket import Bucket
+from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId, PackId
 from storage.git import packs
 from storage.git.objects import Version, object_id
@@ -40,7 +41,7 @@ _BRANCH = b"refs/heads/deep"
 Progress = Callable[[str, int, int], None]
 
 
-class GitRefused(Exception):
+class GitRefused(Corrupt):
     """Git does not take what the log says, or does not know it."""
 
 
