@@ -60,7 +60,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     def kept_up(detail: str = "") -> Callable[[Exception], problems.Problem]:
         # Whoever comes first has it done; everybody is asked to come back.
         def answer(error: Exception) -> problems.Problem:
-            with because("a request met no view that is vouched for"):
+            with because("a request met a Redis that is not recovered"):
                 ask_for_upkeep(repo)
             return problems.unavailable(detail or str(error), repo.settings.retry_after)
 

@@ -88,19 +88,19 @@ class Repository:
         """Return a changeset's outcome, None while it has none. Raises ViewAbsent and BucketError."""
         return self.snapshot([changeset]).outcomes.get(changeset)
 
-    def surely(self, look: Callable[[], T]) -> T:
-        """Return what `look` returns; that there is nothing (None, or ObjectMissing) only where that holds for sure.
+    def confirmed(self, read: Callable[[], T]) -> T:
+        """Return what `read` returns. A "not found" (None, ObjectMissing) is confirmed by reading again.
 
-        Raises what `look` raises, and Recovering where the view may be behind the log.
+        The second time it is read under Queue.consistent_read. Raises what `read` raises, and Recovering.
         """
         try:
-            found = look()
+            found = read()
         except ObjectMissing:
             found = None
         if found is not None:
             return found
-        with self.queue.for_sure():
-            return look()
+        with self.queue.consistent_read():
+            return read()
 
     def committer(self) -> Ident:
         """Return the committer of a commit made now."""

@@ -92,7 +92,7 @@ def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
         log.warning("not_announced", reason=str(error))
 
 
-def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
+def commit_batch(repo: Repository, recovered_only: bool = True) -> int:
     """Commit one bounded batch and return how many changesets it decided, or found decided since they were claimed.
 
     Raises NeedsUpkeep and Paused where nothing can be claimed. UNAVAILABLE, Overdue and whatever else goes wrong end
@@ -101,7 +101,7 @@ def commit_batch(repo: Repository, vouched_only: bool = True) -> int:
     owner, watch = new_ulid(), Stopwatch()
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         with watch.stage("claim"):
-            claimed = repo.queue.claim(owner, vouched_only)
+            claimed = repo.queue.claim(owner, recovered_only)
         if not claimed:
             return 0
         blame: tuple[str, ...] = ()

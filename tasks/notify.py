@@ -29,7 +29,7 @@ def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) 
 
 
 def ask_for_upkeep(repo: Repository) -> None:
-    """Send an upkeep message, at most one a second: what is gone or not vouched for need not wait for beat.
+    """Send an upkeep message, at most one a second: a view that is gone, or not recovered, need not wait for beat.
 
     A Redis that is away costs time only.
     """

@@ -66,7 +66,7 @@ def _drop_copies(repo: Repository) -> bool:
 
 def _recover(repo: Repository) -> bool:
     """Recover view and queues after a restart or a failover: else all would be refused until there is room."""
-    if repo.queue.vouched():
+    if repo.queue.recovered_state():
         return False
     keep_up(repo)
     return True

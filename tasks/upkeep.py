@@ -76,7 +76,8 @@ def keep_up(repo: Repository) -> Found:
 
     Harmless at any time and any number of times at once. Raises ViewAbsent, ViewStale and BucketError.
     """
-    # Asked for first: another run of Redis, which may come back older meanwhile, is not vouched for by what follows.
+    # Read the run id first. If Redis restarts from an older snapshot meanwhile, the id differs and it must not be
+    # marked as recovered.
     run = repo.queue.run()
     epoch = _keep_view(repo)
     return _keep_queues(repo, run, epoch)
@@ -153,7 +154,7 @@ def _catch_up(repo: Repository) -> None:
 
 
 def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
-    if repo.queue.vouched():
+    if repo.queue.recovered_state():
         found = repo.inbox.routine(deep=_due(repo))
     else:
         found = _recover(repo, run, epoch)

@@ -62,7 +62,7 @@ def admit(
     if stores:
         check_room(repo, found, valid)
     unknown = {ChangesetId(each.base.id) for each in valid if isinstance(each.base, ChangesetBase)} - found.bases
-    if unknown and (not found.vouched or repo.inbox.holds(sorted(unknown))):
+    if unknown and (not found.recovered or repo.inbox.holds(sorted(unknown))):
         raise Recovering("changesets are being looked for")
     return _Admitting(repo, found, bulk, stores).all(submissions)
 
@@ -121,12 +121,12 @@ class _Admitting:
         at = f"changesets[{position}]." if self._bulk else ""
         where = self._found.slices.get(submission.slice)
         if where is None:
-            self._require_vouched()
+            self._require_recovered()
             raise not_found("slice", submission.slice)
         for i, change in enumerate(submission.changes):
             breathe()
             if not covers(where.paths, change.path):
-                self._require_vouched()
+                self._require_recovered()
                 raise invalid(f"{at}changes[{i}].path", f"is not in the slice {where.name}")
         fingerprint = self._fingerprint(position) if submission.key else ""
         if submission.key:
@@ -147,9 +147,9 @@ class _Admitting:
             fingerprint,
         )
 
-    def _require_vouched(self) -> None:
-        """Refuse to say that something is not there unless somebody vouches for the view. Raises Recovering."""
-        if not self._found.vouched:
+    def _require_recovered(self) -> None:
+        """Raise Recovering unless Redis is recovered: something that it lacks may stand in the log."""
+        if not self._found.recovered:
             raise Recovering("the view may be behind the log")
 
     def _fingerprint(self, position: int) -> str:
@@ -189,7 +189,7 @@ class _Admitting:
         if isinstance(base, CommitBase):
             oid = ObjectId(base.oid)
             try:
-                self._repo.surely(lambda: self._repo.objects.commit(oid))
+                self._repo.confirmed(lambda: self._repo.objects.commit(oid))
             except (ObjectMissing, CorruptObject):
                 raise invalid(f"{at}base", f"{oid.hex()} is no commit of this repository") from None
         if isinstance(base, ChangesetBase) and base.id not in self._found.bases:
@@ -234,7 +234,7 @@ class _Admitting:
                 continue
             # It may be a submodule's pointer: of a repository that has itself as a submodule, say.
             path = submission.changes[i].path
-            with self._repo.queue.for_sure():
+            with self._repo.queue.consistent_read():
                 stands = lookup(self._repo.objects.tree, _oid(self._repo.view.head().root), path)
             if stands is None or stands.mode != SUBMODULE_MODE:
                 kind = kinds[oid].kind.name.lower()
@@ -277,7 +277,7 @@ class _Admitting:
         with without_turn():
             found = self._repo.kinds.of(wanted)
             if len(found) < len(wanted):
-                with self._repo.queue.for_sure():
+                with self._repo.queue.consistent_read():
                     found |= self._repo.kinds.of(wanted - found.keys())
             self._repo.kinds.of(seen[:MOST_BASES])  # which is remembered for _check_bases
         return found
@@ -300,7 +300,7 @@ class _Admitting:
         if size > MOST_JUDGED_BYTES:
             raise invalid(field, f"has {size} bytes; at {change.path.decode()}, one put by id has {MOST_JUDGED_BYTES}")
         try:
-            check_content(change.path, change.mode, self._repo.surely(lambda: self._repo.objects.blob(oid)))
+            check_content(change.path, change.mode, self._repo.confirmed(lambda: self._repo.objects.blob(oid)))
         except ContentError as error:
             raise invalid(field, str(error)) from None
 

@@ -1,7 +1,7 @@
 """Queuing again what is durable and could not be queued: Redis did not answer in time, had no room or no connection.
 
-Where Redis itself lost nothing, its queues are still vouched for, and what is in none of them waits until upkeep finds
-it in the inbox. So this process goes on trying. Nobody calls it unknown meanwhile: see `Inbox.holds`.
+Where Redis itself lost nothing, it still counts as recovered, and a changeset in none of its queues would wait until
+upkeep finds it in the inbox. So this process keeps trying. Meanwhile it is not reported as unknown: see `Inbox.holds`.
 """
 
 from __future__ import annotations

@@ -158,13 +158,13 @@ def standing_of(changeset: str) -> Standing:
 
 
 def standings_of(changesets: Sequence[str]) -> list[Standing]:
-    """Return where changesets stand. Raises Recovering where that of one is not known for sure.
+    """Return where changesets stand. Raises Recovering where the state of one is not certain.
 
-    As long as nobody vouches for the view, accepted ones may be in the inbox alone. And an older copy of Redis may have
-    come back: what is not final in it may be so by the log, and may have been told; an open conflict may be closed.
+    Until Redis is recovered, accepted changesets may stand in the inbox alone. Redis may also have been restored from
+    an older snapshot: a state that is not final there may be final in the log, and an open conflict may be closed.
     """
-    vouched, standings = services().repo.queue.standing(changesets)
-    if not vouched and not all(_is_sure(each) for each in standings):
+    recovered, standings = services().repo.queue.standing(changesets)
+    if not recovered and not all(_is_sure(each) for each in standings):
         raise Recovering(_LOOKED_FOR)
     return standings
 
@@ -185,12 +185,12 @@ def listing(name: str) -> Response:
     repo, most = services().repo, query.limit + 1
     if query.status in _QUEUES:
         after = str(cursors.decode(query.cursor, "changesets", filters, (str,))[0]) if query.cursor is not None else ""
-        with repo.queue.for_sure():
+        with repo.queue.consistent_read():
             queued = repo.queue.waiting(found.id, after, most, held=_QUEUES[Status(query.status)])
         return changesets_page("changesets", filters, [(each, each) for each in queued], query.limit)
     place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor is not None else -1
     # A final status stays true whatever is not known here; what an older copy of Redis calls committed may have landed.
-    with repo.queue.for_sure() if query.status == Status.COMMITTED else nullcontext():
+    with repo.queue.consistent_read() if query.status == Status.COMMITTED else nullcontext():
         rows, looked = _decided(found.id, query.status, place, most)
     return changesets_page("changesets", filters, rows, query.limit, looked)
 

@@ -30,7 +30,7 @@ def listing() -> Response:
     filters = {"of": name}
     place = int(cursors.decode(query.cursor, "conflicts", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
-    with repo.queue.for_sure():
+    with repo.queue.consistent_read():
         rows = repo.view.by_score(name, f"({place}", limit=query.limit + 1)
     return changesets_page("conflicts", filters, [(each.decode(), at) for each, at in rows], query.limit)
 
@@ -42,7 +42,7 @@ def show(path: str) -> Response:
     raw = load_path(path, settings)
     load_query(request.args, settings)
     repo, limit = services().repo, settings.max_page
-    with repo.queue.for_sure():
+    with repo.queue.consistent_read():
         found = activity(repo, raw, min(limit, MOST))
         covering = sorted(
             {each for held in holders(raw) for each in repo.view.by_name(f"covers:{held.decode()}", limit=limit + 1)}

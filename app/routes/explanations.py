@@ -16,7 +16,7 @@ from app.protocol.queries import load_path, load_query
 from app.routes.changesets import standing_of
 from app.routes.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
-from app.service.confirm_refusals import refusing_for_sure
+from app.service.confirm_refusals import confirm_refusals
 from app.service.services import services
 from storage.base.ids import ChangesetId, PackId
 from storage.commit.records import version_json, version_of
@@ -56,7 +56,7 @@ def _open(state: BlueprintSetupState) -> None:
 
 
 @routes.get("/changesets/<changeset>/diff")
-@refusing_for_sure
+@confirm_refusals
 def diff(changeset: str) -> Response:
     """Show what a changeset's writer changed, against what the writer saw."""
     after, limit = _position("diff", changeset)
@@ -71,7 +71,7 @@ def diff(changeset: str) -> Response:
 
 
 @routes.get("/changesets/<changeset>/conflicts")
-@refusing_for_sure
+@confirm_refusals
 def conflicts(changeset: str) -> Response:
     """Show the conflicts of a changeset, with what an editor needs; none where it is not conflicted."""
     after, limit = _position("explained", changeset)
@@ -91,7 +91,7 @@ def conflicts(changeset: str) -> Response:
 
 
 @routes.get("/changesets/<changeset>/conflicts/<side>/<path:path>")
-@refusing_for_sure
+@confirm_refusals
 def side(changeset: str, side: str, path: str) -> Response:
     """Return the bytes of one side of a conflict: base, head or submitted."""
     if side not in _SIDES:

@@ -16,7 +16,7 @@ from app.protocol.queries import load_key
 from app.protocol.resolutions import load_resolutions
 from app.protocol.schemas import load_changeset
 from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
-from app.service.confirm_refusals import refusing_for_sure
+from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
 from app.service.services import services
 from storage.backends.turns import taking_turns
@@ -33,7 +33,7 @@ _MOST_ATTEMPTS = 100
 
 
 @routes.post("/changesets/<changeset>/release")
-@refusing_for_sure
+@confirm_refusals
 def release_one(changeset: str) -> Response:
     """Let a held changeset be committed."""
     standing_of(changeset)
@@ -46,7 +46,7 @@ def release_one(changeset: str) -> Response:
 
 
 @routes.post("/changesets/<changeset>/abandon")
-@refusing_for_sure
+@confirm_refusals
 def abandon_one(changeset: str) -> Response:
     """Take back a changeset, or close its conflict."""
     standing_of(changeset)
@@ -55,7 +55,7 @@ def abandon_one(changeset: str) -> Response:
 
 
 @routes.post("/changesets/<changeset>/rebase")
-@refusing_for_sure
+@confirm_refusals
 def rebase(changeset: str) -> tuple[Response, int]:
     """Make a new changeset on the tip of one that was not to be committed as it is."""
     old = ChangesetId(changeset)
@@ -77,7 +77,7 @@ def rebase(changeset: str) -> tuple[Response, int]:
 
 
 @routes.post("/changesets/<changeset>/resolve")
-@refusing_for_sure
+@confirm_refusals
 def resolve(changeset: str) -> tuple[Response, int]:
     """Make a new changeset with the conflicts of one resolved."""
     old = ChangesetId(changeset)
@@ -110,7 +110,7 @@ def check(name: str) -> Response:
         raise admitted
     assert isinstance(admitted, Item)
     repo = services().repo
-    return jsonify(repo.surely(lambda: dry_run(repo, admitted)))
+    return jsonify(repo.confirmed(lambda: dry_run(repo, admitted)))
 
 
 def _abandon(changeset: ChangesetId, only_held: bool = False) -> None:

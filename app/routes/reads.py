@@ -99,7 +99,7 @@ def tree(name: str) -> Response:
         for (path, version), place in zip(batch, places, strict=True):
             yield _file_json(path, version, place.place.size if place else None)
 
-    projected, files = services().repo.surely(look)
+    projected, files = services().repo.confirmed(look)
     return page(
         "tree",
         _tree_filters(found, listed.prefix),
@@ -140,7 +140,7 @@ def _listing_of(name: str, query: Query) -> tuple[Slice, _Listing]:
         raise invalid("cursor", f"belongs to another list: that of {commit.hex()}")
     if version == found.version:
         return found, _Listing(commit, prefix, after, head.applied)
-    before = repo.surely(lambda: history.slice_before(repo, found.id, version, seq))
+    before = repo.confirmed(lambda: history.slice_before(repo, found.id, version, seq))
     if before is None:
         raise invalid("cursor", f"is of version {version} of the slice, which has version {found.version}: begin again")
     return before, _Listing(commit, prefix, after, seq)
@@ -176,7 +176,7 @@ def file(name: str, path: str) -> Response:
             return None
         return version, objects.read(version.oid)[1]
 
-    found = services().repo.surely(look)
+    found = services().repo.confirmed(look)
     if found is None:
         raise not_found("file", path)
     return blob_response(*found)
@@ -186,7 +186,7 @@ def _root_of(commit: ObjectId) -> ObjectId:
     """Return the tree of a commit that was asked for."""
     repo = services().repo
     try:
-        return repo.surely(lambda: repo.objects.commit(commit)).tree
+        return repo.confirmed(lambda: repo.objects.commit(commit)).tree
     except (CorruptObject, ObjectMissing):
         raise invalid("commit", f"{commit.hex()} is no commit of this repository") from None
 
@@ -225,7 +225,7 @@ def merged(commit: str) -> Response:
     load_oid(commit, "commit")
     query = load_query(request.args, services().settings, "limit", "cursor")
     repo = services().repo
-    merge = repo.surely(lambda: history.global_commit(repo, commit))
+    merge = repo.confirmed(lambda: history.global_commit(repo, commit))
     if merge is None:
         raise not_found("global commit", commit)
     filters = {"commit": commit}

@@ -34,7 +34,7 @@ def slice_json(found: Slice) -> dict[str, Any]:
 def find_slice(name: str) -> Slice:
     """Return the slice with this id or name, or refuse."""
     repo = services().repo
-    found = repo.surely(lambda: repo.view.slice(name))
+    found = repo.confirmed(lambda: repo.view.slice(name))
     if found is None:
         raise not_found("slice", name)
     return found

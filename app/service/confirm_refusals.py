@@ -1,6 +1,6 @@
-"""Refusing for sure: what an older copy of Redis does not know, or knows otherwise, is no reason to refuse.
+"""Confirm 404, 409 and 422 before sending them: Redis may be an older snapshot, and clients do not retry these codes.
 
-One may come back between any two calls of a request, and a client that is told 404, 409 or 422 does not ask again.
+Redis can be restored from one between any two calls of a request.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ R = TypeVar("R")
 _FOR_GOOD = frozenset({404, 409, 422})
 
 
-def refusing_for_sure(answer: Callable[P, R]) -> Callable[P, R]:
-    """Have a route refuse for good only on one view that is vouched for from its beginning to its end.
+def confirm_refusals(answer: Callable[P, R]) -> Callable[P, R]:
+    """Let a route answer 404, 409 or 422 only after it has done so under Queue.consistent_read.
 
-    It is run again for that, which must do no harm. Raises what the route raises, and Recovering.
+    The handler is run a second time for that, so it must be idempotent. Raises what it raises, and Recovering.
     """
 
     @wraps(answer)
-    def surely(*args: P.args, **kwargs: P.kwargs) -> R:
+    def twice(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return answer(*args, **kwargs)
         except Exception as error:
             problem = problem_of(error)
             if problem is None or problem.status not in _FOR_GOOD:
                 raise
-        with services().repo.queue.for_sure():
+        with services().repo.queue.consistent_read():
             return answer(*args, **kwargs)
 
-    return surely
+    return twice

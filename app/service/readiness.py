@@ -78,9 +78,9 @@ def _view(repo: Repository) -> Check:
     # Without a view, or one that may be older than what was answered before, nearly every request is a 503.
     applied = repo.view.head().applied
     lag = sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MOST_LAG))
-    vouched = repo.queue.vouched()
-    detail = f"applied {applied}, {lag} behind" + ("" if vouched else "; the inbox is being listed")
-    return {"ok": vouched is not None, "detail": detail, "applied": applied, "lag": lag}
+    recovered = repo.queue.recovered_state()
+    detail = f"applied {applied}, {lag} behind" + ("" if recovered else "; the inbox is being listed")
+    return {"ok": recovered is not None, "detail": detail, "applied": applied, "lag": lag}
 
 
 def _queue(repo: Repository) -> Check:

@@ -12,10 +12,11 @@ def rebuild(repo: Repository, before: str | None, progress: Progress) -> tuple[b
 
     Returns whether this view was published, or another was meanwhile (storage/view/load.py), and what was queued.
     """
-    # Asked for first: another run of Redis, which may come back older meanwhile, is not vouched for by what follows.
+    # Read the run id first. If Redis restarts from an older snapshot meanwhile, the id differs and it must not be
+    # marked as recovered.
     run = repo.queue.run()
     published = load(repo.view, repo.log, repo.bucket, before, progress)
     epoch = repo.view.epoch()
-    # What was appended while it was loaded has been applied to the view before it, and told.
+    # Entries appended while it was loaded were applied to the view before it, and reported.
     catch_up(repo.view, repo.log, repo.bucket)
     return published, repo.inbox.recover(run, epoch)

@@ -142,9 +142,9 @@ def _forget(repo: Repository, ids: Sequence[ChangesetId]) -> int:
 
 
 def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
-    vouched, [standing] = repo.queue.standing([changeset])
+    recovered, [standing] = repo.queue.standing([changeset])
     if standing.outcome is None and standing.slice is None:
-        if not vouched:
+        if not recovered:
             raise Recovering("the inbox is being listed")
         raise UnknownChangeset(changeset)
     return standing

@@ -160,10 +160,10 @@ class _Ancestors:
         """
         if changeset not in self._standings:
             ids = self._likely(changeset)
-            vouched, found = self._repo.queue.standing(ids)
+            recovered, found = self._repo.queue.standing(ids)
             self._standings = dict(zip(ids, found, strict=True))
             if found[0].outcome is None and found[0].pack is None:
-                if not vouched:
+                if not recovered:
                     raise Recovering("changesets are being looked for")
                 raise UnknownBase(f"there is no changeset {changeset}")
         standing = self._standings[changeset]

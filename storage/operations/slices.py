@@ -37,17 +37,17 @@ class SliceChanged(Refused):
 
 
 def _append(repo: Repository, say: Say, slices: Sequence[str] = ()) -> None:
-    """Append what `say` says; that it refuses, or has nothing to say, counts only on a view that somebody vouches for.
+    """Append what `say` says; a refusal, or nothing to say, counts only under Queue.consistent_read.
 
-    An older copy of Redis may have the slice as it was before a change that was told. Raises what `say` raises,
-    Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
+    Redis restored from an older snapshot may have the slice as it was before a change that was already reported. Raises
+    what `say` raises, Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
     """
     try:
         if append_directly(repo, say, slices=slices):
             return
     except (SliceExists, SliceGone, SliceChanged):
         pass
-    with repo.queue.for_sure():
+    with repo.queue.consistent_read():
         append_directly(repo, say, slices=slices)
 
 

@@ -49,7 +49,7 @@ def successor_of(repo: Repository, changeset: ChangesetId) -> ChangesetId | None
 
     Raises ViewAbsent, and Recovering where one may be in the inbox alone.
     """
-    vouched, found = repo.view.scripts("successor", changeset)
-    if found is None and not vouched:
+    recovered, found = repo.view.scripts("successor", changeset)
+    if found is None and not recovered:
         raise Recovering("changesets are being looked for")
     return ChangesetId(found.decode()) if found else None

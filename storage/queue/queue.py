@@ -65,12 +65,12 @@ class Queue:
         Raises ViewAbsent and BucketError.
         """
         args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
-        vouched, pending, queued, held, found, known, owners, mark, compacted = self._scripts("admit", *args)
+        recovered, pending, queued, held, found, known, owners, mark, compacted = self._scripts("admit", *args)
         here = {base for base, yes in zip(bases, known, strict=True) if yes}
         passed = [base for base in bases if base not in here and base <= mark.decode()]
         named = {name: row for name, row in zip(slices, found, strict=True) if row[0]}
         return Admission(
-            vouched=bool(vouched),
+            recovered=bool(recovered),
             pending=pending,
             queued=queued,
             held=held,
@@ -99,7 +99,7 @@ class Queue:
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
         return list(self._scripts("enqueue" if found else "accept", *args))
 
-    def claim(self, owner: str, vouched_only: bool = True) -> list[Claimed]:
+    def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
         """Claim a bounded batch for `owner`; a suspect is claimed alone.
 
         Whoever claims finds the claims of the dead first, and blames those who were tried. Raises ViewAbsent,
@@ -113,7 +113,7 @@ class Queue:
             try:
                 found = self._scripts(
                     "claim", _now(), owner, int(s.lock_ttl * 1000), s.commit_changesets, s.commit_changes,
-                    s.commit_slices, s.lock_tries, int(s.use_locks), _LOOK_AHEAD, s.max_pending, int(vouched_only),
+                    s.commit_slices, s.lock_tries, int(s.use_locks), _LOOK_AHEAD, s.max_pending, int(recovered_only),
                     s.poison_tries, int(s.poison_wait * 1000),
                 )  # fmt: skip
             except redis.RedisError:
@@ -199,11 +199,11 @@ class Queue:
         return self._redis.mget([f"{self._prefix}manifest:{each}" for each in ids]) if ids else []
 
     def standing(self, ids: Sequence[str]) -> tuple[bool, list[Standing]]:
-        """Return whether the queues are vouched for, and where changesets stand.
+        """Return whether the queues are recovered (`mark_recovered`), and where changesets stand.
 
         Raises ViewAbsent and BucketError.
         """
-        vouched, through, mark, compacted, *rows = self._scripts("status", *ids)
+        recovered, through, mark, compacted, *rows = self._scripts("status", *ids)
         standings = [
             Standing(
                 json.loads(outcome) if outcome else None,
@@ -217,7 +217,7 @@ class Queue:
             )
             for outcome, slice_id, pack, position, held, resolves, closed in rows
         ]
-        return bool(vouched), self._with_archived(ids, standings, (mark or b"").decode(), int(compacted or 0))
+        return bool(recovered), self._with_archived(ids, standings, (mark or b"").decode(), int(compacted or 0))
 
     def _with_archived(
         self, ids: Sequence[str], standings: list[Standing], mark: str, compacted: int
@@ -284,39 +284,39 @@ class Queue:
         """Return how many changesets are queued."""
         return int(self._redis.zcard(f"{self._prefix}queued"))
 
-    def vouch(self, epoch: str, run: bytes) -> None:
-        """Say that every undecided changeset of the inbox is queued, as far as this run of Redis goes.
+    def mark_recovered(self, epoch: str, run: bytes) -> None:
+        """Record that, for this Redis run id and epoch, every undecided changeset in the inbox has been queued.
 
-        Said for the epoch that the inbox was compared with, so that a flush meanwhile takes it back.
+        A flush or another epoch makes the record void.
         """
         self._scripts("note", "recovered", run + b":" + epoch.encode())
 
-    def vouched(self) -> bytes | None:
-        """Return which view of which run of Redis somebody vouches for, None where nobody does for the present one."""
-        said, epoch = self._redis.mget([self._prefix + "recovered", self._prefix + "epoch"])
-        return said if epoch is not None and said == self.run() + b":" + epoch else None
+    def recovered_state(self) -> bytes | None:
+        """Return the Redis run and the epoch marked as recovered; None where they are not the present ones."""
+        recovered, epoch = self._redis.mget([self._prefix + "recovered", self._prefix + "epoch"])
+        return recovered if epoch is not None and recovered == self.run() + b":" + epoch else None
 
     @contextmanager
-    def for_sure(self) -> Iterator[None]:
-        """Let what is read in this block be of one view that somebody vouches for.
+    def consistent_read(self) -> Iterator[None]:
+        """Require that Redis is recovered, and the same run and epoch, from the beginning of this block to its end.
 
-        Else it may be of an older copy of Redis that came back: what is not there may be so by the log, and what is
-        under way may be decided. Raises Recovering.
+        Otherwise Redis may have been restored from an older snapshot: what it lacks may stand in the log, and what it
+        has as queued may be decided. Raises Recovering.
         """
-        before = self.vouched()
+        before = self.recovered_state()
         if before is None:
             raise Recovering(_BEHIND)
         try:
             yield
         finally:
-            if self.vouched() != before:
+            if self.recovered_state() != before:
                 raise Recovering(_BEHIND)
 
     def run(self) -> bytes:
         """Return what tells one run of Redis from the next, and one primary from another; see lua/run.lua."""
-        told = self._redis.info("server", "replication")
-        run = f"{told['run_id']}-{told['master_replid']}"
-        return (run if told["role"] == "master" else f"{run}-replica").encode()
+        info = self._redis.info("server", "replication")
+        run = f"{info['run_id']}-{info['master_replid']}"
+        return (run if info["role"] == "master" else f"{run}-replica").encode()
 
 
 def _pairs(claimed: Sequence[Claimed]) -> Iterator[str]:

@@ -81,10 +81,10 @@ class Inbox:
         self._queue = queue
 
     def recover(self, run: bytes, epoch: str | None) -> Found:
-        """Queue everything undecided from the mark on, and vouch for the queues. Raises ViewAbsent and BucketError.
+        """Queue everything undecided above the low watermark, and mark Redis as recovered.
 
-        `run` is the run of Redis (`Queue.run`) in which the view of `epoch` was brought up to the log: another, which
-        may have come back older since, or another view that may be behind, is not vouched for.
+        `run` is the run of Redis (`Queue.run`) in which the view of `epoch` was brought up to the log: another run may
+        have been restored from an older snapshot, so only this one is marked. Raises ViewAbsent and BucketError.
         """
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
@@ -92,7 +92,7 @@ class Inbox:
         self._look_at_passed(found)
         self._set_cursor("seen", found.seen)
         self._queue.begin_anew()
-        self._queue.vouch(epoch, run)
+        self._queue.mark_recovered(epoch, run)
         return found
 
     def routine(self, deep: bool) -> Found:

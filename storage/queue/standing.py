@@ -38,7 +38,7 @@ class Standing:
 class Admission:
     """What the API asks before it takes submissions."""
 
-    vouched: bool  # queues hold all that is undecided, so what is unknown does not exist
+    recovered: bool  # queues hold all that is undecided, so what is unknown does not exist
     pending: int
     queued: int
     held: int

@@ -197,7 +197,7 @@ def test_a_submission_pack_that_is_damaged_keeps_no_other_from_being_found(world
     [(lost, _)] = world.store([item(world.all, {"g": b"1"}, world.tip)])
     flush(world)
     before = run_upkeep(world.repo)
-    assert before.damaged == 1 and world.repo.queue.vouched()
+    assert before.damaged == 1 and world.repo.queue.recovered_state()
     world.work()
     assert world.status(lost.id) == "committed"
     [damaged] = changesets_of(pack)
@@ -244,7 +244,7 @@ def test_an_older_copy_of_redis_catches_up_and_queues_what_it_never_knew(world: 
     assert not findings.differences and findings.committed == 3
 
 
-def test_an_older_copy_that_came_back_during_upkeep_is_not_vouched_for(
+def test_an_older_snapshot_restored_during_upkeep_is_not_marked_as_recovered(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it lacks may be in the log, and the upkeep that looked there did so before."""
@@ -259,9 +259,9 @@ def test_an_older_copy_that_came_back_during_upkeep_is_not_vouched_for(
     monkeypatch.setattr(Queue, "run", lambda self: run)
     monkeypatch.setattr(upkeep, "_keep_view", keep_and_restart)
     keep_up(world.repo)
-    assert not world.repo.queue.vouched()
+    assert not world.repo.queue.recovered_state()
     keep_up(world.repo)
-    assert world.repo.queue.vouched()
+    assert world.repo.queue.recovered_state()
 
 
 def test_an_inbox_is_recovered_by_one_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +275,7 @@ def test_an_inbox_is_recovered_by_one_at_a_time(world: World, monkeypatch: pytes
 
     monkeypatch.setattr(Inbox, "recover", while_another_is_asked)
     keep_up(world.repo)
-    assert world.repo.queue.vouched() and others == [Found()]
+    assert world.repo.queue.recovered_state() and others == [Found()]
 
 
 def test_an_older_copy_of_redis_that_holds_what_is_archived_lets_go_of_it(world: World) -> None:
@@ -303,7 +303,7 @@ def test_a_batch_on_an_older_copy_cannot_append_where_the_log_goes_on(world: Wor
         second = world.put({"f": b"2"}, first)
         world.work()
     # Nobody has noticed: the queue still holds the first, and the view does not know that it was decided.
-    commit_batch(world.repo, vouched_only=False)
+    commit_batch(world.repo, recovered_only=False)
     run_upkeep(world.repo)
     world.work()
     assert world.files() == {"f": b"2"} and world.status(second) == "committed"
@@ -592,14 +592,14 @@ def test_a_view_is_published_only_in_the_run_of_redis_that_took_all_of_it(
 
 
 @pytest.mark.parametrize("by", ["rebuild", "upkeep"])
-def test_what_is_told_while_a_view_is_loaded_is_in_it_when_somebody_vouches_for_it(
+def test_what_lands_while_a_view_is_loaded_is_in_it_once_it_is_recovered(
     world: World, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     changeset = world.put({"f": b"1"})
     other, publish = Repository(world.repo.settings), world.repo.view.publish
 
     def late(before: str | None, epoch: str, run: bytes) -> bool:
-        assert commit_batch(other, vouched_only=False) == 1 and other.outcome(changeset)
+        assert commit_batch(other, recovered_only=False) == 1 and other.outcome(changeset)
         return publish(before, epoch, run)
 
     monkeypatch.setattr(world.repo.view, "publish", late)
@@ -610,27 +610,27 @@ def test_what_is_told_while_a_view_is_loaded_is_in_it_when_somebody_vouches_for_
         world.repo.redis.delete(world.repo.view.prefix + "recovered")
         monkeypatch.setattr(upkeep, "_follows_log", lambda _: False)
         keep_up(world.repo)
-    assert world.repo.view.epoch() != epoch and world.repo.queue.vouched()
+    assert world.repo.view.epoch() != epoch and world.repo.queue.recovered_state()
     assert world.status(changeset) == "committed"
     assert world.repo.queue.length() == 0
 
 
-def test_what_was_read_before_somebody_vouched_for_it_is_not_known_for_sure(world: World) -> None:
+def test_a_consistent_read_ends_in_recovering_when_redis_was_lost_in_between(world: World) -> None:
     queue = world.repo.queue
 
     def lost_and_found() -> None:
         flush(world)
         run_upkeep(world.repo)
 
-    with queue.for_sure():
+    with queue.consistent_read():
         pass
     world.repo.redis.delete(world.repo.view.prefix + "recovered")
-    with pytest.raises(Recovering), queue.for_sure():
-        pytest.fail("nobody vouches for anything")
+    with pytest.raises(Recovering), queue.consistent_read():
+        pytest.fail("nothing is recovered")
     run_upkeep(world.repo)
-    with pytest.raises(Recovering), queue.for_sure():
+    with pytest.raises(Recovering), queue.consistent_read():
         lost_and_found()
-    assert queue.vouched()
+    assert queue.recovered_state()
 
 
 def test_one_of_many_loads_the_view_and_the_others_wait_for_it(world: World) -> None:
@@ -680,7 +680,7 @@ def test_a_loader_that_died_is_followed_by_another(world: World, monkeypatch: py
     assert world.repo.view.epoch() not in {None, "DEAD"}
 
 
-def test_an_upkeep_beside_who_loads_the_view_waits_and_vouches_for_it(
+def test_upkeep_beside_a_loading_view_waits_and_marks_it_as_recovered(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a start every process finds no view at once, and without a beat no upkeep comes after the first."""
@@ -688,7 +688,7 @@ def test_an_upkeep_beside_who_loads_the_view_waits_and_vouches_for_it(
     monkeypatch.setattr("storage.view.view._SILENT_LOADER", 500)
     world.repo.view.begin_loading("ANOTHER", world.repo.view.epoch())
     keep_up(world.repo)
-    assert world.repo.queue.vouched()
+    assert world.repo.queue.recovered_state()
 
 
 def test_one_upkeep_waits_for_who_loads_the_view_and_the_others_go(
@@ -709,4 +709,4 @@ def test_one_upkeep_waits_for_who_loads_the_view_and_the_others_go(
     assert waiting.is_alive()
     monkeypatch.setattr("storage.view.view._SILENT_LOADER", 1)
     waiting.join(60)
-    assert not waiting.is_alive() and world.repo.queue.vouched()
+    assert not waiting.is_alive() and world.repo.queue.recovered_state()

@@ -56,7 +56,9 @@ def test_nodes_compact(celery_setup: CeleryTestSetup, celery_settings: Settings)
     repo.prepare(patience=30.0)  # the nodes do so as well
     world = World(repo)
     until = time.monotonic() + 60
-    while not repo.queue.vouched() and time.monotonic() < until:  # a node may have begun to look through the inbox
+    while (
+        not repo.queue.recovered_state() and time.monotonic() < until
+    ):  # a node may have begun to look through the inbox
         time.sleep(0.05)
     processes = sorted(pid for node in celery_setup.worker_cluster for pid in node.those_that_stay())
     ids = landed(world, range(4))

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- What the API asks before it takes submissions. KEYS[1] the epoch pointer. ARGV: prefix, then three lists, each led
 -- by its length: slices by id or name, changeset ids used as bases, idempotency keys.
--- Returns {1 if recovery has vouched for the queues else 0, pending, queued in all, held in all, for each slice {definition or
+-- Returns {1 if Redis is recovered else 0, pending, queued in all, held in all, for each slice {definition or
 -- false, queued in it}, for each base 1 or 0 whether it is known (one
 -- up to the mark may be in the archive), for each key its changeset or false, the mark, the last compaction}.
 -- Errors: ABSENT. Cost: O(arguments).
@@ -33,6 +33,6 @@ local keys = list(function(key)
   return redis.call('GET', view .. 'key:' .. key) or redis.call('GET', prefix .. 'key:' .. key)
 end)
 local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged', 'mark', 'compacted')
-return {is_vouched_for(prefix, epoch) and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
+return {is_recovered(prefix, epoch) and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
   redis.call('ZCARD', prefix .. 'queued'), redis.call('ZCARD', prefix .. 'held'), slices, bases, keys, counts[3] or '',
   counts[4] or '0'}

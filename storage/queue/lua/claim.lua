@@ -4,7 +4,7 @@
 -- for a slice. Locks save work and decide nothing.
 -- KEYS[1] the epoch pointer. ARGV: prefix, now (ms), owner, life of locks (ms), most changesets, most changes,
 -- most slices, tries before a slice goes ahead without file locks, '1' to take locks, how far to look into a queue,
--- most pending changesets, '1' to claim only what recovery has vouched for, alone-deaths that make a changeset poison,
+-- most pending changesets, '1' to claim only from a Redis that is recovered, alone-deaths that make a changeset poison,
 -- how long a suspect rests (ms).
 -- What is claimed stands in `trying` until it is released. A claim that ran out with its owner silent is returned alone,
 -- as {'', owner, ids in one string}: release it for the dead (release.lua), and claim again. Suspects, whose `work` has a
@@ -24,7 +24,7 @@ if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 local clock = redis.call('TIME')
 local instant = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if ARGV[12] == '1' and not is_vouched_for(prefix, epoch) then
+if ARGV[12] == '1' and not is_recovered(prefix, epoch) then
   return redis.error_reply('RECOVERING the inbox is being listed')
 end
 local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged', 'applied')

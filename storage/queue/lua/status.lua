@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Where changesets stand. KEYS[1] the epoch pointer. ARGV: prefix, changeset ids.
--- Returns {1 if recovery has vouched for the queues else 0, through, the mark, the last compaction, for each id: {outcome, slice, pack, position in the
+-- Returns {1 if Redis is recovered else 0, through, the mark, the last compaction, for each id: {outcome, slice, pack, position in the
 -- queue, 1 if it is held else 0, what it resolves, what closed its conflict}}, with false for what there is not.
 -- What is decided and archived has no outcome here; what queues of an older Redis say of it is not told.
 -- Errors: ABSENT. Cost: O(ids * log(queue)).
@@ -11,7 +11,7 @@ local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local view = prefix .. 'v:' .. epoch .. ':'
 local decided = decisions(view)
-local answer = {is_vouched_for(prefix, epoch) and 1 or 0,
+local answer = {is_recovered(prefix, epoch) and 1 or 0,
   unpack(redis.call('HMGET', view .. 'head', 'through', 'mark', 'compacted'))}
 for i = 2, #ARGV do
   local outcome = redis.call('GET', view .. 'outcome:' .. ARGV[i])

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Which undecided changeset is to take the place of another. KEYS[1] the epoch pointer. ARGV: prefix, the other's id.
--- Returns {1 if recovery has vouched for the queues else 0, the changeset or false}. Errors: ABSENT. Cost: O(1).
+-- Returns {1 if Redis is recovered else 0, the changeset or false}. Errors: ABSENT. Cost: O(1).
 --include decided
 --include run
 --include successors
@@ -8,4 +8,4 @@ local prefix, old = ARGV[1], ARGV[2]
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
 local decided, found = decisions(prefix .. 'v:' .. epoch .. ':'), redis.call('GET', successor_key(prefix, old))
-return {is_vouched_for(prefix, epoch) and 1 or 0, found and not decided(found) and found}
+return {is_recovered(prefix, epoch) and 1 or 0, found and not decided(found) and found}

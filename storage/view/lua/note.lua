@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Note a short text: a cursor, or for which run of Redis the queues are vouched for. There is one key for each such
+-- Note a short text: a cursor, or which run of Redis is recovered. There is one key for each such
 -- name, so it may be noted while Redis is full.
 -- KEYS[1] the epoch pointer. ARGV: prefix, key behind it, text. Cost: O(1).
 redis.call('SET', ARGV[1] .. ARGV[2], ARGV[3])

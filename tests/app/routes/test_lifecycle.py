@@ -365,7 +365,7 @@ def test_an_older_copy_that_comes_back_within_a_request_refuses_nothing_for_good
     late, view = collide(api), api.world.repo.view
 
     def forget(self: View, name: str) -> None:
-        """As a copy from before the slice was made, which nobody vouches for."""
+        """As Redis from a snapshot before the slice was made, and not recovered yet."""
         view.redis.delete(view.prefix + "recovered")
 
     with monkeypatch.context() as older:

@@ -115,23 +115,23 @@ def test_a_replica_that_is_the_only_one_answers_reads_and_refuses_writes_with_th
     client.close()
 
 
-def test_nobody_vouches_for_a_replica_nor_for_what_was_promoted(pair: Pair, repository: str) -> None:
+def test_neither_a_replica_nor_a_promoted_server_counts_as_recovered(pair: Pair, repository: str) -> None:
     def queue_at(port: int) -> Queue:
         settings = Settings(repository=repository, redis_url=f"redis://127.0.0.1:{port}/0")
         return Queue(settings, View(settings, connect(settings)), None)  # type: ignore[arg-type]
 
     bench = Bench(Settings(repository=repository, redis_url=pair.address.url))
-    assert bench.queue.vouched() and bench.queue.standing([])[0]
+    assert bench.queue.recovered_state() and bench.queue.standing([])[0]
     bench.view.redis.wait(1, 5000)  # the replica has it
     replica = queue_at(pair.second)
-    assert replica.vouched() is None and not replica.standing([])[0]
+    assert replica.recovered_state() is None and not replica.standing([])[0]
     pair.fail_over()
     for port in (pair.first, pair.second):
         queue = queue_at(port)
-        assert queue.vouched() is None and not queue.standing([])[0]
+        assert queue.recovered_state() is None and not queue.standing([])[0]
     pair.fail_back()
     queue = queue_at(pair.first)  # the same run as at first, and what it has may have been taken back meanwhile
-    assert queue.vouched() is None and not queue.standing([])[0]
+    assert queue.recovered_state() is None and not queue.standing([])[0]
     pair.begin()
     pair.fail_over()
 
@@ -173,7 +173,7 @@ def test_locks_claims_and_messages_of_before_hold_nobody_up(pair: Pair, reposito
     pair.fail_over()
     assert ticket.take("another", 0.0)
     bench.queue.begin_anew()
-    bench.queue.vouch("E", bench.queue.run())
+    bench.queue.mark_recovered("E", bench.queue.run())
     assert [each.id for each in bench.queue.claim("another")] == [changeset]
 
 

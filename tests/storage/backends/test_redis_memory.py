@@ -78,7 +78,7 @@ def test_what_reads_is_answered_while_redis_is_full(world: World, server: redis.
     assert [each.outcome is not None for each in world.repo.queue.standing([landed, queued])[1]] == [True, False]
     assert world.repo.queue.known([landed, queued]) == "21"
     assert world.repo.queue.admit(["all"], [], []).queued == 1
-    assert world.repo.queue.vouched()
+    assert world.repo.queue.recovered_state()
     # Nor does it matter that what was read cannot be copied into Redis.
     assert world.files() == {"f": b"1"}
 
@@ -201,11 +201,11 @@ def test_a_redis_that_was_restarted_while_it_was_full_is_recovered_though_it_sti
     world: World, server: redis.Redis, recover: Callable[[Repository], object]
 ) -> None:
     queued = world.put({"g": b"1"})
-    world.repo.queue.vouch(world.repo.view.epoch(), b"an earlier run")
+    world.repo.queue.mark_recovered(world.repo.view.epoch(), b"an earlier run")
     fill(server, world)
-    assert not world.repo.queue.vouched()
+    assert not world.repo.queue.recovered_state()
     recover(world.repo)
-    assert world.repo.queue.vouched() and world.status(queued) == "queued"
+    assert world.repo.queue.recovered_state() and world.status(queued) == "queued"
 
 
 def test_a_deep_look_and_a_wait_for_a_loader_begin_while_redis_is_full(world: World, server: redis.Redis) -> None:

@@ -359,7 +359,7 @@ def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> N
     for key, value in old.items():
         world.repo.redis.restore(key, 0, value, replace=True)
     assert world.repo.redis.zcard(f"{world.repo.view.prefix}queue:{world.all.id}") == 1
-    while commit_batch(world.repo, vouched_only=False):
+    while commit_batch(world.repo, recovered_only=False):
         pass
     world.work()
     assert not verify(world.repo).differences
@@ -747,7 +747,7 @@ def test_a_redis_older_than_the_grace_of_tables_blames_nobody(world: World) -> N
         told(fresh, ids[:1])
     [based] = fresh.submit(item(world.all, {"based": b"1"}, ids[0]))
     with pytest.raises(ViewStale):
-        commit_batch(fresh.repo, vouched_only=False)
+        commit_batch(fresh.repo, recovered_only=False)
     assert "deaths" not in fresh.repo.queue.work(based), "it is no suspect"
     run_upkeep(fresh.repo)
     fresh.work()

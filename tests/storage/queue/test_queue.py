@@ -37,7 +37,7 @@ class Bench:
         genesis = {"format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "commit": "c" * 40}
         self.view.apply("E", genesis | {"tree": "e" * 40, "time": 1}, "h1", published=False)
         self.view.publish(None, "E")
-        self.queue.vouch("E", self.queue.run())
+        self.queue.mark_recovered("E", self.queue.run())
         self.slices = [f"S{i}" for i in range(slices)]
         self.seq = 1
 
@@ -279,7 +279,7 @@ def test_nothing_is_claimed_before_the_inbox_was_listed_nor_while_too_much_is_pe
     bench.view.redis.delete(bench.view.prefix + "recovered")
     with pytest.raises(Recovering):
         bench.queue.claim("me")
-    bench.queue.vouch("E", bench.queue.run())
+    bench.queue.mark_recovered("E", bench.queue.run())
     [one] = bench.put("S1", "g")
     bench.decide(one, "S1")
     with pytest.raises(Paused):
