@@ -132,14 +132,14 @@ def _round(repo: Repository, lease: Lease, owner: str, copies: bool) -> bool | N
         relieve(repo, copies)
         after = pressure(repo.redis)
     finally:
-        lease.give_back(owner)
+        lease.release(owner)
     # Not what was done: a merge, for one, makes no room by itself.
     return before.used - after.used > _LEAST_ROOM * before.limit
 
 
 def _say(repo: Repository, event: str) -> None:
-    told = repo.memory.now()
-    log.warning(event, used=told.used, limit=told.limit)
+    pressure = repo.memory.now()
+    log.warning(event, used=pressure.used, limit=pressure.limit)
 
 
 def _end_with(parent: int) -> None:

@@ -128,7 +128,7 @@ def _keep_view(repo: Repository) -> str | None:
         did("view loaded anew")
         load(repo.view, repo.log, repo.bucket, epoch)
         epoch = repo.view.epoch()
-        # What was appended while it was loaded has been applied to the view before it, and told.
+        # What was appended while it was loaded was applied to the view before it, and reported.
         _catch_up(repo)
     return epoch
 
@@ -143,11 +143,11 @@ def _catch_up(repo: Repository) -> None:
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
     owner = new_ulid()
-    repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+    repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
     try:
         applied = catch_up(repo.view, repo.log, repo.bucket)
     finally:
-        repo.ticket.give_back(owner)
+        repo.append_lock.release(owner)
     if applied:
         log.warning("view_caught_up", entries=applied)
         did(f"view caught up by {applied} entries")
@@ -174,7 +174,7 @@ def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
     try:
         found = repo.inbox.recover(run, epoch)
     finally:
-        lease.give_back(owner)
+        lease.release(owner)
     log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
     did(f"inbox recovered: {found.packs} packs")
     return found
@@ -222,5 +222,5 @@ def _follows_log(repo: Repository) -> bool:
 
 
 def _due(repo: Repository) -> bool:
-    """Tell whether it is time for a deep look; one of many processes is told so."""
+    """Tell whether it is time for a deep look; one of many processes gets True."""
     return Lease(repo.view, "deep_look", _DEEP_LOOK).take_turn()

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,11 +25,12 @@ from typing import NamedTuple
 from storage.backends.bucket import READERS, Bucket, Missing
 from storage.base.errors import Refused
 from storage.base.ids import is_ulid, submission_pack
+from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
 from storage.git.packs import TRAILER_BYTES
 from storage.log.entry import NO_HASH, CorruptEntry, Json, digest
 from storage.log.log import check, name_of
-from storage.log.references import Named
+from storage.log.references import References
 from storage.lookup.archive import PACK_FILES
 
 FORMAT = 1
@@ -46,9 +47,6 @@ _AT_ONCE = 64
 # Listings that are made anew because something that was listed has been collected before it was copied.
 _MOST_TURNS = 3
 _MOST_PROBLEMS = 100
-
-Progress = Callable[[str, int, int], None]
-"""Told the stage, what is done and what there is."""
 
 
 class BackupError(Refused):
@@ -178,7 +176,7 @@ class Report:
             self.problems.append(problem)
 
 
-def backup(settings: Settings, directory: Path, progress: Progress = lambda stage, done, total: None) -> Report:
+def backup(settings: Settings, directory: Path, progress: Progress = no_progress) -> Report:
     """Bring the backup in `directory` up to the bucket. Safe beside writers, and after a run that died at any point.
 
     Raises BackupError, CorruptEntry and BucketError.
@@ -257,9 +255,7 @@ class _Run:
     def _copy(self, missing: Sequence[str], sizes: dict[str, int]) -> bool:
         """Copy files, several at once; tell whether one of them is no longer in the bucket."""
         gone = False
-        for start in range(0, len(missing), _AT_ONCE):
-            self._progress("copy", start, len(missing))
-            chunk = missing[start : start + _AT_ONCE]
+        for chunk in batched_with_progress(missing, _AT_ONCE, "copy", self._progress):
             # Where one fails, the others are waited for: nobody writes to the folder when it is no longer locked.
             with ThreadPoolExecutor(READERS) as pool:
                 copied = list(pool.map(lambda name: self._copy_one(name, name in sizes), chunk))
@@ -268,7 +264,6 @@ class _Run:
                     gone = True
                 elif found.sum is not None:
                     self._take(name, found.sum, found.is_new)
-        self._progress("copy", len(missing), len(missing))
         return gone
 
     def _copy_one(self, name: str, is_there: bool) -> _Copied | None:
@@ -302,7 +297,7 @@ class _Run:
         seq = next((i for i in range(1, entries + 1) if name_of(i) not in self._known), entries + 1)
         # An entry's hash is the SHA-256 of its file.
         previous = self._known[name_of(seq - 1)].sha256 if seq > 1 else NO_HASH
-        named = Named()
+        named = References()
         while seq <= entries:
             self._progress("log", seq - 1, entries)
             names = [name_of(i) for i in range(seq, min(seq + _AT_ONCE, entries + 1))]

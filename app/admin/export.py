@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha1
 from pathlib import Path
 from typing import IO
@@ -12,29 +12,27 @@ from typing import IO
 from storage.backends.bucket import Bucket
 from storage.base.errors import Refused
 from storage.base.ids import PackId
+from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
 from storage.git import packs
 from storage.git.objects import object_id
 from storage.git.run_git import Git, GitFailed, plain_environment
 from storage.log.log import Log
-from storage.log.references import Named
-from storage.log.summary import Contents, lost, read_log
+from storage.log.references import References
+from storage.log.summary import LogSummary, lost, read_log
 
 _AT_ONCE = 16
-
-Progress = Callable[[str, int, int], None]
-"""Told the stage (log, packs, git), what is done and what there is."""
 
 
 class ExportError(Refused):
     """Something that the log names is missing, or Git refused what was exported."""
 
 
-def export(settings: Settings, directory: Path, progress: Progress = lambda stage, done, total: None) -> Contents:
+def export(settings: Settings, directory: Path, progress: Progress = no_progress) -> LogSummary:
     """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
 
     Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
-    --strict`). Returns what the log said. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
+    --strict`). Returns what the log has. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
     OSError where the directory has something in it or cannot be made.
     """
     if directory.exists() and any(directory.iterdir()):
@@ -60,7 +58,7 @@ def export(settings: Settings, directory: Path, progress: Progress = lambda stag
     return contents
 
 
-def _objects(bucket: Bucket, log: Log, contents: Contents, progress: Progress) -> Iterator[bytes]:
+def _objects(bucket: Bucket, log: Log, contents: LogSummary, progress: Progress) -> Iterator[bytes]:
     """Yield every object once, as packs store it.
 
     Where packs were deleted meanwhile the log is read on, and the copies are read, with what came since.
@@ -70,8 +68,7 @@ def _objects(bucket: Bucket, log: Log, contents: Contents, progress: Progress) -
     while True:
         wanted = [each for each in _packs(contents.named) if _key(*each) not in read]
         missing = []
-        for start in range(0, len(wanted), _AT_ONCE):
-            chunk = wanted[start : start + _AT_ONCE]
+        for chunk in batched_with_progress(wanted, _AT_ONCE, "packs", progress):
             found = bucket.get_many(pack + ".pack" for pack, _ in chunk)
             for (pack, only), data in zip(chunk, found, strict=True):
                 if data is None:
@@ -83,14 +80,13 @@ def _objects(bucket: Bucket, log: Log, contents: Contents, progress: Progress) -
                     if oid not in seen and (only is None or oid.hex() in only):
                         seen.add(oid)
                         yield data[place.offset : place.offset + place.length]
-            progress("packs", start + len(chunk), len(wanted))
         if not missing:
             return
         if gone := lost(log, contents, missing):
             raise ExportError(f"{gone[0]} is named by the log and missing in the bucket")
 
 
-def _packs(named: Named) -> Iterator[tuple[PackId, set[str] | None]]:
+def _packs(named: References) -> Iterator[tuple[PackId, set[str] | None]]:
     """Yield the packs that are needed, and of submission packs the blobs that were committed."""
     yield from ((pack, None) for pack in named.packs)
     yield from ((pack, blobs) for pack, blobs in named.submitted.items() if blobs)

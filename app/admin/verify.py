@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,15 +17,17 @@ from typing import Any
 
 from app.admin.export import ExportError, export, git
 from storage.backends.bucket import BucketError, Missing
+from storage.base.batched import batched
 from storage.base.errors import Corrupt
 from storage.base.ids import PackId, changesets_of, made_at, submission_pack
+from storage.base.progress import Progress, no_progress
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, place_of
+from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, log_position
 from storage.log.log import Log, follow
-from storage.log.summary import Contents, read_on
-from storage.lookup.archive import closed_in, global_in, manifest_in, place_in, read_all
+from storage.log.summary import LogSummary, catch_up
+from storage.lookup.archive import closed_in, global_in, manifest_in, position_in, read_all
 from storage.queue.submission_packs import UNREADABLE, read_pack
 from storage.repository import Repository
 from storage.view.load import read_forgotten
@@ -36,8 +38,6 @@ _MOST_FINDINGS = 100
 _MOST_TURNS = 20
 # Upkeeps that may be due before a changeset that nobody queued is called lost, and the seconds between two looks.
 _TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Findings:
             self.differences.append(text)
 
 
-def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda stage, done, total: None) -> Findings:
+def verify(repo: Repository, with_git: bool = True, progress: Progress = no_progress) -> Findings:
     """Return what was found. Safe beside writers: what is appended meanwhile makes no difference.
 
     Raises BucketError, ViewAbsent and redis.RedisError.
@@ -99,7 +99,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     return findings
 
 
-class _Contents(Contents):
+class _Contents(LogSummary):
     """What the log says, with every outcome."""
 
     def __init__(self, findings: Findings) -> None:
@@ -116,7 +116,7 @@ class _Contents(Contents):
             if decided["id"] in self.outcomes:
                 self._findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
             outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
-            self.outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
+            self.outcomes[decided["id"]] = outcome | {"place": log_position(entry["seq"], index)}
             if "closes" in decided:
                 self.closed.setdefault(decided["closes"]["id"], []).append((decided["id"], entry["seq"]))
         for each in entry.get("closed", ()):
@@ -127,7 +127,7 @@ class _Contents(Contents):
     def catch_up(self, log: Log) -> None:
         """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
         try:
-            read_on(log, self)
+            catch_up(log, self)
         except CorruptEntry as error:
             difference = f"log: {error}"
             if difference not in self._findings.differences:
@@ -195,9 +195,8 @@ class _Fold:
 
     def changing_differences(self) -> list[str]:
         """Compare the rows that more than one entry may have set."""
-        rows = list(self._changing.items())
-        parts = (dict(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
-        return [difference for part in parts for difference in self._compare(part, "the log makes it")]
+        parts = batched(self._changing.items(), _AT_ONCE)
+        return [difference for part in parts for difference in self._compare(dict(part), "the log makes it")]
 
     def _compare(self, rows: Mapping[tuple[str, str, Any], Any], who: str) -> Iterator[str]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -237,16 +236,16 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
     try:
         rows, named = _archived_rows(repo, contents), contents.named
         for each, outcome in contents.until(named.archived).items():
-            if place_in(rows, each) != outcome["place"]:
-                findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
+            if position_in(rows, each) != outcome["place"]:
+                findings.differ(f"archive: changeset {each} is listed at position {position_in(rows, each)}")
         for each, closers in contents.closed.items():
             # Two resolutions may both have been on their way: either is right.
             archived = {by for by, seq in closers if seq <= named.archived}
             if archived and closed_in(rows, each) not in archived:
-                findings.differ(f"archive: changeset {each} is said to be closed by {closed_in(rows, each)}")
+                findings.differ(f"archive: changeset {each} is listed as closed by {closed_in(rows, each)}")
         for commit, seq in contents.commits.items():
             if seq <= named.archived and global_in(rows, commit) != seq:
-                findings.differ(f"archive: commit {commit} is said to be of entry {global_in(rows, commit)}")
+                findings.differ(f"archive: commit {commit} is listed under entry {global_in(rows, commit)}")
         for pack in named.compacted:
             if manifest_in(rows, pack) is None:
                 findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
@@ -283,7 +282,7 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
             continue
         ids = changesets_of(pack)
         accepted.update(ids)
-        # Nobody was told 202 of what was stored so long after its name: see app/intake/intake.py.
+        # No writer got 202 for what was stored so long after its name: see app/intake/intake.py.
         late = stored - made_at(pack) > repo.settings.late_put - _STORED_WITHIN
         undecided |= {each: pack for each in ids if each not in outcomes and not (late and each <= mark)}
     # An API process that died between a pack and its queue leaves it to upkeep, which has its turn first.
@@ -312,8 +311,7 @@ def _check_pack(repo: Repository, pack: PackId, findings: Findings) -> None:
 def _undecided(repo: Repository, changesets: Sequence[str]) -> tuple[int, list[str]]:
     """Return how many are queued or held, and which have neither a place nor an outcome."""
     queued, lost = 0, []
-    for start in range(0, len(changesets), 1000):
-        chunk = changesets[start : start + 1000]
+    for chunk in batched(changesets, 1000):
         for each, standing in zip(chunk, repo.queue.standing(chunk)[1], strict=True):
             if standing.position is not None or standing.held:
                 queued += 1

@@ -1,7 +1,7 @@
 """Many writers at once on one base: what lands, what is merged, what collides, and how every collision is resolved.
 
 A third of the writers each have a file of their own, a third a region of their own in files that they share, and a
-third the same line of one file. Their slices overlap. Of the last third exactly one lands; every other is told what
+third the same line of one file. Their slices overlap. Of the last third exactly one lands; every other is shown what
 collides, with the lines, and resolves it until its line has landed too.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.client.api_client import Client, Json
+from storage.base.progress import Progress, no_progress
 
 # Lines of a shared file that are a writer's own, and lines around them, so that neighbours do not touch.
 _REGION = 6
@@ -23,9 +23,6 @@ _PATIENCE = 60.0  # seconds, for one changeset to get its outcome
 _SLICES = {"everything": ["/"], "sources": ["src/"], "shared": ["src/shared/", _HOT, "src/own/"]}
 # Somebody else may land while one resolves; none of ours does, so more than a few rounds are a fault.
 _MOST_ROUNDS = 5
-
-Progress = Callable[[str, int, int], None]
-"""Told the stage (write, resolve), what is done and what there is."""
 
 
 @dataclass(slots=True)
@@ -54,7 +51,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether all landed that can, all others were told why and resolved, and every writer's lines are there."""
+        """Whether all landed that can, all others got the reason and resolved, and every writer's lines are there."""
         own, regions, lines = self.groups.values()
         return (
             not self.problems
@@ -88,7 +85,7 @@ class _Writer:
 class Contest:
     """One contest on a repository that nobody else writes to meanwhile."""
 
-    def __init__(self, client: Client, writers: int = 99, progress: Progress = lambda stage, done, total: None) -> None:
+    def __init__(self, client: Client, writers: int = 99, progress: Progress = no_progress) -> None:
         self._client = client
         self._third = max(1, writers // 3)
         self._progress = progress
@@ -191,13 +188,15 @@ class Contest:
         own, base = _own_line(writer.number).rstrip(), _HOT_LINES[1].rstrip()
         expected = {"class": "content", "path": _HOT, "base": [base], "theirs": [own]}
         [hunk] = conflict["hunks"] or [{}]
-        told = {"class": conflict["class"], "path": conflict["path"]}
-        told |= {side: hunk[side]["lines"] for side in ("base", "theirs") if side in hunk}
+        shown = {"class": conflict["class"], "path": conflict["path"]}
+        shown |= {side: hunk[side]["lines"] for side in ("base", "theirs") if side in hunk}
         starts = {side: hunk[side]["start"] for side in ("base", "ours", "theirs") if side in hunk}
         winner = hunk["ours"]["lines"] if "ours" in hunk else []
         others = {_own_line(i).rstrip() for i in range(self._third)} - {own}
-        if told != expected or set(starts.values()) != {2} or len(winner) != 1 or not others.issuperset(winner):
-            self._problem(f"the conflict of {outcome['id']} is told as {told}, beginning at {starts}, against {winner}")
+        if shown != expected or set(starts.values()) != {2} or len(winner) != 1 or not others.issuperset(winner):
+            self._problem(
+                f"the conflict of {outcome['id']} is reported as {shown}, beginning at {starts}, against {winner}"
+            )
         else:
             self._report.groups[writer.group].explained += 1
 

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -24,7 +24,9 @@ from app.demo.writers import Writers
 from app.judge.judge import Judge, Trees
 from app.judge.local_history import FileChange, HistoryError, SourceCommit
 from app.judge.renames import apart, may_rename
-from app.judge.source_merges import Files, MergeHistory, Progress, SourceMerge, after
+from app.judge.source_merges import Files, MergeHistory, SourceMerge, after
+from storage.base.batched import batched, batched_by_size
+from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.git.objects import EMPTY_TREE
 
 REFUSED = "refused by the API"
@@ -54,7 +56,7 @@ class Case:
     expected: Files = field(default_factory=dict)  # Git's merge of all that a side changed, where it is clean
     folder: str = ""
     ids: list[str] = field(default_factory=list)  # changesets of the first side and of the second
-    refused: str = ""  # what the API said to one of them
+    refused: str = ""  # what the API answered to one of them
     found: Files = field(default_factory=dict)  # what is in the folder at the end
 
 
@@ -78,10 +80,8 @@ def read_cases(
     """
     merges = list(islice(history.merges(judge, skipped, progress), limit))
     cases: list[Case] = []
-    for start in range(0, len(merges), _JUDGED):
-        progress("judge", start, len(merges))
-        cases += _judged(judge, merges[start : start + _JUDGED])
-    progress("judge", len(merges), len(merges))
+    for chunk in batched_with_progress(merges, _JUDGED, "judge", progress):
+        cases += _judged(judge, chunk)
     return cases
 
 
@@ -119,7 +119,7 @@ class MergeReplay:
         history: MergeHistory,
         client: Client,
         writers: int = 8,
-        progress: Progress = lambda stage, done, total: None,
+        progress: Progress = no_progress,
     ) -> None:
         self._history = history
         self._client = client
@@ -147,10 +147,8 @@ class MergeReplay:
         self._base = self._client.head()["tip"]["commit"]
         self._send_all("submit", lanes, self._submit, 2 * len(cases))
         outcomes: dict[str, Json] = {}
-        for number, lane in enumerate(lanes):
-            self._progress("decide", number, len(lanes))
+        for [lane] in batched_with_progress(lanes, 1, "decide", self._progress):
             outcomes |= self._outcomes(lane)
-        self._progress("decide", len(lanes), len(lanes))
         self._read_files(lanes)
         for case in cases:
             _compare(report, case, outcomes)
@@ -159,11 +157,9 @@ class MergeReplay:
 
     def _lanes(self, cases: Sequence[Case]) -> list[Lane]:
         lanes = []
-        for start in range(0, len(cases), _GROUP):
-            top = f"{start // _GROUP:04}"
-            lane = Lane(
-                self._client.create_slice(f"merges-{top}", [f"{top}/"])["id"], list(cases[start : start + _GROUP])
-            )
+        for number, group in enumerate(batched(cases, _GROUP)):
+            top = f"{number:04}"
+            lane = Lane(self._client.create_slice(f"merges-{top}", [f"{top}/"])["id"], group)
             for place, case in enumerate(lane.cases):
                 case.folder = f"{top}/{place:02}/"
             lanes.append(lane)
@@ -192,7 +188,7 @@ class MergeReplay:
             for case in lane.cases
             for path, version in case.merge.base_files.items()
         ]
-        chunks = _grouped(change_parts(self._history, files), _IMPORT_CHANGES, _BYTES)
+        chunks = batched_by_size(change_parts(self._history, files), len, _BYTES, _IMPORT_CHANGES)
         sizes: list[int] = []
 
         def items() -> Iterator[bytes]:
@@ -234,7 +230,7 @@ class MergeReplay:
 
     def _requests(self, lane: Lane, items: Iterator[bytes], name: str) -> Iterator[list[Json]]:
         """Send items, as many in a request as fit; yields their outcomes."""
-        for number, group in enumerate(_grouped(items, _ITEMS, _BYTES)):
+        for number, group in enumerate(batched_by_size(items, len, _BYTES, _ITEMS)):
             yield self._client.submit_many(body(group), f"merges-{lane.slice_id}-{name}-{number}")
 
     def _check_import(self, lane: Lane) -> None:
@@ -262,13 +258,11 @@ class MergeReplay:
     def _read_files(self, lanes: Sequence[Lane]) -> None:
         """Read what is in every case's folder now."""
         tip = self._client.head()["tip"]["commit"]
-        for number, lane in enumerate(lanes):
-            self._progress("compare", number, len(lanes))
+        for [lane] in batched_with_progress(lanes, 1, "compare", self._progress):
             by_folder = {case.folder: case.found for case in lane.cases}
             for file in self._client.tree(lane.slice_id, tip):
                 top, folder, path = file["path"].split("/", 2)
                 by_folder[f"{top}/{folder}/"][path] = (file["mode"], file["id"])
-        self._progress("compare", len(lanes), len(lanes))
 
 
 def _compare(report: MergeReport, case: Case, outcomes: Mapping[str, Json]) -> None:
@@ -285,20 +279,6 @@ def _compare(report: MergeReport, case: Case, outcomes: Mapping[str, Json]) -> N
             sluice = CONFLICTED if side["status"] == CONFLICTED else f"{side['status']}, {side.get('detail', '')}"
     git = CLEAN if case.git_clean else CONFLICTED
     report.compare(case.merge.oid, git, sluice, case.expected, case.found, tuple(sorted(conflicts)))
-
-
-def _grouped(parts: Iterable[bytes], most: int, most_bytes: int) -> Iterator[list[bytes]]:
-    """Yield parts in groups of at most so many and so many bytes, or of one."""
-    group: list[bytes] = []
-    size = 0
-    for part in parts:
-        if group and (len(group) >= most or size + len(part) > most_bytes):
-            yield group
-            group, size = [], 0
-        group.append(part)
-        size += len(part)
-    if group:
-        yield group
 
 
 def _sentence(problem: Json) -> str:

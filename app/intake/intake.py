@@ -1,4 +1,4 @@
-"""The intake: makes submissions durable, many in one pack, and only then queues and announces them.
+"""The intake: makes submissions durable (invariant 1), many in one pack, and only then queues and announces them.
 
 Group commit without a timer: while packs are on their way to the bucket, what arrives waits and becomes the next
 pack. So an idle API stores a request at once, and a busy one makes packs larger instead of more numerous.
@@ -25,7 +25,7 @@ from storage.backends.turns import LARGE, apart, apart_if_large, breathe
 from storage.base.errors import Unavailable
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, made_at, new_ulid
 from storage.git.objects import Ident, Kind, object_id
-from storage.git.packs import PackWriter, Place, encode
+from storage.git.packs import PackRange, PackWriter, encode
 from storage.log import manifest
 from storage.log.manifest import Changeset, Proposal
 from storage.repository import Repository
@@ -162,7 +162,7 @@ class Intake:
         pack, data, groups = build([request.items for request in requests])
         bucket = self._repo.bucket
         with deadline.budget("request_budget", self._repo.settings.request_budget):
-            # Not stored, where that can be told before: as long as it would be ahead of the mark, nothing behind it
+            # Not stored, where that is known before: as long as it would be ahead of the mark, nothing behind it
             # could be compacted.
             if self._too_far(pack, bucket.about_now()):
                 self._check_time(pack, bucket.now())
@@ -198,7 +198,7 @@ class Intake:
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
-            # Who is waiting may be told without a place in the queue, and should be while it still waits.
+            # A waiting writer may be answered without a position in the queue, and should be while it still waits.
             with deadline.budget("request_budget", self._repo.settings.request_budget / 4):
                 return self._repo.queue.enqueue(changesets)
         except UNAVAILABLE as error:
@@ -232,18 +232,18 @@ def build(groups: Sequence[Sequence[Item]]) -> tuple[PackId, bytes, list[list[tu
             coded.append((changeset, manifest.encode(changeset)))
         made.append(coded)
         at += len(group)
-    told = manifest.join([part for group in made for _, part in group])
-    call = partial(_finished, writer, told)
-    return pack, apart(call) if writer.size + len(told) > LARGE else call(), made
+    manifests = manifest.join([part for group in made for _, part in group])
+    call = partial(_finished, writer, manifests)
+    return pack, apart(call) if writer.size + len(manifests) > LARGE else call(), made
 
 
-def _finished(writer: PackWriter, told: bytes) -> bytes:
-    writer.add(Kind.BLOB, told, level=_LEVEL)
+def _finished(writer: PackWriter, manifests: bytes) -> bytes:
+    writer.add(Kind.BLOB, manifests, level=_LEVEL)
     return writer.finish()
 
 
 def _changeset(
-    item: Item, changeset_id: ChangesetId, pack: PackId, own: list[ChangesetId], places: dict[ObjectId, Place]
+    item: Item, changeset_id: ChangesetId, pack: PackId, own: list[ChangesetId], places: dict[ObjectId, PackRange]
 ) -> Changeset:
     submission = item.submission
     base = submission.base

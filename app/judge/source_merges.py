@@ -17,6 +17,7 @@ from pathlib import Path
 from app.judge.judge import Judge, Trees
 from app.judge.local_history import FileChange, History, HistoryError
 from storage.base.ids import ObjectId
+from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.git.fsck import ContentError, PathError, check_content, check_path, needs_content
 from storage.git.objects import Version
 from storage.git.run_git import GitFailed
@@ -45,9 +46,6 @@ _TOGETHER = 100
 
 Files = dict[str, tuple[str, str]]
 """Mode and id by path."""
-
-Progress = Callable[[str, int, int], None]
-"""Told the stage, what is done and what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +81,17 @@ class MergeHistory(History):
         """Return the folder of the repository's objects."""
         return Path(self._line("rev-parse", "--path-format=absolute", "--git-path", "objects"))
 
-    def merges(
-        self, judge: Judge, skipped: Counter[str], progress: Progress = lambda stage, done, total: None
-    ) -> Iterator[SourceMerge]:
+    def merges(self, judge: Judge, skipped: Counter[str], progress: Progress = no_progress) -> Iterator[SourceMerge]:
         """Yield the merges that can be compared, newest first; count the others in `skipped`, by reason.
 
         Of several merge bases the first that `git merge-base` prints counts. Raises HistoryError.
         """
         listed = self._line("rev-list", "--min-parents=2", "--max-parents=2", "--parents", self.head).splitlines()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(listed), _TOGETHER):
-                progress("read", start, len(listed))
-                rows = [line.split() for line in listed[start : start + _TOGETHER]]
+            for chunk in batched_with_progress(listed, _TOGETHER, "read", progress):
+                rows = [line.split() for line in chunk]
                 bases = pool.map(self._merge_base, [row[1:] for row in rows])
                 yield from self._read(judge, [(*row, base) for row, base in zip(rows, bases, strict=True)], skipped)
-        progress("read", len(listed), len(listed))
 
     def _read(self, judge: Judge, rows: list[tuple[str, ...]], skipped: Counter[str]) -> Iterator[SourceMerge]:
         found = []

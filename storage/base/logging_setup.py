@@ -17,6 +17,8 @@ from typing import Any
 import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
+from storage.base.batched import batched
+
 __all__ = ["bind", "bound", "clear", "configure", "in_lines", "level", "line", "log", "output"]
 
 HIDDEN = "(hidden)"
@@ -33,7 +35,7 @@ log = structlog.get_logger()
 bind, bound, clear = bind_contextvars, bound_contextvars, clear_contextvars
 
 _Event = MutableMapping[str, Any]
-# What `configure` was told: of the whole process, as standard error is.
+# What `configure` was given: of the whole process, as standard error is.
 _chosen: dict[str, Any] = {"process": "", "level": logging.INFO, "secrets": ()}
 
 
@@ -74,8 +76,7 @@ def line(event: str, severity: str = "info", **fields: Any) -> str:
 
 def in_lines(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield ids in parts that are short enough for a line each."""
-    for start in range(0, len(ids), MOST_IDS):
-        yield ids[start : start + MOST_IDS]
+    return batched(ids, MOST_IDS)
 
 
 def _name_process(_logger: Any, _method: str, event: _Event) -> _Event:
@@ -84,7 +85,7 @@ def _name_process(_logger: Any, _method: str, event: _Event) -> _Event:
 
 
 def hide_secrets(_logger: Any, _method: str, event: _Event) -> _Event:
-    """Take out values whose names say that they are secret, credentials inside URLs, and what `configure` was told.
+    """Take out values whose names say that they are secret, credentials inside URLs, and what `configure` was given.
 
     However deep they stand.
     """

@@ -16,7 +16,7 @@ from storage.commit.append_loop import append_directly, of_one_view
 from storage.commit.decide import Rejection
 from storage.commit.records import rejected
 from storage.log.entry import EntryKind, Json
-from storage.queue.queue import DIED, Claimed
+from storage.queue.queue import LEASE_EXPIRED, Claimed
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 
@@ -45,16 +45,16 @@ def reject(repo: Repository, item: Claimed) -> None:
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         if item.id in snapshot.outcomes or snapshot.has_passed(item.id):
             return None
-        said = _said(work)
-        if "key" in said and repo.view.snapshot(keys=[said["key"]]).keys:
+        known = _known(work)
+        if "key" in known and repo.view.snapshot(keys=[known["key"]]).keys:
             # It stays another's, also when the view has forgotten whose it was.
-            del said["key"], said["fingerprint"]
+            del known["key"], known["fingerprint"]
         of_one_view(repo, snapshot)
         head = snapshot.head
         record = {"id": item.id, "slice": item.slice, "pack": item.pack, **rejected(refusal)}
         # An entry of decisions without commits: the chain stays as it is.
         return EntryKind.COMMITS, {
-            "packs": [], "decided": [record | said], "tip": head.tip, "root": head.root,
+            "packs": [], "decided": [record | known], "tip": head.tip, "root": head.root,
             "time": head.tip_time, "committed": head.committed,
         }  # fmt: skip
 
@@ -62,7 +62,7 @@ def reject(repo: Repository, item: Claimed) -> None:
 
 
 def _how(repo: Repository, fault: str) -> str:
-    if fault == DIED:
+    if fault == LEASE_EXPIRED:
         return "its worker died"
     if fault == TOO_LONG:
         return f"it was not done within {repo.settings.batch_budget:g} seconds (batch_budget)"
@@ -71,7 +71,7 @@ def _how(repo: Repository, fault: str) -> str:
     return f"the batch failed with {fault}"
 
 
-def _said(work: dict[str, str]) -> Json:
+def _known(work: dict[str, str]) -> Json:
     """Return what every record repeats of the request."""
     record: Json = {}
     if "hold" in work:

@@ -11,9 +11,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from storage.base.batched import batched
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId
-from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, merge_row, place_of
+from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, log_position, merge_row
 from storage.log.entry_bundles import RUN
 from storage.repository import Repository
 from storage.view.snapshot import Slice
@@ -61,7 +62,7 @@ def _listed(
         last = archived if high is None else min(archived, high // SLOTS)
         rows, looked = _in_log(repo, is_wanted, after, last, limit)
         if looked is None and len(rows) < limit:
-            low = max(after, place_of(archived, SLOTS - 1))
+            low = max(after, log_position(archived, SLOTS - 1))
             found = repo.view.by_score(name, f"({low}", "+inf" if high is None else high, limit - len(rows))
             if repo.view.head().archived != archived:
                 continue
@@ -78,12 +79,12 @@ def _in_log(
     end = min(last, first + MOST_READ - 1)
     for entry in _read(repo, range(first, end + 1)):
         for index, record in enumerate(entry.get("decided", ())):
-            place = place_of(entry["seq"], index)
+            place = log_position(entry["seq"], index)
             if place > after and is_wanted(record):
                 rows.append((record["id"], place))
                 if len(rows) == limit:
                     return rows, None
-    return rows, place_of(end, SLOTS - 1) if end < last else None
+    return rows, log_position(end, SLOTS - 1) if end < last else None
 
 
 def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[list[Json], int | None]:
@@ -137,8 +138,7 @@ def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Sli
 
 def _read(repo: Repository, seqs: Sequence[int]) -> Iterator[Json]:
     """Yield the entries of a range, up or down, some read at once."""
-    for start in range(0, len(seqs), RUN):
-        some = seqs[start : start + RUN]
+    for some in batched(seqs, RUN):
         found = repo.log.read_range(min(some), max(some))
         for data in found if some[0] <= some[-1] else reversed(found):
             if data is None:

@@ -18,6 +18,7 @@ import redis
 import structlog
 
 from storage.backends.scripts import Scripts
+from storage.base.batched import batched
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
@@ -40,7 +41,7 @@ _KNOWN_AT_ONCE = 5000
 # Claims of the dead that one claim looks after.
 _MOST_DEAD = 32
 # What release.lua calls the fault of an owner that fell silent.
-DIED = "died"
+LEASE_EXPIRED = "died"
 
 log = structlog.get_logger()
 # How many at the front of all queues are looked at for the oldest that could be claimed.
@@ -122,7 +123,7 @@ class Queue:
             if not found or found[0][0]:
                 return [_claimed(*row) for row in found]
             _, silent, ids = (text.decode() for text in found[0])
-            self.bury(silent, [each.id for each in _of_nobody(ids)])
+            self.expire_lease(silent, [each.id for each in _of_nobody(ids)])
         return []
 
     def release(
@@ -132,7 +133,7 @@ class Queue:
         """Take the decided of these out of the queues, and give up the locks that are still the owner's.
 
         `fault` is the kind of an exception that one of those that were `tried` (default: all) may be to blame for, the
-        changeset `only` where that is known. Where Redis does not answer, it is said again before the next claim.
+        changeset `only` where that is known. Where Redis does not answer, it is repeated before the next claim.
         """
         if not claimed:
             return
@@ -143,10 +144,10 @@ class Queue:
                 self._owed.append((owner, claimed, fault, only, tried))
             raise
 
-    def bury(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
+    def expire_lease(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
         """Release the claim of an owner that has been silent for too long, for its death."""
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
-        self._release(owner, _of_nobody("".join(changesets)), DIED)
+        self._release(owner, _of_nobody("".join(changesets)), LEASE_EXPIRED)
 
     def renew(self, owner: str, claimed: Sequence[Claimed], tried: Sequence[ChangesetId] = ()) -> bool:
         """Say that the owner of a claim is at work, and which changesets it tries from now on, if that is new.
@@ -241,8 +242,7 @@ class Queue:
 
     def known(self, ids: Sequence[str]) -> str:
         """Return a digit for each: 2 it is decided, 1 it is queued or held, 0 neither. Raises ViewAbsent."""
-        parts = (ids[start : start + _KNOWN_AT_ONCE] for start in range(0, len(ids), _KNOWN_AT_ONCE))
-        return "".join([self._scripts("known", "".join(part)).decode() for part in parts])
+        return "".join([self._scripts("known", "".join(part)).decode() for part in batched(ids, _KNOWN_AT_ONCE)])
 
     def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:
         """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""

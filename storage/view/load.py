@@ -10,9 +10,10 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from storage.backends.bucket import Bucket, Missing, OutOfRange
+from storage.base.batched import batched
 from storage.base.errors import LogForked, ViewAbsent
 from storage.base.ids import ObjectId, PackId, Seq
-from storage.git.packs import Location, Place, read_index
+from storage.git.packs import Location, PackRange, read_index
 from storage.log.entry import NO_HASH, CorruptEntry, EntryKind, Json, Status, decode, digest
 from storage.log.log import Log, follow
 from storage.view.object_index import IndexRows
@@ -21,7 +22,7 @@ from storage.view.segments import FOLDER, HEAD_BYTES, CorruptSegment, Segment, e
 from storage.view.segments import decode as decode_segment
 from storage.view.view import View, new_epoch
 
-Places = Mapping[PackId, Mapping[ObjectId, Place]]
+Places = Mapping[PackId, Mapping[ObjectId, PackRange]]
 
 
 def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
@@ -37,7 +38,7 @@ def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
                 continue
             for _, _, oid, *place in decided["changes"]:
                 if place:
-                    found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), Place(*place))
+                    found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), PackRange(*place))
             for _, _, oid, size in decided.get("merged", []):
                 merged = ObjectId(bytes.fromhex(oid))
                 if size is not None and merged in found:
@@ -45,7 +46,7 @@ def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
     return found
 
 
-def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = None) -> list[Places]:
+def read_places(bucket: Bucket, entries: Iterable[Json], gone: MissingPacks | None = None) -> list[Places]:
     """Return the places of the objects in the packs of several entries, the indexes read at once.
 
     Packs that are missing are noted in `gone`, where it is given: a compaction may have copied what was in them. Raises
@@ -54,7 +55,7 @@ def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = Non
     entries = list(entries)
     wanted = [(PackId(pack), size) for entry in entries for pack, size in entry.get("packs", [])]
 
-    def read(pack: PackId, size: int) -> Mapping[ObjectId, Place]:
+    def read(pack: PackId, size: int) -> Mapping[ObjectId, PackRange]:
         try:
             return read_index(bucket.get(pack + ".idx"), size)
         except Missing:
@@ -63,13 +64,13 @@ def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = Non
             gone.missing.add(pack)
             return {}
 
-    indexes = bucket.together([lambda p=pack, s=size: read(p, s) for pack, size in wanted])  # type: ignore[misc]
+    indexes = bucket.map_concurrently(lambda pack: read(*pack), wanted)
     places = {pack: index for (pack, _), index in zip(wanted, indexes, strict=True)}
     return [{pack: places[pack] for pack, _ in entry.get("packs", [])} for entry in entries]
 
 
 @dataclass(slots=True)
-class Gone:
+class MissingPacks:
     """Packs that are missing, until a compaction is read that says why."""
 
     missing: set[PackId] = field(default_factory=set)
@@ -84,12 +85,12 @@ class Gone:
             raise Missing(f"{min(self.missing)}.idx")
 
 
-def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, Place]]:
+def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, PackRange]]:
     """Return the places of the objects in packs, given with their sizes; the indexes are read at once.
 
     Raises Missing, BucketError and CorruptObject.
     """
-    return bucket.together([lambda p=pack, s=size: read_index(bucket.get(p + ".idx"), s) for pack, size in packs])  # type: ignore[misc]
+    return bucket.map_concurrently(lambda pack: read_index(bucket.get(pack[0] + ".idx"), pack[1]), packs)
 
 
 def read_forgotten(log: Log, bucket: Bucket, entry: Json) -> Forgotten:
@@ -123,14 +124,14 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     where a pack is gone that no entry retires, and BucketError.
     """
     snapshot = view.snapshot()
-    count, gone, retired = 0, Gone(), set[str]()
+    count, gone, retired = 0, MissingPacks(), set[str]()
     try:
         for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
             [places] = read_places(bucket, [entry], gone)
             if not gone.missing <= retired:
                 # Before it is applied: a published view would miss for good what is away for a moment.
                 retired = _retired_behind(log, entry["seq"])
-                Gone(gone.missing - retired).check()
+                MissingPacks(gone.missing - retired).check()
             forgotten = read_forgotten(log, bucket, entry)
             view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places), forgotten=forgotten)
             gone.explained(entry)
@@ -152,7 +153,7 @@ Progress = Callable[[int], None]
 def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Progress = lambda seq: None) -> bool:
     """Build the view from the bucket alone under a fresh epoch, and publish it in place of the epoch `before`.
 
-    `progress` is told how far it is. Returns whether it was published: not where somebody else published another
+    `progress` is called with how far it is. Returns whether it was published: not where somebody else published another
     meanwhile, or another run of Redis came up. Raises CorruptEntry where the log does not fit together, ViewAbsent
     where there is no log, ViewLoading where somebody else is loading it or has published it, and ViewStale where Redis
     was flushed meanwhile.
@@ -162,7 +163,7 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
     try:
         through, last_hash = _load_segments(view, log, bucket, epoch, progress)
         batch: list[tuple[Json, str]] = []
-        gone = Gone()
+        gone = MissingPacks()
         for pair in follow(log.read_from(through + 1), last_hash):
             batch.append(pair)
             if len(batch) == _BATCH:
@@ -220,9 +221,9 @@ def _read_ahead(
     """Yield segments in order; the next ones are read and unpacked while Redis takes those before."""
 
     def read(some: Sequence[tuple[str, Seq]]) -> list[Segment | None]:
-        return bucket.together([lambda n=n, s=s: _read_segment(bucket, n, wanted(s, forgotten)) for n, s in some])  # type: ignore[misc]
+        return bucket.map_concurrently(lambda each: _read_segment(bucket, each[0], wanted(each[1], forgotten)), some)
 
-    groups = [names[start : start + _SEGMENTS_AHEAD] for start in range(0, len(names), _SEGMENTS_AHEAD)]
+    groups = list(batched(names, _SEGMENTS_AHEAD))
     with ThreadPoolExecutor(1, thread_name_prefix="segments") as reader:
         coming = deque(reader.submit(copy_context().run, read, group) for group in groups[:1])
         for following in [*groups[1:], None]:
@@ -272,7 +273,7 @@ def _is_in_log(log: Log, segment: Segment) -> bool:
     return data is not None and digest(data) == segment.hash
 
 
-def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]], gone: Gone) -> None:
+def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]], gone: MissingPacks) -> None:
     view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
     for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):

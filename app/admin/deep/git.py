@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from storage.backends.bucket import Bucket
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId, PackId
+from storage.base.progress import Progress, batched_with_progress
 from storage.git import packs
 from storage.git.objects import Version, object_id
 from storage.git.packs import PackWriter
@@ -37,8 +38,6 @@ _CONFIG = """\
 """
 _TRAILERS = "%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
 _BRANCH = b"refs/heads/deep"
-
-Progress = Callable[[str, int, int], None]
 
 
 class GitRefused(Corrupt):
@@ -85,9 +84,7 @@ class Workbench:
         """
         last: dict[PackId, ObjectId] = {}
         writer = PackWriter()
-        for start in range(0, len(names), _AT_ONCE):
-            progress("packs", start, len(names))
-            chunk = names[start : start + _AT_ONCE]
+        for chunk in batched_with_progress(names, _AT_ONCE, "packs", progress):
             for pack, data in zip(chunk, bucket.get_many(name + ".pack" for name in chunk), strict=True):
                 for place, kind, content in packs.scan(data) if data is not None else ():
                     last[pack] = oid = object_id(kind, content)
@@ -97,7 +94,6 @@ class Workbench:
                     writer = PackWriter()
         if writer:
             self._index(writer)
-        progress("packs", len(names), len(names))
         return last
 
     def _index(self, writer: PackWriter) -> None:
@@ -120,7 +116,7 @@ class Workbench:
         try:
             return self._git.output(*arguments, stdin=given)
         except GitFailed as error:
-            raise GitRefused(f"git {arguments[0]}: {error.said}") from error
+            raise GitRefused(f"git {arguments[0]}: {error.reason}") from error
 
     def start(self, *arguments: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         """Start a git that lives as long as the repository."""
@@ -129,7 +125,7 @@ class Workbench:
         return process
 
     def complaint(self) -> str:
-        """Return the last line that a git said who is gone."""
+        """Return the last line of the errors of a Git process that ended."""
         self._errors.seek(0)
         lines = [
             line for line in self._errors.read().decode(errors="replace").splitlines() if "crash report" not in line

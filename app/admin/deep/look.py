@@ -12,7 +12,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from app.admin.deep.git import CommitInfo, GitRefused, Importer, Progress, Reader, Workbench
+from app.admin.deep.git import CommitInfo, GitRefused, Importer, Reader, Workbench
 from app.admin.deep.merges import Case, Differs, examine, excuses_of
 from app.admin.deep.submitted import Manifests, entries, load
 from app.admin.deep.versions import Saw, above, versions_seen
@@ -21,6 +21,7 @@ from app.judge.local_history import HistoryError
 from storage.backends.bucket import Bucket, Missing
 from storage.base.errors import Corrupt, Refused
 from storage.base.ids import ChangesetId, ObjectId
+from storage.base.progress import Progress, no_progress
 from storage.base.settings import Settings
 from storage.commit.records import change_json
 from storage.git.objects import EMPTY_TREE, REGULAR_MODES, SUBMODULE_MODE, Version, as_file
@@ -29,7 +30,7 @@ from storage.git.trailers import changeset_of_old
 from storage.log.entry import EntryKind, Json, Status
 from storage.log.log import Log
 from storage.log.manifest import Changeset
-from storage.log.summary import Contents, read_log
+from storage.log.summary import LogSummary, read_log
 
 _WINDOW = 500  # changesets that are merged together
 _WINDOW_PATHS = 20_000
@@ -74,7 +75,7 @@ class _Made:
     wanted: dict[bytes, Version | None]  # and what its writer wants there
 
 
-def deep(settings: Settings, progress: Progress = lambda stage, done, total: None) -> Deep:
+def deep(settings: Settings, progress: Progress = no_progress) -> Deep:
     """Make every root again. Safe beside writers: what is appended meanwhile is left out, or looked at as well.
 
     Raises BucketError.
@@ -101,7 +102,7 @@ class _Look:
 
     def __init__(
         self,
-        contents: Contents,
+        contents: LogSummary,
         commits: dict[str, CommitInfo],
         manifests: Manifests,
         importer: Importer,

@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from storage.base.ids import Seq
-from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, place_of
+from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, log_position
 from storage.log.log import follow
 from storage.view.rows import Effects, Forgotten, effects
+from tests.persisted import ENTRIES, entries, ulid
 
-ENTRIES = Path(__file__).parents[2] / "testdata" / "entries"
-NAMES = ("genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2", "condemn", "compact")
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
     4: "7f837293b80800f4abd0a8ced8410b918590977b8ca498594d1188e2ab4beacf",
     8: "4840dc95913b988794489630d642382591c20deca34a4c14fbecbeb29d833897",
     10: "3e6f4c34f7233d54e0fe031aaed3443a514bcc669d645d183c015a31b4890e6c",
+    11: "418121fb287708527965e105cd2eba1fb13cc66ee3675ce8c905aaa45dfe6da5",
 }
 
 
-def ulid(last: str) -> str:
-    return "01ARZ3NDEKTSV4RRFFQ69G5F" + last
-
-
-def stored() -> list[tuple[Seq, bytes]]:
-    return [(Seq(seq), (ENTRIES / f"v1-{name}.json").read_bytes()) for seq, name in enumerate(NAMES, 1)]
-
-
 def rows() -> list[Effects]:
-    return [effects(entry, entry_hash) for entry, entry_hash in follow(iter(stored()), NO_HASH)]
+    return [effects(entry, entry_hash) for entry, entry_hash in follow(iter(entries()), NO_HASH)]
 
 
 def test_entries_of_format_1_are_read_and_chained() -> None:
-    followed = list(follow(iter(stored())))
-    assert [entry["kind"] for entry, _ in followed] == [name.partition("-")[0] for name in NAMES]
+    followed = list(follow(iter(entries())))
+    assert [entry["kind"] for entry, _ in followed] == [name.partition("-")[0] for name in ENTRIES]
     assert {seq: followed[seq - 1][1] for seq in HASHES} == HASHES
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
-    assert [encode(entry) for entry, _ in follow(iter(stored()))] == [data for _, data in stored()]
+    assert [encode(entry) for entry, _ in follow(iter(entries()))] == [data for _, data in entries()]
 
 
 def test_what_they_set_in_the_view() -> None:
@@ -50,11 +40,11 @@ def test_what_they_set_in_the_view() -> None:
     assert slices.hashes["slice_ids"] == {"all": ulid("A3")}
     assert slices.sorted_sets["covers:/"] == {ulid("A3"): 0}
     first, second, third, fourth = (ulid("A" + last) for last in "VWXY")
-    assert commits.sorted_sets["chain"] == {first: place_of(3, 0), second: place_of(3, 1)}
-    assert commits.sorted_sets["decided:all:conflicted"] == {third: place_of(3, 2)}
+    assert commits.sorted_sets["chain"] == {first: log_position(3, 0), second: log_position(3, 1)}
+    assert commits.sorted_sets["decided:all:conflicted"] == {third: log_position(3, 2)}
     for key in ("open", "open:all", "open_on:f"):
-        assert commits.sorted_sets[key] == {third: place_of(3, 2)}
-    assert commits.sorted_sets["decided:gone:rejected"] == {fourth: place_of(3, 3)}
+        assert commits.sorted_sets[key] == {third: log_position(3, 2)}
+    assert commits.sorted_sets["decided:gone:rejected"] == {fourth: log_position(3, 3)}
     assert commits.firsts["key:k"] == f"{first} f"
     assert commits.head["committed"] == 2 and merge.head["merged"] == 2 and merge.head["through"] == 3
 
@@ -65,7 +55,7 @@ def test_a_release_lets_held_changesets_go_and_their_outcomes_take_that_back() -
     assert release.sorted_sets == {"released": {committed: 5, elsewhere: 5}}
     assert release.head.keys() == {"applied", "hash"}
     assert commits.removed_members["released"] == [committed, abandoned]
-    assert commits.sorted_sets["decided:all:abandoned"] == {abandoned: place_of(6, 1)}
+    assert commits.sorted_sets["decided:all:abandoned"] == {abandoned: log_position(6, 1)}
     assert commits.firsts["key:l"] == f"{abandoned} g"
 
 
@@ -78,7 +68,7 @@ def test_a_commit_tells_of_merges_and_takes_the_place_of_a_conflict() -> None:
     assert commits.hashes["closed"] == {conflicted: resolves}
     for key in ("open", "open:all", "open_on:f"):
         assert commits.removed_members[key] == [conflicted]
-    assert commits.sorted_sets["chain"] == {merged: place_of(6, 0), resolves: place_of(6, 2)}
+    assert commits.sorted_sets["chain"] == {merged: log_position(6, 0), resolves: log_position(6, 2)}
 
 
 def test_a_conflict_is_open_at_its_paths_until_it_is_closed() -> None:
@@ -86,7 +76,7 @@ def test_a_conflict_is_open_at_its_paths_until_it_is_closed() -> None:
     conflicted = ulid("C3")
     keys = {"open", "open:all", "open_on:f", "open_on:g/h"}
     assert {key for key in commits.sorted_sets if key.startswith("open")} == keys
-    assert all(commits.sorted_sets[key] == {conflicted: place_of(6, 3)} for key in keys)
+    assert all(commits.sorted_sets[key] == {conflicted: log_position(6, 3)} for key in keys)
     assert close.removed_members == {key: [conflicted] for key in keys}
     assert close.hashes == {"closed": {conflicted: "abandoned"}}
 
@@ -95,6 +85,18 @@ def test_a_duplicate_names_the_first_and_leaves_it_the_key() -> None:
     commits = rows()[5]
     assert json.loads(commits.strings["outcome:" + ulid("C4")])["first"] == ulid("AV")
     assert "key:k" not in commits.firsts | commits.strings
+
+
+def test_conflicts_are_of_two_versions_and_a_successor_closes_them() -> None:
+    commits = rows()[10]
+    conflicted, closed = ulid("F5"), ulid("C3")
+    outcome = json.loads(commits.strings["outcome:" + conflicted])
+    assert outcome["conflicts"][0]["base"] is None and outcome["conflicts"][0]["blocker"] == "d/e"
+    assert outcome["conflicts"][1]["base"]["mode"] is None and "blocker" not in outcome["conflicts"][1]
+    assert commits.sorted_sets["open"] == {conflicted: log_position(11, 3)}
+    assert commits.hashes["closed"] == {closed: conflicted}
+    stacked = json.loads(commits.strings["outcome:" + ulid("F3")])
+    assert stacked["base"] == ulid("F2") and stacked["blind"] is True and "saw" not in stacked
 
 
 def test_a_slice_that_changes_is_taken_back_and_made_again() -> None:
@@ -126,11 +128,11 @@ def test_a_compaction_names_its_files_and_moves_the_mark() -> None:
 
 
 def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> None:
-    followed = list(follow(iter(stored())))
+    followed = list(follow(iter(entries()[:10])))
     made = [effects(*each) for each in followed]
     forgotten = Forgotten(history=followed[:8], keys=followed[:6], objects=b"x" * 40)
     taken = effects(*followed[9], forgotten)
-    assert taken.unplaced == b"x" * 40
+    assert taken.unindexed == b"x" * 40
     assert set(taken.removed_strings) == {key for each in made for key in each.strings}
     assert taken.removed_firsts == {"key:k": f"{ulid('AV')} f", "key:l": f"{ulid('C1')} g"}
     for kind in ("chain", "decided:all:committed", "decided:all:conflicted", "batches", "merges", "packs"):
@@ -154,11 +156,11 @@ def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> N
     ids=["another format", "another place", "cut short", "no object", "another content"],
 )
 def test_a_damaged_entry_is_never_followed(damage) -> None:
-    entries = stored()
-    entries[2] = (entries[2][0], damage(entries[2][1]))
-    assert entries[2][1] != stored()[2][1]
+    stored = entries()
+    stored[2] = (stored[2][0], damage(stored[2][1]))
+    assert stored[2][1] != entries()[2][1]
     with pytest.raises(CorruptEntry):
-        list(follow(iter(entries)))
+        list(follow(iter(stored)))
 
 
 def test_an_entrys_hash_is_that_of_its_bytes() -> None:

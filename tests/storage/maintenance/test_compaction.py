@@ -28,7 +28,7 @@ from storage.base.settings import Settings
 from storage.git.objects import Ident
 from storage.log.entry import SLOTS, decode
 from storage.log.log import Log
-from storage.log.summary import Contents
+from storage.log.summary import LogSummary
 from storage.lookup.archive import SUFFIX, Archive
 from storage.lookup.tables import MERGED, encode, rows_of
 from storage.maintenance import compaction as compact_module
@@ -106,7 +106,7 @@ def history(repo: Repository) -> dict[bytes, object]:
 STATUSES = ["committed", "committed", "conflicted", "conflicted", "rejected"]
 
 
-def told(world: World, ids: list[ChangesetId]) -> list[object]:
+def format_changeset(world: World, ids: list[ChangesetId]) -> list[object]:
     """Return everything that the queues tell of changesets."""
     return world.repo.queue.standing(ids)[1]
 
@@ -115,7 +115,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     ids = some_work(world, 0)
     abandon(world.repo, ids[2])
     ids += [each for number in (1, 2) for each in some_work(world, number)]
-    before, files = told(world, ids), world.files()
+    before, files = format_changeset(world, ids), world.files()
     made = compacted(world)
     assert sum(done.entries for done in made) == world.repo.view.head().archived == world.repo.view.head().through
     assert sum(done.changesets for done in made) == len(ids)
@@ -124,7 +124,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     fresh = World.__new__(World)
     fresh.repo, fresh.all = Repository(world.repo.settings), world.all
     assert [world.status(each) for each in ids] == STATUSES * 3
-    after = told(fresh, ids)
+    after = format_changeset(fresh, ids)
     assert [now.outcome for now in after] == [now.outcome for now in before]
     assert [now.closed_by for now in after] == [None, None, "abandoned", *[None] * 12]
     fresh.repo.redis.delete(*fresh.repo.redis.keys("*object:*"), b"none")
@@ -308,16 +308,16 @@ def test_two_at_once_are_one(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     some_work(world, 1)
     checkpoint(world.repo, 1000)
     other, faster = Repository(world.repo.settings), []
-    passable = Inbox.passable
+    advance_watermark = Inbox.advance_watermark
 
     def overtaken(inbox: Inbox) -> object:
-        found = passable(inbox)
+        found = advance_watermark(inbox)
         if not faster:
             faster.append(None)
             faster[0] = compact(other)
         return found
 
-    monkeypatch.setattr(Inbox, "passable", overtaken)
+    monkeypatch.setattr(Inbox, "advance_watermark", overtaken)
     assert compact(world.repo) is None and faster[0] is not None
     assert not verify(world.repo).differences
 
@@ -388,7 +388,7 @@ def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> Non
 
 
 def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "MOST_PASSED", 3)
+    monkeypatch.setattr(recovery, "MAX_UNDECIDED_BELOW", 3)
     base = world.tip
     held = item(world.all, {"h": b"1"}, base)
     object.__setattr__(held.submission, "hold", True)
@@ -417,7 +417,7 @@ def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatc
 def test_a_pack_with_more_undecided_ones_than_the_mark_passes_at_once_is_passed_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "MOST_PASSED", 2)
+    monkeypatch.setattr(recovery, "MAX_UNDECIDED_BELOW", 2)
     base = world.tip
     waiting = world.submit(*[held_item(world, f"h{i}", base) for i in range(4)])
     ids = some_work(world, 1)
@@ -744,7 +744,7 @@ def test_a_redis_older_than_the_grace_of_tables_blames_nobody(world: World) -> N
     fresh = World.__new__(World)
     fresh.repo, fresh.all = Repository(repo.settings), world.all
     with pytest.raises(ViewStale):
-        told(fresh, ids[:1])
+        format_changeset(fresh, ids[:1])
     [based] = fresh.submit(item(world.all, {"based": b"1"}, ids[0]))
     with pytest.raises(ViewStale):
         commit_batch(fresh.repo, recovered_only=False)
@@ -817,7 +817,7 @@ def test_an_export_reads_the_copies_of_what_is_deleted_meanwhile(
 ) -> None:
     read = export_module.read_log
 
-    def read_then_delete(log: Log) -> Contents:
+    def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
         all_gone(archived, 3)
         return contents
@@ -842,7 +842,7 @@ def test_a_deep_look_reads_the_copies_of_what_is_deleted_meanwhile(
 ) -> None:
     read, find = look_module.read_log, submitted_module.read_all
 
-    def read_then_delete(log: Log) -> Contents:
+    def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
         all_gone(archived, 3)
         return contents
