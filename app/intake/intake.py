@@ -17,7 +17,6 @@ import redis
 import structlog
 
 from app.intake.requeue import MOST_PACKS, Requeue
-from app.protocol.problems import unavailable
 from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends import deadline
 from storage.backends.redis_client import UNAVAILABLE
@@ -35,6 +34,10 @@ from tasks.report import because
 log = structlog.get_logger()
 
 _LEVEL = 1
+
+
+class NotQueued(Unavailable):
+    """What was accepted before cannot be queued."""
 
 
 class TookTooLong(Unavailable):
@@ -103,11 +106,10 @@ class Intake:
     def accept(self, items: Sequence[Item]) -> list[Accepted]:
         """Make `items` durable, in one pack and in order, queue them, and return what they have become.
 
-        Raises BucketError, TookTooLong and budget.Spent: then nothing is known of them. Raises a Problem where too
-        many before them could not be queued.
+        Raises NotQueued where too many before them could not be queued, and Unavailable where nothing is known of them.
         """
         if self.behind >= MOST_PACKS:
-            raise unavailable("what was accepted before cannot be queued", self._repo.settings.retry_after)
+            raise NotQueued("what was accepted before cannot be queued")
         request = _Request(items)
         self._requests.put(request)
         try:

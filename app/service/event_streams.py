@@ -15,12 +15,12 @@ import redis
 import structlog
 from cachetools import LRUCache
 
-from app.protocol.problems import too_many
 from storage.backends import deadline
 from storage.backends.bucket import BucketError
 from storage.backends.primary import RENEWED_EVERY
 from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.turns import let_others_run
+from storage.base.errors import LimitReached
 from storage.log.entry import decode
 from storage.log.events import EntryEvents, Position, events, events_of
 from storage.repository import Repository
@@ -90,10 +90,10 @@ class Streams:
         self._thread: threading.Thread | None = None
 
     def enter(self) -> None:
-        """Take a place for a stream, which `give_back` does. Raises a Problem where there is none left."""
+        """Take a place for a stream, which `give_back` does. Raises LimitReached."""
         with self._news:
             if self.open >= self._settings.max_streams:
-                raise too_many("too many streams are open (max_streams)", self._settings.retry_after)
+                raise LimitReached("too many streams are open (max_streams)")
             self.open += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="streams", daemon=True)

@@ -50,6 +50,10 @@ class Recovering(NeedsUpkeep):
     """View and queues may be behind the log and the inbox until upkeep has been there."""
 
 
+class LimitReached(Unavailable):
+    """As much waits, or is open, as a setting allows; the text names it."""
+
+
 class Paused(Unavailable):
     """So much is committed and not merged that commits wait."""
 
