@@ -153,7 +153,7 @@ def test_who_waits_for_as_long_as_a_request_may_take_is_told_to_come_back(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = collide(api)
-    monkeypatch.setattr("storage.operations.succession.budget.left", lambda most: 0.01)
+    monkeypatch.setattr("storage.operations.succession.deadline.left", lambda most: 0.01)
     with turn(api.world.repo, found["id"]):
         answer = api.post(f"/changesets/{found['id']}/resolve", {"paths": {"f": {"take": "ours"}}}, 503)
     assert answer.headers["Retry-After"]
