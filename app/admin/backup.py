@@ -45,8 +45,8 @@ _LOCK = "backup.lock"
 _TEMPORARY = "part-"
 _AT_ONCE = 64
 # Listings that are made anew because something that was listed has been collected before it was copied.
-_MOST_TURNS = 3
-_MOST_PROBLEMS = 100
+_MAX_TURNS = 3
+_MAX_PROBLEMS = 100
 
 
 class BackupError(Refused):
@@ -172,7 +172,7 @@ class Report:
 
     def wrong(self, problem: str) -> None:
         """Note a problem."""
-        if len(self.problems) < _MOST_PROBLEMS:
+        if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(problem)
 
 
@@ -184,7 +184,7 @@ def backup(settings: Settings, directory: Path, progress: Progress = no_progress
     folder = Folder(directory)
     with folder.locked():
         run = _Run(Bucket(settings), folder, progress)
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_TURNS):
             if run.turn(settings.repository):
                 break
     return run.report

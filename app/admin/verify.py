@@ -34,8 +34,8 @@ from storage.view.load import read_forgotten
 from storage.view.rows import effects
 from storage.view.view import commands
 
-_MOST_FINDINGS = 100
-_MOST_TURNS = 20
+_MAX_FINDINGS = 100
+_MAX_TURNS = 20
 # Upkeeps that may be due before a changeset that nobody queued is called lost, and the seconds between two looks.
 _TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
 
@@ -53,7 +53,7 @@ class Findings:
 
     def differ(self, text: str) -> None:
         """Note a difference."""
-        if len(self.differences) < _MOST_FINDINGS:
+        if len(self.differences) < _MAX_FINDINGS:
             self.differences.append(text)
 
 
@@ -68,7 +68,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = no_prog
     through = 0
     try:
         # Rows that change are compared when no entry came meanwhile; beside writers that may take a few turns.
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_TURNS):
             before, through = through, repo.view.head().applied
             fresh = islice(repo.log.read_from(before + 1, copies=False), max(0, through - before))
             for entry, entry_hash in follow(fresh, contents.hash):

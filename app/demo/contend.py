@@ -22,7 +22,7 @@ _HOT_LINES = ["above\n", "here\n", "below\n"]
 _PATIENCE = 60.0  # seconds, for one changeset to get its outcome
 _SLICES = {"everything": ["/"], "sources": ["src/"], "shared": ["src/shared/", _HOT, "src/own/"]}
 # Somebody else may land while one resolves; none of ours does, so more than a few rounds are a fault.
-_MOST_ROUNDS = 5
+_MAX_ROUNDS = 5
 
 
 @dataclass(slots=True)
@@ -203,7 +203,7 @@ class Contest:
     def _resolve(self, writer: _Writer, outcome: Json) -> None:
         """Resolve a conflict by keeping both sides' lines, and again where the head has moved, until it landed."""
         group = self._report.groups[writer.group]
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             [conflict] = self._client.pages(f"/v1/changesets/{outcome['id']}/conflicts")
             resolution = {"paths": {_HOT: {"content": _both_sides(conflict["marked"])}}}
             made = self._client.call("POST", f"/v1/changesets/{outcome['id']}/resolve", resolution)

@@ -6,12 +6,12 @@ from typing import Any
 
 from app.intake.intake import Item, build
 from storage.base.ids import ObjectId
+from storage.commit.prefetch import linker_on, snapshot_for
 from storage.git.objects import Kind, object_id
 from storage.git.packs import Location, decode
 from storage.git.threeway import MergeUnavailable
 from storage.log.entry import Json, Status
 from storage.repository import Repository
-from tasks.commits import linker_on, snapshot_for
 
 _WOULD = {Status.COMMITTED: "commit", Status.CONFLICTED: "conflict", Status.REJECTED: "reject"}
 

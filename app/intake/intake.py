@@ -16,11 +16,11 @@ from functools import partial
 import redis
 import structlog
 
-from app.intake.requeue import MOST_PACKS, Requeue
+from app.intake.requeue import MAX_PACKS, Requeue
 from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends import deadline
 from storage.backends.redis_client import UNAVAILABLE
-from storage.backends.turns import LARGE, apart, apart_if_large, breathe
+from storage.backends.turns import LARGE, breathe, in_thread, in_thread_if_large
 from storage.base.errors import Unavailable
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, made_at, new_ulid
 from storage.git.objects import Ident, Kind, object_id
@@ -77,7 +77,7 @@ class _Request:
 
 def blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
     """Return a content's id, and the blob as packs store it; others run while a large one is compressed."""
-    return apart_if_large(_blob, content)
+    return in_thread_if_large(_blob, content)
 
 
 def _blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
@@ -108,7 +108,7 @@ class Intake:
 
         Raises NotQueued where too many before them could not be queued, and Unavailable where nothing is known of them.
         """
-        if self.behind >= MOST_PACKS:
+        if self.behind >= MAX_PACKS:
             raise NotQueued("what was accepted before cannot be queued")
         request = _Request(items)
         self._requests.put(request)
@@ -185,7 +185,7 @@ class Intake:
     def _check_time(self, pack: PackId, now: float) -> None:
         if self._too_far(pack, now):
             apart = now - made_at(pack)
-            log.error("late_or_wrong_clock", pack=pack, seconds=round(apart))
+            log.error("clock_skew", pack=pack, seconds=round(apart))
             raise TookTooLong(f"the store's clock is {apart:.0f} seconds from the time in {pack} (late_put)")
 
     def _announce(self) -> None:
@@ -196,7 +196,7 @@ class Intake:
             try:
                 ask_for_commit_safely(self._repo)
             except Exception as error:  # upkeep announces what this could not
-                log.error("not_announced", reason=str(error), exc_info=not isinstance(error, UNAVAILABLE))
+                log.error("notify_failed", reason=str(error), exc_info=not isinstance(error, UNAVAILABLE))
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
@@ -236,7 +236,7 @@ def build(groups: Sequence[Sequence[Item]]) -> tuple[PackId, bytes, list[list[tu
         at += len(group)
     manifests = manifest.join([part for group in made for _, part in group])
     call = partial(_finished, writer, manifests)
-    return pack, apart(call) if writer.size + len(manifests) > LARGE else call(), made
+    return pack, in_thread(call) if writer.size + len(manifests) > LARGE else call(), made
 
 
 def _finished(writer: PackWriter, manifests: bytes) -> bytes:
@@ -288,4 +288,4 @@ def ask_for_commit_safely(repo: Repository) -> None:
         with because("a submission"):
             ask_for_commit(repo)
     except redis.RedisError as error:
-        log.warning("not_announced", reason=str(error))
+        log.warning("notify_failed", reason=str(error))

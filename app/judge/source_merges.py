@@ -33,9 +33,9 @@ TOO_MANY = "too many files for a changeset"
 TOO_LARGE = "too large for a changeset"
 
 # The limits of the API's defaults, with room for base64 and for the escapes of JSON.
-_MOST_CHANGES = 10_000
-_MOST_BYTES = 24 << 20
-_MOST_PATH_BYTES = 4096
+_MAX_CHANGES = 10_000
+_MAX_BYTES = 24 << 20
+_MAX_PATH_BYTES = 4096
 # As long and as deep as the folders below which merges are put.
 _FOLDER = b"0000/00/"
 
@@ -131,7 +131,7 @@ def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable
     """Return why a merge cannot be submitted, None where it can."""
     if not all(merge.sides):
         return ONE_SIDED
-    if max(map(len, merge.sides)) > _MOST_CHANGES:
+    if max(map(len, merge.sides)) > _MAX_CHANGES:
         return TOO_MANY
     versions = {(change.path, change.mode, change.oid) for side in merge.sides for change in side if change.mode}
     versions |= {(path, mode, oid) for path, (mode, oid) in merge.base_files.items()}
@@ -141,7 +141,7 @@ def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable
         raw = _FOLDER + path.encode(errors="surrogateescape")
         try:
             # Whatever the path, a link's target counts.
-            if not check_path(raw, _MOST_PATH_BYTES) or mode == "120000":
+            if not check_path(raw, _MAX_PATH_BYTES) or mode == "120000":
                 looked_at = needs_content(raw, int(mode, 8))
                 check_content(raw, int(mode, 8), content(oid) if looked_at else None)
         except PathError:
@@ -150,7 +150,7 @@ def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable
             return BAD_CONTENT
     sent = [sorted({c.oid for c in side if c.mode and c.mode != _SUBMODULE}) for side in merge.sides]
     known = iter(sizes(sent[0] + sent[1]))
-    return TOO_LARGE if max(sum(islice(known, len(blobs))) for blobs in sent) > _MOST_BYTES else None
+    return TOO_LARGE if max(sum(islice(known, len(blobs))) for blobs in sent) > _MAX_BYTES else None
 
 
 def after(files: Files, changes: list[FileChange]) -> Files:

@@ -23,7 +23,7 @@ __all__ = ["bind", "bound", "clear", "configure", "in_lines", "level", "line", "
 
 HIDDEN = "(hidden)"
 # Ids in one line; more of them follow in lines of their own, so that each can be searched for.
-MOST_IDS = 100
+MAX_IDS = 100
 # Shorter secrets are only hidden by their names: their text may stand anywhere by chance.
 _SHORTEST_SECRET = 6
 
@@ -76,7 +76,7 @@ def line(event: str, severity: str = "info", **fields: Any) -> str:
 
 def in_lines(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield ids in parts that are short enough for a line each."""
-    return batched(ids, MOST_IDS)
+    return batched(ids, MAX_IDS)
 
 
 def _name_process(_logger: Any, _method: str, event: _Event) -> _Event:

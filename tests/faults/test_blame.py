@@ -13,16 +13,20 @@ import structlog
 from storage.backends.bucket import Bucket, Missing
 from storage.base.errors import LogForked, Unavailable
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
+from storage.commit.global_merge import merge_batch
 from storage.log.log import name_of
 from storage.queue.queue import Queue
 from storage.repository import Repository
 from storage.view.view import View
 from tasks import commits, merges, notify
-from tasks.commits import commit_batch
-from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
-from tests.faults.test_poison import Died, until_rejected
-from tests.support import World, item
+from tests.support.failing_batches import until_rejected
+from tests.support.world import World, item
+
+
+class Died(BaseException):
+    """The worker is gone."""
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def test_a_submission_pack_that_is_away_for_a_moment_makes_nobody_a_suspect(
     with pytest.raises(Unavailable):
         commit_batch(world.repo)
     assert missed and suspects(world) == []
-    assert commit_batch(world.repo) == 3
+    assert commit_batch(world.repo).changesets == 3
     assert [world.status(each) for each in ids] == ["committed"] * 3
 
 
@@ -108,7 +112,7 @@ def test_a_forked_log_is_waited_out_by_commits_and_merges_until_upkeep_has_loade
         monkeypatch.setattr(tasks, "repository", lambda: world.repo)
     monkeypatch.setattr(notify, "send", lambda app, task, token=None: asked.append(task))
     world.put({"f": b"1"})
-    assert commit_batch(world.repo) == 1
+    assert commit_batch(world.repo).changesets == 1
     ids = submitted(world)
     forked(world)
     for batch in (commit_batch, merge_batch):
@@ -116,10 +120,10 @@ def test_a_forked_log_is_waited_out_by_commits_and_merges_until_upkeep_has_loade
             batch(world.repo)
     assert suspects(world) == []
     with structlog.testing.capture_logs() as logged:
-        assert commits.commit.run() is None
-        assert merges.merge.run() is None
+        commits.commit.run()
+        merges.merge.run()
     names = [each["event"] for each in logged]
-    assert "commits_wait" in names and "merge_waits" in names and "task_failed" not in names
+    assert "commit_deferred" in names and "merge_waits" in names and "task_failed" not in names
     assert asked.count("sluice.upkeep") == 1, "whoever meets it first"
     world.repo.bucket.delete(name_of(world.repo.view.head().applied + 1))
     run_upkeep(world.repo)

@@ -1,4 +1,4 @@
-"""What a deep look reads: the entries, and the changesets as they were submitted."""
+"""What the full verification reads: the entries, and the changesets as they were submitted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from storage.log.references import References
 from storage.log.summary import LogSummary, lost
 from storage.lookup.archive import manifest_in, read_all
 
-_MOST_PACKS = 64  # whose manifests are held
+_MAX_PACKS = 64  # whose manifests are held
 
 
 def entries(log: Log, last: int) -> Iterator[Json]:
@@ -94,7 +94,7 @@ class Manifests:
         if pack not in self._read:
             data = self.reader.blob(self._places[pack].hex())
             self._read[pack] = {each.id: each for each in manifest.split(data or b"", pack)}
-            if len(self._read) > _MOST_PACKS:
+            if len(self._read) > _MAX_PACKS:
                 self._read.popitem(last=False)
         found = self._read[pack].get(record["id"])
         if found is None:
