@@ -1,8 +1,8 @@
-"""Restoring: a backup into an empty bucket.
+"""Restoring a backup into an empty bucket.
 
-Every file is checked against the manifest before anything is written. Packs come first and entries last, one after the
-other, so a restore that died leaves no log that names what is missing. An object `restored/<manifest>.json` is created
-before all others; only a bucket that has it is gone on with, and no further than the log still is the backup's.
+Every file is checked against the manifest before anything is written. Packs are written before entries, and these in
+order, so an interrupted restore leaves no entry that names a missing object. `restored/<manifest>.json` is created
+before all others: a restore only continues in a bucket that has it, and while all entries there are the backup's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Damaged(BackupError):
 
 
 class NotEmpty(BackupError):
-    """The bucket has something in it that is not of a restore of this backup."""
+    """The bucket contains objects that a restore of this backup has not written."""
 
 
 @dataclass(slots=True)
@@ -142,7 +142,7 @@ class _Put:
 
 
 def _forget(repo: Repository) -> None:
-    """Delete what Redis has of the repository: it is of the bucket that was here before."""
+    """Delete Redis's keys of the repository: they belong to an earlier bucket."""
     pattern = repo.view.prefix.replace("{", "[{]").replace("}", "[}]") + "*"
     keys: list[bytes] = []
     for key in repo.redis.scan_iter(pattern, count=_KEYS_AT_ONCE):
