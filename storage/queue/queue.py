@@ -31,7 +31,6 @@ from storage.view.view import View, slice_of
 _LARGEST_MANIFEST = 256 << 10
 # A changeset with more files locks its slice alone: it would hardly ever get them all.
 _MOST_LOCKS = 1000
-# How many changesets at the front of a queue a claim looks at for those whose base is decided.
 _LOOK_AHEAD = 1000
 _ULID = 26
 _BEHIND = "the view may be behind the log"
@@ -50,9 +49,11 @@ _LOOK_FOR_OLDEST = 5000
 class Queue:
     """The queues of one repository."""
 
-    def __init__(self, settings: Settings, view: View, archive: Archive) -> None:
+    def __init__(self, settings: Settings, view: View, archive: Archive, look_ahead: int = _LOOK_AHEAD) -> None:
+        """A claim looks for changesets whose base is decided among the first `look_ahead` of each slice's queue."""
         self._settings = settings
         self._archive = archive
+        self._look_ahead = look_ahead
         self._redis = view.redis
         self._prefix = view.prefix
         self._scripts: Scripts = view.scripts
@@ -113,8 +114,8 @@ class Queue:
             try:
                 found = self._scripts(
                     "claim", _now(), owner, int(s.lock_ttl * 1000), s.commit_changesets, s.commit_changes,
-                    s.commit_slices, s.lock_tries, int(s.use_locks), _LOOK_AHEAD, s.max_pending, int(recovered_only),
-                    s.poison_tries, int(s.poison_wait * 1000),
+                    s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
+                    int(recovered_only), s.poison_tries, int(s.poison_wait * 1000),
                 )  # fmt: skip
             except redis.RedisError:
                 self._owed.append((owner, (), "", "", None))  # made perhaps, and its answer lost
