@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run the command, and return its exit code once its errors are told."""
+    """Run the command, and return its exit code once its errors are printed."""
     as_json = "--json" in sys.argv
     try:
         if callable(signal.getsignal(signal.SIGINT)):
@@ -153,7 +153,7 @@ def _run() -> int:
 
 
 def of_click(error: click.ClickException) -> Failure:
-    """Return what is said of a wrong command line."""
+    """Return what is printed for a wrong command line."""
     lines = []
     context = getattr(error, "ctx", None)
     if context is not None:
@@ -169,7 +169,7 @@ def say(failure: Failure, as_json: bool) -> int:
         for line in [] if as_json else failure.lines:
             click.echo(failures.coloured(line), err=True)
     except OSError:
-        pass  # nobody can be told
+        pass  # there is nowhere to print it
     return failure.code
 
 

@@ -1,6 +1,6 @@
 """The process that serves the API, which can be stopped without failing anybody: `gunicorn -k app.serving.ApiWorker`.
 
-Told to stop (SIGTERM; a reload tells it too), a worker of gunicorn takes no new connection and ends when the last one
+Asked to stop (by SIGTERM, or by a reload), a worker of gunicorn takes no new connection and ends when the last one
 is gone, or after `graceful_timeout`. What that leaves to do is here: long polls and streams of events would last for
 minutes, so they are ended in order; every answer says `Connection: close`; and a connection on which nobody asks is
 kept for some seconds, since its client may be about to, and then read to its end before it is closed.
@@ -180,7 +180,7 @@ class ApiWorker(GeventWorker):
         super().handle_exit(sig, frame)
 
     def run(self) -> None:
-        """Serve until told to stop and everybody was answered, and what was accepted is queued."""
+        """Serve until asked to stop and everybody was answered, and what was accepted is queued."""
         super().run()
         until = time.monotonic() + self.cfg.graceful_timeout
         while self._services.intake.behind and time.monotonic() < until:
@@ -206,5 +206,5 @@ class ApiWorker(GeventWorker):
 
 def _length(headers: dict[str, Any]) -> int | None:
     """Return the length that a request says its body has; the parser has seen that it is a number."""
-    said = headers.get("CONTENT_LENGTH", headers.get("CONTENT-LENGTH"))
-    return None if said is None else int(said)
+    length = headers.get("CONTENT_LENGTH", headers.get("CONTENT-LENGTH"))
+    return None if length is None else int(length)

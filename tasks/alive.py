@@ -1,7 +1,7 @@
 """Whether a node of this machine is at work: `python -m tasks.alive commits` (or merges, beat), for health checks.
 
-It ends with 0 where the node has said so within the last seconds, and with 1 where it has not or Redis does not answer.
-Far cheaper than `celery inspect ping`, and it needs no name of the host.
+It ends with 0 where the node has reported within the last seconds, and with 1 where it has not or Redis does not
+answer. Far cheaper than `celery inspect ping`, and it needs no name of the host.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     except redis.RedisError as error:
         _say(f"Redis does not answer: {type(error).__name__}")
         return 1
-    _say(f"{name} is at work" if found else f"{name} has said nothing for some seconds")
+    _say(f"{name} is at work" if found else f"{name} has not reported for some seconds")
     return 0 if found else 1
 
 

@@ -41,7 +41,7 @@ def prepare_node(sender: str, instance: Any = None, **_: Any) -> None:
 
 @beat_init.connect
 def prepare_beat(sender: Any, **_: Any) -> None:
-    """Log as beat, and say nothing of ticks that are sent: what comes of them is said where it comes."""
+    """Log as beat, and say nothing of ticks that are sent: the nodes log what comes of them."""
     program.name("beat")
     sender.app.conf.task_send_sent_event = False
     log.info("beat_started")
@@ -64,7 +64,7 @@ def begin_with_upkeep(sender: Any, **_: Any) -> None:
 
 @worker_shutting_down.connect
 def stop_in_time(how: str, **_: Any) -> None:
-    """Bound Celery's warm shutdown, which waits for what runs: after `stop_grace` it is told to give back."""
+    """Bound Celery's warm shutdown, which waits for what runs: after `stop_grace` it has to release what it claimed."""
     if how == "Warm":
         timer = threading.Timer(settings.load().stop_grace, _end_runs)
         timer.daemon = True

@@ -24,7 +24,7 @@ def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | N
 
 
 def ask_for_commit(repo: Repository, done: str = "", before: int | None = None) -> None:
-    """Send a commit message if there is work and no worker has been told; see Queue.ask."""
+    """Send a commit message if there is work and no worker has been notified; see Queue.ask."""
     ask(repo, "commit", repo.settings.commit_workers, done, before)
 
 

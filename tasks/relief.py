@@ -138,8 +138,8 @@ def _round(repo: Repository, lease: Lease, owner: str, copies: bool) -> bool | N
 
 
 def _say(repo: Repository, event: str) -> None:
-    told = repo.memory.now()
-    log.warning(event, used=told.used, limit=told.limit)
+    pressure = repo.memory.now()
+    log.warning(event, used=pressure.used, limit=pressure.limit)
 
 
 def _end_with(parent: int) -> None:

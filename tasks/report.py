@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-# The reason of what beat sends. A run that begins with a tick and ends with NOTHING is said nowhere.
+# The reason of what beat sends. A run that begins with a tick and ends with NOTHING is reported nowhere.
 TICK = "tick"
 NOTHING = "nothing to do"
 # Characters of a line; Celery cuts a result at 1,024.

@@ -126,7 +126,7 @@ def _keep_view(repo: Repository) -> str | None:
         did("view loaded anew")
         load(repo.view, repo.log, repo.bucket, epoch)
         epoch = repo.view.epoch()
-        # What was appended while it was loaded has been applied to the view before it, and told.
+        # What was appended while it was loaded was applied to the view before it, and reported.
         _catch_up(repo)
     return epoch
 
@@ -220,5 +220,5 @@ def _follows_log(repo: Repository) -> bool:
 
 
 def _due(repo: Repository) -> bool:
-    """Tell whether it is time for a deep look; one of many processes is told so."""
+    """Tell whether it is time for a deep look; one of many processes gets True."""
     return Lease(repo.view, "deep_look", _DEEP_LOOK).take_turn()

@@ -58,7 +58,7 @@ _TABLE = {
     "app.routes": "base backends git log view lookup queue commit operations tasks app.protocol app.intake app.service",
     "app.admin": "base backends git log view lookup queue repository commit maintenance app.judge",
     "app.stack": "base backends view coordination",
-    "app.demo": "git app.client app.protocol app.judge app.admin",
+    "app.demo": "base git app.client app.protocol app.judge app.admin",
     "app.console": "base app.client app.stack",
     "app.commands": (
         "base repository maintenance app.client app.judge app.folder app.admin app.stack app.demo app.console"

@@ -47,7 +47,7 @@ _MOST_TURNS = 3
 _MOST_PROBLEMS = 100
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage, what is done and what there is."""
+"""Called with the stage, what is done and what there is."""
 
 
 class BackupError(Exception):

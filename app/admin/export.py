@@ -22,7 +22,7 @@ from storage.log.summary import Contents, lost, read_log
 _AT_ONCE = 16
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage (log, packs, git), what is done and what there is."""
+"""Called with the stage (log, packs, git), what is done and what there is."""
 
 
 class ExportError(Exception):
@@ -33,7 +33,7 @@ def export(settings: Settings, directory: Path, progress: Progress = lambda stag
     """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
 
     Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
-    --strict`). Returns what the log said. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
+    --strict`). Returns what the log has. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
     OSError where the directory has something in it or cannot be made.
     """
     if directory.exists() and any(directory.iterdir()):

@@ -127,7 +127,7 @@ class _Put:
     def _put_packs(self, names: Sequence[str]) -> None:
         for start in range(0, len(names), _AT_ONCE):
             self._progress("copy", start, len(names))
-            self._bucket.together([lambda n=name: self._put(n) for name in names[start : start + _AT_ONCE]])  # type: ignore[misc]
+            self._bucket.map_concurrently(self._put, names[start : start + _AT_ONCE])
         self._progress("copy", len(names), len(names))
 
     def _put(self, name: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from app.admin.export import ExportError, export, git
 from storage.backends.bucket import BucketError, Missing
+from storage.base.batched import batched
 from storage.base.ids import PackId, changesets_of, made_at, submission_pack
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
@@ -195,9 +196,8 @@ class _Fold:
 
     def changing_differences(self) -> list[str]:
         """Compare the rows that more than one entry may have set."""
-        rows = list(self._changing.items())
-        parts = (dict(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
-        return [difference for part in parts for difference in self._compare(part, "the log makes it")]
+        parts = batched(self._changing.items(), _AT_ONCE)
+        return [difference for part in parts for difference in self._compare(dict(part), "the log makes it")]
 
     def _compare(self, rows: Mapping[tuple[str, str, Any], Any], who: str) -> Iterator[str]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -238,15 +238,15 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
         rows, named = _archived_rows(repo, contents), contents.named
         for each, outcome in contents.until(named.archived).items():
             if place_in(rows, each) != outcome["place"]:
-                findings.differ(f"archive: changeset {each} is said to be at place {place_in(rows, each)}")
+                findings.differ(f"archive: changeset {each} is listed at position {place_in(rows, each)}")
         for each, closers in contents.closed.items():
             # Two resolutions may both have been on their way: either is right.
             archived = {by for by, seq in closers if seq <= named.archived}
             if archived and closed_in(rows, each) not in archived:
-                findings.differ(f"archive: changeset {each} is said to be closed by {closed_in(rows, each)}")
+                findings.differ(f"archive: changeset {each} is listed as closed by {closed_in(rows, each)}")
         for commit, seq in contents.commits.items():
             if seq <= named.archived and global_in(rows, commit) != seq:
-                findings.differ(f"archive: commit {commit} is said to be of entry {global_in(rows, commit)}")
+                findings.differ(f"archive: commit {commit} is listed under entry {global_in(rows, commit)}")
         for pack in named.compacted:
             if manifest_in(rows, pack) is None:
                 findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
@@ -283,7 +283,7 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
             continue
         ids = changesets_of(pack)
         accepted.update(ids)
-        # Nobody was told 202 of what was stored so long after its name: see app/intake/intake.py.
+        # No writer got 202 for what was stored so long after its name: see app/intake/intake.py.
         late = stored - made_at(pack) > repo.settings.late_put - _STORED_WITHIN
         undecided |= {each: pack for each in ids if each not in outcomes and not (late and each <= mark)}
     # An API process that died between a pack and its queue leaves it to upkeep, which has its turn first.
@@ -312,8 +312,7 @@ def _check_pack(repo: Repository, pack: PackId, findings: Findings) -> None:
 def _undecided(repo: Repository, changesets: Sequence[str]) -> tuple[int, list[str]]:
     """Return how many are queued or held, and which have neither a place nor an outcome."""
     queued, lost = 0, []
-    for start in range(0, len(changesets), 1000):
-        chunk = changesets[start : start + 1000]
+    for chunk in batched(changesets, 1000):
         for each, standing in zip(chunk, repo.queue.standing(chunk)[1], strict=True):
             if standing.position is not None or standing.held:
                 queued += 1

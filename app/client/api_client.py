@@ -264,11 +264,11 @@ class Client(Transport):
         try:
             answer = self._http.request("GET", self.url + "/v1/health")
         except HTTPError as error:
-            raise Unreachable(f"GET {self.url}/v1/health: {self._said(error)}") from error
-        said = self._read(answer)
-        if answer.status >= 300 and "healthy" not in said and "title" in said:
+            raise Unreachable(f"GET {self.url}/v1/health: {self._why(error)}") from error
+        health = self._read(answer)
+        if answer.status >= 300 and "healthy" not in health and "title" in health:
             raise self._refusal(answer, unknown=False)
-        return said
+        return health
 
 
 def _is_there(ask: Callable[[], object], absent: int) -> bool:
@@ -290,7 +290,7 @@ class _EventStream:
 
     def __init__(self) -> None:
         self.last_id = ""
-        self.retry = 1.0  # seconds to wait before coming back, as the server said last
+        self.retry = 1.0  # seconds to wait before coming back, as the server asked last
         self.begin()
 
     def begin(self) -> None:

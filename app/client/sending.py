@@ -87,8 +87,8 @@ class Sender:
     def _submit(self, changeset: Json, number: int | None) -> Json:
         if self._key:
             return self._post(changeset, self._key if number is None else f"{self._key}/{number}")
-        told = json.dumps([self._slice, changeset], sort_keys=True).encode()
-        key = f"submit-{sha256(told).hexdigest()[:40]}"
+        request = json.dumps([self._slice, changeset], sort_keys=True).encode()
+        key = f"submit-{sha256(request).hexdigest()[:40]}"
         found = self._post(changeset, key)
         for again in range(2, _MOST_TRIES):
             if not _is_over(found):
@@ -162,13 +162,13 @@ def _numbered(message: str, number: int) -> str:
 
 
 def _how_to_split(count: int, has_base: bool) -> str:
-    said = f"{count} changes are too many or too large for one changeset, and some change or delete what is there: "
+    problem = f"{count} changes are too many or too large for one changeset, and some change or delete what is there: "
     if has_base:
-        return said + (
+        return problem + (
             "in parts, others would see some of them without the rest. --split submits them so, each part on the one "
             "before; or submit a folder with fewer of them at a time"
         )
-    return said + "submit fewer commits at a time (A..M, then M..B), or fewer files"
+    return problem + "submit fewer commits at a time (A..M, then M..B), or fewer files"
 
 
 def is_there(client: Client, slice_: Json, changes: list[Json], ids: Mapping[str, Json | None]) -> bool:

@@ -1,7 +1,7 @@
 """How the client of the API asks, and what it raises: patient with what may pass, exact about what is known.
 
 What may pass is waited for: 429 and 503 as long as they say, broken connections and other 5xx with growing pauses, all
-within one bound. What answers and is no Sluice is told from what does not answer at all.
+within one bound. What answers and is no Sluice is distinguished from what does not answer at all.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class ProblemError(Exception):
 class NotSluice(ProblemError):
     """Something answers at the address, and not as Sluice does; `status` is 0 where it does not even speak HTTP."""
 
-    def __init__(self, url: str, said: str, status: int = 0, document: Json | None = None) -> None:
-        told = {"title": "No Sluice answers there", "detail": f"{url} answers, and is no Sluice: {said}"}
-        super().__init__(status, {**(document or {}), **told, "errors": []})
+    def __init__(self, url: str, why: str, status: int = 0, document: Json | None = None) -> None:
+        problem = {"title": "No Sluice answers there", "detail": f"{url} answers, and is no Sluice: {why}"}
+        super().__init__(status, {**(document or {}), **problem, "errors": []})
 
 
 class Unreachable(Exception):
@@ -129,7 +129,7 @@ class Transport:
             try:
                 answer = self._once(method, path, data, headers, streamed)
             except HTTPError as error:
-                said: str = self._said(error)
+                why: str = self._why(error)
                 reason: Exception = error
                 unknown = True
             else:
@@ -138,11 +138,11 @@ class Transport:
                 refusal = self._refusal(answer, unknown)
                 if answer.status not in PASSING:
                     raise refusal
-                reason, said = refusal, str(refusal)
+                reason, why = refusal, str(refusal)
                 unknown = unknown or answer.status != 429
                 retry_after = _seconds(answer.headers.get("Retry-After"))
             if not pauses.take(retry_after):
-                raise Unreachable(f"{method} {self.url}{path}: {said}") from reason
+                raise Unreachable(f"{method} {self.url}{path}: {why}") from reason
 
     def _once(
         self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], streamed: bool
@@ -165,7 +165,7 @@ class Transport:
             raise
         return answer
 
-    def _said(self, error: HTTPError) -> str:
+    def _why(self, error: HTTPError) -> str:
         """Return in plain words why there was no answer."""
         match error:
             case NameResolutionError():

@@ -59,15 +59,15 @@ def await_final(client: Client, changeset: str, until: str, timeout: float) -> J
 
 def show(changeset: Json) -> None:
     """Print a changeset for a person: its status, why, and each conflict."""
-    console.print(told(changeset), soft_wrap=True)
+    console.print(format_changeset(changeset), soft_wrap=True)
     conflicts = changeset.get("conflicts", [])
     for conflict in conflicts:
-        console.print(Text(f"  {told_conflict(conflict)}"), soft_wrap=True)
+        console.print(Text(f"  {format_conflict(conflict)}"), soft_wrap=True)
     if changeset.get("conflict_count", 0) > len(conflicts):
         console.print(f"  and {changeset['conflict_count'] - len(conflicts)} more")
 
 
-def told(changeset: Json) -> Text:
+def format_changeset(changeset: Json) -> Text:
     """Return a changeset's status, and why, on one line."""
     line = Text.assemble(changeset["id"], " ", (changeset["status"], COLOURS.get(changeset["status"], "")))
     if "position" in changeset:
@@ -88,7 +88,7 @@ def told(changeset: Json) -> Text:
     return line
 
 
-def told_conflict(conflict: Json) -> str:
+def format_conflict(conflict: Json) -> str:
     """Return a path in conflict, its class and its versions, on one line."""
     versions = ", ".join(f"{side} {_version(conflict[side])}" for side in ("base", "head", "submitted"))
     blocker = f", {conflict['blocker']} is in the way" if "blocker" in conflict else ""

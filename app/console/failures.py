@@ -24,7 +24,7 @@ _AGAIN = "it passes: try again"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is said of all errors of a class."""
+    """What is printed for all errors of a class."""
 
     code: int
     slug: str
@@ -123,25 +123,25 @@ def kind_of(error: BaseException) -> Kind:
 
 
 def failure(error: BaseException) -> Failure:
-    """Return what is said of an error."""
+    """Return what is printed for an error."""
     kind = kind_of(error)
     if hasattr(error, "document"):
         return _of_problem(cast("ProblemError", error), kind)
-    said = sentence(error)
+    detail = sentence(error)
     if kind is BUG:
-        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    shown = f"{kind.title}: {said}" if kind in (BUG, _BUCKET, _REDIS) else said or kind.title
-    return Failure(kind.code, _document(kind.slug, kind.title, said, kind), _lines(shown, [], kind.hint))
+        detail = f"{type(error).__name__}: {detail}" if detail else type(error).__name__
+    shown = f"{kind.title}: {detail}" if kind in (BUG, _BUCKET, _REDIS) else detail or kind.title
+    return Failure(kind.code, _document(kind.slug, kind.title, detail, kind), _lines(shown, [], kind.hint))
 
 
-def usage(said: str, lines: list[str], code: int = exit_codes.USAGE) -> Failure:
-    """Return what is said of a wrong command line, with `lines` that say more of it to a person."""
-    document: Json = {"type": f"{_TYPE_PREFIX}usage", "title": "Wrong usage", "detail": said, "exit_code": code}
-    return Failure(code, document, [f"error: {said}", *lines])
+def usage(detail: str, lines: list[str], code: int = exit_codes.USAGE) -> Failure:
+    """Return what is printed for a wrong command line, with `lines` of detail for a person."""
+    document: Json = {"type": f"{_TYPE_PREFIX}usage", "title": "Wrong usage", "detail": detail, "exit_code": code}
+    return Failure(code, document, [f"error: {detail}", *lines])
 
 
 def interrupted() -> Failure:
-    """Return what is said after Ctrl-C."""
+    """Return what is printed after Ctrl-C."""
     code = exit_codes.INTERRUPTED
     return Failure(code, {"type": f"{_TYPE_PREFIX}interrupted", "title": "Stopped", "exit_code": code}, ["Stopped."])
 
@@ -168,12 +168,12 @@ def with_files(errors: list[Json], changes: list[Json]) -> list[Json]:
 
 
 def _of_problem(error: ProblemError, kind: Kind) -> Failure:
-    """Return what is said of a refusal: each fault once, by its file where it has one."""
+    """Return what is printed for a refusal: each fault once, by its file where it has one."""
     errors = with_files(error.errors, error.changes)
     faults = [f"{each.get('path') or each.get('field')}: {each.get('message')}" for each in errors]
     # The API's detail repeats the first of the faults.
-    told = any(str(each.get("message")) in error.detail for each in errors)
-    first = error.title if not error.detail or told else f"{error.title}: {error.detail}"
+    repeated = any(str(each.get("message")) in error.detail for each in errors)
+    first = error.title if not error.detail or repeated else f"{error.title}: {error.detail}"
     if kind is TABLE["app.client.transport.NotSluice"]:
         first = error.detail  # it says the title, too
     if len(faults) == 1:

@@ -59,9 +59,9 @@ class Notes(Output):
             super().print(*objects, **options)
             return
         markup = options.get("markup", True)
-        said = [Text.from_markup(each, emoji=False).plain if isinstance(each, str) and markup else str(each)
+        parts = [Text.from_markup(each, emoji=False).plain if isinstance(each, str) and markup else str(each)
                 for each in objects]  # fmt: skip
-        click.echo(_line({"note": " ".join(said).strip()}), err=True)
+        click.echo(_line({"note": " ".join(parts).strip()}), err=True)
 
 
 console = Output(highlight=False, emoji=False)

@@ -1,4 +1,4 @@
-"""Standard output as a command line needs it: names that are no text pass, and what cannot be written is told.
+"""Standard output as a command line needs it: names that are no text pass, and what cannot be written is an error.
 
 A full disk is an error that names the output. A reader who has gone (`sluice log | head -1`) is none: he has what he
 wanted, and the command ends as programs do that the kernel ends for it.

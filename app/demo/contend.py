@@ -1,7 +1,7 @@
 """Many writers at once on one base: what lands, what is merged, what collides, and how every collision is resolved.
 
 A third of the writers each have a file of their own, a third a region of their own in files that they share, and a
-third the same line of one file. Their slices overlap. Of the last third exactly one lands; every other is told what
+third the same line of one file. Their slices overlap. Of the last third exactly one lands; every other is shown what
 collides, with the lines, and resolves it until its line has landed too.
 """
 
@@ -25,7 +25,7 @@ _SLICES = {"everything": ["/"], "sources": ["src/"], "shared": ["src/shared/", _
 _MOST_ROUNDS = 5
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage (write, resolve), what is done and what there is."""
+"""Called with the stage (write, resolve), what is done and what there is."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether all landed that can, all others were told why and resolved, and every writer's lines are there."""
+        """Whether all landed that can, all others got the reason and resolved, and every writer's lines are there."""
         own, regions, lines = self.groups.values()
         return (
             not self.problems
@@ -191,13 +191,15 @@ class Contest:
         own, base = _own_line(writer.number).rstrip(), _HOT_LINES[1].rstrip()
         expected = {"class": "content", "path": _HOT, "base": [base], "theirs": [own]}
         [hunk] = conflict["hunks"] or [{}]
-        told = {"class": conflict["class"], "path": conflict["path"]}
-        told |= {side: hunk[side]["lines"] for side in ("base", "theirs") if side in hunk}
+        shown = {"class": conflict["class"], "path": conflict["path"]}
+        shown |= {side: hunk[side]["lines"] for side in ("base", "theirs") if side in hunk}
         starts = {side: hunk[side]["start"] for side in ("base", "ours", "theirs") if side in hunk}
         winner = hunk["ours"]["lines"] if "ours" in hunk else []
         others = {_own_line(i).rstrip() for i in range(self._third)} - {own}
-        if told != expected or set(starts.values()) != {2} or len(winner) != 1 or not others.issuperset(winner):
-            self._problem(f"the conflict of {outcome['id']} is told as {told}, beginning at {starts}, against {winner}")
+        if shown != expected or set(starts.values()) != {2} or len(winner) != 1 or not others.issuperset(winner):
+            self._problem(
+                f"the conflict of {outcome['id']} is reported as {shown}, beginning at {starts}, against {winner}"
+            )
         else:
             self._report.groups[writer.group].explained += 1
 

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -25,6 +25,7 @@ from app.judge.judge import Judge, Trees
 from app.judge.local_history import FileChange, HistoryError, SourceCommit
 from app.judge.renames import apart, may_rename
 from app.judge.source_merges import Files, MergeHistory, Progress, SourceMerge, after
+from storage.base.batched import batched, batched_by_size
 from storage.git.objects import EMPTY_TREE
 
 REFUSED = "refused by the API"
@@ -54,7 +55,7 @@ class Case:
     expected: Files = field(default_factory=dict)  # Git's merge of all that a side changed, where it is clean
     folder: str = ""
     ids: list[str] = field(default_factory=list)  # changesets of the first side and of the second
-    refused: str = ""  # what the API said to one of them
+    refused: str = ""  # what the API answered to one of them
     found: Files = field(default_factory=dict)  # what is in the folder at the end
 
 
@@ -159,11 +160,9 @@ class MergeReplay:
 
     def _lanes(self, cases: Sequence[Case]) -> list[Lane]:
         lanes = []
-        for start in range(0, len(cases), _GROUP):
-            top = f"{start // _GROUP:04}"
-            lane = Lane(
-                self._client.create_slice(f"merges-{top}", [f"{top}/"])["id"], list(cases[start : start + _GROUP])
-            )
+        for number, group in enumerate(batched(cases, _GROUP)):
+            top = f"{number:04}"
+            lane = Lane(self._client.create_slice(f"merges-{top}", [f"{top}/"])["id"], group)
             for place, case in enumerate(lane.cases):
                 case.folder = f"{top}/{place:02}/"
             lanes.append(lane)
@@ -192,7 +191,7 @@ class MergeReplay:
             for case in lane.cases
             for path, version in case.merge.base_files.items()
         ]
-        chunks = _grouped(change_parts(self._history, files), _IMPORT_CHANGES, _BYTES)
+        chunks = batched_by_size(change_parts(self._history, files), len, _BYTES, _IMPORT_CHANGES)
         sizes: list[int] = []
 
         def items() -> Iterator[bytes]:
@@ -234,7 +233,7 @@ class MergeReplay:
 
     def _requests(self, lane: Lane, items: Iterator[bytes], name: str) -> Iterator[list[Json]]:
         """Send items, as many in a request as fit; yields their outcomes."""
-        for number, group in enumerate(_grouped(items, _ITEMS, _BYTES)):
+        for number, group in enumerate(batched_by_size(items, len, _BYTES, _ITEMS)):
             yield self._client.submit_many(body(group), f"merges-{lane.slice_id}-{name}-{number}")
 
     def _check_import(self, lane: Lane) -> None:
@@ -285,20 +284,6 @@ def _compare(report: MergeReport, case: Case, outcomes: Mapping[str, Json]) -> N
             sluice = CONFLICTED if side["status"] == CONFLICTED else f"{side['status']}, {side.get('detail', '')}"
     git = CLEAN if case.git_clean else CONFLICTED
     report.compare(case.merge.oid, git, sluice, case.expected, case.found, tuple(sorted(conflicts)))
-
-
-def _grouped(parts: Iterable[bytes], most: int, most_bytes: int) -> Iterator[list[bytes]]:
-    """Yield parts in groups of at most so many and so many bytes, or of one."""
-    group: list[bytes] = []
-    size = 0
-    for part in parts:
-        if group and (len(group) >= most or size + len(part) > most_bytes):
-            yield group
-            group, size = [], 0
-        group.append(part)
-        size += len(part)
-    if group:
-        yield group
 
 
 def _sentence(problem: Json) -> str:

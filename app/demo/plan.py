@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from app.judge.local_history import FileChange, SourceCommit
 from app.protocol.url_names import check_name
+from storage.base.batched import batched
 from storage.git.fsck import FsckError
 
 MOST_PATHS = 1000
@@ -54,8 +55,7 @@ class Plan:
             own = (f"{name}/", name) if name in files else (f"{name}/",)
             self._add(slice_name(name, taken), own, [name])
         rest = sorted(files - directories)
-        for start in range(0, len(rest), MOST_PATHS):
-            chunk = rest[start : start + MOST_PATHS]
+        for chunk in batched(rest, MOST_PATHS):
             self._add(slice_name(TOP, taken), tuple(chunk), chunk)
 
     def split(self, commit: SourceCommit) -> dict[int, PlannedChangeset]:

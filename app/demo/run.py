@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -16,6 +16,7 @@ from app.demo.plan import Plan, PlannedChangeset
 from app.demo.report import Report
 from app.demo.writers import Writers
 from app.judge.local_history import FileChange, History, HistoryError, SourceCommit
+from storage.base.batched import batched_by_size
 from storage.git.objects import EMPTY_TREE
 
 _IMPORT_CHANGES = 500
@@ -26,7 +27,7 @@ _PROBLEMS = 5
 _IMPORT = SourceCommit("", "Sluice replay", "replay@localhost", "1970-01-01T00:00:00+00:00", "Import\n")
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage (import, submit, land), what is done and what there is."""
+"""Called with the stage (import, submit, land), what is done and what there is."""
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class Replay:
         sent: list[str] = []
         size = 0
         for index, own in by_slice.items():
-            for parts in _chunks(change_parts(self._history, own)):
+            for parts in batched_by_size(change_parts(self._history, own), len, _IMPORT_BYTES, _IMPORT_CHANGES):
                 each = item(PlannedChangeset(_IMPORT, []), slices[index], base, parts)
                 if items and size + len(each) > REQUEST_BYTES:
                     sent += self._send(items, f"import-{slices[0]}-{len(sent)}")
@@ -202,17 +203,3 @@ class Replay:
 
     def _merges(self) -> int:
         return sum(1 for _ in self._client.global_commits(1000))
-
-
-def _chunks(parts: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Yield changes in groups of which each fits into one changeset of the import."""
-    chunk: list[bytes] = []
-    size = 0
-    for part in parts:
-        if chunk and (len(chunk) >= _IMPORT_CHANGES or size + len(part) > _IMPORT_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(part)
-        size += len(part)
-    if chunk:
-        yield chunk

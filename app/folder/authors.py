@@ -21,9 +21,9 @@ def git_author(directory: Path) -> Json | None:
         return {"name": name, "email": email}
     git = Git(directory, environment)
     try:
-        said = git.output("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT").decode()
+        ident = git.output("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT").decode()
     except (GitFailed, UnicodeDecodeError):
         return None
-    name, _, rest = said.partition(" <")
+    name, _, rest = ident.partition(" <")
     email = rest.partition(">")[0]
     return {"name": name, "email": email} if name and email else None

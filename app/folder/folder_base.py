@@ -75,11 +75,11 @@ def read(directory: Path) -> FolderBase | None:
     """Return what the folder's file says; None where there is none. Raises BaseError."""
     path = directory / FILE
     try:
-        said = json.loads(path.read_bytes())
-        if said.pop("version") != _VERSION:
+        stored = json.loads(path.read_bytes())
+        if stored.pop("version") != _VERSION:
             raise BaseError(f"{path} is of another version of sluice")
-        said["submitted"] = [Submitted(**each) for each in said["submitted"]]
-        return FolderBase(**said)
+        stored["submitted"] = [Submitted(**each) for each in stored["submitted"]]
+        return FolderBase(**stored)
     except FileNotFoundError:
         return None
     except OSError as error:

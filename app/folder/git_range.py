@@ -67,7 +67,7 @@ def read_range(repository: Path, commits: str) -> Range:
     try:
         return _Reader(Git(repository), repository).read(commits)
     except GitFailed as error:
-        raise RangeError(f"{repository}: {error.said}") from error
+        raise RangeError(f"{repository}: {error.reason}") from error
 
 
 class _Reader:
@@ -118,7 +118,7 @@ class _Reader:
         try:
             return self._git.output(*arguments).decode().strip()
         except GitFailed as error:
-            if problem and not error.said:
+            if problem and not error.reason:
                 raise RangeError(problem) from error
             raise
 
@@ -199,9 +199,9 @@ class _Decoder:
             return text.decode(self._encoding)
         except (LookupError, ValueError) as error:
             known = isinstance(error, UnicodeError)
-            said = f"is not {self._encoding}" if known else f"has an encoding that is not known: {self._encoding!r}"
+            why = f"is not {self._encoding}" if known else f"has an encoding that is not known: {self._encoding!r}"
             raise RangeError(
-                f"commit {self._oid}: its author or message {said}; `git commit --amend` writes it anew"
+                f"commit {self._oid}: its author or message {why}; `git commit --amend` writes it anew"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""What Git ignores in a folder, said by Git itself, so that it means here what it means there.
+"""What Git ignores in a folder, by Git itself, so that it means here what it means there.
 
 That is `.gitignore` in every folder, and above it up to the top of a work tree; `.git/info/exclude`; and the user's
 `core.excludesFile`. A folder that is in no work tree is looked at as if it were the top of a new one.
@@ -42,7 +42,7 @@ class IgnoreRules:
             # Whatever the index has is asked for elsewhere; 1 says that nothing is ignored.
             done = self._git.run("check-ignore", "--no-index", "-z", "--stdin", stdin=given, accept=(0, 1))
         except GitFailed as error:
-            raise IgnoreError(f"Git does not say what it ignores: {error.said} (--no-ignore takes all)") from error
+            raise IgnoreError(f"Git does not say what it ignores: {error.reason} (--no-ignore takes all)") from error
         return {name.removeprefix(b"./") for name in done.stdout.split(b"\0")[:-1]}
 
     def tracked(self) -> set[bytes]:
@@ -52,7 +52,7 @@ class IgnoreRules:
         try:
             return set(self._git.output("ls-files", "-z", "--cached").split(b"\0")[:-1])
         except GitFailed as error:
-            raise IgnoreError(f"Git does not say what it tracks: {error.said} (--no-ignore takes all)") from error
+            raise IgnoreError(f"Git does not say what it tracks: {error.reason} (--no-ignore takes all)") from error
 
 
 @contextmanager
@@ -77,9 +77,9 @@ def _is_in_work_tree(directory: Path) -> bool:
     try:
         top = os.fsdecode(git.output("rev-parse", "--show-toplevel")[:-1])
     except GitFailed as error:
-        if _NO_REPOSITORY in error.said or "work tree" in error.said:
+        if _NO_REPOSITORY in error.reason or "work tree" in error.reason:
             return False
-        raise IgnoreError(f"{directory}: {error.said} (--no-ignore takes all, without asking Git)") from error
+        raise IgnoreError(f"{directory}: {error.reason} (--no-ignore takes all, without asking Git)") from error
     name = os.path.relpath(directory.resolve(), top)
     if name == ".":
         return True

@@ -130,14 +130,16 @@ def _check_empty(directory: Path, slice_: Json, seen: Seen, found: Folder, delet
     """
     if (directory / FILE).exists() and not found.outside and (delete or not seen.files):
         return
-    said = f"{directory} has no file that the slice {slice_['name']} covers ({_names(slice_['paths'])})"
+    problem = f"{directory} has no file that the slice {slice_['name']} covers ({_names(slice_['paths'])})"
     if found.outside:
-        said += f"; outside of it: {_names(found.outside)}. Paths begin at the folder: is it one within the right one?"
+        problem += (
+            f"; outside of it: {_names(found.outside)}. Paths begin at the folder: is it one within the right one?"
+        )
     elif found.ignored:
-        said += f"; Git ignores {found.ignored} (--no-ignore takes them)"
+        problem += f"; Git ignores {found.ignored} (--no-ignore takes them)"
     elif (directory / FILE).exists():
-        said += f"; --delete deletes the {len(seen.files)} that were checked out"
-    raise SubmissionError(said)
+        problem += f"; --delete deletes the {len(seen.files)} that were checked out"
+    raise SubmissionError(problem)
 
 
 def _notes(slice_: Json, seen: Seen, found: Folder, delete: bool) -> list[str]:

@@ -42,8 +42,8 @@ class Seen:
 def find_seen(client: Client, slice_: Json, directory: Path, commit: str | None) -> Seen:
     """Return what the user of `directory` saw of a slice; `commit` is what they say themselves. Raises BaseError."""
     if commit is not None:
-        said = FolderBase(slice_["id"], slice_["paths"], commit, head_of(directory))
-        return _seen(client, slice_, directory, said)
+        base = FolderBase(slice_["id"], slice_["paths"], commit, head_of(directory))
+        return _seen(client, slice_, directory, base)
     remembered = read(directory)
     # A user who moves on in Git has seen what stands there, whatever was submitted before.
     if remembered and remembered.head and remembered.head != head_of(directory):
@@ -72,7 +72,7 @@ def _seen(client: Client, slice_: Json, directory: Path, base: FolderBase) -> Se
         try:
             stored = files_at(directory, base.head)
         except GitFailed as error:
-            raise BaseError(f"{directory}: {error.said}") from error
+            raise BaseError(f"{directory}: {error.reason}") from error
     else:
         stored = {entry["path"]: entry for entry in client.tree(slice_["id"], base.commit)}
     paths = common_paths(slice_["paths"], base.paths)
@@ -89,15 +89,15 @@ def _from_git(client: Client, slice_: Json, directory: Path) -> FolderBase | Non
 
 def _how_to_say(client: Client, slice_: Json, directory: Path) -> str:
     tip = client.head()["tip"]["commit"]
-    said = (
+    problem = (
         f"it is not known what {directory} was made from (it has no {FILE}, and no Git repository tracks it): "
         "as a change of what stands there now, it would take back what others landed meanwhile.\n"
         f"  sluice checkout {slice_['name']} FOLDER   makes a folder that remembers it: change and submit that\n"
         "  --base COMMIT   the commit whose files were copied, if you know it"
     )
     if not client.has_any_file(slice_["id"], tip):
-        said += f"\n  --base {tip}   as the first files of {slice_['name']}: it has none yet"
-    return said
+        problem += f"\n  --base {tip}   as the first files of {slice_['name']}: it has none yet"
+    return problem
 
 
 def common_paths(one: Iterable[str], other: Iterable[str]) -> set[bytes]:

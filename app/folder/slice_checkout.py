@@ -36,7 +36,7 @@ Entries = Mapping[str, Json]
 """Files as the API lists a tree, by path."""
 
 Progress = Callable[[int, int], None]
-"""Told how many files are written, of how many."""
+"""Called with how many files are written, of how many."""
 
 
 @dataclass(slots=True)

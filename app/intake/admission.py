@@ -313,8 +313,8 @@ def _by_id(change: Change) -> bool:
 def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
     """Return what tells a repeat from another request with the same idempotency key."""
     hasher = sha256()
-    told = (slice_id, base, submission.author_name, submission.author_email, submission.author_time)
-    hasher.update(repr((*told, submission.author_zone, submission.message)).encode())
+    identity = (slice_id, base, submission.author_name, submission.author_email, submission.author_time)
+    hasher.update(repr((*identity, submission.author_zone, submission.message)).encode())
     for change in submission.changes:
         breathe()
         content = apart_if_large(_sha256, change.content) if change.content is not None else None

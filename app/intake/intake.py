@@ -161,7 +161,7 @@ class Intake:
         pack, data, groups = build([request.items for request in requests])
         bucket = self._repo.bucket
         with deadline.budget("request_budget", self._repo.settings.request_budget):
-            # Not stored, where that can be told before: as long as it would be ahead of the mark, nothing behind it
+            # Not stored, where that is known before: as long as it would be ahead of the mark, nothing behind it
             # could be compacted.
             if self._too_far(pack, bucket.about_now()):
                 self._check_time(pack, bucket.now())
@@ -197,7 +197,7 @@ class Intake:
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
-            # Who is waiting may be told without a place in the queue, and should be while it still waits.
+            # A waiting writer may be answered without a position in the queue, and should be while it still waits.
             with deadline.budget("request_budget", self._repo.settings.request_budget / 4):
                 return self._repo.queue.enqueue(changesets)
         except (redis.RedisError, ViewAbsent) as error:
@@ -231,13 +231,13 @@ def build(groups: Sequence[Sequence[Item]]) -> tuple[PackId, bytes, list[list[tu
             coded.append((changeset, manifest.encode(changeset)))
         made.append(coded)
         at += len(group)
-    told = manifest.join([part for group in made for _, part in group])
-    call = partial(_finished, writer, told)
-    return pack, apart(call) if writer.size + len(told) > LARGE else call(), made
+    manifests = manifest.join([part for group in made for _, part in group])
+    call = partial(_finished, writer, manifests)
+    return pack, apart(call) if writer.size + len(manifests) > LARGE else call(), made
 
 
-def _finished(writer: PackWriter, told: bytes) -> bytes:
-    writer.add(Kind.BLOB, told, level=_LEVEL)
+def _finished(writer: PackWriter, manifests: bytes) -> bytes:
+    writer.add(Kind.BLOB, manifests, level=_LEVEL)
     return writer.finish()
 
 

@@ -12,6 +12,7 @@ from time import sleep
 import structlog
 
 from storage.backends.bucket import Missing
+from storage.base.batched import batched
 from storage.base.ids import PackId
 from storage.log import manifest
 from storage.queue.submission_packs import read_pack
@@ -41,7 +42,7 @@ class Requeue:
             return len(self._packs)
 
     def add(self, pack: PackId) -> None:
-        """Have a stored pack queued as soon as that is possible; before anyone is told of what is in it."""
+        """Have a stored pack queued as soon as that is possible; before any writer is answered about what is in it."""
         with self._some:
             self._packs[pack] = None
             self._some.notify()
@@ -66,8 +67,7 @@ class Requeue:
             changesets = read_pack(self._repo.archive, pack)
         except Missing:
             changesets = []  # collected, since upkeep found it and all in it is decided
-        for start in range(0, len(changesets), _AT_ONCE):
-            part = changesets[start : start + _AT_ONCE]
+        for part in batched(changesets, _AT_ONCE):
             self._repo.queue.enqueue([(each, manifest.encode(each)) for each in part])
         with self._some:
             del self._packs[pack]

@@ -39,9 +39,9 @@ def key_of(verb: str, changeset: ChangesetId, attempt: int) -> str:
     return f"{_KEY_PREFIX}{verb}/{changeset}" + (f"/{attempt}" if attempt else "")
 
 
-def fingerprint_of(verb: str, changeset: ChangesetId, told: object = None) -> str:
+def fingerprint_of(verb: str, changeset: ChangesetId, body: object = None) -> str:
     """Return what tells a repeat from another request with the same key."""
-    return sha256(repr((verb, changeset, told)).encode()).hexdigest()[:32]
+    return sha256(repr((verb, changeset, body)).encode()).hexdigest()[:32]
 
 
 class Successor:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from storage.base.batched import batched
 from storage.git.run_git import Git, GitFailed
 from storage.git.trailers import NO_SUBJECT, carries
 
@@ -138,10 +139,7 @@ class History:
     def contents(self, oids: Sequence[str]) -> list[bytes]:
         """Return blobs' bytes, in order. All of them are in memory at once: ask for few."""
         with self._lock:
-            found = []
-            for start in range(0, len(oids), _MOST_ASKED):
-                found += self._ask(oids[start : start + _MOST_ASKED])
-            return found
+            return [content for part in batched(oids, _MOST_ASKED) for content in self._ask(part)]
 
     def _ask(self, oids: Sequence[str]) -> list[bytes]:
         if self._cat is None:
@@ -183,7 +181,7 @@ class History:
         try:
             return os.fsdecode(self._git.output(*arguments)).strip()
         except GitFailed as error:
-            raise HistoryError(f"{self.repository}: {error.said}") from error
+            raise HistoryError(f"{self.repository}: {error.reason}") from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

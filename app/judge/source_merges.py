@@ -47,7 +47,7 @@ Files = dict[str, tuple[str, str]]
 """Mode and id by path."""
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage, what is done and what there is."""
+"""Called with the stage, what is done and what there is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Names of slices: what may be one, and how a URL is told from one.
+"""Names of slices: what may be one, and how a URL is distinguished from one.
 
 A name may have slashes, and a server shows the application `%2F` as one. So that `/slices/web/files/commits` is the
 file `commits` and not the commits of `web/files`, no part of a name is a word that follows a name in a URL.

@@ -30,11 +30,13 @@ class Omitted(StrEnum):
 class Contents:
     """The contents that are shown: stored ones, and those that a submission pack alone has."""
 
-    def __init__(self, said: Changeset) -> None:
+    def __init__(self, submission: Changeset) -> None:
         self._repo = services().repo
         self._most = services().settings.max_shown_bytes
         self.places = {
-            change.oid: Location(said.pack, change.place) for change in said.changes if change.oid and change.place
+            change.oid: Location(submission.pack, change.place)
+            for change in submission.changes
+            if change.oid and change.place
         }
         self._large: set[ObjectId] = set()
         self._texts: dict[ObjectId, bytes | Omitted] = {}
@@ -65,7 +67,7 @@ class Contents:
 
     def _read(self, oids: Iterable[ObjectId]) -> None:
         small = [oid for oid in oids if oid not in self._large]
-        texts = self._repo.bucket.together([lambda oid=oid: self._blob(oid) for oid in small])  # type: ignore[misc]
+        texts = self._repo.bucket.map_concurrently(self._blob, small)
         self._texts = dict.fromkeys(self._large, Omitted.TOO_LARGE)
         self._texts.update(zip(small, texts, strict=True))
 

@@ -54,10 +54,10 @@ def _position(field: str, text: str) -> Position:
     except ValueError:
         raise invalid(field, "is not the id of an event") from None
     repo = services().repo
-    # Redis may have come back older than what it told before: the log decides.
+    # Redis may have been restored from an older snapshot than what was sent before: the log decides.
     if position.named > repo.view.head().applied and repo.log.read(position.named) is None:
         raise invalid(field, "is beyond the log")
-    if position.told and position.told > services().streams.entries.told(position.named).count:
+    if position.sent and position.sent > services().streams.entries.of_entry(position.named).count:
         raise invalid(field, f"is beyond what entry {position.named} tells")
     return position
 

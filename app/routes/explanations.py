@@ -60,14 +60,14 @@ def _open(state: BlueprintSetupState) -> None:
 def diff(changeset: str) -> Response:
     """Show what a changeset's writer changed, against what the writer saw."""
     after, limit = _position("diff", changeset)
-    said = _read(changeset, standing_of(changeset))
-    contents = Contents(said)
+    submission = _read(changeset, standing_of(changeset))
+    contents = Contents(submission)
 
     def show(batch: Sequence[Changed]) -> Iterator[Json]:
         for group in contents.groups(batch, lambda each: each[1:]):
             yield from (_shown_diff(each, contents) for each in group)
 
-    return _page("diff", changeset, _changed(said, after, contents), limit, lambda each: each[0], show)
+    return _page("diff", changeset, _changed(submission, after, contents), limit, lambda each: each[0], show)
 
 
 @routes.get("/changesets/<changeset>/conflicts")
@@ -142,11 +142,11 @@ def _read(changeset: str, standing: Standing) -> Changeset:
     return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]
 
 
-def _changed(said: Changeset, after: bytes, contents: Contents) -> Iterator[Changed]:
+def _changed(submission: Changeset, after: bytes, contents: Contents) -> Iterator[Changed]:
     """Yield what a changeset changes, by path, behind `after`; what it leaves as it was is no change."""
-    changes = iter(sorted((each for each in said.changes if each.path > after), key=lambda each: each.path))
+    changes = iter(sorted((each for each in submission.changes if each.path > after), key=lambda each: each.path))
     while batch := list(islice(changes, _LOOKUPS)):
-        seen = look(services().repo, said, [change.path for change in batch])
+        seen = look(services().repo, submission, [change.path for change in batch])
         contents.places |= seen.places
         for change in batch:
             old = seen.versions[change.path]
@@ -159,7 +159,7 @@ def _shown_diff(changed: Changed, contents: Contents) -> Json:
     path, old, new = changed
     before, after = (contents.of(version) if version else None for version in (old, new))
     omitted = next((each for each in (before, after) if isinstance(each, Omitted)), None)
-    found = LineDiff(binary=False)  # of what is too large, or was never stored here, nothing is said
+    found = LineDiff(binary=False)  # of what is too large, or was never stored here, no lines are shown
     if not isinstance(before, Omitted) and not isinstance(after, Omitted):
         found = line_diff(path, before, after)
         omitted = Omitted.BINARY if found.binary else None

@@ -138,10 +138,10 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
     for key in keys:
         if key not in owners:
             return key, None
-        made, told = owners[key]
+        made, owners_fingerprint = owners[key]
         if status_of(standings[key]) in {Status.ABANDONED, Status.REJECTED}:
             continue  # nothing came of it, so that it takes nobody's place
-        if told != fingerprint:
+        if owners_fingerprint != fingerprint:
             raise conflict(f"it has been resolved in another way by {made}", changeset=made)
         return key, made
     raise conflict(f"nothing came of {_MOST_ATTEMPTS} attempts; give an Idempotency-Key")
@@ -161,11 +161,11 @@ def _free(old: ChangesetId) -> Standing:
 
 def _successor(old: ChangesetId, standing: Standing) -> Successor:
     repo = services().repo
-    said = read_changeset(repo, old, standing)
-    where = repo.view.slice(said.slice)
+    submission = read_changeset(repo, old, standing)
+    where = repo.view.slice(submission.slice)
     if where is None:
-        raise not_found("slice", said.slice)
-    return Successor(repo, where, said, standing)
+        raise not_found("slice", submission.slice)
+    return Successor(repo, where, submission, standing)
 
 
 def _check_room(item: Item) -> None:

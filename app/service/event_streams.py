@@ -22,7 +22,7 @@ from storage.backends.primary import RENEWED_EVERY
 from storage.backends.turns import let_others_run
 from storage.base.errors import Recovering, ViewAbsent
 from storage.log.entry import decode
-from storage.log.events import Position, Told, events, tell
+from storage.log.events import EntryEvents, Position, events, events_of
 from storage.repository import Repository
 
 log = structlog.get_logger()
@@ -44,16 +44,16 @@ _PASSING = (BucketError, redis.RedisError, ViewAbsent, Recovering)
 
 
 class Entries:
-    """What entries tell, the latest of them kept in memory for all streams of this process."""
+    """What entries events_of, the latest of them kept in memory for all streams of this process."""
 
     def __init__(self, repo: Repository, cache_bytes: int) -> None:
         self._repo = repo
-        self._cache: LRUCache[int, Told] = LRUCache(cache_bytes, getsizeof=lambda told: told.size)
+        self._cache: LRUCache[int, EntryEvents] = LRUCache(cache_bytes, getsizeof=lambda events: events.size)
         self._lock = threading.Lock()
         # Many streams want a new entry at once; who holds its lock reads it for those behind.
         self._reading = [threading.Lock() for _ in range(_READERS)]
 
-    def told(self, seq: int) -> Told:
+    def of_entry(self, seq: int) -> EntryEvents:
         """Return what an entry tells.
 
         Raises BucketError (also where it is not there) and CorruptEntry.
@@ -64,18 +64,18 @@ class Entries:
             if found is None:
                 found = self._read(seq)
                 with self._lock:
-                    # Larger than everything: told, and not kept.
+                    # Larger than everything: returned, and not kept.
                     if found.size <= self._cache.maxsize:
                         self._cache[seq] = found
         return found
 
-    def _read(self, seq: int) -> Told:
+    def _read(self, seq: int) -> EntryEvents:
         # A stream outlives the budget of its request, and others wait for this too.
         with deadline.budget("request_budget", self._repo.settings.request_budget):
             data = self._repo.log.read(seq)
         if data is None:
             raise BucketError(f"entry {seq} is not there")
-        return tell(decode(data))
+        return events_of(decode(data))
 
 
 class Streams:
@@ -158,15 +158,15 @@ class Streams:
             return self._applied >= seq
 
     def _pieces(self, position: Position, slice_id: str | None) -> Iterator[tuple[Position, str]]:
-        """Yield what the position's entry has left to tell, in bounded pieces, each with the position behind it."""
+        """Yield what the position's entry has left to send, in bounded pieces, each with the position behind it."""
         seq = position.seq
-        told = self.entries.told(seq)
-        # A merge may span a thousand entries: they are read as they are told, and let go.
-        merged = range(told.merged.first, told.merged.through + 1) if told.merged else range(0)
+        entry = self.entries.of_entry(seq)
+        # A merge may span a thousand entries: they are read one by one as they are sent.
+        merged = range(entry.merged.first, entry.merged.through + 1) if entry.merged else range(0)
         parts: list[str] = []
         scanned = size = 0
         began = time.monotonic()
-        for index, event in events(told, map(self.entries.told, merged), position.told):
+        for index, event in events(entry, map(self.entries.of_entry, merged), position.sent):
             scanned += 1
             if slice_id is None or event.slice == slice_id:
                 parts.append(f"id: {seq}-{index}\nevent: {event.name}\ndata: {event.data}\n\n")
@@ -198,7 +198,7 @@ class Streams:
         while self.open and time.monotonic() < until:
             applied = self._repo.view.head().applied
             with self._news:
-                # A copy of Redis that is older than what was told changes nothing in what the log says.
+                # A Redis older than what was sent already changes nothing: the log decides.
                 if applied > self._applied:
                     self._applied = applied
                     self._news.notify_all()

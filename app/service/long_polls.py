@@ -16,6 +16,7 @@ import structlog
 from storage.backends import deadline
 from storage.backends.bucket import BucketError
 from storage.backends.primary import RENEWED_EVERY
+from storage.base.batched import batched
 from storage.base.errors import ViewAbsent, ViewStale
 from storage.queue.queue import Standing
 from storage.repository import Repository
@@ -106,8 +107,7 @@ class Waiting:
     def _look(self) -> None:
         with self._lock:
             waiters = list(self._waiters)
-        for start in range(0, len(waiters), _MOST_AT_ONCE):
-            chunk = waiters[start : start + _MOST_AT_ONCE]
+        for chunk in batched(waiters, _MOST_AT_ONCE):
             _, standings = self._repo.queue.standing([waiter.changeset for waiter in chunk])
             for waiter, standing in zip(chunk, standings, strict=True):
                 if waiter.wanted(standing):

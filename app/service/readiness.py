@@ -1,8 +1,8 @@
 """What balancers and operators ask: whether this process can serve, and whether the deployment does its work.
 
-The first is `/readyz`: this process, Redis, the bucket, and a view that may be told. What waits and who works is the
-same for every process, and a balancer that dropped all of them for it would make an outage of a backlog: that is the
-deployment's health, `GET /v1/health`.
+The first is `/readyz`: this process, Redis, the bucket, and a view that may be reported. What waits and who works is
+the same for every process, and a balancer that dropped all of them for it would make an outage of a backlog: that is
+the deployment's health, `GET /v1/health`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from storage.log.log import name_of
 from storage.repository import Repository
 
 _MOST_LAG = 1000
-# What a check may meet where servers are down or slow, or the view is not there to be told: each is an answer.
+# What a check may meet where servers are down or slow, or the view is not there: each is an answer.
 _UNFIT = (redis.RedisError, BucketError, Spent, ViewAbsent, ViewStale, Recovering, LogForked)
 _PROBE = "probe/ready"
 

@@ -31,16 +31,16 @@ def ask_health(api: str, with_beat: bool) -> None:
             return
     except urllib.error.HTTPError as refusal:
         with refusal:
-            said = refusal.read().decode(errors="replace")
-        if with_beat or not _only_beat_is_missing(said):
-            raise NotReady(f"{url}: {refusal.code} {said[:_SHOWN].strip()}") from None
+            answer = refusal.read().decode(errors="replace")
+        if with_beat or not _only_beat_is_missing(answer):
+            raise NotReady(f"{url}: {refusal.code} {answer[:_SHOWN].strip()}") from None
     except (OSError, HTTPException) as error:
         raise NotReady(f"{url}: {error}") from None
 
 
-def _only_beat_is_missing(said: str) -> bool:
+def _only_beat_is_missing(answer: str) -> bool:
     try:
-        checks = json.loads(said)["checks"]
+        checks = json.loads(answer)["checks"]
         wrong = [name for name, check in checks.items() if not check["ok"]]
         return wrong == ["workers"] and checks["workers"]["missing"] == ["beat"]
     except (ValueError, KeyError, TypeError):  # no such document, but that of a proxy, or of another error
@@ -48,7 +48,7 @@ def _only_beat_is_missing(said: str) -> bool:
 
 
 def is_at_work(settings: Settings, node: str) -> bool:
-    """Whether a node of this machine has said lately that it is at work."""
+    """Whether a node of this machine has reported lately that it is at work."""
     short = dataclasses.replace(settings, redis_timeout=_PATIENCE)
     try:
         with connect(short) as client:

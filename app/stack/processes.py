@@ -111,14 +111,14 @@ class Process:
     def await_ready(self) -> None:
         """Wait until it answers. Raises ProcessFailed with the end of its log if it ends before, or takes too long."""
         deadline = time.monotonic() + self.command.patience
-        # It may be started again while it is asked: what the first one said is what is wrong.
-        first, said = self.starts, self._log_start
+        # It may be started again while it is asked: the output of the first one says what is wrong.
+        first, start_of_log = self.starts, self._log_start
         while True:
             if self._failure:
                 raise ProcessFailed(f"{self.command.name} could not be started: {self._failure}") from self._failure
             if self.status is not None and (not self.running or self.starts > first):
                 raise ProcessFailed(
-                    f"{self.command.name} ended ({self.status}) before it was ready{self._log_end(said)}"
+                    f"{self.command.name} ended ({self.status}) before it was ready{self._log_end(start_of_log)}"
                 )
             needs = ""
             try:
@@ -128,7 +128,7 @@ class Process:
                 needs = f" ({answer})"
             if time.monotonic() > deadline:
                 waited = f"{self.command.patience:g} seconds{needs}"
-                raise ProcessFailed(f"{self.command.name} was not ready after {waited}{self._log_end(said)}")
+                raise ProcessFailed(f"{self.command.name} was not ready after {waited}{self._log_end(start_of_log)}")
             with self._state:
                 self._state.wait(_ASK_EVERY)
 
@@ -307,7 +307,7 @@ def _die_with_parent(parent: int) -> Callable[[], None] | None:
 
     def arm() -> None:
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        if os.getppid() != parent:  # it died before the kernel was told
+        if os.getppid() != parent:  # it died before the kernel was asked
             os._exit(1)
 
     return arm

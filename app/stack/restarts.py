@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SIGNAL = signal.SIGUSR1
 # Nothing tells that the other file has changed.
 _LOOK_EVERY = 0.1
-_ASKED, _TOLD, _OFFERED, _LOCK = "restart.json", "restarted.json", "restartable.json", "restart.lock"
+_ASKED, _ANSWERED, _OFFERED, _LOCK = "restart.json", "restarted.json", "restartable.json", "restart.lock"
 
 
 class NotRunning(RuntimeError):
@@ -80,7 +80,7 @@ def _ask(folder: Path, pid: int, names: list[str]) -> Iterator[tuple[str, float]
 
 
 def serve(stack: Stack, say: Callable[[str], None]) -> None:
-    """Do what was asked of a stack, and tell how it went; a process that does not come back is told as well."""
+    """Do what was asked of a stack, and tell how it went; also where a process does not come back."""
     request = json.loads((stack.data / _ASKED).read_text())
     answer = _Answer(request["id"])
     try:
@@ -122,13 +122,13 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _tell(folder: Path, answer: _Answer) -> None:
-    told = {"id": answer.id, "done": answer.done, "over": answer.over, "failure": answer.failure}
-    _write(folder / _TOLD, told)
+    outcome = {"id": answer.id, "done": answer.done, "over": answer.over, "failure": answer.failure}
+    _write(folder / _ANSWERED, outcome)
 
 
 def _read(folder: Path) -> _Answer | None:
     try:
-        return _Answer(**json.loads((folder / _TOLD).read_text()))
+        return _Answer(**json.loads((folder / _ANSWERED).read_text()))
     except FileNotFoundError:
         return None
 

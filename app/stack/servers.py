@@ -123,10 +123,10 @@ def find_redis() -> str:
 def _redis_major(program: str) -> int:
     """The program's major version; 0 if it does not say."""
     try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        version = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    found = re.search(r"\bv=(\d+)\.", said)
+    found = re.search(r"\bv=(\d+)\.", version)
     return int(found[1]) if found else 0
 
 
@@ -251,7 +251,7 @@ def _seaweedfs(program: str, folder: Path, keys: Credentials, ports: list[int]) 
     argv = [program, "-logtostderr=true", "mini", *(f"-{option}={value}" for option, value in options.items())]
     environ = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
     (folder / "data").mkdir(exist_ok=True)
-    # Where it also listens, whatever it is told.
+    # Where it also listens, whatever its options are.
     sockets = [
         Path(f"/tmp/seaweedfs-{option.split('.')[0]}-grpc-{number}.sock")
         for option, number in zip(names, numbers, strict=True)

@@ -352,10 +352,10 @@ def answers(url: str) -> bool:
                 return True
         except urllib.error.HTTPError as refusal:  # not ready (503)
             with refusal:
-                said = f"{refusal.code} {refusal.read(_SHOWN).decode(errors='replace').strip()}"
+                reason = f"{refusal.code} {refusal.read(_SHOWN).decode(errors='replace').strip()}"
     except (OSError, HTTPException) as error:  # not listening yet, or gone while it answered
-        said = str(error)
-    raise NotReady(f"{url}: {said}")
+        reason = str(error)
+    raise NotReady(f"{url}: {reason}")
 
 
 def _reachable(host: str) -> str:

@@ -6,14 +6,14 @@ run. Either way the bytes of a kind are those of some of its keys, times their n
 
 from __future__ import annotations
 
-import itertools
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import redis
+
+from storage.base.batched import batched
 
 _RANDOM = 1000  # keys that `sampled` asks for
 _WEIGHED = 500  # keys of a kind that are weighed
@@ -86,7 +86,7 @@ def _mean_bytes(client: redis.Redis, groups: dict[str, list[bytes]]) -> dict[str
     """Return the mean bytes of the keys of each kind, without those that have gone meanwhile."""
     weights: dict[str, list[int]] = {}
     pairs = [(kind, key) for kind, keys in groups.items() for key in keys]
-    for some in _batched(pairs):
+    for some in batched(pairs, _AT_ONCE):
         pipeline = client.pipeline(transaction=False)
         for _, key in some:
             pipeline.memory_usage(key, samples=_ELEMENTS)
@@ -94,9 +94,3 @@ def _mean_bytes(client: redis.Redis, groups: dict[str, list[bytes]]) -> dict[str
             if weight:
                 weights.setdefault(kind, []).append(weight)
     return {kind: sum(each) / len(each) for kind, each in weights.items()}
-
-
-def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
-    rest = iter(items)
-    while some := list(itertools.islice(rest, _AT_ONCE)):
-        yield some

@@ -34,13 +34,14 @@ from urllib3.util import Timeout
 from storage.backends import deadline
 from storage.backends.s3_calls import POOLS, PUT_RETRIES, READ_RETRIES
 from storage.backends.turns import apart_if_large
+from storage.base.batched import batched
 from storage.base.settings import Settings
 
 READERS = 8
 # SeaweedFS takes 100 ms a racer.
 PROBE_ROUNDS = 2
 PROBE_RACERS = 8
-# Rounds at most, where nobody is told in some that it won.
+# Rounds at most, where in some no racer is answered that it won.
 _MOST_PROBE_ROUNDS = 6
 _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
@@ -50,6 +51,7 @@ _DELETED_AT_ONCE = 100
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -238,8 +240,7 @@ class Bucket:
         after which some of them may be deleted.
         """
         refused: list[str] = []
-        for start in range(0, len(names), _DELETED_AT_ONCE):
-            some = names[start : start + _DELETED_AT_ONCE]
+        for some in batched(names, _DELETED_AT_ONCE):
             try:
                 asked = [DeleteObject(self._prefix + name) for name in some]
                 failed = [each for each in self._client.remove_objects(self._bucket, asked) if each.code not in _GONE]
@@ -271,17 +272,18 @@ class Bucket:
         except _FAILURES as error:
             raise BucketError(f"listing {prefix} did not succeed") from error
 
-    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """Run calls of this bucket at once, at most `READERS`, and return their results in order."""
-        if len(calls) <= 1:
-            return [call() for call in calls]
+    def map_concurrently(self, call: Callable[[A], T], items: Iterable[A]) -> list[T]:
+        """Return what `call`, which uses this bucket, makes of items, in their order; at most `READERS` run at once."""
+        items = list(items)
+        if len(items) <= 1:
+            return [call(item) for item in items]
         with self._pool_lock:
             # Made on first use, since a worker forks after it has imported.
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="bucket")
         # Each in a copy of this context, for the budget: one that is still in line when it is spent is not made.
-        contexts = [copy_context() for _ in calls]
-        return list(self._pool.map(lambda context, call: context.run(call), contexts, calls))
+        contexts = [copy_context() for _ in items]
+        return list(self._pool.map(lambda context, item: context.run(call, item), contexts, items))
 
     def get_many(self, names: Iterable[str]) -> list[bytes | None]:
         """Return several objects, None where there is none.
@@ -295,7 +297,7 @@ class Bucket:
             except Missing:
                 return None
 
-        return self.together([lambda name=name: get(name) for name in names])  # type: ignore[misc]
+        return self.map_concurrently(get, names)
 
 
 # What a library says of a call that failed.
@@ -323,10 +325,10 @@ def probe(buckets: Sequence[Bucket]) -> None:
     """Check that racing creates have one winner each, through every endpoint.
 
     A store may ignore or race `If-None-Match` (proxies drop it), and then the log could fork. Raises BucketUnsafe,
-    and BucketError where a store does not answer, or too late: a winner that has to ask again is told that it lost.
+    and BucketError where a store does not answer, or too late: a winner that has to ask again is answered that it lost.
     """
     endpoints = ", ".join(bucket.endpoint for bucket in buckets)
-    told = 0
+    winners = 0
     for _ in range(_MOST_PROBE_ROUNDS):
         name = f"probe/{secrets.token_hex(8)}"
         barrier = threading.Barrier(PROBE_RACERS)
@@ -339,8 +341,8 @@ def probe(buckets: Sequence[Bucket]) -> None:
             wins: list[Any] = list(pool.map(race, range(PROBE_RACERS)))
         if wins.count(True) > 1:
             raise BucketUnsafe(f"{wins.count(True)} of {PROBE_RACERS} racing creates won at {endpoints}")
-        told += wins.count(True)
-        if told == PROBE_ROUNDS:
+        winners += wins.count(True)
+        if winners == PROBE_ROUNDS:
             return
     raise BucketError(f"the answers to racing creates were late or lost at {endpoints}")
 

@@ -5,7 +5,7 @@ up. So whoever answers a request or runs a batch opens a budget, and every call 
 left of it; with nothing left, it is not made. Where no budget is open (threads of the API's own, the command line),
 each call has its own time-outs alone.
 
-A budget is of one greenlet or thread and of the calls that these hand to others (`Bucket.together`).
+A budget is of one greenlet or thread and of the calls that these hand to others (`Bucket.map_concurrently`).
 
 Each call also says how long it took, so that who has spent a budget can tell whether the servers were slow, or asked
 for too much: `Budget.was_held_up`.

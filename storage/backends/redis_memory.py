@@ -37,10 +37,10 @@ class Pressure:
 
 def pressure(client: redis.Redis) -> Pressure:
     """Ask Redis how full it is. Raises redis.RedisError."""
-    told: dict[str, Any] = client.info("memory")
+    info: dict[str, Any] = client.info("memory")
     # Buffers of replicas and of the AOF do not count (getMaxmemoryState in Redis).
-    used = int(told["used_memory"]) - int(told.get("mem_not_counted_for_evict", 0))
-    return Pressure(used, int(told.get("maxmemory", 0)))
+    used = int(info["used_memory"]) - int(info.get("mem_not_counted_for_evict", 0))
+    return Pressure(used, int(info.get("maxmemory", 0)))
 
 
 class Memory:
@@ -49,17 +49,17 @@ class Memory:
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._client = client
         self._compact, self._high = settings.redis_memory_compact, settings.redis_memory_high
-        self._told = Pressure(0, 0)
+        self._last = Pressure(0, 0)
         self._until = 0.0
 
     def now(self) -> Pressure:
-        """Return how full Redis is, or was within the last second; where it does not say, what it said last."""
+        """Return how full Redis is, or was within the last second; where it does not answer, what it answered last."""
         now = time.monotonic()
         if now >= self._until:
             self._until = now + _AGE  # before it is asked: one of many threads asks
-            with suppress(redis.RedisError):  # whoever needs Redis will be told
-                self._told = pressure(self._client)
-        return self._told
+            with suppress(redis.RedisError):  # whoever needs Redis will meet the error
+                self._last = pressure(self._client)
+        return self._last
 
     def is_tight(self) -> bool:
         """Tell whether history is to leave Redis early (redis_memory_compact)."""

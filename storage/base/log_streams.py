@@ -17,7 +17,7 @@ from storage.base import logging_setup
 
 # Loggers that tell of each task or tick what Sluice's own events tell already.
 _TALKATIVE = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "tornado.access")
-# These keep to themselves what they say, unless told otherwise.
+# These keep to themselves what they say, unless configured otherwise.
 _SOLITARY = ("multiprocessing", "gunicorn.error", "gunicorn.access")
 _TRACEBACK = "Traceback (most recent call last):"
 _LONGEST = 64 << 10  # characters of a line, or of a traceback, that is printed in pieces
@@ -46,11 +46,11 @@ class _Handler(logging.Handler):
     """Writes a record of Python's logging as an event whose name is its message."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it; one that cannot be is said to be so."""
+        """Write it; one that cannot be written is replaced by a notice."""
         # Not the handler's own level: `configure` may be called again.
         if record.levelno < logging_setup.level():
             return
-        # What has been told already by the event of the task that failed with it.
+        # What has been logged already by the event of the task that failed with it.
         error = record.exc_info[1] if record.exc_info else None
         if getattr(error, "is_logged", False):
             return

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 bind, bound, clear = bind_contextvars, bound_contextvars, clear_contextvars
 
 _Event = MutableMapping[str, Any]
-# What `configure` was told: of the whole process, as standard error is.
+# What `configure` was given: of the whole process, as standard error is.
 _chosen: dict[str, Any] = {"process": "", "level": logging.INFO, "secrets": ()}
 
 
@@ -84,7 +84,7 @@ def _name_process(_logger: Any, _method: str, event: _Event) -> _Event:
 
 
 def hide_secrets(_logger: Any, _method: str, event: _Event) -> _Event:
-    """Take out values whose names say that they are secret, credentials inside URLs, and what `configure` was told.
+    """Take out values whose names say that they are secret, credentials inside URLs, and what `configure` was given.
 
     However deep they stand.
     """

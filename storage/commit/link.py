@@ -2,7 +2,7 @@
 
 `link` takes a snapshot, changesets in order and a reader of trees, and returns everything that the batch stores: the
 objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or, where it
-is told to end earlier, those of a batch with fewer changesets.
+has to end earlier, those of a batch with fewer changesets.
 
 What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
 outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and

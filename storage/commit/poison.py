@@ -44,16 +44,16 @@ def reject(repo: Repository, item: Claimed) -> None:
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         if item.id in snapshot.outcomes or snapshot.has_passed(item.id):
             return None
-        said = _said(work)
-        if "key" in said and repo.view.snapshot(keys=[said["key"]]).keys:
+        known = _known(work)
+        if "key" in known and repo.view.snapshot(keys=[known["key"]]).keys:
             # It stays another's, also when the view has forgotten whose it was.
-            del said["key"], said["fingerprint"]
+            del known["key"], known["fingerprint"]
         of_one_view(repo, snapshot)
         head = snapshot.head
         record = {"id": item.id, "slice": item.slice, "pack": item.pack, **rejected(refusal)}
         # An entry of decisions without commits: the chain stays as it is.
         return EntryKind.COMMITS, {
-            "packs": [], "decided": [record | said], "tip": head.tip, "root": head.root,
+            "packs": [], "decided": [record | known], "tip": head.tip, "root": head.root,
             "time": head.tip_time, "committed": head.committed,
         }  # fmt: skip
 
@@ -70,7 +70,7 @@ def _how(repo: Repository, fault: str) -> str:
     return f"the batch failed with {fault}"
 
 
-def _said(work: dict[str, str]) -> Json:
+def _known(work: dict[str, str]) -> Json:
     """Return what every record repeats of the request."""
     record: Json = {}
     if "hold" in work:

@@ -15,7 +15,7 @@ MAX_CONFLICT_BYTES = 64 << 10
 """The paths of the conflicts that an outcome names have so many bytes at most; the first is always named."""
 
 EXPIRED = "expired"
-"""What is said to have closed a conflict that nobody closed while too many were open."""
+"""What is recorded as having closed a conflict that nobody closed while too many were open."""
 
 
 def rejected(rejection: Rejection) -> Json:
@@ -54,12 +54,12 @@ def version_json(version: Version | None) -> Json | None:
     return {"mode": mode, "id": version.oid.hex()}
 
 
-def version_of(said: Json | None) -> Version | None:
+def version_of(recorded: Json | None) -> Version | None:
     """Read what `version_json` returned."""
-    if said is None:
+    if recorded is None:
         return None
-    mode = UNKNOWN_MODE if said["mode"] is None else int(said["mode"], 8)
-    return Version(mode, ObjectId(bytes.fromhex(said["id"])))
+    mode = UNKNOWN_MODE if recorded["mode"] is None else int(recorded["mode"], 8)
+    return Version(mode, ObjectId(bytes.fromhex(recorded["id"])))
 
 
 def closing(changeset_id: ChangesetId, outcome: Json) -> Json:

@@ -1,7 +1,7 @@
 """Which Celery nodes of a deployment are at work: each says so in Redis, every second, under what it does.
 
-It is said by whoever takes messages from the queues (tasks/alive.py), so a node that hangs, is stopped or has lost its
-broker is silent, and counts as gone within `SILENCE` seconds. After a FLUSHALL all of them are known again a second
+It is reported by whoever takes messages from the queues (tasks/alive.py), so a node that hangs, is stopped or has lost
+its broker is silent, and counts as gone within `SILENCE` seconds. After a FLUSHALL all of them are known again a second
 later. The clock is that of Redis.
 """
 
@@ -16,7 +16,7 @@ from storage.view.view import View
 EVERY = 1.0
 """Seconds between two times that a node says that it is at work."""
 SILENCE = 5.0
-"""Seconds after which a node that has said nothing counts as gone."""
+"""Seconds after which a node that has not reported counts as gone."""
 _FORGOTTEN_MS = 60_000
 
 WORK = {"commits": "worker", "merges": "merger", "upkeep": "worker or merger", "beat": "beat"}
@@ -54,7 +54,7 @@ class Nodes:
         self._scripts("alive", node.member, "1" if at_work else "", _FORGOTTEN_MS)
 
     def at_work(self) -> list[Node]:
-        """Return the nodes that have said so lately, by name. Raises redis.RedisError."""
+        """Return the nodes that have reported lately, by name. Raises redis.RedisError."""
         found = self._scripts("nodes", int(SILENCE * 1000))
         return sorted((Node.parse(member.decode()) for member in found), key=lambda node: node.name)
 

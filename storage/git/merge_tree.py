@@ -225,12 +225,12 @@ def check_git() -> None:
     Raises GitUnfit.
     """
     try:
-        said = subprocess.run([_git(), "version"], capture_output=True, check=True, timeout=30).stdout.decode()
+        output = subprocess.run([_git(), "version"], capture_output=True, check=True, timeout=30).stdout.decode()
     except (OSError, subprocess.SubprocessError) as error:
         raise GitUnfit(f"git cannot be run: {error}") from error
-    version = tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+    version = tuple(int(part) for part in re.findall(r"\d+", output)[:2])
     if version < _OLDEST_GIT:
-        raise GitUnfit(f"{said.strip()} is too old: merging needs 2.39 or newer")
+        raise GitUnfit(f"{output.strip()} is too old: merging needs 2.39 or newer")
 
 
 @cache

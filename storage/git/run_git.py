@@ -32,12 +32,12 @@ _FIXED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINA
 
 
 class GitFailed(Exception):
-    """Git could not be run, or said no."""
+    """Git could not be run, or ended with an error."""
 
-    def __init__(self, command: str, status: int, said: str) -> None:
+    def __init__(self, command: str, status: int, reason: str) -> None:
         self.status = status
-        self.said = said
-        super().__init__(f"git {command} failed: {said}" if said else f"git {command} failed with {status}")
+        self.reason = reason
+        super().__init__(f"git {command} failed: {reason}" if reason else f"git {command} failed with {status}")
 
 
 def user_environment(environ: Mapping[str, str] | None = None, keep: Collection[str] = ()) -> dict[str, str]:

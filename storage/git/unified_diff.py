@@ -22,7 +22,7 @@ _ESCAPES = {7: b"a", 8: b"b", 9: b"t", 10: b"n", 11: b"v", 12: b"f", 13: b"r", 3
 
 @dataclass(frozen=True, slots=True)
 class LineDiff:
-    """How two texts differ; of binary ones that is all that is said."""
+    """How two texts differ; of binary ones nothing else is shown."""
 
     binary: bool
     additions: int | None = None

@@ -4,9 +4,9 @@ An event's id is `<seq>-<index>`: the entry that brings it, and which of that en
 follow from the log alone, so every process tells the same, at any time. An id without an index, `<seq>`, stands behind
 everything that the entry tells; `0` stands before all.
 
-`tell` reduces an entry to what events are made of: small, and shared by all who are told. A batch merge tells what the
-entries of commits told before it, so it has a range of them instead of events; `events` takes these entries in turn
-and keeps one at a time.
+`events_of` reduces an entry to what events are made of: small, and shared by all streams. A batch merge is about what
+the entries of commits before it decided, so it has a range of them instead of events; `events` takes these entries in
+turn and keeps one at a time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EntryEvents:
     """What one entry tells."""
 
     events: tuple[Event, ...] = ()
@@ -65,24 +65,24 @@ class Told:
         return _TOLD_BYTES + sum(_EVENT_BYTES + len(event.data) for event in chain(self.events, self.landing))
 
 
-NOTHING = Told()
+NOTHING = EntryEvents()
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """How far somebody has been told: all before entry `seq`, and the first `told` of its events."""
+    """How far a client has been sent events: all before entry `seq`, and the first `sent` of its events."""
 
     seq: int
-    told: int = 0
+    sent: int = 0
 
     @property
     def named(self) -> int:
         """The entry that the position's id names."""
-        return self.seq if self.told else self.seq - 1
+        return self.seq if self.sent else self.seq - 1
 
     def __str__(self) -> str:
-        """Return the id of the last event that was told, or of the entry before."""
-        return f"{self.seq}-{self.told - 1}" if self.told else f"{self.seq - 1}"
+        """Return the id of the last event that was sent, or of the entry before."""
+        return f"{self.seq}-{self.sent - 1}" if self.sent else f"{self.seq - 1}"
 
 
 def behind(seq: int) -> Position:
@@ -98,32 +98,32 @@ def parse(text: str) -> Position:
     return Position(int(found[1]), int(found[2]) + 1) if found[2] else behind(int(found[1]))
 
 
-def tell(entry: Json) -> Told:
+def events_of(entry: Json) -> EntryEvents:
     """Return what an entry tells."""
     match entry["kind"]:
         case EntryKind.COMMITS:
             decided = entry["decided"]
             committed = [record for record in decided if record["status"] == Status.COMMITTED]
-            return Told(
+            return EntryEvents(
                 tuple(_decided(record, entry["seq"], record["status"]) for record in decided),
                 tuple(_decided(record, entry["seq"], Status.LANDED) for record in committed),
             )
         case EntryKind.MERGE:
-            return Told(merged=Merged(Seq(entry["first"]), Seq(entry["through"]), entry["changesets"]))
+            return EntryEvents(merged=Merged(Seq(entry["first"]), Seq(entry["through"]), entry["changesets"]))
         case EntryKind.RELEASE:
-            return Told(tuple(_released(each, entry["seq"]) for each in entry["released"]))
+            return EntryEvents(tuple(_released(each, entry["seq"]) for each in entry["released"]))
         case _:
             return NOTHING
 
 
-def events(told: Told, commits: Iterable[Told], skip: int = 0) -> Iterator[tuple[int, Event]]:
+def events(entry: EntryEvents, commits: Iterable[EntryEvents], skip: int = 0) -> Iterator[tuple[int, Event]]:
     """Yield the events of an entry behind the first `skip` of them, each with its index.
 
-    `commits` has what the entries from `first` through `through` tell, where the entry is a merge of them; no more of
-    it is taken than has been asked for.
+    `commits` has what the entries from `first` through `through` events_of, where the entry is a merge of them; no more
+    of it is taken than has been asked for.
     """
-    if told.merged is None:
-        yield from islice(enumerate(told.events), skip, None)
+    if entry.merged is None:
+        yield from islice(enumerate(entry.events), skip, None)
         return
     index = 0
     for each in commits:

@@ -24,8 +24,8 @@ def pack_of(objects: dict[ObjectId, tuple[Kind, bytes]]) -> PackWriter:
 def store_pack(bucket: Bucket, writer: PackWriter) -> tuple[PackId, int]:
     """Store a pack and its index, both before an entry may name them; return its name and size. Raises BucketError."""
     pack, data = PackId(f"packs/{new_ulid()}"), writer.finish()
-    index = writer.index()
-    bucket.together([lambda: bucket.keep(pack + ".pack", data), lambda: bucket.keep(pack + ".idx", index)])
+    files = [(pack + ".pack", data), (pack + ".idx", writer.index())]
+    bucket.map_concurrently(lambda file: bucket.keep(*file), files)
     return pack, len(data)
 
 

@@ -2,7 +2,7 @@
 
 Compactions put it into tables (storage/lookup/tables.py): where objects stand, in which entry a changeset was decided
 and what closed its conflict, which entry made a global commit, where the manifest of a submission pack stands that is
-gone. What is told here never changes, so the caches cannot be wrong; only the list of tables moves, and is asked for
+gone. What is found here never changes, so the caches cannot be wrong; only the list of tables moves, and is asked for
 each time.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from cachetools import LRUCache
 
 from storage.backends.bucket import Bucket, Missing
+from storage.base.batched import batched
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, ObjectId, PackId, Seq
 from storage.base.settings import Settings
@@ -153,8 +154,7 @@ class Archive:
         found: dict[ChangesetId, Json] = {}
         # In log order and some entries at a time: each may have megabytes.
         places = sorted((place, each) for each, place in self.places(changesets, since).items())
-        for start in range(0, len(places), _TOGETHER):
-            some = places[start : start + _TOGETHER]
+        for some in batched(places, _TOGETHER):
             entries = self._read({place // SLOTS for place, _ in some})
             for place, each in some:
                 seq, index = divmod(place, SLOTS)
@@ -237,9 +237,7 @@ class Archive:
         """Have the headers of these tables in memory."""
         with self._lock:
             missing = [table.name for table in tables if table.name not in self._heads]
-        read = self.bucket.together(
-            [lambda n=name: self.bucket.get_range(n + SUFFIX, 0, HEAD_BYTES) for name in missing]  # type: ignore[misc]
-        )
+        read = self.bucket.map_concurrently(lambda name: self.bucket.get_range(name + SUFFIX, 0, HEAD_BYTES), missing)
         with self._lock:
             for name, data in zip(missing, read, strict=True):
                 head = head_of(data)
@@ -256,8 +254,8 @@ class Archive:
         with self._lock:
             runs = {at: self._runs[at] for at in wanted if at in self._runs}
         missing = [at for at in wanted if at not in runs]
-        read = self.bucket.together(
-            [lambda a=at: self.bucket.get_range(a[0] + SUFFIX, a[1], wanted[a]) for at in missing]  # type: ignore[misc]
+        read = self.bucket.map_concurrently(
+            lambda at: self.bucket.get_range(at[0] + SUFFIX, at[1], wanted[at]), missing
         )
         runs |= dict(zip(missing, read, strict=True))
         with self._lock:

@@ -115,7 +115,7 @@ class ContentMerges:
         try:
             contents = [read(head), read(submitted), read(base) if base else b""]
         except ObjectMissing:
-            # A base by versions may name what was never stored here: nothing can be said of its lines.
+            # A base by versions may name what was never stored here: its lines are unknown.
             return ConflictClass.CONTENT
         if any(map(is_binary, contents)):
             return ConflictClass.BINARY

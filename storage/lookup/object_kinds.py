@@ -1,6 +1,6 @@
 """Of which kind stored objects are, and how large, found without reading them.
 
-An id that a request names may be that of any object, of any size. What submission packs have is said by the index: it
+An id that a request names may be that of any object, of any size. The index says what submission packs have: it
 names blobs of theirs alone, with their sizes. Of an object in another pack the first bytes say it. Neither changes, and
 what the log names is never given up, so what was found may be remembered.
 """
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from storage.backends.bucket import Bucket
+from storage.base.batched import batched
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.objects import Kind
@@ -66,14 +67,13 @@ class Kinds:
             elif location:
                 below.append((oid, location))
         some = below[:MOST_LOOKUPS]
-        read = self._bucket.together([lambda o=oid, at=location: self._read(o, at) for oid, location in some])  # type: ignore[misc]
+        read = self._bucket.map_concurrently(lambda located: self._read(*located), some)
         if len(some) < len(below):
             raise LookedUpInPart(f"{len(some)} of {len(below)} ids that are new to this process were looked up")
         return found | dict(zip((oid for oid, _ in some), read, strict=True))
 
     def _located(self, oids: list[ObjectId]) -> Iterator[tuple[ObjectId, Location | None]]:
-        for start in range(0, len(oids), _TOGETHER):
-            some = oids[start : start + _TOGETHER]
+        for some in batched(oids, _TOGETHER):
             yield from zip(some, self._objects.locate(some), strict=True)
 
     def _read(self, oid: ObjectId, location: Location) -> Described:

@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from storage.backends import deadline
 from storage.backends.bucket import Bucket, BucketError, Missing
 from storage.backends.turns import apart_if_large
+from storage.base.batched import batched, batched_by_size
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
@@ -193,8 +194,7 @@ class ObjectStore:
     ) -> Iterator[tuple[ObjectId, Any]]:
         """Yield these objects, in any order, having kept them; those that exist where `tolerant`."""
         wanted = []
-        for start in range(0, len(oids), _COPIES_TOGETHER):
-            some = oids[start : start + _COPIES_TOGETHER]
+        for some in batched(oids, _COPIES_TOGETHER):
             for oid, copy in zip(some, self._shared.get(some), strict=True):
                 if copy:
                     yield oid, self._keep(oid, Kind(copy[0]), copy[1:])
@@ -208,11 +208,12 @@ class ObjectStore:
         for oid, place in zip(wanted, places, strict=True):
             if place is not None and most is not None and place.place.length > most:
                 raise CorruptObject(f"{oid.hex()} is too large for what it should be")
-        for group in _groups([(oid, place) for oid, place in zip(wanted, places, strict=True) if place]):
+        located = [(oid, place) for oid, place in zip(wanted, places, strict=True) if place]
+        for group in batched_by_size(located, lambda each: each[1].place.length, _BYTES_TOGETHER):
             yield from self._load_stored(group)
 
     def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
-        stored = self._bucket.together([lambda o=o, p=p: self._fetch(o, p) for o, p in group])  # type: ignore[misc]
+        stored = self._bucket.map_concurrently(lambda located: self._fetch(*located), group)
         fresh = {}
         for (oid, _), item in zip(group, stored, strict=True):
             if apart_if_large(partial(object_id, item[0]), item[1]) != oid:
@@ -238,7 +239,7 @@ class ObjectStore:
         except Missing:
             pass
         # Of an older view, or away: that it is stored is known, so nobody may take it for something that never was.
-        raise BucketError(f"{oid.hex()} is said to stand in {location.pack}, which is gone")
+        raise BucketError(f"{oid.hex()} is listed in {location.pack}, which is gone")
 
     def _read(self, location: Location, most: int | None) -> bytes:
         length = location.place.length if most is None else min(most, location.place.length)
@@ -262,17 +263,3 @@ class ObjectStore:
     def _put(self, oid: ObjectId, item: Any, memory: int) -> None:
         with self._lock:
             self._cache[oid] = (item, _ENTRY_BYTES + memory)
-
-
-def _groups(found: Iterable[tuple[ObjectId, Location]]) -> Iterator[list[tuple[ObjectId, Location]]]:
-    """Yield these in order, in groups that may be read together."""
-    group: list[tuple[ObjectId, Location]] = []
-    size = 0
-    for oid, location in found:
-        if group and size + location.place.length > _BYTES_TOGETHER:
-            yield group
-            group, size = [], 0
-        group.append((oid, location))
-        size += location.place.length
-    if group:
-        yield group

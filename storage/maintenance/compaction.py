@@ -25,6 +25,7 @@ from itertools import islice, takewhile
 import structlog
 
 from storage.backends.bucket import BucketError
+from storage.base.batched import batched
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, new_ulid
 from storage.commit.append_loop import append_directly, of_one_view
 from storage.git.objects import object_id
@@ -319,9 +320,8 @@ def _copy_small(repo: Repository, packs: Sequence[PackId], parts: Mapping[PackId
 
 def _read_packs(repo: Repository, packs: Sequence[PackId]) -> Iterator[tuple[PackId, bytes]]:
     """Yield packs, several small ones read at once; of the large ones one at a time is in memory."""
-    for start in range(0, len(packs), _TOGETHER):
-        some = packs[start : start + _TOGETHER]
-        read = repo.bucket.together([lambda p=pack: repo.bucket.get_range(p + ".pack", 0, _SMALL) for pack in some])  # type: ignore[misc]
+    for some in batched(packs, _TOGETHER):
+        read = repo.bucket.map_concurrently(lambda pack: repo.bucket.get_range(pack + ".pack", 0, _SMALL), some)
         for pack, data in zip(some, read, strict=True):
             yield pack, data if len(data) < _SMALL else repo.bucket.get(pack + ".pack")
 
@@ -343,7 +343,7 @@ def _write_tables(repo: Repository, made: _Made) -> None:
         if group is None:
             break
         stored = [table for table in group if table not in fresh]
-        read = repo.bucket.together([lambda t=table: repo.bucket.get(t.name + SUFFIX) for table in stored])  # type: ignore[misc]
+        read = repo.bucket.map_concurrently(lambda table: repo.bucket.get(table.name + SUFFIX), stored)
         whole = dict(zip(stored, read, strict=True)) | {table: fresh.pop(table) for table in group if table in fresh}
         parts = {
             TableRow(f"packs/{new_ulid()}", group[0].level + 1, bits, prefix): data
@@ -352,7 +352,7 @@ def _write_tables(repo: Repository, made: _Made) -> None:
         fresh |= parts
         made.dropped += [table.name for table in stored]
         tables = [table for table in tables if table not in group] + list(parts)
-    repo.bucket.together([lambda n=t.name, d=data: repo.bucket.keep(n + SUFFIX, d) for t, data in fresh.items()])  # type: ignore[misc]
+    repo.bucket.map_concurrently(lambda table: repo.bucket.keep(table.name + SUFFIX, fresh[table]), fresh)
     made.tables = list(fresh)
     made.retired += made.dropped
 

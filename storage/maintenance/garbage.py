@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 
+from storage.base.batched import batched
 from storage.base.ids import PackId, is_ulid, ulid_seconds
 from storage.commit.append_loop import append_directly, of_one_view
 from storage.log.entry import EntryKind, Json
@@ -56,8 +57,8 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
         found.garbage += _unnamed(repo, [pack for pack in packs if _age(pack) > repo.settings.gc_grace])
     found.complete = found.listed < repo.settings.gc_packs
     if not dry_run:
-        for start in range(0, len(found.garbage), _AT_ONCE):
-            _condemn_and_delete(repo, found.garbage[start : start + _AT_ONCE], found)
+        for some in batched(found.garbage, _AT_ONCE):
+            _condemn_and_delete(repo, some, found)
         repo.view.note(_CURSOR, "" if found.complete else last)
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from storage.base.batched import batched
 from storage.base.ids import ChangesetId, PackId
 from storage.log.entry import EntryKind, Status, decode
 from storage.log.log import name_of
@@ -51,8 +52,8 @@ def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId
         if now.outcome is None and now.pack is not None
     ]
     # The set is by a hash of the path: what each says itself decides.
-    said = _by_pack(repo, waiting)
-    found = [changeset.id for changeset in said if any(change.path == path for change in changeset.changes)]
+    submissions = _by_pack(repo, waiting)
+    found = [changeset.id for changeset in submissions if any(change.path == path for change in changeset.changes)]
     return found, len(ids) <= limit
 
 
@@ -67,7 +68,7 @@ def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[Changese
     batches = repo.view.by_score("batches", f"({head.through}", head.applied, limit + 1)
     names = [name_of(seq) for _, seq in batches[:limit]]
     found = []
-    for data in _read(repo, names):
+    for data in (each for some in batched(names, _ENTRIES_TOGETHER) for each in repo.bucket.get_many(some)):
         entry = decode(data) if data else {}
         if entry.get("kind") != EntryKind.COMMITS:
             continue
@@ -75,8 +76,3 @@ def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[Changese
             if decided["status"] == Status.COMMITTED and any(row[0] == path.decode() for row in decided["changes"]):
                 found.append(ChangesetId(decided["id"]))
     return found[:limit], len(batches) <= limit and len(found) <= limit
-
-
-def _read(repo: Repository, names: Sequence[str]) -> Iterator[bytes | None]:
-    for i in range(0, len(names), _ENTRIES_TOGETHER):
-        yield from repo.bucket.get_many(names[i : i + _ENTRIES_TOGETHER])

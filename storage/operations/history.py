@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from storage.base.batched import batched
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId
 from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, merge_row, place_of
@@ -137,8 +138,7 @@ def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Sli
 
 def _read(repo: Repository, seqs: Sequence[int]) -> Iterator[Json]:
     """Yield the entries of a range, up or down, some read at once."""
-    for start in range(0, len(seqs), RUN):
-        some = seqs[start : start + RUN]
+    for some in batched(seqs, RUN):
         found = repo.log.read_range(min(some), max(some))
         for data in found if some[0] <= some[-1] else reversed(found):
             if data is None:

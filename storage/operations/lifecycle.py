@@ -1,6 +1,6 @@
 """The life of a changeset besides committing: releasing what is held, abandoning, closing a conflict.
 
-Each is an entry of the log before anyone is told, on a snapshot that says it may be. Said again, it changes nothing.
+Each is an entry of the log before anyone is answered, on a snapshot that allows it. Repeated, it changes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class NotPossible(Exception):
 
 
 def release(repo: Repository, changeset: ChangesetId) -> None:
-    """Let a held changeset be committed. Said again, or of one that was never held, it changes nothing.
+    """Let a held changeset be committed. Repeated, or of one that was never held, it changes nothing.
 
     Raises UnknownChangeset, NotPossible where it was abandoned, Recovering, LogBusy, ViewAbsent and BucketError.
     """
@@ -63,11 +63,11 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
         outcome = snapshot.outcomes.get(changeset)
         if outcome is None:
             standing = _standing(repo, changeset)
-            said = _abandoned(repo, snapshot, changeset, standing)
+            body = _abandoned(repo, snapshot, changeset, standing)
             of_one_view(repo, snapshot)
             if only_held and not standing.held:
                 raise NotPossible("it has been released meanwhile")
-            return EntryKind.COMMITS, said
+            return EntryKind.COMMITS, body
         match outcome["status"]:
             case Status.ABANDONED:
                 return None
@@ -153,15 +153,15 @@ def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
 def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId, standing: Standing) -> Json:
     if standing.pack is None:
         raise Moved
-    [said] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
-    record: Json = {"id": changeset, "slice": said.slice, "pack": said.pack, "status": Status.ABANDONED}
-    if said.hold:
+    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
+    record: Json = {"id": changeset, "slice": submission.slice, "pack": submission.pack, "status": Status.ABANDONED}
+    if submission.hold:
         record["held"] = True
-    if said.key and not repo.view.snapshot(keys=[said.key]).keys:
+    if submission.key and not repo.view.snapshot(keys=[submission.key]).keys:
         # One that is another's stays that one's, also when the view has forgotten whose it was.
-        record |= {"key": said.key, "fingerprint": said.fingerprint}
-    if said.resolves:
-        record["resolves"] = said.resolves
+        record |= {"key": submission.key, "fingerprint": submission.fingerprint}
+    if submission.resolves:
+        record["resolves"] = submission.resolves
     head = snapshot.head
     # An entry of decisions without commits: the chain stays as it is.
     return {
@@ -174,6 +174,6 @@ def _queue(repo: Repository, changeset: ChangesetId) -> int:
     standing = _standing(repo, changeset)
     if standing.outcome is not None or standing.position is not None or standing.pack is None:
         return 0
-    [said] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
-    repo.queue.enqueue([(said, manifest.encode(said))])
+    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
+    repo.queue.enqueue([(submission, manifest.encode(submission))])
     return 1

@@ -28,9 +28,9 @@ class Remerge:
 
     def __post_init__(self) -> None:
         """Find the places of what it submitted, once for all its contents."""
-        said = self.changeset
+        submission = self.changeset
         self._submitted = {
-            each.oid: Location(said.pack, each.place) for each in said.changes if each.oid and each.place
+            each.oid: Location(submission.pack, each.place) for each in submission.changes if each.oid and each.place
         }
 
     def onto(self, root: ObjectId) -> Taken | list[Conflict] | Rejection:

@@ -1,4 +1,4 @@
-"""Defining, changing and deleting slices: entries like any other, appended before anyone is told.
+"""Defining, changing and deleting slices: entries like any other, appended before anyone is answered.
 
 Changesets are decided by the definition at their snapshot, so none of this waits for what is queued.
 """
@@ -72,7 +72,7 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
 
 
 def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int | None = None) -> Slice:
-    """Give a slice other paths and return it once that is durable; said again, it changes nothing.
+    """Give a slice other paths and return it once that is durable; repeated, it changes nothing.
 
     With `version` only if the slice still has it. Raises SliceGone, SliceChanged, LogBusy, ViewAbsent and BucketError.
     """

@@ -18,6 +18,7 @@ import redis
 import structlog
 
 from storage.backends.scripts import Scripts
+from storage.base.batched import batched
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
@@ -133,7 +134,7 @@ class Queue:
         """Take the decided of these out of the queues, and give up the locks that are still the owner's.
 
         `fault` is the kind of an exception that one of those that were `tried` (default: all) may be to blame for, the
-        changeset `only` where that is known. Where Redis does not answer, it is said again before the next claim.
+        changeset `only` where that is known. Where Redis does not answer, it is repeated before the next claim.
         """
         if not claimed:
             return
@@ -242,8 +243,7 @@ class Queue:
 
     def known(self, ids: Sequence[str]) -> str:
         """Return a digit for each: 2 it is decided, 1 it is queued or held, 0 neither. Raises ViewAbsent."""
-        parts = (ids[start : start + _KNOWN_AT_ONCE] for start in range(0, len(ids), _KNOWN_AT_ONCE))
-        return "".join([self._scripts("known", "".join(part)).decode() for part in parts])
+        return "".join([self._scripts("known", "".join(part)).decode() for part in batched(ids, _KNOWN_AT_ONCE)])
 
     def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:
         """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""

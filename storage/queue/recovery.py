@@ -18,11 +18,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 
 import structlog
 
+from storage.base.batched import batched
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, PackId, changesets_of, made_at, submission_pack
 from storage.base.settings import Settings
@@ -109,7 +109,7 @@ class Inbox:
     def holds(self, changesets: Sequence[ChangesetId]) -> bool:
         """Tell whether any of these stands in a submission pack, known to view and queues or not. Raises BucketError.
 
-        A process that could not queue a pack has told its writer all the same, and only that process knows.
+        A process that could not queue a pack has answered its writer 202 all the same, and only that process knows.
         """
 
         def look(changeset: ChangesetId) -> bool:
@@ -117,7 +117,7 @@ class Inbox:
             names = self._bucket.names(f"inbox/{changeset[:_TIME]}")
             return any(changeset in changesets_of(pack) for pack in map(submission_pack, names) if pack)
 
-        return any(self._bucket.together([partial(look, each) for each in changesets]))
+        return any(self._bucket.map_concurrently(look, changesets))
 
     def passable(self) -> Passed:
         """Return how far the mark may go, as the next part of the listing and the view have it.
@@ -127,7 +127,7 @@ class Inbox:
         passed = Passed(self._view.head().mark)
         room = MOST_PASSED
         now = self._bucket.now()
-        for page in _pages(islice(self._packs(self._behind_mark()), MOST_PASSED_PACKS)):
+        for page in batched(islice(self._packs(self._behind_mark()), MOST_PASSED_PACKS), _PAGE):
             old = [pack for pack in page if now - made_at(pack) > self._settings.inbox_margin]
             decided, _ = self._known(old)
             for pack in old:
@@ -168,7 +168,7 @@ class Inbox:
         found = Found(seen=after, last=after)
         seeing = True
         now = time.time()
-        for page in _pages(islice(self._packs(after), limit)):
+        for page in batched(islice(self._packs(after), limit), _PAGE):
             _, known = self._known(page)
             for pack in page:
                 found.packs += 1
@@ -212,8 +212,7 @@ class Inbox:
             log.error("pack_damaged", pack=pack, changesets=len(changesets_of(pack)), reason=str(error))
             found.damaged += 1
             return
-        for start in range(0, len(changesets), _PAGE):
-            part = changesets[start : start + _PAGE]
+        for part in batched(changesets, _PAGE):
             positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part], found=True)
             found.enqueued += sum(position >= 0 for position in positions)
 
@@ -224,8 +223,3 @@ class Inbox:
 
     def _set_cursor(self, name: str, value: str) -> None:
         self._view.note(f"inbox:{name}", value)
-
-
-def _pages(packs: Iterator[PackId]) -> Iterator[list[PackId]]:
-    while page := list(islice(packs, _PAGE)):
-        yield page

@@ -47,7 +47,7 @@ def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[Chang
             found[changeset_id] = manifest.decode(copy, pack)
         else:
             lost[pack] = None
-    for changesets in archive.bucket.together([lambda p=pack: read_pack(archive, p) for pack in lost]):  # type: ignore[misc]
+    for changesets in archive.bucket.map_concurrently(lambda pack: read_pack(archive, pack), lost):
         found |= {changeset.id: changeset for changeset in changesets if changeset.id not in found}
     missing = [changeset_id for changeset_id, _ in wanted if changeset_id not in found]
     if missing:

@@ -10,6 +10,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from storage.backends.bucket import Bucket, Missing, OutOfRange
+from storage.base.batched import batched
 from storage.base.errors import LogForked, ViewAbsent
 from storage.base.ids import ObjectId, PackId, Seq
 from storage.git.packs import Location, Place, read_index
@@ -63,7 +64,7 @@ def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = Non
             gone.missing.add(pack)
             return {}
 
-    indexes = bucket.together([lambda p=pack, s=size: read(p, s) for pack, size in wanted])  # type: ignore[misc]
+    indexes = bucket.map_concurrently(lambda pack: read(*pack), wanted)
     places = {pack: index for (pack, _), index in zip(wanted, indexes, strict=True)}
     return [{pack: places[pack] for pack, _ in entry.get("packs", [])} for entry in entries]
 
@@ -89,7 +90,7 @@ def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[di
 
     Raises Missing, BucketError and CorruptObject.
     """
-    return bucket.together([lambda p=pack, s=size: read_index(bucket.get(p + ".idx"), s) for pack, size in packs])  # type: ignore[misc]
+    return bucket.map_concurrently(lambda pack: read_index(bucket.get(pack[0] + ".idx"), pack[1]), packs)
 
 
 def read_forgotten(log: Log, bucket: Bucket, entry: Json) -> Forgotten:
@@ -152,7 +153,7 @@ Progress = Callable[[int], None]
 def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Progress = lambda seq: None) -> bool:
     """Build the view from the bucket alone under a fresh epoch, and publish it in place of the epoch `before`.
 
-    `progress` is told how far it is. Returns whether it was published: not where somebody else published another
+    `progress` is called with how far it is. Returns whether it was published: not where somebody else published another
     meanwhile, or another run of Redis came up. Raises CorruptEntry where the log does not fit together, ViewAbsent
     where there is no log, ViewLoading where somebody else is loading it or has published it, and ViewStale where Redis
     was flushed meanwhile.
@@ -220,9 +221,9 @@ def _read_ahead(
     """Yield segments in order; the next ones are read and unpacked while Redis takes those before."""
 
     def read(some: Sequence[tuple[str, Seq]]) -> list[Segment | None]:
-        return bucket.together([lambda n=n, s=s: _read_segment(bucket, n, wanted(s, forgotten)) for n, s in some])  # type: ignore[misc]
+        return bucket.map_concurrently(lambda each: _read_segment(bucket, each[0], wanted(each[1], forgotten)), some)
 
-    groups = [names[start : start + _SEGMENTS_AHEAD] for start in range(0, len(names), _SEGMENTS_AHEAD)]
+    groups = list(batched(names, _SEGMENTS_AHEAD))
     with ThreadPoolExecutor(1, thread_name_prefix="segments") as reader:
         coming = deque(reader.submit(copy_context().run, read, group) for group in groups[:1])
         for following in [*groups[1:], None]:

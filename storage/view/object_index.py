@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import msgpack
 
+from storage.base.batched import batched
+
 ID_BYTES, ROW_BYTES = 20, 50
 _KEY = "at:"
 # Redis does nothing else while it takes so many of them.
@@ -55,5 +57,5 @@ class IndexRows:
 
 
 def _chunks(command: str, items: list[bytes]) -> Iterator[bytes]:
-    for start in range(0, len(items), _CHUNK_ROWS):
-        yield msgpack.packb([[command, _KEY, b"".join(items[start : start + _CHUNK_ROWS])]], use_bin_type=False)
+    for some in batched(items, _CHUNK_ROWS):
+        yield msgpack.packb([[command, _KEY, b"".join(some)]], use_bin_type=False)

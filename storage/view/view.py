@@ -16,6 +16,7 @@ from typing import Any
 import redis
 
 from storage.backends.scripts import Scripts
+from storage.base.batched import batched
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
 from storage.base.settings import Settings
@@ -26,8 +27,8 @@ from storage.view.snapshot import Head, Slice, Snapshot, head_of
 
 # A loader says that it is at work after each few entries; one that was silent so long (ms) is dead, or may as well be.
 _SILENT_LOADER = 10_000
-# Arguments of one command inside `apply`; Lua's stack holds 8,000.
-_CHUNK = 1000
+# Keys, members or fields of one command inside `apply`: one or two arguments each; Lua's stack holds 8,000.
+_ARGUMENTS = 500
 _INDEX_ROWS = 10_000
 # Count of changesets in a submission pack (0: a pack of packs/), ULID; then offset, stored length, size.
 _PACK = struct.Struct(">H16s")
@@ -231,7 +232,7 @@ class View:
         """Delete an epoch unless it is published, some keys at a time; upkeep goes on where that is cut short."""
         if not self.scripts("retire", epoch):
             return
-        for keys in _chunks(self.redis.scan_iter(f"{_escape(self.prefix)}v:{epoch}:*", count=_CHUNK)):
+        for keys in batched(self.redis.scan_iter(f"{_escape(self.prefix)}v:{epoch}:*", count=1000), _ARGUMENTS):
             self.redis.unlink(*keys)
         self.redis.zrem(self.prefix + "epochs", epoch)
 
@@ -251,27 +252,26 @@ def commands(rows: Effects) -> Iterator[list[Any]]:
     for start in range(0, len(rows.unplaced), _INDEX_ROWS * 20):
         yield ["UNINDEX", "at:", rows.unplaced[start : start + _INDEX_ROWS * 20]]
     for key, names in rows.removed_fields.items():
-        yield from (["HDEL", key, *chunk] for chunk in _chunks(names))
+        yield from (["HDEL", key, *chunk] for chunk in batched(names, _ARGUMENTS))
     for key, members in rows.removed_members.items():
-        yield from (["ZREM", key, *chunk] for chunk in _chunks(members))
+        yield from (["ZREM", key, *chunk] for chunk in batched(members, _ARGUMENTS))
     for key, value in rows.strings.items():
         yield ["SET", key, value]
     for key, value in rows.firsts.items():
         yield ["SET", key, value, "NX"]
     for key, fields in rows.hashes.items():
-        for chunk in _chunks(fields.items()):
+        for chunk in batched(fields.items(), _ARGUMENTS):
             yield ["HSET", key, *(text for item in chunk for text in item)]
     for key, scores in rows.sorted_sets.items():
-        for scored in _chunks(scores.items()):
+        for scored in batched(scores.items(), _ARGUMENTS):
             yield ["ZADD", key, *(text for member, score in scored for text in (score, member))]
     yield ["HSET", "head", *(text for item in rows.head.items() for text in item)]
 
 
 def index(locations: Mapping[ObjectId, Location]) -> Iterator[list[Any]]:
     """Yield the commands of our scripts that remember where objects stand: rows of id and location, 50 bytes each."""
-    items = list(locations.items())
-    for i in range(0, len(items), _INDEX_ROWS):
-        rows = b"".join([oid + encode_location(place) for oid, place in items[i : i + _INDEX_ROWS]])
+    for some in batched(locations.items(), _INDEX_ROWS):
+        rows = b"".join([oid + encode_location(place) for oid, place in some])
         yield ["INDEX", "at:", rows]
 
 
@@ -305,17 +305,6 @@ def decode_location(row: bytes) -> Location:
 def _head(flat: Sequence[bytes]) -> Head:
     texts = [item.decode() for item in flat]
     return head_of(dict(zip(texts[::2], texts[1::2], strict=True)))
-
-
-def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
-    chunk = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == _CHUNK // 2:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def _escape(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Heartbeats of Celery nodes and of beat, said in Redis as long as their loop goes round.
+"""Heartbeats of Celery nodes and of beat; written to Redis as long as their loop goes round.
 
 The loop only notes the time; a thread of its own tells Redis, so that one that is slow never keeps the loop waiting.
 The thread logs nothing: a child that is forked meanwhile would inherit a lock that it holds.
@@ -56,7 +56,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._over.is_set():
             if time.monotonic() - self._last <= _HANGS:
-                with suppress(redis.RedisError, OSError):  # said again in a second
+                with suppress(redis.RedisError, OSError):  # repeated in a second
                     self._nodes.say(self._node)
             self._over.wait(EVERY)
 

@@ -30,7 +30,7 @@ _DEPARTURE = Departure()
 
 
 class PatientQoS(redis.QoS):
-    """Counts what is under way whether or not Redis could be told."""
+    """Counts what is under way whether or not Redis could be reached."""
 
     def append(self, message: Any, delivery_tag: Any) -> None:
         """Count a message that was taken; raises what a broken connection raises."""

@@ -25,7 +25,7 @@ def begin() -> None:
     if program:
         try:
             name(program)
-        except SettingsError:  # it is said when the program's configuration reads them
+        except SettingsError:  # it is reported when the program's configuration reads them
             logging_setup.configure(program)
         log_streams.take_over()
         worker_program.safe_say = _say_in_handler

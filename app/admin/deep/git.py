@@ -119,7 +119,7 @@ class Workbench:
         try:
             return self._git.output(*arguments, stdin=given)
         except GitFailed as error:
-            raise GitRefused(f"git {arguments[0]}: {error.said}") from error
+            raise GitRefused(f"git {arguments[0]}: {error.reason}") from error
 
     def start(self, *arguments: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         """Start a git that lives as long as the repository."""
@@ -128,7 +128,7 @@ class Workbench:
         return process
 
     def complaint(self) -> str:
-        """Return the last line that a git said who is gone."""
+        """Return the last line of the errors of a Git process that ended."""
         self._errors.seek(0)
         lines = [
             line for line in self._errors.read().decode(errors="replace").splitlines() if "crash report" not in line

@@ -1,4 +1,4 @@
-"""`sluice contend`: many writers on one base, and every conflict told and resolved."""
+"""`sluice contend`: many writers on one base, and every conflict reported and resolved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
     """Let many writers change one base at once, on overlapping slices.
 
     A third of them have a file each, a third a region each in shared files, and a third all want the same line. All of
-    the first two land, the second merged; of the last one lands, and every other is told the lines that collide,
+    the first two land, the second merged; of the last one lands, and every other gets the lines that collide,
     resolves them through the API, and lands.
 
     Example: sluice contend --writers 99
@@ -57,7 +57,7 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
 def show(report: Report) -> None:
     """Print a report for a person."""
     table = Table(title=f"{report.writers} writers at once on one base")
-    for name in ("each has", "writers", "landed", "merged", "conflicted", "told", "resolved", "tries"):
+    for name in ("each has", "writers", "landed", "merged", "conflicted", "explained", "resolved", "tries"):
         table.add_column(name, justify="left" if name == "each has" else "right")
     for group in report.groups.values():
         counts = (

@@ -11,7 +11,7 @@ from rich.text import Text
 from app.client.api_client import Client, Json
 from app.client.sending import check_all
 from app.commands.writer.submit import prepare, what
-from app.console.changesets import told_conflict
+from app.console.changesets import format_conflict
 from app.console.exit_codes import CONFLICTED, REJECTED, TIMED_OUT
 from app.console.options import as_json, console, emit, notes, url
 
@@ -67,6 +67,6 @@ def _show(answer: Json) -> None:
         console.print(Text(f"  {path}: merged"), soft_wrap=True)
     conflicts = answer.get("conflicts", [])
     for conflict in conflicts:
-        console.print(Text(f"  {told_conflict(conflict)}"), soft_wrap=True)
+        console.print(Text(f"  {format_conflict(conflict)}"), soft_wrap=True)
     if answer.get("conflict_count", 0) > len(conflicts):
         console.print(f"  and {answer['conflict_count'] - len(conflicts)} more")

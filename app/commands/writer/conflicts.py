@@ -9,7 +9,7 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json, ProblemError
 from app.console import exit_codes
-from app.console.changesets import told, told_conflict
+from app.console.changesets import format_changeset, format_conflict
 from app.console.options import as_json, console, emit, end, notes, url
 
 _SHOWN_PATHS = 3  # of a changeset in the list
@@ -80,7 +80,7 @@ def _line(changeset: Json, name: str) -> Text:
 def _explain(client: Client, changeset: str, as_json: bool) -> int:
     """Show the conflicts of a changeset, and return how many there are."""
     if not as_json:
-        console.print(told(client.changeset(changeset)), soft_wrap=True)
+        console.print(format_changeset(client.changeset(changeset)), soft_wrap=True)
     count = 0
     for each in client.conflicts_of(changeset):
         count += 1
@@ -94,7 +94,7 @@ def _explain(client: Client, changeset: str, as_json: bool) -> int:
 
 
 def _show(conflict: Json) -> None:
-    text = Text(told_conflict(conflict))
+    text = Text(format_conflict(conflict))
     text.stylize("bold", 0, len(conflict["path"]))
     console.print(text, soft_wrap=True)
     for number, hunk in enumerate(conflict.get("hunks") or [], 1):

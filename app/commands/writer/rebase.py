@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from app.client.api_client import Client
-from app.console.changesets import to_each, told, wait_for_all
+from app.console.changesets import format_changeset, to_each, wait_for_all
 from app.console.options import as_json, ask_to_wait, console, emit, end, tell, url
 
 
@@ -33,5 +33,5 @@ def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: fl
         if as_json:
             emit(each)
         else:
-            console.print(told(each), soft_wrap=True)
+            console.print(format_changeset(each), soft_wrap=True)
     end(code)

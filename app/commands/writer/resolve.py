@@ -11,7 +11,7 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json
 from app.console import exit_codes
-from app.console.changesets import told, wait_for_all
+from app.console.changesets import format_changeset, wait_for_all
 from app.console.options import as_json, ask_to_wait, console, emit, end, tell, url, writing_to
 from app.folder.conflict_files import CheckoutError, check_out, clean_up, read_back
 
@@ -100,7 +100,7 @@ def _tell(client: Client, made: Json, timeout: float | None, as_json: bool) -> N
     if as_json:
         emit(found[0])
     else:
-        console.print(told(found[0]), soft_wrap=True)
+        console.print(format_changeset(found[0]), soft_wrap=True)
     end(code)
 
 

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Which processes of a deployment have said lately that they are at work.
--- KEYS[1] the epoch pointer. ARGV: prefix, ms within which they have said so.
+-- Which processes of a deployment have reported lately that they are at work.
+-- KEYS[1] the epoch pointer. ARGV: prefix, ms within which they have reported.
 -- Returns their names. Cost: O(processes).
 --include clock
 local prefix, silence = unpack(ARGV)

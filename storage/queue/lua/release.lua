@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Give back what a batch claimed: remove the decided from the queues, and locks that are still the owner's.
 -- KEYS[1] the epoch pointer. ARGV: prefix, owner ('' for nobody), what went wrong ('' nothing that the changesets could
--- have done; 'died' said by another of an owner that is silent; else the kind of an exception), how long a suspect rests
+-- have done; 'died' reported by another process about an owner without heartbeats; else the kind of an exception), how long a suspect rests
 -- (ms), the one changeset that it went wrong with ('' where that is not known), how many of the changesets were tried,
 -- then slice ('' where only `work` knows it) and id of each claimed changeset, those that were tried first.
 -- What is decided is asked of the view, so a batch that failed half way gives back just the rest.

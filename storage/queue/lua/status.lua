@@ -2,7 +2,7 @@
 -- Where changesets stand. KEYS[1] the epoch pointer. ARGV: prefix, changeset ids.
 -- Returns {1 if Redis is recovered else 0, through, the mark, the last compaction, for each id: {outcome, slice, pack, position in the
 -- queue, 1 if it is held else 0, what it resolves, what closed its conflict}}, with false for what there is not.
--- What is decided and archived has no outcome here; what queues of an older Redis say of it is not told.
+-- What is decided and archived has no outcome here; what queues restored from an older snapshot say of it is not reported.
 -- Errors: ABSENT. Cost: O(ids * log(queue)).
 --include open_view
 --include decided

@@ -146,8 +146,13 @@ def test_a_look_at_a_path_reads_few_packs_and_entries_and_says_so(api: Api, monk
     repo = api.http.application.extensions["sluice"].repo
     repo.redis.delete(*repo.redis.scan_iter(f"*{repo.settings.repository}*:manifest:*"))
     read = []
-    together = repo.bucket.together
-    monkeypatch.setattr(repo.bucket, "together", lambda calls: read.append(len(calls)) or together(calls))
+    call_all = repo.bucket.map_concurrently
+
+    def counted(call: Any, items: Any) -> list[Any]:
+        read.append(len(items := list(items)))
+        return call_all(call, items)
+
+    monkeypatch.setattr(repo.bucket, "map_concurrently", counted)
     found = api.get("/paths/a")
     assert (found["committed"], found["queued"], found["complete"]) == (committed[:6], queued[:6], False)
     assert sorted(read) == [1] * 6 + [2, 4], "packs one by one, entries a few at once"

@@ -44,7 +44,7 @@ class Past:
         self.ids.append(made["id"])
         return str(made["id"])
 
-    def told(self) -> dict[str, Any]:
+    def format_changeset(self) -> dict[str, Any]:
         """Return what the API tells of everything, lists by the smallest pages."""
         api = self.api
         told: dict[str, Any] = {each: api.get(f"/changesets/{each}") for each in self.ids}
@@ -81,12 +81,12 @@ def archive(past: Past) -> None:
 
 @pytest.mark.parametrize("most", [1, 3, history.MOST_READ])
 def test_everything_is_told_as_before(past: Past, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = past.told()
+    before = past.format_changeset()
     assert [len(before[f"all {status}"]) for status in STATUSES] == [4, 0, 12, 0, 0]
     assert len(before["open"]) == 8 and len(before["global"]) > 4
     archive(past)
     monkeypatch.setattr(history, "MOST_READ", most)
-    after = past.told()
+    after = past.format_changeset()
     assert {name: after[name] for name in before} == before
 
 

@@ -352,7 +352,7 @@ def test_what_was_looked_up_before_the_time_was_over_is_not_looked_up_again(
         return stored(store, oid, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ObjectStore, "stored", slow)
-    monkeypatch.setattr(Bucket, "together", lambda bucket, calls: [call() for call in calls])
+    monkeypatch.setattr(Bucket, "map_concurrently", lambda bucket, call, items: [call(item) for item in items])
     fresh.submit(503, base=api.tip, changes=by_ids(compacted_ids))
     fresh.submit(base=api.tip, changes=by_ids(compacted_ids))
     assert len(looked_up) == 6 and len(set(looked_up)) == 5, "only the one that failed was asked for again"

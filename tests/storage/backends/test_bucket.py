@@ -144,7 +144,7 @@ def test_names_come_in_order_behind_a_name_and_bounded(bucket: Bucket) -> None:
 def test_what_is_deleted_is_gone_and_nothing_else(bucket: Bucket) -> None:
     # Names of more than one request, some of them twice or never there.
     names = [f"packs/{i:03d}.pack" for i in range(300)]
-    bucket.together([lambda n=name: bucket.create(n, b"x") for name in names])  # type: ignore[misc]
+    bucket.map_concurrently(lambda name: bucket.create(name, b"x"), names)
     bucket.delete(*names[:299], *names[:2], "packs/never.idx", "packs")
     bucket.delete()
     assert list(bucket.names("packs/")) == names[299:]
@@ -157,7 +157,7 @@ def test_what_a_store_refuses_to_delete_is_told_and_the_rest_is_deleted(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"packs/{i:03d}.pack" for i in range(250)]
-    bucket.together([lambda n=name: bucket.create(n, b"x") for name in names])  # type: ignore[misc]
+    bucket.map_concurrently(lambda name: bucket.create(name, b"x"), names)
     remove = bucket._client.remove_objects
 
     def refuse(name: str, asked: list[DeleteObject]) -> Iterator[DeleteError]:

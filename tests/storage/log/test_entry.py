@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from storage.base.ids import Seq
 from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, place_of
 from storage.log.log import follow
 from storage.view.rows import Effects, Forgotten, effects
+from tests.persisted import ENTRIES, entries, ulid
 
-ENTRIES = Path(__file__).parents[2] / "testdata" / "entries"
-NAMES = ("genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2", "condemn", "compact")
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
     4: "7f837293b80800f4abd0a8ced8410b918590977b8ca498594d1188e2ab4beacf",
     8: "4840dc95913b988794489630d642382591c20deca34a4c14fbecbeb29d833897",
     10: "3e6f4c34f7233d54e0fe031aaed3443a514bcc669d645d183c015a31b4890e6c",
+    11: "418121fb287708527965e105cd2eba1fb13cc66ee3675ce8c905aaa45dfe6da5",
 }
 
 
-def ulid(last: str) -> str:
-    return "01ARZ3NDEKTSV4RRFFQ69G5F" + last
-
-
-def stored() -> list[tuple[Seq, bytes]]:
-    return [(Seq(seq), (ENTRIES / f"v1-{name}.json").read_bytes()) for seq, name in enumerate(NAMES, 1)]
-
-
 def rows() -> list[Effects]:
-    return [effects(entry, entry_hash) for entry, entry_hash in follow(iter(stored()), NO_HASH)]
+    return [effects(entry, entry_hash) for entry, entry_hash in follow(iter(entries()), NO_HASH)]
 
 
 def test_entries_of_format_1_are_read_and_chained() -> None:
-    followed = list(follow(iter(stored())))
-    assert [entry["kind"] for entry, _ in followed] == [name.partition("-")[0] for name in NAMES]
+    followed = list(follow(iter(entries())))
+    assert [entry["kind"] for entry, _ in followed] == [name.partition("-")[0] for name in ENTRIES]
     assert {seq: followed[seq - 1][1] for seq in HASHES} == HASHES
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
-    assert [encode(entry) for entry, _ in follow(iter(stored()))] == [data for _, data in stored()]
+    assert [encode(entry) for entry, _ in follow(iter(entries()))] == [data for _, data in entries()]
 
 
 def test_what_they_set_in_the_view() -> None:
@@ -97,6 +87,18 @@ def test_a_duplicate_names_the_first_and_leaves_it_the_key() -> None:
     assert "key:k" not in commits.firsts | commits.strings
 
 
+def test_conflicts_are_of_two_versions_and_a_successor_closes_them() -> None:
+    commits = rows()[10]
+    conflicted, closed = ulid("F5"), ulid("C3")
+    outcome = json.loads(commits.strings["outcome:" + conflicted])
+    assert outcome["conflicts"][0]["base"] is None and outcome["conflicts"][0]["blocker"] == "d/e"
+    assert outcome["conflicts"][1]["base"]["mode"] is None and "blocker" not in outcome["conflicts"][1]
+    assert commits.sorted_sets["open"] == {conflicted: place_of(11, 3)}
+    assert commits.hashes["closed"] == {closed: conflicted}
+    stacked = json.loads(commits.strings["outcome:" + ulid("F3")])
+    assert stacked["base"] == ulid("F2") and stacked["blind"] is True and "saw" not in stacked
+
+
 def test_a_slice_that_changes_is_taken_back_and_made_again() -> None:
     slices, slice_id = rows()[7], ulid("A3")
     assert slices.removed_fields == {"slices": [slice_id], "slice_ids": ["all"]}
@@ -126,7 +128,7 @@ def test_a_compaction_names_its_files_and_moves_the_mark() -> None:
 
 
 def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> None:
-    followed = list(follow(iter(stored())))
+    followed = list(follow(iter(entries()[:10])))
     made = [effects(*each) for each in followed]
     forgotten = Forgotten(history=followed[:8], keys=followed[:6], objects=b"x" * 40)
     taken = effects(*followed[9], forgotten)
@@ -154,11 +156,11 @@ def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> N
     ids=["another format", "another place", "cut short", "no object", "another content"],
 )
 def test_a_damaged_entry_is_never_followed(damage) -> None:
-    entries = stored()
-    entries[2] = (entries[2][0], damage(entries[2][1]))
-    assert entries[2][1] != stored()[2][1]
+    stored = entries()
+    stored[2] = (stored[2][0], damage(stored[2][1]))
+    assert stored[2][1] != entries()[2][1]
     with pytest.raises(CorruptEntry):
-        list(follow(iter(entries)))
+        list(follow(iter(stored)))
 
 
 def test_an_entrys_hash_is_that_of_its_bytes() -> None:

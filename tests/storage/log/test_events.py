@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.log.events import NOTHING, Event, Position, Told, behind, events, parse, tell
+from storage.log.events import NOTHING, EntryEvents, Event, Position, behind, events, events_of, parse
 
 ENTRIES = Path(__file__).parents[2] / "testdata" / "entries"
 
@@ -20,7 +20,7 @@ def entry(kind: str) -> dict[str, Any]:
     return json.loads((ENTRIES / f"v1-{kind}.json").read_bytes())
 
 
-def shown(told: Told, *commits: Told, skip: int = 0) -> list[tuple[int, str, dict[str, Any]]]:
+def shown(told: EntryEvents, *commits: EntryEvents, skip: int = 0) -> list[tuple[int, str, dict[str, Any]]]:
     return [(index, event.name, json.loads(event.data)) for index, event in events(told, commits, skip)]
 
 
@@ -32,7 +32,7 @@ def test_commits_tell_one_event_for_each_record_with_what_its_status_needs() -> 
     third = {"id": ids[2], "status": "conflicted", "conflicts": ["f"], **about}
     detail = "its slice has been deleted"
     fourth = {"id": ids[3], "status": "rejected", "reason": "no-such-slice", "detail": detail, **about, "slice": "gone"}
-    assert shown(tell(entry("commits"))) == [
+    assert shown(events_of(entry("commits"))) == [
         (0, "committed", first),
         (1, "committed", second),
         (2, "conflicted", third),
@@ -41,7 +41,7 @@ def test_commits_tell_one_event_for_each_record_with_what_its_status_needs() -> 
 
 
 def test_a_merge_tells_of_every_commit_of_its_entries_and_of_nothing_else() -> None:
-    merge, commits = tell(entry("merge")), tell(entry("commits"))
+    merge, commits = events_of(entry("merge")), events_of(entry("commits"))
     told = shown(merge, NOTHING, commits, NOTHING)
     assert [(index, name, data["id"][-1], data["status"]) for index, name, data in told] == [
         (0, "landed", "V", "landed"),
@@ -55,14 +55,14 @@ def test_a_changeset_in_the_place_of_another_names_it_and_an_abandoned_one_is_to
     said = entry("commits")
     said["decided"][0]["resolves"] = "01ARZ3NDEKTSV4RRFFQ69G5FAA"
     said["decided"][1] = {"id": "i", "slice": "s", "pack": "p", "status": "abandoned"}
-    [(_, _, first), (_, name, second), *_] = shown(tell(said))
+    [(_, _, first), (_, name, second), *_] = shown(events_of(said))
     assert first["resolves"] == "01ARZ3NDEKTSV4RRFFQ69G5FAA"
     assert name == "abandoned" and second == {"id": "i", "slice": "s", "status": "abandoned", "seq": 3}
 
 
 def test_a_release_tells_of_each_changeset() -> None:
     said = {"kind": "release", "seq": 9, "released": [{"id": "a", "slice": "s"}, {"id": "b", "slice": "t"}]}
-    assert shown(tell(said)) == [
+    assert shown(events_of(said)) == [
         (0, "released", {"id": "a", "slice": "s", "status": "queued", "seq": 9}),
         (1, "released", {"id": "b", "slice": "t", "status": "queued", "seq": 9}),
     ]
@@ -70,23 +70,25 @@ def test_a_release_tells_of_each_changeset() -> None:
 
 @pytest.mark.parametrize("kind", ["genesis", "slices"])
 def test_other_entries_tell_nothing(kind: str) -> None:
-    assert tell(entry(kind)) == NOTHING and shown(NOTHING) == []
-    assert tell({"kind": "close", "seq": 5, "closed": []}).count == 0
+    assert events_of(entry(kind)) == NOTHING and shown(NOTHING) == []
+    assert events_of({"kind": "close", "seq": 5, "closed": []}).count == 0
 
 
 def test_an_event_is_one_line_whatever_a_path_contains() -> None:
     said = entry("commits")
     said["decided"][2]["conflicts"][0]["path"] = "a\r\n\n\u2028\x85ü"
-    data = tell(said).events[2].data
+    data = events_of(said).events[2].data
     assert data.isascii() and len(data.splitlines()) == 1
     assert json.loads(data)["conflicts"] == ["a\r\n\n\u2028\x85ü"]
 
 
-def merge_of(sizes: list[int]) -> tuple[Told, list[Told]]:
+def merge_of(sizes: list[int]) -> tuple[EntryEvents, list[EntryEvents]]:
     """A merge, and what its entries tell: entries of so many commits each."""
     names = iter(range(sum(sizes)))
-    commits = [Told(landing=tuple(Event("landed", "s", str(next(names))) for _ in range(size))) for size in sizes]
-    return tell({"kind": "merge", "seq": 99, "first": 5, "through": 99, "changesets": sum(sizes)}), commits
+    commits = [
+        EntryEvents(landing=tuple(Event("landed", "s", str(next(names))) for _ in range(size))) for size in sizes
+    ]
+    return events_of({"kind": "merge", "seq": 99, "first": 5, "through": 99, "changesets": sum(sizes)}), commits
 
 
 @given(st.lists(st.integers(0, 4), max_size=6), st.integers(0, 30))
@@ -101,7 +103,7 @@ def test_the_entries_of_a_merge_are_taken_one_after_the_other() -> None:
     merge, commits = merge_of([2] * 1000)
     taken = 0
 
-    def read() -> Iterator[Told]:
+    def read() -> Iterator[EntryEvents]:
         nonlocal taken
         for each in commits:
             taken += 1

@@ -106,7 +106,7 @@ def history(repo: Repository) -> dict[bytes, object]:
 STATUSES = ["committed", "committed", "conflicted", "conflicted", "rejected"]
 
 
-def told(world: World, ids: list[ChangesetId]) -> list[object]:
+def format_changeset(world: World, ids: list[ChangesetId]) -> list[object]:
     """Return everything that the queues tell of changesets."""
     return world.repo.queue.standing(ids)[1]
 
@@ -115,7 +115,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     ids = some_work(world, 0)
     abandon(world.repo, ids[2])
     ids += [each for number in (1, 2) for each in some_work(world, number)]
-    before, files = told(world, ids), world.files()
+    before, files = format_changeset(world, ids), world.files()
     made = compacted(world)
     assert sum(done.entries for done in made) == world.repo.view.head().archived == world.repo.view.head().through
     assert sum(done.changesets for done in made) == len(ids)
@@ -124,7 +124,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     fresh = World.__new__(World)
     fresh.repo, fresh.all = Repository(world.repo.settings), world.all
     assert [world.status(each) for each in ids] == STATUSES * 3
-    after = told(fresh, ids)
+    after = format_changeset(fresh, ids)
     assert [now.outcome for now in after] == [now.outcome for now in before]
     assert [now.closed_by for now in after] == [None, None, "abandoned", *[None] * 12]
     fresh.repo.redis.delete(*fresh.repo.redis.keys("*object:*"), b"none")
@@ -744,7 +744,7 @@ def test_a_redis_older_than_the_grace_of_tables_blames_nobody(world: World) -> N
     fresh = World.__new__(World)
     fresh.repo, fresh.all = Repository(repo.settings), world.all
     with pytest.raises(ViewStale):
-        told(fresh, ids[:1])
+        format_changeset(fresh, ids[:1])
     [based] = fresh.submit(item(world.all, {"based": b"1"}, ids[0]))
     with pytest.raises(ViewStale):
         commit_batch(fresh.repo, recovered_only=False)

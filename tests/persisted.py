@@ -1,0 +1,140 @@
+"""Samples of what is persisted beside the log's entries: one of each kind, in tests/testdata/persisted.
+
+`python -m tests.persisted` writes those that are not there. One that is there is never written again: a version of
+Sluice wrote it, and every later one reads it. A new format gets a sample of its own, under another name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from app.admin.backup import Manifest, Sum
+from app.folder import folder_base
+from app.folder.folder_base import FolderBase, Submitted
+from app.stack import state
+from app.stack.state import State
+from storage.base.ids import ChangesetId, ObjectId, PackId, Seq, SliceId
+from storage.git.objects import UNKNOWN_MODE, Ident
+from storage.git.packs import Location, Place
+from storage.git.threeway import Strategy
+from storage.log import entry_bundles, manifest
+from storage.log.log import follow
+from storage.log.manifest import Changeset, Proposal
+from storage.lookup import archive, tables
+from storage.view import segments
+from storage.view.rows import Forgotten
+
+TESTDATA = Path(__file__).parent / "testdata"
+FOLDER = TESTDATA / "persisted"
+ENTRIES = (
+    "genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2", "condemn", "compact",
+    "commits-3",
+)  # fmt: skip
+PACK = PackId("inbox/01ARZ3NDEKTSV4RRFFQ69G5FAV-3")
+
+
+def ulid(last: str) -> str:
+    """Return the ULID of the entries' samples that ends so."""
+    return "01ARZ3NDEKTSV4RRFFQ69G5F" + last
+
+
+def oid(digit: str) -> ObjectId:
+    """Return an object's id that is easily told."""
+    return ObjectId(bytes.fromhex(digit * 40))
+
+
+def entries() -> list[tuple[Seq, bytes]]:
+    """Return the log that the entries' samples make."""
+    return [(Seq(seq), (TESTDATA / "entries" / f"v1-{name}.json").read_bytes()) for seq, name in enumerate(ENTRIES, 1)]
+
+
+def changesets() -> list[Changeset]:
+    """Return changesets that have, together, every field of a manifest."""
+    put = Proposal("put", "a/ä".encode(), 0o100644, oid("a"), Place(12, 34, 56))
+    shared = Proposal("put", b"shared", 0o120000, oid("b"), None)
+    taken = Proposal("put", b't"\\\n', 0o100755, oid("c"), Place(46, 7, 8), oid("d"), Strategy.THEIRS)
+    known = Proposal("put", b"known", 0o100644, oid("e"), None, oid("f"), Strategy.MERGE, UNKNOWN_MODE)
+    author = Ident("Ä. Author", "author@example.org", 1700000000, -90)
+    return [
+        Changeset(
+            id=ChangesetId(ulid("AV")), pack=PACK, slice=SliceId(ulid("A3")), base_commit=oid("1"),
+            base_changeset=None, author=author, message="one\n\nwith \u2028 and \x7f\n",
+            changes=(put, shared, Proposal("mode", b"run", 0o100755, None, None)), key="k", fingerprint="f",
+        ),
+        Changeset(
+            id=ChangesetId(ulid("AW")), pack=PACK, slice=SliceId(ulid("A3")), base_commit=None,
+            base_changeset=ChangesetId(ulid("AV")), author=author, message="two",
+            changes=(Proposal("delete", b"gone", 0, None, None),), hold=True,
+        ),
+        Changeset(
+            id=ChangesetId(ulid("AX")), pack=PACK, slice=SliceId(ulid("A3")), base_commit=None, base_changeset=None,
+            author=author, message="three", changes=(taken, known), resolves=ChangesetId(ulid("AU")),
+        ),
+    ]  # fmt: skip
+
+
+def rows() -> dict[bytes, bytes]:
+    """Return a row of each kind that tables have."""
+    return dict(
+        [
+            archive.object_row(oid("a"), Location(PACK, Place(12, 34, 56))),
+            archive.changeset_row(ulid("AV"), 3 << 13),
+            archive.closed_row(ulid("AX"), ulid("C2")),
+            archive.global_row("2" * 40, 4),
+            archive.manifest_row(PACK, Location(PackId(f"packs/{ulid('E0')}"), Place(90, 12, 34))),
+        ]
+    )
+
+
+def segment() -> segments.Segment:
+    """Return the segment of the entries' samples, the last of which has the view forget the first."""
+    followed = list(follow(iter(entries())))
+    forgotten = Forgotten(history=followed[:4], keys=followed[:3], objects=oid("b"))
+    brought = {oid("a"): Location(PackId(f"packs/{ulid('A5')}"), Place(12, 34, 56))}
+    return segments.make(
+        (entry, entry_hash, brought if seq == 3 else {}, forgotten if seq == len(followed) else Forgotten())
+        for seq, (entry, entry_hash) in enumerate(followed, 1)
+    )
+
+
+def bundle() -> list[bytes]:
+    """Return as many entries as a bundle has."""
+    return [entries()[number % len(ENTRIES)][1] for number in range(entry_bundles.RUN)]
+
+
+BACKUP = Manifest(
+    "main", 4, "ab" * 32, "2026-11-26T10:00:00Z",
+    {"log/000000000001.json": Sum(300, "cd" * 32), f"{PACK}.pack": Sum(56, "ef" * 32)},
+)  # fmt: skip
+STATE = State("minio", "access", "secret", "flower", [8000, 8001])
+BASE = FolderBase(
+    slice=ulid("A3"), paths=["/"], commit="1" * 40, head=None, changeset=ulid("AV"),
+    files={"ä": {"mode": "100644", "id": "a" * 40}, "gone": None},
+    submitted=[Submitted(ulid("AW"), {"b": {"mode": "100755", "id": "b" * 40}})],
+)  # fmt: skip
+
+
+def _in_a_folder(write: Callable[[Path], None], name: str) -> bytes:
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        return (Path(folder) / name).read_bytes()
+
+
+def samples() -> Iterator[tuple[str, bytes]]:
+    """Yield each kind's file with what this version writes."""
+    yield "v1.manifest", manifest.join([manifest.encode(changeset) for changeset in changesets()])
+    yield "v1.table", tables.encode(rows())
+    yield "v1.roll", entry_bundles.encode(bundle())
+    yield "v3.3.segment", segments.encode(segment())
+    yield "v1-backup.jsonl", BACKUP.encode()
+    yield "v1-stack.json", _in_a_folder(lambda folder: state.save(folder, STATE), "stack.json")
+    yield "v1-sluice-base.json", _in_a_folder(lambda folder: folder_base.write(folder, BASE), folder_base.FILE)
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, data in samples():
+        if not (FOLDER / name).exists():
+            (FOLDER / name).write_bytes(data)
