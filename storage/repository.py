@@ -23,11 +23,11 @@ from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
-from storage.queue.heartbeat import Pulse
+from storage.queue.append_lock import AppendLock
+from storage.queue.heartbeat import Heartbeat
 from storage.queue.pace import Pace
 from storage.queue.queue import Queue
 from storage.queue.recovery import Inbox
-from storage.queue.ticket import Ticket
 from storage.view.load import load
 from storage.view.snapshot import Snapshot
 from storage.view.view import View
@@ -55,8 +55,8 @@ class Repository:
         self.archive = Archive(settings, self.bucket, self.log, self.view)
         self.queue = Queue(settings, self.view, self.archive)
         self.inbox = Inbox(settings, self.archive, self.view, self.queue)
-        self.pulse = Pulse(settings, self.queue)
-        self.ticket = Ticket(settings, self.view)
+        self.heartbeat = Heartbeat(settings, self.queue)
+        self.append_lock = AppendLock(settings, self.view)
         self.pace = Pace(settings.commit_changesets)
         self.nodes = Nodes(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive, self.redis)

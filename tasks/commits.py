@@ -112,7 +112,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> int:
         blame: tuple[str, ...] = ()
         attempt = Attempt(repo.queue, owner, claimed)
         try:
-            with repo.pulse.of(owner, claimed):
+            with repo.heartbeat.of(owner, claimed):
                 taken = claimed[: repo.pace.changesets]
                 attempt.tries([item.id for item in taken])
                 done, too_long = _commit_claimed(repo, owner, taken, attempt, watch, spending)
@@ -140,7 +140,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> int:
             # Whatever the batch has spent, a stop as well: giving back has a moment of its own.
             with budget("redis_timeout", repo.settings.redis_timeout):
                 try:
-                    repo.ticket.give_back(owner)
+                    repo.append_lock.release(owner)
                 finally:
                     attempt.release(*blame)
 
@@ -161,7 +161,7 @@ def _commit_claimed(
     with watch.stage("wait"):
         # Who may die while it has the ticket goes without: the others would wait for it.
         if not first.deaths or first.fault in poison.LATE:
-            repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+            repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
     for _ in range(MOST_RACES):
         with watch.stage("snapshot"):
             snapshot = snapshot_for(repo, changesets)
@@ -170,9 +170,9 @@ def _commit_claimed(
             linker = linker_on(repo, snapshot, spending=spending)
             linked = linker.run(changesets)
         if not linked.decided:
-            log.info("nothing_decided", claimed=len(claimed), given_back=len(linked.given_back))
-            did(f"decided none of {len(claimed)}, given back {len(linked.given_back)}")
-            return len(changesets) - len(linked.given_back), linked.too_long
+            log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
+            did(f"decided none of {len(claimed)}, given back {len(linked.deferred)}")
+            return len(changesets) - len(linked.deferred), linked.too_long
         if any(record.get("reason") == "unknown-base" for record in linked.decided):
             try:
                 of_one_view(repo, snapshot)  # that it was not found has to be true of the snapshot
@@ -194,20 +194,20 @@ def _say_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> No
     statuses = [decided["status"] for decided in linked.decided]
     first, *more = in_lines([decided["id"] for decided in linked.decided])
     counts = {status: statuses.count(status) for status in ("conflicted", "rejected")}
-    given_back = claimed - len(statuses)
+    deferred = claimed - len(statuses)
     log.info(
         "batch_committed",
         seq=seq,
         changesets=len(statuses),
         committed=linked.committed,
         **counts,
-        given_back=given_back,
+        deferred=deferred,
         ids=first,
         **watch.fields(),
     )
     for ids in more:
         log.info("batch_committed_too", seq=seq, ids=ids)
-    shown = {"committed": linked.committed, **counts, "given back": given_back}
+    shown = {"committed": linked.committed, **counts, "given back": deferred}
     did(", ".join([*(f"{name} {count}" for name, count in shown.items() if count), f"entry {seq}"]))
 
 
@@ -227,7 +227,7 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
     """
     snapshot = snapshot_for(repo, changesets)
     head, everywhere = _oid(snapshot.head.root), [change.path for each in changesets for change in each.changes]
-    repo.objects.warm_paths(head, everywhere)
+    repo.objects.prefetch_paths(head, everywhere)
     changesets = portion(changesets, sizes(repo.objects.tree, head, everywhere), repo.settings.batch_bytes)
     attempt.tries([changeset.id for changeset in changesets])
     paths: dict[ObjectId, list[bytes]] = {}
@@ -242,12 +242,12 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
         for root in set(roots) - {head}:
             paths.setdefault(root, []).extend(change.path for change in changeset.changes)
     for root, touched in paths.items():
-        repo.objects.warm_paths(root, touched)
-    merge_ahead(repo, snapshot, changesets)
+        repo.objects.prefetch_paths(root, touched)
+    premerge(repo, snapshot, changesets)
     return changesets
 
 
-def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset]) -> None:
+def premerge(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset]) -> None:
     """Merge the contents that both sides changed, in few runs of Git; linking finds them while the heads stand."""
     head = _oid(snapshot.head.root)
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
@@ -270,7 +270,7 @@ def merge_ahead(repo: Repository, snapshot: Snapshot, changesets: Sequence[Chang
             if three:
                 wanted.append(three)
     try:
-        repo.merges.ahead(wanted, lambda oid: repo.objects.blob(oid, places.get(oid)), repo.settings.merge_budget)
+        repo.merges.premerge(wanted, lambda oid: repo.objects.blob(oid, places.get(oid)), repo.settings.merge_budget)
     except MergeUnavailable as error:
         log.error("merge_unavailable", wanted=len(wanted), reason=str(error))
 

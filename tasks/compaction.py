@@ -39,7 +39,7 @@ def compaction(reason: str = "") -> None:
             # It has all in memory that it archives, which a worker's child never has otherwise.
             run_apart(run, repo.settings)
         finally:
-            lease.give_back(owner)
+            lease.release(owner)
     except RedisError as reason:
         log.warning("compaction_waits", reason=type(reason).__name__, detail=str(reason))
 

@@ -65,7 +65,7 @@ def merge_batch(repo: Repository) -> int:
     parent = None
     for _ in range(MOST_RACES):
         # Under the ticket, since commits and merges want the same next place in the log.
-        repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+        repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
         try:
             snapshot = repo.view.snapshot()
             if parent is not None and snapshot.head.main != parent:
@@ -79,7 +79,7 @@ def merge_batch(repo: Repository) -> int:
         finally:
             # Whatever the merge has spent.
             with budget("redis_timeout", repo.settings.redis_timeout):
-                repo.ticket.give_back(owner)
+                repo.append_lock.release(owner)
     return 0
 
 

@@ -132,7 +132,7 @@ def _round(repo: Repository, lease: Lease, owner: str, copies: bool) -> bool | N
         relieve(repo, copies)
         after = pressure(repo.redis)
     finally:
-        lease.give_back(owner)
+        lease.release(owner)
     # Not what was done: a merge, for one, makes no room by itself.
     return before.used - after.used > _LEAST_ROOM * before.limit
 

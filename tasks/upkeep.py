@@ -141,11 +141,11 @@ def _catch_up(repo: Repository) -> None:
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
     owner = new_ulid()
-    repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+    repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
     try:
         applied = catch_up(repo.view, repo.log, repo.bucket)
     finally:
-        repo.ticket.give_back(owner)
+        repo.append_lock.release(owner)
     if applied:
         log.warning("view_caught_up", entries=applied)
         did(f"view caught up by {applied} entries")
@@ -172,7 +172,7 @@ def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
     try:
         found = repo.inbox.recover(run, epoch)
     finally:
-        lease.give_back(owner)
+        lease.release(owner)
     log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
     did(f"inbox recovered: {found.packs} packs")
     return found

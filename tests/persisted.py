@@ -17,7 +17,7 @@ from app.stack import state
 from app.stack.state import State
 from storage.base.ids import ChangesetId, ObjectId, PackId, Seq, SliceId
 from storage.git.objects import UNKNOWN_MODE, Ident
-from storage.git.packs import Location, Place
+from storage.git.packs import Location, PackRange
 from storage.git.threeway import Strategy
 from storage.log import entry_bundles, manifest
 from storage.log.log import follow
@@ -52,9 +52,9 @@ def entries() -> list[tuple[Seq, bytes]]:
 
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
-    put = Proposal("put", "a/ä".encode(), 0o100644, oid("a"), Place(12, 34, 56))
+    put = Proposal("put", "a/ä".encode(), 0o100644, oid("a"), PackRange(12, 34, 56))
     shared = Proposal("put", b"shared", 0o120000, oid("b"), None)
-    taken = Proposal("put", b't"\\\n', 0o100755, oid("c"), Place(46, 7, 8), oid("d"), Strategy.THEIRS)
+    taken = Proposal("put", b't"\\\n', 0o100755, oid("c"), PackRange(46, 7, 8), oid("d"), Strategy.THEIRS)
     known = Proposal("put", b"known", 0o100644, oid("e"), None, oid("f"), Strategy.MERGE, UNKNOWN_MODE)
     author = Ident("Ä. Author", "author@example.org", 1700000000, -90)
     return [
@@ -79,11 +79,11 @@ def rows() -> dict[bytes, bytes]:
     """Return a row of each kind that tables have."""
     return dict(
         [
-            archive.object_row(oid("a"), Location(PACK, Place(12, 34, 56))),
+            archive.object_row(oid("a"), Location(PACK, PackRange(12, 34, 56))),
             archive.changeset_row(ulid("AV"), 3 << 13),
             archive.closed_row(ulid("AX"), ulid("C2")),
             archive.global_row("2" * 40, 4),
-            archive.manifest_row(PACK, Location(PackId(f"packs/{ulid('E0')}"), Place(90, 12, 34))),
+            archive.manifest_row(PACK, Location(PackId(f"packs/{ulid('E0')}"), PackRange(90, 12, 34))),
         ]
     )
 
@@ -92,7 +92,7 @@ def segment() -> segments.Segment:
     """Return the segment of the entries' samples, the last of which has the view forget the first."""
     followed = list(follow(iter(entries())))
     forgotten = Forgotten(history=followed[:4], keys=followed[:3], objects=oid("b"))
-    brought = {oid("a"): Location(PackId(f"packs/{ulid('A5')}"), Place(12, 34, 56))}
+    brought = {oid("a"): Location(PackId(f"packs/{ulid('A5')}"), PackRange(12, 34, 56))}
     return segments.make(
         (entry, entry_hash, brought if seq == 3 else {}, forgotten if seq == len(followed) else Forgotten())
         for seq, (entry, entry_hash) in enumerate(followed, 1)

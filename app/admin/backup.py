@@ -28,7 +28,7 @@ from storage.base.settings import Settings
 from storage.git.packs import TRAILER_BYTES
 from storage.log.entry import NO_HASH, CorruptEntry, Json, digest
 from storage.log.log import check, name_of
-from storage.log.references import Named
+from storage.log.references import References
 from storage.lookup.archive import PACK_FILES
 
 FORMAT = 1
@@ -301,7 +301,7 @@ class _Run:
         seq = next((i for i in range(1, entries + 1) if name_of(i) not in self._known), entries + 1)
         # An entry's hash is the SHA-256 of its file.
         previous = self._known[name_of(seq - 1)].sha256 if seq > 1 else NO_HASH
-        named = Named()
+        named = References()
         while seq <= entries:
             self._progress("log", seq - 1, entries)
             names = [name_of(i) for i in range(seq, min(seq + _AT_ONCE, entries + 1))]

@@ -16,8 +16,8 @@ from storage.git import packs
 from storage.git.objects import object_id
 from storage.git.run_git import Git, GitFailed, plain_environment
 from storage.log.log import Log
-from storage.log.references import Named
-from storage.log.summary import Contents, lost, read_log
+from storage.log.references import References
+from storage.log.summary import LogSummary, lost, read_log
 
 _AT_ONCE = 16
 
@@ -29,7 +29,7 @@ class ExportError(Exception):
     """Something that the log names is missing, or Git refused what was exported."""
 
 
-def export(settings: Settings, directory: Path, progress: Progress = lambda stage, done, total: None) -> Contents:
+def export(settings: Settings, directory: Path, progress: Progress = lambda stage, done, total: None) -> LogSummary:
     """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
 
     Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
@@ -59,7 +59,7 @@ def export(settings: Settings, directory: Path, progress: Progress = lambda stag
     return contents
 
 
-def _objects(bucket: Bucket, log: Log, contents: Contents, progress: Progress) -> Iterator[bytes]:
+def _objects(bucket: Bucket, log: Log, contents: LogSummary, progress: Progress) -> Iterator[bytes]:
     """Yield every object once, as packs store it.
 
     Where packs were deleted meanwhile the log is read on, and the copies are read, with what came since.
@@ -89,7 +89,7 @@ def _objects(bucket: Bucket, log: Log, contents: Contents, progress: Progress) -
             raise ExportError(f"{gone[0]} is named by the log and missing in the bucket")
 
 
-def _packs(named: Named) -> Iterator[tuple[PackId, set[str] | None]]:
+def _packs(named: References) -> Iterator[tuple[PackId, set[str] | None]]:
     """Yield the packs that are needed, and of submission packs the blobs that were committed."""
     yield from ((pack, None) for pack in named.packs)
     yield from ((pack, blobs) for pack, blobs in named.submitted.items() if blobs)

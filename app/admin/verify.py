@@ -22,10 +22,10 @@ from storage.base.ids import PackId, changesets_of, made_at, submission_pack
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, place_of
+from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, log_position
 from storage.log.log import Log, follow
-from storage.log.summary import Contents, read_on
-from storage.lookup.archive import closed_in, global_in, manifest_in, place_in, read_all
+from storage.log.summary import LogSummary, catch_up
+from storage.lookup.archive import closed_in, global_in, manifest_in, position_in, read_all
 from storage.lookup.tables import CorruptTable
 from storage.queue.submission_packs import UNREADABLE, read_pack
 from storage.repository import Repository
@@ -100,7 +100,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     return findings
 
 
-class _Contents(Contents):
+class _Contents(LogSummary):
     """What the log says, with every outcome."""
 
     def __init__(self, findings: Findings) -> None:
@@ -117,7 +117,7 @@ class _Contents(Contents):
             if decided["id"] in self.outcomes:
                 self._findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
             outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
-            self.outcomes[decided["id"]] = outcome | {"place": place_of(entry["seq"], index)}
+            self.outcomes[decided["id"]] = outcome | {"place": log_position(entry["seq"], index)}
             if "closes" in decided:
                 self.closed.setdefault(decided["closes"]["id"], []).append((decided["id"], entry["seq"]))
         for each in entry.get("closed", ()):
@@ -128,7 +128,7 @@ class _Contents(Contents):
     def catch_up(self, log: Log) -> None:
         """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
         try:
-            read_on(log, self)
+            catch_up(log, self)
         except CorruptEntry as error:
             difference = f"log: {error}"
             if difference not in self._findings.differences:
@@ -237,8 +237,8 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
     try:
         rows, named = _archived_rows(repo, contents), contents.named
         for each, outcome in contents.until(named.archived).items():
-            if place_in(rows, each) != outcome["place"]:
-                findings.differ(f"archive: changeset {each} is listed at position {place_in(rows, each)}")
+            if position_in(rows, each) != outcome["place"]:
+                findings.differ(f"archive: changeset {each} is listed at position {position_in(rows, each)}")
         for each, closers in contents.closed.items():
             # Two resolutions may both have been on their way: either is right.
             archived = {by for by, seq in closers if seq <= named.archived}

@@ -60,14 +60,14 @@ def admit(
         list(dict.fromkeys(each.key for each in valid if each.key)),
     )
     if stores:
-        check_room(repo, found, valid)
+        check_capacity(repo, found, valid)
     unknown = {ChangesetId(each.base.id) for each in valid if isinstance(each.base, ChangesetBase)} - found.bases
     if unknown and (not found.recovered or repo.inbox.holds(sorted(unknown))):
         raise Recovering("changesets are being looked for")
     return _Admitting(repo, found, bulk, stores).all(submissions)
 
 
-def check_room(repo: Repository, found: Admission, submissions: Sequence[Submission], slice_id: str = "") -> None:
+def check_capacity(repo: Repository, found: Admission, submissions: Sequence[Submission], slice_id: str = "") -> None:
     """Refuse with 429 where these would be too many; `slice_id`: also for that slice alone.
 
     Raises a Problem.

@@ -1,4 +1,4 @@
-"""The intake: makes submissions durable, many in one pack, and only then queues and announces them.
+"""The intake: makes submissions durable (invariant 1), many in one pack, and only then queues and announces them.
 
 Group commit without a timer: while packs are on their way to the bucket, what arrives waits and becomes the next
 pack. So an idle API stores a request at once, and a busy one makes packs larger instead of more numerous.
@@ -24,7 +24,7 @@ from storage.backends.turns import LARGE, apart, apart_if_large, breathe
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, made_at, new_ulid
 from storage.git.objects import Ident, Kind, object_id
-from storage.git.packs import PackWriter, Place, encode
+from storage.git.packs import PackRange, PackWriter, encode
 from storage.log import manifest
 from storage.log.manifest import Changeset, Proposal
 from storage.repository import Repository
@@ -242,7 +242,7 @@ def _finished(writer: PackWriter, manifests: bytes) -> bytes:
 
 
 def _changeset(
-    item: Item, changeset_id: ChangesetId, pack: PackId, own: list[ChangesetId], places: dict[ObjectId, Place]
+    item: Item, changeset_id: ChangesetId, pack: PackId, own: list[ChangesetId], places: dict[ObjectId, PackRange]
 ) -> Changeset:
     submission = item.submission
     base = submission.base

@@ -20,7 +20,7 @@ from marshmallow.fields import Raw
 from app.protocol import fields
 from app.protocol.loading import LimitedSchema, Wrong, error_of, load_object, reason, wrong
 from app.protocol.problems import MAX_ERRORS, FieldError, Problem
-from app.protocol.strategies import STRATEGIES, Effort, PatternField, Rule, Rules
+from app.protocol.strategies import STRATEGIES, MatchBudget, PatternField, Rule, Rules
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from app.protocol.url_names import check_name
 from storage.backends.turns import breathe
@@ -152,7 +152,7 @@ def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str
     """
     loader = _loader(settings)
     try:
-        return _submission(loader, loader.changeset, data, "", None, slice_name, key, Effort())
+        return _submission(loader, loader.changeset, data, "", None, slice_name, key, MatchBudget())
     except Wrong as found:
         raise found.problem() from None
 
@@ -170,7 +170,7 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
     except Wrong as found:
         raise found.problem() from None
     loaded: list[Submission | Problem] = []
-    effort = Effort()
+    effort = MatchBudget()
     shown = 0
     for position, item in enumerate(items):
         breathe()
@@ -204,7 +204,7 @@ def _submission(
     position: int | None,
     slice_name: str,
     key: str | None,
-    effort: Effort,
+    effort: MatchBudget,
 ) -> Submission:
     """Load one changeset; `position` is that of an item."""
     loaded = load_object(schema, data, prefix)
@@ -250,7 +250,7 @@ def _author(loader: _Loader, value: Any, field: str) -> tuple[str, str]:
     return name, email
 
 
-def _rules(loader: _Loader, items: Any, field: str, effort: Effort) -> Rules:
+def _rules(loader: _Loader, items: Any, field: str, effort: MatchBudget) -> Rules:
     _check_list(field, items, ("max_strategies", loader.settings.max_strategies))
     rules = []
     for i, item in enumerate(items):

@@ -45,7 +45,7 @@ class PatternField(Field[Any]):
             raise ValidationError(f"is no gitignore pattern: it {error}") from None
 
 
-class Effort:
+class MatchBudget:
     """What one request may have matched."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Effort:
 class Rules:
     """The rules of a changeset."""
 
-    def __init__(self, rules: Sequence[Rule], effort: Effort) -> None:
+    def __init__(self, rules: Sequence[Rule], effort: MatchBudget) -> None:
         """Make them ready. Raises ValidationError where they are too long, or there is no effort left."""
         size = sum(len(rule.pattern.tokens) for rule in rules)
         fields.within(size, ("MAX_PATTERNS_BYTES", MAX_PATTERNS_BYTES))

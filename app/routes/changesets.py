@@ -23,7 +23,7 @@ from app.service.services import services
 from storage.backends.turns import taking_turns
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, is_ulid
-from storage.log.entry import SLOTS, Status, place_of
+from storage.log.entry import SLOTS, Status, log_position
 from storage.operations import history
 from storage.queue.queue import Standing
 
@@ -218,7 +218,7 @@ def _decided(slice_id: str, status: str, after: int, limit: int) -> history.List
     """Return a slice's changesets of a status that is no longer queued, behind a place in the log."""
     repo, high = services().repo, None
     if status in {Status.COMMITTED, Status.LANDED}:
-        landed = place_of(repo.view.head().through, SLOTS - 1)
+        landed = log_position(repo.view.head().through, SLOTS - 1)
         if status == Status.LANDED:
             high = landed
         else:

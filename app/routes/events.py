@@ -34,7 +34,7 @@ def stream() -> Response:
     try:
         response = Response(streams.read(position, slice_id, _watch(peer)), mimetype="text/event-stream")
     except BaseException:
-        streams.give_back()
+        streams.release()
         raise
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
@@ -42,7 +42,7 @@ def stream() -> Response:
     # Not at the end of the generator: one that was never begun never ends.
     @response.call_on_close
     def leave() -> None:
-        streams.give_back()
+        streams.release()
 
     return response
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.intake.admission import admit, check_room
+from app.intake.admission import admit, check_capacity
 from app.intake.dry_run import dry_run
 from app.intake.intake import Item, ask_for_commit_safely
 from app.intake.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
@@ -170,7 +170,7 @@ def _successor(old: ChangesetId, standing: Standing) -> Successor:
 
 def _check_room(item: Item) -> None:
     repo = services().repo
-    check_room(repo, repo.queue.admit([item.slice], [], []), [item.submission], item.slice)
+    check_capacity(repo, repo.queue.admit([item.slice], [], []), [item.submission], item.slice)
 
 
 def _accept(item: Item) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from app.service.services import services
 from storage.base.ids import ObjectId
 from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Tree, Version
 from storage.git.trees import covers, lookup, project, walk
-from storage.log.entry import SLOTS, Status, place_of
+from storage.log.entry import SLOTS, Status, log_position
 from storage.lookup.object_store import ObjectMissing
 from storage.operations import history
 from storage.queue.queue import Standing
@@ -45,7 +45,7 @@ def commits(name: str) -> Response:
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
         ids = [each for each, _ in batch]
         now = list(zip(ids, standings_of(ids), strict=True))
-        repo.objects.warm(_oid(each.outcome["commit"]) for _, each in now if each.outcome)
+        repo.objects.prefetch(_oid(each.outcome["commit"]) for _, each in now if each.outcome)
         yield from (_commit_json(changeset, each) for changeset, each in now)
 
     return page("commits", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked)
@@ -230,7 +230,7 @@ def merged(commit: str) -> Response:
         raise not_found("global commit", commit)
     filters = {"commit": commit}
     place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
-    low, high = max(place, place_of(merge["first"], 0) - 1), place_of(merge["through"], SLOTS - 1)
+    low, high = max(place, log_position(merge["first"], 0) - 1), log_position(merge["through"], SLOTS - 1)
     rows, looked = history.committed(repo, low, high, query.limit + 1)
 
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:

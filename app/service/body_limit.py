@@ -84,7 +84,7 @@ class Pool:
         return True
 
 
-class Room:
+class BodyLimit:
     """Bounds the bytes of the bodies and answers of all requests under way."""
 
     def __init__(self, settings: Settings) -> None:

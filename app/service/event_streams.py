@@ -103,7 +103,7 @@ class Streams:
                 self._thread.start()
             self._news.notify_all()
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Give back a stream's place."""
         with self._news:
             self.open -= 1

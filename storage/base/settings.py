@@ -2,7 +2,7 @@
 
 `load(os.environ)` is called by the entry points (the API, the workers, the command line); everything else is handed
 the object. Each field carries its unit and a sentence in its metadata, from which `sluice settings` and
-docs/configuration.md are made. A field `redis_url` is read from `SLUICE_REDIS_URL`.
+docs/configuration.md are made. A field `redis_url` is read from `SLUICE_REDIS_URL`. Every limit is here (invariant 9).
 """
 
 from __future__ import annotations

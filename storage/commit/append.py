@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage.backends.bucket import Bucket
 from storage.base.ids import ObjectId, PackId, new_ulid
-from storage.git.packs import Place
+from storage.git.packs import PackRange
 from storage.log.entry import FORMAT, EntryKind, Json, digest, encode
 from storage.log.log import Log
 from storage.view.load import catch_up, locations
@@ -24,7 +24,7 @@ def append(
     bucket: Bucket,
     snapshot: Snapshot,
     entry: Json,
-    places: dict[PackId, dict[ObjectId, Place]],
+    places: dict[PackId, dict[ObjectId, PackRange]],
     forgotten: Forgotten = NOTHING_FORGOTTEN,
 ) -> bool:
     """Append an entry that was made on `snapshot` and apply it to the view; tell whether it is in the log.

@@ -50,7 +50,7 @@ def append_directly(
     """
     owner = new_ulid()
     for _ in range(MOST_RACES):
-        repo.ticket.take(owner, patience=repo.settings.lock_ttl)
+        repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
         try:
             snapshot = repo.snapshot(changesets, slices)
             said = say(snapshot)
@@ -63,5 +63,5 @@ def append_directly(
         except Moved:
             continue
         finally:
-            repo.ticket.give_back(owner)
+            repo.append_lock.release(owner)
     raise LogBusy(f"the race for a place in the log was lost {MOST_RACES} times")

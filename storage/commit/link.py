@@ -1,8 +1,8 @@
 """Linking a batch: one commit on another, on one snapshot of the view. Pure.
 
 `link` takes a snapshot, changesets in order and a reader of trees, and returns everything that the batch stores: the
-objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or, where it
-has to end earlier, those of a batch with fewer changesets.
+objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or those of
+a batch with fewer changesets if it has to end earlier. A changeset that has an outcome is skipped (invariant 2).
 
 What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
 outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and
@@ -36,9 +36,9 @@ class Linked:
     """A batch ready to be proved and stored."""
 
     decided: list[Json] = field(default_factory=list)  # the entry's records, in log order
-    given_back: list[ChangesetId] = field(default_factory=list)  # cannot be decided now
+    deferred: list[ChangesetId] = field(default_factory=list)  # cannot be decided now
     left: list[ChangesetId] = field(default_factory=list)  # would have made the batch too large, or too long
-    too_long: ChangesetId | None = None  # of `given_back`: the one whose merges took all the time that a batch has
+    too_long: ChangesetId | None = None  # of `deferred`: the one whose merges took all the time that a batch has
     objects: dict[ObjectId, tuple[Kind, bytes]] = field(default_factory=dict)  # trees and commits, in order of birth
     net: Taken = field(default_factory=dict)  # what the batch as a whole changes
     tip: ObjectId = ObjectId(b"")
@@ -121,7 +121,7 @@ class Linker:
                 continue  # decided by another batch since it was claimed
             outcome = self._outcome(changeset)
             if outcome is None:
-                self.result.given_back.append(changeset.id)
+                self.result.deferred.append(changeset.id)
             else:
                 self._record(changeset, outcome)
         for changeset_id, editor in self._stacks.items():
@@ -130,7 +130,7 @@ class Linker:
         return self.result
 
     def _outcome(self, changeset: Changeset) -> Json | None:
-        """Decide and commit one changeset; None where that cannot be done now (see `given_back`)."""
+        """Decide and commit one changeset; None where that cannot be done now (see `deferred`)."""
         refusal = self._refusal(changeset)
         if refusal:
             return rejected(refusal)

@@ -15,7 +15,7 @@ from storage.commit.append_loop import append_directly, of_one_view
 from storage.commit.decide import Rejection
 from storage.commit.records import rejected
 from storage.log.entry import EntryKind, Json
-from storage.queue.queue import DIED, Claimed
+from storage.queue.queue import LEASE_EXPIRED, Claimed
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 
@@ -61,7 +61,7 @@ def reject(repo: Repository, item: Claimed) -> None:
 
 
 def _how(repo: Repository, fault: str) -> str:
-    if fault == DIED:
+    if fault == LEASE_EXPIRED:
         return "its worker died"
     if fault == TOO_LONG:
         return f"it was not done within {repo.settings.batch_budget:g} seconds (batch_budget)"

@@ -25,7 +25,7 @@ class Lease:
         """
         return self.take(new_ulid())
 
-    def give_back(self, owner: str) -> None:
+    def release(self, owner: str) -> None:
         """Give it back if it still is the owner's; a lost race here only lets two work at once."""
         key = self._view.prefix + self._name
         if (self._view.redis.get(key) or b"").split(b" ")[0] == owner.encode():

@@ -34,7 +34,7 @@ _LABELS = {b"<": b" head", b"|": b" base", b"=": b"", b">": b" submitted"}
 _RUN = re.compile(rb"^(?:<{7,}|\|{7,}|={7,}|>{7,})", re.MULTILINE)
 _MARKER = re.compile(rb"^([<|=>]).*?(\r?)$", re.MULTILINE)
 
-Three = tuple[bytes | None, bytes, bytes]
+MergeInputs = tuple[bytes | None, bytes, bytes]
 """The texts of base (None: the file did not exist), head and submission."""
 
 
@@ -76,7 +76,7 @@ class Explainer:
         """
         return next(self.together([(base, ours, theirs)]))
 
-    def together(self, wanted: Sequence[Three]) -> Iterator[Explanation | None]:
+    def together(self, wanted: Sequence[MergeInputs]) -> Iterator[Explanation | None]:
         """Explain each of these, in one run of Git; whoever takes them one by one may let others run in between.
 
         Raises MergerFailed.
@@ -118,7 +118,7 @@ class _Piece:
     theirs: list[bytes]
 
 
-def _explanation(three: Three, merged: bytes) -> Explanation | None:
+def _explanation(three: MergeInputs, merged: bytes) -> Explanation | None:
     size = max((len(run) + 1 for text in three for run in _RUN.findall(text or b"")), default=MARKER_SIZE)
     hunks = (b"\n" + merged).count(b"\n<")
     if hunks * len(_LABELS) * (size + len(_LABELS[b">"])) > _MOST_MARKER_BYTES:
@@ -128,7 +128,7 @@ def _explanation(three: Three, merged: bytes) -> Explanation | None:
     return Explanation(_hunks(three, merged) if shown else None, _marked(merged, size))
 
 
-def _hunks(three: Three, merged: bytes) -> list[Hunk]:
+def _hunks(three: MergeInputs, merged: bytes) -> list[Hunk]:
     pieces = list(_pieces(lines_of(merged)))
     base, ours, theirs = (lines_of(text or b"") for text in three)
     if pieces and not pieces[-1].clean:

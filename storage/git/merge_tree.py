@@ -59,7 +59,7 @@ class MergeTooSlow(MergerFailed):
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Three texts to be merged; a base of None is a file that did not exist."""
+    """MergeInputs texts to be merged; a base of None is a file that did not exist."""
 
     base: bytes | None
     ours: bytes

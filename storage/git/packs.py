@@ -24,7 +24,7 @@ MAX_PACK_BYTES = (1 << 31) - 1
 _WINDOW = 16 << 10
 
 
-class Place(NamedTuple):
+class PackRange(NamedTuple):
     """Where an object stands in a pack: its first byte, its stored bytes, and its size when known (else 0)."""
 
     offset: int
@@ -36,14 +36,14 @@ class Location(NamedTuple):
     """Where an object can be read: a pack and the place in it."""
 
     pack: PackId
-    place: Place
+    place: PackRange
 
 
 class PackWriter:
     """Collects objects into one pack; an object added twice is stored once."""
 
     def __init__(self) -> None:
-        self.places: dict[ObjectId, Place] = {}
+        self.places: dict[ObjectId, PackRange] = {}
         self._parts: list[bytes] = []
         self._crcs: dict[ObjectId, int] = {}
         self._end = HEADER_BYTES
@@ -71,7 +71,7 @@ class PackWriter:
             self._put(oid, stored, size)
 
     def _put(self, oid: ObjectId, stored: bytes, size: int) -> None:
-        self.places[oid] = Place(self._end, len(stored), size)
+        self.places[oid] = PackRange(self._end, len(stored), size)
         self._crcs[oid] = zlib.crc32(stored)
         self._parts.append(stored)
         self._end += len(stored)
@@ -160,7 +160,7 @@ def _head_of(stored: bytes) -> tuple[Kind, int, int]:
     return kind, size, i
 
 
-def read_index(index: bytes, pack_size: int) -> dict[ObjectId, Place]:
+def read_index(index: bytes, pack_size: int) -> dict[ObjectId, PackRange]:
     """Return the places of a pack's objects from its index (sizes stay unknown).
 
     Raises CorruptObject where the index is damaged.
@@ -173,10 +173,10 @@ def read_index(index: bytes, pack_size: int) -> dict[ObjectId, Place]:
     offsets = struct.unpack_from(f">{n}I", index, at + n * 24)
     ends = sorted(offsets)[1:] + [pack_size - TRAILER_BYTES]
     end_of = dict(zip(sorted(offsets), ends, strict=True))
-    return {oid: Place(offset, end_of[offset] - offset, 0) for oid, offset in zip(oids, offsets, strict=True)}
+    return {oid: PackRange(offset, end_of[offset] - offset, 0) for oid, offset in zip(oids, offsets, strict=True)}
 
 
-def scan(pack: bytes) -> Iterator[tuple[Place, Kind, bytes]]:
+def scan(pack: bytes) -> Iterator[tuple[PackRange, Kind, bytes]]:
     """Yield every object of a whole pack in stored order.
 
     Raises CorruptObject where the pack is damaged.
@@ -198,4 +198,4 @@ def scan(pack: bytes) -> Iterator[tuple[Place, Kind, bytes]]:
             parts.append(inflate.decompress(window))
             at += len(window) - len(inflate.unused_data)
         data = b"".join(parts)
-        yield Place(start, at - start, len(data)), Kind((first >> 4) & 7), data
+        yield PackRange(start, at - start, len(data)), Kind((first >> 4) & 7), data

@@ -75,7 +75,7 @@ def digest(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def place_of(seq: int, index: int) -> int:
+def log_position(seq: int, index: int) -> int:
     """Return a changeset's place in the log as one number."""
     return seq * SLOTS + index
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.git.objects import Ident, Version
-from storage.git.packs import Place
+from storage.git.packs import PackRange
 from storage.git.threeway import Strategy
 
 FORMAT = 1
@@ -30,7 +30,7 @@ class Proposal:
     path: bytes
     mode: int  # of a put or mode; 0 for a delete
     oid: ObjectId | None  # the blob or submodule commit that is put
-    place: Place | None  # where the submission pack has the blob
+    place: PackRange | None  # where the submission pack has the blob
     base: ObjectId | None = None  # with a base by versions: the id seen, None where the file did not exist
     strategy: Strategy = Strategy.MERGE
     base_mode: int | None = None  # the mode seen beside `base`, where it is known
@@ -139,7 +139,7 @@ def _decode_change(change: list[Any]) -> Proposal:
         path.encode(),
         mode,
         ObjectId(bytes.fromhex(oid)) if oid else None,
-        Place(*place) if place else None,
+        PackRange(*place) if place else None,
         ObjectId(bytes.fromhex(base)) if base else None,
         Strategy(more[0]) if more else Strategy.MERGE,
         more[1] if len(more) > 1 else None,

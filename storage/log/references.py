@@ -12,7 +12,7 @@ from storage.log.entry import EntryKind, Json, Status, TableRow
 
 
 @dataclass(slots=True)
-class Named:
+class References:
     """What is needed of the bucket to read everything that entries have made."""
 
     packs: dict[PackId, int] = field(default_factory=dict)  # trees, commits and merged blobs, and copies; with sizes

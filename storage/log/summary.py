@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from storage.base.ids import Seq
 from storage.log.entry import NO_HASH, EntryKind, Json
 from storage.log.log import Log, follow
-from storage.log.references import Named
+from storage.log.references import References
 
 
 @dataclass(slots=True)
-class Contents:
+class LogSummary:
     """What the entries so far name, and where they lead."""
 
-    named: Named = field(default_factory=Named)
+    named: References = field(default_factory=References)
     main: str = ""  # the newest global commit
     tip: str = ""  # the newest of the chain
     entries: int = 0
@@ -41,23 +41,23 @@ class Contents:
                 self.changesets += len(entry["decided"])
 
 
-def read_on(log: Log, contents: Contents) -> None:
+def catch_up(log: Log, contents: LogSummary) -> None:
     """Add the entries behind those that are in. Raises CorruptEntry and BucketError."""
     for entry, entry_hash in follow(log.read_from(Seq(contents.entries + 1)), contents.hash):
         contents.add(entry, entry_hash)
 
 
-def read_log(log: Log) -> Contents:
+def read_log(log: Log) -> LogSummary:
     """Read the whole log, checking that it fits together. Raises CorruptEntry and BucketError."""
-    contents = Contents()
-    read_on(log, contents)
+    contents = LogSummary()
+    catch_up(log, contents)
     return contents
 
 
-def lost(log: Log, contents: Contents, missing: Iterable[str]) -> list[str]:
+def lost(log: Log, contents: LogSummary, missing: Iterable[str]) -> list[str]:
     """Read the log on, and return those of missing files that it names all the same, sorted.
 
     Raises CorruptEntry and BucketError.
     """
-    read_on(log, contents)
+    catch_up(log, contents)
     return sorted(contents.named.files().intersection(missing))

@@ -95,7 +95,7 @@ def manifest_in(rows: Mapping[bytes, bytes], pack: str) -> Location | None:
     return _value_in(rows, "manifest", pack, decode_location)
 
 
-def place_in(rows: Mapping[bytes, bytes], changeset: str) -> int | None:
+def position_in(rows: Mapping[bytes, bytes], changeset: str) -> int | None:
     """Return a changeset's place, given all rows."""
     return _value_in(rows, "changeset", changeset, _number)
 

@@ -17,7 +17,7 @@ from storage.git.merge_tree import GitMerger, MergeTooSlow, Texts
 from storage.git.threeway import ConflictClass, MergesTooLong, is_binary
 from storage.lookup.object_store import ObjectMissing
 
-Three = tuple[ObjectId | None, ObjectId, ObjectId]
+MergeInputs = tuple[ObjectId | None, ObjectId, ObjectId]
 """The blobs of base (None: an empty one), head and submission."""
 
 ReadBlob = Callable[[ObjectId], bytes]
@@ -36,29 +36,29 @@ class ContentMerges:
     def __init__(self, settings: Settings) -> None:
         self._most = settings.max_merge_bytes
         self._git = GitMerger(patience=settings.merge_timeout)
-        self._known: LRUCache[Three, bytes | ConflictClass] = LRUCache(
+        self._known: LRUCache[MergeInputs, bytes | ConflictClass] = LRUCache(
             settings.merge_cache_bytes, getsizeof=lambda found: _ROW_BYTES + len(found)
         )
         self._lock = threading.Lock()
 
-    def __call__(self, three: Three, read: ReadBlob) -> bytes | ConflictClass:
+    def __call__(self, three: MergeInputs, read: ReadBlob) -> bytes | ConflictClass:
         """Return what the three merge to, or what forbids it.
 
         Raises MergerFailed, BucketError and CorruptObject.
         """
         known = self.known(three)
         if known is None:
-            found: dict[Three, bytes | ConflictClass] = {}
+            found: dict[MergeInputs, bytes | ConflictClass] = {}
             self._merge_some([three], read, found)
             known = found[three]
         return known
 
-    def known(self, three: Three) -> bytes | ConflictClass | None:
+    def known(self, three: MergeInputs) -> bytes | ConflictClass | None:
         """Return what is remembered of the three, None where nothing is."""
         with self._lock:
             return self._known.get(three)
 
-    def ahead(self, wanted: Sequence[Three], read: ReadBlob, seconds: float) -> None:
+    def premerge(self, wanted: Sequence[MergeInputs], read: ReadBlob, seconds: float) -> None:
         """Merge these, few runs of Git for many, so that they are remembered; begin none after so many seconds.
 
         Raises MergerFailed, BucketError and CorruptObject.
@@ -68,9 +68,11 @@ class ContentMerges:
         while todo and time.monotonic() < until:
             todo = todo[self._merge_some(todo, read, {}) :]
 
-    def _merge_some(self, todo: Sequence[Three], read: ReadBlob, found: dict[Three, bytes | ConflictClass]) -> int:
+    def _merge_some(
+        self, todo: Sequence[MergeInputs], read: ReadBlob, found: dict[MergeInputs, bytes | ConflictClass]
+    ) -> int:
         """Merge the first of these into `found`, as many as one run of Git takes; return how many were dealt with."""
-        texts: dict[Three, Texts] = {}
+        texts: dict[MergeInputs, Texts] = {}
         size = count = 0
         for three in todo:
             count += 1
@@ -86,7 +88,7 @@ class ContentMerges:
         self._merge(texts, found)
         return count
 
-    def _merge(self, texts: Mapping[Three, Texts], found: dict[Three, bytes | ConflictClass]) -> None:
+    def _merge(self, texts: Mapping[MergeInputs, Texts], found: dict[MergeInputs, bytes | ConflictClass]) -> None:
         if not texts:
             return
         try:
@@ -96,7 +98,7 @@ class ContentMerges:
                 for each in texts.items():
                     self._merge(dict([each]), found)
                 return
-            results: dict[Three, bytes | ConflictClass] = dict.fromkeys(texts, ConflictClass.TOO_LARGE)
+            results: dict[MergeInputs, bytes | ConflictClass] = dict.fromkeys(texts, ConflictClass.TOO_LARGE)
         else:
             contents = (each.content if each.clean else ConflictClass.CONTENT for each in merged)
             results = dict(zip(texts, contents, strict=True))
@@ -104,13 +106,13 @@ class ContentMerges:
         self._keep(results)
         found |= results
 
-    def _keep(self, results: Mapping[Three, bytes | ConflictClass]) -> None:
+    def _keep(self, results: Mapping[MergeInputs, bytes | ConflictClass]) -> None:
         with self._lock:
             for three, result in results.items():
                 if len(result) < self._known.maxsize / 8:
                     self._known[three] = result
 
-    def _texts(self, three: Three, read: ReadBlob) -> Texts | ConflictClass:
+    def _texts(self, three: MergeInputs, read: ReadBlob) -> Texts | ConflictClass:
         base, head, submitted = three
         try:
             contents = [read(head), read(submitted), read(base) if base else b""]
@@ -131,7 +133,7 @@ class Budget:
         self._merges = merges
         self._left = seconds
 
-    def __call__(self, three: Three, read: ReadBlob) -> bytes | ConflictClass:
+    def __call__(self, three: MergeInputs, read: ReadBlob) -> bytes | ConflictClass:
         """Return what the three merge to, or what forbids it.
 
         Raises MergesTooLong where the budget is spent; and what ContentMerges raises.

@@ -117,12 +117,12 @@ class ObjectStore:
             raise ObjectMissing(f"{oid.hex()} is no blob")
         return bytes(found[1])
 
-    def warm(self, oids: Iterable[ObjectId]) -> None:
+    def prefetch(self, oids: Iterable[ObjectId]) -> None:
         """Have these objects in this process, those that exist: few looks in Redis, then the bucket, many at once."""
         for _ in self._each(oids):
             pass
 
-    def warm_paths(self, root: ObjectId, paths: Sequence[bytes]) -> None:
+    def prefetch_paths(self, root: ObjectId, paths: Sequence[bytes]) -> None:
         """Have every tree on these paths in this process: a round of reads for each level, not for each path.
 
         Ends early where they are half of what the cache may hold: more would only put out what was read first.

@@ -14,7 +14,7 @@ from storage.log import entry_bundles
 from storage.log.entry import NO_HASH, digest
 from storage.log.log import check, follow
 from storage.repository import Repository
-from storage.view.load import Gone, line, locations, read_forgotten, read_places
+from storage.view.load import MissingPacks, line, locations, read_forgotten, read_places
 from storage.view.segments import FOLDER, encode, make, name_of
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         pairs = list(islice(follow(repo.log.read_from(last + 1), previous), size))
         if len(pairs) < size:
             break
-        gone = Gone()
+        gone = MissingPacks()
         places = read_places(repo.bucket, (entry for entry, _ in pairs), gone)
         archived = repo.view.head().archived
         lost = {pack for entry, _ in pairs if entry["seq"] > archived for pack, _ in entry.get("packs", ())}

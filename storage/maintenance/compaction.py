@@ -29,8 +29,8 @@ from storage.base.batched import batched
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, new_ulid
 from storage.commit.append_loop import append_directly, of_one_view
 from storage.git.objects import object_id
-from storage.git.packs import Location, PackWriter, Place, scan
-from storage.log.entry import NO_HASH, EntryKind, Json, TableRow, digest, place_of
+from storage.git.packs import Location, PackRange, PackWriter, scan
+from storage.log.entry import NO_HASH, EntryKind, Json, TableRow, digest, log_position
 from storage.log.log import follow, name_of
 from storage.log.store_pack import store_pack
 from storage.lookup.archive import (
@@ -45,7 +45,7 @@ from storage.lookup.archive import (
 )
 from storage.lookup.tables import due, encode, merged
 from storage.maintenance.checkpoints import newest
-from storage.queue.recovery import MOST_PASSED_PACKS, Passed
+from storage.queue.recovery import MOST_PASSED_PACKS, Watermark
 from storage.repository import Repository
 from storage.view.load import read_indexes
 from storage.view.rows import Forgotten
@@ -106,7 +106,7 @@ class _Made:
         """Add a row of the table."""
         self.rows[row[0]] = row[1]
 
-    def archive(self, pack: PackId, size: int, places: Mapping[ObjectId, Place]) -> None:
+    def archive(self, pack: PackId, size: int, places: Mapping[ObjectId, PackRange]) -> None:
         """Take a pack into the archive, with the rows of its objects."""
         self.archives.append((pack, size))
         self.objects += places
@@ -122,7 +122,7 @@ def compact(repo: Repository) -> Compacted | None:
     """
     head, now = repo.view.head(), repo.bucket.now()
     ahead = now - time.monotonic()  # the store's clock of this process's, which no one sets
-    passed = repo.inbox.passable()
+    passed = repo.inbox.advance_watermark()
     history, more = _old_enough(repo, head, passed.mark, now)
     archived = history[-1][0]["seq"] if history else head.archived
     keys, more_keys = _old_keys(repo, head, archived, now)
@@ -147,7 +147,7 @@ def compact(repo: Repository) -> Compacted | None:
     return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more or more_keys)
 
 
-def _append(repo: Repository, head: Head, body: Json, passed: Passed, forgotten: Forgotten, ahead: float) -> bool:
+def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgotten: Forgotten, ahead: float) -> bool:
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         if snapshot.head.compacted != head.compacted:
             return None
@@ -265,7 +265,7 @@ def _note_history(history: Entries, made: _Made) -> None:
         match entry["kind"]:
             case EntryKind.COMMITS:
                 for index, decided in enumerate(entry["decided"]):
-                    made.add(changeset_row(decided["id"], place_of(entry["seq"], index)))
+                    made.add(changeset_row(decided["id"], log_position(entry["seq"], index)))
                     if "closes" in decided:
                         made.add(closed_row(decided["closes"]["id"], decided["id"]))
             case EntryKind.CLOSE:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from storage.base.batched import batched
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId
-from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, merge_row, place_of
+from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, log_position, merge_row
 from storage.log.entry_bundles import RUN
 from storage.repository import Repository
 from storage.view.snapshot import Slice
@@ -62,7 +62,7 @@ def _listed(
         last = archived if high is None else min(archived, high // SLOTS)
         rows, looked = _in_log(repo, is_wanted, after, last, limit)
         if looked is None and len(rows) < limit:
-            low = max(after, place_of(archived, SLOTS - 1))
+            low = max(after, log_position(archived, SLOTS - 1))
             found = repo.view.by_score(name, f"({low}", "+inf" if high is None else high, limit - len(rows))
             if repo.view.head().archived != archived:
                 continue
@@ -79,12 +79,12 @@ def _in_log(
     end = min(last, first + MOST_READ - 1)
     for entry in _read(repo, range(first, end + 1)):
         for index, record in enumerate(entry.get("decided", ())):
-            place = place_of(entry["seq"], index)
+            place = log_position(entry["seq"], index)
             if place > after and is_wanted(record):
                 rows.append((record["id"], place))
                 if len(rows) == limit:
                     return rows, None
-    return rows, place_of(end, SLOTS - 1) if end < last else None
+    return rows, log_position(end, SLOTS - 1) if end < last else None
 
 
 def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[list[Json], int | None]:

@@ -224,7 +224,7 @@ def _tree_of(repo: Repository, commit: ObjectId) -> ObjectId:
 
 
 def _in_tree(repo: Repository, tree: ObjectId, paths: Sequence[bytes]) -> dict[bytes, Version | None]:
-    repo.objects.warm_paths(tree, paths)
+    repo.objects.prefetch_paths(tree, paths)
     found = lookup_many(repo.objects.tree, tree, paths)
     return {path: as_file(version) for path, version in found.items()}
 

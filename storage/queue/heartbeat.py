@@ -30,7 +30,7 @@ class _Batch:
     until: float
 
 
-class Pulse:
+class Heartbeat:
     """The batches of this process."""
 
     def __init__(self, settings: Settings, queue: Queue) -> None:

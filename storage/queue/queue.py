@@ -40,7 +40,7 @@ _KNOWN_AT_ONCE = 5000
 # Claims of the dead that one claim looks after.
 _MOST_DEAD = 32
 # What release.lua calls the fault of an owner that fell silent.
-DIED = "died"
+LEASE_EXPIRED = "died"
 
 log = structlog.get_logger()
 # How many at the front of all queues are looked at for the oldest that could be claimed.
@@ -124,7 +124,7 @@ class Queue:
             if not found or found[0][0]:
                 return [_claimed(*row) for row in found]
             _, silent, ids = (text.decode() for text in found[0])
-            self.bury(silent, [each.id for each in _of_nobody(ids)])
+            self.expire_lease(silent, [each.id for each in _of_nobody(ids)])
         return []
 
     def release(
@@ -145,10 +145,10 @@ class Queue:
                 self._owed.append((owner, claimed, fault, only, tried))
             raise
 
-    def bury(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
+    def expire_lease(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
         """Release the claim of an owner that has been silent for too long, for its death."""
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
-        self._release(owner, _of_nobody("".join(changesets)), DIED)
+        self._release(owner, _of_nobody("".join(changesets)), LEASE_EXPIRED)
 
     def renew(self, owner: str, claimed: Sequence[Claimed], tried: Sequence[ChangesetId] = ()) -> bool:
         """Say that the owner of a claim is at work, and which changesets it tries from now on, if that is new.

@@ -1,4 +1,4 @@
-"""Finding what work was lost: every changeset of the inbox that has no outcome is queued again.
+"""Finding lost work (invariant 2): every changeset of the inbox that has no outcome is queued again.
 
 The mark bounds the listing: a changeset's id, up to which every changeset is decided, but for some that the log names
 (they may be held for as long as their writers like). It stands in the log, moved by compactions
@@ -34,7 +34,7 @@ from storage.view.view import View
 
 log = structlog.get_logger()
 
-MOST_PASSED = 4096
+MAX_UNDECIDED_BELOW = 4096
 """So many undecided changesets at most the mark passes at once, or those of one pack: an entry of the log names each.
 
 How many there are in all is bounded by what may be held and queued; each recovery reads them, as it reads those ahead.
@@ -62,7 +62,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Passed:
+class Watermark:
     """How far the mark may go."""
 
     mark: str  # every changeset up to this id is decided
@@ -119,13 +119,13 @@ class Inbox:
 
         return any(self._bucket.map_concurrently(look, changesets))
 
-    def passable(self) -> Passed:
+    def advance_watermark(self) -> Watermark:
         """Return how far the mark may go, as the next part of the listing and the view have it.
 
         Raises ViewAbsent and BucketError.
         """
-        passed = Passed(self._view.head().mark)
-        room = MOST_PASSED
+        passed = Watermark(self._view.head().mark)
+        room = MAX_UNDECIDED_BELOW
         now = self._bucket.now()
         for page in batched(islice(self._packs(self._behind_mark()), MOST_PASSED_PACKS), _PAGE):
             old = [pack for pack in page if now - made_at(pack) > self._settings.inbox_margin]

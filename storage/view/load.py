@@ -13,7 +13,7 @@ from storage.backends.bucket import Bucket, Missing, OutOfRange
 from storage.base.batched import batched
 from storage.base.errors import LogForked, ViewAbsent
 from storage.base.ids import ObjectId, PackId, Seq
-from storage.git.packs import Location, Place, read_index
+from storage.git.packs import Location, PackRange, read_index
 from storage.log.entry import NO_HASH, CorruptEntry, EntryKind, Json, Status, decode, digest
 from storage.log.log import Log, follow
 from storage.view.object_index import IndexRows
@@ -22,7 +22,7 @@ from storage.view.segments import FOLDER, HEAD_BYTES, CorruptSegment, Segment, e
 from storage.view.segments import decode as decode_segment
 from storage.view.view import View, new_epoch
 
-Places = Mapping[PackId, Mapping[ObjectId, Place]]
+Places = Mapping[PackId, Mapping[ObjectId, PackRange]]
 
 
 def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
@@ -38,7 +38,7 @@ def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
                 continue
             for _, _, oid, *place in decided["changes"]:
                 if place:
-                    found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), Place(*place))
+                    found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), PackRange(*place))
             for _, _, oid, size in decided.get("merged", []):
                 merged = ObjectId(bytes.fromhex(oid))
                 if size is not None and merged in found:
@@ -46,7 +46,7 @@ def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
     return found
 
 
-def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = None) -> list[Places]:
+def read_places(bucket: Bucket, entries: Iterable[Json], gone: MissingPacks | None = None) -> list[Places]:
     """Return the places of the objects in the packs of several entries, the indexes read at once.
 
     Packs that are missing are noted in `gone`, where it is given: a compaction may have copied what was in them. Raises
@@ -55,7 +55,7 @@ def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = Non
     entries = list(entries)
     wanted = [(PackId(pack), size) for entry in entries for pack, size in entry.get("packs", [])]
 
-    def read(pack: PackId, size: int) -> Mapping[ObjectId, Place]:
+    def read(pack: PackId, size: int) -> Mapping[ObjectId, PackRange]:
         try:
             return read_index(bucket.get(pack + ".idx"), size)
         except Missing:
@@ -70,7 +70,7 @@ def read_places(bucket: Bucket, entries: Iterable[Json], gone: Gone | None = Non
 
 
 @dataclass(slots=True)
-class Gone:
+class MissingPacks:
     """Packs that are missing, until a compaction is read that says why."""
 
     missing: set[PackId] = field(default_factory=set)
@@ -85,7 +85,7 @@ class Gone:
             raise Missing(f"{min(self.missing)}.idx")
 
 
-def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, Place]]:
+def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, PackRange]]:
     """Return the places of the objects in packs, given with their sizes; the indexes are read at once.
 
     Raises Missing, BucketError and CorruptObject.
@@ -124,14 +124,14 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     where a pack is gone that no entry retires, and BucketError.
     """
     snapshot = view.snapshot()
-    count, gone, retired = 0, Gone(), set[str]()
+    count, gone, retired = 0, MissingPacks(), set[str]()
     try:
         for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
             [places] = read_places(bucket, [entry], gone)
             if not gone.missing <= retired:
                 # Before it is applied: a published view would miss for good what is away for a moment.
                 retired = _retired_behind(log, entry["seq"])
-                Gone(gone.missing - retired).check()
+                MissingPacks(gone.missing - retired).check()
             forgotten = read_forgotten(log, bucket, entry)
             view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places), forgotten=forgotten)
             gone.explained(entry)
@@ -163,7 +163,7 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
     try:
         through, last_hash = _load_segments(view, log, bucket, epoch, progress)
         batch: list[tuple[Json, str]] = []
-        gone = Gone()
+        gone = MissingPacks()
         for pair in follow(log.read_from(through + 1), last_hash):
             batch.append(pair)
             if len(batch) == _BATCH:
@@ -273,7 +273,7 @@ def _is_in_log(log: Log, segment: Segment) -> bool:
     return data is not None and digest(data) == segment.hash
 
 
-def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]], gone: Gone) -> None:
+def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]], gone: MissingPacks) -> None:
     view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
     for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):

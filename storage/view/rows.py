@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from storage.log.entry import CorruptEntry, EntryKind, Json, Status, encode, merge_row, outcome_of, place_of
+from storage.log.entry import CorruptEntry, EntryKind, Json, Status, encode, log_position, merge_row, outcome_of
 
 
 @dataclass(slots=True)
@@ -15,7 +15,7 @@ class Effects:
     head: dict[str, str | int]
     removed_strings: list[str] = field(default_factory=list)
     removed_firsts: dict[str, str] = field(default_factory=dict)  # where they still have this value
-    unplaced: bytes = b""  # ids of objects whose places are forgotten, 20 bytes each
+    unindexed: bytes = b""  # ids of objects whose places are forgotten, 20 bytes each
     removed_fields: dict[str, list[str]] = field(default_factory=dict)  # of hashes; removals come before all else
     removed_members: dict[str, list[str | bytes]] = field(default_factory=dict)  # of sorted sets
     strings: dict[str, str] = field(default_factory=dict)
@@ -128,7 +128,7 @@ def _commit_effects(entry: Json, rows: Effects) -> None:
     landed = 0
     for index, decided in enumerate(entry["decided"]):
         outcome = outcome_of(decided, seq, index)
-        changeset, status, place = decided["id"], decided["status"], place_of(seq, index)
+        changeset, status, place = decided["id"], decided["status"], log_position(seq, index)
         rows.strings["outcome:" + changeset] = encode(outcome).decode()
         rows.score(f"decided:{decided['slice']}:{status}", changeset, place)
         if decided.get("key") and decided.get("reason") != "duplicate":
@@ -177,7 +177,7 @@ def _compact_effects(entry: Json, rows: Effects) -> None:
 
 def _forget(forgotten: Forgotten, rows: Effects) -> None:
     """Take back what archived entries made, but for the present state."""
-    rows.unplaced = forgotten.objects
+    rows.unindexed = forgotten.objects
     for old, old_hash in forgotten.history:
         made = effects(old, old_hash)
         rows.removed_strings += made.strings

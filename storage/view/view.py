@@ -20,7 +20,7 @@ from storage.base.batched import batched
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
 from storage.base.settings import Settings
-from storage.git.packs import Location, Place
+from storage.git.packs import Location, PackRange
 from storage.log.entry import Json, TableRow
 from storage.view.rows import NOTHING_FORGOTTEN, Effects, Forgotten, effects
 from storage.view.snapshot import Head, Slice, Snapshot, head_of
@@ -249,8 +249,8 @@ def commands(rows: Effects) -> Iterator[list[Any]]:
     """Yield the Redis commands that make these rows: removals first, the head last; keys are relative to the epoch."""
     yield from (["DEL", key] for key in rows.removed_strings)
     yield from (["FORGET", key, value] for key, value in rows.removed_firsts.items())
-    for start in range(0, len(rows.unplaced), _INDEX_ROWS * 20):
-        yield ["UNINDEX", "at:", rows.unplaced[start : start + _INDEX_ROWS * 20]]
+    for start in range(0, len(rows.unindexed), _INDEX_ROWS * 20):
+        yield ["UNINDEX", "at:", rows.unindexed[start : start + _INDEX_ROWS * 20]]
     for key, names in rows.removed_fields.items():
         yield from (["HDEL", key, *chunk] for chunk in batched(names, _ARGUMENTS))
     for key, members in rows.removed_members.items():
@@ -299,7 +299,7 @@ def decode_location(row: bytes) -> Location:
     count, raw = _PACK.unpack_from(row)
     ulid = text_of(raw)
     pack = f"inbox/{ulid}-{count}" if count else f"packs/{ulid}"
-    return Location(PackId(pack), Place(*_PLACE.unpack_from(row, _PACK.size)))
+    return Location(PackId(pack), PackRange(*_PLACE.unpack_from(row, _PACK.size)))
 
 
 def _head(flat: Sequence[bytes]) -> Head:

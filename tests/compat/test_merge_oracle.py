@@ -377,7 +377,7 @@ def merge_all(cases: list[Case], merges: ContentMerges) -> None:
             three = contents_to_merge(case.base.get(path), case.first[path], case.second[path])
             if three:
                 wanted.append(three)
-    merges.ahead(wanted, lambda oid: blobs[oid], 60)
+    merges.premerge(wanted, lambda oid: blobs[oid], 60)
 
 
 def test_two_changesets_on_one_base_land_as_git_merges_them(

@@ -25,7 +25,7 @@ from storage.base.ids import PackId, changesets_of
 from storage.base.settings import Settings
 from storage.lookup.archive import PACK_FILES
 from storage.maintenance import compaction, garbage
-from storage.queue.recovery import Inbox, Passed
+from storage.queue.recovery import Inbox, Watermark
 from storage.repository import Repository
 from storage.view.view import View
 from tasks import commits, merges, notify
@@ -125,7 +125,7 @@ def rebases_merges(monkeypatch: pytest.MonkeyPatch) -> None:
 def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark goes up to the oldest changeset that the queues remember."""
 
-    def passable(inbox: Inbox) -> Passed:
+    def advance_watermark(inbox: Inbox) -> Watermark:
         redis, prefix = inbox._view.redis, inbox._view.prefix
         waiting = [
             each.decode()
@@ -135,9 +135,9 @@ def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
         names = inbox._bucket.names("inbox/", inbox._behind_mark())
         ids = [each for name in names for each in changesets_of(PackId(name.removesuffix(".pack")))]
         passed = [each for each in ids if not waiting or each < min(waiting)]
-        return Passed(max(passed, default=inbox._view.head().mark), packs=1_000_000)
+        return Watermark(max(passed, default=inbox._view.head().mark), packs=1_000_000)
 
-    monkeypatch.setattr(Inbox, "passable", passable)
+    monkeypatch.setattr(Inbox, "advance_watermark", advance_watermark)
 
 
 def forgets_bases(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from storage.git.objects import EMPTY_TREE
 from storage.log.entry import Json
 from storage.log.manifest import Changeset
 from storage.operations.slices import define
-from storage.queue.ticket import Ticket
+from storage.queue.append_lock import AppendLock
 from storage.repository import Repository
 from tasks import commits
 from tasks.commits import SERVERS_FAULTS, commit_batch
@@ -89,9 +89,9 @@ def test_a_late_suspect_is_tried_with_the_ticket_which_others_do_not_take_from_i
 ) -> None:
     late = world.put({"l": b"1"})
     taken: list[str] = []
-    take = Ticket.take
+    take = AppendLock.take
     monkeypatch.setattr(
-        Ticket, "take", lambda ticket, owner, patience: (taken.append(owner), take(ticket, owner, patience))
+        AppendLock, "take", lambda ticket, owner, patience: (taken.append(owner), take(ticket, owner, patience))
     )
     with monkeypatch.context() as slow:
         never_links(slow, world, [late])

@@ -118,7 +118,7 @@ def test_upkeep_applies_what_nobody_else_will(settings: Settings, monkeypatch: p
 
     monkeypatch.setattr(other.view, "apply", late)
     if dies:
-        monkeypatch.setattr(other.ticket, "give_back", lambda owner: None)
+        monkeypatch.setattr(other.append_lock, "give_back", lambda owner: None)
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(commit_batch, other)
         assert appended.wait(60)

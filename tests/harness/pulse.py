@@ -12,7 +12,7 @@ _EVERY = 0.15
 _LONG_POLL = 1.0
 
 
-class Pulse(threading.Thread):
+class Heartbeat(threading.Thread):
     """A reader of the global head beside the writers. Use with `with`."""
 
     def __init__(self, wire: Wire, history: History) -> None:
@@ -68,7 +68,7 @@ class Pulse(threading.Thread):
         self._history.tells(self.name, answer.document)
         return answer.document["status"] in {*FINAL, "held"}
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Heartbeat:
         """Begin."""
         self.start()
         return self

@@ -16,9 +16,9 @@ from storage.base.errors import ViewAbsent
 from storage.repository import Repository
 from tests.harness.checker import Violation, check, outcomes
 from tests.harness.evidence import gather
+from tests.harness.heartbeat import Heartbeat
 from tests.harness.history import History
 from tests.harness.nemeses import Nemesis, make
-from tests.harness.pulse import Pulse
 from tests.harness.report import Report
 from tests.harness.rig import Rig
 from tests.harness.wire import Http, Wire
@@ -102,7 +102,7 @@ def run(
         nemeses, report.missing = make(rig, list(names), seed)
         wire = Http(rig.entrance)
         load = Load(wire, seed, writers)
-        with Pulse(wire, load.history) as pulse:
+        with Heartbeat(wire, load.history) as pulse:
             load.begin()
             for nemesis in nemeses.values():
                 nemesis.prepare()
@@ -137,7 +137,7 @@ def _started(folder: Path, s3: str, toxiproxy: str | None, s3_program: str | Non
         yield rig
 
 
-def _break(chosen: list[Nemesis], rng: random.Random, hold: float, pulse: Pulse, report: Report, say: Say) -> None:
+def _break(chosen: list[Nemesis], rng: random.Random, hold: float, pulse: Heartbeat, report: Report, say: Say) -> None:
     """Have nemeses strike together, heal them, and wait for the recovery."""
     struck: list[Nemesis] = []
     names: list[str] = []

@@ -38,7 +38,7 @@ SCOPES = {
 
 STEPS = {
     "prepare": "tasks.commits:prepare",
-    "ticket": "storage.queue.ticket:Ticket.take",
+    "ticket": "storage.queue.append_lock:AppendLock.take",
     "link": "storage.commit.link:Linker.run",
     "prove": "tasks.commits:prove",
 }

@@ -28,7 +28,7 @@ from storage.git.trailers import changeset_of_old
 from storage.log.entry import CorruptEntry, EntryKind, Json, Status
 from storage.log.log import Log
 from storage.log.manifest import Changeset, CorruptManifest
-from storage.log.summary import Contents, read_log
+from storage.log.summary import LogSummary, read_log
 from storage.lookup.tables import CorruptTable
 
 _WINDOW = 500  # changesets that are merged together
@@ -101,7 +101,7 @@ class _Look:
 
     def __init__(
         self,
-        contents: Contents,
+        contents: LogSummary,
         commits: dict[str, CommitInfo],
         manifests: Manifests,
         importer: Importer,

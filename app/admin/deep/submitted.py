@@ -16,8 +16,8 @@ from storage.log import manifest
 from storage.log.entry import Json
 from storage.log.log import Log, follow
 from storage.log.manifest import Changeset
-from storage.log.references import Named
-from storage.log.summary import Contents, lost
+from storage.log.references import References
+from storage.log.summary import LogSummary, lost
 from storage.lookup.archive import manifest_in, read_all
 
 _MOST_PACKS = 64  # whose manifests are held
@@ -29,7 +29,9 @@ def entries(log: Log, last: int) -> Iterator[Json]:
         yield entry
 
 
-def load(bucket: Bucket, log: Log, contents: Contents, bench: Workbench, progress: Progress) -> dict[PackId, ObjectId]:
+def load(
+    bucket: Bucket, log: Log, contents: LogSummary, bench: Workbench, progress: Progress
+) -> dict[PackId, ObjectId]:
     """Have Git take in all that the log names; return the manifests of submission packs, by pack.
 
     Where packs were deleted meanwhile the log is read on, and their copies are taken. What is lost is left out. Raises
@@ -52,7 +54,7 @@ def load(bucket: Bucket, log: Log, contents: Contents, bench: Workbench, progres
                 raise
 
 
-def _compacted_manifests(bucket: Bucket, named: Named) -> dict[PackId, ObjectId]:
+def _compacted_manifests(bucket: Bucket, named: References) -> dict[PackId, ObjectId]:
     """Return the manifests of the submission packs that have been compacted, those that are found."""
     if not named.compacted:
         return {}

@@ -8,7 +8,7 @@ from marshmallow import ValidationError
 from app.protocol.patterns import PatternError, Patterns, parse
 from app.protocol.problems import Problem
 from app.protocol.schemas import load_bulk, load_changeset
-from app.protocol.strategies import MAX_MATCHED_BYTES, Effort, Rule, Rules
+from app.protocol.strategies import MAX_MATCHED_BYTES, MatchBudget, Rule, Rules
 from storage.base.settings import Settings
 from storage.git.threeway import Strategy
 
@@ -69,11 +69,11 @@ def test_what_could_match_nothing_is_no_pattern(pattern: str) -> None:
 
 def test_the_last_of_the_rules_counts() -> None:
     rules = [("*", Strategy.OURS), ("*.c", Strategy.EXACT), ("x/", Strategy.THEIRS)]
-    chosen = Rules([Rule(parse(pattern.encode()), strategy) for pattern, strategy in rules], Effort())
+    chosen = Rules([Rule(parse(pattern.encode()), strategy) for pattern, strategy in rules], MatchBudget())
     assert [chosen.strategy_for(path) for path in (b"a", b"a.c", b"x/a.c", b"x")] == [
         Strategy.OURS, Strategy.EXACT, Strategy.THEIRS, Strategy.OURS,
     ]  # fmt: skip
-    assert Rules([Rule(parse(b"b"), Strategy.OURS)], Effort()).strategy_for(b"a") == Strategy.MERGE
+    assert Rules([Rule(parse(b"b"), Strategy.OURS)], MatchBudget()).strategy_for(b"a") == Strategy.MERGE
 
 
 class Counted(int):
@@ -123,7 +123,7 @@ def test_what_one_request_has_matched_is_bounded() -> None:
 
 
 def test_effort_is_spent_once() -> None:
-    effort = Effort()
+    effort = MatchBudget()
     effort.spend(MAX_MATCHED_BYTES)
     with pytest.raises(ValidationError):
         effort.spend(1)

@@ -10,14 +10,14 @@ import pytest
 from flask import Flask, Response, request
 
 from app.protocol import problems
-from app.service.body_limit import Full, Pool, Room, Share
+from app.service.body_limit import BodyLimit, Full, Pool, Share
 from storage.base.settings import Settings
 
 
 def test_a_body_for_which_there_is_no_room_now_is_refused_and_has_room_later() -> None:
     app = Flask("room")
     problems.register(app)
-    Room(Settings(max_bodies_bytes=100)).register(app)
+    BodyLimit(Settings(max_bodies_bytes=100)).register(app)
     inside, leave = threading.Event(), threading.Event()
 
     @app.post("/hold")
@@ -47,7 +47,7 @@ def test_a_body_that_nobody_uses_takes_no_room_from_one_that_somebody_does(metho
     app = Flask("room")
     app.config["MAX_CONTENT_LENGTH"] = 1000
     problems.register(app)
-    Room(Settings(max_bodies_bytes=100)).register(app)
+    BodyLimit(Settings(max_bodies_bytes=100)).register(app)
     inside, leave = threading.Event(), threading.Event()
 
     @app.route("/wait", methods=["GET", "DELETE", "OPTIONS"])
@@ -72,7 +72,7 @@ def test_a_body_that_nobody_uses_takes_no_room_from_one_that_somebody_does(metho
 def test_a_body_for_which_there_is_no_such_resource_or_method_takes_no_room() -> None:
     app = Flask("room")
     problems.register(app)
-    Room(Settings(max_bodies_bytes=100)).register(app)
+    BodyLimit(Settings(max_bodies_bytes=100)).register(app)
     app.get("/")(lambda: Response("read"))
     taken: list[int] = []
     with pytest.MonkeyPatch.context() as patch:

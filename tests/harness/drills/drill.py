@@ -19,8 +19,8 @@ from tests.harness.checker import Violation, check, outcomes
 from tests.harness.drills.clients import Listener, Poller
 from tests.harness.drills.tally import Tally
 from tests.harness.evidence import gather
+from tests.harness.heartbeat import Heartbeat
 from tests.harness.history import Edit, Submission
-from tests.harness.pulse import Pulse
 from tests.harness.rounds import Load, Say
 from tests.harness.session import Session
 from tests.harness.wire import Http
@@ -63,7 +63,7 @@ class Scene:
 
     stack: Stack
     tally: Tally
-    pulse: Pulse
+    pulse: Heartbeat
     session: Session  # of a writer that is none of the load's
     report: Report
     say: Say
@@ -72,12 +72,12 @@ class Scene:
 
     def await_landing(self, after: str) -> float:
         """Wait until something lands, and return how long that took (seconds)."""
-        return self._within(self.pulse.next_landing(_GOES_ON), f"nothing landed for {_GOES_ON:g} s after {after}")
+        return self._within(self.heartbeat.next_landing(_GOES_ON), f"nothing landed for {_GOES_ON:g} s after {after}")
 
     def await_recovery(self, after: str) -> float:
         """Wait until all that is accepted by now has ended, and return how long that took (seconds)."""
         text = f"not all that was accepted ended within {_GOES_ON:g} s after {after}"
-        return self._within(self.pulse.recovery(_GOES_ON), text)
+        return self._within(self.heartbeat.recovery(_GOES_ON), text)
 
     def submit(self, hold: bool = False) -> str:
         """Submit a changeset beside the load, until it is accepted, and return its id."""
@@ -141,7 +141,7 @@ def run(
         listener = Listener(stack.url, tally)
         listener.start()
         listener.open.wait(_GOES_ON)
-        with Pulse(tally, load.history) as pulse:
+        with Heartbeat(tally, load.history) as pulse:
             session = Session("beside", tally, load.history, random.Random(seed), threading.Event())
             scene = Scene(stack, tally, pulse, session, report, say, calm)
             load.begin()

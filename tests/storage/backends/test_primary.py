@@ -12,8 +12,8 @@ import redis
 from storage.backends import primary
 from storage.backends.redis_client import connect
 from storage.base.settings import Settings
+from storage.queue.append_lock import AppendLock
 from storage.queue.queue import Queue
-from storage.queue.ticket import Ticket
 from storage.view.view import View
 from tests.harness.replica import Pair
 from tests.own_redis import own_pair
@@ -166,7 +166,7 @@ def test_a_server_that_was_demoted_and_promoted_is_another_run_also_when_nothing
 def test_locks_claims_and_messages_of_before_hold_nobody_up(pair: Pair, repository: str) -> None:
     bench = Bench(Settings(repository=repository, redis_url=pair.address.url))
     [changeset] = bench.put("S1", "f")
-    ticket = Ticket(bench.settings, bench.view)
+    ticket = AppendLock(bench.settings, bench.view)
     assert ticket.take("who died", 0.0)
     assert [each.id for each in bench.queue.claim("who died")] == [changeset]
     bench.view.redis.wait(1, 5000)

@@ -306,7 +306,7 @@ def test_a_changeset_whose_contents_cannot_be_merged_now_waits_alone() -> None:
     seen = repo.trees.build({b"f": FILE})
     batch = [changeset("X", put(b"f", B)), changeset("Y", put(b"g", B)), changeset("Z", put(b"h", B), on="X")]
     linked = repo.link(batch, {BASE: seen})
-    assert linked.given_back == ["X", "Z"] and [each["id"] for each in linked.decided] == ["Y"]
+    assert linked.deferred == ["X", "Z"] and [each["id"] for each in linked.decided] == ["Y"]
 
 
 def test_all_or_nothing_for_a_changeset() -> None:
@@ -388,7 +388,7 @@ def test_a_base_that_is_not_decided_is_waited_for_and_one_that_did_not_make_it_i
     repo = Repo({})
     waits = changeset("W", put(b"f", A), on="unknown")
     linked = repo.link([waits])
-    assert linked.given_back == ["W"] and not linked.decided
+    assert linked.deferred == ["W"] and not linked.decided
     linked = repo.link([waits], outcomes={"unknown": {"status": "conflicted"}})
     assert linked.decided[0]["reason"] == "base-not-landed"
 

@@ -105,7 +105,7 @@ class History:
 
     def land(self, batch: list[Changeset]) -> None:
         linked = self.repo.link(batch, self.bases, self.outcomes)
-        assert not linked.given_back
+        assert not linked.deferred
         self.repo.root = linked.root
         self.repo.blobs |= {oid: data for oid, (kind, data) in linked.objects.items() if kind == Kind.BLOB}
         said = {changeset.id: changeset.changes for changeset in batch}

@@ -148,7 +148,7 @@ LINES = st.sampled_from([b"a", b"b", b"x", b"", b"\xff", b"=======", b"<<<<<<< h
 
 @st.composite
 def texts(draw: st.DrawFn) -> tuple[bytes | None, bytes, bytes]:
-    """Three texts of lines that repeat, two of them made from the first."""
+    """MergeInputs texts of lines that repeat, two of them made from the first."""
     base = draw(st.lists(LINES, max_size=8))
 
     def edited() -> list[bytes]:

@@ -188,7 +188,7 @@ def test_contents_are_merged_together_and_each_three_once(stub: StubMerger) -> N
     wanted, blobs = threes(b"one", b"clash", b"one", b"two")
     merges = ContentMerges(Settings())
     for _ in range(2):
-        merges.ahead(wanted, blobs.__getitem__, 60)
+        merges.premerge(wanted, blobs.__getitem__, 60)
         found = [merges(three, blobs.__getitem__) for three in wanted]
         assert found == [b"one+", ConflictClass.CONTENT, b"one+", b"two+"]
     assert merges(wanted[0], blobs.__getitem__) == b"one+"
@@ -198,7 +198,7 @@ def test_contents_are_merged_together_and_each_three_once(stub: StubMerger) -> N
 def test_a_merge_that_is_too_slow_is_too_large_and_its_neighbours_are_merged(stub: StubMerger) -> None:
     wanted, blobs = threes(b"one", b"slow", b"two")
     merges = ContentMerges(Settings())
-    merges.ahead(wanted, blobs.__getitem__, 60)
+    merges.premerge(wanted, blobs.__getitem__, 60)
     merged = [merges(three, blobs.__getitem__) for three in wanted]
     assert merged == [b"one+", ConflictClass.TOO_LARGE, b"two+"]
     assert stub.calls == [3, 1, 1, 1]

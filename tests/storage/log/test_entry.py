@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, place_of
+from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, log_position
 from storage.log.log import follow
 from storage.view.rows import Effects, Forgotten, effects
 from tests.persisted import ENTRIES, entries, ulid
@@ -40,11 +40,11 @@ def test_what_they_set_in_the_view() -> None:
     assert slices.hashes["slice_ids"] == {"all": ulid("A3")}
     assert slices.sorted_sets["covers:/"] == {ulid("A3"): 0}
     first, second, third, fourth = (ulid("A" + last) for last in "VWXY")
-    assert commits.sorted_sets["chain"] == {first: place_of(3, 0), second: place_of(3, 1)}
-    assert commits.sorted_sets["decided:all:conflicted"] == {third: place_of(3, 2)}
+    assert commits.sorted_sets["chain"] == {first: log_position(3, 0), second: log_position(3, 1)}
+    assert commits.sorted_sets["decided:all:conflicted"] == {third: log_position(3, 2)}
     for key in ("open", "open:all", "open_on:f"):
-        assert commits.sorted_sets[key] == {third: place_of(3, 2)}
-    assert commits.sorted_sets["decided:gone:rejected"] == {fourth: place_of(3, 3)}
+        assert commits.sorted_sets[key] == {third: log_position(3, 2)}
+    assert commits.sorted_sets["decided:gone:rejected"] == {fourth: log_position(3, 3)}
     assert commits.firsts["key:k"] == f"{first} f"
     assert commits.head["committed"] == 2 and merge.head["merged"] == 2 and merge.head["through"] == 3
 
@@ -55,7 +55,7 @@ def test_a_release_lets_held_changesets_go_and_their_outcomes_take_that_back() -
     assert release.sorted_sets == {"released": {committed: 5, elsewhere: 5}}
     assert release.head.keys() == {"applied", "hash"}
     assert commits.removed_members["released"] == [committed, abandoned]
-    assert commits.sorted_sets["decided:all:abandoned"] == {abandoned: place_of(6, 1)}
+    assert commits.sorted_sets["decided:all:abandoned"] == {abandoned: log_position(6, 1)}
     assert commits.firsts["key:l"] == f"{abandoned} g"
 
 
@@ -68,7 +68,7 @@ def test_a_commit_tells_of_merges_and_takes_the_place_of_a_conflict() -> None:
     assert commits.hashes["closed"] == {conflicted: resolves}
     for key in ("open", "open:all", "open_on:f"):
         assert commits.removed_members[key] == [conflicted]
-    assert commits.sorted_sets["chain"] == {merged: place_of(6, 0), resolves: place_of(6, 2)}
+    assert commits.sorted_sets["chain"] == {merged: log_position(6, 0), resolves: log_position(6, 2)}
 
 
 def test_a_conflict_is_open_at_its_paths_until_it_is_closed() -> None:
@@ -76,7 +76,7 @@ def test_a_conflict_is_open_at_its_paths_until_it_is_closed() -> None:
     conflicted = ulid("C3")
     keys = {"open", "open:all", "open_on:f", "open_on:g/h"}
     assert {key for key in commits.sorted_sets if key.startswith("open")} == keys
-    assert all(commits.sorted_sets[key] == {conflicted: place_of(6, 3)} for key in keys)
+    assert all(commits.sorted_sets[key] == {conflicted: log_position(6, 3)} for key in keys)
     assert close.removed_members == {key: [conflicted] for key in keys}
     assert close.hashes == {"closed": {conflicted: "abandoned"}}
 
@@ -93,7 +93,7 @@ def test_conflicts_are_of_two_versions_and_a_successor_closes_them() -> None:
     outcome = json.loads(commits.strings["outcome:" + conflicted])
     assert outcome["conflicts"][0]["base"] is None and outcome["conflicts"][0]["blocker"] == "d/e"
     assert outcome["conflicts"][1]["base"]["mode"] is None and "blocker" not in outcome["conflicts"][1]
-    assert commits.sorted_sets["open"] == {conflicted: place_of(11, 3)}
+    assert commits.sorted_sets["open"] == {conflicted: log_position(11, 3)}
     assert commits.hashes["closed"] == {closed: conflicted}
     stacked = json.loads(commits.strings["outcome:" + ulid("F3")])
     assert stacked["base"] == ulid("F2") and stacked["blind"] is True and "saw" not in stacked
@@ -132,7 +132,7 @@ def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> N
     made = [effects(*each) for each in followed]
     forgotten = Forgotten(history=followed[:8], keys=followed[:6], objects=b"x" * 40)
     taken = effects(*followed[9], forgotten)
-    assert taken.unplaced == b"x" * 40
+    assert taken.unindexed == b"x" * 40
     assert set(taken.removed_strings) == {key for each in made for key in each.strings}
     assert taken.removed_firsts == {"key:k": f"{ulid('AV')} f", "key:l": f"{ulid('C1')} g"}
     for kind in ("chain", "decided:all:committed", "decided:all:conflicted", "batches", "merges", "packs"):

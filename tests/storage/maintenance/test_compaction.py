@@ -28,7 +28,7 @@ from storage.base.settings import Settings
 from storage.git.objects import Ident
 from storage.log.entry import SLOTS, decode
 from storage.log.log import Log
-from storage.log.summary import Contents
+from storage.log.summary import LogSummary
 from storage.lookup.archive import SUFFIX, Archive
 from storage.lookup.tables import MERGED, encode, rows_of
 from storage.maintenance import compaction as compact_module
@@ -308,16 +308,16 @@ def test_two_at_once_are_one(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     some_work(world, 1)
     checkpoint(world.repo, 1000)
     other, faster = Repository(world.repo.settings), []
-    passable = Inbox.passable
+    advance_watermark = Inbox.advance_watermark
 
     def overtaken(inbox: Inbox) -> object:
-        found = passable(inbox)
+        found = advance_watermark(inbox)
         if not faster:
             faster.append(None)
             faster[0] = compact(other)
         return found
 
-    monkeypatch.setattr(Inbox, "passable", overtaken)
+    monkeypatch.setattr(Inbox, "advance_watermark", overtaken)
     assert compact(world.repo) is None and faster[0] is not None
     assert not verify(world.repo).differences
 
@@ -388,7 +388,7 @@ def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> Non
 
 
 def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "MOST_PASSED", 3)
+    monkeypatch.setattr(recovery, "MAX_UNDECIDED_BELOW", 3)
     base = world.tip
     held = item(world.all, {"h": b"1"}, base)
     object.__setattr__(held.submission, "hold", True)
@@ -417,7 +417,7 @@ def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatc
 def test_a_pack_with_more_undecided_ones_than_the_mark_passes_at_once_is_passed_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "MOST_PASSED", 2)
+    monkeypatch.setattr(recovery, "MAX_UNDECIDED_BELOW", 2)
     base = world.tip
     waiting = world.submit(*[held_item(world, f"h{i}", base) for i in range(4)])
     ids = some_work(world, 1)
@@ -817,7 +817,7 @@ def test_an_export_reads_the_copies_of_what_is_deleted_meanwhile(
 ) -> None:
     read = export_module.read_log
 
-    def read_then_delete(log: Log) -> Contents:
+    def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
         all_gone(archived, 3)
         return contents
@@ -842,7 +842,7 @@ def test_a_deep_look_reads_the_copies_of_what_is_deleted_meanwhile(
 ) -> None:
     read, find = look_module.read_log, submitted_module.read_all
 
-    def read_then_delete(log: Log) -> Contents:
+    def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
         all_gone(archived, 3)
         return contents

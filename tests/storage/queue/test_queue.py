@@ -20,9 +20,9 @@ from storage.log.entry import FORMAT, EntryKind
 from storage.log.log import Log
 from storage.log.manifest import Changeset, Proposal
 from storage.lookup.archive import Archive
-from storage.queue import ticket as ticket_module
+from storage.queue import append_lock as lock_module
+from storage.queue.append_lock import AppendLock
 from storage.queue.queue import Claimed, Queue
-from storage.queue.ticket import Ticket
 from storage.view.view import View
 
 
@@ -323,12 +323,12 @@ def test_a_run_that_could_claim_nothing_does_not_call_itself_again_but_sees_new_
 
 def test_the_ticket_admits_one_and_a_dead_holders_expires(bench: Bench) -> None:
     view = bench.view
-    ticket = Ticket(bench.settings, view)
+    ticket = AppendLock(bench.settings, view)
     assert ticket.take("a", 0.1)
-    assert not Ticket(bench.settings, view).take("b", 0.0)
+    assert not AppendLock(bench.settings, view).take("b", 0.0)
     bench.run_out()
-    assert Ticket(bench.settings, view).take("b", 10.0), "after the holder's time"
-    ticket.give_back("a")
+    assert AppendLock(bench.settings, view).take("b", 10.0), "after the holder's time"
+    ticket.release("a")
     assert not ticket.take("c", 0.0), "only the owner gives it back"
 
 
@@ -345,8 +345,8 @@ class Held:
             return int(self.left < 0)
 
 
-def ticket_of(held: Held, settings: Settings) -> Ticket:
-    return Ticket(settings, SimpleNamespace(scripts=held))  # type: ignore[arg-type]
+def ticket_of(held: Held, settings: Settings) -> AppendLock:
+    return AppendLock(settings, SimpleNamespace(scripts=held))  # type: ignore[arg-type]
 
 
 def test_who_has_waited_longer_asks_for_the_ticket_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +357,7 @@ def test_who_has_waited_longer_asks_for_the_ticket_more_often(monkeypatch: pytes
         now += seconds
         pauses.append(seconds)
 
-    monkeypatch.setattr(ticket_module, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    monkeypatch.setattr(lock_module, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
     assert ticket_of(Held(100), Settings()).take("a", 10.0)
     assert pauses == sorted(pauses, reverse=True) and (pauses[0], pauses[-1]) == (0.02, 0.002)
     assert not ticket_of(Held(10**6), Settings()).take("a", 1.0) and now < 2.0
@@ -375,7 +375,7 @@ def test_one_of_a_process_asks_for_the_ticket_and_the_others_wait_behind_it(monk
         with held.lock:
             held.at_once -= 1
 
-    monkeypatch.setattr(ticket_module, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep))
+    monkeypatch.setattr(lock_module, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep))
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda i: ticket.take(f"owner {i}", 10.0), range(8)))
     assert held.most == 1 and held.left == -8

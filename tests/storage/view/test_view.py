@@ -11,7 +11,7 @@ from storage.backends.redis_client import connect
 from storage.base.errors import LogForked, ViewAbsent, ViewStale
 from storage.base.ids import ObjectId, PackId, new_ulid
 from storage.base.settings import Settings
-from storage.git.packs import Location, Place
+from storage.git.packs import Location, PackRange
 from storage.log.entry import FORMAT, EntryKind, decode, digest
 from storage.operations.slices import define
 from storage.repository import Repository
@@ -118,7 +118,7 @@ def test_an_epoch_is_published_only_over_the_one_that_was_seen(view: View) -> No
 
 def test_locations_are_remembered_for_every_object(view: View) -> None:
     packs = [PackId(f"packs/{new_ulid()}"), PackId(f"inbox/{new_ulid()}-77")]
-    places = {ObjectId(b"%020d" % i): Location(packs[i % 2], Place(i * 1000, i + 1, i)) for i in range(3000)}
+    places = {ObjectId(b"%020d" % i): Location(packs[i % 2], PackRange(i * 1000, i + 1, i)) for i in range(3000)}
     view.apply("E", slices(2, "h1", "a"), "h2", places)
     assert view.locate(list(places)) == list(places.values())
     assert view.locate([ObjectId(b"y" * 20)]) == [None]
@@ -130,7 +130,7 @@ def test_locations_are_remembered_for_every_object(view: View) -> None:
 def test_rows_of_one_hash_that_follow_one_another_are_all_set(view: View, counts: list[int]) -> None:
     pack = PackId(f"packs/{new_ulid()}")
     ids = [bytes([hash_]) * 2 + b"%018d" % i for hash_, count in enumerate(counts) for i in range(count)]
-    places = {ObjectId(oid): Location(pack, Place(i, 1, 0)) for i, oid in enumerate(ids)}
+    places = {ObjectId(oid): Location(pack, PackRange(i, 1, 0)) for i, oid in enumerate(ids)}
     view.apply("E", slices(2, "h1", "a"), "h2", places)
     assert view.locate(list(places)) == list(places.values())
 

@@ -13,7 +13,7 @@ from storage.view.view import View
 _LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
 
 
-class Ticket:
+class AppendLock:
     """Admits one linker at a time. Saves races for the same seq and decides nothing. Safe for threads."""
 
     def __init__(self, settings: Settings, view: View) -> None:
@@ -41,6 +41,6 @@ class Ticket:
         finally:
             self._asking.release()
 
-    def give_back(self, owner: str) -> None:
+    def release(self, owner: str) -> None:
         """Give the ticket back if it still is the owner's; a lost race here only lets two link at once."""
-        self._lease.give_back(owner)
+        self._lease.release(owner)

@@ -1,0 +1,33 @@
+"""Links of the documentation lead somewhere, and files that it names are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+# Paths from the root of the repository, as prose names them.
+NAMED = re.compile(r"(?<![\w/.])((?:app|tasks|storage|tests|benchmarks|deploy|docs)/[\w/.-]*\.(?:py|lua|md))\b")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that a renderer makes of a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_and_named_files_resolve(page: Path) -> None:
+    text = page.read_text()
+    wrong = []
+    for link in LINK.findall(text):
+        target, _, anchor = link.partition("#")
+        file = page.parent / target if target else page
+        if "://" not in link and not (file.exists() and (not anchor or anchor in anchors(file))):
+            wrong.append(link)
+    wrong += [name for name in NAMED.findall(text) if not (ROOT / name).exists() and not (page.parent / name).exists()]
+    assert wrong == []
