@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import structlog
 from redis.exceptions import RedisError
 
@@ -87,8 +85,7 @@ def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Json]:
     """Return the oldest whole entries that are not merged, up to the limit but at least one."""
     chosen: list[Json] = []
     total = 0
-    for member, _ in repo.view.by_score("batches", f"({snapshot.head.through}", snapshot.head.applied, _MOST_ENTRIES):
-        batch = json.loads(member)
+    for batch in repo.view.unmerged_batches(snapshot.head, _MOST_ENTRIES):
         if chosen and total + batch["count"] > repo.settings.merge_changesets:
             break
         total += batch["count"]

@@ -16,7 +16,9 @@ from typing import Any
 
 import redis
 import structlog
+from redis.lock import Lock
 
+from storage.backends.redis_memory import delete_all
 from storage.backends.scripts import Scripts
 from storage.base.batched import batched
 from storage.base.errors import Recovering
@@ -195,6 +197,22 @@ class Queue:
         for owner in self._redis.zrange(self._prefix + "trying", 0, -1):
             ids = (self._redis.hget(self._prefix + "tried", owner) or b"").decode()
             self._release(owner.decode(), _of_nobody(ids), "")
+
+    def successor_lock(self, changeset: ChangesetId, seconds: float, pause: float) -> Lock:
+        """Return the lock of whoever makes a successor of a changeset; it ends by itself, and is tried each `pause`."""
+        return self._redis.lock(f"{self._prefix}succeeding:{changeset}", timeout=seconds, sleep=pause)
+
+    def successor(self, changeset: ChangesetId) -> tuple[bool, ChangesetId | None]:
+        """Return whether Redis is recovered, and the undecided changeset that is to take the place of another.
+
+        Raises ViewAbsent.
+        """
+        recovered, found = self._scripts("successor", changeset)
+        return bool(recovered), ChangesetId(found.decode()) if found else None
+
+    def drop_manifests(self) -> int:
+        """Delete the copies of manifests; return how many."""
+        return delete_all(self._redis, f"{self._prefix}manifest:")
 
     def manifests(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the copies of manifests that Redis still has."""
