@@ -74,6 +74,6 @@ def stop_in_time(how: str, **_: Any) -> None:
 def _end_runs() -> None:
     # In a child SIGTERM raises SystemExit wherever it is, so that `finally` gives back what it holds.
     children = active_children()
-    log.warning("runs_cut_short", children=len(children))
+    log.warning("tasks_terminated", children=len(children))
     for child in children:
         child.terminate()

@@ -21,13 +21,13 @@ from storage.backends.deadline import budget
 from storage.backends.redis_memory import pressure
 from storage.base import log_streams, logging_setup, settings
 from storage.base.ids import new_ulid
+from storage.commit.global_merge import merge_batch
 from storage.coordination.lease import Lease, LeaseName
 from storage.maintenance.checkpoints import checkpoint
 from storage.maintenance.compaction import FEW_ENTRIES
 from storage.repository import Repository
 from tasks import compaction
 from tasks.base import PASSING
-from tasks.merges import merge_batch
 from tasks.node import program
 from tasks.upkeep import drop_forgotten, keep_up
 
@@ -41,7 +41,7 @@ _PAUSE, _LONGEST_PAUSE = 2.0, 15.0
 _LEAST_ROOM = 0.001
 # Nobody begins another merge after so many seconds: history is to leave.
 _MERGING = 10.0
-_MOST_SEGMENTS = 64
+_MAX_SEGMENTS = 64
 # Few new copies are made while Redis has little memory, and all keys are looked through for them.
 _COPIES_EVERY = 30.0
 
@@ -77,7 +77,7 @@ def _merge(repo: Repository) -> bool:
     merged, until = 0, time.monotonic() + _MERGING
     while time.monotonic() < until:
         with budget("batch_budget", repo.settings.batch_budget):
-            count = merge_batch(repo)
+            count = merge_batch(repo).changesets
         if not count:
             break
         merged += count
@@ -86,7 +86,7 @@ def _merge(repo: Repository) -> bool:
 
 def _checkpoint(repo: Repository) -> bool:
     """Make segments of what is to leave: a view that is loaded anew must not need what was compacted."""
-    return checkpoint(repo, _MOST_SEGMENTS, min(FEW_ENTRIES, repo.settings.checkpoint_entries)) > 0
+    return checkpoint(repo, _MAX_SEGMENTS, min(FEW_ENTRIES, repo.settings.checkpoint_entries)) > 0
 
 
 def _compact(repo: Repository) -> bool:

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from storage.backends.bucket import READERS, Bucket, Missing
 from storage.base.ids import is_ulid, submission_pack
+from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
 from storage.git.packs import TRAILER_BYTES
 from storage.log.entry import NO_HASH, CorruptEntry, Json, digest
@@ -43,11 +44,8 @@ _LOCK = "backup.lock"
 _TEMPORARY = "part-"
 _AT_ONCE = 64
 # Listings that are made anew because something that was listed has been collected before it was copied.
-_MOST_TURNS = 3
-_MOST_PROBLEMS = 100
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, what is done and what there is."""
+_MAX_TURNS = 3
+_MAX_PROBLEMS = 100
 
 
 class BackupError(Exception):
@@ -173,11 +171,11 @@ class Report:
 
     def wrong(self, problem: str) -> None:
         """Note a problem."""
-        if len(self.problems) < _MOST_PROBLEMS:
+        if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(problem)
 
 
-def backup(settings: Settings, directory: Path, progress: Progress = lambda stage, done, total: None) -> Report:
+def backup(settings: Settings, directory: Path, progress: Progress = no_progress) -> Report:
     """Bring the backup in `directory` up to the bucket. Safe beside writers, and after a run that died at any point.
 
     Raises BackupError, CorruptEntry and BucketError.
@@ -185,7 +183,7 @@ def backup(settings: Settings, directory: Path, progress: Progress = lambda stag
     folder = Folder(directory)
     with folder.locked():
         run = _Run(Bucket(settings), folder, progress)
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_TURNS):
             if run.turn(settings.repository):
                 break
     return run.report
@@ -256,9 +254,7 @@ class _Run:
     def _copy(self, missing: Sequence[str], sizes: dict[str, int]) -> bool:
         """Copy files, several at once; tell whether one of them is no longer in the bucket."""
         gone = False
-        for start in range(0, len(missing), _AT_ONCE):
-            self._progress("copy", start, len(missing))
-            chunk = missing[start : start + _AT_ONCE]
+        for chunk in batched_with_progress(missing, _AT_ONCE, "copy", self._progress):
             # Where one fails, the others are waited for: nobody writes to the folder when it is no longer locked.
             with ThreadPoolExecutor(READERS) as pool:
                 copied = list(pool.map(lambda name: self._copy_one(name, name in sizes), chunk))
@@ -267,7 +263,6 @@ class _Run:
                     gone = True
                 elif found.sum is not None:
                     self._take(name, found.sum, found.is_new)
-        self._progress("copy", len(missing), len(missing))
         return gone
 
     def _copy_one(self, name: str, is_there: bool) -> _Copied | None:

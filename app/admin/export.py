@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha1
 from pathlib import Path
 from typing import IO
 
 from storage.backends.bucket import Bucket
 from storage.base.ids import PackId
+from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
 from storage.git import packs
 from storage.git.objects import object_id
@@ -21,15 +22,12 @@ from storage.log.summary import LogSummary, lost, read_log
 
 _AT_ONCE = 16
 
-Progress = Callable[[str, int, int], None]
-"""Called with the stage (log, packs, git), what is done and what there is."""
-
 
 class ExportError(Exception):
     """Something that the log names is missing, or Git refused what was exported."""
 
 
-def export(settings: Settings, directory: Path, progress: Progress = lambda stage, done, total: None) -> LogSummary:
+def export(settings: Settings, directory: Path, progress: Progress = no_progress) -> LogSummary:
     """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
 
     Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
@@ -69,8 +67,7 @@ def _objects(bucket: Bucket, log: Log, contents: LogSummary, progress: Progress)
     while True:
         wanted = [each for each in _packs(contents.named) if _key(*each) not in read]
         missing = []
-        for start in range(0, len(wanted), _AT_ONCE):
-            chunk = wanted[start : start + _AT_ONCE]
+        for chunk in batched_with_progress(wanted, _AT_ONCE, "packs", progress):
             found = bucket.get_many(pack + ".pack" for pack, _ in chunk)
             for (pack, only), data in zip(chunk, found, strict=True):
                 if data is None:
@@ -82,7 +79,6 @@ def _objects(bucket: Bucket, log: Log, contents: LogSummary, progress: Progress)
                     if oid not in seen and (only is None or oid.hex() in only):
                         seen.add(oid)
                         yield data[place.offset : place.offset + place.length]
-            progress("packs", start + len(chunk), len(wanted))
         if not missing:
             return
         if gone := lost(log, contents, missing):

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.admin.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest, Progress
+from app.admin.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest
 from storage.backends.bucket import READERS, Bucket
+from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.log.entry import digest
 from storage.log.log import name_of
 from storage.maintenance.rebuild import rebuild
@@ -63,15 +64,13 @@ def check(folder: Folder, manifest: Manifest, progress: Progress) -> None:
     needed = [name_of(seq) for seq in range(1, manifest.entries + 1)]
     found = [f"{name} is not in the manifest" for name in needed if name not in manifest.files]
     with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(names), _AT_ONCE):
-            progress("check", start, len(names))
-            found += [each for each in pool.map(wrong, names[start : start + _AT_ONCE]) if each]
-    progress("check", len(names), len(names))
+        for chunk in batched_with_progress(names, _AT_ONCE, "check", progress):
+            found += [each for each in pool.map(wrong, chunk) if each]
     if found:
         raise Damaged(found)
 
 
-def restore(repo: Repository, directory: Path, progress: Progress = lambda stage, done, total: None) -> Restored:
+def restore(repo: Repository, directory: Path, progress: Progress = no_progress) -> Restored:
     """Put the backup in `directory` into the repository's bucket, and load the view from it.
 
     What Redis knows of a repository of this name is forgotten, since it is of another bucket. Nothing else may use the
@@ -125,10 +124,8 @@ class _Put:
         return count
 
     def _put_packs(self, names: Sequence[str]) -> None:
-        for start in range(0, len(names), _AT_ONCE):
-            self._progress("copy", start, len(names))
-            self._bucket.map_concurrently(self._put, names[start : start + _AT_ONCE])
-        self._progress("copy", len(names), len(names))
+        for chunk in batched_with_progress(names, _AT_ONCE, "copy", self._progress):
+            self._bucket.map_concurrently(self._put, chunk)
 
     def _put(self, name: str) -> None:
         data = self._read(name)

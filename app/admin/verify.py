@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from app.admin.export import ExportError, export, git
 from storage.backends.bucket import BucketError, Missing
 from storage.base.batched import batched
 from storage.base.ids import PackId, changesets_of, made_at, submission_pack
+from storage.base.progress import Progress, no_progress
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
@@ -33,12 +34,10 @@ from storage.view.load import read_forgotten
 from storage.view.rows import LASTING, effects
 from storage.view.view import commands
 
-_MOST_FINDINGS = 100
-_MOST_TURNS = 20
+_MAX_FINDINGS = 100
+_MAX_TURNS = 20
 # Upkeeps that may be due before a changeset that nobody queued is called lost, and the seconds between two looks.
 _TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
@@ -54,11 +53,11 @@ class Findings:
 
     def differ(self, text: str) -> None:
         """Note a difference."""
-        if len(self.differences) < _MOST_FINDINGS:
+        if len(self.differences) < _MAX_FINDINGS:
             self.differences.append(text)
 
 
-def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda stage, done, total: None) -> Findings:
+def verify(repo: Repository, with_git: bool = True, progress: Progress = no_progress) -> Findings:
     """Return what was found. Safe beside writers: what is appended meanwhile makes no difference.
 
     Raises BucketError, ViewAbsent and redis.RedisError.
@@ -69,7 +68,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = lambda 
     through = 0
     try:
         # Rows that change are compared when no entry came meanwhile; beside writers that may take a few turns.
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_TURNS):
             before, through = through, repo.view.head().applied
             fresh = islice(repo.log.read_from(before + 1, copies=False), max(0, through - before))
             for entry, entry_hash in follow(fresh, contents.hash):

@@ -19,12 +19,12 @@ from storage.base.settings import Settings
 
 _FAILED = {"rejected", "abandoned"}
 _CLOSED = {"abandoned", "expired"}  # of a conflict that nobody resolved
-_MOST_TRIES = 100
-_MOST_ASKED = 50  # paths of which is asked what waits to change them
+_MAX_TRIES = 100
+_MAX_ASKED = 50  # paths of which is asked what waits to change them
 _SUBMODULE = "160000"
 _LIMIT = re.compile(r"at most (\d+) .*\(max_\w+\)")
 # Of a body, so that a larger one is not sent to be refused half way; room for the rest of the changeset.
-_MOST_BYTES = Settings.max_body_bytes - (1 << 20)
+_MAX_BYTES = Settings.max_body_bytes - (1 << 20)
 
 
 class TooLarge(Exception):
@@ -90,7 +90,7 @@ class Sender:
         request = json.dumps([self._slice, changeset], sort_keys=True).encode()
         key = f"submit-{sha256(request).hexdigest()[:40]}"
         found = self._post(changeset, key)
-        for again in range(2, _MOST_TRIES):
+        for again in range(2, _MAX_TRIES):
             if not _is_over(found):
                 break
             # It came to nothing, so this is another try.
@@ -139,7 +139,7 @@ def _first(changes: list[Json], most: int) -> list[Json]:
     size = 0
     for count, change in enumerate(changes[:most]):
         size += len(json.dumps(change)) + 2
-        if count and size > _MOST_BYTES:
+        if count and size > _MAX_BYTES:
             return changes[:count]
     return changes[:most]
 
@@ -194,7 +194,7 @@ def is_there(client: Client, slice_: Json, changes: list[Json], ids: Mapping[str
 
 def _something_waits(client: Client, slice_id: str, paths: list[str]) -> bool:
     """Tell whether an undecided changeset may change one of these; of many, whether one waits in the slice at all."""
-    if len(paths) > _MOST_ASKED:
+    if len(paths) > _MAX_ASKED:
         waiting = (client.changesets(slice_id, status, limit=1) for status in ("queued", "held"))
         return any(next(each, None) is not None for each in waiting)
     for path in paths:

@@ -14,8 +14,8 @@ REQUEST_BYTES = 8 << 20
 """A request takes no further changeset that would take it above this size."""
 
 # The limits of the API's defaults: a changeset beyond them could never be taken.
-_MOST_CHANGES = 10_000
-_MOST_BYTES = 48 << 20
+_MAX_CHANGES = 10_000
+_MAX_BYTES = 48 << 20
 # Blobs asked for at once: enough to hide the pipe's latency, few enough to hold.
 _BLOBS = 64
 
@@ -29,9 +29,9 @@ def changeset_items(
     """
     planned = list(changesets)
     for changeset in planned:
-        if len(changeset.changes) > _MOST_CHANGES:
+        if len(changeset.changes) > _MAX_CHANGES:
             raise _too_large(
-                changeset, f"{len(changeset.changes)} files of one slice; a changeset may have {_MOST_CHANGES}"
+                changeset, f"{len(changeset.changes)} files of one slice; a changeset may have {_MAX_CHANGES}"
             )
     parts = change_parts(history, (change for changeset in planned for change in changeset.changes))
     for position, changeset in enumerate(planned):
@@ -39,9 +39,9 @@ def changeset_items(
         for part in islice(parts, len(changeset.changes)):
             changes.append(part)
             size += len(part)
-            if size > _MOST_BYTES:
+            if size > _MAX_BYTES:
                 raise _too_large(
-                    changeset, f"more than {_MOST_BYTES >> 20} MiB in one slice, which no request can carry"
+                    changeset, f"more than {_MAX_BYTES >> 20} MiB in one slice, which no request can carry"
                 )
         yield item(changeset, slice_id, position - 1 if position else base, changes)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.client.api_client import Client, Json
+from storage.base.progress import Progress, no_progress
 
 # Lines of a shared file that are a writer's own, and lines around them, so that neighbours do not touch.
 _REGION = 6
@@ -22,10 +22,7 @@ _HOT_LINES = ["above\n", "here\n", "below\n"]
 _PATIENCE = 60.0  # seconds, for one changeset to get its outcome
 _SLICES = {"everything": ["/"], "sources": ["src/"], "shared": ["src/shared/", _HOT, "src/own/"]}
 # Somebody else may land while one resolves; none of ours does, so more than a few rounds are a fault.
-_MOST_ROUNDS = 5
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage (write, resolve), what is done and what there is."""
+_MAX_ROUNDS = 5
 
 
 @dataclass(slots=True)
@@ -88,7 +85,7 @@ class _Writer:
 class Contest:
     """One contest on a repository that nobody else writes to meanwhile."""
 
-    def __init__(self, client: Client, writers: int = 99, progress: Progress = lambda stage, done, total: None) -> None:
+    def __init__(self, client: Client, writers: int = 99, progress: Progress = no_progress) -> None:
         self._client = client
         self._third = max(1, writers // 3)
         self._progress = progress
@@ -206,7 +203,7 @@ class Contest:
     def _resolve(self, writer: _Writer, outcome: Json) -> None:
         """Resolve a conflict by keeping both sides' lines, and again where the head has moved, until it landed."""
         group = self._report.groups[writer.group]
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             [conflict] = self._client.pages(f"/v1/changesets/{outcome['id']}/conflicts")
             resolution = {"paths": {_HOT: {"content": _both_sides(conflict["marked"])}}}
             made = self._client.call("POST", f"/v1/changesets/{outcome['id']}/resolve", resolution)

@@ -23,9 +23,10 @@ from app.demo.plan import PlannedChangeset
 from app.demo.writers import Writers
 from app.judge.judge import Judge, Trees
 from app.judge.local_history import FileChange, HistoryError, SourceCommit
-from app.judge.renames import apart, may_rename
-from app.judge.source_merges import Files, MergeHistory, Progress, SourceMerge, after
+from app.judge.renames import may_rename, split_renames
+from app.judge.source_merges import Files, MergeHistory, SourceMerge, after
 from storage.base.batched import batched, batched_by_size
+from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.git.objects import EMPTY_TREE
 
 REFUSED = "refused by the API"
@@ -79,10 +80,8 @@ def read_cases(
     """
     merges = list(islice(history.merges(judge, skipped, progress), limit))
     cases: list[Case] = []
-    for start in range(0, len(merges), _JUDGED):
-        progress("judge", start, len(merges))
-        cases += _judged(judge, merges[start : start + _JUDGED])
-    progress("judge", len(merges), len(merges))
+    for chunk in batched_with_progress(merges, _JUDGED, "judge", progress):
+        cases += _judged(judge, chunk)
     return cases
 
 
@@ -92,7 +91,7 @@ def _judged(judge: Judge, merges: Sequence[SourceMerge]) -> list[Case]:
     for merge in merges:
         if may_rename(merge):
             parts.append(
-                [(p.base, (judge.tree(p.base), judge.tree(p.ours), judge.tree(p.theirs))) for p in apart(merge)]
+                [(p.base, (judge.tree(p.base), judge.tree(p.ours), judge.tree(p.theirs))) for p in split_renames(merge)]
             )
         else:
             parts.append([(merge.base_files, merge.trees)])
@@ -120,7 +119,7 @@ class MergeReplay:
         history: MergeHistory,
         client: Client,
         writers: int = 8,
-        progress: Progress = lambda stage, done, total: None,
+        progress: Progress = no_progress,
     ) -> None:
         self._history = history
         self._client = client
@@ -148,10 +147,8 @@ class MergeReplay:
         self._base = self._client.head()["tip"]["commit"]
         self._send_all("submit", lanes, self._submit, 2 * len(cases))
         outcomes: dict[str, Json] = {}
-        for number, lane in enumerate(lanes):
-            self._progress("decide", number, len(lanes))
+        for [lane] in batched_with_progress(lanes, 1, "decide", self._progress):
             outcomes |= self._outcomes(lane)
-        self._progress("decide", len(lanes), len(lanes))
         self._read_files(lanes)
         for case in cases:
             _compare(report, case, outcomes)
@@ -261,13 +258,11 @@ class MergeReplay:
     def _read_files(self, lanes: Sequence[Lane]) -> None:
         """Read what is in every case's folder now."""
         tip = self._client.head()["tip"]["commit"]
-        for number, lane in enumerate(lanes):
-            self._progress("compare", number, len(lanes))
+        for [lane] in batched_with_progress(lanes, 1, "compare", self._progress):
             by_folder = {case.folder: case.found for case in lane.cases}
             for file in self._client.tree(lane.slice_id, tip):
                 top, folder, path = file["path"].split("/", 2)
                 by_folder[f"{top}/{folder}/"][path] = (file["mode"], file["id"])
-        self._progress("compare", len(lanes), len(lanes))
 
 
 def _compare(report: MergeReport, case: Case, outcomes: Mapping[str, Json]) -> None:

@@ -14,7 +14,7 @@ from app.protocol.url_names import check_name
 from storage.base.batched import batched
 from storage.git.fsck import FsckError
 
-MOST_PATHS = 1000
+MAX_PATHS = 1000
 """Paths of a slice; the API's default limit."""
 
 TOP = "top-level-files"
@@ -55,7 +55,7 @@ class Plan:
             own = (f"{name}/", name) if name in files else (f"{name}/",)
             self._add(slice_name(name, taken), own, [name])
         rest = sorted(files - directories)
-        for chunk in batched(rest, MOST_PATHS):
+        for chunk in batched(rest, MAX_PATHS):
             self._add(slice_name(TOP, taken), tuple(chunk), chunk)
 
     def split(self, commit: SourceCommit) -> dict[int, PlannedChangeset]:

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -17,6 +16,7 @@ from app.demo.report import Report
 from app.demo.writers import Writers
 from app.judge.local_history import FileChange, History, HistoryError, SourceCommit
 from storage.base.batched import batched_by_size
+from storage.base.progress import Progress, no_progress
 from storage.git.objects import EMPTY_TREE
 
 _IMPORT_CHANGES = 500
@@ -25,9 +25,6 @@ _POLL = 2.0
 _OPEN = frozenset({"queued", "committed"})
 _PROBLEMS = 5
 _IMPORT = SourceCommit("", "Sluice replay", "replay@localhost", "1970-01-01T00:00:00+00:00", "Import\n")
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage (import, submit, land), what is done and what there is."""
 
 
 @dataclass(slots=True)
@@ -50,7 +47,7 @@ class Replay:
         writers: int = 16,
         limit: int | None = None,
         bulk: int = 50,
-        progress: Progress = lambda stage, done, total: None,
+        progress: Progress = no_progress,
     ) -> None:
         self._history = history
         self._client = client

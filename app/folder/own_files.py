@@ -14,7 +14,7 @@ _STATE = "stack.json"
 _ENVIRONMENT = "environment"
 _SECRET = b"SLUICE_S3_SECRET_KEY="
 _STATE_FIELDS = frozenset({"s3", "access_key", "secret_key"})
-_MOST_READ = 1 << 16  # bytes; both files are far smaller
+_MAX_READ = 1 << 16  # bytes; both files are far smaller
 
 
 def is_own_name(name: str) -> bool:
@@ -56,6 +56,6 @@ def _beginning(file: Path) -> bytes:
         if not file.is_file():
             return b""
         with file.open("rb") as stream:
-            return stream.read(_MOST_READ)
+            return stream.read(_MAX_READ)
     except OSError:
         return b""

@@ -14,7 +14,7 @@ from hashlib import sha256
 from app.intake.intake import Item, blob
 from app.protocol.problems import Problem, invalid, key_reused, not_found, too_many
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
-from storage.backends.turns import apart_if_large, breathe, without_turn
+from storage.backends.turns import breathe, in_thread_if_large, without_turn
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, ObjectId
 from storage.git.fsck import ContentError, check_content, needs_content
@@ -26,21 +26,21 @@ from storage.lookup.object_store import ObjectMissing
 from storage.queue.queue import Admission
 from storage.repository import Repository
 
-MOST_BASES = 1000
+MAX_BASES = 1000
 """Ids of versions seen, in one request, of which it is looked up what they are."""
 
-MOST_JUDGED_BYTES = 1 << 20
+MAX_JUDGED_BYTES = 1 << 20
 """A content put by id where its bytes must be judged (a symlink, .gitmodules, .gitattributes) has no more of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Duplicate:
     """A repeat of a changeset that was accepted before."""
 
     changeset: ChangesetId
 
 
-Admitted = Item | Known | Problem
+Admitted = Item | Duplicate | Problem
 
 
 def admit(
@@ -48,8 +48,7 @@ def admit(
 ) -> list[Admitted]:
     """Return for each submission what it has become: ready for the intake, a repeat, or refused.
 
-    What `stores` nothing needs no room in the queues.
-    Items that were refused do not count for what follows, so the positions of bases are those of the intake's items.
+    With stores=False (a dry run) the limits of the queues are skipped. Positions count accepted items only.
     Raises what holds for the whole request, of which nothing has been taken: a Problem where there is no room for it,
     Recovering where it is not known yet whether something is there, LookedUpInPart, BucketError and ViewAbsent.
     """
@@ -100,7 +99,7 @@ class _Admitting:
         self._submissions: Sequence[Submission | Problem] = ()
         self._fingerprints: dict[int, str] = {}  # by position
         self._put_by_id = 0  # bytes of the contents
-        self._bases_left = MOST_BASES  # that are still looked up
+        self._bases_left = MAX_BASES  # that are still looked up
         self._kinds: dict[ObjectId, Described] = {}  # of the contents that are put by id
 
     def all(self, submissions: Sequence[Submission | Problem]) -> list[Admitted]:
@@ -117,7 +116,7 @@ class _Admitting:
             self._admitted.append(outcome)
         return self._admitted
 
-    def _one(self, submission: Submission, position: int) -> Item | Known:
+    def _one(self, submission: Submission, position: int) -> Item | Duplicate:
         at = f"changesets[{position}]." if self._bulk else ""
         where = self._found.slices.get(submission.slice)
         if where is None:
@@ -173,7 +172,7 @@ class _Admitting:
                 self._fingerprints[each] = _fingerprint(submission, base, where.id if where else submission.slice)
         return self._fingerprints[position]
 
-    def _repeat(self, key: str, fingerprint: str, at: str) -> Known | None:
+    def _repeat(self, key: str, fingerprint: str, at: str) -> Duplicate | None:
         if key in self._keys:
             raise invalid(f"{at}idempotency_key", "is given twice in this request")
         self._keys.add(key)
@@ -182,7 +181,7 @@ class _Admitting:
             return None
         if owner[1] != fingerprint:
             raise key_reused()
-        return Known(owner[0])
+        return Duplicate(owner[0])
 
     def _base(self, submission: Submission, at: str) -> Base:
         base = submission.base
@@ -198,7 +197,7 @@ class _Admitting:
             if base.position in self._positions:
                 return ItemBase(self._positions[base.position])
             before = self._admitted[base.position]
-            if isinstance(before, Known):
+            if isinstance(before, Duplicate):
                 return ChangesetBase(before.changeset)
             raise invalid(f"{at}base", f"item {base.position} was refused")
         return base
@@ -279,7 +278,7 @@ class _Admitting:
             if len(found) < len(wanted):
                 with self._repo.queue.consistent_read():
                     found |= self._repo.kinds.of(wanted - found.keys())
-            self._repo.kinds.of(seen[:MOST_BASES])  # which is remembered for _check_bases
+            self._repo.kinds.of(seen[:MAX_BASES])  # which is remembered for _check_bases
         return found
 
     def _check_stored(self, change: Change, field: str) -> None:
@@ -297,8 +296,8 @@ class _Admitting:
             raise invalid(field, f"with it, contents put by id in this request exceed {most} bytes (max_body_bytes)")
         if not needs_content(change.path, change.mode):
             return
-        if size > MOST_JUDGED_BYTES:
-            raise invalid(field, f"has {size} bytes; at {change.path.decode()}, one put by id has {MOST_JUDGED_BYTES}")
+        if size > MAX_JUDGED_BYTES:
+            raise invalid(field, f"has {size} bytes; at {change.path.decode()}, one put by id has {MAX_JUDGED_BYTES}")
         try:
             check_content(change.path, change.mode, self._repo.confirmed(lambda: self._repo.objects.blob(oid)))
         except ContentError as error:
@@ -317,7 +316,7 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
     hasher.update(repr((*identity, submission.author_zone, submission.message)).encode())
     for change in submission.changes:
         breathe()
-        content = apart_if_large(_sha256, change.content) if change.content is not None else None
+        content = in_thread_if_large(_sha256, change.content) if change.content is not None else None
         hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
         if change.strategy != Strategy.MERGE:
             hasher.update(change.strategy.encode())

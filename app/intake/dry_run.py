@@ -7,11 +7,11 @@ from typing import Any
 from app.intake.intake import Item, build
 from app.protocol.problems import unavailable
 from storage.base.ids import ObjectId
+from storage.commit.prefetch import linker_on, snapshot_for
 from storage.git.objects import Kind, object_id
 from storage.git.packs import Location, decode
 from storage.log.entry import Json, Status
 from storage.repository import Repository
-from tasks.commits import linker_on, snapshot_for
 
 _WOULD = {Status.COMMITTED: "commit", Status.CONFLICTED: "conflict", Status.REJECTED: "reject"}
 

@@ -16,11 +16,11 @@ from functools import partial
 import redis
 import structlog
 
-from app.intake.requeue import MOST_PACKS, Requeue
+from app.intake.requeue import MAX_PACKS, Requeue
 from app.protocol.problems import unavailable
 from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends import deadline
-from storage.backends.turns import LARGE, apart, apart_if_large, breathe
+from storage.backends.turns import LARGE, breathe, in_thread, in_thread_if_large
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, made_at, new_ulid
 from storage.git.objects import Ident, Kind, object_id
@@ -73,7 +73,7 @@ class _Request:
 
 def blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
     """Return a content's id, and the blob as packs store it; others run while a large one is compressed."""
-    return apart_if_large(_blob, content)
+    return in_thread_if_large(_blob, content)
 
 
 def _blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
@@ -105,7 +105,7 @@ class Intake:
         Raises BucketError, TookTooLong and budget.Spent: then nothing is known of them. Raises a Problem where too
         many before them could not be queued.
         """
-        if self.behind >= MOST_PACKS:
+        if self.behind >= MAX_PACKS:
             raise unavailable("what was accepted before cannot be queued", self._repo.settings.retry_after)
         request = _Request(items)
         self._requests.put(request)
@@ -182,7 +182,7 @@ class Intake:
     def _check_time(self, pack: PackId, now: float) -> None:
         if self._too_far(pack, now):
             apart = now - made_at(pack)
-            log.error("late_or_wrong_clock", pack=pack, seconds=round(apart))
+            log.error("clock_skew", pack=pack, seconds=round(apart))
             raise TookTooLong(f"the store's clock is {apart:.0f} seconds from the time in {pack} (late_put)")
 
     def _announce(self) -> None:
@@ -193,7 +193,7 @@ class Intake:
             try:
                 ask_for_commit_safely(self._repo)
             except Exception as error:  # noqa: BLE001 - upkeep announces what this could not
-                log.error("not_announced", reason=str(error))
+                log.error("notify_failed", reason=str(error))
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
@@ -233,7 +233,7 @@ def build(groups: Sequence[Sequence[Item]]) -> tuple[PackId, bytes, list[list[tu
         at += len(group)
     manifests = manifest.join([part for group in made for _, part in group])
     call = partial(_finished, writer, manifests)
-    return pack, apart(call) if writer.size + len(manifests) > LARGE else call(), made
+    return pack, in_thread(call) if writer.size + len(manifests) > LARGE else call(), made
 
 
 def _finished(writer: PackWriter, manifests: bytes) -> bytes:
@@ -285,4 +285,4 @@ def ask_for_commit_safely(repo: Repository) -> None:
         with because("a submission"):
             ask_for_commit(repo)
     except redis.RedisError as error:
-        log.warning("not_announced", reason=str(error))
+        log.warning("notify_failed", reason=str(error))

@@ -22,7 +22,7 @@ from tasks.report import because
 
 log = structlog.get_logger()
 
-MOST_PACKS = 1000  # left at once; with as many the intake takes nothing more
+MAX_PACKS = 1000  # left at once; with as many the intake takes nothing more
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 _AT_ONCE = 200

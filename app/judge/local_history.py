@@ -30,10 +30,10 @@ _MODES = _REGULAR | {"120000", _SUBMODULE}
 _ABSENT = "000000"
 
 # So many ids fit into a pipe's buffer (64 KiB), so that asking never waits for answers to be read.
-_MOST_ASKED = 1000
+_MAX_ASKED = 1000
 # The limits of the API's defaults, with room for the trailer.
-_MOST_MESSAGE_BYTES = 60_000
-_MOST_IDENT_BYTES = 1000
+_MAX_MESSAGE_BYTES = 60_000
+_MAX_IDENT_BYTES = 1000
 
 _NOT_IN_IDENT = re.compile(r"[\x00-\x1f\x7f<>]")
 _ZONE = re.compile(r"([+-])(\d\d)(\d\d)", re.ASCII)
@@ -139,7 +139,7 @@ class History:
     def contents(self, oids: Sequence[str]) -> list[bytes]:
         """Return blobs' bytes, in order. All of them are in memory at once: ask for few."""
         with self._lock:
-            return [content for part in batched(oids, _MOST_ASKED) for content in self._ask(part)]
+            return [content for part in batched(oids, _MAX_ASKED) for content in self._ask(part)]
 
     def _ask(self, oids: Sequence[str]) -> list[bytes]:
         if self._cat is None:
@@ -226,14 +226,14 @@ def _commit(oid: str, author: str, email: str, seconds: str, raw: str, message: 
 
 def fit_ident(text: str) -> str:
     """Return a name or an address without what a commit cannot carry."""
-    return _NOT_IN_IDENT.sub("", text).strip().encode()[:_MOST_IDENT_BYTES].decode(errors="ignore")
+    return _NOT_IN_IDENT.sub("", text).strip().encode()[:_MAX_IDENT_BYTES].decode(errors="ignore")
 
 
 def fit_message(text: str) -> str:
     """Return a message that the API takes: no NUL, no line that counts as Sluice's trailer, not empty or too long."""
     lines = text.replace("\0", "").splitlines(keepends=True)
     kept = "".join([line for line in lines if not _TRAILER.match(line)])
-    kept = kept.encode()[:_MOST_MESSAGE_BYTES].decode(errors="ignore")
+    kept = kept.encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
     return kept if kept.strip() and carries(kept) else f"{NO_SUBJECT}\n\n{kept}".rstrip() + "\n"
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from app.judge.judge import Judge, Trees
 from app.judge.local_history import FileChange, History, HistoryError
 from storage.base.ids import ObjectId
+from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.git.fsck import ContentError, PathError, check_content, check_path, needs_content
 from storage.git.objects import Version
 from storage.git.run_git import GitFailed
@@ -32,9 +33,9 @@ TOO_MANY = "too many files for a changeset"
 TOO_LARGE = "too large for a changeset"
 
 # The limits of the API's defaults, with room for base64 and for the escapes of JSON.
-_MOST_CHANGES = 10_000
-_MOST_BYTES = 24 << 20
-_MOST_PATH_BYTES = 4096
+_MAX_CHANGES = 10_000
+_MAX_BYTES = 24 << 20
+_MAX_PATH_BYTES = 4096
 # As long and as deep as the folders below which merges are put.
 _FOLDER = b"0000/00/"
 
@@ -45,9 +46,6 @@ _TOGETHER = 100
 
 Files = dict[str, tuple[str, str]]
 """Mode and id by path."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, what is done and what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +81,17 @@ class MergeHistory(History):
         """Return the folder of the repository's objects."""
         return Path(self._line("rev-parse", "--path-format=absolute", "--git-path", "objects"))
 
-    def merges(
-        self, judge: Judge, skipped: Counter[str], progress: Progress = lambda stage, done, total: None
-    ) -> Iterator[SourceMerge]:
+    def merges(self, judge: Judge, skipped: Counter[str], progress: Progress = no_progress) -> Iterator[SourceMerge]:
         """Yield the merges that can be compared, newest first; count the others in `skipped`, by reason.
 
         Of several merge bases the first that `git merge-base` prints counts. Raises HistoryError.
         """
         listed = self._line("rev-list", "--min-parents=2", "--max-parents=2", "--parents", self.head).splitlines()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(listed), _TOGETHER):
-                progress("read", start, len(listed))
-                rows = [line.split() for line in listed[start : start + _TOGETHER]]
+            for chunk in batched_with_progress(listed, _TOGETHER, "read", progress):
+                rows = [line.split() for line in chunk]
                 bases = pool.map(self._merge_base, [row[1:] for row in rows])
                 yield from self._read(judge, [(*row, base) for row, base in zip(rows, bases, strict=True)], skipped)
-        progress("read", len(listed), len(listed))
 
     def _read(self, judge: Judge, rows: list[tuple[str, ...]], skipped: Counter[str]) -> Iterator[SourceMerge]:
         found = []
@@ -137,7 +131,7 @@ def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable
     """Return why a merge cannot be submitted, None where it can."""
     if not all(merge.sides):
         return ONE_SIDED
-    if max(map(len, merge.sides)) > _MOST_CHANGES:
+    if max(map(len, merge.sides)) > _MAX_CHANGES:
         return TOO_MANY
     versions = {(change.path, change.mode, change.oid) for side in merge.sides for change in side if change.mode}
     versions |= {(path, mode, oid) for path, (mode, oid) in merge.base_files.items()}
@@ -147,7 +141,7 @@ def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable
         raw = _FOLDER + path.encode(errors="surrogateescape")
         try:
             # Whatever the path, a link's target counts.
-            if not check_path(raw, _MOST_PATH_BYTES) or mode == "120000":
+            if not check_path(raw, _MAX_PATH_BYTES) or mode == "120000":
                 looked_at = needs_content(raw, int(mode, 8))
                 check_content(raw, int(mode, 8), content(oid) if looked_at else None)
         except PathError:
@@ -156,7 +150,7 @@ def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable
             return BAD_CONTENT
     sent = [sorted({c.oid for c in side if c.mode and c.mode != _SUBMODULE}) for side in merge.sides]
     known = iter(sizes(sent[0] + sent[1]))
-    return TOO_LARGE if max(sum(islice(known, len(blobs))) for blobs in sent) > _MOST_BYTES else None
+    return TOO_LARGE if max(sum(islice(known, len(blobs))) for blobs in sent) > _MAX_BYTES else None
 
 
 def after(files: Files, changes: list[FileChange]) -> Files:

@@ -193,7 +193,7 @@ def _end(_error: BaseException | None) -> None:
 def _answer(error: Exception) -> Response:
     problem = problem_of(error)
     if problem is None:
-        log.error("request-failed", method=request.method, path=request.path, exc_info=error)
+        log.error("request_failed", method=request.method, path=request.path, exc_info=error)
         problem = internal(request_id())
     elif problem is not error:
         log.warning(

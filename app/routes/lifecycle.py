@@ -29,7 +29,7 @@ from storage.queue.queue import Standing
 routes = Blueprint("lifecycle", __name__)
 
 # Successors of one changeset, by one verb and without a key of their writers', that may be abandoned or rejected.
-_MOST_ATTEMPTS = 100
+_MAX_ATTEMPTS = 100
 
 
 @routes.post("/changesets/<changeset>/release")
@@ -132,7 +132,7 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
         if found is not None and found[1] != fingerprint:
             raise key_reused()
         return own, found[0] if found else None
-    keys = [key_of(verb, old, attempt) for attempt in range(_MOST_ATTEMPTS)]
+    keys = [key_of(verb, old, attempt) for attempt in range(_MAX_ATTEMPTS)]
     owners = queue.admit([], [], keys).keys
     standings = dict(zip(owners, standings_of([each for each, _ in owners.values()]), strict=True))
     for key in keys:
@@ -144,7 +144,7 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
         if owners_fingerprint != fingerprint:
             raise conflict(f"it has been resolved in another way by {made}", changeset=made)
         return key, made
-    raise conflict(f"nothing came of {_MOST_ATTEMPTS} attempts; give an Idempotency-Key")
+    raise conflict(f"nothing came of {_MAX_ATTEMPTS} attempts; give an Idempotency-Key")
 
 
 def _free(old: ChangesetId) -> Standing:

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 # Without news, waiters are looked at so often anyway: a message of Redis may be lost.
 _AT_LEAST_EVERY = 1.0
-_MOST_AT_ONCE = 1000
+_MAX_AT_ONCE = 1000
 _PAUSE = 0.2  # seconds before it listens again
 
 Wanted = Callable[[Standing], bool]
@@ -107,7 +107,7 @@ class Waiting:
     def _look(self) -> None:
         with self._lock:
             waiters = list(self._waiters)
-        for chunk in batched(waiters, _MOST_AT_ONCE):
+        for chunk in batched(waiters, _MAX_AT_ONCE):
             _, standings = self._repo.queue.standing([waiter.changeset for waiter in chunk])
             for waiter, standing in zip(chunk, standings, strict=True):
                 if waiter.wanted(standing):

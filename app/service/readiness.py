@@ -21,7 +21,7 @@ from storage.coordination.nodes import WORK, missing
 from storage.log.log import name_of
 from storage.repository import Repository
 
-_MOST_LAG = 1000
+_MAX_LAG = 1000
 # What a check may meet where servers are down or slow, or the view is not there: each is an answer.
 _UNFIT = (redis.RedisError, BucketError, Spent, ViewAbsent, ViewStale, Recovering, LogForked)
 _PROBE = "probe/ready"
@@ -46,7 +46,7 @@ def work_checks(repo: Repository, found: dict[str, Check]) -> dict[str, Check]:
     """
     view = found["view"]
     return {
-        "view": {**view, "ok": view["ok"] and view["lag"] < _MOST_LAG},
+        "view": {**view, "ok": view["ok"] and view["lag"] < _MAX_LAG},
         "queue": _checked(lambda: _queue(repo)),
         "workers": _checked(lambda: _workers(repo)),
     }
@@ -83,7 +83,7 @@ def _conditional_writes(repo: Repository) -> Check:
 def _view(repo: Repository) -> Check:
     # Without a view, or one that may be older than what was answered before, nearly every request is a 503.
     applied = repo.view.head().applied
-    lag = sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MOST_LAG))
+    lag = sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MAX_LAG))
     recovered = repo.queue.recovered_state()
     detail = f"applied {applied}, {lag} behind" + ("" if recovered else "; the inbox is being listed")
     return {"ok": recovered is not None, "detail": detail, "applied": applied, "lag": lag}

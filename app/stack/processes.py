@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 # Seconds before a process that died is started again: doubled each time up to the most, and back to the first once
 # it has lived for `_STEADY`.
-_FIRST_DELAY, _MOST_DELAY, _STEADY = 0.2, 5.0, 10.0
+_FIRST_DELAY, _MAX_DELAY, _STEADY = 0.2, 5.0, 10.0
 # Seconds between two questions whether a server answers; only its answer tells, so it has to be asked.
 _ASK_EVERY = 0.05
 _LOG_BYTES = 16 << 20
@@ -57,7 +57,7 @@ class Command:
     # Says whether the process answers its protocol; may raise NotReady. None: being alive is enough.
     ready: Callable[[], bool] | None = None
     # Seconds that this may take.
-    patience: float = 90.0
+    start_timeout: float = 90.0
     # Seconds between SIGTERM and SIGKILL.
     grace: float = 20.0
     # Files outside of its folder that it leaves behind when it is killed; removed when it is stopped.
@@ -110,7 +110,7 @@ class Process:
 
     def await_ready(self) -> None:
         """Wait until it answers. Raises ProcessFailed with the end of its log if it ends before, or takes too long."""
-        deadline = time.monotonic() + self.command.patience
+        deadline = time.monotonic() + self.command.start_timeout
         # It may be started again while it is asked: the output of the first one says what is wrong.
         first, start_of_log = self.starts, self._log_start
         while True:
@@ -127,7 +127,7 @@ class Process:
             except NotReady as answer:
                 needs = f" ({answer})"
             if time.monotonic() > deadline:
-                waited = f"{self.command.patience:g} seconds{needs}"
+                waited = f"{self.command.start_timeout:g} seconds{needs}"
                 raise ProcessFailed(f"{self.command.name} was not ready after {waited}{self._log_end(start_of_log)}")
             with self._state:
                 self._state.wait(_ASK_EVERY)
@@ -201,7 +201,7 @@ class Process:
             log.warning("process_died", child=self.command.name, pid=pid, status=status)
             if not self.restart:
                 return
-            delay = _FIRST_DELAY if time.monotonic() - began > _STEADY else min(2 * delay, _MOST_DELAY)
+            delay = _FIRST_DELAY if time.monotonic() - began > _STEADY else min(2 * delay, _MAX_DELAY)
             self._stopping.wait(delay)
 
     def _fork(self) -> int:

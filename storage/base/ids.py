@@ -24,9 +24,15 @@ PackId = NewType("PackId", str)
 Seq = NewType("Seq", int)
 """The position of an entry in the log, from 1."""
 
+
+def oid_of(text: str) -> ObjectId:
+    """Return the id that hexadecimal text names. Raises ValueError."""
+    return ObjectId(bytes.fromhex(text))
+
+
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _SUBMISSION_PACK = re.compile(rf"(inbox/({_ULID.pattern})-([1-9][0-9]{{0,4}}))\.pack")
-_MOST_IN_PACK = 0xFFFF  # an object's location has two bytes for the count (storage/view/view.py)
+_MAX_IN_PACK = 0xFFFF  # an object's location has two bytes for the count (storage/view/view.py)
 
 
 def new_ulid() -> str:
@@ -94,7 +100,7 @@ def inbox_pack(first: str, count: int) -> PackId:
 def submission_pack(name: str) -> PackId | None:
     """Return the submission pack that a file in the bucket is, None where it is something else."""
     found = _SUBMISSION_PACK.fullmatch(name)
-    if found is None or int(found[3]) > _MOST_IN_PACK or found[2].endswith(_LAST, 0, -_LOW):
+    if found is None or int(found[3]) > _MAX_IN_PACK or found[2].endswith(_LAST, 0, -_LOW):
         return None
     return PackId(found[1])
 

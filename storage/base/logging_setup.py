@@ -17,11 +17,13 @@ from typing import Any
 import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
+from storage.base.batched import batched
+
 __all__ = ["bind", "bound", "clear", "configure", "in_lines", "level", "line", "log", "output"]
 
 HIDDEN = "(hidden)"
 # Ids in one line; more of them follow in lines of their own, so that each can be searched for.
-MOST_IDS = 100
+MAX_IDS = 100
 # Shorter secrets are only hidden by their names: their text may stand anywhere by chance.
 _SHORTEST_SECRET = 6
 
@@ -74,8 +76,7 @@ def line(event: str, severity: str = "info", **fields: Any) -> str:
 
 def in_lines(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield ids in parts that are short enough for a line each."""
-    for start in range(0, len(ids), MOST_IDS):
-        yield ids[start : start + MOST_IDS]
+    return batched(ids, MAX_IDS)
 
 
 def _name_process(_logger: Any, _method: str, event: _Event) -> _Event:

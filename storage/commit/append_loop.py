@@ -11,7 +11,7 @@ from storage.repository import Repository
 from storage.view.rows import NOTHING_FORGOTTEN, Forgotten
 from storage.view.snapshot import Snapshot
 
-MOST_RACES = 50
+MAX_ATTEMPTS = 50
 
 Say = Callable[[Snapshot], tuple[EntryKind, Json] | None]
 """Returns what an entry on a snapshot should say, None where nothing is left to say. Raises Moved to be asked again."""
@@ -49,8 +49,8 @@ def append_directly(
     Returns whether anything was left to say. Raises what `say` raises, LogBusy, ViewAbsent, ViewStale and BucketError.
     """
     owner = new_ulid()
-    for _ in range(MOST_RACES):
-        repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
+    for _ in range(MAX_ATTEMPTS):
+        repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
         try:
             snapshot = repo.snapshot(changesets, slices)
             said = say(snapshot)
@@ -64,4 +64,4 @@ def append_directly(
             continue
         finally:
             repo.append_lock.release(owner)
-    raise LogBusy(f"the race for a place in the log was lost {MOST_RACES} times")
+    raise LogBusy(f"the race for a place in the log was lost {MAX_ATTEMPTS} times")

@@ -4,10 +4,10 @@
 objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or those of
 a batch with fewer changesets if it has to end earlier. A changeset that has an outcome is skipped (invariant 2).
 
-What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
-outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and
-wherever it is simply the commit's tree. So a base that is a changeset costs one look-up, and at worst as many edits
-as one batch has changesets (see docs/decisions/0003-what-a-writer-saw.md).
+For stacks an outcome stores `saw`, the tree of the base, if the base is outside this batch; and `seen`, that tree plus
+the changeset's own changes, for the last changeset of a stack and whenever it equals the commit's tree. Finding what
+the writer of the next changeset saw then costs one look-up, and at worst as many edits as a batch has changesets (see
+docs/decisions/0003-what-a-writer-saw.md).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from storage.base.ids import ChangesetId, ObjectId, PackId
+from storage.base.ids import ChangesetId, ObjectId, PackId, oid_of
 from storage.commit.decide import Rejection, Taken, apply, decide
 from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.records import EXPIRED, change_json, closing, conflicts_json, rejected
@@ -94,7 +94,7 @@ class Linker:
         self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
         self._made = Made(most_bytes)
         self._enough = enough
-        self._head = TreeEditor(self.read, _oid(snapshot.head.root))
+        self._head = TreeEditor(self.read, oid_of(snapshot.head.root))
         self._trees = LookUps(self.read, most_bytes)
         self._seen_in: dict[ChangesetId, ObjectId] = {}  # what writers on top of stacks outside of this batch saw
         self._stacks: dict[ChangesetId, TreeEditor] = {}
@@ -106,7 +106,7 @@ class Linker:
         self._too_large = False  # a file of the changeset that is being decided
         self._keys = dict(snapshot.keys)
         self._closed = dict(snapshot.closed)
-        self.result = Linked(tip=_oid(snapshot.head.tip), root=self._head.root, time=self._committer.time)
+        self.result = Linked(tip=oid_of(snapshot.head.tip), root=self._head.root, time=self._committer.time)
 
     def run(self, changesets: Sequence[Changeset]) -> Linked:
         """Link `changesets` in order, those left out that cannot be decided now.
@@ -193,7 +193,7 @@ class Linker:
         if outcome["status"] != Status.COMMITTED:
             return Rejection("base-not-landed", f"its base {base} is {outcome['status']}")
         if "seen" in outcome:
-            tree = _oid(outcome["seen"])
+            tree = oid_of(outcome["seen"])
             return self._trees[tree], tree
         if base in self._records:
             if base not in self._stacks:
@@ -224,7 +224,7 @@ class Linker:
                 break
             changeset_id = outcome["base"]
             outcome = self._outcome_of(changeset_id) or self._read_outcome(changeset_id)
-        editor = TreeEditor(self.read, _oid(outcome.get("seen") or outcome["saw"]))
+        editor = TreeEditor(self.read, oid_of(outcome.get("seen") or outcome["saw"]))
         for ancestor, of_ancestor in reversed(trail):
             if ancestor not in self._changes:
                 self._changes[ancestor] = self._read_changes(ancestor, of_ancestor)
@@ -369,7 +369,3 @@ def overlay(editor: TreeEditor, changes: Sequence[Proposal]) -> None:
 def _wanted(editor: TreeEditor, change: Proposal) -> Version | None:
     base = Version(change.mode, change.base) if change.base else editor.get(change.path)
     return change.version(base)
-
-
-def _oid(text: str) -> ObjectId:
-    return ObjectId(bytes.fromhex(text))

@@ -25,11 +25,11 @@ MARKER_SIZE = 7
 """Characters of a conflict marker, where no line of the texts begins with so many."""
 
 # Texts made for it could have as many hunks as lines, and need markers as long as a text.
-_MOST_MARKER_BYTES = 1 << 20
+_MAX_MARKER_BYTES = 1 << 20
 # Nobody resolves more by hand. Above either a conflict has its text with markers, and no hunks: what a line diff takes
 # grows faster than its lines, and nothing else runs in this process meanwhile.
-MOST_HUNKS = 1000
-MOST_LINES = 50_000
+MAX_HUNKS = 1000
+MAX_LINES = 50_000
 _LABELS = {b"<": b" head", b"|": b" base", b"=": b"", b">": b" submitted"}
 _RUN = re.compile(rb"^(?:<{7,}|\|{7,}|={7,}|>{7,})", re.MULTILINE)
 _MARKER = re.compile(rb"^([<|=>]).*?(\r?)$", re.MULTILINE)
@@ -59,15 +59,15 @@ class Hunk:
 class Explanation:
     """A conflict as an editor shows it; without hunks where Git finds none: a strategy may have forbidden its merge."""
 
-    hunks: list[Hunk] | None  # None: above MOST_HUNKS, or MOST_LINES in a text
+    hunks: list[Hunk] | None  # None: above MAX_HUNKS, or MAX_LINES in a text
     marked: bytes
 
 
 class Explainer:
     """Explains conflicts. Safe for threads."""
 
-    def __init__(self, patience: float = 10.0) -> None:
-        self._git = GitMerger(style="diff3", patience=patience)
+    def __init__(self, timeout: float = 10.0) -> None:
+        self._git = GitMerger(style="diff3", timeout=timeout)
 
     def explain(self, base: bytes | None, ours: bytes, theirs: bytes) -> Explanation | None:
         """Explain one conflict; None where Git takes too long, or the markers would be out of all proportion.
@@ -121,10 +121,10 @@ class _Piece:
 def _explanation(three: MergeInputs, merged: bytes) -> Explanation | None:
     size = max((len(run) + 1 for text in three for run in _RUN.findall(text or b"")), default=MARKER_SIZE)
     hunks = (b"\n" + merged).count(b"\n<")
-    if hunks * len(_LABELS) * (size + len(_LABELS[b">"])) > _MOST_MARKER_BYTES:
+    if hunks * len(_LABELS) * (size + len(_LABELS[b">"])) > _MAX_MARKER_BYTES:
         return None
     most_lines = max(text.count(b"\n") for text in three if text is not None)
-    shown = hunks <= MOST_HUNKS and most_lines <= MOST_LINES
+    shown = hunks <= MAX_HUNKS and most_lines <= MAX_LINES
     return Explanation(_hunks(three, merged) if shown else None, _marked(merged, size))
 
 

@@ -21,7 +21,7 @@ from storage.git.objects import Kind
 from storage.git.packs import HEAD_BYTES, Location, decode_head
 from storage.lookup.object_store import ObjectStore
 
-MOST_LOOKUPS = 4000
+MAX_LOOKUPS = 4000
 """Objects that one call looks up in the bucket at most."""
 
 # Beside what one request can name: else a request that is repeated until all its ids are known never ended.
@@ -53,7 +53,7 @@ class Kinds:
         """Return what these objects are, without those that are not stored.
 
         Costs few looks into the index, and a few bytes of the bucket for each that stands in no submission pack. Raises
-        ViewAbsent, BucketError, Spent and CorruptObject; and LookedUpInPart after `MOST_LOOKUPS` in the bucket. What
+        ViewAbsent, BucketError, Spent and CorruptObject; and LookedUpInPart after `MAX_LOOKUPS` in the bucket. What
         was looked up until then is remembered.
         """
         wanted = list(dict.fromkeys(oids))
@@ -66,7 +66,7 @@ class Kinds:
                 found[oid] = self._remember(oid, Described(Kind.BLOB, location.place.size))
             elif location:
                 below.append((oid, location))
-        some = below[:MOST_LOOKUPS]
+        some = below[:MAX_LOOKUPS]
         read = self._bucket.map_concurrently(lambda located: self._read(*located), some)
         if len(some) < len(below):
             raise LookedUpInPart(f"{len(some)} of {len(below)} ids that are new to this process were looked up")

@@ -15,7 +15,7 @@ from cachetools import LRUCache
 
 from storage.backends import deadline
 from storage.backends.bucket import Bucket, BucketError, Missing
-from storage.backends.turns import apart_if_large
+from storage.backends.turns import in_thread_if_large
 from storage.base.batched import batched, batched_by_size
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
@@ -35,7 +35,7 @@ _COPIES_TOGETHER = 64
 _BYTES_TOGETHER = 16 << 20
 # What an object takes beside them: its id, its place in the cache and in the cache's order, about.
 _ENTRY_BYTES = 400
-_MOST_COMMITS = 1024
+_MAX_COMMITS = 1024
 # What is stored of a commit has no more bytes, or twice those of the longest message.
 _LARGEST_COMMIT = 1 << 20
 
@@ -55,7 +55,7 @@ class ObjectStore:
         self.drop_copies = self._shared.drop
         self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
         # A batch's changesets mostly have one commit as their base; parsing it took a tenth of the batch's time.
-        self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MOST_COMMITS)
+        self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MAX_COMMITS)
         self._largest_commit = max(_LARGEST_COMMIT, 2 * settings.max_message_bytes)
         self._lock = threading.Lock()
         self._keep(EMPTY_TREE, Kind.TREE, b"")
@@ -107,7 +107,7 @@ class ObjectStore:
         found = self._cached(oid)
         if found is None and location is not None:
             kind, data = self._fetch(oid, location)
-            if apart_if_large(partial(object_id, kind), data) != oid:
+            if in_thread_if_large(partial(object_id, kind), data) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             found = self._keep(oid, kind, data)
         if found is None:
@@ -216,7 +216,7 @@ class ObjectStore:
         stored = self._bucket.map_concurrently(lambda located: self._fetch(*located), group)
         fresh = {}
         for (oid, _), item in zip(group, stored, strict=True):
-            if apart_if_large(partial(object_id, item[0]), item[1]) != oid:
+            if in_thread_if_large(partial(object_id, item[0]), item[1]) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             fresh[oid] = item
         self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
@@ -224,7 +224,7 @@ class ObjectStore:
             yield oid, self._keep(oid, *item)
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
-        return apart_if_large(decode, self.stored(oid, location))
+        return in_thread_if_large(decode, self.stored(oid, location))
 
     def stored(self, oid: ObjectId, location: Location, most: int | None = None) -> bytes:
         """Return an object as its pack has it, or its first `most` bytes. Raises BucketError."""

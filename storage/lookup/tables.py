@@ -5,8 +5,8 @@ each run of leading bits, how many rows stand up to its end (as in Git's pack in
 
 Compactions make tables of level 0. Four of one level are merged into one of the next, so a look-up asks a few of each
 level, of which there are as many as the logarithm of history (a log-structured merge tree: O'Neil et al., 1996). One
-that would have more than MOST_ROWS is cut into four by two more bits of the key, and from there on merged with those
-of the same prefix: no table and no merge grows with history, and there are about as many tables as rows by MOST_ROWS.
+that would have more than MAX_ROWS is cut into four by two more bits of the key, and from there on merged with those
+of the same prefix: no table and no merge grows with history, and there are about as many tables as rows by MAX_ROWS.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ CUT_BITS = 2
 MERGED = 4
 """So many tables of one level and prefix are merged."""
 
-MOST_ROWS = 1 << 16
+MAX_ROWS = 1 << 16
 """A table with more rows is cut."""
 
 _HEADER = struct.Struct(">8sIBB2x")
 _MAGIC = b"SLTABLE1"
 _TRAILER_BYTES = 20
 _RUN_ROWS = 128  # that share the leading bits which the header counts, about
-_MOST_BITS = 13
+_MAX_BITS = 13
 _PART_BITS = 6  # rows are merged in so many parts, as a power of two
-HEAD_BYTES = _HEADER.size + (4 << _MOST_BITS)
+HEAD_BYTES = _HEADER.size + (4 << _MAX_BITS)
 """So many bytes at the beginning of a table have all of its header, whatever its size."""
 
 
@@ -62,7 +62,7 @@ def encode(rows: Mapping[bytes, bytes]) -> bytes:
 def _encode(body: bytes | bytearray, common: int) -> bytes:
     """Return the table of rows in order, whose keys have so many leading bits in common."""
     rows = len(body) // ROW_BYTES
-    bits = max(0, min(_MOST_BITS, (rows // _RUN_ROWS).bit_length()))
+    bits = max(0, min(_MAX_BITS, (rows // _RUN_ROWS).bit_length()))
     shift, mask = 64 - common - bits, (1 << bits) - 1
     counts = [0] * (1 << bits)
     for at in range(0, len(body), ROW_BYTES):
@@ -155,7 +155,7 @@ def merged(tables: Sequence[tuple[TableRow, bytes]]) -> list[tuple[int, int, byt
         ends = [_position(body, after) for body in bodies]
         parts.append(_merge([body[start:end] for body, start, end in zip(bodies, starts, ends, strict=True)]))
         starts = ends
-    if sum(map(len, parts)) <= MOST_ROWS * ROW_BYTES:
+    if sum(map(len, parts)) <= MAX_ROWS * ROW_BYTES:
         return [(bits, prefix, _encode(bytearray().join(parts), bits))]
     cut, each = bits + CUT_BITS, 1 << (_PART_BITS - CUT_BITS)
     whole = [bytearray().join(parts[start : start + each]) for start in range(0, len(parts), each)]

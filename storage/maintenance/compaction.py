@@ -45,13 +45,13 @@ from storage.lookup.archive import (
 )
 from storage.lookup.tables import due, encode, merged
 from storage.maintenance.checkpoints import newest
-from storage.queue.recovery import MOST_PASSED_PACKS, Watermark
+from storage.queue.recovery import MAX_PASSED_PACKS, Watermark
 from storage.repository import Repository
 from storage.view.load import read_indexes
 from storage.view.rows import Forgotten
 from storage.view.snapshot import Head, Snapshot
 
-MOST_ENTRIES = 512
+MAX_ENTRIES = 512
 """Most entries of one compaction: whoever applies it reads them."""
 
 FEW_ENTRIES = 8
@@ -60,16 +60,16 @@ FEW_ENTRIES = 8
 # A larger pack stays as it is.
 ADOPTED_BYTES = 1 << 20
 # Most ids in the submission packs of one compaction: of a pack that was decided in parts each is asked for.
-_MOST_IDS = 1 << 16
+_MAX_IDS = 1 << 16
 # Most rows of the view that one compaction takes back, about: Redis does nothing else while it does. A changeset has
 # some beside those of its changes.
-_MOST_ROWS = 1 << 15
+_MAX_ROWS = 1 << 15
 _ROWS = 6
 # Packs that are deleted, and names that are listed, at most.
-_MOST_DELETED = 2000
+_MAX_DELETED = 2000
 # The mark alone is worth an entry when it passes so many packs.
-_WORTH_MARKING = MOST_PASSED_PACKS
-_MOST_MERGES = 4
+_WORTH_MARKING = MAX_PASSED_PACKS
+_MAX_MERGES = 4
 _TOGETHER = 16
 _SMALL = 4 << 20  # bytes of a pack that is read beside others
 
@@ -126,7 +126,7 @@ def compact(repo: Repository) -> Compacted | None:
     history, more = _old_enough(repo, head, passed.mark, now)
     archived = history[-1][0]["seq"] if history else head.archived
     keys, more_keys = _old_keys(repo, head, archived, now)
-    forgettable = repo.view.superseded(int(now - repo.settings.gc_grace), _MOST_DELETED)
+    forgettable = repo.view.superseded(int(now - repo.settings.gc_grace), _MAX_DELETED)
     gone = _deleted(repo, forgettable)
     if not (history or keys or gone or passed.packs >= _WORTH_MARKING):
         return None
@@ -151,8 +151,9 @@ def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgott
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         if snapshot.head.compacted != head.compacted:
             return None
-        # Whoever was stopped for longer than `gc_grace` may find its packs taken for garbage. That they are not yet on
-        # this snapshot is enough: the entry that would condemn them takes its place, or comes behind it and finds them.
+        # If this process was paused for longer than `gc_grace`, garbage collection may have tombstoned our packs.
+        # Checking on this snapshot suffices: a tombstoning entry takes our position in the log, or follows ours and
+        # sees them used.
         stored = [PackId(pack) for pack, _ in body["archives"]] + [PackId(table.name) for table in body["tables"]]
         tombstoned = repo.view.tombstoned_packs(stored)
         of_one_view(repo, snapshot)
@@ -187,11 +188,11 @@ def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[En
         ids += sum(len(changesets_of(PackId(pack))) for pack in fresh)
         rows += _rows(decided)
         over = changesets > settings.compact_changesets or size > settings.compact_bytes
-        if chosen and (over or ids > _MOST_IDS or rows > _MOST_ROWS):
+        if chosen and (over or ids > _MAX_IDS or rows > _MAX_ROWS):
             return chosen, True
         chosen.append((entry, entry_hash))
         packs |= fresh
-    return chosen, len(chosen) == MOST_ENTRIES
+    return chosen, len(chosen) == MAX_ENTRIES
 
 
 def _count_old(repo: Repository, before: int, last: int, oldest: float, few: int) -> int:
@@ -200,10 +201,10 @@ def _count_old(repo: Repository, before: int, last: int, oldest: float, few: int
     By the store's own times, in one listing: what entries say is by the clocks of those who wrote them.
     """
     # No more than are looked at: a larger setting would stop compactions for good.
-    enough = min(few, MOST_ENTRIES)
+    enough = min(few, MAX_ENTRIES)
     if last - before < enough:
         return 0
-    most = min(MOST_ENTRIES, last - before)
+    most = min(MAX_ENTRIES, last - before)
     stored = [at for _, at in repo.bucket.listing("log/", name_of(before), most)]
     count = sum(1 for _ in takewhile(lambda at: at <= oldest, stored))
     return count if count >= enough else 0
@@ -236,10 +237,10 @@ def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[
         decided = entry.get("decided", ())
         changesets += len(decided)
         rows += _rows(decided)
-        if chosen and (changesets > repo.settings.compact_changesets or rows > _MOST_ROWS):
+        if chosen and (changesets > repo.settings.compact_changesets or rows > _MAX_ROWS):
             return chosen, True
         chosen.append((entry, entry_hash))
-    return chosen, len(chosen) == MOST_ENTRIES
+    return chosen, len(chosen) == MAX_ENTRIES
 
 
 def _rows(decided: Sequence[Json]) -> int:
@@ -338,7 +339,7 @@ def _write_tables(repo: Repository, made: _Made) -> None:
     """Store the table of what is archived, merged with others where there are enough of them."""
     fresh = {TableRow(f"packs/{new_ulid()}", 0, 0, 0): encode(made.rows)}
     tables = [*(repo.view.tables()[1] or ()), *fresh]
-    for _ in range(_MOST_MERGES):
+    for _ in range(_MAX_MERGES):
         group = due(tables)
         if group is None:
             break

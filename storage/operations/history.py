@@ -20,7 +20,7 @@ from storage.view.lists import Positions
 from storage.view.snapshot import Slice
 from storage.view.view import slice_of
 
-MOST_READ = 256
+MAX_READ = 256
 """Entries of the log that one call reads at most."""
 
 # The view may archive more while a list is read, and then it is read again.
@@ -82,7 +82,7 @@ def _in_log(
 ) -> tuple[Positions, int | None]:
     rows: Positions = []
     first = max(1, (after + 1) // SLOTS)
-    end = min(last, first + MOST_READ - 1)
+    end = min(last, first + MAX_READ - 1)
     for entry in _read(repo, range(first, end + 1)):
         for index, record in enumerate(entry.get("decided", ())):
             place = log_position(entry["seq"], index)
@@ -106,7 +106,7 @@ def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[li
     else:
         raise ViewStale("the view goes on while it is listed")
     last = archived if before is None else min(archived, before - 1)
-    first = max(1, last - MOST_READ + 1)
+    first = max(1, last - MAX_READ + 1)
     if len(rows) < limit:
         for entry in _read(repo, range(last, first - 1, -1)):
             if entry["kind"] in {EntryKind.MERGE, EntryKind.GENESIS}:
@@ -129,9 +129,9 @@ def global_commit(repo: Repository, commit: str) -> Json | None:
 def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Slice | None:
     """Return a slice as it was at the entry `seq`, when it had `version`: the entry that changed it says it again.
 
-    None where none of the next MOST_READ entries did. Raises ViewAbsent, ViewStale and BucketError.
+    None where none of the next MAX_READ entries did. Raises ViewAbsent, ViewStale and BucketError.
     """
-    last = min(repo.view.head().applied, seq + MOST_READ)
+    last = min(repo.view.head().applied, seq + MAX_READ)
     for entry in _read(repo, range(seq + 1, last + 1)):
         for old in entry.get("undefine", ()):
             if (old["id"], old["version"]) == (slice_id, version):

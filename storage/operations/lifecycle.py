@@ -94,7 +94,7 @@ def requeue_released(repo: Repository, limit: int) -> int:
                 count += _queue(repo, changeset)
             except UNREADABLE as error:
                 # The others must not wait for what the store has lost.
-                log.error("release_waits", changeset=changeset, pack=standing.pack, reason=str(error))
+                log.error("release_deferred", changeset=changeset, pack=standing.pack, reason=str(error))
     return count
 
 

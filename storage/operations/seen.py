@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from storage.base.errors import Recovering
-from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of
+from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, oid_of
 from storage.commit.decide import seen_version
 from storage.git.objects import EMPTY_TREE, CorruptObject, Version, as_file
 from storage.git.packs import Location
@@ -25,7 +25,7 @@ from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
 
 # A stack is climbed so far. Committed ones know a tree at the latest where their batch began.
-MOST_ANCESTORS = 10_000
+MAX_ANCESTORS = 10_000
 # Manifests that are asked for at once; a climb begins with one and doubles.
 _LARGEST_PAGE = 64
 # Ancestors whose standing is asked for at once, where a pack that was read says who they are.
@@ -49,7 +49,7 @@ class Seen:
     # as these are not committed, the view does not know where it stands
 
 
-def look(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
+def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
     """Return what the writer of `changeset` saw at `paths`.
 
     With a base by versions, nothing was seen at other paths than the changeset's own, and the mode is that of the same
@@ -66,16 +66,16 @@ def look(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen
     if changeset.base_changeset is None:
         return Seen(_by_versions(repo, changeset, outcome, wanted))
     if "saw" in outcome:
-        return Seen(_in_tree(repo, _oid(outcome["saw"]), wanted))
+        return Seen(_in_tree(repo, oid_of(outcome["saw"]), wanted))
     return _in_stack(repo, ancestors, changeset.base_changeset, wanted)
 
 
 def _by_versions(
     repo: Repository, changeset: Changeset, outcome: Json, wanted: Sequence[bytes]
 ) -> dict[bytes, Version | None]:
-    root = _oid(repo.view.head().root)
+    root = oid_of(repo.view.head().root)
     if outcome.get("status") == Status.COMMITTED:
-        root = repo.objects.commit(repo.objects.commit(_oid(outcome["commit"])).parents[0]).tree
+        root = repo.objects.commit(repo.objects.commit(oid_of(outcome["commit"])).parents[0]).tree
     heads = _in_tree(repo, root, wanted)
     changes = {change.path: change for change in changeset.changes}
     return {
@@ -87,31 +87,31 @@ def _in_stack(repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted
     """Return what `base`'s writer saw, with what it submitted."""
     below = _Below(wanted)
     tree: ObjectId | None = None
-    for _ in range(MOST_ANCESTORS):
+    for _ in range(MAX_ANCESTORS):
         base = ancestors.first_of(base)
         outcome = ancestors.standing_of(base).outcome or {}
         if "seen" in outcome:
-            tree = _oid(outcome["seen"])
+            tree = oid_of(outcome["seen"])
             break
         ancestor = ancestors.read(base)
         below.take(ancestor)
         if not below.left:
             return below.seen
         if "saw" in outcome:
-            tree = _oid(outcome["saw"])
+            tree = oid_of(outcome["saw"])
             break
         if ancestor.base_changeset is None:
             tree = EMPTY_TREE if ancestor.base_commit is None else _tree_of(repo, ancestor.base_commit)
             break
         base = ancestor.base_changeset
     else:
-        raise StackTooDeep(f"more than {MOST_ANCESTORS} changesets below it")
+        raise StackTooDeep(f"more than {MAX_ANCESTORS} changesets below it")
     below.end(_in_tree(repo, tree, list(below.left)))
     return below.seen
 
 
 class _Below:
-    """What is found going down a stack; what has only a mode so far stands still further down."""
+    """Walks a stack from newest to oldest. A path with only a mode so far needs its content from an older changeset."""
 
     def __init__(self, wanted: Sequence[bytes]) -> None:
         self.seen = Seen({})
@@ -227,7 +227,3 @@ def _in_tree(repo: Repository, tree: ObjectId, paths: Sequence[bytes]) -> dict[b
     repo.objects.prefetch_paths(tree, paths)
     found = lookup_many(repo.objects.tree, tree, paths)
     return {path: as_file(version) for path, version in found.items()}
-
-
-def _oid(text: str) -> ObjectId:
-    return ObjectId(bytes.fromhex(text))

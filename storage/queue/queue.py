@@ -33,14 +33,14 @@ from storage.view.view import View, slice_of
 # A manifest above this is read from the bucket instead.
 _LARGEST_MANIFEST = 256 << 10
 # A changeset with more files locks its slice alone: it would hardly ever get them all.
-_MOST_LOCKS = 1000
+_MAX_LOCKS = 1000
 _LOOK_AHEAD = 1000
 _ULID = 26
 _BEHIND = "the view may be behind the log"
 # Redis does nothing else while it looks for so many.
 _KNOWN_AT_ONCE = 5000
 # Claims of the dead that one claim looks after.
-_MOST_DEAD = 32
+_MAX_DEAD = 32
 # What release.lua calls the fault of an owner that fell silent.
 LEASE_EXPIRED = "died"
 
@@ -113,7 +113,7 @@ class Queue:
             self._release(*self._owed[0])
             self._owed.pop(0)
         s = self._settings
-        for _ in range(_MOST_DEAD):
+        for _ in range(_MAX_DEAD):
             try:
                 found = self._scripts(
                     "claim", _now(), owner, int(s.lock_ttl * 1000), s.commit_changesets, s.commit_changes,
@@ -343,7 +343,7 @@ def _pairs(claimed: Sequence[Claimed]) -> Iterator[str]:
 
 
 def _lock_names(changeset: Changeset) -> bytes:
-    if len(changeset.changes) > _MOST_LOCKS:
+    if len(changeset.changes) > _MAX_LOCKS:
         return b""
     return b"".join([lock_name(change.path) for change in changeset.changes])
 

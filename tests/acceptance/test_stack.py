@@ -27,6 +27,7 @@ from app.stack import stack as stack_module
 from app.stack.stack import FLOWER_USER
 from app.stack.state import FolderInUse
 from storage.base import settings
+from tests.support.waiting import await_true
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["redis", "s3", "api", "worker", "merger", "beat", "flower"]
@@ -35,11 +36,11 @@ TASKS = {"sluice.commit", "sluice.merge"}
 one_s3 = pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
 
 
-def fetch(url: str, user: str = "", password: str = "", patience: float = 10.0) -> Any:
+def fetch(url: str, user: str = "", password: str = "", timeout: float = 10.0) -> Any:
     request = urllib.request.Request(url)
     if user:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
-    with urllib.request.urlopen(request, timeout=patience) as response:
+    with urllib.request.urlopen(request, timeout=timeout) as response:
         return json.loads(response.read())
 
 
@@ -47,20 +48,6 @@ def flowers_tasks(stack: Stack) -> list[dict[str, Any]]:
     """The tasks that Flower knows, by the API behind its list."""
     tasks = fetch(f"{stack.flower_url}/api/tasks?limit=1000", FLOWER_USER, stack.flower_password)
     return list(tasks.values())
-
-
-def await_true(question: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Ask until the answer is yes: other processes' progress shows in their answers only. No answer is a no."""
-    deadline = time.monotonic() + seconds
-    answer: object = False
-    while True:
-        try:
-            if answer := question():
-                return
-        except OSError as error:
-            answer = error
-        assert time.monotonic() < deadline, f"it did not come true: {answer}"
-        time.sleep(0.1)
 
 
 def land(stack: Stack, path: str) -> bool:
@@ -218,7 +205,7 @@ def test_an_api_whose_successor_does_not_come_up_goes_on(new_stack: Callable[...
     assert fetch(f"{stack.url}/readyz")["ready"] is True
     stack.kill("api")
     assert stack.processes["api"].await_start(after=1, timeout=30)
-    assert fetch(f"{stack.url}/healthz", patience=90.0)["alive"] is True, "who connected meanwhile has waited"
+    assert fetch(f"{stack.url}/healthz", timeout=90.0)["alive"] is True, "who connected meanwhile has waited"
 
 
 @one_s3

@@ -23,12 +23,14 @@ from storage.backends import scripts
 from storage.backends.bucket import Bucket
 from storage.base.ids import PackId, changesets_of
 from storage.base.settings import Settings
+from storage.commit import batch, global_merge, prefetch
+from storage.commit.global_merge import MergeResult
 from storage.lookup.archive import PACK_FILES
 from storage.maintenance import compaction, garbage
 from storage.queue.recovery import Inbox, Watermark
 from storage.repository import Repository
 from storage.view.view import View
-from tasks import commits, merges, notify
+from tasks import notify
 from tests.harness.checker import Violation, check
 from tests.harness.evidence import gather
 from tests.harness.rounds import Load
@@ -55,14 +57,14 @@ def no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def appends_where_the_log_ends_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry is made on one snapshot, and appended behind what is newest by then."""
-    append = commits.append
+    append = batch.append
 
     def append_anywhere(view: Any, log: Any, bucket: Any, snapshot: Any, entry: Any, places: Any) -> bool:
         newest = view.head()
         moved = entry | {"seq": newest.applied + 1, "previous": newest.hash}
         return append(view, log, bucket, snapshot, moved, places)
 
-    monkeypatch.setattr(commits, "append", append_anywhere)
+    monkeypatch.setattr(batch, "append", append_anywhere)
 
 
 def applies_without_a_guard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,14 +114,14 @@ def answers_before_it_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
 def rebases_merges(monkeypatch: pytest.MonkeyPatch) -> None:
     """A merge that finds another before it is put behind that instead of being thrown away."""
 
-    def merge_batch(repo: Repository) -> int:
-        batches = merges._next_batches(repo, repo.view.snapshot())
-        for _ in range(merges.MOST_RACES if batches else 0):
-            if merges._append(repo, repo.view.snapshot(), batches):
-                return len(batches)
-        return 0
+    def merge(repo: Repository) -> MergeResult:
+        batches = global_merge._next_batches(repo, repo.view.snapshot())
+        for _ in range(global_merge.MAX_ATTEMPTS if batches else 0):
+            if result := global_merge._append(repo, repo.view.snapshot(), batches):
+                return result
+        return MergeResult()
 
-    monkeypatch.setattr("tests.harness.small.merge_batch", merge_batch)
+    monkeypatch.setattr("tests.harness.small.merge_batch", merge)
 
 
 def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,14 +144,14 @@ def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forgets_bases(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that a changeset is based on is not found now and then."""
-    base_tree, rng = commits.base_tree, random.Random(1)
+    base_tree, rng = prefetch.base_tree, random.Random(1)
 
     def forgets(repo: Repository, changeset: Any) -> Any:
         # Not of the files that are there before anybody writes.
         begun = changeset.message != message_of("setup")
         return None if begun and rng.random() < 0.2 else base_tree(repo, changeset)
 
-    monkeypatch.setattr(commits, "base_tree", forgets)
+    monkeypatch.setattr(prefetch, "base_tree", forgets)
 
 
 def deletes_what_was_not_condemned(monkeypatch: pytest.MonkeyPatch) -> None:

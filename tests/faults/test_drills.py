@@ -13,11 +13,11 @@ import pytest
 
 from app.stack import Stack
 from app.stack.stack import NAMES
-from tests.acceptance.test_stack import await_true
 from tests.harness.drills import failover, full_redis, outage, restart
 from tests.harness.drills.drill import Plan, Report, run
 from tests.harness.movable import Movable
 from tests.harness.wire import Http
+from tests.support.waiting import await_true
 
 AWAY = 3.0
 # For an answer on a busy machine.
@@ -78,7 +78,7 @@ def test_what_waited_for_s3_lands_though_nobody_writes_any_more(new_stack: Calla
     assert accepted.status == 202
     stack.halt("s3")
     stack.resume("worker")
-    await_true(lambda: "batch_given_back" in stack.processes["worker"].logs(), PATIENCE)
+    await_true(lambda: "batch_released" in stack.processes["worker"].logs(), PATIENCE)
     stack.resume("s3")
 
     def landed() -> bool:

@@ -9,12 +9,12 @@ import pytest
 from app.admin.verify import verify
 from storage.backends.bucket import Bucket
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
+from storage.commit.global_merge import merge_batch
 from storage.repository import Repository
-from tasks.commits import commit_batch
-from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import Died, Dying
-from tests.support import World, item
+from tests.support.dying import Died, Dying
+from tests.support.world import World, item
 
 # More calls than a batch makes; the test ends at the first run that outlives its limit.
 MOST_CALLS = 60

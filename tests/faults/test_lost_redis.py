@@ -22,6 +22,8 @@ from storage.base.errors import Recovering, ViewAbsent, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId, PackId, changesets_of, new_ulid
 from storage.base.settings import Settings
 from storage.commit.append_loop import Moved, of_one_view
+from storage.commit.batch import commit_batch
+from storage.commit.global_merge import merge_batch
 from storage.git.objects import CorruptObject, Kind, object_id
 from storage.log.entry import decode
 from storage.log.manifest import Changeset
@@ -38,28 +40,17 @@ from storage.repository import RedisUnsafe, Repository
 from storage.view.load import catch_up, load
 from storage.view.segments import FOLDER as SEGMENTS
 from tasks import commits, notify, upkeep
-from tasks.commits import commit_batch
-from tasks.merges import merge_batch
 from tasks.upkeep import keep_up
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import NO_STEP
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
-from tests.support import World, item
+from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.dying import NO_STEP
+from tests.support.redis_rows import flush, keys
+from tests.support.world import World, item
 
 
 @pytest.fixture
 def world(settings: Settings) -> World:
     return World(Repository(settings))
-
-
-def keys(world: World) -> list[bytes]:
-    escaped = world.repo.view.prefix.replace("{", "[{]").replace("}", "[}]")
-    return list(world.repo.redis.scan_iter(escaped + "*", count=1000))
-
-
-def flush(world: World) -> None:
-    """Take everything of this repository out of Redis, as FLUSHALL would."""
-    world.repo.redis.delete(*keys(world))
 
 
 def held(one: Item) -> Item:
@@ -599,7 +590,7 @@ def test_what_lands_while_a_view_is_loaded_is_in_it_once_it_is_recovered(
     other, publish = Repository(world.repo.settings), world.repo.view.publish
 
     def late(before: str | None, epoch: str, run: bytes) -> bool:
-        assert commit_batch(other, recovered_only=False) == 1 and other.outcome(changeset)
+        assert commit_batch(other, recovered_only=False).changesets == 1 and other.outcome(changeset)
         return publish(before, epoch, run)
 
     monkeypatch.setattr(world.repo.view, "publish", late)
@@ -645,7 +636,7 @@ def test_one_of_many_loads_the_view_and_the_others_wait_for_it(world: World) -> 
         begin = repo.view.begin_loading
         repo.view.begin_loading = lambda epoch, before: (begin(epoch, before), epochs.append(epoch))[0]
         together.wait()
-        repo.prepare(patience=60)
+        repo.prepare(timeout=60)
         assert repo.view.head().applied == world.repo.view.head().applied
 
     threads = [threading.Thread(target=start) for _ in range(6)]
@@ -676,7 +667,7 @@ def test_a_loader_that_died_is_followed_by_another(world: World, monkeypatch: py
     with pytest.raises(ViewLoading):
         world.repo.prepare()
     monkeypatch.setattr("storage.view.view._SILENT_LOADER", 1)
-    world.repo.prepare(patience=60)
+    world.repo.prepare(timeout=60)
     assert world.repo.view.epoch() not in {None, "DEAD"}
 
 

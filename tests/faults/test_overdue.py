@@ -13,6 +13,8 @@ import pytest
 from app.admin.verify import verify
 from storage.backends.bucket import BucketError
 from storage.base.settings import Settings
+from storage.commit import batch
+from storage.commit.batch import SERVERS_FAULTS, commit_batch
 from storage.commit.link import Linked, Linker
 from storage.commit.poison import Overdue
 from storage.git.objects import EMPTY_TREE
@@ -21,11 +23,9 @@ from storage.log.manifest import Changeset
 from storage.operations.slices import define
 from storage.queue.append_lock import AppendLock
 from storage.repository import Repository
-from tasks import commits
-from tasks.commits import SERVERS_FAULTS, commit_batch
-from tests.faults.test_poison import more, until_rejected, work
-from tests.servers import Proxy
-from tests.support import World, item
+from tests.support.failing_batches import more, until_rejected, work
+from tests.support.servers import Proxy
+from tests.support.world import World, item
 
 BUDGET = 1.0
 # A machine that has much else to do is no slow server.
@@ -91,7 +91,7 @@ def test_a_late_suspect_is_tried_with_the_ticket_which_others_do_not_take_from_i
     taken: list[str] = []
     take = AppendLock.take
     monkeypatch.setattr(
-        AppendLock, "take", lambda ticket, owner, patience: (taken.append(owner), take(ticket, owner, patience))
+        AppendLock, "take", lambda ticket, owner, timeout: (taken.append(owner), take(ticket, owner, timeout))
     )
     with monkeypatch.context() as slow:
         never_links(slow, world, [late])
@@ -109,7 +109,7 @@ def test_a_batch_that_links_for_too_long_commits_what_it_has(world: World, monke
         return outcome(linker, changeset)
 
     monkeypatch.setattr(Linker, "_outcome", slowly)
-    first = commit_batch(world.repo)
+    first = commit_batch(world.repo).changesets
     assert 1 <= first < 6
     assert work(world, Overdue) == 0 and not world.repo.queue.length(), "and the others go on"
 
@@ -128,7 +128,7 @@ def test_a_changeset_whose_merges_never_fit_is_rejected_and_its_neighbours_land(
         item(world.all, {"f": lines + b"last\n"}, base),
         item(world.all, {"b": b"1"}, base),
     )
-    assert commit_batch(world.repo) == 2
+    assert commit_batch(world.repo).changesets == 2
     assert [world.status(each) for each in (before, after)] == ["committed"] * 2
     for number in range(10):
         work(world)
@@ -177,7 +177,7 @@ def test_while_the_store_is_slow_nobody_is_rejected_although_small_changesets_ar
         commits_beside_it(world, number)
     proxy.heal()
     # By a worker with a budget that a busy machine does not spend by itself.
-    assert commit_batch(world.repo) == 1 and world.status(late) == "committed"
+    assert commit_batch(world.repo).changesets == 1 and world.status(late) == "committed"
     assert not verify(world.repo).differences
 
 
@@ -253,9 +253,9 @@ def test_a_bucket_error_in_time_is_no_lateness(world: World, monkeypatch: pytest
         raise BucketError("broken")
 
     with monkeypatch.context() as away:
-        away.setattr(commits, "read_changesets", broken)
+        away.setattr(batch, "read_changesets", broken)
         for _ in range(5):
             with pytest.raises(BucketError):
                 commit_batch(world.repo)
     assert world.repo.redis.zcard(world.repo.view.prefix + "suspects") == 0
-    assert commit_batch(world.repo) == 1 and world.status(changeset) == "committed"
+    assert commit_batch(world.repo).changesets == 1 and world.status(changeset) == "committed"

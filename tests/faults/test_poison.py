@@ -15,20 +15,17 @@ from app.admin.verify import verify
 from storage.backends.bucket import Bucket, BucketError
 from storage.base.ids import ChangesetId, new_ulid
 from storage.base.settings import Settings
+from storage.commit import batch, prefetch
+from storage.commit.batch import commit_batch
 from storage.commit.link import Linked, Linker
-from storage.log.entry import Json
 from storage.log.manifest import Changeset
 from storage.operations.slices import define
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from tasks import commits
-from tasks.commits import commit_batch
 from tasks.upkeep import run as run_upkeep
-from tests.faults.test_lost_redis import flush
-from tests.support import World, item
-
-# Batches that may fail or die before a test gives up on the poison's end.
-MOST_BATCHES = 60
+from tests.support.failing_batches import more, until_rejected, work
+from tests.support.redis_rows import flush
+from tests.support.world import World, item
 
 
 class Bad(Exception):
@@ -54,36 +51,8 @@ def reads(monkeypatch: pytest.MonkeyPatch, poison: list[str], error: type[BaseEx
             raise error("it is bad")
         return read_changesets(bucket, queue, wanted)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(commits, "read_changesets", read)
+    monkeypatch.setattr(batch, "read_changesets", read)
     return tried
-
-
-def work(world: World, *errors: type[BaseException]) -> int:
-    """Commit until nothing is left to do; returns how many batches failed."""
-    failed = 0
-    for _ in range(MOST_BATCHES):
-        try:
-            if not commit_batch(world.repo):
-                return failed
-        except errors:
-            failed += 1
-    raise AssertionError(f"{MOST_BATCHES} batches, and no end")
-
-
-def more(world: World, number: int) -> None:
-    """Another changeset lands."""
-    assert world.status(world.put({f"more{number}": b"x"}))
-
-
-def until_rejected(world: World, poison: str, *errors: type[BaseException]) -> Json:
-    """Let others land and workers run until the poison is decided; returns its outcome."""
-    for number in range(10):
-        work(world, *errors)
-        outcome = world.repo.outcome(poison)
-        if outcome:
-            return outcome
-        more(world, number)
-    raise AssertionError("never decided")
 
 
 def test_a_changeset_that_fails_every_batch_is_rejected_and_its_neighbours_land(
@@ -126,7 +95,7 @@ def test_a_changeset_whose_worker_dies_is_rejected_and_its_neighbours_land(
         seconds, micros = world.repo.redis.time()
         return seconds * 1000 + micros / 1000
 
-    def dies_with_its_worker(owner: str, claimed: Sequence[commits.Claimed], fault: str = "", *more: Any) -> None:
+    def dies_with_its_worker(owner: str, claimed: Sequence[batch.Claimed], fault: str = "", *more: Any) -> None:
         if any(each.id == poison for each in claimed) and claimed[0].deaths < 3:
             deaths.append(owner)
             while world.repo.redis.zscore(trying, owner) > now():  # nothing announces the end of its claim
@@ -160,7 +129,7 @@ def test_a_batch_may_fail_at_any_stage(world: World, monkeypatch: pytest.MonkeyP
         return run(linker, changesets)
 
     monkeypatch.setattr(Linker, "run", link)
-    outcome = until_rejected(world, poison, Bad, commits.RootMismatch)
+    outcome = until_rejected(world, poison, Bad, batch.RootMismatch)
     assert outcome["reason"] == "poison" and ("Bad" in outcome["detail"]) == (stage == "link")
     assert world.status(neighbour) == "committed"
     assert not verify(world.repo).differences
@@ -172,7 +141,7 @@ def test_what_was_claimed_and_not_tried_is_not_suspected_when_the_batch_fails_or
 ) -> None:
     ids = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in "abcdef"])
     with monkeypatch.context() as failing:
-        failing.setattr(commits, "portion", lambda changesets, *_: list(changesets[:2]))
+        failing.setattr(prefetch, "portion", lambda changesets, *_: list(changesets[:2]))
 
         def link(linker: Linker, batch: Sequence[Changeset]) -> Linked:
             raise error
@@ -198,7 +167,7 @@ def test_a_single_one_that_was_tried_of_many_counts_as_tried_alone(
 ) -> None:
     ids = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in "abc"])
     with monkeypatch.context() as failing:
-        failing.setattr(commits, "portion", lambda changesets, *_: list(changesets[:1]))
+        failing.setattr(prefetch, "portion", lambda changesets, *_: list(changesets[:1]))
         failing.setattr(Linker, "run", lambda *_: (_ for _ in ()).throw(Bad("it is bad")))
         with pytest.raises(Bad):
             commit_batch(world.repo)
@@ -226,7 +195,7 @@ def test_servers_that_fail_are_nobodys_fault(world: World, monkeypatch: pytest.M
         for _ in range(5):
             with pytest.raises(BucketError):
                 commit_batch(world.repo)
-    assert commit_batch(world.repo) == 3, "all in one batch: nobody is suspected"
+    assert commit_batch(world.repo).changesets == 3, "all in one batch: nobody is suspected"
     assert [world.status(each) for each in ids] == ["committed"] * 3
 
 
@@ -238,7 +207,7 @@ def test_a_stop_is_not_an_attempt(world: World, monkeypatch: pytest.MonkeyPatch,
         for _ in range(5):
             with pytest.raises(stop):
                 commit_batch(world.repo)
-    assert commit_batch(world.repo) == 3, "given back at once, and nobody is suspected"
+    assert commit_batch(world.repo).changesets == 3, "given back at once, and nobody is suspected"
 
 
 def test_a_batch_that_is_slow_keeps_its_claim(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,8 +224,8 @@ def test_a_batch_that_is_slow_keeps_its_claim(world: World, monkeypatch: pytest.
                 time.sleep(0.02)
             return read_changesets(*args)  # type: ignore[arg-type]
 
-        slow.setattr(commits, "read_changesets", read)
-        assert commit_batch(world.repo) == 3
+        slow.setattr(batch, "read_changesets", read)
+        assert commit_batch(world.repo).changesets == 3
     assert [world.status(each) for each in ids] == ["committed"] * 3
 
 

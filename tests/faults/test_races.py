@@ -17,6 +17,9 @@ from structlog.testing import capture_logs
 from app.admin.verify import verify
 from storage.base.ids import ChangesetId, new_ulid
 from storage.base.settings import Settings
+from storage.commit import global_merge
+from storage.commit.batch import TooManyRaces, commit_batch
+from storage.commit.global_merge import merge_batch
 from storage.log.log import follow
 from storage.maintenance.rebuild import rebuild
 from storage.operations import lifecycle
@@ -25,12 +28,9 @@ from storage.operations.slices import SliceExists, define
 from storage.queue.queue import Standing
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
-from tasks import merges
-from tasks.commits import TooManyRaces, commit_batch
-from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import Died
-from tests.support import World, item
+from tests.support.dying import Died
+from tests.support.world import World, item
 
 
 @pytest.mark.parametrize("use_locks", [True, False], ids=["with-locks", "without-locks"])
@@ -67,17 +67,17 @@ def test_a_merge_is_thrown_away_when_another_came_in_between(
     world = World(Repository(settings))
     world.put({"f": b"x"})
     commit_batch(world.repo)
-    store_pack, other = merges.store_pack, Repository(replace(settings, use_locks=False))
+    store_pack, other = global_merge.store_pack, Repository(replace(settings, use_locks=False))
     raced: list[int] = []
 
     def interrupted(*args):
         if not raced:
             raced.append(0)
-            raced[0] = merge_batch(other)
+            raced[0] = merge_batch(other).changesets
         return store_pack(*args)
 
-    monkeypatch.setattr(merges, "store_pack", interrupted)
-    assert merge_batch(world.repo) == 0 and raced == [1]
+    monkeypatch.setattr(global_merge, "store_pack", interrupted)
+    assert merge_batch(world.repo).changesets == 0 and raced == [1]
     head = world.repo.view.head()
     assert head.merged == 1 and head.main_tree == head.root
     assert not verify(world.repo).differences
@@ -118,13 +118,13 @@ def test_upkeep_applies_what_nobody_else_will(settings: Settings, monkeypatch: p
 
     monkeypatch.setattr(other.view, "apply", late)
     if dies:
-        monkeypatch.setattr(other.append_lock, "give_back", lambda owner: None)
+        monkeypatch.setattr(other.append_lock, "release", lambda owner: None)
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(commit_batch, other)
         assert appended.wait(60)
         with capture_logs() as events:
             run_upkeep(world.repo)
-        assert isinstance(batch.exception(), Died) if dies else batch.result() == 1
+        assert isinstance(batch.exception(), Died) if dies else batch.result().changesets == 1
     assert ("view_caught_up" in {event["event"] for event in events}) is dies
     assert world.status(changeset) == "committed"
 

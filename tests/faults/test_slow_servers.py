@@ -18,12 +18,12 @@ from app.stack import commands
 from app.stack.processes import Command, Supervisor
 from app.stack.servers import free_ports
 from storage.base.settings import Settings, environment
+from storage.commit import batch
+from storage.commit.batch import commit_batch
 from storage.queue.queue import Claimed
 from storage.repository import Repository
-from tasks import commits
-from tasks.commits import commit_batch
-from tests.servers import Proxy
-from tests.support import World, item
+from tests.support.servers import Proxy
+from tests.support.world import World, item
 
 ROOT = Path(__file__).parents[2]
 BUDGET = 1.5
@@ -61,11 +61,11 @@ def ask(world: World, behind: Settings, tmp_path: Path) -> Iterator[Ask]:
     [port] = free_ports(1)
     url = f"http://127.0.0.1:{port}"
 
-    def call(path: str, body: object = None, patience: float = PATIENCE) -> tuple[int, dict[str, str]]:
+    def call(path: str, body: object = None, timeout: float = PATIENCE) -> tuple[int, dict[str, str]]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=patience) as answer:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
                 return answer.status, dict(answer.headers)
         except urllib.error.HTTPError as refusal:
             refusal.close()
@@ -73,7 +73,7 @@ def ask(world: World, behind: Settings, tmp_path: Path) -> Iterator[Ask]:
 
     def ready() -> bool:
         try:
-            return call("/readyz", patience=2.0)[0] in {200, 503}
+            return call("/readyz", timeout=2.0)[0] in {200, 503}
         except OSError:
             return False
 
@@ -138,10 +138,12 @@ def test_a_worker_gives_its_batch_back_within_its_budget(
         return claimed
 
     worker.queue.claim = claim_and_lose  # type: ignore[method-assign]
-    with pytest.raises(commits.SERVERS_FAULTS):
+    with pytest.raises(batch.SERVERS_FAULTS):
         commit_batch(worker)
     proxies[which].heal()
     worker.queue.claim = claim  # type: ignore[method-assign]
     worker.settings = replace(worker.settings, batch_budget=60.0)
-    assert commit_batch(worker) == 20, "all at once: what could not be given back was, and nobody is suspected"
+    assert commit_batch(worker).changesets == 20, (
+        "all at once: what could not be given back was, and nobody is suspected"
+    )
     assert [world.status(each) for each in ids] == ["committed"] * 20

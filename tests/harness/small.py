@@ -15,11 +15,11 @@ from typing import Any
 from app.admin.verify import verify
 from app.api import create_app
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
+from storage.commit.global_merge import merge_batch
 from storage.maintenance.garbage import collect
 from storage.repository import Repository
-from tasks.commits import commit_batch
 from tasks.compaction import run as compact
-from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
 from tests.harness.wire import InProcess
 
@@ -64,7 +64,7 @@ class Small:
         ]
         self._threads += [
             threading.Thread(target=self._work, args=(each, 0.0), daemon=True)
-            for each in (commit_batch, merge_batch)
+            for each in (lambda repo: commit_batch(repo).changesets, lambda repo: merge_batch(repo).changesets)
             for _ in range(_COMMITTERS)
         ]
 

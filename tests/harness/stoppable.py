@@ -37,10 +37,10 @@ SCOPES = {
 """Runs of something, by the functions that are one; the innermost gives its name."""
 
 STEPS = {
-    "prepare": "tasks.commits:prepare",
+    "prepare": "storage.commit.batch:prepare",
     "ticket": "storage.queue.append_lock:AppendLock.take",
     "link": "storage.commit.link:Linker.run",
-    "prove": "tasks.commits:prove",
+    "prove": "storage.commit.batch:prove",
 }
 """Steps that are more, or less, than one call of a server."""
 

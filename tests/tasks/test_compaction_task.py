@@ -11,7 +11,7 @@ from pytest_celery import CeleryTestSetup
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
 from storage.repository import Repository
-from tests.support import World
+from tests.support.world import World
 
 SOON = {
     "history_age": 1.0, "late_put": 1.0, "inbox_margin": 2.0, "gc_grace": 60.0, "compact_entries": 4,
@@ -53,7 +53,7 @@ def landed(world: World, names: range) -> list[ChangesetId]:
 
 def test_nodes_compact(celery_setup: CeleryTestSetup, celery_settings: Settings) -> None:
     repo = Repository(celery_settings)
-    repo.prepare(patience=30.0)  # the nodes do so as well
+    repo.prepare(timeout=30.0)  # the nodes do so as well
     world = World(repo)
     until = time.monotonic() + 60
     while (

@@ -11,14 +11,14 @@ from app.admin.verify import verify
 from storage.backends.bucket import Bucket
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
 from storage.git.objects import Kind, Tree, object_id
 from storage.log.entry import EntryKind, Json, decode
-from storage.operations.seen import look
+from storage.operations.seen import seen_by_writer as look
 from storage.operations.slices import define
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from tasks.commits import commit_batch
-from tests.support import World, item
+from tests.support.world import World, item
 
 MEGABYTE = 1 << 20
 LONG = "n" * 190
@@ -65,14 +65,14 @@ def test_a_batch_reads_a_large_directory_once_and_parses_each_version_of_it_at_m
         item(world.all, dict.fromkeys(list(FILES)[2000:4000], b"z"), world.tip),
     )
     worker = Repository(world.repo.settings)
-    assert commit_batch(worker) == 3
+    assert commit_batch(worker).changesets == 3
     assert costs.pop("read") == 1, "from the bucket, where Redis has no copies of what is so large"
     # Of the new one: to prove it, and to have it for the next batch.
     assert len(costs) == 2 and set(costs.values()) <= {1, 2}, "the old one and the new one, and none between them"
     assert old != worker.view.head().root
     costs.clear()
     world.put({"big/one-more": b"y"})
-    assert commit_batch(worker) == 1
+    assert commit_batch(worker).changesets == 1
     assert costs.pop("read", 0) == 0, "it is in this process"
     assert max(costs.values()) <= 2
     assert not verify(world.repo).differences
@@ -97,11 +97,11 @@ def test_many_changesets_in_a_large_directory_take_several_batches_and_hold_up_n
     tip = world.tip
     large = world.submit(*[item(world.all, {f"big/new{i}": b"y"}, tip) for i in range(12)])
     beside = world.submit(*[item(small, {f"small/{i}": b"y"}, tip) for i in range(4)])
-    first = commit_batch(worker)
+    first = commit_batch(worker).changesets
     assert 4 <= first < 16
     assert [world.status(each) for each in large[:2]] == ["committed"] * 2, "in their order"
     batches = 1
-    while commit_batch(worker):
+    while commit_batch(worker).changesets:
         batches += 1
     assert 3 <= batches <= 8
     assert [world.status(each) for each in [*large, *beside]] == ["committed"] * 16

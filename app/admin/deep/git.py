@@ -1,4 +1,4 @@
-"""Git's part of a deep look: a bare repository of all that the log names, in which Git itself makes trees and merges.
+"""Git's part: a bare repository of all that the log names, in which Git itself makes trees and merges.
 
 One `git fast-import` makes every changeset's full tree, and answers what stands at a path; one `git cat-file --batch`
 reads; merges are the Judge's. Nothing of storage/ has a say in a tree here, and no configuration of the machine.
@@ -10,13 +10,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 from storage.backends.bucket import Bucket
 from storage.base.ids import ObjectId, PackId
+from storage.base.progress import Progress, batched_with_progress
 from storage.git import packs
 from storage.git.objects import Version, object_id
 from storage.git.packs import PackWriter
@@ -36,8 +37,6 @@ _CONFIG = """\
 """
 _TRAILERS = "%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
 _BRANCH = b"refs/heads/deep"
-
-Progress = Callable[[str, int, int], None]
 
 
 class GitRefused(Exception):
@@ -84,9 +83,7 @@ class Workbench:
         """
         last: dict[PackId, ObjectId] = {}
         writer = PackWriter()
-        for start in range(0, len(names), _AT_ONCE):
-            progress("packs", start, len(names))
-            chunk = names[start : start + _AT_ONCE]
+        for chunk in batched_with_progress(names, _AT_ONCE, "packs", progress):
             for pack, data in zip(chunk, bucket.get_many(name + ".pack" for name in chunk), strict=True):
                 for place, kind, content in packs.scan(data) if data is not None else ():
                     last[pack] = oid = object_id(kind, content)
@@ -96,7 +93,6 @@ class Workbench:
                     writer = PackWriter()
         if writer:
             self._index(writer)
-        progress("packs", len(names), len(names))
         return last
 
     def _index(self, writer: PackWriter) -> None:
@@ -222,7 +218,7 @@ class Importer:
         assert found is not None
         return found.oid.hex()
 
-    def look(self, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
+    def versions(self, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
         """Return what stands at paths of the open commit; a directory is a version too. Raises GitRefused."""
         where = b"ls "
         wanted = list(paths)

@@ -1,4 +1,4 @@
-"""What a deep look reads: the entries, and the changesets as they were submitted."""
+"""What the full verification reads: the entries, and the changesets as they were submitted."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
 
-from app.admin.deep.git import Progress, Reader, Workbench
+from app.admin.deep.git import Reader, Workbench
 from app.admin.deep.merges import Differs
 from storage.backends.bucket import Bucket, Missing
 from storage.base.ids import ChangesetId, ObjectId, PackId
+from storage.base.progress import Progress
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, UNKNOWN_MODE, Version
 from storage.git.packs import read_index
 from storage.log import manifest
@@ -20,7 +21,7 @@ from storage.log.references import References
 from storage.log.summary import LogSummary, lost
 from storage.lookup.archive import manifest_in, read_all
 
-_MOST_PACKS = 64  # whose manifests are held
+_MAX_PACKS = 64  # whose manifests are held
 
 
 def entries(log: Log, last: int) -> Iterator[Json]:
@@ -93,7 +94,7 @@ class Manifests:
         if pack not in self._read:
             data = self.reader.blob(self._places[pack].hex())
             self._read[pack] = {each.id: each for each in manifest.split(data or b"", pack)}
-            if len(self._read) > _MOST_PACKS:
+            if len(self._read) > _MAX_PACKS:
                 self._read.popitem(last=False)
         found = self._read[pack].get(record["id"])
         if found is None:

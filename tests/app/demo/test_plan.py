@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.demo.plan import MOST_PATHS, TOP, Plan, slice_name
+from app.demo.plan import MAX_PATHS, TOP, Plan, slice_name
 from app.judge.local_history import FileChange, SourceCommit
 from storage.git.fsck import check_slice_name
 from storage.git.trees import covers
@@ -40,10 +40,10 @@ def test_a_name_that_is_a_directory_at_one_time_and_a_file_at_another_is_one_sli
 
 
 def test_more_files_at_the_top_than_a_slice_can_name_are_several_slices() -> None:
-    names = [f"{i:05}" for i in range(2 * MOST_PATHS + 1)]
+    names = [f"{i:05}" for i in range(2 * MAX_PATHS + 1)]
     plan = Plan(names)
     assert [(each.name, len(each.paths)) for each in plan.slices] == [
-        (TOP, MOST_PATHS), (f"{TOP}-2", MOST_PATHS), (f"{TOP}-3", 1)
+        (TOP, MAX_PATHS), (f"{TOP}-2", MAX_PATHS), (f"{TOP}-3", 1)
     ]  # fmt: skip
     assert [path for each in plan.slices for path in each.paths] == names
 
@@ -84,7 +84,7 @@ def test_whatever_the_paths_the_names_are_fit_for_refs_and_tell_slices_apart_wit
         check_slice_name(name)
         assert "/" not in name, "no name is a directory of another"
     assert len({name.lower() for name in names}) == len(names)
-    assert all(0 < len(each.paths) <= MOST_PATHS for each in Plan(paths).slices)
+    assert all(0 < len(each.paths) <= MAX_PATHS for each in Plan(paths).slices)
 
 
 @given(st.lists(PATHS, unique=True, max_size=20), st.randoms())

@@ -305,7 +305,7 @@ def test_a_changeset_beyond_the_limits_is_refused_by_its_commit(
     gone = FileChange("a", "", "", "100644", "1" * 40)
     with pytest.raises(HistoryError, match=f"{'c' * 40} changes 10001 files"):
         list(changeset_items(history, [PlannedChangeset(commit, [gone] * 10_001)], "s", "base"))
-    monkeypatch.setattr(bodies, "_MOST_BYTES", 100)
+    monkeypatch.setattr(bodies, "_MAX_BYTES", 100)
     with pytest.raises(HistoryError, match="no request can carry"):
         list(changeset_items(history, [PlannedChangeset(commit, [gone] * 10)], "s", "base"))
 

@@ -12,7 +12,7 @@ import redis
 from app.api import create_app
 from app.intake import intake, requeue
 from storage.queue.queue import Queue
-from tests.app.http import Api
+from tests.support.api import Api
 
 UNKNOWN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -93,7 +93,7 @@ def test_pauses_between_tries_grow_up_to_a_limit(
 def test_too_much_that_cannot_be_queued_stops_the_intake(
     api: Api, unsent: SimpleQueue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "MOST_PACKS", 2)
+    monkeypatch.setattr(intake, "MAX_PACKS", 2)
     redis_fails = Failing(monkeypatch)
     made = [api.put(f"f{i}", "1")["id"] for i in range(2)]
     stored = sum(1 for _ in api.world.repo.bucket.names("inbox/"))

@@ -126,7 +126,7 @@ def test_a_redirect_is_no_error(client: FlaskClient) -> None:
 def test_a_fault_is_logged_under_the_id_that_the_user_gets(client: FlaskClient, log: Log) -> None:
     answer = client.get("/raise/fault")
     (event,) = [json.loads(line) for line in log().splitlines()]
-    assert event["event"] == "request-failed"
+    assert event["event"] == "request_failed"
     assert event["request"] == answer.get_json(force=True)["request"] == answer.headers["X-Request-Id"]
     assert "ZeroDivisionError" in event["exception"]
     assert (event["process"], event["level"]) == ("api", "error")

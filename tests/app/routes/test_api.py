@@ -16,12 +16,12 @@ from app.service.services import Services
 from storage.backends.bucket import BucketError
 from storage.base.errors import ViewStale
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
+from storage.commit.global_merge import merge_batch
 from storage.coordination.nodes import WORK, Node
 from storage.queue.queue import Queue, Standing
-from tasks.commits import commit_batch
-from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json, walk
+from tests.support.api import Api, Json, walk
 
 pytestmark = pytest.mark.usefixtures("unsent")
 
@@ -377,7 +377,7 @@ def test_202_means_durable_even_if_redis_dies_before_anything_is_queued(
         redis_dies.setattr(services.repo.queue, "enqueue", away)
         made = api.put("f", "1")
         assert made["status"] == "queued" and "position" not in made
-        assert not commit_batch(api.world.repo), "nobody knows of it"
+        assert not commit_batch(api.world.repo).changesets, "nobody knows of it"
         assert run_upkeep(api.world.repo).enqueued == 1
         api.world.work()
         assert api.get(f"/changesets/{made['id']}")["status"] == "landed"

@@ -15,13 +15,13 @@ from app.service.readiness import checks, work_checks
 from storage.backends.deadline import Spent
 from storage.base.errors import Recovering, ViewStale
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
 from storage.commit.records import MAX_CONFLICT_BYTES
 from storage.git import conflict_hunks
 from storage.queue.queue import Queue
 from storage.view.view import View
-from tasks.commits import commit_batch
-from tests.app.collisions import collide, put
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
+from tests.support.collisions import collide, put
 
 
 def pages(api: Api, at: str, **query: Any) -> list[list[Json]]:

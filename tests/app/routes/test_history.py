@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from storage.operations import history
-from tests.app.http import Api, walk
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
+from tests.support.api import Api, walk
+from tests.support.compaction import AT_ONCE, change, compacted
 
 pytestmark = pytest.mark.usefixtures("unsent")
 
@@ -79,13 +79,13 @@ def archive(past: Past) -> None:
     assert repo.view.head().archived == repo.view.head().through
 
 
-@pytest.mark.parametrize("most", [1, 3, history.MOST_READ])
+@pytest.mark.parametrize("most", [1, 3, history.MAX_READ])
 def test_everything_is_told_as_before(past: Past, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     before = past.format_changeset()
     assert [len(before[f"all {status}"]) for status in STATUSES] == [4, 0, 12, 0, 0]
     assert len(before["open"]) == 8 and len(before["global"]) > 4
     archive(past)
-    monkeypatch.setattr(history, "MOST_READ", most)
+    monkeypatch.setattr(history, "MAX_READ", most)
     after = past.format_changeset()
     assert {name: after[name] for name in before} == before
 
@@ -94,7 +94,7 @@ def test_a_page_of_a_list_with_few_items_ends_where_it_has_read_enough(
     past: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive(past)
-    monkeypatch.setattr(history, "MOST_READ", 2)
+    monkeypatch.setattr(history, "MAX_READ", 2)
     page = past.api.get("/slices/docs/changesets", status="conflicted")
     assert page["items"] == [] and page["next"]
     read: list[int] = []

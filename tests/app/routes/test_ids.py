@@ -8,22 +8,22 @@ from itertools import product
 
 import pytest
 
-from app.admin.deep.look import deep
+from app.admin.deep.verification import deep
 from app.api import create_app
-from app.intake.admission import MOST_JUDGED_BYTES
+from app.intake.admission import MAX_JUDGED_BYTES
 from storage.backends.bucket import Bucket
 from storage.backends.deadline import Spent
 from storage.base.ids import ObjectId
+from storage.commit.batch import commit_batch
 from storage.git.packs import HEAD_BYTES
 from storage.git.threeway import Strategy
 from storage.lookup import object_kinds as storage_kinds
 from storage.lookup.object_store import ObjectStore
 from storage.repository import Repository
-from tasks.commits import commit_batch
-from tests.app.collisions import put
-from tests.app.http import Api, Json
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
-from tests.support import World, item
+from tests.support.api import Api, Json
+from tests.support.collisions import put
+from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.world import World, item
 
 UNKNOWN = "9" * 40
 KINDS = ["commit", "tree", "subtree", "blob", "unknown"]
@@ -103,7 +103,7 @@ def test_a_version_of_the_wrong_kind_that_was_accepted_before_is_decided_at_once
         for op, path, strategy in product(OPS, ["g", "none", "d", "d/f"], Strategy)
     ]
     made.append(api.put("neighbour", "1")["id"])
-    assert commit_batch(api.world.repo) == len(made), "in one batch"
+    assert commit_batch(api.world.repo).changesets == len(made), "in one batch"
     for each in made:
         found = final(api, each)
         assert found["status"] in ("landed", "conflicted", "rejected") and found.get("reason") != "poison"
@@ -274,7 +274,7 @@ def test_a_content_by_id_is_read_where_it_is_judged_and_only_if_it_is_small(
     contents = {
         "good": "x = y\n" if path != "link" else "to",
         "bad": "\0" + "a" * 3000,
-        "large": "x\n" * MOST_JUDGED_BYTES,
+        "large": "x\n" * MAX_JUDGED_BYTES,
     }
     if path == ".gitmodules":
         contents = contents | {"good": "[a]\n", "bad": '[submodule "a"]\nurl = --x\n'}
@@ -325,7 +325,7 @@ def by_ids(ids: list[str]) -> list[Json]:
 def test_more_new_ids_than_are_looked_up_at_once_are_503_and_a_repeat_goes_on_from_there(
     api: Api, compacted_ids: list[str], read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_kinds, "MOST_LOOKUPS", 2)
+    monkeypatch.setattr(storage_kinds, "MAX_LOOKUPS", 2)
     fresh = restarted(api)
     # In a bulk they count together.
     items = [{"slice": "all", "message": "m", "base": api.tip, "changes": [each]} for each in by_ids(compacted_ids)]

@@ -11,8 +11,8 @@ import pytest
 from app.protocol import cursors
 from storage.base.settings import Settings
 from storage.operations import history
-from tests.app.collisions import collide, put
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
+from tests.support.collisions import collide, put
 
 ROOM = 12_000
 
@@ -97,7 +97,7 @@ def test_where_it_is_not_known_any_more_how_the_slice_was_that_is_said(
     for i in range(4):
         land(api, put("a/f", f"{i}"))
     api.http.patch("/v1/slices/web", json={"paths": ["a/"]})
-    monkeypatch.setattr(history, "MOST_READ", 4)
+    monkeypatch.setattr(history, "MAX_READ", 4)
     refused = api.get("/slices/web/tree", 422, cursor=cursor)
     assert refused["errors"][0]["field"] == "cursor" and "begin again" in refused["detail"]
 

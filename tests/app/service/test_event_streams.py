@@ -20,10 +20,10 @@ from app.service import event_streams
 from app.service.services import Services
 from storage.backends.bucket import BucketError
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
+from storage.commit.global_merge import merge_batch
 from storage.log.log import Log
-from tasks.commits import commit_batch
-from tasks.merges import merge_batch
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
 
 Told = tuple[str, str, str]  # id, event, changeset
 

@@ -13,17 +13,17 @@ from redis.exceptions import OutOfMemoryError
 
 from storage.backends.redis_memory import Memory, Pressure, pressure
 from storage.base.settings import Settings, SettingsError
+from storage.commit.batch import commit_batch
 from storage.git.objects import Kind, object_id
 from storage.maintenance.compaction import compact
 from storage.maintenance.garbage import Collected
 from storage.operations.lifecycle import abandon
 from storage.repository import Repository
 from tasks import upkeep
-from tasks.commits import commit_batch
 from tasks.relief import relieve, run
 from tasks.upkeep import keep_up, tidy
-from tests.own_redis import own_redis, url_of
-from tests.support import World
+from tests.support.own_redis import own_redis, url_of
+from tests.support.world import World
 
 ROOT = Path(__file__).parents[3]
 
@@ -129,7 +129,7 @@ def test_room_is_made_without_a_message_and_before_history_age_but_keys_stay(wor
     ids = []
     for i, key in enumerate(keys):
         ids.append(world.put({f"f{i}": b"1"}, key=key))
-        while commit_batch(world.repo):
+        while commit_batch(world.repo).changesets:
             pass
     age(world)
     assert compact(world.repo) is None, "nothing is an hour old"

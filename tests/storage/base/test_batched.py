@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage.base.batched import batched, batched_by_size
+from storage.base.progress import batched_with_progress
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,10 @@ def test_batches_have_a_bounded_size_unless_one_item_is_larger(
     sizes: list[int], most: int, count: int, batches: list[list[int]]
 ) -> None:
     assert list(batched_by_size(sizes, int, most, count)) == batches
+
+
+def test_progress_is_shown_before_each_batch_and_behind_the_last_one() -> None:
+    shown: list[object] = []
+    for batch in batched_with_progress("abc", 2, "read", lambda *progress: shown.append(progress)):
+        shown.append(batch)
+    assert shown == [("read", 0, 3), ["a", "b"], ("read", 2, 3), ["c"], ("read", 3, 3)]

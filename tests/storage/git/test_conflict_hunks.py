@@ -106,7 +106,7 @@ def test_markers_follow_the_ends_of_lines() -> None:
 
 
 def test_what_cannot_be_shown_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_MARKER_BYTES", 100)
+    monkeypatch.setattr(module, "_MAX_MARKER_BYTES", 100)
     assert EXPLAINER.explain(b"a\n", b"b\n", b"=" * 20 + b"\n") is None
     assert EXPLAINER.explain(b"a\n", b"b\n", b"c\n") is not None
 

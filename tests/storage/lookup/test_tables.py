@@ -78,7 +78,7 @@ def test_tables_are_merged_and_the_newest_row_stays() -> None:
 
 
 def test_a_table_that_would_be_too_large_is_cut_by_two_more_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MOST_ROWS", 1500)
+    monkeypatch.setattr(tables, "MAX_ROWS", 1500)
     parts = merged([whole(1000, "a"), whole(1000, "b")])
     assert [(bits, prefix) for bits, prefix, _ in parts] == [(2, 0), (2, 1), (2, 2), (2, 3)]
     assert {key: value for *_, data in parts for key, value in rows_of(data)} == rows(1000, "a") | rows(1000, "b")
@@ -86,17 +86,17 @@ def test_a_table_that_would_be_too_large_is_cut_by_two_more_bits(monkeypatch: py
         table = TableRow("x", 1, bits, prefix)
         assert all(prefix_of(key, table.bits) == table.prefix for key, _ in rows_of(data)) and head_of(data).common == 2
         assert all(look_up(data, key)[0] == value for key, value in rows_of(data))
-    monkeypatch.setattr(tables, "MOST_ROWS", 100)
+    monkeypatch.setattr(tables, "MAX_ROWS", 100)
     deeper = merged([(TableRow("x", 1, 2, 2), parts[2][2])])
     assert {(bits, prefix >> 2) for bits, prefix, _ in deeper} == {(4, 2)}
     assert all(look_up(data, key)[0] == value for *_, data in deeper for key, value in rows_of(data))
-    monkeypatch.setattr(tables, "MOST_ROWS", 1000)
+    monkeypatch.setattr(tables, "MAX_ROWS", 1000)
     [(bits, prefix, _)] = merged([(TableRow("x", 1, 2, 2), parts[2][2])])
     assert (bits, prefix) == (2, 2), "it keeps what its keys have in common"
 
 
 def test_there_are_few_tables_whatever_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MOST_ROWS", 200)
+    monkeypatch.setattr(tables, "MAX_ROWS", 200)
     rng, there, expected = random.Random(1), {}, {}
     for i in range(300):
         made = rows(rng.randint(1, 40), str(i))
@@ -105,15 +105,15 @@ def test_there_are_few_tables_whatever_is_added(monkeypatch: pytest.MonkeyPatch)
         while group := due(there):
             assert len(group) == MERGED
             for bits, prefix, data in merged([(table, there[table]) for table in group]):
-                assert head_of(data).rows <= tables.MOST_ROWS
+                assert head_of(data).rows <= tables.MAX_ROWS
                 there[TableRow(f"{i:03}/{prefix}", group[0].level + 1, bits, prefix)] = data
             for table in group:
                 del there[table]
         levels = len({table.level for table in there})
         for key in list(made)[:2]:
             assert sum(prefix_of(key, table.bits) == table.prefix for table in there) <= (MERGED - 1) * 2 * levels
-        # A fourth of MOST_ROWS at least stands in a table that was cut.
-        assert len(there) <= (MERGED - 1) * levels + 4 * len(expected) // (tables.MOST_ROWS // 4)
+        # A fourth of MAX_ROWS at least stands in a table that was cut.
+        assert len(there) <= (MERGED - 1) * levels + 4 * len(expected) // (tables.MAX_ROWS // 4)
     found = {key: value for table in oldest_first(there) for key, value in rows_of(there[table])}
     assert found == expected
     assert all(prefix_of(key, table.bits) == table.prefix for table, data in there.items() for key, _ in rows_of(data))

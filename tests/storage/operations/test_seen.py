@@ -12,16 +12,17 @@ from app.protocol.submissions import Change
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId
 from storage.base.settings import Settings
+from storage.commit.batch import commit_batch
 from storage.commit.link import Linker
+from storage.commit.prefetch import linker_on, snapshot_for
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Kind, Version, object_id
 from storage.log.manifest import Changeset
 from storage.operations import seen
 from storage.operations.seen import StackTooDeep, UnknownBase
-from storage.operations.seen import look as look_up
+from storage.operations.seen import seen_by_writer as look_up
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from tasks.commits import commit_batch, linker_on, snapshot_for
-from tests.support import World, item
+from tests.support.world import World, item
 
 Model = dict[bytes, Version | None]
 
@@ -152,7 +153,7 @@ def test_what_is_not_known_is_said(world: World) -> None:
         look(world, nowhere, "f")
     below, top = world.submit(item(world.all, {"f": b"1"}, world.tip), item(world.all, {"f": b"2"}, 0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seen, "MOST_ANCESTORS", 0)
+        patch.setattr(seen, "MAX_ANCESTORS", 0)
         assert look(world, below, "f") == [None]
         with pytest.raises(StackTooDeep):
             look(world, top, "f")
@@ -176,7 +177,7 @@ def test_a_deep_stack_is_read_in_pages(world: World, monkeypatch: pytest.MonkeyP
     calls.clear()
     assert look_up(world.repo, top, [b"f"]).versions == {b"f": file(b"298")}
     assert calls == [1], "no further than the answer"
-    [(oid, location)] = seen.look(world.repo, top, [b"f"]).places.items()
+    [(oid, location)] = seen.seen_by_writer(world.repo, top, [b"f"]).places.items()
     assert world.repo.objects.blob(oid, location) == b"298", "though no entry says where it stands"
     world.repo.redis.delete(*(f"{world.repo.view.prefix}manifest:{each}" for each in ids))
     calls.clear()

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from app.intake.intake import Item, blob, build
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId
+from storage.commit.batch import commit_batch
+from storage.commit.global_merge import merge_batch
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Ident
 from storage.git.trees import walk
 from storage.log.manifest import Changeset
 from storage.operations.slices import define
 from storage.repository import Repository
 from storage.view.snapshot import Slice
-from tasks.commits import commit_batch
-from tasks.merges import merge_batch
 from tasks.upkeep import run as run_upkeep
 
 AUTHOR = Ident("Ada", "ada@example.org", 1_700_000_000, 60)
@@ -98,9 +98,9 @@ class World:
 
     def work(self) -> None:
         """Commit and merge until nothing is left."""
-        while commit_batch(self.repo):
+        while commit_batch(self.repo).changesets:
             pass
-        while merge_batch(self.repo):
+        while merge_batch(self.repo).changesets:
             pass
 
     def status(self, changeset: str) -> str:

@@ -1,4 +1,4 @@
-"""A worker with a fault that TEST_FAULT names: `celery -A tests.faults.wrapped worker`, for tests with real processes.
+"""A worker with a fault that TEST_FAULT names: `celery -A tests.support.faulty_worker worker`, for real processes.
 
 `slow:<seconds>` each pack of a batch takes so long to store; `die:<path>` the worker dies on a changeset of that path.
 """
@@ -10,12 +10,12 @@ import time
 from typing import Any
 
 from storage.backends.bucket import Bucket
-from tasks import commits
+from storage.commit import batch
 from tasks.celery import app
 
 __all__ = ["app"]
 
-_create, _read = Bucket.create, commits.read_changesets
+_create, _read = Bucket.create, batch.read_changesets
 _kind, _, _value = os.environ["TEST_FAULT"].partition(":")
 
 
@@ -35,4 +35,4 @@ def _read_or_die(*args: Any) -> Any:
 if _kind == "slow":
     Bucket.create = _create_slowly  # type: ignore[method-assign]
 if _kind == "die":
-    commits.read_changesets = _read_or_die
+    batch.read_changesets = _read_or_die
