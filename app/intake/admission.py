@@ -1,7 +1,7 @@
-"""Admission: whether submissions that are well-formed can be taken, given what is stored and what waits.
+"""Admission: whether well-formed submissions can be accepted, given what is stored and queued.
 
-One call of Redis answers for a whole bulk; beyond it only base commits that are new to this process are read, and the
-first bytes of objects that are given by id.
+One call to Redis answers for a whole bulk request. Besides that, only base commits that are new to this process and the
+first bytes of objects that are given by id are read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Admitted = Item | Duplicate | Problem
 def admit(
     repo: Repository, submissions: Sequence[Submission | Problem], bulk: bool, stores: bool = True
 ) -> list[Admitted]:
-    """Return for each submission what it has become: ready for the intake, a repeat, or refused.
+    """Return for each submission its result: ready for the intake, a repeat, or refused.
 
     With stores=False (a dry run) the limits of the queues are skipped. Positions count accepted items only.
     Raises what holds for the whole request, of which nothing has been taken: a Problem where there is no room for it,
@@ -147,14 +147,14 @@ class _Admitting:
         )
 
     def _require_recovered(self) -> None:
-        """Raise Recovering unless Redis is recovered: something that it lacks may stand in the log."""
+        """Raise Recovering unless Redis is recovered: the log may have what Redis lacks."""
         if not self._found.recovered:
             raise Recovering("the view may be behind the log")
 
     def _fingerprint(self, position: int) -> str:
-        """Return an item's fingerprint; in the place of a base by position stands the fingerprint of that item.
+        """Return an item's fingerprint, with a base by position replaced by the fingerprint of that item.
 
-        A number says nothing by itself: with another item there, the request is another one.
+        The number alone is not enough: with another item at that position, the request is another one.
         """
         chain = [position]  # each on the next one; in a loop, since it may be as long as the request
         while chain[-1] not in self._fingerprints:
@@ -217,9 +217,9 @@ class _Admitting:
         return Ident(submission.author_name, submission.author_email, now, submission.author_zone)
 
     def _check_bases(self, submission: Submission, at: str) -> None:
-        """Refuse what no file's version can be, in a base by versions: an id that is stored here as another kind.
+        """Refuse an id in a base by versions that is stored here as a commit or tree: it is no file's version.
 
-        Only so many are looked up; any other is decided as one that is not stored here.
+        Only so many are looked up; any other is treated as an id that is not stored here.
         """
         given = [
             (i, ObjectId(change.base))

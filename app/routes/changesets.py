@@ -1,4 +1,4 @@
-"""Changesets: submitting them, one or many, and asking what became of them."""
+"""Changesets: submitting them, one or many, and reading their states and outcomes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def submit_many() -> tuple[Response, int]:
 
 
 def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
-    """Give the admitted to the intake, and return what each has become, in order."""
+    """Give the admitted submissions to the intake, and return the result of each, in order."""
     known = [each.changeset for each in admitted if isinstance(each, Duplicate)]
     standings = dict(zip(known, standings_of(known), strict=True)) if known else {}
     items = [each for each in admitted if isinstance(each, Item)]
