@@ -29,8 +29,8 @@ from storage.queue.queue import Standing
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import Died
-from tests.support import World, item
+from tests.support.dying import Died
+from tests.support.world import World, item
 
 
 @pytest.mark.parametrize("use_locks", [True, False], ids=["with-locks", "without-locks"])
@@ -118,7 +118,7 @@ def test_upkeep_applies_what_nobody_else_will(settings: Settings, monkeypatch: p
 
     monkeypatch.setattr(other.view, "apply", late)
     if dies:
-        monkeypatch.setattr(other.append_lock, "give_back", lambda owner: None)
+        monkeypatch.setattr(other.append_lock, "release", lambda owner: None)
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(commit_batch, other)
         assert appended.wait(60)
