@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from sys import intern
 
 from app.judge.local_history import FileChange, HistoryError
 from storage.base.ids import ObjectId
@@ -20,7 +19,6 @@ from storage.git.packs import PackWriter
 from storage.git.run_git import GitFailed, ScratchRepository
 
 _NOBODY = Ident("judge", "judge@localhost", 1)
-_ABSENT = "000000"
 Trees = tuple[str, str, str]
 """The trees of a merge base, of the first side and of the second."""
 
@@ -102,16 +100,8 @@ def parse_differences(output: bytes) -> list[list[FileChange]]:
         *heads, meta = field.split(b"\n")
         found += [[] for _ in heads]
         if meta:
-            found[-1].append(_change(meta.decode(), next(fields).decode(errors="surrogateescape")))
+            found[-1].append(FileChange.parse(meta.decode(), next(fields).decode(errors="surrogateescape")))
     return found
-
-
-def _change(meta: str, path: str) -> FileChange:
-    # Merges share most of their paths and ids: held once, they take a fraction of the memory.
-    path, old_mode, mode, old_oid, oid = map(intern, (path, *meta.removeprefix(":").split(" ")[:4]))
-    new = ("", "") if mode == _ABSENT else (mode, oid)
-    old = ("", "") if old_mode == _ABSENT else (old_mode, old_oid)
-    return FileChange(path, *new, *old)
 
 
 def _commit(pack: PackWriter, tree: str, parents: tuple[ObjectId, ...]) -> ObjectId:

@@ -18,6 +18,7 @@ from storage.base.progress import Progress, batched_with_progress
 from storage.git import packs
 from storage.git.objects import Version, object_id
 from storage.git.packs import PackWriter
+from storage.git.paths import quoted
 from storage.git.run_git import GitFailed, ScratchRepository
 
 _AT_ONCE = 16
@@ -188,13 +189,13 @@ class Importer:
     def put(self, path: bytes, version: Version | None) -> None:
         """Set or delete what stands at a path of the open commit."""
         if version is None:
-            self._send(b"D %s\n" % _quoted(path))
+            self._send(b"D %s\n" % quoted(path, always=True))
         else:
-            self._send(b"M %o %s %s\n" % (version.mode, version.oid.hex().encode(), _quoted(path)))
+            self._send(b"M %o %s %s\n" % (version.mode, version.oid.hex().encode(), quoted(path, always=True)))
 
     def put_text(self, path: bytes, mode: int, text: bytes) -> None:
         """Set a file of the open commit to a text of its own."""
-        self._send(b"M %o inline %s\ndata %d\n%s\n" % (mode, _quoted(path), len(text), text))
+        self._send(b"M %o inline %s\ndata %d\n%s\n" % (mode, quoted(path, always=True), len(text), text))
 
     def end(self) -> str:
         """Close the commit and return its tree. Raises GitRefused."""
@@ -213,9 +214,9 @@ class Importer:
             chunk.append(path)
             size += len(path) + 64
             if size > _ASKED_BYTES:
-                found |= zip(chunk, self._ask([where + _quoted(p) + b"\n" for p in chunk]), strict=True)
+                found |= zip(chunk, self._ask([where + quoted(p, always=True) + b"\n" for p in chunk]), strict=True)
                 chunk, size = [], 0
-        return found | dict(zip(chunk, self._ask([where + _quoted(p) + b"\n" for p in chunk]), strict=True))
+        return found | dict(zip(chunk, self._ask([where + quoted(p, always=True) + b"\n" for p in chunk]), strict=True))
 
     def sync(self) -> None:
         """Have all commits and trees where other gits find them. Raises GitRefused."""
@@ -254,7 +255,3 @@ class Importer:
             self._git.stdin.flush()
         except BrokenPipeError:
             raise GitRefused(self._bench.complaint()) from None
-
-
-def _quoted(path: bytes) -> bytes:
-    return b'"' + path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'
