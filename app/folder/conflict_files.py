@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from app.client.api_client import Client, Json, content
+from storage.base.errors import BadInput
 from storage.git.objects import Kind, ModeText, object_id
 
 STATE = ".sluice-resolve.json"
@@ -24,7 +25,7 @@ _SIDES = {"base": "base", "head": "ours", "submitted": "theirs"}
 _MARKERS = re.compile(rb"^(<{7,}|\|{7,}|>{7,})( |\r?$)", re.MULTILINE)
 
 
-class CheckoutError(Exception):
+class CheckoutError(BadInput):
     """What is in the directory, or in conflict, does not allow it."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from app.client.api_client import Json, content
 from app.folder.own_files import is_own
 from app.judge.local_history import FileChange, fit_ident, fit_time
+from storage.base.errors import BadInput
 from storage.git.objects import EMPTY_TREE
 from storage.git.run_git import Git, GitFailed
 from storage.git.trailers import names_changeset
@@ -21,7 +22,7 @@ _ID = re.compile(r"[0-9a-f]{40}")
 _IDENT = re.compile(rb"(.*?) ?<([^<>]*)> (-?\d+) ([+-]\d{4})", re.DOTALL)
 
 
-class RangeError(Exception):
+class RangeError(BadInput):
     """The range cannot be submitted as it is."""
 
 

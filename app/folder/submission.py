@@ -11,11 +11,12 @@ from pathlib import Path
 from app.client.api_client import Json, content
 from app.folder.ignored import IgnoreError, IgnoreRules
 from app.folder.own_files import is_data_folder, is_own, is_own_name
+from storage.base.errors import BadInput
 from storage.git.objects import REGULAR_MODE_TEXTS, Kind, ModeText, object_id
 from storage.git.trees import covers
 
 
-class SubmissionError(Exception):
+class SubmissionError(BadInput):
     """What is there cannot be submitted as it is."""
 
 

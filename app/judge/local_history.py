@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from storage.base.batched import batched
+from storage.base.errors import BadInput
 from storage.git.objects import EMPTY_TREE, MODE_TEXTS, REGULAR_MODE_TEXTS, ModeText
 from storage.git.run_git import Git, GitFailed
 from storage.git.trailers import NO_SUBJECT, carries, names_changeset
@@ -36,7 +37,7 @@ _NOT_IN_IDENT = re.compile(r"[\x00-\x1f\x7f<>]")
 _ZONE = re.compile(r"([+-])(\d\d)(\d\d)", re.ASCII)
 
 
-class HistoryError(Exception):
+class HistoryError(BadInput):
     """The repository cannot be replayed as it is."""
 
 

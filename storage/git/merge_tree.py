@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from storage.base.errors import Refused
 from storage.base.ids import ObjectId
 from storage.git.objects import FILE_MODE, Commit, Ident, Kind, Tree, row
 from storage.git.packs import PackWriter
@@ -46,7 +47,7 @@ class MergerFailed(MergeUnavailable):
     """Git did not answer, or not as it should; nothing is known of the merge."""
 
 
-class GitUnfit(Exception):
+class GitUnfit(Refused):
     """There is no Git on PATH, or one that is too old to merge as this does."""
 
 

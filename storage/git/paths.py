@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 
+from storage.base.errors import BadInput
+
 _SHORTEST = len(".git")  # nothing shorter is a spelling of anything
 MAX_PART_BYTES = 255  # NAME_MAX of the usual file systems
 MAX_PARTS = 100  # a changed file costs a tree for each; no code base comes near
@@ -33,7 +35,7 @@ _UNSAFE = re.compile(rb'[\x00-\x1f"\\\x7f-\xff]')
 _ESCAPES = {7: b"a", 8: b"b", 9: b"t", 10: b"n", 11: b"v", 12: b"f", 13: b"r", 34: b'"', 92: b"\\"}
 
 
-class PathError(ValueError):
+class PathError(BadInput):
     """Git would refuse the path."""
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from storage.base.errors import Refused
 from storage.git.packs import PackWriter
 
 # What is kept of Git's: where it is installed, which settings are the user's, how far it looks for a repository.
@@ -42,7 +43,7 @@ _SCRATCH_CONFIG = """\
 _FIXED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
-class GitFailed(Exception):
+class GitFailed(Refused):
     """Git could not be run, or ended with an error."""
 
     def __init__(self, command: str, status: int, reason: str) -> None:
