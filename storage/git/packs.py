@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from hashlib import sha1
 from typing import NamedTuple
 
+from storage.base.errors import Refused
 from storage.base.ids import ObjectId, PackId
 from storage.git.objects import CorruptObject, Kind, object_id
 
@@ -39,7 +40,7 @@ class Location(NamedTuple):
     place: PackRange
 
 
-class PackTooLarge(Exception):
+class PackTooLarge(Refused):
     """A pack would have more bytes than its index can address."""
 
 
