@@ -225,7 +225,7 @@ def _fold_string(rows: dict[tuple[str, str, Any], Any], command: str, key: str, 
 
 
 def _check_files(repo: Repository, contents: _Contents, findings: Findings) -> None:
-    missing = contents.named.files() - {*repo.bucket.names("packs/"), *repo.bucket.names("inbox/")}
+    missing = contents.named.files() - {*repo.bucket.list_keys("packs/"), *repo.bucket.list_keys("inbox/")}
     contents.catch_up(repo.log)
     for name in sorted(missing & contents.named.files()):
         findings.differ(f"bucket: {name} is named by the log and missing")

@@ -166,11 +166,11 @@ class Intake:
         with deadline.budget("request_budget", self._repo.settings.request_budget):
             # Not stored, where that is known before: as long as it would be ahead of the mark, nothing behind it
             # could be compacted.
-            if self._too_far(pack, bucket.about_now()):
+            if self._too_far(pack, bucket.estimated_now()):
                 self._check_time(pack, bucket.now())
-            bucket.keep(pack + ".pack", data)
+            stored_at = bucket.put_verified(pack + ".pack", data)
         # By the store's clock, which the mark goes by: a slow PUT and a wrong clock of this machine are the same.
-        self._check_time(pack, bucket.dated)
+        self._check_time(pack, stored_at)
         positions = self._enqueue(pack, [pair for group in groups for pair in group])
         at = 0
         for request, group in zip(requests, groups, strict=True):

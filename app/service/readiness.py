@@ -70,14 +70,14 @@ def _bucket(repo: Repository) -> Check:
 
 def _conditional_writes(repo: Repository) -> Check:
     # At most the very first of these may win; a store that ignores the condition lets every one.
-    won = repo.bucket.create(_PROBE, b"") and repo.bucket.create(_PROBE, b"")
+    won = all(repo.bucket.create(_PROBE, b"").stored for _ in range(2))
     return {"ok": not won, "detail": "a name is given once" if not won else "a name was given twice"}
 
 
 def _view(repo: Repository) -> Check:
     # Without a view, or one that may be older than what was answered before, nearly every request is a 503.
     applied = repo.view.head().applied
-    lag = sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MAX_LAG))
+    lag = sum(1 for _ in repo.bucket.list_keys("log/", name_of(applied), _MAX_LAG))
     recovered = repo.queue.recovered_state()
     detail = f"applied {applied}, {lag} behind" + ("" if recovered else "; the inbox is being listed")
     return {"ok": recovered is not None, "detail": detail, "applied": applied, "lag": lag}

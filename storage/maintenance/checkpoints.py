@@ -46,8 +46,8 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         if lost & gone.missing:
             log.error("checkpoint_late", first=last + 1, missing=min(lost & gone.missing))
             break
-        # Others were compacted: these segments are made late, since there was none of this format, or they were
-        # deleted or not restored. What they do not tell is forgotten by an entry of the log behind them.
+        # Packs missing below `archived` were compacted away. Segments that are built late lack their rows; a later
+        # compaction entry removes those rows anyway.
         segment = make(
             (entry, of, locations(entry, at), read_forgotten(repo.log, repo.bucket, entry))
             for (entry, of), at in zip(pairs, places, strict=True)
@@ -86,7 +86,7 @@ def roll_up(repo: Repository, most: int) -> int:
 def _without_roll(repo: Repository) -> int:
     """Return the number of the first roll that there is none of: behind the cursor, or as a listing says."""
     number = int(repo.redis.get(repo.view.key(_ROLLED)) or 0)
-    for name in repo.bucket.names(entry_bundles.FOLDER, entry_bundles.name_of(number - 1) if number else ""):
+    for name in repo.bucket.list_keys(entry_bundles.FOLDER, entry_bundles.name_of(number - 1) if number else ""):
         if name != entry_bundles.name_of(number):
             break
         number += 1
@@ -98,5 +98,5 @@ def newest(repo: Repository) -> Seq:
     last = Seq(int(repo.redis.get(repo.view.key(_CURSOR)) or 0))
     # A segment's name begins with its first entry: what is behind the cursor sorts behind it.
     after = f"{FOLDER}{last + 1:012d}" if last else ""
-    found = line(repo.bucket.names(FOLDER, after), last)
+    found = line(repo.bucket.list_keys(FOLDER, after), last)
     return found[-1][1] if found else last

@@ -151,8 +151,9 @@ def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgott
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         if snapshot.head.compacted != head.compacted:
             return None
-        # Whoever was stopped for longer than `gc_grace` may find its packs taken for garbage. That they are not yet on
-        # this snapshot is enough: the entry that would condemn them takes its place, or comes behind it and finds them.
+        # If this process was paused for longer than `gc_grace`, garbage collection may have tombstoned our packs.
+        # Checking on this snapshot suffices: a tombstoning entry takes our position in the log, or follows ours and
+        # sees them used.
         stored = [PackId(pack) for pack, _ in body["archives"]] + [PackId(table.name) for table in body["tables"]]
         condemned = repo.view.scores("condemned", stored)
         of_one_view(repo, snapshot)
@@ -352,7 +353,7 @@ def _write_tables(repo: Repository, made: _Made) -> None:
         fresh |= parts
         made.dropped += [table.name for table in stored]
         tables = [table for table in tables if table not in group] + list(parts)
-    repo.bucket.map_concurrently(lambda table: repo.bucket.keep(table.name + SUFFIX, fresh[table]), fresh)
+    repo.bucket.map_concurrently(lambda table: repo.bucket.put_verified(table.name + SUFFIX, fresh[table]), fresh)
     made.tables = list(fresh)
     made.retired += made.dropped
 

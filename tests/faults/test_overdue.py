@@ -194,7 +194,7 @@ def test_a_store_that_is_too_slow_for_a_batch_gets_smaller_ones(
 ) -> None:
     worker, _ = slow
     ids = world.submit(*[item(world.all, {f"f{i}": b"1"}, world.tip) for i in range(4)])
-    request = worker.bucket._http.request
+    request = worker.bucket.s3.http.request
 
     def slowly(method: str, url: str, **options: Any) -> Any:
         if method == "PUT" and "/packs/" in url and url.endswith(".pack"):
@@ -202,7 +202,7 @@ def test_a_store_that_is_too_slow_for_a_batch_gets_smaller_ones(
             time.sleep(0.7 * changesets)
         return request(method, url, **options)
 
-    monkeypatch.setattr(worker.bucket._http, "request", slowly)
+    monkeypatch.setattr(worker.bucket.s3.http, "request", slowly)
     failed = 0
     while world.repo.queue.length():
         try:
