@@ -123,6 +123,8 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         names = [str(each) for each in (error.filename, error.filename2) if each is not None]
         return ": ".join([*[" -> ".join(names)] * bool(names), error.strerror])
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])  # its text is a repr, else
     return str(error)
 
 
