@@ -15,6 +15,7 @@ from pathlib import Path
 
 from app.admin.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest
 from storage.backends.bucket import READERS, Bucket
+from storage.base.errors import Corrupt
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.log.entry import digest
 from storage.log.log import name_of
@@ -25,7 +26,7 @@ _AT_ONCE = 64
 _KEYS_AT_ONCE = 1000
 
 
-class Damaged(BackupError):
+class Damaged(Corrupt):
     """Files of the backup are missing, or are not what the manifest says."""
 
     def __init__(self, wrong: Sequence[str]) -> None:

@@ -55,6 +55,20 @@ class Item:
     blobs: dict[ObjectId, tuple[bytes, int]]  # stored bytes and size
     fingerprint: str = ""
 
+    @classmethod
+    def of(cls, submission: Submission, slice_id: SliceId, author: Ident, fingerprint: str = "") -> Item:
+        """Return a submission with the blobs of its contents; one put by id has none, since the log has it for good."""
+        oids: list[ObjectId | None] = []
+        blobs: dict[ObjectId, tuple[bytes, int]] = {}
+        for change in submission.changes:
+            breathe()
+            oid = ObjectId(change.oid) if change.oid else None
+            if change.content is not None:
+                oid, stored = blob(change.content)
+                blobs[oid] = stored
+            oids.append(oid)
+        return cls(submission, slice_id, author, tuple(oids), blobs, fingerprint)
+
     @property
     def size(self) -> int:
         """Bytes of its blobs in a pack."""

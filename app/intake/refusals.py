@@ -13,6 +13,10 @@ class FieldRefused(Refused):
         self.field = field
         self.message = message
 
+    def within(self, at: str) -> FieldRefused:
+        """Return the same of a field that stands below `at`."""
+        return FieldRefused(at + self.field, self.message)
+
 
 class Contradiction(Refused):
     """What is asked for contradicts what is there; `more` names what, as the answer does."""

@@ -70,7 +70,7 @@ class Memory:
 
 
 def delete_all(client: redis.Redis, prefix: str) -> int:
-    """Delete the keys that begin with `prefix`, some at a time; return how many. Raises redis.RedisError."""
+    """Delete the keys that begin with `prefix`, in batches; return how many. Raises redis.RedisError."""
     escaped = "".join(f"[{c}]" if c in "*?[]^\\" else c for c in prefix)
     found = client.scan_iter(f"{escaped}*", count=_AT_ONCE)
     return sum(int(client.unlink(*keys)) for keys in batched(found, _AT_ONCE))

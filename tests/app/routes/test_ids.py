@@ -10,7 +10,7 @@ import pytest
 
 from app.admin.deep.verification import deep
 from app.api import create_app
-from app.intake.admission import MAX_JUDGED_BYTES
+from app.intake.checks import MAX_JUDGED_BYTES
 from storage.backends.bucket import Bucket
 from storage.backends.deadline import Spent
 from storage.base.ids import ObjectId
