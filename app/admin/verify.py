@@ -60,7 +60,7 @@ class Findings:
 def verify(repo: Repository, with_git: bool = True, progress: Progress = no_progress) -> Findings:
     """Return what was found. Safe beside writers: what is appended meanwhile makes no difference.
 
-    Raises BucketError, ViewAbsent and redis.RedisError.
+    Raises Unavailable.
     """
     findings = Findings()
     contents = _Contents(findings)

@@ -36,7 +36,7 @@ def load(
     """Have Git take in all that the log names; return the manifests of submission packs, by pack.
 
     Where packs were deleted meanwhile the log is read on, and their copies are taken. What is lost is left out. Raises
-    BucketError, CorruptEntry, CorruptObject, CorruptTable and Missing.
+    BucketError, Corrupt and Missing.
     """
     loaded: dict[PackId, ObjectId] = {}
     absent: set[str] = set()
