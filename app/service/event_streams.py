@@ -51,10 +51,7 @@ class Entries:
         self._reading = [threading.Lock() for _ in range(_READERS)]
 
     def of_entry(self, seq: int) -> EntryEvents:
-        """Return what an entry tells.
-
-        Raises BucketError (also where it is not there) and CorruptEntry.
-        """
+        """Return what an entry tells. Raises BucketError (also where it is not there) and CorruptEntry."""
         with self._reading[seq % _READERS]:
             with self._lock:
                 found = self._cache.get(seq)

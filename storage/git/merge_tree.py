@@ -221,10 +221,7 @@ def _lives(process: int) -> bool:
 
 
 def check_git() -> None:
-    """Check that Git is there and new enough.
-
-    Raises GitUnfit.
-    """
+    """Check that Git is there and new enough. Raises GitUnfit."""
     try:
         output = subprocess.run([_git(), "version"], capture_output=True, check=True, timeout=30).stdout.decode()
     except (OSError, subprocess.SubprocessError) as error:

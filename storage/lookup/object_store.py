@@ -92,10 +92,7 @@ class ObjectStore:
         return parsed
 
     def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
-        """Return an object's kind and bytes.
-
-        Raises ObjectMissing, CorruptObject and BucketError.
-        """
+        """Return an object's kind and bytes. Raises ObjectMissing, CorruptObject and BucketError."""
         found = self._found(oid)
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 
