@@ -16,13 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from app.client.api_client import Client, Json, content
 from storage.base.errors import BadInput
-from storage.git.objects import Kind, object_id
+from storage.git.objects import Kind, ModeText, object_id
 
 STATE = ".sluice-resolve.json"
 _VERSION = 1  # of the state file
 _SIDES = {"base": "base", "head": "ours", "submitted": "theirs"}
-_EXECUTABLE = "100755"
-_SYMLINK = "120000"
 # Separators alone may be the underline of a heading.
 _MARKERS = re.compile(rb"^(<{7,}|\|{7,}|>{7,})( |\r?$)", re.MULTILINE)
 
@@ -122,11 +120,11 @@ def _write(place: Path, file: _File) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     # A new file: what a link points to stays as it is.
     place.unlink(missing_ok=True)
-    if file.mode == _SYMLINK:
+    if file.mode == ModeText.SYMLINK:
         place.symlink_to(os.fsdecode(file.data))
         return
     place.write_bytes(file.data)
-    if file.mode == _EXECUTABLE:
+    if file.mode == ModeText.EXECUTABLE:
         place.chmod(place.stat().st_mode | 0o111)
 
 
@@ -152,12 +150,15 @@ def read_back(
         if left and put["stood"] is not None and _stands(place) == put["stood"]:
             open_ones.append(path)
         elif place.is_symlink():
-            found[path] = {"mode": _SYMLINK, **content(os.fsencode(place.readlink()))}
+            found[path] = {"mode": ModeText.SYMLINK, **content(os.fsencode(place.readlink()))}
         elif place.is_file():
             data = place.read_bytes()
             if not allow_markers and _MARKERS.search(data):
                 marked.append(path)
-            found[path] = {"mode": _EXECUTABLE if place.stat().st_mode & 0o100 else "100644", **content(data)}
+            found[path] = {
+                "mode": ModeText.EXECUTABLE if place.stat().st_mode & 0o100 else ModeText.FILE,
+                **content(data),
+            }
         elif left or not put["files"]:
             open_ones.append(path)
         else:

@@ -22,11 +22,8 @@ from app.folder.conflict_files import CheckoutError, inside
 from app.folder.folder_base import FolderBase
 from app.folder.own_files import data_folder_above, is_own
 from app.folder.submission import local_file
-from storage.git.objects import Kind, object_id
+from storage.git.objects import Kind, ModeText, object_id
 
-_SUBMODULE = "160000"
-_SYMLINK = "120000"
-_EXECUTABLE = "100755"
 _AT_ONCE = 16  # files that are fetched at once
 _AHEAD = 32  # files that may be held in memory, waiting for one that takes longer
 _NEW = ".sluice-new"  # in the folder: files that are written, before they take their places
@@ -158,7 +155,7 @@ def _plan_one(
     place = _place(directory, path, plan, gone)
     if place is None:
         return
-    if entry["mode"] == _SUBMODULE:
+    if entry["mode"] == ModeText.SUBMODULE:
         if not os.path.lexists(place):
             plan.writes[path] = entry
         return
@@ -241,7 +238,7 @@ def _contents(client: Client, done: FolderBase, writes: Entries) -> Iterator[tup
 
     def fetch(item: tuple[str, Json]) -> tuple[str, Json, bytes]:
         path, entry = item
-        if entry["mode"] == _SUBMODULE:
+        if entry["mode"] == ModeText.SUBMODULE:
             return path, entry, b""
         data = client.file(done.slice, path, done.commit)
         if object_id(Kind.BLOB, data).hex() != entry["id"]:
@@ -268,15 +265,15 @@ def _put(directory: Path, new: Path, path: str, entry: Json, data: bytes) -> Non
     if place.is_dir() and not place.is_symlink():
         _remove_empty(place)
     place.parent.mkdir(parents=True, exist_ok=True)
-    if entry["mode"] == _SUBMODULE:
+    if entry["mode"] == ModeText.SUBMODULE:
         place.mkdir(exist_ok=True)
         return
     new.unlink(missing_ok=True)
-    if entry["mode"] == _SYMLINK:
+    if entry["mode"] == ModeText.SYMLINK:
         new.symlink_to(os.fsdecode(data))
     else:
         new.write_bytes(data)
-        if entry["mode"] == _EXECUTABLE:
+        if entry["mode"] == ModeText.EXECUTABLE:
             new.chmod(new.stat().st_mode | 0o111)
     new.replace(place)
 
