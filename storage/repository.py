@@ -118,13 +118,13 @@ class Repository:
         self.bucket.ensure()
         probe([Bucket(self.settings, endpoint) for endpoint in self.settings.endpoints])
 
-    def prepare(self, patience: float = 0.0) -> None:
+    def prepare(self, timeout: float = 0.0) -> None:
         """Have a bucket, a log and a view. Any process may do so at any time, and again; one of them loads the view.
 
-        The others wait for it, `patience` seconds at most. Raises BucketError, ViewAbsent, ViewLoading, ViewStale,
+        The others wait for it, `timeout` seconds at most. Raises BucketError, ViewAbsent, ViewLoading, ViewStale,
         CorruptEntry and redis.RedisError.
         """
-        until = time.monotonic() + patience
+        until = time.monotonic() + timeout
         self.bucket.ensure()
         found(self.log, self.bucket, self.committer())
         while self.view.epoch() is None:

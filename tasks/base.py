@@ -20,7 +20,7 @@ from storage.commit.append_loop import LogBusy
 from storage.repository import Repository
 from tasks import report
 from tasks.flower_rows import NoEvents
-from tasks.node.forked import apart
+from tasks.node.forked import run_forked
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -61,7 +61,7 @@ class SluiceTask(Task):
             return run.result
 
 
-def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
+def run_job(work: Callable[[Repository], object], settings: Settings) -> bool:
     """Run `work` in a process of its own (tasks/node/forked.py), on a repository that is opened there.
 
     What cannot be done without the view, or while a server is away, is left to the next run: tells whether it was done.
@@ -83,7 +83,7 @@ def run_apart(work: Callable[[Repository], object], settings: Settings) -> bool:
         return True
 
     try:
-        done = apart(run)
+        done = run_forked(run)
     finally:
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:

@@ -13,7 +13,7 @@ from storage.coordination.lease import Lease
 from storage.maintenance.compaction import Compacted, compact
 from storage.repository import Repository
 from storage.view.view import is_current
-from tasks.base import SluiceTask, repository, run_apart
+from tasks.base import SluiceTask, repository, run_job
 from tasks.celery import app
 from tasks.report import did
 
@@ -37,7 +37,7 @@ def compaction(reason: str = "") -> None:
             return
         try:
             # It has all in memory that it archives, which a worker's child never has otherwise.
-            run_apart(run, repo.settings)
+            run_job(run, repo.settings)
         finally:
             lease.release(owner)
     except RedisError as reason:

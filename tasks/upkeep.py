@@ -18,7 +18,7 @@ from storage.queue.recovery import Found
 from storage.repository import Repository
 from storage.view.load import catch_up, load
 from storage.view.view import is_current
-from tasks.base import PASSING, SluiceTask, repository, run_apart
+from tasks.base import PASSING, SluiceTask, repository, run_job
 from tasks.celery import app
 from tasks.notify import ask_for_commit, ask_for_merge
 from tasks.report import did
@@ -47,11 +47,11 @@ def upkeep(reason: str = "") -> None:
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
     # need not wait until all is tidy.
     try:
-        done = run_apart(keep_up, repo.settings)
+        done = run_job(keep_up, repo.settings)
     finally:
         _ask_for_work(repo)
     if done:
-        run_apart(tidy, repo.settings)
+        run_job(tidy, repo.settings)
 
 
 def _ask_for_work(repo: Repository) -> None:
@@ -137,11 +137,11 @@ def _may_wait(repo: Repository) -> bool:
 
 
 def _catch_up(repo: Repository) -> None:
-    """Apply what is in the log and nobody applies: whoever appends has the ticket until the view knows of it."""
+    """Apply what is in the log and nobody applies: whoever appends has the append lock until the view knows of it."""
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
     owner = new_ulid()
-    repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
+    repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
     try:
         applied = catch_up(repo.view, repo.log, repo.bucket)
     finally:

@@ -92,12 +92,12 @@ class Client(Transport):
         """
         body = changesets if isinstance(changesets, bytes) else json.dumps({"changesets": changesets}).encode()
         headers = {"Idempotency-Key": key or new_ulid()}
-        pauses, most = Pauses(self._patience, self._sleep), 0
+        pauses, most = Pauses(self._retry_for, self._sleep), 0
         while True:
             outcomes = self._submit_many(body, headers)
             accepted = sum(outcome["status"] == 202 for outcome in outcomes)
             if accepted > most:
-                pauses, most = Pauses(self._patience, self._sleep), accepted
+                pauses, most = Pauses(self._retry_for, self._sleep), accepted
             if not any(outcome["status"] in PASSING for outcome in outcomes) or not pauses.take():
                 return outcomes
 
@@ -236,7 +236,7 @@ class Client(Transport):
         """
         given = {"after": after, "slice": slice_name}
         query = urlencode({name: value for name, value in given.items() if value is not None})
-        stream, pauses = _EventStream(), Pauses(self._patience, self._sleep)
+        stream, pauses = _EventStream(), Pauses(self._retry_for, self._sleep)
         while True:
             headers = {"Last-Event-ID": stream.last_id} if stream.last_id else {}
             answer = self.raw("GET", f"/v1/events?{query}" if query else "/v1/events", None, headers, streamed=True)
@@ -246,7 +246,7 @@ class Client(Transport):
                     raise NotSluice(self.url, "with something else than events", answer.status)
                 continue
             with closing(answer), suppress(HTTPError, OSError):
-                pauses = Pauses(self._patience, self._sleep)
+                pauses = Pauses(self._retry_for, self._sleep)
                 stream.begin()
                 while data := answer.read1(_READ, decode_content=False):
                     yield from stream.feed(data)

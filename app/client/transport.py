@@ -84,18 +84,18 @@ class Transport:
     def __init__(
         self,
         url: str,
-        patience: float = 15.0,
+        retry_for: float = 15.0,
         connections: int = 16,
         timeout: float = 90.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Describe an API at `url`.
 
-        `patience` bounds, in seconds, how long one call is repeated; `timeout` is that of one answer, above the longest
-        long poll; `sleep` passes the time between tries.
+        `retry_for` bounds, in seconds, how long one call is repeated; `timeout` is that of one answer, above the
+        longest long poll; `sleep` passes the time between tries.
         """
         self.url = (url if "://" in url else f"http://{url}").rstrip("/")
-        self._patience = patience
+        self._retry_for = retry_for
         self._sleep = sleep
         timeouts = urllib3.Timeout(connect=_CONNECT, read=timeout)
         self._http = urllib3.PoolManager(maxsize=connections, timeout=timeouts, retries=False)
@@ -121,7 +121,7 @@ class Transport:
         Repeats the very same request while it may yet succeed.
         Raises ProblemError for a final refusal, and Unreachable.
         """
-        pauses = Pauses(self._patience, self._sleep)
+        pauses = Pauses(self._retry_for, self._sleep)
         headers = {"Content-Type": "application/json", **(headers or {})}
         unknown = False
         while True:
@@ -209,13 +209,13 @@ class Transport:
 class Pauses:
     """The pauses between the tries of one call: growing, never shorter than asked for, and bounded in sum."""
 
-    def __init__(self, patience: float, sleep: Callable[[float], None]) -> None:
-        self._until = time.monotonic() + patience
+    def __init__(self, retry_for: float, sleep: Callable[[float], None]) -> None:
+        self._until = time.monotonic() + retry_for
         self._sleep = sleep
         self._next = FIRST_PAUSE
 
     def take(self, at_least: float = 0.0) -> bool:
-        """Pause, and tell whether to try again; False at once where patience would end first."""
+        """Pause, and tell whether to try again; False at once where the time for repeats would end first."""
         pause = max(self._next, at_least) * random.uniform(1.0, 1.0 + _JITTER)
         if time.monotonic() + pause > self._until:
             return False

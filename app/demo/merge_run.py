@@ -23,7 +23,7 @@ from app.demo.plan import PlannedChangeset
 from app.demo.writers import Writers
 from app.judge.judge import Judge, Trees
 from app.judge.local_history import FileChange, HistoryError, SourceCommit
-from app.judge.renames import apart, may_rename
+from app.judge.renames import may_rename, split_renames
 from app.judge.source_merges import Files, MergeHistory, SourceMerge, after
 from storage.base.batched import batched, batched_by_size
 from storage.base.progress import Progress, batched_with_progress, no_progress
@@ -91,7 +91,7 @@ def _judged(judge: Judge, merges: Sequence[SourceMerge]) -> list[Case]:
     for merge in merges:
         if may_rename(merge):
             parts.append(
-                [(p.base, (judge.tree(p.base), judge.tree(p.ours), judge.tree(p.theirs))) for p in apart(merge)]
+                [(p.base, (judge.tree(p.base), judge.tree(p.ours), judge.tree(p.theirs))) for p in split_renames(merge)]
             )
         else:
             parts.append([(merge.base_files, merge.trees)])

@@ -14,7 +14,7 @@ from hashlib import sha256
 from app.intake.intake import Item, blob
 from app.protocol.problems import Problem, invalid, key_reused, not_found, too_many
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission
-from storage.backends.turns import apart_if_large, breathe, without_turn
+from storage.backends.turns import breathe, in_thread_if_large, without_turn
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, ObjectId
 from storage.git.fsck import ContentError, check_content, needs_content
@@ -34,13 +34,13 @@ MAX_JUDGED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Duplicate:
     """A repeat of a changeset that was accepted before."""
 
     changeset: ChangesetId
 
 
-Admitted = Item | Known | Problem
+Admitted = Item | Duplicate | Problem
 
 
 def admit(
@@ -117,7 +117,7 @@ class _Admitting:
             self._admitted.append(outcome)
         return self._admitted
 
-    def _one(self, submission: Submission, position: int) -> Item | Known:
+    def _one(self, submission: Submission, position: int) -> Item | Duplicate:
         at = f"changesets[{position}]." if self._bulk else ""
         where = self._found.slices.get(submission.slice)
         if where is None:
@@ -173,7 +173,7 @@ class _Admitting:
                 self._fingerprints[each] = _fingerprint(submission, base, where.id if where else submission.slice)
         return self._fingerprints[position]
 
-    def _repeat(self, key: str, fingerprint: str, at: str) -> Known | None:
+    def _repeat(self, key: str, fingerprint: str, at: str) -> Duplicate | None:
         if key in self._keys:
             raise invalid(f"{at}idempotency_key", "is given twice in this request")
         self._keys.add(key)
@@ -182,7 +182,7 @@ class _Admitting:
             return None
         if owner[1] != fingerprint:
             raise key_reused()
-        return Known(owner[0])
+        return Duplicate(owner[0])
 
     def _base(self, submission: Submission, at: str) -> Base:
         base = submission.base
@@ -198,7 +198,7 @@ class _Admitting:
             if base.position in self._positions:
                 return ItemBase(self._positions[base.position])
             before = self._admitted[base.position]
-            if isinstance(before, Known):
+            if isinstance(before, Duplicate):
                 return ChangesetBase(before.changeset)
             raise invalid(f"{at}base", f"item {base.position} was refused")
         return base
@@ -317,7 +317,7 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
     hasher.update(repr((*identity, submission.author_zone, submission.message)).encode())
     for change in submission.changes:
         breathe()
-        content = apart_if_large(_sha256, change.content) if change.content is not None else None
+        content = in_thread_if_large(_sha256, change.content) if change.content is not None else None
         hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
         if change.strategy != Strategy.MERGE:
             hasher.update(change.strategy.encode())

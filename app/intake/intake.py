@@ -20,7 +20,7 @@ from app.intake.requeue import MAX_PACKS, Requeue
 from app.protocol.problems import unavailable
 from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends import deadline
-from storage.backends.turns import LARGE, apart, apart_if_large, breathe
+from storage.backends.turns import LARGE, breathe, in_thread, in_thread_if_large
 from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, made_at, new_ulid
 from storage.git.objects import Ident, Kind, object_id
@@ -73,7 +73,7 @@ class _Request:
 
 def blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
     """Return a content's id, and the blob as packs store it; others run while a large one is compressed."""
-    return apart_if_large(_blob, content)
+    return in_thread_if_large(_blob, content)
 
 
 def _blob(content: bytes) -> tuple[ObjectId, tuple[bytes, int]]:
@@ -233,7 +233,7 @@ def build(groups: Sequence[Sequence[Item]]) -> tuple[PackId, bytes, list[list[tu
         at += len(group)
     manifests = manifest.join([part for group in made for _, part in group])
     call = partial(_finished, writer, manifests)
-    return pack, apart(call) if writer.size + len(manifests) > LARGE else call(), made
+    return pack, in_thread(call) if writer.size + len(manifests) > LARGE else call(), made
 
 
 def _finished(writer: PackWriter, manifests: bytes) -> bytes:

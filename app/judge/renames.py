@@ -31,7 +31,7 @@ def may_rename(merge: SourceMerge) -> bool:
     return gone and any(not change.old_mode for side in merge.sides for change in side)
 
 
-def apart(merge: SourceMerge) -> tuple[Part, Part]:
+def split_renames(merge: SourceMerge) -> tuple[Part, Part]:
     """Return the changed files that the base has, and those that it has not."""
     base = merge.base_files
     ours, theirs = (after(base, side) for side in merge.sides)

@@ -10,7 +10,7 @@ from app.protocol.loading import Repeated, no_constant, unique
 from app.protocol.problems import invalid, malformed
 from app.protocol.scan import TooLarge, TooMany, scan
 from app.protocol.schemas import ChangeSchema, ItemSchema, RuleSchema
-from storage.backends.turns import LARGE, apart
+from storage.backends.turns import LARGE, in_thread
 from storage.base.settings import Settings
 
 
@@ -20,7 +20,7 @@ def load_json(body: bytes, settings: Settings) -> Any:
     Raises a Problem; json alone would take UTF-16, NaN and a name twice, and any number of values.
     """
     call = partial(_read_json, body, _most_values(settings))
-    return apart(call) if len(body) > LARGE else call()
+    return in_thread(call) if len(body) > LARGE else call()
 
 
 def _read_json(body: bytes, most: int) -> Any:

@@ -24,7 +24,7 @@ class LimitedSchema(Schema):
         super().__init__(**kwargs)
 
 
-class Wrong(Exception):
+class FieldErrors(Exception):
     """Errors by field, as they were found; the field "" is the whole that was loaded."""
 
     def __init__(self, errors: list[FieldError]) -> None:
@@ -39,30 +39,32 @@ class Wrong(Exception):
 def load_object(schema: Schema, data: Any, at: str = "") -> dict[str, Any]:
     """Load an object.
 
-    Raises Wrong, with fields that begin with `at`.
+    Raises FieldErrors, with fields that begin with `at`.
     """
     if type(data) is not dict:
-        raise wrong(at, "must be an object")
+        raise field_error(at, "must be an object")
     if len(data) > len(schema.fields) + MAX_ERRORS:
         # marshmallow copies all errors for each new one.
         unknown = [name for name in data if name not in schema.fields]
-        raise Wrong([_at(at, name, "is not a field here") for name in unknown[:MAX_ERRORS]])
+        raise FieldErrors([_at(at, name, "is not a field here") for name in unknown[:MAX_ERRORS]])
     try:
         loaded: dict[str, Any] = schema.load(data)
         return loaded
     except ValidationError as error:
         messages = error.messages
         assert isinstance(messages, dict)
-        raise Wrong([_at(at, name, _sentence(texts)) for name, texts in list(messages.items())[:MAX_ERRORS]]) from None
+        raise FieldErrors(
+            [_at(at, name, _sentence(texts)) for name, texts in list(messages.items())[:MAX_ERRORS]]
+        ) from None
 
 
 def _at(at: str, name: str, message: str) -> FieldError:
-    return error_of((at and at + ".") + shown(name), message)
+    return error_of((at and at + ".") + safe_name(name), message)
 
 
-def wrong(field: str, message: str) -> Wrong:
+def field_error(field: str, message: str) -> FieldErrors:
     """One field is wrong."""
-    return Wrong([error_of(field, message)])
+    return FieldErrors([error_of(field, message)])
 
 
 def error_of(field: str, message: str) -> FieldError:
@@ -70,7 +72,7 @@ def error_of(field: str, message: str) -> FieldError:
     return {"field": field, "message": message}
 
 
-def reason(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """Return what a check says is wrong."""
     return _sentence(error.messages) if isinstance(error, ValidationError) else str(error)
 
@@ -92,7 +94,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if name in seen:
             break
         seen.add(name)
-    raise Repeated(f"an object has the name {shown(name)!r} twice")
+    raise Repeated(f"an object has the name {safe_name(name)!r} twice")
 
 
 def no_constant(name: str) -> NoReturn:
@@ -100,7 +102,7 @@ def no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def shown(name: str) -> str:
+def safe_name(name: str) -> str:
     """Return a field's name as it may be shown: an unknown one is whatever the writer sent."""
     return name[:100].encode(errors="backslashreplace").decode()
 

@@ -10,7 +10,7 @@ from marshmallow import ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
-from app.protocol.loading import LimitedSchema, Wrong, load_object, reason, shown, wrong
+from app.protocol.loading import FieldErrors, LimitedSchema, field_error, load_object, message_of, safe_name
 from app.protocol.schemas import MODES
 from storage.backends.turns import breathe
 from storage.base.settings import Settings
@@ -59,14 +59,14 @@ def load_resolutions(data: Any, settings: Settings) -> tuple[dict[bytes, Resolut
     try:
         loaded = load_object(whole, data)
         if type(loaded["paths"]) is not dict or not loaded["paths"]:
-            raise wrong("paths", "must be an object with at least one path")
+            raise field_error("paths", "must be an object with at least one path")
         fields.within(len(loaded["paths"]), ("max_changes", settings.max_changes), "paths")
         found = {_path(name, settings): _resolution(one, each, name) for name, each in loaded["paths"].items()}
         return found, loaded.get("message")
-    except Wrong as error:
+    except FieldErrors as error:
         raise error.problem() from None
     except ValidationError as error:
-        raise wrong("paths", reason(error)).problem() from None
+        raise field_error("paths", message_of(error)).problem() from None
 
 
 def _path(name: str, settings: Settings) -> bytes:
@@ -74,19 +74,19 @@ def _path(name: str, settings: Settings) -> bytes:
         path = fields.utf8(name)
         check_path(path, settings.max_path_bytes)
     except (PathError, ValidationError) as error:
-        raise wrong(f"paths.{shown(name)}", reason(error)) from None
+        raise field_error(f"paths.{safe_name(name)}", message_of(error)) from None
     return path
 
 
 def _resolution(schema: ResolutionSchema, data: Any, name: str) -> Resolution:
     breathe()
-    field = f"paths.{shown(name)}"
+    field = f"paths.{safe_name(name)}"
     loaded = load_object(schema, data, field)
     delete = loaded.get("delete", False)
     given = [each for each in ("take", "content", "content_base64") if each in loaded] + ["delete"] * delete
     if len(given) != 1:
-        raise wrong(field, "give exactly one of take, content, content_base64 and delete")
+        raise field_error(field, "give exactly one of take, content, content_base64 and delete")
     content = loaded["content"] if "content" in loaded else loaded.get("content_base64")
     if "mode" in loaded and content is None:
-        raise wrong(f"{field}.mode", "belongs to a content")
+        raise field_error(f"{field}.mode", "belongs to a content")
     return Resolution(loaded.get("take"), content, loaded.get("mode"), delete)

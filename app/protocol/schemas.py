@@ -18,7 +18,7 @@ from marshmallow import Schema, ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
-from app.protocol.loading import LimitedSchema, Wrong, error_of, load_object, reason, wrong
+from app.protocol.loading import FieldErrors, LimitedSchema, error_of, field_error, load_object, message_of
 from app.protocol.problems import MAX_ERRORS, FieldError, Problem
 from app.protocol.strategies import STRATEGIES, MatchBudget, PatternField, Rule, Rules
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
@@ -129,7 +129,7 @@ def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:
     try:
         loaded = load_object(_loader(settings).slice, data)
         return loaded["name"], _slice_paths(loaded["paths"], settings)
-    except Wrong as found:
+    except FieldErrors as found:
         raise found.problem() from None
 
 
@@ -141,7 +141,7 @@ def load_slice_paths(data: Any, settings: Settings) -> tuple[list[str], int | No
     try:
         loaded = load_object(_loader(settings).slice_paths, data)
         return _slice_paths(loaded["paths"], settings), loaded.get("version")
-    except Wrong as found:
+    except FieldErrors as found:
         raise found.problem() from None
 
 
@@ -153,7 +153,7 @@ def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str
     loader = _loader(settings)
     try:
         return _submission(loader, loader.changeset, data, "", None, slice_name, key, MatchBudget())
-    except Wrong as found:
+    except FieldErrors as found:
         raise found.problem() from None
 
 
@@ -167,7 +167,7 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
         items = load_object(loader.bulk, data)["changesets"]
         _check_list("changesets", items, ("max_bulk_changesets", settings.max_bulk_changesets))
         _check_together(items, settings)
-    except Wrong as found:
+    except FieldErrors as found:
         raise found.problem() from None
     loaded: list[Submission | Problem] = []
     effort = MatchBudget()
@@ -178,7 +178,7 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
         try:
             prefix = f"changesets[{position}]"
             loaded.append(_submission(loader, loader.item, item, prefix, position, "", own_key, effort))
-        except Wrong as found:
+        except FieldErrors as found:
             # Each has one at least; a thousand answers with all of theirs would be megabytes.
             found.errors = found.errors[: max(1, _MAX_BULK_ERRORS - shown)]
             shown += len(found.errors)
@@ -193,7 +193,7 @@ def _check_together(items: list[Any], settings: Settings) -> None:
     try:
         fields.within(count, ("max_request_changes", settings.max_request_changes), "changes together")
     except ValidationError as error:
-        raise wrong("changesets", reason(error)) from None
+        raise field_error("changesets", message_of(error)) from None
 
 
 def _submission(
@@ -218,7 +218,7 @@ def _submission(
     time, zone = loaded.get("time", (None, 0))
     slice_name = loaded.get("slice", slice_name)
     if position is not None and not 0 < len(slice_name.encode()) <= MAX_SLICE_REFERENCE:
-        raise wrong(dot + "slice", f"must have 1 to {MAX_SLICE_REFERENCE} bytes")
+        raise field_error(dot + "slice", f"must have 1 to {MAX_SLICE_REFERENCE} bytes")
     key = loaded.get("idempotency_key", key)
     hold = loaded.get("hold", False)
     return Submission(slice_name, base, name, email, time, zone, loaded["message"], changes, key, hold)
@@ -233,7 +233,7 @@ def _base(value: bytes | str | int | None, position: int | None, dot: str) -> Ba
         return ChangesetBase(value)
     assert position is not None
     if not 0 <= value < position:
-        raise wrong(dot + "base", "must be the number of an earlier item")
+        raise field_error(dot + "base", "must be the number of an earlier item")
     return ItemBase(value)
 
 
@@ -242,11 +242,11 @@ def _author(loader: _Loader, value: Any, field: str) -> tuple[str, str]:
     name, email = loaded["name"], loaded["email"]
     for part, text in (("name", name), ("email", email)):
         if len(text.encode()) > MAX_IDENT_BYTES:
-            raise wrong(f"{field}.{part}", f"may have {MAX_IDENT_BYTES} bytes")
+            raise field_error(f"{field}.{part}", f"may have {MAX_IDENT_BYTES} bytes")
         try:
             check_ident(*((text, "") if part == "name" else ("-", text)))
         except FsckError as error:
-            raise wrong(f"{field}.{part}", str(error)) from None
+            raise field_error(f"{field}.{part}", str(error)) from None
     return name, email
 
 
@@ -259,7 +259,7 @@ def _rules(loader: _Loader, items: Any, field: str, effort: MatchBudget) -> Rule
     try:
         return Rules(rules, effort)
     except ValidationError as error:
-        raise wrong(field, reason(error)) from None
+        raise field_error(field, message_of(error)) from None
 
 
 def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Rules | None) -> tuple[Change, ...]:
@@ -270,7 +270,7 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
         breathe()
         try:
             changes.append(_change(loader.change, item, by_versions, rules))
-        except Wrong as found:
+        except FieldErrors as found:
             at = f"{dot}changes[{i}]"
             for error in found.errors:
                 field = error["field"]
@@ -280,7 +280,7 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
     if not errors and len(changes) > 1:
         errors = [error_of(f"{dot}changes[{i}].path", message) for i, message in in_each_others_way(changes)]
     if errors:
-        raise Wrong(errors)
+        raise FieldErrors(errors)
     return tuple(changes)
 
 
@@ -289,7 +289,7 @@ def _change(schema: Schema, data: Any, by_versions: bool, rules: Rules | None) -
     loaded = load_object(schema, data)
     path, ordinary = loaded["path"]
     if ("base" in loaded) is not by_versions:
-        raise wrong(
+        raise field_error(
             "base", "is missing: the changeset has no base" if by_versions else "cannot stand beside the changeset's"
         )
     base = loaded.get("base")
@@ -305,14 +305,14 @@ def _change(schema: Schema, data: Any, by_versions: bool, rules: Rules | None) -
         return Change(op, path, mode, content, oid, base, strategy)
     for field in ("content", "content_base64", "id"):
         if field in loaded:
-            raise wrong(field, f"does not belong to a {op}")
+            raise field_error(field, f"does not belong to a {op}")
     if op == "delete":
         if "mode" in loaded:
-            raise wrong("mode", "does not belong to a delete")
+            raise field_error("mode", "does not belong to a delete")
         return Change(op, path, 0, None, None, base, strategy)
     mode = loaded.get("mode")
     if mode not in (FILE_MODE, EXECUTABLE_MODE):
-        raise wrong("mode", "must be 100644 or 100755")
+        raise field_error("mode", "must be 100644 or 100755")
     return Change(op, path, mode, None, None, base, strategy)
 
 
@@ -320,7 +320,7 @@ def _strategy(rules: Rules | None, path: bytes) -> Strategy:
     try:
         return rules.strategy_for(path) if rules else Strategy.MERGE
     except ValidationError as error:
-        raise wrong("path", reason(error)) from None
+        raise field_error("path", message_of(error)) from None
 
 
 def _check_content(loaded: dict[str, Any], path: bytes, mode: int, content: bytes | None) -> None:
@@ -330,16 +330,18 @@ def _check_content(loaded: dict[str, Any], path: bytes, mode: int, content: byte
         field = "content_base64" if "content_base64" in loaded else "content"
         check_content(path, mode, content)
     except ContentError as error:
-        raise wrong(field, str(error)) from None
+        raise field_error(field, str(error)) from None
 
 
 def _check_source(loaded: dict[str, Any], mode: int) -> None:
     """Check that a put has one source, of the kind that its mode can have."""
     given = [name for name in ("content", "content_base64", "id") if name in loaded]
     if mode == SUBMODULE_MODE and given != ["id"]:
-        raise wrong(given[0] if given and given[0] != "id" else "id", "a submodule is put by its commit's id alone")
+        raise field_error(
+            given[0] if given and given[0] != "id" else "id", "a submodule is put by its commit's id alone"
+        )
     if len(given) != 1:
-        raise wrong(given[-1] if given else "content", "give exactly one of content, content_base64 and id")
+        raise field_error(given[-1] if given else "content", "give exactly one of content, content_base64 and id")
 
 
 def in_each_others_way(changes: list[Change]) -> Iterator[tuple[int, str]]:
@@ -367,17 +369,17 @@ def _slice_paths(items: Any, settings: Settings) -> list[str]:
             if path != b"/":
                 check_path(path.removesuffix(b"/"), settings.max_path_bytes)
         except (PathError, ValidationError) as error:
-            raise wrong(f"paths[{i}]", reason(error)) from None
+            raise field_error(f"paths[{i}]", message_of(error)) from None
         if item in seen:
-            raise wrong(f"paths[{i}]", "is given twice")
+            raise field_error(f"paths[{i}]", "is given twice")
         seen.add(item)
     return list(items)
 
 
 def _check_list(field: str, items: Any, limit: tuple[str, int]) -> None:
     if type(items) is not list or not items:
-        raise wrong(field, "must be a list with at least one item")
+        raise field_error(field, "must be a list with at least one item")
     try:
         fields.within(len(items), limit, "items")
     except ValidationError as error:
-        raise wrong(field, reason(error)) from None
+        raise field_error(field, message_of(error)) from None

@@ -85,12 +85,12 @@ class Connection:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
-    def begin_head(self, patience: float | None = None) -> None:
-        """Expect a request, whose first byte comes within `patience` seconds (by default, those of an idle one)."""
+    def begin_head(self, timeout: float | None = None) -> None:
+        """Expect a request, whose first byte comes within `timeout` seconds (by default, those of an idle one)."""
         self._body = None
         self._head_bytes = 0
         self._line_ended = False
-        self._until = time.monotonic() + (self._limits.idle if patience is None else patience)
+        self._until = time.monotonic() + (self._limits.idle if timeout is None else timeout)
 
     def begin_body(self) -> None:
         """Expect the body of the request whose head has been read."""

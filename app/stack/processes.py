@@ -57,7 +57,7 @@ class Command:
     # Says whether the process answers its protocol; may raise NotReady. None: being alive is enough.
     ready: Callable[[], bool] | None = None
     # Seconds that this may take.
-    patience: float = 90.0
+    start_timeout: float = 90.0
     # Seconds between SIGTERM and SIGKILL.
     grace: float = 20.0
     # Files outside of its folder that it leaves behind when it is killed; removed when it is stopped.
@@ -110,7 +110,7 @@ class Process:
 
     def await_ready(self) -> None:
         """Wait until it answers. Raises ProcessFailed with the end of its log if it ends before, or takes too long."""
-        deadline = time.monotonic() + self.command.patience
+        deadline = time.monotonic() + self.command.start_timeout
         # It may be started again while it is asked: the output of the first one says what is wrong.
         first, start_of_log = self.starts, self._log_start
         while True:
@@ -127,7 +127,7 @@ class Process:
             except NotReady as answer:
                 needs = f" ({answer})"
             if time.monotonic() > deadline:
-                waited = f"{self.command.patience:g} seconds{needs}"
+                waited = f"{self.command.start_timeout:g} seconds{needs}"
                 raise ProcessFailed(f"{self.command.name} was not ready after {waited}{self._log_end(start_of_log)}")
             with self._state:
                 self._state.wait(_ASK_EVERY)

@@ -33,7 +33,7 @@ from urllib3.util import Timeout
 
 from storage.backends import deadline
 from storage.backends.s3_calls import POOLS, PUT_RETRIES, READ_RETRIES
-from storage.backends.turns import apart_if_large
+from storage.backends.turns import in_thread_if_large
 from storage.base.batched import batched
 from storage.base.settings import Settings
 
@@ -45,7 +45,7 @@ PROBE_RACERS = 8
 _MAX_PROBE_ROUNDS = 6
 _BODIES = 3  # times that a body is asked for, whose end does not come
 _PIECE = 1 << 20
-# Names in one request: a store deletes them one after another, within the patience for one answer.
+# Names in one request: a store deletes them one after another, within the timeout of one answer.
 _DELETED_AT_ONCE = 100
 # Of a body that has its digest in the head, which is signed.
 _UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -141,7 +141,7 @@ class Bucket:
             "If-None-Match": "*",
             # Without it SeaweedFS stores nothing at all under the name, for good, where the connection ends behind the
             # head of the request.
-            "Content-MD5": b64encode(apart_if_large(_md5, data)).decode(),
+            "Content-MD5": b64encode(in_thread_if_large(_md5, data)).decode(),
             "x-amz-content-sha256": _UNSIGNED,
             "x-amz-date": to_amz_date(date),
         }

@@ -1,7 +1,7 @@
 """How a large request lets others run: the API answers all in one thread, and gevent switches only where one waits.
 
-Loops over what a request has call `breathe`; what is one long call goes to a thread of its own by `apart`, so far as
-it needs nothing but its arguments; and few large requests are worked on at once, or their turns would add up.
+Loops over what a request has call `breathe`; what is one long call goes to a thread of its own by `in_thread`, so far
+as it needs nothing but its arguments; and few large requests are worked on at once, or their turns would add up.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _gevent() -> Any:
     return gevent if gevent and monkey and monkey.is_module_patched("threading") else None
 
 
-def apart(call: Callable[..., T], *args: object) -> T:
+def in_thread(call: Callable[..., T], *args: object) -> T:
     """Return what a call does that computes and touches nothing that others have; under gevent, in a thread."""
     gevent = _gevent()
     if gevent is None:
@@ -81,9 +81,9 @@ def _outcome(call: Callable[..., T], args: tuple[object, ...]) -> tuple[T | None
         return None, error
 
 
-def apart_if_large(call: Callable[[bytes], T], data: bytes) -> T:
+def in_thread_if_large(call: Callable[[bytes], T], data: bytes) -> T:
     """Return what a call makes of `data`: apart where that takes long."""
-    return apart(call, data) if len(data) > LARGE else call(data)
+    return in_thread(call, data) if len(data) > LARGE else call(data)
 
 
 @contextmanager

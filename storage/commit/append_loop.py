@@ -50,7 +50,7 @@ def append_directly(
     """
     owner = new_ulid()
     for _ in range(MAX_ATTEMPTS):
-        repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
+        repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
         try:
             snapshot = repo.snapshot(changesets, slices)
             said = say(snapshot)

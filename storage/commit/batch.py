@@ -116,9 +116,9 @@ def _commit_claimed(
         changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
         changesets = prepare(repo, changesets, attempt)
     with watch.stage("wait"):
-        # Who may die while it has the ticket goes without: the others would wait for it.
+        # Who may die while it has the append lock goes without: the others would wait for it.
         if not first.deaths or first.fault in poison.LATE:
-            repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
+            repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
     for _ in range(MAX_ATTEMPTS):
         with watch.stage("snapshot"):
             snapshot = snapshot_for(repo, changesets)

@@ -40,8 +40,8 @@ def merge_batch(repo: Repository) -> MergeResult:
     owner = new_ulid()
     parent = None
     for _ in range(MAX_ATTEMPTS):
-        # Under the ticket, since commits and merges want the same next place in the log.
-        repo.append_lock.take(owner, patience=repo.settings.lock_ttl)
+        # Under the append lock, since commits and merges want the same next place in the log.
+        repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
         try:
             snapshot = repo.view.snapshot()
             if parent is not None and snapshot.head.main != parent:

@@ -21,7 +21,7 @@ from storage.git.tree_editor import TreeEditor
 from storage.git.trees import sizes
 from storage.log.entry import Json
 from storage.log.manifest import Changeset, Proposal
-from storage.lookup.content_merges import Budget
+from storage.lookup.content_merges import MergeBudget
 from storage.lookup.object_store import ObjectMissing
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
@@ -82,13 +82,13 @@ def premerge(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changese
         for change in changeset.changes:
             if change.op != "put" or change.strategy != Strategy.MERGE or change.oid is None:
                 continue
-            seen, h = as_file(bases[base].get(change.path)), as_file(heads.get(change.path))
-            b = seen_version(changeset, change, seen, h)
-            if h == b:
+            seen, ours = as_file(bases[base].get(change.path)), as_file(heads.get(change.path))
+            before = seen_version(changeset, change, seen, ours)
+            if ours == before:
                 continue
             if change.place:
                 places[change.oid] = Location(changeset.pack, change.place)
-            three = contents_to_merge(b, h, change.version(b))
+            three = contents_to_merge(before, ours, change.version(before))
             if three:
                 wanted.append(three)
     try:
@@ -136,7 +136,7 @@ def linker_on(
         changes,
         lambda changeset: decided(repo, changeset),
         read_blob or repo.objects.blob,
-        Budget(repo.merges, repo.settings.merge_budget),
+        MergeBudget(repo.merges, repo.settings.merge_budget),
         repo.committer(),
         repo.settings.batch_bytes if spending else None,
         lambda: spending is not None and spending.left() < until,

@@ -66,8 +66,8 @@ class Explanation:
 class Explainer:
     """Explains conflicts. Safe for threads."""
 
-    def __init__(self, patience: float = 10.0) -> None:
-        self._git = GitMerger(style="diff3", patience=patience)
+    def __init__(self, timeout: float = 10.0) -> None:
+        self._git = GitMerger(style="diff3", timeout=timeout)
 
     def explain(self, base: bytes | None, ours: bytes, theirs: bytes) -> Explanation | None:
         """Explain one conflict; None where Git takes too long, or the markers would be out of all proportion.

@@ -82,10 +82,10 @@ class Merged:
 class GitMerger:
     """Merges texts. Safe for threads; needs Git 2.39 or newer."""
 
-    def __init__(self, style: str = "merge", patience: float = 10.0) -> None:
+    def __init__(self, style: str = "merge", timeout: float = 10.0) -> None:
         """Choose how conflicts are marked (`merge.conflictStyle`) and how many seconds one call may take."""
         self._style = style
-        self._patience = patience
+        self._timeout = timeout
         self._lock = threading.Lock()
         self._folder: _Folder | None = None
 
@@ -98,10 +98,10 @@ class GitMerger:
             try:
                 if self._folder is None or self._folder.full:
                     self._folder = _Folder(self._style)
-                return self._folder.merge(wanted, self._patience)
+                return self._folder.merge(wanted, self._timeout)
             except subprocess.TimeoutExpired as error:
                 self._folder = None
-                raise MergeTooSlow(f"git merge-tree took longer than {self._patience:g} seconds") from error
+                raise MergeTooSlow(f"git merge-tree took longer than {self._timeout:g} seconds") from error
             except (OSError, ValueError, StopIteration, zlib.error, subprocess.SubprocessError) as error:
                 self._folder = None
                 raise MergerFailed(f"git merge-tree failed: {error}") from error
@@ -133,7 +133,7 @@ class _Folder:
     def full(self) -> bool:
         return self._merges >= _MAX_MERGES or self._bytes >= _MAX_BYTES
 
-    def merge(self, wanted: Sequence[Texts], patience: float) -> list[Merged]:
+    def merge(self, wanted: Sequence[Texts], timeout: float) -> list[Merged]:
         # Objects go in as one pack: two files to write, whatever their number.
         writer = PackWriter()
         known: dict[ObjectId, bytes] = {}
@@ -149,7 +149,7 @@ class _Folder:
         (packs / f"pack-{self._merges}.idx").write_bytes(writer.index())
         done = subprocess.run(
             [_git(), "merge-tree", "--write-tree", "--stdin", "--no-messages", "--name-only", "-z"],
-            env=self._environment, input="".join(lines).encode(), capture_output=True, timeout=patience, check=True,
+            env=self._environment, input="".join(lines).encode(), capture_output=True, timeout=timeout, check=True,
         )  # fmt: skip
         for pack in packs.iterdir():
             pack.unlink()

@@ -35,7 +35,7 @@ class ContentMerges:
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.max_merge_bytes
-        self._git = GitMerger(patience=settings.merge_timeout)
+        self._git = GitMerger(timeout=settings.merge_timeout)
         self._known: LRUCache[MergeInputs, bytes | ConflictClass] = LRUCache(
             settings.merge_cache_bytes, getsizeof=lambda found: _ROW_BYTES + len(found)
         )
@@ -126,7 +126,7 @@ class ContentMerges:
         return Texts(contents[2] if base else None, contents[0], contents[1])
 
 
-class Budget:
+class MergeBudget:
     """Merges for one batch: once they took so many seconds, what is not known yet has to wait for another batch."""
 
     def __init__(self, merges: ContentMerges, seconds: float) -> None:

@@ -16,7 +16,7 @@ from cachetools import LRUCache
 
 from storage.backends import deadline
 from storage.backends.bucket import Bucket, BucketError, Missing
-from storage.backends.turns import apart_if_large
+from storage.backends.turns import in_thread_if_large
 from storage.base.batched import batched, batched_by_size
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
@@ -107,7 +107,7 @@ class ObjectStore:
         found = self._cached(oid)
         if found is None and location is not None:
             kind, data = self._fetch(oid, location)
-            if apart_if_large(partial(object_id, kind), data) != oid:
+            if in_thread_if_large(partial(object_id, kind), data) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             found = self._keep(oid, kind, data)
         if found is None:
@@ -216,7 +216,7 @@ class ObjectStore:
         stored = self._bucket.map_concurrently(lambda located: self._fetch(*located), group)
         fresh = {}
         for (oid, _), item in zip(group, stored, strict=True):
-            if apart_if_large(partial(object_id, item[0]), item[1]) != oid:
+            if in_thread_if_large(partial(object_id, item[0]), item[1]) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             fresh[oid] = item
         self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
@@ -224,7 +224,7 @@ class ObjectStore:
             yield oid, self._keep(oid, *item)
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
-        return apart_if_large(decode, self.stored(oid, location))
+        return in_thread_if_large(decode, self.stored(oid, location))
 
     def stored(self, oid: ObjectId, location: Location, most: int | None = None) -> bytes:
         """Return an object as its pack has it, or its first `most` bytes. Raises BucketError."""

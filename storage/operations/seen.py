@@ -49,7 +49,7 @@ class Seen:
     # as these are not committed, the view does not know where it stands
 
 
-def look(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
+def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
     """Return what the writer of `changeset` saw at `paths`.
 
     With a base by versions, nothing was seen at other paths than the changeset's own, and the mode is that of the same

@@ -1,4 +1,4 @@
-"""The ticket: one writer at a time prepares an entry, so that few lose the race for the log's next place."""
+"""The append lock: one writer at a time prepares an entry, so that few lose the race for the log's next place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from storage.base.settings import Settings
 from storage.coordination.lease import Lease
 from storage.view.view import View
 
-# Between two questions for the ticket (seconds), at first and in the end.
+# Between two attempts to take the lock (seconds), at first and in the end.
 _LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
 
 
@@ -22,17 +22,17 @@ class AppendLock:
         # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
         self._asking = threading.Lock()
 
-    def take(self, owner: str, patience: float) -> bool:
-        """Wait for the ticket at most `patience` seconds; tell whether it was got. Going on without it is safe."""
+    def take(self, owner: str, timeout: float) -> bool:
+        """Wait for the lock at most `timeout` seconds; tell whether it was got. Going on without it is safe."""
         if not self._use:
             return False
         began = time.monotonic()
-        if not self._asking.acquire(timeout=patience):
+        if not self._asking.acquire(timeout=timeout):
             return False
         try:
             while not self._lease.take(owner):
                 waited = time.monotonic() - began
-                if waited > patience:
+                if waited > timeout:
                     return False
                 # Whoever has waited longer asks more often, and comes first mostly: they would all have the same chance
                 # otherwise, and who adds one entry would wait as long as batches are made one after another.
@@ -42,5 +42,5 @@ class AppendLock:
             self._asking.release()
 
     def release(self, owner: str) -> None:
-        """Give the ticket back if it still is the owner's; a lost race here only lets two link at once."""
+        """Release the lock if it still is the owner's; a lost race here only lets two link at once."""
         self._lease.release(owner)

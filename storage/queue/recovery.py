@@ -88,7 +88,7 @@ class Inbox:
         """
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
-        found = self.look(self._behind_mark())
+        found = self.scan(self._behind_mark())
         self._look_at_passed(found)
         self._set_cursor("seen", found.seen)
         self._queue.begin_anew()
@@ -102,7 +102,7 @@ class Inbox:
         """
         if deep:
             return self._deep()
-        found = self.look(self._cursor("seen"), self._settings.upkeep_packs)
+        found = self.scan(self._cursor("seen"), self._settings.upkeep_packs)
         self._set_cursor("seen", found.seen)
         return found
 
@@ -112,12 +112,12 @@ class Inbox:
         A process that could not queue a pack has answered its writer 202 all the same, and only that process knows.
         """
 
-        def look(changeset: ChangesetId) -> bool:
+        def is_stored(changeset: ChangesetId) -> bool:
             # A pack's ids are consecutive from the one in its name, all of one millisecond.
             names = self._bucket.names(f"inbox/{changeset[:_TIME]}")
             return any(changeset in changesets_of(pack) for pack in map(submission_pack, names) if pack)
 
-        return any(self._bucket.map_concurrently(look, changesets))
+        return any(self._bucket.map_concurrently(is_stored, changesets))
 
     def advance_watermark(self) -> Watermark:
         """Return how far the mark may go, as the next part of the listing and the view have it.
@@ -145,7 +145,7 @@ class Inbox:
         return passed
 
     def _deep(self) -> Found:
-        found = self.look(max(self._behind_mark(), self._cursor("deep")), self._settings.upkeep_packs)
+        found = self.scan(max(self._behind_mark(), self._cursor("deep")), self._settings.upkeep_packs)
         if found.complete:
             self._look_at_passed(found)
         self._set_cursor("deep", "" if found.complete else found.last)
@@ -163,7 +163,7 @@ class Inbox:
         # Behind the pack that begins with that id as well.
         return f"inbox/{mark}~" if mark else ""
 
-    def look(self, after: str, limit: int | None = None) -> Found:
+    def scan(self, after: str, limit: int | None = None) -> Found:
         """Look at the packs behind `after`, at most `limit`, and queue what has neither an outcome nor a place."""
         found = Found(seen=after, last=after)
         seeing = True

@@ -36,7 +36,7 @@ class EndedBadly(Exception):
     """The process ended before its work did; what it could say of it stands in the log."""
 
 
-def apart(work: Callable[[], bool]) -> bool:
+def run_forked(work: Callable[[], bool]) -> bool:
     """Run `work` in a fork of this process, wait for its end, and return what it returns. Raises EndedBadly.
 
     Where the wait ends early, by a stop or a time limit, SystemExit is raised in the fork, so that it gives back what

@@ -13,7 +13,7 @@ from storage.repository import Repository
 
 def test_of_99_writers_67_land_and_32_are_told_why_and_land_too(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack(with_flower=False)
-    report = Contest(Client(stack.url, patience=60, connections=101), 99).run()
+    report = Contest(Client(stack.url, retry_for=60, connections=101), 99).run()
     assert not report.problems
     files, regions, lines = report.groups.values()
     assert (files.landed, regions.landed, lines.landed) == (33, 33, 1)

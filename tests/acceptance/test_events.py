@@ -109,13 +109,13 @@ def submissions(client: Client) -> Iterator[list[Json]]:
 
 def test_every_event_comes_exactly_once_and_in_order_whatever_is_cut(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack({"merge_interval": 0.3, "commit_changesets": 32}, with_flower=False)
-    client = Client(stack.url, patience=120)
+    client = Client(stack.url, retry_for=120)
     client.create_slice("all", ["/"])
     found: SimpleQueue[Json] = SimpleQueue()
     enough = threading.Event()
     with Cutter(stack.url) as cutter:
         threading.Thread(target=cutter.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        cut = Client(cutter.url, patience=120, sleep=lambda seconds: time.sleep(min(seconds, 0.05)))
+        cut = Client(cutter.url, retry_for=120, sleep=lambda seconds: time.sleep(min(seconds, 0.05)))
 
         def listen() -> None:
             for event in cut.events(after=0):
@@ -178,7 +178,7 @@ def test_places_come_free_when_clients_go_without_a_word(new_stack: Callable[...
 
 def test_sluice_watch_shows_a_line_for_each_and_ctrl_c_is_no_failure(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack({"merge_interval": 0.3}, with_flower=False)
-    client = Client(stack.url, patience=60)
+    client = Client(stack.url, retry_for=60)
     client.create_slice("team/web", ["/"])
     base = client.head()["tip"]["commit"]
 

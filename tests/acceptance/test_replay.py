@@ -84,7 +84,7 @@ def stream() -> bytes:
 
 def replay(stack: Stack, history: Path, writers: int, **options: object) -> Report:
     with History(history) as opened:
-        client = Client(stack.url, patience=120, connections=writers + 2)
+        client = Client(stack.url, retry_for=120, connections=writers + 2)
         return Replay(opened, client, writers, bulk=5, **options).run()  # type: ignore[arg-type]
 
 

@@ -102,7 +102,7 @@ def replay(stack: Stack, merges: Path, limit: int | None = None) -> MergeReport:
     skipped: Counter[str] = Counter()
     with MergeHistory(merges) as history, Judge(history.objects()) as judge:
         cases = read_cases(history, judge, limit, skipped, lambda stage, done, total: None)
-        return MergeReplay(history, Client(stack.url, patience=120), writers=4).run(cases, skipped)
+        return MergeReplay(history, Client(stack.url, retry_for=120), writers=4).run(cases, skipped)
 
 
 def test_merges_here_are_merges_there(new_stack: Callable[..., Stack], merges: Path) -> None:

@@ -36,11 +36,11 @@ TASKS = {"sluice.commit", "sluice.merge"}
 one_s3 = pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
 
 
-def fetch(url: str, user: str = "", password: str = "", patience: float = 10.0) -> Any:
+def fetch(url: str, user: str = "", password: str = "", timeout: float = 10.0) -> Any:
     request = urllib.request.Request(url)
     if user:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
-    with urllib.request.urlopen(request, timeout=patience) as response:
+    with urllib.request.urlopen(request, timeout=timeout) as response:
         return json.loads(response.read())
 
 
@@ -205,7 +205,7 @@ def test_an_api_whose_successor_does_not_come_up_goes_on(new_stack: Callable[...
     assert fetch(f"{stack.url}/readyz")["ready"] is True
     stack.kill("api")
     assert stack.processes["api"].await_start(after=1, timeout=30)
-    assert fetch(f"{stack.url}/healthz", patience=90.0)["alive"] is True, "who connected meanwhile has waited"
+    assert fetch(f"{stack.url}/healthz", timeout=90.0)["alive"] is True, "who connected meanwhile has waited"
 
 
 @one_s3

@@ -636,7 +636,7 @@ def test_one_of_many_loads_the_view_and_the_others_wait_for_it(world: World) -> 
         begin = repo.view.begin_loading
         repo.view.begin_loading = lambda epoch, before: (begin(epoch, before), epochs.append(epoch))[0]
         together.wait()
-        repo.prepare(patience=60)
+        repo.prepare(timeout=60)
         assert repo.view.head().applied == world.repo.view.head().applied
 
     threads = [threading.Thread(target=start) for _ in range(6)]
@@ -667,7 +667,7 @@ def test_a_loader_that_died_is_followed_by_another(world: World, monkeypatch: py
     with pytest.raises(ViewLoading):
         world.repo.prepare()
     monkeypatch.setattr("storage.view.view._SILENT_LOADER", 1)
-    world.repo.prepare(patience=60)
+    world.repo.prepare(timeout=60)
     assert world.repo.view.epoch() not in {None, "DEAD"}
 
 

@@ -91,7 +91,7 @@ def test_a_late_suspect_is_tried_with_the_ticket_which_others_do_not_take_from_i
     taken: list[str] = []
     take = AppendLock.take
     monkeypatch.setattr(
-        AppendLock, "take", lambda ticket, owner, patience: (taken.append(owner), take(ticket, owner, patience))
+        AppendLock, "take", lambda ticket, owner, timeout: (taken.append(owner), take(ticket, owner, timeout))
     )
     with monkeypatch.context() as slow:
         never_links(slow, world, [late])

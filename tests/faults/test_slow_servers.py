@@ -61,11 +61,11 @@ def ask(world: World, behind: Settings, tmp_path: Path) -> Iterator[Ask]:
     [port] = free_ports(1)
     url = f"http://127.0.0.1:{port}"
 
-    def call(path: str, body: object = None, patience: float = PATIENCE) -> tuple[int, dict[str, str]]:
+    def call(path: str, body: object = None, timeout: float = PATIENCE) -> tuple[int, dict[str, str]]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=patience) as answer:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
                 return answer.status, dict(answer.headers)
         except urllib.error.HTTPError as refusal:
             refusal.close()
@@ -73,7 +73,7 @@ def ask(world: World, behind: Settings, tmp_path: Path) -> Iterator[Ask]:
 
     def ready() -> bool:
         try:
-            return call("/readyz", patience=2.0)[0] in {200, 503}
+            return call("/readyz", timeout=2.0)[0] in {200, 503}
         except OSError:
             return False
 

@@ -45,9 +45,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield run
 
 
-def wait_for(what: Callable[[], object], patience: float = PATIENCE) -> None:
+def wait_for(what: Callable[[], object], timeout: float = PATIENCE) -> None:
     """Ask until it is so; nothing tells."""
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while not what():
         assert time.monotonic() < until, "it took too long"
         time.sleep(0.05)

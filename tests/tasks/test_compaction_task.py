@@ -53,7 +53,7 @@ def landed(world: World, names: range) -> list[ChangesetId]:
 
 def test_nodes_compact(celery_setup: CeleryTestSetup, celery_settings: Settings) -> None:
     repo = Repository(celery_settings)
-    repo.prepare(patience=30.0)  # the nodes do so as well
+    repo.prepare(timeout=30.0)  # the nodes do so as well
     world = World(repo)
     until = time.monotonic() + 60
     while (

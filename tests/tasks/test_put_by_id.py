@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.admin.backup import backup
-from app.admin.deep.look import deep
+from app.admin.deep.verification import deep
 from app.admin.restore import restore
 from app.admin.verify import verify
 from app.intake.admission import admit

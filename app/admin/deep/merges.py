@@ -1,4 +1,4 @@
-"""Merges of a deep look: what Git makes of them, and whether it is what the log says."""
+"""Merges of the full verification: what Git makes of them, and whether it is what the log says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.judge.judge import Judge, Trees, Verdict
-from app.judge.renames import apart, may_rename
+from app.judge.renames import may_rename, split_renames
 from app.judge.source_merges import Files, SourceMerge, after
 from storage.git.threeway import ConflictClass
 from storage.log.entry import Json, Status
@@ -30,7 +30,7 @@ class Excuses:
 
 @dataclass(slots=True)
 class Case:
-    """A changeset to be looked at."""
+    """A changeset to be verified."""
 
     at: str  # entry and id, for people
     base: str  # trees: what its writer saw,
@@ -75,8 +75,8 @@ def examine(cases: Sequence[Case], judge: Judge) -> Iterator[str]:
         if case.may_rename:
             merge = SourceMerge("", trees, (next(sides), next(sides)))
             if may_rename(merge):
-                halves = [(judge.tree(p.base), judge.tree(p.ours), judge.tree(p.theirs)) for p in apart(merge)]
-                parts[id(case)] = [_Part(t, p.base) for t, p in zip(halves, apart(merge), strict=True)]
+                halves = [(judge.tree(p.base), judge.tree(p.ours), judge.tree(p.theirs)) for p in split_renames(merge)]
+                parts[id(case)] = [_Part(t, p.base) for t, p in zip(halves, split_renames(merge), strict=True)]
     verdicts = iter(judge.verdicts([part.trees for case in asked for part in parts[id(case)]]) if asked else [])
     for case in cases:
         if case.unchecked:

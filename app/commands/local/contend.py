@@ -43,7 +43,7 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
             log_events(stack.settings)
             url = stack.url
         bars = opened.enter_context(progress_bars())
-        report = Contest(Client(url, patience=_PATIENCE, connections=writers + 2), writers, Bars(bars)).run()
+        report = Contest(Client(url, retry_for=_PATIENCE, connections=writers + 2), writers, Bars(bars)).run()
     for problem in report.problems[:20]:
         tell(problem, "red")
     if as_json:

@@ -121,7 +121,7 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
     notes.print("Starting Redis, an S3 server, the API and the workers…")
     stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False))
     log_events(stack.settings)
-    client = Client(stack.url, patience=_PATIENCE, connections=writers + 2)
+    client = Client(stack.url, retry_for=_PATIENCE, connections=writers + 2)
     tell(f"{writers} writers submit {source}…")
     with progress_bars() as bars:
         report = Replay(history, client, writers, limit, progress=Bars(bars)).run()

@@ -61,7 +61,7 @@ def command(
             log_events(stack.settings)
             url = stack.url
         bars = opened.enter_context(progress_bars())
-        client = Client(url, patience=_PATIENCE, connections=writers + 2)
+        client = Client(url, retry_for=_PATIENCE, connections=writers + 2)
         report = Replay(history, client, writers, limit, bulk, Bars(bars)).run()
     for problem in report.problems[:_PROBLEMS]:
         for line in sentences(problem):

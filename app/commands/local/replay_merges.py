@@ -60,7 +60,7 @@ def command(
             stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
             log_events(stack.settings)
             url = stack.url
-        client = Client(url, patience=_PATIENCE, connections=writers + 2)
+        client = Client(url, retry_for=_PATIENCE, connections=writers + 2)
         report = MergeReplay(history, client, writers, bars).run(cases, skipped)
     for difference in report.differences:
         tell(difference.sentence(), "red")

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Say that the owner of a claim is alive: put off the end of it, of its locks and of the ticket.
+-- Say that the owner of a claim is alive: put off the end of it, of its locks and of the append lock.
 -- KEYS[1] the epoch pointer. ARGV: prefix, owner, life of locks (ms), the ids, in one string, of those that are tried from
 -- now on if its worker dies ('' as before), then slice and id of each claimed changeset.
 -- Returns 1, or 0 where the claim is gone. Cost: O(changesets + locks).
@@ -10,7 +10,7 @@ if not redis.call('ZSCORE', prefix .. 'trying', owner) then return 0 end
 redis.call('ZADD', prefix .. 'trying', deadline, owner)
 if ARGV[4] ~= '' then redis.call('HSET', prefix .. 'tried', owner, ARGV[4]) end
 local function keep(name)
-  -- Behind the ticket's owner stands the run of Redis (take.lua).
+  -- Behind the owner of the append lock stands the run of Redis (take.lua).
   if string.match(redis.call('GET', prefix .. name) or '', '^%S+') == owner then redis.call('PEXPIRE', prefix .. name, ttl) end
 end
 keep('ticket')

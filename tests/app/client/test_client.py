@@ -38,8 +38,8 @@ class Script:
     pauses: list[float] = field(default_factory=list)
     url: str = ""
 
-    def client(self, patience: float = 60.0) -> Client:
-        return Client(self.url, patience=patience, sleep=self.pauses.append)
+    def client(self, retry_for: float = 60.0) -> Client:
+        return Client(self.url, retry_for=retry_for, sleep=self.pauses.append)
 
     @property
     def keys(self) -> list[str | None]:
@@ -150,13 +150,13 @@ def test_what_is_no_problem_document_is_a_refusal_all_the_same(script: Script, a
 def test_patience_ends(script: Script) -> None:
     script.answers = [(*problem(503, detail="Redis does not answer"), {"Retry-After": "5"})]
     with pytest.raises(Unreachable, match="Redis does not answer"):
-        script.client(patience=4).head()
+        script.client(retry_for=4).head()
     assert len(script.requests) == 1, "a pause that patience does not cover is not begun"
 
 
 def test_nobody_listening_is_unreachable() -> None:
     with pytest.raises(Unreachable):
-        Client("http://127.0.0.1:1", patience=0).head()
+        Client("http://127.0.0.1:1", retry_for=0).head()
 
 
 @pytest.mark.parametrize("url", ["nonsense://x", "http://", ""])

@@ -12,7 +12,7 @@ from app.demo.merge_report import MergeReport
 from app.demo.merge_run import Case, read_cases
 from app.judge.judge import Judge, Verdict, parse_differences, parse_verdicts
 from app.judge.local_history import FileChange, HistoryError
-from app.judge.renames import apart, may_rename
+from app.judge.renames import may_rename, split_renames
 from app.judge.source_merges import (
     BAD_CONTENT,
     BAD_MODE,
@@ -247,7 +247,7 @@ def test_only_what_a_rename_could_change_is_judged_apart() -> None:
     assert not may_rename(SourceMerge(A, TREES, ([gone], [changed]))), "nothing is new"
     assert not may_rename(SourceMerge(A, TREES, ([gone, new], [change("b")]))), "the other side left it alone"
     assert may_rename(SourceMerge(A, TREES, ([gone, new], [gone]))), "both deleted it"
-    known, rest = apart(merges[0])
+    known, rest = split_renames(merges[0])
     assert (known.base, known.ours, known.theirs) == ({"a": ("100644", A)}, {}, {"a": ("100644", B)})
     assert (rest.base, rest.ours, rest.theirs) == ({}, {"n": ("100644", C)}, {})
 

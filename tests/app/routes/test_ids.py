@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from app.admin.deep.look import deep
+from app.admin.deep.verification import deep
 from app.api import create_app
 from app.intake.admission import MAX_JUDGED_BYTES
 from storage.backends.bucket import Bucket

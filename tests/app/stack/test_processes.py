@@ -43,7 +43,7 @@ def run(supervisor: Supervisor, tmp_path: Path) -> Callable[..., Process]:
         def ready() -> bool:
             return "READY" in supervisor.processes[name].logs()
 
-        options = {"ready": ready, "patience": 30.0, **options}
+        options = {"ready": ready, "start_timeout": 30.0, **options}
         supervisor.start(Command(name, [sys.executable, "-c", program], dict(os.environ), tmp_path, **options))
         return supervisor.processes[name]
 
@@ -117,7 +117,7 @@ def test_one_that_ends_before_it_is_ready_fails_with_the_end_of_its_log(run):
 
 def test_one_that_never_answers_fails_within_its_patience(run):
     with pytest.raises(ProcessFailed, match=r"it was not ready after 0\.3 seconds"):
-        run(WAIT, ready=lambda: False, patience=0.3)
+        run(WAIT, ready=lambda: False, start_timeout=0.3)
 
 
 def test_one_that_is_not_ready_in_time_fails_with_what_it_still_needs(run):
@@ -125,7 +125,7 @@ def test_one_that_is_not_ready_in_time_fails_with_what_it_still_needs(run):
         raise NotReady("503: the view is being loaded")
 
     with pytest.raises(ProcessFailed, match=r"it was not ready after 0\.3 seconds \(503: the view is being loaded\)"):
-        run(WAIT, ready=ready, patience=0.3)
+        run(WAIT, ready=ready, start_timeout=0.3)
 
 
 @pytest.mark.parametrize(

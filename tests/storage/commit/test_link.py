@@ -25,7 +25,7 @@ from storage.git.objects import (
 from storage.git.threeway import ConflictClass, MergeUnavailable, Strategy
 from storage.git.trees import walk
 from storage.log.manifest import Changeset
-from storage.lookup.content_merges import Budget, ContentMerges
+from storage.lookup.content_merges import ContentMerges, MergeBudget
 from storage.view.snapshot import Slice
 from tests.support.link_bench import (
     BASE,
@@ -218,7 +218,7 @@ def test_merges_that_take_too_long_wait_for_another_batch(monkeypatch: pytest.Mo
     merges = ContentMerges(Settings())
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr("storage.lookup.content_merges.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    budget = Budget(merges, 15)
+    budget = MergeBudget(merges, 15)
     repo = LinkBench({})
     threes = [(None, repo.put_blob(b"%d" % i), repo.put_blob(b"")) for i in range(3)]
     for three in threes[:2]:

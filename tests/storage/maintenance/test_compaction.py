@@ -18,7 +18,7 @@ from app.admin import export as export_module
 from app.admin import verify as verify_module
 from app.admin.deep import look as look_module
 from app.admin.deep import submitted as submitted_module
-from app.admin.deep.look import deep
+from app.admin.deep.verification import deep
 from app.admin.verify import verify
 from app.intake.intake import Item
 from storage.backends.bucket import Bucket, BucketError

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 WAITING = """
 import os, signal, sys, time
 from tasks.node import forked as module
-from tasks.node.forked import apart
+from tasks.node.forked import run_forked
 
 module._GRACE = float(sys.argv[1])
 
