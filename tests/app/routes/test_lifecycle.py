@@ -349,7 +349,7 @@ def test_an_older_copy_that_comes_back_within_a_request_refuses_nothing_for_good
         raise UnknownBase("of an older copy")
 
     with monkeypatch.context() as older:
-        older.setattr(explanations, "look", unknown)
+        older.setattr(explanations, "seen_by_writer", unknown)
         api.get(f"/changesets/{late['id']}/diff", 503)
     run_upkeep(api.world.repo)
     assert api.get(f"/changesets/{late['id']}/diff")["items"]

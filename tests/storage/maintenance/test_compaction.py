@@ -16,8 +16,8 @@ import pytest
 
 from app.admin import export as export_module
 from app.admin import verify as verify_module
-from app.admin.deep import look as look_module
 from app.admin.deep import submitted as submitted_module
+from app.admin.deep import verification
 from app.admin.deep.verification import deep
 from app.admin.verify import verify
 from app.intake.intake import Item
@@ -807,7 +807,7 @@ def test_an_export_of_what_is_lost_says_so(archived: World, tmp_path: Path) -> N
 def test_a_deep_look_reads_the_copies_of_what_is_deleted_meanwhile(
     archived: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, find = look_module.read_log, submitted_module.read_all
+    read, find = verification.read_log, submitted_module.read_all
 
     def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
@@ -819,7 +819,7 @@ def test_a_deep_look_reads_the_copies_of_what_is_deleted_meanwhile(
         all_gone(archived, 4)
         return find(*args)
 
-    monkeypatch.setattr(look_module, "read_log", read_then_delete)
+    monkeypatch.setattr(verification, "read_log", read_then_delete)
     monkeypatch.setattr(submitted_module, "read_all", delete_then_find)
     looked = deep(archived.repo.settings)
     assert not looked.difference and not looked.unchecked
