@@ -48,8 +48,7 @@ def admit(
 ) -> list[Admitted]:
     """Return for each submission what it has become: ready for the intake, a repeat, or refused.
 
-    What `stores` nothing needs no room in the queues.
-    Items that were refused do not count for what follows, so the positions of bases are those of the intake's items.
+    With stores=False (a dry run) the limits of the queues are skipped. Positions count accepted items only.
     Raises what holds for the whole request, of which nothing has been taken: a Problem where there is no room for it,
     Recovering where it is not known yet whether something is there, LookedUpInPart, BucketError and ViewAbsent.
     """

@@ -111,7 +111,7 @@ def _in_stack(repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted
 
 
 class _Below:
-    """What is found going down a stack; what has only a mode so far stands still further down."""
+    """Walks a stack from newest to oldest. A path with only a mode so far needs its content from an older changeset."""
 
     def __init__(self, wanted: Sequence[bytes]) -> None:
         self.seen = Seen({})
