@@ -28,7 +28,7 @@ class Api:
         """Close the app's connections: its threads live as long as the process, and all tests' would be too many."""
         repo: Repository = self.http.application.extensions["sluice"].repo
         repo.redis.connection_pool.disconnect(inuse_connections=False)
-        repo.bucket._http.clear()
+        repo.bucket.s3.http.clear()
 
     def another(self) -> Api:
         """Return a second API process of the same repository, with nothing in its caches."""
