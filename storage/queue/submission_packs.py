@@ -45,7 +45,7 @@ def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[Chang
         try:
             return read_pack(archive, pack)
         except Missing as error:
-            if any(True for _ in archive.bucket.names(pack)):
+            if any(True for _ in archive.bucket.list_keys(pack)):
                 raise
             # Neither read nor listed: it is lost, and those whose changesets are in other packs must not wait for it.
             raise CorruptManifest(f"the submission pack {pack} is gone") from error

@@ -95,7 +95,7 @@ def test_a_submission_pack_that_is_away_for_a_moment_makes_nobody_a_suspect(
 
 def test_a_submission_pack_that_is_lost_does_not_stop_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = world.put({"p": b"1"})
-    [pack] = [name for name in world.repo.bucket.names("inbox/") if lost in name]
+    [pack] = [name for name in world.repo.bucket.list_keys("inbox/") if lost in name]
     ids = submitted(world)
     monkeypatch.setattr(Queue, "manifests", lambda _, wanted: [None] * len(wanted))
     world.repo.bucket.delete(pack)
