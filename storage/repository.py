@@ -59,7 +59,7 @@ class Repository:
         self.append_lock = AppendLock(settings, self.view)
         self.pace = Pace(settings.commit_changesets)
         self.nodes = Nodes(self.view)
-        self.objects = ObjectStore(settings, self.bucket, self.view, self.archive, self.redis)
+        self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)
         self.kinds = Kinds(settings, self.bucket, self.objects)
         self.merges = ContentMerges(settings)
 

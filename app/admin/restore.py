@@ -85,7 +85,7 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress)
     repo.check()
     put = _Put(repo.bucket, folder, manifest, progress)
     put.run(f"{MARKERS}{name}.json")
-    _forget(repo)
+    repo.view.erase()  # what Redis has is of the bucket that was here before
     _, found = rebuild(repo, None, lambda seq: progress("view", seq, manifest.entries))
     applied = repo.view.head().applied
     return Restored(manifest.entries, len(manifest.files), manifest.size, put.copied, applied, found.enqueued)
@@ -139,16 +139,3 @@ class _Put:
         if digest(data) != self._manifest.files[name].sha256:
             raise Damaged([f"{name} has changed since it was checked"])
         return data
-
-
-def _forget(repo: Repository) -> None:
-    """Delete what Redis has of the repository: it is of the bucket that was here before."""
-    pattern = repo.view.prefix.replace("{", "[{]").replace("}", "[}]") + "*"
-    keys: list[bytes] = []
-    for key in repo.redis.scan_iter(pattern, count=_KEYS_AT_ONCE):
-        keys.append(key)
-        if len(keys) == _KEYS_AT_ONCE:
-            repo.redis.unlink(*keys)
-            keys = []
-    if keys:
-        repo.redis.unlink(*keys)

@@ -182,7 +182,7 @@ class Streams:
                 self._news.wait_for(lambda: self.open)
             try:
                 with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    channel.subscribe(self._repo.view.prefix + "applied")
+                    channel.subscribe(self._repo.view.applied_channel)
                     self._listen(channel)
             except UNAVAILABLE as error:
                 log.info("streams_interrupted", reason=str(error))

@@ -82,7 +82,7 @@ class Waiting:
         while True:
             try:
                 with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    channel.subscribe(self._repo.view.prefix + "applied")
+                    channel.subscribe(self._repo.view.applied_channel)
                     self._listen(channel)
                 continue
             except UNAVAILABLE as error:

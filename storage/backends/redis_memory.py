@@ -8,14 +8,13 @@ copies are dropped; above `redis_memory_high` the API refuses what would add to 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import redis
 
+from storage.base.batched import batched
 from storage.base.settings import Settings
 
 _AGE = 1.0  # seconds for which an answer holds
@@ -70,12 +69,8 @@ class Memory:
         return self.now().part >= self._high
 
 
-def drop_copies(client: redis.Redis, prefix: str) -> int:
-    """Delete the copies that Redis has of what is in the bucket, some at a time; return how many. Raises RedisError."""
+def delete_all(client: redis.Redis, prefix: str) -> int:
+    """Delete the keys that begin with `prefix`, some at a time; return how many. Raises redis.RedisError."""
     escaped = "".join(f"[{c}]" if c in "*?[]^\\" else c for c in prefix)
-    dropped = 0
-    for kind in ("object", "manifest"):
-        found: Iterator[bytes] = client.scan_iter(f"{escaped}{kind}:*", count=_AT_ONCE)
-        while keys := list(islice(found, _AT_ONCE)):
-            dropped += int(client.unlink(*keys))
-    return dropped
+    found = client.scan_iter(f"{escaped}*", count=_AT_ONCE)
+    return sum(int(client.unlink(*keys)) for keys in batched(found, _AT_ONCE))

@@ -29,7 +29,7 @@ _ERRORS: dict[str, type[Exception]] = {
 }
 
 
-_INCLUDE = re.compile("^--include ([a-z]+)$", re.MULTILINE)
+_INCLUDE = re.compile("^--include ([a-z_]+)$", re.MULTILINE)
 
 
 # Scripts stand beside the modules that call them; those of backends are only included.

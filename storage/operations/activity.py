@@ -65,8 +65,8 @@ def _by_pack(repo: Repository, waiting: Sequence[tuple[ChangesetId, PackId]]) ->
 
 def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
     head = repo.view.head()
-    batches = repo.view.by_score("batches", f"({head.through}", head.applied, limit + 1)
-    names = [name_of(seq) for _, seq in batches[:limit]]
+    batches = repo.view.unmerged_batches(head, limit + 1)
+    names = [name_of(batch["seq"]) for batch in batches[:limit]]
     found = []
     for data in (each for some in batched(names, _ENTRIES_TOGETHER) for each in repo.bucket.get_many(some)):
         entry = decode(data) if data else {}

@@ -28,6 +28,7 @@ from storage.log import manifest
 from storage.lookup.archive import Archive
 from storage.queue.queue import Queue
 from storage.queue.submission_packs import UNREADABLE, read_pack
+from storage.view.cursors import CursorName
 from storage.view.view import View
 
 log = structlog.get_logger()
@@ -77,6 +78,7 @@ class Inbox:
         self._bucket = archive.bucket
         self._view = view
         self._queue = queue
+        self._seen, self._deep_cursor = view.cursor(CursorName.INBOX_SEEN), view.cursor(CursorName.INBOX_DEEP)
 
     def recover(self, run: bytes, epoch: str | None) -> Found:
         """Queue everything undecided above the low watermark, and mark Redis as recovered.
@@ -88,7 +90,7 @@ class Inbox:
             raise ViewAbsent("the view is not loaded")
         found = self.scan(self._behind_mark())
         self._look_at_passed(found)
-        self._set_cursor("seen", found.seen)
+        self._seen.set(found.seen)
         self._queue.begin_anew()
         self._queue.mark_recovered(epoch, run)
         return found
@@ -100,8 +102,8 @@ class Inbox:
         """
         if deep:
             return self._deep()
-        found = self.scan(self._cursor("seen"), self._settings.upkeep_packs)
-        self._set_cursor("seen", found.seen)
+        found = self.scan(self._seen.get(), self._settings.upkeep_packs)
+        self._seen.set(found.seen)
         return found
 
     def holds(self, changesets: Sequence[ChangesetId]) -> bool:
@@ -143,10 +145,10 @@ class Inbox:
         return passed
 
     def _deep(self) -> Found:
-        found = self.scan(max(self._behind_mark(), self._cursor("deep")), self._settings.upkeep_packs)
+        found = self.scan(max(self._behind_mark(), self._deep_cursor.get()), self._settings.upkeep_packs)
         if found.complete:
             self._look_at_passed(found)
-        self._set_cursor("deep", "" if found.complete else found.last)
+        self._deep_cursor.set("" if found.complete else found.last)
         return found
 
     def _look_at_passed(self, found: Found) -> None:
@@ -213,11 +215,3 @@ class Inbox:
         for part in batched(changesets, _PAGE):
             positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part], found=True)
             found.enqueued += sum(position >= 0 for position in positions)
-
-    def _cursor(self, name: str) -> str:
-        # Below the epoch: a view that was loaded anew may know less than the one that moved the cursor.
-        found = self._view.redis.get(self._view.key(f"inbox:{name}"))
-        return found.decode() if found else ""
-
-    def _set_cursor(self, name: str, value: str) -> None:
-        self._view.note(f"inbox:{name}", value)

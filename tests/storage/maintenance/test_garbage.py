@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from app.admin.verify import verify
-from storage.base.ids import new_ulid
+from storage.base.ids import PackId, new_ulid
 from storage.base.settings import Settings
 from storage.commit.append import append, entry_after
 from storage.git.objects import Kind, object_id
@@ -151,5 +151,5 @@ def test_a_view_of_an_older_version_condemns_nothing(world: World) -> None:
     repo.redis.delete(repo.view.key("packs"), prefix + "epochs")
     assert collect(repo).listed == 0
     run_upkeep(repo)
-    assert repo.view.epoch() not in {old, new} and repo.view.scores("packs", ["none"]) == [None]
+    assert repo.view.epoch() not in {old, new} and repo.view.unnamed_packs([PackId("none")]) == ["none"]
     assert len(collect_all(world)) == 1 and not verify(repo).differences
