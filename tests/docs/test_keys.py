@@ -17,7 +17,7 @@ from storage.view.cursors import CursorName
 from storage.view.rows import effects
 from storage.view.view import commands
 from tasks.upkeep import run as run_upkeep
-from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.compaction import aged_world, compacted
 from tests.support.redis_rows import keys
 from tests.support.world import World, item
 
@@ -80,8 +80,7 @@ def test_no_other_key_is_there_while_a_repository_is_used(settings: Settings):
     repo.queue.begin_anew()
     world.work()
     run_upkeep(repo)
-    change(repo, **AT_ONCE)
-    compacted(world)
+    compacted(aged_world(world))
     used += keys(world)
     work, view = repo.view.prefix.encode(), repo.view.key("").encode()
     of_view = {stem(key.removeprefix(view).decode()) for key in used if key.startswith(view)}
