@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from storage.base.settings import Settings
@@ -70,8 +69,7 @@ def test_no_other_key_is_there_while_a_repository_is_used(settings: Settings):
     world.work()
     world.put({"f": b"2\n"}, before)  # in conflict
     world.put({"g": b"3\n"}, first)
-    waits = item(world.all, {"h": b"4\n"}, before)
-    [held] = world.submit(replace(waits, submission=replace(waits.submission, hold=True)))
+    [held] = world.submit(item(world.all, {"h": b"4\n"}, before, hold=True))
     repo.queue.claim("somebody who dies")
     with turn(repo, held):
         used += keys(world)
