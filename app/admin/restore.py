@@ -1,8 +1,8 @@
-"""Restoring: a backup into an empty bucket.
+"""Restoring a backup into an empty bucket.
 
-Every file is checked against the manifest before anything is written. Packs come first and entries last, one after the
-other, so a restore that died leaves no log that names what is missing. An object `restored/<manifest>.json` is created
-before all others; only a bucket that has it is gone on with, and no further than the log still is the backup's.
+Every file is checked against the manifest before anything is written. Packs are written before entries, and these in
+order, so an interrupted restore leaves no entry that names a missing object. `restored/<manifest>.json` is created
+before all others: a restore only continues in a bucket that has it, and while all entries there are the backup's.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Damaged(Corrupt):
 
 
 class NotEmpty(BackupError):
-    """The bucket has something in it that is not of a restore of this backup."""
+    """The bucket contains objects that a restore of this backup has not written."""
 
 
 @dataclass(slots=True)

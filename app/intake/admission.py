@@ -1,4 +1,4 @@
-"""Admission: whether submissions that are well-formed can be taken, given what is stored and what waits.
+"""Admission: whether well-formed submissions can be accepted, given what is stored and queued.
 
 One call of Redis answers for a whole bulk; beyond it only base commits that are new to this process are read, and the
 first bytes of objects that are given by id. What needs no look stands in checks.py.
@@ -171,7 +171,7 @@ class _Request:
     def _check_versions(self, submission: Submission) -> None:
         """Refuse what no file's version can be, in a base by versions: an id that is stored here as another kind.
 
-        Only so many are looked up; any other is decided as one that is not stored here.
+        Only so many are looked up; any other is treated as an id that is not stored here.
         """
         given = [
             (i, ObjectId(change.base))

@@ -1,4 +1,4 @@
-"""Why the intake does not take something; app/api.py has the problem that answers each."""
+"""The intake's reasons to refuse a request; app/api.py has the HTTP problem for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changesets: submitting them, one or many, and asking what became of them."""
+"""Changesets: submitting them, one or many, and reading their states and outcomes."""
 
 from __future__ import annotations
 

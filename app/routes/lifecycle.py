@@ -1,4 +1,4 @@
-"""What becomes of a changeset besides committing: release, abandon, rebase, resolve; and a check before it is one."""
+"""Operations on a changeset: release, abandon, rebase, resolve; and a check before it is submitted."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def resolve(changeset: str) -> tuple[Response, int]:
 
 @routes.post("/slices/<slice:name>/check")
 def check(name: str) -> Response:
-    """Say what would become of a changeset if it were submitted now."""
+    """Return the outcome that a changeset would have if it were submitted now."""
     settings, body = services().settings, request.get_data()
     with taking_turns(len(body)):
         submission = load_changeset(load_json(body, settings), settings, name)

@@ -1,4 +1,4 @@
-"""Prometheus metrics: what the view and the queues say, read when they are asked for."""
+"""Prometheus metrics of the view and the queues, read when they are requested."""
 
 from __future__ import annotations
 
