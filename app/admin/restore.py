@@ -75,7 +75,7 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress)
     """Put the backup in `directory` into the repository's bucket, and load the view from it.
 
     What Redis knows of a repository of this name is forgotten, since it is of another bucket. Nothing else may use the
-    repository meanwhile. Raises BackupError, RedisUnsafe, GitUnfit, BucketUnsafe, BucketError and redis.RedisError.
+    repository meanwhile. Raises BackupError, RedisUnsafe, GitUnfit, BucketUnsafe and Unavailable.
     """
     folder = Folder(directory)
     known = folder.manifest()

@@ -60,7 +60,7 @@ class Findings:
 def verify(repo: Repository, with_git: bool = True, progress: Progress = no_progress) -> Findings:
     """Return the findings. Writers may continue: entries that are appended meanwhile cause no findings.
 
-    Raises BucketError, ViewAbsent and redis.RedisError.
+    Raises Unavailable.
     """
     findings = Findings()
     contents = _Contents(findings)

@@ -92,10 +92,7 @@ class ObjectStore:
         return parsed
 
     def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
-        """Return an object's kind and bytes.
-
-        Raises ObjectMissing, CorruptObject and BucketError.
-        """
+        """Return an object's kind and bytes. Raises ObjectMissing, CorruptObject and BucketError."""
         found = self._found(oid)
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 
@@ -176,7 +173,7 @@ class ObjectStore:
         self._shared.put((oid, bytes([kind]) + data) for oid, (kind, data) in small.items())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects are stored, None for those that are not. Raises ViewAbsent and BucketError."""
+        """Return where objects are stored, None for those that are not. Raises Unavailable."""
         places = self._view.locate(oids)
         forgotten = [oid for oid, place in zip(oids, places, strict=True) if place is None]
         if not forgotten:
