@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 from storage.backends.bucket import BucketError
 from storage.backends.deadline import budget
 from storage.base.errors import ViewAbsent, ViewStale
+from storage.commit.append_loop import LogBusy
 from storage.commit.global_merge import merge_batch
 from storage.repository import Repository
 from tasks.base import SluiceTask, repository
@@ -28,7 +29,7 @@ def merge(token: str = "", reason: str = "") -> None:
     except (ViewAbsent, ViewStale) as error:
         log.info("merge_waits", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")
-    except (BucketError, RedisError) as error:
+    except (LogBusy, BucketError, RedisError) as error:
         log.warning("merge_waits", reason=type(error).__name__, detail=str(error))
         did(f"waits: {type(error).__name__}")
     finally:

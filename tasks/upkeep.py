@@ -140,12 +140,8 @@ def _catch_up(repo: Repository) -> None:
     """Apply what is in the log and nobody applies: whoever appends has the append lock until the view knows of it."""
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
-    owner = new_ulid()
-    repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
-    try:
+    with repo.append_lock.held(new_ulid()):
         applied = catch_up(repo.view, repo.log, repo.bucket)
-    finally:
-        repo.append_lock.release(owner)
     if applied:
         log.warning("view_caught_up", entries=applied)
         did(f"view caught up by {applied} entries")

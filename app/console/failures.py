@@ -90,7 +90,7 @@ TABLE: dict[str, Kind] = {
     "storage.base.errors.Recovering": _PASSING,
     "storage.base.errors.Paused": _PASSING,
     "storage.commit.append_loop.LogBusy": _PASSING,
-    "storage.commit.append_loop.Moved": _PASSING,
+    "storage.commit.append_loop.SnapshotStale": _PASSING,
     "app.admin.backup.BackupError": _REFUSED,
     "app.admin.export.ExportError": _REFUSED,
     "app.stack.processes.ProcessFailed": _REFUSED,

@@ -11,9 +11,9 @@ A batch that is not done within its time counts as one that fails, unless slow s
 
 from __future__ import annotations
 
-from storage.commit.append_loop import append_directly, of_one_view
+from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
 from storage.commit.decide import Rejection
-from storage.commit.records import rejected
+from storage.commit.records import decisions_body, rejected
 from storage.log.entry import EntryKind, Json
 from storage.queue.queue import LEASE_EXPIRED, Claimed
 from storage.repository import Repository
@@ -41,23 +41,18 @@ def reject(repo: Repository, item: Claimed) -> None:
     times = f"{item.deaths} time{'s' if item.deaths != 1 else ''}"
     refusal = Rejection(REASON, f"tried alone {times} in vain, while others were committed; at the last try {how}")
 
-    def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[None] | NoEntry[None]:
         if item.id in snapshot.outcomes or snapshot.has_passed(item.id):
-            return None
+            return NoEntry(None)
         known = _known(work)
         if "key" in known and repo.view.snapshot(keys=[known["key"]]).keys:
             # It stays another's, also when the view has forgotten whose it was.
             del known["key"], known["fingerprint"]
-        of_one_view(repo, snapshot)
-        head = snapshot.head
+        check_snapshot_current(repo, snapshot)
         record = {"id": item.id, "slice": item.slice, "pack": item.pack, **rejected(refusal)}
-        # An entry of decisions without commits: the chain stays as it is.
-        return EntryKind.COMMITS, {
-            "packs": [], "decided": [record | known], "tip": head.tip, "root": head.root,
-            "time": head.tip_time, "committed": head.committed,
-        }  # fmt: skip
+        return Draft(EntryKind.COMMITS, decisions_body(snapshot.head, [record | known]), None)
 
-    append_directly(repo, say, [item.id])
+    append_directly(repo, build_entry, [item.id])
 
 
 def _how(repo: Repository, fault: str) -> str:

@@ -33,13 +33,18 @@ log = structlog.get_logger()
 _LEFT_FOR_STORING = 2 / 3
 
 
+def depends_on(changesets: Sequence[Changeset]) -> tuple[list[str], list[str], list[str]]:
+    """Return the ids of changesets and of slices, and the keys, that deciding `changesets` depends on."""
+    ids: list[str] = [changeset.id for changeset in changesets]
+    ids += [changeset.base_changeset for changeset in changesets if changeset.base_changeset]
+    ids += [changeset.resolves for changeset in changesets if changeset.resolves]
+    keys = [changeset.key for changeset in changesets if changeset.key]
+    return ids, [changeset.slice for changeset in changesets], keys
+
+
 def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
     """Return one instant of all that deciding `changesets` depends on."""
-    ids = [changeset.id for changeset in changesets]
-    bases = [changeset.base_changeset for changeset in changesets if changeset.base_changeset]
-    keys = [changeset.key for changeset in changesets if changeset.key]
-    resolved = [changeset.resolves for changeset in changesets if changeset.resolves]
-    return repo.snapshot([*ids, *bases, *resolved], [changeset.slice for changeset in changesets], keys)
+    return repo.snapshot(*depends_on(changesets))
 
 
 def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt) -> list[Changeset]:

@@ -10,6 +10,7 @@ from storage.commit.decide import MAX_CONFLICTS, Conflict, Rejection
 from storage.git.objects import UNKNOWN_MODE, Version
 from storage.log.entry import Json, Status
 from storage.log.manifest import Proposal
+from storage.view.snapshot import Head
 
 MAX_CONFLICT_BYTES = 64 << 10
 """The paths of the conflicts that an outcome names have so many bytes at most; the first is always named."""
@@ -60,6 +61,14 @@ def version_of(recorded: Json | None) -> Version | None:
         return None
     mode = UNKNOWN_MODE if recorded["mode"] is None else int(recorded["mode"], 8)
     return Version(mode, ObjectId(bytes.fromhex(recorded["id"])))
+
+
+def decisions_body(head: Head, decided: list[Json]) -> Json:
+    """Return the body of an entry of decisions without commits: the chain stays as it is."""
+    return {
+        "packs": [], "decided": decided, "tip": head.tip, "root": head.root, "time": head.tip_time,
+        "committed": head.committed,
+    }  # fmt: skip
 
 
 def closing(changeset_id: ChangesetId, outcome: Json) -> Json:

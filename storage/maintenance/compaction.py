@@ -27,7 +27,7 @@ import structlog
 from storage.backends.bucket import BucketError
 from storage.base.batched import batched
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, new_ulid
-from storage.commit.append_loop import append_directly, of_one_view
+from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
 from storage.git.objects import object_id
 from storage.git.packs import Location, PackRange, PackWriter, scan
 from storage.log.entry import NO_HASH, EntryKind, Json, TableRow, digest, log_position
@@ -148,22 +148,23 @@ def compact(repo: Repository) -> Compacted | None:
 
 
 def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgotten: Forgotten, ahead: float) -> bool:
-    def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[bool] | NoEntry[bool]:
         if snapshot.head.compacted != head.compacted:
-            return None
+            return NoEntry(False)
         # Whoever was stopped for longer than `gc_grace` may find its packs taken for garbage. That they are not yet on
         # this snapshot is enough: the entry that would condemn them takes its place, or comes behind it and finds them.
         stored = [PackId(pack) for pack, _ in body["archives"]] + [PackId(table.name) for table in body["tables"]]
         condemned = repo.view.scores("condemned", stored)
-        of_one_view(repo, snapshot)
+        check_snapshot_current(repo, snapshot)
         if condemned != [None] * len(stored):
-            return None
+            return NoEntry(False)
         # They may have been decided since they were looked at; what is decided stays so.
         undecided = {each: pack for each, pack in passed.undecided.items() if each not in snapshot.outcomes}
         # As late as can be: what is retired has its grace from then on.
-        return EntryKind.COMPACT, body | {"undecided": undecided, "time": int(time.monotonic() + ahead)}
+        late = {"undecided": undecided, "time": int(time.monotonic() + ahead)}
+        return Draft(EntryKind.COMPACT, body | late, True, forgotten=forgotten)
 
-    return append_directly(repo, say, list(passed.undecided), forgotten=forgotten)
+    return append_directly(repo, build_entry, list(passed.undecided))
 
 
 def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[Entries, bool]:

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.base.ids import SliceId, new_ulid
-from storage.commit.append_loop import Moved, Say, append_directly, of_one_view
+from storage.commit.append_loop import (
+    Draft,
+    EntryBuilder,
+    NoEntry,
+    SnapshotStale,
+    append_directly,
+    check_snapshot_current,
+)
 from storage.log.entry import EntryKind, Json
 from storage.repository import Repository
 from storage.view.snapshot import Slice, Snapshot
@@ -35,19 +42,25 @@ class SliceChanged(Exception):
         self.found = found
 
 
-def _append(repo: Repository, say: Say, slices: Sequence[str] = ()) -> None:
-    """Append what `say` says; a refusal, or nothing to say, counts only under Queue.consistent_read.
+def _append(repo: Repository, build_entry: EntryBuilder[Slice], slices: Sequence[str] = ()) -> Slice:
+    """Append what `build_entry` makes; that it refuses, or makes nothing, counts only under Queue.consistent_read.
 
     Redis restored from an older snapshot may have the slice as it was before a change that was already reported. Raises
-    what `say` raises, Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
+    what `build_entry` raises, Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
     """
-    try:
-        if append_directly(repo, say, slices=slices):
-            return
-    except (SliceExists, SliceGone, SliceChanged):
-        pass
+
+    def unconfirmed(snapshot: Snapshot) -> Draft[Slice | None] | NoEntry[None]:
+        try:
+            draft = build_entry(snapshot)
+        except (SliceExists, SliceGone, SliceChanged):
+            return NoEntry(None)
+        return draft if isinstance(draft, Draft) else NoEntry(None)
+
+    changed = append_directly(repo, unconfirmed, slices=slices)
+    if changed is not None:
+        return changed
     with repo.queue.consistent_read():
-        append_directly(repo, say, slices=slices)
+        return append_directly(repo, build_entry, slices=slices)
 
 
 def define(repo: Repository, name: str, paths: list[str]) -> Slice:
@@ -55,20 +68,19 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
 
     Whether the name is free is asked on each snapshot anew. Raises SliceExists, LogBusy, ViewAbsent and BucketError.
     """
-    definition = {"id": new_ulid(), "name": name, "paths": paths, "version": 1}
+    definition: Json = {"id": new_ulid(), "name": name, "paths": paths, "version": 1}
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[Slice]:
         other = repo.view.colliding_slice(name)
         found = repo.view.slice(other) if other else None
-        of_one_view(repo, snapshot)
+        check_snapshot_current(repo, snapshot)
         if other is None:
-            return EntryKind.SLICES, {"define": [definition]}
+            return Draft(EntryKind.SLICES, {"define": [definition]}, slice_of(definition))
         if found is None:
-            raise Moved
+            raise SnapshotStale
         raise SliceExists(name, found)
 
-    _append(repo, change)
-    return slice_of(definition)
+    return _append(repo, build_entry)
 
 
 def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int | None = None) -> Slice:
@@ -76,21 +88,17 @@ def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int
 
     With `version` only if the slice still has it. Raises SliceGone, SliceChanged, LogBusy, ViewAbsent and BucketError.
     """
-    made: list[Slice] = []
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[Slice] | NoEntry[Slice]:
         old = _definition(snapshot, slice_id)
         new = {**old, "paths": paths, "version": old["version"] + 1}
         if sorted(old["paths"]) == sorted(paths) and version in (None, old["version"], old["version"] - 1):
-            made[:] = [slice_of(old)]
-            return None
+            return NoEntry(slice_of(old))
         if version not in (None, old["version"]):
             raise SliceChanged(slice_of(old))
-        made[:] = [slice_of(new)]
-        return EntryKind.SLICES, {"undefine": [old], "define": [new]}
+        return Draft(EntryKind.SLICES, {"undefine": [old], "define": [new]}, slice_of(new))
 
-    _append(repo, change, [slice_id])
-    return made[0]
+    return _append(repo, build_entry, [slice_id])
 
 
 def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
@@ -99,13 +107,13 @@ def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
     With `version` only if the slice still has it. Raises SliceGone, SliceChanged, LogBusy, ViewAbsent and BucketError.
     """
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[Slice]:
         old = _definition(snapshot, slice_id)
         if version not in (None, old["version"]):
             raise SliceChanged(slice_of(old))
-        return EntryKind.SLICES, {"undefine": [old], "define": []}
+        return Draft(EntryKind.SLICES, {"undefine": [old], "define": []}, slice_of(old))
 
-    _append(repo, change, [slice_id])
+    _append(repo, build_entry, [slice_id])
 
 
 def _definition(snapshot: Snapshot, slice_id: str) -> Json:

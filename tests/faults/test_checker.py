@@ -23,12 +23,15 @@ from storage.backends import scripts
 from storage.backends.bucket import Bucket
 from storage.base.ids import PackId, changesets_of
 from storage.base.settings import Settings
-from storage.commit import batch, global_merge, prefetch
+from storage.commit import append_loop, global_merge, prefetch
+from storage.commit.append_loop import Draft
 from storage.commit.global_merge import MergeResult
+from storage.log.entry import EntryKind
 from storage.lookup.archive import PACK_FILES
 from storage.maintenance import compaction, garbage
 from storage.queue.recovery import Inbox, Watermark
 from storage.repository import Repository
+from storage.view.snapshot import Snapshot
 from storage.view.view import View
 from tasks import notify
 from tests.harness.checker import Violation, check
@@ -57,14 +60,16 @@ def no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def appends_where_the_log_ends_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry is made on one snapshot, and appended behind what is newest by then."""
-    append = batch.append
+    append = append_loop.append
 
-    def append_anywhere(view: Any, log: Any, bucket: Any, snapshot: Any, entry: Any, places: Any) -> bool:
-        newest = view.head()
-        moved = entry | {"seq": newest.applied + 1, "previous": newest.hash}
-        return append(view, log, bucket, snapshot, moved, places)
+    def append_anywhere(repo: Repository, snapshot: Snapshot, draft: Draft[Any]) -> bool:
+        if draft.kind == EntryKind.COMMITS:
+            newest = repo.view.head()
+            head = replace(snapshot.head, applied=newest.applied, hash=newest.hash)
+            snapshot = replace(snapshot, head=head)
+        return append(repo, snapshot, draft)
 
-    monkeypatch.setattr(batch, "append", append_anywhere)
+    monkeypatch.setattr(append_loop, "append", append_anywhere)
 
 
 def applies_without_a_guard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +121,11 @@ def rebases_merges(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def merge(repo: Repository) -> MergeResult:
         batches = global_merge._next_batches(repo, repo.view.snapshot())
-        for _ in range(global_merge.MAX_ATTEMPTS if batches else 0):
-            if result := global_merge._append(repo, repo.view.snapshot(), batches):
-                return result
+        for _ in range(append_loop.MAX_ATTEMPTS if batches else 0):
+            snapshot = repo.view.snapshot()
+            draft = global_merge._draft(repo, snapshot.head, batches)
+            if append_loop.append(repo, snapshot, draft):
+                return draft.result[0]
         return MergeResult()
 
     monkeypatch.setattr("tests.harness.small.merge_batch", merge)

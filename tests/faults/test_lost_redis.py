@@ -21,7 +21,7 @@ from storage.backends.scripts import Scripts
 from storage.base.errors import Recovering, ViewAbsent, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId, PackId, changesets_of, new_ulid
 from storage.base.settings import Settings
-from storage.commit.append_loop import Moved, of_one_view
+from storage.commit.append_loop import SnapshotStale, check_snapshot_current
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.git.objects import CorruptObject, Kind, object_id
@@ -355,10 +355,10 @@ def test_a_redis_that_went_back_and_has_caught_up_is_noticed(world: World) -> No
     """What was not found while it knew less must not count as true of a snapshot from before it went back."""
     repo = world.repo
     snapshot = repo.view.snapshot()
-    of_one_view(repo, snapshot)
+    check_snapshot_current(repo, snapshot)
     assert snapshot.run == repo.queue.run().decode()
-    with pytest.raises(Moved):
-        of_one_view(repo, replace(snapshot, run="the id of an earlier run"))
+    with pytest.raises(SnapshotStale):
+        check_snapshot_current(repo, replace(snapshot, run="the id of an earlier run"))
 
 
 def test_a_view_of_another_log_is_noticed_and_loaded_anew(world: World) -> None:

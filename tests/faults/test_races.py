@@ -17,8 +17,9 @@ from structlog.testing import capture_logs
 from app.admin.verify import verify
 from storage.base.ids import ChangesetId, new_ulid
 from storage.base.settings import Settings
-from storage.commit import global_merge
-from storage.commit.batch import TooManyRaces, commit_batch
+from storage.commit import append_loop, global_merge
+from storage.commit.append_loop import LogBusy
+from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.log.log import follow
 from storage.maintenance.rebuild import rebuild
@@ -47,7 +48,7 @@ def test_workers_at_once_decide_every_changeset_once(settings: Settings, use_loc
     def work(_: int) -> None:
         repo = Repository(settings)
         while any(world.status(each) == "queued" for each in ids):
-            with contextlib.suppress(TooManyRaces):
+            with contextlib.suppress(LogBusy):
                 commit_batch(repo)
                 merge_batch(repo)
 
@@ -102,6 +103,24 @@ def test_doubled_ticks_are_harmless(settings: Settings) -> None:
     assert not findings.differences and findings.committed == 5
 
 
+@pytest.mark.parametrize("write", [commit_batch, merge_batch, lambda repo: define(repo, "web", ["web/"])])
+def test_whoever_never_gets_a_position_in_the_log_finds_it_busy_and_loses_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, write: Callable[[Repository], object]
+) -> None:
+    world = World(Repository(settings))
+    first = world.put({"f": b"x"})
+    commit_batch(world.repo)
+    second = world.put({"g": b"x"})
+    with monkeypatch.context() as always_late:
+        always_late.setattr(append_loop, "MAX_ATTEMPTS", 3)
+        always_late.setattr(world.repo.log, "append", lambda seq, data: False)
+        with pytest.raises(LogBusy):
+            write(world.repo)
+    world.work()
+    assert (world.status(first), world.status(second)) == ("committed", "committed")
+    assert world.repo.view.head().merged == 2
+
+
 @pytest.mark.parametrize("dies", [False, True])
 def test_upkeep_applies_what_nobody_else_will(settings: Settings, monkeypatch: pytest.MonkeyPatch, dies: bool) -> None:
     settings = replace(settings, lock_ttl=2.0 if dies else 60.0)
@@ -118,7 +137,7 @@ def test_upkeep_applies_what_nobody_else_will(settings: Settings, monkeypatch: p
 
     monkeypatch.setattr(other.view, "apply", late)
     if dies:
-        monkeypatch.setattr(other.append_lock, "give_back", lambda owner: None)
+        monkeypatch.setattr(other.append_lock, "release", lambda owner: None)
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(commit_batch, other)
         assert appended.wait(60)
