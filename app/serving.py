@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _NOTICE = 1.2
 # Seconds for which an idle connection is kept, from then on or from its last answer on.
 _LINGER = 5.0
-_LOOK_EVERY = 0.2
+_POLL_INTERVAL = 0.2
 
 # What a client may say is for this worker to choose, whatever command line or environment it was started with. The
 # length of the first line is bounded with the whole head (max_head_bytes): gunicorn's own limit ends at 8190, and a
@@ -185,7 +185,7 @@ class ApiWorker(GeventWorker):
         until = time.monotonic() + self.cfg.graceful_timeout
         while self._services.intake.behind and time.monotonic() < until:
             self.notify()
-            gevent.sleep(_LOOK_EVERY)
+            gevent.sleep(_POLL_INTERVAL)
 
     @property
     def _services(self) -> Services:
@@ -201,7 +201,7 @@ class ApiWorker(GeventWorker):
                     # It is read to its end: a request that has arrived is answered, and nothing means the end.
                     with suppress(OSError):  # its client was faster
                         client.shutdown(socket.SHUT_RD)
-            gevent.sleep(_LOOK_EVERY)
+            gevent.sleep(_POLL_INTERVAL)
 
 
 def _length(headers: dict[str, Any]) -> int | None:

@@ -15,9 +15,9 @@ import pytest
 from app.stack import Stack, Supervisor
 from app.stack import servers as stack_servers
 from storage.base.settings import Settings
-from tests.servers import MISSING, Proxy, Servers, require, seaweedfs
+from tests.support.servers import MISSING, Proxy, Servers, require, seaweedfs
 
-pytest_plugins = ["tests.celery_nodes"]
+pytest_plugins = ["tests.support.celery_nodes"]
 
 FOLDERS = ("compat", "faults", "acceptance")
 HERE = Path(__file__).parent

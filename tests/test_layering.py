@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -146,13 +147,14 @@ class Source:
     def package(self) -> str:
         return self.name.split("/")[0]
 
-    @property
-    def tree(self) -> ast.Module:
-        return ast.parse(self.path.read_text(), self.name)
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of its syntax tree; each file is parsed once, however many tests ask."""
+        return list(ast.walk(ast.parse(self.path.read_text(), self.name)))
 
     def imports(self) -> Iterator[tuple[int, str, set[str]]]:
         """Line, module, and the names taken from it."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name, set()) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -169,6 +171,7 @@ def step_of(module: str) -> str:
 
 SOURCES = [Source(path) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 MODULES = {source.module for source in SOURCES}
+TESTS = [Source(path) for path in sorted((ROOT / "tests").rglob("*.py"))]
 CORE = [source for source in SOURCES if source.module in PURE]
 
 
@@ -251,7 +254,7 @@ def test_every_module_of_the_core_is_there():
 def test_the_environment_is_read_in_few_places(source: Source):
     wrong = [
         f"{source.name}:{node.lineno}: {node.attr}: settings come from storage.base.settings.load"
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "putenv"}
         if isinstance(node.value, ast.Name) and node.value.id == "os"
     ]
@@ -261,3 +264,14 @@ def test_the_environment_is_read_in_few_places(source: Source):
         if module == "os" and names & {"environ", "environb", "getenv"}
     ]
     assert source.name in ENVIRONMENT or wrong == []
+
+
+def test_no_test_module_is_imported():
+    wrong = [
+        f"{source.name}:{line}: {imported} is a test module; what tests share stands in tests/support"
+        for source in TESTS
+        for line, module, names in source.imports()
+        for imported in [module, *(f"{module}.{name}" for name in names)]
+        if imported.startswith("tests.") and imported.rpartition(".")[2].startswith("test_")
+    ]
+    assert wrong == []

@@ -34,13 +34,13 @@ MAX_JUDGED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Duplicate:
     """A repeat of a changeset that was accepted before."""
 
     changeset: ChangesetId
 
 
-Admitted = Item | Known | Problem
+Admitted = Item | Duplicate | Problem
 
 
 def admit(
@@ -48,8 +48,7 @@ def admit(
 ) -> list[Admitted]:
     """Return for each submission what it has become: ready for the intake, a repeat, or refused.
 
-    What `stores` nothing needs no room in the queues.
-    Items that were refused do not count for what follows, so the positions of bases are those of the intake's items.
+    With stores=False (a dry run) the limits of the queues are skipped. Positions count accepted items only.
     Raises what holds for the whole request, of which nothing has been taken: a Problem where there is no room for it,
     Recovering where it is not known yet whether something is there, LookedUpInPart, BucketError and ViewAbsent.
     """
@@ -117,7 +116,7 @@ class _Admitting:
             self._admitted.append(outcome)
         return self._admitted
 
-    def _one(self, submission: Submission, position: int) -> Item | Known:
+    def _one(self, submission: Submission, position: int) -> Item | Duplicate:
         at = f"changesets[{position}]." if self._bulk else ""
         where = self._found.slices.get(submission.slice)
         if where is None:
@@ -173,7 +172,7 @@ class _Admitting:
                 self._fingerprints[each] = _fingerprint(submission, base, where.id if where else submission.slice)
         return self._fingerprints[position]
 
-    def _repeat(self, key: str, fingerprint: str, at: str) -> Known | None:
+    def _repeat(self, key: str, fingerprint: str, at: str) -> Duplicate | None:
         if key in self._keys:
             raise invalid(f"{at}idempotency_key", "is given twice in this request")
         self._keys.add(key)
@@ -182,7 +181,7 @@ class _Admitting:
             return None
         if owner[1] != fingerprint:
             raise key_reused()
-        return Known(owner[0])
+        return Duplicate(owner[0])
 
     def _base(self, submission: Submission, at: str) -> Base:
         base = submission.base
@@ -198,7 +197,7 @@ class _Admitting:
             if base.position in self._positions:
                 return ItemBase(self._positions[base.position])
             before = self._admitted[base.position]
-            if isinstance(before, Known):
+            if isinstance(before, Duplicate):
                 return ChangesetBase(before.changeset)
             raise invalid(f"{at}base", f"item {base.position} was refused")
         return base

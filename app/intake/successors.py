@@ -21,7 +21,7 @@ from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset, Proposal
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.rebase import Remerge
-from storage.operations.seen import look
+from storage.operations.seen import seen_by_writer
 from storage.queue.queue import Standing
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
@@ -58,7 +58,7 @@ class Successor:
         self._changes: dict[bytes, Change] = {}  # by path
         self._oids: dict[bytes, ObjectId | None] = {}
         paths = [change.path for change in changeset.changes]
-        seen = look(repo, changeset, paths)
+        seen = seen_by_writer(repo, changeset, paths)
         self._seen = seen.versions
         self._remerge = Remerge(repo, changeset, seen)
 

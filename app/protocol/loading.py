@@ -59,7 +59,7 @@ def load_object(schema: Schema, data: Any, at: str = "") -> dict[str, Any]:
 
 
 def _at(at: str, name: str, message: str) -> FieldError:
-    return error_of((at and at + ".") + shown(name), message)
+    return error_of((at and at + ".") + safe_name(name), message)
 
 
 def field_error(field: str, message: str) -> FieldErrors:
@@ -72,7 +72,7 @@ def error_of(field: str, message: str) -> FieldError:
     return {"field": field, "message": message}
 
 
-def reason(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """Return what a check says is wrong."""
     return _sentence(error.messages) if isinstance(error, ValidationError) else str(error)
 
@@ -94,7 +94,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if name in seen:
             break
         seen.add(name)
-    raise Repeated(f"an object has the name {shown(name)!r} twice")
+    raise Repeated(f"an object has the name {safe_name(name)!r} twice")
 
 
 def no_constant(name: str) -> NoReturn:
@@ -102,7 +102,7 @@ def no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def shown(name: str) -> str:
+def safe_name(name: str) -> str:
     """Return a field's name as it may be shown: an unknown one is whatever the writer sent."""
     return name[:100].encode(errors="backslashreplace").decode()
 

@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 from marshmallow.fields import Field
 
 from app.protocol import fields
-from app.protocol.loading import FieldErrors, LimitedSchema, field_error, load_object, reason, shown
+from app.protocol.loading import FieldErrors, LimitedSchema, field_error, load_object, message_of, safe_name
 from app.protocol.problems import invalid, malformed
 from storage.base.settings import Settings
 from storage.git.fsck import PathError, check_path
@@ -84,7 +84,7 @@ def load_path(text: str, settings: Settings) -> bytes:
         path = fields.utf8(text)
         check_path(path, settings.max_path_bytes)
     except (PathError, ValidationError) as error:
-        raise invalid("path", reason(error)) from None
+        raise invalid("path", message_of(error)) from None
     return path
 
 
@@ -111,7 +111,7 @@ def load_query(args: Mapping[str, Any], settings: Settings, *names: str) -> Quer
     try:
         for name, values in given.items():
             if len(values) != 1:
-                raise field_error(shown(name), "is given more than once")
+                raise field_error(safe_name(name), "is given more than once")
         loaded = load_object(_query_schema(settings, names), {name: values[0] for name, values in given.items()})
     except FieldErrors as found:
         raise found.problem() from None
@@ -126,4 +126,4 @@ def _value(field: str, kind: Field[Any], value: str) -> Any:
     try:
         return kind.deserialize(value)
     except ValidationError as error:
-        raise invalid(field, reason(error)) from None
+        raise invalid(field, message_of(error)) from None

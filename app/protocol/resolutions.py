@@ -10,7 +10,7 @@ from marshmallow import ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
-from app.protocol.loading import FieldErrors, LimitedSchema, field_error, load_object, reason, shown
+from app.protocol.loading import FieldErrors, LimitedSchema, field_error, load_object, message_of, safe_name
 from app.protocol.schemas import MODES
 from storage.backends.turns import breathe
 from storage.base.settings import Settings
@@ -66,7 +66,7 @@ def load_resolutions(data: Any, settings: Settings) -> tuple[dict[bytes, Resolut
     except FieldErrors as error:
         raise error.problem() from None
     except ValidationError as error:
-        raise field_error("paths", reason(error)).problem() from None
+        raise field_error("paths", message_of(error)).problem() from None
 
 
 def _path(name: str, settings: Settings) -> bytes:
@@ -74,13 +74,13 @@ def _path(name: str, settings: Settings) -> bytes:
         path = fields.utf8(name)
         check_path(path, settings.max_path_bytes)
     except (PathError, ValidationError) as error:
-        raise field_error(f"paths.{shown(name)}", reason(error)) from None
+        raise field_error(f"paths.{safe_name(name)}", message_of(error)) from None
     return path
 
 
 def _resolution(schema: ResolutionSchema, data: Any, name: str) -> Resolution:
     breathe()
-    field = f"paths.{shown(name)}"
+    field = f"paths.{safe_name(name)}"
     loaded = load_object(schema, data, field)
     delete = loaded.get("delete", False)
     given = [each for each in ("take", "content", "content_base64") if each in loaded] + ["delete"] * delete

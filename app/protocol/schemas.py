@@ -18,7 +18,7 @@ from marshmallow import Schema, ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
-from app.protocol.loading import FieldErrors, LimitedSchema, error_of, field_error, load_object, reason
+from app.protocol.loading import FieldErrors, LimitedSchema, error_of, field_error, load_object, message_of
 from app.protocol.problems import MAX_ERRORS, FieldError, Problem
 from app.protocol.strategies import STRATEGIES, MatchBudget, PatternField, Rule, Rules
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
@@ -193,7 +193,7 @@ def _check_together(items: list[Any], settings: Settings) -> None:
     try:
         fields.within(count, ("max_request_changes", settings.max_request_changes), "changes together")
     except ValidationError as error:
-        raise field_error("changesets", reason(error)) from None
+        raise field_error("changesets", message_of(error)) from None
 
 
 def _submission(
@@ -259,7 +259,7 @@ def _rules(loader: _Loader, items: Any, field: str, effort: MatchBudget) -> Rule
     try:
         return Rules(rules, effort)
     except ValidationError as error:
-        raise field_error(field, reason(error)) from None
+        raise field_error(field, message_of(error)) from None
 
 
 def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Rules | None) -> tuple[Change, ...]:
@@ -320,7 +320,7 @@ def _strategy(rules: Rules | None, path: bytes) -> Strategy:
     try:
         return rules.strategy_for(path) if rules else Strategy.MERGE
     except ValidationError as error:
-        raise field_error("path", reason(error)) from None
+        raise field_error("path", message_of(error)) from None
 
 
 def _check_content(loaded: dict[str, Any], path: bytes, mode: int, content: bytes | None) -> None:
@@ -369,7 +369,7 @@ def _slice_paths(items: Any, settings: Settings) -> list[str]:
             if path != b"/":
                 check_path(path.removesuffix(b"/"), settings.max_path_bytes)
         except (PathError, ValidationError) as error:
-            raise field_error(f"paths[{i}]", reason(error)) from None
+            raise field_error(f"paths[{i}]", message_of(error)) from None
         if item in seen:
             raise field_error(f"paths[{i}]", "is given twice")
         seen.add(item)
@@ -382,4 +382,4 @@ def _check_list(field: str, items: Any, limit: tuple[str, int]) -> None:
     try:
         fields.within(len(items), limit, "items")
     except ValidationError as error:
-        raise field_error(field, reason(error)) from None
+        raise field_error(field, message_of(error)) from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.intake.admission import Admitted, Known, admit
+from app.intake.admission import Admitted, Duplicate, admit
 from app.intake.intake import Accepted, Item
 from app.protocol import cursors
 from app.protocol.bodies import load_json
@@ -99,7 +99,7 @@ def submit_many() -> tuple[Response, int]:
 
 def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
     """Give the admitted to the intake, and return what each has become, in order."""
-    known = [each.changeset for each in admitted if isinstance(each, Known)]
+    known = [each.changeset for each in admitted if isinstance(each, Duplicate)]
     standings = dict(zip(known, standings_of(known), strict=True)) if known else {}
     items = [each for each in admitted if isinstance(each, Item)]
     made = services().intake.accept(items) if items else []
@@ -109,7 +109,7 @@ def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
     for each in admitted:
         if isinstance(each, Problem):
             taken.append(each)
-        elif isinstance(each, Known):
+        elif isinstance(each, Duplicate):
             taken.append(changeset_json(each.changeset, standings[each.changeset]))
         else:
             taken.append(accepted_json(next(accepted)))

@@ -26,7 +26,7 @@ from storage.git.threeway import ConflictClass, is_binary
 from storage.git.unified_diff import LineDiff, line_diff
 from storage.log.manifest import Changeset
 from storage.lookup.object_store import ObjectMissing
-from storage.operations.seen import look
+from storage.operations.seen import seen_by_writer
 from storage.queue.queue import Standing
 from storage.queue.submission_packs import read_changesets
 
@@ -146,7 +146,7 @@ def _changed(submission: Changeset, after: bytes, contents: Contents) -> Iterato
     """Yield what a changeset changes, by path, behind `after`; what it leaves as it was is no change."""
     changes = iter(sorted((each for each in submission.changes if each.path > after), key=lambda each: each.path))
     while batch := list(islice(changes, _LOOKUPS)):
-        seen = look(services().repo, submission, [change.path for change in batch])
+        seen = seen_by_writer(services().repo, submission, [change.path for change in batch])
         contents.places |= seen.places
         for change in batch:
             old = seen.versions[change.path]

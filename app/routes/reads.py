@@ -86,7 +86,7 @@ def tree(name: str) -> Response:
     root = _root_of(listed.commit)
     objects = services().repo.objects
 
-    def look() -> tuple[ObjectId, list[tuple[bytes, Version]]]:
+    def read() -> tuple[ObjectId, list[tuple[bytes, Version]]]:
         projected, made = project(objects.tree, root, found.paths)
 
         def read(oid: ObjectId) -> Tree:
@@ -99,7 +99,7 @@ def tree(name: str) -> Response:
         for (path, version), place in zip(batch, places, strict=True):
             yield _file_json(path, version, place.place.size if place else None)
 
-    projected, files = services().repo.confirmed(look)
+    projected, files = services().repo.confirmed(read)
     return page(
         "tree",
         _tree_filters(found, listed.prefix),
@@ -168,7 +168,7 @@ def file(name: str, path: str) -> Response:
     raw = load_path(path, services().settings)
     objects = services().repo.objects
 
-    def look() -> tuple[Version, bytes] | None:
+    def read() -> tuple[Version, bytes] | None:
         covered = covers(find_slice(name).paths, raw)
         root = _root_of(ObjectId(query.commit) if query.commit else _oid(services().repo.view.head().main))
         version = lookup(objects.tree, root, raw) if covered else None
@@ -176,7 +176,7 @@ def file(name: str, path: str) -> Response:
             return None
         return version, objects.read(version.oid)[1]
 
-    found = services().repo.confirmed(look)
+    found = services().repo.confirmed(read)
     if found is None:
         raise not_found("file", path)
     return blob_response(*found)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SIGNAL = signal.SIGUSR1
 # Nothing tells that the other file has changed.
-_LOOK_EVERY = 0.1
+_POLL_INTERVAL = 0.1
 _ASKED, _ANSWERED, _OFFERED, _LOCK = "restart.json", "restarted.json", "restartable.json", "restart.lock"
 
 
@@ -76,7 +76,7 @@ def _ask(folder: Path, pid: int, names: list[str]) -> Iterator[tuple[str, float]
             if answer.over:
                 return
         _running(folder)
-        time.sleep(_LOOK_EVERY)
+        time.sleep(_POLL_INTERVAL)
 
 
 def serve(stack: Stack, say: Callable[[str], None]) -> None:

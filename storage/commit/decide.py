@@ -1,8 +1,8 @@
 """Deciding one changeset: for each path the version that it will have, or a conflict. Pure, given a merge of contents.
 
-As if the changeset were a full-tree commit on its base, merged three-way without renames (invariant 6): with b the
-version in the base, h the head's and n the new one, storage/git/threeway.py says what stands there afterwards. All or
-nothing for a changeset.
+As if the changeset were a full-tree commit on its base, merged three-way without renames (invariant 6). At each path
+`base` is the version in the base, `ours` the head's and `theirs` the submitted one; storage/git/threeway.py merges
+them. All or nothing for a changeset.
 """
 
 from __future__ import annotations
@@ -71,26 +71,26 @@ def decide(
     before: dict[bytes, Version | None] = {}
     deletes = {change.path for change in changeset.changes if change.op == "delete"}
     for change in changeset.changes:
-        h = as_file(head.get(change.path))
-        b = seen_version(changeset, change, as_file(seen.get(change.path)), h)
-        no_mode = why_no_mode(change, b)
+        ours = as_file(head.get(change.path))
+        base = seen_version(changeset, change, as_file(seen.get(change.path)), ours)
+        no_mode = why_no_mode(change, base)
         if no_mode:
             return Rejection("missing-file", no_mode)
-        if blind and change.op == "delete" and b is None and h is not None:
+        if blind and change.op == "delete" and base is None and ours is not None:
             detail = f"{change.path.decode()} is in none of the changesets that it stacks on, whose base names versions"
             return Rejection("missing-file", detail)
-        n = change.version(b)
-        blocker = seen.file_in_the_way(change.path, deletes) if n else None
+        theirs = change.version(base)
+        blocker = seen.file_in_the_way(change.path, deletes) if theirs else None
         if blocker is not None:
             detail = (
                 f"{change.path.decode()} cannot be put where its base has {blocker.decode()}, which it does not delete"
             )
             return Rejection("in-the-way", detail)
-        before[change.path] = b
-        version = _merge(change, base_to_merge(change, b, h), h, n, partial(merge_file, change.path))
+        before[change.path] = base
+        version = _merge(change, base_to_merge(change, base, ours), ours, theirs, partial(merge_file, change.path))
         if isinstance(version, ConflictClass):
-            conflicts.append(Conflict(change.path, version, b, h, n))
-        elif version != h:
+            conflicts.append(Conflict(change.path, version, base, ours, theirs))
+        elif version != ours:
             taken[change.path] = version
     leaving = {path for path, version in taken.items() if version is None}
     for path, version in taken.items():
@@ -143,20 +143,20 @@ def base_to_merge(change: Proposal, seen: Version | None, head: Version | None) 
 
 
 def _merge(
-    change: Proposal, b: Version | None, h: Version | None, n: Version | None, merge_contents: MergeContents
+    change: Proposal, base: Version | None, ours: Version | None, theirs: Version | None, merge_contents: MergeContents
 ) -> Version | ConflictClass | None:
     """Return what stands at the path afterwards, by the change's strategy where both sides moved it."""
-    if n in (b, h) or h == b or change.strategy == Strategy.MERGE:
-        return merge_path(b, h, n, merge_contents)
+    if theirs in (base, ours) or ours == base or change.strategy == Strategy.MERGE:
+        return merge_path(base, ours, theirs, merge_contents)
     if change.strategy == Strategy.OURS:
-        return h
+        return ours
     if change.strategy == Strategy.THEIRS and change.op != "mode":
-        return n
-    if change.strategy == Strategy.THEIRS and h is not None and h.mode in REGULAR_MODES:
+        return theirs
+    if change.strategy == Strategy.THEIRS and ours is not None and ours.mode in REGULAR_MODES:
         # A change of mode brings no content: the head's stays, whatever its writer saw.
-        return Version(change.mode, h.oid)
+        return Version(change.mode, ours.oid)
     # Exact, or no file whose mode could be taken: what collides is what the sides did, whatever the lines are.
-    collision = merge_path(b, h, n, lambda base, head, submitted: ConflictClass.CONTENT)
+    collision = merge_path(base, ours, theirs, lambda base, head, submitted: ConflictClass.CONTENT)
     return collision if isinstance(collision, ConflictClass) else ConflictClass.CONTENT
 
 

@@ -4,10 +4,10 @@
 objects, and what the entry says. Running it again on the same snapshot gives the same bytes (invariant 5), or those of
 a batch with fewer changesets if it has to end earlier. A changeset that has an outcome is skipped (invariant 2).
 
-What a writer saw, for stacks: an outcome has `saw`, the tree in which the base was resolved, where the base stood
-outside the batch; and `seen`, that tree with the changeset's own changes, for the last of a stack in the batch and
-wherever it is simply the commit's tree. So a base that is a changeset costs one look-up, and at worst as many edits
-as one batch has changesets (see docs/decisions/0003-what-a-writer-saw.md).
+For stacks an outcome stores `saw`, the tree of the base, if the base is outside this batch; and `seen`, that tree plus
+the changeset's own changes, for the last changeset of a stack and whenever it equals the commit's tree. Finding what
+the writer of the next changeset saw then costs one look-up, and at worst as many edits as a batch has changesets (see
+docs/decisions/0003-what-a-writer-saw.md).
 """
 
 from __future__ import annotations

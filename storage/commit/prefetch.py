@@ -87,13 +87,13 @@ def premerge(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changese
         for change in changeset.changes:
             if change.op != "put" or change.strategy != Strategy.MERGE or change.oid is None:
                 continue
-            seen, h = as_file(bases[base].get(change.path)), as_file(heads.get(change.path))
-            b = seen_version(changeset, change, seen, h)
-            if h == b:
+            seen, ours = as_file(bases[base].get(change.path)), as_file(heads.get(change.path))
+            before = seen_version(changeset, change, seen, ours)
+            if ours == before:
                 continue
             if change.place:
                 places[change.oid] = Location(changeset.pack, change.place)
-            three = contents_to_merge(b, h, change.version(b))
+            three = contents_to_merge(before, ours, change.version(before))
             if three:
                 wanted.append(three)
     try:

@@ -46,8 +46,8 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         if lost & gone.missing:
             log.error("checkpoint_late", first=last + 1, missing=min(lost & gone.missing))
             break
-        # Others were compacted: these segments are made late, since there was none of this format, or they were
-        # deleted or not restored. What they do not tell is forgotten by an entry of the log behind them.
+        # Packs missing below `archived` were compacted away. Segments that are built late lack their rows; a later
+        # compaction entry removes those rows anyway.
         segment = make(
             (entry, of, locations(entry, at), read_forgotten(repo.log, repo.bucket, entry))
             for (entry, of), at in zip(pairs, places, strict=True)

@@ -151,8 +151,9 @@ def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgott
     def build_entry(snapshot: Snapshot) -> Draft[bool] | NoEntry[bool]:
         if snapshot.head.compacted != head.compacted:
             return NoEntry(False)
-        # Whoever was stopped for longer than `gc_grace` may find its packs taken for garbage. That they are not yet on
-        # this snapshot is enough: the entry that would condemn them takes its place, or comes behind it and finds them.
+        # If this process was paused for longer than `gc_grace`, garbage collection may have tombstoned our packs.
+        # Checking on this snapshot suffices: a tombstoning entry takes our position in the log, or follows ours and
+        # sees them used.
         stored = [PackId(pack) for pack, _ in body["archives"]] + [PackId(table.name) for table in body["tables"]]
         condemned = repo.view.scores("condemned", stored)
         check_snapshot_current(repo, snapshot)

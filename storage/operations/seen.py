@@ -49,7 +49,7 @@ class Seen:
     # as these are not committed, the view does not know where it stands
 
 
-def look(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
+def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
     """Return what the writer of `changeset` saw at `paths`.
 
     With a base by versions, nothing was seen at other paths than the changeset's own, and the mode is that of the same
@@ -111,7 +111,7 @@ def _in_stack(repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted
 
 
 class _Below:
-    """What is found going down a stack; what has only a mode so far stands still further down."""
+    """Walks a stack from newest to oldest. A path with only a mode so far needs its content from an older changeset."""
 
     def __init__(self, wanted: Sequence[bytes]) -> None:
         self.seen = Seen({})

@@ -1,16 +1,14 @@
 """Finding lost work (invariant 2): every changeset of the inbox that has no outcome is queued again.
 
-The mark bounds the listing: a changeset's id, up to which every changeset is decided, but for some that the log names
-(they may be held for as long as their writers like). It stands in the log, moved by compactions
-(storage/maintenance/compaction.py), so a recovery begins there whatever Redis lost. It follows from a listing and from
-what the log has decided, never from what queues remember, and it passes no pack that is younger than `inbox_margin` by
-the store's own clock. Whoever stores a pack compares its ids with that clock too (app/intake/intake.py), and tells
-nobody 202 where they are more than `late_put` apart: so none that was promised can come behind the mark, whatever the
-clocks of processes say.
+The low watermark (`mark`) is a changeset id that bounds the listing: all changesets up to it are decided, except those
+that the log lists (held ones, for example). Compactions advance it in the log (storage/maintenance/compaction.py), so a
+recovery starts there whatever Redis lost. It follows from a listing of the bucket and from the log, never from queues.
+It only advances over packs that are older than `inbox_margin` by the bucket's clock. A writer gets 202 only if its
+pack's id is within `late_put` of that clock (app/intake/intake.py), so no accepted changeset can appear below it.
 
-Two cursors are caches in Redis that may be lost: `seen`, before which all is decided or queued (a routine look begins
-there); and `deep`, where the next deep look goes on. Deep looks are for packs that came late, behind the mark and
-before `seen`: each lists a part, from the mark to the end of the listing, and then they begin again.
+Two cursors in Redis are caches that may be lost. Everything before `seen` is decided or queued, so a routine scan
+starts there. Full scans find packs that arrived late, between the watermark and `seen`: each lists a part, from `deep`
+on, and at the end of the listing they start again at the watermark.
 """
 
 from __future__ import annotations
@@ -88,7 +86,7 @@ class Inbox:
         """
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
-        found = self.look(self._behind_mark())
+        found = self.scan(self._behind_mark())
         self._look_at_passed(found)
         self._set_cursor("seen", found.seen)
         self._queue.begin_anew()
@@ -102,7 +100,7 @@ class Inbox:
         """
         if deep:
             return self._deep()
-        found = self.look(self._cursor("seen"), self._settings.upkeep_packs)
+        found = self.scan(self._cursor("seen"), self._settings.upkeep_packs)
         self._set_cursor("seen", found.seen)
         return found
 
@@ -112,12 +110,12 @@ class Inbox:
         A process that could not queue a pack has answered its writer 202 all the same, and only that process knows.
         """
 
-        def look(changeset: ChangesetId) -> bool:
+        def is_stored(changeset: ChangesetId) -> bool:
             # A pack's ids are consecutive from the one in its name, all of one millisecond.
             names = self._bucket.names(f"inbox/{changeset[:_TIME]}")
             return any(changeset in changesets_of(pack) for pack in map(submission_pack, names) if pack)
 
-        return any(self._bucket.map_concurrently(look, changesets))
+        return any(self._bucket.map_concurrently(is_stored, changesets))
 
     def advance_watermark(self) -> Watermark:
         """Return how far the mark may go, as the next part of the listing and the view have it.
@@ -145,7 +143,7 @@ class Inbox:
         return passed
 
     def _deep(self) -> Found:
-        found = self.look(max(self._behind_mark(), self._cursor("deep")), self._settings.upkeep_packs)
+        found = self.scan(max(self._behind_mark(), self._cursor("deep")), self._settings.upkeep_packs)
         if found.complete:
             self._look_at_passed(found)
         self._set_cursor("deep", "" if found.complete else found.last)
@@ -163,7 +161,7 @@ class Inbox:
         # Behind the pack that begins with that id as well.
         return f"inbox/{mark}~" if mark else ""
 
-    def look(self, after: str, limit: int | None = None) -> Found:
+    def scan(self, after: str, limit: int | None = None) -> Found:
         """Look at the packs behind `after`, at most `limit`, and queue what has neither an outcome nor a place."""
         found = Found(seen=after, last=after)
         seeing = True

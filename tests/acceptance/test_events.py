@@ -27,7 +27,7 @@ from app.client.api_client import Client, Json
 from app.stack import Stack
 from storage.log.log import follow
 from storage.repository import Repository
-from tests.acceptance.test_stack import await_true
+from tests.support.waiting import await_true
 
 ROOT = Path(__file__).parents[2]
 BULKS, BULK = 20, 12

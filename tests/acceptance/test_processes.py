@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.console import exit_codes
-from tests.app.command_line import COMMIT, ID, Fake, serve
+from tests.support.command_line import COMMIT, ID, Fake, serve
 
 ROOT = Path(__file__).parents[2]
 SLUICE = [sys.executable, "-c", "from app.main import main; main()"]

@@ -27,6 +27,7 @@ from app.stack import stack as stack_module
 from app.stack.stack import FLOWER_USER
 from app.stack.state import FolderInUse
 from storage.base import settings
+from tests.support.waiting import await_true
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["redis", "s3", "api", "worker", "merger", "beat", "flower"]
@@ -47,20 +48,6 @@ def flowers_tasks(stack: Stack) -> list[dict[str, Any]]:
     """The tasks that Flower knows, by the API behind its list."""
     tasks = fetch(f"{stack.flower_url}/api/tasks?limit=1000", FLOWER_USER, stack.flower_password)
     return list(tasks.values())
-
-
-def await_true(question: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Ask until the answer is yes: other processes' progress shows in their answers only. No answer is a no."""
-    deadline = time.monotonic() + seconds
-    answer: object = False
-    while True:
-        try:
-            if answer := question():
-                return
-        except OSError as error:
-            answer = error
-        assert time.monotonic() < deadline, f"it did not come true: {answer}"
-        time.sleep(0.1)
 
 
 def land(stack: Stack, path: str) -> bool:

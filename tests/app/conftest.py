@@ -7,7 +7,7 @@ import pytest
 
 from storage.base.settings import Settings
 from tasks import notify
-from tests.app.http import Api
+from tests.support.api import Api
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -21,8 +21,8 @@ from storage.git.fsck import (
     check_slice_name,
 )
 from storage.git.objects import FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Ident, Kind
-from tests.compat.git_oracle import GitOracle
-from tests.storage.git.test_fsck import REFUSED_URLS, TAKEN_URLS
+from tests.support.git_oracle import GitOracle
+from tests.support.submodule_urls import REFUSED_URLS, TAKEN_URLS
 
 # Shrinking hundreds of cases would take minutes; the assertion shows the few that matter.
 MANY = settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))

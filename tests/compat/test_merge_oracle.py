@@ -35,9 +35,9 @@ from storage.git.packs import PackWriter
 from storage.git.threeway import ConflictClass, contents_to_merge
 from storage.log.manifest import Proposal
 from storage.lookup.content_merges import ContentMerges
-from tests.compat.git_oracle import GitOracle
-from tests.storage.commit.model import Trees, consistent
-from tests.storage.commit.test_link import BASE, Repo, changeset, chmod, delete, put
+from tests.support.git_oracle import GitOracle
+from tests.support.link_bench import BASE, LinkBench, changeset, chmod, delete, put
+from tests.support.trees import Trees, consistent
 
 EXAMPLES, MERGES = 80, 50
 # Each example is one run of Git; shrinking them would take minutes, and the smallest failure is shown instead.
@@ -304,7 +304,7 @@ class Landing:
     """What Sluice says of a merge: the first side and then the second landed on one base."""
 
     def __init__(self, case: Case, trees: Trees, merges: ContentMerges) -> None:
-        repo = Repo({})
+        repo = LinkBench({})
         repo.trees, repo.blobs, repo.merge = trees, case.blobs, merges
         base = repo.root = trees.build(case.base)
         batch = [changeset("1", *case.changes(case.first)), changeset("2", *case.changes(case.second))]

@@ -14,8 +14,8 @@ from storage.git.objects import Commit, Ident, Kind, object_id
 from storage.git.packs import PackWriter, decode, read_index, scan
 from storage.log.manifest import split
 from storage.view.snapshot import Slice
-from tests.storage.commit.model import FILES, Trees
-from tests.support import item
+from tests.support.trees import FILES, Trees
+from tests.support.world import item
 
 BLOBS = st.lists(st.binary(max_size=300) | st.binary(min_size=1, max_size=3).map(lambda b: b * 9000), max_size=20)
 

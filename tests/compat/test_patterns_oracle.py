@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.protocol.patterns import PatternError, Patterns, parse
-from tests.compat.git_oracle import GitOracle
+from tests.support.git_oracle import GitOracle
 
 NAMES = ["a", "b", "ab", "a.b", "aab", "-", "]", "ü", "a b", "*", "[", "\\", "a "]
 PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=5).map("/".join)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from storage.git.fsck import FsckError, check_message
 from storage.git.trailers import CHANGESET_ID, NO_SUBJECT, carries, changeset_of_old, trailers, with_trailer
-from tests.compat.git_oracle import GitOracle
+from tests.support.git_oracle import GitOracle
 
 ID = "01JG8Y6Z3M4N5P6Q7R8S9T0V1W"
 SCISSORS = "# ------------------------ >8 ------------------------"

@@ -13,11 +13,11 @@ import pytest
 
 from app.stack import Stack
 from app.stack.stack import NAMES
-from tests.acceptance.test_stack import await_true
 from tests.harness.drills import failover, full_redis, outage, restart
 from tests.harness.drills.drill import Plan, Report, run
 from tests.harness.movable import Movable
 from tests.harness.wire import Http
+from tests.support.waiting import await_true
 
 AWAY = 3.0
 # For an answer on a busy machine.

@@ -13,8 +13,8 @@ from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import Died, Dying
-from tests.support import World, item
+from tests.support.dying import Died, Dying
+from tests.support.world import World, item
 
 # More calls than a batch makes; the test ends at the first run that outlives its limit.
 MOST_CALLS = 60

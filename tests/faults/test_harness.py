@@ -14,7 +14,7 @@ from tests.harness import rounds
 from tests.harness.nemeses import NEMESES
 from tests.harness.nemeses.steps import AtStep
 from tests.harness.rounds import Strike
-from tests.servers import require
+from tests.support.servers import require
 
 _HOLD = 0.5  # most seconds that a fault lasts beyond what makes it one
 _AT_ONCE = 3

@@ -42,24 +42,15 @@ from storage.view.segments import FOLDER as SEGMENTS
 from tasks import commits, notify, upkeep
 from tasks.upkeep import keep_up
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import NO_STEP
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
-from tests.support import World, item
+from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.dying import NO_STEP
+from tests.support.redis_rows import flush, keys
+from tests.support.world import World, item
 
 
 @pytest.fixture
 def world(settings: Settings) -> World:
     return World(Repository(settings))
-
-
-def keys(world: World) -> list[bytes]:
-    escaped = world.repo.view.prefix.replace("{", "[{]").replace("}", "[}]")
-    return list(world.repo.redis.scan_iter(escaped + "*", count=1000))
-
-
-def flush(world: World) -> None:
-    """Take everything of this repository out of Redis, as FLUSHALL would."""
-    world.repo.redis.delete(*keys(world))
 
 
 def held(one: Item) -> Item:

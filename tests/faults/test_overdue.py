@@ -23,9 +23,9 @@ from storage.log.manifest import Changeset
 from storage.operations.slices import define
 from storage.queue.append_lock import AppendLock
 from storage.repository import Repository
-from tests.faults.test_poison import more, until_rejected, work
-from tests.servers import Proxy
-from tests.support import World, item
+from tests.support.failing_batches import more, until_rejected, work
+from tests.support.servers import Proxy
+from tests.support.world import World, item
 
 BUDGET = 1.0
 # A machine that has much else to do is no slow server.

@@ -18,17 +18,14 @@ from storage.base.settings import Settings
 from storage.commit import batch, prefetch
 from storage.commit.batch import commit_batch
 from storage.commit.link import Linked, Linker
-from storage.log.entry import Json
 from storage.log.manifest import Changeset
 from storage.operations.slices import define
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
-from tests.faults.test_lost_redis import flush
-from tests.support import World, item
-
-# Batches that may fail or die before a test gives up on the poison's end.
-MOST_BATCHES = 60
+from tests.support.failing_batches import more, until_rejected, work
+from tests.support.redis_rows import flush
+from tests.support.world import World, item
 
 
 class Bad(Exception):
@@ -56,34 +53,6 @@ def reads(monkeypatch: pytest.MonkeyPatch, poison: list[str], error: type[BaseEx
 
     monkeypatch.setattr(batch, "read_changesets", read)
     return tried
-
-
-def work(world: World, *errors: type[BaseException]) -> int:
-    """Commit until nothing is left to do; returns how many batches failed."""
-    failed = 0
-    for _ in range(MOST_BATCHES):
-        try:
-            if not commit_batch(world.repo).changesets:
-                return failed
-        except errors:
-            failed += 1
-    raise AssertionError(f"{MOST_BATCHES} batches, and no end")
-
-
-def more(world: World, number: int) -> None:
-    """Another changeset lands."""
-    assert world.status(world.put({f"more{number}": b"x"}))
-
-
-def until_rejected(world: World, poison: str, *errors: type[BaseException]) -> Json:
-    """Let others land and workers run until the poison is decided; returns its outcome."""
-    for number in range(10):
-        work(world, *errors)
-        outcome = world.repo.outcome(poison)
-        if outcome:
-            return outcome
-        more(world, number)
-    raise AssertionError("never decided")
 
 
 def test_a_changeset_that_fails_every_batch_is_rejected_and_its_neighbours_land(

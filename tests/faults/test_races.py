@@ -30,8 +30,8 @@ from storage.queue.queue import Standing
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import Died
-from tests.support import World, item
+from tests.support.dying import Died
+from tests.support.world import World, item
 
 
 @pytest.mark.parametrize("use_locks", [True, False], ids=["with-locks", "without-locks"])

@@ -22,8 +22,8 @@ from storage.commit import batch
 from storage.commit.batch import commit_batch
 from storage.queue.queue import Claimed
 from storage.repository import Repository
-from tests.servers import Proxy
-from tests.support import World, item
+from tests.support.servers import Proxy
+from tests.support.world import World, item
 
 ROOT = Path(__file__).parents[2]
 BUDGET = 1.5

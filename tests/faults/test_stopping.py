@@ -16,8 +16,8 @@ from app.stack.processes import Command, Process, Supervisor
 from storage.base.settings import Settings, environment
 from storage.operations.slices import define
 from storage.repository import Repository
-from tests.faults.test_lost_redis import keys
-from tests.support import World, item
+from tests.support.redis_rows import keys
+from tests.support.world import World, item
 
 ROOT = Path(__file__).parents[2]
 # For a worker on a busy machine to come up, or to have done something.
@@ -30,13 +30,13 @@ Start = Callable[..., Process]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a worker of two processes with a fault (tests/faults/wrapped.py), or a beat."""
+    """Start a worker of two processes with a fault (tests/support/faulty_worker.py), or a beat."""
     with Supervisor(tmp_path / "nodes", restart=False, abrupt=True) as supervisor:
 
         def run(settings: Settings, fault: str, argv: list[str] | None = None) -> Process:
             name = f"node{len(supervisor.processes)}"
             argv = commands.runnable(argv or commands.worker(2))
-            argv[argv.index("tasks.celery")] = "tests.faults.wrapped"
+            argv[argv.index("tasks.celery")] = "tests.support.faulty_worker"
             argv = [part.replace("%h", name) for part in argv]
             more = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TEST_FAULT": fault}
             supervisor.start(Command(name, argv, environment(settings, more), tmp_path))

@@ -18,8 +18,8 @@ from app.stack.processes import Command, Process, Supervisor
 from app.stack.servers import free_ports
 from storage.base.settings import Settings, environment
 from storage.repository import Repository
-from tests.servers import Proxy
-from tests.support import World
+from tests.support.servers import Proxy
+from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
 # For answers on a busy machine; none of them is waited for so long.

@@ -29,7 +29,7 @@ from storage.backends.bucket import Bucket, BucketError
 from storage.base.settings import Settings, environment
 from tests.harness.movable import Movable
 from tests.harness.places import ENVIRON, Places
-from tests.servers import Proxy, Toxiproxy
+from tests.support.servers import Proxy, Toxiproxy
 
 # Short times, so that what waits for one of them is seen within a round.
 SETTINGS: dict[str, Any] = {

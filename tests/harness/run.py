@@ -20,7 +20,7 @@ import structlog
 from tests.harness import rounds
 from tests.harness.nemeses import NEMESES
 from tests.harness.report import Report, markdown
-from tests.servers import find
+from tests.support.servers import find
 
 _ROUND_MINUTES = 4.0
 _SHOWN = 60

@@ -6,7 +6,7 @@ import pytest
 
 from storage.base.settings import Settings
 from storage.repository import Repository
-from tests.support import World, item
+from tests.support.world import World, item
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pytest_celery import CeleryTestSetup
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
 from storage.repository import Repository
-from tests.support import World
+from tests.support.world import World
 
 SOON = {
     "history_age": 1.0, "late_put": 1.0, "inbox_margin": 2.0, "gc_grace": 60.0, "compact_entries": 4,

@@ -14,11 +14,11 @@ from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.git.objects import Kind, Tree, object_id
 from storage.log.entry import EntryKind, Json, decode
-from storage.operations.seen import look
+from storage.operations.seen import seen_by_writer as look
 from storage.operations.slices import define
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from tests.support import World, item
+from tests.support.world import World, item
 
 MEGABYTE = 1 << 20
 LONG = "n" * 190

@@ -14,8 +14,8 @@ from storage.base.settings import Settings
 from storage.git.objects import Commit
 from storage.git.trailers import CHANGESET_ID, trailers
 from storage.repository import Repository
-from tests.app.admin.test_deep import Forger
-from tests.support import World
+from tests.support.forger import Forger
+from tests.support.world import World
 
 SCISSORS = "# ------------------------ >8 ------------------------"
 # What was taken at first, and Git finds no trailer in what was made of it.

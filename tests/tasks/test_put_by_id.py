@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.admin.backup import backup
-from app.admin.deep.look import deep
+from app.admin.deep.verification import deep
 from app.admin.restore import restore
 from app.admin.verify import verify
 from app.intake.admission import admit
@@ -24,8 +24,8 @@ from storage.maintenance.garbage import collect
 from storage.operations.lifecycle import release
 from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted, emptied
-from tests.support import World, item
+from tests.support.compaction import AT_ONCE, change, compacted, emptied
+from tests.support.world import World, item
 
 CONTENT = b"once\n"
 OID = object_id(Kind.BLOB, CONTENT)

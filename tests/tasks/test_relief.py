@@ -17,7 +17,7 @@ from storage.base.settings import Settings, environment
 from storage.repository import Repository
 from tasks import relief
 from tasks.node import watch
-from tests.own_redis import own_redis, url_of
+from tests.support.own_redis import own_redis, url_of
 
 ROOT = Path(relief.__file__).parents[1]
 SECRET = "not-for-any-log"

@@ -1,5 +1,5 @@
-"""A deep look at the log: every root made again from what was submitted, by Git. Start with look.py."""
+"""The full verification: every root made again from what was submitted, by Git. Begin with verification.py."""
 
-from app.admin.deep.look import Deep, deep
+from app.admin.deep.verification import Deep, deep
 
 __all__ = ["Deep", "deep"]

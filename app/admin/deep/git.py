@@ -1,4 +1,4 @@
-"""Git's part of a deep look: a bare repository of all that the log names, in which Git itself makes trees and merges.
+"""Git's part: a bare repository of all that the log names, in which Git itself makes trees and merges.
 
 One `git fast-import` makes every changeset's full tree, and answers what stands at a path; one `git cat-file --batch`
 reads; merges are the Judge's. Nothing of storage/ has a say in a tree here, and no configuration of the machine.
@@ -218,7 +218,7 @@ class Importer:
         assert found is not None
         return found.oid.hex()
 
-    def look(self, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
+    def versions(self, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
         """Return what stands at paths of the open commit; a directory is a version too. Raises GitRefused."""
         where = b"ls "
         wanted = list(paths)

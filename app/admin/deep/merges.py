@@ -1,4 +1,4 @@
-"""Merges of a deep look: what Git makes of them, and whether it is what the log says."""
+"""Merges of the full verification: what Git makes of them, and whether it is what the log says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Excuses:
 
 @dataclass(slots=True)
 class Case:
-    """A changeset to be looked at."""
+    """A changeset to be verified."""
 
     at: str  # entry and id, for people
     base: str  # trees: what its writer saw,

@@ -1,4 +1,4 @@
-"""What a deep look reads: the entries, and the changesets as they were submitted."""
+"""What the full verification reads: the entries, and the changesets as they were submitted."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def versions_seen(
     """
     own = [change.path for change in changeset.changes]
     saw = Saw(importer.begin(chain))
-    heads = importer.look([*own, *above(own)])
+    heads = importer.versions([*own, *above(own)])
     for path in {*above(own)} - {*own}:
         found = heads[path]
         if found is not None and not found.is_tree:

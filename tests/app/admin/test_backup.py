@@ -24,8 +24,8 @@ from storage.base.ids import new_ulid
 from storage.base.settings import Settings
 from storage.log.log import name_of
 from storage.repository import Repository
-from tests.faults.dying import Died, Dying
-from tests.support import World
+from tests.support.dying import Died, Dying
+from tests.support.world import World
 
 
 @pytest.fixture

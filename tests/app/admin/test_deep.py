@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 from click.testing import CliRunner
 
 from app import cli
-from app.admin.deep import Deep, deep
+from app.admin.deep import deep
 from app.intake.intake import Item, blob
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, Submission, VersionsBase
 from storage.backends.bucket import Bucket
@@ -22,12 +19,12 @@ from storage.base.ids import ChangesetId, ObjectId
 from storage.base.settings import Settings
 from storage.git.objects import EMPTY_TREE, EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Commit, Kind, object_id
 from storage.git.threeway import Strategy
-from storage.log.entry import NO_HASH, EntryKind, Json, digest, encode
-from storage.log.log import Log, follow, name_of
-from storage.log.store_pack import pack_of, store_pack
+from storage.log.entry import EntryKind, Json
+from storage.log.log import name_of
 from storage.operations.lifecycle import release
 from storage.repository import Repository
-from tests.support import AUTHOR, World
+from tests.support.forger import Forger
+from tests.support.world import AUTHOR, World
 
 LINES = b"".join(b"line %d\n" % i for i in range(12))
 
@@ -181,68 +178,6 @@ def test_a_history_in_which_a_mode_of_a_symlink_changed_is_still_right(
     world.work()
     assert [world.status(each) for each in ids] == ["committed"] * 2
     assert deep(world.repo.settings).difference == ""
-
-
-@dataclass
-class Forger:
-    """Writes a log by hand: another's, with something false in it, and all hashes as they should be."""
-
-    world: World
-    entry: Callable[[Json], None] = lambda entry: None
-    record: Callable[[Json], None] = lambda record: None
-    commit: Callable[[str, Commit], Commit] = lambda changeset, commit: commit
-    merge: Callable[[Commit], Commit] = lambda commit: commit
-
-    def deep(self) -> Deep:
-        """Write it into a repository of its own, and look."""
-        old = self.world.repo
-        settings = dataclasses.replace(old.settings, repository=f"f{uuid.uuid4().hex}")
-        bucket = Bucket(settings)
-        for name in old.bucket.names(""):
-            if name.startswith(("packs/", "inbox/")):
-                bucket.create(name, old.bucket.get(name))
-        new: dict[str, str] = {}
-        previous, tip = NO_HASH, ""
-        for entry, _ in follow(old.log.read_from(1)):
-            made: dict[ObjectId, tuple[Kind, bytes]] = {}
-
-            def write(oid: str, commit: Commit, made: dict[ObjectId, tuple[Kind, bytes]] = made) -> None:
-                data = commit.encode()
-                new[oid] = object_id(Kind.COMMIT, data).hex()
-                made[ObjectId(bytes.fromhex(new[oid]))] = (Kind.COMMIT, data)
-
-            match entry["kind"]:
-                case EntryKind.GENESIS:
-                    tip = new[entry["commit"]] = entry["commit"]
-                case EntryKind.COMMITS:
-                    for record in entry["decided"]:
-                        self.record(record)
-                        if "commit" in record:
-                            oid = record["commit"]
-                            commit = self._moved(oid, [tip])
-                            write(oid, self.commit(record["id"], commit))
-                            entry["root"] = self.commit(record["id"], commit).tree.hex()
-                            tip = record["commit"] = new[oid]
-                    entry["tip"] = tip
-                case EntryKind.MERGE:
-                    commit = old.objects.commit(ObjectId(bytes.fromhex(entry["commit"])))
-                    commit = self._moved(
-                        entry["commit"], [new.get(parent.hex(), parent.hex()) for parent in commit.parents]
-                    )
-                    write(entry["commit"], self.merge(commit))
-                    entry |= {"commit": new[entry["commit"]], "tree": self.merge(commit).tree.hex()}
-                    entry["parents"] = [new.get(parent, parent) for parent in entry["parents"]]
-            if made:
-                entry["packs"] = [*entry.get("packs", []), list(store_pack(bucket, pack_of(made)))]
-            self.entry(entry)
-            data = encode(entry | {"previous": previous})
-            previous = digest(data)
-            assert Log(bucket).append(entry["seq"], data)
-        return deep(settings)
-
-    def _moved(self, oid: str, parents: list[str]) -> Commit:
-        commit = self.world.repo.objects.commit(ObjectId(bytes.fromhex(oid)))
-        return dataclasses.replace(commit, parents=tuple(ObjectId(bytes.fromhex(parent)) for parent in parents))
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from app.admin.deep import deep
 from storage.git.objects import Kind, object_id
-from tests.app.http import Api, Json
-from tests.app.routes.test_lifecycle import change, landed, status
+from tests.support.api import Api, Json
+from tests.support.collisions import landed, put, status
 
 
 def gone(path: str, **more: Any) -> Json:
@@ -29,9 +29,9 @@ def test_a_resolution_that_names_a_file_where_a_directory_stands_by_then_is_righ
 ) -> None:
     base = landed(api, **{"d/m": "at first\n", "d/n": "n\n"})
     swap = [gone("d/m"), gone("d/n")]
-    first = api.submit(base=base, changes=[*swap, change("d", "1")])
-    second = api.submit(base=base, changes=[*swap, change("d", "2")][::order])
-    api.submit(base=first["id"], changes=[gone("d"), change("d/m", again)])
+    first = api.submit(base=base, changes=[*swap, put("d", "1")])
+    second = api.submit(base=base, changes=[*swap, put("d", "2")][::order])
+    api.submit(base=first["id"], changes=[gone("d"), put("d/m", again)])
     api.world.work()
     assert status(api, second) == "conflicted"
     api.post(f"/changesets/{second['id']}/resolve", {"paths": {"d": resolution}}, 202)
@@ -55,9 +55,7 @@ class Swapper:
         known = sorted(self.files())
         changes = {path: self.change(path, known) for path in self.chance.sample(PATHS, self.chance.randint(1, 4))}
         if self.chance.random() < 0.4:  # whatever is there goes, and one file stands in its place
-            changes = {path: gone(path) for path in known} | {
-                (new := self.chance.choice(PATHS)): change(new, self.text())
-            }
+            changes = {path: gone(path) for path in known} | {(new := self.chance.choice(PATHS)): put(new, self.text())}
         kept = {path for path, each in changes.items() if each["op"] != "delete"}
         for path in list(kept):
             if any(path.startswith(other + "/") for other in kept):
@@ -74,7 +72,7 @@ class Swapper:
         if self.chance.random() < 0.15 and path in known:
             return {"op": "mode", "path": path, "mode": self.chance.choice(["100644", "100755"])}
         more = {"strategy": self.chance.choice(["ours", "theirs", "exact"])} if self.chance.random() < 0.1 else {}
-        return change(path, self.text()) | more
+        return put(path, self.text()) | more
 
     def text(self) -> str:
         return self.chance.choice("123") + "\n"

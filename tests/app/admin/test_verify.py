@@ -18,8 +18,8 @@ from storage.log.log import name_of
 from storage.operations.slices import change_paths, define
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
-from tests.support import World, item
+from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.world import World, item
 
 Damage = Callable[[Repository], object]
 

@@ -14,8 +14,8 @@ from app import cli
 from app.client.api_client import Client
 from app.console.output import Notes
 from app.folder.folder_base import FILE
-from tests.app.collisions import LINES, Run, delete, edit, files, new_id, put, runner
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
+from tests.support.collisions import LINES, Run, delete, edit, files, new_id, put, runner
 
 
 @pytest.fixture

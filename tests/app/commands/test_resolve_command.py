@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from app import cli
 from app.client.api_client import ProblemError
 from app.folder.conflict_files import STATE, CheckoutError, check_out
-from tests.app.collisions import LINES, NOBODY, Run, collide, delete, edit, files, new_id, one_line, put, runner
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
+from tests.support.collisions import LINES, NOBODY, Run, collide, delete, edit, files, new_id, one_line, put, runner
 
 BINARY = "head\0"
 

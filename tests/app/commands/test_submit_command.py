@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from app import cli
 from app.client.api_client import Client
 from app.folder.folder_base import FILE
-from tests.app.collisions import LINES, Run, edit, files, new_id, put, runner
-from tests.app.http import Api
+from tests.support.api import Api
+from tests.support.collisions import LINES, Run, edit, files, new_id, put, runner
 
 
 @pytest.fixture

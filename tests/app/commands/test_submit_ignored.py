@@ -11,8 +11,8 @@ import pytest
 
 from app.stack import state
 from storage.base.settings import Settings
-from tests.app.collisions import Run, files, put, runner
-from tests.app.http import Api
+from tests.support.api import Api
+from tests.support.collisions import Run, files, put, runner
 
 
 @pytest.fixture

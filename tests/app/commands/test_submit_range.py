@@ -13,16 +13,16 @@ import pytest
 from app.client.api_client import Client
 from app.folder.git_folder import known_commit
 from app.folder.git_range import RangeError, read_range
-from tests.app.collisions import LINES, Run, edit, files, new_id, put, runner
-from tests.app.http import Api
-from tests.app.judge.test_local_history import Repo
+from tests.support.api import Api
+from tests.support.collisions import LINES, Run, edit, files, new_id, put, runner
+from tests.support.git_repository import GitRepository
 
 Json = dict[str, Any]
 
 
 @pytest.fixture
-def repo(tmp_path: Path) -> Repo:
-    made = Repo(tmp_path / "repo")
+def repo(tmp_path: Path) -> GitRepository:
+    made = GitRepository(tmp_path / "repo")
     made.write("README", "first\n")
     made.commit("Begin")
     return made
@@ -34,20 +34,20 @@ def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         yield run
 
 
-def changes(repo: Repo, commits: str = "HEAD") -> dict[str, Json]:
+def changes(repo: GitRepository, commits: str = "HEAD") -> dict[str, Json]:
     """The changes of a range, by path."""
     return {change.pop("path"): change for change in read_range(repo.path, commits).changeset["changes"]}
 
 
-def message(repo: Repo, commits: str = "HEAD") -> str:
+def message(repo: GitRepository, commits: str = "HEAD") -> str:
     return str(read_range(repo.path, commits).changeset.get("message", ""))
 
 
-def blob(repo: Repo, path: str, commit: str = "HEAD") -> str:
+def blob(repo: GitRepository, path: str, commit: str = "HEAD") -> str:
     return repo.git("rev-parse", f"{commit}:{path}")
 
 
-def test_each_change_says_which_version_it_was_made_from(repo: Repo) -> None:
+def test_each_change_says_which_version_it_was_made_from(repo: GitRepository) -> None:
     repo.write("gone")
     repo.write("é 日本\tx\n", "name\n")
     repo.commit("Second")
@@ -63,11 +63,11 @@ def test_each_change_says_which_version_it_was_made_from(repo: Repo) -> None:
     assert changes(repo, "HEAD~1")["é 日本\tx\n"]["content"] == "name\n"
 
 
-def test_the_first_commit_puts_all_of_its_files(repo: Repo) -> None:
+def test_the_first_commit_puts_all_of_its_files(repo: GitRepository) -> None:
     assert changes(repo) == {"README": {"op": "put", "base": None, "mode": "100644", "content": "first\n"}}
 
 
-def test_modes_links_submodules_and_changes_of_kind_are_what_git_says(repo: Repo) -> None:
+def test_modes_links_submodules_and_changes_of_kind_are_what_git_says(repo: GitRepository) -> None:
     repo.write("tool", "run\n")
     repo.write("file", "text\n")
     first = repo.commit("Files")
@@ -88,21 +88,21 @@ def test_modes_links_submodules_and_changes_of_kind_are_what_git_says(repo: Repo
     assert changes(repo) == {"module": {"op": "delete", "base": first}}
 
 
-def test_a_rename_is_a_delete_and_a_put_whatever_a_user_has_set(repo: Repo) -> None:
+def test_a_rename_is_a_delete_and_a_put_whatever_a_user_has_set(repo: GitRepository) -> None:
     repo.git("config", "diff.renames", "copies")
     repo.git("mv", "README", "READ.ME")
     repo.commit("Rename")
     assert {path: change["op"] for path, change in changes(repo).items()} == {"READ.ME": "put", "README": "delete"}
 
 
-def test_a_file_that_becomes_a_folder_is_both(repo: Repo) -> None:
+def test_a_file_that_becomes_a_folder_is_both(repo: GitRepository) -> None:
     (repo.path / "README").unlink()
     repo.write("README/now", "a folder\n")
     repo.commit("Folder")
     assert {path: change["op"] for path, change in changes(repo).items()} == {"README": "delete", "README/now": "put"}
 
 
-def side_by_side(repo: Repo) -> None:
+def side_by_side(repo: GitRepository) -> None:
     """Commit a on main, b on side, and merge side into main."""
     repo.git("checkout", "--quiet", "-b", "side")
     repo.write("b")
@@ -114,19 +114,19 @@ def side_by_side(repo: Repo) -> None:
     repo.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side")
 
 
-def test_a_merge_is_what_it_brought_to_its_first_parent(repo: Repo) -> None:
+def test_a_merge_is_what_it_brought_to_its_first_parent(repo: GitRepository) -> None:
     side_by_side(repo)
     assert changes(repo).keys() == {"b"} and message(repo) == "Merge side"
 
 
-def test_two_dots_are_from_one_to_the_other_and_three_from_where_they_parted(repo: Repo) -> None:
+def test_two_dots_are_from_one_to_the_other_and_three_from_where_they_parted(repo: GitRepository) -> None:
     side_by_side(repo)
     assert {path: change["op"] for path, change in changes(repo, "before..side").items()} == {"a": "delete", "b": "put"}
     assert changes(repo, "before...side").keys() == {"b"}
     assert changes(repo, "before..").keys() == {"b"} == changes(repo, "before..HEAD").keys()
 
 
-def test_of_several_commits_the_message_has_all_and_the_author_of_the_last(repo: Repo) -> None:
+def test_of_several_commits_the_message_has_all_and_the_author_of_the_last(repo: GitRepository) -> None:
     repo.write("a")
     repo.commit("First\n\nWith words")
     repo.write("b")
@@ -138,7 +138,7 @@ def test_of_several_commits_the_message_has_all_and_the_author_of_the_last(repo:
 
 
 @pytest.mark.parametrize("end", ["\f", "\v", "\x85", "\u2028", "\u2029", "\x1c", "\r"])
-def test_only_a_line_feed_ends_a_line_of_a_message(repo: Repo, end: str) -> None:
+def test_only_a_line_feed_ends_a_line_of_a_message(repo: GitRepository, end: str) -> None:
     text = f"Subject{end}still\n\nOne{end}line"
     repo.raw_commit(f"{text}\n".encode())
     assert message(repo) == text
@@ -157,12 +157,12 @@ def test_only_a_line_feed_ends_a_line_of_a_message(repo: Repo, end: str) -> None
         ("S\n\nChangeset-Id: in the text\n\nmore\n", "S\n\nChangeset-Id: in the text\n\nmore"),
     ],
 )
-def test_only_a_trailer_that_counts_as_sluices_own_is_dropped(repo: Repo, written: str, kept: str) -> None:
+def test_only_a_trailer_that_counts_as_sluices_own_is_dropped(repo: GitRepository, written: str, kept: str) -> None:
     repo.raw_commit(written.encode())
     assert message(repo) == kept
 
 
-def test_a_message_is_read_in_the_encoding_that_its_commit_names(repo: Repo) -> None:
+def test_a_message_is_read_in_the_encoding_that_its_commit_names(repo: GitRepository) -> None:
     repo.raw_commit(
         "Zoë war's\n".encode("latin-1"), "Zoë <zoe@example.org> 1 +0000".encode("latin-1"),
         b"encoding ISO-8859-1\n",
@@ -172,13 +172,13 @@ def test_a_message_is_read_in_the_encoding_that_its_commit_names(repo: Repo) -> 
 
 
 @pytest.mark.parametrize("headers", [b"", b"encoding UTF-8\n", b"encoding no-such\n", b"encoding rot13\n"])
-def test_a_message_that_cannot_be_read_is_refused_with_its_commit(repo: Repo, headers: bytes) -> None:
+def test_a_message_that_cannot_be_read_is_refused_with_its_commit(repo: GitRepository, headers: bytes) -> None:
     commit = repo.raw_commit(b"Zo\xeb\n", headers=headers)
     with pytest.raises(RangeError, match=commit):
         read_range(repo.path, "HEAD")
 
 
-def test_the_headers_of_a_signature_are_no_headers_of_the_commit(repo: Repo) -> None:
+def test_the_headers_of_a_signature_are_no_headers_of_the_commit(repo: GitRepository) -> None:
     signature = (
         b"gpgsig -----BEGIN PGP SIGNATURE-----\n \n author Eve <eve@example.org> 1 +0000\n encoding x\n -----END\n"
     )
@@ -196,7 +196,7 @@ SETTINGS = {
 
 
 def test_no_setting_of_a_user_changes_what_is_submitted(
-    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repo: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "settings"))
     repo.write("é", "1")
@@ -214,9 +214,9 @@ def test_no_setting_of_a_user_changes_what_is_submitted(
 
 
 def test_in_a_hook_it_reads_the_repository_that_was_named(
-    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repo: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Repo(tmp_path / "other")
+    other = GitRepository(tmp_path / "other")
     other.write("other")
     other.commit("Other")
     before = read_range(repo.path, "HEAD")
@@ -230,7 +230,7 @@ def test_in_a_hook_it_reads_the_repository_that_was_named(
     assert read_range(repo.path, "HEAD") == before
 
 
-def test_replace_refs_change_nothing(repo: Repo) -> None:
+def test_replace_refs_change_nothing(repo: GitRepository) -> None:
     repo.write("a")
     real = repo.commit("Real")
     before = read_range(repo.path, real)
@@ -240,7 +240,7 @@ def test_replace_refs_change_nothing(repo: Repo) -> None:
 
 
 @pytest.mark.parametrize("commits", ["", " ", "..", "...", "no-such", "HEAD..no-such", "-x", "^HEAD", "HEAD:README"])
-def test_what_names_no_commits_is_a_wrong_line(run: Run, repo: Repo, commits: str) -> None:
+def test_what_names_no_commits_is_a_wrong_line(run: Run, repo: GitRepository, commits: str) -> None:
     run("submit", "all", repo.path, "--git", commits, "-m", "m", code=2)
 
 
@@ -248,7 +248,7 @@ def test_what_is_no_repository_is_a_wrong_line(run: Run, tmp_path: Path) -> None
     assert "not a git repository" in run("submit", "all", tmp_path, "--git", "HEAD", "-m", "m", code=2).stderr
 
 
-def test_a_range_lands_with_its_author_and_its_time(api: Api, run: Run, repo: Repo) -> None:
+def test_a_range_lands_with_its_author_and_its_time(api: Api, run: Run, repo: GitRepository) -> None:
     repo.write("a", "1\n")
     repo.commit("Add a")
     run("submit", "all", repo.path, "--git", "HEAD~1..")
@@ -258,7 +258,7 @@ def test_a_range_lands_with_its_author_and_its_time(api: Api, run: Run, repo: Re
     assert commit["time"] == "2023-11-15T03:43:20+05:30" and commit["message"].startswith("Add a\n")
 
 
-def test_the_same_range_twice_lands_once(api: Api, run: Run, repo: Repo) -> None:
+def test_the_same_range_twice_lands_once(api: Api, run: Run, repo: GitRepository) -> None:
     line = ("submit", "all", repo.path, "--git", "HEAD")
     first = new_id(run(*line))
     assert new_id(run(*line)) == first, "while it is queued"
@@ -271,7 +271,7 @@ def test_the_same_range_twice_lands_once(api: Api, run: Run, repo: Repo) -> None
     assert [commit["changeset"] for commit in api.get("/slices/all/commits")["items"]] == [first]
 
 
-def test_a_range_that_takes_back_what_waits_lands_behind_it(api: Api, run: Run, repo: Repo) -> None:
+def test_a_range_that_takes_back_what_waits_lands_behind_it(api: Api, run: Run, repo: GitRepository) -> None:
     run("submit", "all", repo.path, "--git", "HEAD")
     api.world.work()
     for content in ("second\n", "first\n"):
@@ -282,7 +282,7 @@ def test_a_range_that_takes_back_what_waits_lands_behind_it(api: Api, run: Run, 
     assert len(api.get("/slices/all/commits")["items"]) == 3
 
 
-def test_a_range_is_merged_into_what_moved(api: Api, run: Run, repo: Repo) -> None:
+def test_a_range_is_merged_into_what_moved(api: Api, run: Run, repo: GitRepository) -> None:
     api.submit(base=api.tip, changes=[put("f", LINES)])
     api.world.work()
     repo.write("f", LINES)
@@ -295,7 +295,7 @@ def test_a_range_is_merged_into_what_moved(api: Api, run: Run, repo: Repo) -> No
     assert files(api) == {"f": edit(15, "mine", edit(5, "head")).encode()}
 
 
-def test_a_file_that_the_slice_does_not_cover_is_named(api: Api, run: Run, repo: Repo) -> None:
+def test_a_file_that_the_slice_does_not_cover_is_named(api: Api, run: Run, repo: GitRepository) -> None:
     api.post("/slices", {"name": "web", "paths": ["web/"]}, 201)
     repo.write("web/a")
     repo.commit("Web")
@@ -304,7 +304,7 @@ def test_a_file_that_the_slice_does_not_cover_is_named(api: Api, run: Run, repo:
     assert files(api).keys() == {"web/a"}
 
 
-def test_what_is_sluices_own_is_left_out_of_a_range(api: Api, run: Run, repo: Repo) -> None:
+def test_what_is_sluices_own_is_left_out_of_a_range(api: Api, run: Run, repo: GitRepository) -> None:
     repo.write(".sluice/environment", "SLUICE_S3_SECRET_KEY=x\n")
     repo.write("a")
     repo.commit("With a secret")
@@ -312,7 +312,7 @@ def test_what_is_sluices_own_is_left_out_of_a_range(api: Api, run: Run, repo: Re
     assert files(api).keys() == {"a"}
 
 
-def test_commits_without_a_message_need_one(api: Api, run: Run, repo: Repo) -> None:
+def test_commits_without_a_message_need_one(api: Api, run: Run, repo: GitRepository) -> None:
     repo.raw_commit(b"")
     repo.write("a")
     repo.git("add", "a")
@@ -324,7 +324,7 @@ def test_commits_without_a_message_need_one(api: Api, run: Run, repo: Repo) -> N
 
 @pytest.mark.parametrize("where", ["top", "sub"])
 def test_a_folder_that_git_tracks_was_made_from_the_versions_in_head(
-    api: Api, run: Run, repo: Repo, where: str, monkeypatch: pytest.MonkeyPatch
+    api: Api, run: Run, repo: GitRepository, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = repo.path if where == "top" else repo.path / "sub"
     api.submit(base=api.tip, changes=[put("f", LINES), put("g", "1\n")])
@@ -347,7 +347,7 @@ def test_a_folder_that_git_tracks_was_made_from_the_versions_in_head(
     assert "nothing differs" in run("submit", "all", "-m", "m", "--delete").stderr
 
 
-def test_the_first_files_of_a_slice_are_not_taken_for_no_difference(api: Api, run: Run, repo: Repo) -> None:
+def test_the_first_files_of_a_slice_are_not_taken_for_no_difference(api: Api, run: Run, repo: GitRepository) -> None:
     answer = run("submit", "all", repo.path, "-m", "Import", "--wait", code=2)
     assert "--git HEAD" in answer.stderr and f"such as {api.tip}" in answer.stderr
     run("submit", "all", repo.path, "-m", "Import", "--base", api.tip)
@@ -362,7 +362,7 @@ def test_a_clone_of_an_export_was_made_from_the_commit_that_it_is_at(
     api.submit(base=api.tip, changes=[put("f", LINES), put("g", "1\n")])
     api.world.work()
     export(api.world.repo.settings, tmp_path / "export")
-    clone = Repo(tmp_path / "clone")
+    clone = GitRepository(tmp_path / "clone")
     clone.git("pull", "--quiet", str(tmp_path / "export"), "main")
     api.submit(base=api.tip, changes=[put("f", edit(5, "colleague")), put("new", "1\n")])
     api.world.work()
@@ -383,7 +383,7 @@ def test_a_clone_of_an_export_was_made_from_it_however_many_commits_of_ones_own_
         api.submit(base=api.tip, changes=[put("f", LINES), put("g", f"{number}\n")])
         api.world.work()
     export(api.world.repo.settings, tmp_path / "export")
-    clone = Repo(tmp_path / "clone")
+    clone = GitRepository(tmp_path / "clone")
     clone.git("pull", "--quiet", str(tmp_path / "export"), "main")
     newest = clone.git("rev-parse", "HEAD")
     for number in range(own):
@@ -395,7 +395,9 @@ def test_a_clone_of_an_export_was_made_from_it_however_many_commits_of_ones_own_
     assert files(api) == {"f": LINES.encode(), "g": b"2\n", "mine": f"{own - 1}\n".encode()}
 
 
-def test_committed_work_that_sluice_has_not_is_never_taken_for_no_difference(api: Api, run: Run, repo: Repo) -> None:
+def test_committed_work_that_sluice_has_not_is_never_taken_for_no_difference(
+    api: Api, run: Run, repo: GitRepository
+) -> None:
     api.submit(base=api.tip, changes=[put("README", "first\n")])
     api.world.work()
     assert "nothing differs" in run("submit", "all", repo.path, "-m", "m").stderr, "HEAD is as it is there"
@@ -411,7 +413,7 @@ def test_committed_work_that_sluice_has_not_is_never_taken_for_no_difference(api
     assert files(api)["README"] == b"second\n"
 
 
-def test_a_committed_deletion_is_never_taken_for_no_difference(api: Api, run: Run, repo: Repo) -> None:
+def test_a_committed_deletion_is_never_taken_for_no_difference(api: Api, run: Run, repo: GitRepository) -> None:
     api.submit(base=api.tip, changes=[put("README", "first\n"), put("gone", "1\n")])
     api.world.work()
     assert "gone" in run("submit", "all", repo.path, "-m", "m", "--delete", code=2).stderr

@@ -14,7 +14,7 @@ import structlog
 
 from app import cli
 from app.console import exit_codes
-from tests.app.command_line import COMMIT, ID, Fake, objects, serve, sluice
+from tests.support.command_line import COMMIT, ID, Fake, objects, serve, sluice
 
 ROOT = Path(__file__).parents[3]
 LONG = "a-name-that-is-longer-than-any-terminal-is-wide-" * 4

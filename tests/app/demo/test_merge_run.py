@@ -26,7 +26,7 @@ from app.judge.source_merges import (
     after,
     refusal,
 )
-from tests.app.judge.test_local_history import Repo
+from tests.support.git_repository import GitRepository
 
 A, B, C, D = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
 TREES = (A, A, A)
@@ -34,8 +34,8 @@ TEXT = "".join(f"line {i}\n" for i in range(20))
 
 
 @pytest.fixture
-def repo(tmp_path: Path) -> Repo:
-    made = Repo(tmp_path / "repo")
+def repo(tmp_path: Path) -> GitRepository:
+    made = GitRepository(tmp_path / "repo")
     made.write("text", TEXT)
     made.write("other", "other\n")
     made.commit("Begin")
@@ -45,7 +45,7 @@ def repo(tmp_path: Path) -> Repo:
 class Sides:
     """Makes merges of two sides on what HEAD is when it begins; whatever a merge is, it is committed."""
 
-    def __init__(self, repo: Repo) -> None:
+    def __init__(self, repo: GitRepository) -> None:
         self.repo = repo
         self.base = repo.git("rev-parse", "HEAD")
         self.sides: list[str] = []
@@ -67,20 +67,20 @@ class Sides:
         return merge
 
 
-def merged(repo: Repo, ours: dict[str, str | bytes | None], theirs: dict[str, str | bytes | None]) -> str:
+def merged(repo: GitRepository, ours: dict[str, str | bytes | None], theirs: dict[str, str | bytes | None]) -> str:
     sides = Sides(repo)
     sides.side(ours)
     sides.side(theirs)
     return sides.merge()
 
 
-def cases(repo: Repo, limit: int | None = None) -> tuple[list[Case], Counter[str]]:
+def cases(repo: GitRepository, limit: int | None = None) -> tuple[list[Case], Counter[str]]:
     skipped: Counter[str] = Counter()
     with MergeHistory(repo.path) as history, Judge(history.objects()) as judge:
         return read_cases(history, judge, limit, skipped, lambda stage, done, total: None), skipped
 
 
-def test_a_clean_merge_is_what_git_makes_of_all_that_a_side_changed(repo: Repo) -> None:
+def test_a_clean_merge_is_what_git_makes_of_all_that_a_side_changed(repo: GitRepository) -> None:
     oid = merged(repo, {"text": "first\n" + TEXT, "new": "n\n"}, {"text": TEXT + "last\n", "other": None})
     [case], skipped = cases(repo)
     assert (case.merge.oid, case.git_clean, case.git_conflicts, not skipped) == (oid, True, (), True)
@@ -91,7 +91,7 @@ def test_a_clean_merge_is_what_git_makes_of_all_that_a_side_changed(repo: Repo) 
     assert case.expected == {"text": ("100644", text), "new": ("100644", new)}
 
 
-def test_a_conflict_names_its_paths(repo: Repo) -> None:
+def test_a_conflict_names_its_paths(repo: GitRepository) -> None:
     merged(repo, {"text": "ours\n", "x": "x\n"}, {"text": "theirs\n"})
     [case], _ = cases(repo)
     assert (case.git_clean, case.git_conflicts) == (False, ("text",))
@@ -110,7 +110,7 @@ def test_a_conflict_names_its_paths(repo: Repo) -> None:
     ids=["moved here", "moved there", "moved to two places", "made a directory", "and undisturbed", "new in the way"],
 )
 def test_a_file_that_moved_is_one_that_went_and_one_that_came(
-    repo: Repo, ours: dict[str, str | bytes | None], theirs: dict[str, str | bytes | None], clean: bool
+    repo: GitRepository, ours: dict[str, str | bytes | None], theirs: dict[str, str | bytes | None], clean: bool
 ) -> None:
     merged(repo, ours, theirs)
     [case], _ = cases(repo)
@@ -120,7 +120,7 @@ def test_a_file_that_moved_is_one_that_went_and_one_that_came(
         assert case.expected.keys() == {path for path, content in kept.items() if content is not None}
 
 
-def test_merges_are_read_newest_first_from_all_of_the_history_and_only_so_many(repo: Repo) -> None:
+def test_merges_are_read_newest_first_from_all_of_the_history_and_only_so_many(repo: GitRepository) -> None:
     first = merged(repo, {"a": "1"}, {"b": "1"})
     side = merged(repo, {"c": "1"}, {"d": "1"})
     repo.git("checkout", "--quiet", "-B", "main", first)
@@ -134,7 +134,7 @@ def test_merges_are_read_newest_first_from_all_of_the_history_and_only_so_many(r
     assert [case.merge.oid for case in cases(repo, 1)[0]] == [last]
 
 
-def test_merges_that_cannot_be_compared_are_counted_by_reason(repo: Repo) -> None:
+def test_merges_that_cannot_be_compared_are_counted_by_reason(repo: GitRepository) -> None:
     repo.git("checkout", "--quiet", "-b", "side")
     repo.write("side")
     repo.commit()
@@ -155,7 +155,7 @@ def test_merges_that_cannot_be_compared_are_counted_by_reason(repo: Repo) -> Non
 
 
 def test_configuration_and_attributes_change_no_verdict(
-    repo: Repo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    repo: GitRepository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings = tmp_path / "settings"
     attributes = tmp_path / "attributes"
@@ -275,12 +275,12 @@ def test_verdicts_are_read() -> None:
 
 
 @pytest.fixture
-def judge(repo: Repo) -> Iterator[Judge]:
+def judge(repo: GitRepository) -> Iterator[Judge]:
     with Judge(repo.path / ".git" / "objects") as made:
         yield made
 
 
-def test_trees_of_our_own_are_git_s(repo: Repo, judge: Judge) -> None:
+def test_trees_of_our_own_are_git_s(repo: GitRepository, judge: Judge) -> None:
     for path in ("a/b/c", "a.b", "a-b/x", "a0"):
         repo.write(path)
     repo.commit()

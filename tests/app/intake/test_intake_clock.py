@@ -11,8 +11,8 @@ from app.admin.verify import verify
 from storage.backends.bucket import Bucket
 from storage.base import ids
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
+from tests.support.api import Api
+from tests.support.compaction import AT_ONCE, change, compacted
 
 pytestmark = pytest.mark.usefixtures("unsent")
 

@@ -12,7 +12,7 @@ import redis
 from app.api import create_app
 from app.intake import intake, requeue
 from storage.queue.queue import Queue
-from tests.app.http import Api
+from tests.support.api import Api
 
 UNKNOWN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 

@@ -14,9 +14,9 @@ from app.api import create_app
 from storage.base.settings import Settings
 from storage.operations.succession import turn
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json
-from tests.app.routes.test_lifecycle import LINES, change, collide, edit, status, text
-from tests.storage.maintenance import test_compaction as compactions
+from tests.support import compaction
+from tests.support.api import Api, Json
+from tests.support.collisions import collide_on, edit, put, status, text
 
 
 def say(api: Api, changeset: Json, verb: str, side: str = "theirs", key: str | None = None) -> tuple[int, Json]:
@@ -32,9 +32,9 @@ def conflict_for(api: Api, *verbs: str) -> tuple[Json, str]:
 
     To be rebased, the head has to have moved; then a resolution, which is of what stood there before, conflicts again.
     """
-    found = collide(api)
+    found = collide_on(api)
     if "rebase" in verbs:
-        api.submit(base=api.tip, changes=[change("f", edit(LINES, 15, "elsewhere"))])
+        api.submit(base=api.tip, changes=[put("f", edit(15, "elsewhere"))])
         api.world.work()
     return found, "conflicted" if verbs[0] == "resolve" and "rebase" in verbs else "landed"
 
@@ -74,7 +74,7 @@ def test_while_one_is_undecided_another_is_a_409_that_names_it_whatever_its_key(
 
 
 def test_three_resolutions_under_keys_of_their_own_are_one_while_nothing_is_committed(api: Api) -> None:
-    found = collide(api)
+    found = collide_on(api)
     answers = [say(api, found, "resolve", side, key) for side, key in (("theirs", "1"), ("ours", "2"), ("ours", "3"))]
     assert [code for code, _ in answers] == [202, 409, 409]
     api.world.work()
@@ -84,7 +84,7 @@ def test_three_resolutions_under_keys_of_their_own_are_one_while_nothing_is_comm
 
 @pytest.mark.parametrize("end", ["abandoned", "rejected"])
 def test_what_came_to_nothing_leaves_the_place_to_another(api: Api, end: str) -> None:
-    found = collide(api)
+    found = collide_on(api)
     _, first = say(api, found, "resolve", "theirs", "a")
     if end == "abandoned":
         api.post(f"/changesets/{first['id']}/abandon", None, 200)
@@ -102,7 +102,7 @@ def test_what_came_to_nothing_leaves_the_place_to_another(api: Api, end: str) ->
 
 
 def test_a_held_changeset_is_rebased_once(api: Api) -> None:
-    held = api.submit(base=api.tip, changes=[change("a", "1")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
     code, made = say(api, held, "rebase", key="a")
     assert (code, made["status"]) == (202, "held")
     code, refused = say(api, held, "rebase", key="b")
@@ -143,7 +143,7 @@ def test_of_many_that_ask_two_processes_at_once_one_is_taken_and_every_other_is_
 
 
 def test_who_asks_while_another_is_being_made_waits_for_that(api: Api) -> None:
-    found = collide(api)
+    found = collide_on(api)
     with ThreadPoolExecutor(1) as pool, turn(api.world.repo, found["id"]):
         answer = pool.submit(say, api, found, "resolve")
     assert answer.result()[0] == 202
@@ -152,7 +152,7 @@ def test_who_asks_while_another_is_being_made_waits_for_that(api: Api) -> None:
 def test_who_waits_for_as_long_as_a_request_may_take_is_told_to_come_back(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = collide(api)
+    found = collide_on(api)
     monkeypatch.setattr("storage.operations.succession.deadline.left", lambda most: 0.01)
     with turn(api.world.repo, found["id"]):
         answer = api.post(f"/changesets/{found['id']}/resolve", {"paths": {"f": {"take": "ours"}}}, 503)
@@ -160,7 +160,7 @@ def test_who_waits_for_as_long_as_a_request_may_take_is_told_to_come_back(
 
 
 def test_after_redis_was_lost_the_one_that_waits_is_found_again(api: Api) -> None:
-    found = collide(api)
+    found = collide_on(api)
     _, made = say(api, found, "resolve", "theirs", "a")
     api.world.repo.redis.flushall()
     assert say(api, found, "resolve", "ours", "b")[0] == 503
@@ -196,16 +196,16 @@ def test_a_conflict_that_was_closed_long_ago_stays_closed_by_what_closed_it(
     api: Api, unguarded: Callable[[], None]
 ) -> None:
     """What closed it stands in the archive alone by the time when a second one is decided."""
-    found = collide(api)
+    found = collide_on(api)
     unguarded()
     _, made = say(api, found, "resolve", "theirs", "a")
     _, late = say(api, found, "resolve", "ours", "b")
     repo = api.world.repo
-    compactions.change(repo, **compactions.AT_ONCE)
+    compaction.change(repo, **compaction.AT_ONCE)
     repo.redis.zrem(f"{repo.view.prefix}queue:{api.world.all.id}", late["id"])
     api.world.work()
     assert status(api, made) == "landed"
-    compactions.compacted(api.world)
+    compaction.compacted(api.world)
     assert not repo.redis.hexists(repo.view.key("closed"), found["id"])
     repo.redis.flushall()
     run_upkeep(repo)
@@ -215,7 +215,7 @@ def test_a_conflict_that_was_closed_long_ago_stays_closed_by_what_closed_it(
 
 
 def test_who_abandons_a_conflict_closes_it_also_to_the_resolution_that_waits(api: Api) -> None:
-    found = collide(api)
+    found = collide_on(api)
     _, made = say(api, found, "resolve")
     assert api.post(f"/changesets/{found['id']}/abandon", None, 200).get_json()["closed_by"] == "abandoned"
     api.world.work()
@@ -226,7 +226,7 @@ def test_who_abandons_a_conflict_closes_it_also_to_the_resolution_that_waits(api
 
 
 def test_a_resolution_that_waits_takes_the_place_of_a_conflict_that_expired_meanwhile(api: Api) -> None:
-    found = collide(api)
+    found = collide_on(api)
     _, made = say(api, found, "resolve")
     object.__setattr__(api.world.repo.settings, "max_open_conflicts", 0)
     run_upkeep(api.world.repo)
@@ -236,8 +236,8 @@ def test_a_resolution_that_waits_takes_the_place_of_a_conflict_that_expired_mean
 
 
 def test_a_successor_that_conflicts_takes_the_place_and_its_own_conflict_is_the_open_one(api: Api) -> None:
-    found = collide(api)
-    api.submit(base=api.tip, changes=[change("f", edit(LINES, 5, "again"))])
+    found = collide_on(api)
+    api.submit(base=api.tip, changes=[put("f", edit(5, "again"))])
     api.world.work()
     _, made = say(api, found, "resolve")
     api.world.work()

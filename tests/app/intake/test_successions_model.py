@@ -10,8 +10,8 @@ from app.admin.deep import deep
 from app.admin.verify import verify
 from storage.commit.batch import commit_batch
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json
-from tests.app.routes.test_lifecycle import LINES, change, edit, landed
+from tests.support.api import Api, Json
+from tests.support.collisions import LINES, edit, landed, put
 
 TAKEN = ("committed", "landed", "conflicted")
 
@@ -42,8 +42,8 @@ class Explorer:
     def submit(self) -> None:
         line = self.chance.choice([3, 3, 9, 15])
         body = {"base": self.chance.choice(self.bases[-3:]), "hold": self.chance.random() < 0.2}
-        text = edit(LINES, line, f"writer {len(self.ids)}")
-        self.ids.append(self.api.submit(**body, changes=[change("f", text)])["id"])
+        text = edit(line, f"writer {len(self.ids)}")
+        self.ids.append(self.api.submit(**body, changes=[put("f", text)])["id"])
 
     def succeed(self) -> None:
         """Ask for a successor of any changeset, and compare the answer with what it should be."""

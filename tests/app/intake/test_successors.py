@@ -20,8 +20,8 @@ from storage.operations.lifecycle import abandon, release
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json
-from tests.app.routes.test_lifecycle import LINES, change, collide, edit, landed, status, text
+from tests.support.api import Api, Json
+from tests.support.collisions import LINES, collide_on, edit, landed, put, status, text
 
 NEVER_STORED = "12" * 20
 
@@ -44,8 +44,8 @@ def chmod(path: str, mode: str = "100755", **more: str) -> Json:
 
 def late_conflict(api: Api, base: str, *more: Json, path: str = "f") -> Json:
     """Have a changeset conflict on `path` that changes more beside it."""
-    api.submit(base=base, changes=[change(path, edit(LINES, 5, "head"))])
-    late = api.submit(base=base, changes=[change(path, edit(LINES, 5, "late")), *more])
+    api.submit(base=base, changes=[put(path, edit(5, "head"))])
+    late = api.submit(base=base, changes=[put(path, edit(5, "late")), *more])
     api.world.work()
     assert status(api, late) == "conflicted"
     return late
@@ -70,8 +70,8 @@ def stored(api: Api, changeset: Json) -> Changeset:
 def test_a_resolution_leaves_the_modes_of_paths_that_are_not_in_conflict(api: Api) -> None:
     base = landed(api, f=LINES, tool="1\n", own="1\n")
     api.submit(base=base, changes=[chmod("tool")])
-    late = late_conflict(api, base, change("tool", "2\n"), chmod("own"))
-    api.submit(base=api.tip, changes=[change("own", "2\n")])
+    late = late_conflict(api, base, put("tool", "2\n"), chmod("own"))
+    api.submit(base=api.tip, changes=[put("own", "2\n")])
     made = resolve(api, late, {"f": {"take": "theirs"}})
     api.world.work()
     assert status(api, made) == "landed"
@@ -81,8 +81,8 @@ def test_a_resolution_leaves_the_modes_of_paths_that_are_not_in_conflict(api: Ap
 
 def test_a_resolution_notices_that_a_kind_moved_though_the_bytes_did_not(api: Api) -> None:
     base = landed(api, f=LINES, s="target")
-    late = late_conflict(api, base, change("s", "mine\n"))
-    api.submit(base=api.tip, changes=[change("s", "target") | {"mode": "120000"}])
+    late = late_conflict(api, base, put("s", "mine\n"))
+    api.submit(base=api.tip, changes=[put("s", "target") | {"mode": "120000"}])
     api.world.work()
     made = resolve(api, late, {"f": {"take": "theirs"}})
     api.world.work()
@@ -97,7 +97,7 @@ def test_a_content_without_a_mode_takes_that_of_the_side_which_moved_it(
 ) -> None:
     base = landed(api, f=LINES)
     for side, its in (("head", head), ("late", submitted)):
-        late = api.submit(base=base, changes=[change("f", edit(LINES, 5, side)) | {"mode": its}])
+        late = api.submit(base=base, changes=[put("f", edit(5, side)) | {"mode": its}])
     api.world.work()
     resolve(api, late, {"f": {"content": "by hand\n"}})
     api.world.work()
@@ -105,7 +105,7 @@ def test_a_content_without_a_mode_takes_that_of_the_side_which_moved_it(
 
 
 def test_a_mode_that_moves_behind_a_resolution_stays(api: Api) -> None:
-    found = collide(api)
+    found = collide_on(api)
     api.submit(base=api.tip, changes=[chmod("f")])
     api.world.work()
     made = resolve(api, found, {"f": {"content": "by hand\n"}})
@@ -116,9 +116,9 @@ def test_a_mode_that_moves_behind_a_resolution_stays(api: Api) -> None:
 @pytest.mark.parametrize(("strategy", "expected"), [("exact", "conflicted"), ("ours", "landed"), ("merge", "landed")])
 def test_a_rebase_keeps_each_changes_strategy(api: Api, strategy: str, expected: str) -> None:
     base = landed(api, f=LINES)
-    mine = change("f", edit(LINES, 5, "mine")) | {"strategy": strategy}
+    mine = put("f", edit(5, "mine")) | {"strategy": strategy}
     made = rebase(api, api.submit(base=base, changes=[mine], hold=True))
-    api.submit(base=base, changes=[change("f", edit(LINES, 15, "other"))])
+    api.submit(base=base, changes=[put("f", edit(15, "other"))])
     api.world.work()
     api.post(f"/changesets/{made['id']}/release", None, 200)
     api.world.work()
@@ -127,8 +127,8 @@ def test_a_rebase_keeps_each_changes_strategy(api: Api, strategy: str, expected:
 
 def test_what_is_kept_stands_in_the_way_of_what_is_below_it(api: Api) -> None:
     base = landed(api, d="1\n", keep="1\n")
-    api.submit(base=base, changes=[change("d", "2\n")])
-    late = api.submit(base=base, changes=[change("d/x", "x\n"), {"op": "delete", "path": "d"}])
+    api.submit(base=base, changes=[put("d", "2\n")])
+    late = api.submit(base=base, changes=[put("d/x", "x\n"), {"op": "delete", "path": "d"}])
     api.world.work()
     refused = resolve(api, late, {"d": {"take": "ours"}, "d/x": {"take": "theirs"}}, 422)
     assert refused["errors"][0]["field"] == "paths.d/x" and " d, " in refused["errors"][0]["message"]
@@ -142,9 +142,9 @@ def test_what_is_kept_stands_in_the_way_of_what_is_below_it(api: Api) -> None:
 
 def test_a_file_in_the_way_goes_though_a_change_of_its_own_would_have_kept_it(api: Api) -> None:
     base = landed(api, d="1\n", keep="1\n")
-    api.submit(base=base, changes=[change("d", "2\n")])
+    api.submit(base=base, changes=[put("d", "2\n")])
     leaves = {"op": "delete", "path": "d", "strategy": "ours"}
-    late = api.submit(base=base, changes=[leaves, change("d/x", "x\n")])
+    late = api.submit(base=base, changes=[leaves, put("d/x", "x\n")])
     api.world.work()
     made = resolve(api, late, {"d/x": {"take": "theirs"}})
     assert sorted(each.path for each in stored(api, made).changes) == [b"d", b"d/x"]
@@ -153,7 +153,7 @@ def test_a_file_in_the_way_goes_though_a_change_of_its_own_would_have_kept_it(ap
 
 
 def test_a_resolution_cannot_hold_files_that_are_in_each_others_way(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = collide(api)
+    found = collide_on(api)
     monkeypatch.setattr(
         "app.intake.successors.in_each_others_way", lambda changes: iter([(len(changes) - 1, "cannot be")])
     )
@@ -163,8 +163,8 @@ def test_a_resolution_cannot_hold_files_that_are_in_each_others_way(api: Api, mo
 def test_a_file_in_the_way_outside_the_slice_is_named(api: Api) -> None:
     api.post("/slices", {"name": "below", "paths": ["d/"]}, 201)
     base = landed(api, keep="1\n")
-    api.submit(base=base, changes=[change("d", "a file")])
-    late = api.submit(where="below", base=base, changes=[change("d/x", "1")])
+    api.submit(base=base, changes=[put("d", "a file")])
+    late = api.submit(where="below", base=base, changes=[put("d/x", "1")])
     api.world.work()
     assert status(api, late) == "conflicted"
     refused = resolve(api, late, {"d/x": {"take": "theirs"}}, 422)
@@ -172,7 +172,7 @@ def test_a_file_in_the_way_outside_the_slice_is_named(api: Api) -> None:
 
 
 def test_a_held_changeset_that_cannot_be_rebased_now_stays_held(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = api.submit(base=api.tip, changes=[change("a", "1")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
     with monkeypatch.context() as full:
         full.setattr(repo_of(api), "settings", dataclasses.replace(api.world.repo.settings, max_queued=0))
         rebase(api, held, 429)
@@ -180,7 +180,7 @@ def test_a_held_changeset_that_cannot_be_rebased_now_stays_held(api: Api, monkey
 
 
 def test_a_release_is_not_lost_to_a_rebase(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = api.submit(base=api.tip, changes=[change("a", "1")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
 
     def released_before(repo: Any, changeset: ChangesetId, only_held: bool) -> None:
         release(api.world.repo, changeset)
@@ -218,7 +218,7 @@ def test_a_change_of_mode_copies_no_content(api: Api) -> None:
 
 def test_a_mode_in_conflict_with_a_symlink_brings_the_file_back_where_it_is_taken(api: Api) -> None:
     base = landed(api, f="1\n")
-    api.submit(base=base, changes=[change("f", "1\n") | {"mode": "120000"}])
+    api.submit(base=base, changes=[put("f", "1\n") | {"mode": "120000"}])
     late = api.submit(base=base, changes=[chmod("f")])
     api.world.work()
     assert status(api, late) == "conflicted"
@@ -231,8 +231,8 @@ def test_a_mode_in_conflict_with_a_symlink_brings_the_file_back_where_it_is_take
 @pytest.mark.parametrize("mode", ["100644", "120000"])
 def test_a_content_is_a_file_or_a_symlinks_target_as_its_writer_says_where_the_two_collide(api: Api, mode: str) -> None:
     base = landed(api, f="1\n")
-    api.submit(base=base, changes=[change("f", "target") | {"mode": "120000"}])
-    late = api.submit(base=base, changes=[change("f", "2\n")])
+    api.submit(base=base, changes=[put("f", "target") | {"mode": "120000"}])
+    late = api.submit(base=base, changes=[put("f", "2\n")])
     api.world.work()
     refused = resolve(api, late, {"f": {"content": "3"}}, 422)
     assert refused["errors"][0]["field"] == "paths.f.mode"
@@ -245,10 +245,10 @@ def test_a_content_is_a_file_or_a_symlinks_target_as_its_writer_says_where_the_t
 @pytest.mark.parametrize("base", ["commit", "stack", "versions"])
 def test_the_mode_of_what_is_no_regular_file_cannot_change(api: Api, kind: str, base: str) -> None:
     is_link = kind == "symlink"
-    put = change("f", "target") | {"mode": "120000"} if is_link else change("f", "") | {"mode": "160000"}
+    made_so = put("f", "target") | {"mode": "120000"} if is_link else put("f", "") | {"mode": "160000"}
     if not is_link:
-        put = {name: value for name, value in put.items() if name != "content"} | {"id": "1" * 40}
-    made = api.submit(base=api.tip, changes=[put])
+        made_so = {name: value for name, value in made_so.items() if name != "content"} | {"id": "1" * 40}
+    made = api.submit(base=api.tip, changes=[made_so])
     if base != "stack":
         api.world.work()
     seen = {"base": api.tip if base == "commit" else made["id"]} if base != "versions" else {}
@@ -266,7 +266,7 @@ def test_the_mode_of_what_is_no_regular_file_cannot_change(api: Api, kind: str, 
 
 
 def test_a_held_change_of_a_symlinks_mode_cannot_be_rebased(api: Api) -> None:
-    api.submit(base=api.tip, changes=[change("f", "target") | {"mode": "120000"}])
+    api.submit(base=api.tip, changes=[put("f", "target") | {"mode": "120000"}])
     api.world.work()
     held = api.submit(base=api.tip, changes=[chmod("f")], hold=True)
     refused = rebase(api, held, 409)
@@ -278,7 +278,7 @@ def test_a_change_of_a_symlinks_mode_that_was_accepted_once_is_not_resolved_into
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = landed(api, f=LINES)
-    api.submit(base=base, changes=[change("s", "target") | {"mode": "120000"}])
+    api.submit(base=base, changes=[put("s", "target") | {"mode": "120000"}])
     api.world.work()
     base = api.tip
     with monkeypatch.context() as before:
@@ -318,7 +318,7 @@ def test_what_was_never_stored_cannot_be_taken(api: Api) -> None:
 
 
 def test_a_rebase_of_what_was_never_stored_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = api.submit(base=api.tip, changes=[change("g", "1\n")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("g", "1\n")], hold=True)
 
     def missing(self: object, oid: ObjectId) -> bytes:
         raise ObjectMissing(oid.hex())
@@ -340,8 +340,8 @@ def dying(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> None:
 def test_what_was_abandoned_by_one_who_died_is_held_no_longer(
     api: Api, monkeypatch: pytest.MonkeyPatch, repeat: bool
 ) -> None:
-    held = api.submit(base=api.tip, changes=[change("a", "1")], hold=True)
-    stays = api.submit(base=api.tip, changes=[change("b", "1")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
+    stays = api.submit(base=api.tip, changes=[put("b", "1")], hold=True)
     dying(monkeypatch, lambda: abandon(api.world.repo, held["id"]))
     if repeat:
         api.post(f"/changesets/{held['id']}/abandon", None, 200)
@@ -354,7 +354,7 @@ def test_what_was_abandoned_by_one_who_died_is_held_no_longer(
 
 def test_what_was_committed_before_redis_came_back_older_is_held_no_longer(api: Api) -> None:
     repo = api.world.repo
-    held = api.submit(base=api.tip, changes=[change("a", "1")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
     escaped = repo.view.prefix.replace("{", "[{]").replace("}", "[}]")
     before = {key: repo.redis.dump(key) for key in repo.redis.scan_iter(escaped + "*")}
     api.post(f"/changesets/{held['id']}/release", None, 200)
@@ -369,9 +369,9 @@ def test_what_was_committed_before_redis_came_back_older_is_held_no_longer(api: 
 
 @pytest.mark.parametrize("verb", ["rebase", "resolve"])
 def test_a_successor_that_came_to_nothing_blocks_no_other(api: Api, verb: str) -> None:
-    found = collide(api)
+    found = collide_on(api)
     if verb == "rebase":
-        api.submit(base=api.tip, changes=[change("f", edit(LINES, 15, "elsewhere"))])
+        api.submit(base=api.tip, changes=[put("f", edit(15, "elsewhere"))])
         api.world.work()
     take: Callable[[str], Json] = lambda side: (  # noqa: E731
         rebase(api, found) if verb == "rebase" else resolve(api, found, {"f": {"take": side}})
@@ -387,22 +387,22 @@ def test_a_successor_that_came_to_nothing_blocks_no_other(api: Api, verb: str) -
 
 
 def test_a_closed_conflict_is_not_taken_again(api: Api) -> None:
-    found = collide(api)
+    found = collide_on(api)
     made = resolve(api, found, {"f": {"take": "theirs"}}, Idempotency_Key="mine")
     api.world.work()
     for refused in (resolve(api, found, {"f": {"take": "ours"}}, 409), rebase(api, found, 409)):
         assert refused["closed_by"] == made["id"] and made["id"] in refused["detail"]
     repeated = resolve(api, found, {"f": {"take": "theirs"}}, Idempotency_Key="mine")
     assert (repeated["id"], repeated["status"]) == (made["id"], "landed")
-    other = collide(api, "g")
+    other = collide_on(api, "g")
     api.post(f"/changesets/{other['id']}/abandon", None, 200)
     assert rebase(api, other, 409)["closed_by"] == Status.ABANDONED
 
 
 @pytest.mark.parametrize("verb", ["rebase", "resolve"])
 def test_a_key_that_was_used_for_another_request_is_refused_as_such(api: Api, verb: str) -> None:
-    found = collide(api)
-    api.submit(key="k", base=api.tip, changes=[change("z", "1")])
+    found = collide_on(api)
+    api.submit(key="k", base=api.tip, changes=[put("z", "1")])
     if verb == "rebase":
         refused = rebase(api, found, 422, Idempotency_Key="k")
     else:
@@ -412,11 +412,11 @@ def test_a_key_that_was_used_for_another_request_is_refused_as_such(api: Api, ve
 
 def test_a_check_says_wait_only_for_a_base_that_is_not_decided(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     base = landed(api, f=LINES)
-    api.submit(base=base, changes=[change("f", edit(LINES, 5, "head"))])
+    api.submit(base=base, changes=[put("f", edit(5, "head"))])
     api.world.work()
     waits = api.put("h", "1")
     monkeypatch.setattr("storage.git.merge_tree._git", lambda: "/nonexistent/git")
-    body = {"message": "m", "base": base, "changes": [change("f", edit(LINES, 15, "late"))]}
+    body = {"message": "m", "base": base, "changes": [put("f", edit(15, "late"))]}
     assert api.post("/slices/all/check", body, 503).headers["Retry-After"]
     body["base"] = waits["id"]
     assert api.post("/slices/all/check", body, 200).get_json()["would"] == "wait"
@@ -425,6 +425,6 @@ def test_a_check_says_wait_only_for_a_base_that_is_not_decided(api: Api, monkeyp
 def test_a_check_needs_no_room(api: Api) -> None:
     repo = repo_of(api)
     repo.settings = dataclasses.replace(repo.settings, max_queued=0, max_queued_per_slice=0, max_pending=0)
-    body = {"message": "m", "base": api.tip, "changes": [change("f", "1")]}
+    body = {"message": "m", "base": api.tip, "changes": [put("f", "1")]}
     assert api.post("/slices/all/check", body, 200).get_json()["would"] == "commit"
     api.post("/slices/all/changesets", body, 429)

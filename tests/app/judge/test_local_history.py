@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,67 +12,19 @@ from hypothesis import strategies as st
 
 from app.judge.local_history import FileChange, History, HistoryError, SourceCommit, fit_ident, fit_message, fit_time
 from storage.git.fsck import check_ident, check_message
-
-WHO = {
-    "GIT_AUTHOR_NAME": "Ada",
-    "GIT_AUTHOR_EMAIL": "ada@example.org",
-    "GIT_AUTHOR_DATE": "1700000000 +0530",
-    "GIT_COMMITTER_NAME": "Grace",
-    "GIT_COMMITTER_EMAIL": "grace@example.org",
-    "GIT_COMMITTER_DATE": "1700000001 +0000",
-}
-
-
-class Repo:
-    """A Git repository in a folder, untouched by the settings of whoever runs the tests."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir()
-        self.git("init", "--quiet", "--initial-branch=main")
-
-    def git(self, *arguments: str, stdin: bytes = b"", environ: dict[str, str] | None = None) -> str:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        fixed = {"HOME": str(self.path), "GIT_CONFIG_NOSYSTEM": "1", **WHO, **(environ or {})}
-        done = subprocess.run(
-            ["git", *arguments], cwd=self.path, input=stdin, env=kept | fixed, check=True, capture_output=True
-        )
-        return done.stdout.decode().strip()
-
-    def write(self, path: str, content: bytes | str = b"content\n") -> Path:
-        file = self.path / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return file
-
-    def commit(self, message: str = "Change", **environ: str) -> str:
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "-m", message, environ=environ)
-        return self.git("rev-parse", "HEAD")
-
-    def raw_commit(
-        self, message: bytes, author: bytes = b"Ada <ada@example.org> 1700000000 +0000", headers: bytes = b""
-    ) -> str:
-        """Commit the index by the bytes of the commit object itself, as odd as they may be."""
-        tree, parent = self.git("write-tree"), self.git("rev-parse", "HEAD")
-        data = b"tree %s\nparent %s\nauthor %s\ncommitter C <c@example.org> 1700000000 +0000\n%s\n%s" % (
-            tree.encode(), parent.encode(), author, headers, message,
-        )  # fmt: skip
-        commit = self.git("hash-object", "-t", "commit", "--literally", "-w", "--stdin", stdin=data)
-        self.git("update-ref", "HEAD", commit)
-        return commit
+from tests.support.git_repository import GitRepository
 
 
 @pytest.fixture
-def repo(tmp_path: Path) -> Repo:
-    made = Repo(tmp_path / "repo")
+def repo(tmp_path: Path) -> GitRepository:
+    made = GitRepository(tmp_path / "repo")
     made.write("README", "first\n")
     made.commit("Begin")
     return made
 
 
 @pytest.fixture
-def history(repo: Repo) -> Iterator[Callable[[], History]]:
+def history(repo: GitRepository) -> Iterator[Callable[[], History]]:
     """Opens the history of `repo` as it is when called."""
     opened: list[History] = []
 
@@ -99,7 +49,7 @@ def last_changes(history: History) -> list[FileChange]:
     return sorted(commits(history)[-1].changes, key=lambda change: change.path)
 
 
-def test_the_line_is_that_of_first_parents_oldest_first(repo: Repo, history: Callable[[], History]) -> None:
+def test_the_line_is_that_of_first_parents_oldest_first(repo: GitRepository, history: Callable[[], History]) -> None:
     first = repo.git("rev-parse", "HEAD")
     repo.git("checkout", "--quiet", "-b", "side")
     repo.write("side.txt")
@@ -120,7 +70,7 @@ def test_the_line_is_that_of_first_parents_oldest_first(repo: Repo, history: Cal
 
 
 def test_a_merge_that_changed_nothing_of_its_own_line_has_no_changes(
-    repo: Repo, history: Callable[[], History]
+    repo: GitRepository, history: Callable[[], History]
 ) -> None:
     repo.git("checkout", "--quiet", "-b", "side")
     repo.write("side.txt")
@@ -132,7 +82,7 @@ def test_a_merge_that_changed_nothing_of_its_own_line_has_no_changes(
     assert [[shown(c) for c in commit.changes] for commit in commits(history())] == [[], [("after.txt", "", "100644")]]
 
 
-def test_a_new_file_a_change_and_a_deletion(repo: Repo, history: Callable[[], History]) -> None:
+def test_a_new_file_a_change_and_a_deletion(repo: GitRepository, history: Callable[[], History]) -> None:
     repo.write("a/new", "new\n")
     repo.write("README", "second\n")
     repo.write("gone")
@@ -151,14 +101,14 @@ def test_a_new_file_a_change_and_a_deletion(repo: Repo, history: Callable[[], Hi
     assert gone.oid == ""
 
 
-def test_a_renamed_file_is_a_deletion_and_a_new_one(repo: Repo, history: Callable[[], History]) -> None:
+def test_a_renamed_file_is_a_deletion_and_a_new_one(repo: GitRepository, history: Callable[[], History]) -> None:
     repo.git("config", "diff.renames", "copies")
     repo.git("mv", "README", "README.md")
     repo.commit()
     assert [shown(c) for c in last_changes(history())] == [("README", "100644", ""), ("README.md", "", "100644")]
 
 
-def test_a_change_of_mode_alone_needs_no_content(repo: Repo, history: Callable[[], History]) -> None:
+def test_a_change_of_mode_alone_needs_no_content(repo: GitRepository, history: Callable[[], History]) -> None:
     (repo.path / "README").chmod(0o755)
     repo.commit()
     [change] = last_changes(history())
@@ -167,7 +117,7 @@ def test_a_change_of_mode_alone_needs_no_content(repo: Repo, history: Callable[[
     assert not change.needs_content
 
 
-def test_a_change_of_mode_and_content_is_a_put(repo: Repo, history: Callable[[], History]) -> None:
+def test_a_change_of_mode_and_content_is_a_put(repo: GitRepository, history: Callable[[], History]) -> None:
     repo.write("README", "second\n").chmod(0o755)
     repo.commit()
     [change] = last_changes(history())
@@ -175,7 +125,9 @@ def test_a_change_of_mode_and_content_is_a_put(repo: Repo, history: Callable[[],
     assert change.needs_content
 
 
-def test_a_file_that_becomes_a_symlink_with_the_same_bytes_is_a_put(repo: Repo, history: Callable[[], History]) -> None:
+def test_a_file_that_becomes_a_symlink_with_the_same_bytes_is_a_put(
+    repo: GitRepository, history: Callable[[], History]
+) -> None:
     repo.write("link", "README")
     repo.commit()
     (repo.path / "link").unlink()
@@ -189,7 +141,7 @@ def test_a_file_that_becomes_a_symlink_with_the_same_bytes_is_a_put(repo: Repo, 
     assert found.contents([change.oid]) == [b"README"]
 
 
-def test_a_file_that_becomes_a_directory_and_a_file_again(repo: Repo, history: Callable[[], History]) -> None:
+def test_a_file_that_becomes_a_directory_and_a_file_again(repo: GitRepository, history: Callable[[], History]) -> None:
     (repo.path / "README").unlink()
     repo.write("README/in", "in\n")
     repo.commit()
@@ -203,7 +155,7 @@ def test_a_file_that_becomes_a_directory_and_a_file_again(repo: Repo, history: C
 
 
 def test_a_submodule_is_a_pointer_without_content_whatever_the_settings(
-    repo: Repo, history: Callable[[], History]
+    repo: GitRepository, history: Callable[[], History]
 ) -> None:
     for pointer in ("1" * 40, "2" * 40):
         repo.git("update-index", "--add", "--cacheinfo", f"160000,{pointer},lib")
@@ -214,7 +166,7 @@ def test_a_submodule_is_a_pointer_without_content_whatever_the_settings(
     assert [(c.old_oid, c.oid) for c in second.changes] == [("1" * 40, "2" * 40)]
 
 
-def test_contents_come_as_they_are_in_the_order_asked_for(repo: Repo, history: Callable[[], History]) -> None:
+def test_contents_come_as_they_are_in_the_order_asked_for(repo: GitRepository, history: Callable[[], History]) -> None:
     wanted = [b"", b"\0\1\xff\xfe", b"no newline", b"\r\n\r\n", "grüße\n".encode(), b"x" * 300_000, b"\n"]
     for i, content in enumerate(wanted):
         repo.write(f"file{i}", content)
@@ -226,7 +178,7 @@ def test_contents_come_as_they_are_in_the_order_asked_for(repo: Repo, history: C
     assert found.contents([]) == []
 
 
-def test_more_contents_can_be_asked_for_than_a_pipe_holds(repo: Repo, history: Callable[[], History]) -> None:
+def test_more_contents_can_be_asked_for_than_a_pipe_holds(repo: GitRepository, history: Callable[[], History]) -> None:
     blob = repo.git("rev-parse", "HEAD:README")
     assert history().contents([blob] * 5000) == [b"first\n"] * 5000
 
@@ -239,7 +191,7 @@ def test_a_content_that_is_missing_is_said(history: Callable[[], History]) -> No
 @pytest.mark.parametrize(
     "name", ["with space", "tab\there", 'quo"te', "back\\slash", "grüße", "new\nline", ":100644 x", "\x01"]
 )
-def test_paths_are_never_quoted(repo: Repo, history: Callable[[], History], name: str) -> None:
+def test_paths_are_never_quoted(repo: GitRepository, history: Callable[[], History], name: str) -> None:
     repo.write(f"dir/{name}")
     repo.commit()
     repo.write("after")
@@ -247,7 +199,7 @@ def test_paths_are_never_quoted(repo: Repo, history: Callable[[], History], name
     assert [[c.path for c in commit.changes] for commit in commits(history())] == [[f"dir/{name}"], ["after"]]
 
 
-def test_a_path_that_is_not_utf8_is_refused_by_name(repo: Repo, history: Callable[[], History]) -> None:
+def test_a_path_that_is_not_utf8_is_refused_by_name(repo: GitRepository, history: Callable[[], History]) -> None:
     repo.git(
         "update-index",
         "-z",
@@ -259,7 +211,7 @@ def test_a_path_that_is_not_utf8_is_refused_by_name(repo: Repo, history: Callabl
         commits(history())
 
 
-def test_all_files_of_a_commit_are_as_if_it_had_put_them(repo: Repo, history: Callable[[], History]) -> None:
+def test_all_files_of_a_commit_are_as_if_it_had_put_them(repo: GitRepository, history: Callable[[], History]) -> None:
     repo.write("bin/run").chmod(0o755)
     (repo.path / "link").symlink_to("README")
     repo.commit()
@@ -269,7 +221,7 @@ def test_all_files_of_a_commit_are_as_if_it_had_put_them(repo: Repo, history: Ca
     ]  # fmt: skip
 
 
-def test_authors_times_and_zones_are_kept(repo: Repo, history: Callable[[], History]) -> None:
+def test_authors_times_and_zones_are_kept(repo: GitRepository, history: Callable[[], History]) -> None:
     repo.commit("Über\n\nzwei  \nZeilen", GIT_AUTHOR_NAME="Jürgen", GIT_AUTHOR_DATE="1700000000 -0930")
     commit = commits(history())[-1]
     assert (commit.author, commit.email, commit.message) == ("Jürgen", "ada@example.org", "Über\n\nzwei\nZeilen\n")
@@ -287,7 +239,7 @@ def test_authors_times_and_zones_are_kept(repo: Repo, history: Callable[[], Hist
     ],
 )
 def test_odd_authors_are_made_fit(
-    repo: Repo, history: Callable[[], History], author: bytes, name: str, email: str, time: str | None
+    repo: GitRepository, history: Callable[[], History], author: bytes, name: str, email: str, time: str | None
 ) -> None:
     repo.raw_commit(b"Odd\n", author)
     commit = commits(history())[-1]
@@ -297,19 +249,19 @@ def test_odd_authors_are_made_fit(
 
 
 def test_messages_in_other_encodings_are_read_and_broken_ones_mended(
-    repo: Repo, history: Callable[[], History]
+    repo: GitRepository, history: Callable[[], History]
 ) -> None:
     repo.raw_commit(b"Gr\xfc\xdfe\n", headers=b"encoding ISO-8859-1\n")
     repo.raw_commit(b"Gr\xfc\xdfe\n")
     assert [commit.message for commit in commits(history())] == ["Grüße\n", "Gr��e\n"]
 
 
-def test_an_empty_message_is_replaced(repo: Repo, history: Callable[[], History]) -> None:
+def test_an_empty_message_is_replaced(repo: GitRepository, history: Callable[[], History]) -> None:
     repo.raw_commit(b"")
     assert commits(history())[-1].message == "(no message)\n"
 
 
-def test_a_bare_repository_and_a_git_directory_alone_will_do(repo: Repo, tmp_path: Path) -> None:
+def test_a_bare_repository_and_a_git_directory_alone_will_do(repo: GitRepository, tmp_path: Path) -> None:
     repo.write("a/b")
     head = repo.commit()
     repo.git("clone", "--quiet", "--bare", ".", str(tmp_path / "bare"))
@@ -319,7 +271,7 @@ def test_a_bare_repository_and_a_git_directory_alone_will_do(repo: Repo, tmp_pat
 
 
 def test_the_environment_of_a_hook_does_not_lead_elsewhere(
-    repo: Repo, history: Callable[[], History], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repo: GitRepository, history: Callable[[], History], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     assert history().head == repo.git("rev-parse", "HEAD")
@@ -328,12 +280,12 @@ def test_the_environment_of_a_hook_does_not_lead_elsewhere(
 @pytest.mark.parametrize("made", [False, True])
 def test_what_has_no_commits_is_refused(tmp_path: Path, made: bool) -> None:
     if made:
-        Repo(tmp_path / "empty")
+        GitRepository(tmp_path / "empty")
     with pytest.raises(HistoryError), History(tmp_path / ("empty" if made else "missing")):
         pass
 
 
-def test_reading_can_stop_in_the_middle(repo: Repo, history: Callable[[], History]) -> None:
+def test_reading_can_stop_in_the_middle(repo: GitRepository, history: Callable[[], History]) -> None:
     for i in range(3):
         repo.write("README", f"{i}\n")
         repo.commit()

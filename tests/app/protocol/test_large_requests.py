@@ -13,8 +13,8 @@ import pytest
 
 from storage.base.settings import Settings
 from storage.repository import Repository
-from tests.app.server import Answer, Server, serving
-from tests.support import World
+from tests.support.api_server import Answer, Server, serving
+from tests.support.world import World
 
 MIB = 1 << 20
 BULK = "/v1/changesets"

@@ -12,8 +12,8 @@ import pytest
 
 from storage.base.settings import Settings
 from storage.repository import Repository
-from tests.app.server import Answer, Server, answers_of, serving
-from tests.support import World
+from tests.support.api_server import Answer, Server, answers_of, serving
+from tests.support.world import World
 
 END = b"\r\n\r\n"
 GET = b"GET /healthz HTTP/1.1\r\nHost: h\r\n"

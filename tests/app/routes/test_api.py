@@ -21,7 +21,7 @@ from storage.commit.global_merge import merge_batch
 from storage.coordination.nodes import WORK, Node
 from storage.queue.queue import Queue, Standing
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json, walk
+from tests.support.api import Api, Json, walk
 
 pytestmark = pytest.mark.usefixtures("unsent")
 

@@ -20,8 +20,8 @@ from storage.commit.records import MAX_CONFLICT_BYTES
 from storage.git import conflict_hunks
 from storage.queue.queue import Queue
 from storage.view.view import View
-from tests.app.collisions import collide, put
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
+from tests.support.collisions import collide, put
 
 
 def pages(api: Api, at: str, **query: Any) -> list[list[Json]]:

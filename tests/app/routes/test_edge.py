@@ -12,8 +12,8 @@ from storage.base.settings import Settings
 from storage.git.objects import Ident
 from storage.lookup.object_store import ObjectStore
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json, walk
-from tests.support import item
+from tests.support.api import Api, Json, walk
+from tests.support.world import item
 
 pytestmark = pytest.mark.usefixtures("unsent")
 

@@ -10,7 +10,7 @@ import pytest
 
 from storage.base.settings import Settings
 from storage.git.unified_diff import line_diff
-from tests.app.http import Api, Json, walk
+from tests.support.api import Api, Json, walk
 
 
 def put(path: str, content: str | bytes, **more: Any) -> Json:

@@ -11,9 +11,9 @@ import pytest
 
 from storage.base.settings import Settings
 from storage.repository import Repository
-from tests.app.http import Api
-from tests.app.server import serving
-from tests.support import World
+from tests.support.api import Api
+from tests.support.api_server import serving
+from tests.support.world import World
 
 CONTROLS = [chr(i) for i in range(1, 32)] + ["\x7f", "\x80", "\x85", "\x9f", "\u2028", "\u2029", "\ufeff", "\u202e"]
 ODD = [

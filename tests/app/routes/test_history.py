@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from storage.operations import history
-from tests.app.http import Api, walk
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
+from tests.support.api import Api, walk
+from tests.support.compaction import AT_ONCE, change, compacted
 
 pytestmark = pytest.mark.usefixtures("unsent")
 

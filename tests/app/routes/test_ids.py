@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from app.admin.deep.look import deep
+from app.admin.deep.verification import deep
 from app.api import create_app
 from app.intake.admission import MAX_JUDGED_BYTES
 from storage.backends.bucket import Bucket
@@ -20,10 +20,10 @@ from storage.git.threeway import Strategy
 from storage.lookup import object_kinds as storage_kinds
 from storage.lookup.object_store import ObjectStore
 from storage.repository import Repository
-from tests.app.collisions import put
-from tests.app.http import Api, Json
-from tests.storage.maintenance.test_compaction import AT_ONCE, change, compacted
-from tests.support import World, item
+from tests.support.api import Api, Json
+from tests.support.collisions import put
+from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.world import World, item
 
 UNKNOWN = "9" * 40
 KINDS = ["commit", "tree", "subtree", "blob", "unknown"]

@@ -11,47 +11,12 @@ from storage.base.ids import new_ulid
 from storage.operations.seen import UnknownBase
 from storage.view.view import View
 from tasks.upkeep import run as run_upkeep
-from tests.app.http import Api, Json, walk
-
-LINES = "".join(f"line {i}\n" for i in range(20))
-
-
-def edit(text: str, number: int, new: str) -> str:
-    return text.replace(f"line {number}\n", new + "\n")
-
-
-def change(path: str, content: str) -> Json:
-    return {"op": "put", "path": path, "content": content}
-
-
-def landed(api: Api, **files: str) -> str:
-    """Land files and return the tip."""
-    api.submit(base=api.tip, changes=[change(path.replace("__", "/"), content) for path, content in files.items()])
-    api.world.work()
-    return api.tip
-
-
-def collide(api: Api, path: str = "f") -> Json:
-    """Have a changeset conflict on `path`, with one more file that does not."""
-    base = landed(api, **{path: LINES})
-    api.submit(base=base, changes=[change(path, edit(LINES, 5, "head"))])
-    late = api.submit(base=base, changes=[change(path, edit(LINES, 5, "late")), change("other", "new\n")])
-    api.world.work()
-    found = api.get(f"/changesets/{late['id']}")
-    assert found["status"] == "conflicted"
-    return found
-
-
-def status(api: Api, changeset: Json) -> str:
-    return api.get(f"/changesets/{changeset['id']}")["status"]
-
-
-def text(api: Api, path: str) -> str:
-    return api.world.files()[path].decode()
+from tests.support.api import Api, Json, walk
+from tests.support.collisions import LINES, collide_on, edit, landed, put, status, text
 
 
 def test_what_is_held_waits_for_its_release(api: Api) -> None:
-    held = api.submit(base=api.tip, changes=[change("a", "1")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
     assert held["status"] == "held" and "position" not in held
     api.world.work()
     run_upkeep(api.world.repo)
@@ -69,8 +34,8 @@ def test_what_is_held_waits_for_its_release(api: Api) -> None:
 
 
 def test_a_release_survives_redis_and_the_death_of_who_gave_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = api.submit(base=api.tip, changes=[change("a", "1")], hold=True)
-    stays = api.submit(base=api.tip, changes=[change("b", "1")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
+    stays = api.submit(base=api.tip, changes=[put("b", "1")], hold=True)
     with monkeypatch.context() as dying:
         dying.setattr(api.world.repo.queue, "enqueue", lambda changesets: pytest.fail("not reached"))
         dying.setattr("storage.operations.lifecycle._queue", lambda repo, changeset: 0)
@@ -86,8 +51,8 @@ def test_a_release_survives_redis_and_the_death_of_who_gave_it(api: Api, monkeyp
 
 @pytest.mark.parametrize("hold", [True, False])
 def test_what_is_abandoned_is_never_committed(api: Api, hold: bool) -> None:
-    made = api.submit(base=api.tip, changes=[change("a", "1")], hold=hold, key="k")
-    stacked = api.submit(base=made["id"], changes=[change("b", "1")])
+    made = api.submit(base=api.tip, changes=[put("a", "1")], hold=hold, key="k")
+    stacked = api.submit(base=made["id"], changes=[put("b", "1")])
     for _ in range(2):
         assert api.post(f"/changesets/{made['id']}/abandon", None, 200).get_json()["status"] == "abandoned"
     api.world.work()
@@ -95,7 +60,7 @@ def test_what_is_abandoned_is_never_committed(api: Api, hold: bool) -> None:
     assert api.get(f"/changesets/{stacked['id']}")["reason"] == "base-not-landed"
     assert [each["id"] for each in walk(api, "/slices/all/changesets", status="abandoned")] == [made["id"]]
     assert api.post(f"/changesets/{made['id']}/release", None, 409).get_json(force=True)["detail"]
-    repeat = api.submit(base=api.tip, changes=[change("a", "1")], hold=hold, key="k")
+    repeat = api.submit(base=api.tip, changes=[put("a", "1")], hold=hold, key="k")
     assert (repeat["id"], repeat["status"]) == (made["id"], "abandoned")
     api.world.repo.redis.flushall()
     run_upkeep(api.world.repo)
@@ -112,8 +77,8 @@ def test_what_is_committed_cannot_be_taken_back(api: Api) -> None:
 
 
 def test_open_conflicts_are_listed_until_something_takes_their_place(api: Api) -> None:
-    found = collide(api)
-    other = collide(api, "dir/g")
+    found = collide_on(api)
+    other = collide_on(api, "dir/g")
     everywhere = [each["id"] for each in walk(api, "/conflicts")]
     assert everywhere == [found["id"], other["id"]]
     assert [each["id"] for each in walk(api, "/conflicts", slice="all")] == everywhere
@@ -128,16 +93,16 @@ def test_open_conflicts_are_listed_until_something_takes_their_place(api: Api) -
     assert api.get("/conflicts")["items"] == [] and api.get("/conflicts", path="dir/g")["items"] == []
     assert api.get(f"/changesets/{other['id']}")["closed_by"] == made["id"]
     assert api.get(f"/changesets/{made['id']}")["resolves"] == other["id"]
-    assert text(api, "dir/g") == edit(LINES, 5, "late") and text(api, "other") == "new\n"
+    assert text(api, "dir/g") == edit(5, "late") and text(api, "other") == "new\n"
 
 
 def test_a_resolution_gives_each_path_what_its_writer_says(api: Api) -> None:
     base = landed(api, a=LINES, b=LINES, c=LINES, d=LINES, e=LINES, sub__x="x\n")
     names = ("a", "b", "c", "d")
-    api.submit(base=base, changes=[change(name, edit(LINES, 5, "head")) for name in names])
+    api.submit(base=base, changes=[put(name, edit(5, "head")) for name in names])
     late = api.submit(
         base=base,
-        changes=[change(name, edit(LINES, 5, "late")) for name in names] + [change("e", edit(LINES, 1, "mine"))],
+        changes=[put(name, edit(5, "late")) for name in names] + [put("e", edit(1, "mine"))],
     )
     api.world.work()
     paths = {"a": {"take": "ours"}, "b": {"take": "theirs"}, "c": {"content": "c\n", "mode": "100755"}}
@@ -152,17 +117,17 @@ def test_a_resolution_gives_each_path_what_its_writer_says(api: Api) -> None:
     other = {**paths, "a": {"take": "theirs"}}
     refused = api.post(f"/changesets/{late['id']}/resolve", {"paths": other, "message": "Resolved"}, 409)
     assert refused.get_json(force=True)["changeset"] == made["id"]
-    api.submit(base=api.tip, changes=[change("e", edit(LINES, 15, "landed meanwhile"))])
+    api.submit(base=api.tip, changes=[put("e", edit(15, "landed meanwhile"))])
     api.world.work()
     files = {path: content.decode() for path, content in api.world.files().items()}
-    assert files["a"] == edit(LINES, 5, "head") and files["b"] == edit(LINES, 5, "late")
+    assert files["a"] == edit(5, "head") and files["b"] == edit(5, "late")
     assert files["c"] == "c\n" and "d" not in files
-    assert files["e"] == edit(edit(LINES, 1, "mine"), 15, "landed meanwhile")
+    assert files["e"] == edit(15, "landed meanwhile", edit(1, "mine"))
 
 
 def test_a_resolution_never_overwrites_what_its_writer_did_not_see(api: Api) -> None:
-    found = collide(api)
-    api.submit(base=api.tip, changes=[change("f", edit(text(api, "f"), 5, "once more").replace("head", "once more"))])
+    found = collide_on(api)
+    api.submit(base=api.tip, changes=[put("f", edit(5, "once more", text(api, "f")).replace("head", "once more"))])
     api.world.work()
     made = api.post(f"/changesets/{found['id']}/resolve", {"paths": {"f": {"take": "theirs"}}}, 202).get_json()
     api.world.work()
@@ -172,8 +137,8 @@ def test_a_resolution_never_overwrites_what_its_writer_did_not_see(api: Api) -> 
 
 def test_a_file_in_the_way_is_resolved(api: Api) -> None:
     base = landed(api, keep="1")
-    api.submit(base=base, changes=[change("d", "a file")])
-    late = api.submit(base=base, changes=[change("d/x", "1"), change("d/y", "2")])
+    api.submit(base=base, changes=[put("d", "a file")])
+    late = api.submit(base=base, changes=[put("d/x", "1"), put("d/y", "2")])
     api.world.work()
     found = api.get(f"/changesets/{late['id']}")
     assert {each["class"] for each in found["conflicts"]} == {"directory/file"}
@@ -184,35 +149,35 @@ def test_a_file_in_the_way_is_resolved(api: Api) -> None:
 
 
 def test_a_rebase_merges_onto_the_tip_or_says_what_collides(api: Api) -> None:
-    found = collide(api)
+    found = collide_on(api)
     refused = api.post(f"/changesets/{found['id']}/rebase", None, 409).get_json(force=True)
     assert [each["path"] for each in refused["conflicts"]] == ["f"] and refused["conflict_count"] == 1
-    api.submit(base=api.tip, changes=[change("f", edit(LINES, 15, "elsewhere"))])
+    api.submit(base=api.tip, changes=[put("f", edit(15, "elsewhere"))])
     api.world.work()
     made = api.post(f"/changesets/{found['id']}/rebase", None, 202).get_json()
     assert made["resolves"] == found["id"]
     assert api.post(f"/changesets/{found['id']}/rebase", None, 202).get_json() == made
     api.world.work()
     assert status(api, made) == "landed"
-    assert text(api, "f") == edit(edit(LINES, 15, "elsewhere"), 5, "late") and text(api, "other") == "new\n"
+    assert text(api, "f") == edit(5, "late", edit(15, "elsewhere")) and text(api, "other") == "new\n"
     assert api.get("/conflicts")["items"] == []
 
 
 def test_a_held_changeset_is_rebased_and_the_old_one_abandoned(api: Api) -> None:
     base = landed(api, f=LINES)
-    held = api.submit(base=base, changes=[change("f", edit(LINES, 5, "held"))], hold=True)
-    api.submit(base=base, changes=[change("f", edit(LINES, 15, "other"))])
+    held = api.submit(base=base, changes=[put("f", edit(5, "held"))], hold=True)
+    api.submit(base=base, changes=[put("f", edit(15, "other"))])
     api.world.work()
     made = api.post(f"/changesets/{held['id']}/rebase", None, 202).get_json()
     assert made["status"] == "held" and status(api, held) == "abandoned"
     api.post(f"/changesets/{made['id']}/release", None, 200)
     api.world.work()
-    assert text(api, "f") == edit(edit(LINES, 15, "other"), 5, "held")
+    assert text(api, "f") == edit(5, "held", edit(15, "other"))
 
 
 def test_a_stack_whose_base_did_not_make_it_is_rebased(api: Api) -> None:
-    found = collide(api)
-    stacked = api.submit(base=found["id"], changes=[change("g", "1\n")])
+    found = collide_on(api)
+    stacked = api.submit(base=found["id"], changes=[put("g", "1\n")])
     api.world.work()
     assert api.get(f"/changesets/{stacked['id']}")["reason"] == "base-not-landed"
     made = api.post(f"/changesets/{stacked['id']}/rebase", None, 202).get_json()
@@ -222,25 +187,25 @@ def test_a_stack_whose_base_did_not_make_it_is_rebased(api: Api) -> None:
 
 def test_a_check_says_what_would_become_of_it_and_stores_nothing(api: Api) -> None:
     base = landed(api, f=LINES)
-    api.submit(base=base, changes=[change("f", edit(LINES, 5, "head"))])
+    api.submit(base=base, changes=[put("f", edit(5, "head"))])
     api.world.work()
 
     def check(**body: object) -> Json:
         return api.post("/slices/all/check", {"message": "m", **body}, 200).get_json()
 
     before = list(api.world.repo.bucket.names(""))
-    assert check(base=base, changes=[change("g", "1")])["would"] == "commit"
-    merged = check(base=base, changes=[change("f", edit(LINES, 15, "late"))])
+    assert check(base=base, changes=[put("g", "1")])["would"] == "commit"
+    merged = check(base=base, changes=[put("f", edit(15, "late"))])
     assert merged["would"] == "commit" and merged["merged"] == ["f"]
-    collides = check(base=base, changes=[change("f", edit(LINES, 5, "late"))])
+    collides = check(base=base, changes=[put("f", edit(5, "late"))])
     assert collides["would"] == "conflict" and collides["conflicts"][0]["class"] == "content"
     rejected = check(base=base, changes=[{"op": "mode", "path": "none", "mode": "100755"}])
     assert rejected["would"] == "reject" and rejected["reason"] == "missing-file"
     assert list(api.world.repo.bucket.names("")) == before
     queued = api.put("h", "1")
-    assert check(base=queued["id"], changes=[change("h", "2")])["would"] == "wait"
-    api.post("/slices/none/check", {"message": "m", "base": base, "changes": [change("f", "")]}, 404)
-    api.post("/slices/all/check", {"message": "m", "base": base, "changes": [change("../f", "")]}, 422)
+    assert check(base=queued["id"], changes=[put("h", "2")])["would"] == "wait"
+    api.post("/slices/none/check", {"message": "m", "base": base, "changes": [put("f", "")]}, 404)
+    api.post("/slices/all/check", {"message": "m", "base": base, "changes": [put("../f", "")]}, 422)
 
 
 def test_what_is_going_on_at_a_path(api: Api) -> None:
@@ -250,7 +215,7 @@ def test_what_is_going_on_at_a_path(api: Api) -> None:
 
     commit_batch(api.world.repo)
     queued = api.put("web/a", "2")
-    held = api.submit(base=api.tip, changes=[change("web/a", "3")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("web/a", "3")], hold=True)
     api.put("web/b", "4")
     found = api.get("/paths/web/a")
     assert [each["name"] for each in found["slices"]] == ["all", "web"]
@@ -268,8 +233,8 @@ def test_what_is_going_on_at_a_path(api: Api) -> None:
 
 def test_a_slice_changes_and_goes_beside_what_is_queued_in_it(api: Api) -> None:
     made = api.post("/slices", {"name": "web", "paths": ["web/", "doc/"]}, 201).get_json()
-    inside = api.submit(where="web", base=api.tip, changes=[change("web/a", "1")])
-    outside = api.submit(where="web", base=api.tip, changes=[change("doc/a", "1")])
+    inside = api.submit(where="web", base=api.tip, changes=[put("web/a", "1")])
+    outside = api.submit(where="web", base=api.tip, changes=[put("doc/a", "1")])
     for _ in range(2):
         answer = api.http.patch("/v1/slices/web", json={"paths": ["web/"], "version": 1})
         assert answer.status_code == 200 and answer.get_json() == {**made, "paths": ["web/"], "version": 2}
@@ -279,7 +244,7 @@ def test_a_slice_changes_and_goes_beside_what_is_queued_in_it(api: Api) -> None:
     assert status(api, inside) == "landed"
     assert api.get(f"/changesets/{outside['id']}")["reason"] == "outside-slice"
     assert [each["name"] for each in walk(api, "/slices", path="doc/a")] == ["all"]
-    gone = api.submit(where="web", base=api.tip, changes=[change("web/b", "1")])
+    gone = api.submit(where="web", base=api.tip, changes=[put("web/b", "1")])
     assert api.http.delete("/v1/slices/web?version=1").status_code == 409
     assert api.http.delete("/v1/slices/web?version=2").status_code == 204
     assert api.http.delete("/v1/slices/web").status_code == 404
@@ -294,19 +259,19 @@ def test_a_slice_changes_and_goes_beside_what_is_queued_in_it(api: Api) -> None:
 
 def test_strategies_by_pattern_and_by_change(api: Api) -> None:
     base = landed(api, **{"a.lock": "1\n", "gen__a.lock": "1\n", "b": "1\n", "c": "1\n"})
-    api.submit(base=base, changes=[change(name, "head\n") for name in ("a.lock", "gen/a.lock", "b", "c")])
+    api.submit(base=base, changes=[put(name, "head\n") for name in ("a.lock", "gen/a.lock", "b", "c")])
     rules = [{"pattern": "*.lock", "strategy": "theirs"}, {"pattern": "/gen/", "strategy": "ours"}]
     names = ("a.lock", "gen/a.lock", "b")
     mixed = api.submit(
         base=base,
         strategies=rules,
         changes=[
-            change(names[0], "mine\n"),
-            change(names[1], "mine\n"),
-            change(names[2], "mine\n") | {"strategy": "theirs"},
+            put(names[0], "mine\n"),
+            put(names[1], "mine\n"),
+            put(names[2], "mine\n") | {"strategy": "theirs"},
         ],
     )
-    exact = api.submit(base=base, changes=[change("c", "head\n1\n") | {"strategy": "exact"}])
+    exact = api.submit(base=base, changes=[put("c", "head\n1\n") | {"strategy": "exact"}])
     api.world.work()
     assert status(api, mixed) == "landed" and status(api, exact) == "conflicted"
     files = api.world.files()
@@ -326,7 +291,7 @@ def test_strategies_by_pattern_and_by_change(api: Api) -> None:
     ],
 )
 def test_rules_that_are_none_are_refused(api: Api, rule: object, field: str) -> None:
-    answer = api.submit(status=422, base=api.tip, changes=[change("f", "")], strategies=[rule])
+    answer = api.submit(status=422, base=api.tip, changes=[put("f", "")], strategies=[rule])
     assert answer["errors"][0]["field"] == field
 
 
@@ -352,7 +317,7 @@ def test_each_verb_refuses_what_does_not_exist(api: Api, verb: str) -> None:
     ],
 )
 def test_resolutions_that_are_none_are_refused(api: Api, body: Json, field: str) -> None:
-    found = collide(api)
+    found = collide_on(api)
     answer = api.post(f"/changesets/{found['id']}/resolve", body, 422).get_json(force=True)
     assert answer["errors"][0]["field"] == field
     api.world.work()
@@ -362,7 +327,7 @@ def test_resolutions_that_are_none_are_refused(api: Api, body: Json, field: str)
 def test_an_older_copy_that_comes_back_within_a_request_refuses_nothing_for_good(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late, view = collide(api), api.world.repo.view
+    late, view = collide_on(api), api.world.repo.view
 
     def forget(self: View, name: str) -> None:
         """As Redis from a snapshot before the slice was made, and not recovered yet."""
@@ -384,14 +349,14 @@ def test_an_older_copy_that_comes_back_within_a_request_refuses_nothing_for_good
         raise UnknownBase("of an older copy")
 
     with monkeypatch.context() as older:
-        older.setattr(explanations, "look", unknown)
+        older.setattr(explanations, "seen_by_writer", unknown)
         api.get(f"/changesets/{late['id']}/diff", 503)
     run_upkeep(api.world.repo)
     assert api.get(f"/changesets/{late['id']}/diff")["items"]
 
 
 def test_while_redis_is_empty_nothing_is_said_to_be_unknown(api: Api) -> None:
-    held = api.submit(base=api.tip, changes=[change("a", "1")], hold=True)
+    held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
     redis.Redis.from_url(api.world.repo.settings.redis_url).flushall()
     for verb in ("release", "abandon", "rebase"):
         answer = api.post(f"/changesets/{held['id']}/{verb}", None, 503)

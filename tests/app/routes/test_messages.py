@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.admin.verify import verify
-from tests.app.http import Api, Json
-from tests.app.routes.test_lifecycle import change, collide
+from tests.support.api import Api, Json
+from tests.support.collisions import collide_on, put
 
 SCISSORS = "# ------------------------ >8 ------------------------"
 SIGNED = "Fix it\n\nCo-authored-by: B <b@c>\nSigned-off-by: A <a@b>"
@@ -21,11 +21,11 @@ def with_id(changeset: Json, message: str = SIGNED) -> str:
 
 
 def test_a_writers_trailers_stay_trailers_through_rebase_and_resolution(api: Api) -> None:
-    plain = api.submit(base=api.tip, changes=[change("a", "1")], message=SIGNED)
-    held = api.submit(base=api.tip, changes=[change("b", "1")], message=SIGNED + "\n", hold=True)
+    plain = api.submit(base=api.tip, changes=[put("a", "1")], message=SIGNED)
+    held = api.submit(base=api.tip, changes=[put("b", "1")], message=SIGNED + "\n", hold=True)
     rebased = api.post(f"/changesets/{held['id']}/rebase", None, 202).get_json()
     api.post(f"/changesets/{rebased['id']}/release", None, 200)
-    found = collide(api)
+    found = collide_on(api)
     body = {"paths": {"f": {"take": "theirs"}}, "message": SIGNED + "\n\n"}
     resolved = api.post(f"/changesets/{found['id']}/resolve", body, 202).get_json()
     api.world.work()
@@ -36,8 +36,8 @@ def test_a_writers_trailers_stay_trailers_through_rebase_and_resolution(api: Api
 
 @pytest.mark.parametrize("message", ["", " \n", f"{SCISSORS}\nx", "Fix it\n\nchangeset-id: mine", "a\0b"])
 def test_a_message_that_cannot_be_a_commits_is_refused_by_name_wherever_it_is_given(api: Api, message: str) -> None:
-    found = collide(api)
-    body = {"base": api.tip, "message": message, "changes": [change("a", "1")]}
+    found = collide_on(api)
+    body = {"base": api.tip, "message": message, "changes": [put("a", "1")]}
     for path in ("/slices/all/changesets", "/slices/all/check"):
         assert api.post(path, body, 422).get_json(force=True)["errors"][0]["field"] == "message"
     bulk = api.post("/changesets", {"changesets": [body | {"slice": "all"}]}, 422).get_json(force=True)

@@ -11,8 +11,8 @@ import pytest
 from app.protocol import cursors
 from storage.base.settings import Settings
 from storage.operations import history
-from tests.app.collisions import collide, put
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
+from tests.support.collisions import collide, put
 
 ROOM = 12_000
 

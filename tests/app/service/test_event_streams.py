@@ -23,7 +23,7 @@ from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.log.log import Log
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
 
 Told = tuple[str, str, str]  # id, event, changeset
 

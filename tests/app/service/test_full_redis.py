@@ -15,8 +15,8 @@ from redis.exceptions import OutOfMemoryError
 from storage.backends.primary import why
 from storage.backends.redis_memory import Memory
 from storage.base.settings import Settings
-from tests.app.http import Api
-from tests.own_redis import own_redis, url_of
+from tests.support.api import Api
+from tests.support.own_redis import own_redis, url_of
 
 PATIENCE = 30.0
 

@@ -15,8 +15,8 @@ from benchmarks.client import Client
 from benchmarks.stalled import KINDS, crowded, write
 from storage.base.settings import Settings
 from storage.repository import Repository
-from tests.app.server import Server, answers_of, serving
-from tests.support import World
+from tests.support.api_server import Server, answers_of, serving
+from tests.support.world import World
 
 END = b"\r\n\r\n"
 POST = b"POST /v1/slices/all/changesets HTTP/1.1\r\nHost: h\r\n"

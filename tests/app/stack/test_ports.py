@@ -16,7 +16,7 @@ from app.console import exit_codes
 from app.stack import Stack
 from app.stack.servers import PortTaken, free_ports
 from app.stack.state import StateDamaged
-from tests.app.command_line import sluice
+from tests.support.command_line import sluice
 
 
 @pytest.fixture(autouse=True)

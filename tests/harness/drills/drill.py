@@ -63,7 +63,7 @@ class Scene:
 
     stack: Stack
     tally: Tally
-    pulse: Heartbeat
+    heartbeat: Heartbeat
     session: Session  # of a writer that is none of the load's
     report: Report
     say: Say
@@ -141,9 +141,9 @@ def run(
         listener = Listener(stack.url, tally)
         listener.start()
         listener.open.wait(_GOES_ON)
-        with Heartbeat(tally, load.history) as pulse:
+        with Heartbeat(tally, load.history) as heartbeat:
             session = Session("beside", tally, load.history, random.Random(seed), threading.Event())
-            scene = Scene(stack, tally, pulse, session, report, say, calm)
+            scene = Scene(stack, tally, heartbeat, session, report, say, calm)
             load.begin()
             held = scene.submit(hold=True)
             poller = Poller(tally, held)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tests.harness.nemeses.base import Nemesis
-from tests.servers import Proxy
+from tests.support.servers import Proxy
 
 _TOXICS = ("latency", "reset_peer", "timeout", "limit_data")
 

@@ -20,7 +20,7 @@ from storage.backends.bucket import Bucket, BucketError
 from storage.backends.deadline import Spent
 from storage.backends.redis_client import connect
 from storage.base.settings import Settings
-from tests.servers import Proxy
+from tests.support.servers import Proxy
 
 NewProxy = Callable[[str], Proxy]
 # What a hung call may take beyond its budget on a busy machine; without budgets, the calls here take over 20 seconds.

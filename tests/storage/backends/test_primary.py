@@ -16,8 +16,8 @@ from storage.queue.append_lock import AppendLock
 from storage.queue.queue import Queue
 from storage.view.view import View
 from tests.harness.replica import Pair
-from tests.own_redis import own_pair
-from tests.storage.queue.test_queue import Bench
+from tests.support.own_redis import own_pair
+from tests.support.queue_bench import QueueBench
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_neither_a_replica_nor_a_promoted_server_counts_as_recovered(pair: Pair,
         settings = Settings(repository=repository, redis_url=f"redis://127.0.0.1:{port}/0")
         return Queue(settings, View(settings, connect(settings)), None)  # type: ignore[arg-type]
 
-    bench = Bench(Settings(repository=repository, redis_url=pair.address.url))
+    bench = QueueBench(Settings(repository=repository, redis_url=pair.address.url))
     assert bench.queue.recovered_state() and bench.queue.standing([])[0]
     bench.view.redis.wait(1, 5000)  # the replica has it
     replica = queue_at(pair.second)
@@ -164,7 +164,7 @@ def test_a_server_that_was_demoted_and_promoted_is_another_run_also_when_nothing
 
 
 def test_locks_claims_and_messages_of_before_hold_nobody_up(pair: Pair, repository: str) -> None:
-    bench = Bench(Settings(repository=repository, redis_url=pair.address.url))
+    bench = QueueBench(Settings(repository=repository, redis_url=pair.address.url))
     [changeset] = bench.put("S1", "f")
     ticket = AppendLock(bench.settings, bench.view)
     assert ticket.take("who died", 0.0)

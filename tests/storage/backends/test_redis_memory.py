@@ -22,8 +22,8 @@ from storage.repository import Repository
 from tasks import upkeep
 from tasks.relief import relieve, run
 from tasks.upkeep import keep_up, tidy
-from tests.own_redis import own_redis, url_of
-from tests.support import World
+from tests.support.own_redis import own_redis, url_of
+from tests.support.world import World
 
 ROOT = Path(__file__).parents[3]
 

@@ -18,8 +18,8 @@ from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, Kind, Tree, Version,
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import diff, lookup, lookup_many, sizes, walk
 from storage.log.manifest import Changeset, Proposal
-from tests.storage.commit.model import FILES, PATHS, Trees
-from tests.storage.commit.test_link import ADA, BASE, FILE, A, B, Repo, changeset, chmod, delete, put
+from tests.support.link_bench import ADA, BASE, FILE, A, B, LinkBench, changeset, chmod, delete, put
+from tests.support.trees import FILES, PATHS, Trees
 
 ROWS, NEW = 30_000, 10_000
 OLD_FILES = {b"dir/old%05d" % i: FILE for i in range(ROWS)}
@@ -42,9 +42,9 @@ class Counted(Trees):
 
 
 @pytest.fixture
-def repo() -> Repo:
+def repo() -> LinkBench:
     """A repository with a directory of many files, in which nothing was read yet."""
-    made = Repo({})
+    made = LinkBench({})
     made.trees = Counted()
     made.root = made.trees.build(OLD_FILES)
     made.trees.of.clear()
@@ -60,7 +60,9 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_ten_thousand_changes_in_one_directory_read_it_once_to_link_and_once_to_prove(repo: Repo, what: str) -> None:
+def test_ten_thousand_changes_in_one_directory_read_it_once_to_link_and_once_to_prove(
+    repo: LinkBench, what: str
+) -> None:
     linked = repo.link([changeset("X", *CHANGES[what])], {BASE: repo.root})
     assert linked.committed == 1
     old = repo.trees.build(OLD_FILES)
@@ -69,7 +71,7 @@ def test_ten_thousand_changes_in_one_directory_read_it_once_to_link_and_once_to_
     assert repo.trees.of[old] <= 3 and repo.trees.most() <= 3
 
 
-def test_a_hundred_changesets_in_one_directory_read_it_once_for_all_of_them(repo: Repo) -> None:
+def test_a_hundred_changesets_in_one_directory_read_it_once_for_all_of_them(repo: LinkBench) -> None:
     changesets = [changeset(f"X{i:03d}", put(b"dir/new%03d" % i, A)) for i in range(100)]
     assert repo.link(changesets, {BASE: repo.root}).committed == 100
     assert repo.trees.most() <= 3
@@ -175,7 +177,7 @@ def test_a_page_in_a_large_directory_does_not_go_through_the_rows_before_it() ->
     assert [path for path, _ in page] == [b"dir/old29991", b"dir/old29992", b"dir/old29993"]
 
 
-def test_a_batch_takes_no_further_changeset_having_made_its_bytes(repo: Repo) -> None:
+def test_a_batch_takes_no_further_changeset_having_made_its_bytes(repo: LinkBench) -> None:
     changesets = [changeset(f"X{i:03d}", put(b"dir/new%03d" % i, A)) for i in range(40)]
     directory = len(repo.trees[repo.trees.build({path[4:]: version for path, version in OLD_FILES.items()})])
     linked = repo.link(changesets, {BASE: repo.root}, most_bytes=10 * directory)
@@ -184,7 +186,7 @@ def test_a_batch_takes_no_further_changeset_having_made_its_bytes(repo: Repo) ->
     assert sum(len(data) for _, data in linked.objects.values()) < 12 * directory
 
 
-def test_what_stacks_have_still_to_write_counts_for_a_batchs_bytes(repo: Repo) -> None:
+def test_what_stacks_have_still_to_write_counts_for_a_batchs_bytes(repo: LinkBench) -> None:
     stack = [
         changeset(f"X{i:03d}", put(b"dir/new%03d" % i, A), on=BASE if i < 30 else f"X{i - 30:03d}") for i in range(60)
     ]
@@ -196,14 +198,14 @@ def test_what_stacks_have_still_to_write_counts_for_a_batchs_bytes(repo: Repo) -
     assert sum(len(data) for _, data in linked.objects.values()) < 43 * directory
 
 
-def test_one_changeset_is_taken_however_large(repo: Repo) -> None:
+def test_one_changeset_is_taken_however_large(repo: LinkBench) -> None:
     linked = repo.link(
         [changeset("X", put(b"dir/new", A)), changeset("Y", put(b"y", A))], {BASE: repo.root}, most_bytes=1
     )
     assert linked.committed == 1 and linked.left == ["Y"]
 
 
-def test_a_batch_ends_early_where_it_is_told_to_and_never_with_nothing(repo: Repo) -> None:
+def test_a_batch_ends_early_where_it_is_told_to_and_never_with_nothing(repo: LinkBench) -> None:
     changesets = [changeset(f"X{i}", put(b"dir/new%d" % i, A)) for i in range(3)]
     linked = repo.link(changesets, {BASE: repo.root}, enough=lambda: True)
     assert linked.committed == 1 and linked.left == ["X1", "X2"]

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.base.ids import ObjectId
 from storage.base.settings import Settings
-from storage.commit.link import Linked, Linker
 from storage.commit.prove import RootMismatch, prove
 from storage.git.objects import (
     EXECUTABLE_MODE,
@@ -20,97 +18,30 @@ from storage.git.objects import (
     SUBMODULE_MODE,
     SYMLINK_MODE,
     Commit,
-    Ident,
     Kind,
     Version,
     object_id,
 )
 from storage.git.threeway import ConflictClass, MergeUnavailable, Strategy
 from storage.git.trees import walk
-from storage.log.entry import NO_HASH
-from storage.log.manifest import Changeset, Proposal
+from storage.log.manifest import Changeset
 from storage.lookup.content_merges import ContentMerges, MergeBudget
-from storage.view.snapshot import Head, Slice, Snapshot
-from tests.storage.commit.model import FILES, Trees
+from storage.view.snapshot import Slice
+from tests.support.link_bench import (
+    BASE,
+    FILE,
+    LINK,
+    A,
+    B,
+    C,
+    LinkBench,
+    changeset,
+    chmod,
+    delete,
+    put,
+)
+from tests.support.trees import FILES, Trees
 
-ADA = Ident("Ada", "ada@example.org", 1)
-COMMITTER = Ident("Sluice", "sluice@localhost", 50)
-ALL = Slice("all", "all", frozenset([b"/"]), 1)
-A, B, C = (object_id(Kind.BLOB, each) for each in (b"A", b"B", b"C"))
-
-
-class Repo:
-    """Trees, and commits that stand for their trees."""
-
-    def __init__(self, files: dict[bytes, Version]) -> None:
-        self.trees = Trees()
-        self.root = self.trees.build(files)
-        self.blobs = {object_id(Kind.BLOB, each): each for each in (b"A", b"B", b"C")}
-        self.merge = ContentMerges(Settings())
-
-    def put_blob(self, content: bytes) -> ObjectId:
-        oid = object_id(Kind.BLOB, content)
-        self.blobs[oid] = content
-        return oid
-
-    def link(
-        self,
-        changesets,
-        bases=None,
-        outcomes=None,
-        slices=None,
-        keys=None,
-        tip_time=0,
-        most_bytes=None,
-        enough=lambda: False,
-        closed=None,
-    ) -> Linked:
-        head = Head(1, NO_HASH, "00" * 20, tip_time, self.root.hex(), "00" * 20, self.root.hex(), 0, 1, 1, 0, 0)
-        slices = {"all": ALL} if slices is None else slices
-        snapshot = Snapshot("e", head, slices, outcomes or {}, keys or {}, closed=closed or {})
-        bases = bases or {}
-        linker = Linker(
-            snapshot,
-            self.trees.read,
-            lambda changeset: bases.get(changeset.base_commit),
-            lambda changeset, outcome: outcome["manifest"],
-            lambda changeset: (outcomes or {}).get(changeset),
-            lambda oid, place: self.blobs[oid],
-            self.merge,
-            COMMITTER,
-            most_bytes,
-            enough,
-        )
-        linked = linker.run(changesets)
-        self.trees.update({oid: data for oid, (kind, data) in linked.objects.items() if kind == Kind.TREE})
-        prove(self.trees.read, self.root, linked.root, linked.net)
-        return linked
-
-    def files(self, linked: Linked) -> dict[bytes, Version]:
-        return dict(walk(self.trees.read, linked.root))
-
-
-def put(path: bytes, oid: ObjectId, mode: int = FILE_MODE, base: ObjectId | None = None) -> Proposal:
-    return Proposal("put", path, mode, oid, None, base)
-
-
-def delete(path: bytes, base: ObjectId | None = None) -> Proposal:
-    return Proposal("delete", path, 0, None, None, base)
-
-
-def chmod(path: bytes, mode: int) -> Proposal:
-    return Proposal("mode", path, mode, None, None)
-
-
-BASE = ObjectId(b"b" * 20)
-
-
-def changeset(name, *changes, on=BASE, key=None, where="all") -> Changeset:
-    commit = on if isinstance(on, bytes) else None
-    return Changeset(name, "inbox/p-1", where, commit, on if isinstance(on, str) else None, ADA, "m", changes, key, "f")
-
-
-FILE, LINK = Version(FILE_MODE, A), Version(SYMLINK_MODE, A)
 OUTCOMES = [
     # base, head, change, outcome, version afterwards
     (None, None, put(b"f", A), "committed", FILE),
@@ -148,7 +79,7 @@ OUTCOMES = [
 
 @pytest.mark.parametrize(("base", "head", "change", "outcome", "after"), OUTCOMES)
 def test_three_versions_decide_as_in_git(base, head, change, outcome, after) -> None:
-    repo = Repo({b"f": head} if head else {})
+    repo = LinkBench({b"f": head} if head else {})
     seen = repo.trees.build({b"f": base} if base else {})
     linked = repo.link([changeset("X", change)], {BASE: seen})
     [decided] = linked.decided
@@ -160,7 +91,7 @@ def test_three_versions_decide_as_in_git(base, head, change, outcome, after) -> 
 @pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("kind", [SYMLINK_MODE, SUBMODULE_MODE])
 def test_a_mode_cannot_change_of_what_an_earlier_change_of_the_stack_made_no_file(batches: int, kind: int) -> None:
-    repo = Repo({b"f": FILE})
+    repo = LinkBench({b"f": FILE})
     seen = repo.trees.build({b"f": FILE})
     below, above = changeset("A", put(b"f", B, kind)), changeset("B", chmod(b"f", EXECUTABLE_MODE), on="A")
     if batches == 1:
@@ -195,7 +126,7 @@ BY_VERSIONS = [
 
 @pytest.mark.parametrize(("head", "change", "outcome", "after"), BY_VERSIONS)
 def test_what_was_seen_by_versions_counts_and_no_change_of_mode_is_lost(head, change, outcome, after) -> None:
-    repo = Repo({b"f": head} if head else {})
+    repo = LinkBench({b"f": head} if head else {})
     linked = repo.link([changeset("X", change, on=None)])
     [decided] = linked.decided
     word = decided.get("reason") or next((c["class"] for c in decided.get("conflicts", [])), decided["status"])
@@ -209,12 +140,12 @@ def test_what_a_mode_change_takes_over_is_never_its_content() -> None:
     """`theirs` is about the mode; the id that its writer names may be another's old content, or stored nowhere."""
     nowhere = object_id(Kind.BLOB, b"nowhere")
     for base, on in ((nowhere, None), (None, BASE)):
-        repo = Repo({b"f": Version(FILE_MODE, B)})
+        repo = LinkBench({b"f": Version(FILE_MODE, B)})
         change = replace(chmod(b"f", EXECUTABLE_MODE), base=base, strategy=Strategy.THEIRS)
         linked = repo.link([changeset("X", change, on=on)], {BASE: repo.trees.build({b"f": FILE})})
         assert repo.files(linked) == {b"f": Version(EXECUTABLE_MODE, B)}
     for head in ({}, {b"f": Version(SYMLINK_MODE, B)}):
-        repo = Repo(head)
+        repo = LinkBench(head)
         change = replace(chmod(b"f", EXECUTABLE_MODE), base=nowhere, strategy=Strategy.THEIRS)
         assert repo.link([changeset("X", change, on=None)]).decided[0]["status"] == "conflicted"
 
@@ -226,7 +157,7 @@ CONFLICT = {"status": "conflicted", "slice": "all", "conflicts": [{"path": "f"}]
     ("closed", "second"), [({}, "rejected"), ({"C": "expired"}, "rejected"), ({"C": "abandoned"}, "rejected")]
 )
 def test_one_changeset_takes_the_place_of_a_conflicted_one_and_none_of_one_that_was_abandoned(closed, second) -> None:
-    repo = Repo({b"f": FILE})
+    repo = LinkBench({b"f": FILE})
     batch = [
         replace(changeset("A", put(b"f", B)), resolves="C"),
         replace(changeset("B", put(b"g", C)), resolves="C"),
@@ -245,7 +176,7 @@ def test_one_changeset_takes_the_place_of_a_conflicted_one_and_none_of_one_that_
 
 
 def test_a_successor_that_conflicts_is_not_followed_by_another() -> None:
-    repo = Repo({b"f": FILE})
+    repo = LinkBench({b"f": FILE})
     seen = repo.trees.build({})
     batch = [replace(changeset(name, put(b"f", oid)), resolves="C") for name, oid in (("A", B), ("B", C))]
     first, second = repo.link(batch, {BASE: seen}, outcomes={"C": CONFLICT}).decided
@@ -254,7 +185,7 @@ def test_a_successor_that_conflicts_is_not_followed_by_another() -> None:
 
 
 def test_a_stack_on_versions_cannot_delete_what_none_of_it_saw() -> None:
-    repo = Repo({b"f": FILE, b"g": FILE})
+    repo = LinkBench({b"f": FILE, b"g": FILE})
     batch = [
         changeset("1", put(b"f", B, base=A), on=None),
         changeset("2", delete(b"f"), on="1"),
@@ -274,7 +205,7 @@ def test_of_a_changeset_with_a_file_too_large_nothing_more_is_merged() -> None:
         return ConflictClass.TOO_LARGE if len(asked) == 2 else b"merged"
 
     names = [b"a", b"b", b"c", b"d"]
-    repo = Repo({name: Version(FILE_MODE, C) for name in names})
+    repo = LinkBench({name: Version(FILE_MODE, C) for name in names})
     repo.merge = merge
     seen = repo.trees.build(dict.fromkeys(names, FILE))
     batch = [changeset("X", *(put(name, B) for name in names)), changeset("Y", put(b"a", B))]
@@ -288,7 +219,7 @@ def test_merges_that_take_too_long_wait_for_another_batch(monkeypatch: pytest.Mo
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr("storage.lookup.content_merges.time", SimpleNamespace(monotonic=lambda: next(clock)))
     budget = MergeBudget(merges, 15)
-    repo = Repo({})
+    repo = LinkBench({})
     threes = [(None, repo.put_blob(b"%d" % i), repo.put_blob(b"")) for i in range(3)]
     for three in threes[:2]:
         budget(three, repo.blobs.__getitem__)
@@ -301,7 +232,7 @@ def test_a_changeset_whose_contents_cannot_be_merged_now_waits_alone() -> None:
     def unavailable(three, read):
         raise MergeUnavailable("git is away")
 
-    repo = Repo({b"f": Version(FILE_MODE, C)})
+    repo = LinkBench({b"f": Version(FILE_MODE, C)})
     repo.merge = unavailable
     seen = repo.trees.build({b"f": FILE})
     batch = [changeset("X", put(b"f", B)), changeset("Y", put(b"g", B)), changeset("Z", put(b"h", B), on="X")]
@@ -310,14 +241,14 @@ def test_a_changeset_whose_contents_cannot_be_merged_now_waits_alone() -> None:
 
 
 def test_all_or_nothing_for_a_changeset() -> None:
-    repo = Repo({b"f": Version(FILE_MODE, C)})
+    repo = LinkBench({b"f": Version(FILE_MODE, C)})
     seen = repo.trees.build({b"f": FILE})
     linked = repo.link([changeset("X", put(b"f", B), put(b"g", B))], {BASE: seen})
     assert linked.decided[0]["status"] == "conflicted" and linked.root == repo.root and not linked.objects
 
 
 def test_a_file_becomes_a_directory_and_back_when_the_deletes_stand_beside_it() -> None:
-    repo = Repo({b"a": FILE})
+    repo = LinkBench({b"a": FILE})
     there = changeset("X", delete(b"a"), put(b"a/b", B))
     back = changeset("Y", delete(b"a/b"), put(b"a", C), on="X")
     linked = repo.link([there, back], {BASE: repo.root})
@@ -326,7 +257,7 @@ def test_a_file_becomes_a_directory_and_back_when_the_deletes_stand_beside_it() 
 
 
 def test_a_file_in_the_way_that_the_writer_saw_is_refused_and_one_that_came_since_conflicts() -> None:
-    repo = Repo({b"a/b": FILE})
+    repo = LinkBench({b"a/b": FILE})
     seen = linked = repo.link([changeset("X", put(b"a", B))], {BASE: repo.root})
     assert seen.decided[0]["reason"] == "in-the-way"
     linked = repo.link([changeset("X", put(b"a", B))], {BASE: repo.trees.build({})})
@@ -335,7 +266,7 @@ def test_a_file_in_the_way_that_the_writer_saw_is_refused_and_one_that_came_sinc
 
 
 def test_by_versions_the_id_that_was_seen_decides() -> None:
-    repo = Repo({b"f": FILE})
+    repo = LinkBench({b"f": FILE})
     good = changeset("X", put(b"f", B, base=A), put(b"new", C), on=None)
     late = changeset("Y", put(b"f", C, base=A), on=None)
     linked = repo.link([good, late])
@@ -345,7 +276,7 @@ def test_by_versions_the_id_that_was_seen_decides() -> None:
 #   base ── X ── Y ── Z      X, Y, Z: one writer's stack
 #     └──── other ────┘      other: somebody else's, landed in between
 def test_a_stack_sees_what_its_writer_saw_and_nothing_that_others_landed() -> None:
-    repo = Repo({b"f": FILE, b"g": FILE})
+    repo = LinkBench({b"f": FILE, b"g": FILE})
     x = changeset("X", put(b"f", B))
     other = changeset("other", put(b"g", B))
     y = changeset("Y", put(b"f", C), on="X")
@@ -366,11 +297,11 @@ def test_a_stack_in_many_batches_ends_like_the_stack_in_one(states: list[dict], 
         return made
 
     other = changeset("other", put(b"zz/other", C))
-    whole = Repo(states[0])
+    whole = LinkBench(states[0])
     one = whole.link([other, *stack()], {BASE: whole.root})
     assert {each["status"] for each in one.decided} == {"committed"}
 
-    parts = Repo(states[0])
+    parts = LinkBench(states[0])
     seen = parts.root
     outcomes: dict = {}
     rest = [other, *stack()]
@@ -385,7 +316,7 @@ def test_a_stack_in_many_batches_ends_like_the_stack_in_one(states: list[dict], 
 
 
 def test_a_base_that_is_not_decided_is_waited_for_and_one_that_did_not_make_it_is_a_reason() -> None:
-    repo = Repo({})
+    repo = LinkBench({})
     waits = changeset("W", put(b"f", A), on="unknown")
     linked = repo.link([waits])
     assert linked.deferred == ["W"] and not linked.decided
@@ -394,7 +325,7 @@ def test_a_base_that_is_not_decided_is_waited_for_and_one_that_did_not_make_it_i
 
 
 def test_a_second_changeset_with_a_key_is_rejected_and_names_the_first() -> None:
-    repo = Repo({})
+    repo = LinkBench({})
     first, second = changeset("1", put(b"f", A), key="k"), changeset("2", put(b"g", A), key="k")
     linked = repo.link([first, second], {BASE: repo.root})
     assert linked.decided[1]["reason"] == "duplicate" and "1" in linked.decided[1]["detail"]
@@ -405,7 +336,7 @@ def test_a_second_changeset_with_a_key_is_rejected_and_names_the_first() -> None
 @pytest.mark.parametrize("batches", [1, 2, 3])
 def test_a_stack_on_a_repeat_stands_on_the_first(batches: int) -> None:
     """The answer to 1 was lost with the API; its client was given 2 for the repeat, and goes on from there."""
-    repo = Repo({b"f": FILE})
+    repo = LinkBench({b"f": FILE})
     order = [
         changeset("1", put(b"f", B), key="k"),
         changeset("2", put(b"f", B), key="k"),
@@ -422,7 +353,7 @@ def test_a_stack_on_a_repeat_stands_on_the_first(batches: int) -> None:
 
 
 def test_a_stack_on_another_request_with_a_used_key_is_rejected() -> None:
-    repo = Repo({b"f": FILE})
+    repo = LinkBench({b"f": FILE})
     first = changeset("1", put(b"f", B), key="k")
     other = replace(changeset("2", put(b"f", C), key="k"), fingerprint="another")
     linked = repo.link([first, other, changeset("3", put(b"f", A), on="2")], {BASE: repo.root})
@@ -430,7 +361,7 @@ def test_a_stack_on_another_request_with_a_used_key_is_rejected() -> None:
 
 
 def test_changesets_are_decided_by_the_definition_of_their_slice_at_the_snapshot() -> None:
-    repo = Repo({})
+    repo = LinkBench({})
     only_a = {"all": Slice("all", "all", frozenset([b"a/"]), 2)}
     linked = repo.link([changeset("X", put(b"b", A))], {BASE: repo.root}, slices=only_a)
     assert linked.decided[0]["reason"] == "outside-slice"
@@ -439,26 +370,26 @@ def test_changesets_are_decided_by_the_definition_of_their_slice_at_the_snapshot
 
 
 def test_what_is_decided_already_is_not_decided_again() -> None:
-    repo = Repo({})
+    repo = LinkBench({})
     linked = repo.link([changeset("X", put(b"b", A))], {BASE: repo.root}, {"X": {"status": "committed"}})
     assert not linked.decided and not linked.objects
 
 
 def test_a_changeset_that_changes_nothing_becomes_an_empty_commit() -> None:
-    repo = Repo({b"f": FILE})
+    repo = LinkBench({b"f": FILE})
     linked = repo.link([changeset("X", put(b"f", A))], {BASE: repo.root})
     assert linked.committed == 1 and linked.root == repo.root and len(linked.objects) == 1
 
 
 def test_a_commit_is_never_older_than_its_parent_and_carries_one_trailer() -> None:
-    repo = Repo({})
+    repo = LinkBench({})
     linked = repo.link([changeset("X", put(b"f", A))], {BASE: repo.root}, tip_time=10**9)
     commit = Commit.parse(linked.objects[linked.tip][1])
     assert commit.committer.time == 10**9 and commit.message == "m\n\nChangeset-Id: X\n"
 
 
 def test_linking_twice_on_one_snapshot_gives_the_same_bytes() -> None:
-    one, two = Repo({b"f": FILE}), Repo({b"f": FILE})
+    one, two = LinkBench({b"f": FILE}), LinkBench({b"f": FILE})
     batch = [changeset("X", put(b"f", B)), changeset("Y", put(b"g/h", B), on="X")]
     first, second = one.link(batch, {BASE: one.root}), two.link(batch, {BASE: two.root})
     assert first.decided == second.decided and first.objects == second.objects

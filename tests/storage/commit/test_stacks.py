@@ -19,7 +19,7 @@ from storage.git.objects import FILE_MODE, Kind, Version
 from storage.git.trees import walk
 from storage.log.manifest import Changeset, Proposal
 from storage.lookup.content_merges import ContentMerges
-from tests.storage.commit.test_link import ADA, Repo
+from tests.support.link_bench import ADA, LinkBench
 
 FILES = (b"a", b"dir/b", b"dir/deep/c")
 ANCHORS = 60
@@ -56,7 +56,7 @@ class History:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.repo = Repo({})
+        self.repo = LinkBench({})
         self.repo.merge = MERGES
         start = {path: [anchor(i) for i in range(ANCHORS)] for path in FILES}
         self.repo.root = self.repo.trees.build(

@@ -19,8 +19,8 @@ from storage.git.threeway import ConflictClass, Strategy, contents_to_merge, mer
 from storage.git.tree_editor import TreeEditor
 from storage.log.manifest import Proposal
 from storage.lookup.content_merges import ContentMerges
-from tests.storage.commit.model import Trees
-from tests.storage.commit.test_link import changeset
+from tests.support.link_bench import changeset
+from tests.support.trees import Trees
 
 IDS = {name: object_id(Kind.BLOB, name.encode()) for name in "ABCM"}
 KINDS = {"-": FILE_MODE, "x": EXECUTABLE_MODE, "l": SYMLINK_MODE, "s": SUBMODULE_MODE}

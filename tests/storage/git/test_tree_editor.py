@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from storage.git.objects import EMPTY_TREE, FILE_MODE, Kind, Version, object_id
 from storage.git.tree_editor import TreeEditor
-from tests.storage.commit.model import FILES, PATHS, Trees
+from tests.support.trees import FILES, PATHS, Trees
 
 BLOB = Version(FILE_MODE, object_id(Kind.BLOB, b"x"))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from storage.git.objects import FILE_MODE, Kind, Tree, Version, object_id
 from storage.git.trees import covers, diff, lookup, project, walk
-from tests.storage.commit.model import FILES, PATHS, Trees
+from tests.support.trees import FILES, PATHS, Trees
 
 BLOB = Version(FILE_MODE, object_id(Kind.BLOB, b"x"))
 

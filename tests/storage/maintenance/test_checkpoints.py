@@ -20,7 +20,8 @@ from storage.repository import Repository
 from storage.view.load import load
 from storage.view.segments import FOLDER, CorruptSegment, Segment, decode, encode, ends_of
 from tasks.upkeep import run as run_upkeep
-from tests.support import World
+from tests.support.redis_rows import rows
+from tests.support.world import World
 
 
 @pytest.fixture
@@ -35,26 +36,6 @@ def world(settings: Settings) -> World:
         made.put({f"f{i}": b"2"}, base)
         made.work()
     return made
-
-
-def rows(repo: Repository) -> dict[bytes, object]:
-    """Return everything that the published epoch has, but for the cursors of caches."""
-    prefix = repo.view.key("").encode()
-    found: dict[bytes, object] = {}
-    for key in repo.redis.scan_iter(prefix.replace(b"{", b"[{]").replace(b"}", b"[}]") + b"*"):
-        name = key.removeprefix(prefix)
-        match repo.redis.type(key):
-            case b"string":
-                found[name] = repo.redis.get(key)
-            case b"hash":
-                found[name] = repo.redis.hgetall(key)
-            case b"zset":
-                found[name] = repo.redis.zrange(key, 0, -1, withscores=True)
-    return {
-        name: value
-        for name, value in found.items()
-        if not name.startswith((b"inbox:", b"checkpointed", b"rolled", b"gc:"))
-    }
 
 
 def test_a_view_from_segments_is_the_view_of_the_entries(world: World) -> None:

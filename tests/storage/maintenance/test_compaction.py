@@ -16,9 +16,9 @@ import pytest
 
 from app.admin import export as export_module
 from app.admin import verify as verify_module
-from app.admin.deep import look as look_module
 from app.admin.deep import submitted as submitted_module
-from app.admin.deep.look import deep
+from app.admin.deep import verification
+from app.admin.deep.verification import deep
 from app.admin.verify import verify
 from app.intake.intake import Item
 from storage.backends.bucket import Bucket, BucketError
@@ -34,7 +34,7 @@ from storage.lookup.archive import SUFFIX, Archive
 from storage.lookup.tables import MERGED, encode, rows_of
 from storage.maintenance import compaction as compact_module
 from storage.maintenance.checkpoints import checkpoint
-from storage.maintenance.compaction import Compacted, compact
+from storage.maintenance.compaction import compact
 from storage.maintenance.garbage import collect
 from storage.operations.lifecycle import abandon, release
 from storage.operations.slices import define
@@ -48,20 +48,10 @@ from storage.view.rows import HISTORY, KEYS
 from tasks import compaction as compaction_module
 from tasks.node.forked import EndedBadly
 from tasks.upkeep import run as run_upkeep
-from tests.faults.dying import Died, Dying
-from tests.storage.maintenance.test_checkpoints import rows
-from tests.support import World, item
-
-AT_ONCE = {
-    # Everything is old at once.
-    "history_age": -1000.0, "key_age": 1e6, "inbox_margin": -1000.0, "gc_grace": 1e6,
-    "compact_entries": 1, "checkpoint_entries": 1, "checkpoint_segments": 1000,
-}  # fmt: skip
-
-
-def change(repo: Repository, **settings: object) -> None:
-    for name, value in settings.items():
-        object.__setattr__(repo.settings, name, value)
+from tests.support.compaction import AT_ONCE, change, compacted, emptied
+from tests.support.dying import Died, Dying
+from tests.support.redis_rows import rows
+from tests.support.world import World, item
 
 
 @pytest.fixture
@@ -85,18 +75,6 @@ def some_work(world: World, number: int) -> list[ChangesetId]:
     return ids
 
 
-def compacted(world: World) -> list[Compacted]:
-    """Make checkpoints and all compactions that there are to be made."""
-    made = []
-    checkpoint(world.repo, 1000)
-    while done := compact(world.repo):
-        made.append(done)
-        checkpoint(world.repo, 1000)
-        if not done.entries:
-            break
-    return made
-
-
 def history(repo: Repository) -> dict[bytes, object]:
     """Return the rows that grow with history."""
     names = tuple(name.encode() for name in HISTORY + KEYS)
@@ -106,7 +84,7 @@ def history(repo: Repository) -> dict[bytes, object]:
 STATUSES = ["committed", "committed", "conflicted", "conflicted", "rejected"]
 
 
-def format_changeset(world: World, ids: list[ChangesetId]) -> list[object]:
+def reported(world: World, ids: list[ChangesetId]) -> list[object]:
     """Return everything that the queues tell of changesets."""
     return world.repo.queue.standing(ids)[1]
 
@@ -115,7 +93,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     ids = some_work(world, 0)
     abandon(world.repo, ids[2])
     ids += [each for number in (1, 2) for each in some_work(world, number)]
-    before, files = format_changeset(world, ids), world.files()
+    before, files = reported(world, ids), world.files()
     made = compacted(world)
     assert sum(done.entries for done in made) == world.repo.view.head().archived == world.repo.view.head().through
     assert sum(done.changesets for done in made) == len(ids)
@@ -124,7 +102,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     fresh = World.__new__(World)
     fresh.repo, fresh.all = Repository(world.repo.settings), world.all
     assert [world.status(each) for each in ids] == STATUSES * 3
-    after = format_changeset(fresh, ids)
+    after = reported(fresh, ids)
     assert [now.outcome for now in after] == [now.outcome for now in before]
     assert [now.closed_by for now in after] == [None, None, "abandoned", *[None] * 12]
     fresh.repo.redis.delete(*fresh.repo.redis.keys("*object:*"), b"none")
@@ -636,17 +614,6 @@ def held_item(world: World, path: str, base: bytes) -> Item:
     return held
 
 
-def emptied(world: World) -> World:
-    """Return the world as another process finds it after Redis has lost the repository."""
-    repo = world.repo
-    repo.redis.delete(*repo.redis.keys(f"*{repo.settings.repository}*"))
-    fresh = World.__new__(World)
-    fresh.repo, fresh.all = Repository(repo.settings), world.all
-    fresh.repo.prepare()
-    run_upkeep(fresh.repo)
-    return fresh
-
-
 def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archived(world: World) -> None:
     """Its pack stays, since something in it is undecided, and the rows of its blobs go."""
     base = world.tip
@@ -744,7 +711,7 @@ def test_a_redis_older_than_the_grace_of_tables_blames_nobody(world: World) -> N
     fresh = World.__new__(World)
     fresh.repo, fresh.all = Repository(repo.settings), world.all
     with pytest.raises(ViewStale):
-        format_changeset(fresh, ids[:1])
+        reported(fresh, ids[:1])
     [based] = fresh.submit(item(world.all, {"based": b"1"}, ids[0]))
     with pytest.raises(ViewStale):
         commit_batch(fresh.repo, recovered_only=False)
@@ -840,7 +807,7 @@ def test_an_export_of_what_is_lost_says_so(archived: World, tmp_path: Path) -> N
 def test_a_deep_look_reads_the_copies_of_what_is_deleted_meanwhile(
     archived: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, find = look_module.read_log, submitted_module.read_all
+    read, find = verification.read_log, submitted_module.read_all
 
     def read_then_delete(log: Log) -> LogSummary:
         contents = read(log)
@@ -852,7 +819,7 @@ def test_a_deep_look_reads_the_copies_of_what_is_deleted_meanwhile(
         all_gone(archived, 4)
         return find(*args)
 
-    monkeypatch.setattr(look_module, "read_log", read_then_delete)
+    monkeypatch.setattr(verification, "read_log", read_then_delete)
     monkeypatch.setattr(submitted_module, "read_all", delete_then_find)
     looked = deep(archived.repo.settings)
     assert not looked.difference and not looked.unchecked

@@ -19,7 +19,7 @@ from storage.maintenance import garbage
 from storage.maintenance.garbage import collect
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
-from tests.support import World
+from tests.support.world import World
 
 
 @pytest.fixture

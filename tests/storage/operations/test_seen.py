@@ -19,10 +19,10 @@ from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Kind, 
 from storage.log.manifest import Changeset
 from storage.operations import seen
 from storage.operations.seen import StackTooDeep, UnknownBase
-from storage.operations.seen import look as look_up
+from storage.operations.seen import seen_by_writer as look_up
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from tests.support import World, item
+from tests.support.world import World, item
 
 Model = dict[bytes, Version | None]
 
@@ -177,7 +177,7 @@ def test_a_deep_stack_is_read_in_pages(world: World, monkeypatch: pytest.MonkeyP
     calls.clear()
     assert look_up(world.repo, top, [b"f"]).versions == {b"f": file(b"298")}
     assert calls == [1], "no further than the answer"
-    [(oid, location)] = seen.look(world.repo, top, [b"f"]).places.items()
+    [(oid, location)] = seen.seen_by_writer(world.repo, top, [b"f"]).places.items()
     assert world.repo.objects.blob(oid, location) == b"298", "though no entry says where it stands"
     world.repo.redis.delete(*(f"{world.repo.view.prefix}manifest:{each}" for each in ids))
     calls.clear()

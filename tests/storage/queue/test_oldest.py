@@ -10,15 +10,15 @@ from storage.base.ids import PackId, SliceId
 from storage.base.settings import Settings
 from storage.queue import queue
 from storage.queue.queue import Claimed
-from tests.storage.queue.test_queue import Bench
+from tests.support.queue_bench import QueueBench
 
 
 @pytest.fixture
-def bench(redis_settings: Settings) -> Bench:
-    return Bench(redis_settings)
+def bench(redis_settings: Settings) -> QueueBench:
+    return QueueBench(redis_settings)
 
 
-def test_the_oldest_is_one_that_could_be_claimed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_is_one_that_could_be_claimed(bench: QueueBench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.queue.oldest() is None
     held = replace(bench.made("S0"), hold=True)
     bench.queue.enqueue([(held, b"{}")])

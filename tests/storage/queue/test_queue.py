@@ -10,96 +10,28 @@ from types import SimpleNamespace
 
 import pytest
 
-from storage.backends.bucket import Bucket
-from storage.backends.redis_client import connect
 from storage.base.errors import Paused, Recovering, ViewAbsent
-from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
+from storage.base.ids import PackId, SliceId, new_ulid
 from storage.base.settings import Settings
 from storage.git.objects import Ident
-from storage.log.entry import FORMAT, EntryKind
-from storage.log.log import Log
-from storage.log.manifest import Changeset, Proposal
-from storage.lookup.archive import Archive
+from storage.log.manifest import Changeset
 from storage.queue import append_lock as lock_module
 from storage.queue.append_lock import AppendLock
 from storage.queue.queue import Claimed, Queue
-from storage.view.view import View
-
-
-class Bench:
-    """A view with slices, and its queues."""
-
-    def __init__(self, settings: Settings, slices: int = 3) -> None:
-        self.settings = settings
-        self.view = View(settings, connect(settings))
-        self.archive = Archive(settings, Bucket(settings), Log(Bucket(settings)), self.view)
-        self.queue = Queue(settings, self.view, self.archive)
-        genesis = {"format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "commit": "c" * 40}
-        self.view.apply("E", genesis | {"tree": "e" * 40, "time": 1}, "h1", published=False)
-        self.view.publish(None, "E")
-        self.queue.mark_recovered("E", self.queue.run())
-        self.slices = [f"S{i}" for i in range(slices)]
-        self.seq = 1
-
-    def put(self, where: str, *paths: str, base: str | None = None, count: int = 1) -> list[ChangesetId]:
-        """Queue `count` changesets of the paths."""
-        made = [self.made(where, *paths, base=base) for _ in range(count)]
-        self.queue.enqueue([(each, b"{}") for each in made])
-        return [each.id for each in made]
-
-    def made(self, where: str, *paths: str, base: str | None = None) -> Changeset:
-        """Return a changeset of the paths."""
-        time.sleep(0.001)  # ULIDs of one process are ordered by their milliseconds
-        changes = tuple(Proposal("put", p.encode(), 0o100644, ObjectId(b"x" * 20), None) for p in paths or ("f",))
-        return Changeset(
-            ChangesetId(new_ulid()), PackId("inbox/P-1"), SliceId(where), None,
-            ChangesetId(base) if base else None, Ident("a", "b", 1), "m", changes,
-        )  # fmt: skip
-
-    def run_out(self) -> None:
-        """Let every lock, claim, ticket and message have run out."""
-        redis, prefix = self.view.redis, self.view.prefix
-        for key in [*redis.scan_iter(prefix + "lock:*"), prefix + "ticket"]:
-            redis.pexpire(key, 1)
-        for leases in ("trying", "messages:commit", "messages:merge"):
-            for owner in redis.zrange(prefix + leases, 0, -1):
-                redis.zadd(prefix + leases, {owner: 0})
-        time.sleep(0.01)
-
-    def decide(self, changeset: str, where: str, status: str = "committed", **more: str) -> None:
-        """Give a changeset an outcome."""
-        self.seq += 1
-        decided = {
-            "id": changeset,
-            "slice": where,
-            "status": status,
-            "pack": "inbox/P-1",
-            "changes": [],
-            "commit": "c" * 40,
-            **more,
-        }
-        head = {"tip": "c" * 40, "root": "e" * 40, "time": 1, "committed": self.seq - 1}
-        entry = {
-            "kind": EntryKind.COMMITS,
-            "seq": self.seq,
-            "previous": f"h{self.seq - 1}",
-            "decided": [decided],
-            **head,
-        }
-        self.view.apply("E", entry, f"h{self.seq}")
+from tests.support.queue_bench import QueueBench
 
 
 @pytest.fixture
-def bench(redis_settings: Settings) -> Bench:
-    return Bench(redis_settings)
+def bench(redis_settings: Settings) -> QueueBench:
+    return QueueBench(redis_settings)
 
 
-def claimed(bench: Bench, owner: str = "me", **settings: object) -> list[str]:
+def claimed(bench: QueueBench, owner: str = "me", **settings: object) -> list[str]:
     queue = Queue(replace(bench.settings, **settings), bench.view, bench.archive)  # type: ignore[arg-type]
     return [each.id for each in queue.claim(owner)]
 
 
-def test_a_queue_is_ordered_by_id_and_enqueuing_again_changes_nothing(bench: Bench) -> None:
+def test_a_queue_is_ordered_by_id_and_enqueuing_again_changes_nothing(bench: QueueBench) -> None:
     ids = bench.put("S0", count=5)
     assert bench.queue.waiting("S0", "", 10) == sorted(ids) == ids
     again = Changeset(ids[2], PackId("inbox/P-1"), SliceId("S0"), None, None, Ident("a", "b", 1), "m", ())
@@ -107,7 +39,7 @@ def test_a_queue_is_ordered_by_id_and_enqueuing_again_changes_nothing(bench: Ben
     assert bench.queue.length() == 5
 
 
-def test_what_has_an_outcome_is_never_queued_again(bench: Bench) -> None:
+def test_what_has_an_outcome_is_never_queued_again(bench: QueueBench) -> None:
     [one] = bench.put("S0")
     bench.decide(one, "S0")
     again = Changeset(one, PackId("inbox/P-1"), SliceId("S0"), None, None, Ident("a", "b", 1), "m", ())
@@ -116,14 +48,14 @@ def test_what_has_an_outcome_is_never_queued_again(bench: Bench) -> None:
     assert bench.queue.length() == 0
 
 
-def owner_of(bench: Bench, key: str) -> tuple[str | None, int]:
+def owner_of(bench: QueueBench, key: str) -> tuple[str | None, int]:
     """Return whose an idempotency key is, and how many seconds that is remembered outside the view (-1: for ever)."""
     found = bench.queue.admit([], [], [key]).keys.get(key)
     return found and found[0], bench.view.redis.ttl(f"{bench.view.prefix}key:{key}")
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["queued", "held"])
-def test_an_idempotency_key_is_known_for_as_long_as_its_changeset_is_undecided(bench: Bench, hold: bool) -> None:
+def test_an_idempotency_key_is_known_for_as_long_as_its_changeset_is_undecided(bench: QueueBench, hold: bool) -> None:
     first, second = (replace(bench.made("S0", "f"), key="k", fingerprint="f", hold=hold) for _ in range(2))
     bench.queue.enqueue([(first, b"{}"), (second, b"{}")])
     assert owner_of(bench, "k") == (first.id, -1)
@@ -137,7 +69,7 @@ def test_an_idempotency_key_is_known_for_as_long_as_its_changeset_is_undecided(b
 
 
 def test_the_key_of_a_changeset_whose_worker_died_before_it_released_goes_with_the_claims_clean_up(
-    bench: Bench,
+    bench: QueueBench,
 ) -> None:
     one = replace(bench.made("S0", "f"), key="k", fingerprint="f")
     bench.queue.enqueue([(one, b"{}")])
@@ -148,14 +80,14 @@ def test_the_key_of_a_changeset_whose_worker_died_before_it_released_goes_with_t
     assert owner == one.id and 0 < seconds <= 60
 
 
-def test_a_key_does_not_expire_when_a_view_that_knows_less_queues_its_changeset_again(bench: Bench) -> None:
+def test_a_key_does_not_expire_when_a_view_that_knows_less_queues_its_changeset_again(bench: QueueBench) -> None:
     one = replace(bench.made("S0", "f"), key="k", fingerprint="f")
     bench.view.redis.set(f"{bench.view.prefix}key:k", f"{one.id} f", ex=60)
     bench.queue.enqueue([(one, b"{}")])
     assert owner_of(bench, "k") == (one.id, -1)
 
 
-def test_a_slice_with_a_thousand_waiting_does_not_starve_one_with_one(bench: Bench) -> None:
+def test_a_slice_with_a_thousand_waiting_does_not_starve_one_with_one(bench: QueueBench) -> None:
     bench.put("S0", "many", count=50)
     [one] = bench.put("S1", "one")
     first = claimed(bench, "a", commit_changesets=20)
@@ -165,7 +97,7 @@ def test_a_slice_with_a_thousand_waiting_does_not_starve_one_with_one(bench: Ben
 
 @pytest.mark.parametrize("others", [1, 2], ids=["with-little-new-work-each", "with-new-work-that-fills-a-claim"])
 def test_a_slice_that_submits_nothing_new_is_claimed_among_busy_ones(redis_settings: Settings, others: int) -> None:
-    bench = Bench(redis_settings, slices=5)
+    bench = QueueBench(redis_settings, slices=5)
     old = bench.put("S0", "old", count=5)
     got = []
     for number in range(16):
@@ -183,7 +115,7 @@ def test_a_slice_that_submits_nothing_new_is_claimed_among_busy_ones(redis_setti
 
 
 def test_new_work_is_claimed_among_slices_that_were_tried_in_vain(redis_settings: Settings) -> None:
-    bench = Bench(redis_settings, slices=20)
+    bench = QueueBench(redis_settings, slices=20)
     for where in bench.slices[:-1]:
         bench.put(where, where, base=new_ulid())
     for _ in range(10):
@@ -192,20 +124,20 @@ def test_new_work_is_claimed_among_slices_that_were_tried_in_vain(redis_settings
     assert claimed(bench, commit_slices=2) == [new]
 
 
-def test_claims_are_bounded_by_changesets_changes_and_slices(bench: Bench) -> None:
+def test_claims_are_bounded_by_changesets_changes_and_slices(bench: QueueBench) -> None:
     bench.put("S0", *[f"a{i}" for i in range(10)], count=5)
     bench.put("S1", "b", count=5)
     assert len(claimed(bench, "a", commit_changesets=3)) == 3
-    bench2 = Bench(replace(bench.settings, repository=bench.settings.repository + "x"))
+    bench2 = QueueBench(replace(bench.settings, repository=bench.settings.repository + "x"))
     bench2.put("S0", *[f"a{i}" for i in range(10)], count=5)
     assert len(claimed(bench2, "a", commit_changes=25)) == 2
-    bench3 = Bench(replace(bench.settings, repository=bench.settings.repository + "y"))
+    bench3 = QueueBench(replace(bench.settings, repository=bench.settings.repository + "y"))
     for where in bench3.slices:
         bench3.put(where, where)
     assert len(claimed(bench3, "a", commit_slices=2)) == 2
 
 
-def test_two_owners_never_hold_one_slice_or_one_file(bench: Bench) -> None:
+def test_two_owners_never_hold_one_slice_or_one_file(bench: QueueBench) -> None:
     [one] = bench.put("S0", "shared", "a")
     assert claimed(bench, "a") == [one]
     [busy] = bench.put("S0", "elsewhere")
@@ -215,7 +147,7 @@ def test_two_owners_never_hold_one_slice_or_one_file(bench: Bench) -> None:
     assert set(claimed(bench, "c", use_locks=False)) == {one, busy, shares, free}
 
 
-def test_a_slice_whose_files_are_always_busy_goes_ahead_without_their_locks_at_last(bench: Bench) -> None:
+def test_a_slice_whose_files_are_always_busy_goes_ahead_without_their_locks_at_last(bench: QueueBench) -> None:
     bench.put("S0", "shared")
     held = bench.queue.claim("a")
     [late] = bench.put("S1", "shared")
@@ -224,7 +156,7 @@ def test_a_slice_whose_files_are_always_busy_goes_ahead_without_their_locks_at_l
     assert held
 
 
-def test_a_holder_that_died_blocks_only_until_its_locks_expire(bench: Bench) -> None:
+def test_a_holder_that_died_blocks_only_until_its_locks_expire(bench: QueueBench) -> None:
     [one] = bench.put("S0", "f")
     assert claimed(bench, "dead") == [one]
     assert claimed(bench, "b") == []
@@ -232,7 +164,7 @@ def test_a_holder_that_died_blocks_only_until_its_locks_expire(bench: Bench) -> 
     assert claimed(bench, "b") == [one]
 
 
-def test_releasing_leaves_the_locks_that_are_somebody_elses_now(bench: Bench) -> None:
+def test_releasing_leaves_the_locks_that_are_somebody_elses_now(bench: QueueBench) -> None:
     bench.put("S0", "f")
     mine = Queue(replace(bench.settings, lock_ttl=0.02), bench.view, bench.archive).claim("slow")
     time.sleep(0.05)
@@ -242,7 +174,7 @@ def test_releasing_leaves_the_locks_that_are_somebody_elses_now(bench: Bench) ->
     assert bench.queue.claim("third") == []
 
 
-def test_a_changeset_waits_for_its_base_and_what_stands_behind_it_does_not(bench: Bench) -> None:
+def test_a_changeset_waits_for_its_base_and_what_stands_behind_it_does_not(bench: QueueBench) -> None:
     [base] = bench.put("S1", "b")
     held = bench.queue.claim("holder")
     [waits] = bench.put("S0", "f", base=base)
@@ -255,13 +187,13 @@ def test_a_changeset_waits_for_its_base_and_what_stands_behind_it_does_not(bench
     assert waits in [each.id for each in bench.queue.claim("me")]
 
 
-def test_a_base_in_the_same_claim_is_no_reason_to_wait(bench: Bench) -> None:
+def test_a_base_in_the_same_claim_is_no_reason_to_wait(bench: QueueBench) -> None:
     [first] = bench.put("S0", "f")
     [second] = bench.put("S0", "f", base=first)
     assert claimed(bench) == [first, second]
 
 
-def test_changesets_that_wait_for_bases_cannot_hide_what_stands_behind_them(bench: Bench) -> None:
+def test_changesets_that_wait_for_bases_cannot_hide_what_stands_behind_them(bench: QueueBench) -> None:
     bench.put("S0", "f", base=new_ulid(), count=5)
     [free] = bench.put("S0", "g")
     script = bench.view.scripts
@@ -274,7 +206,7 @@ def test_changesets_that_wait_for_bases_cannot_hide_what_stands_behind_them(benc
     assert [look(2), look(2), look(2)] == [[], [], [free]]
 
 
-def test_nothing_is_claimed_before_the_inbox_was_listed_nor_while_too_much_is_pending(bench: Bench) -> None:
+def test_nothing_is_claimed_before_the_inbox_was_listed_nor_while_too_much_is_pending(bench: QueueBench) -> None:
     bench.put("S0", "f")
     bench.view.redis.delete(bench.view.prefix + "recovered")
     with pytest.raises(Recovering):
@@ -289,7 +221,7 @@ def test_nothing_is_claimed_before_the_inbox_was_listed_nor_while_too_much_is_pe
         bench.queue.claim("me")
 
 
-def test_messages_are_sent_where_there_is_work_and_fewer_are_outstanding_than_allowed(bench: Bench) -> None:
+def test_messages_are_sent_where_there_is_work_and_fewer_are_outstanding_than_allowed(bench: QueueBench) -> None:
     assert bench.queue.ask("commit", 2) is None, "no work"
     bench.put("S0", "f")
     first, second, third = (bench.queue.ask("commit", 2) for _ in range(3))
@@ -297,7 +229,7 @@ def test_messages_are_sent_where_there_is_work_and_fewer_are_outstanding_than_al
     assert bench.queue.ask("commit", 2, done=first), "the run that ends makes room for the next"
 
 
-def test_a_lost_message_stops_counting_after_its_time(bench: Bench) -> None:
+def test_a_lost_message_stops_counting_after_its_time(bench: QueueBench) -> None:
     bench.put("S0", "f")
     assert bench.queue.ask("commit", 1) and bench.queue.ask("commit", 1) is None
     bench.run_out()
@@ -307,7 +239,7 @@ def test_a_lost_message_stops_counting_after_its_time(bench: Bench) -> None:
 def test_a_lost_message_of_a_sender_whose_clock_is_fast_stops_counting_as_soon(
     redis_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(replace(redis_settings, message_ttl=0.02))
+    bench = QueueBench(replace(redis_settings, message_ttl=0.02))
     bench.put("S0")
     with monkeypatch.context() as fast:
         now = time.time
@@ -317,7 +249,7 @@ def test_a_lost_message_of_a_sender_whose_clock_is_fast_stops_counting_as_soon(
     assert bench.queue.ask("commit", 1)
 
 
-def test_a_run_that_could_claim_nothing_does_not_call_itself_again_but_sees_new_work(bench: Bench) -> None:
+def test_a_run_that_could_claim_nothing_does_not_call_itself_again_but_sees_new_work(bench: QueueBench) -> None:
     bench.put("S0", "f", base=new_ulid())
     started = int(time.time() * 1000)
     token = bench.queue.ask("commit", 1)
@@ -327,7 +259,7 @@ def test_a_run_that_could_claim_nothing_does_not_call_itself_again_but_sees_new_
     assert bench.queue.ask("commit", 1, before=started)
 
 
-def test_the_ticket_admits_one_and_a_dead_holders_expires(bench: Bench) -> None:
+def test_the_ticket_admits_one_and_a_dead_holders_expires(bench: QueueBench) -> None:
     view = bench.view
     ticket = AppendLock(bench.settings, view)
     assert ticket.take("a", 0.1)

@@ -19,7 +19,7 @@ from storage.view.load import _BATCH, catch_up, load, locations, read_places
 from storage.view.rows import effects
 from storage.view.view import View, commands, decode_location, encode_location
 from tasks.upkeep import run as run_upkeep
-from tests.support import World, item
+from tests.support.world import World, item
 
 GENESIS = {
     "format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64,

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.node.forked import EndedBadly, apart
+from tasks.node.forked import EndedBadly, run_forked
 
 ROOT = Path(__file__).parents[3]
 # Waits for work that never ends; says who does it, and when it waits no more.
@@ -39,7 +39,7 @@ def work():
 
 signal.signal(signal.SIGTERM, stop)
 try:
-    apart(work)
+    run_forked(work)
 except Stopped:
     print("stopped", flush=True)
     time.sleep(600)
@@ -78,12 +78,12 @@ def ended(process: psutil.Process) -> bool:
 
 
 def test_work_is_done_in_another_process(tmp_path: Path) -> None:
-    assert apart(lambda: (tmp_path / "done").write_text(str(os.getpid())) > 0) is True
+    assert run_forked(lambda: (tmp_path / "done").write_text(str(os.getpid())) > 0) is True
     assert int((tmp_path / "done").read_text()) != os.getpid()
 
 
 def test_one_that_does_nothing_says_so() -> None:
-    assert apart(lambda: False) is False
+    assert run_forked(lambda: False) is False
 
 
 def test_its_memory_ends_with_it() -> None:
@@ -94,7 +94,7 @@ def test_its_memory_ends_with_it() -> None:
         return True
 
     before = psutil.Process().memory_info().rss
-    apart(work)
+    run_forked(work)
     assert psutil.Process().memory_info().rss - before < 20_000_000
     assert not kept
 
@@ -102,12 +102,12 @@ def test_its_memory_ends_with_it() -> None:
 @pytest.mark.parametrize(("work", "said"), [(fail, "exit status 1"), (be_killed, "killed by signal 9")])
 def test_one_that_ends_badly_is_told(work: Callable[[], bool], said: str) -> None:
     with pytest.raises(EndedBadly, match=said):
-        apart(work)
+        run_forked(work)
 
 
 def test_what_went_wrong_stands_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EndedBadly):
-        apart(fail)
+        run_forked(fail)
     said = "".join(capfd.readouterr())
     assert "work_failed" in said
     assert "it went wrong" in said
@@ -132,7 +132,7 @@ def test_one_that_is_told_to_stop_ends_though_its_parent_would_go_on() -> None:
     before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the handler of the parent was called"))
     try:
         with pytest.raises(EndedBadly, match="exit status 1"):
-            apart(lambda: os.kill(os.getpid(), signal.SIGTERM) or True)
+            run_forked(lambda: os.kill(os.getpid(), signal.SIGTERM) or True)
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     finally:
         signal.signal(signal.SIGTERM, before)

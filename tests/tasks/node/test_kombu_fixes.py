@@ -15,7 +15,7 @@ from app.stack import commands
 from app.stack.processes import Command, Supervisor
 from storage.base.settings import Settings, environment
 from tasks.node import kombu_fixes
-from tests.own_redis import own_pair, own_redis, url_of
+from tests.support.own_redis import own_pair, own_redis, url_of
 
 
 def test_a_lost_acknowledgement_gives_its_place_free(redis_url: str, repository: str, monkeypatch) -> None:

@@ -1,10 +1,10 @@
-"""A deep look: every root made again from what was submitted, by Git and not by what made it.
+"""The full verification: every root made again from what was submitted, by Git and not by what made it.
 
 In log order, each changeset is a full-tree commit on what its writer saw; where that is not the tree of the commit
 before, `git merge-tree` merges the two. The result has to be the tree of the changeset's commit, and what the log calls
-conflicted has to conflict. Each merge starts from the tree that the log has for the commit before it, which was looked
-at itself, so merges are made many at once. Reads the bucket alone. The first difference ends it: what follows from a
-wrong root is wrong too. docs/merging.md lists where Sluice means to differ from Git; such conflicts are counted.
+conflicted has to conflict. Each merge starts from the tree that the log has for the commit before it, which was
+verified at itself, so merges are made many at once. Reads the bucket alone. The first difference ends it: what follows
+from a wrong root is wrong too. docs/merging.md lists where Sluice means to differ from Git; such conflicts are counted.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Deep:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A changeset that has been looked at."""
+    """A changeset that has been verified."""
 
     committed: bool
     mark: str  # the commit of what its writer saw and submitted; empty where it could not be made
@@ -89,7 +89,7 @@ def deep(settings: Settings, progress: Progress = no_progress) -> Deep:
             manifests = Manifests(Reader(bench), loaded)
             commits = bench.commits([contents.tip, contents.main] if contents.entries else [])
             with Importer(bench) as importer, Judge(bench.folder / "objects") as judge:
-                _Look(contents, commits, manifests, importer, judge, report, progress).run(log)
+                _Verification(contents, commits, manifests, importer, judge, report, progress).run(log)
         except Missing as error:
             report.difference = f"bucket: {error.args[0]} is named by the log and missing"
         except (Differs, GitRefused, HistoryError, CorruptEntry, CorruptObject, CorruptManifest, CorruptTable) as error:
@@ -97,8 +97,8 @@ def deep(settings: Settings, progress: Progress = no_progress) -> Deep:
     return report
 
 
-class _Look:
-    """One deep look; see the module."""
+class _Verification:
+    """One full verification; see the module."""
 
     def __init__(
         self,
@@ -257,7 +257,7 @@ class _Look:
         mark = self._importer.begin(base)
         paths = [change.path for change in changeset.changes]
         if base:
-            before = {path: as_file(found) for path, found in self._importer.look(paths).items()}
+            before = {path: as_file(found) for path, found in self._importer.versions(paths).items()}
         else:
             before = {c.path: Version(c.mode, c.base) if c.base else None for c in changeset.changes}
         wanted = {change.path: change.version(before[change.path]) for change in changeset.changes}
@@ -312,7 +312,7 @@ class _Look:
         """Apply strategies, and look whether Git might take a file that is gone for one that is new."""
         # In a commit on the head, since Git reads all directories of a tree anew for each path that it is asked for.
         self._importer.begin(chain)
-        heads = {path: as_file(found) for path, found in self._importer.look(made.before).items()}
+        heads = {path: as_file(found) for path, found in self._importer.versions(made.before).items()}
         self._importer.end()
         keep: dict[bytes, Version | None] = {}  # as if the writer had submitted what stands in the head, or its content
         over: dict[bytes, Version | None] = {}  # as if the writer had seen it

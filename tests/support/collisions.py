@@ -12,8 +12,8 @@ from click.testing import Result
 from werkzeug.serving import make_server
 
 from storage.base import logging_setup
-from tests.app.command_line import sluice
-from tests.app.http import Api, Json
+from tests.support.api import Api, Json
+from tests.support.command_line import sluice
 
 LINES = "".join(f"line {i}\n" for i in range(20))
 NOBODY = "01JG8Y6Z3M4N5P6Q7R8S9T0V1W"
@@ -85,3 +85,29 @@ def files(api: Api) -> dict[str, bytes]:
 
 def new_id(answer: Result) -> str:
     return answer.stdout.split()[0]
+
+
+def landed(api: Api, **files: str) -> str:
+    """Land files and return the tip."""
+    api.submit(base=api.tip, changes=[put(path.replace("__", "/"), content) for path, content in files.items()])
+    api.world.work()
+    return api.tip
+
+
+def collide_on(api: Api, path: str = "f") -> Json:
+    """Have a changeset conflict on `path`, with one more file that does not."""
+    base = landed(api, **{path: LINES})
+    api.submit(base=base, changes=[put(path, edit(5, "head"))])
+    late = api.submit(base=base, changes=[put(path, edit(5, "late")), put("other", "new\n")])
+    api.world.work()
+    found = api.get(f"/changesets/{late['id']}")
+    assert found["status"] == "conflicted"
+    return found
+
+
+def status(api: Api, changeset: Json) -> str:
+    return api.get(f"/changesets/{changeset['id']}")["status"]
+
+
+def text(api: Api, path: str) -> str:
+    return api.world.files()[path].decode()

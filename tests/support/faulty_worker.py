@@ -1,4 +1,4 @@
-"""A worker with a fault that TEST_FAULT names: `celery -A tests.faults.wrapped worker`, for tests with real processes.
+"""A worker with a fault that TEST_FAULT names: `celery -A tests.support.faulty_worker worker`, for real processes.
 
 `slow:<seconds>` each pack of a batch takes so long to store; `die:<path>` the worker dies on a changeset of that path.
 """

@@ -44,7 +44,7 @@ from app.stack.processes import Command, Supervisor
 from app.stack.servers import redis_server
 from storage.base.settings import Settings, dump, environment
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 IMAGE = "sluice:test"
 CHILDREN = 2
 """Of each node, as a deployment has them."""

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from app.api import create_app
 from storage.base.settings import Settings
 from storage.repository import Repository
-from tests.support import World
+from tests.support.world import World
 
 Json = dict[str, Any]
 

@@ -1,0 +1,90 @@
+"""Batches linked on trees in memory: changesets of three blobs, and commits that stand for their trees."""
+
+from __future__ import annotations
+
+from storage.base.ids import ObjectId
+from storage.base.settings import Settings
+from storage.commit.link import Linked, Linker
+from storage.commit.prove import prove
+from storage.git.objects import FILE_MODE, SYMLINK_MODE, Ident, Kind, Version, object_id
+from storage.git.trees import walk
+from storage.log.entry import NO_HASH
+from storage.log.manifest import Changeset, Proposal
+from storage.lookup.content_merges import ContentMerges
+from storage.view.snapshot import Head, Slice, Snapshot
+from tests.support.trees import Trees
+
+ADA = Ident("Ada", "ada@example.org", 1)
+COMMITTER = Ident("Sluice", "sluice@localhost", 50)
+ALL = Slice("all", "all", frozenset([b"/"]), 1)
+A, B, C = (object_id(Kind.BLOB, each) for each in (b"A", b"B", b"C"))
+BASE = ObjectId(b"b" * 20)
+FILE, LINK = Version(FILE_MODE, A), Version(SYMLINK_MODE, A)
+
+
+class LinkBench:
+    """Trees, and commits that stand for their trees."""
+
+    def __init__(self, files: dict[bytes, Version]) -> None:
+        self.trees = Trees()
+        self.root = self.trees.build(files)
+        self.blobs = {object_id(Kind.BLOB, each): each for each in (b"A", b"B", b"C")}
+        self.merge = ContentMerges(Settings())
+
+    def put_blob(self, content: bytes) -> ObjectId:
+        oid = object_id(Kind.BLOB, content)
+        self.blobs[oid] = content
+        return oid
+
+    def link(
+        self,
+        changesets,
+        bases=None,
+        outcomes=None,
+        slices=None,
+        keys=None,
+        tip_time=0,
+        most_bytes=None,
+        enough=lambda: False,
+        closed=None,
+    ) -> Linked:
+        head = Head(1, NO_HASH, "00" * 20, tip_time, self.root.hex(), "00" * 20, self.root.hex(), 0, 1, 1, 0, 0)
+        slices = {"all": ALL} if slices is None else slices
+        snapshot = Snapshot("e", head, slices, outcomes or {}, keys or {}, closed=closed or {})
+        bases = bases or {}
+        linker = Linker(
+            snapshot,
+            self.trees.read,
+            lambda changeset: bases.get(changeset.base_commit),
+            lambda changeset, outcome: outcome["manifest"],
+            lambda changeset: (outcomes or {}).get(changeset),
+            lambda oid, place: self.blobs[oid],
+            self.merge,
+            COMMITTER,
+            most_bytes,
+            enough,
+        )
+        linked = linker.run(changesets)
+        self.trees.update({oid: data for oid, (kind, data) in linked.objects.items() if kind == Kind.TREE})
+        prove(self.trees.read, self.root, linked.root, linked.net)
+        return linked
+
+    def files(self, linked: Linked) -> dict[bytes, Version]:
+        return dict(walk(self.trees.read, linked.root))
+
+
+def put(path: bytes, oid: ObjectId, mode: int = FILE_MODE, base: ObjectId | None = None) -> Proposal:
+    return Proposal("put", path, mode, oid, None, base)
+
+
+def delete(path: bytes, base: ObjectId | None = None) -> Proposal:
+    return Proposal("delete", path, 0, None, None, base)
+
+
+def chmod(path: bytes, mode: int) -> Proposal:
+    return Proposal("mode", path, mode, None, None)
+
+
+def changeset(name, *changes, on=BASE, key=None, where="all") -> Changeset:
+    commit = on if isinstance(on, bytes) else None
+    return Changeset(name, "inbox/p-1", where, commit, on if isinstance(on, str) else None, ADA, "m", changes, key, "f")

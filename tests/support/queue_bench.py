@@ -1,0 +1,80 @@
+"""The queues of a repository that has a view and no bucket."""
+
+from __future__ import annotations
+
+import time
+
+from storage.backends.bucket import Bucket
+from storage.backends.redis_client import connect
+from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
+from storage.base.settings import Settings
+from storage.git.objects import Ident
+from storage.log.entry import FORMAT, EntryKind
+from storage.log.log import Log
+from storage.log.manifest import Changeset, Proposal
+from storage.lookup.archive import Archive
+from storage.queue.queue import Queue
+from storage.view.view import View
+
+
+class QueueBench:
+    """A view with slices, and its queues."""
+
+    def __init__(self, settings: Settings, slices: int = 3) -> None:
+        self.settings = settings
+        self.view = View(settings, connect(settings))
+        self.archive = Archive(settings, Bucket(settings), Log(Bucket(settings)), self.view)
+        self.queue = Queue(settings, self.view, self.archive)
+        genesis = {"format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "commit": "c" * 40}
+        self.view.apply("E", genesis | {"tree": "e" * 40, "time": 1}, "h1", published=False)
+        self.view.publish(None, "E")
+        self.queue.mark_recovered("E", self.queue.run())
+        self.slices = [f"S{i}" for i in range(slices)]
+        self.seq = 1
+
+    def put(self, where: str, *paths: str, base: str | None = None, count: int = 1) -> list[ChangesetId]:
+        """Queue `count` changesets of the paths."""
+        made = [self.made(where, *paths, base=base) for _ in range(count)]
+        self.queue.enqueue([(each, b"{}") for each in made])
+        return [each.id for each in made]
+
+    def made(self, where: str, *paths: str, base: str | None = None) -> Changeset:
+        """Return a changeset of the paths."""
+        time.sleep(0.001)  # ULIDs of one process are ordered by their milliseconds
+        changes = tuple(Proposal("put", p.encode(), 0o100644, ObjectId(b"x" * 20), None) for p in paths or ("f",))
+        return Changeset(
+            ChangesetId(new_ulid()), PackId("inbox/P-1"), SliceId(where), None,
+            ChangesetId(base) if base else None, Ident("a", "b", 1), "m", changes,
+        )  # fmt: skip
+
+    def run_out(self) -> None:
+        """Let every lock, claim, ticket and message have run out."""
+        redis, prefix = self.view.redis, self.view.prefix
+        for key in [*redis.scan_iter(prefix + "lock:*"), prefix + "ticket"]:
+            redis.pexpire(key, 1)
+        for leases in ("trying", "messages:commit", "messages:merge"):
+            for owner in redis.zrange(prefix + leases, 0, -1):
+                redis.zadd(prefix + leases, {owner: 0})
+        time.sleep(0.01)
+
+    def decide(self, changeset: str, where: str, status: str = "committed", **more: str) -> None:
+        """Give a changeset an outcome."""
+        self.seq += 1
+        decided = {
+            "id": changeset,
+            "slice": where,
+            "status": status,
+            "pack": "inbox/P-1",
+            "changes": [],
+            "commit": "c" * 40,
+            **more,
+        }
+        head = {"tip": "c" * 40, "root": "e" * 40, "time": 1, "committed": self.seq - 1}
+        entry = {
+            "kind": EntryKind.COMMITS,
+            "seq": self.seq,
+            "previous": f"h{self.seq - 1}",
+            "decided": [decided],
+            **head,
+        }
+        self.view.apply("E", entry, f"h{self.seq}")
