@@ -38,7 +38,7 @@ def run(workload: Workload, folder: Path, say: Say, *, changesets: int = 100_000
         say("making a checkpoint")
         started = time.monotonic()
         segments = checkpoint(repo, _NEVER)
-        size = sum(len(repo.bucket.get(name)) for name in repo.bucket.names(FOLDER))
+        size = sum(len(repo.bucket.get(name)) for name in repo.bucket.list_keys(FOLDER))
         spent = {"segments": segments, "making_seconds": time.monotonic() - started, "bytes": size}
         figures.append(_measure("rebuild, from a checkpoint", repo, before, say, workload.seed, **spent))
     return figures

@@ -222,7 +222,7 @@ def _show(report: dict[str, Any]) -> None:
     rates = Table(
         title=f"Landing: {machine['cores']} cores, {input_['files']:,} files, 2 files a changeset", title_justify="left"
     )
-    for name in ("", "how", "landed/s", "lowest-highest", "× push race", "to committed", "to landed", "told to wait"):
+    for name in ("", "how", "landed/s", "lowest-highest", "× push race", "to committed", "to landed", "throttled"):
         rates.add_column(name, justify="left" if name in {"", "how"} else "right")
     stages = Table(title="Commit batches: microseconds a changeset, by stage", title_justify="left")
     costs = Table(

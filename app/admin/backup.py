@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage.backends.bucket import READERS, Bucket, Missing
+from storage.base.errors import Refused
 from storage.base.ids import is_ulid, submission_pack
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
@@ -48,7 +49,7 @@ _MAX_TURNS = 3
 _MAX_PROBLEMS = 100
 
 
-class BackupError(Exception):
+class BackupError(Refused):
     """The folder or the bucket is not one that can be backed up to, or from."""
 
 
@@ -213,7 +214,7 @@ class _Run:
         entries = self._list_log()
         sizes = self._folder.sizes()
         self._know(sizes, entries)
-        listed = [name for folder in _FOLDERS for name in self._bucket.names(folder) if _is_ours(name)]
+        listed = [name for folder in _FOLDERS for name in self._bucket.list_keys(folder) if _is_ours(name)]
         gone = self._copy([name for name in listed if name not in self._known], sizes)
         last_hash = self._copy_log(entries, sizes)
         for name in sorted(self._before - self._known.keys()):
@@ -227,7 +228,7 @@ class _Run:
     def _list_log(self) -> int:
         """Return how many entries the log has."""
         entries = 0
-        for name in self._bucket.names(LOG):
+        for name in self._bucket.list_keys(LOG):
             if not _ENTRY.fullmatch(name):
                 continue
             if name != name_of(entries + 1):

@@ -103,7 +103,7 @@ class _Put:
 
     def run(self, marker: str) -> None:
         """Write what is not there yet. Raises NotEmpty and BackupError."""
-        present = {name for name in self._bucket.names("") if not name.startswith(PROBES)}
+        present = {name for name in self._bucket.list_keys("") if not name.startswith(PROBES)}
         if present and marker not in present:
             shown = ", ".join(sorted(present)[:3])
             raise NotEmpty(f"the bucket has {len(present)} objects of this repository already: {shown}")
@@ -130,7 +130,7 @@ class _Put:
     def _put(self, name: str) -> None:
         data = self._read(name)
         # A PUT whose answer was lost has stored it.
-        if not self._bucket.create(name, data) and self._bucket.get(name) != data:
+        if not self._bucket.create(name, data).stored and self._bucket.get(name) != data:
             raise NotEmpty(f"{name} in the bucket is not the backup's: somebody else has written to it")
         self.copied += 1
 

@@ -11,19 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import redis
-
-from storage.backends.bucket import BucketError
-from storage.backends.deadline import Spent
-from storage.base.errors import LogForked, Recovering, ViewAbsent, ViewStale
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.ids import ulid_seconds
 from storage.coordination.nodes import WORK, missing
 from storage.log.log import name_of
 from storage.repository import Repository
 
 _MAX_LAG = 1000
-# What a check may meet where servers are down or slow, or the view is not there: each is an answer.
-_UNFIT = (redis.RedisError, BucketError, Spent, ViewAbsent, ViewStale, Recovering, LogForked)
 _PROBE = "probe/ready"
 
 Check = dict[str, Any]
@@ -60,7 +54,7 @@ def fit(found: dict[str, Check]) -> bool:
 def _checked(check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except _UNFIT as error:
+    except UNAVAILABLE as error:
         return {"ok": False, "detail": str(error) or type(error).__name__}
 
 
@@ -76,14 +70,14 @@ def _bucket(repo: Repository) -> Check:
 
 def _conditional_writes(repo: Repository) -> Check:
     # At most the very first of these may win; a store that ignores the condition lets every one.
-    won = repo.bucket.create(_PROBE, b"") and repo.bucket.create(_PROBE, b"")
+    won = all(repo.bucket.create(_PROBE, b"").stored for _ in range(2))
     return {"ok": not won, "detail": "a name is given once" if not won else "a name was given twice"}
 
 
 def _view(repo: Repository) -> Check:
     # Without a view, or one that may be older than what was answered before, nearly every request is a 503.
     applied = repo.view.head().applied
-    lag = sum(1 for _ in repo.bucket.names("log/", name_of(applied), _MAX_LAG))
+    lag = sum(1 for _ in repo.bucket.list_keys("log/", name_of(applied), _MAX_LAG))
     recovered = repo.queue.recovered_state()
     detail = f"applied {applied}, {lag} behind" + ("" if recovered else "; the inbox is being listed")
     return {"ok": recovered is not None, "detail": detail, "applied": applied, "lag": lag}

@@ -1,8 +1,7 @@
 """The bucket: immutable objects in any S3 that honours `If-None-Match: *`.
 
-Create-if-absent is the only write. minio-py has no header for it, so the PUT is signed by its signer and sent here;
-reads and listings are its own. Every call has a time-out, a few retries with jitter, each of which waits longer, and
-what is left of the budget (storage/backends/deadline.py).
+Create-if-absent is the only write. Every call has a time-out, a few retries with jitter, each of which waits longer,
+and what is left of the budget (storage/backends/deadline.py).
 """
 
 from __future__ import annotations
@@ -10,31 +9,21 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import cached_property
-from hashlib import md5
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
 from xml.etree.ElementTree import ParseError
 
 import urllib3
-from minio import Minio
-from minio.credentials import Credentials
-from minio.deleteobjects import DeleteObject
-from minio.error import MinioException, S3Error
-from minio.signer import sign_v4_s3
-from minio.time import to_amz_date
-from urllib3.util import Timeout
+from minio.error import S3Error
 
 from storage.backends import deadline
-from storage.backends.s3_calls import POOLS, PUT_RETRIES, READ_RETRIES
-from storage.backends.turns import in_thread_if_large
+from storage.backends.s3_client import FAILURES, S3Client
 from storage.base.batched import batched
+from storage.base.errors import Refused, Unavailable
 from storage.base.settings import Settings
 
 READERS = 8
@@ -43,23 +32,19 @@ PROBE_ROUNDS = 2
 PROBE_RACERS = 8
 # Rounds at most, where in some no racer is answered that it won.
 _MAX_PROBE_ROUNDS = 6
-_BODIES = 3  # times that a body is asked for, whose end does not come
-_PIECE = 1 << 20
 # Names in one request: a store deletes them one after another, within the timeout of one answer.
 _DELETED_AT_ONCE = 100
-# Of a body that has its digest in the head, which is signed.
-_UNSIGNED = "UNSIGNED-PAYLOAD"
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
 A = TypeVar("A")
 T = TypeVar("T")
 
 
-class BucketError(Exception):
+class BucketError(Unavailable):
     """The bucket did not answer as it should; nothing is known of what was asked."""
 
 
-class BucketUnsafe(Exception):
+class BucketUnsafe(Refused):
     """The bucket let more than one create of the same name win, so Sluice refuses to serve from it."""
 
 
@@ -67,33 +52,25 @@ class OutOfRange(BucketError):
     """An object ends before the bytes that were asked for begin."""
 
 
-class Missing(KeyError):
+class Missing(Unavailable):
     """The bucket has no object of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What came of a create."""
+
+    stored: bool  # whether this call stored the object
+    at: float  # when the store answered, by its clock, in seconds since 1970
 
 
 class Bucket:
     """One bucket through one endpoint. Safe for threads; names are below the repository's prefix."""
 
     def __init__(self, settings: Settings, endpoint: str | None = None) -> None:
-        self._settings = settings
-        url = urlsplit(endpoint or settings.endpoints[0])
-        self.endpoint = url.netloc
-        self._url = f"{url.scheme}://{url.netloc}/"
-        self._last = threading.local()
+        self.s3 = S3Client(settings, endpoint or settings.endpoints[0])
+        self.endpoint = self.s3.host
         self._ahead: float | None = None  # how far the store's clock is ahead of time.monotonic()
-        self._http = urllib3.PoolManager(
-            maxsize=4 * READERS, timeout=Timeout(read=settings.s3_timeout), retries=READ_RETRIES
-        )
-        self._http.pool_classes_by_scheme = POOLS
-        self._client = Minio(
-            url.netloc,
-            access_key=settings.s3_access_key,
-            secret_key=settings.s3_secret_key,
-            region=settings.s3_region,
-            secure=url.scheme == "https",
-            http_client=self._http,
-        )
-        self._bucket = settings.s3_bucket
         self._prefix = settings.repository + "/"
         self._pool: ThreadPoolExecutor | None = None
         self._pool_lock = threading.Lock()
@@ -104,72 +81,38 @@ class Bucket:
         Raises BucketError.
         """
         try:
-            if not self._client.bucket_exists(self._bucket):
-                self._client.make_bucket(self._bucket)
+            self.s3.ensure_bucket()
         except S3Error as error:
             if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise BucketError(f"the bucket cannot be made: {error.code}") from error
-        except _FAILURES as error:
+        except FAILURES as error:
             raise BucketError(f"the S3 endpoint {self.endpoint} does not answer") from error
 
-    def create(self, name: str, data: bytes) -> bool:
-        """Store `data` under `name` unless something is there; tell whether this call stored it.
+    def create(self, name: str, data: bytes) -> Created:
+        """Store `data` under `name` unless something is there.
 
-        False may also mean that this very call did, and that its first answer was lost: a caller to whom the
-        difference matters reads what is there. Raises BucketError, after which either may be the case.
+        That this call did not store it may also mean that it did, and that its first answer was lost: a caller to whom
+        the difference matters reads what is there. Raises BucketError, after which either may be the case.
         """
-        url, headers = self._signed_put(name, data)
         try:
             with deadline.Call(len(data)):
-                answer = self._http.request("PUT", url, body=data, headers=headers, retries=PUT_RETRIES, redirect=False)
-        except _FAILURES as error:
+                answer = self.s3.put_absent(self._prefix + name, data)
+        except FAILURES as error:
             raise BucketError(f"PUT {name} did not succeed") from error
-        if answer.status in {200, 412}:
-            self._last.dated = self._dated(answer)
-            return bool(answer.status == 200)
-        raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
+        if answer.status not in {200, 412}:
+            raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
+        return Created(answer.status == 200, self._dated(answer))
 
-    @cached_property
-    def _objects(self) -> str:
-        """The URL of all objects, as minio-py addresses them: some stores have the bucket in the host's name."""
-        return self._client.presigned_put_object(self._bucket, self._prefix + "-").partition("-?")[0]
+    def put_verified(self, name: str, data: bytes) -> float:
+        """Store `data` under a name that nobody else gives, and verify what is there unless this call stored it.
 
-    def _signed_put(self, name: str, data: bytes) -> tuple[str, dict[str, Any]]:
-        url, date = urlsplit(self._objects + quote(name)), datetime.now(UTC)
-        headers: dict[str, Any] = {
-            "Host": url.netloc,
-            "If-None-Match": "*",
-            # Without it SeaweedFS stores nothing at all under the name, for good, where the connection ends behind the
-            # head of the request.
-            "Content-MD5": b64encode(in_thread_if_large(_md5, data)).decode(),
-            "x-amz-content-sha256": _UNSIGNED,
-            "x-amz-date": to_amz_date(date),
-        }
-        if not self._settings.s3_access_key:
-            return url.geturl(), headers  # anybody may write there
-        signed = sign_v4_s3(
-            method="PUT",
-            url=url,
-            region=self._settings.s3_region,
-            headers=headers,
-            credentials=Credentials(self._settings.s3_access_key, self._settings.s3_secret_key),
-            content_sha256=_UNSIGNED,
-            date=date,
-        )
-        return url.geturl(), signed
-
-    def keep(self, name: str, data: bytes) -> None:
-        """Have `data` stored under a name that nobody else gives.
-
-        Raises BucketError: also where the first answer was lost, and what the store has is not what it was sent.
+        Returns when the store answered, by its clock, in seconds since 1970. Raises BucketError: also where the first
+        answer was lost, and what the store has is not what it was sent.
         """
-        if not self.create(name, data) and self.get_many([name]) != [data]:
+        created = self.create(name, data)
+        if not created.stored and self.get_many([name]) != [data]:
             raise BucketError(f"PUT {name}: what is there is not what was sent")
-
-    @property
-    def dated(self) -> float:
-        """When the store answered the last create of this thread, by its clock, in seconds since 1970."""
-        return float(getattr(self._last, "dated", 0.0))
+        return created.at
 
     def now(self) -> float:
         """Return what the store's clock shows, in seconds since 1970: one clock for all who use the bucket.
@@ -177,12 +120,11 @@ class Bucket:
         Raises BucketError.
         """
         try:
-            # Whatever it answers to somebody who has not signed, it says when.
-            return self._dated(self._http.request("GET", self._url, redirect=False, retries=PUT_RETRIES))
-        except _FAILURES as error:
+            return self._dated(self.s3.ping())
+        except FAILURES as error:
             raise BucketError(f"the S3 endpoint {self.endpoint} does not answer") from error
 
-    def about_now(self) -> float:
+    def estimated_now(self) -> float:
         """Return what `now` does, as the store's last answer to a create has it; asks where there was none."""
         return self.now() if self._ahead is None else self._ahead + time.monotonic()
 
@@ -212,26 +154,16 @@ class Bucket:
         return data
 
     def _read(self, name: str, **span: Any) -> bytes:
-        for left in reversed(range(_BODIES)):
-            try:
-                answer = self._client.get_object(self._bucket, self._prefix + name, **span)
-                try:
-                    return _body(answer)
-                except urllib3.exceptions.HTTPError:
-                    if not left:
-                        raise
-                finally:
-                    answer.close()
-                    answer.release_conn()
-            except S3Error as error:
-                if error.code in _GONE:
-                    raise Missing(name) from error
-                if error.code == "InvalidRange":
-                    raise OutOfRange(f"GET {name}: it ends before") from error
-                raise BucketError(f"GET {name}: {error.code}") from error
-            except _FAILURES as error:
-                raise BucketError(f"GET {name} did not succeed") from error
-        raise AssertionError("the last try returns or raises")
+        try:
+            return self.s3.get(self._prefix + name, **span)
+        except S3Error as error:
+            if error.code in _GONE:
+                raise Missing(name) from error
+            if error.code == "InvalidRange":
+                raise OutOfRange(f"GET {name}: it ends before") from error
+            raise BucketError(f"GET {name}: {error.code}") from error
+        except FAILURES as error:
+            raise BucketError(f"GET {name} did not succeed") from error
 
     def delete(self, *names: str) -> list[str]:
         """Delete objects, many in one request; one that is not there is deleted already.
@@ -242,14 +174,14 @@ class Bucket:
         refused: list[str] = []
         for some in batched(names, _DELETED_AT_ONCE):
             try:
-                asked = [DeleteObject(self._prefix + name) for name in some]
-                failed = [each for each in self._client.remove_objects(self._bucket, asked) if each.code not in _GONE]
-            except (*_FAILURES, ParseError, ValueError) as error:  # the latter two are of an answer that is none
+                answers = self.s3.delete(self._prefix + name for name in some)
+                failed = [each for each in answers if each.code not in _GONE]
+            except (*FAILURES, ParseError, ValueError) as error:  # the latter two are of an answer that is none
                 raise BucketError(f"deleting {some[0]} and {len(some) - 1} others did not succeed") from error
             refused += [(each.name or "").removeprefix(self._prefix) for each in failed]
         return refused
 
-    def names(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
+    def list_keys(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
         """Yield the names that begin with `prefix` and stand behind `after`, in order.
 
         Raises BucketError.
@@ -257,19 +189,19 @@ class Bucket:
         yield from (name for name, _ in self.listing(prefix, after, limit))
 
     def listing(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[tuple[str, float]]:
-        """Yield what `names` does, each with the time when it was stored, by the store's clock.
+        """Yield what `list_keys` does, each with the time when it was stored, by the store's clock.
 
         Raises BucketError.
         """
         start = self._prefix + after if after else None
         try:
-            found = self._client.list_objects(self._bucket, self._prefix + prefix, recursive=True, start_after=start)
+            found = self.s3.list_objects(self._prefix + prefix, start)
             for count, item in enumerate(found):
                 if limit is not None and count >= limit:
                     return
                 stored = item.last_modified.timestamp() if item.last_modified else 0.0
                 yield (item.object_name or "").removeprefix(self._prefix), stored
-        except _FAILURES as error:
+        except FAILURES as error:
             raise BucketError(f"listing {prefix} did not succeed") from error
 
     def map_concurrently(self, call: Callable[[A], T], items: Iterable[A]) -> list[T]:
@@ -300,25 +232,12 @@ class Bucket:
         return self.map_concurrently(get, names)
 
 
-# What a library says of a call that failed.
-_FAILURES = (MinioException, urllib3.exceptions.HTTPError, deadline.Spent)
-
-
 def _date(answer: urllib3.BaseHTTPResponse) -> float:
     """Return when an answer was made, by its sender's clock. Raises BucketError."""
     try:
         return parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (KeyError, ValueError) as error:
         raise BucketError("the S3 endpoint does not say when it answered") from error
-
-
-def _body(answer: urllib3.BaseHTTPResponse) -> bytes:
-    """Read a body to its end, as long as the budget lasts: a time-out bounds the silence between two pieces alone."""
-    pieces = []
-    while piece := answer.read1(_PIECE):
-        pieces.append(piece)
-        deadline.left()
-    return b"".join(pieces)
 
 
 def probe(buckets: Sequence[Bucket]) -> None:
@@ -335,7 +254,7 @@ def probe(buckets: Sequence[Bucket]) -> None:
 
         def race(i: int, name: str = name, barrier: threading.Barrier = barrier) -> bool:
             barrier.wait()
-            return buckets[i % len(buckets)].create(name, b"%d" % i)
+            return buckets[i % len(buckets)].create(name, b"%d" % i).stored
 
         with ThreadPoolExecutor(PROBE_RACERS) as pool:
             wins: list[Any] = list(pool.map(race, range(PROBE_RACERS)))
@@ -345,7 +264,3 @@ def probe(buckets: Sequence[Bucket]) -> None:
         if winners == PROBE_ROUNDS:
             return
     raise BucketError(f"the answers to racing creates were late or lost at {endpoints}")
-
-
-def _md5(data: bytes) -> bytes:
-    return md5(data, usedforsecurity=False).digest()

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId, PackId, new_ulid
 from storage.base.stopwatch import Stopwatch
 from storage.git.packs import PackRange
@@ -29,11 +30,11 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class LogBusy(Exception):
+class LogBusy(Unavailable):
     """The log's next position was lost to other writers too often. Try again."""
 
 
-class SnapshotStale(Exception):
+class SnapshotStale(Unavailable):
     """The view is not the one that the snapshot was taken of, or has gone back since."""
 
 

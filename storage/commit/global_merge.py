@@ -44,7 +44,7 @@ def merge_batch(repo: Repository) -> MergeResult:
     """Make the next global commit.
 
     It is made for one parent: where another merge came in between it is thrown away, never rebased. Entries of other
-    kinds in between only move its position in the log. Raises LogBusy, ViewAbsent, ViewStale and BucketError.
+    kinds in between only move its position in the log. Raises Unavailable.
     """
     parent: str | None = None
 

@@ -6,8 +6,8 @@ a batch with fewer changesets if it has to end earlier. A changeset that has an 
 
 For stacks an outcome stores `saw`, the tree of the base, if the base is outside this batch; and `seen`, that tree plus
 the changeset's own changes, for the last changeset of a stack and whenever it equals the commit's tree. Finding what
-the writer of the next changeset saw then costs one look-up, and at worst as many edits as a batch has changesets (see
-docs/decisions/0003-what-a-writer-saw.md).
+the writer of the next changeset saw then costs one look-up, and at worst as many edits as a batch has changesets
+(docs/decisions/0003-the-batch-records-what-writers-saw.md).
 """
 
 from __future__ import annotations

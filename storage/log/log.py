@@ -32,7 +32,7 @@ class Log:
         After a time-out the place may be taken by this very call's first try, so what is there is compared: entries
         of two writers never are the same bytes, since each names its writer. Raises BucketError: then nothing is known.
         """
-        if self._bucket.create(name_of(seq), data):
+        if self._bucket.create(name_of(seq), data).stored:
             return True
         return self._bucket.get(name_of(seq)) == data
 

@@ -25,7 +25,7 @@ def store_pack(bucket: Bucket, writer: PackWriter) -> tuple[PackId, int]:
     """Store a pack and its index, both before an entry may name them; return its name and size. Raises BucketError."""
     pack, data = PackId(f"packs/{new_ulid()}"), writer.finish()
     files = [(pack + ".pack", data), (pack + ".idx", writer.index())]
-    bucket.map_concurrently(lambda file: bucket.keep(*file), files)
+    bucket.map_concurrently(lambda file: bucket.put_verified(*file), files)
     return pack, len(data)
 
 

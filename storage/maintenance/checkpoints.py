@@ -86,7 +86,7 @@ def roll_up(repo: Repository, most: int) -> int:
 def _without_roll(repo: Repository) -> int:
     """Return the number of the first roll that there is none of: behind the cursor, or as a listing says."""
     number = int(repo.redis.get(repo.view.key(_ROLLED)) or 0)
-    for name in repo.bucket.names(entry_bundles.FOLDER, entry_bundles.name_of(number - 1) if number else ""):
+    for name in repo.bucket.list_keys(entry_bundles.FOLDER, entry_bundles.name_of(number - 1) if number else ""):
         if name != entry_bundles.name_of(number):
             break
         number += 1
@@ -98,5 +98,5 @@ def newest(repo: Repository) -> Seq:
     last = Seq(int(repo.redis.get(repo.view.key(_CURSOR)) or 0))
     # A segment's name begins with its first entry: what is behind the cursor sorts behind it.
     after = f"{FOLDER}{last + 1:012d}" if last else ""
-    found = line(repo.bucket.names(FOLDER, after), last)
+    found = line(repo.bucket.list_keys(FOLDER, after), last)
     return found[-1][1] if found else last

@@ -354,7 +354,7 @@ def _write_tables(repo: Repository, made: _Made) -> None:
         fresh |= parts
         made.dropped += [table.name for table in stored]
         tables = [table for table in tables if table not in group] + list(parts)
-    repo.bucket.map_concurrently(lambda table: repo.bucket.keep(table.name + SUFFIX, fresh[table]), fresh)
+    repo.bucket.map_concurrently(lambda table: repo.bucket.put_verified(table.name + SUFFIX, fresh[table]), fresh)
     made.tables = list(fresh)
     made.retired += made.dropped
 

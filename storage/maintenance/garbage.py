@@ -68,7 +68,7 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
 def _pages(repo: Repository, after: str) -> Iterator[tuple[list[PackId], str]]:
     """Yield packs a thousand at a time, each page with the last name in it."""
     # What else somebody has put there is not ours to delete.
-    ours = (name for name in repo.bucket.names(_FOLDER, after) if is_ulid(_pack_of(name).removeprefix(_FOLDER)))
+    ours = (name for name in repo.bucket.list_keys(_FOLDER, after) if is_ulid(_pack_of(name).removeprefix(_FOLDER)))
     names = islice(ours, repo.settings.gc_packs * len(PACK_FILES))
     page: list[PackId] = []
     last = after

@@ -112,7 +112,7 @@ class Inbox:
 
         def is_stored(changeset: ChangesetId) -> bool:
             # A pack's ids are consecutive from the one in its name, all of one millisecond.
-            names = self._bucket.names(f"inbox/{changeset[:_TIME]}")
+            names = self._bucket.list_keys(f"inbox/{changeset[:_TIME]}")
             return any(changeset in changesets_of(pack) for pack in map(submission_pack, names) if pack)
 
         return any(self._bucket.map_concurrently(is_stored, changesets))
@@ -182,7 +182,7 @@ class Inbox:
     def _packs(self, after: str) -> Iterator[PackId]:
         """Yield the submission packs behind a name, and pass over what is none."""
         foreign = False
-        for name in self._bucket.names("inbox/", after):
+        for name in self._bucket.list_keys("inbox/", after):
             pack = submission_pack(name)
             if pack:
                 yield pack

@@ -192,7 +192,7 @@ _SEGMENTS_AHEAD = 4
 
 def _load_segments(view: View, log: Log, bucket: Bucket, epoch: str, progress: Progress) -> tuple[Seq, str]:
     """Take the rows of all segments that fit one another and the log; return the last entry and its hash."""
-    names = line(bucket.names(FOLDER))
+    names = line(bucket.list_keys(FOLDER))
     through, last_hash = Seq(0), NO_HASH
     index = IndexRows()
 

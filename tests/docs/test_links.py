@@ -31,3 +31,12 @@ def test_links_and_named_files_resolve(page: Path) -> None:
             wrong.append(link)
     wrong += [name for name in NAMED.findall(text) if not (ROOT / name).exists() and not (page.parent / name).exists()]
     assert wrong == []
+
+
+def test_code_names_pages_that_exist() -> None:
+    wrong = []
+    for package in ("app", "tasks", "storage", "deploy", "benchmarks"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            named = re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text())
+            wrong += [f"{path.relative_to(ROOT)}: {page}" for page in named if not (ROOT / page).exists()]
+    assert wrong == []

@@ -20,7 +20,7 @@ import pytest
 
 from app.intake.intake import Accepted, Intake, build
 from storage.backends import scripts
-from storage.backends.bucket import Bucket
+from storage.backends.bucket import Bucket, Created
 from storage.base.ids import PackId, changesets_of
 from storage.base.settings import Settings
 from storage.commit import append_loop, global_merge, prefetch
@@ -90,11 +90,11 @@ def overwrites_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log takes an entry though its place is taken."""
     create = Bucket.create
 
-    def put(bucket: Bucket, name: str, data: bytes) -> bool:
+    def put(bucket: Bucket, name: str, data: bytes) -> Created:
         if not name.startswith("log/"):
             return create(bucket, name, data)
-        bucket._client.put_object(bucket._bucket, bucket._prefix + name, BytesIO(data), len(data))
-        return True
+        bucket.s3.minio.put_object(bucket.s3.bucket, bucket._prefix + name, BytesIO(data), len(data))
+        return Created(True, bucket.now())
 
     monkeypatch.setattr(Bucket, "create", put)
 
@@ -141,7 +141,7 @@ def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
             for slice_id in redis.hkeys(inbox._view.key("slices"))
             for each in redis.zrange(f"{prefix}queue:{slice_id.decode()}", 0, 0)
         ]
-        names = inbox._bucket.names("inbox/", inbox._behind_mark())
+        names = inbox._bucket.list_keys("inbox/", inbox._behind_mark())
         ids = [each for name in names for each in changesets_of(PackId(name.removesuffix(".pack")))]
         passed = [each for each in ids if not waiting or each < min(waiting)]
         return Watermark(max(passed, default=inbox._view.head().mark), packs=1_000_000)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.admin.verify import verify
-from storage.backends.bucket import Bucket
+from storage.backends.bucket import Bucket, Created
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
@@ -98,7 +98,7 @@ def test_an_entry_that_was_written_though_its_put_timed_out_counts_once(
     create = Bucket.create
     lost: list[str] = []
 
-    def answers_late(bucket: Bucket, name: str, data: bytes) -> bool:
+    def answers_late(bucket: Bucket, name: str, data: bytes) -> Created:
         won = create(bucket, name, data)
         if name.startswith("log/") and not lost:
             lost.append(name)

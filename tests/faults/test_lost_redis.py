@@ -103,7 +103,7 @@ def test_what_somebody_else_has_put_into_the_bucket_stops_nothing(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in FOREIGN:
-        world.repo.bucket.keep(name, b"not ours")
+        world.repo.bucket.put_verified(name, b"not ours")
     change(world.repo, **AT_ONCE | {"gc_grace": -1000.0, "gc_interval": 1, "gc_packs": 2, "max_page": 1000})
     ids = [world.put({f"f{i}": b"1"}) for i in range(3)]
     world.work()
@@ -119,7 +119,7 @@ def test_what_somebody_else_has_put_into_the_bucket_stops_nothing(
     world.work()
     assert [world.status(each) for each in [*ids, late.id, lost.id]] == ["committed"] * 5
     assert any(collect(world.repo).complete for _ in range(20))
-    assert {*world.repo.bucket.names("")} >= {*FOREIGN}, "nothing that is not ours is deleted"
+    assert {*world.repo.bucket.list_keys("")} >= {*FOREIGN}, "nothing that is not ours is deleted"
     assert not verify(world.repo).differences
     report = backup(world.repo.settings, tmp_path / "backup")
     assert not report.problems and report.entries == world.repo.view.head().applied
@@ -179,7 +179,7 @@ def test_a_step_of_upkeep_that_fails_keeps_no_other_from_being_taken(
 def test_a_submission_pack_that_is_damaged_keeps_no_other_from_being_found(world: World, left: int) -> None:
     """As a store may leave it: empty, cut off, without its last byte."""
     pack, data, _ = build([[item(world.all, {"damaged": b"1"}, world.tip)]])
-    world.repo.bucket.keep(pack + ".pack", data[:left])
+    world.repo.bucket.put_verified(pack + ".pack", data[:left])
     [(lost, _)] = world.store([item(world.all, {"f": b"1"}, world.tip)])
     assert run_upkeep(world.repo).damaged == 1
     world.work()

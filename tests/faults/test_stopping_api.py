@@ -150,7 +150,7 @@ def test_a_submission_under_way_is_accepted(api: Api, proxy: Proxy, settings: Se
     proxy.add("bandwidth", rate=0)  # no answer of the store arrives
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(get, connect(), "/v1/slices/all/changesets", submission("slow"))
-        while not any(True for _ in Repository(settings).bucket.names("inbox/")) and not slow.done():
+        while not any(True for _ in Repository(settings).bucket.list_keys("inbox/")) and not slow.done():
             get(busy, "/healthz")  # until the store has its pack
         stopped(process, busy)
         proxy.heal()
@@ -168,7 +168,7 @@ def test_what_could_not_be_queued_is_queued_before_the_process_ends(
     proxy.add("bandwidth", rate=0)
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(get, connect(), "/v1/slices/all/changesets", submission("slow"))
-        while not any(True for _ in Repository(settings).bucket.names("inbox/")) and not slow.done():
+        while not any(True for _ in Repository(settings).bucket.list_keys("inbox/")) and not slow.done():
             get(busy, "/healthz")
         redis_proxy.add("bandwidth", stream="upstream", rate=0)  # Redis is asked nothing from now on
         proxy.heal()

@@ -14,22 +14,23 @@ NAMES = {"minio": "MinIO", "seaweedfs": "SeaweedFS"}
 _OUTCOMES = {
     "landed": "landed",
     "conflicted": "conflicted",
-    "rejected": "rejected, for they stand on one that did not land",
-    "duplicate": "rejected as a repeat of another",
+    "rejected": "rejected because their base did not land",
+    "duplicate": "rejected as duplicates",
     "poison": "rejected as poison, after three kills while tried alone",
     "abandoned": "abandoned",
 }
 _WIDTH = 130
 _LEGEND = (
-    "`kill-…`: kill -9. `freeze-…`: SIGSTOP for longer than locks live, then SIGCONT; `stop-at-…`: the same, before or "
-    "after that step of a commit batch. `stop-in-…` and `kill-in-…`: the same two, before or after any step or call of "
-    "a server in a batch merge, an upkeep, a load of the view, a recovery of the inbox, a checkpoint, a compaction, a "
-    "collection of garbage, an intake or a release; a kill is of the process that works, of who waits for it, or of "
-    "its whole node. `redis-…`, `s3-…`, `api-…`: toxiproxy, on the link of one process or of all, to Redis and S3, and "
-    "between the writers and the API. `clock-…`: libfaketime, by 5 seconds to an hour. `full-redis`: a maxmemory of "
-    "1 %, 90 % or 102 % of what is used. `failover`: a replica is promoted and the primary demoted, and later back."
+    "`kill-…`: kill -9. `freeze-…`: SIGSTOP for longer than locks live, then SIGCONT. `stop-at-…`: the same, before or "
+    "after that step of a commit batch. `stop-in-…` and `kill-in-…`: SIGSTOP or kill -9, before or after any step or "
+    "call of a server in a batch merge, an upkeep, a load of the view, a recovery of the inbox, a checkpoint, a "
+    "compaction, a garbage collection, an intake or a release; what is killed is the process that does the work, the "
+    "one that waits for it, or its whole node. `redis-…`, `s3-…`, `api-…`: toxiproxy, on the link of one process or of "
+    "all, to Redis and S3, and between the writers and the API. `clock-…`: libfaketime, by 5 seconds to an hour. "
+    "`full-redis`: a maxmemory of 1 %, 90 % or 102 % of what is used. `failover`: a replica is promoted and the "
+    "primary demoted, and later back."
 )
-HEADING = "## What it was tried against"
+HEADING = "## What it was tested against"
 
 
 @dataclass(slots=True)
@@ -116,15 +117,15 @@ def markdown(reports: Sequence[Report], how: str) -> str:
     verdict = "**0 lost, 0 twice, 0 differences**" if not violations else f"**{violations} violations**"
     faults = sum(report.faults.total() for report in reports)
     minutes = sum(report.seconds for report in reports) / 60
-    said = (
+    summary = (
         f"`{how}`: {minutes:.0f} minutes, {faults:,} faults under load: {verdict}. Each round is a fresh stack, with "
-        "writers who record what they sent and were told; faults strike alone and in pairs. At its end "
+        "writers who record what they sent and which answers they got; faults strike alone and in pairs. At its end "
         f"{len(RULES)} rules (tests/harness/checker.py) are checked on that record, the API's last answers, an export "
-        "(`git fsck --strict`) and `sluice verify`. A recovery lasts from the end of a fault until all that was "
-        "accepted by then has ended, and something has landed; that of a pair counts for both. In brackets: at how "
-        "many different places."
+        "(`git fsck --strict`) and `sluice verify`. A recovery lasts from the end of a fault until each changeset that "
+        "was accepted by then has its outcome, and a changeset has landed; the recovery of a pair counts for both. In "
+        "brackets: at how many different places."
     )
-    head = [HEADING, *_wrapped(said), ""]
+    head = [HEADING, *_wrapped(summary), ""]
     return "\n".join([*head, *_changesets(reports), "", *_wrapped(_LEGEND), "", *_faults(reports), ""])
 
 
@@ -138,8 +139,8 @@ def _changesets(reports: Sequence[Report]) -> Iterator[str]:
     yield _row("changesets accepted", [report.accepted for report in reports])
     for name, text in _OUTCOMES.items():
         yield _row(text, [report.outcomes[name] for report in reports])
-    yield _row("without an answer that said whether", [report.outcomes["unknown"] for report in reports])
-    yield _row("answers that said nothing", [report.unknown for report in reports])
+    yield _row("submissions whose result stayed unknown", [report.outcomes["unknown"] for report in reports])
+    yield _row("answers without a result (5xx, cut connections)", [report.unknown for report in reports])
     yield _row("faults", [report.faults.total() for report in reports])
     yield _row("longest recovery", [f"{report.longest:.1f} s" for report in reports])
     yield _row("broken promises", [len(report.violations) for report in reports])

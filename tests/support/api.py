@@ -27,7 +27,7 @@ class Api:
         """Close the app's connections: its threads live as long as the process, and all tests' would be too many."""
         repo: Repository = self.http.application.extensions["sluice"].repo
         repo.redis.connection_pool.disconnect(inuse_connections=False)
-        repo.bucket._http.clear()
+        repo.bucket.s3.http.clear()
 
     @property
     def tip(self) -> str:

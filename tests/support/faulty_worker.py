@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any
 
-from storage.backends.bucket import Bucket
+from storage.backends.bucket import Bucket, Created
 from storage.commit import batch
 from tasks.celery import app
 
@@ -19,7 +19,7 @@ _create, _read = Bucket.create, batch.read_changesets
 _kind, _, _value = os.environ["TEST_FAULT"].partition(":")
 
 
-def _create_slowly(bucket: Bucket, name: str, data: bytes) -> bool:
+def _create_slowly(bucket: Bucket, name: str, data: bytes) -> Created:
     if name.startswith("packs/"):
         time.sleep(float(_value))
     return _create(bucket, name, data)

@@ -32,7 +32,7 @@ class Forger:
         old = self.world.repo
         settings = dataclasses.replace(old.settings, repository=f"f{uuid.uuid4().hex}")
         bucket = Bucket(settings)
-        for name in old.bucket.names(""):
+        for name in old.bucket.list_keys(""):
             if name.startswith(("packs/", "inbox/")):
                 bucket.create(name, old.bucket.get(name))
         new: dict[str, str] = {}

@@ -83,7 +83,7 @@ class World:
     def store(self, items: Sequence[Item]) -> list[tuple[Changeset, bytes]]:
         """Make submissions durable and queue nothing."""
         pack, data, [group] = build([items])
-        self.repo.bucket.keep(pack + ".pack", data)
+        self.repo.bucket.put_verified(pack + ".pack", data)
         return group
 
     def submit(self, *items: Item) -> list[ChangesetId]:

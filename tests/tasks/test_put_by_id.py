@@ -51,14 +51,14 @@ def by_id(world: World, path: str, oid: ObjectId = OID, base: bytes = b"", hold:
 
 
 def test_it_is_there_though_its_pack_was_compacted_and_redis_was_lost(world: World) -> None:
-    packs = set(world.repo.bucket.names("inbox/"))
+    packs = set(world.repo.bucket.list_keys("inbox/"))
     [made] = world.submit(by_id(world, "second", hold=True))
     for i in range(3):
         world.put({"third": b"%d" % i})
         world.work()
     change(world.repo, gc_grace=-1000.0, compact_changesets=1)
     compacted(world)
-    assert packs.isdisjoint(world.repo.bucket.names("inbox/")), "a copy of it is left alone"
+    assert packs.isdisjoint(world.repo.bucket.list_keys("inbox/")), "a copy of it is left alone"
     fresh = emptied(world)
     collect(fresh.repo)
     release(fresh.repo, made)

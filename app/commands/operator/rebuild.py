@@ -28,7 +28,7 @@ def command(data: Path | None, as_json: bool) -> None:
     started = time.monotonic()
     with progress_bars() as bars:
         show = Bars(bars)
-        entries = sum(1 for _ in repo.bucket.names("log/"))
+        entries = sum(1 for _ in repo.bucket.list_keys("log/"))
         published, found = rebuild(repo, repo.view.epoch(), lambda seq: show("log", seq, max(seq, entries)))
     applied, seconds = repo.view.head().applied, round(time.monotonic() - started, 3)
     if as_json:

@@ -231,7 +231,7 @@ def test_a_backup_that_is_damaged_is_named_before_anything_is_written(world: Wor
         f"packs/{first.name} is not what the manifest says",
         f"packs/{second.name} is missing",
     ]
-    assert list(copy.bucket.names("")) == []
+    assert list(copy.bucket.list_keys("")) == []
     repaired = backup(world.repo.settings, tmp_path)
     assert repaired.copied == 1, "a file that is missing or of another size is copied again"
     manifest = tmp_path / "manifest.jsonl"
@@ -274,9 +274,9 @@ def test_a_folder_is_of_one_log_and_of_nothing_else(world: World, tmp_path: Path
 
 
 def test_what_the_bucket_lacks_is_named(world: World, tmp_path: Path) -> None:
-    name = next(iter(world.repo.bucket.names("packs/")))
+    name = next(iter(world.repo.bucket.list_keys("packs/")))
     settings = world.repo.settings
-    world.repo.bucket._client.remove_object(settings.s3_bucket, f"{settings.repository}/{name}")
+    world.repo.bucket.s3.minio.remove_object(settings.s3_bucket, f"{settings.repository}/{name}")
     report = backup(settings, tmp_path)
     assert report.problems == [f"{name} is named by the log and missing in the bucket"]
 
@@ -284,14 +284,14 @@ def test_what_the_bucket_lacks_is_named(world: World, tmp_path: Path) -> None:
 def test_what_is_collected_meanwhile_is_listed_anew(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names, listed, turn = Bucket.names, [], ["log/", "inbox/", "packs/"]
+    names, listed, turn = Bucket.list_keys, [], ["log/", "inbox/", "packs/"]
 
     def with_one_more(self: Bucket, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
         listed.append(prefix)
         found = list(names(self, prefix, after, limit))
         return [*found, f"packs/{new_ulid()}.pack"] if listed == turn else found
 
-    monkeypatch.setattr(Bucket, "names", with_one_more)
+    monkeypatch.setattr(Bucket, "list_keys", with_one_more)
     report = backup(world.repo.settings, tmp_path)
     assert listed == [*turn, *turn] and not report.problems
 
@@ -310,8 +310,8 @@ def test_the_commands_answer_with_counts(world: World, tmp_path: Path, monkeypat
     assert code == 0 and restored["clean"] is True and restored["applied"] == made["entries"]
     assert run(["restore", "--no-verify"], copy)[1]["clean"] is None
     assert run(["restore"], world.repo.settings)[0] == 1
-    name = next(name for name in Bucket(copy).names("packs/") if name.endswith(".pack"))
-    Bucket(copy)._client.remove_object(copy.s3_bucket, f"{copy.repository}/{name}")
+    name = next(name for name in Bucket(copy).list_keys("packs/") if name.endswith(".pack"))
+    Bucket(copy).s3.minio.remove_object(copy.s3_bucket, f"{copy.repository}/{name}")
     monkeypatch.setattr("app.admin.restore._Put._put_packs", lambda self, names: None)
     code, restored = run(["restore"], copy)
     assert code == 1 and restored["clean"] is False and name in restored["differences"][0]

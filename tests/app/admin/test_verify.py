@@ -52,7 +52,7 @@ DAMAGE: dict[str, Damage] = {
     ),
     "a slice is gone": lambda repo: repo.redis.delete(repo.view.key("slices")),
     "a pack is gone": lambda repo: _raw(repo).remove_object(
-        repo.settings.s3_bucket, _whole(repo, next(iter(repo.bucket.names("packs/"))))
+        repo.settings.s3_bucket, _whole(repo, next(iter(repo.bucket.list_keys("packs/"))))
     ),
     "an accepted changeset is nowhere": lambda repo: repo.redis.delete(
         *repo.redis.scan_iter(repo.view.prefix.replace("{", "[{]").replace("}", "[}]") + "queue:*")
@@ -62,7 +62,7 @@ DAMAGE: dict[str, Damage] = {
 
 
 def _raw(repo: Repository):
-    return repo.bucket._client
+    return repo.bucket.s3.minio
 
 
 def _whole(repo: Repository, name: str) -> str:

@@ -32,7 +32,7 @@ def test_a_clock_that_differs_from_the_stores_by_more_than_late_put_is_no_202(
         set_clock(wrong, seconds)
         refused = api.submit(503, base=api.tip, changes=changes, key="k")
         assert refused["type"].endswith("unavailable")
-        assert not list(api.world.repo.bucket.names("inbox/")), "nor is it stored"
+        assert not list(api.world.repo.bucket.list_keys("inbox/")), "nor is it stored"
     again = api.submit(base=api.tip, changes=changes, key="k")
     api.world.work()
     assert api.get(f"/changesets/{again['id']}")["status"] == "landed"
@@ -48,9 +48,9 @@ def test_what_came_behind_the_mark_is_told_to_nobody_and_found_by_nobody(
     with monkeypatch.context() as wrong:
         set_clock(wrong, -3600.0)
         # The store's clock was as wrong until now.
-        wrong.setattr(Bucket, "about_now", lambda self: time.time() - 3600)
+        wrong.setattr(Bucket, "estimated_now", lambda self: time.time() - 3600)
         api.submit(503, base=api.tip, changes=[{"op": "put", "path": "f", "content": "2"}])
-    late = next(name for name in api.world.repo.bucket.names("inbox/") if name < f"inbox/{first}")
+    late = next(name for name in api.world.repo.bucket.list_keys("inbox/") if name < f"inbox/{first}")
     assert late[6:32] < api.world.repo.view.head().mark
     api.world.repo.redis.flushall()
     run_upkeep(api.world.repo)

@@ -96,10 +96,10 @@ def test_too_much_that_cannot_be_queued_stops_the_intake(
     monkeypatch.setattr(intake, "MAX_PACKS", 2)
     redis_fails = Failing(monkeypatch)
     made = [api.put(f"f{i}", "1")["id"] for i in range(2)]
-    stored = sum(1 for _ in api.world.repo.bucket.names("inbox/"))
+    stored = sum(1 for _ in api.world.repo.bucket.list_keys("inbox/"))
     refused = api.submit(503, base=api.tip, changes=[{"op": "put", "path": "g", "content": "1"}])
     assert refused["detail"] == "what was accepted before cannot be queued"
-    assert sum(1 for _ in api.world.repo.bucket.names("inbox/")) == stored == 2
+    assert sum(1 for _ in api.world.repo.bucket.list_keys("inbox/")) == stored == 2
     redis_fails.heal()
     assert unsent.get(timeout=10) == "sluice.commit"
     for each in made:

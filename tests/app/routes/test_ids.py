@@ -213,8 +213,8 @@ def test_a_put_by_id_reads_and_stores_no_content(api: Api, read: list[int]) -> N
     fresh = restarted(api)
     kept: list[int] = []
     bucket = fresh.http.application.extensions["sluice"].repo.bucket
-    keep = bucket.keep
-    bucket.keep = lambda name, data: kept.append(len(data)) or keep(name, data)
+    put_verified = bucket.put_verified
+    bucket.put_verified = lambda name, data: kept.append(len(data)) or put_verified(name, data)
     read.clear()
     made = fresh.submit(base=api.tip, changes=[{"op": "put", "path": f"copy{i}", "id": oid} for i in range(3)])
     assert sum(read) < 10_000 and sum(kept) < 10_000

@@ -193,7 +193,7 @@ def test_a_check_says_what_would_become_of_it_and_stores_nothing(api: Api) -> No
     def check(**body: object) -> Json:
         return api.post("/slices/all/check", {"message": "m", **body}, 200).get_json()
 
-    before = list(api.world.repo.bucket.names(""))
+    before = list(api.world.repo.bucket.list_keys(""))
     assert check(base=base, changes=[put("g", "1")])["would"] == "commit"
     merged = check(base=base, changes=[put("f", edit(15, "late"))])
     assert merged["would"] == "commit" and merged["merged"] == ["f"]
@@ -201,7 +201,7 @@ def test_a_check_says_what_would_become_of_it_and_stores_nothing(api: Api) -> No
     assert collides["would"] == "conflict" and collides["conflicts"][0]["class"] == "content"
     rejected = check(base=base, changes=[{"op": "mode", "path": "none", "mode": "100755"}])
     assert rejected["would"] == "reject" and rejected["reason"] == "missing-file"
-    assert list(api.world.repo.bucket.names("")) == before
+    assert list(api.world.repo.bucket.list_keys("")) == before
     queued = api.put("h", "1")
     assert check(base=queued["id"], changes=[put("h", "2")])["would"] == "wait"
     api.post("/slices/none/check", {"message": "m", "base": base, "changes": [put("f", "")]}, 404)

@@ -72,7 +72,7 @@ def test_while_redis_is_full_reads_are_answered_and_submissions_refused_with_the
 ) -> None:
     where = reads(api)
     before = {at: api.http.get(at).status_code for at in where}
-    stored = len(list(api.world.repo.bucket.names("inbox/")))
+    stored = len(list(api.world.repo.bucket.list_keys("inbox/")))
     with full(server, api):
         assert {at: api.http.get(at).status_code for at in where} == before
         for path, body in (
@@ -83,7 +83,7 @@ def test_while_redis_is_full_reads_are_answered_and_submissions_refused_with_the
             refused = api.http.post(path, json=body)
             assert refused.status_code == 503 and refused.headers["Retry-After"]
             assert "redis_memory_high" in refused.get_json(force=True)["detail"]
-    assert len(list(api.world.repo.bucket.names("inbox/"))) == stored, "nothing half done"
+    assert len(list(api.world.repo.bucket.list_keys("inbox/"))) == stored, "nothing half done"
     assert api.http.post("/v1/slices/all/changesets", json=submission(api)).status_code == 202
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from minio.deleteobjects import DeleteError, DeleteObject
 
-from storage.backends.bucket import Bucket, BucketError, BucketUnsafe, Missing, OutOfRange, probe
+from storage.backends.bucket import Bucket, BucketError, BucketUnsafe, Created, Missing, OutOfRange, probe
 from storage.base.settings import Settings
 from storage.log.entry import NO_HASH, CorruptEntry, digest, encode
 from storage.log.log import Log, follow
@@ -30,8 +30,8 @@ def bucket(s3_settings: Settings) -> Bucket:
 
 
 def test_a_name_is_given_once_and_keeps_its_bytes(bucket: Bucket) -> None:
-    assert bucket.create("a/b", b"first") is True
-    assert bucket.create("a/b", b"second") is False
+    assert bucket.create("a/b", b"first").stored is True
+    assert bucket.create("a/b", b"second").stored is False
     assert bucket.get("a/b") == b"first"
 
 
@@ -40,7 +40,7 @@ def test_of_sixteen_racing_creates_one_wins_and_its_bytes_stay(bucket: Bucket) -
 
     def race(i: int) -> bool:
         barrier.wait()
-        return bucket.create("race", b"%d" % i)
+        return bucket.create("race", b"%d" % i).stored
 
     with ThreadPoolExecutor(16) as pool:
         wins = list(pool.map(race, range(16)))
@@ -81,40 +81,42 @@ def cut_off(s3_settings: Settings) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("size", [1, 3_000, 300_000])
-def test_of_a_create_that_is_cut_off_nothing_is_stored(bucket: Bucket, cut_off: str, size: int) -> None:
+def test_of_a_create_that_is_cut_off_nothing_is_stored(
+    s3_settings: Settings, bucket: Bucket, cut_off: str, size: int
+) -> None:
     data = b"x" * size
     with pytest.raises(BucketError):
-        Bucket(bucket._settings, cut_off).create("torn", data)
-    assert list(bucket.names("torn")) == []
-    assert bucket.create("torn", data) is True
+        Bucket(s3_settings, cut_off).create("torn", data)
+    assert list(bucket.list_keys("torn")) == []
+    assert bucket.create("torn", data).stored is True
     assert bucket.get("torn") == data
 
 
 def test_what_is_damaged_on_its_way_is_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    send = bucket._http.request
+    send = bucket.s3.http.request
 
     def damage(method: str, url: str, *, body: bytes, **more: Any) -> Any:
         return send(method, url, body=b"y" + body[1:], **more)
 
     with monkeypatch.context() as on_its_way:
-        on_its_way.setattr(bucket._http, "request", damage)
+        on_its_way.setattr(bucket.s3.http, "request", damage)
         with pytest.raises(BucketError, match="status 400"):
             bucket.create("x", b"xxx")
-    assert list(bucket.names("x")) == []
+    assert list(bucket.list_keys("x")) == []
 
 
 def test_any_name_can_be_given(bucket: Bucket) -> None:
     names = ["a/my file.txt", "a#b?c", "a+b%20c", "ä"]
     for name in names:
-        assert bucket.create(name, name.encode()) is True
+        assert bucket.create(name, name.encode()).stored is True
     assert bucket.get_many(names) == [name.encode() for name in names]
 
 
 def test_what_is_kept_is_what_was_sent_or_an_error(bucket: Bucket) -> None:
-    bucket.keep("mine", b"1")
-    bucket.keep("mine", b"1")  # its first answer was lost
+    first = bucket.put_verified("mine", b"1")
+    assert bucket.put_verified("mine", b"1") >= first  # its first answer was lost
     with pytest.raises(BucketError, match="not what was sent"):
-        bucket.keep("mine", b"2")
+        bucket.put_verified("mine", b"2")
     assert bucket.get("mine") == b"1"
 
 
@@ -136,9 +138,9 @@ def test_names_come_in_order_behind_a_name_and_bounded(bucket: Bucket) -> None:
     for i in range(25):
         bucket.create(f"log/{i:012d}.json", b"")
     bucket.create("logs", b"")
-    names = list(bucket.names("log/"))
+    names = list(bucket.list_keys("log/"))
     assert names == [f"log/{i:012d}.json" for i in range(25)]
-    assert list(bucket.names("log/", after=names[9], limit=3)) == names[10:13]
+    assert list(bucket.list_keys("log/", after=names[9], limit=3)) == names[10:13]
 
 
 def test_what_is_deleted_is_gone_and_nothing_else(bucket: Bucket) -> None:
@@ -147,10 +149,10 @@ def test_what_is_deleted_is_gone_and_nothing_else(bucket: Bucket) -> None:
     bucket.map_concurrently(lambda name: bucket.create(name, b"x"), names)
     bucket.delete(*names[:299], *names[:2], "packs/never.idx", "packs")
     bucket.delete()
-    assert list(bucket.names("packs/")) == names[299:]
-    assert bucket.create(names[0], b"again") is True
+    assert list(bucket.list_keys("packs/")) == names[299:]
+    assert bucket.create(names[0], b"again").stored is True
     bucket.delete(names[0])
-    assert list(bucket.names("packs/")) == names[299:]
+    assert list(bucket.list_keys("packs/")) == names[299:]
 
 
 def test_what_a_store_refuses_to_delete_is_told_and_the_rest_is_deleted(
@@ -158,7 +160,7 @@ def test_what_a_store_refuses_to_delete_is_told_and_the_rest_is_deleted(
 ) -> None:
     names = [f"packs/{i:03d}.pack" for i in range(250)]
     bucket.map_concurrently(lambda name: bucket.create(name, b"x"), names)
-    remove = bucket._client.remove_objects
+    remove = bucket.s3.minio.remove_objects
 
     def refuse(name: str, asked: list[DeleteObject]) -> Iterator[DeleteError]:
         held = [each for each in asked if each.name.endswith("7.pack")]
@@ -166,15 +168,15 @@ def test_what_a_store_refuses_to_delete_is_told_and_the_rest_is_deleted(
         yield from (DeleteError("AccessDenied", "It is held.", each.name, None) for each in held)
         yield DeleteError("NoSuchKey", "There is none.", bucket._prefix + "packs/never.pack", None)
 
-    monkeypatch.setattr(bucket._client, "remove_objects", refuse)
+    monkeypatch.setattr(bucket.s3.minio, "remove_objects", refuse)
     held = [name for name in names if name.endswith("7.pack")]
     assert bucket.delete(*names) == held
-    assert list(bucket.names("packs/")) == held
+    assert list(bucket.list_keys("packs/")) == held
 
 
 def test_an_answer_to_a_deletion_that_is_no_xml_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = SimpleNamespace(data=b"<DeleteResult><Deleted>")
-    monkeypatch.setattr(bucket._client, "_execute", lambda *_, **__: answer)
+    monkeypatch.setattr(bucket.s3.minio, "_execute", lambda *_, **__: answer)
     with pytest.raises(BucketError, match="deleting x and 1 others"):
         bucket.delete("x", "y")
 
@@ -184,35 +186,39 @@ def test_the_bucket_may_be_made_by_several_at_once(s3_settings: Settings) -> Non
         list(pool.map(lambda _: Bucket(s3_settings).ensure(), range(4)))
 
 
-def test_the_probe_passes_on_a_store_that_keeps_its_word_and_refuses_one_that_does_not(bucket: Bucket) -> None:
+def test_the_probe_passes_on_a_store_that_keeps_its_word_and_refuses_one_that_does_not(
+    s3_settings: Settings, bucket: Bucket
+) -> None:
     probe([bucket])
 
     class Careless(Bucket):
-        def create(self, name: str, data: bytes) -> bool:
-            super().create(name, data)
-            return True  # as a store behind a proxy that drops the header
+        def create(self, name: str, data: bytes) -> Created:
+            return replace(super().create(name, data), stored=True)  # as a store behind a proxy that drops the header
 
-    careless = Careless(bucket._settings)
+    careless = Careless(s3_settings)
     with pytest.raises(BucketUnsafe, match="racing creates won"):
         probe([careless])
 
 
-def test_a_probe_whose_winner_lost_its_answer_is_made_again(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_whose_winner_lost_its_answer_is_made_again(
+    s3_settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("storage.backends.bucket.PROBE_RACERS", 2)  # SeaweedFS takes seconds for a round of many
 
     class Late(Bucket):
         lost = 1
 
-        def create(self, name: str, data: bytes) -> bool:
-            if not super().create(name, data):
-                return False
+        def create(self, name: str, data: bytes) -> Created:
+            created = super().create(name, data)
+            if not created.stored:
+                return created
             Late.lost -= 1
-            return Late.lost < 0  # else the answer came too late, and it asked again
+            return replace(created, stored=Late.lost < 0)  # else the answer came too late, and it asked again
 
-    probe([Late(bucket._settings)])
+    probe([Late(s3_settings)])
     Late.lost = 1_000
     with pytest.raises(BucketError, match="late or lost"):
-        probe([Late(bucket._settings)])
+        probe([Late(s3_settings)])
 
 
 def test_a_store_that_is_away_is_an_error_and_nothing_is_known() -> None:
@@ -221,7 +227,7 @@ def test_a_store_that_is_away_is_an_error_and_nothing_is_known() -> None:
         lambda: away.create("x", b""),
         lambda: away.get("x"),
         lambda: away.delete("x"),
-        lambda: list(away.names("x")),
+        lambda: list(away.list_keys("x")),
         away.ensure,
     ]
     for call in calls:
@@ -264,27 +270,27 @@ def test_a_long_log_is_read_to_its_end(bucket: Bucket) -> None:
 def test_the_stores_clock_is_told_by_what_it_answers(bucket: Bucket) -> None:
     before = time.time()
     assert before - 2 <= bucket.now() <= time.time() + 1
-    bucket.create("dated", b"")
-    assert before - 2 <= bucket.dated <= time.time() + 1
+    at = bucket.create("dated", b"").at
+    assert before - 2 <= at <= time.time() + 1
     [(name, stored)] = bucket.listing("dated")
-    assert name == "dated" and before - 2 <= stored <= bucket.dated + 1
+    assert name == "dated" and before - 2 <= stored <= at + 1
 
 
 def test_the_stores_clock_is_known_without_asking_again(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert abs(bucket.about_now() - time.time()) < 60
+    assert abs(bucket.estimated_now() - time.time()) < 60
     bucket.create("x", b"1")
     monkeypatch.setattr(bucket, "now", lambda: pytest.fail("it asks"))
-    assert abs(bucket.about_now() - time.time()) < 60
+    assert abs(bucket.estimated_now() - time.time()) < 60
 
 
 def test_a_store_that_does_not_say_when_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = bucket._http.request
+    request = bucket.s3.http.request
 
     def without_date(*args: Any, **more: Any) -> Any:
         answer = request(*args, **more)
         answer.headers.discard("Date")
         return answer
 
-    monkeypatch.setattr(bucket._http, "request", without_date)
+    monkeypatch.setattr(bucket.s3.http, "request", without_date)
     with pytest.raises(BucketError, match="does not say when"):
         bucket.now()

@@ -108,14 +108,14 @@ def test_a_bucket_that_does_not_answer_takes_no_more_than_the_budget(
 ) -> None:
     bucket, proxy = slow_bucket
     data = bytes(256 << 10)
-    assert bucket.create("large", data)
+    assert bucket.create("large", data).stored
     for stream in ("downstream", "upstream"):
         proxy.add(toxic[0], stream=stream, **toxic[1])
     calls: list[Callable[[], object]] = [
         lambda: bucket.create("another", data),
         lambda: bucket.get("large"),
         lambda: bucket.get_many([f"x{i}" for i in range(32)]),
-        lambda: list(bucket.names("large")) and repeat(lambda: bucket.get("large")),
+        lambda: list(bucket.list_keys("large")) and repeat(lambda: bucket.get("large")),
     ]
     for call in calls:
         started = time.monotonic()
@@ -158,7 +158,7 @@ def relay(source: socket.socket, sink: socket.socket) -> None:
             sink.sendall(data)
 
 
-@pytest.mark.parametrize("call", ["create", "get", "names"])
+@pytest.mark.parametrize("call", ["create", "get", "list_keys"])
 def test_a_call_that_a_store_takes_and_never_answers_is_sent_again_while_there_is_time(
     s3_settings: Settings, call: str
 ) -> None:
@@ -172,11 +172,11 @@ def test_a_call_that_a_store_takes_and_never_answers_is_sent_again_while_there_i
         bucket = Bucket(replace(s3_settings, s3_endpoints=endpoint, s3_timeout=16.0))
         with deadline.budget("request_budget", 10.0):
             if call == "create":
-                assert bucket.create("y", b"2")
+                assert bucket.create("y", b"2").stored
             elif call == "get":
                 assert bucket.get("x") == b"1"
             else:
-                assert "x" in list(bucket.names(""))
+                assert "x" in list(bucket.list_keys(""))
         assert proxy.forgotten.is_set()
         proxy.shutdown()
 

@@ -120,7 +120,7 @@ def test_what_was_accepted_a_moment_before_is_queued_and_can_be_abandoned_while_
 
 def age(world: World) -> None:
     """Let what was accepted be behind the mark."""
-    while world.repo.inbox.advance_watermark().packs < len(list(world.repo.bucket.names("inbox/"))):
+    while world.repo.inbox.advance_watermark().packs < len(list(world.repo.bucket.list_keys("inbox/"))):
         pass
 
 

@@ -45,7 +45,7 @@ def test_a_view_from_segments_is_the_view_of_the_entries(world: World) -> None:
     head = repo.view.head()
     made = checkpoint(repo, 100)
     assert made == head.applied // 4 and newest(repo) == made * 4
-    assert [ends_of(name) for name in repo.bucket.names(FOLDER)] == [(i * 4 + 1, i * 4 + 4) for i in range(made)]
+    assert [ends_of(name) for name in repo.bucket.list_keys(FOLDER)] == [(i * 4 + 1, i * 4 + 4) for i in range(made)]
     assert load(repo.view, repo.log, repo.bucket, repo.view.epoch()) and rows(repo) == before
     repo.redis.flushall()
     run_upkeep(repo)
@@ -81,10 +81,10 @@ def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> N
     repo = world.repo
     before = rows(repo)
     checkpoint(repo, 100)
-    name = list(repo.bucket.names(FOLDER))[2]
+    name = list(repo.bucket.list_keys(FOLDER))[2]
     whole = f"{repo.settings.repository}/{name}"
     data = repo.bucket.get(name)
-    repo.bucket._client.remove_object(repo.settings.s3_bucket, whole)
+    repo.bucket.s3.minio.remove_object(repo.settings.s3_bucket, whole)
     segment = decode(data)
     wrong = {
         "cut": data[:-1],
@@ -95,7 +95,7 @@ def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> N
         "elsewhere": encode(Segment(segment.first, segment.last, segment.previous, "0" * 64, segment.parts)),
     }[damage]
     if wrong is not None:
-        repo.bucket._client.put_object(repo.settings.s3_bucket, whole, BytesIO(wrong), len(wrong))
+        repo.bucket.s3.minio.put_object(repo.settings.s3_bucket, whole, BytesIO(wrong), len(wrong))
     load(repo.view, repo.log, repo.bucket, repo.view.epoch())
     assert rows(repo) == before
     if damage in {"cut", "other", "empty"}:
@@ -171,7 +171,9 @@ def test_rolls_that_are_there_are_not_made_again(world: World, monkeypatch: pyte
     repo.bucket.delete(entry_bundles.name_of(1))
     repo.redis.delete(repo.view.key("rolled"))
     assert roll_up(repo, 1) == 1 and roll_up(repo, 1) == 0
-    assert list(repo.bucket.names(entry_bundles.FOLDER)) == [entry_bundles.name_of(number) for number in range(count)]
+    assert list(repo.bucket.list_keys(entry_bundles.FOLDER)) == [
+        entry_bundles.name_of(number) for number in range(count)
+    ]
 
 
 @pytest.mark.usefixtures("short_rolls")

@@ -120,13 +120,13 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
 
 def test_small_packs_become_one_and_are_deleted_after_the_grace(world: World) -> None:
     ids = [each for number in range(3) for each in some_work(world, number)]
-    files, stored = world.files(), {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}
+    files, stored = world.files(), {*world.repo.bucket.list_keys("packs/"), *world.repo.bucket.list_keys("inbox/")}
     assert len(stored) > 20
     compacted(world)
-    assert stored < {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}, "in their grace"
+    assert stored < {*world.repo.bucket.list_keys("packs/"), *world.repo.bucket.list_keys("inbox/")}, "in their grace"
     change(world.repo, gc_grace=-1000.0)
     compacted(world)
-    left = {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}
+    left = {*world.repo.bucket.list_keys("packs/"), *world.repo.bucket.list_keys("inbox/")}
     # The pack of the last merge is behind what it merged, and waits for the next.
     assert len(left) < 12 and len(left & stored) == 2
     assert not [name for name in left if name.startswith("inbox/")]
@@ -156,7 +156,7 @@ def test_what_cannot_be_deleted_is_left_to_a_later_one_and_history_leaves_all_th
     with monkeypatch.context() as patch:
         patch.setattr(Bucket, "delete", fail)
         assert sum(done.entries for done in compacted(world)) and compact(world.repo) is None
-    kept = set(world.repo.bucket.names("inbox/"))
+    kept = set(world.repo.bucket.list_keys("inbox/"))
     delete, held = Bucket.delete, min(kept)
 
     def refuse(self: Bucket, *names: str) -> list[str]:
@@ -167,9 +167,9 @@ def test_what_cannot_be_deleted_is_left_to_a_later_one_and_history_leaves_all_th
         patch.setattr(Bucket, "delete", refuse)
         assert sum(done.deleted for done in compacted(world)) >= len(kept) - 1 > 0
         assert compact(world.repo) is None, "one that is never deleted is no reason for an entry"
-    assert set(world.repo.bucket.names("inbox/")) == {held}
+    assert set(world.repo.bucket.list_keys("inbox/")) == {held}
     assert sum(done.deleted for done in compacted(world)) == 1
-    assert not set(world.repo.bucket.names("inbox/")) and not verify(world.repo).differences
+    assert not set(world.repo.bucket.list_keys("inbox/")) and not verify(world.repo).differences
 
 
 def test_a_location_that_was_looked_up_before_its_pack_was_deleted_costs_a_second_look(world: World) -> None:
@@ -201,7 +201,7 @@ def test_a_view_that_is_loaded_has_forgotten_the_same(
     repo = world.repo
     before = rows(repo)
     assert repo.view.head().archived > 0 and history(repo), "some is forgotten and some is not"
-    names = list(repo.bucket.names("checkpoints/"))
+    names = list(repo.bucket.list_keys("checkpoints/"))
     gone = {"from-segments": [], "from-entries": names, "from-the-later-segments": names[:1]}[how]
     for name in gone:
         repo.bucket.delete(name)
@@ -552,7 +552,7 @@ def test_entries_that_are_kept_are_bounded_by_bytes(world: World) -> None:
 
 def put_instead(world: World, name: str, data: bytes) -> None:
     settings = world.repo.settings
-    world.repo.bucket._client.put_object(settings.s3_bucket, f"{settings.repository}/{name}", BytesIO(data), len(data))
+    world.repo.bucket.s3.minio.put_object(settings.s3_bucket, f"{settings.repository}/{name}", BytesIO(data), len(data))
 
 
 ARCHIVE_DAMAGE = {
@@ -632,7 +632,7 @@ def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archive
     compacted(fresh)
     compacted(fresh)
     fresh = emptied(fresh)
-    assert not list(fresh.repo.bucket.names("inbox/")) and fresh.files()["kept"] == b"precious"
+    assert not list(fresh.repo.bucket.list_keys("inbox/")) and fresh.files()["kept"] == b"precious"
     assert not verify(fresh.repo).differences
 
 
@@ -666,7 +666,7 @@ def test_checkpoints_that_are_lost_are_made_again_and_compaction_goes_on(world: 
     compacted(world)
     repo = world.repo
     before = repo.view.head().archived
-    for name in list(repo.bucket.names("checkpoints/")):
+    for name in list(repo.bucket.list_keys("checkpoints/")):
         repo.bucket.delete(name)
     fresh = emptied(world)
     ids += some_work(fresh, 2)
@@ -761,10 +761,10 @@ def all_gone(world: World, number: int) -> None:
     """Have some more work, compact everything, and delete what was copied by that, packs and tables."""
     for each in range(3):
         some_work(world, 10 * number + each)
-    before = {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}
+    before = {*world.repo.bucket.list_keys("packs/"), *world.repo.bucket.list_keys("inbox/")}
     change(world.repo, gc_grace=-1000.0, compact_changesets=1)
     compacted(world)
-    after = {*world.repo.bucket.names("packs/"), *world.repo.bucket.names("inbox/")}
+    after = {*world.repo.bucket.list_keys("packs/"), *world.repo.bucket.list_keys("inbox/")}
     assert {name.rpartition(".")[2] for name in before - after} == {"pack", "idx", "table"}
 
 

@@ -39,7 +39,7 @@ def orphan(world: World, content: bytes = b"nobody's") -> str:
 
 
 def stored(world: World) -> set[str]:
-    return {name.rpartition(".")[0] for name in world.repo.bucket.names("packs/")}
+    return {name.rpartition(".")[0] for name in world.repo.bucket.list_keys("packs/")}
 
 
 def collect_all(world: World) -> list[str]:
