@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from app.intake.intake import Item, build
 from storage.base.ids import ObjectId
-from storage.commit.prefetch import linker_on, snapshot_for
+from storage.commit.link import Linker
+from storage.commit.prefetch import snapshot_for, sources
 from storage.git.objects import Kind, object_id
 from storage.git.packs import Location, decode
 from storage.git.threeway import MergeUnavailable
@@ -31,7 +33,7 @@ def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
         return content
 
     snapshot = snapshot_for(repo, [changeset])
-    linker = linker_on(repo, snapshot, read_blob)
+    linker = Linker(snapshot, replace(sources(repo), blob=read_blob), committer=repo.committer())
     linked = linker.run([changeset])
     if not linked.decided:
         if changeset.base_changeset is None or changeset.base_changeset in snapshot.outcomes:

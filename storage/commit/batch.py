@@ -111,7 +111,7 @@ def _commit_claimed(
     def build_entry(snapshot: Snapshot) -> Draft[_Appended] | NoEntry[_Appended]:
         attempt.tries([changeset.id for changeset in changesets])
         with watch.stage("link"):
-            linker = linker_on(repo, snapshot, spending=spending)
+            linker = linker_on(repo, snapshot, spending)
             linked = linker.run(changesets)
         if not linked.decided:
             return NoEntry((0, linked))

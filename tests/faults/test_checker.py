@@ -21,12 +21,14 @@ import pytest
 from app.intake.intake import Accepted, Intake, build
 from storage.backends import scripts
 from storage.backends.bucket import Bucket, Created
-from storage.base.ids import PackId, changesets_of
+from storage.base.ids import ObjectId, PackId, changesets_of
 from storage.base.settings import Settings
-from storage.commit import append_loop, global_merge, prefetch
+from storage.commit import append_loop, global_merge
 from storage.commit.append_loop import Draft
+from storage.commit.base_resolver import BaseResolver
 from storage.commit.global_merge import MergeResult
 from storage.log.entry import EntryKind
+from storage.log.manifest import Changeset
 from storage.lookup.archive import PACK_FILES
 from storage.maintenance import compaction, garbage
 from storage.queue.recovery import Inbox, Watermark
@@ -151,14 +153,14 @@ def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forgets_bases(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that a changeset is based on is not found now and then."""
-    base_tree, rng = prefetch.base_tree, random.Random(1)
+    tree_of, rng = BaseResolver.tree_of, random.Random(1)
 
-    def forgets(repo: Repository, changeset: Any) -> Any:
+    def forgets(bases: BaseResolver, changeset: Changeset) -> ObjectId | None:
         # Not of the files that are there before anybody writes.
-        begun = changeset.message != message_of("setup")
-        return None if begun and rng.random() < 0.2 else base_tree(repo, changeset)
+        begun = changeset.base_commit is not None and changeset.message != message_of("setup")
+        return None if begun and rng.random() < 0.2 else tree_of(bases, changeset)
 
-    monkeypatch.setattr(prefetch, "base_tree", forgets)
+    monkeypatch.setattr(BaseResolver, "tree_of", forgets)
 
 
 def deletes_what_was_not_condemned(monkeypatch: pytest.MonkeyPatch) -> None:

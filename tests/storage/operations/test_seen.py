@@ -14,7 +14,7 @@ from storage.base.ids import ChangesetId, PackId
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.link import Linker
-from storage.commit.prefetch import linker_on, snapshot_for
+from storage.commit.prefetch import snapshot_for, sources
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Kind, Version, object_id
 from storage.log.manifest import Changeset
 from storage.operations import seen
@@ -236,7 +236,7 @@ def test_linking_and_asking_agree(world: World) -> None:
     third = world.put({"f": None}, second)
     changeset = read(world, third)
     snapshot = snapshot_for(world.repo, [changeset])
-    linker: Linker = linker_on(world.repo, snapshot)
+    linker = Linker(snapshot, sources(world.repo), committer=world.repo.committer())
     found = linker._base(changeset)
     assert isinstance(found, tuple)
     assert [found[0].get(path) for path in (b"f", b"g", b"h")] == look(world, third, "f", "g", "h")
