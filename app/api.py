@@ -40,7 +40,7 @@ _START_PATIENCE = 300.0
 def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     """Build the application; `check` refuses to serve where the guarantees have nothing to stand on.
 
-    Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
+    Raises RedisUnsafe, BucketUnsafe and Unavailable.
     """
     chosen = chosen or settings.load()
     logging_setup.configure("api", chosen.log_level, chosen.secrets)
@@ -106,7 +106,7 @@ def problem_table(repo: Repository) -> problems.Table:
 
 
 def _give_budgets(app: Flask, settings: Settings) -> None:
-    """Let all calls for one request take no longer, together, than `request_budget`."""
+    """Limit the time of all calls of one request together to `request_budget`."""
 
     def begin() -> None:
         deadline.set_current(deadline.Budget("request_budget", settings.request_budget))

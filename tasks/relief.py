@@ -19,11 +19,11 @@ from redis.exceptions import RedisError
 
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
-from storage.backends.redis_memory import drop_copies, pressure
+from storage.backends.redis_memory import pressure
 from storage.base import log_streams, logging_setup, settings
 from storage.base.ids import new_ulid
 from storage.commit.global_merge import merge_batch
-from storage.coordination.lease import Lease
+from storage.coordination.lease import Lease, LeaseName
 from storage.maintenance.checkpoints import checkpoint
 from storage.maintenance.compaction import FEW_ENTRIES
 from storage.repository import Repository
@@ -58,7 +58,7 @@ def relieve(repo: Repository, copies: bool = True) -> bool:
 
 
 def _drop_copies(repo: Repository) -> bool:
-    dropped = drop_copies(repo.redis, repo.view.prefix)
+    dropped = repo.objects.drop_copies() + repo.queue.drop_manifests()
     if dropped:
         log.info("copies_dropped", copies=dropped)
     return dropped > 0
@@ -105,7 +105,7 @@ def _tried(step: Callable[[Repository], bool], repo: Repository) -> bool:
 
 def run(repo: Repository) -> None:
     """Make room until there is enough; wait where somebody else does so, and where Redis refuses or does not answer."""
-    owner, lease = new_ulid(), Lease(repo.view, compaction.LEASE, compaction.ALONE)
+    owner, lease = new_ulid(), Lease(repo.view, LeaseName.COMPACTING, compaction.ALONE)
     _say(repo, "redis_memory_tight")
     dropped, pause = time.monotonic() - _COPIES_EVERY, _PAUSE
     while repo.memory.is_tight():

@@ -176,7 +176,7 @@ def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked)
         log.critical("root_mismatch", seq=snapshot.head.applied + 1, detail=str(error))
         # A Redis that refuses the count (it may be full) must not hide the error itself.
         with suppress(RedisError):
-            repo.redis.incr(repo.view.prefix + "root_mismatches")
+            repo.view.count_root_mismatch()
         raise
 
 

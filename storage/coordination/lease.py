@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from storage.base.ids import new_ulid
 from storage.view.view import View
+
+
+class LeaseName(StrEnum):
+    """All such locks, as their keys are called."""
+
+    APPEND = "ticket"  # who prepares the next entry of the log (storage/queue/append_lock.py)
+    RECOVERING = "recovering"  # who queues what Redis has lost
+    COMPACTING = "compacting"  # who compacts, or makes room in Redis
+    UPKEEP_ASKED = "upkeep_asked"  # upkeep was asked for a moment ago
+    UPKEEP_WAITS = "upkeep_waits"  # one run of upkeep waits for who loads the view
+    GARBAGE = "gc"  # garbage was collected within the last interval
+    FULL_SCAN = "deep_look"  # the inbox was scanned from the low watermark on within the last interval
 
 
 class Lease:
     """One lock by its name. Saves work and decides nothing."""
 
-    def __init__(self, view: View, name: str, seconds: float) -> None:
+    def __init__(self, view: View, name: LeaseName, seconds: float) -> None:
         self._view = view
         self._name = name
         self._life = int(seconds * 1000)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import redis
 from cachetools import LRUCache
 
 from storage.backends import deadline
@@ -49,11 +48,12 @@ class ObjectMissing(Corrupt):
 class ObjectStore:
     """All objects that the log names. Safe for threads."""
 
-    def __init__(self, settings: Settings, bucket: Bucket, view: View, archive: Archive, client: redis.Redis) -> None:
+    def __init__(self, settings: Settings, bucket: Bucket, view: View, archive: Archive) -> None:
         self._bucket = bucket
         self._archive = archive
         self._view = view
-        self._shared = SharedCache(settings, client, view.prefix)
+        self._shared = SharedCache(settings, view)
+        self.drop_copies = self._shared.drop
         self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
         # A batch's changesets mostly have one commit as their base; parsing it took a tenth of the batch's time.
         self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MAX_COMMITS)
@@ -183,7 +183,7 @@ class ObjectStore:
         self._shared.put((oid, bytes([kind]) + data) for oid, (kind, data) in small.items())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects are stored, None for those that are not. Raises ViewAbsent and BucketError."""
+        """Return where objects are stored, None for those that are not. Raises Unavailable."""
         places = self._view.locate(oids)
         forgotten = [oid for oid, place in zip(oids, places, strict=True) if place is None]
         if not forgotten:

@@ -14,9 +14,10 @@ import redis
 import structlog
 
 from storage.backends.primary import refuses_writes
-from storage.backends.redis_memory import Memory
+from storage.backends.redis_memory import Memory, delete_all
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
+from storage.view.view import View
 
 log = structlog.get_logger()
 
@@ -26,14 +27,14 @@ _WINDOW = 10  # seconds
 class SharedCache:
     """The copies of one repository's objects. Only of what is content-addressed, so none can be wrong."""
 
-    def __init__(self, settings: Settings, client: redis.Redis, prefix: str) -> None:
-        self._redis = client
-        self._object = f"{prefix}object:".encode()
-        self._count = f"{prefix}shared:"
+    def __init__(self, settings: Settings, view: View) -> None:
+        self._redis = view.redis
+        self._object = f"{view.prefix}object:".encode()
+        self._count = f"{view.prefix}shared:"
         self._seconds = settings.shared_cache_seconds
         self._bytes = settings.shared_cache_bytes
         self._shared: dict[int, int] = {}  # bytes by window, as last heard
-        self._memory = Memory(settings, client)
+        self._memory = Memory(settings, view.redis)
 
     def get(self, oids: Sequence[ObjectId]) -> list[bytes | None]:
         """Return the copies that are there."""
@@ -49,6 +50,10 @@ class SharedCache:
             if not refuses_writes(error):
                 raise
             log.debug("not_shared", reason=str(error))
+
+    def drop(self) -> int:
+        """Delete all copies; return how many. Raises redis.RedisError."""
+        return delete_all(self._redis, self._object.decode())
 
     def _put(self, objects: Iterable[tuple[ObjectId, bytes]]) -> None:
         window = int(time.time()) // _WINDOW

@@ -33,7 +33,7 @@ def turn(repo: Repository, changeset: ChangesetId) -> Iterator[None]:
     """
     most = repo.settings.request_budget
     # Whoever dies in the block leaves it after the time in which a request must be over.
-    lock = repo.redis.lock(f"{repo.view.prefix}succeeding:{changeset}", timeout=2 * most, sleep=_PAUSE)
+    lock = repo.queue.successor_lock(changeset, 2 * most, _PAUSE)
     if not lock.acquire(blocking_timeout=deadline.left(most)):
         raise TakesTooLong(f"another successor of {changeset} is being made")
     try:
@@ -49,7 +49,7 @@ def successor_of(repo: Repository, changeset: ChangesetId) -> ChangesetId | None
 
     Raises ViewAbsent, and Recovering where one may be in the inbox alone.
     """
-    recovered, found = repo.view.scripts("successor", changeset)
-    if found is None and not recovered:
+    recovered, successor = repo.queue.successor(changeset)
+    if successor is None and not recovered:
         raise Recovering("changesets are being looked for")
-    return ChangesetId(found.decode()) if found else None
+    return successor
