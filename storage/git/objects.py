@@ -56,7 +56,7 @@ _ROW_MEMORY = 100
 
 
 class CorruptObject(Corrupt):
-    """Stored bytes are not the Git object that they should be."""
+    """Stored bytes are not the expected Git object."""
 
 
 def object_id(kind: Kind, data: bytes) -> ObjectId:

@@ -1,4 +1,4 @@
-"""Git packfiles and their indexes, written whole and read back by range. Pure.
+"""Git packfiles and their indexes: written as a whole, and read by range. Pure.
 
 Formats: Git's Documentation/gitformat-pack.txt, pack version 2 and index version 2. Objects are stored undeltified, so
 that one range of bytes is one object.
