@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from app.intake.intake import Item, build
+from app.intake.packing import Item, build
 from storage.base.ids import ObjectId
 from storage.commit.link import Linker
 from storage.commit.prefetch import snapshot_for, sources

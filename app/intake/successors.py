@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 
-from app.intake.intake import Item, blob
+from app.intake.packing import Item, blob
 from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused
 from app.protocol.resolutions import Resolution
 from app.protocol.schemas import in_each_others_way

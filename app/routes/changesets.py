@@ -10,7 +10,8 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app.intake.admission import Admitted, Duplicate, admit
-from app.intake.intake import Accepted, Item
+from app.intake.intake import Accepted
+from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
 from app.protocol import cursors
 from app.protocol.bodies import load_json

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from app.intake.intake import Accepted, Intake, build
+from app.intake.intake import Accepted, Intake
+from app.intake.packing import build
 from storage.backends import scripts
 from storage.backends.bucket import Bucket, Created
 from storage.base.ids import ObjectId, PackId, changesets_of

@@ -15,7 +15,7 @@ import redis
 from app.admin.backup import backup
 from app.admin.verify import verify
 from app.api import create_app
-from app.intake.intake import build
+from app.intake.packing import build
 from storage.backends.bucket import BucketError, Missing
 from storage.backends.scripts import Scripts
 from storage.base.errors import Recovering, ViewAbsent, ViewLoading, ViewStale

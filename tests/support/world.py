@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.intake.intake import Item, blob, build
+from app.intake.packing import Item, blob, build
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId
 from storage.commit.batch import commit_batch

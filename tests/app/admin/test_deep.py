@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from app import cli
 from app.admin.deep import deep
-from app.intake.intake import Item, blob
+from app.intake.packing import Item, blob
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, Submission, VersionsBase
 from storage.backends.bucket import Bucket
 from storage.base import settings as settings_module

@@ -20,7 +20,7 @@ from app.admin.deep import submitted as submitted_module
 from app.admin.deep import verification
 from app.admin.deep.verification import deep
 from app.admin.verify import verify
-from app.intake.intake import Item
+from app.intake.packing import Item
 from storage.backends.bucket import Bucket, BucketError
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, inbox_pack, new_ulid

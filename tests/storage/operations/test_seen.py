@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.intake.intake import Item
+from app.intake.packing import Item
 from app.protocol.submissions import Change
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId
