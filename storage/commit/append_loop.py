@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from storage.base.errors import Unavailable
+from storage.base.errors import Unavailable, ViewStale
 from storage.base.ids import ObjectId, PackId, new_ulid
 from storage.base.stopwatch import Stopwatch
 from storage.git.packs import PackRange
@@ -34,7 +34,7 @@ class LogBusy(Unavailable):
     """The log's next position was lost to other writers too often. Try again."""
 
 
-class SnapshotStale(Unavailable):
+class SnapshotStale(ViewStale):
     """The view is not the one that the snapshot was taken of, or has gone back since."""
 
 

@@ -119,10 +119,7 @@ def _check_target(target: bytes) -> None:
 
 
 def check_ident(name: str, email: str) -> None:
-    """Check the two texts of an author.
-
-    Raises FsckError. An empty name passes fsck, but not `git commit`.
-    """
+    """Check the two texts of an author. Raises FsckError. An empty name passes fsck, but not `git commit`."""
     if not name.strip():
         raise FsckError("the name is empty")
     for what, text in (("name", name), ("e-mail address", email)):

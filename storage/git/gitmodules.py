@@ -37,10 +37,7 @@ class ModulesError(BadInput):
 
 
 def check(content: bytes) -> None:
-    """Check a .gitmodules file.
-
-    Raises ModulesError with a sentence for the writer.
-    """
+    """Check a .gitmodules file. Raises ModulesError with a sentence for the writer."""
     if len(content) > MAX_BYTES:
         raise ModulesError(f"has {len(content)} bytes; a .gitmodules file may have {MAX_BYTES}")
     if b"\0" in content:

@@ -212,10 +212,7 @@ class _Folder:
 
 
 def check_git() -> None:
-    """Check that Git is there and new enough.
-
-    Raises GitUnfit.
-    """
+    """Check that Git is there and new enough. Raises GitUnfit."""
     try:
         output = Git(environment=plain_environment()).run("version", timeout=30).stdout.decode()
     except (GitFailed, subprocess.TimeoutExpired) as error:

@@ -190,10 +190,7 @@ def read_index(index: bytes, pack_size: int) -> dict[ObjectId, PackRange]:
 
 
 def scan(pack: bytes) -> Iterator[tuple[PackRange, Kind, bytes]]:
-    """Yield every object of a whole pack in stored order.
-
-    Raises CorruptObject where the pack is damaged.
-    """
+    """Yield every object of a whole pack in stored order. Raises CorruptObject where the pack is damaged."""
     if pack[:8] != b"PACK\0\0\0\2" or sha1(pack[:-20]).digest() != pack[-20:]:
         raise CorruptObject("not a pack, or a damaged one")
     at = HEADER_BYTES

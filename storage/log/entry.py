@@ -59,10 +59,7 @@ def encode(entry: Json) -> bytes:
 
 
 def decode(data: bytes) -> Json:
-    """Read an entry.
-
-    Raises CorruptEntry where it is not JSON or of a format that this version does not know.
-    """
+    """Read an entry. Raises CorruptEntry where it is not JSON or of a format that this version does not know."""
     try:
         entry = json.loads(data)
     except ValueError as error:

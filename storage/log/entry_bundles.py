@@ -49,10 +49,7 @@ def encode(entries: Sequence[bytes]) -> bytes:
 
 
 def decode(data: bytes) -> list[bytes]:
-    """Return the entries of a roll.
-
-    Raises CorruptRoll.
-    """
+    """Return the entries of a roll. Raises CorruptRoll."""
     head, _, packed = data.partition(b"\n")
     try:
         header, body = json.loads(head), zlib.decompress(packed)

@@ -107,10 +107,7 @@ def _encode_change(change: Proposal) -> list[Any]:
 
 
 def decode(data: bytes | str, pack: PackId) -> Changeset:
-    """Read what `encode` wrote for a changeset of `pack`.
-
-    Raises CorruptManifest where it is something else.
-    """
+    """Read what `encode` wrote for a changeset of `pack`. Raises CorruptManifest where it is something else."""
     try:
         record = json.loads(data)
         name, email, time, zone = record["author"]

@@ -42,10 +42,7 @@ class ContentMerges:
         self._lock = threading.Lock()
 
     def __call__(self, three: MergeInputs, read: ReadBlob) -> bytes | ConflictClass:
-        """Return what the three merge to, or what forbids it.
-
-        Raises MergerFailed, BucketError and CorruptObject.
-        """
+        """Return what the three merge to, or what forbids it. Raises MergerFailed, BucketError and CorruptObject."""
         known = self.known(three)
         if known is None:
             found: dict[MergeInputs, bytes | ConflictClass] = {}

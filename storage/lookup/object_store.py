@@ -99,10 +99,7 @@ class ObjectStore:
             return None
 
     def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
-        """Return an object's kind and bytes.
-
-        Raises ObjectMissing, CorruptObject and BucketError.
-        """
+        """Return an object's kind and bytes. Raises ObjectMissing, CorruptObject and BucketError."""
         found = self._found(oid)
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 

@@ -90,10 +90,7 @@ class Head:
 
 
 def head_of(data: bytes) -> Head:
-    """Return the header of a table from its first HEAD_BYTES bytes, or all of it.
-
-    Raises CorruptTable.
-    """
+    """Return the header of a table from its first HEAD_BYTES bytes, or all of it. Raises CorruptTable."""
     try:
         magic, rows, common, bits = _HEADER.unpack_from(data)
         ends = array("I", struct.unpack_from(f">{1 << bits}I", data, _HEADER.size))
@@ -113,10 +110,7 @@ def find(run: bytes, key: bytes) -> bytes | None:
 
 
 def rows_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the rows of a whole table.
-
-    Raises CorruptTable.
-    """
+    """Yield the rows of a whole table. Raises CorruptTable."""
     body = _body(data)
     for at in range(0, len(body), ROW_BYTES):
         yield bytes(body[at : at + KEY_BYTES]), bytes(body[at + KEY_BYTES : at + ROW_BYTES])

@@ -138,10 +138,7 @@ class _Ancestors:
         self._standings: dict[ChangesetId, Standing] = {}  # the last ones
 
     def standing_of(self, changeset: ChangesetId) -> Standing:
-        """Return where a changeset stands.
-
-        Raises UnknownBase, and Recovering where it may only not be known yet.
-        """
+        """Return where a changeset stands. Raises UnknownBase, and Recovering where it may only not be known yet."""
         if changeset not in self._standings:
             ids = self._likely(changeset)
             recovered, found = self._repo.queue.standing(ids)

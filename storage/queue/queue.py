@@ -289,10 +289,7 @@ class Queue:
         return [member.decode() for member in found]
 
     def oldest(self) -> str | None:
-        """Return the id of the oldest changeset that could be claimed, None where none is found.
-
-        Raises ViewAbsent.
-        """
+        """Return the id of the oldest changeset that could be claimed, None where none is found. Raises ViewAbsent."""
         found = self._scripts("oldest", _LOOK_FOR_OLDEST)
         return found.decode() if found else None
 
