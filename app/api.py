@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from app.intake.intake import Intake, TookTooLong
+from app.intake.intake import Intake, NotQueued, TookTooLong
+from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, KeyReused, NoSlice
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
@@ -19,12 +20,14 @@ from app.service.memory_limit import MemoryGate
 from app.service.services import Services
 from storage.backends import deadline
 from storage.base import logging_setup, settings
-from storage.base.errors import Recovering, ViewAbsent, ViewStale
+from storage.base.errors import LimitReached, NeedsUpkeep, Recovering
 from storage.base.settings import Settings
 from storage.commit.append_loop import LogBusy
-from storage.git.merge_tree import MergerFailed
+from storage.git.threeway import MergeUnavailable
 from storage.lookup.object_kinds import LookedUpInPart
+from storage.operations.lifecycle import NotPossible
 from storage.operations.seen import StackTooDeep, UnknownBase
+from storage.operations.slices import SliceChanged, SliceExists
 from storage.operations.succession import TakesTooLong
 from storage.repository import Repository
 from tasks.notify import ask_for_upkeep
@@ -32,17 +35,6 @@ from tasks.report import because
 
 # How long (seconds) a start waits for a view that another process loads.
 _START_PATIENCE = 300.0
-
-problems.TABLE |= {
-    ViewStale: lambda error: problems.unavailable("the view is being loaded"),
-    MergerFailed: lambda error: problems.unavailable("contents cannot be merged"),
-    LookedUpInPart: lambda error: problems.unavailable(f"{error}: repeat the request, which goes on from there"),
-    LogBusy: lambda error: problems.unavailable("the log is busy"),
-    UnknownBase: lambda error: problems.conflict(f"what its writer saw is not known: {error}"),
-    StackTooDeep: lambda error: problems.conflict(f"what its writer saw is out of reach: {error}"),
-    TakesTooLong: lambda error: problems.unavailable(str(error)),
-    TookTooLong: lambda error: problems.unavailable("the bucket was too slow"),
-}
 
 
 def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
@@ -56,18 +48,6 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     if check:
         repo.check()
     repo.prepare(_START_PATIENCE)
-
-    def kept_up(detail: str = "") -> Callable[[Exception], problems.Problem]:
-        # Whoever comes first has it done; everybody is asked to come back.
-        def answer(error: Exception) -> problems.Problem:
-            with because("a request met a Redis that is not recovered"):
-                ask_for_upkeep(repo)
-            return problems.unavailable(detail or str(error), repo.settings.retry_after)
-
-        return answer
-
-    problems.TABLE[ViewAbsent] = kept_up("the view is being loaded")
-    problems.TABLE[Recovering] = kept_up()
     app = Flask("sluice", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
@@ -75,7 +55,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
     app.url_map.converters |= {"slice": SliceName, "path": FilePath}
     app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is
-    problems.register(app)
+    problems.register(app, problem_table(repo))
     request_log.register(app)
     BodyLimit(repo.settings).register(app)
     app.before_request(check_url)
@@ -86,6 +66,43 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.register_blueprint(health.routes, url_prefix="/v1")
     app.register_blueprint(health.health)
     return app
+
+
+def problem_table(repo: Repository) -> problems.Table:
+    """Return the problems with which an application that serves `repo` answers errors of ours."""
+    wait = repo.settings.retry_after
+
+    def away(detail: str = "") -> Callable[[Exception], problems.Problem]:
+        return lambda error: problems.unavailable(detail or str(error), wait)
+
+    def upkeep(error: Exception) -> problems.Problem:
+        # Whoever comes first has it done; everybody is asked to come back.
+        with because("a request met no view that is up to date"):
+            ask_for_upkeep(repo)
+        detail = str(error) if isinstance(error, Recovering) else "the view is being loaded"
+        return problems.unavailable(detail, wait)
+
+    return {
+        **problems.SERVERS,
+        NeedsUpkeep: upkeep,
+        LimitReached: lambda error: problems.too_many(str(error), wait),
+        LogBusy: away("the log is busy"),
+        MergeUnavailable: away("contents cannot be merged"),
+        LookedUpInPart: lambda error: problems.unavailable(f"{error}: repeat the request, which goes on from there"),
+        TakesTooLong: away(),
+        TookTooLong: away("the bucket was too slow"),
+        NotQueued: away(),
+        NoSlice: lambda error: problems.not_found("slice", error.name),
+        SliceExists: lambda error: problems.conflict(str(error), slice=error.other.id),
+        SliceChanged: lambda error: problems.conflict(str(error), slice=slices.slice_json(error.found)),
+        NotPossible: lambda error: problems.conflict(str(error)),
+        Contradiction: lambda error: problems.conflict(str(error), **error.more),
+        UnknownBase: lambda error: problems.conflict(f"what its writer saw is not known: {error}"),
+        StackTooDeep: lambda error: problems.conflict(f"what its writer saw is out of reach: {error}"),
+        ContentsTooLarge: lambda error: problems.Problem(413, "too-large", "It is too large", str(error)),
+        FieldRefused: lambda error: problems.invalid(error.field, error.message),
+        KeyReused: lambda error: problems.key_reused(),
+    }
 
 
 def _give_budgets(app: Flask, settings: Settings) -> None:

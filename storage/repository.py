@@ -10,7 +10,7 @@ from typing import TypeVar
 from storage.backends.bucket import Bucket, probe
 from storage.backends.redis_client import connect
 from storage.backends.redis_memory import Memory
-from storage.base.errors import ViewLoading, ViewStale
+from storage.base.errors import Refused, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
 from storage.coordination.nodes import Nodes
@@ -38,7 +38,7 @@ _LOADING_PAUSE = 0.1
 T = TypeVar("T")
 
 
-class RedisUnsafe(Exception):
+class RedisUnsafe(Refused):
     """Redis may evict keys, which would lose parts of the view and messages without a word."""
 
 

@@ -11,12 +11,10 @@ from typing import Any
 import structlog
 from celery import Celery, Task
 from celery.exceptions import SoftTimeLimitExceeded
-from redis.exceptions import RedisError
+from kombu.exceptions import OperationalError
 
-from storage.backends.bucket import BucketError
-from storage.base.errors import ViewAbsent, ViewStale
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings, load
-from storage.commit.append_loop import LogBusy
 from storage.repository import Repository
 from tasks import report
 from tasks.flower_rows import NoEvents
@@ -24,9 +22,6 @@ from tasks.node.forked import run_forked
 from tasks.report import did
 
 log = structlog.get_logger()
-
-# What ends work that the next run of its task will do as well.
-PASSING = (ViewAbsent, ViewStale, LogBusy, BucketError, RedisError)
 
 
 @cache
@@ -73,7 +68,7 @@ def run_job(work: Callable[[Repository], object], settings: Settings) -> bool:
         with report.running(work.__name__, report.TICK) as inner:
             try:
                 work(Repository(settings))
-            except PASSING as reason:
+            except UNAVAILABLE as reason:
                 log.warning("job_deferred", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
                 did(f"waits: {type(reason).__name__}")
                 return False
@@ -107,7 +102,8 @@ def send(app: Celery, task: str, token: str | None = None) -> bool:
         app.send_task(task, kwargs=kwargs, **options)
     except SoftTimeLimitExceeded:
         raise
-    except Exception as error:  # noqa: BLE001 - kombu says in many ways that a connection broke under it
-        log.warning("message_not_sent", message=task, reason=type(error).__name__, error=str(error))
+    except Exception as error:  # kombu says in many ways that a connection broke under it
+        unknown = not isinstance(error, (*UNAVAILABLE, OperationalError))
+        log.warning("message_not_sent", message=task, reason=type(error).__name__, error=str(error), exc_info=unknown)
         return False
     return True

@@ -7,9 +7,10 @@ import time
 import structlog
 from redis.exceptions import RedisError
 
-from storage.base.errors import Paused, Recovering, ViewAbsent, ViewStale
+from storage.backends.redis_client import UNAVAILABLE
+from storage.base.errors import NeedsUpkeep, Paused
 from storage.commit import poison
-from storage.commit.batch import SERVERS_FAULTS, commit_batch
+from storage.commit.batch import commit_batch
 from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
@@ -29,14 +30,14 @@ def commit(token: str = "", reason: str = "") -> None:
         result = commit_batch(repo)
         moved = result.changesets > 0
         did(result.line)
-    except (ViewAbsent, ViewStale, Recovering) as error:
+    except NeedsUpkeep as error:
         log.info("commit_deferred", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")
         ask_for_upkeep(repo)
     except Paused:
         log.warning("commits_paused", limit=repo.settings.max_pending)
         did(f"waits: {repo.settings.max_pending} changesets are not merged (max_pending)")
-    except SERVERS_FAULTS as error:
+    except UNAVAILABLE as error:
         log.warning("batch_released", reason=type(error).__name__, detail=str(error))
         did(f"given back: {type(error).__name__}")
     except poison.Overdue as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import structlog
 from redis.exceptions import RedisError
 
-from storage.backends.bucket import BucketError
 from storage.backends.deadline import budget
-from storage.base.errors import ViewAbsent, ViewStale
+from storage.backends.redis_client import UNAVAILABLE
+from storage.base.errors import NeedsUpkeep
 from storage.commit.global_merge import merge_batch
 from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.notify import ask, ask_for_commit
+from tasks.notify import ask, ask_for_commit, ask_for_upkeep
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -25,10 +25,11 @@ def merge(token: str = "", reason: str = "") -> None:
     try:
         with budget("batch_budget", repo.settings.batch_budget):
             did(merge_batch(repo).line)
-    except (ViewAbsent, ViewStale) as error:
+    except NeedsUpkeep as error:
         log.info("merge_waits", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")
-    except (BucketError, RedisError) as error:
+        ask_for_upkeep(repo)
+    except UNAVAILABLE as error:
         log.warning("merge_waits", reason=type(error).__name__, detail=str(error))
         did(f"waits: {type(error).__name__}")
     finally:

@@ -18,6 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from storage.backends.deadline import budget
+from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.redis_memory import pressure
 from storage.base import log_streams, logging_setup, settings
 from storage.base.ids import new_ulid
@@ -27,7 +28,6 @@ from storage.maintenance.checkpoints import checkpoint
 from storage.maintenance.compaction import FEW_ENTRIES
 from storage.repository import Repository
 from tasks import compaction
-from tasks.base import PASSING
 from tasks.node import program
 from tasks.upkeep import drop_forgotten, keep_up
 
@@ -96,7 +96,7 @@ def _compact(repo: Repository) -> bool:
 def _tried(step: Callable[[Repository], bool], repo: Repository) -> bool:
     try:
         return step(repo)
-    except PASSING as reason:
+    except UNAVAILABLE as reason:
         log.warning("relief_waits", step=step.__name__.strip("_"), reason=type(reason).__name__, detail=str(reason))
     except Exception:
         log.exception("step_failed", step=step.__name__.strip("_"))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
+from storage.backends.bucket import Missing
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import LogForked
 from storage.base.ids import new_ulid
 from storage.coordination.lease import Lease, LeaseName
@@ -18,7 +20,7 @@ from storage.queue.recovery import Found
 from storage.repository import Repository
 from storage.view.load import catch_up, load
 from storage.view.view import is_current
-from tasks.base import PASSING, SluiceTask, repository, run_job
+from tasks.base import SluiceTask, repository, run_job
 from tasks.celery import app
 from tasks.notify import ask_for_commit, ask_for_merge
 from tasks.report import did
@@ -97,9 +99,9 @@ def tidy(repo: Repository) -> None:
             # Another step may be one that is allowed while Redis is full.
             log.warning("step_waits", step=step.__name__.strip("_"), detail=str(error))
             wrong.append(error)
-        except (*PASSING, LogForked):
-            raise  # as would all the others
         except Exception as error:
+            if isinstance(error, UNAVAILABLE) and not isinstance(error, Missing):
+                raise  # as would all the others
             log.exception("step_failed", step=step.__name__.strip("_"))
             did(f"failed: {step.__name__.strip('_')}")
             wrong.append(error)

@@ -53,7 +53,7 @@ _TABLE = {
     "app.client": "base",
     "app.protocol": "base backends git log",
     "app.judge": "base git",
-    "app.folder": "git app.client app.judge",
+    "app.folder": "base git app.client app.judge",
     "app.intake": "base backends git log view lookup queue repository commit operations tasks app.protocol",
     "app.service": "base backends log coordination queue repository app.protocol app.intake",
     "app.routes": "base backends git log view lookup queue commit operations tasks app.protocol app.intake app.service",
@@ -84,6 +84,7 @@ LONGEST = 400
 # The pure core: values in, values out.
 PURE = {
     "app.protocol.submissions",
+    "storage.base.errors",
     "storage.commit.decide",
     "storage.commit.footprint",
     "storage.commit.link",

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage.backends.bucket import READERS, Bucket, Missing
+from storage.base.errors import Refused
 from storage.base.ids import is_ulid, submission_pack
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
@@ -48,7 +49,7 @@ _MAX_TURNS = 3
 _MAX_PROBLEMS = 100
 
 
-class BackupError(Exception):
+class BackupError(Refused):
     """The folder or the bucket is not one that can be backed up to, or from."""
 
 

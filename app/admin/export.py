@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from storage.backends.bucket import Bucket
+from storage.base.errors import Refused
 from storage.base.ids import PackId
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
@@ -23,7 +24,7 @@ from storage.log.summary import LogSummary, lost, read_log
 _AT_ONCE = 16
 
 
-class ExportError(Exception):
+class ExportError(Refused):
     """Something that the log names is missing, or Git refused what was exported."""
 
 

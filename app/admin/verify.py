@@ -18,6 +18,7 @@ from typing import Any
 from app.admin.export import ExportError, export, git
 from storage.backends.bucket import BucketError, Missing
 from storage.base.batched import batched
+from storage.base.errors import Corrupt
 from storage.base.ids import PackId, changesets_of, made_at, submission_pack
 from storage.base.progress import Progress, no_progress
 from storage.git.objects import CorruptObject
@@ -27,7 +28,6 @@ from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, log_
 from storage.log.log import Log, follow
 from storage.log.summary import LogSummary, catch_up
 from storage.lookup.archive import closed_in, global_in, manifest_in, position_in, read_all
-from storage.lookup.tables import CorruptTable
 from storage.queue.submission_packs import UNREADABLE, read_pack
 from storage.repository import Repository
 from storage.view.load import read_forgotten
@@ -245,7 +245,7 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
                 findings.differ(
                     f"archive: {len(absent)} objects of {pack} are in no table, the first {absent[0].hex()}"
                 )
-    except (Missing, CorruptTable, CorruptObject, BucketError) as error:
+    except (Missing, Corrupt, BucketError) as error:
         findings.differ(f"archive: {error}")
 
 
@@ -317,7 +317,7 @@ def _check_git(repo: Repository, contents: _Contents, findings: Findings, progre
             exported = export(repo.settings, directory, progress)
             git(directory, "fsck", "--strict", "--no-dangling", "--no-progress")
             chain, main = _named(directory, "next"), _named(directory, "main")
-        except (ExportError, CorruptObject, CorruptEntry, BucketError, KeyError) as error:
+        except (ExportError, Corrupt, BucketError, Missing) as error:
             findings.differ(f"git: {error}")
             return
         contents.catch_up(repo.log)

@@ -15,6 +15,7 @@ from hashlib import sha256
 from os.path import commonpath
 
 from app.client.api_client import Client, Json, ProblemError
+from storage.base.errors import BadInput
 from storage.base.settings import Settings
 
 _FAILED = {"rejected", "abandoned"}
@@ -27,7 +28,7 @@ _LIMIT = re.compile(r"at most (\d+) .*\(max_\w+\)")
 _MAX_BYTES = Settings.max_body_bytes - (1 << 20)
 
 
-class TooLarge(Exception):
+class TooLarge(BadInput):
     """A changeset is too large for one request, and is not split without being asked."""
 
 

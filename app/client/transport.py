@@ -26,6 +26,8 @@ from urllib3.exceptions import (
     URLSchemeUnknown,
 )
 
+from storage.base.errors import Refused, Unavailable
+
 Json = dict[str, Any]
 
 PASSING = frozenset({429, 500, 502, 503, 504})
@@ -38,7 +40,7 @@ _CONNECT = 5.0  # seconds that a connection may take
 _NO_HTTP = (BadStatusLine, LineTooLong, UnknownProtocol)
 
 
-class ProblemError(Exception):
+class ProblemError(Refused):
     """The API refused; the fields are those of its problem document."""
 
     def __init__(self, status: int, document: Json, repeated: bool = False) -> None:
@@ -62,7 +64,7 @@ class NotSluice(ProblemError):
         super().__init__(status, {**(document or {}), **problem, "errors": []})
 
 
-class Unreachable(Exception):
+class Unreachable(Unavailable):
     """The API did not answer, or not with anything final, for as long as the client is patient."""
 
 

@@ -12,8 +12,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from storage.base.errors import Unavailable
 
-class ReaderGone(Exception):
+
+class ReaderGone(Unavailable):
     """Nobody reads any more what is written."""
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from app.client.api_client import Client, Json, content
+from storage.base.errors import BadInput
 from storage.git.objects import Kind, object_id
 
 STATE = ".sluice-resolve.json"
@@ -26,7 +27,7 @@ _SYMLINK = "120000"
 _MARKERS = re.compile(rb"^(<{7,}|\|{7,}|>{7,})( |\r?$)", re.MULTILINE)
 
 
-class CheckoutError(Exception):
+class CheckoutError(BadInput):
     """What is in the directory, or in conflict, does not allow it."""
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from app.client.api_client import Client, Json
+from storage.base.errors import BadInput
 from storage.git.trees import covers
 
 FILE = ".sluice-base.json"
@@ -26,7 +27,7 @@ Files = dict[str, Json | None]
 """Modes and ids by path; None where there is no file."""
 
 
-class BaseError(Exception):
+class BaseError(BadInput):
     """What a folder's user saw is not known."""
 
 

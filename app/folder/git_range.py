@@ -14,6 +14,7 @@ from typing import NamedTuple
 from app.client.api_client import Json, content
 from app.folder.own_files import is_own
 from app.judge.local_history import fit_ident, fit_time
+from storage.base.errors import BadInput
 from storage.git.run_git import Git, GitFailed
 
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -25,7 +26,7 @@ _IDENT = re.compile(rb"(.*?) ?<([^<>]*)> (-?\d+) ([+-]\d{4})", re.DOTALL)
 _TRAILER = re.compile(r"[ \t]*changeset-id[ \t]*:", re.IGNORECASE)
 
 
-class RangeError(Exception):
+class RangeError(BadInput):
     """The range cannot be submitted as it is."""
 
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from storage.base.errors import BadInput
 from storage.git.run_git import Git, GitFailed, user_environment
 
 _NO_REPOSITORY = "not a git repository"
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
 
 
-class IgnoreError(Exception):
+class IgnoreError(BadInput):
     """Git does not say what it ignores."""
 
 

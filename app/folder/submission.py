@@ -11,6 +11,7 @@ from pathlib import Path
 from app.client.api_client import Json, content
 from app.folder.ignored import IgnoreError, IgnoreRules
 from app.folder.own_files import is_data_folder, is_own, is_own_name
+from storage.base.errors import BadInput
 from storage.git.objects import Kind, object_id
 from storage.git.trees import covers
 
@@ -20,7 +21,7 @@ _EXECUTABLE = "100755"
 _REGULAR = {"100644", _EXECUTABLE}
 
 
-class SubmissionError(Exception):
+class SubmissionError(BadInput):
     """What is there cannot be submitted as it is."""
 
 

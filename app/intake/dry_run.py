@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from app.intake.intake import Item, build
-from app.protocol.problems import unavailable
 from storage.base.ids import ObjectId
 from storage.commit.prefetch import linker_on, snapshot_for
 from storage.git.objects import Kind, object_id
 from storage.git.packs import Location, decode
+from storage.git.threeway import MergeUnavailable
 from storage.log.entry import Json, Status
 from storage.repository import Repository
 
@@ -19,7 +19,7 @@ _WOULD = {Status.COMMITTED: "commit", Status.CONFLICTED: "conflict", Status.REJE
 def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
     """Return what `check` answers for a valid submission.
 
-    Raises ViewAbsent and BucketError; a Problem of 503 where contents cannot be merged now.
+    Raises Unavailable, also where contents cannot be merged now.
     """
     pack, data, [[(changeset, _)]] = build([[item]])
 
@@ -36,7 +36,7 @@ def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
     if not linked.decided:
         if changeset.base_changeset is None or changeset.base_changeset in snapshot.outcomes:
             # Given back for another reason than its base.
-            raise unavailable("contents cannot be merged", repo.settings.retry_after)
+            raise MergeUnavailable
         return {"would": "wait", "tip": snapshot.head.tip}
     [record] = linked.decided
     shown: Json = {"would": _WOULD[record["status"]], "tip": snapshot.head.tip}

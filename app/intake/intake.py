@@ -17,11 +17,11 @@ import redis
 import structlog
 
 from app.intake.requeue import MAX_PACKS, Requeue
-from app.protocol.problems import unavailable
 from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends import deadline
+from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.turns import LARGE, breathe, in_thread, in_thread_if_large
-from storage.base.errors import ViewAbsent
+from storage.base.errors import Unavailable
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, made_at, new_ulid
 from storage.git.objects import Ident, Kind, object_id
 from storage.git.packs import PackRange, PackWriter, encode
@@ -36,7 +36,11 @@ log = structlog.get_logger()
 _LEVEL = 1
 
 
-class TookTooLong(Exception):
+class NotQueued(Unavailable):
+    """What was accepted before cannot be queued."""
+
+
+class TookTooLong(Unavailable):
     """Storing took so long that recovery may have passed it by: whether it was accepted is not known."""
 
 
@@ -102,11 +106,10 @@ class Intake:
     def accept(self, items: Sequence[Item]) -> list[Accepted]:
         """Make `items` durable, in one pack and in order, queue them, and return what they have become.
 
-        Raises BucketError, TookTooLong and budget.Spent: then nothing is known of them. Raises a Problem where too
-        many before them could not be queued.
+        Raises NotQueued where too many before them could not be queued, and Unavailable where nothing is known of them.
         """
         if self.behind >= MAX_PACKS:
-            raise unavailable("what was accepted before cannot be queued", self._repo.settings.retry_after)
+            raise NotQueued("what was accepted before cannot be queued")
         request = _Request(items)
         self._requests.put(request)
         try:
@@ -192,15 +195,15 @@ class Intake:
             self._news.clear()
             try:
                 ask_for_commit_safely(self._repo)
-            except Exception as error:  # noqa: BLE001 - upkeep announces what this could not
-                log.error("notify_failed", reason=str(error))
+            except Exception as error:  # upkeep announces what this could not
+                log.error("notify_failed", reason=str(error), exc_info=not isinstance(error, UNAVAILABLE))
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
             # A waiting writer may be answered without a position in the queue, and should be while it still waits.
             with deadline.budget("request_budget", self._repo.settings.request_budget / 4):
                 return self._repo.queue.enqueue(changesets)
-        except (redis.RedisError, ViewAbsent) as error:
+        except UNAVAILABLE as error:
             # They are durable, so the answer is 202 all the same; if this process dies, upkeep finds them in the inbox.
             log.warning("not_enqueued", pack=pack, changesets=len(changesets), reason=str(error))
             self._requeue.add(pack)

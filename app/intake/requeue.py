@@ -12,6 +12,7 @@ from time import sleep
 import structlog
 
 from storage.backends.bucket import Missing
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.batched import batched
 from storage.base.ids import PackId
 from storage.log import manifest
@@ -56,8 +57,11 @@ class Requeue:
             try:
                 self._enqueue(pack)
                 pause = SHORTEST_PAUSE
-            except Exception as error:  # noqa: BLE001 - whatever it was, what is accepted must be queued
-                log.warning("not_enqueued_again", pack=pack, left=len(self), pause=pause, reason=str(error))
+            except Exception as error:  # whatever it was, what is accepted must be queued
+                unknown = not isinstance(error, UNAVAILABLE)
+                log.warning(
+                    "not_enqueued_again", pack=pack, left=len(self), pause=pause, reason=str(error), exc_info=unknown
+                )
                 sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 self._put_last(pack)

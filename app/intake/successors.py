@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from app.intake.intake import Item, blob
-from app.protocol.problems import Problem, conflict, invalid
+from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused
 from app.protocol.resolutions import Resolution
 from app.protocol.schemas import in_each_others_way
 from app.protocol.submissions import Base, Change, CommitBase, Submission, VersionsBase
@@ -65,13 +65,13 @@ class Successor:
     def rebase(self, key: str) -> Item:
         """Return the changeset on the present tip.
 
-        Raises a Problem of 409 with the conflicts where they collide, of 413 where too much had to be copied.
+        Raises Contradiction, with the conflicts where they collide, and ContentsTooLarge.
         """
         head = self._repo.view.head()
         root = ObjectId(bytes.fromhex(head.root))
         decision = self._remerge.onto(root)
         if isinstance(decision, Rejection):
-            raise conflict(decision.detail, reason=decision.reason)
+            raise Contradiction(decision.detail, reason=decision.reason)
         if isinstance(decision, list):
             raise colliding(decision)
         modes = [each.path for each in self._changeset.changes if each.op == "mode" and each.path in decision]
@@ -86,7 +86,7 @@ class Successor:
                 else:
                     self._take(change.path, version, None, change.strategy)
             except ObjectMissing:
-                raise conflict(f"the content of {change.path.decode()} is not stored here") from None
+                raise Contradiction(f"the content of {change.path.decode()} is not stored here") from None
         fingerprint = fingerprint_of("rebase", self._changeset.id)
         base = CommitBase(bytes.fromhex(head.tip))
         # One that was held, and abandoned for this very rebase, is held again.
@@ -99,21 +99,21 @@ class Successor:
     def resolve(self, paths: dict[bytes, Resolution], key: str, fingerprint: str, message: str | None) -> Item:
         """Return the changeset with its conflicts resolved, by a writer who saw what the conflicts say.
 
-        Raises a Problem where a path in conflict is left out, another is named, or answers contradict each other.
+        Raises FieldRefused where a path in conflict is left out, another is named, or answers contradict each other.
         """
         outcome = self._standing.outcome
         assert outcome is not None
         conflicts = {each["path"].encode(): each for each in outcome["conflicts"]}
         if outcome["conflict_count"] > len(conflicts):
-            raise conflict(
+            raise Contradiction(
                 f"it has {outcome['conflict_count']} conflicts, too many to be resolved one by one; rebase it"
             )
         for path in paths:
             if path not in conflicts:
-                raise invalid(f"paths.{path.decode()}", "is not in conflict")
+                raise FieldRefused(f"paths.{path.decode()}", "is not in conflict")
         for path in conflicts:
             if path not in paths:
-                raise invalid(f"paths.{path.decode()}", "is in conflict and not resolved")
+                raise FieldRefused(f"paths.{path.decode()}", "is in conflict and not resolved")
         for path, version in self._blockers(conflicts, paths).items():
             self._take(path, None, version, Strategy.MERGE)
         for change in self._changeset.changes:
@@ -123,10 +123,10 @@ class Successor:
                 elif change.path not in self._changes:
                     self._keep(change)
             except ObjectMissing:
-                raise invalid(f"paths.{change.path.decode()}", "has a content that is not stored here") from None
+                raise FieldRefused(f"paths.{change.path.decode()}", "has a content that is not stored here") from None
         changes = list(self._changes.values())
         for i, message in in_each_others_way(changes):
-            raise invalid(f"paths.{changes[i].path.decode()}", message)
+            raise FieldRefused(f"paths.{changes[i].path.decode()}", message)
         return self._item(VersionsBase(), key, fingerprint, message or self._changeset.message, hold=False)
 
     def _blockers(self, conflicts: dict[bytes, Json], paths: dict[bytes, Resolution]) -> dict[bytes, Version | None]:
@@ -138,9 +138,11 @@ class Successor:
             blocker, field = found["blocker"].encode(), f"paths.{path.decode()}"
             if blocker in conflicts:
                 if _stays(conflicts[blocker], paths[blocker]):
-                    raise invalid(field, f"cannot stand beside {found['blocker']}, which is not resolved to a delete")
+                    raise FieldRefused(
+                        field, f"cannot stand beside {found['blocker']}, which is not resolved to a delete"
+                    )
             elif not covers(self._where.paths, blocker):
-                raise invalid(field, f"{found['blocker']} is in its way, and not in the slice {self._where.name}")
+                raise FieldRefused(field, f"{found['blocker']} is in its way, and not in the slice {self._where.name}")
             else:
                 blockers[blocker] = version_of(found["head"])
         return blockers
@@ -163,7 +165,7 @@ class Successor:
         else:
             assert resolution.content is not None
             if not resolution.mode and _is_one_a_symlink(head, submitted):
-                raise invalid(f"paths.{path.decode()}.mode", "is needed: a symlink stands against a file here")
+                raise FieldRefused(f"paths.{path.decode()}.mode", "is needed: a symlink stands against a file here")
             mode = resolution.mode or _mode(version_of(found["base"]), head, submitted)
             self._put(path, mode, resolution.content, head)
 
@@ -207,14 +209,14 @@ class Successor:
         return content
 
     def _count(self, oid: ObjectId, size: int) -> None:
-        """Count a content that the new changeset needs, put by its id or copied; each once. Raises a Problem of 413."""
+        """Count a content that the new changeset needs, put by its id or copied; each once. Raises ContentsTooLarge."""
         if oid not in self._counted:
             self._counted.add(oid)
             self._needed += size
         most = self._repo.settings.max_body_bytes
         if self._needed > most:
             detail = f"the contents of the new changeset exceed {most} bytes (max_body_bytes)"
-            raise Problem(413, "too-large", "It is too large", detail)
+            raise ContentsTooLarge(detail)
 
     def _put(
         self, path: bytes, mode: int, content: bytes, base: Version | None, strategy: Strategy = Strategy.MERGE
@@ -222,7 +224,7 @@ class Successor:
         try:
             check_content(path, mode, content)
         except ContentError as error:
-            raise invalid(f"paths.{path.decode()}", str(error)) from None
+            raise FieldRefused(f"paths.{path.decode()}", str(error)) from None
         oid, stored = blob(content)
         self._blobs[oid] = stored
         seen, seen_mode = _as_seen(base)
@@ -236,7 +238,7 @@ class Successor:
     def _item(self, base: Base, key: str, fingerprint: str, message: str, hold: bool) -> Item:
         for change in self._changes.values():
             if not covers(self._where.paths, change.path):
-                raise conflict(f"{change.path.decode()} is no longer in the slice {self._where.name}")
+                raise Contradiction(f"{change.path.decode()} is no longer in the slice {self._where.name}")
         resolves = self._changeset.id
         submission = Submission(
             self._where.id, base, None, None, None, 0, message, tuple(self._changes.values()), key, hold, resolves
@@ -264,9 +266,9 @@ def rebasable(standing: Standing) -> bool:
     return outcome["status"] == Status.REJECTED and outcome["reason"] == "base-not-landed"
 
 
-def colliding(conflicts: list[Conflict]) -> Problem:
+def colliding(conflicts: list[Conflict]) -> Contradiction:
     """The changes collide with the head."""
-    return conflict(f"it collides with the head at {len(conflicts)} paths", **conflicts_json(conflicts))
+    return Contradiction(f"it collides with the head at {len(conflicts)} paths", **conflicts_json(conflicts))
 
 
 def _stays(found: Json, resolution: Resolution) -> bool:
@@ -278,9 +280,9 @@ def _stays(found: Json, resolution: Resolution) -> bool:
 
 
 def _check_mode(change: Proposal, seen: Version | None) -> None:
-    """Refuse what was accepted once: a change of mode of what is no regular file. Raises a Problem."""
+    """Refuse what was accepted once: a change of mode of what is no regular file. Raises Contradiction."""
     if no_mode := why_no_mode(change, seen):
-        raise conflict(no_mode)
+        raise Contradiction(no_mode)
 
 
 def _same_file(one: Version | None, other: Version | None) -> bool:

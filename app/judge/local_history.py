@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO
 
 from storage.base.batched import batched
+from storage.base.errors import BadInput
 from storage.git.run_git import Git, GitFailed
 from storage.git.trailers import NO_SUBJECT, carries
 
@@ -40,7 +41,7 @@ _ZONE = re.compile(r"([+-])(\d\d)(\d\d)", re.ASCII)
 _TRAILER = re.compile(r"\s*changeset-id\s*:", re.IGNORECASE)
 
 
-class HistoryError(Exception):
+class HistoryError(BadInput):
     """The repository cannot be replayed as it is."""
 
 

@@ -17,7 +17,7 @@ from marshmallow.fields import Field
 
 from storage.backends.turns import breathe
 from storage.base.ids import is_ulid
-from storage.git.fsck import PathError, check_path
+from storage.git.fsck import FsckError, PathError, check_path
 
 _OID = re.compile(r"[0-9a-f]{40}")
 _KEY = re.compile(r"[\x20-\x7e]{1,200}")
@@ -86,7 +86,7 @@ class Text(Limited):
         if self.check:
             try:
                 self.check(value)
-            except ValueError as error:
+            except FsckError as error:
                 raise ValidationError(str(error)) from None
         return str(value)
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from marshmallow import Schema, ValidationError
 
 from app.protocol.problems import MAX_ERRORS, FieldError, Problem, invalid_fields
+from storage.base.errors import Refused
 from storage.base.settings import Settings
 
 _SENTENCES = {
@@ -24,7 +25,7 @@ class LimitedSchema(Schema):
         super().__init__(**kwargs)
 
 
-class FieldErrors(Exception):
+class FieldErrors(Refused):
     """Errors by field, as they were found; the field "" is the whole that was loaded."""
 
     def __init__(self, errors: list[FieldError]) -> None:
@@ -77,7 +78,7 @@ def message_of(error: Exception) -> str:
     return _sentence(error.messages) if isinstance(error, ValidationError) else str(error)
 
 
-class Repeated(ValueError):
+class Repeated(Refused):
     """An object has a name twice."""
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from storage.base.errors import BadInput
+
 _SLASH = ord("/")
 _NO_SLASH = frozenset(range(256)) - {_SLASH}
 _SPACES = b" \t\n\v\f\r"
@@ -32,7 +34,7 @@ _CLASSES: dict[bytes, Callable[[int], bool]] = {
 }
 
 
-class PatternError(ValueError):
+class PatternError(BadInput):
     """A text is no pattern, or one that could match nothing."""
 
 

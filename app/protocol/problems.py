@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents, and the one table that turns exceptions into them.
+"""Errors as RFC 9457 problem documents, and how each application turns exceptions into them.
 
 What a user reads here is written here: the text of an exception from a library goes to the log only.
 """
@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from http.client import responses
 from typing import Any
 
-from flask import Flask, Response, g, json, request
+from flask import Flask, Response, current_app, g, json, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from storage.backends.bucket import BucketError, BucketUnsafe
 from storage.backends.deadline import Spent
 from storage.backends.primary import why
+from storage.base.errors import Refused, Unavailable
 from storage.base.ids import new_ulid
 from storage.base.logging_setup import bind, clear, log
 
@@ -26,7 +27,7 @@ MAX_ERRORS = 50  # a wrong request may be wrong in ten thousand places; nobody r
 FieldError = dict[str, str]
 
 
-class Problem(Exception):
+class Problem(Refused):
     """The request cannot be answered as it was asked."""
 
     def __init__(
@@ -126,12 +127,16 @@ def _retry(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, round(seconds)))}
 
 
-# The most special class that an exception has here decides. Modules that define errors of their own are named here too.
-TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
+Table = Mapping[type[Exception], Callable[[Any], Problem]]
+"""What is made of exceptions: of the classes that one has, the most special in the table decides."""
+
+# What any application may meet.
+SERVERS: Table = {
     RedisError: lambda error: unavailable(why(error)),
     Spent: lambda error: unavailable("it took too long (request_budget)"),
     BucketError: lambda error: unavailable("the bucket does not answer"),
     BucketUnsafe: lambda error: unavailable("the bucket does not keep its promises", 60),
+    Unavailable: lambda error: unavailable("something that is needed is away or busy"),
 }
 
 _HTTP_DETAILS = {
@@ -144,17 +149,16 @@ _HTTP_DETAILS = {
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """Return the problem that the table makes of `error`; None where it is a fault."""
+    """Return the problem that the present application's table makes of `error`; None where it is a fault."""
     if isinstance(error, Problem):
         return error
-    for kind in type(error).__mro__:
-        if kind in TABLE:
-            return TABLE[kind](error)
-    return None
+    table: Table = current_app.extensions["problems"]
+    return next((table[kind](error) for kind in type(error).__mro__ if kind in table), None)
 
 
-def register(app: Flask) -> None:
-    """Answer every error of `app` with a problem document, and give every request an id."""
+def register(app: Flask, table: Table = SERVERS) -> None:
+    """Answer every error of `app` with a problem document, by its own `table`, and give every request an id."""
+    app.extensions["problems"] = table
     app.before_request(_begin)
     app.after_request(_sign)
     app.teardown_request(_end)
@@ -195,7 +199,7 @@ def _answer(error: Exception) -> Response:
     if problem is None:
         log.error("request_failed", method=request.method, path=request.path, exc_info=error)
         problem = internal(request_id())
-    elif problem is not error:
+    elif problem is not error and problem.status >= 500:
         log.warning(
             "request-refused", method=request.method, path=request.path, status=problem.status, error=str(error)
         )

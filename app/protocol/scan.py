@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from storage.base.errors import Refused
+
 # Bytes that are looked at with one call; at least two, since an escape has two.
 _WINDOW = 256 << 10
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -22,11 +24,11 @@ MAX_DEPTH = 100
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-class TooMany(ValueError):
+class TooMany(Refused):
     """A body has more in it than anything that is asked for could have."""
 
 
-class TooLarge(ValueError):
+class TooLarge(Refused):
     """A body has a value that is nested too deeply, or a number that is too long, for anything that is asked for."""
 
 

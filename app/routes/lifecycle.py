@@ -22,7 +22,7 @@ from app.service.services import services
 from storage.backends.turns import taking_turns
 from storage.base.ids import ChangesetId
 from storage.log.entry import Status
-from storage.operations.lifecycle import NotPossible, abandon, release
+from storage.operations.lifecycle import abandon, release
 from storage.operations.succession import successor_of, turn
 from storage.queue.queue import Standing
 
@@ -37,10 +37,7 @@ _MAX_ATTEMPTS = 100
 def release_one(changeset: str) -> Response:
     """Let a held changeset be committed."""
     standing_of(changeset)
-    try:
-        release(services().repo, ChangesetId(changeset))
-    except NotPossible as error:
-        raise conflict(str(error)) from None
+    release(services().repo, ChangesetId(changeset))
     ask_for_commit_safely(services().repo)
     return jsonify(changeset_json(changeset, standing_of(changeset)))
 
@@ -50,7 +47,7 @@ def release_one(changeset: str) -> Response:
 def abandon_one(changeset: str) -> Response:
     """Take back a changeset, or close its conflict."""
     standing_of(changeset)
-    _abandon(ChangesetId(changeset))
+    abandon(services().repo, ChangesetId(changeset))
     return jsonify(changeset_json(changeset, standing_of(changeset)))
 
 
@@ -72,7 +69,7 @@ def rebase(changeset: str) -> tuple[Response, int]:
         _check_room(item)
         if standing.held:
             # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
-            _abandon(old, only_held=True)
+            abandon(services().repo, old, only_held=True)
         return jsonify(_accept(item)), 202
 
 
@@ -111,13 +108,6 @@ def check(name: str) -> Response:
     assert isinstance(admitted, Item)
     repo = services().repo
     return jsonify(repo.confirmed(lambda: dry_run(repo, admitted)))
-
-
-def _abandon(changeset: ChangesetId, only_held: bool = False) -> None:
-    try:
-        abandon(services().repo, changeset, only_held)
-    except NotPossible as error:
-        raise conflict(str(error)) from None
 
 
 def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, ChangesetId | None]:

@@ -9,13 +9,13 @@ from flask import Blueprint, Response, jsonify, request
 
 from app.protocol import cursors
 from app.protocol.bodies import load_json
-from app.protocol.problems import conflict, not_found
+from app.protocol.problems import not_found
 from app.protocol.queries import load_query
 from app.protocol.schemas import load_slice, load_slice_paths
 from app.routes.pages import page
 from app.service.services import services
 from storage.base.ids import SliceId
-from storage.operations.slices import SliceChanged, SliceExists, SliceGone, change_paths, define, delete
+from storage.operations.slices import SliceGone, change_paths, define, delete
 from storage.view.snapshot import Slice
 
 routes = Blueprint("slices", __name__)
@@ -43,11 +43,7 @@ def find_slice(name: str) -> Slice:
 def create() -> tuple[Response, int]:
     """Make a slice."""
     name, paths = load_slice(load_json(request.get_data(), services().settings), services().settings)
-    try:
-        made = define(services().repo, name, paths)
-    except SliceExists as error:
-        raise conflict(str(error), slice=error.other.id) from None
-    return jsonify(slice_json(made)), 201
+    return jsonify(slice_json(define(services().repo, name, paths))), 201
 
 
 @routes.get("/slices/<slice:name>")
@@ -62,8 +58,6 @@ def change(name: str) -> Response:
     paths, version = load_slice_paths(load_json(request.get_data(), services().settings), services().settings)
     try:
         return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
-    except SliceChanged as error:
-        raise conflict(str(error), slice=slice_json(error.found)) from None
     except SliceGone:
         raise not_found("slice", name) from None
 
@@ -74,8 +68,6 @@ def remove(name: str) -> tuple[str, int]:
     query = load_query(request.args, services().settings, "version")
     try:
         delete(services().repo, find_slice(name).id, query.version)
-    except SliceChanged as error:
-        raise conflict(str(error), slice=slice_json(error.found)) from None
     except SliceGone:
         raise not_found("slice", name) from None
     return "", 204

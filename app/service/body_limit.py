@@ -18,6 +18,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from app.protocol.problems import Problem, malformed, respond, too_many, too_slow
 from app.service.connection import BrokenBody, TooSlow
 from storage.backends.turns import breathe
+from storage.base.errors import Unavailable
 from storage.base.settings import Settings
 
 # What has been on its way for so many seconds is slow, where another needs the room.
@@ -27,7 +28,7 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _PIECE = 64 << 10
 
 
-class Full(Exception):
+class Full(Unavailable):
     """There is no room for more."""
 
 

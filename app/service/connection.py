@@ -20,6 +20,8 @@ import gevent
 from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.http.errors import InvalidRequestLine, LimitRequestHeaders, LimitRequestLine, ParseException
 
+from storage.base.errors import Refused
+
 # Bytes that are moved at once; and seconds after which others are let run, where none of it had to be waited for.
 _PIECE = 256 << 10
 _TURN = 0.01
@@ -27,11 +29,11 @@ _TURN = 0.01
 _LINGER = 3.0
 
 
-class TooSlow(Exception):
+class TooSlow(Refused):
     """The client let a deadline pass; the text names its setting."""
 
 
-class BrokenBody(Exception):
+class BrokenBody(Refused):
     """The body of a request cannot be read: its framing is wrong."""
 
 

@@ -15,12 +15,12 @@ import redis
 import structlog
 from cachetools import LRUCache
 
-from app.protocol.problems import too_many
 from storage.backends import deadline
 from storage.backends.bucket import BucketError
 from storage.backends.primary import RENEWED_EVERY
+from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.turns import let_others_run
-from storage.base.errors import Recovering, ViewAbsent
+from storage.base.errors import LimitReached
 from storage.log.entry import decode
 from storage.log.events import EntryEvents, Position, events, events_of
 from storage.repository import Repository
@@ -38,9 +38,6 @@ _PAUSE = 0.2  # seconds before it listens again
 _PIECE_EVENTS = 64
 _PIECE_BYTES = 64 << 10
 _READERS = 16  # entries that are read at once
-
-# What may pass while a stream waits: it goes on where it stood, and its client notices nothing.
-_PASSING = (BucketError, redis.RedisError, ViewAbsent, Recovering)
 
 
 class Entries:
@@ -93,10 +90,10 @@ class Streams:
         self._thread: threading.Thread | None = None
 
     def enter(self) -> None:
-        """Take a place for a stream, which `give_back` does. Raises a Problem where there is none left."""
+        """Take a place for a stream, which `give_back` does. Raises LimitReached."""
         with self._news:
             if self.open >= self._settings.max_streams:
-                raise too_many("too many streams are open (max_streams)", self._settings.retry_after)
+                raise LimitReached("too many streams are open (max_streams)")
             self.open += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
@@ -146,7 +143,8 @@ class Streams:
                         let_others_run()  # others may run, however much there is to send or to pass over
                         yield position, text
                     continue
-            except _PASSING as reason:
+            except UNAVAILABLE as reason:
+                # It goes on where it stood, and its client notices nothing.
                 log.info("stream_waits", seq=position.seq, reason=str(reason))
                 time.sleep(_AT_LEAST_EVERY)  # nothing tells when a bucket is back
             yield position, ""
@@ -186,7 +184,7 @@ class Streams:
                 with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     channel.subscribe(self._repo.view.applied_channel)
                     self._listen(channel)
-            except (redis.RedisError, ViewAbsent, OSError) as error:
+            except UNAVAILABLE as error:
                 log.info("streams_interrupted", reason=str(error))
                 time.sleep(_PAUSE)  # Redis is away or empty; there is no event to wait for
             except Exception:

@@ -14,10 +14,9 @@ import redis
 import structlog
 
 from storage.backends import deadline
-from storage.backends.bucket import BucketError
 from storage.backends.primary import RENEWED_EVERY
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.batched import batched
-from storage.base.errors import ViewAbsent, ViewStale
 from storage.queue.queue import Standing
 from storage.repository import Repository
 
@@ -86,7 +85,7 @@ class Waiting:
                     channel.subscribe(self._repo.view.applied_channel)
                     self._listen(channel)
                 continue
-            except (redis.RedisError, BucketError, ViewAbsent, ViewStale, OSError) as error:
+            except UNAVAILABLE as error:
                 log.info("waiting_interrupted", reason=str(error))
             except Exception:
                 log.exception("waiting_failed")  # for one of them, perhaps, and others wait

@@ -11,19 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import redis
-
-from storage.backends.bucket import BucketError
-from storage.backends.deadline import Spent
-from storage.base.errors import LogForked, Recovering, ViewAbsent, ViewStale
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.ids import ulid_seconds
 from storage.coordination.nodes import WORK, missing
 from storage.log.log import name_of
 from storage.repository import Repository
 
 _MAX_LAG = 1000
-# What a check may meet where servers are down or slow, or the view is not there: each is an answer.
-_UNFIT = (redis.RedisError, BucketError, Spent, ViewAbsent, ViewStale, Recovering, LogForked)
 _PROBE = "probe/ready"
 
 Check = dict[str, Any]
@@ -60,7 +54,7 @@ def fit(found: dict[str, Check]) -> bool:
 def _checked(check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except _UNFIT as error:
+    except UNAVAILABLE as error:
         return {"ok": False, "detail": str(error) or type(error).__name__}
 
 

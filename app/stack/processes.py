@@ -23,6 +23,8 @@ from pathlib import Path
 
 import structlog
 
+from storage.base.errors import Refused, Unavailable
+
 log = structlog.get_logger()
 
 # Seconds before a process that died is started again: doubled each time up to the most, and back to the first once
@@ -36,11 +38,11 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-class ProcessFailed(RuntimeError):
+class ProcessFailed(Refused):
     """A process did not start, or ended before it was ready."""
 
 
-class NotReady(Exception):
+class NotReady(Unavailable):
     """What a process says that it still needs."""
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from app.stack import state
 from app.stack.names import NAMES, SERVERS
 from app.stack.processes import ProcessFailed
+from storage.base.errors import Refused
 
 if TYPE_CHECKING:
     from app.stack.stack import Stack
@@ -33,7 +34,7 @@ _POLL_INTERVAL = 0.1
 _ASKED, _ANSWERED, _OFFERED, _LOCK = "restart.json", "restarted.json", "restartable.json", "restart.lock"
 
 
-class NotRunning(RuntimeError):
+class NotRunning(Refused):
     """No stack that can be restarted runs on the data folder, or it ended, or somebody else restarts it."""
 
 

@@ -21,6 +21,7 @@ from minio.error import MinioException
 
 from app.stack.credentials import Credentials
 from app.stack.processes import Command
+from storage.base.errors import Refused
 from storage.base.settings import Settings, environment
 
 # Scripts begin with a #!lua line, which older ones refuse.
@@ -34,11 +35,11 @@ _PORTS = range(20_000, 32_000)
 _ASK_TIMEOUT = 2.0
 
 
-class ServerMissing(RuntimeError):
+class ServerMissing(Refused):
     """No server of the kind was found on this machine."""
 
 
-class PortTaken(RuntimeError):
+class PortTaken(Refused):
     """A port that was asked for cannot be had: something else listens there, or it is not allowed."""
 
 

@@ -13,6 +13,7 @@ from typing import IO
 
 from app.stack.credentials import Credentials
 from app.stack.environment import load_environment, save_environment
+from storage.base.errors import Refused
 
 VERSION = 1
 
@@ -22,15 +23,15 @@ __all__ = [
 ]  # fmt: skip
 
 
-class FolderInUse(RuntimeError):
+class FolderInUse(Refused):
     """Another stack runs on the data folder."""
 
 
-class OtherServer(RuntimeError):
+class OtherServer(Refused):
     """The data folder holds the files of another kind of S3 server."""
 
 
-class StateDamaged(RuntimeError):
+class StateDamaged(Refused):
     """The data folder's stack.json cannot be read, or is of another version."""
 
 

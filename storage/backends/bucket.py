@@ -23,6 +23,7 @@ from minio.error import S3Error
 from storage.backends import deadline
 from storage.backends.s3_client import FAILURES, S3Client
 from storage.base.batched import batched
+from storage.base.errors import Refused, Unavailable
 from storage.base.settings import Settings
 
 READERS = 8
@@ -39,11 +40,11 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-class BucketError(Exception):
+class BucketError(Unavailable):
     """The bucket did not answer as it should; nothing is known of what was asked."""
 
 
-class BucketUnsafe(Exception):
+class BucketUnsafe(Refused):
     """The bucket let more than one create of the same name win, so Sluice refuses to serve from it."""
 
 
@@ -51,7 +52,7 @@ class OutOfRange(BucketError):
     """An object ends before the bytes that were asked for begin."""
 
 
-class Missing(KeyError):
+class Missing(Unavailable):
     """The bucket has no object of that name."""
 
 

@@ -19,13 +19,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from storage.base.errors import Unavailable
+
 # Bytes a second that a call may carry without being slow, beside what any call may take.
 SLOW_BYTES = 8 << 20
 # The share of a budget in slow calls from which on the servers are to blame where it is spent.
 _HELD_UP = 0.1
 
 
-class Spent(Exception):
+class Spent(Unavailable):
     """The calls of a request or a batch took longer, together, than its budget; what was asked last was not done."""
 
 

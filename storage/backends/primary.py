@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import redis
 from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError
 
+from storage.base.errors import Unavailable
+
 # Seconds between two questions for the role of the server at the other end of a connection.
 _ROLE_EVERY = 2.0
 _REPLICA = (b"slave", "slave")
@@ -22,7 +24,7 @@ RENEWED_EVERY = 10.0
 """Seconds after which who listens subscribes anew: a subscription asks nothing, so it would stay with any server."""
 
 
-class NotPrimary(redis.ConnectionError):
+class NotPrimary(redis.ConnectionError, Unavailable):
     """The server that answered is a replica and takes no writes; nothing was done, and the connection was closed."""
 
 

@@ -13,7 +13,11 @@ from redis.retry import Retry
 
 from storage.backends import deadline
 from storage.backends.primary import Departure, FollowsPrimary
+from storage.base.errors import Unavailable
 from storage.base.settings import Settings
+
+UNAVAILABLE: tuple[type[Exception], ...] = (Unavailable, redis.RedisError, OSError)
+"""What says that something is away or busy, and that trying again helps: our own errors and those of libraries."""
 
 # A restart of Redis breaks every connection in the pool, so a broken one is no error yet: all our scripts and commands
 # may be repeated. The pauses are random, up to these seconds.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from storage.base.errors import BadInput
 from storage.base.values import read
 
 PREFIX = "SLUICE_"
@@ -28,7 +29,7 @@ _ABOVE_ZERO = ("header_timeout", "body_timeout", "send_timeout", "min_rate", "ma
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
-class SettingsError(ValueError):
+class SettingsError(BadInput):
     """A setting could not be read."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from storage.base.errors import Unavailable
 from storage.base.ids import new_ulid
 from storage.commit.append import append, entry_after
 from storage.log.entry import EntryKind, Json
@@ -17,11 +18,11 @@ Say = Callable[[Snapshot], tuple[EntryKind, Json] | None]
 """Returns what an entry on a snapshot should say, None where nothing is left to say. Raises Moved to be asked again."""
 
 
-class LogBusy(Exception):
+class LogBusy(Unavailable):
     """The log's next place was lost to other writers too often. Try again."""
 
 
-class Moved(Exception):
+class Moved(Unavailable):
     """What was asked beside the snapshot is of another moment."""
 
 

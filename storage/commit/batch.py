@@ -9,22 +9,21 @@ from dataclasses import dataclass
 import structlog
 from redis.exceptions import RedisError
 
-from storage.backends.bucket import BucketError
 from storage.backends.deadline import Budget as Spending
-from storage.backends.deadline import Spent, budget
-from storage.base.errors import LogForked, Recovering, ViewAbsent, ViewStale
+from storage.backends.deadline import budget
+from storage.backends.redis_client import UNAVAILABLE
+from storage.base.errors import NeedsUpkeep, Unavailable, ViewStale
 from storage.base.ids import ChangesetId, new_ulid, oid_of
 from storage.base.logging_setup import in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
 from storage.commit.append import append, entry_after
-from storage.commit.append_loop import LogBusy, Moved, of_one_view
+from storage.commit.append_loop import Moved, of_one_view
 from storage.commit.attempt import Attempt
 from storage.commit.link import Linked, Linker
 from storage.commit.prefetch import linker_on, prepare, snapshot_for
 from storage.commit.prove import RootMismatch, prove
 from storage.git.objects import CorruptObject
-from storage.git.threeway import MergeUnavailable
 from storage.log.entry import EntryKind
 from storage.log.store_pack import pack_of, store_pack
 from storage.queue.queue import Claimed
@@ -38,12 +37,8 @@ log = structlog.get_logger()
 MAX_ATTEMPTS = 20
 
 
-class TooManyRaces(Exception):
+class TooManyRaces(Unavailable):
     """A batch lost the race for its place in the log too often; its changesets stay queued."""
-
-
-# What ends a batch and is no changeset's fault: it is given back, and tried again.
-SERVERS_FAULTS = (BucketError, RedisError, Spent, OSError, LogBusy, LogForked, MergeUnavailable, TooManyRaces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +53,8 @@ class BatchResult:
 def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
     """Commit one bounded batch.
 
-    Raises ViewAbsent, Recovering and Paused where nothing can be claimed. SERVERS_FAULTS, ViewStale, Overdue and
-    whatever else goes wrong end the batch, and what is not decided is given back: blamed for the latter two
-    (storage/commit/poison.py).
+    Raises NeedsUpkeep and Paused where nothing can be claimed. UNAVAILABLE, Overdue and whatever else goes wrong end
+    the batch, and what is not decided is given back: blamed for the latter two (storage/commit/poison.py).
     """
     owner, watch = new_ulid(), Stopwatch()
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
@@ -79,9 +73,9 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
             if result.too_long is not None and not spending.was_held_up:
                 blame = (poison.MERGES_TOO_LONG, result.too_long)
             return result
-        except (ViewAbsent, ViewStale, Recovering):
+        except NeedsUpkeep:
             raise
-        except SERVERS_FAULTS as error:
+        except UNAVAILABLE as error:
             if not spending.is_spent:
                 raise
             if spending.was_held_up:

@@ -34,7 +34,7 @@ def merge_batch(repo: Repository) -> MergeResult:
     """Make the next global commit.
 
     It is made for one parent: where another merge came in between it is thrown away, never rebased. Entries of other
-    kinds in between only move its place in the log. Raises ViewAbsent, ViewStale and BucketError.
+    kinds in between only move its place in the log. Raises Unavailable.
     """
     owner = new_ulid()
     parent = None

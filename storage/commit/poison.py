@@ -11,6 +11,7 @@ A batch that is not done within its time counts as one that fails, unless slow s
 
 from __future__ import annotations
 
+from storage.base.errors import Refused
 from storage.commit.append_loop import append_directly, of_one_view
 from storage.commit.decide import Rejection
 from storage.commit.records import rejected
@@ -27,7 +28,7 @@ MERGES_TOO_LONG = "merge_budget"
 LATE = (TOO_LONG, MERGES_TOO_LONG)
 
 
-class Overdue(Exception):
+class Overdue(Refused):
     """A batch was not done in its time, and the servers were not slow: it has in it what takes too long."""
 
 

@@ -6,13 +6,14 @@ the bytes that will be stored; it must be exactly what the batch took.
 
 from __future__ import annotations
 
+from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId
 from storage.commit.decide import Taken
 from storage.git.objects import CorruptObject, Tree, as_file
 from storage.git.trees import ReadTree, diff, lookup_many
 
 
-class RootMismatch(Exception):
+class RootMismatch(Corrupt):
     """The new root is not the old one with the batch's changes: a bug, and nothing may be committed."""
 
     def __init__(self, paths: list[bytes]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from storage.base.errors import BadInput
 from storage.base.ids import is_ulid
 from storage.git import gitmodules
 from storage.git.objects import FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
@@ -41,7 +42,7 @@ _TRAILER = re.compile(rf"(?:^|[{_BREAKS}])[^\S{_BREAKS}]*changeset-id[^\S{_BREAK
 _NOT_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 
-class FsckError(ValueError):
+class FsckError(BadInput):
     """Git would refuse the text."""
 
 

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
+from storage.base.errors import BadInput
+
 MAX_BYTES = 1 << 20  # Git's own limit is 512 MiB; the largest known files have some hundred KiB
 MAX_PORT = 65535
 
@@ -30,7 +32,7 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _LEADING = re.compile(rb"((?:\./|\.\\|\.\./|\.\.\\)*)(.?)", re.DOTALL)
 
 
-class ModulesError(ValueError):
+class ModulesError(BadInput):
     """Git would refuse the file."""
 
 

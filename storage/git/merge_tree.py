@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from storage.base.errors import Refused
 from storage.base.ids import ObjectId
 from storage.git.objects import FILE_MODE, Commit, Ident, Kind, Tree, row
 from storage.git.packs import PackWriter
@@ -49,7 +50,7 @@ class MergerFailed(MergeUnavailable):
     """Git did not answer, or not as it should; nothing is known of the merge."""
 
 
-class GitUnfit(Exception):
+class GitUnfit(Refused):
     """There is no Git on PATH, or one that is too old to merge as this does."""
 
 

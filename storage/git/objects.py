@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha1
 
+from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId
 
 
@@ -40,7 +41,7 @@ _ROW = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
 _ROW_MEMORY = 100
 
 
-class CorruptObject(Exception):
+class CorruptObject(Corrupt):
     """Stored bytes are not the Git object that they should be."""
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 
+from storage.base.errors import BadInput
+
 _SHORTEST = len(".git")  # nothing shorter is a spelling of anything
 MAX_PART_BYTES = 255  # NAME_MAX of the usual file systems
 MAX_PARTS = 100  # a changed file costs a tree for each; no code base comes near
@@ -28,7 +30,7 @@ _HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *r
 _HFS_END = re.compile("[\ufffe\uffff]")
 
 
-class PathError(ValueError):
+class PathError(BadInput):
     """Git would refuse the path."""
 
 

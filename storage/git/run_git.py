@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from storage.base.errors import Refused
+
 # What is kept of Git's: where it is installed, which settings are the user's, how far it looks for a repository.
 _KEPT = frozenset(
     {
@@ -31,7 +33,7 @@ _KEPT = frozenset(
 _FIXED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
-class GitFailed(Exception):
+class GitFailed(Refused):
     """Git could not be run, or ended with an error."""
 
     def __init__(self, command: str, status: int, reason: str) -> None:

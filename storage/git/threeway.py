@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from stat import S_IFMT
 
+from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId
 from storage.git.objects import REGULAR_MODES, UNKNOWN_MODE, Version
 
@@ -29,7 +30,7 @@ class ConflictClass(StrEnum):
     TOO_LARGE = "too-large"  # above max_merge_bytes nothing is merged
 
 
-class MergeUnavailable(Exception):
+class MergeUnavailable(Unavailable):
     """Contents cannot be merged at the moment; nothing is known of what they would merge to."""
 
 

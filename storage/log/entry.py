@@ -14,6 +14,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from storage.base.errors import Corrupt
+
 FORMAT = 1
 NO_HASH = "0" * 64
 # A changeset's place in the log is seq * SLOTS + its index: one number that orders all changesets.
@@ -47,7 +49,7 @@ class EntryKind(StrEnum):
     COMPACT = "compact"
 
 
-class CorruptEntry(Exception):
+class CorruptEntry(Corrupt):
     """An entry is not what its place in the log requires."""
 
 

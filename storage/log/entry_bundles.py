@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Sequence
 from hashlib import sha256
 
+from storage.base.errors import Corrupt
+
 FORMAT = 1
 FOLDER = f"rolls/{FORMAT}/"
 RUN = 64
@@ -20,7 +22,7 @@ RUN = 64
 _LEVEL = 6  # made once, read often
 
 
-class CorruptRoll(Exception):
+class CorruptRoll(Corrupt):
     """Bytes are no roll, or a damaged one."""
 
 

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.git.objects import Ident, Version
 from storage.git.packs import PackRange
@@ -18,7 +19,7 @@ from storage.git.threeway import Strategy
 FORMAT = 1
 
 
-class CorruptManifest(Exception):
+class CorruptManifest(Corrupt):
     """A submission pack's manifest cannot be read."""
 
 

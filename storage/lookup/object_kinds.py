@@ -15,6 +15,7 @@ from cachetools import LRUCache
 
 from storage.backends.bucket import Bucket
 from storage.base.batched import batched
+from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.objects import Kind
@@ -29,7 +30,7 @@ _REMEMBERED = 1 << 16
 _TOGETHER = 5000  # ids in one look into the index, which Redis does in one go
 
 
-class LookedUpInPart(Exception):
+class LookedUpInPart(Unavailable):
     """So many objects were new that not all were looked up; those that were are remembered: the next call goes on."""
 
 

@@ -17,6 +17,7 @@ from storage.backends import deadline
 from storage.backends.bucket import Bucket, BucketError, Missing
 from storage.backends.turns import in_thread_if_large
 from storage.base.batched import batched, batched_by_size
+from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.git.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
@@ -40,7 +41,7 @@ _MAX_COMMITS = 1024
 _LARGEST_COMMIT = 1 << 20
 
 
-class ObjectMissing(KeyError):
+class ObjectMissing(Corrupt):
     """No object of that id is stored."""
 
 

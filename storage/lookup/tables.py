@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha1
 from itertools import accumulate
 
+from storage.base.errors import Corrupt
 from storage.log.entry import TableRow
 
 KEY_BYTES = 20
@@ -40,7 +41,7 @@ HEAD_BYTES = _HEADER.size + (4 << _MAX_BITS)
 """So many bytes at the beginning of a table have all of its header, whatever its size."""
 
 
-class CorruptTable(Exception):
+class CorruptTable(Corrupt):
     """Bytes are no table, or a damaged one."""
 
 

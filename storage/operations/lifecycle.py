@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from storage.base.errors import Recovering
+from storage.base.errors import Recovering, Refused
 from storage.base.ids import ChangesetId
 from storage.commit.append_loop import Moved, append_directly, of_one_view
 from storage.commit.records import EXPIRED, closing
@@ -23,11 +23,11 @@ from storage.view.snapshot import Snapshot
 log = structlog.get_logger()
 
 
-class UnknownChangeset(Exception):
+class UnknownChangeset(Refused):
     """There is no changeset with this id."""
 
 
-class NotPossible(Exception):
+class NotPossible(Refused):
     """The changeset is not, or is no longer, where this could be done."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from storage.base.errors import Recovering
+from storage.base.errors import Recovering, Refused
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, oid_of
 from storage.commit.decide import seen_version
 from storage.git.objects import EMPTY_TREE, CorruptObject, Version, as_file
@@ -32,11 +32,11 @@ _LARGEST_PAGE = 64
 _STANDINGS = 200
 
 
-class UnknownBase(Exception):
+class UnknownBase(Refused):
     """The base of a changeset, or of one below it in its stack, is not known here."""
 
 
-class StackTooDeep(Exception):
+class StackTooDeep(Refused):
     """What was seen stands further down the stack than is looked for."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from storage.base.errors import Refused
 from storage.base.ids import SliceId, new_ulid
 from storage.commit.append_loop import Moved, Say, append_directly, of_one_view
 from storage.log.entry import EntryKind, Json
@@ -15,7 +16,7 @@ from storage.view.snapshot import Slice, Snapshot
 from storage.view.view import slice_of
 
 
-class SliceExists(Exception):
+class SliceExists(Refused):
     """Another slice has this name, or one that collides with it as a ref."""
 
     def __init__(self, name: str, other: Slice) -> None:
@@ -23,11 +24,11 @@ class SliceExists(Exception):
         self.other = other
 
 
-class SliceGone(Exception):
+class SliceGone(Refused):
     """There is no slice with this id any more."""
 
 
-class SliceChanged(Exception):
+class SliceChanged(Refused):
     """The slice has another version than the writer of the change saw."""
 
     def __init__(self, found: Slice) -> None:

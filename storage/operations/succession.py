@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from redis.exceptions import LockNotOwnedError, RedisError
 
 from storage.backends import deadline
-from storage.base.errors import Recovering
+from storage.base.errors import Recovering, Unavailable
 from storage.base.ids import ChangesetId
 from storage.repository import Repository
 
@@ -21,7 +21,7 @@ from storage.repository import Repository
 _PAUSE = 0.02
 
 
-class TakesTooLong(Exception):
+class TakesTooLong(Unavailable):
     """Others are at it for as long as a request may take."""
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.backends.bucket import Missing
+from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId
 from storage.git import packs
-from storage.git.objects import CorruptObject
 from storage.log import manifest
 from storage.log.manifest import Changeset, CorruptManifest
 from storage.lookup.archive import Archive
 from storage.queue.queue import Queue
 
 # What is raised of a pack of which nothing can be had, while the store answers.
-UNREADABLE = (Missing, CorruptObject, CorruptManifest)
+UNREADABLE = (Missing, Corrupt)
 
 
 def read_pack(archive: Archive, pack: PackId) -> list[Changeset]:
     """Return the changesets of a submission pack, from its manifest's copy where the pack has been compacted.
 
-    Raises Missing, BucketError, CorruptObject, CorruptManifest, and ViewAbsent where the archive would be asked.
+    Raises Missing, Unavailable and Corrupt.
     """
     try:
         data = b""
@@ -38,8 +38,18 @@ def read_pack(archive: Archive, pack: PackId) -> list[Changeset]:
 def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[ChangesetId, PackId]]) -> list[Changeset]:
     """Return changesets by id and pack, in order: from the copies in Redis, the others from their packs, read at once.
 
-    Raises Missing, BucketError, CorruptObject, CorruptManifest and ViewAbsent.
+    Raises Unavailable where a pack is away for a moment, and Corrupt where nothing can be had of one.
     """
+
+    def read(pack: PackId) -> list[Changeset]:
+        try:
+            return read_pack(archive, pack)
+        except Missing as error:
+            if any(True for _ in archive.bucket.list_keys(pack)):
+                raise
+            # Neither read nor listed: it is lost, and those whose changesets are in other packs must not wait for it.
+            raise CorruptManifest(f"the submission pack {pack} is gone") from error
+
     found: dict[ChangesetId, Changeset] = {}
     lost: dict[PackId, None] = {}
     for (changeset_id, pack), copy in zip(wanted, queue.manifests([each for each, _ in wanted]), strict=True):
@@ -47,7 +57,7 @@ def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[Chang
             found[changeset_id] = manifest.decode(copy, pack)
         else:
             lost[pack] = None
-    for changesets in archive.bucket.map_concurrently(lambda pack: read_pack(archive, pack), lost):
+    for changesets in archive.bucket.map_concurrently(read, lost):
         found |= {changeset.id: changeset for changeset in changesets if changeset.id not in found}
     missing = [changeset_id for changeset_id, _ in wanted if changeset_id not in found]
     if missing:

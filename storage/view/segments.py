@@ -21,6 +21,7 @@ from typing import Any
 
 import msgpack
 
+from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId, Seq
 from storage.git.packs import Location
 from storage.log.entry import EntryKind, Json
@@ -42,7 +43,7 @@ HEAD_BYTES = 16 << 10
 """A first read of so many bytes mostly has the header and the state."""
 
 
-class CorruptSegment(Exception):
+class CorruptSegment(Corrupt):
     """A segment is damaged, or of a format that this version does not know."""
 
 

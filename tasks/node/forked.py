@@ -22,6 +22,8 @@ from typing import NoReturn
 
 import structlog
 
+from storage.base.errors import Unavailable
+
 log = structlog.get_logger()
 
 # How a fork ends.
@@ -32,7 +34,7 @@ _GRACE, _LOOK_EVERY = 3.0, 0.01
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
-class EndedBadly(Exception):
+class EndedBadly(Unavailable):
     """The process ended before its work did; what it could say of it stands in the log."""
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from app.admin.verify import verify
 from storage.backends.bucket import BucketError
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings
 from storage.commit import batch
-from storage.commit.batch import SERVERS_FAULTS, commit_batch
+from storage.commit.batch import commit_batch
 from storage.commit.link import Linked, Linker
 from storage.commit.poison import Overdue
 from storage.git.objects import EMPTY_TREE
@@ -171,7 +172,7 @@ def test_while_the_store_is_slow_nobody_is_rejected_although_small_changesets_ar
         for key in world.repo.redis.scan_iter(shared):
             world.repo.redis.delete(key)
         worker.objects._cache.clear()
-        with pytest.raises(SERVERS_FAULTS):
+        with pytest.raises(UNAVAILABLE):
             commit_batch(worker)
         assert world.repo.redis.hget(f"{world.repo.view.prefix}work:{late}", "deaths") is None, "nor suspected"
         commits_beside_it(world, number)
@@ -206,7 +207,7 @@ def test_a_store_that_is_too_slow_for_a_batch_gets_smaller_ones(
     while world.repo.queue.length():
         try:
             commit_batch(worker)
-        except SERVERS_FAULTS:
+        except UNAVAILABLE:
             failed += 1
         assert failed < 10, "it is tried with fewer each time"
     assert failed >= 1 and [world.status(each) for each in ids] == ["committed"] * 4
@@ -219,7 +220,7 @@ def test_a_server_that_is_away_is_no_changesets_fault_however_long(
     ids = world.submit(*[item(world.all, {f"f{i}": b"1"}, world.tip) for i in range(3)])
     proxy.add("timeout", timeout=0)
     for number in range(3):
-        with pytest.raises(SERVERS_FAULTS):
+        with pytest.raises(UNAVAILABLE):
             commit_batch(worker)
         commits_beside_it(world, number)
     proxy.heal()

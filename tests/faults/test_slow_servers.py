@@ -17,8 +17,8 @@ import pytest
 from app.stack import commands
 from app.stack.processes import Command, Supervisor
 from app.stack.servers import free_ports
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings, environment
-from storage.commit import batch
 from storage.commit.batch import commit_batch
 from storage.queue.queue import Claimed
 from storage.repository import Repository
@@ -138,7 +138,7 @@ def test_a_worker_gives_its_batch_back_within_its_budget(
         return claimed
 
     worker.queue.claim = claim_and_lose  # type: ignore[method-assign]
-    with pytest.raises(batch.SERVERS_FAULTS):
+    with pytest.raises(UNAVAILABLE):
         commit_batch(worker)
     proxies[which].heal()
     worker.queue.claim = claim  # type: ignore[method-assign]

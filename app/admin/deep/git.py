@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from storage.backends.bucket import Bucket
+from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId, PackId
 from storage.base.progress import Progress, batched_with_progress
 from storage.git import packs
@@ -39,7 +40,7 @@ _TRAILERS = "%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
 _BRANCH = b"refs/heads/deep"
 
 
-class GitRefused(Exception):
+class GitRefused(Corrupt):
     """Git does not take what the log says, or does not know it."""
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from app.judge.judge import Judge, Trees, Verdict
 from app.judge.renames import may_rename, split_renames
 from app.judge.source_merges import Files, SourceMerge, after
+from storage.base.errors import Corrupt
 from storage.git.threeway import ConflictClass
 from storage.log.entry import Json, Status
 
 
-class Differs(Exception):
+class Differs(Corrupt):
     """What was made again is not what the log says."""
 
 

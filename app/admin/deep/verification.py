@@ -19,18 +19,18 @@ from app.admin.deep.versions import Saw, above, versions_seen
 from app.judge.judge import Judge
 from app.judge.local_history import HistoryError
 from storage.backends.bucket import Bucket, Missing
+from storage.base.errors import Corrupt, Refused
 from storage.base.ids import ChangesetId, ObjectId
 from storage.base.progress import Progress, no_progress
 from storage.base.settings import Settings
 from storage.commit.records import change_json
-from storage.git.objects import EMPTY_TREE, REGULAR_MODES, SUBMODULE_MODE, CorruptObject, Version, as_file
+from storage.git.objects import EMPTY_TREE, REGULAR_MODES, SUBMODULE_MODE, Version, as_file
 from storage.git.threeway import Strategy
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import CorruptEntry, EntryKind, Json, Status
+from storage.log.entry import EntryKind, Json, Status
 from storage.log.log import Log
-from storage.log.manifest import Changeset, CorruptManifest
+from storage.log.manifest import Changeset
 from storage.log.summary import LogSummary, read_log
-from storage.lookup.tables import CorruptTable
 
 _WINDOW = 500  # changesets that are merged together
 _WINDOW_PATHS = 20_000
@@ -61,7 +61,7 @@ class _Known:
     fingerprint: str | None
 
 
-class _Unmakeable(Exception):
+class _Unmakeable(Refused):
     """What a changeset needs has been collected, was never stored, or is nothing that Git makes a tree of."""
 
 
@@ -92,7 +92,7 @@ def deep(settings: Settings, progress: Progress = no_progress) -> Deep:
                 _Verification(contents, commits, manifests, importer, judge, report, progress).run(log)
         except Missing as error:
             report.difference = f"bucket: {error.args[0]} is named by the log and missing"
-        except (Differs, GitRefused, HistoryError, CorruptEntry, CorruptObject, CorruptManifest, CorruptTable) as error:
+        except (Corrupt, HistoryError) as error:
             report.difference = str(error)
     return report
 

@@ -169,6 +169,13 @@ def test_a_secret_is_not_logged_from_inside_other_values_either(log: Log) -> Non
     assert event["chosen"] == {"url": "redis://(hidden)@h", "s3_secret_key": "(hidden)", "retries": 3}
 
 
-def test_more_exceptions_can_be_given_a_problem(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(problems.TABLE, ArithmeticError, lambda error: problems.not_found("number", "0"))
-    assert client.get("/raise/fault").status_code == 404
+def test_each_application_has_its_own_table(client: FlaskClient) -> None:
+    other = Flask("other")
+    problems.register(other, {**problems.SERVERS, ZeroDivisionError: lambda error: problems.not_found("number", "0")})
+
+    @other.get("/raise/fault")
+    def fail() -> str:
+        raise RAISED["fault"]
+
+    assert other.test_client().get("/raise/fault").status_code == 404
+    assert client.get("/raise/fault").status_code == 500
