@@ -13,7 +13,7 @@ from flask.blueprints import BlueprintSetupState
 from app.protocol import cursors
 from app.protocol.problems import not_found
 from app.protocol.queries import load_path, load_query
-from app.routes.changesets import standing_of
+from app.routes.changesets import state_of
 from app.routes.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
 from app.service.confirm_refusals import confirm_refusals
@@ -27,7 +27,7 @@ from storage.git.unified_diff import LineDiff, line_diff
 from storage.log.manifest import Changeset
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.seen import seen_by_writer
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.queue.submission_packs import read_changesets
 
 routes = Blueprint("explanations", __name__)
@@ -60,7 +60,7 @@ def _open(state: BlueprintSetupState) -> None:
 def diff(changeset: str) -> Response:
     """Show what a changeset's writer changed, against what the writer saw."""
     after, limit = _position("diff", changeset)
-    submission = _read(changeset, standing_of(changeset))
+    submission = _read(changeset, state_of(changeset))
     contents = Contents(submission)
 
     def show(batch: Sequence[Changed]) -> Iterator[Json]:
@@ -75,12 +75,12 @@ def diff(changeset: str) -> Response:
 def conflicts(changeset: str) -> Response:
     """Show the conflicts of a changeset, with what an editor needs; none where it is not conflicted."""
     after, limit = _position("explained", changeset)
-    standing = standing_of(changeset)
-    found = (standing.outcome or {}).get("conflicts", [])
+    state = state_of(changeset)
+    found = (state.outcome or {}).get("conflicts", [])
     waiting = sorted(
         (each for each in found if each["path"].encode() > after), key=lambda each: bytes(each["path"].encode())
     )
-    contents = Contents(_read(changeset, standing)) if waiting else None
+    contents = Contents(_read(changeset, state)) if waiting else None
 
     def show(batch: Sequence[Json]) -> Iterator[Json]:
         assert contents is not None
@@ -98,12 +98,12 @@ def side(changeset: str, side: str, path: str) -> Response:
         raise not_found("side", side)
     raw = load_path(path, services().settings)
     load_query(request.args, services().settings)
-    standing = standing_of(changeset)
-    found = (standing.outcome or {}).get("conflicts", [])
+    state = state_of(changeset)
+    found = (state.outcome or {}).get("conflicts", [])
     version = next((version_of(each[side]) for each in found if each["path"].encode() == raw), None)
     if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
         raise not_found(side, path)
-    places = Contents(_read(changeset, standing)).places
+    places = Contents(_read(changeset, state)).places
     try:
         content = services().repo.objects.blob(version.oid, places.get(version.oid))
     except ObjectMissing:
@@ -135,8 +135,8 @@ def _page(
     )
 
 
-def _read(changeset: str, standing: Standing) -> Changeset:
-    pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
+def _read(changeset: str, state: ChangesetState) -> Changeset:
+    pack = PackId(state.outcome["pack"]) if state.outcome else state.pack
     assert pack is not None, "what stands somewhere has a pack"
     repo = services().repo
     return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]

@@ -15,7 +15,7 @@ from storage.commit.append_loop import Moved, append_directly, of_one_view
 from storage.commit.records import EXPIRED, closing
 from storage.log import manifest
 from storage.log.entry import EntryKind, Json, Status
-from storage.queue.queue import Claimed, Standing
+from storage.queue.states import ChangesetState, Claimed
 from storage.queue.submission_packs import UNREADABLE, read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
@@ -41,11 +41,11 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
         outcome = snapshot.outcomes.get(changeset)
         if outcome and outcome["status"] == Status.ABANDONED:
             raise NotPossible("it has been abandoned")
-        standing = _standing(repo, changeset)
+        state = _state_of(repo, changeset)
         of_one_view(repo, snapshot)
-        if outcome is not None or not standing.held:
+        if outcome is not None or not state.held:
             return None
-        return EntryKind.RELEASE, {"released": [{"id": changeset, "slice": standing.slice}]}
+        return EntryKind.RELEASE, {"released": [{"id": changeset, "slice": state.slice}]}
 
     append_directly(repo, change, [changeset])
     if not _queue(repo, changeset):
@@ -62,19 +62,19 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
     def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         outcome = snapshot.outcomes.get(changeset)
         if outcome is None:
-            standing = _standing(repo, changeset)
-            body = _abandoned(repo, snapshot, changeset, standing)
+            state = _state_of(repo, changeset)
+            body = _abandoned(repo, snapshot, changeset, state)
             of_one_view(repo, snapshot)
-            if only_held and not standing.held:
+            if only_held and not state.held:
                 raise NotPossible("it has been released meanwhile")
             return EntryKind.COMMITS, body
         match outcome["status"]:
             case Status.ABANDONED:
                 return None
             case Status.CONFLICTED:
-                standing = _standing(repo, changeset)
+                state = _state_of(repo, changeset)
                 of_one_view(repo, snapshot)
-                if standing.closed_by:
+                if state.closed_by:
                     return None
                 return EntryKind.CLOSE, {"closed": [closing(changeset, outcome) | {"by": Status.ABANDONED}]}
             case status:
@@ -88,13 +88,13 @@ def requeue_released(repo: Repository, limit: int) -> int:
     """Queue released changesets that no queue has, because whoever released them died; return how many."""
     ids = repo.view.released(limit)
     count = 0
-    for changeset, standing in zip(ids, repo.queue.standing(ids)[1] if ids else [], strict=True):
-        if standing.outcome is None and standing.position is None and standing.pack is not None:
+    for changeset, state in zip(ids, repo.queue.states(ids)[1] if ids else [], strict=True):
+        if state.outcome is None and state.position is None and state.pack is not None:
             try:
                 count += _queue(repo, changeset)
             except UNREADABLE as error:
                 # The others must not wait for what the store has lost.
-                log.error("release_deferred", changeset=changeset, pack=standing.pack, reason=str(error))
+                log.error("release_deferred", changeset=changeset, pack=state.pack, reason=str(error))
     return count
 
 
@@ -134,26 +134,26 @@ def release_decided(repo: Repository, page: int) -> int:
 def _forget(repo: Repository, ids: Sequence[ChangesetId]) -> int:
     """Take those of these that have an outcome out of the queues, whoever did it before; return how many they are."""
     decided = [each for each, known in zip(ids, repo.queue.known(ids), strict=True) if known == "2"]
-    standings = repo.queue.standing(decided)[1] if decided else []
-    outcomes = [(each, now.outcome) for each, now in zip(decided, standings, strict=True) if now.outcome]
+    states = repo.queue.states(decided)[1] if decided else []
+    outcomes = [(each, now.outcome) for each, now in zip(decided, states, strict=True) if now.outcome]
     claimed = [Claimed(outcome["slice"], each, outcome["pack"]) for each, outcome in outcomes]
     repo.queue.release("", claimed)
     return len(claimed)
 
 
-def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
-    recovered, [standing] = repo.queue.standing([changeset])
-    if standing.outcome is None and standing.slice is None:
+def _state_of(repo: Repository, changeset: ChangesetId) -> ChangesetState:
+    recovered, [state] = repo.queue.states([changeset])
+    if state.outcome is None and state.slice is None:
         if not recovered:
             raise Recovering("the inbox is being listed")
         raise UnknownChangeset(changeset)
-    return standing
+    return state
 
 
-def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId, standing: Standing) -> Json:
-    if standing.pack is None:
+def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId, state: ChangesetState) -> Json:
+    if state.pack is None:
         raise Moved
-    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
+    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, state.pack)])
     record: Json = {"id": changeset, "slice": submission.slice, "pack": submission.pack, "status": Status.ABANDONED}
     if submission.hold:
         record["held"] = True
@@ -171,9 +171,9 @@ def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId, sta
 
 
 def _queue(repo: Repository, changeset: ChangesetId) -> int:
-    standing = _standing(repo, changeset)
-    if standing.outcome is not None or standing.position is not None or standing.pack is None:
+    state = _state_of(repo, changeset)
+    if state.outcome is not None or state.position is not None or state.pack is None:
         return 0
-    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
+    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, state.pack)])
     repo.queue.enqueue([(submission, manifest.encode(submission))])
     return 1

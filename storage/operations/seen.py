@@ -20,7 +20,7 @@ from storage.log import manifest
 from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset, CorruptManifest
 from storage.lookup.object_store import ObjectMissing
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
 
@@ -28,8 +28,8 @@ from storage.repository import Repository
 MAX_ANCESTORS = 10_000
 # Manifests that are asked for at once; a climb begins with one and doubles.
 _LARGEST_PAGE = 64
-# Ancestors whose standing is asked for at once, where a pack that was read says who they are.
-_STANDINGS = 200
+# Ancestors whose state is asked for at once, where a pack that was read says who they are.
+_STATES = 200
 
 
 class UnknownBase(Refused):
@@ -62,7 +62,7 @@ def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes
     if changeset.base_commit is not None:
         return Seen(_in_tree(repo, _tree_of(repo, changeset.base_commit), wanted))
     ancestors = _Ancestors(repo)
-    outcome = ancestors.standing_of(changeset.id).outcome or {}
+    outcome = ancestors.state_of(changeset.id).outcome or {}
     if changeset.base_changeset is None:
         return Seen(_by_versions(repo, changeset, outcome, wanted))
     if "saw" in outcome:
@@ -89,7 +89,7 @@ def _in_stack(repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted
     tree: ObjectId | None = None
     for _ in range(MAX_ANCESTORS):
         base = ancestors.first_of(base)
-        outcome = ancestors.standing_of(base).outcome or {}
+        outcome = ancestors.state_of(base).outcome or {}
         if "seen" in outcome:
             tree = oid_of(outcome["seen"])
             break
@@ -151,42 +151,42 @@ class _Ancestors:
         self._pack: PackId | None = None
         self._ids: list[ChangesetId] = []  # of the changesets in that pack
         self._read: dict[ChangesetId, Changeset] = {}  # the last page
-        self._standings: dict[ChangesetId, Standing] = {}  # the last ones
+        self._states: dict[ChangesetId, ChangesetState] = {}  # the last ones
 
-    def standing_of(self, changeset: ChangesetId) -> Standing:
+    def state_of(self, changeset: ChangesetId) -> ChangesetState:
         """Return where a changeset stands.
 
         Raises UnknownBase, and Recovering where it may only not be known yet.
         """
-        if changeset not in self._standings:
+        if changeset not in self._states:
             ids = self._likely(changeset)
-            recovered, found = self._repo.queue.standing(ids)
-            self._standings = dict(zip(ids, found, strict=True))
+            recovered, found = self._repo.queue.states(ids)
+            self._states = dict(zip(ids, found, strict=True))
             if found[0].outcome is None and found[0].pack is None:
                 if not recovered:
                     raise Recovering("changesets are being looked for")
                 raise UnknownBase(f"there is no changeset {changeset}")
-        standing = self._standings[changeset]
-        if standing.outcome is None and standing.pack is None:
+        state = self._states[changeset]
+        if state.outcome is None and state.pack is None:
             # One of those that were asked for at the same time.
-            del self._standings[changeset]
-            return self.standing_of(changeset)
-        return standing
+            del self._states[changeset]
+            return self.state_of(changeset)
+        return state
 
     def first_of(self, changeset: ChangesetId) -> ChangesetId:
         """Return the changeset that a repeat stands for, any other itself; as Linker._first_of."""
-        outcome = self.standing_of(changeset).outcome or {}
+        outcome = self.state_of(changeset).outcome or {}
         if "first" not in outcome:
             return changeset
         first = ChangesetId(outcome["first"])
-        of_first = self.standing_of(first).outcome or {}
+        of_first = self.state_of(first).outcome or {}
         return first if of_first.get("fingerprint") == outcome["fingerprint"] else changeset
 
     def read(self, changeset: ChangesetId) -> Changeset:
         """Return a changeset: from the page that was read, from copies in Redis, or from its pack."""
         if changeset not in self._read:
-            standing = self.standing_of(changeset)
-            pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
+            state = self.state_of(changeset)
+            pack = PackId(state.outcome["pack"]) if state.outcome else state.pack
             assert pack is not None
             self._read = self._copies(changeset, pack)
             if changeset not in self._read:
@@ -208,7 +208,7 @@ class _Ancestors:
     def _likely(self, changeset: ChangesetId) -> list[ChangesetId]:
         """Return a changeset and those below it that have been read with it."""
         ids = [changeset]
-        while len(ids) < _STANDINGS:
+        while len(ids) < _STATES:
             known = self._read.get(ids[-1])
             if known is None or known.base_changeset is None:
                 break

@@ -27,7 +27,7 @@ from storage.base.settings import Settings
 from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset
 from storage.lookup.archive import Archive
-from storage.queue.standing import Admission, Claimed, Standing
+from storage.queue.states import Admission, ChangesetState, Claimed
 from storage.view.view import View, slice_of
 
 # A manifest above this is read from the bucket instead.
@@ -218,14 +218,14 @@ class Queue:
         """Return the copies of manifests that Redis still has."""
         return self._redis.mget([f"{self._prefix}manifest:{each}" for each in ids]) if ids else []
 
-    def standing(self, ids: Sequence[str]) -> tuple[bool, list[Standing]]:
+    def states(self, ids: Sequence[str]) -> tuple[bool, list[ChangesetState]]:
         """Return whether the queues are recovered (`mark_recovered`), and where changesets stand.
 
         Raises ViewAbsent and BucketError.
         """
         recovered, through, mark, compacted, *rows = self._scripts("status", *ids)
-        standings = [
-            Standing(
+        states = [
+            ChangesetState(
                 json.loads(outcome) if outcome else None,
                 SliceId(slice_id.decode()) if slice_id else None,
                 position,
@@ -237,18 +237,18 @@ class Queue:
             )
             for outcome, slice_id, pack, position, held, resolves, closed in rows
         ]
-        return bool(recovered), self._with_archived(ids, standings, (mark or b"").decode(), int(compacted or 0))
+        return bool(recovered), self._with_archived(ids, states, (mark or b"").decode(), int(compacted or 0))
 
     def _with_archived(
-        self, ids: Sequence[str], standings: list[Standing], mark: str, compacted: int
-    ) -> list[Standing]:
+        self, ids: Sequence[str], states: list[ChangesetState], mark: str, compacted: int
+    ) -> list[ChangesetState]:
         passed = [
             each
-            for each, now in zip(ids, standings, strict=True)
+            for each, now in zip(ids, states, strict=True)
             if now.outcome is None and now.slice is None and each <= mark
         ]
         if not passed:
-            return standings
+            return states
         outcomes: Mapping[Any, Json] = self._archive.outcomes(passed, compacted)
         conflicted = [each for each in outcomes if outcomes[each]["status"] == Status.CONFLICTED]
         closed = self._archive.closed(conflicted, compacted)
@@ -256,7 +256,7 @@ class Queue:
             replace(now, outcome=outcomes[each], closed_by=now.closed_by or closed.get(each))
             if each in outcomes
             else now
-            for each, now in zip(ids, standings, strict=True)
+            for each, now in zip(ids, states, strict=True)
         ]
 
     def known(self, ids: Sequence[str]) -> str:

@@ -279,8 +279,8 @@ def test_an_older_copy_of_redis_that_holds_what_is_archived_lets_go_of_it(world:
         release(world.repo, first)
         world.work()
         compacted(world)
-        assert world.repo.queue.standing([first])[1][0].outcome
-    assert world.repo.queue.standing([first])[1][0].held, "so Redis remembers"
+        assert world.repo.queue.states([first])[1][0].outcome
+    assert world.repo.queue.states([first])[1][0].held, "so Redis remembers"
     run_upkeep(world.repo)
     assert [world.status(each) for each in (first, queued)] == ["committed"] * 2
     assert world.repo.queue.held("", 10) == []

@@ -75,7 +75,7 @@ def test_what_reads_is_answered_while_redis_is_full(world: World, server: redis.
     queued = world.put({"g": b"1"})
     fill(server, world)
     assert world.status(landed) == "committed"
-    assert [each.outcome is not None for each in world.repo.queue.standing([landed, queued])[1]] == [True, False]
+    assert [each.outcome is not None for each in world.repo.queue.states([landed, queued])[1]] == [True, False]
     assert world.repo.queue.known([landed, queued]) == "21"
     assert world.repo.queue.admit(["all"], [], []).queued == 1
     assert world.repo.queue.recovered_state()

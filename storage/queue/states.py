@@ -21,7 +21,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ChangesetState:
     """Where a changeset stands: its outcome, or its slice and position in the queue, or neither."""
 
     outcome: Json | None
