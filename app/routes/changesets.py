@@ -25,7 +25,7 @@ from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, is_ulid
 from storage.log.entry import SLOTS, Status, log_position
 from storage.operations import history
-from storage.queue.states import ChangesetState
+from storage.queue.states import ChangesetState, Stage
 
 routes = Blueprint("changesets", __name__)
 
@@ -122,7 +122,7 @@ def accepted_json(accepted: Accepted) -> dict[str, Any]:
     shown: dict[str, Any] = {"id": changeset.id, "slice": changeset.slice, "status": Status.QUEUED}
     if changeset.hold:
         shown["status"] = Status.HELD
-    if accepted.position is not None and accepted.position >= 0:
+    if accepted.position is not None:
         shown["position"] = accepted.position
     if changeset.resolves:
         shown["resolves"] = changeset.resolves
@@ -149,7 +149,7 @@ def state_of(changeset: str) -> ChangesetState:
     if not is_ulid(changeset):
         raise invalid("id", "is not the id of a changeset")
     [state] = states_of([changeset])
-    if state.outcome is None and state.slice is None:
+    if state.stage is Stage.UNKNOWN:
         # What could not be queued was accepted all the same, perhaps by another process.
         if services().repo.inbox.holds([ChangesetId(changeset)]):
             raise Recovering(_LOOKED_FOR)

@@ -118,12 +118,12 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
     queue = services().repo.queue
     own = load_key(request.headers.get("Idempotency-Key"))
     if own is not None:
-        found = queue.admit([], [], [own]).keys.get(own)
+        found = queue.key_owners([own]).get(own)
         if found is not None and found[1] != fingerprint:
             raise key_reused()
         return own, found[0] if found else None
     keys = [key_of(verb, old, attempt) for attempt in range(_MAX_ATTEMPTS)]
-    owners = queue.admit([], [], keys).keys
+    owners = queue.key_owners(keys)
     states = dict(zip(owners, states_of([each for each, _ in owners.values()]), strict=True))
     for key in keys:
         if key not in owners:
@@ -160,7 +160,7 @@ def _successor(old: ChangesetId, state: ChangesetState) -> Successor:
 
 def _check_room(item: Item) -> None:
     repo = services().repo
-    check_capacity(repo, repo.queue.admit([item.slice], [], []), [item.submission], item.slice)
+    check_capacity(repo, repo.queue.admit([item.slice]), [item.submission], item.slice)
 
 
 def _accept(item: Item) -> dict[str, Any]:

@@ -47,9 +47,7 @@ def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId
     ids = repo.queue.wanting(path, "", limit + 1)
     states = repo.queue.states(ids)[1] if ids else []
     waiting = [
-        (ChangesetId(each), now.pack)
-        for each, now in zip(ids[:limit], states, strict=False)
-        if now.outcome is None and now.pack is not None
+        (ChangesetId(each), now.pack) for each, now in zip(ids[:limit], states, strict=False) if now.pack is not None
     ]
     # The set is by a hash of the path: what each says itself decides.
     submissions = _by_pack(repo, waiting)

@@ -5,8 +5,6 @@ Each is an entry of the log before anyone is answered, on a snapshot that allows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import structlog
 
 from storage.base.errors import Recovering, Refused
@@ -15,7 +13,7 @@ from storage.commit.append_loop import Moved, append_directly, of_one_view
 from storage.commit.records import EXPIRED, closing
 from storage.log import manifest
 from storage.log.entry import EntryKind, Json, Status
-from storage.queue.states import ChangesetState, Claimed
+from storage.queue.states import ChangesetState, Stage
 from storage.queue.submission_packs import UNREADABLE, read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
@@ -49,7 +47,7 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
 
     append_directly(repo, change, [changeset])
     if not _queue(repo, changeset):
-        _forget(repo, [changeset])
+        repo.queue.drop_decided([changeset])
 
 
 def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -> None:
@@ -81,7 +79,7 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
                 raise NotPossible(f"it is {status}")
 
     append_directly(repo, change, [changeset])
-    _forget(repo, [changeset])
+    repo.queue.drop_decided([changeset])
 
 
 def requeue_released(repo: Repository, limit: int) -> int:
@@ -89,7 +87,7 @@ def requeue_released(repo: Repository, limit: int) -> int:
     ids = repo.view.released(limit)
     count = 0
     for changeset, state in zip(ids, repo.queue.states(ids)[1] if ids else [], strict=True):
-        if state.outcome is None and state.position is None and state.pack is not None:
+        if state.position is None and state.pack is not None:
             try:
                 count += _queue(repo, changeset)
             except UNREADABLE as error:
@@ -126,24 +124,14 @@ def release_decided(repo: Repository, page: int) -> int:
     """
     count, after = 0, ""
     while ids := repo.queue.held(after, page):
-        count += _forget(repo, [ChangesetId(each) for each in ids])
+        count += repo.queue.drop_decided([ChangesetId(each) for each in ids])
         after = ids[-1]
     return count
 
 
-def _forget(repo: Repository, ids: Sequence[ChangesetId]) -> int:
-    """Take those of these that have an outcome out of the queues, whoever did it before; return how many they are."""
-    decided = [each for each, known in zip(ids, repo.queue.known(ids), strict=True) if known == "2"]
-    states = repo.queue.states(decided)[1] if decided else []
-    outcomes = [(each, now.outcome) for each, now in zip(decided, states, strict=True) if now.outcome]
-    claimed = [Claimed(outcome["slice"], each, outcome["pack"]) for each, outcome in outcomes]
-    repo.queue.release("", claimed)
-    return len(claimed)
-
-
 def _state_of(repo: Repository, changeset: ChangesetId) -> ChangesetState:
     recovered, [state] = repo.queue.states([changeset])
-    if state.outcome is None and state.slice is None:
+    if state.stage is Stage.UNKNOWN:
         if not recovered:
             raise Recovering("the inbox is being listed")
         raise UnknownChangeset(changeset)
@@ -172,7 +160,7 @@ def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId, sta
 
 def _queue(repo: Repository, changeset: ChangesetId) -> int:
     state = _state_of(repo, changeset)
-    if state.outcome is not None or state.position is not None or state.pack is None:
+    if state.position is not None or state.pack is None:
         return 0
     [submission] = read_changesets(repo.archive, repo.queue, [(changeset, state.pack)])
     repo.queue.enqueue([(submission, manifest.encode(submission))])

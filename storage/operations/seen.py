@@ -20,7 +20,7 @@ from storage.log import manifest
 from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset, CorruptManifest
 from storage.lookup.object_store import ObjectMissing
-from storage.queue.states import ChangesetState
+from storage.queue.states import ChangesetState, Stage
 from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
 
@@ -162,12 +162,12 @@ class _Ancestors:
             ids = self._likely(changeset)
             recovered, found = self._repo.queue.states(ids)
             self._states = dict(zip(ids, found, strict=True))
-            if found[0].outcome is None and found[0].pack is None:
+            if found[0].stage is Stage.UNKNOWN:
                 if not recovered:
                     raise Recovering("changesets are being looked for")
                 raise UnknownBase(f"there is no changeset {changeset}")
         state = self._states[changeset]
-        if state.outcome is None and state.pack is None:
+        if state.stage is Stage.UNKNOWN:
             # One of those that were asked for at the same time.
             del self._states[changeset]
             return self.state_of(changeset)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
 import redis
@@ -27,7 +28,7 @@ from storage.base.settings import Settings
 from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset
 from storage.lookup.archive import Archive
-from storage.queue.states import Admission, ChangesetState, Claimed
+from storage.queue.states import Admission, ChangesetState, Claimed, NoPosition, Stage
 from storage.view.view import View, slice_of
 
 # A manifest above this is read from the bucket instead.
@@ -43,6 +44,9 @@ _KNOWN_AT_ONCE = 5000
 _MAX_DEAD = 32
 # What release.lua calls the fault of an owner that fell silent.
 LEASE_EXPIRED = "died"
+
+_Member = tuple[str, ChangesetId]
+"""A changeset with its slice, which is empty where only the script knows it."""
 
 log = structlog.get_logger()
 # How many at the front of all queues are looked at for the oldest that could be claimed.
@@ -61,9 +65,9 @@ class Queue:
         self._prefix = view.prefix
         self._scripts: Scripts = view.scripts
         # What could not be given back because Redis did not answer.
-        self._owed: list[tuple[str, Sequence[Claimed], str, str, Collection[ChangesetId] | None]] = []
+        self._owed: list[tuple[str, Sequence[_Member], str, str, Collection[ChangesetId] | None]] = []
 
-    def admit(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
+    def admit(self, slices: Sequence[str] = (), bases: Sequence[str] = (), keys: Sequence[str] = ()) -> Admission:
         """Return what is known of the slices, bases and idempotency keys of submissions.
 
         Raises ViewAbsent and BucketError.
@@ -84,11 +88,15 @@ class Queue:
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
         )
 
-    def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]], found: bool = False) -> list[int]:
-        """Queue durable changesets, given with their part of the manifest; return positions.
+    def key_owners(self, keys: Sequence[str]) -> dict[str, tuple[ChangesetId, str]]:
+        """Return the owners of idempotency keys, with the fingerprints of their requests. Raises ViewAbsent."""
+        return self.admit(keys=keys).keys
 
-        -1 stands for a decided one, -2 for one that is held. Also while Redis is full, unless they were `found` in the
-        inbox, where there may be many. Idempotent. Raises ViewAbsent.
+    def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]], found: bool = False) -> list[int | NoPosition]:
+        """Queue durable changesets, given with their part of the manifest; return their positions.
+
+        Also while Redis is full, unless they were `found` in the inbox, where there may be many. Idempotent. Raises
+        ViewAbsent.
         """
         args: list[str | bytes | int] = [self._settings.shared_cache_seconds]
         for changeset, part in changesets:
@@ -101,7 +109,8 @@ class Queue:
             ]
             args += [_lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
-        return list(self._scripts("enqueue" if found else "accept", *args))
+        positions = self._scripts("enqueue" if found else "accept", *args)
+        return [each if each >= 0 else NoPosition(each) for each in positions]
 
     def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
         """Claim a bounded batch for `owner`; a suspect is claimed alone.
@@ -126,7 +135,7 @@ class Queue:
             if not found or found[0][0]:
                 return [_claimed(*row) for row in found]
             _, silent, ids = (text.decode() for text in found[0])
-            self.expire_lease(silent, [each.id for each in _of_nobody(ids)])
+            self.expire_lease(silent, _split(ids))
         return []
 
     def release(
@@ -140,17 +149,17 @@ class Queue:
         """
         if not claimed:
             return
+        release = (owner, _members(claimed), fault, only, tried)
         try:
-            self._release(owner, claimed, fault, only, tried)
+            self._release(*release)
         except redis.RedisError:
-            if owner:
-                self._owed.append((owner, claimed, fault, only, tried))
+            self._owed.append(release)
             raise
 
     def expire_lease(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
         """Release the claim of an owner that has been silent for too long, for its death."""
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
-        self._release(owner, _of_nobody("".join(changesets)), LEASE_EXPIRED)
+        self._release(owner, [("", each) for each in changesets], LEASE_EXPIRED)
 
     def renew(self, owner: str, claimed: Sequence[Claimed], tried: Sequence[ChangesetId] = ()) -> bool:
         """Say that the owner of a claim is at work, and which changesets it tries from now on, if that is new.
@@ -158,7 +167,7 @@ class Queue:
         Tell whether the claim still stands.
         """
         ttl = int(self._settings.lock_ttl * 1000)
-        return bool(self._scripts("renew", owner, ttl, "".join(tried), *_pairs(claimed)))
+        return bool(self._scripts("renew", owner, ttl, "".join(tried), *chain.from_iterable(_members(claimed))))
 
     def work(self, changeset: ChangesetId) -> dict[str, str]:
         """Return what is known of an undecided changeset beside its manifest; empty where nothing is."""
@@ -166,13 +175,13 @@ class Queue:
         return {name.decode(): value.decode() for name, value in found.items() if name != b"files"}
 
     def _release(
-        self, owner: str, claimed: Sequence[Claimed], fault: str, only: str = "",
+        self, owner: str, members: Sequence[_Member], fault: str = "", only: str = "",
         tried: Collection[ChangesetId] | None = None,
     ) -> None:  # fmt: skip
         rest = int(self._settings.poison_wait * 1000)
-        first = list(claimed) if tried is None else [item for item in claimed if item.id in tried]
-        others = [] if tried is None else [item for item in claimed if item.id not in tried]
-        self._scripts("release", owner, fault, rest, only, len(first), *_pairs([*first, *others]))
+        first = [member for member in members if tried is None or member[1] in tried]
+        others = [member for member in members if tried is not None and member[1] not in tried]
+        self._scripts("release", owner, fault, rest, only, len(first), *chain.from_iterable([*first, *others]))
 
     def ask(self, kind: str, limit: int, done: str = "", before: int | None = None) -> str | None:
         """Return a token if a message of `kind` should be sent now; `done` is the token of the run that ends.
@@ -196,7 +205,7 @@ class Queue:
         self._redis.delete(*(f"{self._prefix}messages:{kind}" for kind in ("commit", "merge")))
         for owner in self._redis.zrange(self._prefix + "trying", 0, -1):
             ids = (self._redis.hget(self._prefix + "tried", owner) or b"").decode()
-            self._release(owner.decode(), _of_nobody(ids), "")
+            self._release(owner.decode(), [("", each) for each in _split(ids)])
 
     def successor_lock(self, changeset: ChangesetId, seconds: float, pause: float) -> Lock:
         """Return the lock of whoever makes a successor of a changeset; it ends by itself, and is tried each `pause`."""
@@ -259,9 +268,22 @@ class Queue:
             for each, now in zip(ids, states, strict=True)
         ]
 
-    def known(self, ids: Sequence[str]) -> str:
-        """Return a digit for each: 2 it is decided, 1 it is queued or held, 0 neither. Raises ViewAbsent."""
-        return "".join([self._scripts("known", "".join(part)).decode() for part in batched(ids, _KNOWN_AT_ONCE)])
+    def stages(self, ids: Sequence[str]) -> list[Stage]:
+        """Return how far changesets have come, much cheaper than `states`. Raises ViewAbsent."""
+        parts = [self._scripts("known", "".join(part)).decode() for part in batched(ids, _KNOWN_AT_ONCE)]
+        return [Stage(digit) for part in parts for digit in part]
+
+    def drop_decided(self, ids: Sequence[ChangesetId]) -> int:
+        """Take those that have an outcome out of the queues, whoever decided them; return how many they are.
+
+        Raises ViewAbsent and BucketError.
+        """
+        decided = [each for each, stage in zip(ids, self.stages(ids), strict=True) if stage is Stage.DECIDED]
+        states = self.states(decided)[1] if decided else []
+        members = [(now.outcome["slice"], each) for each, now in zip(decided, states, strict=True) if now.outcome]
+        if members:
+            self._release("", members)
+        return len(members)
 
     def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:
         """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""
@@ -338,8 +360,8 @@ class Queue:
         return (run if info["role"] == "master" else f"{run}-replica").encode()
 
 
-def _pairs(claimed: Sequence[Claimed]) -> Iterator[str]:
-    return (text for item in claimed for text in (item.slice, item.id))
+def _members(claimed: Sequence[Claimed]) -> list[_Member]:
+    return [(item.slice, item.id) for item in claimed]
 
 
 def _lock_names(changeset: Changeset) -> bytes:
@@ -359,9 +381,9 @@ def _claimed(slice_id: bytes, changeset: bytes, pack: bytes, deaths: bytes = b"0
     )
 
 
-def _of_nobody(ids: str) -> list[Claimed]:
-    """Return changesets of which only `work` knows more, given as ids in one text."""
-    return [Claimed(SliceId(""), ChangesetId(ids[i : i + _ULID]), PackId("")) for i in range(0, len(ids), _ULID)]
+def _split(ids: str) -> list[ChangesetId]:
+    """Return ids that stand in one text."""
+    return [ChangesetId(ids[i : i + _ULID]) for i in range(0, len(ids), _ULID)]
 
 
 def _owner(value: bytes) -> tuple[ChangesetId, str]:

@@ -36,6 +36,7 @@ from storage.operations.slices import change_paths, define, delete
 from storage.queue import recovery
 from storage.queue.queue import Admission, Queue
 from storage.queue.recovery import Found, Inbox
+from storage.queue.states import Stage
 from storage.repository import RedisUnsafe, Repository
 from storage.view.load import catch_up, load
 from storage.view.segments import FOLDER as SEGMENTS
@@ -139,9 +140,9 @@ def test_a_pack_that_could_not_be_read_for_a_while_is_queued_by_a_later_look(
     with monkeypatch.context() as away:
         away.setattr(recovery, "read_pack", lambda *_: (_ for _ in ()).throw(CorruptObject("for a while")))
         assert run_upkeep(world.repo).damaged == 1
-    assert world.repo.queue.known([waiting]) == "0"
+    assert world.repo.queue.stages([waiting]) == [Stage.UNKNOWN]
     world.repo.inbox.routine(deep=True)
-    assert world.repo.queue.known([waiting]) == "1"
+    assert world.repo.queue.stages([waiting]) == [Stage.WAITING]
 
 
 def test_a_released_changeset_that_cannot_be_read_keeps_no_other_from_its_queue(
@@ -160,7 +161,7 @@ def test_a_released_changeset_that_cannot_be_read_keeps_no_other_from_its_queue(
 
     monkeypatch.setattr(lifecycle, "read_changesets", damaged)
     assert requeue_released(world.repo, 100) == 1
-    assert world.repo.queue.known(released) == "01"
+    assert world.repo.queue.stages(released) == [Stage.UNKNOWN, Stage.WAITING]
 
 
 def test_a_step_of_upkeep_that_fails_keeps_no_other_from_being_taken(

@@ -40,6 +40,7 @@ from storage.operations.lifecycle import abandon, release
 from storage.operations.slices import define
 from storage.queue import recovery
 from storage.queue.recovery import Inbox
+from storage.queue.states import NoPosition, Stage
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from storage.view import load as load_module
@@ -333,7 +334,7 @@ def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> N
     world.work()
     compacted(world)
     assert changeset[0].id <= world.repo.view.head().mark
-    assert world.repo.queue.enqueue(group) == [-1]
+    assert world.repo.queue.enqueue(group) == [NoPosition.DECIDED]
     for key, value in old.items():
         world.repo.redis.restore(key, 0, value, replace=True)
     assert world.repo.redis.zcard(f"{world.repo.view.prefix}queue:{world.all.id}") == 1
@@ -518,7 +519,7 @@ def test_a_changeset_nobody_was_promised_is_not_found_behind_the_mark(world: Wor
     compacted(world)
     mark = world.repo.view.head().mark
     assert late < mark
-    assert world.repo.queue.known([late]) == "2"
+    assert world.repo.queue.stages([late]) == [Stage.DECIDED]
     assert world.repo.queue.states([late])[1][0].outcome is None
     [based] = world.submit(item(world.all, {"x": b"1"}, late))
     world.work()
