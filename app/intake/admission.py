@@ -23,7 +23,7 @@ from storage.git.threeway import Strategy
 from storage.git.trees import covers, lookup
 from storage.lookup.object_kinds import Described
 from storage.lookup.object_store import ObjectMissing
-from storage.queue.queue import Admission
+from storage.queue.states import Admission
 from storage.repository import Repository
 
 MAX_BASES = 1000
