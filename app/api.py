@@ -106,7 +106,7 @@ def problem_table(repo: Repository) -> problems.Table:
 
 
 def _give_budgets(app: Flask, settings: Settings) -> None:
-    """Let all calls for one request take no longer, together, than `request_budget`."""
+    """Limit the time of all calls of one request together to `request_budget`."""
 
     def begin() -> None:
         deadline.set_current(deadline.Budget("request_budget", settings.request_budget))

@@ -1,7 +1,7 @@
-"""A client of docs/api.md: patient, and exact about what is known.
+"""A client of the API in docs/api.md, with retries.
 
-What may pass is waited for: 429 and 503 as long as they say, broken connections and other 5xx with growing pauses, all
-within one bound. Submissions carry an idempotency key, so repeating them is safe. Safe for threads.
+Temporary failures are retried within one time limit: 429 and 503 after their Retry-After, broken connections and other
+5xx with growing pauses. Submissions have an idempotency key, so repeating them is safe. Safe for threads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _READ = 64 << 10  # bytes of a stream that are taken at once, at most
 
 
 class Client(Transport):
-    """One API."""
+    """The API at one address."""
 
     def pages(self, path: str, /, **filters: Any) -> Iterator[Json]:
         """Yield the items of a list, page after page."""
@@ -136,7 +136,7 @@ class Client(Transport):
         return self.call("POST", f"/v1/changesets/{changeset}/abandon")
 
     def rebase(self, changeset: str) -> Json:
-        """Return the changeset on the tip that takes its place; a repeat returns the same one."""
+        """Return the changeset on the tip that replaces it; a repeat returns the same one."""
         return self.call("POST", f"/v1/changesets/{changeset}/rebase")
 
     def resolve(self, changeset: str, paths: Json, message: str | None = None, key: str | None = None) -> Json:
@@ -191,7 +191,7 @@ class Client(Transport):
         return self.raw("GET", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}{query}").data
 
     def version_of(self, slice_name: str, path: str, commit: str) -> Json | None:
-        """Return the mode and id of what stands at a path, without its bytes; None where there is no file."""
+        """Return the mode and id of the file at a path, without its bytes; None if there is no file."""
         query = urlencode({"commit": commit})
         try:
             found = self.raw("HEAD", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}?{query}").headers
@@ -202,7 +202,7 @@ class Client(Transport):
         return {"mode": found["X-Git-Mode"], "id": found["ETag"].removeprefix("W/").strip('"')}
 
     def activity(self, path: str) -> Json:
-        """Return what is going on at a path."""
+        """Return the activity at a path."""
         return self.call("GET", f"/v1/paths/{quote(path)}")
 
     def head(self) -> Json:
@@ -272,7 +272,7 @@ class Client(Transport):
 
 
 def _is_there(ask: Callable[[], object], absent: int) -> bool:
-    """Tell whether what is asked for is there: a refusal with the status `absent` says that it is not."""
+    """Tell whether the requested thing exists: a refusal with the status `absent` means that it does not."""
     try:
         ask()
     except ProblemError as refusal:
@@ -325,7 +325,7 @@ class _EventStream:
 
 
 def content(data: bytes) -> Json:
-    """Return the fields by which a change carries `data`: text where that is exact and short, else base64."""
+    """Return the fields of a change with the content `data`: as text if that is exact and short, else as base64."""
     # A NUL takes six bytes in JSON, so what has them is most likely shorter in base64.
     if b"\0" not in data:
         with suppress(UnicodeDecodeError):

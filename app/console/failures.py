@@ -1,6 +1,6 @@
-"""The one table that turns exceptions into what the command line says of them, and into its exit codes.
+"""The one table that turns exceptions into the command line's error messages and exit codes.
 
-Classes stand here by name, so that nothing is imported for errors that did not happen.
+It has the classes by name, so that nothing is imported for errors that did not happen.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ TABLE: dict[str, Kind] = {
 
 
 def kind_of(error: BaseException) -> Kind:
-    """Return what the table says of an error's class; a bug where it says nothing."""
+    """Return the table's row for an error's class; that of a bug if it has none."""
     for each in type(error).__mro__:
         known = TABLE.get(f"{each.__module__}.{each.__qualname__}")
         if known:

@@ -25,7 +25,7 @@ def limits(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
 def refuse_addresses(data: Path, environ: Mapping[str, str] | None = None) -> None:
     """Refuse the address of a server that the stack on `data` will start itself.
 
-    One that is as the same stack last had it may stay: a shell may have read `environment` of its folder.
+    An address that the same stack had last time is accepted: a shell may have read `environment` of its folder.
 
     Raises SettingsError.
     """

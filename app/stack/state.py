@@ -106,7 +106,7 @@ def load(folder: Path, s3: str) -> State:
 
 
 def save(folder: Path, state: State) -> None:
-    """Write it whole or not at all, readable by its owner only."""
+    """Write it atomically, readable by its owner only."""
     path = folder / "stack.json"
     new = folder / "stack.json.new"
     new.unlink(missing_ok=True)
