@@ -22,8 +22,6 @@ from storage.view.view import View, slice_of
 _BEHIND = "the view may be behind the log"
 # Redis does nothing else while it looks for so many.
 _KNOWN_AT_ONCE = 5000
-# How many at the front of all queues are looked at for the oldest that could be claimed.
-_LOOK_FOR_OLDEST = 5000
 
 
 class QueueReader:
@@ -152,12 +150,12 @@ class QueueReader:
         found = self._redis.zrange(key, low, "+", bylex=True, offset=0, num=limit)
         return [member.decode() for member in found]
 
-    def oldest(self) -> str | None:
-        """Return the id of the oldest changeset that could be claimed, None where none is found.
+    def oldest(self, look: int = 5000) -> str | None:
+        """Return the id of the oldest changeset that could be claimed, None where the first `look` have none.
 
         Raises ViewAbsent.
         """
-        found = self._scripts("oldest", _LOOK_FOR_OLDEST)
+        found = self._scripts("oldest", look)
         return found.decode() if found else None
 
     def length(self) -> int:

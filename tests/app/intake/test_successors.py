@@ -331,7 +331,7 @@ def test_a_rebase_of_what_was_never_stored_is_refused(api: Api, monkeypatch: pyt
 def dying(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> None:
     """Call as one who dies once the log has it."""
     with monkeypatch.context() as context:
-        context.setattr("storage.queue.queue.Queue.release", lambda *args: pytest.fail("died"))
+        context.setattr("storage.queue.queue.Queue.drop_decided", lambda *args: pytest.fail("died"))
         with pytest.raises(pytest.fail.Exception):
             call()
 
