@@ -40,7 +40,7 @@ _START_PATIENCE = 300.0
 def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     """Build the application; `check` refuses to serve where the guarantees have nothing to stand on.
 
-    Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
+    Raises RedisUnsafe, BucketUnsafe and Unavailable.
     """
     chosen = chosen or settings.load()
     logging_setup.configure("api", chosen.log_level, chosen.secrets)

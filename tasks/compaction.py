@@ -45,7 +45,7 @@ def compaction(reason: str = "") -> None:
 def run(repo: Repository) -> list[Compacted]:
     """Make compactions until none is due, for a minute or so: who waited for the next tick might never catch up.
 
-    Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry, CorruptObject and BucketError.
+    Raises Unavailable and Corrupt.
     """
     made: list[Compacted] = []
     until = time.monotonic() + _GOES_ON

@@ -17,12 +17,12 @@ from os.path import commonpath
 from app.client.api_client import Client, Json, ProblemError
 from storage.base.errors import BadInput
 from storage.base.settings import Settings
+from storage.git.objects import ModeText
 
 _FAILED = {"rejected", "abandoned"}
 _CLOSED = {"abandoned", "expired"}  # of a conflict that nobody resolved
 _MAX_TRIES = 100
 _MAX_ASKED = 50  # paths of which is asked what waits to change them
-_SUBMODULE = "160000"
 _LIMIT = re.compile(r"at most (\d+) .*\(max_\w+\)")
 # Of a body, so that a larger one is not sent to be refused half way; room for the rest of the changeset.
 _MAX_BYTES = Settings.max_body_bytes - (1 << 20)
@@ -180,7 +180,7 @@ def is_there(client: Client, slice_: Json, changes: list[Json], ids: Mapping[str
     """
     first = changes[0]["path"]
     expected = ids[first]
-    is_module = expected is not None and expected["mode"] == _SUBMODULE
+    is_module = expected is not None and expected["mode"] == ModeText.SUBMODULE
     if not is_module and client.version_of(slice_["id"], first, client.head()["tip"]["commit"]) != expected:
         return False
     paths = [change["path"] for change in changes]

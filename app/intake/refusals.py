@@ -1,4 +1,4 @@
-"""Why the intake does not take something; app/api.py has the problem that answers each."""
+"""The intake's reasons to refuse a request; app/api.py has the HTTP problem for each."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ class FieldRefused(Refused):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+    def within(self, at: str) -> FieldRefused:
+        """Return the same of a field that stands below `at`."""
+        return FieldRefused(at + self.field, self.message)
 
 
 class Contradiction(Refused):

@@ -1,4 +1,4 @@
-"""Loading an object by a marshmallow schema, with errors that name their fields as a user writes them."""
+"""Loading an object by a marshmallow schema; errors name their fields as a user writes them."""
 
 from __future__ import annotations
 

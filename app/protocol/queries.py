@@ -1,4 +1,4 @@
-"""What stands in a URL or a header: the arguments of a query, ids, paths and keys, checked once as bodies are."""
+"""Parsing URLs and headers: the arguments of a query, ids, paths and keys, checked once like bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The edge: what comes from outside is checked here, once, and is typed and whole behind it.
+"""The schemas of request bodies: input is checked here, once, and is typed and complete afterwards.
 
 Each shape of docs/api.md is a marshmallow schema. How they stay fast in bulk: schemas are made once for a deployment's
 settings, lists are loops over a flat schema instead of `Nested` (whose values go through three more layers), and the

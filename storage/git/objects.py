@@ -10,7 +10,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from hashlib import sha1
 
 from storage.base.errors import Corrupt
@@ -33,6 +33,20 @@ SYMLINK_MODE = 0o120000
 SUBMODULE_MODE = 0o160000
 UNKNOWN_MODE = 0
 """Of a version that a writer named by its id alone: nobody knows whether it was a symlink, or executable."""
+
+
+class ModeText(StrEnum):
+    """Modes of files as `git diff-tree` and the API write them."""
+
+    ABSENT = "000000"
+    FILE = f"{FILE_MODE:o}"
+    EXECUTABLE = f"{EXECUTABLE_MODE:o}"
+    SYMLINK = f"{SYMLINK_MODE:o}"
+    SUBMODULE = f"{SUBMODULE_MODE:o}"
+
+
+REGULAR_MODE_TEXTS = frozenset({ModeText.FILE, ModeText.EXECUTABLE})
+MODE_TEXTS = frozenset(ModeText) - {ModeText.ABSENT}
 
 _NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob"}
 # The whole row and its name. `[^\0]+` cannot run into the id, which follows the NUL and has a fixed length.

@@ -11,12 +11,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+import weakref
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 from storage.base.errors import Refused
+from storage.git.packs import PackWriter
 
 # What is kept of Git's: where it is installed, which settings are the user's, how far it looks for a repository.
 _KEPT = frozenset(
@@ -29,6 +33,12 @@ _KEPT = frozenset(
         "GIT_EXEC_PATH",
     }
 )
+_SCRATCH_CONFIG = """\
+[core]
+	bare = true
+	repositoryformatversion = 0
+	attributesFile = /dev/null
+"""
 # What was written is read, not what replace refs make of it; nothing is refreshed on the way; messages in English.
 _FIXED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
@@ -127,3 +137,63 @@ class Git:
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
         return [program(), *(("-C", str(self._folder)) if self._folder else ()), *arguments]
+
+
+class ScratchRepository:
+    """A bare repository without refs, made here for one use: no configuration and no attributes reach Git in it.
+
+    It is gone with the context, or with this object; what a killed process has left is removed when the next one of its
+    kind is made.
+    """
+
+    def __init__(self, kind: str, config: str = "", alternates: Path | None = None) -> None:
+        """Make it in the folder for temporary files.
+
+        `kind` is a part of the folder's name, `config` is added to its configuration, and `alternates` names a folder
+        of objects that it has besides its own.
+        """
+        prefix = f"sluice-{kind}-"
+        _remove_abandoned(prefix)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
+        self.remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.packs = self.folder / "objects" / "pack"
+        for folder in (self.packs, self.folder / "objects" / "info", self.folder / "refs"):
+            folder.mkdir(parents=True)
+        (self.folder / "HEAD").write_text("ref: refs/heads/none\n")
+        (self.folder / "config").write_text(_SCRATCH_CONFIG + config)
+        if alternates:
+            (self.folder / "objects" / "info" / "alternates").write_text(f"{alternates}\n")
+        self.git = Git(environment=isolated_environment(self.folder))
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove it."""
+        self.remove()
+
+    def add_pack(self, name: str, writer: PackWriter) -> None:
+        """Have the objects of a pack, by a name that no other pack of this repository has."""
+        (self.packs / f"pack-{name}.pack").write_bytes(writer.finish())
+        (self.packs / f"pack-{name}.idx").write_bytes(writer.index())
+
+
+def _remove_abandoned(prefix: str) -> None:
+    """Remove the folders of processes that are gone: a worker that is killed, or a child of a pool, leaves its own."""
+    for folder in Path(tempfile.gettempdir()).glob(prefix + "*"):
+        owner = folder.name.removeprefix(prefix).split("-")[0]
+        if owner.isdigit() and not _lives(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True

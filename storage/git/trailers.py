@@ -15,6 +15,7 @@ CHANGESET_ID = "Changeset-Id"
 NO_SUBJECT = "(no message)"
 """The first line of a commit whose changeset has a message that cannot carry a trailer by itself."""
 
+_CHANGESET_LINE = re.compile(rf"\s*{CHANGESET_ID}\s*:", re.IGNORECASE)
 _COMMENT = b"#"
 _CUT_LINE = b"# ------------------------ >8 ------------------------\n"
 # With one of these among its lines, a quarter of a paragraph has to be trailers, else all of it.
@@ -36,6 +37,11 @@ def trailers(message: str) -> list[tuple[str, str]]:
     """Return names and values of the trailers that Git finds in a commit's message."""
     parts = [trailer.partition(b":") for trailer in _found(message.encode())]
     return [(name.strip(_SPACE).decode(), value.strip(_SPACE).decode()) for name, _, value in parts]
+
+
+def names_changeset(line: str) -> bool:
+    """Tell whether a line of a message could pass for the trailer Changeset-Id, which is for Sluice to write."""
+    return bool(_CHANGESET_LINE.match(line))
 
 
 def with_trailer(message: str, name: str, value: str) -> str:

@@ -166,10 +166,7 @@ class Archive:
         return self._look_up("closed", changesets, _text, since)
 
     def global_commit(self, commit: str) -> Json | None:
-        """Return the entry that made an archived global commit, None where there is none.
-
-        Raises ViewAbsent and BucketError.
-        """
+        """Return the entry that made an archived global commit, None where there is none. Raises Unavailable."""
         seq = self._look_up("global", [commit], _number).get(commit)
         return self._read({seq})[seq] if seq is not None else None
 

@@ -176,7 +176,7 @@ class ObjectStore:
         self._shared.put((oid, bytes([kind]) + data) for oid, (kind, data) in small.items())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects are stored, None for those that are not. Raises ViewAbsent and BucketError."""
+        """Return where objects are stored, None for those that are not. Raises Unavailable."""
         places = self._view.locate(oids)
         forgotten = [oid for oid, place in zip(oids, places, strict=True) if place is None]
         if not forgotten:

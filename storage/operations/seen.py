@@ -54,7 +54,7 @@ def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes
 
     With a base by versions, nothing was seen at other paths than the changeset's own, and the mode is that of the same
     id below its commit, or in the head; it is UNKNOWN_MODE where another stands there, or none. Raises UnknownBase,
-    StackTooDeep, Recovering, ViewAbsent, BucketError, CorruptObject and CorruptManifest.
+    StackTooDeep, Unavailable and Corrupt.
     """
     wanted = list(dict.fromkeys(paths))
     if not wanted:

@@ -73,8 +73,8 @@ class Queue(QueueReader):
     def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
         """Claim a bounded batch for `owner`; a suspect is claimed alone.
 
-        Whoever claims finds the claims of the dead first, and blames those who were tried. Raises ViewAbsent,
-        Recovering and Paused.
+        Whoever claims finds the claims of the dead first, and blames those who were tried. Raises Unavailable and
+        Paused.
         """
         while self._owed:
             self._release(*self._owed[0])
@@ -171,7 +171,7 @@ class Queue(QueueReader):
     def drop_decided(self, ids: Sequence[ChangesetId]) -> int:
         """Take those that have an outcome out of the queues, whoever decided them; return how many they are.
 
-        Raises ViewAbsent and BucketError.
+        Raises Unavailable.
         """
         decided = [each for each, stage in zip(ids, self.stages(ids), strict=True) if stage is Stage.DECIDED]
         states = self.states(decided)[1] if decided else []

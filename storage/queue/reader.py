@@ -37,7 +37,7 @@ class QueueReader:
     def admit(self, slices: Sequence[str] = (), bases: Sequence[str] = (), keys: Sequence[str] = ()) -> Admission:
         """Return what is known of the slices, bases and idempotency keys of submissions.
 
-        Raises ViewAbsent and BucketError.
+        Raises Unavailable.
         """
         args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
         recovered, pending, queued, held, found, known, owners, mark, compacted = self._scripts("admit", *args)
@@ -62,7 +62,7 @@ class QueueReader:
     def states(self, ids: Sequence[str]) -> tuple[bool, list[ChangesetState]]:
         """Return whether the queues are recovered (`mark_recovered`), and where changesets stand.
 
-        Raises ViewAbsent and BucketError.
+        Raises Unavailable.
         """
         recovered, through, mark, compacted, *rows = self._scripts("status", *ids)
         states = [

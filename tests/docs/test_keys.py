@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from storage.base.settings import Settings
@@ -17,7 +16,7 @@ from storage.view.cursors import CursorName
 from storage.view.rows import effects
 from storage.view.view import commands
 from tasks.upkeep import run as run_upkeep
-from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.compaction import aged_world, compacted
 from tests.support.redis_rows import keys
 from tests.support.world import World, item
 
@@ -70,8 +69,7 @@ def test_no_other_key_is_there_while_a_repository_is_used(settings: Settings):
     world.work()
     world.put({"f": b"2\n"}, before)  # in conflict
     world.put({"g": b"3\n"}, first)
-    waits = item(world.all, {"h": b"4\n"}, before)
-    [held] = world.submit(replace(waits, submission=replace(waits.submission, hold=True)))
+    [held] = world.submit(item(world.all, {"h": b"4\n"}, before, hold=True))
     repo.queue.claim("somebody who dies")
     with turn(repo, held):
         used += keys(world)
@@ -80,8 +78,7 @@ def test_no_other_key_is_there_while_a_repository_is_used(settings: Settings):
     repo.queue.begin_anew()
     world.work()
     run_upkeep(repo)
-    change(repo, **AT_ONCE)
-    compacted(world)
+    compacted(aged_world(world))
     used += keys(world)
     work, view = repo.view.prefix.encode(), repo.view.key("").encode()
     of_view = {stem(key.removeprefix(view).decode()) for key in used if key.startswith(view)}

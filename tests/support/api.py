@@ -19,8 +19,9 @@ Json = dict[str, Any]
 class Api:
     """A client of an app, and the world behind it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.world = World(Repository(settings))
+    def __init__(self, settings: Settings, world: World | None = None) -> None:
+        self._settings = settings
+        self.world = world or World(Repository(settings))
         self.http: FlaskClient = create_app(settings, check=False).test_client()
 
     def close(self) -> None:
@@ -28,6 +29,10 @@ class Api:
         repo: Repository = self.http.application.extensions["sluice"].repo
         repo.redis.connection_pool.disconnect(inuse_connections=False)
         repo.bucket.s3.http.clear()
+
+    def another(self) -> Api:
+        """Return a second API process of the same repository, with nothing in its caches."""
+        return Api(self._settings, World(Repository(self._settings), self.world.all))
 
     @property
     def tip(self) -> str:

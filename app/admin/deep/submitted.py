@@ -33,9 +33,9 @@ def entries(log: Log, last: int) -> Iterator[Json]:
 def load(
     bucket: Bucket, log: Log, contents: LogSummary, bench: Workbench, progress: Progress
 ) -> dict[PackId, ObjectId]:
-    """Have Git take in all that the log names; return the manifests of submission packs, by pack.
+    """Give Git every object that the log names; return the manifests of submission packs, by pack.
 
-    Where packs were deleted meanwhile the log is read on, and their copies are taken. What is lost is left out. Raises
+    If packs were deleted meanwhile, the log is read on, and their copies are used. Lost objects are left out. Raises
     BucketError, CorruptEntry, CorruptObject, CorruptTable and Missing.
     """
     loaded: dict[PackId, ObjectId] = {}

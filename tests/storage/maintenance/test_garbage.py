@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -23,9 +24,7 @@ from tests.support.world import World
 
 @pytest.fixture
 def world(settings: Settings) -> World:
-    made = World(Repository(settings))
-    for name, value in (("gc_grace", -1.0), ("gc_packs", 4)):
-        object.__setattr__(made.repo.settings, name, value)
+    made = World(Repository(replace(settings, gc_grace=-1.0, gc_packs=4)))
     made.put({"f": b"1"})
     made.work()
     return made
@@ -66,7 +65,7 @@ def test_garbage_goes_and_nothing_else(world: World) -> None:
 
 
 def test_what_is_young_stays(world: World) -> None:
-    object.__setattr__(world.repo.settings, "gc_grace", 3600.0)
+    world = world.reopened(gc_grace=3600.0)
     orphan(world)
     assert collect_all(world) == []
 
