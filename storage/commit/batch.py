@@ -26,7 +26,7 @@ from storage.commit.prove import RootMismatch, prove
 from storage.git.objects import CorruptObject
 from storage.log.entry import EntryKind
 from storage.log.store_pack import pack_of, store_pack
-from storage.queue.queue import Claimed
+from storage.queue.states import Claimed
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot

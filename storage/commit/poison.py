@@ -16,7 +16,8 @@ from storage.commit.append_loop import append_directly, of_one_view
 from storage.commit.decide import Rejection
 from storage.commit.records import rejected
 from storage.log.entry import EntryKind, Json
-from storage.queue.queue import LEASE_EXPIRED, Claimed
+from storage.queue.queue import LEASE_EXPIRED
+from storage.queue.states import Claimed
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 

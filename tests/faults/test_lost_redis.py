@@ -34,9 +34,9 @@ from storage.operations import lifecycle
 from storage.operations.lifecycle import release, requeue_released
 from storage.operations.slices import change_paths, define, delete
 from storage.queue import recovery
-from storage.queue.queue import Admission, Queue
+from storage.queue.queue import Queue
 from storage.queue.recovery import Found, Inbox
-from storage.queue.states import Stage
+from storage.queue.states import Admission, Stage
 from storage.repository import RedisUnsafe, Repository
 from storage.view.load import catch_up, load
 from storage.view.segments import FOLDER as SEGMENTS

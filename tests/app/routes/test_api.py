@@ -19,7 +19,8 @@ from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.coordination.nodes import WORK, Node
-from storage.queue.queue import ChangesetState, Queue
+from storage.queue.queue import Queue
+from storage.queue.states import ChangesetState
 from tasks.upkeep import run as run_upkeep
 from tests.support.api import Api, Json, walk
 

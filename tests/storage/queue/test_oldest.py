@@ -8,7 +8,7 @@ import pytest
 
 from storage.base.ids import PackId, SliceId
 from storage.base.settings import Settings
-from storage.queue.queue import Claimed
+from storage.queue.states import Claimed
 from tests.support.queue_bench import QueueBench
 
 

@@ -17,8 +17,8 @@ from storage.git.objects import Ident
 from storage.log.manifest import Changeset
 from storage.queue import append_lock as lock_module
 from storage.queue.append_lock import AppendLock
-from storage.queue.queue import Claimed, Queue
-from storage.queue.states import NoPosition
+from storage.queue.queue import Queue
+from storage.queue.states import Claimed, NoPosition
 from tests.support.queue_bench import QueueBench
 
 
