@@ -103,10 +103,7 @@ class Transport:
         self._http = urllib3.PoolManager(maxsize=connections, timeout=timeouts, retries=False)
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Json:
-        """Return the answer's JSON.
-
-        Raises ProblemError for a final refusal, and Unreachable.
-        """
+        """Return the answer's JSON. Raises ProblemError for a final refusal, and Unreachable."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         return self._read(self.raw(method, path, data, headers))
 

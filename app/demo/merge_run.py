@@ -129,10 +129,7 @@ class MergeReplay:
         self._base = ""
 
     def run(self, cases: Sequence[Case], skipped: Counter[str]) -> MergeReport:
-        """Land both sides of each case and compare.
-
-        Raises HistoryError, ProblemError and Unreachable.
-        """
+        """Land both sides of each case and compare. Raises HistoryError, ProblemError and Unreachable."""
         head = self._client.head()
         if head["tip"]["tree"] != EMPTY_TREE.hex():
             raise HistoryError("the API's repository is not empty: merges need folders of their own")

@@ -60,10 +60,7 @@ class Replay:
         self._report = Report(expected=history.tree)
 
     def run(self) -> Report:
-        """Replay, and return what came of it.
-
-        Raises HistoryError, ProblemError and Unreachable.
-        """
+        """Replay, and return what came of it. Raises HistoryError, ProblemError and Unreachable."""
         report = self._report
         if self._client.head()["tip"]["tree"] != EMPTY_TREE.hex():
             raise HistoryError("the API's repository is not empty: its tree would never be that of the history")

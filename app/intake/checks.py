@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.intake.refusals import FieldRefused, KeyReused, NoSlice
+from app.intake.refusals import FieldRefused, KeyReused
 from app.protocol.submissions import Change, ChangesetBase, Submission
 from storage.backends.turns import breathe
 from storage.base.errors import LimitReached, Recovering, Refused, SluiceError
@@ -14,6 +14,7 @@ from storage.git.fsck import needs_content
 from storage.git.objects import SUBMODULE_MODE, Kind
 from storage.git.trees import covers
 from storage.lookup.object_kinds import Described
+from storage.operations.slices import SliceGone
 from storage.queue.states import Admission
 from storage.view.snapshot import Slice
 
@@ -42,10 +43,10 @@ def check_queue(settings: Settings, found: Admission, name: str, coming: int) ->
 
 
 def check_slice(found: Admission, submission: Submission) -> Slice:
-    """Return the slice of a submission, which has all its paths. Raises NoSlice, FieldRefused and Recovering."""
+    """Return the slice of a submission, which has all its paths. Raises SliceGone, FieldRefused and Recovering."""
     where = found.slices.get(submission.slice)
     if where is None:
-        raise _unless_behind(found, NoSlice(submission.slice))
+        raise _unless_behind(found, SliceGone(submission.slice))
     for i, change in enumerate(submission.changes):
         breathe()
         if not covers(where.paths, change.path):

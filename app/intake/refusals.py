@@ -26,14 +26,6 @@ class Contradiction(Refused):
         self.more = more
 
 
-class NoSlice(Refused):
-    """There is no slice of this name or id."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-
 class KeyReused(Refused):
     """The idempotency key was used for another request."""
 

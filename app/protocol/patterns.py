@@ -54,10 +54,7 @@ class Pattern:
 
 
 def parse(line: bytes) -> Pattern:
-    """Read one line of a .gitignore that is neither a comment nor negated.
-
-    Raises PatternError.
-    """
+    """Read one line of a .gitignore that is neither a comment nor negated. Raises PatternError."""
     line = _trim(line)
     folders = line.endswith(b"/")
     line = line[:-1] if folders else line

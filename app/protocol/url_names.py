@@ -16,10 +16,7 @@ _PART = rf"(?!(?:{'|'.join(WORDS)})(?:/|\Z))[^/]+"
 
 
 def check_name(name: str) -> None:
-    """Check the name of a slice that is asked for.
-
-    Raises FsckError.
-    """
+    """Check the name of a slice that is asked for. Raises FsckError."""
     check_slice_name(name)
     taken = sorted(set(WORDS).intersection(name.split("/")))
     if taken:

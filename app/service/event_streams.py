@@ -51,10 +51,7 @@ class Entries:
         self._reading = [threading.Lock() for _ in range(_READERS)]
 
     def of_entry(self, seq: int) -> EntryEvents:
-        """Return the events of an entry.
-
-        Raises BucketError (also where it is not there) and CorruptEntry.
-        """
+        """Return the events of an entry. Raises BucketError (also where it is not there) and CorruptEntry."""
         with self._reading[seq % _READERS]:
             with self._lock:
                 found = self._cache.get(seq)

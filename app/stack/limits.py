@@ -15,10 +15,7 @@ OWN_ADDRESSES = ("redis_url", "broker_url", "s3_endpoints", "s3_access_key", "s3
 
 
 def limits(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the fields of Settings that `environ` sets, without the addresses of servers.
-
-    Raises SettingsError.
-    """
+    """Return the fields of Settings that `environ` sets, without the addresses of servers. Raises SettingsError."""
     return {name: value for name, value in settings.given(environ).items() if name not in OWN_ADDRESSES}
 
 

@@ -87,10 +87,7 @@ def known(folder: Path) -> bool:
 
 
 def load(folder: Path, s3: str) -> State:
-    """The folder's state; a new one, with S3 kind `s3` and fresh secrets, where there is none.
-
-    Raises StateDamaged.
-    """
+    """The folder's state; a new one, with S3 kind `s3` and fresh secrets, where there is none. Raises StateDamaged."""
     path = folder / "stack.json"
     if not known(folder):
         keys = Credentials.generate()

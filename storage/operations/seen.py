@@ -154,10 +154,7 @@ class _Ancestors:
         self._states: dict[ChangesetId, ChangesetState] = {}  # the last ones
 
     def state_of(self, changeset: ChangesetId) -> ChangesetState:
-        """Return where a changeset stands.
-
-        Raises UnknownBase, and Recovering where it may only not be known yet.
-        """
+        """Return where a changeset stands. Raises UnknownBase, and Recovering where it may only not be known yet."""
         if changeset not in self._states:
             ids = self._likely(changeset)
             recovered, found = self._repo.queue.states(ids)

@@ -25,7 +25,7 @@ class SliceExists(Refused):
 
 
 class SliceGone(Refused):
-    """There is no slice with this id any more."""
+    """There is no slice with this id or name; the text is that."""
 
 
 class SliceChanged(Refused):

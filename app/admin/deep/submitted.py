@@ -36,7 +36,7 @@ def load(
     """Give Git every object that the log names; return the manifests of submission packs, by pack.
 
     If packs were deleted meanwhile, the log is read on, and their copies are used. Lost objects are left out. Raises
-    BucketError, CorruptEntry, CorruptObject, CorruptTable and Missing.
+    BucketError, Corrupt and Missing.
     """
     loaded: dict[PackId, ObjectId] = {}
     absent: set[str] = set()
