@@ -58,14 +58,8 @@ class Queue(QueueReader):
         """
         args: list[str | bytes | int] = [self._settings.shared_cache_seconds]
         for changeset, part in changesets:
-            args += [
-                changeset.id,
-                changeset.slice,
-                changeset.pack,
-                changeset.base_changeset or "",
-                len(changeset.changes),
-            ]
-            args += [_lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
+            args += [changeset.id, changeset.slice, changeset.pack, changeset.base_changeset or ""]
+            args += [len(changeset.changes), _lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
         positions = self._scripts("enqueue" if found else "accept", *args)
         return [each if each >= 0 else NoPosition(each) for each in positions]
