@@ -83,11 +83,7 @@ class QueueReader:
     def _with_archived(
         self, ids: Sequence[str], states: list[ChangesetState], mark: str, compacted: int
     ) -> list[ChangesetState]:
-        passed = [
-            each
-            for each, now in zip(ids, states, strict=True)
-            if now.outcome is None and now.slice is None and each <= mark
-        ]
+        passed = [i for i, now in zip(ids, states, strict=True) if now.stage is Stage.UNKNOWN and i <= mark]
         if not passed:
             return states
         outcomes: Mapping[Any, Json] = self._archive.outcomes(passed, compacted)
