@@ -169,7 +169,7 @@ class Queue(QueueReader):
         """
         decided = [each for each, stage in zip(ids, self.stages(ids), strict=True) if stage is Stage.DECIDED]
         states = self.states(decided)[1] if decided else []
-        members = [(now.outcome["slice"], each) for each, now in zip(decided, states, strict=True) if now.outcome]
+        members = [(now.outcome.slice, each) for each, now in zip(decided, states, strict=True) if now.outcome]
         if members:
             self._release("", members)
         return len(members)

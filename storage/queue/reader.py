@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,10 +13,10 @@ from storage.base.batched import batched
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
-from storage.log.entry import Json, Status
+from storage.log.records import Outcome, Status, decode_outcome
 from storage.lookup.archive import Archive
 from storage.queue.states import Admission, ChangesetState, Stage
-from storage.view.view import View, slice_of
+from storage.view.view import View, decode_slice
 
 _BEHIND = "the view may be behind the log"
 # Redis does nothing else while it looks for so many.
@@ -49,7 +48,7 @@ class QueueReader:
             pending=pending,
             queued=queued,
             held=held,
-            slices={name: slice_of(json.loads(row[0])) for name, row in named.items()},
+            slices={name: decode_slice(row[0]) for name, row in named.items()},
             queued_in={name: row[1] for name, row in named.items()},
             bases=frozenset(here | self._archive.places(passed, int(compacted)).keys()),
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
@@ -67,7 +66,7 @@ class QueueReader:
         recovered, through, mark, compacted, *rows = self._scripts("status", *ids)
         states = [
             ChangesetState(
-                json.loads(outcome) if outcome else None,
+                decode_outcome(outcome) if outcome else None,
                 SliceId(slice_id.decode()) if slice_id else None,
                 position,
                 int(through),
@@ -86,8 +85,8 @@ class QueueReader:
         passed = [i for i, now in zip(ids, states, strict=True) if now.stage is Stage.UNKNOWN and i <= mark]
         if not passed:
             return states
-        outcomes: Mapping[Any, Json] = self._archive.outcomes(passed, compacted)
-        conflicted = [each for each in outcomes if outcomes[each]["status"] == Status.CONFLICTED]
+        outcomes: Mapping[Any, Outcome] = self._archive.outcomes(passed, compacted)
+        conflicted = [each for each in outcomes if outcomes[each].status == Status.CONFLICTED]
         closed = self._archive.closed(conflicted, compacted)
         return [
             replace(now, outcome=outcomes[each], closed_by=now.closed_by or closed.get(each))

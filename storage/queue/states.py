@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from storage.base.ids import ChangesetId, PackId, SliceId
-from storage.log.entry import Json
+from storage.log.records import Outcome
 from storage.view.snapshot import Slice
 
 
@@ -40,7 +40,7 @@ class NoPosition(Enum):
 class ChangesetState:
     """The state of a changeset; which of the fields it has depends on its stage."""
 
-    outcome: Json | None  # once it is decided
+    outcome: Outcome | None  # once it is decided
     slice: SliceId | None  # while it waits
     position: int | None  # in its slice's queue; None while it is held, or released and not yet queued
     through: int  # the last merged entry: a committed changeset up to it has landed
