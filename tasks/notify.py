@@ -1,4 +1,4 @@
-"""Messages to the workers: where there is work, and nobody is on the way to it."""
+"""Messages to the workers, sent if there is work and no message for it is outstanding."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _ask_for_work(repo: Repository) -> None:
 
 
 def run(repo: Repository) -> Found:
-    """Do all of it, here. Raises ViewAbsent, ViewStale and BucketError."""
+    """Do all of it, here. Raises Unavailable."""
     found = keep_up(repo)
     tidy(repo)
     return found
@@ -74,7 +74,7 @@ def run(repo: Repository) -> Found:
 def keep_up(repo: Repository) -> Found:
     """Bring the view up to the log, anew if it is gone or wrong, and queue what the queues have forgotten.
 
-    Harmless at any time and any number of times at once. Raises ViewAbsent, ViewStale and BucketError.
+    Harmless at any time and any number of times at once. Raises Unavailable.
     """
     # Read the run id first. If Redis restarts from an older snapshot meanwhile, the id differs and it must not be
     # marked as recovered.

@@ -49,7 +49,7 @@ _TABLE = {
     "storage.maintenance": "base backends git log view lookup queue repository commit",
     "tasks.node": "base backends view coordination repository",
     "tasks": "base backends log view coordination queue repository commit operations maintenance tasks.node",
-    "app.client": "base",
+    "app.client": "base git",
     "app.protocol": "base backends git log",
     "app.judge": "base git",
     "app.folder": "base git app.client app.judge",
@@ -61,7 +61,7 @@ _TABLE = {
     "app.demo": "base git app.client app.protocol app.judge app.admin",
     "app.console": "base app.client app.stack",
     "app.commands": (
-        "base repository maintenance app.client app.judge app.folder app.admin app.stack app.demo app.console"
+        "base git repository maintenance app.client app.judge app.folder app.admin app.stack app.demo app.console"
     ),
     "app.api": (
         "base backends git lookup repository commit operations tasks app.protocol app.intake app.service "

@@ -1,7 +1,7 @@
-"""Verifying: the bucket against the log, the log against the view, and all of it against Git.
+"""Verification: the bucket against the log, the log against the view, and an export against Git.
 
-Nothing here trusts what writes: the log's chain is hashed again, the view is folded again from the entries, commits
-are counted by their trailers in an export, and `git fsck --strict` has the last word.
+It trusts nothing that was written: the log's chain is hashed again, the view is computed again from the entries,
+commits are counted by their trailers in an export, and `git fsck --strict` checks that export.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
 
 @dataclass(slots=True)
 class Findings:
-    """What was looked at, and every difference that was found."""
+    """What was checked, and every difference that was found."""
 
     entries: int = 0
     changesets: int = 0
@@ -58,9 +58,9 @@ class Findings:
 
 
 def verify(repo: Repository, with_git: bool = True, progress: Progress = no_progress) -> Findings:
-    """Return what was found. Safe beside writers: what is appended meanwhile makes no difference.
+    """Return the findings. Writers may continue: entries that are appended meanwhile cause no findings.
 
-    Raises BucketError, ViewAbsent and redis.RedisError.
+    Raises Unavailable.
     """
     findings = Findings()
     contents = _Contents(findings)

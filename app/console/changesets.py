@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rich.text import Text
 
-from app.client.api_client import Client, Json, NotSluice, ProblemError
+from app.client.api_client import Client, Json, NotSluice, ProblemError, none_if
 from app.console import exit_codes
 from app.console.options import console, refuse, tell
 
@@ -18,6 +18,14 @@ COLOURS = {
     "held": "cyan", "queued": "yellow", "committed": "green", "landed": "bold green",
     "conflicted": "red", "rejected": "red", "abandoned": "red",
 }  # fmt: skip
+
+
+def name_of_slice(client: Client, names: dict[str, str], slice_id: str) -> str:
+    """Return a slice's name, which is then in `names`; its id where it has been deleted."""
+    if slice_id not in names:
+        found = none_if(404, lambda: client.slice(slice_id))
+        names[slice_id] = found["name"] if found is not None else slice_id
+    return names[slice_id]
 
 
 def code_of(changeset: Json, until: str | None) -> int:
@@ -31,7 +39,7 @@ def code_of(changeset: Json, until: str | None) -> int:
 def wait_for_all(client: Client, changesets: list[Json], timeout: float) -> int:
     """Replace each changeset in the list by what became of it within `timeout` seconds, and return the exit code.
 
-    What is held waits for somebody, and not for time: it is left as it is.
+    A held changeset waits for a release, which may never come: it is left as it is.
     """
     end_of_time = time.monotonic() + timeout
     codes = [exit_codes.DONE]

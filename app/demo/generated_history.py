@@ -1,8 +1,8 @@
-"""A history for the demo, where this repository's own is too short: real code, and a few hundred seeded edits of it.
+"""A generated history for the demo, if this repository's own is too short: real code, and hundreds of seeded edits.
 
-The code is that of the dependencies that Sluice is installed with; the edits are what histories hold: changed lines,
-new and deleted files, modes, symlinks, files that become directories and files again. The same installation and seed
-give the same commits.
+The code is that of Sluice's installed dependencies. The edits are those of usual histories: changed lines, new and
+deleted files, modes, symlinks, files that become directories and files again. The same installation and seed give the
+same commits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import click
 
 import app
 from app.admin.export import ExportError, git
+from storage.git.objects import ModeText
 from storage.git.paths import PathError, check_path
 from storage.git.run_git import Git, GitFailed
 
@@ -29,7 +30,6 @@ _FILES = 4000
 _BYTES = 32 << 20
 _PACKAGE_FILES = 250  # of one package, so that there are many: a package becomes a slice
 _LARGEST = 1 << 20
-_SYMLINK = "120000"
 _START = 1_700_000_000  # of the first commit, in seconds; each one after it comes ten minutes later
 _PEOPLE = ("Ada Lovelace", "Grace Hopper", "Edsger Dijkstra", "Barbara Liskov", "Alan Kay", "Frances Allen")
 
@@ -65,7 +65,7 @@ def installed_sources() -> dict[str, _File]:
             name = path.relative_to(site).as_posix()
             if path.is_symlink() or path.stat().st_size > _LARGEST or not _harmless(name):
                 continue
-            file = _File("100755" if path.stat().st_mode & 0o100 else "100644", path.read_bytes())
+            file = _File(ModeText.EXECUTABLE if path.stat().st_mode & 0o100 else ModeText.FILE, path.read_bytes())
             size += len(file.content)
             if len(found) >= _FILES or size > _BYTES:
                 return found
@@ -98,7 +98,7 @@ def build(directory: Path, files: dict[str, _File], count: int = 400, seed: int 
 
 
 def _commit(stream: IO[bytes], number: int, message: str, changes: Mapping[str, _File | None]) -> None:
-    """Write a commit as `git fast-import` reads it. Deletions go first: a file may stand where a directory was."""
+    """Write a commit for `git fast-import`. Deletions come first: a file may replace a directory."""
     name = _PEOPLE[number % len(_PEOPLE)]
     who = f"{name} <{name.split()[0].lower()}@example.org> {_START + 600 * number} +0000"
     stream.write(f"commit refs/heads/main\nauthor {who}\ncommitter {who}\n".encode() + _data(message.encode()))
@@ -115,7 +115,7 @@ def _data(content: bytes) -> bytes:
 
 
 class _Edits:
-    """The tree as it changes, and the dice."""
+    """The current tree, and the random generator."""
 
     def __init__(self, files: dict[str, _File], seed: int) -> None:
         self._files = dict(files)
@@ -159,7 +159,7 @@ class _Edits:
         """Yield the package's files, no symlinks, in a random order."""
         own = self._packages[package]
         for path in self._random.sample(own, len(own)):
-            if self._files[path].mode != _SYMLINK:
+            if self._files[path].mode != ModeText.SYMLINK:
                 yield path
 
     def _some_lines(self, most: int) -> list[bytes]:
@@ -184,7 +184,7 @@ class _Edits:
     def _new(self, package: str) -> dict[str, _File | None]:
         for path in self._regular(package):
             folder, slash, _ = path.rpartition("/")
-            return {f"{folder}{slash}added_{self._number}.py": _File("100644", b"".join(self._some_lines(60)))}
+            return {f"{folder}{slash}added_{self._number}.py": _File(ModeText.FILE, b"".join(self._some_lines(60)))}
         return {}
 
     def _delete(self, package: str) -> dict[str, _File | None]:
@@ -194,13 +194,13 @@ class _Edits:
     def _chmod(self, package: str) -> dict[str, _File | None]:
         for path in self._regular(package):
             old = self._files[path]
-            return {path: _File("100644" if old.mode == "100755" else "100755", old.content)}
+            return {path: _File(ModeText.FILE if old.mode == ModeText.EXECUTABLE else ModeText.EXECUTABLE, old.content)}
         return {}
 
     def _symlink(self, package: str) -> dict[str, _File | None]:
         for path in self._regular(package):
             folder, slash, name = path.rpartition("/")
-            return {f"{folder}{slash}link_{self._number}.py": _File(_SYMLINK, name.encode())}
+            return {f"{folder}{slash}link_{self._number}.py": _File(ModeText.SYMLINK, name.encode())}
         return {}
 
     def _to_directory(self, package: str) -> dict[str, _File | None]:
@@ -216,4 +216,4 @@ class _Edits:
         path = self._turned.pop()
         own = self._packages[path.partition("/")[0]]
         changes: dict[str, _File | None] = {each: None for each in own if each.startswith(f"{path}/")}
-        return changes | {path: _File("100644", b"".join(self._some_lines(60)))}
+        return changes | {path: _File(ModeText.FILE, b"".join(self._some_lines(60)))}

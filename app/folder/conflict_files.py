@@ -1,7 +1,7 @@
-"""Conflicts as files: put into a directory for an editor, and read from there once they are resolved.
+"""Conflicts as files: written into a directory for an editor, and read from there once they are resolved.
 
-A path whose texts were compared is there with conflict markers. Of any other the sides lie beside it (PATH.base,
-PATH.ours, PATH.theirs), and whoever resolves leaves PATH, or removes all of them. A state file says what was put.
+A path whose texts were compared is written with conflict markers. For any other path its sides are written beside it
+(PATH.base, PATH.ours, PATH.theirs), and the user leaves PATH, or removes them all. A state file lists what was written.
 """
 
 from __future__ import annotations
@@ -16,24 +16,22 @@ from pathlib import Path, PurePosixPath
 
 from app.client.api_client import Client, Json, content
 from storage.base.errors import BadInput
-from storage.git.objects import Kind, object_id
+from storage.git.objects import Kind, ModeText, object_id
 
 STATE = ".sluice-resolve.json"
 _VERSION = 1  # of the state file
 _SIDES = {"base": "base", "head": "ours", "submitted": "theirs"}
-_EXECUTABLE = "100755"
-_SYMLINK = "120000"
 # Separators alone may be the underline of a heading.
 _MARKERS = re.compile(rb"^(<{7,}|\|{7,}|>{7,})( |\r?$)", re.MULTILINE)
 
 
 class CheckoutError(BadInput):
-    """What is in the directory, or in conflict, does not allow it."""
+    """The files in the directory, or the kind of conflict, do not allow it."""
 
 
 @dataclass(slots=True)
 class Put:
-    """What was put into the directory for one path in conflict."""
+    """The files that were written for one path in conflict."""
 
     path: str
     kind: str  # the class of the conflict
@@ -122,11 +120,11 @@ def _write(place: Path, file: _File) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     # A new file: what a link points to stays as it is.
     place.unlink(missing_ok=True)
-    if file.mode == _SYMLINK:
+    if file.mode == ModeText.SYMLINK:
         place.symlink_to(os.fsdecode(file.data))
         return
     place.write_bytes(file.data)
-    if file.mode == _EXECUTABLE:
+    if file.mode == ModeText.EXECUTABLE:
         place.chmod(place.stat().st_mode | 0o111)
 
 
@@ -152,12 +150,15 @@ def read_back(
         if left and put["stood"] is not None and _stands(place) == put["stood"]:
             open_ones.append(path)
         elif place.is_symlink():
-            found[path] = {"mode": _SYMLINK, **content(os.fsencode(place.readlink()))}
+            found[path] = {"mode": ModeText.SYMLINK, **content(os.fsencode(place.readlink()))}
         elif place.is_file():
             data = place.read_bytes()
             if not allow_markers and _MARKERS.search(data):
                 marked.append(path)
-            found[path] = {"mode": _EXECUTABLE if place.stat().st_mode & 0o100 else "100644", **content(data)}
+            found[path] = {
+                "mode": ModeText.EXECUTABLE if place.stat().st_mode & 0o100 else ModeText.FILE,
+                **content(data),
+            }
         elif left or not put["files"]:
             open_ones.append(path)
         else:
@@ -199,7 +200,7 @@ def _state(directory: Path) -> Json | None:
 
 
 def inside(directory: Path, name: str) -> Path:
-    """Return the place of a path in the directory, and nowhere else: what the server says is not trusted with that."""
+    """Return the location of a path inside the directory; a path from the server must not lead out of it."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or ".git" in (part.lower() for part in parts):
         raise CheckoutError(f"{name!r} is no path for a directory")

@@ -1,7 +1,7 @@
 """What `sluice submit --git` submits: the changes between two commits of a local repository, as one changeset.
 
-Only plumbing reads here (`rev-parse`, `diff-tree --raw -z`, `cat-file --batch`), whose output no setting of a user
-changes; commits are parsed from their own bytes.
+Only plumbing commands are used (`rev-parse`, `diff-tree --raw -z`, `cat-file --batch`), whose output does not depend on
+a user's settings; commits are parsed from their own bytes.
 """
 
 from __future__ import annotations
@@ -9,21 +9,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from app.client.api_client import Json, content
 from app.folder.own_files import is_own
-from app.judge.local_history import fit_ident, fit_time
+from app.judge.local_history import FileChange, fit_ident, fit_time
 from storage.base.errors import BadInput
+from storage.git.objects import EMPTY_TREE
 from storage.git.run_git import Git, GitFailed
+from storage.git.trailers import names_changeset
 
-_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-_ABSENT = "000000"
-SUBMODULE = "160000"
-REGULAR = frozenset({"100644", "100755"})
 _ID = re.compile(r"[0-9a-f]{40}")
 _IDENT = re.compile(rb"(.*?) ?<([^<>]*)> (-?\d+) ([+-]\d{4})", re.DOTALL)
-_TRAILER = re.compile(r"[ \t]*changeset-id[ \t]*:", re.IGNORECASE)
 
 
 class RangeError(BadInput):
@@ -46,19 +42,6 @@ class _Commit:
     message: str
 
 
-class _Row(NamedTuple):
-    """A file that differs, as `git diff-tree --raw` says it."""
-
-    old_mode: str
-    mode: str
-    old_oid: str
-    oid: str
-
-    @property
-    def has_content(self) -> bool:
-        return self.mode not in {_ABSENT, SUBMODULE}
-
-
 def read_range(repository: Path, commits: str) -> Range:
     """Return a range of commits (`A..B`, `A...B`, or one commit) as one changeset, with each change's version as base.
 
@@ -79,15 +62,15 @@ class _Reader:
     def read(self, commits: str) -> Range:
         old, new = self._ends(commits)
         listed = self._listed(old, new)
-        taken = {path: row for path, row in listed.items() if not is_own(path)}
+        taken = [change for change in listed if not is_own(change.path)]
         between = self._between(old, new)
         read = [self._commit(oid) for oid in dict.fromkeys([*between, new])]
         message = _message([commit.message for commit in read if commit.oid in between])
         changeset = {**read[-1].who, **({"message": message} if message else {}), "changes": self._changes(taken)}
         return Range(
             changeset,
-            {path: None if row.mode == _ABSENT else {"mode": row.mode, "id": row.oid} for path, row in taken.items()},
-            [path for path in listed if path not in taken],
+            {change.path: {"mode": change.mode, "id": change.oid} if change.mode else None for change in taken},
+            [change.path for change in listed if is_own(change.path)],
         )
 
     def _ends(self, commits: str) -> tuple[str, str]:
@@ -102,7 +85,7 @@ class _Reader:
             old = self._id(first)
             return (self._merge_base(old, new) if dots == "..." else old), new
         parents = self._line("rev-parse", f"{new}^@").split()
-        return (parents[0] if parents else _EMPTY_TREE), new
+        return (parents[0] if parents else EMPTY_TREE.hex()), new
 
     def _id(self, name: str) -> str:
         """Return the id of a commit that a user named; nothing means HEAD, as in Git."""
@@ -125,21 +108,22 @@ class _Reader:
 
     def _between(self, old: str, new: str) -> list[str]:
         """Return the commits of the range, oldest first."""
-        if old == _EMPTY_TREE:
+        if old == EMPTY_TREE.hex():
             return [new]
         return self._line("rev-list", "--reverse", "--first-parent", f"{old}..{new}").split()
 
-    def _listed(self, old: str, new: str) -> dict[str, _Row]:
-        """Return the files that differ, by path."""
+    def _listed(self, old: str, new: str) -> list[FileChange]:
+        """Return the files that differ."""
         fields = self._git.output(
             "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--ignore-submodules=none", old, new
         ).split(b"\0")
-        rows = [_Row(*meta.decode().lstrip(":").split(" ")[:4]) for meta in fields[0:-1:2]]
-        return dict(zip(map(_utf8, fields[1::2]), rows, strict=True))
+        return [
+            FileChange.parse(row.decode(), _utf8(path)) for row, path in zip(fields[0:-1:2], fields[1::2], strict=True)
+        ]
 
-    def _changes(self, listed: dict[str, _Row]) -> list[Json]:
-        contents = self._objects([row.oid for row in listed.values() if row.has_content])
-        return [_change(path, row, contents) for path, row in listed.items()]
+    def _changes(self, listed: list[FileChange]) -> list[Json]:
+        contents = self._objects([change.oid for change in listed if change.needs_content])
+        return [_change(change, contents) for change in listed]
 
     def _objects(self, oids: list[str]) -> dict[str, bytes]:
         """Return objects' bytes by id."""
@@ -168,15 +152,14 @@ class _Reader:
         return _Commit(oid, _who(headers.get(b"author", b""), decode), decode(message))
 
 
-def _change(path: str, row: _Row, contents: dict[str, bytes]) -> Json:
-    change: Json = {"path": path, "base": None if row.old_mode == _ABSENT else row.old_oid}
-    if row.mode == _ABSENT:
-        return {"op": "delete"} | change
-    if row.mode == SUBMODULE:
-        return {"op": "put", "mode": row.mode, "id": row.oid} | change
-    if row.oid == row.old_oid and {row.old_mode, row.mode} == REGULAR:
-        return {"op": "mode", "mode": row.mode} | change
-    return {"op": "put", "mode": row.mode, **content(contents[row.oid])} | change
+def _change(change: FileChange, contents: dict[str, bytes]) -> Json:
+    made: Json = {"path": change.path, "base": change.old_oid or None}
+    if change.deletes:
+        return {"op": "delete"} | made
+    if change.only_mode:
+        return {"op": "mode", "mode": change.mode} | made
+    version = content(contents[change.oid]) if change.needs_content else {"id": change.oid}
+    return {"op": "put", "mode": change.mode, **version} | made
 
 
 def _who(author: bytes, decode: _Decoder) -> Json:
@@ -223,7 +206,7 @@ def _without_trailer(message: str) -> str:
     body, gap, trailers = message.rstrip("\n").rpartition("\n\n")
     if not gap:
         return message
-    kept = [line for line in trailers.split("\n") if not _TRAILER.match(line)]
+    kept = [line for line in trailers.split("\n") if not names_changeset(line)]
     return body + gap + "\n".join(kept) if kept else body
 
 

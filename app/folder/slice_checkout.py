@@ -1,9 +1,9 @@
-"""A slice's files in a folder, made new or brought to another commit, and the file by which it remembers that commit.
+"""A slice's files in a folder, written for the first time or updated to another commit, and the file with that commit.
 
-Nothing of a user's is lost: a file that was changed in the folder, or that stands where one has to be written, is left
-and named before anything is written. What differs between the two commits is fetched; all else stays untouched. The
-folder's file says that a checkout is under way until it is complete, so one that was cut short is known, submits
-nothing, and is completed by the same command.
+No file of the user is lost: a file that was changed in the folder, or that is in the way, is reported before anything
+is written, and stays. Only what differs between the two commits is fetched; all other files stay untouched. Until it is
+complete, a checkout is marked as running in the folder's file. So an interrupted one is noticed: nothing can be
+submitted from it until the same command has completed it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ from app.folder.conflict_files import CheckoutError, inside
 from app.folder.folder_base import FolderBase
 from app.folder.own_files import data_folder_above, is_own
 from app.folder.submission import local_file
-from storage.git.objects import Kind, object_id
+from storage.git.objects import Kind, ModeText, object_id
 
-_SUBMODULE = "160000"
-_SYMLINK = "120000"
-_EXECUTABLE = "100755"
 _AT_ONCE = 16  # files that are fetched at once
 _AHEAD = 32  # files that may be held in memory, waiting for one that takes longer
 _NEW = ".sluice-new"  # in the folder: files that are written, before they take their places
@@ -131,7 +128,7 @@ def _before(client: Client, slice_: Json, remembered: FolderBase) -> Entries:
 
 
 def _plan(directory: Path, known: list[Entries], after: Entries, force: bool) -> Plan:
-    """Return what has to be done in the folder; `known` are the versions that may be replaced, of each commit."""
+    """Return what has to be done in the folder; `known` are the versions of each commit that may be replaced."""
     plan = Plan()
     for path in sorted({path for entries in known for path in entries} - after.keys()):
         place = _place(directory, path, plan, None)
@@ -158,7 +155,7 @@ def _plan_one(
     place = _place(directory, path, plan, gone)
     if place is None:
         return
-    if entry["mode"] == _SUBMODULE:
+    if entry["mode"] == ModeText.SUBMODULE:
         if not os.path.lexists(place):
             plan.writes[path] = entry
         return
@@ -241,7 +238,7 @@ def _contents(client: Client, done: FolderBase, writes: Entries) -> Iterator[tup
 
     def fetch(item: tuple[str, Json]) -> tuple[str, Json, bytes]:
         path, entry = item
-        if entry["mode"] == _SUBMODULE:
+        if entry["mode"] == ModeText.SUBMODULE:
             return path, entry, b""
         data = client.file(done.slice, path, done.commit)
         if object_id(Kind.BLOB, data).hex() != entry["id"]:
@@ -263,20 +260,20 @@ def _contents(client: Client, done: FolderBase, writes: Entries) -> Iterator[tup
 
 
 def _put(directory: Path, new: Path, path: str, entry: Json, data: bytes) -> None:
-    """Write one file beside its place, and have it take that place whole; a link there is replaced, never followed."""
+    """Write one file atomically, by renaming a temporary one; a link at its path is replaced, never followed."""
     place = inside(directory, path)
     if place.is_dir() and not place.is_symlink():
         _remove_empty(place)
     place.parent.mkdir(parents=True, exist_ok=True)
-    if entry["mode"] == _SUBMODULE:
+    if entry["mode"] == ModeText.SUBMODULE:
         place.mkdir(exist_ok=True)
         return
     new.unlink(missing_ok=True)
-    if entry["mode"] == _SYMLINK:
+    if entry["mode"] == ModeText.SYMLINK:
         new.symlink_to(os.fsdecode(data))
     else:
         new.write_bytes(data)
-        if entry["mode"] == _EXECUTABLE:
+        if entry["mode"] == ModeText.EXECUTABLE:
             new.chmod(new.stat().st_mode | 0o111)
     new.replace(place)
 

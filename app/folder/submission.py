@@ -1,4 +1,4 @@
-"""What `sluice submit DIR` submits: changes from what the user of a folder saw to what stands in it now."""
+"""What `sluice submit DIR` submits: the changes from what the user of a folder saw to the folder's current files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ from app.client.api_client import Json, content
 from app.folder.ignored import IgnoreError, IgnoreRules
 from app.folder.own_files import is_data_folder, is_own, is_own_name
 from storage.base.errors import BadInput
-from storage.git.objects import Kind, object_id
+from storage.git.objects import REGULAR_MODE_TEXTS, Kind, ModeText, object_id
 from storage.git.trees import covers
-
-_SUBMODULE = "160000"
-_SYMLINK = "120000"
-_EXECUTABLE = "100755"
-_REGULAR = {"100644", _EXECUTABLE}
 
 
 class SubmissionError(BadInput):
-    """What is there cannot be submitted as it is."""
+    """The folder cannot be submitted as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +76,7 @@ def _take(directory: Path, raw: bytes, paths: Collection[bytes], stored: Mapping
 
 
 def local_file(place: Path) -> LocalFile | None:
-    """Return what stands at a place; None where there is nothing, or what is neither a file nor a symlink."""
+    """Return the file or symlink at a path; None if there is neither."""
     try:
         return _local_file(place, str(place)) if os.path.lexists(place) else None
     except SubmissionError:
@@ -91,9 +86,9 @@ def local_file(place: Path) -> LocalFile | None:
 def _local_file(place: Path, name: str) -> LocalFile:
     status = place.lstat()
     if stat.S_ISLNK(status.st_mode):
-        return LocalFile.of(_SYMLINK, os.fsencode(place.readlink()))
+        return LocalFile.of(ModeText.SYMLINK, os.fsencode(place.readlink()))
     if stat.S_ISREG(status.st_mode):
-        return LocalFile.of(_EXECUTABLE if status.st_mode & stat.S_IXUSR else "100644", place.read_bytes())
+        return LocalFile.of(ModeText.EXECUTABLE if status.st_mode & stat.S_IXUSR else ModeText.FILE, place.read_bytes())
     raise SubmissionError(f"{name} is neither a file nor a symlink")
 
 
@@ -178,7 +173,7 @@ def changes_to(
     never submitted is not missed, and `spared` names folders of that kind. What lies within a submodule belongs to
     another repository; a submodule itself goes only if a file takes its place.
     """
-    modules = {path for path, entry in stored.items() if entry["mode"] == _SUBMODULE}
+    modules = {path for path, entry in stored.items() if entry["mode"] == ModeText.SUBMODULE}
     mine = {path: file for path, file in files.items() if not modules.intersection(_above(path))}
     folders = {folder for path in mine for folder in _above(path)}
     changes: list[Json] = []
@@ -191,7 +186,7 @@ def changes_to(
         entry = stored.get(path)
         if _same(file, entry):
             continue
-        if entry is not None and entry["id"] == file.id and {entry["mode"], file.mode} == _REGULAR:
+        if entry is not None and entry["id"] == file.id and {entry["mode"], file.mode} == REGULAR_MODE_TEXTS:
             changes.append({"op": "mode", "path": path, "mode": file.mode})
         else:
             assert file.data is not None
@@ -202,7 +197,7 @@ def changes_to(
 def missing_files(files: Mapping[str, LocalFile], stored: Mapping[str, Json], spared: Collection[str]) -> int:
     """Return how many stored files are not in the folder."""
     return sum(
-        path not in files and entry["mode"] != _SUBMODULE and not _is_spared(path, spared)
+        path not in files and entry["mode"] != ModeText.SUBMODULE and not _is_spared(path, spared)
         for path, entry in stored.items()
     )
 

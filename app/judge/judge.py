@@ -1,76 +1,37 @@
-"""Git as the judge of merges: its own verdict and its own tree, for trees of a repository that is only read.
+"""Git as the judge of merges: its own verdict and tree, for trees of a repository that is only read.
 
-All of it happens in a bare repository of our own, whose objects are the source's (`objects/info/alternates`) and those
-that Git makes here. No configuration and no attributes have a say: a merge is two commits on one, written for the three
-trees, in one run of `git merge-tree --stdin` for many. Renames are off where Git can switch them off, from 2.50 on; see
-app/judge/renames.py for the others.
+Everything happens in a bare repository of our own, which has the source's objects (`objects/info/alternates`) and those
+that Git makes here. No configuration or attributes apply. A merge is two commits on one, written for the three trees;
+many are one run of `git merge-tree --stdin`. Renames are off if Git can switch them off (from 2.50 on); see
+app/judge/renames.py for older versions.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from sys import intern
-from types import TracebackType
 
 from app.judge.local_history import FileChange, HistoryError
 from storage.base.ids import ObjectId
+from storage.git.merge_tree import NO_RENAMES, TreeMerge, merge_commits
 from storage.git.objects import TREE_MODE, Commit, Ident, Kind, row
 from storage.git.packs import PackWriter
-from storage.git.run_git import Git, GitFailed, isolated_environment
+from storage.git.run_git import GitFailed, ScratchRepository
 
 _NOBODY = Ident("judge", "judge@localhost", 1)
-_ABSENT = "000000"
-_CONFIG = """\
-[core]
-	bare = true
-	repositoryformatversion = 0
-	attributesFile = /dev/null
-[merge]
-	renames = false
-	directoryRenames = false
-"""
-
 Trees = tuple[str, str, str]
 """The trees of a merge base, of the first side and of the second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What Git says of a merge."""
-
-    clean: bool
-    tree: str  # of the merge; with conflict markers in it where it is not clean
-    paths: tuple[str, ...] = ()  # those that conflict, as Git names them
-
-
-class Judge:
-    """A bare repository on top of another one's objects; it is gone with the context."""
+class Judge(ScratchRepository):
+    """A bare repository on top of another one's objects, removed at the end of the context."""
 
     def __init__(self, objects: Path) -> None:
         """Name the folder of the source's objects."""
+        super().__init__("judge", NO_RENAMES, alternates=objects)
         self._objects = objects
         self._pack = PackWriter()  # what the next merges are made of
         self._packs = 0
-
-    def __enter__(self) -> Judge:
-        """Make the repository."""
-        self._folder = Path(tempfile.mkdtemp(prefix="sluice-judge-"))
-        for name in ("objects/pack", "objects/info", "refs"):
-            (self._folder / name).mkdir(parents=True)
-        (self._folder / "HEAD").write_text("ref: refs/heads/none\n")
-        (self._folder / "config").write_text(_CONFIG)
-        (self._folder / "objects" / "info" / "alternates").write_text(f"{self._objects}\n")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove it."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def trees(self, commits: Sequence[str]) -> list[str]:
         """Return the commits' trees."""
@@ -83,7 +44,7 @@ class Judge:
     def differences(self, pairs: Sequence[tuple[str, str]]) -> list[list[FileChange]]:
         """Return the files that differ between two trees, for each of `pairs`."""
         arguments = ("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", "--no-abbrev")
-        found = parse_differences(self._git(*arguments, lines=[f"{old} {new}" for old, new in pairs]))
+        found = parse_differences(self._output(*arguments, lines=[f"{old} {new}" for old, new in pairs]))
         if len(found) != len(pairs):
             raise HistoryError(f"git diff-tree compared {len(found)} of {len(pairs)} trees")
         return found
@@ -102,37 +63,32 @@ class Judge:
             rows[name.encode() + b"/"] = row(TREE_MODE, name.encode(), bytes.fromhex(self.tree(inside)))
         return self._pack.add(Kind.TREE, b"".join(rows[key] for key in sorted(rows))).hex()
 
-    def verdicts(self, merges: Sequence[Trees]) -> list[Verdict]:
+    def verdicts(self, merges: Sequence[Trees]) -> list[TreeMerge]:
         """Merge each of these."""
         pack, self._pack = self._pack, PackWriter()
-        lines = []
+        pairs = []
         for base, ours, theirs in merges:
             root = _commit(pack, base, ())
-            lines.append(f"{_commit(pack, ours, (root,)).hex()} {_commit(pack, theirs, (root,)).hex()}")
+            pairs.append((_commit(pack, ours, (root,)).hex(), _commit(pack, theirs, (root,)).hex()))
         self._packs += 1
-        path = self._folder / "objects" / "pack" / f"pack-{self._packs}"
-        path.with_suffix(".pack").write_bytes(pack.finish())
-        path.with_suffix(".idx").write_bytes(pack.index())
-        arguments = ("merge-tree", "--write-tree", "--stdin", "--no-messages", "--name-only", "-z")
-        return parse_verdicts(self._git(*arguments, lines=lines), len(merges))
+        self.add_pack(str(self._packs), pack)
+        try:
+            return merge_commits(self.git, pairs)
+        except GitFailed as error:
+            raise HistoryError(str(error)) from error
 
     def _ask(self, form: str, names: Sequence[str]) -> list[str]:
-        answers = self._git("cat-file", f"--batch-check={form}", lines=names).decode().splitlines()
+        answers = self._output("cat-file", f"--batch-check={form}", lines=names).decode().splitlines()
         for answer in answers:
             if answer.endswith(" missing"):
                 raise HistoryError(f"{answer.split()[0]} is not in {self._objects}: is it a partial clone?")
         return answers
 
-    def _git(self, *arguments: str, lines: Iterable[str]) -> bytes:
-        given = "".join([f"{line}\n" for line in lines]).encode()
+    def _output(self, *arguments: str, lines: Iterable[str]) -> bytes:
         try:
-            done = Git(environment=isolated_environment(self._folder)).run(*arguments, stdin=given)
+            return self.git.output(*arguments, stdin="".join([f"{line}\n" for line in lines]).encode())
         except GitFailed as error:
             raise HistoryError(str(error)) from error
-        # Before 2.45, to merge-tree a tree that it cannot read is an empty one: it complains, and ends well.
-        if b"error: " in done.stderr:
-            raise HistoryError(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}")
-        return done.stdout
 
 
 def parse_differences(output: bytes) -> list[list[FileChange]]:
@@ -144,34 +100,8 @@ def parse_differences(output: bytes) -> list[list[FileChange]]:
         *heads, meta = field.split(b"\n")
         found += [[] for _ in heads]
         if meta:
-            found[-1].append(_change(meta.decode(), next(fields).decode(errors="surrogateescape")))
+            found[-1].append(FileChange.parse(meta.decode(), next(fields).decode(errors="surrogateescape")))
     return found
-
-
-def parse_verdicts(output: bytes, count: int) -> list[Verdict]:
-    """Read `git merge-tree --stdin --name-only --no-messages -z`: clean or not, tree, paths, and an empty field."""
-    fields = iter(output.split(b"\0"))
-    found = []
-    try:
-        for _ in range(count):
-            clean, tree = next(fields), next(fields)
-            paths = []
-            while path := next(fields):
-                paths.append(path.decode(errors="surrogateescape"))
-            if clean not in (b"0", b"1"):
-                raise HistoryError("git merge-tree gave an answer that is neither clean nor not")
-            found.append(Verdict(clean == b"1", tree.decode(), tuple(paths)))
-    except StopIteration:
-        raise HistoryError(f"git merge-tree gave {len(found)} of {count} answers") from None
-    return found
-
-
-def _change(meta: str, path: str) -> FileChange:
-    # Merges share most of their paths and ids: held once, they take a fraction of the memory.
-    path, old_mode, mode, old_oid, oid = map(intern, (path, *meta.removeprefix(":").split(" ")[:4]))
-    new = ("", "") if mode == _ABSENT else (mode, oid)
-    old = ("", "") if old_mode == _ABSENT else (old_mode, old_oid)
-    return FileChange(path, *new, *old)
 
 
 def _commit(pack: PackWriter, tree: str, parents: tuple[ObjectId, ...]) -> ObjectId:

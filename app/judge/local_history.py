@@ -1,7 +1,7 @@
 """Reading a local Git repository: its first-parent line, what each commit changed, and contents when they are needed.
 
-Everything goes through the `git` command, so any repository will do: bare, or a git directory alone. Commits' paths
-and ids are held in memory; contents are fetched from one long `git cat-file --batch` as requests are built.
+Everything goes through the `git` command, so any repository works: bare, or a git directory alone. Commits' paths
+and ids are held in memory; contents are read from one running `git cat-file --batch` while requests are built.
 """
 
 from __future__ import annotations
@@ -15,20 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from sys import intern
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from storage.base.batched import batched
 from storage.base.errors import BadInput
+from storage.git.objects import EMPTY_TREE, MODE_TEXTS, REGULAR_MODE_TEXTS, ModeText
 from storage.git.run_git import Git, GitFailed
-from storage.git.trailers import NO_SUBJECT, carries
+from storage.git.trailers import NO_SUBJECT, carries, names_changeset
 
 _FORMAT = "%x01%H%x00%an%x00%ae%x00%at%x00%ad%x00%B%x00"
-_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-_REGULAR = frozenset({"100644", "100755"})
-_SUBMODULE = "160000"
-_MODES = _REGULAR | {"120000", _SUBMODULE}
-_ABSENT = "000000"
 
 # So many ids fit into a pipe's buffer (64 KiB), so that asking never waits for answers to be read.
 _MAX_ASKED = 1000
@@ -38,7 +35,6 @@ _MAX_IDENT_BYTES = 1000
 
 _NOT_IN_IDENT = re.compile(r"[\x00-\x1f\x7f<>]")
 _ZONE = re.compile(r"([+-])(\d\d)(\d\d)", re.ASCII)
-_TRAILER = re.compile(r"\s*changeset-id\s*:", re.IGNORECASE)
 
 
 class HistoryError(BadInput):
@@ -55,6 +51,15 @@ class FileChange:
     old_mode: str  # before it
     old_oid: str
 
+    @classmethod
+    def parse(cls, row: str, path: str) -> Self:
+        """Read what `git diff-tree --raw --no-abbrev` prints before a path."""
+        # Changes share most of their paths and ids: held once, they take a fraction of the memory.
+        path, old_mode, mode, old_oid, oid = map(intern, (path, *row.lstrip(":").split(" ")[:4]))
+        new = ("", "") if mode == ModeText.ABSENT else (mode, oid)
+        old = ("", "") if old_mode == ModeText.ABSENT else (old_mode, old_oid)
+        return cls(path, *new, *old)
+
     @property
     def deletes(self) -> bool:
         """Whether the path is gone after the commit."""
@@ -63,12 +68,12 @@ class FileChange:
     @property
     def only_mode(self) -> bool:
         """Whether an ordinary file kept its content and is now executable, or no longer."""
-        return self.oid == self.old_oid and self.mode in _REGULAR and self.old_mode in _REGULAR
+        return self.oid == self.old_oid and self.mode in REGULAR_MODE_TEXTS and self.old_mode in REGULAR_MODE_TEXTS
 
     @property
     def needs_content(self) -> bool:
         """Whether a blob has to be sent."""
-        return not self.deletes and not self.only_mode and self.mode != _SUBMODULE
+        return not self.deletes and not self.only_mode and self.mode != ModeText.SUBMODULE
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ class History:
     def files(self, commit: str) -> Iterator[FileChange]:
         """Yield all files of a commit, as if it had put them."""
         with self._stream(
-            "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", _EMPTY_TREE, commit
+            "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", EMPTY_TREE.hex(), commit
         ) as stream:
             fields = _fields(stream)
             for meta in fields:
@@ -233,13 +238,13 @@ def fit_ident(text: str) -> str:
 def fit_message(text: str) -> str:
     """Return a message that the API takes: no NUL, no line that counts as Sluice's trailer, not empty or too long."""
     lines = text.replace("\0", "").splitlines(keepends=True)
-    kept = "".join([line for line in lines if not _TRAILER.match(line)])
+    kept = "".join([line for line in lines if not names_changeset(line)])
     kept = kept.encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
     return kept if kept.strip() and carries(kept) else f"{NO_SUBJECT}\n\n{kept}".rstrip() + "\n"
 
 
 def fit_time(seconds: str, raw: str) -> str:
-    """Return Git's seconds, and a raw date for its zone, in ISO 8601; what is no time of a commit, as 1970."""
+    """Return a time in ISO 8601 from Git's seconds and a raw date with its zone; 1970 if it is not a valid time."""
     zone = _ZONE.fullmatch(raw.rpartition(" ")[2])
     minutes = int(zone[2]) * 60 + int(zone[3]) if zone else 0
     # Zones of a day or more have been seen in the wild; datetime has none of these.
@@ -252,14 +257,10 @@ def fit_time(seconds: str, raw: str) -> str:
 
 
 def _change(meta: bytes, path: bytes) -> FileChange:
-    old_mode, mode, old_oid, oid, _ = meta.decode().lstrip(":").split(" ")
     try:
-        name = path.decode()
+        change = FileChange.parse(meta.decode(), path.decode())
     except UnicodeDecodeError:
         raise HistoryError(f"the path {path!r} is not UTF-8, which Sluice's API needs") from None
-    old = ("", "") if old_mode == _ABSENT else (old_mode, old_oid)
-    if mode == _ABSENT:
-        return FileChange(name, "", "", *old)
-    if mode not in _MODES:
-        raise HistoryError(f"{name} has the mode {mode}, which git fsck refuses")
-    return FileChange(name, mode, oid, *old)
+    if change.mode and change.mode not in MODE_TEXTS:
+        raise HistoryError(f"{change.path} has the mode {change.mode}, which git fsck refuses")
+    return change

@@ -1,7 +1,7 @@
-"""Reading a repository's merges: what both sides changed since the merge base, as far as Sluice's API takes it.
+"""Reading a repository's merges: what both sides changed since the merge base, as far as Sluice's API accepts it.
 
-Only the paths that a side changed matter to a merge without renames, and a file of the base that is in the way of
-one of them, or below one of them, is such a path itself: the side must have deleted it.
+Only the paths that a side changed matter to a merge without renames. If a file of the base is above or below a changed
+path, the same side has deleted it, so it is a changed path too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.judge.local_history import FileChange, History, HistoryError
 from storage.base.ids import ObjectId
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.git.fsck import ContentError, PathError, check_content, check_path, needs_content
-from storage.git.objects import Version
+from storage.git.objects import MODE_TEXTS, ModeText, Version
 from storage.git.run_git import GitFailed
 from storage.git.threeway import contents_to_merge
 
@@ -39,8 +39,6 @@ _MAX_PATH_BYTES = 4096
 # As long and as deep as the folders below which merges are put.
 _FOLDER = b"0000/00/"
 
-_MODES = frozenset({"100644", "100755", "120000", "160000"})
-_SUBMODULE = "160000"
 # Merges that are read by one run of each Git command.
 _TOGETHER = 100
 
@@ -136,19 +134,19 @@ def refusal(merge: SourceMerge, content: Callable[[str], bytes], sizes: Callable
     versions = {(change.path, change.mode, change.oid) for side in merge.sides for change in side if change.mode}
     versions |= {(path, mode, oid) for path, (mode, oid) in merge.base_files.items()}
     for path, mode, oid in sorted(versions):
-        if mode not in _MODES:
+        if mode not in MODE_TEXTS:
             return BAD_MODE
         raw = _FOLDER + path.encode(errors="surrogateescape")
         try:
             # Whatever the path, a link's target counts.
-            if not check_path(raw, _MAX_PATH_BYTES) or mode == "120000":
+            if not check_path(raw, _MAX_PATH_BYTES) or mode == ModeText.SYMLINK:
                 looked_at = needs_content(raw, int(mode, 8))
                 check_content(raw, int(mode, 8), content(oid) if looked_at else None)
         except PathError:
             return BAD_PATH
         except ContentError:
             return BAD_CONTENT
-    sent = [sorted({c.oid for c in side if c.mode and c.mode != _SUBMODULE}) for side in merge.sides]
+    sent = [sorted({c.oid for c in side if c.mode and c.mode != ModeText.SUBMODULE}) for side in merge.sides]
     known = iter(sizes(sent[0] + sent[1]))
     return TOO_LARGE if max(sum(islice(known, len(blobs))) for blobs in sent) > _MAX_BYTES else None
 

@@ -1,4 +1,4 @@
-"""Asking about conflicts, and about what is going on at a path."""
+"""Reading conflicts, and the activity at a path."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from app.protocol.schemas import load_slice, load_slice_paths
 from app.routes.pages import page
 from app.service.services import services
 from storage.base.ids import SliceId
-from storage.operations.slices import SliceGone, change_paths, define, delete
+from storage.operations.slices import change_paths, define, delete
 from storage.view.snapshot import Slice
 
 routes = Blueprint("slices", __name__)
@@ -56,20 +56,14 @@ def show(name: str) -> Response:
 def change(name: str) -> Response:
     """Give a slice other paths."""
     paths, version = load_slice_paths(load_json(request.get_data(), services().settings), services().settings)
-    try:
-        return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
-    except SliceGone:
-        raise not_found("slice", name) from None
+    return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
 
 
 @routes.delete("/slices/<slice:name>")
 def remove(name: str) -> tuple[str, int]:
     """Delete a slice."""
     query = load_query(request.args, services().settings, "version")
-    try:
-        delete(services().repo, find_slice(name).id, query.version)
-    except SliceGone:
-        raise not_found("slice", name) from None
+    delete(services().repo, find_slice(name).id, query.version)
     return "", 204
 
 

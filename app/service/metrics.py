@@ -1,4 +1,4 @@
-"""Prometheus metrics: what the view and the queues say, read when they are asked for."""
+"""Prometheus metrics of the view and the queues, read when they are requested."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ class RepositoryCollector(Collector):
         self._repo = repo
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics as they are now.
-
-        Raises ViewAbsent and redis.RedisError.
-        """
+        """Yield the metrics as they are now. Raises Unavailable."""
         head = self._repo.view.head()
         oldest = self._repo.queue.oldest()
         age = max(0.0, time.time() - ulid_seconds(oldest)) if oldest else 0.0

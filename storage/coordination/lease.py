@@ -1,4 +1,4 @@
-"""Locks that end by themselves, and can be taken while Redis is full: those who make room need them."""
+"""Locks that expire, and can be taken while Redis is full, since the processes that make room need them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LeaseName(StrEnum):
 
 
 class Lease:
-    """One lock by its name. Saves work and decides nothing."""
+    """One lock by its name. It is advisory: it saves work, and outcomes are right without it."""
 
     def __init__(self, view: View, name: LeaseName, seconds: float) -> None:
         self._view = view
@@ -33,9 +33,9 @@ class Lease:
         return bool(self._view.scripts("take", self._name, owner, self._life))
 
     def take_turn(self) -> bool:
-        """Try to take it for nobody in particular, for its whole life; tell whether it was free.
+        """Try to take it without an owner, until it expires; tell whether it was free.
 
-        So something is done once in that time, by one of many processes.
+        So one of many processes does something, once in that time.
         """
         return self.take(new_ulid())
 

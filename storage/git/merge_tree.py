@@ -1,66 +1,63 @@
-"""Merging texts by Git itself, so that a merge here is a merge there.
+"""Merging texts by Git itself, so that a merge has the same result here and in Git.
 
 Git's default merge compares lines by its histogram diff, which libgit2's merge does not have: on real merges the two
-differ (docs/decisions/0008-git-merges-texts.md). A merge is two commits on one base, each with one file; many are one
-run of `git merge-tree --stdin`, in a repository of our own that nobody else reads and no configuration reaches.
+differ (docs/decisions/0008-git-merges-texts.md). A merge is two commits on one base, each with one file; many merges
+are one run of `git merge-tree --stdin`, in a private repository to which no configuration applies.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
-import tempfile
 import threading
-import weakref
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from typing import NamedTuple
 
 from storage.base.errors import Refused
 from storage.base.ids import ObjectId
 from storage.git.objects import FILE_MODE, Commit, Ident, Kind, Tree, row
 from storage.git.packs import PackWriter
+from storage.git.run_git import Git, GitFailed, ScratchRepository, plain_environment
 from storage.git.threeway import MergeUnavailable
 
 _OLDEST_GIT = (2, 39)  # `git merge-tree --stdin`
 # The folder is made anew after so much.
 _MAX_MERGES = 2000
 _MAX_BYTES = 256 << 20
-_PREFIX = "sluice-merge-"
 _FILE = b"file"
 _NOBODY = Ident("merge", "merge@localhost", 1)
-_CONFIG = """\
-[core]
-	bare = true
-	repositoryformatversion = 0
-	looseCompression = 0
-	attributesFile = /dev/null
+NO_RENAMES = """\
 [merge]
 	renames = false
 	directoryRenames = false
+"""
+"""A scratch repository's configuration for merges that follow no renames, where Git can be told so (2.50)."""
+
+_CONFIG = """\
+[merge]
 	conflictStyle = {style}
+[core]
+	looseCompression = 0
 """
 
 
 class MergerFailed(MergeUnavailable):
-    """Git did not answer, or not as it should; nothing is known of the merge."""
+    """Git did not answer, or not as expected; the result of the merge is unknown."""
 
 
 class GitUnfit(Refused):
-    """There is no Git on PATH, or one that is too old to merge as this does."""
+    """There is no Git on PATH, or it is too old for these merges."""
 
 
 class MergeTooSlow(MergerFailed):
-    """Git was stopped after as long as one call may take."""
+    """Git was stopped because a call took too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """MergeInputs texts to be merged; a base of None is a file that did not exist."""
+    """Three texts to be merged; a base of None is a file that did not exist."""
 
     base: bytes | None
     ours: bytes
@@ -72,9 +69,53 @@ class Texts:
         return len(self.base or b"") + len(self.ours) + len(self.theirs)
 
 
+class TreeMerge(NamedTuple):
+    """What Git made of two commits on one base."""
+
+    clean: bool
+    tree: str  # of the merge; with conflict markers in it where it is not clean
+    paths: tuple[str, ...] = ()  # those that conflict, as Git names them; what is not UTF-8 is half surrogates
+
+
+def merge_commits(git: Git, pairs: Sequence[tuple[str, str]], timeout: float | None = None) -> list[TreeMerge]:
+    """Merge pairs of commits, each pair on its merge base, in one run of Git.
+
+    Raises GitFailed, and subprocess.TimeoutExpired.
+    """
+    lines = "".join([f"{ours} {theirs}\n" for ours, theirs in pairs]).encode()
+    done = git.run(
+        "merge-tree", "--write-tree", "--stdin", "--no-messages", "--name-only", "-z", stdin=lines, timeout=timeout
+    )
+    # Before 2.45 Git takes a tree that it cannot read for an empty one, and says so only here.
+    if b"error: " in done.stderr:
+        raise GitFailed("merge-tree", 0, done.stderr.decode(errors="replace").strip())
+    return parse_merges(done.stdout, len(pairs))
+
+
+def parse_merges(output: bytes, count: int) -> list[TreeMerge]:
+    """Read `git merge-tree --stdin --name-only --no-messages -z`: clean or not, tree, paths, and an empty field.
+
+    Raises GitFailed where it is not the output of so many merges.
+    """
+    fields = iter(output.split(b"\0"))
+    found: list[TreeMerge] = []
+    try:
+        for _ in range(count):
+            clean, tree = next(fields), next(fields)
+            paths = []
+            while path := next(fields):
+                paths.append(path.decode(errors="surrogateescape"))
+            if clean not in (b"0", b"1"):
+                raise GitFailed("merge-tree", 0, "an answer is neither clean nor not")
+            found.append(TreeMerge(clean == b"1", tree.decode(), tuple(paths)))
+    except StopIteration:
+        raise GitFailed("merge-tree", 0, f"it gave {len(found)} of {count} answers") from None
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What Git made of a merge: the content, with conflict markers where it is not clean."""
+    """What Git made of three texts: the content, with conflict markers where it is not clean."""
 
     clean: bool
     content: bytes
@@ -103,32 +144,18 @@ class GitMerger:
             except subprocess.TimeoutExpired as error:
                 self._folder = None
                 raise MergeTooSlow(f"git merge-tree took longer than {self._timeout:g} seconds") from error
-            except (OSError, ValueError, StopIteration, zlib.error, subprocess.SubprocessError) as error:
+            except (OSError, ValueError, zlib.error, GitFailed) as error:
                 self._folder = None
-                raise MergerFailed(f"git merge-tree failed: {error}") from error
+                raise MergerFailed(f"texts were not merged: {error}") from error
 
 
 class _Folder:
-    """A bare repository without refs, written here and merged in by Git; it goes away with this object."""
+    """A bare repository without refs, in which Git merges the objects written here; removed with this object."""
 
     def __init__(self, style: str) -> None:
-        _sweep()
-        self._path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-        weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
+        self._repository = ScratchRepository("merge", NO_RENAMES + _CONFIG.format(style=style))
         self._merges = 0
         self._bytes = 0
-        for name in ("objects/pack", "refs"):
-            (self._path / name).mkdir(parents=True)
-        (self._path / "HEAD").write_text("ref: refs/heads/none\n")
-        (self._path / "config").write_text(_CONFIG.format(style=style))
-        # Nothing else: what a user or an administrator has set may not change what a merge gives.
-        self._environment = {
-            "GIT_DIR": str(self._path),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "GIT_ATTR_NOSYSTEM": "1",
-            "LC_ALL": "C",
-        }
 
     @property
     def full(self) -> bool:
@@ -138,39 +165,21 @@ class _Folder:
         # Objects go in as one pack: two files to write, whatever their number.
         writer = PackWriter()
         known: dict[ObjectId, bytes] = {}
-        lines = []
+        pairs = []
         for texts in wanted:
             self._merges += 1
             base = self._commit(writer, known, texts.base, ())
-            sides = [self._commit(writer, known, side, (base,)).hex() for side in (texts.ours, texts.theirs)]
-            lines.append(" ".join(sides) + "\n")
+            ours, theirs = (self._commit(writer, known, side, (base,)).hex() for side in (texts.ours, texts.theirs))
+            pairs.append((ours, theirs))
         self._bytes += writer.size
-        packs = self._path / "objects" / "pack"
-        (packs / f"pack-{self._merges}.pack").write_bytes(writer.finish())
-        (packs / f"pack-{self._merges}.idx").write_bytes(writer.index())
-        done = subprocess.run(
-            [_git(), "merge-tree", "--write-tree", "--stdin", "--no-messages", "--name-only", "-z"],
-            env=self._environment, input="".join(lines).encode(), capture_output=True, timeout=timeout, check=True,
-        )  # fmt: skip
-        for pack in packs.iterdir():
+        self._repository.add_pack(str(self._merges), writer)
+        merges = merge_commits(self._repository.git, pairs, timeout)
+        for pack in self._repository.packs.iterdir():
             pack.unlink()
-        if b"error: " in done.stderr:
-            # Before 2.45 Git takes a tree that it cannot read for an empty one, and says so only here.
-            raise ValueError(done.stderr.decode(errors="replace").strip())
-        # Of each: clean or not, the tree, names of conflicted files, and an empty field.
-        answers = iter(done.stdout.split(b"\0"))
-        merged = []
-        for _ in wanted:
-            clean, tree = next(answers), next(answers)
-            while next(answers):
-                continue
-            if clean not in (b"0", b"1"):
-                raise ValueError("an answer that is neither clean nor not")
-            merged.append(Merged(clean == b"1", self._content(tree, known)))
-        return merged
+        return [Merged(merge.clean, self._content(merge.tree, known)) for merge in merges]
 
-    def _content(self, tree: bytes, known: Mapping[ObjectId, bytes]) -> bytes:
-        file = Tree.parse(self._read(bytes.fromhex(tree.decode()), known)).get(_FILE)
+    def _content(self, tree: str, known: Mapping[ObjectId, bytes]) -> bytes:
+        file = Tree.parse(self._read(bytes.fromhex(tree), known)).get(_FILE)
         if file is None:
             raise ValueError("the merge has no file")
         return self._read(file.oid, known)
@@ -198,42 +207,16 @@ class _Folder:
         if oid in known:
             return known[ObjectId(oid)]
         name = oid.hex()
-        data = zlib.decompress((self._path / "objects" / name[:2] / name[2:]).read_bytes())
+        data = zlib.decompress((self._repository.folder / "objects" / name[:2] / name[2:]).read_bytes())
         return data[data.index(b"\0") + 1 :]
 
 
-def _sweep() -> None:
-    """Remove the folders of processes that are gone: a worker that is killed, or a child of a pool, leaves its own."""
-    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
-        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
-        if owner.isdigit() and not _lives(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # somebody else's
-    return True
-
-
 def check_git() -> None:
-    """Check that Git is there and new enough.
-
-    Raises GitUnfit.
-    """
+    """Check that Git is there and new enough. Raises GitUnfit."""
     try:
-        output = subprocess.run([_git(), "version"], capture_output=True, check=True, timeout=30).stdout.decode()
-    except (OSError, subprocess.SubprocessError) as error:
+        output = Git(environment=plain_environment()).run("version", timeout=30).stdout.decode()
+    except (GitFailed, subprocess.TimeoutExpired) as error:
         raise GitUnfit(f"git cannot be run: {error}") from error
     version = tuple(int(part) for part in re.findall(r"\d+", output)[:2])
     if version < _OLDEST_GIT:
         raise GitUnfit(f"{output.strip()} is too old: merging needs 2.39 or newer")
-
-
-@cache
-def _git() -> str:
-    return shutil.which("git") or "git"

@@ -10,7 +10,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from hashlib import sha1
 
 from storage.base.errors import Corrupt
@@ -34,6 +34,20 @@ SUBMODULE_MODE = 0o160000
 UNKNOWN_MODE = 0
 """Of a version that a writer named by its id alone: nobody knows whether it was a symlink, or executable."""
 
+
+class ModeText(StrEnum):
+    """Modes of files as `git diff-tree` and the API write them."""
+
+    ABSENT = "000000"
+    FILE = f"{FILE_MODE:o}"
+    EXECUTABLE = f"{EXECUTABLE_MODE:o}"
+    SYMLINK = f"{SYMLINK_MODE:o}"
+    SUBMODULE = f"{SUBMODULE_MODE:o}"
+
+
+REGULAR_MODE_TEXTS = frozenset({ModeText.FILE, ModeText.EXECUTABLE})
+MODE_TEXTS = frozenset(ModeText) - {ModeText.ABSENT}
+
 _NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob"}
 # The whole row and its name. `[^\0]+` cannot run into the id, which follows the NUL and has a fixed length.
 _ROW = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
@@ -42,7 +56,7 @@ _ROW_MEMORY = 100
 
 
 class CorruptObject(Corrupt):
-    """Stored bytes are not the Git object that they should be."""
+    """Stored bytes are not the expected Git object."""
 
 
 def object_id(kind: Kind, data: bytes) -> ObjectId:
@@ -94,10 +108,7 @@ class Tree:
 
     @classmethod
     def parse(cls, data: bytes) -> Tree:
-        """Read a tree object.
-
-        Raises CorruptObject where the bytes are not rows in strictly ascending order.
-        """
+        """Read a tree object. Raises CorruptObject where the bytes are not rows in strictly ascending order."""
         found = _ROW.findall(data)
         rows = [whole for whole, _ in found]
         keys = [name + b"/" if whole[:1] == b"4" else name for whole, name in found]
@@ -177,10 +188,7 @@ class Commit:
 
     @classmethod
     def parse(cls, data: bytes) -> Commit:
-        """Read a commit object that `encode` wrote.
-
-        Raises CorruptObject for anything else.
-        """
+        """Read a commit object that `encode` wrote. Raises CorruptObject for anything else."""
         head, _, message = data.partition(b"\n\n")
         fields: dict[bytes, list[bytes]] = {}
         for line in head.split(b"\n"):

@@ -1,4 +1,4 @@
-"""Git packfiles and their indexes, written whole and read back by range. Pure.
+"""Git packfiles and their indexes: written as a whole, and read by range. Pure.
 
 Formats: Git's Documentation/gitformat-pack.txt, pack version 2 and index version 2. Objects are stored undeltified, so
 that one range of bytes is one object.
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from hashlib import sha1
 from typing import NamedTuple
 
+from storage.base.errors import Refused
 from storage.base.ids import ObjectId, PackId
 from storage.git.objects import CorruptObject, Kind, object_id
 
@@ -19,8 +20,8 @@ HEADER_BYTES = 12
 HEAD_BYTES = 10
 """The kind and the size of a stored object stand in so many bytes at its beginning, or in fewer."""
 TRAILER_BYTES = 20
-# An index entry has 31 bits for an offset; larger ones need a table that we have no use for.
 MAX_PACK_BYTES = (1 << 31) - 1
+"""An index entry has 31 bits for an offset; larger ones need a table that is not written here."""
 _WINDOW = 16 << 10
 
 
@@ -39,10 +40,15 @@ class Location(NamedTuple):
     place: PackRange
 
 
+class PackTooLarge(Refused):
+    """A pack would have more bytes than its index can address."""
+
+
 class PackWriter:
     """Collects objects into one pack; an object added twice is stored once."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = MAX_PACK_BYTES) -> None:
+        self._max_bytes = max_bytes
         self.places: dict[ObjectId, PackRange] = {}
         self._parts: list[bytes] = []
         self._crcs: dict[ObjectId, int] = {}
@@ -58,7 +64,10 @@ class PackWriter:
         return self._end + TRAILER_BYTES
 
     def add(self, kind: Kind, data: bytes, oid: ObjectId | None = None, level: int = 1) -> ObjectId:
-        """Add an object, compressed at `level`, and return its id; `oid` is passed where it is known already."""
+        """Add an object, compressed at `level`, and return its id; `oid` is passed where it is known already.
+
+        Raises PackTooLarge.
+        """
         if oid is None:
             oid = object_id(kind, data)
         if oid not in self.places:
@@ -66,11 +75,15 @@ class PackWriter:
         return oid
 
     def add_encoded(self, oid: ObjectId, stored: bytes, size: int) -> None:
-        """Add an object whose stored bytes are known, from `encode` or from another pack."""
+        """Add an object whose stored bytes are known, from `encode` or from another pack. Raises PackTooLarge."""
         if oid not in self.places:
             self._put(oid, stored, size)
 
     def _put(self, oid: ObjectId, stored: bytes, size: int) -> None:
+        if self.size + len(stored) > self._max_bytes:
+            raise PackTooLarge(
+                f"a pack would have {self.size + len(stored):,} bytes; at most {self._max_bytes:,} can be indexed"
+            )
         self.places[oid] = PackRange(self._end, len(stored), size)
         self._crcs[oid] = zlib.crc32(stored)
         self._parts.append(stored)
@@ -177,10 +190,7 @@ def read_index(index: bytes, pack_size: int) -> dict[ObjectId, PackRange]:
 
 
 def scan(pack: bytes) -> Iterator[tuple[PackRange, Kind, bytes]]:
-    """Yield every object of a whole pack in stored order.
-
-    Raises CorruptObject where the pack is damaged.
-    """
+    """Yield every object of a whole pack in stored order. Raises CorruptObject where the pack is damaged."""
     if pack[:8] != b"PACK\0\0\0\2" or sha1(pack[:-20]).digest() != pack[-20:]:
         raise CorruptObject("not a pack, or a damaged one")
     at = HEADER_BYTES

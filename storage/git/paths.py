@@ -1,11 +1,11 @@
-"""Paths that Git refuses, or that would be dangerous where it checks them out. Pure.
+"""Paths that Git refuses, or that would be dangerous in a checkout. Pure.
 
-The rules are those of verify_path (read-cache.c) and fsck_tree (fsck.c), with the spellings of `.git` that NTFS and
-HFS+ take for it (is_ntfs_dotgit and is_ntfs_dot_generic in path.c, is_hfs_dot_generic in utf8.c). A checkout happens on
-any system, so all of them count everywhere.
+The rules are those of verify_path (read-cache.c) and fsck_tree (fsck.c), with the names that NTFS and HFS+ treat as
+`.git` (is_ntfs_dotgit and is_ntfs_dot_generic in path.c, is_hfs_dot_generic in utf8.c). A checkout may happen on any
+system, so all rules apply everywhere.
 
 Nearly every path is plain ASCII without `~`, `:` or a backslash, and one regular expression proves it harmless; only
-what it does not match is looked at part by part.
+other paths are checked component by component.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ _HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *r
 _HFS_END = re.compile("[\ufffe\uffff]")
 
 
+# As quote.c in Git has them.
+_UNSAFE = re.compile(rb'[\x00-\x1f"\\\x7f-\xff]')
+_ESCAPES = {7: b"a", 8: b"b", 9: b"t", 10: b"n", 11: b"v", 12: b"f", 13: b"r", 34: b'"', 92: b"\\"}
+
+
 class PathError(BadInput):
     """Git would refuse the path."""
 
@@ -44,6 +49,18 @@ def _short_names(name: bytes, fallback: bytes) -> re.Pattern[bytes]:
 MODULES, ATTRIBUTES = "gitmodules", "gitattributes"
 # The prefixes are those that Git's path.c gives.
 _SPECIAL = {MODULES: _short_names(b"gitmodules", b"gi7eba"), ATTRIBUTES: _short_names(b"gitattributes", b"gi7d29")}
+
+
+def quoted(path: bytes, always: bool = False) -> bytes:
+    """Return a path as Git prints and reads it: in quotes, with escapes, where it has unusual bytes, or `always`."""
+    if not (always or _UNSAFE.search(path)):
+        return path
+    return b'"' + _UNSAFE.sub(_escape, path) + b'"'
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    byte = found[0][0]
+    return b"\\" + _ESCAPES.get(byte, b"%03o" % byte)
 
 
 def check_path(path: bytes, max_bytes: int) -> bool:

@@ -1,9 +1,9 @@
-"""Running Git: one place that decides what environment it gets, and that everything is bytes.
+"""Running Git: the only module that starts it, and chooses its environment. Input and output are bytes.
 
-There are two kinds of repositories. One that a user has is found from its folder alone: a hook's `GIT_DIR` and its
-like would lead to another one, and whatever else begins with `GIT_` could change what is read. Settings of the user
-stay, for `safe.directory` and the like are theirs to choose; so read by plumbing commands, which no setting formats.
-One that was made here is isolated: no configuration of the machine reaches it.
+There are two kinds of repositories. A user's repository is found from its folder alone: a hook's `GIT_DIR` would lead
+to another one, and other variables that begin with `GIT_` could change what is read. The user's configuration applies,
+for `safe.directory` and the like; so read with plumbing commands, whose output does not depend on it. A repository that
+was made here is isolated: no configuration of the machine applies to it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+import weakref
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 from storage.base.errors import Refused
+from storage.git.packs import PackWriter
 
 # What is kept of Git's: where it is installed, which settings are the user's, how far it looks for a repository.
 _KEPT = frozenset(
@@ -29,6 +33,12 @@ _KEPT = frozenset(
         "GIT_EXEC_PATH",
     }
 )
+_SCRATCH_CONFIG = """\
+[core]
+	bare = true
+	repositoryformatversion = 0
+	attributesFile = /dev/null
+"""
 # What was written is read, not what replace refs make of it; nothing is refreshed on the way; messages in English.
 _FIXED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
@@ -52,12 +62,12 @@ def user_environment(environ: Mapping[str, str] | None = None, keep: Collection[
 
 
 def plain_environment() -> dict[str, str]:
-    """Return an environment for Git in a repository of ours that is found from its folder: no settings of anybody."""
+    """Return an environment for Git in a repository of ours that is found from its folder: without configuration."""
     return user_environment() | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 
 
 def isolated_environment(folder: Path) -> dict[str, str]:
-    """Return the whole environment for Git in the bare repository `folder`: nothing of this process reaches it."""
+    """Return the whole environment for Git in the bare repository `folder`: nothing is inherited from this process."""
     return {
         "GIT_DIR": str(folder),
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -127,3 +137,63 @@ class Git:
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
         return [program(), *(("-C", str(self._folder)) if self._folder else ()), *arguments]
+
+
+class ScratchRepository:
+    """A bare repository without refs, made here for one use: no configuration and no attributes reach Git in it.
+
+    It is gone with the context, or with this object; what a killed process has left is removed when the next one of its
+    kind is made.
+    """
+
+    def __init__(self, kind: str, config: str = "", alternates: Path | None = None) -> None:
+        """Make it in the folder for temporary files.
+
+        `kind` is a part of the folder's name, `config` is added to its configuration, and `alternates` names a folder
+        of objects that it has besides its own.
+        """
+        prefix = f"sluice-{kind}-"
+        _remove_abandoned(prefix)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
+        self.remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.packs = self.folder / "objects" / "pack"
+        for folder in (self.packs, self.folder / "objects" / "info", self.folder / "refs"):
+            folder.mkdir(parents=True)
+        (self.folder / "HEAD").write_text("ref: refs/heads/none\n")
+        (self.folder / "config").write_text(_SCRATCH_CONFIG + config)
+        if alternates:
+            (self.folder / "objects" / "info" / "alternates").write_text(f"{alternates}\n")
+        self.git = Git(environment=isolated_environment(self.folder))
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove it."""
+        self.remove()
+
+    def add_pack(self, name: str, writer: PackWriter) -> None:
+        """Have the objects of a pack, by a name that no other pack of this repository has."""
+        (self.packs / f"pack-{name}.pack").write_bytes(writer.finish())
+        (self.packs / f"pack-{name}.idx").write_bytes(writer.index())
+
+
+def _remove_abandoned(prefix: str) -> None:
+    """Remove the folders of processes that are gone: a worker that is killed, or a child of a pool, leaves its own."""
+    for folder in Path(tempfile.gettempdir()).glob(prefix + "*"):
+        owner = folder.name.removeprefix(prefix).split("-")[0]
+        if owner.isdigit() and not _lives(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pygit2 import Patch
 from pygit2.enums import DiffOption
 
+from storage.git.paths import quoted
 from storage.git.threeway import is_binary
 
 CONTEXT = 3
@@ -15,9 +16,6 @@ CONTEXT = 3
 
 _FLAGS = DiffOption.FORCE_TEXT | DiffOption.INDENT_HEURISTIC  # Git's default; what is binary is decided here
 _HUNK = re.compile(rb"^@@ ", re.MULTILINE)
-# As quote.c in Git has them.
-_UNSAFE = re.compile(rb'[\x00-\x1f"\\\x7f-\xff]')
-_ESCAPES = {7: b"a", 8: b"b", 9: b"t", 10: b"n", 11: b"v", 12: b"f", 13: b"r", 34: b'"', 92: b"\\"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +48,5 @@ def _name(side: bytes, path: bytes, content: bytes | None) -> bytes:
     """Return a file's name as a header has it: quoted where it has unusual bytes, and ended where it has blanks."""
     if content is None:
         return b"/dev/null"
-    name = side + path
-    if _UNSAFE.search(name):
-        return b'"' + _UNSAFE.sub(_escape, name) + b'"'
-    return name + b"\t" if b" " in name else name
-
-
-def _escape(found: re.Match[bytes]) -> bytes:
-    byte = found[0][0]
-    return b"\\" + _ESCAPES.get(byte, b"%03o" % byte)
+    name = quoted(side + path)
+    return name + b"\t" if b" " in name and not name.startswith(b'"') else name

@@ -1,7 +1,7 @@
 """Reading Git objects by id: from this process, from Redis, or from the pack in the bucket that has them.
 
-All three levels hold only content-addressed things, so none can be wrong; they are bounded by bytes or by time. Trees
-are kept parsed, whatever their size, as long as a few of them have room: a large directory is what costs most to read.
+All three levels have only content-addressed objects, so no copy can be wrong; they are limited in bytes or by time.
+Trees are cached parsed, whatever their size, as long as several of them fit: large directories cost most to read.
 """
 
 from __future__ import annotations
@@ -92,10 +92,7 @@ class ObjectStore:
         return parsed
 
     def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
-        """Return an object's kind and bytes.
-
-        Raises ObjectMissing, CorruptObject and BucketError.
-        """
+        """Return an object's kind and bytes. Raises ObjectMissing, CorruptObject and BucketError."""
         found = self._found(oid)
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 
@@ -176,7 +173,7 @@ class ObjectStore:
         self._shared.put((oid, bytes([kind]) + data) for oid, (kind, data) in small.items())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects are stored, None for those that are not. Raises ViewAbsent and BucketError."""
+        """Return where objects are stored, None for those that are not. Raises Unavailable."""
         places = self._view.locate(oids)
         forgotten = [oid for oid, place in zip(oids, places, strict=True) if place is None]
         if not forgotten:

@@ -1,8 +1,8 @@
-"""Copies of objects in Redis, for all processes: bounded by time, and by bytes as far as their rate tells.
+"""Copies of objects in Redis, for all processes: limited by time, and by bytes through their rate.
 
-Redis must not evict (its other keys are the view), so copies end by their own life. That is `shared_cache_seconds`, and
-shorter where so much is shared that it would come to more than `shared_cache_bytes`: all processes count what they
-share in windows of some seconds, and a life is the limit divided by that rate.
+Redis must not evict (its other keys are the view), so copies have an expiry. It is `shared_cache_seconds`, and shorter
+if so many bytes are shared that they would exceed `shared_cache_bytes`: all processes count what they share in windows
+of some seconds, and the expiry is the limit divided by that rate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WINDOW = 10  # seconds
 
 
 class SharedCache:
-    """The copies of one repository's objects. Only of what is content-addressed, so none can be wrong."""
+    """The copies of one repository's objects. Objects are content-addressed, so no copy can be wrong."""
 
     def __init__(self, settings: Settings, view: View) -> None:
         self._redis = view.redis
@@ -41,7 +41,7 @@ class SharedCache:
         return self._redis.mget([self._object + oid for oid in oids])
 
     def put(self, objects: Iterable[tuple[ObjectId, bytes]]) -> None:
-        """Share copies, where Redis has room for them and takes them: whoever has the objects does not need it to."""
+        """Share copies if Redis has room and accepts them; a failure does no harm."""
         if self._memory.is_tight():
             return
         try:

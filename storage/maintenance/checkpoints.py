@@ -28,7 +28,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
 
     Each of `size` entries, or of `checkpoint_entries`.
 
-    Raises ViewAbsent, CorruptEntry and BucketError.
+    Raises Unavailable and CorruptEntry.
     """
     made, size = 0, size or repo.settings.checkpoint_entries
     last = newest(repo)
@@ -61,7 +61,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
 def roll_up(repo: Repository, most: int) -> int:
     """Make at most `most` rolls of entries that have none; return how many were made, here or by others meanwhile.
 
-    Raises ViewAbsent, CorruptEntry and BucketError.
+    Raises Unavailable and CorruptEntry.
     """
     made = 0
     first_missing = _without_roll(repo)

@@ -117,8 +117,7 @@ class _Made:
 def compact(repo: Repository) -> Compacted | None:
     """Make one compaction; None where there is nothing to do, or another was faster.
 
-    Harmless at any time, beside writers, and killed at any point. Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry,
-    CorruptObject and BucketError.
+    Harmless at any time, beside writers, and killed at any point. Raises Unavailable and Corrupt.
     """
     head, now = repo.view.head(), repo.bucket.now()
     ahead = now - time.monotonic()  # the store's clock of this process's, which no one sets

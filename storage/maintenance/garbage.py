@@ -42,8 +42,7 @@ class Collected:
 def collect(repo: Repository, dry_run: bool = False) -> Collected:
     """Condemn and delete garbage among the next packs of the listing; with `dry_run` only find it.
 
-    Harmless at any time, beside writers and other collections, and killed at any point. Raises ViewAbsent, ViewStale,
-    LogBusy and BucketError.
+    Harmless at any time, beside writers and other collections, and killed at any point. Raises Unavailable.
     """
     found = Collected()
     epoch = repo.view.epoch()

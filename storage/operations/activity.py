@@ -35,8 +35,7 @@ def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
     """Return what is going on at a path.
 
     Costs the manifests of those that wait for it, whole packs where Redis has no copies any more, one at a time; and
-    the entries that are not merged, a few at a time; at most `limit` of each, the oldest. Raises ViewAbsent,
-    Recovering and BucketError.
+    the entries that are not merged, a few at a time; at most `limit` of each, the oldest. Raises Unavailable.
     """
     queued, all_queued = _queued(repo, path, limit)
     committed, all_committed = _committed(repo, path, limit)

@@ -35,10 +35,7 @@ class Listed(NamedTuple):
 
 
 def decided(repo: Repository, slice_id: str, status: str, after: int, high: int | None, limit: int) -> Listed:
-    """Return a slice's changesets of a status behind the place `after`, up to the place `high`.
-
-    Raises ViewAbsent, ViewStale and BucketError.
-    """
+    """Return a slice's changesets of a status behind the place `after`, up to the place `high`. Raises Unavailable."""
     return _listed(
         repo,
         partial(repo.view.decided, slice_id, status),
@@ -96,7 +93,7 @@ def _in_log(
 def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[list[Json], int | None]:
     """Return global commits before the entry `before`, newest first, and how far was looked as in `Listed`.
 
-    Raises ViewAbsent, ViewStale and BucketError.
+    Raises Unavailable.
     """
     for _ in range(_TURNS):
         archived = repo.view.head().archived
@@ -118,7 +115,7 @@ def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[li
 
 
 def global_commit(repo: Repository, commit: str) -> Json | None:
-    """Return a global commit as lists show it, None where there is none. Raises ViewAbsent and BucketError."""
+    """Return a global commit as lists show it, None where there is none. Raises Unavailable."""
     found = repo.view.merge(commit)
     if found is None:
         entry = repo.archive.global_commit(commit)
@@ -129,7 +126,7 @@ def global_commit(repo: Repository, commit: str) -> Json | None:
 def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Slice | None:
     """Return a slice as it was at the entry `seq`, when it had `version`: the entry that changed it says it again.
 
-    None where none of the next MAX_READ entries did. Raises ViewAbsent, ViewStale and BucketError.
+    None where none of the next MAX_READ entries did. Raises Unavailable.
     """
     last = min(repo.view.head().applied, seq + MAX_READ)
     for entry in _read(repo, range(seq + 1, last + 1)):

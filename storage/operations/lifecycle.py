@@ -101,7 +101,7 @@ def requeue_released(repo: Repository, limit: int) -> int:
 def close_oldest(repo: Repository, limit: int) -> int:
     """Close the oldest open conflicts where there are more than `max_open_conflicts`; return how many.
 
-    At most `limit` at once. Raises LogBusy, ViewAbsent, ViewStale and BucketError.
+    At most `limit` at once. Raises Unavailable.
     """
     over = repo.view.count_open_conflicts() - repo.settings.max_open_conflicts
     if over <= 0:

@@ -64,10 +64,7 @@ class Queue:
         self._owed: list[tuple[str, Sequence[Claimed], str, str, Collection[ChangesetId] | None]] = []
 
     def admit(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
-        """Return what is known of the slices, bases and idempotency keys of submissions.
-
-        Raises ViewAbsent and BucketError.
-        """
+        """Return what is known of the slices, bases and idempotency keys of submissions. Raises Unavailable."""
         args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
         recovered, pending, queued, held, found, known, owners, mark, compacted = self._scripts("admit", *args)
         here = {base for base, yes in zip(bases, known, strict=True) if yes}
@@ -106,8 +103,8 @@ class Queue:
     def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
         """Claim a bounded batch for `owner`; a suspect is claimed alone.
 
-        Whoever claims finds the claims of the dead first, and blames those who were tried. Raises ViewAbsent,
-        Recovering and Paused.
+        Whoever claims finds the claims of the dead first, and blames those who were tried. Raises Unavailable and
+        Paused.
         """
         while self._owed:
             self._release(*self._owed[0])
@@ -221,7 +218,7 @@ class Queue:
     def standing(self, ids: Sequence[str]) -> tuple[bool, list[Standing]]:
         """Return whether the queues are recovered (`mark_recovered`), and where changesets stand.
 
-        Raises ViewAbsent and BucketError.
+        Raises Unavailable.
         """
         recovered, through, mark, compacted, *rows = self._scripts("status", *ids)
         standings = [
@@ -292,10 +289,7 @@ class Queue:
         return [member.decode() for member in found]
 
     def oldest(self) -> str | None:
-        """Return the id of the oldest changeset that could be claimed, None where none is found.
-
-        Raises ViewAbsent.
-        """
+        """Return the id of the oldest changeset that could be claimed, None where none is found. Raises ViewAbsent."""
         found = self._scripts("oldest", _LOOK_FOR_OLDEST)
         return found.decode() if found else None
 

@@ -84,7 +84,7 @@ class Inbox:
         """Queue everything undecided above the low watermark, and mark Redis as recovered.
 
         `run` is the run of Redis (`Queue.run`) in which the view of `epoch` was brought up to the log: another run may
-        have been restored from an older snapshot, so only this one is marked. Raises ViewAbsent and BucketError.
+        have been restored from an older snapshot, so only this one is marked. Raises Unavailable.
         """
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
@@ -98,7 +98,7 @@ class Inbox:
     def routine(self, deep: bool) -> Found:
         """Look at what has come in since the last look; `deep`: at the next part of all that stands behind the mark.
 
-        Raises ViewAbsent and BucketError.
+        Raises Unavailable.
         """
         if deep:
             return self._deep()
@@ -120,10 +120,7 @@ class Inbox:
         return any(self._bucket.map_concurrently(is_stored, changesets))
 
     def advance_watermark(self) -> Watermark:
-        """Return how far the mark may go, as the next part of the listing and the view have it.
-
-        Raises ViewAbsent and BucketError.
-        """
+        """Return how far the mark may go, as the next part of the listing and the view have it. Raises Unavailable."""
         passed = Watermark(self._view.head().mark)
         room = MAX_UNDECIDED_BELOW
         now = self._bucket.now()

@@ -36,9 +36,6 @@ class Head:
         return self.committed - self.merged
 
 
-HEAD_FIELDS = tuple(Head.__dataclass_fields__)
-
-
 _HEAD_NUMBERS = {name for name, kind in Head.__annotations__.items() if kind in {"Seq", "int"}}
 
 

@@ -51,19 +51,13 @@ class View(Lists):
     """The view of one repository's log."""
 
     def head(self) -> Head:
-        """Return the view's head.
-
-        Raises ViewAbsent.
-        """
+        """Return the view's head. Raises ViewAbsent."""
         return self.snapshot().head
 
     def snapshot(
         self, changesets: Iterable[str] = (), slices: Iterable[str] = (), keys: Iterable[str] = ()
     ) -> Snapshot:
-        """Return one instant of the view, in one call.
-
-        Raises ViewAbsent.
-        """
+        """Return one instant of the view, in one call. Raises ViewAbsent."""
         wanted = [list(dict.fromkeys(each)) for each in (changesets, slices, keys)]
         args = [item for each in wanted for item in (len(each), *each)]
         epoch, head, outcomes, definitions, owners, passed_by, run, closed = self.scripts("snapshot", *args)
@@ -102,10 +96,7 @@ class View(Lists):
         self.scripts("apply", *args, pipeline=pipeline)
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects are stored, None for those that are not.
-
-        Raises ViewAbsent.
-        """
+        """Return where objects are stored, None for those that are not. Raises ViewAbsent."""
         return [decode_location(row) if row else None for row in self.scripts("locate", b"".join(oids))]
 
     def cursor(self, name: CursorName) -> Cursor:

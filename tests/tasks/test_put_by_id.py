@@ -13,7 +13,7 @@ from app.admin.restore import restore
 from app.admin.verify import verify
 from app.intake.admission import admit
 from app.intake.intake import Item
-from app.protocol.problems import Problem
+from app.intake.refusals import FieldRefused
 from app.protocol.submissions import Change, CommitBase, Submission
 from storage.base.ids import ObjectId, inbox_pack
 from storage.base.settings import Settings
@@ -43,7 +43,7 @@ def by_id(world: World, path: str, oid: ObjectId = OID, base: bytes = b"", hold:
     """Return a submission that puts a content by its id, as the API admits it."""
     put = Change("put", path.encode(), FILE_MODE, None, oid)
     submission = Submission("all", CommitBase(base or world.tip), None, None, None, 0, "m", (put,), None, hold)
-    [admitted] = admit(world.repo, [submission], bulk=False)
+    [admitted] = admit(world.repo, [submission])
     assert isinstance(admitted, Item) and not admitted.blobs
     return admitted
 
@@ -100,5 +100,5 @@ def test_what_only_an_undecided_changeset_has_cannot_be_put_by_id(world: World) 
     world.repo.objects.blob(oid, Location(changeset.pack, changeset.changes[0].place))
     put = Change("put", b"fourth", FILE_MODE, None, oid)
     submission = Submission("all", CommitBase(world.tip), None, None, None, 0, "m", (put,), None)
-    [refused] = admit(world.repo, [submission], bulk=False)
-    assert isinstance(refused, Problem) and refused.errors[0]["field"] == "changes[0].id"
+    [refused] = admit(world.repo, [submission])
+    assert isinstance(refused, FieldRefused) and refused.field == "changes[0].id"

@@ -1,17 +1,14 @@
-"""Git's part: a bare repository of all that the log names, in which Git itself makes trees and merges.
+"""Git's part: a bare repository of everything that the log names, in which Git itself makes trees and merges.
 
-One `git fast-import` makes every changeset's full tree, and answers what stands at a path; one `git cat-file --batch`
-reads; merges are the Judge's. Nothing of storage/ has a say in a tree here, and no configuration of the machine.
+One `git fast-import` makes every changeset's full tree, and answers what is at a path; one `git cat-file --batch`
+reads; merges are the Judge's. Neither code of storage/ nor configuration of the machine influences a tree here.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
@@ -22,20 +19,15 @@ from storage.base.progress import Progress, batched_with_progress
 from storage.git import packs
 from storage.git.objects import Version, object_id
 from storage.git.packs import PackWriter
-from storage.git.run_git import Git, GitFailed, isolated_environment
+from storage.git.paths import quoted
+from storage.git.run_git import GitFailed, ScratchRepository
 
 _AT_ONCE = 16
 # Objects of one pack of the repository; as much is held in memory.
 _PACK_BYTES = 64 << 20
 # What is asked before an answer is read: more than a pipe holds, and both sides would wait for each other.
 _ASKED_BYTES = 16 << 10
-_CONFIG = """\
-[core]
-	bare = true
-	repositoryformatversion = 0
-	compression = 1
-	attributesFile = /dev/null
-"""
+_CONFIG = "[core]\n\tcompression = 1\n"
 _TRAILERS = "%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
 _BRANCH = b"refs/heads/deep"
 
@@ -52,20 +44,13 @@ class CommitInfo(NamedTuple):
     changesets: list[str]  # of the trailers Changeset-Id
 
 
-class Workbench:
-    """A temporary bare repository; it is gone with the context."""
+class Workbench(ScratchRepository):
+    """A temporary bare repository of all that the log names."""
 
-    def __enter__(self) -> Workbench:
-        """Make the repository."""
-        self.folder = Path(tempfile.mkdtemp(prefix="sluice-deep-"))
-        for name in ("objects/pack", "objects/info", "refs"):
-            (self.folder / name).mkdir(parents=True)
-        (self.folder / "HEAD").write_text("ref: refs/heads/none\n")
-        (self.folder / "config").write_text(_CONFIG)
+    def __init__(self) -> None:
+        super().__init__("deep", _CONFIG)
         self._errors = (self.folder / "errors").open("w+b")
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._git = Git(environment=isolated_environment(self.folder))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -75,7 +60,7 @@ class Workbench:
             process.kill()
             process.communicate()
         self._errors.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.remove()
 
     def load(self, bucket: Bucket, names: Sequence[PackId], progress: Progress) -> dict[PackId, ObjectId]:
         """Take in all objects of packs; return the last of each, a submission pack's manifest.
@@ -114,13 +99,13 @@ class Workbench:
     def run(self, *arguments: str, given: bytes) -> bytes:
         """Run git and return what it printed. Raises GitRefused."""
         try:
-            return self._git.output(*arguments, stdin=given)
+            return self.git.output(*arguments, stdin=given)
         except GitFailed as error:
             raise GitRefused(f"git {arguments[0]}: {error.reason}") from error
 
     def start(self, *arguments: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         """Start a git that lives as long as the repository."""
-        process = self._git.start(*arguments, stdin=subprocess.PIPE, stderr=self._errors, pass_fds=pass_fds)
+        process = self.git.start(*arguments, stdin=subprocess.PIPE, stderr=self._errors, pass_fds=pass_fds)
         self._processes.append(process)
         return process
 
@@ -173,7 +158,7 @@ class Reader:
 
 
 class Importer:
-    """Makes commits, one open at a time, and answers what stands in trees."""
+    """Makes commits, one open at a time, and answers what is at a path of a tree."""
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
@@ -205,13 +190,13 @@ class Importer:
     def put(self, path: bytes, version: Version | None) -> None:
         """Set or delete what stands at a path of the open commit."""
         if version is None:
-            self._send(b"D %s\n" % _quoted(path))
+            self._send(b"D %s\n" % quoted(path, always=True))
         else:
-            self._send(b"M %o %s %s\n" % (version.mode, version.oid.hex().encode(), _quoted(path)))
+            self._send(b"M %o %s %s\n" % (version.mode, version.oid.hex().encode(), quoted(path, always=True)))
 
     def put_text(self, path: bytes, mode: int, text: bytes) -> None:
         """Set a file of the open commit to a text of its own."""
-        self._send(b"M %o inline %s\ndata %d\n%s\n" % (mode, _quoted(path), len(text), text))
+        self._send(b"M %o inline %s\ndata %d\n%s\n" % (mode, quoted(path, always=True), len(text), text))
 
     def end(self) -> str:
         """Close the commit and return its tree. Raises GitRefused."""
@@ -230,12 +215,12 @@ class Importer:
             chunk.append(path)
             size += len(path) + 64
             if size > _ASKED_BYTES:
-                found |= zip(chunk, self._ask([where + _quoted(p) + b"\n" for p in chunk]), strict=True)
+                found |= zip(chunk, self._ask([where + quoted(p, always=True) + b"\n" for p in chunk]), strict=True)
                 chunk, size = [], 0
-        return found | dict(zip(chunk, self._ask([where + _quoted(p) + b"\n" for p in chunk]), strict=True))
+        return found | dict(zip(chunk, self._ask([where + quoted(p, always=True) + b"\n" for p in chunk]), strict=True))
 
     def sync(self) -> None:
-        """Have all commits and trees where other gits find them. Raises GitRefused."""
+        """Make all commits and trees visible to other Git processes. Raises GitRefused."""
         self._send(b"checkpoint\nprogress synced\n")
         self._flush()
         assert self._git.stdout
@@ -271,7 +256,3 @@ class Importer:
             self._git.stdin.flush()
         except BrokenPipeError:
             raise GitRefused(self._bench.complaint()) from None
-
-
-def _quoted(path: bytes) -> bytes:
-    return b'"' + path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'

@@ -1,25 +1,26 @@
-"""Merges of the full verification: what Git makes of them, and whether it is what the log says."""
+"""Merges of the full verification: Git's results, compared with the log."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.judge.judge import Judge, Trees, Verdict
+from app.judge.judge import Judge, Trees
 from app.judge.renames import may_rename, split_renames
 from app.judge.source_merges import Files, SourceMerge, after
 from storage.base.errors import Corrupt
+from storage.git.merge_tree import TreeMerge
 from storage.git.threeway import ConflictClass
 from storage.log.entry import Json, Status
 
 
 class Differs(Corrupt):
-    """What was made again is not what the log says."""
+    """The recomputed result differs from the log."""
 
 
 @dataclass(slots=True)
 class Excuses:
-    """Why what the log calls a conflict may be none to Git; see docs/merging.md."""
+    """Reasons why a conflict in the log may be none to Git; see docs/merging.md."""
 
     too_large: bool = False
     gitmodules: bool = False  # both versions are good, and their merge is not
@@ -116,7 +117,7 @@ def _at_path(case: Case, path: str) -> Differs:
     return Differs(f"{case.at}: its tree is not what Git makes, first at {path}")
 
 
-def _merged(case: Case, parts: Sequence[_Part], verdicts: Sequence[Verdict], judge: Judge) -> Iterator[str]:
+def _merged(case: Case, parts: Sequence[_Part], verdicts: Sequence[TreeMerge], judge: Judge) -> Iterator[str]:
     clean = all(verdict.clean for verdict in verdicts)
     if not case.tree:
         if clean and not case.excuses:

@@ -7,9 +7,9 @@ import base64
 import click
 from rich.text import Text
 
-from app.client.api_client import Client, Json, ProblemError
+from app.client.api_client import Client, Json
 from app.console import exit_codes
-from app.console.changesets import format_changeset, format_conflict
+from app.console.changesets import format_changeset, format_conflict, name_of_slice
 from app.console.options import as_json, console, emit, end, notes, url
 
 _SHOWN_PATHS = 3  # of a changeset in the list
@@ -52,22 +52,10 @@ def _list(client: Client, slice_name: str | None, path: str | None, as_json: boo
         if as_json:
             emit(each)
         else:
-            console.print(_line(each, _name(client, names, each["slice"])), soft_wrap=True)
+            console.print(_line(each, name_of_slice(client, names, each["slice"])), soft_wrap=True)
     if not as_json and not count:
         notes.print("no conflict is open")
     return count
-
-
-def _name(client: Client, names: dict[str, str], slice_id: str) -> str:
-    """Return a slice's name; its id where it has been deleted."""
-    if slice_id not in names:
-        try:
-            names[slice_id] = client.slice(slice_id)["name"]
-        except ProblemError as refusal:
-            if refusal.status != 404:
-                raise
-            names[slice_id] = slice_id
-    return names[slice_id]
 
 
 def _line(changeset: Json, name: str) -> Text:

@@ -11,14 +11,12 @@ import click
 
 from app.client.api_client import Client, Json
 from app.console.options import as_json, emit, notes, url
+from storage.git.paths import quoted
 
 _COLOURS = {"@": "cyan", "+": "green", "-": "red"}
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _BAR = 40  # characters of the longest bar of --stat
 _OMITTED = {"not-stored": "what was seen is not stored here", "too-large": "too large to be shown"}
-# What Git quotes in a path.
-_QUOTED = {b'"': b'\\"', b"\\": b"\\\\", b"\n": b"\\n", b"\t": b"\\t", b"\r": b"\\r"}
-_UNUSUAL = re.compile(rb'["\\\x00-\x1f\x7f-\xff]')
 
 
 @click.command()
@@ -153,15 +151,7 @@ def _side(file: Json, side: str) -> str:
 
 def _named(prefix: str, path: str) -> str:
     """Return a path as Git writes it in a header: in quotes where something is unusual."""
-    raw = path.encode()
-    if not _UNUSUAL.search(raw):
-        return prefix + path
-    return f'"{prefix}{_UNUSUAL.sub(_escape, raw).decode()}"'
-
-
-def _escape(found: re.Match[bytes]) -> bytes:
-    byte = found[0]
-    return _QUOTED.get(byte, b"\\%03o" % byte[0])
+    return quoted((prefix + path).encode()).decode()
 
 
 def _stat(files: list[Json]) -> Iterator[str]:

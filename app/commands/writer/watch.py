@@ -8,7 +8,8 @@ from itertools import islice
 import click
 from rich.text import Text
 
-from app.client.api_client import Client, Json, ProblemError
+from app.client.api_client import Client, Json
+from app.console.changesets import name_of_slice
 from app.console.options import as_json, console, emit, url
 
 _SHOWN = 3  # paths in conflict
@@ -40,19 +41,9 @@ def command(client: Client, slice_name: str | None, after: str | None, number: i
             if as_json:
                 emit(event)
             else:
-                console.print(_line(event, _name(client, names, event["data"].get("slice", "?"))), soft_wrap=True)
-
-
-def _name(client: Client, names: dict[str, str], slice_id: str) -> str:
-    """Return a slice's name; its id where it has been deleted."""
-    if slice_id not in names:
-        try:
-            names[slice_id] = client.slice(slice_id)["name"]
-        except ProblemError as refusal:
-            if refusal.status != 404:
-                raise
-            names[slice_id] = slice_id
-    return names[slice_id]
+                console.print(
+                    _line(event, name_of_slice(client, names, event["data"].get("slice", "?"))), soft_wrap=True
+                )
 
 
 def _line(event: Json, name: str) -> Text:

@@ -10,7 +10,7 @@ import pytest
 
 from app.demo.merge_report import MergeReport
 from app.demo.merge_run import Case, read_cases
-from app.judge.judge import Judge, Verdict, parse_differences, parse_verdicts
+from app.judge.judge import Judge, parse_differences
 from app.judge.local_history import FileChange, HistoryError
 from app.judge.renames import may_rename, split_renames
 from app.judge.source_merges import (
@@ -26,6 +26,8 @@ from app.judge.source_merges import (
     after,
     refusal,
 )
+from storage.git.merge_tree import TreeMerge, parse_merges
+from storage.git.run_git import GitFailed
 from tests.support.git_repository import GitRepository
 
 A, B, C, D = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
@@ -266,12 +268,12 @@ def test_differences_are_read_with_and_without_changes() -> None:
 
 def test_verdicts_are_read() -> None:
     output = f"1\0{A}\0\0" + f"0\0{B}\0x y\0z\0\0"
-    assert parse_verdicts(output.encode(), 2) == [Verdict(True, A), Verdict(False, B, ("x y", "z"))]
+    assert parse_merges(output.encode(), 2) == [TreeMerge(True, A), TreeMerge(False, B, ("x y", "z"))]
     for short in f"1\0{A}\0\0", f"1\0{A}\0\0" + f"0\0{B}\0x":
-        with pytest.raises(HistoryError, match="1 of 2"):
-            parse_verdicts(short.encode(), 2)
-    with pytest.raises(HistoryError, match="neither"):
-        parse_verdicts(f"-1\0{A}\0\0".encode(), 1)
+        with pytest.raises(GitFailed, match="1 of 2"):
+            parse_merges(short.encode(), 2)
+    with pytest.raises(GitFailed, match="neither"):
+        parse_merges(f"-1\0{A}\0\0".encode(), 1)
 
 
 @pytest.fixture

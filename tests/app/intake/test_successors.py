@@ -415,7 +415,7 @@ def test_a_check_says_wait_only_for_a_base_that_is_not_decided(api: Api, monkeyp
     api.submit(base=base, changes=[put("f", edit(5, "head"))])
     api.world.work()
     waits = api.put("h", "1")
-    monkeypatch.setattr("storage.git.merge_tree._git", lambda: "/nonexistent/git")
+    monkeypatch.setattr("storage.git.run_git.program", lambda: "/nonexistent/git")
     body = {"message": "m", "base": base, "changes": [put("f", edit(15, "late"))]}
     assert api.post("/slices/all/check", body, 503).headers["Retry-After"]
     body["base"] = waits["id"]

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from app.admin.deep.verification import deep
-from app.intake.admission import MAX_JUDGED_BYTES
+from app.intake.checks import MAX_JUDGED_BYTES
 from storage.backends.bucket import Bucket
 from storage.backends.deadline import Spent
 from storage.base.ids import ObjectId

@@ -320,7 +320,8 @@ def test_what_an_administrator_has_set_in_git_changes_nothing(monkeypatch: pytes
         environments.append(options["env"])
         return run(*arguments, **options)
 
-    monkeypatch.setattr("storage.git.merge_tree.subprocess.run", spy)
+    monkeypatch.setattr("storage.git.run_git.subprocess.run", spy)
     GitMerger().merge([Texts(b"", b"1", b"1")])
     [environment] = environments
-    assert environment.keys() == {"GIT_DIR", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_ATTR_NOSYSTEM", "LC_ALL"}
+    fixed = {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_ATTR_NOSYSTEM", "GIT_NO_REPLACE_OBJECTS", "LC_ALL"}
+    assert environment.keys() == {"GIT_DIR", *fixed}

@@ -1,0 +1,24 @@
+"""Packs that cannot be indexed are not written. That Git reads the others is in tests/compat/test_packs_oracle.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.git.objects import Kind
+from storage.git.packs import MAX_PACK_BYTES, PackTooLarge, PackWriter, encode, read_index
+
+
+def test_a_pack_ends_where_its_index_could_not_address_more() -> None:
+    stored = [encode(Kind.BLOB, b"%d" % i) for i in range(3)]
+    whole = PackWriter()
+    for data in stored[:2]:
+        oid = whole.add(Kind.BLOB, data)
+    assert whole.size < MAX_PACK_BYTES
+    writer = PackWriter(max_bytes=whole.size)
+    for data in stored[:2]:
+        writer.add(Kind.BLOB, data)
+    with pytest.raises(PackTooLarge, match=f"at most {whole.size} can be indexed"):
+        writer.add(Kind.BLOB, stored[2])
+    assert writer.add(Kind.BLOB, stored[1]) == oid, "what it has already takes no more bytes"
+    assert writer.finish() == whole.finish(), "and it is as it was"
+    assert len(read_index(writer.index(), writer.size)) == 2
