@@ -39,7 +39,7 @@ MAX_ATTEMPTS = 20
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What a batch came to."""
+    """The result of a batch."""
 
     changesets: int = 0  # that it decided, or found decided since they were claimed
     line: str = ""  # the same for a person; empty where nothing was claimed
