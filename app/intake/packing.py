@@ -17,7 +17,7 @@ from storage.log.manifest import Changeset, Proposal
 _LEVEL = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """A valid submission on its way in: its slice's id, its blobs as packs store them, its key's fingerprint."""
 
@@ -40,7 +40,9 @@ class Item:
                 oid, stored = blob(change.content)
                 blobs[oid] = stored
             oids.append(oid)
-        return cls(submission, slice_id, author, tuple(oids), blobs, fingerprint)
+        return cls(
+            submission=submission, slice=slice_id, author=author, oids=tuple(oids), blobs=blobs, fingerprint=fingerprint
+        )
 
     @property
     def size(self) -> int:
@@ -113,11 +115,11 @@ def _changeset(
                     change.op,
                     change.path,
                     change.mode,
-                    oid,
-                    places[oid] if oid in item.blobs else None,
-                    ObjectId(change.base) if change.base else None,
-                    change.strategy,
-                    change.base_mode,
+                    oid=oid,
+                    place=places[oid] if oid in item.blobs else None,
+                    base=ObjectId(change.base) if change.base else None,
+                    strategy=change.strategy,
+                    base_mode=change.base_mode,
                 )
                 for change, oid in zip(submission.changes, item.oids, strict=True)
             ]

@@ -183,18 +183,24 @@ class Successor:
         """Change the mode alone: no content need be copied."""
         assert version is not None
         oid, mode = _as_seen(base)
-        self._add(Change("mode", path, version.mode, None, None, oid, strategy, mode), None)
+        self._add(Change("mode", path, version.mode, base=oid, strategy=strategy, base_mode=mode), None)
 
     def _take(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
         """Change a path to a version whose content is known; `base` is what was seen there. Raises ObjectMissing."""
         oid, mode = _as_seen(base)
         if version is None:
-            self._add(Change("delete", path, 0, None, None, oid, strategy, mode), None)
+            self._add(Change("delete", path, 0, base=oid, strategy=strategy, base_mode=mode), None)
         elif version.mode == SUBMODULE_MODE:
-            self._add(Change("put", path, version.mode, None, version.oid, oid, strategy, mode), version.oid)
+            self._add(
+                Change("put", path, version.mode, oid=version.oid, base=oid, strategy=strategy, base_mode=mode),
+                version.oid,
+            )
         elif not needs_content(path, version.mode) and (size := self._size_in_log(version.oid)) is not None:
             self._count(version.oid, size)
-            self._add(Change("put", path, version.mode, None, version.oid, oid, strategy, mode), version.oid)
+            self._add(
+                Change("put", path, version.mode, oid=version.oid, base=oid, strategy=strategy, base_mode=mode),
+                version.oid,
+            )
         else:
             self._put(path, version.mode, self._content(version.oid), base, strategy)
 
@@ -229,7 +235,7 @@ class Successor:
         self._blobs[oid] = stored
         seen, seen_mode = _as_seen(base)
         # The content is in the blobs; a second copy would be held for nothing.
-        self._add(Change("put", path, mode, None, oid, seen, strategy, seen_mode), oid)
+        self._add(Change("put", path, mode, oid=oid, base=seen, strategy=strategy, base_mode=seen_mode), oid)
 
     def _add(self, change: Change, oid: ObjectId | None) -> None:
         self._changes[change.path] = change
@@ -241,10 +247,23 @@ class Successor:
                 raise Contradiction(f"{change.path.decode()} is no longer in the slice {self._where.name}")
         resolves = self._changeset.id
         submission = Submission(
-            self._where.id, base, None, None, None, 0, message, tuple(self._changes.values()), key, hold, resolves
+            slice=self._where.id,
+            base=base,
+            message=message,
+            changes=tuple(self._changes.values()),
+            key=key,
+            hold=hold,
+            resolves=resolves,
         )
         oids = tuple(self._oids.values())
-        return Item(submission, SliceId(self._where.id), self._changeset.author, oids, self._blobs, fingerprint)
+        return Item(
+            submission=submission,
+            slice=SliceId(self._where.id),
+            author=self._changeset.author,
+            oids=oids,
+            blobs=self._blobs,
+            fingerprint=fingerprint,
+        )
 
 
 def read_changeset(repo: Repository, changeset: ChangesetId, state: ChangesetState) -> Changeset:

@@ -212,7 +212,18 @@ def _submission(
         raise field_error(dot + "slice", f"must have 1 to {MAX_SLICE_REFERENCE} bytes")
     key = loaded.get("idempotency_key", key)
     hold = loaded.get("hold", False)
-    return Submission(slice_name, base, name, email, time, zone, loaded["message"], changes, key, hold)
+    return Submission(
+        slice=slice_name,
+        base=base,
+        author_name=name,
+        author_email=email,
+        author_time=time,
+        author_zone=zone,
+        message=loaded["message"],
+        changes=changes,
+        key=key,
+        hold=hold,
+    )
 
 
 def _base(value: bytes | str | int | None, position: int | None, dot: str) -> Base:
@@ -293,18 +304,18 @@ def _change(schema: Schema, data: Any, by_versions: bool, rules: Rules | None) -
         _check_source(loaded, mode)
         if not ordinary or mode == SYMLINK_MODE:
             _check_content(loaded, path, mode, content)
-        return Change(op, path, mode, content, oid, base, strategy)
+        return Change(op, path, mode, content=content, oid=oid, base=base, strategy=strategy)
     for field in ("content", "content_base64", "id"):
         if field in loaded:
             raise field_error(field, f"does not belong to a {op}")
     if op == "delete":
         if "mode" in loaded:
             raise field_error("mode", "does not belong to a delete")
-        return Change(op, path, 0, None, None, base, strategy)
+        return Change(op, path, 0, base=base, strategy=strategy)
     mode = loaded.get("mode")
     if mode not in (FILE_MODE, EXECUTABLE_MODE):
         raise field_error("mode", "must be 100644 or 100755")
-    return Change(op, path, mode, None, None, base, strategy)
+    return Change(op, path, mode, base=base, strategy=strategy)
 
 
 def _strategy(rules: Rules | None, path: bytes) -> Strategy:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from storage.git.threeway import Strategy
+from storage.log.manifest import Op
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One path of a changeset."""
 
-    op: str  # put, delete or mode
+    op: Op
     path: bytes  # UTF-8, and a path that Git checks out anywhere
     mode: int  # of a put or mode; 0 for a delete
-    content: bytes | None  # of a put that brings its bytes
-    oid: bytes | None  # of a put by id: a stored blob, or a submodule's commit; 20 raw bytes
+    _: KW_ONLY
+    content: bytes | None = None  # of a put that brings its bytes
+    oid: bytes | None = None  # of a put by id: a stored blob, or a submodule's commit; 20 raw bytes
     base: bytes | None = None  # with a base by versions: the id seen, None where the file did not exist
     strategy: Strategy = Strategy.MERGE
     base_mode: int | None = None  # the mode seen beside `base`, where it is known
@@ -50,18 +52,18 @@ class VersionsBase:
 Base = CommitBase | ChangesetBase | ItemBase | VersionsBase
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """A changeset as its writer gave it; what is None is for the server to fill in."""
 
     slice: str  # an id or a name; not yet looked up
     base: Base
-    author_name: str | None  # name and e-mail stand together or not at all
-    author_email: str | None
-    author_time: int | None  # seconds since the epoch
-    author_zone: int  # minutes east of Greenwich
+    author_name: str | None = None  # name and e-mail stand together or not at all
+    author_email: str | None = None
+    author_time: int | None = None  # seconds since the epoch
+    author_zone: int = 0  # minutes east of Greenwich
     message: str
     changes: tuple[Change, ...]
-    key: str | None  # the idempotency key
+    key: str | None = None  # the idempotency key
     hold: bool = False  # not to be committed before it is released
     resolves: str | None = None  # the changeset whose place it takes

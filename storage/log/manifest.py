@@ -7,8 +7,8 @@ Format 1. Readers must read every format that was ever written.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
 
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
@@ -24,15 +24,19 @@ class CorruptManifest(Corrupt):
     """A submission pack's manifest cannot be read."""
 
 
+Op = Literal["put", "delete", "mode"]
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """One change of a changeset, as its writer submitted it."""
 
-    op: str  # put, delete or mode
+    op: Op
     path: bytes
     mode: int  # of a put or mode; 0 for a delete
-    oid: ObjectId | None  # the blob or submodule commit that is put
-    place: PackRange | None  # where the submission pack has the blob
+    _: KW_ONLY
+    oid: ObjectId | None = None  # the blob or submodule commit that is put
+    place: PackRange | None = None  # where the submission pack has the blob
     base: ObjectId | None = None  # with a base by versions: the id seen, None where the file did not exist
     strategy: Strategy = Strategy.MERGE
     base_mode: int | None = None  # the mode seen beside `base`, where it is known
@@ -51,15 +55,15 @@ class Proposal:
         return Version(self.mode, self.oid)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changeset:
     """A changeset as it stands in its submission pack."""
 
     id: ChangesetId
     pack: PackId
     slice: SliceId
-    base_commit: ObjectId | None  # exactly one of the first two, or neither: a base by versions
-    base_changeset: ChangesetId | None
+    base_commit: ObjectId | None = None  # exactly one of the first two, or neither: a base by versions
+    base_changeset: ChangesetId | None = None
     author: Ident
     message: str
     changes: tuple[Proposal, ...]
@@ -141,11 +145,11 @@ def _decode_change(change: list[Any]) -> Proposal:
         op,
         path.encode(),
         mode,
-        ObjectId(bytes.fromhex(oid)) if oid else None,
-        PackRange(*place) if place else None,
-        ObjectId(bytes.fromhex(base)) if base else None,
-        Strategy(more[0]) if more else Strategy.MERGE,
-        more[1] if len(more) > 1 else None,
+        oid=ObjectId(bytes.fromhex(oid)) if oid else None,
+        place=PackRange(*place) if place else None,
+        base=ObjectId(bytes.fromhex(base)) if base else None,
+        strategy=Strategy(more[0]) if more else Strategy.MERGE,
+        base_mode=more[1] if len(more) > 1 else None,
     )
 
 

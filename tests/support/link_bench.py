@@ -78,17 +78,28 @@ class LinkBench:
 
 
 def put(path: bytes, oid: ObjectId, mode: int = FILE_MODE, base: ObjectId | None = None) -> Proposal:
-    return Proposal("put", path, mode, oid, None, base)
+    return Proposal("put", path, mode, oid=oid, base=base)
 
 
 def delete(path: bytes, base: ObjectId | None = None) -> Proposal:
-    return Proposal("delete", path, 0, None, None, base)
+    return Proposal("delete", path, 0, base=base)
 
 
 def chmod(path: bytes, mode: int) -> Proposal:
-    return Proposal("mode", path, mode, None, None)
+    return Proposal("mode", path, mode)
 
 
 def changeset(name, *changes, on=BASE, key=None, where="all") -> Changeset:
     commit = on if isinstance(on, bytes) else None
-    return Changeset(name, "inbox/p-1", where, commit, on if isinstance(on, str) else None, ADA, "m", changes, key, "f")
+    return Changeset(
+        id=name,
+        pack="inbox/p-1",
+        slice=where,
+        base_commit=commit,
+        base_changeset=on if isinstance(on, str) else None,
+        author=ADA,
+        message="m",
+        changes=changes,
+        key=key,
+        fingerprint="f",
+    )

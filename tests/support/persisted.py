@@ -52,21 +52,23 @@ def entries() -> list[tuple[Seq, bytes]]:
 
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
-    put = Proposal("put", "a/ä".encode(), 0o100644, oid("a"), PackRange(12, 34, 56))
-    shared = Proposal("put", b"shared", 0o120000, oid("b"), None)
-    taken = Proposal("put", b't"\\\n', 0o100755, oid("c"), PackRange(46, 7, 8), oid("d"), Strategy.THEIRS)
-    known = Proposal("put", b"known", 0o100644, oid("e"), None, oid("f"), Strategy.MERGE, UNKNOWN_MODE)
+    put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), place=PackRange(12, 34, 56))
+    shared = Proposal("put", b"shared", 0o120000, oid=oid("b"))
+    taken = Proposal(
+        "put", b't"\\\n', 0o100755, oid=oid("c"), place=PackRange(46, 7, 8), base=oid("d"), strategy=Strategy.THEIRS
+    )
+    known = Proposal("put", b"known", 0o100644, oid=oid("e"), base=oid("f"), base_mode=UNKNOWN_MODE)
     author = Ident("Ä. Author", "author@example.org", 1700000000, -90)
     return [
         Changeset(
             id=ChangesetId(ulid("AV")), pack=PACK, slice=SliceId(ulid("A3")), base_commit=oid("1"),
             base_changeset=None, author=author, message="one\n\nwith \u2028 and \x7f\n",
-            changes=(put, shared, Proposal("mode", b"run", 0o100755, None, None)), key="k", fingerprint="f",
+            changes=(put, shared, Proposal("mode", b"run", 0o100755)), key="k", fingerprint="f",
         ),
         Changeset(
             id=ChangesetId(ulid("AW")), pack=PACK, slice=SliceId(ulid("A3")), base_commit=None,
             base_changeset=ChangesetId(ulid("AV")), author=author, message="two",
-            changes=(Proposal("delete", b"gone", 0, None, None),), hold=True,
+            changes=(Proposal("delete", b"gone", 0),), hold=True,
         ),
         Changeset(
             id=ChangesetId(ulid("AX")), pack=PACK, slice=SliceId(ulid("A3")), base_commit=None, base_changeset=None,

@@ -42,11 +42,16 @@ class QueueBench:
     def made(self, where: str, *paths: str, base: str | None = None) -> Changeset:
         """Return a changeset of the paths."""
         time.sleep(0.001)  # ULIDs of one process are ordered by their milliseconds
-        changes = tuple(Proposal("put", p.encode(), 0o100644, ObjectId(b"x" * 20), None) for p in paths or ("f",))
+        changes = tuple(Proposal("put", p.encode(), 0o100644, oid=ObjectId(b"x" * 20)) for p in paths or ("f",))
         return Changeset(
-            ChangesetId(new_ulid()), PackId("inbox/P-1"), SliceId(where), None,
-            ChangesetId(base) if base else None, Ident("a", "b", 1), "m", changes,
-        )  # fmt: skip
+            id=ChangesetId(new_ulid()),
+            pack=PackId("inbox/P-1"),
+            slice=SliceId(where),
+            base_changeset=ChangesetId(base) if base else None,
+            author=Ident("a", "b", 1),
+            message="m",
+            changes=changes,
+        )
 
     def run_out(self) -> None:
         """Let every lock, claim, ticket and message have run out."""

@@ -31,14 +31,14 @@ def changes(files: Files, bases: Mapping[str, bytes | None] | None = None) -> tu
     for path, content in files.items():
         base = (bases or {}).get(path)
         if content is None:
-            made.append(Change("delete", path.encode(), 0, None, None, base))
+            made.append(Change("delete", path.encode(), 0, base=base))
             continue
         mode = FILE_MODE
         if isinstance(content, str):
             kind, _, rest = content.partition(":")
             mode = {"link": SYMLINK_MODE, "exec": EXECUTABLE_MODE}[kind]
             content = rest.encode()
-        made.append(Change("put", path.encode(), mode, content, None, base))
+        made.append(Change("put", path.encode(), mode, content=content, base=base))
     return tuple(made)
 
 
@@ -63,10 +63,26 @@ def item(
         case _:
             on = VersionsBase()
     made = changes(files, bases)
-    submission = Submission(where.id, on, "Ada", "ada@example.org", None, 0, message, made, key, hold)
+    submission = Submission(
+        slice=where.id,
+        base=on,
+        author_name="Ada",
+        author_email="ada@example.org",
+        message=message,
+        changes=made,
+        key=key,
+        hold=hold,
+    )
     blobs = [blob(change.content) if change.content is not None else None for change in made]
     oids = tuple([each[0] if each else change.oid for each, change in zip(blobs, made, strict=True)])
-    return Item(submission, where.id, AUTHOR, oids, dict(each for each in blobs if each), "f" if key else "")
+    return Item(
+        submission=submission,
+        slice=where.id,
+        author=AUTHOR,
+        oids=oids,
+        blobs=dict(each for each in blobs if each),
+        fingerprint="f" if key else "",
+    )
 
 
 class World:

@@ -41,8 +41,8 @@ def world(settings: Settings) -> World:
 
 def by_id(world: World, path: str, oid: ObjectId = OID, base: bytes = b"", hold: bool = False) -> Item:
     """Return a submission that puts a content by its id, as the API admits it."""
-    put = Change("put", path.encode(), FILE_MODE, None, oid)
-    submission = Submission("all", CommitBase(base or world.tip), None, None, None, 0, "m", (put,), None, hold)
+    put = Change("put", path.encode(), FILE_MODE, oid=oid)
+    submission = Submission(slice="all", base=CommitBase(base or world.tip), message="m", changes=(put,), hold=hold)
     [admitted] = admit(world.repo, [submission])
     assert isinstance(admitted, Item) and not admitted.blobs
     return admitted
@@ -98,7 +98,7 @@ def test_what_only_an_undecided_changeset_has_cannot_be_put_by_id(world: World) 
     oid = changeset.changes[0].oid
     assert oid and changeset.changes[0].place
     world.repo.objects.blob(oid, Location(changeset.pack, changeset.changes[0].place))
-    put = Change("put", b"fourth", FILE_MODE, None, oid)
-    submission = Submission("all", CommitBase(world.tip), None, None, None, 0, "m", (put,), None)
+    put = Change("put", b"fourth", FILE_MODE, oid=oid)
+    submission = Submission(slice="all", base=CommitBase(world.tip), message="m", changes=(put,))
     [refused] = admit(world.repo, [submission])
     assert isinstance(refused, FieldRefused) and refused.field == "changes[0].id"

@@ -31,22 +31,38 @@ LINES = b"".join(b"line %d\n" % i for i in range(12))
 def submission(world: World, base: object, *changes: Change, hold: bool = False, key: str | None = None) -> Item:
     """Return a submission on a commit, a changeset, or by versions (None)."""
     on = CommitBase(base) if isinstance(base, bytes) else ChangesetBase(base) if base else VersionsBase()
-    made = Submission(world.all.id, on, "Ada", "a@b", None, 0, "Change", changes, key, hold)
+    made = Submission(
+        slice=world.all.id,
+        base=on,
+        author_name="Ada",
+        author_email="a@b",
+        message="Change",
+        changes=changes,
+        key=key,
+        hold=hold,
+    )
     blobs = [blob(change.content) if change.content is not None else None for change in changes]
     oids = tuple([each[0] if each else change.oid for each, change in zip(blobs, changes, strict=True)])
-    return Item(made, world.all.id, AUTHOR, oids, dict(each for each in blobs if each), "f" if key else "")
+    return Item(
+        submission=made,
+        slice=world.all.id,
+        author=AUTHOR,
+        oids=oids,
+        blobs=dict(each for each in blobs if each),
+        fingerprint="f" if key else "",
+    )
 
 
 def put(path: str, content: bytes, base: bytes | None = None, strategy: Strategy = Strategy.MERGE) -> Change:
-    return Change("put", path.encode(), FILE_MODE, content, None, base, strategy)
+    return Change("put", path.encode(), FILE_MODE, content=content, base=base, strategy=strategy)
 
 
 def delete(path: str, base: bytes | None = None, strategy: Strategy = Strategy.MERGE) -> Change:
-    return Change("delete", path.encode(), 0, None, None, base, strategy)
+    return Change("delete", path.encode(), 0, base=base, strategy=strategy)
 
 
 def chmod(path: str, base: bytes | None = None) -> Change:
-    return Change("mode", path.encode(), EXECUTABLE_MODE, None, None, base)
+    return Change("mode", path.encode(), EXECUTABLE_MODE, base=base)
 
 
 @pytest.fixture
@@ -106,13 +122,13 @@ def everything(world: World) -> dict[str, ChangesetId]:
     world.work()
     submit(world, None, put("v/text", LINES.replace(b"line 11\n", b"11\n"), oid_of(LINES)))
     named["unknown"] = submit(world, None, put("v/text", b"0\n", oid_of(b"nobody has it")))
-    submit(world, None, Change("mode", b"v/text", EXECUTABLE_MODE, None, None, oid_of(b"nor this")))
+    submit(world, None, Change("mode", b"v/text", EXECUTABLE_MODE, base=oid_of(b"nor this")))
     submit(world, None, put("v/text/below", b"1"))
     named["on versions"] = submit(world, by, put("v/more", b"1"), delete("v/1"))
     release(world.repo, held)
     world.work()
     base = world.tip
-    submit(world, base, delete("v/text"), put("v/text/below", b"1"), Change("put", b"link", SYMLINK_MODE, b"v", None))
+    submit(world, base, delete("v/text"), put("v/text/below", b"1"), Change("put", b"link", SYMLINK_MODE, content=b"v"))
     submit(world, base, put("v/text/other", b"1"), delete("v/text"))
     submit(world, base, put("v", b"1"), delete("v/text"), delete("v/more"))
     submit(world, base, put('odd "name"\\ü', b"1"), put(" space ", b"1"))
@@ -170,7 +186,7 @@ def test_a_history_in_which_a_mode_of_a_symlink_changed_is_still_right(
 ) -> None:
     """It was made a file of the target's text once; such commits stay."""
     monkeypatch.setattr("storage.commit.decide.why_no_mode", lambda change, seen: None)
-    link = Change("put", b"link", SYMLINK_MODE, b"target", None)
+    link = Change("put", b"link", SYMLINK_MODE, content=b"target")
     below = submit(world, world.tip, link)
     world.work()
     ids = [submit(world, below, chmod("link")), submit(world, None, chmod("link", oid_of(b"target")))]

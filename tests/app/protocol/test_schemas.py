@@ -272,10 +272,10 @@ def test_a_changeset_is_read_whole() -> None:
         author_zone=60,
         message="Say hello",
         changes=(
-            Change("put", b"web/a", 0o100644, b"x", None),
-            Change("put", "ä/logo".encode(), 0o100755, b"\0\1\xff", None),
-            Change("mode", b"tool", 0o100644, None, None),
-            Change("delete", b"old", 0, None, None),
+            Change("put", b"web/a", 0o100644, content=b"x"),
+            Change("put", "ä/logo".encode(), 0o100755, content=b"\0\1\xff"),
+            Change("mode", b"tool", 0o100644),
+            Change("delete", b"old", 0),
         ),
         key="k",
     )

@@ -224,8 +224,18 @@ def test_look_ups_in_ever_more_trees_keep_no_more_of_them_than_there_is_room_for
 
 
 def asks(name: str, where: str, *paths: bytes) -> Changeset:
-    changes = tuple(Proposal("put", path, FILE_MODE, A, None, None) for path in paths)
-    return Changeset(ChangesetId(name), "inbox/p-1", SliceId(where), BASE, None, ADA, "m", changes, None, "f")
+    changes = tuple(Proposal("put", path, FILE_MODE, oid=A) for path in paths)
+    return Changeset(
+        id=ChangesetId(name),
+        pack="inbox/p-1",
+        slice=SliceId(where),
+        base_commit=BASE,
+        author=ADA,
+        message="m",
+        changes=changes,
+        key=None,
+        fingerprint="f",
+    )
 
 
 def test_a_batch_takes_small_changesets_beside_a_queue_of_large_ones() -> None:

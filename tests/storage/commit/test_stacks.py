@@ -98,10 +98,19 @@ class History:
                 lines.remove(gone)
                 effect.deleted.add(gone)
             oid = self.repo.put_blob(b"".join(lines))
-            changes.append(Proposal("put", path, FILE_MODE, oid, None))
+            changes.append(Proposal("put", path, FILE_MODE, oid=oid))
         commit = writer.base if isinstance(writer.base, bytes) else None
         base = writer.base if isinstance(writer.base, str) else None
-        return Changeset(name, "inbox/p-1", "all", commit, base, ADA, "m", tuple(changes))
+        return Changeset(
+            id=name,
+            pack="inbox/p-1",
+            slice="all",
+            base_commit=commit,
+            base_changeset=base,
+            author=ADA,
+            message="m",
+            changes=tuple(changes),
+        )
 
     def land(self, batch: list[Changeset]) -> None:
         linked = self.repo.link(batch, self.bases, self.outcomes)

@@ -51,7 +51,7 @@ def file(content: bytes, mode: int = FILE_MODE) -> Version:
 
 def with_modes(made: Item, modes: dict[str, int], bases: dict[str, bytes] | None = None) -> Item:
     """Add changes of mode to a submission."""
-    more = tuple(Change("mode", p.encode(), mode, None, None, (bases or {}).get(p)) for p, mode in modes.items())
+    more = tuple(Change("mode", p.encode(), mode, base=(bases or {}).get(p)) for p, mode in modes.items())
     submission = replace(made.submission, changes=made.submission.changes + more)
     return replace(made, submission=submission, oids=made.oids + (None,) * len(more))
 

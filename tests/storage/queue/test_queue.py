@@ -35,7 +35,9 @@ def claimed(bench: QueueBench, owner: str = "me", **settings: object) -> list[st
 def test_a_queue_is_ordered_by_id_and_enqueuing_again_changes_nothing(bench: QueueBench) -> None:
     ids = bench.put("S0", count=5)
     assert bench.queue.waiting("S0", "", 10) == sorted(ids) == ids
-    again = Changeset(ids[2], PackId("inbox/P-1"), SliceId("S0"), None, None, Ident("a", "b", 1), "m", ())
+    again = Changeset(
+        id=ids[2], pack=PackId("inbox/P-1"), slice=SliceId("S0"), author=Ident("a", "b", 1), message="m", changes=()
+    )
     assert bench.queue.enqueue([(again, b"{}")]) == [2]
     assert bench.queue.length() == 5
 
@@ -43,7 +45,9 @@ def test_a_queue_is_ordered_by_id_and_enqueuing_again_changes_nothing(bench: Que
 def test_what_has_an_outcome_is_never_queued_again(bench: QueueBench) -> None:
     [one] = bench.put("S0")
     bench.decide(one, "S0")
-    again = Changeset(one, PackId("inbox/P-1"), SliceId("S0"), None, None, Ident("a", "b", 1), "m", ())
+    again = Changeset(
+        id=one, pack=PackId("inbox/P-1"), slice=SliceId("S0"), author=Ident("a", "b", 1), message="m", changes=()
+    )
     bench.queue.release("nobody", [*bench.queue.claim("me")])
     assert bench.queue.enqueue([(again, b"{}")]) == [NoPosition.DECIDED]
     assert bench.queue.length() == 0
