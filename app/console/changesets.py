@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 
 from rich.text import Text
 
@@ -99,6 +100,21 @@ def _version(version: Json | None) -> str:
     if version is None:
         return "nothing"
     return f"{version['mode'] or 'unknown mode'} {version['id'][:12]}"
+
+
+def slice_namer(client: Client) -> Callable[[str], str]:
+    """Return what gives a slice's name by its id, and the id where it has been deleted; it asks once for each."""
+
+    @cache
+    def name_of(slice_id: str) -> str:
+        try:
+            return str(client.slice(slice_id)["name"])
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
+            return slice_id
+
+    return name_of
 
 
 def to_each(verb: Callable[[str], Json], changesets: tuple[str, ...]) -> tuple[list[Json], int]:

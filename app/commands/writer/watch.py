@@ -8,8 +8,9 @@ from itertools import islice
 import click
 from rich.text import Text
 
-from app.client.api_client import Client, Json, ProblemError
-from app.console.options import as_json, console, emit, url
+from app.client.api_client import Client, Json
+from app.console.changesets import slice_namer
+from app.console.options import as_json, console, emit_or_show, url
 
 _SHOWN = 3  # paths in conflict
 COLOURS = {"committed": "green", "landed": "bold green", "conflicted": "red", "rejected": "red", "released": "yellow"}
@@ -34,25 +35,14 @@ def command(client: Client, slice_name: str | None, after: str | None, number: i
     Example: sluice watch --slice web
              sluice watch --after 0 --json | jq -r 'select(.event == "conflicted") | .data.id'
     """  # noqa: D301 - click takes the character itself
-    names: dict[str, str] = {}
+    name_of = slice_namer(client)
+
+    def show(event: Json) -> None:
+        console.print(_line(event, name_of(event["data"].get("slice", "?"))), soft_wrap=True)
+
     with suppress(KeyboardInterrupt):
         for event in islice(client.events(after, slice_name), number):
-            if as_json:
-                emit(event)
-            else:
-                console.print(_line(event, _name(client, names, event["data"].get("slice", "?"))), soft_wrap=True)
-
-
-def _name(client: Client, names: dict[str, str], slice_id: str) -> str:
-    """Return a slice's name; its id where it has been deleted."""
-    if slice_id not in names:
-        try:
-            names[slice_id] = client.slice(slice_id)["name"]
-        except ProblemError as refusal:
-            if refusal.status != 404:
-                raise
-            names[slice_id] = slice_id
-    return names[slice_id]
+            emit_or_show(as_json, event, show)
 
 
 def _line(event: Json, name: str) -> Text:
