@@ -1,3 +1,3 @@
-"""The thin Flask API and the command line: parse, authorize, enqueue, answer. No merge logic lives here."""
+"""The Flask API, the command line `sluice`, and the tools of writers and operators. Imports tasks and storage."""
 
 __version__ = "0.1.0"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from app.intake.intake import Intake, NotQueued, TookTooLong
-from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, KeyReused, NoSlice
+from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, KeyReused
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
@@ -27,7 +27,7 @@ from storage.git.threeway import MergeUnavailable
 from storage.lookup.object_kinds import LookedUpInPart
 from storage.operations.lifecycle import NotPossible
 from storage.operations.seen import StackTooDeep, UnknownBase
-from storage.operations.slices import SliceChanged, SliceExists
+from storage.operations.slices import SliceChanged, SliceExists, SliceGone
 from storage.operations.succession import TakesTooLong
 from storage.repository import Repository
 from tasks.notify import ask_for_upkeep
@@ -40,7 +40,7 @@ _START_PATIENCE = 300.0
 def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     """Build the application; `check` refuses to serve where the guarantees have nothing to stand on.
 
-    Raises RedisUnsafe, BucketUnsafe, BucketError and redis.RedisError.
+    Raises RedisUnsafe, BucketUnsafe and Unavailable.
     """
     chosen = chosen or settings.load()
     logging_setup.configure("api", chosen.log_level, chosen.secrets)
@@ -93,7 +93,7 @@ def problem_table(repo: Repository) -> problems.Table:
         TakesTooLong: away(),
         TookTooLong: away("the bucket was too slow"),
         NotQueued: away(),
-        NoSlice: lambda error: problems.not_found("slice", error.name),
+        SliceGone: lambda error: problems.not_found("slice", str(error)),
         SliceExists: lambda error: problems.conflict(str(error), slice=error.other.id),
         SliceChanged: lambda error: problems.conflict(str(error), slice=slices.slice_json(error.found)),
         NotPossible: lambda error: problems.conflict(str(error)),
@@ -107,7 +107,7 @@ def problem_table(repo: Repository) -> problems.Table:
 
 
 def _give_budgets(app: Flask, settings: Settings) -> None:
-    """Let all calls for one request take no longer, together, than `request_budget`."""
+    """Limit the time of all calls of one request together to `request_budget`."""
 
     def begin() -> None:
         deadline.set_current(deadline.Budget("request_budget", settings.request_budget))

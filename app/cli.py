@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run the command, and return its exit code once its errors are printed."""
+    """Run the command, print its errors, and return its exit code."""
     as_json = "--json" in sys.argv
     try:
         if callable(signal.getsignal(signal.SIGINT)):

@@ -1,4 +1,4 @@
-"""The entry point of `sluice`: Ctrl-C ends it quietly from the first moment on, before anything else is imported."""
+"""The entry point of `sluice`: Ctrl-C ends it without a traceback, even while the other modules are imported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    """End at once: nothing was begun yet, or everything is done."""
+    """End at once: the command has not begun, or is done."""
     if "--json" not in sys.argv:
         os.write(2, b"Stopped.\n")
     os._exit(130)

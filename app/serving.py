@@ -1,14 +1,14 @@
-"""The process that serves the API, which can be stopped without failing anybody: `gunicorn -k app.serving.ApiWorker`.
+"""The process that serves the API and stops without failing a request: `gunicorn -k app.serving.ApiWorker`.
 
-Asked to stop (by SIGTERM, or by a reload), a worker of gunicorn takes no new connection and ends when the last one
-is gone, or after `graceful_timeout`. What that leaves to do is here: long polls and streams of events would last for
-minutes, so they are ended in order; every answer says `Connection: close`; and a connection on which nobody asks is
-kept for some seconds, since its client may be about to, and then read to its end before it is closed.
+When a gunicorn worker is asked to stop (by SIGTERM, or by a reload), it accepts no new connection and ends when the
+last one is closed, or after `graceful_timeout`. This class does the rest: it ends long polls and event streams, which
+would last for minutes; every answer has `Connection: close`; and an idle connection is kept for some seconds, since its
+client may be about to send, and is then read to its end before it is closed.
 
-What a client can send is bounded here and in app/service/connection.py, and what HTTP itself refuses is answered as the
-application answers: by problem documents.
+Limits on what a client can send are here and in app/service/connection.py. Errors of HTTP itself are answered by
+problem documents, like those of the application.
 
-Imported before gevent has patched anything: nothing of Sluice may be imported here but app/service/connection.py.
+This module is imported before gevent has patched anything: of Sluice it may only import app/service/connection.py.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _OURS = (http.InvalidResponseHeader, http.InvalidResponseHeaderName)
 
 
 class ApiWorker(GeventWorker):
-    """Serves the application, and leaves in order."""
+    """Serves the application, and stops without cutting a connection in use."""
 
     wsgi: Any
 
@@ -78,12 +78,12 @@ class ApiWorker(GeventWorker):
                 self.cfg.set(name, value)
 
     def init_process(self) -> None:
-        """Begin; threads that compute give way to the one that serves after a millisecond, not after five."""
+        """Begin; computing threads yield to the serving thread after one millisecond instead of five."""
         sys.setswitchinterval(0.001)
         super().init_process()
 
     def load_wsgi(self) -> None:
-        """Load the application, and have what it answers from a stop on close its connection."""
+        """Load the application; once the worker is stopping, its answers close their connections."""
         super().load_wsgi()
         application = self._application = self.wsgi
         self._limits = self._limits_of(self._services)
@@ -128,7 +128,7 @@ class ApiWorker(GeventWorker):
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """Wait for the next request of a connection, as long as it may be idle."""
+        """Wait for the next request of a connection, for as long as the connection may be idle."""
         client = self._clients[gevent.getcurrent()]
         self._idle[client] = time.monotonic()
         try:
@@ -148,7 +148,7 @@ class ApiWorker(GeventWorker):
         return answered
 
     def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
-        """Answer what is wrong with a request, or failed outside of the application, and have the connection closed."""
+        """Answer an error of HTTP, or one outside of the application, and close the connection."""
         from app.protocol.problems import respond  # behind gevent's patches
 
         problem = self._problem_of(exc, addr)
@@ -174,13 +174,13 @@ class ApiWorker(GeventWorker):
         return internal(fault)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin to stop."""
+        """Start stopping."""
         if self.alive:
             gevent.spawn(self._leave)
         super().handle_exit(sig, frame)
 
     def run(self) -> None:
-        """Serve until asked to stop and everybody was answered, and what was accepted is queued."""
+        """Serve until asked to stop, all requests are answered and all accepted changesets are queued."""
         super().run()
         until = time.monotonic() + self.cfg.graceful_timeout
         while self._services.intake.behind and time.monotonic() < until:
@@ -205,6 +205,6 @@ class ApiWorker(GeventWorker):
 
 
 def _length(headers: dict[str, Any]) -> int | None:
-    """Return the length that a request says its body has; the parser has seen that it is a number."""
+    """Return a request's Content-Length, which the parser has checked to be a number."""
     length = headers.get("CONTENT_LENGTH", headers.get("CONTENT-LENGTH"))
     return None if length is None else int(length)

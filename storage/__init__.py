@@ -1,5 +1,5 @@
-"""Objects, packs, trees, the bucket, the log and the view. Knows nothing of Flask or Celery.
+"""Objects, packs, trees, the bucket, the log, the view and the decisions about them. Imports neither Flask nor Celery.
 
 The pure core (most of git, log and commit) takes values and returns values: no Redis,
-no bucket, no clock, no randomness. tests/test_layering.py holds it to that.
+no bucket, no clock, no randomness. tests/test_layering.py checks that.
 """

@@ -59,7 +59,7 @@ class Repository:
         self.append_lock = AppendLock(settings, self.view)
         self.pace = Pace(settings.commit_changesets)
         self.nodes = Nodes(self.view)
-        self.objects = ObjectStore(settings, self.bucket, self.view, self.archive, self.redis)
+        self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)
         self.kinds = Kinds(settings, self.bucket, self.objects)
         self.merges = ContentMerges(settings)
 
@@ -85,7 +85,7 @@ class Repository:
         )
 
     def outcome(self, changeset: ChangesetId) -> Json | None:
-        """Return a changeset's outcome, None while it has none. Raises ViewAbsent and BucketError."""
+        """Return a changeset's outcome, None while it has none. Raises Unavailable."""
         return self.snapshot([changeset]).outcomes.get(changeset)
 
     def confirmed(self, read: Callable[[], T]) -> T:
@@ -109,7 +109,7 @@ class Repository:
     def check(self) -> None:
         """Check what the guarantees stand on; every process does so once, before it serves.
 
-        Raises RedisUnsafe, GitUnfit, BucketUnsafe, BucketError and redis.RedisError.
+        Raises RedisUnsafe, GitUnfit, BucketUnsafe and Unavailable.
         """
         policy = self.redis.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
         if policy != "noeviction":
@@ -121,8 +121,7 @@ class Repository:
     def prepare(self, timeout: float = 0.0) -> None:
         """Have a bucket, a log and a view. Any process may do so at any time, and again; one of them loads the view.
 
-        The others wait for it, `timeout` seconds at most. Raises BucketError, ViewAbsent, ViewLoading, ViewStale,
-        CorruptEntry and redis.RedisError.
+        The others wait for it, `timeout` seconds at most. Raises Unavailable and CorruptEntry.
         """
         until = time.monotonic() + timeout
         self.bucket.ensure()

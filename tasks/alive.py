@@ -1,7 +1,7 @@
 """Whether a node of this machine is at work: `python -m tasks.alive commits` (or merges, beat), for health checks.
 
-It ends with 0 where the node has reported within the last seconds, and with 1 where it has not or Redis does not
-answer. Far cheaper than `celery inspect ping`, and it needs no name of the host.
+It exits with 0 if the node has sent a heartbeat within the last seconds, and with 1 if it has not, or if Redis does not
+answer. It is far cheaper than `celery inspect ping`, and needs no host name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from storage.view.view import View
 
 
 def main(argv: list[str]) -> int:
-    """Look for the node that `argv` names, with or without its host."""
+    """Check the node that `argv` names, with or without its host."""
     if len(argv) != 1:
         _say("usage: python -m tasks.alive commits|merges|beat|NAME@HOST")
         return 2

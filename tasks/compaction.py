@@ -1,4 +1,4 @@
-"""Compaction: what is old leaves Redis, small packs become larger. Beside upkeep, which must not wait for it."""
+"""The task for compactions, which is separate from upkeep so that upkeep does not wait for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from storage.base.ids import new_ulid
-from storage.coordination.lease import Lease
+from storage.coordination.lease import Lease, LeaseName
 from storage.maintenance.compaction import Compacted, compact
 from storage.repository import Repository
 from storage.view.view import is_current
@@ -21,17 +21,15 @@ log = structlog.get_logger()
 
 # Whoever compacts is at it for so many seconds at most, or may be joined by another: both would make the same.
 ALONE = 120.0
-LEASE = "compacting"
-"""The name of their lock."""
 # Nobody begins another compaction after so many seconds, so that the last one ends within those.
 _GOES_ON = 60.0
 
 
 @app.task(name="sluice.compact", base=SluiceTask, ignore_result=True, acks_late=True)
 def compaction(reason: str = "") -> None:
-    """Make the compactions that are due; whoever else is asked meanwhile does nothing. `reason` is for who reads it."""
+    """Make the compactions that are due; another run meanwhile does nothing. `reason` is for people."""
     repo = repository()
-    owner, lease = new_ulid(), Lease(repo.view, LEASE, ALONE)
+    owner, lease = new_ulid(), Lease(repo.view, LeaseName.COMPACTING, ALONE)
     try:
         if not lease.take(owner):
             return
@@ -45,9 +43,9 @@ def compaction(reason: str = "") -> None:
 
 
 def run(repo: Repository) -> list[Compacted]:
-    """Make compactions until none is due, for a minute or so: who waited for the next tick might never catch up.
+    """Make compactions until none is due, for about a minute: one for each tick might never catch up.
 
-    Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry, CorruptObject and BucketError.
+    Raises Unavailable and Corrupt.
     """
     made: list[Compacted] = []
     until = time.monotonic() + _GOES_ON

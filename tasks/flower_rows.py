@@ -1,7 +1,7 @@
-"""What Flower has a row for: every run but those that a tick began and that did nothing.
+"""The rows of Flower: one for every run, except scheduled runs (ticks) that did nothing.
 
 Flower makes a row of any event about a task. Beat sends a few ticks every second or two, and nearly all of them find
-nothing to do: their events are held back until something comes of the run, and then sent with their own times.
+nothing to do. Their events are held back until the run does something, and are then sent with their original times.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RowRequest(Request):
         )
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
-        """Send an event, or hold it back as long as nothing came of a tick."""
+        """Send an event, or hold it back as long as the run of a tick has done nothing."""
         if not (self._eventer and self._eventer.enabled):
             return
         if self._is_held:
@@ -55,14 +55,14 @@ class RowRequest(Request):
 
 
 class NoEvents:
-    """Takes the event that a message was sent, for one that passes a tick on: it would be a row that never ends."""
+    """Swallows the event "sent" of a tick that is passed on: it would be a row that never ends."""
 
     def publish(self, *_: Any, **__: Any) -> None:
         """Publish nothing."""
 
 
 def _is_nothing(kind: str, fields: dict[str, Any]) -> bool:
-    """Tell whether an event says that a tick found nothing to do, or came so late that the next one is there."""
+    """Tell whether an event ends a tick that found nothing to do, or that expired because it came too late."""
     if kind == "task-revoked":
         return bool(fields.get("expired"))
     return kind == "task-succeeded" and fields.get("result") == repr(NOTHING)

@@ -1,11 +1,11 @@
-"""Messages to the workers: where there is work, and nobody is on the way to it."""
+"""Messages to the workers, sent if there is work and no message for it is outstanding."""
 
 from __future__ import annotations
 
 import structlog
 from redis.exceptions import RedisError
 
-from storage.coordination.lease import Lease
+from storage.coordination.lease import Lease, LeaseName
 from storage.repository import Repository
 from tasks.base import send
 from tasks.celery import app
@@ -34,7 +34,7 @@ def ask_for_upkeep(repo: Repository) -> None:
     A Redis that is away costs time only.
     """
     try:
-        first = Lease(repo.view, "upkeep_asked", _ASK_PAUSE).take_turn()
+        first = Lease(repo.view, LeaseName.UPKEEP_ASKED, _ASK_PAUSE).take_turn()
     except RedisError as error:
         log.warning("upkeep_not_asked_for", reason=str(error))
         return

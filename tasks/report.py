@@ -1,7 +1,7 @@
-"""What a run of a task did, in one line; and for what reason a message was sent.
+"""One line about what a run of a task did, and the reason why its message was sent.
 
-The line is the task's result, which Flower shows from the event of its end: there is no result backend. Both follow
-the thread through context variables, so that whoever does something in the middle of a run can say so.
+The line is the task's result, which Flower takes from the event of the run's end: there is no result backend. Both are
+in context variables, so that any function that is called during the run can add to them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def running(task: str, reason: str) -> Iterator[Run]:
 
 
 def did(line: str) -> None:
-    """Say what the present run has done; outside of a run nobody listens."""
+    """Add a line about what the present run has done; outside of a run it has no effect."""
     run = _run.get()
     if run is not None and line:
         run.lines.append(line)
@@ -61,7 +61,7 @@ def did(line: str) -> None:
 
 @contextmanager
 def because(reason: str) -> Iterator[None]:
-    """Let messages that are sent in this block carry a reason that a person can read."""
+    """Give messages that are sent in this block a reason that a person can read."""
     token = _reason.set(reason)
     try:
         yield
@@ -70,7 +70,7 @@ def because(reason: str) -> Iterator[None]:
 
 
 def reason() -> str:
-    """Return the reason of a message that is sent now: a tick's own, as long as nothing came of it."""
+    """Return the reason of a message that is sent now: that of the tick, as long as its run has done nothing."""
     run = _run.get()
     if run is None:
         return _reason.get() or "asked for"

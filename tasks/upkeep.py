@@ -11,7 +11,7 @@ from storage.backends.bucket import Missing
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import LogForked
 from storage.base.ids import new_ulid
-from storage.coordination.lease import Lease
+from storage.coordination.lease import Lease, LeaseName
 from storage.log.entry import digest
 from storage.maintenance.checkpoints import checkpoint, roll_up
 from storage.maintenance.garbage import collect
@@ -65,7 +65,7 @@ def _ask_for_work(repo: Repository) -> None:
 
 
 def run(repo: Repository) -> Found:
-    """Do all of it, here. Raises ViewAbsent, ViewStale and BucketError."""
+    """Do all of it, here. Raises Unavailable."""
     found = keep_up(repo)
     tidy(repo)
     return found
@@ -74,7 +74,7 @@ def run(repo: Repository) -> Found:
 def keep_up(repo: Repository) -> Found:
     """Bring the view up to the log, anew if it is gone or wrong, and queue what the queues have forgotten.
 
-    Harmless at any time and any number of times at once. Raises ViewAbsent, ViewStale and BucketError.
+    Harmless at any time and any number of times at once. Raises Unavailable.
     """
     # Read the run id first. If Redis restarts from an older snapshot meanwhile, the id differs and it must not be
     # marked as recovered.
@@ -135,7 +135,7 @@ def _keep_view(repo: Repository) -> str | None:
 
 def _may_wait(repo: Repository) -> bool:
     """Tell whether to wait for who loads the view: one does, or all upkeep asked for meanwhile would stand in line."""
-    return Lease(repo.view, "upkeep_waits", _LOADING_PATIENCE).take_turn()
+    return Lease(repo.view, LeaseName.UPKEEP_WAITS, _LOADING_PATIENCE).take_turn()
 
 
 def _catch_up(repo: Repository) -> None:
@@ -168,7 +168,7 @@ def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
 
 def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
     """Recover the inbox, unless somebody else began to a moment ago: all who ask for upkeep would list the same."""
-    owner, lease = new_ulid(), Lease(repo.view, "recovering", _RECOVERING)
+    owner, lease = new_ulid(), Lease(repo.view, LeaseName.RECOVERING, _RECOVERING)
     if not lease.take(owner):
         return Found()
     try:
@@ -196,7 +196,7 @@ def _close_oldest(repo: Repository) -> None:
 
 
 def _collect(repo: Repository) -> None:
-    if Lease(repo.view, "gc", repo.settings.gc_interval).take_turn():
+    if Lease(repo.view, LeaseName.GARBAGE, repo.settings.gc_interval).take_turn():
         collected = collect(repo)
         if collected.deleted:
             log.info("garbage_collected", packs=len(collected.deleted), listed=collected.listed)
@@ -223,4 +223,4 @@ def _follows_log(repo: Repository) -> bool:
 
 def _due(repo: Repository) -> bool:
     """Tell whether it is time for a deep look; one of many processes gets True."""
-    return Lease(repo.view, "deep_look", _DEEP_LOOK).take_turn()
+    return Lease(repo.view, LeaseName.FULL_SCAN, _DEEP_LOOK).take_turn()

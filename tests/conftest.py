@@ -21,6 +21,24 @@ pytest_plugins = ["tests.support.celery_nodes"]
 
 FOLDERS = ("compat", "faults", "acceptance")
 HERE = Path(__file__).parent
+# Tests that run on every kind of S3 server, since the answers of the server itself are what they are about: the bucket,
+# races for the next entry, listing and deleting, servers that are slow or away, and the whole stack. All others see a
+# bucket that keeps this contract, and run on SeaweedFS alone; `--each-s3` runs them on the other kinds as well.
+S3_CONTRACTS = (
+    "storage/backends/test_bucket.py",
+    "storage/backends/test_deadline.py",
+    "storage/maintenance/test_checkpoints.py",
+    "storage/maintenance/test_garbage.py",
+    "faults/test_drills.py",
+    "faults/test_dying_workers.py",
+    "faults/test_harness.py",
+    "faults/test_races.py",
+    "faults/test_slow_servers.py",
+    "faults/test_stopping_api.py",
+    "app/admin/test_backup.py",
+    "app/stack/test_servers.py",
+    "acceptance/",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,14 +56,30 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("sluice")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder and the fixtures say what a test costs."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--each-s3", action="store_true", help="run every test that needs S3 on each kind of server")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The folder and the fixtures say what a test costs; what is no contract of S3 runs on one kind of it."""
+    if not config.getoption("each_s3"):
+        spared = [item for item in items if _repeats(item)]
+        config.hook.pytest_deselected(items=spared)
+        items[:] = [item for item in items if not _repeats(item)]
     for item in items:
         top = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if top in FOLDERS:
             item.add_marker(top)
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("servers")
+
+
+def _repeats(item: pytest.Item) -> bool:
+    """Return whether the test runs on another kind of S3 server as well, and needs to run on one only."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or callspec.params.get("s3_kind", "seaweedfs") == "seaweedfs":
+        return False
+    return not item.path.relative_to(HERE).as_posix().startswith(S3_CONTRACTS)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -82,7 +116,7 @@ def redis_url(servers: Servers) -> str:
 
 @pytest.fixture(params=["seaweedfs", "minio"])
 def s3_kind(request: pytest.FixtureRequest) -> str:
-    """The kind of S3 server; a test that uses it runs once on each."""
+    """The kind of S3 server; a test of S3_CONTRACTS runs once on each."""
     if request.param == "minio":
         require("minio", request)
     return request.param
@@ -96,7 +130,7 @@ def s3_program(s3_kind: str, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def s3(servers: Servers, s3_kind: str, s3_program: str) -> dict[str, str]:
-    """The settings (endpoints and keys) of a real S3 server, shared by all tests of a run; once on each kind."""
+    """The settings (endpoints and keys) of a real S3 server, shared by all tests of a run."""
     return servers.s3(s3_kind, s3_program)
 
 
@@ -108,13 +142,13 @@ def redis_settings(redis_url: str, repository: str) -> Settings:
 
 @pytest.fixture
 def s3_settings(s3: dict[str, str], repository: str) -> Settings:
-    """Settings of a fresh repository for tests that need a bucket and no Redis; once on each kind of S3 server."""
+    """Settings of a fresh repository for tests that need a bucket and no Redis."""
     return Settings(repository=repository, **s3)
 
 
 @pytest.fixture
 def settings(redis_url: str, s3: dict[str, str], repository: str) -> Settings:
-    """Settings of a fresh repository on a real Redis and a real S3 server; once on each kind."""
+    """Settings of a fresh repository on a real Redis and a real S3 server."""
     return Settings(repository=repository, redis_url=redis_url, **s3)
 
 

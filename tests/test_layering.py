@@ -124,6 +124,10 @@ ENVIRONMENT = {
     "storage/git/run_git.py": "git's environment",
 }
 
+# Where keys of Redis are spelled. All others ask for what stands there, and send no command that takes a key.
+KEYED = {"storage.backends", "storage.view", "storage.coordination", "storage.queue", "storage.lookup.shared_cache"}
+KEYLESS = {"ping", "config_get", "pubsub"}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -276,3 +280,24 @@ def test_no_test_module_is_imported():
         if imported.startswith("tests.") and imported.rpartition(".")[2].startswith("test_")
     ]
     assert wrong == []
+
+
+def spelled_keys(source: Source) -> Iterator[tuple[int, str]]:
+    """Line and text of each access by which a module reaches the view's keys, or Redis beside the view."""
+    for node in source.nodes:
+        if not isinstance(node, ast.Attribute):
+            continue
+        owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+        of_view = owner in {"view", "_view"} and (node.attr in {"key", "prefix", "scripts"} or node.attr[0] == "_")
+        raw = owner in {"redis", "_redis"} and isinstance(node.value, ast.Attribute) and node.attr not in KEYLESS
+        if of_view or raw:
+            yield node.lineno, f"{owner}.{node.attr}"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=by_name)
+def test_keys_of_redis_are_spelled_by_the_view_and_the_queues_alone(source: Source):
+    wrong = [
+        f"{source.name}:{line}: {text}: a method of the view or the queue names what stands under a key"
+        for line, text in spelled_keys(source)
+    ]
+    assert source.step in KEYED or source.module in KEYED or wrong == []

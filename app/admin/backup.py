@@ -1,10 +1,10 @@
-"""Backing up: what the bucket has, in a folder, so that a log and all that it names can be put into another bucket.
+"""Backup: a copy of the bucket in a folder, from which the log and everything that it names can be restored.
 
-Everything in the bucket is written once, so a backup copies what the folder does not have, by name. The log is listed
-first: what its entries name was stored before them, so it is there to be copied, and writers need not stop. Packs come
-before entries and entries in order, so the folder is a consistent prefix at any moment; the manifest, written last and
-atomically, has the size and SHA-256 of every file. A run that died is gone on with: what the manifest does not list yet
-is believed by its own hashes. Nothing is ever deleted from the folder.
+Every object in the bucket is written once, so a backup copies the names that the folder lacks. The log is listed first:
+the objects that its entries name were stored before them, so they exist, and writers need not stop. Packs are copied
+before entries, and entries in order, so the folder is a consistent prefix at any moment. The manifest, written last and
+atomically, has the size and SHA-256 of every file. The next run continues an interrupted one; it checks files that the
+manifest does not list yet by their own hashes. Nothing is ever deleted from the folder.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ _MAX_PROBLEMS = 100
 
 
 class BackupError(Refused):
-    """The folder or the bucket is not one that can be backed up to, or from."""
+    """The folder cannot be backed up to, or the bucket cannot be backed up."""
 
 
 class Sum(NamedTuple):
-    """What the manifest says of a file."""
+    """A file's row in the manifest."""
 
     size: int
     sha256: str
@@ -102,7 +102,7 @@ class Manifest:
 
 
 class Folder:
-    """A folder with a backup in it, or one to be."""
+    """A folder that has a backup, or will have one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -144,7 +144,7 @@ class Folder:
         return (self.path / name).read_bytes()
 
     def write(self, name: str, data: bytes) -> Sum:
-        """Write a file whole or not at all."""
+        """Write a file atomically."""
         target = self.path / name
         target.parent.mkdir(exist_ok=True)
         temporary = self.path / (_TEMPORARY + name.replace("/", "-"))
@@ -153,7 +153,7 @@ class Folder:
         return Sum(len(data), digest(data))
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, all that it lists being on the disk."""
+        """Write the manifest, after everything that it lists has been flushed to the disk."""
         os.sync()
         self.write(_MANIFEST, manifest.encode())
         os.sync()
@@ -191,7 +191,7 @@ def backup(settings: Settings, directory: Path, progress: Progress = no_progress
 
 
 class _Copied(NamedTuple):
-    """What came of copying a file."""
+    """The result of copying a file."""
 
     sum: Sum | None  # None where it is damaged
     is_new: bool  # written by this run
@@ -267,7 +267,7 @@ class _Run:
         return gone
 
     def _copy_one(self, name: str, is_there: bool) -> _Copied | None:
-        """Return what came of copying a file, None where the bucket has it no more."""
+        """Return the result of copying a file, None if the bucket no longer has it."""
         if is_there and _has_hash(name):
             # A run that died has written it.
             data = self._folder.read(name)
@@ -326,7 +326,7 @@ class _Run:
 
 
 def _is_ours(name: str) -> bool:
-    """Tell whether this is a pack, a part of one or a table, and not what somebody else has put there."""
+    """Tell whether this is a pack, an index or a table, and not an unknown object."""
     stem, dot, suffix = name.removeprefix("packs/").partition(".")
     return submission_pack(name) is not None or (is_ulid(stem) and dot + suffix in PACK_FILES)
 
@@ -336,5 +336,5 @@ def _has_hash(name: str) -> bool:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Tell whether a pack or an index ends with the hash of what stands before."""
+    """Tell whether a pack or an index ends with the hash of the bytes before it."""
     return sha1(data[:-TRAILER_BYTES]).digest() == data[-TRAILER_BYTES:]

@@ -1,4 +1,4 @@
-"""Exporting everything as a bare Git repository: the way out, and an independent judge of what is stored."""
+"""Exporting everything as a bare Git repository, for users who leave, and for checks by Git itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AT_ONCE = 16
 
 
 class ExportError(Refused):
-    """Something that the log names is missing, or Git refused what was exported."""
+    """An object that the log names is missing, or Git refused the export."""
 
 
 def export(settings: Settings, directory: Path, progress: Progress = no_progress) -> LogSummary:

@@ -1,8 +1,8 @@
-"""Restoring: a backup into an empty bucket.
+"""Restoring a backup into an empty bucket.
 
-Every file is checked against the manifest before anything is written. Packs come first and entries last, one after the
-other, so a restore that died leaves no log that names what is missing. An object `restored/<manifest>.json` is created
-before all others; only a bucket that has it is gone on with, and no further than the log still is the backup's.
+Every file is checked against the manifest before anything is written. Packs are written before entries, and these in
+order, so an interrupted restore leaves no entry that names a missing object. `restored/<manifest>.json` is created
+before all others: a restore only continues in a bucket that has it, and while all entries there are the backup's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from app.admin.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest
 from storage.backends.bucket import READERS, Bucket
+from storage.base.errors import Corrupt
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.log.entry import digest
 from storage.log.log import name_of
@@ -22,10 +23,9 @@ from storage.maintenance.rebuild import rebuild
 from storage.repository import Repository
 
 _AT_ONCE = 64
-_KEYS_AT_ONCE = 1000
 
 
-class Damaged(BackupError):
+class Damaged(Corrupt):
     """Files of the backup are missing, or are not what the manifest says."""
 
     def __init__(self, wrong: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class Damaged(BackupError):
 
 
 class NotEmpty(BackupError):
-    """The bucket has something in it that is not of a restore of this backup."""
+    """The bucket contains objects that a restore of this backup has not written."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress)
     """Put the backup in `directory` into the repository's bucket, and load the view from it.
 
     What Redis knows of a repository of this name is forgotten, since it is of another bucket. Nothing else may use the
-    repository meanwhile. Raises BackupError, RedisUnsafe, GitUnfit, BucketUnsafe, BucketError and redis.RedisError.
+    repository meanwhile. Raises BackupError, RedisUnsafe, GitUnfit, BucketUnsafe and Unavailable.
     """
     folder = Folder(directory)
     known = folder.manifest()
@@ -85,7 +85,7 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress)
     repo.check()
     put = _Put(repo.bucket, folder, manifest, progress)
     put.run(f"{MARKERS}{name}.json")
-    _forget(repo)
+    repo.view.erase()  # what Redis has is of the bucket that was here before
     _, found = rebuild(repo, None, lambda seq: progress("view", seq, manifest.entries))
     applied = repo.view.head().applied
     return Restored(manifest.entries, len(manifest.files), manifest.size, put.copied, applied, found.enqueued)
@@ -139,16 +139,3 @@ class _Put:
         if digest(data) != self._manifest.files[name].sha256:
             raise Damaged([f"{name} has changed since it was checked"])
         return data
-
-
-def _forget(repo: Repository) -> None:
-    """Delete what Redis has of the repository: it is of the bucket that was here before."""
-    pattern = repo.view.prefix.replace("{", "[{]").replace("}", "[}]") + "*"
-    keys: list[bytes] = []
-    for key in repo.redis.scan_iter(pattern, count=_KEYS_AT_ONCE):
-        keys.append(key)
-        if len(keys) == _KEYS_AT_ONCE:
-            repo.redis.unlink(*keys)
-            keys = []
-    if keys:
-        repo.redis.unlink(*keys)

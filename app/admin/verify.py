@@ -1,7 +1,7 @@
-"""Verifying: the bucket against the log, the log against the view, and all of it against Git.
+"""Verification: the bucket against the log, the log against the view, and an export against Git.
 
-Nothing here trusts what writes: the log's chain is hashed again, the view is folded again from the entries, commits
-are counted by their trailers in an export, and `git fsck --strict` has the last word.
+It trusts nothing that was written: the log's chain is hashed again, the view is computed again from the entries,
+commits are counted by their trailers in an export, and `git fsck --strict` checks that export.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from storage.lookup.archive import closed_in, global_in, manifest_in, position_i
 from storage.queue.submission_packs import UNREADABLE, read_pack
 from storage.repository import Repository
 from storage.view.load import read_forgotten
-from storage.view.rows import effects
+from storage.view.rows import LASTING, effects
 from storage.view.view import commands
 
 _MAX_FINDINGS = 100
@@ -42,7 +42,7 @@ _TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
 
 @dataclass(slots=True)
 class Findings:
-    """What was looked at, and every difference that was found."""
+    """What was checked, and every difference that was found."""
 
     entries: int = 0
     changesets: int = 0
@@ -58,9 +58,9 @@ class Findings:
 
 
 def verify(repo: Repository, with_git: bool = True, progress: Progress = no_progress) -> Findings:
-    """Return what was found. Safe beside writers: what is appended meanwhile makes no difference.
+    """Return the findings. Writers may continue: entries that are appended meanwhile cause no findings.
 
-    Raises BucketError, ViewAbsent and redis.RedisError.
+    Raises Unavailable.
     """
     findings = Findings()
     contents = _Contents(findings)
@@ -138,9 +138,6 @@ class _Contents(LogSummary):
         return {each: outcome for each, outcome in self.outcomes.items() if outcome["place"] // SLOTS <= seq}
 
 
-# Rows that later entries never touch, until they are archived, are compared at once, the others when all entries have
-# been folded.
-_LASTING = ("outcome:", "chain", "decided:", "batches", "merges", "merge_seqs")
 _REMOVALS = {"DEL", "ZREM", "HDEL", "UNINDEX"}
 _AT_ONCE = 1000
 # Seconds between the time that a store notes with an object and the one at which it answers.
@@ -148,13 +145,15 @@ _STORED_WITHIN = 5.0
 
 
 class _Fold:
-    """The rows that the entries make, folded in log order, against those of the view."""
+    """The rows that the entries make, folded in log order, against those of the view.
+
+    LASTING rows are compared at once, the others when all entries have been folded.
+    """
 
     def __init__(self, repo: Repository, findings: Findings) -> None:
-        self._redis = repo.redis
         self._view = repo.view
         self._archived = 0
-        self._base = repo.view.key("")
+        self._epoch = repo.view.snapshot().epoch
         self._findings = findings
         self._changing: dict[tuple[str, str, Any], Any] = {}  # by command, key and member; None where it is absent
 
@@ -162,7 +161,7 @@ class _Fold:
         """Fold one entry's commands."""
         lasting: dict[tuple[str, str, Any], Any] = {}
         for command, key, *arguments in made:
-            rows = lasting if key.startswith(_LASTING) else self._changing
+            rows = lasting if key.startswith(LASTING) else self._changing
             if rows is lasting and command in _REMOVALS:
                 continue  # of rows of earlier entries, which were compared
             match command:
@@ -199,16 +198,7 @@ class _Fold:
         return [difference for part in parts for difference in self._compare(dict(part), "the log makes it")]
 
     def _compare(self, rows: Mapping[tuple[str, str, Any], Any], who: str) -> Iterator[str]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for command, key, member in rows:
-            match command:
-                case "SET":
-                    pipeline.get(self._base + key)
-                case "ZADD":
-                    pipeline.zscore(self._base + key, member)
-                case "HSET":
-                    pipeline.hget(self._base + key, member)
-        for ((_, key, member), value), found in zip(rows.items(), pipeline.execute(), strict=True):
+        for ((_, key, member), value), found in zip(rows.items(), self._view.values(self._epoch, rows), strict=True):
             shown = found.decode() if isinstance(found, bytes) else found
             expected = float(value) if isinstance(found, float) and value is not None else value
             if str(shown) != str(expected):

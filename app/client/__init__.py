@@ -1,4 +1,4 @@
-"""The client of the HTTP API that the command line and the tests use: patient, and exact about what is known.
+"""The client of the HTTP API that the command line and the tests use: it retries temporary failures within a limit.
 
-Begin with api_client.py. Imports nothing that serves.
+Begin with api_client.py. Imports no code of the server.
 """

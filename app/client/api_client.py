@@ -1,7 +1,7 @@
-"""A client of docs/api.md: patient, and exact about what is known.
+"""A client of the API in docs/api.md, with retries.
 
-What may pass is waited for: 429 and 503 as long as they say, broken connections and other 5xx with growing pauses, all
-within one bound. Submissions carry an idempotency key, so repeating them is safe. Safe for threads.
+Temporary failures are retried within one time limit: 429 and 503 after their Retry-After, broken connections and other
+5xx with growing pauses. Submissions have an idempotency key, so repeating them is safe. Safe for threads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
@@ -19,14 +19,15 @@ from urllib3.exceptions import HTTPError
 from app.client.transport import FIRST_PAUSE, PASSING, Json, NotSluice, Pauses, ProblemError, Transport, Unreachable
 from storage.base.ids import new_ulid
 
-__all__ = ["Client", "Json", "NotSluice", "ProblemError", "Unreachable", "content"]
+__all__ = ["Client", "Json", "NotSluice", "ProblemError", "Unreachable", "content", "none_if"]
 
 LONGEST_WAIT = 50.0  # seconds of one long poll, at most: proxies cut off what takes a minute
+T = TypeVar("T")
 _READ = 64 << 10  # bytes of a stream that are taken at once, at most
 
 
 class Client(Transport):
-    """One API."""
+    """The API at one address."""
 
     def pages(self, path: str, /, **filters: Any) -> Iterator[Json]:
         """Yield the items of a list, page after page."""
@@ -136,7 +137,7 @@ class Client(Transport):
         return self.call("POST", f"/v1/changesets/{changeset}/abandon")
 
     def rebase(self, changeset: str) -> Json:
-        """Return the changeset on the tip that takes its place; a repeat returns the same one."""
+        """Return the changeset on the tip that replaces it; a repeat returns the same one."""
         return self.call("POST", f"/v1/changesets/{changeset}/rebase")
 
     def resolve(self, changeset: str, paths: Json, message: str | None = None, key: str | None = None) -> Json:
@@ -159,12 +160,7 @@ class Client(Transport):
 
     def side_of(self, changeset: str, side: str, path: str) -> bytes | None:
         """Return the bytes of a conflict's side (base, head or submitted); None where it has no content."""
-        try:
-            return self.raw("GET", f"/v1/changesets/{changeset}/conflicts/{side}/{quote(path)}").data
-        except ProblemError as refusal:
-            if refusal.status != 404:
-                raise
-            return None
+        return none_if(404, lambda: self.raw("GET", f"/v1/changesets/{changeset}/conflicts/{side}/{quote(path)}").data)
 
     def commits(self, slice_name: str) -> Iterator[Json]:
         """Yield a slice's commits, oldest first."""
@@ -183,7 +179,7 @@ class Client(Transport):
     def has_file(self, slice_name: str, path: str) -> bool:
         """Whether a slice has a file."""
         at = f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}"
-        return _is_there(lambda: self.raw("HEAD", at), absent=404)
+        return none_if(404, lambda: self.raw("HEAD", at)) is not None
 
     def file(self, slice_name: str, path: str, commit: str | None = None) -> bytes:
         """Return a file's bytes."""
@@ -191,18 +187,13 @@ class Client(Transport):
         return self.raw("GET", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}{query}").data
 
     def version_of(self, slice_name: str, path: str, commit: str) -> Json | None:
-        """Return the mode and id of what stands at a path, without its bytes; None where there is no file."""
-        query = urlencode({"commit": commit})
-        try:
-            found = self.raw("HEAD", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}?{query}").headers
-        except ProblemError as refusal:
-            if refusal.status != 404:
-                raise
-            return None
-        return {"mode": found["X-Git-Mode"], "id": found["ETag"].removeprefix("W/").strip('"')}
+        """Return the mode and id of the file at a path, without its bytes; None if there is no file."""
+        at = f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}?{urlencode({'commit': commit})}"
+        found = none_if(404, lambda: self.raw("HEAD", at).headers)
+        return {"mode": found["X-Git-Mode"], "id": found["ETag"].removeprefix("W/").strip('"')} if found else None
 
     def activity(self, path: str) -> Json:
-        """Return what is going on at a path."""
+        """Return the activity at a path."""
         return self.call("GET", f"/v1/paths/{quote(path)}")
 
     def head(self) -> Json:
@@ -218,7 +209,8 @@ class Client(Transport):
     def has_commit(self, slice_name: str, commit: str) -> bool:
         """Tell whether a commit is one of this repository."""
         path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
-        return _is_there(lambda: self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}"), absent=422)
+        query = urlencode({"commit": commit, "limit": 1})
+        return none_if(422, lambda: self.call("GET", f"{path}?{query}")) is not None
 
     def global_commits(self, limit: int = 100) -> Iterator[Json]:
         """Yield the global commits, newest first, `limit` a page."""
@@ -271,15 +263,14 @@ class Client(Transport):
         return health
 
 
-def _is_there(ask: Callable[[], object], absent: int) -> bool:
-    """Tell whether what is asked for is there: a refusal with the status `absent` says that it is not."""
+def none_if(status: int, ask: Callable[[], T]) -> T | None:
+    """Return what `ask` returns, None where the API refuses it with `status`: that it is not there."""
     try:
-        ask()
+        return ask()
     except ProblemError as refusal:
-        if refusal.status != absent:
+        if refusal.status != status:
             raise
-        return False
-    return True
+        return None
 
 
 class _EventStream:
@@ -325,7 +316,7 @@ class _EventStream:
 
 
 def content(data: bytes) -> Json:
-    """Return the fields by which a change carries `data`: text where that is exact and short, else base64."""
+    """Return the fields of a change with the content `data`: as text if that is exact and short, else as base64."""
     # A NUL takes six bytes in JSON, so what has them is most likely shorter in base64.
     if b"\0" not in data:
         with suppress(UnicodeDecodeError):

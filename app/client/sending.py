@@ -1,8 +1,8 @@
-"""How `sluice submit` sends a changeset: a repeat of the same command is harmless, and what is too large is split.
+"""How `sluice submit` sends a changeset: repeating a command is harmless, and a large changeset may be split.
 
-The idempotency key is made from what is submitted, so a command that was cut short, or typed twice, gets the changeset
-that it made the first time. A changeset of new files alone may be sent in parts, each on the one before: whoever looks
-meanwhile sees some of the new files, and nothing that was there is half changed.
+The idempotency key is a hash of what is submitted, so a command that was interrupted, or typed twice, gets the
+changeset of its first run. A changeset of only new files may be sent in parts, each on the one before: readers then
+see some of the new files for a while, and no existing file is half changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_BYTES = Settings.max_body_bytes - (1 << 20)
 
 
 class TooLarge(BadInput):
-    """A changeset is too large for one request, and is not split without being asked."""
+    """A changeset is too large for one request, and may not be split unless the user asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _is_over(found: Json) -> bool:
 
 
 def _deletes_first(changes: list[Json]) -> list[Json]:
-    """Order changes so that a file in the way of a folder is gone before that comes, whatever is cut between them."""
+    """Order changes so that a file is deleted before a folder takes its path, wherever the changes are split."""
     return sorted(changes, key=lambda change: change["op"] != "delete")
 
 
@@ -146,7 +146,7 @@ def _first(changes: list[Json], most: int) -> list[Json]:
 
 
 def _fewer(refusal: ProblemError, count: int) -> int:
-    """Return how many changes to try after a refusal; 0 where their number is not what was refused."""
+    """Return how many changes to try after a refusal; 0 if it was not because of their number."""
     limits = [
         match for error in refusal.errors if (match := _LIMIT.search(str(error.get("message", ""))))
         and re.fullmatch(r"changes(ets)?|", str(error.get("field", "")))

@@ -1,7 +1,7 @@
-"""How the client of the API asks, and what it raises: patient with what may pass, exact about what is known.
+"""Requests of the API's client, their retries and their errors.
 
-What may pass is waited for: 429 and 503 as long as they say, broken connections and other 5xx with growing pauses, all
-within one bound. What answers and is no Sluice is distinguished from what does not answer at all.
+Temporary failures are retried within one time limit: 429 and 503 after their Retry-After, broken connections and other
+5xx with growing pauses. A server that is not Sluice is distinguished from one that does not answer.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class NotSluice(ProblemError):
 
 
 class Unreachable(Unavailable):
-    """The API did not answer, or not with anything final, for as long as the client is patient."""
+    """The API gave no answer, or only temporary failures, for as long as the client retries."""
 
 
 class Answer(Json):
@@ -103,10 +103,7 @@ class Transport:
         self._http = urllib3.PoolManager(maxsize=connections, timeout=timeouts, retries=False)
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Json:
-        """Return the answer's JSON.
-
-        Raises ProblemError for a final refusal, and Unreachable.
-        """
+        """Return the answer's JSON. Raises ProblemError for a final refusal, and Unreachable."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         return self._read(self.raw(method, path, data, headers))
 
@@ -120,7 +117,7 @@ class Transport:
     ) -> urllib3.BaseHTTPResponse:
         """Return the answer, whose status is a success or 304; `streamed`, its body is still to be read.
 
-        Repeats the very same request while it may yet succeed.
+        Repeats exactly the same request while it may still succeed.
         Raises ProblemError for a final refusal, and Unreachable.
         """
         pauses = Pauses(self._retry_for, self._sleep)
@@ -149,7 +146,7 @@ class Transport:
     def _once(
         self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], streamed: bool
     ) -> urllib3.BaseHTTPResponse:
-        """Ask once. Raises HTTPError for what may pass, and Unreachable or NotSluice for what will not."""
+        """Send it once. Raises HTTPError for a temporary failure, and Unreachable or NotSluice for a final one."""
         try:
             answer = self._http.request(
                 method, self.url + path, body=data, headers=headers, preload_content=not streamed
@@ -209,7 +206,7 @@ class Transport:
 
 
 class Pauses:
-    """The pauses between the tries of one call: growing, never shorter than asked for, and bounded in sum."""
+    """The pauses between the tries of one call: growing, never shorter than Retry-After, and limited in sum."""
 
     def __init__(self, retry_for: float, sleep: Callable[[float], None]) -> None:
         self._until = time.monotonic() + retry_for
@@ -217,7 +214,7 @@ class Pauses:
         self._next = FIRST_PAUSE
 
     def take(self, at_least: float = 0.0) -> bool:
-        """Pause, and tell whether to try again; False at once where the time for repeats would end first."""
+        """Pause, and tell whether to try again; False at once if the time limit would pass during the pause."""
         pause = max(self._next, at_least) * random.uniform(1.0, 1.0 + _JITTER)
         if time.monotonic() + pause > self._until:
             return False

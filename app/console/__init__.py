@@ -1,4 +1,4 @@
-"""The command line's own edge: exit codes, what failures are called, what is printed and how, options commands share.
+"""What all commands share: exit codes, error messages, output for people and as JSON, options.
 
 Begin with failures.py and output.py. Imports app.client, and storage.base for settings.
 """

@@ -32,7 +32,7 @@ def code_of(changeset: Json, until: str | None) -> int:
 def wait_for_all(client: Client, changesets: list[Json], timeout: float) -> int:
     """Replace each changeset in the list by what became of it within `timeout` seconds, and return the exit code.
 
-    What is held waits for somebody, and not for time: it is left as it is.
+    A held changeset waits for a release, which may never come: it is left as it is.
     """
     end_of_time = time.monotonic() + timeout
     codes = [exit_codes.DONE]

@@ -1,6 +1,6 @@
-"""The one table that turns exceptions into what the command line says of them, and into its exit codes.
+"""The one table that turns exceptions into the command line's error messages and exit codes.
 
-Classes stand here by name, so that nothing is imported for errors that did not happen.
+It has the classes by name, so that nothing is imported for errors that did not happen.
 """
 
 from __future__ import annotations
@@ -53,22 +53,26 @@ _REDIS = Kind(exit_codes.UNREACHABLE, "unreachable", "Redis does not answer",
               "is SLUICE_REDIS_URL that of the deployment?")  # fmt: skip
 BUG = Kind(exit_codes.BUG, "bug", "A bug in Sluice", "SLUICE_DEBUG=1 shows the traceback; please report it")
 
-# The most special class that an exception has here decides.
+# The most special class that an exception has here decides: for our own errors mostly their branch.
 TABLE: dict[str, Kind] = {
+    "storage.base.errors.BadInput": _INPUT,
+    "storage.base.errors.Refused": _REFUSED,
+    "storage.base.errors.Unavailable": _PASSING,
+    "storage.base.errors.Corrupt": _WRONG,
+    "storage.base.errors.LogForked": _WRONG,
+    "storage.base.errors.ViewAbsent": Kind(exit_codes.REFUSED, "refused", "The view is not in Redis",
+                                           "`sluice rebuild` loads it"),
+    "storage.base.settings.SettingsError": Kind(exit_codes.USAGE, "settings", "A setting is wrong", _SETTINGS),
+    "storage.backends.bucket.Missing": _WRONG,
+    "storage.backends.bucket.BucketError": _BUCKET,
+    "storage.backends.bucket.BucketUnsafe": Kind(exit_codes.REFUSED, "refused", "The bucket does not keep its promises",
+                                                 "use a store that honours If-None-Match, and no proxy that drops it"),
+    "storage.backends.deadline.Spent": Kind(exit_codes.UNREACHABLE, "unreachable", "It took too long", _AGAIN),
     "app.client.transport.NotSluice": Kind(exit_codes.UNREACHABLE, "no-sluice", "No Sluice answers there",
-                                    "is --url right? A proxy before the API may answer instead of it, too"),
+                                           "is --url right? A proxy before the API may answer instead of it, too"),
     "app.client.transport.ProblemError": Kind(exit_codes.REFUSED, "refused", "Refused"),
     "app.client.transport.Unreachable": Kind(exit_codes.UNREACHABLE, "unreachable", "The API cannot be reached",
-                                      "is `sluice up` running, and is --url right?"),
-    "storage.base.settings.SettingsError": Kind(exit_codes.USAGE, "settings", "A setting is wrong", _SETTINGS),
-    "app.folder.submission.SubmissionError": _INPUT,
-    "app.folder.conflict_files.CheckoutError": _INPUT,
-    "app.folder.folder_base.BaseError": _INPUT,
-    "app.folder.git_range.RangeError": _INPUT,
-    "app.folder.ignored.IgnoreError": _INPUT,
-    "app.client.sending.TooLarge": _INPUT,
-    "app.judge.local_history.HistoryError": _INPUT,
-    "app.protocol.patterns.PatternError": _INPUT,
+                                             "is `sluice up` running, and is --url right?"),
     "builtins.OSError": _FILES,
     "builtins.ConnectionError": _SILENT,
     "builtins.TimeoutError": _SILENT,
@@ -78,43 +82,11 @@ TABLE: dict[str, Kind] = {
     "kombu.exceptions.OperationalError": _REDIS,
     "redis.exceptions.RedisError": _REDIS,
     "minio.error.MinioException": _BUCKET,
-    "storage.backends.bucket.BucketError": _BUCKET,
-    "storage.backends.deadline.Spent": Kind(exit_codes.UNREACHABLE, "unreachable", "It took too long", _AGAIN),
-    "storage.backends.bucket.BucketUnsafe": Kind(exit_codes.REFUSED, "refused", "The bucket does not keep its promises",
-                                        "use a store that honours If-None-Match, and no proxy that drops it"),
-    "storage.repository.RedisUnsafe": _REFUSED,
-    "storage.git.merge_tree.GitUnfit": _REFUSED,
-    "storage.base.errors.ViewAbsent": Kind(exit_codes.REFUSED, "refused", "The view is not in Redis",
-                                       "`sluice rebuild` loads it"),
-    "storage.base.errors.ViewStale": _PASSING,
-    "storage.base.errors.Recovering": _PASSING,
-    "storage.base.errors.Paused": _PASSING,
-    "storage.commit.append_loop.LogBusy": _PASSING,
-    "storage.commit.append_loop.Moved": _PASSING,
-    "app.admin.backup.BackupError": _REFUSED,
-    "app.admin.export.ExportError": _REFUSED,
-    "app.stack.processes.ProcessFailed": _REFUSED,
-    "app.stack.servers.PortTaken": _REFUSED,
-    "app.stack.servers.ServerMissing": _REFUSED,
-    "app.stack.state.FolderInUse": _REFUSED,
-    "app.stack.state.OtherServer": _REFUSED,
-    "app.stack.state.StateDamaged": _REFUSED,
-    "app.stack.restarts.NotRunning": _REFUSED,
-    "app.admin.restore.Damaged": _WRONG,
-    "storage.base.errors.LogForked": _WRONG,
-    "storage.log.entry.CorruptEntry": _WRONG,
-    "storage.log.entry_bundles.CorruptRoll": _WRONG,
-    "storage.lookup.tables.CorruptTable": _WRONG,
-    "storage.view.segments.CorruptSegment": _WRONG,
-    "storage.log.manifest.CorruptManifest": _WRONG,
-    "storage.git.objects.CorruptObject": _WRONG,
-    "storage.lookup.object_store.ObjectMissing": _WRONG,
-    "storage.backends.bucket.Missing": _WRONG,
 }  # fmt: skip
 
 
 def kind_of(error: BaseException) -> Kind:
-    """Return what the table says of an error's class; a bug where it says nothing."""
+    """Return the table's row for an error's class; that of a bug if it has none."""
     for each in type(error).__mro__:
         known = TABLE.get(f"{each.__module__}.{each.__qualname__}")
         if known:

@@ -113,7 +113,7 @@ def refuse(changeset: str, refusal: ProblemError) -> int:
 
 @contextmanager
 def writing_to(place: Path) -> Iterator[None]:
-    """Name a folder in errors that name no file: those of a disk that is full do not."""
+    """Add the name of a folder to errors that name no file, as the error for a full disk does not."""
     try:
         yield
     except OSError as error:
@@ -149,7 +149,7 @@ def deployment(data: Path | None) -> Settings:
 
 
 def log_events(chosen: Settings | None = None, process: str = "sluice") -> None:
-    """Send events to standard error as the settings say (those of the environment by default), without their secrets.
+    """Send log events to standard error at the level of the settings (default: the environment's), without secrets.
 
     Raises SettingsError.
     """

@@ -1,7 +1,7 @@
-"""What commands print: for a person on a terminal, in whole lines through a pipe, and as JSON with --json.
+"""The output of commands: for a person on a terminal, in whole lines through a pipe, and as JSON with --json.
 
-With --json every line on standard output is an object of the answer, and every line on standard error one too: a
-problem document, or `{"note": …}`.
+With --json every line on standard output is an object of the answer, and every line on standard error is a problem
+document or `{"note": …}`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WIDE = 1 << 20
 
 
 class Output(Console):
-    """A stream to print on. Where it is no terminal nothing is cut or wrapped, whatever COLUMNS or FORCE_COLOR say."""
+    """A stream to print on. If it is no terminal nothing is cut or wrapped, whatever COLUMNS or FORCE_COLOR are."""
 
     @property
     def size(self) -> ConsoleDimensions:
@@ -70,12 +70,12 @@ notes = Notes(stderr=True, highlight=False, emoji=False)
 
 
 def warn(text: str) -> None:
-    """Tell what was done and is likely not what was meant."""
+    """Print a warning: what was done is probably not what was meant."""
     notes.print(Text.assemble(("warning:", "bold yellow"), f" {text}"), soft_wrap=True)
 
 
 def tell(text: str, style: str = "") -> None:
-    """Print a note as it stands, whatever is in it."""
+    """Print a note without interpreting markup in it."""
     notes.print(Text(text, style), soft_wrap=True)
 
 

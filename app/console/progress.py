@@ -1,4 +1,4 @@
-"""Progress bars, for those who look."""
+"""Progress bars, shown only on a terminal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Standard output as a command line needs it: names that are no text pass, and what cannot be written is an error.
+"""Standard output of commands: it accepts names that are not valid text, and a failed write is an error.
 
-A full disk is an error that names the output. A reader who has gone (`sluice log | head -1`) is none: he has what he
-wanted, and the command ends as programs do that the kernel ends for it.
+If the disk is full, the error names the output. If the reader has closed the pipe (`sluice log | head -1`), that is no
+error: the command ends with the exit code of SIGPIPE.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from storage.base.errors import Unavailable
 
 
 class ReaderGone(Unavailable):
-    """Nobody reads any more what is written."""
+    """The reader of the output has closed its end of the pipe."""
 
 
 class _Output(io.TextIOWrapper):
@@ -45,7 +45,7 @@ def _named() -> Iterator[None]:
 
 
 def prepare() -> None:
-    """Make sys.stdout and sys.stderr fit for whatever is written to them."""
+    """Make sys.stdout and sys.stderr accept any text, and name themselves in errors."""
     # They are None where the descriptor was closed (`>&-`).
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
@@ -59,12 +59,12 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Write what is still kept. Raises ReaderGone and OSError."""
+    """Write what is still buffered. Raises ReaderGone and OSError."""
     sys.stdout.flush()
 
 
 def give_up() -> None:
-    """Drop what could not be written, so that the interpreter does not try, and complain, once more."""
+    """Drop what could not be written, so that the interpreter does not try again at its exit, and print an error."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -76,5 +76,5 @@ def give_up() -> None:
 
 
 def _errors(encoding: str) -> str:
-    """Return what is done with characters that an encoding has not: paths may hold any byte."""
+    """Return the error handler for characters that an encoding lacks: paths may contain any byte."""
     return "surrogateescape" if encoding.lower().replace("-", "") == "utf8" else "backslashreplace"

@@ -1,4 +1,4 @@
-"""Load with a verdict: real and made-up histories replayed by many writers, and what Sluice made of them.
+"""Load whose result is checked: real and generated histories replayed by many writers, and compared with Git.
 
 Begin with run.py. Imports app.client and app.judge.
 """

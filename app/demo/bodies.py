@@ -1,4 +1,4 @@
-"""Building the bodies of bulk requests: changesets as the API reads them, with contents fetched as they are needed."""
+"""Building the bodies of bulk requests; contents are fetched from Git only as they are needed."""
 
 from __future__ import annotations
 

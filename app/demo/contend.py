@@ -1,8 +1,8 @@
-"""Many writers at once on one base: what lands, what is merged, what collides, and how every collision is resolved.
+"""Many writers at once on one base: what lands, what is merged, what conflicts, and how every conflict is resolved.
 
-A third of the writers each have a file of their own, a third a region of their own in files that they share, and a
-third the same line of one file. Their slices overlap. Of the last third exactly one lands; every other is shown what
-collides, with the lines, and resolves it until its line has landed too.
+A third of the writers have a file each, a third a region each in shared files, and a third change the same line of one
+file. Their slices overlap. Of the last third exactly one lands; every other gets the conflict with its lines, and
+resolves it until its line has landed too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_ROUNDS = 5
 
 @dataclass(slots=True)
 class Group:
-    """A third of the writers, and what became of their changesets."""
+    """A third of the writers, and the outcomes of their changesets."""
 
     about: str
     writers: int = 0
@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(slots=True)
 class Report:
-    """What the contest came to."""
+    """The result of the contest."""
 
     writers: int
     groups: dict[str, Group]
@@ -251,7 +251,7 @@ def _hot(lines: list[str]) -> str:
 
 
 def _both_sides(marked: str) -> str:
-    """Return a text with conflict markers as somebody edits it who wants both sides, the head's first."""
+    """Return a text with conflict markers resolved by keeping both sides, the head's first."""
     kept, keep = [], True
     for line in marked.splitlines(keepends=True):
         if line.startswith(("<<<<<<< ", "=======", ">>>>>>> ")):

@@ -1,8 +1,8 @@
-"""A history for the demo, where this repository's own is too short: real code, and a few hundred seeded edits of it.
+"""A generated history for the demo, if this repository's own is too short: real code, and hundreds of seeded edits.
 
-The code is that of the dependencies that Sluice is installed with; the edits are what histories hold: changed lines,
-new and deleted files, modes, symlinks, files that become directories and files again. The same installation and seed
-give the same commits.
+The code is that of Sluice's installed dependencies. The edits are those of usual histories: changed lines, new and
+deleted files, modes, symlinks, files that become directories and files again. The same installation and seed give the
+same commits.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def build(directory: Path, files: dict[str, _File], count: int = 400, seed: int 
 
 
 def _commit(stream: IO[bytes], number: int, message: str, changes: Mapping[str, _File | None]) -> None:
-    """Write a commit as `git fast-import` reads it. Deletions go first: a file may stand where a directory was."""
+    """Write a commit for `git fast-import`. Deletions come first: a file may replace a directory."""
     name = _PEOPLE[number % len(_PEOPLE)]
     who = f"{name} <{name.split()[0].lower()}@example.org> {_START + 600 * number} +0000"
     stream.write(f"commit refs/heads/main\nauthor {who}\ncommitter {who}\n".encode() + _data(message.encode()))
@@ -115,7 +115,7 @@ def _data(content: bytes) -> bytes:
 
 
 class _Edits:
-    """The tree as it changes, and the dice."""
+    """The current tree, and the random generator."""
 
     def __init__(self, files: dict[str, _File], seed: int) -> None:
         self._files = dict(files)

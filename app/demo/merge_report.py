@@ -1,4 +1,4 @@
-"""What a replay of merges came to."""
+"""The result of a replay of merges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLEAN, CONFLICTED = "clean", "conflicted"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A merge of which Git and Sluice did not make the same."""
+    """A merge whose results in Git and in Sluice differ."""
 
     merge: str  # the commit
     git: str  # what Git says: clean or conflicted

@@ -1,9 +1,9 @@
-"""Landing both sides of many merges, each below a folder of its own, and comparing what came of them with Git.
+"""Landing both sides of many merges, each below a folder of its own, and comparing the results with Git's.
 
-A merge is three things here: the files of its base that a side changed, imported below its folder; a changeset of the
-first parent's changes on the commit that has the imports; and one of the second parent's on the same commit, by another
-writer. A slice has the folders of a few dozen merges, so there are few slices and no large directory; its queue keeps
-order, so the first side is decided first, and Git and Sluice merge the same way round.
+Each merge has three parts: the files of its base that a side changed, imported below its folder; a changeset of the
+first parent's changes on the commit with the imports; and one of the second parent's on the same commit, by another
+writer. A slice has the folders of a few dozen merges, so there are few slices and no large directory. Its queue keeps
+the order, so the first side is decided first, and Git and Sluice merge in the same direction.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _WRITERS = (("First parent", "first@localhost"), ("Second parent", "second@local
 
 @dataclass(slots=True)
 class Case:
-    """A merge, and what came of it."""
+    """A merge, and its result."""
 
     merge: SourceMerge
     git_clean: bool
@@ -129,10 +129,7 @@ class MergeReplay:
         self._base = ""
 
     def run(self, cases: Sequence[Case], skipped: Counter[str]) -> MergeReport:
-        """Land both sides of each case and compare.
-
-        Raises HistoryError, ProblemError and Unreachable.
-        """
+        """Land both sides of each case and compare. Raises HistoryError, ProblemError and Unreachable."""
         head = self._client.head()
         if head["tip"]["tree"] != EMPTY_TREE.hex():
             raise HistoryError("the API's repository is not empty: merges need folders of their own")
@@ -250,7 +247,7 @@ class MergeReplay:
                 for each in wanted}  # fmt: skip
 
     def _decided(self, changeset_id: str) -> Json:
-        """Wait until a changeset is decided; of a duplicate, as an answer that was lost makes it, return the first."""
+        """Wait until a changeset is decided; for a duplicate, which a lost answer causes, return the first."""
         while (changeset := self._client.changeset(changeset_id, _POLL))["status"] == "queued":
             continue
         return self._decided(changeset["first"]) if "first" in changeset else changeset

@@ -1,6 +1,6 @@
-"""Planning a replay: the slices of a history, and the changesets that each of them gets. Pure.
+"""Planning a replay: the slices of a history, and the changesets of each slice. Pure.
 
-A slice is a top-level name, so no path ever crosses slices, and the order inside a slice is the order of every path.
+A slice is a top-level name, so every path belongs to one slice, and the order in a slice is the order of each path.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Plan:
 def slice_name(text: str, taken: set[str]) -> str:
     """Return a slice name like `text` that is fit for a ref and not taken; adds it to `taken`.
 
-    Names have no slash, so none can be a directory of another; letters' case alone never tells two apart, because an
-    export may be checked out where it does not count.
+    Names have no slash, so none can be a directory of another. No two differ only by case, because an export may be
+    checked out on a case-insensitive file system.
     """
     base = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:_LONGEST_NAME].strip("-") or "slice"
     name, count = base, 1

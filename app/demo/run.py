@@ -60,10 +60,7 @@ class Replay:
         self._report = Report(expected=history.tree)
 
     def run(self) -> Report:
-        """Replay, and return what came of it.
-
-        Raises HistoryError, ProblemError and Unreachable.
-        """
+        """Replay, and return what came of it. Raises HistoryError, ProblemError and Unreachable."""
         report = self._report
         if self._client.head()["tip"]["tree"] != EMPTY_TREE.hex():
             raise HistoryError("the API's repository is not empty: its tree would never be that of the history")
@@ -119,7 +116,7 @@ class Replay:
         return str(self._client.head()["tip"]["commit"])
 
     def _send_next(self, lane: Lane) -> None:
-        """Send the next request of a slice, without waiting for what becomes of the ones before."""
+        """Send the next request of a slice, without waiting for the outcomes of earlier ones."""
         items: list[bytes] = []
         size = 0
         for each in changeset_items(self._history, islice(lane.waiting, self._bulk), lane.slice_id, lane.base):
@@ -171,7 +168,7 @@ class Replay:
         return changeset
 
     def _count(self, lanes: list[Lane]) -> None:
-        """Count outcomes by the lists of each slice, and ask for what is in none of them by its id."""
+        """Count outcomes by the lists of each slice, and ask by id for changesets that are in none of them."""
         for lane in lanes:
             mine = set(lane.sent)
             landed = {each["id"] for each in self._client.changesets(lane.slice_id, "landed")} & mine
@@ -194,7 +191,7 @@ class Replay:
     def _first_of(self, changeset: Json) -> Json:
         """Return the changeset that has a duplicate's outcome.
 
-        When an answer was lost and Redis with it, a repeat is accepted anew; of the two, one is decided.
+        If an answer was lost together with Redis, the repeat is accepted as a new changeset; only one of the two lands.
         """
         return self._await(changeset["first"]) if "first" in changeset else changeset
 

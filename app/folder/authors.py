@@ -13,7 +13,7 @@ _NAME, _EMAIL = "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL"
 def git_author(directory: Path) -> Json | None:
     """Return the author by `GIT_AUTHOR_*` or `git config user.*`, as it holds in a folder; None where neither says one.
 
-    Git's own guess, from the names of account and machine, is none.
+    The address that Git guesses from the names of account and machine is not used.
     """
     environment = user_environment(keep={_NAME, _EMAIL})
     name, email = (environment.get(each, "").strip() for each in (_NAME, _EMAIL))

@@ -1,7 +1,7 @@
-"""Conflicts as files: put into a directory for an editor, and read from there once they are resolved.
+"""Conflicts as files: written into a directory for an editor, and read from there once they are resolved.
 
-A path whose texts were compared is there with conflict markers. Of any other the sides lie beside it (PATH.base,
-PATH.ours, PATH.theirs), and whoever resolves leaves PATH, or removes all of them. A state file says what was put.
+A path whose texts were compared is written with conflict markers. For any other path its sides are written beside it
+(PATH.base, PATH.ours, PATH.theirs), and the user leaves PATH, or removes them all. A state file lists what was written.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _MARKERS = re.compile(rb"^(<{7,}|\|{7,}|>{7,})( |\r?$)", re.MULTILINE)
 
 
 class CheckoutError(BadInput):
-    """What is in the directory, or in conflict, does not allow it."""
+    """The files in the directory, or the kind of conflict, do not allow it."""
 
 
 @dataclass(slots=True)
 class Put:
-    """What was put into the directory for one path in conflict."""
+    """The files that were written for one path in conflict."""
 
     path: str
     kind: str  # the class of the conflict
@@ -200,7 +200,7 @@ def _state(directory: Path) -> Json | None:
 
 
 def inside(directory: Path, name: str) -> Path:
-    """Return the place of a path in the directory, and nowhere else: what the server says is not trusted with that."""
+    """Return the location of a path inside the directory; a path from the server must not lead out of it."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or ".git" in (part.lower() for part in parts):
         raise CheckoutError(f"{name!r} is no path for a directory")

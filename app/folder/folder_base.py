@@ -1,9 +1,9 @@
-"""What the user of a folder saw: kept in the folder by `sluice checkout`, and renewed by each submission from there.
+"""What the user of a folder saw: stored in the folder by `sluice checkout`, and updated by each submission from there.
 
-It is a commit, and how the folder's files differ from it by what was submitted from there since: `.sluice-base.json`
-says so. What others landed meanwhile is in the tree of a landed changeset, and not in the folder, so a submission's
-commit is never what its user saw; the changeset's id is, for it stands for what was seen and submitted. Until a
-changeset is decided the file remembers it beside what was before, in case it is never committed.
+`.sluice-base.json` has a commit, and the versions of files that were submitted from the folder since. The tree of a
+landed changeset also has what others landed meanwhile, which is not in the folder. So a submission's commit is never
+what its user saw; the changeset's id is, since it means what was seen plus what was submitted. Until a changeset is
+decided the file keeps the previous base too, in case it is never committed.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def read(directory: Path) -> FolderBase | None:
 
 
 def write(directory: Path, base: FolderBase) -> None:
-    """Write the folder's file, whole or not at all."""
+    """Write the folder's file atomically."""
     new = directory / f"{FILE}.new"
     new.unlink(missing_ok=True)  # a link in its place would be written through
     text = json.dumps({"version": _VERSION, **asdict(base)}, indent=1, ensure_ascii=False)
@@ -111,7 +111,7 @@ def root_of(directory: Path) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a folder's user saw, once it was asked what became of what was submitted from there."""
+    """What a folder's user saw, after asking for the outcomes of what was submitted from the folder."""
 
     base: FolderBase
     failed: list[Json] = field(default_factory=list)  # changesets that did not make it: what they changed is not seen
@@ -119,9 +119,9 @@ class Settled:
 
 
 def settle(client: Client, base: FolderBase) -> Settled:
-    """Ask what became of the changesets that were submitted from the folder, and return what was seen with that.
+    """Ask for the outcomes of the changesets that were submitted from the folder, and return what was seen with these.
 
-    Of one that was not committed the base is what was before it, and so it is for those that were based on it.
+    If one was not committed, the base is again the one before it; the same holds for those that were based on it.
     """
     waiting: list[Submitted] = []
     undecided: list[Json] = []

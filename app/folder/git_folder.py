@@ -1,4 +1,4 @@
-"""What a folder's own Git repository says about what its user saw.
+"""What a folder's user saw, according to the folder's own Git repository.
 
 In a clone of an export that is a commit which Sluice has; in any other repository, the versions of the files in HEAD.
 """
@@ -25,10 +25,10 @@ def head_of(directory: Path) -> str | None:
 
 
 def known_commit(client: Client, slice_name: str, directory: Path, head: str) -> str | None:
-    """Return the newest commit that HEAD is made from and that Sluice has; None where there is none.
+    """Return the newest commit in HEAD's history that Sluice has; None if there is none.
 
-    However many of the user's own are on top, few are asked for: what a commit of Sluice is made from it has too.
-    Sluice's paths begin at the top of a repository, so a folder below it is none of its trees.
+    Few commits are asked for, however many of the user's own are on top: Sluice has all ancestors of a commit that it
+    has. Sluice's paths begin at the top of a repository, so a folder below the top cannot be one of its trees.
     """
     git = Git(directory)
     try:

@@ -1,7 +1,7 @@
 """What `sluice submit --git` submits: the changes between two commits of a local repository, as one changeset.
 
-Only plumbing reads here (`rev-parse`, `diff-tree --raw -z`, `cat-file --batch`), whose output no setting of a user
-changes; commits are parsed from their own bytes.
+Only plumbing commands are used (`rev-parse`, `diff-tree --raw -z`, `cat-file --batch`), whose output does not depend on
+a user's settings; commits are parsed from their own bytes.
 """
 
 from __future__ import annotations

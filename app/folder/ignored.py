@@ -1,7 +1,7 @@
-"""What Git ignores in a folder, by Git itself, so that it means here what it means there.
+"""Which files of a folder Git ignores, decided by Git itself (`git check-ignore`).
 
-That is `.gitignore` in every folder, and above it up to the top of a work tree; `.git/info/exclude`; and the user's
-`core.excludesFile`. A folder that is in no work tree is looked at as if it were the top of a new one.
+The rules are `.gitignore` in every folder, and above it up to the top of a work tree; `.git/info/exclude`; and the
+user's `core.excludesFile`. A folder that is in no work tree is treated as the top of a new one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
 
 
 class IgnoreError(BadInput):
-    """Git does not say what it ignores."""
+    """Git failed to say which files it ignores."""
 
 
 class IgnoreRules:

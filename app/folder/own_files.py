@@ -1,6 +1,6 @@
-"""What is Git's or Sluice's own in a folder, and is never submitted: no option takes it.
+"""Files in a folder that belong to Git or Sluice, and are never submitted, whatever the options.
 
-A stack's data folder has the secrets of its bucket, whatever it is called; it is known by what stands in it.
+A stack's data folder contains the secrets of its bucket. It may have any name, and is recognized by its files.
 """
 
 from __future__ import annotations

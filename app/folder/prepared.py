@@ -1,4 +1,4 @@
-"""What `sluice submit` and `sluice check` ask the API about: a changeset from a folder or from Git, and its notes."""
+"""The changeset that `sluice submit` and `sluice check` send, made from a folder or from Git, and notes about it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HOW_TO_SUBMIT = (
 
 @dataclass(slots=True)
 class Prepared:
-    """A changeset, still without what the command line says of it."""
+    """A changeset, before the options of the command line are added."""
 
     slice: Json
     changeset: Json
@@ -96,9 +96,9 @@ def from_folder(
 
 
 def _never_submitted(client: Client, slice_: Json, seen: Seen, files: Files, delete: bool) -> list[str]:
-    """Return what stands in HEAD otherwise than in Sluice, and is not submitted, where HEAD alone says what was seen.
+    """Return files that differ between HEAD and Sluice and are not submitted, if only HEAD says what was seen.
 
-    It may be work that was committed and is taken for seen, or what others landed since: only the user knows.
+    They may be committed work that counts as seen, or what others landed since: only the user knows.
     """
     if not seen.is_head:
         return []

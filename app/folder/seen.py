@@ -1,7 +1,7 @@
-"""What the user of a folder saw, from whoever knows: `--base`, the folder's own file, or its Git repository.
+"""What the user of a folder saw: from `--base`, from the folder's own file, or from its Git repository.
 
-It is found before the folder's files are read, and never taken to be what stands in Sluice now: a folder that was
-copied before a colleague landed would take the colleague's lines back.
+It is determined before the folder's files are read, and never assumed to be Sluice's current tip: a folder that was
+copied before a colleague's change landed would revert that change.
 """
 
 from __future__ import annotations

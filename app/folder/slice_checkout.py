@@ -1,9 +1,9 @@
-"""A slice's files in a folder, made new or brought to another commit, and the file by which it remembers that commit.
+"""A slice's files in a folder, written for the first time or updated to another commit, and the file with that commit.
 
-Nothing of a user's is lost: a file that was changed in the folder, or that stands where one has to be written, is left
-and named before anything is written. What differs between the two commits is fetched; all else stays untouched. The
-folder's file says that a checkout is under way until it is complete, so one that was cut short is known, submits
-nothing, and is completed by the same command.
+No file of the user is lost: a file that was changed in the folder, or that is in the way, is reported before anything
+is written, and stays. Only what differs between the two commits is fetched; all other files stay untouched. Until it is
+complete, a checkout is marked as running in the folder's file. So an interrupted one is noticed: nothing can be
+submitted from it until the same command has completed it.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _before(client: Client, slice_: Json, remembered: FolderBase) -> Entries:
 
 
 def _plan(directory: Path, known: list[Entries], after: Entries, force: bool) -> Plan:
-    """Return what has to be done in the folder; `known` are the versions that may be replaced, of each commit."""
+    """Return what has to be done in the folder; `known` are the versions of each commit that may be replaced."""
     plan = Plan()
     for path in sorted({path for entries in known for path in entries} - after.keys()):
         place = _place(directory, path, plan, None)
@@ -260,7 +260,7 @@ def _contents(client: Client, done: FolderBase, writes: Entries) -> Iterator[tup
 
 
 def _put(directory: Path, new: Path, path: str, entry: Json, data: bytes) -> None:
-    """Write one file beside its place, and have it take that place whole; a link there is replaced, never followed."""
+    """Write one file atomically, by renaming a temporary one; a link at its path is replaced, never followed."""
     place = inside(directory, path)
     if place.is_dir() and not place.is_symlink():
         _remove_empty(place)

@@ -1,4 +1,4 @@
-"""What `sluice submit DIR` submits: changes from what the user of a folder saw to what stands in it now."""
+"""What `sluice submit DIR` submits: the changes from what the user of a folder saw to the folder's current files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.git.trees import covers
 
 
 class SubmissionError(BadInput):
-    """What is there cannot be submitted as it is."""
+    """The folder cannot be submitted as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _take(directory: Path, raw: bytes, paths: Collection[bytes], stored: Mapping
 
 
 def local_file(place: Path) -> LocalFile | None:
-    """Return what stands at a place; None where there is nothing, or what is neither a file nor a symlink."""
+    """Return the file or symlink at a path; None if there is neither."""
     try:
         return _local_file(place, str(place)) if os.path.lexists(place) else None
     except SubmissionError:

@@ -1,4 +1,4 @@
-"""Whether a changeset would land now: it is linked on the present snapshot, and nothing is stored."""
+"""Whether a changeset would land now: it is linked on the current snapshot, and nothing is stored."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The intake: makes submissions durable (invariant 1), many in one pack, and only then queues and announces them.
 
-Group commit without a timer: while packs are on their way to the bucket, what arrives waits and becomes the next
-pack. So an idle API stores a request at once, and a busy one makes packs larger instead of more numerous.
+This is group commit without a timer: requests that arrive while packs are being stored wait, and form the next pack.
+So an idle API stores a request at once, and a busy one makes packs larger instead of more numerous.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _LEVEL = 1
 
 
 class NotQueued(Unavailable):
-    """What was accepted before cannot be queued."""
+    """Earlier accepted changesets cannot be queued."""
 
 
 class TookTooLong(Unavailable):
-    """Storing took so long that recovery may have passed it by: whether it was accepted is not known."""
+    """Storing took so long that recovery may have missed the pack: it is not known whether it was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,20 @@ class Item:
     oids: tuple[ObjectId | None, ...]  # of each change
     blobs: dict[ObjectId, tuple[bytes, int]]  # stored bytes and size
     fingerprint: str = ""
+
+    @classmethod
+    def of(cls, submission: Submission, slice_id: SliceId, author: Ident, fingerprint: str = "") -> Item:
+        """Return a submission with the blobs of its contents; one put by id has none, since the log has it for good."""
+        oids: list[ObjectId | None] = []
+        blobs: dict[ObjectId, tuple[bytes, int]] = {}
+        for change in submission.changes:
+            breathe()
+            oid = ObjectId(change.oid) if change.oid else None
+            if change.content is not None:
+                oid, stored = blob(change.content)
+                blobs[oid] = stored
+            oids.append(oid)
+        return cls(submission, slice_id, author, tuple(oids), blobs, fingerprint)
 
     @property
     def size(self) -> int:
@@ -120,9 +134,9 @@ class Intake:
         return len(self._requeue)
 
     def accept(self, items: Sequence[Item]) -> list[Accepted]:
-        """Make `items` durable, in one pack and in order, queue them, and return what they have become.
+        """Make `items` durable, in one pack and in order, queue them, and return the accepted changesets.
 
-        Raises NotQueued where too many before them could not be queued, and Unavailable where nothing is known of them.
+        Raises NotQueued if too many earlier ones could not be queued, and Unavailable if the result is not known.
         """
         if self.behind >= MAX_PACKS:
             raise NotQueued("what was accepted before cannot be queued")
@@ -147,7 +161,7 @@ class Intake:
                     raise
 
     def _next(self) -> list[_Request]:
-        """Wait for a request and take those that are there with it, as far as one pack goes; none ends the thread."""
+        """Wait for a request, and take all that wait then, as many as fit into one pack; none ends the thread."""
         settings = self._repo.settings
         with self._lock:
             first = self._left or self._first()

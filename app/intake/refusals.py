@@ -1,4 +1,4 @@
-"""Why the intake does not take something; app/api.py has the problem that answers each."""
+"""The intake's reasons to refuse a request; app/api.py has the HTTP problem for each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ class FieldRefused(Refused):
         self.field = field
         self.message = message
 
+    def within(self, at: str) -> FieldRefused:
+        """Return the same of a field that stands below `at`."""
+        return FieldRefused(at + self.field, self.message)
+
 
 class Contradiction(Refused):
     """What is asked for contradicts what is there; `more` names what, as the answer does."""
@@ -20,14 +24,6 @@ class Contradiction(Refused):
     def __init__(self, detail: str, **more: object) -> None:
         super().__init__(detail)
         self.more = more
-
-
-class NoSlice(Refused):
-    """There is no slice of this name or id."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
 
 
 class KeyReused(Refused):

@@ -1,6 +1,6 @@
-"""Queuing again what is durable and could not be queued: Redis did not answer in time, had no room or no connection.
+"""Retrying to queue changesets that are durable, after Redis did not answer in time or had no room.
 
-Where Redis itself lost nothing, it still counts as recovered, and a changeset in none of its queues would wait until
+If Redis itself lost nothing, it still counts as recovered, and a changeset in none of its queues would wait until
 upkeep finds it in the inbox. So this process keeps trying. Meanwhile it is not reported as unknown: see `Inbox.holds`.
 """
 
@@ -54,7 +54,7 @@ class Requeue:
             return len(self._packs)
 
     def add(self, pack: PackId) -> None:
-        """Have a stored pack queued as soon as that is possible; before any writer is answered about what is in it."""
+        """Queue a stored pack as soon as possible; called before the writers of its changesets are answered."""
         with self._some:
             self._packs[pack] = None
             self._some.notify()
@@ -98,7 +98,7 @@ class Requeue:
             ask_for_commit(self._repo)
 
     def _put_last(self, pack: PackId) -> None:
-        """Try the others first: this one may be at fault itself."""
+        """Try the other packs first: this one may cause the failure itself."""
         with self._some:
             if pack in self._packs:
                 self._packs[pack] = self._packs.pop(pack)

@@ -1,4 +1,4 @@
-"""Changesets that take the place of another: a rebase onto the tip, and the resolution of a conflict."""
+"""Changesets that replace another one: a rebase onto the tip, and the resolution of a conflict."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fingerprint_of(verb: str, changeset: ChangesetId, body: object = None) -> st
 
 
 class Successor:
-    """Makes the changeset that takes the place of another."""
+    """Makes the changeset that replaces another."""
 
     def __init__(self, repo: Repository, where: Slice, changeset: Changeset, standing: Standing) -> None:
         self._repo = repo
@@ -97,7 +97,7 @@ class Successor:
         return self._item(base, key, fingerprint, self._changeset.message, hold)
 
     def resolve(self, paths: dict[bytes, Resolution], key: str, fingerprint: str, message: str | None) -> Item:
-        """Return the changeset with its conflicts resolved, by a writer who saw what the conflicts say.
+        """Return the changeset with its conflicts resolved, by a writer who saw the versions in the conflicts.
 
         Raises FieldRefused where a path in conflict is left out, another is named, or answers contradict each other.
         """
@@ -130,7 +130,7 @@ class Successor:
         return self._item(VersionsBase(), key, fingerprint, message or self._changeset.message, hold=False)
 
     def _blockers(self, conflicts: dict[bytes, Json], paths: dict[bytes, Resolution]) -> dict[bytes, Version | None]:
-        """Return the files that must go because they are in the way of what shall stand, as they were seen."""
+        """Return the files, as they were seen, that must be deleted because they are in the way of a resolution."""
         blockers = {}
         for path, found in conflicts.items():
             if "blocker" not in found or not _stays(found, paths[path]):
@@ -170,7 +170,7 @@ class Successor:
             self._put(path, mode, resolution.content, head)
 
     def _keep(self, change: Proposal) -> None:
-        """Make a change that is not in conflict once more."""
+        """Repeat a change that is not in conflict."""
         base = self._seen.get(change.path)
         _check_mode(change, base)
         version = change.version(base)
@@ -255,7 +255,7 @@ def read_changeset(repo: Repository, changeset: ChangesetId, standing: Standing)
 
 
 def rebasable(standing: Standing) -> bool:
-    """Tell whether a changeset may be rebased: it is not to be committed as it is, and nothing took its place."""
+    """Tell whether a changeset may be rebased: it will not be committed as it is, and has not been replaced."""
     if standing.closed_by:
         return False
     outcome = standing.outcome
@@ -280,7 +280,7 @@ def _stays(found: Json, resolution: Resolution) -> bool:
 
 
 def _check_mode(change: Proposal, seen: Version | None) -> None:
-    """Refuse what was accepted once: a change of mode of what is no regular file. Raises Contradiction."""
+    """Refuse a change of mode of no regular file, which older versions accepted. Raises Contradiction."""
     if no_mode := why_no_mode(change, seen):
         raise Contradiction(no_mode)
 
@@ -313,7 +313,7 @@ def _as_seen(version: Version | None) -> tuple[ObjectId | None, int | None]:
 
 
 def paths_of(resolutions: dict[bytes, Resolution]) -> Iterator[tuple[object, ...]]:
-    """Yield what a fingerprint is made of, in order."""
+    """Yield the inputs of a fingerprint, in order."""
     for path, each in sorted(resolutions.items()):
         content = sha256(each.content).hexdigest() if each.content is not None else None
         yield path, each.take, content, each.mode, each.delete

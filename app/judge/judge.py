@@ -1,9 +1,9 @@
-"""Git as the judge of merges: its own verdict and its own tree, for trees of a repository that is only read.
+"""Git as the judge of merges: its own verdict and tree, for trees of a repository that is only read.
 
-All of it happens in a bare repository of our own, whose objects are the source's (`objects/info/alternates`) and those
-that Git makes here. No configuration and no attributes have a say: a merge is two commits on one, written for the three
-trees, in one run of `git merge-tree --stdin` for many. Renames are off where Git can switch them off, from 2.50 on; see
-app/judge/renames.py for the others.
+Everything happens in a bare repository of our own, which has the source's objects (`objects/info/alternates`) and those
+that Git makes here. No configuration or attributes apply. A merge is two commits on one, written for the three trees;
+many are one run of `git merge-tree --stdin`. Renames are off if Git can switch them off (from 2.50 on); see
+app/judge/renames.py for older versions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Trees = tuple[str, str, str]
 
 
 class Judge(ScratchRepository):
-    """A bare repository on top of another one's objects; it is gone with the context."""
+    """A bare repository on top of another one's objects, removed at the end of the context."""
 
     def __init__(self, objects: Path) -> None:
         """Name the folder of the source's objects."""

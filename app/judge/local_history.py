@@ -1,7 +1,7 @@
 """Reading a local Git repository: its first-parent line, what each commit changed, and contents when they are needed.
 
-Everything goes through the `git` command, so any repository will do: bare, or a git directory alone. Commits' paths
-and ids are held in memory; contents are fetched from one long `git cat-file --batch` as requests are built.
+Everything goes through the `git` command, so any repository works: bare, or a git directory alone. Commits' paths
+and ids are held in memory; contents are read from one running `git cat-file --batch` while requests are built.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def fit_message(text: str) -> str:
 
 
 def fit_time(seconds: str, raw: str) -> str:
-    """Return Git's seconds, and a raw date for its zone, in ISO 8601; what is no time of a commit, as 1970."""
+    """Return a time in ISO 8601 from Git's seconds and a raw date with its zone; 1970 if it is not a valid time."""
     zone = _ZONE.fullmatch(raw.rpartition(" ")[2])
     minutes = int(zone[2]) * 60 + int(zone[3]) if zone else 0
     # Zones of a day or more have been seen in the wild; datetime has none of these.

@@ -1,10 +1,10 @@
-"""Keeping renames out of Git's verdict, with any Git.
+"""Keeping renames out of Git's verdict, with any version of Git.
 
-Before 2.50, `git merge-tree` follows renames whatever merge.renames says, of files that one side deleted and the other
-changed, or that both deleted. A rename needs a file that is gone and one that is new; so where there may be one, Git
-merges twice: the files that the base has, and the rest. Without renames no path of one part has a say in the other but
-where a file stands in the way of a directory; and then the file is new, like what stands below, or it was deleted by
-the side that has the directory, and then it has to go or conflicts by itself.
+Before 2.50, `git merge-tree` follows renames even with merge.renames=false, for files that one side deleted and the
+other changed, or that both deleted. A rename needs a deleted file and a new one. So if there may be one, Git merges
+twice: the files of the base, and the new ones. Without renames no path of one part affects the other part, except a
+file at the path of a directory. Such a file is either new, like the files in the directory, or it was deleted by the
+side that has the directory, and then it is removed, or conflicts by itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Part:
 
 
 def may_rename(merge: SourceMerge) -> bool:
-    """Whether Git may take a file that is gone for one that is new, and the merge would differ."""
+    """Whether Git may take a deleted file and a new one for a rename, which would change the merge."""
     ours, theirs = ({change.path: change for change in side} for side in merge.sides)
     gone = any(ours[path].deletes or theirs[path].deletes for path in ours.keys() & theirs.keys())
     return gone and any(not change.old_mode for side in merge.sides for change in side)

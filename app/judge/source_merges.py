@@ -1,7 +1,7 @@
-"""Reading a repository's merges: what both sides changed since the merge base, as far as Sluice's API takes it.
+"""Reading a repository's merges: what both sides changed since the merge base, as far as Sluice's API accepts it.
 
-Only the paths that a side changed matter to a merge without renames, and a file of the base that is in the way of
-one of them, or below one of them, is such a path itself: the side must have deleted it.
+Only the paths that a side changed matter to a merge without renames. If a file of the base is above or below a changed
+path, the same side has deleted it, so it is a changed path too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/api.md as code: bodies, queries and cursors are checked here, once, and errors become problem documents.
+"""The code of docs/api.md: it checks bodies, queries and cursors once, and turns errors into problem documents.
 
 Begin with schemas.py and problems.py. Imports storage, and no other package of app.
 """

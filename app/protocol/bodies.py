@@ -1,4 +1,4 @@
-"""Reading a body of JSON: how much it has in it is known before anything is made of it."""
+"""Reading a JSON body: its values are counted before it is parsed."""
 
 from __future__ import annotations
 

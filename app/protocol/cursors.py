@@ -1,8 +1,8 @@
-"""Cursors: where a list goes on. Opaque to users, and bound to the list that gave them.
+"""Cursors: where a list continues. Opaque to users, and valid only for the list that returned them.
 
 A cursor is base64url of a version byte, a short hash of the list's name and filters, and the position as JSON. The hash
-keeps honest clients from mixing lists up; it is no signature, so the position's types are checked too. Bytes stand in
-the JSON as base64, so that a path's control characters do not make it six times as long.
+detects that a client has mixed up lists; it is not a signature, so the position's types are checked too. Bytes are
+base64 in the JSON, so that a path's control characters do not make it six times as long.
 """
 
 from __future__ import annotations

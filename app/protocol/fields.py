@@ -1,7 +1,7 @@
-"""Marshmallow fields that take nothing but what they name: no coercion, strict UTF-8, limits with names.
+"""Marshmallow fields without coercion, with strict UTF-8 and named limits.
 
-The stock fields turn numbers into texts, texts into numbers and `true` into 1. These read one type each. A limit is
-the name of a setting, looked up when the schema is made, so that its refusal can name it.
+The stock fields turn numbers into texts, texts into numbers and `true` into 1. These accept one type each. A limit is
+the name of a setting, looked up when the schema is made, so that its error message can name it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loading an object by a marshmallow schema, with errors that name their fields as a user writes them."""
+"""Loading an object by a marshmallow schema; errors name their fields as a user writes them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,7 @@ class FieldErrors(Refused):
 
 
 def load_object(schema: Schema, data: Any, at: str = "") -> dict[str, Any]:
-    """Load an object.
-
-    Raises FieldErrors, with fields that begin with `at`.
-    """
+    """Load an object. Raises FieldErrors, with fields that begin with `at`."""
     if type(data) is not dict:
         raise field_error(at, "must be an object")
     if len(data) > len(schema.fields) + MAX_ERRORS:

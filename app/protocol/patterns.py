@@ -1,10 +1,10 @@
-"""Gitignore patterns, all of a changeset's at once: which of them match a path, in time that no pattern can stretch.
+"""Gitignore patterns, all of a changeset's at once: which of them match a path, in time linear in the path.
 
-A regular expression that backtracks takes a time that grows with a path's length to the power of its stars. Here the
-patterns are the states of one automaton without choice: an integer with a bit for each place in a pattern that may have
+A backtracking regular expression takes time that grows with the path's length to the power of its stars. Here the
+patterns are one automaton that does not backtrack: an integer with a bit for each position of a pattern that may have
 been reached, and a few operations on it for each byte of a path (the extended Shift-And of Navarro and Raffinot,
-Flexible Pattern Matching in Strings, chapter 4). What matches is Git's wildmatch.c and dir.c, by bytes; Git is the
-judge in tests/compat/test_patterns_oracle.py.
+Flexible Pattern Matching in Strings, chapter 4). The rules are those of Git's wildmatch.c and dir.c, on bytes;
+tests/compat/test_patterns_oracle.py compares them with Git.
 """
 
 from __future__ import annotations
@@ -54,10 +54,7 @@ class Pattern:
 
 
 def parse(line: bytes) -> Pattern:
-    """Read one line of a .gitignore that is neither a comment nor negated.
-
-    Raises PatternError.
-    """
+    """Read one line of a .gitignore that is neither a comment nor negated. Raises PatternError."""
     line = _trim(line)
     folders = line.endswith(b"/")
     line = line[:-1] if folders else line

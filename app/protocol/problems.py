@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem documents, and how each application turns exceptions into them.
 
-What a user reads here is written here: the text of an exception from a library goes to the log only.
+Every text that a user sees is written here: the text of an exception from a library goes to the log only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What stands in a URL or a header: the arguments of a query, ids, paths and keys, checked once as bodies are."""
+"""Parsing URLs and headers: the arguments of a query, ids, paths and keys, checked once like bodies."""
 
 from __future__ import annotations
 
@@ -68,18 +68,12 @@ def check_url() -> None:
 
 
 def load_key(header: str | None) -> str | None:
-    """Return the Idempotency-Key of a request, if it has one.
-
-    Raises a Problem.
-    """
+    """Return the Idempotency-Key of a request, if it has one. Raises a Problem."""
     return None if header is None else _value("Idempotency-Key", fields.Key(), header)
 
 
 def load_path(text: str, settings: Settings) -> bytes:
-    """Return a path that stands in a URL.
-
-    Raises a Problem.
-    """
+    """Return a path that stands in a URL. Raises a Problem."""
     try:
         path = fields.utf8(text)
         check_path(path, settings.max_path_bytes)
@@ -89,10 +83,7 @@ def load_path(text: str, settings: Settings) -> bytes:
 
 
 def load_oid(text: str, field: str = "id") -> bytes:
-    """Return an object's id that stands in a URL.
-
-    Raises a Problem.
-    """
+    """Return an object's id that stands in a URL. Raises a Problem."""
     return bytes(_value(field, fields.Oid(), text))
 
 

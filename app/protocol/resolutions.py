@@ -51,10 +51,7 @@ def _schemas(settings: Settings) -> tuple[ResolveSchema, ResolutionSchema]:
 
 
 def load_resolutions(data: Any, settings: Settings) -> tuple[dict[bytes, Resolution], str | None]:
-    """Return the resolution of each path, and the message if one is given.
-
-    Raises a Problem.
-    """
+    """Return the resolution of each path, and the message if one is given. Raises a Problem."""
     whole, one = _schemas(settings)
     try:
         loaded = load_object(whole, data)

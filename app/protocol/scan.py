@@ -1,8 +1,8 @@
-"""A look at a body of JSON before anything is made of it: how many values it has, and how deep they are.
+"""A scan of a JSON body before it is parsed: how many values it has, and how deep they are.
 
-A parser makes an object for each value that it meets: 64 MiB of `{},` are a gigabyte and seconds. Counting them takes
-C code for the most part: strings are removed from a window of the body at once, and what is left are the signs between
-them. It is no parser: of what is no JSON it may say anything, since json refuses that afterwards, within these bounds.
+A parser makes an object for each value: 64 MiB of `{},` take a gigabyte and seconds. Counting runs mostly in C code:
+strings are removed from a window of the body at once, and the remaining punctuation is counted. It is not a parser: for
+invalid JSON it may return anything, since json refuses that afterwards, within these limits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The edge: what comes from outside is checked here, once, and is typed and whole behind it.
+"""The schemas of request bodies: input is checked here, once, and is typed and complete afterwards.
 
 Each shape of docs/api.md is a marshmallow schema. How they stay fast in bulk: schemas are made once for a deployment's
 settings, lists are loops over a flat schema instead of `Nested` (whose values go through three more layers), and the
@@ -122,10 +122,7 @@ _loader = lru_cache(maxsize=4)(_Loader)
 
 
 def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:
-    """Return the name and the paths of a slice that is asked for.
-
-    Raises a Problem.
-    """
+    """Return the name and the paths of a slice that is asked for. Raises a Problem."""
     try:
         loaded = load_object(_loader(settings).slice, data)
         return loaded["name"], _slice_paths(loaded["paths"], settings)
@@ -134,10 +131,7 @@ def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:
 
 
 def load_slice_paths(data: Any, settings: Settings) -> tuple[list[str], int | None]:
-    """Return the paths that a slice shall have, and the version that it must still have.
-
-    Raises a Problem.
-    """
+    """Return the paths that a slice shall have, and the version that it must still have. Raises a Problem."""
     try:
         loaded = load_object(_loader(settings).slice_paths, data)
         return _slice_paths(loaded["paths"], settings), loaded.get("version")
@@ -146,10 +140,7 @@ def load_slice_paths(data: Any, settings: Settings) -> tuple[list[str], int | No
 
 
 def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str | None = None) -> Submission:
-    """Return the one changeset of a request; slice and key come from its URL and header.
-
-    Raises a Problem.
-    """
+    """Return the one changeset of a request; slice and key come from its URL and header. Raises a Problem."""
     loader = _loader(settings)
     try:
         return _submission(loader, loader.changeset, data, "", None, slice_name, key, MatchBudget())

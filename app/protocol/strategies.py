@@ -1,4 +1,4 @@
-"""`strategies` of a changeset: gitignore patterns that say how paths are merged; the last that matches counts."""
+"""`strategies` of a changeset: gitignore patterns that say how paths are merged; the last match counts."""
 
 from __future__ import annotations
 

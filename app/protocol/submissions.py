@@ -1,4 +1,4 @@
-"""What a writer submits, after the edge has checked it and before anything is stored. Pure values."""
+"""What a writer submits, after app/protocol has checked it and before anything is stored. Pure values."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Names of slices: what may be one, and how a URL is distinguished from one.
+"""Names of slices: which are valid, and how they are recognized in a URL.
 
-A name may have slashes, and a server shows the application `%2F` as one. So that `/slices/web/files/commits` is the
-file `commits` and not the commits of `web/files`, no part of a name is a word that follows a name in a URL.
+A name may have slashes, and WSGI decodes `%2F` to a slash. So that `/slices/web/files/commits` is the file `commits`
+and not the commits of `web/files`, no component of a name may be a word that follows a name in a URL.
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ _PART = rf"(?!(?:{'|'.join(WORDS)})(?:/|\Z))[^/]+"
 
 
 def check_name(name: str) -> None:
-    """Check the name of a slice that is asked for.
-
-    Raises FsckError.
-    """
+    """Check the name of a slice that is asked for. Raises FsckError."""
     check_slice_name(name)
     taken = sorted(set(WORDS).intersection(name.split("/")))
     if taken:

@@ -1,4 +1,4 @@
-"""Changesets: submitting them, one or many, and asking what became of them."""
+"""Changesets: submitting them, one or many, and reading their states and outcomes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from flask import Blueprint, Response, jsonify, request
 
 from app.intake.admission import Admitted, Duplicate, admit
 from app.intake.intake import Accepted, Item
+from app.intake.refusals import FieldRefused
 from app.protocol import cursors
 from app.protocol.bodies import load_json
-from app.protocol.problems import Problem, invalid, not_found
+from app.protocol.problems import invalid, not_found, problem_of
 from app.protocol.queries import STATUSES, load_key, load_query
 from app.protocol.schemas import load_bulk, load_changeset
 from app.routes.pages import page
@@ -71,9 +72,9 @@ def submit(name: str) -> tuple[Response, int]:
     settings, body = services().settings, request.get_data()
     with taking_turns(len(body)):
         submission = load_changeset(load_json(body, settings), settings, name, key)
-        admitted = admit(services().repo, [submission], bulk=False)
+        admitted = admit(services().repo, [submission])
     [outcome] = _take(admitted)
-    if isinstance(outcome, Problem):
+    if isinstance(outcome, Exception):
         raise outcome
     return jsonify(outcome), 202
 
@@ -85,19 +86,27 @@ def submit_many() -> tuple[Response, int]:
     settings, body = services().settings, request.get_data()
     with taking_turns(len(body)):
         submissions = load_bulk(load_json(body, settings), settings, key)
-        admitted = admit(services().repo, submissions, bulk=True)
+        admitted = admit(services().repo, submissions)
     taken = _take(admitted)
     outcomes = [
-        {"status": each.status, "problem": each.to_json()}
-        if isinstance(each, Problem)
-        else {"status": 202, "changeset": each}
-        for each in taken
+        _refusal(each, position) if isinstance(each, Exception) else {"status": 202, "changeset": each}
+        for position, each in enumerate(taken)
     ]
     accepted = any(outcome["status"] == 202 for outcome in outcomes)
     return jsonify({"outcomes": outcomes}), 202 if accepted else 422
 
 
-def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
+def _refusal(refusal: Exception, position: int) -> dict[str, Any]:
+    """Return the outcome of an item that was refused."""
+    if isinstance(refusal, FieldRefused):
+        refusal = refusal.within(f"changesets[{position}].")
+    problem = problem_of(refusal)
+    if problem is None:
+        raise refusal
+    return {"status": problem.status, "problem": problem.to_json()}
+
+
+def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Exception]:
     """Give the admitted to the intake, and return what each has become, in order."""
     known = [each.changeset for each in admitted if isinstance(each, Duplicate)]
     standings = dict(zip(known, standings_of(known), strict=True)) if known else {}
@@ -105,9 +114,9 @@ def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Problem]:
     made = services().intake.accept(items) if items else []
     about([*known, *(each.changeset.id for each in made)])
     accepted = iter(made)
-    taken: list[dict[str, Any] | Problem] = []
+    taken: list[dict[str, Any] | Exception] = []
     for each in admitted:
-        if isinstance(each, Problem):
+        if isinstance(each, Exception):
             taken.append(each)
         elif isinstance(each, Duplicate):
             taken.append(changeset_json(each.changeset, standings[each.changeset]))

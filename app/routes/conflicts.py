@@ -1,4 +1,4 @@
-"""Asking about conflicts, and about what is going on at a path."""
+"""Reading conflicts, and the activity at a path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from app.protocol.queries import load_path, load_query
 from app.routes.changesets import changesets_page
 from app.routes.slices import find_slice
 from app.service.services import services
-from storage.git.trees import holders
 from storage.operations.activity import MOST, activity
 
 routes = Blueprint("conflicts", __name__)
@@ -22,17 +21,19 @@ def listing() -> Response:
     query = load_query(request.args, services().settings, "limit", "cursor", "slice", "path")
     if query.slice is not None and query.path is not None:
         raise invalid("path", "cannot stand beside slice")
-    name = "open"
+    # Cursors have these words in their hash.
+    of, slice_id = "open", None
     if query.slice is not None:
-        name = f"open:{find_slice(query.slice).id}"
+        slice_id = find_slice(query.slice).id
+        of = f"open:{slice_id}"
     elif query.path is not None:
-        name = f"open_on:{query.path.decode()}"
-    filters = {"of": name}
+        of = f"open_on:{query.path.decode()}"
+    filters = {"of": of}
     place = int(cursors.decode(query.cursor, "conflicts", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
     with repo.queue.consistent_read():
-        rows = repo.view.by_score(name, f"({place}", limit=query.limit + 1)
-    return changesets_page("conflicts", filters, [(each.decode(), at) for each, at in rows], query.limit)
+        rows = repo.view.open_conflicts(place, query.limit + 1, slice_id, query.path)
+    return changesets_page("conflicts", filters, rows, query.limit)
 
 
 @routes.get("/paths/<path:path>")
@@ -44,9 +45,7 @@ def show(path: str) -> Response:
     repo, limit = services().repo, settings.max_page
     with repo.queue.consistent_read():
         found = activity(repo, raw, min(limit, MOST))
-        covering = sorted(
-            {each for held in holders(raw) for each in repo.view.by_name(f"covers:{held.decode()}", limit=limit + 1)}
-        )
+        covering = repo.view.slices_covering(raw, "", limit + 1)
         slices = repo.view.slices(covering[:limit])
     return jsonify(
         {

@@ -1,4 +1,4 @@
-"""The contents that a diff or a conflict shows: read some at once, or why one is not shown."""
+"""The contents that a diff or a conflict shows, read in groups, and the reasons why one is not shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events: what became of changesets, as server-sent events."""
+"""The stream of changesets' events, as server-sent events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ routes = Blueprint("events", __name__)
 
 @routes.get("/events")
 def stream() -> Response:
-    """Tell what became of changesets, from now on or from where a client stood."""
+    """Stream the events of changesets, from now on or after a client's last event."""
     query = load_query(request.args, services().settings, "slice", "after")
     slice_id = find_slice(query.slice).id if query.slice is not None else None
     # An EventSource that comes back repeats its URL: the header is the newer one.

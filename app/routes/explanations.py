@@ -1,4 +1,4 @@
-"""Showing what a changeset says and what collides: the diff of each file, and the hunks of each conflict."""
+"""Showing a changeset's changes and conflicts: the diff of each file, and the hunks of each conflict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merging on demand, and what operators ask: liveness, readiness, health, metrics."""
+"""Merging on demand, and requests of operators: liveness, readiness, health, metrics."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def deployment() -> tuple[Response, int]:
 
 
 def _put_right(found: dict[str, Check]) -> None:
-    """Ask for upkeep where that can help: also without beat, somebody's asking is enough."""
+    """Request upkeep if that can help: so a health check is enough to start it, without beat."""
     if not all(found[name]["ok"] for name in ("view", "queue")):
         with because(f"GET {request.path}"):
             ask_for_upkeep(services().repo)

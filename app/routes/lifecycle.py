@@ -1,4 +1,4 @@
-"""What becomes of a changeset besides committing: release, abandon, rebase, resolve; and a check before it is one."""
+"""Operations on a changeset: release, abandon, rebase, resolve; and a check before it is submitted."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.intake.admission import admit, check_capacity
+from app.intake.admission import admit_to_check
+from app.intake.checks import check_capacity
 from app.intake.dry_run import dry_run
 from app.intake.intake import Item, ask_for_commit_safely
 from app.intake.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
 from app.protocol.bodies import load_json
-from app.protocol.problems import Problem, conflict, key_reused, not_found
+from app.protocol.problems import conflict, key_reused, not_found
 from app.protocol.queries import load_key
 from app.protocol.resolutions import load_resolutions
 from app.protocol.schemas import load_changeset
@@ -98,16 +99,12 @@ def resolve(changeset: str) -> tuple[Response, int]:
 
 @routes.post("/slices/<slice:name>/check")
 def check(name: str) -> Response:
-    """Say what would become of a changeset if it were submitted now."""
+    """Return the outcome that a changeset would have if it were submitted now."""
     settings, body = services().settings, request.get_data()
     with taking_turns(len(body)):
         submission = load_changeset(load_json(body, settings), settings, name)
-        [admitted] = admit(services().repo, [submission], bulk=False, stores=False)
-    if isinstance(admitted, Problem):
-        raise admitted
-    assert isinstance(admitted, Item)
-    repo = services().repo
-    return jsonify(repo.confirmed(lambda: dry_run(repo, admitted)))
+        item = admit_to_check(services().repo, submission)
+    return jsonify(services().repo.confirmed(lambda: dry_run(services().repo, item)))
 
 
 def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, ChangesetId | None]:
@@ -160,7 +157,7 @@ def _successor(old: ChangesetId, standing: Standing) -> Successor:
 
 def _check_room(item: Item) -> None:
     repo = services().repo
-    check_capacity(repo, repo.queue.admit([item.slice], [], []), [item.submission], item.slice)
+    check_capacity(repo.settings, repo.queue.admit([item.slice], [], []), [item.submission], item.slice)
 
 
 def _accept(item: Item) -> dict[str, Any]:

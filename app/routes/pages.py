@@ -1,7 +1,7 @@
-"""Answers that several routes give: a page of a list (`items`, and `next`, the cursor behind them), a file's bytes.
+"""Answers of several routes: a page of a list (`items`, and `next`, the cursor after them), a file's bytes.
 
-A page is bounded three ways: by its `limit`, by the bytes of its items (`max_page_bytes`), and where an item is
-expensive also by the time that they take. Whatever the bounds, it has one item at least, so a client always gets on.
+A page is limited by its `limit`, by the bytes of its items (`max_page_bytes`), and, if items are expensive, by the time
+that they take. It always has at least one item, so that a client makes progress.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading what is there: a slice's commits, tree and files, and the global history."""
+"""Reading a slice's commits, tree and files, and the global history."""
 
 from __future__ import annotations
 

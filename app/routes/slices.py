@@ -15,8 +15,7 @@ from app.protocol.schemas import load_slice, load_slice_paths
 from app.routes.pages import page
 from app.service.services import services
 from storage.base.ids import SliceId
-from storage.git.trees import holders
-from storage.operations.slices import SliceGone, change_paths, define, delete
+from storage.operations.slices import change_paths, define, delete
 from storage.view.snapshot import Slice
 
 routes = Blueprint("slices", __name__)
@@ -57,20 +56,14 @@ def show(name: str) -> Response:
 def change(name: str) -> Response:
     """Give a slice other paths."""
     paths, version = load_slice_paths(load_json(request.get_data(), services().settings), services().settings)
-    try:
-        return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
-    except SliceGone:
-        raise not_found("slice", name) from None
+    return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
 
 
 @routes.delete("/slices/<slice:name>")
 def remove(name: str) -> tuple[str, int]:
     """Delete a slice."""
     query = load_query(request.args, services().settings, "version")
-    try:
-        delete(services().repo, find_slice(name).id, query.version)
-    except SliceGone:
-        raise not_found("slice", name) from None
+    delete(services().repo, find_slice(name).id, query.version)
     return "", 204
 
 
@@ -81,14 +74,8 @@ def listing() -> Response:
     query = load_query(request.args, services().settings, "limit", "cursor", "path")
     filters = {"path": query.path.decode() if query.path else None}
     after = str(cursors.decode(query.cursor, "slices", filters, (str,))[0]) if query.cursor is not None else ""
-    if query.path:
-        # Each holder of the path has an ordered set of slices; the first of all of them, merged, are the page.
-        found = {
-            i for each in holders(query.path) for i in view.by_name(f"covers:{each.decode()}", after, query.limit + 1)
-        }
-        ids = sorted(found)[: query.limit + 1]
-    else:
-        ids = view.by_name("slice_order", after, query.limit + 1)
+    limit = query.limit + 1
+    ids = view.slices_covering(query.path, after, limit) if query.path else view.slice_ids(after, limit)
 
     def show(batch: Sequence[str]) -> Iterator[dict[str, Any] | None]:
         there = {each.id: each for each in view.slices(batch)}

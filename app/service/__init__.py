@@ -1,4 +1,4 @@
-"""One API process: what its routes work with, its limits, long polls, event streams and metrics.
+"""One API process: the services that its routes use, its limits, long polls, event streams and metrics.
 
 Begin with services.py. Imports app.protocol, app.intake and storage.
 """

@@ -68,7 +68,7 @@ class AppliedFeed:
             try:
                 if self._is_needed():
                     with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
-                        channel.subscribe(self._repo.view.prefix + "applied")
+                        channel.subscribe(self._repo.view.applied_channel)
                         self._listen(channel)
                 continue
             except UNAVAILABLE as error:

@@ -1,8 +1,8 @@
-"""Room for bodies and answers: how many bytes of each one API process holds at once.
+"""Limits on the bytes of all bodies and of all answers that one API process holds at once.
 
-A single one is bounded, and so must be all of them together: thousands of connections may hold one each. What counts of
-a body is what has arrived. Where there is no room, what has been on its way for longest makes room, if that has been
-for some time: a client that sends or takes slowly keeps nobody else waiting.
+Each body is limited, and all of them together must be too, since thousands of connections may have one each. A body
+counts by the bytes that have arrived. If a limit is reached, the oldest transfer is ended, if it is older than a
+second: a client that sends or reads slowly does not make others wait.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _PIECE = 64 << 10
 
 
 class Full(Unavailable):
-    """There is no room for more."""
+    """The limit is reached."""
 
 
 class Share:
-    """What one request takes of a pool; `cut` ends the transfer, None where that cannot be done."""
+    """The bytes that one request holds of a pool; `cut` ends its transfer, None if that is impossible."""
 
     def __init__(self, cut: Callable[[], None] | None) -> None:
         self.size = 0
@@ -43,7 +43,7 @@ class Share:
 
 
 class Pool:
-    """So many bytes for all requests together."""
+    """A number of bytes for all requests together."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -1,10 +1,10 @@
-"""One client's connection as gunicorn is given it: a socket on which no wait lasts for ever.
+"""The socket of one client that gunicorn gets: every wait on it has a deadline.
 
-gunicorn's gevent worker bounds nothing but the time between two requests. Here each stage has its deadline: the head
-of a request has to arrive within `header_timeout`; of a body, and of an answer, some part has to move within every
-`body_timeout` and `send_timeout`. Only the time in which this process waits for the client counts against the client.
+gunicorn's gevent worker limits only the time between two requests. Here each stage has a deadline: the head of a
+request has to arrive within `header_timeout`; a body, and an answer, have to make progress within every `body_timeout`
+and `send_timeout`. Only the time in which this process waits for the client counts against the client.
 
-Imported before gevent has patched anything: nothing of Sluice may be imported here.
+This module is imported before gevent has patched anything: it must not import any module of Sluice.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class BrokenBody(Refused):
 
 
 class Limits(NamedTuple):
-    """What a client may take; times are in seconds."""
+    """The limits for one client; times are in seconds."""
 
     idle: float  # between an answer and the next request
     head: float
@@ -162,7 +162,7 @@ class Connection:
         return len(data)
 
     def _take_turns(self, began: float) -> None:
-        """Let others run, after a call that `began` then: the loop would go on with a client that is fast enough."""
+        """Let others run, after a call that `began` then: a fast client would keep this loop running."""
         now = time.monotonic()
         if now - began > 0.001:
             self._turn_ends = now + _TURN  # it had to wait, and they did run
@@ -175,22 +175,22 @@ class Connection:
             self._turn_ends = time.monotonic() + _TURN
 
     def leave_unread(self) -> None:
-        """Remember, for `close`, that the client may be sending what nobody will read."""
+        """Remember, for `close`, that the client may be sending data that will not be read."""
         self._unread = True
 
     def stop_reading(self) -> None:
-        """End what arrives for whoever waits for it, from outside; an answer can still be sent."""
+        """End the reading of a request, from another greenlet; an answer can still be sent."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RD)
 
     def cut(self) -> None:
-        """End the connection for whoever waits on it, from outside."""
+        """End the connection, from another greenlet."""
         self._unread = False
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close it, so that what was sent arrives."""
+        """Close it without a reset, so that the sent bytes arrive."""
         if self._unread:
             with suppress(OSError):
                 self._drain()
@@ -208,7 +208,7 @@ class Connection:
 
 
 class Input:
-    """A request's body as the application reads it (`wsgi.input`): what is wrong in it is one of two exceptions."""
+    """A request's body as the application reads it (`wsgi.input`): its errors are TooSlow and BrokenBody."""
 
     def __init__(self, body: Body, length: int | None) -> None:
         self._body = body

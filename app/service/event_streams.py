@@ -1,8 +1,8 @@
-"""Streams of events: what the log tells, from a position on, for clients that keep a connection open.
+"""Event streams: the events of the log, from a position on, for clients that keep a connection open.
 
-What entries tell is read once a process and shared by its streams; one thread asks Redis how far the view is, woken by
-what `apply` publishes. A stream keeps its position and the piece that it is sending: the server pulls it no faster than
-its client reads, so a slow client slows itself alone.
+Each process reads the events of an entry once and shares them among its streams. One thread asks Redis how far the view
+is, woken by what `apply` publishes. A stream holds only its position and the piece that it is sending. The server reads
+from it no faster than its client does, so a slow client slows only itself.
 """
 
 from __future__ import annotations
@@ -46,10 +46,7 @@ class Entries:
         self._reading = [threading.Lock() for _ in range(_READERS)]
 
     def of_entry(self, seq: int) -> EntryEvents:
-        """Return what an entry tells.
-
-        Raises BucketError (also where it is not there) and CorruptEntry.
-        """
+        """Return the events of an entry. Raises BucketError (also where it is not there) and CorruptEntry."""
         with self._reading[seq % _READERS]:
             with self._lock:
                 found = self._cache.get(seq)
@@ -98,7 +95,7 @@ class Streams:
         self.feed.leave()
 
     def leave(self) -> None:
-        """End all streams where they stand: this process stops, and their clients come back to another."""
+        """End all streams after a complete event: this process stops, and their clients reconnect to another one."""
         with self._news:
             self._leaving = True
             self._news.notify_all()
@@ -106,9 +103,9 @@ class Streams:
     def read(self, start: Position, slice_id: str | None, gone: Callable[[], bool]) -> Iterator[str]:
         """Yield the text of a stream from `start` on, until its time is over or its client is `gone`.
 
-        Also when this process stops. Begins with the position's id, and repeats it when there is nothing else to say:
-        who comes back before the first event, or after many that a slice's filter left out, comes back to where this
-        stream stood.
+        It also ends when this process stops. It begins with the position's id, and repeats the id while there are no
+        events: so a client that reconnects before the first event, or after many events that the slice's filter left
+        out, continues at this stream's position.
         """
         end = time.monotonic() + self._settings.max_stream_seconds
         yield f"retry: {RETRY}\nid: {start}\n\n"

@@ -1,6 +1,6 @@
 """gunicorn's own log as JSON lines: `gunicorn --logger-class app.service.gunicorn_logger.JsonLogger`.
 
-Loaded by gunicorn before gevent has patched anything: of Sluice only what logs and settings need may be imported here.
+gunicorn loads it before gevent has patched anything: of Sluice it may only import the modules for logs and settings.
 """
 
 from __future__ import annotations

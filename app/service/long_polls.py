@@ -1,6 +1,6 @@
 """Long polls: requests that wait for changesets, woken by what `apply` publishes.
 
-One thread asks Redis for all of them at once, so the cost follows the entries applied, not the requests that wait.
+One thread asks Redis for all of them at once, so the cost depends on applied entries, not on waiting requests.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Waiting:
             self.feed.leave()
 
     def leave(self) -> None:
-        """Let nobody wait any more: all are answered with what is known now."""
+        """End all waits: the requests are answered with the current states."""
         with self._lock:
             self._leaving = True
             for waiter in self._waiters:

@@ -1,7 +1,7 @@
-"""Refusing what would add to Redis while it is nearly full, with the reason, before anything of it is done.
+"""Refusing requests that add something to Redis while it is nearly full, before any part of them is done.
 
-Reads go on, and so does what makes room. What is let through below the limit may still meet a Redis that is full by
-then, which answers the same (app/protocol/problems.py).
+Reads, and requests that make room, are served. A request that passed below the limit may still meet a Redis that is
+full by then; the client gets the same answer (app/protocol/problems.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class MemoryGate:
         self._repo = repo
 
     def register(self, app: Flask) -> None:
-        """Have every request of `app` pass it."""
+        """Check every request of `app`."""
         app.before_request(self._enter)
 
     def _enter(self) -> None:

@@ -1,4 +1,4 @@
-"""Prometheus metrics: what the view and the queues say, read when they are asked for."""
+"""Prometheus metrics of the view and the queues, read when they are requested."""
 
 from __future__ import annotations
 
@@ -21,18 +21,14 @@ class RepositoryCollector(Collector):
         self._repo = repo
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics as they are now.
-
-        Raises ViewAbsent and redis.RedisError.
-        """
+        """Yield the metrics as they are now. Raises Unavailable."""
         head = self._repo.view.head()
         oldest = self._repo.queue.oldest()
-        mismatches = self._repo.redis.get(self._repo.view.prefix + "root_mismatches")
         age = max(0.0, time.time() - ulid_seconds(oldest)) if oldest else 0.0
         yield CounterMetricFamily("sluice_committed", "Changesets committed.", head.committed)
         yield CounterMetricFamily("sluice_landed", "Changesets landed.", head.merged)
         yield CounterMetricFamily(
-            "sluice_root_mismatches", "Batches stopped by a wrong root; must be 0.", int(mismatches or 0)
+            "sluice_root_mismatches", "Batches stopped by a wrong root; must be 0.", self._repo.view.root_mismatches()
         )
         yield GaugeMetricFamily("sluice_applied", "The newest log entry that the view includes.", head.applied)
         yield GaugeMetricFamily("sluice_pending", "Changesets committed and not landed.", head.pending)
@@ -41,7 +37,8 @@ class RepositoryCollector(Collector):
         memory = self._repo.memory.now()
         yield GaugeMetricFamily("sluice_redis_used_bytes", "What Redis uses of its maxmemory.", memory.used)
         yield GaugeMetricFamily("sluice_redis_max_bytes", "Redis's maxmemory; 0 where it has none.", memory.limit)
-        yield GaugeMetricFamily("sluice_open_conflicts", "Conflicts nobody closed.", self._repo.view.count("open"))
+        open_conflicts = self._repo.view.count_open_conflicts()
+        yield GaugeMetricFamily("sluice_open_conflicts", "Conflicts nobody closed.", open_conflicts)
         yield GaugeMetricFamily(
             "sluice_oldest_queued_seconds", "Age of the oldest changeset that could be committed.", age
         )

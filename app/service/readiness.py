@@ -1,7 +1,7 @@
-"""What balancers and operators ask: whether this process can serve, and whether the deployment does its work.
+"""Readiness of this process, and health of the deployment.
 
-The first is `/readyz`: this process, Redis, the bucket, and a view that may be reported. What waits and who works is
-the same for every process, and a balancer that dropped all of them for it would make an outage of a backlog: that is
+Readiness is `/readyz`: this process, Redis, the bucket, and a recovered view. Backlog and missing workers are the same
+for every process, and a balancer that dropped all processes because of a backlog would cause an outage. So these are
 the deployment's health, `GET /v1/health`.
 """
 
@@ -24,7 +24,7 @@ Check = dict[str, Any]
 
 
 def checks(repo: Repository) -> dict[str, Check]:
-    """Return what was found of each thing that serving needs; `ok` says whether it is fit."""
+    """Return the result of each check that serving needs; `ok` tells whether it passed."""
     return {
         "redis": _checked(lambda: _redis(repo)),
         "bucket": _checked(lambda: _bucket(repo)),
@@ -34,9 +34,9 @@ def checks(repo: Repository) -> dict[str, Check]:
 
 
 def work_checks(repo: Repository, found: dict[str, Check]) -> dict[str, Check]:
-    """Return what was found of the work: how far behind the view is, how old what waits is, and who is there to do it.
+    """Return the checks of the work: the view's lag, the age of the oldest waiting changeset, and the living nodes.
 
-    `found` is what `checks` has found just now.
+    `found` is the result of `checks` from just now.
     """
     view = found["view"]
     return {

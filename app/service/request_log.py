@@ -1,7 +1,7 @@
-"""The log's line of a request that asked for something to be done, with the changesets that it is about.
+"""The log line of a request that changes something, with the changesets that it is about.
 
-What was answered with 202 is found in the log by the id of its request (`X-Request-Id`) and by that of each changeset;
-the batch that decided it has the same ids in `batch_committed`.
+A request that was answered with 202 is found in the log by its id (`X-Request-Id`) and by the id of each changeset;
+the batch that decided them has the same ids in `batch_committed`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LONGEST_PATH = 300
 
 
 def about(changesets: Iterable[str]) -> None:
-    """Let the line of the present request name changesets."""
+    """Add changesets to the log line of the present request."""
     g.setdefault("changesets", []).extend(changesets)
 
 

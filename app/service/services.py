@@ -1,4 +1,4 @@
-"""What the routes work with: one object for each API process, reached as `services()` inside a request."""
+"""The services that routes use: one object for each API process, returned by `services()` inside a request."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The whole of Sluice on one machine without Docker: servers, processes, and the two together as a `Stack`.
 
-The names are imported when they are used: many commands need none of what runs a stack.
+The names are imported when they are used, since most commands run no stack.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command line of each process of a deployment: what `sluice up` starts and what compose.yaml names.
 
-compose.yaml cannot call Python, so a test holds it to these. All of them read the `SLUICE_*` environment and nothing
-else, but for Flower, whose password comes in `FLOWER_BASIC_AUTH` so that no process list shows it.
+compose.yaml cannot call Python, so a test compares it with these. All processes read only the `SLUICE_*` environment;
+Flower also reads its password from `FLOWER_BASIC_AUTH`, so that no process list shows it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ API_GRACE = 30
 def api(*binds: str) -> list[str]:
     """The HTTP API: one process, in which gevent keeps thousands of long polls cheap.
 
-    It listens on each of `binds`: `host:port`, or `fd://3` where whoever starts it holds the socket.
+    It listens on each of `binds`: `host:port`, or `fd://3` if the parent process owns the socket.
     """
     return [
         *("gunicorn", "-k", "app.serving.ApiWorker", "-w", "1"),
@@ -42,13 +42,13 @@ def api(*binds: str) -> list[str]:
 def worker(concurrency: int) -> list[str]:
     """Workers that commit; `concurrency` is Settings.commit_workers.
 
-    They keep up too, so that a view that is gone comes back whichever node has died.
+    They also run upkeep, so that a lost view is loaded again whichever node has died.
     """
     return [*_CELERY, "worker", "-Q", "commits,upkeep", "-c", str(concurrency), "-n", "commits@%h", *_WORKER]
 
 
 def merger() -> list[str]:
-    """The worker that merges and keeps up: two processes, so that merges do not wait for a compaction."""
+    """The worker for merges and upkeep: two processes, so that merges do not wait for a compaction."""
     return [*_CELERY, "worker", "-Q", "merges,upkeep", "-c", "2", "-n", "merges@%h", *_WORKER]
 
 
@@ -58,12 +58,12 @@ def api_grace() -> float:
 
 
 def grace(settings: Settings) -> float:
-    """The seconds that a worker needs between SIGTERM and SIGKILL: to finish or else to give back, and to leave."""
+    """The seconds that a worker needs between SIGTERM and SIGKILL: to finish or release its batch, and to end."""
     return settings.stop_grace + settings.redis_timeout + 5.0
 
 
 def beat() -> list[str]:
-    """The beat; its schedule is in memory. Two of them do no harm."""
+    """Beat; its schedule is in memory. Two of them do no harm."""
     return [*_CELERY, "beat", "--pidfile="]
 
 
@@ -73,5 +73,5 @@ def flower(host: str, port: int, tasks: int = FLOWER_TASKS) -> list[str]:
 
 
 def runnable(argv: list[str]) -> list[str]:
-    """`argv` run by this very Python, whether or not its scripts stand on PATH."""
+    """`argv` run by this Python interpreter, whether or not its scripts are on PATH."""
     return [sys.executable, "-m", *argv]

@@ -1,4 +1,4 @@
-"""The file by which an operator's commands reach the stack of a folder: `set -a; . .sluice/environment` in a shell."""
+"""The file from which operators' commands get a stack's settings: `set -a; . .sluice/environment` in a shell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def save_environment(folder: Path, chosen: Settings) -> None:
 
 
 def load_environment(folder: Path) -> dict[str, str]:
-    """Return the environment of the stack that runs, or last ran, on `folder`; empty where none did."""
+    """Return the environment of the stack that runs, or last ran, on `folder`; empty if none did."""
     try:
         lines = (folder / ENVIRONMENT).read_text().splitlines()
     except FileNotFoundError:

@@ -24,7 +24,7 @@ _SHOWN = 2000
 
 
 def ask_health(api: str, with_beat: bool) -> None:
-    """Return where all is well; raise NotReady with what is wrong. Where there is no beat, nobody misses it."""
+    """Return if all is well, else raise NotReady with what is wrong. A stack without beat needs none."""
     url = f"{api}/v1/health"
     try:
         with urllib.request.urlopen(url, timeout=_PATIENCE):

@@ -15,17 +15,14 @@ OWN_ADDRESSES = ("redis_url", "broker_url", "s3_endpoints", "s3_access_key", "s3
 
 
 def limits(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the fields of Settings that `environ` sets, without the addresses of servers.
-
-    Raises SettingsError.
-    """
+    """Return the fields of Settings that `environ` sets, without the addresses of servers. Raises SettingsError."""
     return {name: value for name, value in settings.given(environ).items() if name not in OWN_ADDRESSES}
 
 
 def refuse_addresses(data: Path, environ: Mapping[str, str] | None = None) -> None:
     """Refuse the address of a server that the stack on `data` will start itself.
 
-    One that is as the same stack last had it may stay: a shell may have read `environment` of its folder.
+    An address that the same stack had last time is accepted: a shell may have read `environment` of its folder.
 
     Raises SettingsError.
     """

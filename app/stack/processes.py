@@ -1,10 +1,10 @@
 """A small supervisor: starts processes, restarts those that die, and stops exactly what it started.
 
 Each process has a thread that forks it, waits for it and forks it again. On Linux a process also dies with that
-thread, and so with this program however it ends (`kill -9` included): the kernel sends the signal (prctl(2),
-PR_SET_PDEATHSIG, which is about the forking thread). Celery arms the same for its own children. Each process leads a
-session of its own; what is left of the session when its leader is gone is killed before the leader is reaped, while
-the number cannot belong to anybody else.
+thread, and so with this program however it ends (even by `kill -9`): the kernel sends the signal (prctl(2),
+PR_SET_PDEATHSIG, which follows the forking thread). Celery sets the same for its own children. Each process leads a
+session of its own. When the leader has ended, the rest of its session is killed before the leader is reaped, since
+until then its process id cannot be used again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ProcessFailed(Refused):
 
 
 class NotReady(Unavailable):
-    """What a process says that it still needs."""
+    """A process is not ready; the message is what it still needs."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Process:
         return self.pid is not None
 
     def start(self) -> None:
-        """Start it, unless it is kept running already; returns once it was forked, or could not be."""
+        """Start it, unless its thread already keeps it running; returns once it was forked, or failed to."""
         if self._thread and self._thread.is_alive():
             return
         self._stopping.clear()
@@ -144,7 +144,7 @@ class Process:
             return self._popen.pid
 
     def await_end(self, pid: int, timeout: float) -> bool:
-        """Wait until process `pid` (that of `send`) is gone, and what it left behind with it."""
+        """Wait until process `pid` (from `send`) and the rest of its session have ended."""
         with self._state:
             return self._state.wait_for(lambda: self._popen is None or self._popen.pid != pid, timeout)
 
@@ -271,7 +271,7 @@ class Supervisor:
     def replace(self, command: Command) -> None:
         """Start a process beside the one of its name, and stop that one as soon as the new one is ready.
 
-        Raises ProcessFailed where it does not get so far: then the old one goes on as before.
+        Raises ProcessFailed if it does not become ready: then the old one keeps running.
         """
         old = self.processes[command.name]
         new = Process(command, old.log_file, self.restart)
@@ -302,7 +302,7 @@ class Supervisor:
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:
-    """What the child runs between fork and exec; None where the system has no such thing."""
+    """What the child runs between fork and exec; None if the system has no such signal."""
     if _LIBC is None:
         return None
     prctl = _LIBC.prctl

@@ -1,9 +1,9 @@
 """How `sluice restart` asks `sluice up` for a rolling restart: files in the data folder, and a signal.
 
-The signal would end a process that does not expect it, and all that it runs: a stack that is still starting,
-or one of another command. So who takes it says so first.
+The signal would end a process that does not expect it, with everything that it runs: a stack that is still starting,
+or one of another command. So a process that handles the signal declares that first.
 
-Whoever may write into the folder may stop the stack anyway, so it needs no rights of its own.
+A user who may write into the folder may stop the stack anyway, so restarting needs no other permission.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ASKED, _ANSWERED, _OFFERED, _LOCK = "restart.json", "restarted.json", "restarta
 
 
 class NotRunning(Refused):
-    """No stack that can be restarted runs on the data folder, or it ended, or somebody else restarts it."""
+    """No stack that can be restarted runs on the data folder, or it ended, or another restart is running."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class _Answer:
 
 
 def ask(folder: Path, names: list[str]) -> Iterator[tuple[str, float]]:
-    """Have the stack on `folder` restart processes (all but SERVERS, where none is named); yield each with its seconds.
+    """Ask the stack on `folder` to restart processes (default: all but SERVERS); yield each with its seconds.
 
     Raises NotRunning, and ProcessFailed with what went wrong.
     """
@@ -59,7 +59,7 @@ def ask(folder: Path, names: list[str]) -> Iterator[tuple[str, float]]:
 
 
 def offer(folder: Path) -> None:
-    """Say that this process takes the signal from now on."""
+    """Declare that this process handles the signal from now on."""
     _write(folder / _OFFERED, {"pid": os.getpid()})
 
 
@@ -81,7 +81,7 @@ def _ask(folder: Path, pid: int, names: list[str]) -> Iterator[tuple[str, float]
 
 
 def serve(stack: Stack, say: Callable[[str], None]) -> None:
-    """Do what was asked of a stack, and tell how it went; also where a process does not come back."""
+    """Restart the requested processes, and write the result, also if a process does not come back."""
     request = json.loads((stack.data / _ASKED).read_text())
     answer = _Answer(request["id"])
     try:
@@ -113,7 +113,7 @@ def _offered(folder: Path) -> int | None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep others from asking meanwhile: one request would take the other's place, which waited for ever."""
+    """Allow one request at a time: a second one would overwrite the first, which would wait for ever."""
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,7 +135,7 @@ def _read(folder: Path) -> _Answer | None:
 
 
 def _write(path: Path, what: object) -> None:
-    """Write it whole or not at all."""
+    """Write it atomically."""
     new = path.with_suffix(".new")
     new.write_text(json.dumps(what))
     new.replace(path)

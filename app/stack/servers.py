@@ -1,4 +1,4 @@
-"""Redis and S3 servers on this machine: finding one, its command line, and how to tell that it answers."""
+"""Redis and S3 servers on this machine: finding one, its command line, and checking that it answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ServerMissing(Refused):
 
 
 class PortTaken(Refused):
-    """A port that was asked for cannot be had: something else listens there, or it is not allowed."""
+    """A requested port cannot be used: something else listens there, or it is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Server:
 
 
 def free_ports(count: int, wanted: list[int] | None = None) -> list[int]:
-    """Different ports of the loopback that are free now; those `wanted` (of an earlier run) where they are."""
+    """Different ports of the loopback that are free now; those `wanted` (of an earlier run) if they are free."""
     held: list[socket.socket] = []
     try:
         for position in range(count):
@@ -66,9 +66,9 @@ def free_ports(count: int, wanted: list[int] | None = None) -> list[int]:
 
 @contextmanager
 def reserved(*wanted: tuple[str, str, int]) -> Iterator[None]:
-    """Hold the ports that somebody asked for, each given as whose it is, its host and its number; 0 is nobody's.
+    """Reserve the requested ports, each given with its purpose, host and number; 0 is any port.
 
-    Raises PortTaken, which names the one that cannot be had.
+    Raises PortTaken, which names the one that cannot be used.
     """
     with ExitStack() as held:
         for whose, host, port in wanted:
@@ -83,7 +83,7 @@ def reserved(*wanted: tuple[str, str, int]) -> Iterator[None]:
 
 
 def reason_of(error: OSError) -> str:
-    """Return why the operating system refused, in its own words and no others."""
+    """Return the operating system's own message for an error."""
     number = error.errno or 0
     # Those of name resolution have numbers of their own, below zero.
     return os.strerror(number) if number > 0 else error.strerror or str(error)
@@ -262,7 +262,7 @@ def _seaweedfs(program: str, folder: Path, keys: Credentials, ports: list[int]) 
 
 
 def _s3_answers(address: str, keys: Credentials) -> bool:
-    """Whether a signed request is answered; that no such bucket is there is an answer too."""
+    """Whether a signed request is answered; "no such bucket" is an answer too."""
     pool = urllib3.PoolManager(timeout=urllib3.Timeout(_ASK_TIMEOUT), retries=False)
     client = Minio(
         endpoint=address,

@@ -1,6 +1,6 @@
 """A whole Sluice on this machine: Redis, an S3 server, the API, the workers, beat and Flower.
 
-The processes are those of any deployment (app/stack/commands.py) and know nothing of this class: they are handed
+The processes are those of any deployment (app/stack/commands.py) and know nothing of this class: it gives them
 `SLUICE_*` settings, as compose.yaml does.
 """
 
@@ -78,10 +78,10 @@ class Stack:
     ) -> None:
         """Describe a stack; nothing runs yet.
 
-        `data` is kept (None: a temporary folder that goes away with the stack); `settings` are fields of Settings
-        other than those of the servers; port 0 is any free one; `host` is the API's alone, everything else stays on
-        the loopback; `environ` is handed to the processes beside their settings;
-        `abrupt` stops with SIGKILL, which is what a temporary folder gets anyway: there is nothing to put in order.
+        `data` is kept (None: a temporary folder, removed with the stack); `settings` are fields of Settings
+        other than those of the servers; port 0 is any free one; `host` is for the API alone, everything else stays
+        on the loopback; `environ` is given to the processes in addition to their settings;
+        `abrupt` stops with SIGKILL, as a stack with a temporary folder is always stopped.
         """
         self._data = data
         self._overrides = dict(settings or {})
@@ -133,7 +133,7 @@ class Stack:
         return self
 
     def stop(self) -> None:
-        """Stop everything, first those who write, and give the data folder free (a temporary one goes away)."""
+        """Stop everything, first the processes that write, and unlock the data folder (a temporary one is removed)."""
         self._close_listeners()
         if self._supervisor:
             running = self._supervisor.processes
@@ -147,7 +147,7 @@ class Stack:
             self._temporary = None
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
-        """Send a signal to a process and return its id. With `restart` the stack starts it again when it is dead."""
+        """Send a signal to a process and return its id. With `restart` the stack starts it again when it has ended."""
         return self.processes[name].send(number)
 
     def halt(self, name: str) -> None:
@@ -162,9 +162,9 @@ class Stack:
     def restart(self, *names: str) -> Iterator[tuple[str, float]]:
         """Restart processes (all of them, in the order of their start), and yield each with the seconds that it took.
 
-        No request fails but with a 503, and most wait or notice nothing: a new API process accepts connections before
-        the old one stops, and no process is stopped before /v1/health says that all is well after the one before.
-        Raises ProcessFailed where one does not come back.
+        Requests fail only with a 503, and most wait or notice nothing: a new API process accepts connections before
+        the old one stops, and /v1/health has to be healthy again before the next process is stopped.
+        Raises ProcessFailed if one does not come back.
         """
         assert self._supervisor
         for name in names or list(self.processes):
@@ -178,7 +178,7 @@ class Stack:
             yield name, time.monotonic() - began
 
     def await_health(self, event: str) -> None:
-        """Wait until /v1/health says that all is well again after an event. Raises ProcessFailed where it does not."""
+        """Wait until /v1/health is healthy again after an event. Raises ProcessFailed if it stays unhealthy."""
         until = time.monotonic() + _FIT_PATIENCE
         while True:
             try:
@@ -219,7 +219,7 @@ class Stack:
         self._supervisor.start(*self._own_commands())
 
     def _check(self) -> None:
-        """Raise what would keep it from starting, before anything is made."""
+        """Raise an error for what would prevent the start, before anything is created."""
         if self._data is not None and state.holder(self._data) is not None:
             raise state.FolderInUse(f"another stack runs on {self._data}")
         find_redis()
@@ -246,7 +246,7 @@ class Stack:
         return redis, s3
 
     def _remembered(self) -> state.State:
-        """The folder's state. A folder stays with the S3 server whose files it holds."""
+        """The folder's state. A folder can only be used with the kind of S3 server whose files it has."""
         kind = self._s3 if self._s3_program else find_s3(self._s3)[0]
         known = state.load(self.data, kind)
         if known.s3 == kind:
@@ -273,7 +273,7 @@ class Stack:
         return own
 
     def _api_command(self) -> Command:
-        """A process that accepts from the clients' socket, which outlives it; on another it is asked if it is ready."""
+        """An API process: it accepts from the clients' socket, which outlives it, and has one for its readiness."""
         assert self._listener
         own = self._own_listener = _listen("127.0.0.1", 0)
         port = own.getsockname()[1]
@@ -345,7 +345,7 @@ def _node_answers(settings: Settings, node: str) -> bool:
 
 
 def answers(url: str) -> bool:
-    """Say yes where it answers 200. Raises NotReady with what it answers else, or why it does not."""
+    """Return if it answers 200. Raises NotReady with another answer, or with the reason why there is none."""
     try:
         try:
             with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT):

@@ -87,10 +87,7 @@ def known(folder: Path) -> bool:
 
 
 def load(folder: Path, s3: str) -> State:
-    """The folder's state; a new one, with S3 kind `s3` and fresh secrets, where there is none.
-
-    Raises StateDamaged.
-    """
+    """The folder's state; a new one, with S3 kind `s3` and fresh secrets, where there is none. Raises StateDamaged."""
     path = folder / "stack.json"
     if not known(folder):
         keys = Credentials.generate()
@@ -106,7 +103,7 @@ def load(folder: Path, s3: str) -> State:
 
 
 def save(folder: Path, state: State) -> None:
-    """Write it whole or not at all, readable by its owner only."""
+    """Write it atomically, readable by its owner only."""
     path = folder / "stack.json"
     new = folder / "stack.json.new"
     new.unlink(missing_ok=True)

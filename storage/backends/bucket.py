@@ -76,10 +76,7 @@ class Bucket:
         self._pool_lock = threading.Lock()
 
     def ensure(self) -> None:
-        """Make the bucket if it is missing. Another process may do so at the same time.
-
-        Raises BucketError.
-        """
+        """Make the bucket if it is missing. Another process may do so at the same time. Raises BucketError."""
         try:
             self.s3.ensure_bucket()
         except S3Error as error:
@@ -134,10 +131,7 @@ class Bucket:
         return date
 
     def get(self, name: str) -> bytes:
-        """Return an object's bytes.
-
-        Raises Missing and BucketError.
-        """
+        """Return an object's bytes. Raises Missing and BucketError."""
         return self._get(name)
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
@@ -182,10 +176,7 @@ class Bucket:
         return refused
 
     def list_keys(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
-        """Yield the names that begin with `prefix` and stand behind `after`, in order.
-
-        Raises BucketError.
-        """
+        """Yield the names that begin with `prefix` and stand behind `after`, in order. Raises BucketError."""
         yield from (name for name, _ in self.listing(prefix, after, limit))
 
     def listing(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[tuple[str, float]]:
@@ -218,10 +209,7 @@ class Bucket:
         return list(self._pool.map(lambda context, item: context.run(call, item), contexts, items))
 
     def get_many(self, names: Iterable[str]) -> list[bytes | None]:
-        """Return several objects, None where there is none.
-
-        Raises BucketError.
-        """
+        """Return several objects, None where there is none. Raises BucketError."""
 
         def get(name: str) -> bytes | None:
             try:

@@ -1,14 +1,13 @@
 """Budgets: how long all calls of one request or one batch may take together.
 
 Each call of Redis or of the bucket has a time-out and a few retries of its own, and many such calls in a row would add
-up. So whoever answers a request or runs a batch opens a budget, and every call below it takes no longer than what is
-left of it; with nothing left, it is not made. Where no budget is open (threads of the API's own, the command line),
-each call has its own time-outs alone.
+up. So a request or a batch opens a budget, and every call inside it may take what is left of it; once nothing is left,
+no call is made. Without an open budget (the API's own threads, the command line), calls have only their own time-outs.
 
-A budget is of one greenlet or thread and of the calls that these hand to others (`Bucket.map_concurrently`).
+A budget belongs to one greenlet or thread, and to calls that it runs in others (`Bucket.map_concurrently`).
 
-Each call also says how long it took, so that who has spent a budget can tell whether the servers were slow, or asked
-for too much: `Budget.was_held_up`.
+Each call also reports how long it took. So `Budget.was_held_up` can say whether a budget was spent because servers
+were slow, or because the batch was too large.
 """
 
 from __future__ import annotations
@@ -65,14 +64,14 @@ class Budget:
             self._until += seconds
 
     def took(self, started: float, size: int) -> None:
-        """Count a call that ends now and has carried `size` bytes. Safe for threads."""
+        """Count a call that ends now and transferred `size` bytes. Safe for threads."""
         ended = time.monotonic()
         if ended - started > self._slow_call + size / SLOW_BYTES:
             self._slow.append((started, ended))
 
     @property
     def was_held_up(self) -> bool:
-        """Whether so much of the time went into slow calls that whoever made them is not to blame for being late."""
+        """Whether slow calls took so much of the time that the batch is not to blame for being late."""
         slow, until = 0.0, -math.inf
         for started, ended in sorted(self._slow):
             # Calls that are made at once hold up no longer than one of them.
@@ -85,7 +84,7 @@ _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
 def set_current(budget: Budget | None) -> None:
-    """Open `budget`, or none, for what follows in this greenlet or thread."""
+    """Open `budget`, or none, for the calls that follow in this greenlet or thread."""
     _CURRENT.set(budget)
 
 
@@ -123,7 +122,7 @@ class Call:
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """Let this block cost the budget nothing: a long poll waits for news, not for an answer."""
+    """Do not count this block against the budget: a long poll waits for an event, not for a server."""
     current = _CURRENT.get()
     started = time.monotonic()
     try:

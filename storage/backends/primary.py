@@ -1,9 +1,9 @@
-"""Connections that do not stay with a Redis server that is no longer the primary.
+"""Connections that leave a Redis server when it is no longer the primary.
 
 Clients reach Redis by one address. After a failover that address leads to the new primary, but connections to the
-demoted server stay open: every write on them is refused with READONLY, for as long as they live. So such an answer
-closes the connection and counts as a broken one, which redis-py and kombu repeat on a new connection; and where a
-process only reads, each connection asks for its server's role every few seconds.
+demoted server stay open, and every write on them is refused with READONLY. So such an answer closes the connection and
+counts as a connection error, after which redis-py and kombu repeat the call on a new connection. For processes that
+only read, each connection asks for its server's role every few seconds.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class NotPrimary(redis.ConnectionError, Unavailable):
 
 @dataclass(slots=True)
 class Departure:
-    """When a process last found that a server is a replica: connections made before that are made anew."""
+    """When a process last met a replica: connections that are older are replaced by new ones."""
 
     at: float = 0.0
 
 
 class LeavesReplicas:
-    """What is mixed into a connection of redis-py: a replica's refusal closes it, and what was refused is repeated."""
+    """A mixin for redis-py's connections: a replica's refusal closes the connection, and the call is repeated."""
 
     departure: ClassVar[Departure] = Departure()
 
     def read_response(self: Any, *args: Any, **options: Any) -> Any:
-        """Read an answer. Raises NotPrimary for one that only a replica gives."""
+        """Read an answer. Raises NotPrimary for an answer that only a replica gives."""
         try:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except redis.ResponseError as error:
@@ -53,14 +53,14 @@ class LeavesReplicas:
 
 
 class FollowsPrimary(LeavesReplicas):
-    """The same for a connection that nobody polls: it is made anew when any of the process met a replica."""
+    """The same for a connection that no event loop polls: it is replaced once any connection has met a replica."""
 
     _connected_at = 0.0
     _next_role = 0.0
     _connecting = False
 
     def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
-        """Send a command, on a new connection where the present one leads to a server that was left."""
+        """Send a command, on a new connection if the present one is older than the last replica that was met."""
         self._leave_if_stale()
         super().send_packed_command(command, check_health)  # type: ignore[misc]
 
@@ -71,10 +71,10 @@ class FollowsPrimary(LeavesReplicas):
         return bool(super().can_read(timeout))  # type: ignore[misc]
 
     def ask_role(self: Any) -> None:
-        """Ask for the server's role, at times; leave it where it is a replica.
+        """Ask for the server's role every few seconds, and reconnect once if it is a replica.
 
-        Whatever the address leads to next is used then: also a replica, which answers reads. Raises redis.RedisError
-        where nothing is left of the budget.
+        The server that the address then leads to is used, even if it is a replica: it answers reads. Raises
+        redis.RedisError if nothing is left of the budget.
         """
         now = time.monotonic()
         if self._connecting or now < self._next_role:
@@ -113,7 +113,7 @@ class FollowsPrimary(LeavesReplicas):
 
 
 def why(error: Exception) -> str:
-    """Return what an error of Redis says about it, in words for people; its own text is for the log."""
+    """Return a sentence for people about an error of Redis; the error's own text goes to the log."""
     for kind, words in _BY_KIND.items():
         if isinstance(error, kind):
             return words
@@ -133,7 +133,7 @@ _BY_WORD = {
 
 
 def refuses_writes(error: Exception) -> bool:
-    """Tell whether Redis answered and refused: a cache that could not be written is no reason to fail."""
+    """Tell whether Redis answered and refused the write: if it was for a cache, that is no reason to fail."""
     return isinstance(error, (redis.ResponseError, NotPrimary, redis.BusyLoadingError))
 
 

@@ -1,6 +1,6 @@
-"""Connections to Redis: every wait has an end, by the settings and by what is left of the budget.
+"""Connections to Redis: every wait is limited by the settings and by what is left of the budget.
 
-And none stays with a server that is no longer the primary (storage/backends/primary.py).
+They leave a server that is no longer the primary (storage/backends/primary.py).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def connect(settings: Settings) -> redis.Redis:
 
 class _Pool(redis.BlockingConnectionPool):
     def get_connection(self, *_: Any, **__: Any) -> Any:
-        """Return a connection, which does not lead to a replica as far as it was asked a moment ago."""
+        """Return a connection whose server was the primary when it was asked for its role, at most seconds ago."""
         connection: Any = super().get_connection()
         try:
             connection.ask_role()
@@ -61,7 +61,7 @@ class _Pool(redis.BlockingConnectionPool):
 
     @property
     def timeout(self) -> float:
-        """How long redis-py waits for a connection that is free."""
+        """How long redis-py waits for a free connection, in seconds."""
         return _left(self._patience)
 
     @timeout.setter
@@ -70,19 +70,19 @@ class _Pool(redis.BlockingConnectionPool):
 
 
 class _WithinBudget:
-    """What is mixed into a connection of redis-py: the time-outs of its socket end with the budget."""
+    """A mixin for redis-py's connections: the time-outs of its socket never exceed what is left of the budget."""
 
     _patience: float | None = None
 
     def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
-        """Send a command, having set how long that and its answer may take. Raises RedisLate."""
+        """Set the time-outs of the command and of its answer, and send it. Raises RedisLate."""
         seconds = _left(self.socket_timeout)
         if self._sock:
             self._sock.settimeout(seconds)
         super().send_packed_command(command, check_health)  # type: ignore[misc]
 
     def read_response(self: Any, *args: Any, **options: Any) -> Any:
-        """Read an answer, and have the budget know how long that took."""
+        """Read an answer, and report the time that it took to the budget."""
         with deadline.Call():
             return super().read_response(*args, **options)  # type: ignore[misc]
 

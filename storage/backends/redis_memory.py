@@ -1,21 +1,20 @@
 """How full Redis is: the part of its `maxmemory` that is used, asked at most once a second.
 
-Redis evicts nothing (its keys are the view and the queues), so at `maxmemory` it refuses whatever may grow. Two
-settings keep Sluice from coming there: above `redis_memory_compact` history leaves Redis before `history_age`, and
-copies are dropped; above `redis_memory_high` the API refuses what would add to it.
+Redis evicts nothing (its keys are the view and the queues), so at `maxmemory` it refuses writes that may need memory.
+Two settings prevent that: above `redis_memory_compact` history leaves Redis before `history_age`, and cached copies
+are dropped; above `redis_memory_high` the API refuses requests that add something.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import redis
 
+from storage.base.batched import batched
 from storage.base.settings import Settings
 
 _AGE = 1.0  # seconds for which an answer holds
@@ -24,14 +23,14 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """What Redis says of its memory, in bytes."""
+    """Used memory and limit of Redis, in bytes."""
 
     used: int  # of what counts against the limit
     limit: int  # its maxmemory; 0: it has none, and refuses nothing
 
     @property
     def part(self) -> float:
-        """The part of the limit that is used: 1 and more is full; 0 where there is no limit."""
+        """The used part of the limit: 1 or more means full; 0 if there is no limit."""
         return self.used / self.limit if self.limit else 0.0
 
 
@@ -53,7 +52,7 @@ class Memory:
         self._until = 0.0
 
     def now(self) -> Pressure:
-        """Return how full Redis is, or was within the last second; where it does not answer, what it answered last."""
+        """Return how full Redis was within the last second; if it does not answer, its last answer."""
         now = time.monotonic()
         if now >= self._until:
             self._until = now + _AGE  # before it is asked: one of many threads asks
@@ -62,20 +61,16 @@ class Memory:
         return self._last
 
     def is_tight(self) -> bool:
-        """Tell whether history is to leave Redis early (redis_memory_compact)."""
+        """Tell whether history has to leave Redis early (redis_memory_compact)."""
         return self.now().part >= self._compact
 
     def is_high(self) -> bool:
-        """Tell whether nothing is to be added to Redis (redis_memory_high)."""
+        """Tell whether nothing more may be added to Redis (redis_memory_high)."""
         return self.now().part >= self._high
 
 
-def drop_copies(client: redis.Redis, prefix: str) -> int:
-    """Delete the copies that Redis has of what is in the bucket, some at a time; return how many. Raises RedisError."""
+def delete_all(client: redis.Redis, prefix: str) -> int:
+    """Delete the keys that begin with `prefix`, in batches; return how many. Raises redis.RedisError."""
     escaped = "".join(f"[{c}]" if c in "*?[]^\\" else c for c in prefix)
-    dropped = 0
-    for kind in ("object", "manifest"):
-        found: Iterator[bytes] = client.scan_iter(f"{escaped}{kind}:*", count=_AT_ONCE)
-        while keys := list(islice(found, _AT_ONCE)):
-            dropped += int(client.unlink(*keys))
-    return dropped
+    found = client.scan_iter(f"{escaped}*", count=_AT_ONCE)
+    return sum(int(client.unlink(*keys)) for keys in batched(found, _AT_ONCE))

@@ -1,7 +1,7 @@
-"""The edge to the libraries that speak S3: what signs, sends and repeats requests, and nothing else.
+"""The only module that uses the S3 libraries: it signs, sends and repeats requests.
 
-minio-py reads, lists and deletes. It has no header for create-if-absent, so that PUT is signed by its signer and sent
-here. All connections are urllib3's, which decide how long one try waits for an answer, and which tries are repeated.
+minio-py reads, lists and deletes. It cannot send the header for create-if-absent, so that PUT is signed by minio-py's
+signer and sent here. All connections are urllib3's; the time-outs and retries are set here.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _WithinBudget(Timeout):
 
 
 class _Patience:
-    """What is mixed into urllib3's pools of connections: each try of a call waits longer than the one before."""
+    """A mixin for urllib3's connection pools: each try of a call waits longer than the one before."""
 
     def urlopen(
         self: Any,
@@ -129,16 +129,16 @@ class S3Client:
             self.minio.make_bucket(self.bucket)
 
     def put_absent(self, key: str, data: bytes) -> urllib3.BaseHTTPResponse:
-        """Send a PUT that stores nothing where the key exists, and return the answer, whatever its status."""
+        """Send a PUT that stores nothing if the key exists, and return the answer, whatever its status."""
         url, headers = self._signed_put(key, data)
         return self.http.request("PUT", url, body=data, headers=headers, retries=_PUT_RETRIES, redirect=False)
 
     def ping(self) -> urllib3.BaseHTTPResponse:
-        """Return what the endpoint answers to somebody who has not signed: a refusal, and when it was made."""
+        """Return the answer to an unsigned request: a refusal, whose Date header is the store's clock."""
         return self.http.request("GET", self._endpoint, redirect=False, retries=_PUT_RETRIES)
 
     def get(self, key: str, **span: Any) -> bytes:
-        """Return an object's bytes, or those of `offset` and `length`; a body that breaks off is asked for again."""
+        """Return an object's bytes, or `length` of them from `offset`; a truncated body is requested again."""
         for left in reversed(range(_BODIES)):
             answer = self.minio.get_object(self.bucket, key, **span)
             try:
@@ -152,11 +152,11 @@ class S3Client:
         raise AssertionError("the last try returns or raises")
 
     def list_objects(self, prefix: str, after: str | None) -> Iterator[Object]:
-        """Yield the objects whose keys begin with `prefix` and stand behind `after`, in order."""
+        """Yield the objects whose keys begin with `prefix` and are greater than `after`, in order."""
         return self.minio.list_objects(self.bucket, prefix, recursive=True, start_after=after)
 
     def delete(self, keys: Iterable[str]) -> Iterator[DeleteError]:
-        """Delete objects in one request, and yield what the store says of those that it did not delete."""
+        """Delete objects in one request, and yield the store's errors for those that it did not delete."""
         return self.minio.remove_objects(self.bucket, [DeleteObject(key) for key in keys])
 
     @cached_property
@@ -190,7 +190,7 @@ class S3Client:
 
 
 def _body(answer: urllib3.BaseHTTPResponse) -> bytes:
-    """Read a body to its end, as long as the budget lasts: a time-out bounds the silence between two pieces alone."""
+    """Read a body to its end within the budget: urllib3's time-out limits only the silence between two chunks."""
     pieces = []
     while piece := answer.read1(_PIECE):
         pieces.append(piece)

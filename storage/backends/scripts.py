@@ -1,9 +1,9 @@
 """Loads the Lua scripts of storage/*/lua and calls them by name.
 
-The first line of each says when Redis may run it. `flags=no-writes` reads: also while Redis is full (`maxmemory`), is a
-replica, or cannot write to its disk. `flags=allow-oom` may write while Redis is full, since it makes room, ends what
-was begun, or sets one key of a fixed name; what follows from it is bounded by what was under way. All others may add
-something, and are refused as a whole.
+The first line of each says when Redis may run it. A script with `flags=no-writes` only reads, and runs even while Redis
+is full (`maxmemory`), is a replica, or cannot write to its disk. One with `flags=allow-oom` may write while Redis is
+full: it makes room, ends what was begun, or sets one key of a fixed name, and its writes are bounded by the work that
+had already begun. All other scripts may add something, and Redis then refuses them as a whole.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ERRORS: dict[str, type[Exception]] = {
 }
 
 
-_INCLUDE = re.compile("^--include ([a-z]+)$", re.MULTILINE)
+_INCLUDE = re.compile("^--include ([a-z_]+)$", re.MULTILINE)
 
 
 # Scripts stand beside the modules that call them; those of backends are only included.
@@ -52,7 +52,7 @@ class Scripts:
         self._scripts: dict[str, Script] = {}
 
     def __call__(self, name: str, *args: Any, pipeline: Any = None) -> Any:
-        """Run script `name` with the prefix and `args`; on a pipeline it is only added.
+        """Run script `name` with the prefix and `args`; with a pipeline, only add it to that.
 
         Raises the error that the script's first word names: ViewAbsent, ViewStale, Recovering, Paused, LogForked.
         """

@@ -1,7 +1,7 @@
-"""How a large request lets others run: the API answers all in one thread, and gevent switches only where one waits.
+"""How a large request lets others run: the API serves all in one thread, and gevent switches only when one waits.
 
-Loops over what a request has call `breathe`; what is one long call goes to a thread of its own by `in_thread`, so far
-as it needs nothing but its arguments; and few large requests are worked on at once, or their turns would add up.
+Loops over the items of a request call `breathe`. A single long call that needs only its arguments runs in a thread, by
+`in_thread`. Only few large requests are processed at once, since the time between their turns would add up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _has_turn: ContextVar[bool] = ContextVar("has_turn", default=False)
 
 
 def breathe() -> None:
-    """Let others run, if they have waited for a turn."""
+    """Let other requests run, if this one has run for long enough."""
     global _began
     if time.monotonic() - _began > _TURN:
         let_others_run()
@@ -39,7 +39,7 @@ def breathe() -> None:
 
 
 def let_others_run() -> None:
-    """Let those run that can, and those that wait for something that has arrived."""
+    """Let other greenlets run: those that are ready, and those whose data has arrived."""
     gevent = _gevent()
     if gevent is None:
         time.sleep(0)
@@ -52,13 +52,13 @@ def let_others_run() -> None:
 
 
 def _gevent() -> Any:
-    """Return gevent where it runs everything here; who has patched everything has imported it."""
+    """Return gevent if it has patched this process, else None; without an import, since the patching imported it."""
     gevent, monkey = sys.modules.get("gevent"), sys.modules.get("gevent.monkey")
     return gevent if gevent and monkey and monkey.is_module_patched("threading") else None
 
 
 def in_thread(call: Callable[..., T], *args: object) -> T:
-    """Return what a call does that computes and touches nothing that others have; under gevent, in a thread."""
+    """Return the result of a call that only computes, on data of its own; under gevent it runs in a thread."""
     gevent = _gevent()
     if gevent is None:
         return call(*args)
@@ -74,7 +74,7 @@ def in_thread(call: Callable[..., T], *args: object) -> T:
 
 
 def _outcome(call: Callable[..., T], args: tuple[object, ...]) -> tuple[T | None, Exception | None]:
-    """Return what a call does or raises: what leaves a thread of its pool, gevent prints with all that it was given."""
+    """Return a call's result or exception: gevent would print an exception in its pool with all arguments."""
     try:
         return call(*args), None
     except Exception as error:  # noqa: BLE001 - it is raised where the call was made
@@ -82,15 +82,15 @@ def _outcome(call: Callable[..., T], args: tuple[object, ...]) -> tuple[T | None
 
 
 def in_thread_if_large(call: Callable[[bytes], T], data: bytes) -> T:
-    """Return what a call makes of `data`: apart where that takes long."""
+    """Return the result of `call(data)`, computed in a thread if `data` is large."""
     return in_thread(call, data) if len(data) > LARGE else call(data)
 
 
 @contextmanager
 def taking_turns(size: int) -> Iterator[None]:
-    """Work on a request of so many bytes, beside few others that are large.
+    """Process a request of so many bytes; a large one waits for its turn, so that few are processed at once.
 
-    Raises budget.Spent where it had to wait for longer than its request may take.
+    Raises deadline.Spent if it had to wait for longer than its request may take.
     """
     if size <= LARGE_REQUEST:
         yield
@@ -104,9 +104,9 @@ def taking_turns(size: int) -> Iterator[None]:
 
 @contextmanager
 def without_turn() -> Iterator[None]:
-    """Let another large request have this one's turn, if it has one, for as long as this block waits for servers.
+    """Release this request's turn, if it has one, for another large request while this block waits for servers.
 
-    Raises budget.Spent as `taking_turns` does. Where the block fails, the request has no turn any more.
+    Raises deadline.Spent as `taking_turns` does. If the block fails, the request has no turn any more.
     """
     had = _end_turn()
     yield
@@ -121,7 +121,7 @@ def _take_turn() -> None:
 
 
 def _end_turn() -> bool:
-    """End this request's turn; return whether it had one."""
+    """End this request's turn, and tell whether it had one."""
     had = _has_turn.get()
     if had:
         _has_turn.set(False)

@@ -1,7 +1,8 @@
 """What can go wrong, as a tree: the branch of an error's class says what a caller does about it.
 
 An error that is raised without words says what the first sentence of its class's docstring does. What redis-py and the
-operating system raise where a server is away does not grow here: see UNAVAILABLE in storage/backends/redis_client.py.
+operating system raise where a server is away does not grow here: see UNAVAILABLE in storage/backends/redis_client.py,
+all of which a docstring means by "Raises Unavailable".
 """
 
 from __future__ import annotations

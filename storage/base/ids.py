@@ -36,11 +36,11 @@ _MAX_IN_PACK = 0xFFFF  # an object's location has two bytes for the count (stora
 
 
 def new_ulid() -> str:
-    """Return a new ULID; the only source of randomness and of the clock among ids.
+    """Return a new ULID; of the functions for ids, only this one uses a clock and randomness.
 
-    Its 80 random bits are fresh each time: python-ulid's own ULID() adds 1 within a millisecond, and so would land
-    inside the range of consecutive ids that a submission pack of the same millisecond has taken. The first of them
-    is 0, so that counting on from an id never reaches its time.
+    Its 80 random bits are new each time: python-ulid's own ULID() adds 1 within a millisecond, and could return an id
+    from the range of consecutive ids of a submission pack of the same millisecond. The first random bit is 0, so that
+    consecutive ids never carry into the time.
     """
     milliseconds = time.time_ns() // 1_000_000
     return str(ULID.from_int(milliseconds << 80 | secrets.randbits(79)))
@@ -76,7 +76,7 @@ def consecutive(first: str, count: int) -> list[ChangesetId]:
     """Return `count` ULIDs, `first` and those that follow it.
 
     A submission pack's changesets have consecutive ids and the pack is named by the first and their count, so that a
-    listing of the inbox tells every changeset in it without opening a pack.
+    listing of the inbox gives the id of every changeset in it without opening a pack.
     """
     low = int(first[-_LOW:].translate(_TO_INT), 32)
     if low + count > 32**_LOW:
@@ -106,7 +106,7 @@ def submission_pack(name: str) -> PackId | None:
 
 
 def made_at(pack: PackId) -> float:
-    """Return the time in a submission pack's name, in seconds since the epoch: that of all its changesets' ids."""
+    """Return the time in a submission pack's name, in seconds since 1970: the time of all its changesets' ids."""
     return ulid_seconds(pack.removeprefix("inbox/").partition("-")[0])
 
 

@@ -1,7 +1,7 @@
-"""What Sluice does not say itself, as JSON lines too: logs of libraries, warnings, prints, and what ends a process.
+"""The output of others as JSON lines too: logs of libraries, warnings, printed text, and fatal errors.
 
 `take_over` is called by the entry points of a deployment's processes, before anything else may fail; not by commands,
-whose output is for a person. Libraries say less than Sluice: at `debug` they would tell of every message.
+whose output is for a person. Libraries are logged from `info` upwards: at `debug` they log every message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST = 64 << 10  # characters of a line, or of a traceback, that is printed 
 
 
 def take_over() -> None:
-    """Have everything that this process writes to standard output and standard error be JSON lines. Idempotent."""
+    """Turn everything that this process writes to standard output and standard error into JSON lines. Idempotent."""
     root = logging.getLogger()
     root.handlers = [_Handler()]
     root.setLevel(logging.INFO)
@@ -65,7 +65,7 @@ class _Handler(logging.Handler):
 
 
 class Printed(io.TextIOBase):
-    """Standard output or standard error: each line that is printed is an event, and so is a whole traceback."""
+    """Standard output or standard error: each printed line becomes an event, and a traceback becomes one event."""
 
     def __init__(self, behind: TextIO, name: str) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Printed(io.TextIOBase):
         self._traceback: list[str] = []
 
     def write(self, text: str) -> int:
-        """Take text, and write the lines that it ends."""
+        """Buffer text, and write the lines that it completes."""
         *lines, self._begun = (self._begun + text).split("\n")
         for each in lines:
             self._line(each)
@@ -85,23 +85,23 @@ class Printed(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write nothing: a line may still go on."""
+        """Do nothing: the last line may not be complete."""
 
     def fileno(self) -> int:
-        """Return the descriptor of what stands behind."""
+        """Return the descriptor of the original stream."""
         return self.behind.fileno()
 
     def isatty(self) -> bool:
-        """Say no: what is written is for a program."""
+        """Return False: the output is for a program."""
         return False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of what stands behind."""
+        """The encoding of the original stream."""
         return self.behind.encoding
 
     def writable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def _line(self, text: str) -> None:

@@ -1,9 +1,8 @@
 """Logs are events: one JSON line each on standard error, with a fixed name, and ids and numbers as fields.
 
-`configure` is called once by each entry point. What every event of a request or a task should carry (`request`,
-`task`) is bound with `bound`, through context variables: they follow a thread and a greenlet alike. What libraries
-say, and what ends a process, becomes such lines too where a process is the deployment's own:
-storage/base/log_streams.py.
+`configure` is called once by each entry point. Fields that every event of a request or a task should have (`request`,
+`task`) are bound with `bound`, through context variables, which belong to a thread or greenlet. In the processes of a
+deployment, logs of libraries and fatal errors become such lines too: storage/base/log_streams.py.
 """
 
 from __future__ import annotations
@@ -62,12 +61,12 @@ def level() -> int:
 
 
 def output() -> structlog.WriteLogger:
-    """Return what writes lines to standard error, also where that has been replaced (storage/base/log_streams.py)."""
+    """Return the stream of the real standard error, even if log_streams.py has replaced `sys.stderr`."""
     return structlog.WriteLogger(getattr(sys.stderr, "behind", sys.stderr))
 
 
 def line(event: str, severity: str = "info", **fields: Any) -> str:
-    """Return an event as a line, for whoever has to write it by other means."""
+    """Return an event as a line, for a caller that writes it by other means."""
     rendered: Any = {"event": event, **fields}
     for processor in PROCESSORS:
         rendered = processor(None, severity, rendered)
@@ -75,7 +74,7 @@ def line(event: str, severity: str = "info", **fields: Any) -> str:
 
 
 def in_lines(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield ids in parts that are short enough for a line each."""
+    """Yield ids in groups that fit into one log line each."""
     return batched(ids, MAX_IDS)
 
 

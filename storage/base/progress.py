@@ -1,4 +1,4 @@
-"""How far a long command is, for whoever shows it."""
+"""The progress of a long command, reported to a callback that shows it."""
 
 from __future__ import annotations
 

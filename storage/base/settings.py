@@ -43,7 +43,7 @@ class Settings:
     """What a deployment may choose. Limits bound work and memory; each refusal names the limit that it hit."""
 
     repository: str = _setting(
-        "code", "name", "The repository that is served; it prefixes every key in Redis and in the bucket."
+        "code", "name", "Name of the repository; it prefixes every key in Redis and in the bucket."
     )
     redis_url: str = _setting(
         "redis://127.0.0.1:6379/0", "URL", "Redis for the view, queues and locks; must have noeviction."
@@ -57,178 +57,174 @@ class Settings:
     s3_access_key: str = _setting("", "text", "S3 access key.")
     s3_secret_key: str = _setting("", "text", "S3 secret key.", secret=True)
     s3_bucket: str = _setting("sluice", "name", "The bucket; created at start if it is missing.")
-    s3_region: str = _setting("us-east-1", "name", "The region that requests are signed for.")
+    s3_region: str = _setting("us-east-1", "name", "The region for which requests are signed.")
     s3_timeout: float = _setting(
         20.0,
         "seconds",
-        "How long the bucket may be silent; it is asked again after an eighth of that, a quarter, a half.",
+        "How long the bucket may be silent; calls are repeated after an eighth, a quarter, a half of it.",
     )
-    redis_timeout: float = _setting(10.0, "seconds", "How long one call of Redis may take.")
+    redis_timeout: float = _setting(10.0, "seconds", "Time limit of one call to Redis.")
     redis_memory_compact: float = _setting(
-        0.7, "part of 1", "Above this part of Redis's maxmemory, history leaves it before history_age."
+        0.7, "part of 1", "Above this part of Redis's maxmemory, history is moved to the bucket before history_age."
     )
-    redis_memory_high: float = _setting(
-        0.85, "part of 1", "Above this part of Redis's maxmemory, submissions are answered 503."
-    )
+    redis_memory_high: float = _setting(0.85, "part of 1", "Above this part of Redis's maxmemory, submissions get 503.")
     request_budget: float = _setting(
-        20.0, "seconds", "How long all calls for one request may take together; then it is answered 503."
+        20.0, "seconds", "Time limit for all calls of one request together; then it gets 503."
     )
     batch_budget: float = _setting(
-        60.0, "seconds", "How long all calls for one batch may take together; then it gives back what it claimed."
+        60.0, "seconds", "Time limit for all calls of one batch together; then its changesets are released."
     )
     slow_call: float = _setting(
         0.25,
         "seconds",
-        "A call of Redis or of the bucket that takes longer, and a second more for each 8 MiB of it, is slow; a batch "
-        "that slow calls keep from being done in time is no changeset's fault.",
+        "A call to Redis or the bucket that takes longer, plus a second for each 8 MiB, is slow; no changeset is "
+        "blamed for a batch that slow calls delayed.",
     )
     log_level: str = _setting(
-        "info", "level", "The least level of log events that are written: debug, info, warning, error or critical."
+        "info", "level", "Lowest level of log events that are written: debug, info, warning, error or critical."
     )
-    api_url: str = _setting("http://127.0.0.1:8080", "URL", "Where the command line finds the API.")
+    api_url: str = _setting("http://127.0.0.1:8080", "URL", "Address of the API for the command line.")
     api_patience: float = _setting(
-        15.0, "seconds", "How long the command line repeats a call that is not answered, or answered 429 or 503."
+        15.0, "seconds", "How long the command line repeats a call that gets no answer, or 429 or 503."
     )
     debug: bool = _setting(False, "yes/no", "Errors of the command line show their traceback.")
-    redis_connections: int = _setting(64, "connections", "Most connections to Redis of one process.")
-    committer_name: str = _setting("Sluice", "text", "Committer of every commit.")
-    committer_email: str = _setting("sluice@localhost", "text", "E-mail of the committer.")
+    redis_connections: int = _setting(64, "connections", "Maximum connections of a process to Redis.")
+    committer_name: str = _setting("Sluice", "text", "Name of the committer of every commit.")
+    committer_email: str = _setting("sluice@localhost", "text", "E-mail address of the committer.")
 
-    max_body_bytes: int = _setting(64 << 20, "bytes", "Largest request body.")
+    max_body_bytes: int = _setting(64 << 20, "bytes", "Maximum size of a request body.")
     max_bodies_bytes: int = _setting(
         256 << 20, "bytes", "Bodies that one API process has received and not answered; above it 429."
     )
     max_answers_bytes: int = _setting(256 << 20, "bytes", "Answers that one API process sends at once; above it 429.")
     max_head_bytes: int = _setting(
-        64 << 10, "bytes", "Largest head of a request: its first line (else 414) with all headers (else 431)."
+        64 << 10, "bytes", "Maximum size of a request's head: its first line (else 414) with all headers (else 431)."
     )
     header_timeout: float = _setting(
-        20.0, "seconds", "How long a client may take to send the head of a request; then 408, or it is let go."
+        20.0, "seconds", "Time limit for the head of a request; then 408, or the client is disconnected."
     )
     body_timeout: float = _setting(
-        20.0, "seconds", "In every such span of a body some part must arrive (min_rate), or the rest; else 408."
+        20.0, "seconds", "In each such period of a body, min_rate must arrive on average, or the rest; else 408."
     )
     send_timeout: float = _setting(
         20.0,
         "seconds",
-        "In every such span of an answer some part must be taken (min_rate); else the client is let go.",
+        "In each such period of an answer, min_rate must be read on average; else the client is disconnected.",
     )
     min_rate: int = _setting(
-        16 << 10, "bytes a second", "What a client must send or take on average, over body_timeout and send_timeout."
+        16 << 10, "bytes a second", "What a client must send or read on average, over body_timeout and send_timeout."
     )
-    max_bulk_changesets: int = _setting(1000, "changesets", "Most changesets in one bulk request.")
-    max_changes: int = _setting(10_000, "changes", "Most changes in one changeset.")
-    max_request_changes: int = _setting(50_000, "changes", "Most changes in all changesets of one request.")
-    max_path_bytes: int = _setting(4096, "bytes", "Longest path; one part of it may have 255.")
-    max_blob_bytes: int = _setting(32 << 20, "bytes", "Largest content of one file.")
-    max_message_bytes: int = _setting(64 << 10, "bytes", "Longest commit message.")
-    max_slice_paths: int = _setting(1000, "paths", "Most paths in the definition of a slice.")
-    max_queued_per_slice: int = _setting(20_000, "changesets", "Changesets waiting in one slice; above it 429.")
-    max_queued: int = _setting(200_000, "changesets", "Changesets waiting in all slices; above it 429.")
-    max_held: int = _setting(10_000, "changesets", "Changesets held until their release; above it 429.")
+    max_bulk_changesets: int = _setting(1000, "changesets", "Maximum changesets in one bulk request.")
+    max_changes: int = _setting(10_000, "changes", "Maximum changes in one changeset.")
+    max_request_changes: int = _setting(50_000, "changes", "Maximum changes of all changesets in a request.")
+    max_path_bytes: int = _setting(4096, "bytes", "Maximum length of a path; each component may have 255.")
+    max_blob_bytes: int = _setting(32 << 20, "bytes", "Maximum size of the content of one file.")
+    max_message_bytes: int = _setting(64 << 10, "bytes", "Maximum length of a commit message.")
+    max_slice_paths: int = _setting(1000, "paths", "Maximum paths in the definition of a slice.")
+    max_queued_per_slice: int = _setting(20_000, "changesets", "Maximum changesets queued in a slice; above it 429.")
+    max_queued: int = _setting(200_000, "changesets", "Maximum changesets queued in all slices; above it 429.")
+    max_held: int = _setting(10_000, "changesets", "Maximum held changesets; above it 429.")
     max_open_conflicts: int = _setting(
-        100_000, "changesets", "Conflicted changesets that are open; above it the oldest are closed, as `expired`."
+        100_000, "changesets", "Maximum open conflicts; above it the oldest are closed, as `expired`."
     )
     max_pending: int = _setting(
         50_000, "changesets", "Changesets committed and not merged; at it commits pause and submissions get 429."
     )
     max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
-    default_page: int = _setting(100, "items", "`limit` of a list where none is given.")
+    default_page: int = _setting(100, "items", "Default `limit` of a list.")
     max_page_bytes: int = _setting(
-        4 << 20, "bytes", "A page of a list ends before its items have more bytes together; one is always on it."
+        4 << 20, "bytes", "A page of a list ends before its items exceed this size, but has at least one."
     )
     max_wait: float = _setting(
         50.0,
         "seconds",
-        "Longest long poll, less than the minute that proxies wait; a longer `wait` counts as this.",
+        "Longest long poll, below the usual time-out of proxies (60 s); a longer `wait` counts as this.",
     )
-    max_shown_bytes: int = _setting(1 << 20, "bytes", "Largest file whose diff or conflict is shown.")
-    max_strategies: int = _setting(20, "rules", "Most rules in a changeset's `strategies`.")
-    max_streams: int = _setting(200, "streams", "Streams of events that one API process serves at once; above it 429.")
-    max_stream_seconds: float = _setting(600.0, "seconds", "After this a stream of events ends; its client comes back.")
-    stream_cache_bytes: int = _setting(
-        32 << 20, "bytes", "What entries tell, kept in each API process for its streams of events."
-    )
+    max_shown_bytes: int = _setting(1 << 20, "bytes", "Maximum size of a file whose diff or conflict is shown.")
+    max_strategies: int = _setting(20, "rules", "Maximum rules in a changeset's `strategies`.")
+    max_streams: int = _setting(200, "streams", "Maximum event streams that one API process serves; above it 429.")
+    max_stream_seconds: float = _setting(600.0, "seconds", "After this an event stream ends; its client reconnects.")
+    stream_cache_bytes: int = _setting(32 << 20, "bytes", "Cache of events in each API process, for its event streams.")
     retry_after: int = _setting(1, "seconds", "Retry-After of a 429 or 503.")
 
-    pack_changesets: int = _setting(2048, "changesets", "Most changesets in one submission pack.")
-    pack_bytes: int = _setting(32 << 20, "bytes", "A submission pack takes no further request above this size.")
-    pack_puts: int = _setting(2, "PUTs", "Submission packs on their way to the bucket at once, for each API process.")
+    pack_changesets: int = _setting(2048, "changesets", "Maximum changesets in one submission pack.")
+    pack_bytes: int = _setting(32 << 20, "bytes", "A submission pack that exceeds this size takes no further request.")
+    pack_puts: int = _setting(2, "PUTs", "Submission packs that each API process stores at the same time.")
     late_put: float = _setting(
         60.0,
         "seconds",
-        "Submissions stored further from the time in their ids, by the store's clock, are answered 503.",
+        "A submission whose ids differ by more than this from the store's clock gets 503.",
     )
 
     commit_workers: int = _setting(
-        2, "messages", "Commit messages outstanding at once; the number of workers that consume them."
+        2, "messages", "Maximum outstanding commit messages; the number of workers for them."
     )
-    commit_changesets: int = _setting(256, "changesets", "Most changesets in a commit batch.")
+    commit_changesets: int = _setting(256, "changesets", "Maximum changesets in a commit batch.")
     commit_changes: int = _setting(
-        20_000, "changes", "A commit batch takes no further changeset above this many changes."
+        20_000, "changes", "A commit batch with more changes than this takes no further changeset."
     )
     batch_bytes: int = _setting(
         32 << 20,
         "bytes",
-        "A commit batch takes no further changeset having made so many bytes of trees and merged contents; its memory "
-        "is a few times as much.",
+        "A commit batch with more bytes of new trees and merged contents takes no further changeset; it needs a few"
+        " times as much memory.",
     )
-    commit_slices: int = _setting(64, "slices", "Most slices in one claim.")
+    commit_slices: int = _setting(64, "slices", "Maximum slices in one claim.")
     max_merge_bytes: int = _setting(8 << 20, "bytes", "Larger files are not merged: a conflict of the class too-large.")
     merge_timeout: float = _setting(10.0, "seconds", "A merge of contents that takes longer is too-large as well.")
     merge_budget: float = _setting(
-        30.0, "seconds", "Merges of contents in one batch; after it the rest waits for another."
+        30.0, "seconds", "Time limit for the merges of contents in a batch; the rest waits for another batch."
     )
     merge_changesets: int = _setting(
         2048, "changesets", "A batch merge takes whole entries up to this many changesets."
     )
     merge_interval: float = _setting(2.0, "seconds", "Time between scheduled merges.")
     upkeep_interval: float = _setting(5.0, "seconds", "Time between upkeep runs.")
-    upkeep_packs: int = _setting(5000, "packs", "Most submission packs that one upkeep run lists.")
-    checkpoint_entries: int = _setting(64, "entries", "Entries of the log in a segment of a checkpoint.")
-    checkpoint_segments: int = _setting(4, "segments", "Most segments that one upkeep run makes.")
-    gc_interval: float = _setting(600.0, "seconds", "Time between collections of garbage.")
-    gc_packs: int = _setting(5000, "packs", "Most packs that one collection looks at.")
-    gc_grace: float = _setting(3600.0, "seconds", "Packs that no entry names are garbage when they are so old.")
+    upkeep_packs: int = _setting(5000, "packs", "Maximum submission packs that an upkeep run lists.")
+    checkpoint_entries: int = _setting(64, "entries", "Log entries in a segment of a checkpoint.")
+    checkpoint_segments: int = _setting(4, "segments", "Maximum segments that one upkeep run makes.")
+    gc_interval: float = _setting(600.0, "seconds", "Time between garbage collections.")
+    gc_packs: int = _setting(5000, "packs", "Maximum packs that one garbage collection examines.")
+    gc_grace: float = _setting(3600.0, "seconds", "A pack that no entry names is garbage after this time.")
     history_age: float = _setting(
-        3600.0, "seconds", "What was decided so long ago is forgotten by Redis and looked up in the bucket."
+        3600.0, "seconds", "What was decided longer ago leaves Redis, and is looked up in the bucket."
     )
     key_age: float = _setting(
-        86_400.0, "seconds", "Idempotency keys are known for so long at least after their changeset was decided."
+        86_400.0, "seconds", "An idempotency key is known at least so long after its changeset was decided."
     )
-    compact_entries: int = _setting(256, "entries", "A compaction waits for so many entries that are old enough.")
-    compact_changesets: int = _setting(4096, "changesets", "Most changesets in one compaction.")
-    compact_bytes: int = _setting(16 << 20, "bytes", "A compaction takes no further entry above this size of packs.")
+    compact_entries: int = _setting(256, "entries", "A compaction waits for this many entries that are old enough.")
+    compact_changesets: int = _setting(4096, "changesets", "Maximum changesets in one compaction.")
+    compact_bytes: int = _setting(16 << 20, "bytes", "A compaction with packs above this size takes no further entry.")
     inbox_margin: float = _setting(
-        120.0, "seconds", "Submission packs younger than this are looked at again: late PUTs, wrong clocks."
+        120.0, "seconds", "Submission packs younger than this are scanned again: late PUTs, wrong clocks."
     )
-    lock_ttl: float = _setting(10.0, "seconds", "Life of claims, locks and tickets whose holder died.")
+    lock_ttl: float = _setting(10.0, "seconds", "Expiry of claims and locks whose holder has died.")
     stop_grace: float = _setting(
-        20.0, "seconds", "A worker that is asked to stop finishes its batch in that time, or gives it back."
+        20.0, "seconds", "A worker that is asked to stop finishes its batch in this time, or releases it."
     )
     poison_tries: int = _setting(
-        3, "tries", "A changeset that so often, tried alone, killed its worker or failed is rejected as poison."
+        3, "tries", "A changeset that, tried alone, killed its worker or failed so often is rejected as poison."
     )
     poison_wait: float = _setting(
-        300.0, "seconds", "Time between two such tries, unless something else went well in between."
+        300.0, "seconds", "Time between two such tries, unless another batch succeeded in between."
     )
-    max_queue_age: float = _setting(120.0, "seconds", "A changeset that waits longer makes /v1/health say 503.")
-    message_ttl: float = _setting(10.0, "seconds", "After this an unanswered message counts as lost.")
+    max_queue_age: float = _setting(120.0, "seconds", "/v1/health is 503 if a changeset has waited longer.")
+    message_ttl: float = _setting(10.0, "seconds", "A message that was not answered within this time counts as lost.")
     lock_tries: int = _setting(
-        5, "tries", "Claims of a slice that may fail on file locks before it goes ahead without them."
+        5, "tries", "After so many claims of a slice that failed on file locks, it is claimed without them."
     )
     use_locks: bool = _setting(
-        True, "yes/no", "Take locks and tickets. Off is slower and just as right; tests switch it."
+        True, "yes/no", "Take locks. Without them work is slower, and outcomes are the same; for tests."
     )
 
-    cache_bytes: int = _setting(128 << 20, "bytes", "Parsed trees and objects kept in each process.")
+    cache_bytes: int = _setting(128 << 20, "bytes", "Cache of parsed trees and objects in each process.")
     archive_cache_bytes: int = _setting(
-        16 << 20, "bytes", "Parts of the archive's tables, and entries found by them, kept in each process."
+        16 << 20, "bytes", "Cache of parts of the archive's tables, and of entries found by them, in each process."
     )
-    merge_cache_bytes: int = _setting(32 << 20, "bytes", "Merged contents kept in each process.")
+    merge_cache_bytes: int = _setting(32 << 20, "bytes", "Cache of merged contents in each process.")
     shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest at most.")
     shared_cache_bytes: int = _setting(
-        256 << 20, "bytes", "Copies of trees and commits in Redis; where more are made, they live for a shorter time."
+        256 << 20, "bytes", "Copies of trees and commits in Redis; if more are made, they expire earlier."
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Microseconds by stage: what the log and the benchmarks say of where time went."""
+"""Microseconds by stage, for the log and the benchmarks."""
 
 from __future__ import annotations
 

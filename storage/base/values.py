@@ -1,4 +1,4 @@
-"""A setting's text read as its value, and refused where nothing could work with it."""
+"""Parsing a setting's text into its value, and refusing values that cannot work."""
 
 from __future__ import annotations
 

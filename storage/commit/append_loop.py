@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from storage.base.errors import Unavailable
+from storage.base.errors import Unavailable, ViewStale
 from storage.base.ids import new_ulid
 from storage.commit.append import append, entry_after
 from storage.log.entry import EntryKind, Json
@@ -22,7 +22,7 @@ class LogBusy(Unavailable):
     """The log's next place was lost to other writers too often. Try again."""
 
 
-class Moved(Unavailable):
+class Moved(ViewStale):
     """What was asked beside the snapshot is of another moment."""
 
 

@@ -12,13 +12,13 @@ from redis.exceptions import RedisError
 from storage.backends.deadline import Budget as Spending
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
-from storage.base.errors import NeedsUpkeep, Unavailable, ViewStale
+from storage.base.errors import NeedsUpkeep
 from storage.base.ids import ChangesetId, new_ulid, oid_of
 from storage.base.logging_setup import in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
 from storage.commit.append import append, entry_after
-from storage.commit.append_loop import Moved, of_one_view
+from storage.commit.append_loop import LogBusy, of_one_view
 from storage.commit.attempt import Attempt
 from storage.commit.link import Linked, Linker
 from storage.commit.prefetch import linker_on, prepare, snapshot_for
@@ -35,10 +35,6 @@ log = structlog.get_logger()
 
 # Times that a batch is linked anew because its place in the log was taken, before it gives back what it claimed.
 MAX_ATTEMPTS = 20
-
-
-class TooManyRaces(Unavailable):
-    """A batch lost the race for its place in the log too often; its changesets stay queued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +121,7 @@ def _commit_claimed(
             line = f"decided none of {len(claimed)}, given back {len(linked.deferred)}"
             return BatchResult(len(changesets) - len(linked.deferred), line, linked.too_long)
         if any(record.get("reason") == "unknown-base" for record in linked.decided):
-            try:
-                of_one_view(repo, snapshot)  # that it was not found has to be true of the snapshot
-            except Moved as error:
-                raise ViewStale("the view has gone back") from error
+            of_one_view(repo, snapshot)  # that it was not found has to be true of the snapshot
         linking = {record["id"] for record in linked.decided} | {linked.too_long}
         attempt.tries([changeset.id for changeset in changesets if changeset.id in linking])
         with watch.stage("prove"):
@@ -137,7 +130,7 @@ def _commit_claimed(
             line = _log_decided(snapshot.head.applied + 1, linked, len(claimed), watch)
             return BatchResult(len(linked.decided), line, linked.too_long)
         log.info("append_conflict", seq=snapshot.head.applied + 1)
-    raise TooManyRaces(f"lost the race for a place in the log {MAX_ATTEMPTS} times")
+    raise LogBusy(f"lost the race for a place in the log {MAX_ATTEMPTS} times")
 
 
 def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> str:
@@ -173,7 +166,7 @@ def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked)
         log.critical("root_mismatch", seq=snapshot.head.applied + 1, detail=str(error))
         # A Redis that refuses the count (it may be full) must not hide the error itself.
         with suppress(RedisError):
-            repo.redis.incr(repo.view.prefix + "root_mismatches")
+            repo.view.count_root_mismatch()
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import structlog
@@ -63,8 +62,7 @@ def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Json]:
     """Return the oldest whole entries that are not merged, up to the limit but at least one."""
     chosen: list[Json] = []
     total = 0
-    for member, _ in repo.view.by_score("batches", f"({snapshot.head.through}", snapshot.head.applied, _MAX_ENTRIES):
-        batch = json.loads(member)
+    for batch in repo.view.unmerged_batches(snapshot.head, _MAX_ENTRIES):
         if chosen and total + batch["count"] > repo.settings.merge_changesets:
             break
         total += batch["count"]

@@ -35,7 +35,7 @@ class Overdue(Refused):
 def reject(repo: Repository, item: Claimed) -> None:
     """Decide a suspect that failed too often: `rejected`, with what is known of its failures.
 
-    Its manifest is not read: that may be what kills. Raises LogBusy, ViewAbsent, ViewStale and BucketError.
+    Its manifest is not read: that may be what kills. Raises Unavailable.
     """
     work = repo.queue.work(item.id)
     how = _how(repo, item.fault)

@@ -1,4 +1,4 @@
-"""What the processes of a deployment agree on in Redis: leases that end by themselves, and which processes are at work.
+"""State that the processes of a deployment share in Redis: leases that expire, and which nodes are alive.
 
 Begin with lease.py. Imports the packages of storage up to view.
 """

@@ -1,15 +1,29 @@
-"""Locks that end by themselves, and can be taken while Redis is full: those who make room need them."""
+"""Locks that expire, and can be taken while Redis is full, since the processes that make room need them."""
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 from storage.base.ids import new_ulid
 from storage.view.view import View
 
 
-class Lease:
-    """One lock by its name. Saves work and decides nothing."""
+class LeaseName(StrEnum):
+    """All such locks, as their keys are called."""
 
-    def __init__(self, view: View, name: str, seconds: float) -> None:
+    APPEND = "ticket"  # who prepares the next entry of the log (storage/queue/append_lock.py)
+    RECOVERING = "recovering"  # who queues what Redis has lost
+    COMPACTING = "compacting"  # who compacts, or makes room in Redis
+    UPKEEP_ASKED = "upkeep_asked"  # upkeep was asked for a moment ago
+    UPKEEP_WAITS = "upkeep_waits"  # one run of upkeep waits for who loads the view
+    GARBAGE = "gc"  # garbage was collected within the last interval
+    FULL_SCAN = "deep_look"  # the inbox was scanned from the low watermark on within the last interval
+
+
+class Lease:
+    """One lock by its name. It is advisory: it saves work, and outcomes are right without it."""
+
+    def __init__(self, view: View, name: LeaseName, seconds: float) -> None:
         self._view = view
         self._name = name
         self._life = int(seconds * 1000)
@@ -19,9 +33,9 @@ class Lease:
         return bool(self._view.scripts("take", self._name, owner, self._life))
 
     def take_turn(self) -> bool:
-        """Try to take it for nobody in particular, for its whole life; tell whether it was free.
+        """Try to take it without an owner, until it expires; tell whether it was free.
 
-        So something is done once in that time, by one of many processes.
+        So one of many processes does something, once in that time.
         """
         return self.take(new_ulid())
 

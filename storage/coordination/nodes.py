@@ -1,8 +1,8 @@
-"""Which Celery nodes of a deployment are at work: each says so in Redis, every second, under what it does.
+"""Which Celery nodes of a deployment are alive: each writes a heartbeat to Redis every second, with what it does.
 
-It is reported by whoever takes messages from the queues (tasks/alive.py), so a node that hangs, is stopped or has lost
-its broker is silent, and counts as gone within `SILENCE` seconds. After a FLUSHALL all of them are known again a second
-later. The clock is that of Redis.
+The heartbeat comes from the loop that receives messages (tasks/node/heartbeat.py), so a node that hangs, is stopped or
+has lost its broker sends none, and counts as gone after `SILENCE` seconds. After a FLUSHALL all nodes are known again a
+second later. Times are by Redis's clock.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Nodes:
         self._scripts: Scripts = view.scripts
 
     def say(self, node: Node, at_work: bool = True) -> None:
-        """Say that a node is at work, or that it ends. Raises redis.RedisError."""
+        """Record that a node is alive, or that it ends. Raises redis.RedisError."""
         self._scripts("alive", node.member, "1" if at_work else "", _FORGOTTEN_MS)
 
     def at_work(self) -> list[Node]:
@@ -60,6 +60,6 @@ class Nodes:
 
 
 def missing(nodes: Collection[Node]) -> list[str]:
-    """Return what nobody of these does, in the order of WORK."""
+    """Return the kinds of work that none of these nodes does, in the order of WORK."""
     done = {each for node in nodes for each in node.work}
     return [work for work in WORK if work not in done]

@@ -1,11 +1,11 @@
-"""Explaining a content conflict: its hunks, with their places in all three texts, and the text with conflict markers.
+"""Explaining a content conflict: its hunks, with their line numbers in all three texts, and the text with markers.
 
-Git itself merges, with `merge.conflictStyle` diff3. Every line is given to it with a blank before it, so that no line
-of a text can be taken for a marker, and the markers can be written afterwards as long as the texts need them.
+Git itself merges, with `merge.conflictStyle` diff3. Every line is given to it with a leading blank, so that no line of
+a text can be mistaken for a marker, and the markers can be made as long as the texts require afterwards.
 
-What Git does not tell is where a hunk stands. Choosing one side in every hunk gives that side's text with the clean
-changes of the other side, so a line diff between the two says where each hunk came from. Where lines repeat, a diff may
-choose another of them; then the next place that has the hunk's lines and leaves room for the others is taken.
+Git does not report the line numbers of a hunk. Choosing one side in every hunk gives that side's text with the clean
+changes of the other side, so a line diff between the two texts shows where each hunk came from. If lines repeat, the
+diff may choose another occurrence; then the next position with the hunk's lines and room for the others is taken.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Hunk:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A conflict as an editor shows it; without hunks where Git finds none: a strategy may have forbidden its merge."""
+    """A conflict as an editor shows it; without hunks if Git finds none, because a strategy forbade the merge."""
 
     hunks: list[Hunk] | None  # None: above MAX_HUNKS, or MAX_LINES in a text
     marked: bytes
@@ -70,7 +70,7 @@ class Explainer:
         self._git = GitMerger(style="diff3", timeout=timeout)
 
     def explain(self, base: bytes | None, ours: bytes, theirs: bytes) -> Explanation | None:
-        """Explain one conflict; None where Git takes too long, or the markers would be out of all proportion.
+        """Explain one conflict; None if Git takes too long, or if the markers would be too large.
 
         The texts must not be binary, which Git does not merge. Raises MergerFailed.
         """

@@ -1,8 +1,8 @@
-"""What `git fsck --strict` and a checkout would refuse, refused before it is stored. Pure.
+"""Checks that refuse, before it is stored, what `git fsck --strict` or a checkout would refuse. Pure.
 
-Paths are in storage/git/paths.py, .gitmodules in storage/git/gitmodules.py; here are contents, people, messages and
-names of slices. Where these refuse more than Git does, the reason stands beside it; tests/compat/test_fsck_oracle.py
-holds them to Git.
+Paths are checked in storage/git/paths.py, .gitmodules in storage/git/gitmodules.py; here are contents, people, messages
+and names of slices. A check that refuses more than Git does has a comment with the reason;
+tests/compat/test_fsck_oracle.py compares them with Git.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def check_content(path: bytes, mode: int, content: bytes | None) -> None:
 
 
 def fit_to_stand(path: bytes, content: bytes) -> bool:
-    """Tell whether a content that nobody submitted, such as a merge's, may be a regular file at `path`.
+    """Tell whether a content that was not submitted, such as a merge's result, may be a regular file at `path`.
 
     Two good .gitmodules may merge into one that `git fsck --strict` refuses.
     """
@@ -95,9 +95,9 @@ def fit_to_stand(path: bytes, content: bytes) -> bool:
 
 
 def _has_long_line(content: bytes) -> bool:
-    """Look at every window of a line's length from its end, so that two of them pass it: linear, in any content.
+    """Tell whether a content has a line above Git's limit, in linear time: each window is searched from its end.
 
-    A regular expression would begin again at each byte, for 20 seconds in the largest file that is taken.
+    A regular expression would start again at each byte, which takes 20 seconds in the largest accepted file.
     """
     start = 0
     while len(content) - start >= MAX_ATTRIBUTE_LINE:
@@ -119,10 +119,7 @@ def _check_target(target: bytes) -> None:
 
 
 def check_ident(name: str, email: str) -> None:
-    """Check the two texts of an author.
-
-    Raises FsckError. An empty name passes fsck, but not `git commit`.
-    """
+    """Check the two texts of an author. Raises FsckError. An empty name passes fsck, but not `git commit`."""
     if not name.strip():
         raise FsckError("the name is empty")
     for what, text in (("name", name), ("e-mail address", email)):

@@ -1,9 +1,9 @@
-"""What `git fsck` refuses in a .gitmodules file. Pure.
+"""The checks of `git fsck` for a .gitmodules file. Pure.
 
-The file is read as config.c reads it: one syntax error ends the reading, quietly, and what stood before it counts. The
+The file is parsed as config.c does: a syntax error silently ends the parsing, and the settings before it count. The
 checks are fsck_gitmodules_fn of fsck.c and check_submodule_url, which Git 2.44 moved to submodule-config.c and made
-stricter: since then a URL for curl must be one that url_normalize (urlmatch.c) reads. What an old or a new Git refuses
-is refused here, whichever Git is installed.
+stricter: since then url_normalize (urlmatch.c) must accept a URL for curl. What any version of Git refuses is refused
+here, whichever Git is installed.
 """
 
 from __future__ import annotations
@@ -37,10 +37,7 @@ class ModulesError(BadInput):
 
 
 def check(content: bytes) -> None:
-    """Check a .gitmodules file.
-
-    Raises ModulesError with a sentence for the writer.
-    """
+    """Check a .gitmodules file. Raises ModulesError with a sentence for the writer."""
     if len(content) > MAX_BYTES:
         raise ModulesError(f"has {len(content)} bytes; a .gitmodules file may have {MAX_BYTES}")
     if b"\0" in content:

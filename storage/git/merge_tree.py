@@ -1,8 +1,8 @@
-"""Merging texts by Git itself, so that a merge here is a merge there.
+"""Merging texts by Git itself, so that a merge has the same result here and in Git.
 
 Git's default merge compares lines by its histogram diff, which libgit2's merge does not have: on real merges the two
-differ (docs/decisions/0008-git-merges-texts.md). A merge is two commits on one base, each with one file; many are one
-run of `git merge-tree --stdin`, in a repository of our own that nobody else reads and no configuration reaches.
+differ (docs/decisions/0008-git-merges-texts.md). A merge is two commits on one base, each with one file; many merges
+are one run of `git merge-tree --stdin`, in a private repository to which no configuration applies.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _CONFIG = """\
 
 
 class MergerFailed(MergeUnavailable):
-    """Git did not answer, or not as it should; nothing is known of the merge."""
+    """Git did not answer, or not as expected; the result of the merge is unknown."""
 
 
 class GitUnfit(Refused):
-    """There is no Git on PATH, or one that is too old to merge as this does."""
+    """There is no Git on PATH, or it is too old for these merges."""
 
 
 class MergeTooSlow(MergerFailed):
-    """Git was stopped after as long as one call may take."""
+    """Git was stopped because a call took too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class GitMerger:
 
 
 class _Folder:
-    """A bare repository without refs, written here and merged in by Git; it goes away with this object."""
+    """A bare repository without refs, in which Git merges the objects written here; removed with this object."""
 
     def __init__(self, style: str) -> None:
         self._repository = ScratchRepository("merge", NO_RENAMES + _CONFIG.format(style=style))
@@ -212,10 +212,7 @@ class _Folder:
 
 
 def check_git() -> None:
-    """Check that Git is there and new enough.
-
-    Raises GitUnfit.
-    """
+    """Check that Git is there and new enough. Raises GitUnfit."""
     try:
         output = Git(environment=plain_environment()).run("version", timeout=30).stdout.decode()
     except (GitFailed, subprocess.TimeoutExpired) as error:

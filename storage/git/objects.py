@@ -56,7 +56,7 @@ _ROW_MEMORY = 100
 
 
 class CorruptObject(Corrupt):
-    """Stored bytes are not the Git object that they should be."""
+    """Stored bytes are not the expected Git object."""
 
 
 def object_id(kind: Kind, data: bytes) -> ObjectId:
@@ -108,10 +108,7 @@ class Tree:
 
     @classmethod
     def parse(cls, data: bytes) -> Tree:
-        """Read a tree object.
-
-        Raises CorruptObject where the bytes are not rows in strictly ascending order.
-        """
+        """Read a tree object. Raises CorruptObject where the bytes are not rows in strictly ascending order."""
         found = _ROW.findall(data)
         rows = [whole for whole, _ in found]
         keys = [name + b"/" if whole[:1] == b"4" else name for whole, name in found]
@@ -191,10 +188,7 @@ class Commit:
 
     @classmethod
     def parse(cls, data: bytes) -> Commit:
-        """Read a commit object that `encode` wrote.
-
-        Raises CorruptObject for anything else.
-        """
+        """Read a commit object that `encode` wrote. Raises CorruptObject for anything else."""
         head, _, message = data.partition(b"\n\n")
         fields: dict[bytes, list[bytes]] = {}
         for line in head.split(b"\n"):

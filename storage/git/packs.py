@@ -1,4 +1,4 @@
-"""Git packfiles and their indexes, written whole and read back by range. Pure.
+"""Git packfiles and their indexes: written as a whole, and read by range. Pure.
 
 Formats: Git's Documentation/gitformat-pack.txt, pack version 2 and index version 2. Objects are stored undeltified, so
 that one range of bytes is one object.
@@ -190,10 +190,7 @@ def read_index(index: bytes, pack_size: int) -> dict[ObjectId, PackRange]:
 
 
 def scan(pack: bytes) -> Iterator[tuple[PackRange, Kind, bytes]]:
-    """Yield every object of a whole pack in stored order.
-
-    Raises CorruptObject where the pack is damaged.
-    """
+    """Yield every object of a whole pack in stored order. Raises CorruptObject where the pack is damaged."""
     if pack[:8] != b"PACK\0\0\0\2" or sha1(pack[:-20]).digest() != pack[-20:]:
         raise CorruptObject("not a pack, or a damaged one")
     at = HEADER_BYTES

@@ -1,11 +1,11 @@
-"""Paths that Git refuses, or that would be dangerous where it checks them out. Pure.
+"""Paths that Git refuses, or that would be dangerous in a checkout. Pure.
 
-The rules are those of verify_path (read-cache.c) and fsck_tree (fsck.c), with the spellings of `.git` that NTFS and
-HFS+ take for it (is_ntfs_dotgit and is_ntfs_dot_generic in path.c, is_hfs_dot_generic in utf8.c). A checkout happens on
-any system, so all of them count everywhere.
+The rules are those of verify_path (read-cache.c) and fsck_tree (fsck.c), with the names that NTFS and HFS+ treat as
+`.git` (is_ntfs_dotgit and is_ntfs_dot_generic in path.c, is_hfs_dot_generic in utf8.c). A checkout may happen on any
+system, so all rules apply everywhere.
 
 Nearly every path is plain ASCII without `~`, `:` or a backslash, and one regular expression proves it harmless; only
-what it does not match is looked at part by part.
+other paths are checked component by component.
 """
 
 from __future__ import annotations

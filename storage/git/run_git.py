@@ -1,9 +1,9 @@
-"""Running Git: one place that decides what environment it gets, and that everything is bytes.
+"""Running Git: the only module that starts it, and chooses its environment. Input and output are bytes.
 
-There are two kinds of repositories. One that a user has is found from its folder alone: a hook's `GIT_DIR` and its
-like would lead to another one, and whatever else begins with `GIT_` could change what is read. Settings of the user
-stay, for `safe.directory` and the like are theirs to choose; so read by plumbing commands, which no setting formats.
-One that was made here is isolated: no configuration of the machine reaches it.
+There are two kinds of repositories. A user's repository is found from its folder alone: a hook's `GIT_DIR` would lead
+to another one, and other variables that begin with `GIT_` could change what is read. The user's configuration applies,
+for `safe.directory` and the like; so read with plumbing commands, whose output does not depend on it. A repository that
+was made here is isolated: no configuration of the machine applies to it.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def user_environment(environ: Mapping[str, str] | None = None, keep: Collection[
 
 
 def plain_environment() -> dict[str, str]:
-    """Return an environment for Git in a repository of ours that is found from its folder: no settings of anybody."""
+    """Return an environment for Git in a repository of ours that is found from its folder: without configuration."""
     return user_environment() | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 
 
 def isolated_environment(folder: Path) -> dict[str, str]:
-    """Return the whole environment for Git in the bare repository `folder`: nothing of this process reaches it."""
+    """Return the whole environment for Git in the bare repository `folder`: nothing is inherited from this process."""
     return {
         "GIT_DIR": str(folder),
         "GIT_CONFIG_GLOBAL": os.devnull,

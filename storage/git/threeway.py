@@ -1,7 +1,7 @@
 """Merging one path three ways, by the rules of Git's default merge (`ort`) without renames. Pure.
 
-Git's merge-ort.c, functions process_entry and handle_content_merge, is the source of the rules; what is left to a merge
-of texts is asked of the caller. tests/compat/test_merge_oracle.py holds all of it to `git merge-tree`.
+The rules are those of Git's merge-ort.c, functions process_entry and handle_content_merge; merging texts is left to the
+caller. tests/compat/test_merge_oracle.py compares the results with `git merge-tree`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ConflictClass(StrEnum):
 
 
 class MergeUnavailable(Unavailable):
-    """Contents cannot be merged at the moment; nothing is known of what they would merge to."""
+    """Contents cannot be merged at the moment; the result of their merge is unknown."""
 
 
 class MergesTooLong(MergeUnavailable):
@@ -57,10 +57,10 @@ def is_binary(content: bytes) -> bool:
 
 
 def merge_base(base: Version | None, head: Version | None) -> Version | None:
-    """Return the base that two versions are merged on: an unknown mode is taken for the head's.
+    """Return the base on which two versions are merged, with the head's mode in place of an unknown one.
 
-    So the submitted mode stands, and one that moved in the head meanwhile is not noticed. Where the head has no file
-    the mode stays unknown, which is neither the submitted one nor any other: both sides changed the path.
+    So the submitted mode is taken, and a change of mode in the head is not noticed. If the head has no file, the mode
+    stays unknown, which differs from the submitted mode and from every other: both sides changed the path.
     """
     if base is None or head is None or base.mode != UNKNOWN_MODE:
         return base
@@ -70,7 +70,7 @@ def merge_base(base: Version | None, head: Version | None) -> Version | None:
 def merge_path(
     base: Version | None, head: Version | None, submitted: Version | None, merge_contents: MergeContents
 ) -> Version | ConflictClass | None:
-    """Return the version that a path has after the merge, or what collides.
+    """Return the version that a path has after the merge, or the class of its conflict.
 
     Asks `merge_contents` only where both sides have a regular file and the three contents differ.
     """
@@ -96,7 +96,7 @@ def merge_path(
 def contents_to_merge(
     base: Version | None, head: Version | None, submitted: Version | None
 ) -> tuple[ObjectId | None, ObjectId, ObjectId] | None:
-    """Return the contents that merging a path would ask for, None where the ids decide."""
+    """Return the contents that have to be merged for a path, None if the ids alone decide."""
     asked: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
 
     def ask(*three: *tuple[ObjectId | None, ObjectId, ObjectId]) -> ConflictClass:

@@ -1,8 +1,8 @@
 """The trailers of a commit's message, as Git finds and adds them. Pure.
 
-After Git's trailer.c, commit.c and wt-status.c, with its defaults: `#` begins a comment and `:` separates. A line
-`---` ends nothing, as for everything that reads commits (`git log`, and `git interpret-trailers --no-divider`).
-tests/compat/test_trailers_oracle.py holds all of it to Git.
+The rules are those of Git's trailer.c, commit.c and wt-status.c, with its defaults: `#` begins a comment and `:`
+separates. A line `---` does not end the message, as for all commands that read commits (`git log`, and `git
+interpret-trailers --no-divider`). tests/compat/test_trailers_oracle.py compares the results with Git.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def carries(message: str) -> bool:
 def changeset_of_old(message: str) -> str | None:
     """Return the changeset that a commit of the old form names where Git finds no trailer; None for any other commit.
 
-    The trailer was written alone in the last paragraph, whatever stood before it. Git does not find it behind a
-    scissors line, nor where there is no other paragraph.
+    That form had the trailer alone in the last paragraph, after any text. Git does not find it after a scissors line,
+    or if there is no other paragraph.
     """
     found = _OLD_FORM.search(message)
     if found is None or any(name.lower() == CHANGESET_ID.lower() for name, _ in trailers(message)):

@@ -1,7 +1,7 @@
 """Reading trees: look-up, walk from a cursor, diff, and the projection of a slice. Pure, given a reader of trees.
 
-Every function takes `read`, which returns a Tree for an id; the cost of each is the trees that it reads. Reading one
-may mean fetching and parsing megabytes, so none of them reads a directory twice, however many paths are asked for.
+Every function takes `read`, which returns a Tree for an id; its cost is the trees that it reads. Reading a tree may
+mean fetching and parsing megabytes, so no function reads a directory twice, however many paths it gets.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ Change = tuple[bytes, Version | None, Version | None]
 def diff(read: ReadTree, old: ObjectId, new: ObjectId) -> Iterator[Change]:
     """Yield the files that differ between two trees, in the order of their directories' reading.
 
-    Compares the rows of two trees as sets, so equal subtrees are never read; knows nothing of how a tree was edited,
-    which makes it the witness that `prove` calls.
+    Compares the rows of two trees as sets, so equal subtrees are never read. It shares no code with the tree editor, so
+    that `prove` can check the editor's result with it.
     """
     yield from _diff(read, Version(TREE_MODE, old), Version(TREE_MODE, new), b"")
 

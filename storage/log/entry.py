@@ -1,8 +1,8 @@
-"""The entries of the log: what they say, how they are written, and the view that follows from them. Pure.
+"""The format of the log's entries. Pure.
 
-An entry is JSON in one spelling (sorted keys, no spaces), so that equal entries are equal bytes. `effects` turns an
-entry into the rows of the view; nothing else does (invariant 4). Every number in an entry is a value, never an
-increment, so that half an `apply`, repeated, converges.
+An entry is JSON in a canonical form (sorted keys, no spaces), so that equal entries are equal bytes. Every number in an
+entry is a value, never an increment, so that an interrupted `apply` can be repeated (invariant 4). storage/view/rows.py
+turns an entry into the rows of the view.
 
 Format 1. Readers must read every format that was ever written; tests/testdata/entries holds one of each.
 """
@@ -50,7 +50,7 @@ class EntryKind(StrEnum):
 
 
 class CorruptEntry(Corrupt):
-    """An entry is not what its place in the log requires."""
+    """An entry is not the one that its position in the log requires."""
 
 
 def encode(entry: Json) -> bytes:
@@ -59,10 +59,7 @@ def encode(entry: Json) -> bytes:
 
 
 def decode(data: bytes) -> Json:
-    """Read an entry.
-
-    Raises CorruptEntry where it is not JSON or of a format that this version does not know.
-    """
+    """Read an entry. Raises CorruptEntry where it is not JSON or of a format that this version does not know."""
     try:
         entry = json.loads(data)
     except ValueError as error:

@@ -1,8 +1,8 @@
-"""Rolls: copies of runs of the log's entries, each run in one object, for those who read many. Pure.
+"""Entry bundles ("rolls" in the bucket): copies of RUN consecutive log entries in one object, for bulk readers. Pure.
 
-A run has RUN entries, and stands where its number says, so a reader knows the name of the roll that has an entry. The
-bytes are the entries' own, so whoever follows the chain of hashes through a roll has checked it. Derived data: it may
-be deleted at will, and the entries stay where they are.
+A bundle's name follows from the numbers of its entries, so a reader knows the name of the bundle with an entry. It has
+the entries' own bytes, so a reader that follows the chain of hashes has checked it. Bundles are derived data: they may
+be deleted at any time, and the entries themselves remain.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LEVEL = 6  # made once, read often
 
 
 class CorruptRoll(Corrupt):
-    """Bytes are no roll, or a damaged one."""
+    """Bytes are no entry bundle, or a damaged one."""
 
 
 def number_of(seq: int) -> int:
@@ -49,10 +49,7 @@ def encode(entries: Sequence[bytes]) -> bytes:
 
 
 def decode(data: bytes) -> list[bytes]:
-    """Return the entries of a roll.
-
-    Raises CorruptRoll.
-    """
+    """Return the entries of a roll. Raises CorruptRoll."""
     head, _, packed = data.partition(b"\n")
     try:
         header, body = json.loads(head), zlib.decompress(packed)

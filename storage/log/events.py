@@ -1,12 +1,11 @@
-"""Events: what each entry of the log tells about changesets, in log order. Pure.
+"""Events: what each entry of the log says about changesets, in log order. Pure.
 
-An event's id is `<seq>-<index>`: the entry that brings it, and which of that entry's events it is. Ids and events
-follow from the log alone, so every process tells the same, at any time. An id without an index, `<seq>`, stands behind
-everything that the entry tells; `0` stands before all.
+An event's id is `<seq>-<index>`: its entry, and its number among that entry's events. Ids and events follow from the
+log alone, so every process sends the same events at any time. An id without an index, `<seq>`, is the position after
+all events of the entry; `0` is the position before all events.
 
-`events_of` reduces an entry to what events are made of: small, and shared by all streams. A batch merge is about what
-the entries of commits before it decided, so it has a range of them instead of events; `events` takes these entries in
-turn and keeps one at a time.
+`events_of` reduces an entry to the data for its events, which is small and shared by all streams. The events of a batch
+merge are about the commits of earlier entries, so its data is a range of entries; `events` reads these one at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a submission pack says of its changesets: one JSON blob, the last object of the pack. Pure.
+"""The manifest of a submission pack: its changesets as one JSON blob, the last object of the pack. Pure.
 
 A manifest is immutable, so copies of it may be kept anywhere; the one in the bucket is the truth. Paths are UTF-8.
 Format 1. Readers must read every format that was ever written.
@@ -107,10 +107,7 @@ def _encode_change(change: Proposal) -> list[Any]:
 
 
 def decode(data: bytes | str, pack: PackId) -> Changeset:
-    """Read what `encode` wrote for a changeset of `pack`.
-
-    Raises CorruptManifest where it is something else.
-    """
+    """Read what `encode` wrote for a changeset of `pack`. Raises CorruptManifest where it is something else."""
     try:
         record = json.loads(data)
         name, email, time, zone = record["author"]

@@ -1,6 +1,6 @@
-"""What the log names in the bucket, folded entry by entry. Pure.
+"""The bucket objects that the log references, computed entry by entry. Pure.
 
-A compaction copies what packs have into others, and retires them: from then on the log names the copies.
+A compaction copies packs into others, which supersede them: from then on the log references the copies.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the log says in short, folded entry by entry, and read on while it grows.
+"""A summary of the log, computed entry by entry, and continued while the log grows.
 
-Whoever reads all that the log names may be at it for longer than `gc_grace`, and finds files gone that a compaction has
-copied meanwhile. By then its entry stands in the log and tells where the copies are: so the log is read on, and what it
-names even then has to be there.
+A reader of everything that the log references may need longer than `gc_grace`, and then misses objects that a
+compaction has copied and deleted meanwhile. By then the compaction's entry is in the log and names the copies. So the
+reader reads on in the log; objects that the log still references afterwards have to exist.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The archive: what the view has forgotten, found in the bucket.
+"""The archive: history that has left the view, looked up in the bucket.
 
-Compactions put it into tables (storage/lookup/tables.py): where objects stand, in which entry a changeset was decided
-and what closed its conflict, which entry made a global commit, where the manifest of a submission pack stands that is
-gone. What is found here never changes, so the caches cannot be wrong; only the list of tables moves, and is asked for
-each time.
+Compactions write it into tables (storage/lookup/tables.py): where objects are, in which entry a changeset was decided
+and what closed its conflict, which entry made a global commit, and where the manifest of a deleted submission pack is.
+These facts never change, so caches of them cannot be wrong; only the list of tables changes, and is read each time.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def _key(kind: str, name: str) -> bytes:
 
 
 def read_all(bucket: Bucket, tables: Iterable[TableRow]) -> dict[bytes, bytes]:
-    """Return all rows of tables, of one key the newest: for those who look at everything.
+    """Return all rows of tables, the newest row for each key: for readers of everything.
 
     Raises Missing, CorruptTable and BucketError.
     """
@@ -166,10 +165,7 @@ class Archive:
         return self._look_up("closed", changesets, _text, since)
 
     def global_commit(self, commit: str) -> Json | None:
-        """Return the entry that made an archived global commit, None where there is none.
-
-        Raises ViewAbsent and BucketError.
-        """
+        """Return the entry that made an archived global commit, None where there is none. Raises Unavailable."""
         seq = self._look_up("global", [commit], _number).get(commit)
         return self._read({seq})[seq] if seq is not None else None
 

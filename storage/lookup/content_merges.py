@@ -1,6 +1,6 @@
-"""Merging contents: which are merged at all, and what came of it, remembered by the ids of the three.
+"""Merging contents: which are merged at all, and a cache of the results by the ids of the three inputs.
 
-The memory holds only what follows from content-addressed things, so it can never be wrong; it is bounded by bytes.
+The cache has only results that follow from content-addressed inputs, so it can never be wrong; it is limited in bytes.
 """
 
 from __future__ import annotations
@@ -42,10 +42,7 @@ class ContentMerges:
         self._lock = threading.Lock()
 
     def __call__(self, three: MergeInputs, read: ReadBlob) -> bytes | ConflictClass:
-        """Return what the three merge to, or what forbids it.
-
-        Raises MergerFailed, BucketError and CorruptObject.
-        """
+        """Return what the three merge to, or what forbids it. Raises MergerFailed, BucketError and CorruptObject."""
         known = self.known(three)
         if known is None:
             found: dict[MergeInputs, bytes | ConflictClass] = {}
@@ -127,7 +124,7 @@ class ContentMerges:
 
 
 class MergeBudget:
-    """Merges for one batch: once they took so many seconds, what is not known yet has to wait for another batch."""
+    """Merges for one batch: after so many seconds, merges that are not cached have to wait for another batch."""
 
     def __init__(self, merges: ContentMerges, seconds: float) -> None:
         self._merges = merges

@@ -1,8 +1,8 @@
-"""Of which kind stored objects are, and how large, found without reading them.
+"""The kind and size of stored objects, found without reading them.
 
-An id that a request names may be that of any object, of any size. The index says what submission packs have: it
-names blobs of theirs alone, with their sizes. Of an object in another pack the first bytes say it. Neither changes, and
-what the log names is never given up, so what was found may be remembered.
+An id in a request may be that of any object, of any size. The index has only blobs of submission packs, with their
+sizes; for objects in other packs, the first bytes tell kind and size. Neither changes, and an object that the log
+references is never deleted, so the results can be cached.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TOGETHER = 5000  # ids in one look into the index, which Redis does in one go
 
 
 class LookedUpInPart(Unavailable):
-    """So many objects were new that not all were looked up; those that were are remembered: the next call goes on."""
+    """Too many objects were new to look up all of them; the results are cached, so the next call continues."""
 
 
 class Described(NamedTuple):

@@ -1,7 +1,7 @@
 """Reading Git objects by id: from this process, from Redis, or from the pack in the bucket that has them.
 
-All three levels hold only content-addressed things, so none can be wrong; they are bounded by bytes or by time. Trees
-are kept parsed, whatever their size, as long as a few of them have room: a large directory is what costs most to read.
+All three levels have only content-addressed objects, so no copy can be wrong; they are limited in bytes or by time.
+Trees are cached parsed, whatever their size, as long as several of them fit: large directories cost most to read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import redis
 from cachetools import LRUCache
 
 from storage.backends import deadline
@@ -49,11 +48,12 @@ class ObjectMissing(Corrupt):
 class ObjectStore:
     """All objects that the log names. Safe for threads."""
 
-    def __init__(self, settings: Settings, bucket: Bucket, view: View, archive: Archive, client: redis.Redis) -> None:
+    def __init__(self, settings: Settings, bucket: Bucket, view: View, archive: Archive) -> None:
         self._bucket = bucket
         self._archive = archive
         self._view = view
-        self._shared = SharedCache(settings, client, view.prefix)
+        self._shared = SharedCache(settings, view)
+        self.drop_copies = self._shared.drop
         self._cache: LRUCache[ObjectId, Any] = LRUCache(settings.cache_bytes, getsizeof=lambda item: item[1])
         # A batch's changesets mostly have one commit as their base; parsing it took a tenth of the batch's time.
         self._commits: LRUCache[ObjectId, Commit] = LRUCache(_MAX_COMMITS)
@@ -92,10 +92,7 @@ class ObjectStore:
         return parsed
 
     def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
-        """Return an object's kind and bytes.
-
-        Raises ObjectMissing, CorruptObject and BucketError.
-        """
+        """Return an object's kind and bytes. Raises ObjectMissing, CorruptObject and BucketError."""
         found = self._found(oid)
         return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
 
@@ -176,7 +173,7 @@ class ObjectStore:
         self._shared.put((oid, bytes([kind]) + data) for oid, (kind, data) in small.items())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects are stored, None for those that are not. Raises ViewAbsent and BucketError."""
+        """Return where objects are stored, None for those that are not. Raises Unavailable."""
         places = self._view.locate(oids)
         forgotten = [oid for oid, place in zip(oids, places, strict=True) if place is None]
         if not forgotten:

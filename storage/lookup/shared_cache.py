@@ -1,8 +1,8 @@
-"""Copies of objects in Redis, for all processes: bounded by time, and by bytes as far as their rate tells.
+"""Copies of objects in Redis, for all processes: limited by time, and by bytes through their rate.
 
-Redis must not evict (its other keys are the view), so copies end by their own life. That is `shared_cache_seconds`, and
-shorter where so much is shared that it would come to more than `shared_cache_bytes`: all processes count what they
-share in windows of some seconds, and a life is the limit divided by that rate.
+Redis must not evict (its other keys are the view), so copies have an expiry. It is `shared_cache_seconds`, and shorter
+if so many bytes are shared that they would exceed `shared_cache_bytes`: all processes count what they share in windows
+of some seconds, and the expiry is the limit divided by that rate.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import redis
 import structlog
 
 from storage.backends.primary import refuses_writes
-from storage.backends.redis_memory import Memory
+from storage.backends.redis_memory import Memory, delete_all
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
+from storage.view.view import View
 
 log = structlog.get_logger()
 
@@ -24,23 +25,23 @@ _WINDOW = 10  # seconds
 
 
 class SharedCache:
-    """The copies of one repository's objects. Only of what is content-addressed, so none can be wrong."""
+    """The copies of one repository's objects. Objects are content-addressed, so no copy can be wrong."""
 
-    def __init__(self, settings: Settings, client: redis.Redis, prefix: str) -> None:
-        self._redis = client
-        self._object = f"{prefix}object:".encode()
-        self._count = f"{prefix}shared:"
+    def __init__(self, settings: Settings, view: View) -> None:
+        self._redis = view.redis
+        self._object = f"{view.prefix}object:".encode()
+        self._count = f"{view.prefix}shared:"
         self._seconds = settings.shared_cache_seconds
         self._bytes = settings.shared_cache_bytes
         self._shared: dict[int, int] = {}  # bytes by window, as last heard
-        self._memory = Memory(settings, client)
+        self._memory = Memory(settings, view.redis)
 
     def get(self, oids: Sequence[ObjectId]) -> list[bytes | None]:
         """Return the copies that are there."""
         return self._redis.mget([self._object + oid for oid in oids])
 
     def put(self, objects: Iterable[tuple[ObjectId, bytes]]) -> None:
-        """Share copies, where Redis has room for them and takes them: whoever has the objects does not need it to."""
+        """Share copies if Redis has room and accepts them; a failure does no harm."""
         if self._memory.is_tight():
             return
         try:
@@ -49,6 +50,10 @@ class SharedCache:
             if not refuses_writes(error):
                 raise
             log.debug("not_shared", reason=str(error))
+
+    def drop(self) -> int:
+        """Delete all copies; return how many. Raises redis.RedisError."""
+        return delete_all(self._redis, self._object.decode())
 
     def _put(self, objects: Iterable[tuple[ObjectId, bytes]]) -> None:
         window = int(time.time()) // _WINDOW

@@ -1,12 +1,12 @@
 """Tables: rows of a 20-byte key and a 30-byte value, sorted, in one object of the bucket that is read by range. Pure.
 
-What the view has forgotten is found in tables. Keys are hashes, so they are spread evenly: behind a header stands, for
-each run of leading bits, how many rows stand up to its end (as in Git's pack index); one look-up is one short range.
+They index history that has left the view. Keys are hashes, so they are evenly distributed. After a header there is, for
+each prefix of leading bits, the number of rows up to its end (as in Git's pack index): a look-up is one short range.
 
-Compactions make tables of level 0. Four of one level are merged into one of the next, so a look-up asks a few of each
-level, of which there are as many as the logarithm of history (a log-structured merge tree: O'Neil et al., 1996). One
-that would have more than MAX_ROWS is cut into four by two more bits of the key, and from there on merged with those
-of the same prefix: no table and no merge grows with history, and there are about as many tables as rows by MAX_ROWS.
+Compactions make tables of level 0. Four of one level are merged into one of the next, so a look-up reads a few tables
+of each level, and the number of levels is logarithmic in history (a log-structured merge tree: O'Neil et al., 1996). A
+table that would have more than MAX_ROWS is split into four by two more bits of the key, and from then on merged only
+with those of the same prefix. So no table and no merge grows with history; there is about one table per MAX_ROWS rows.
 """
 
 from __future__ import annotations
@@ -90,10 +90,7 @@ class Head:
 
 
 def head_of(data: bytes) -> Head:
-    """Return the header of a table from its first HEAD_BYTES bytes, or all of it.
-
-    Raises CorruptTable.
-    """
+    """Return the header of a table from its first HEAD_BYTES bytes, or all of it. Raises CorruptTable."""
     try:
         magic, rows, common, bits = _HEADER.unpack_from(data)
         ends = array("I", struct.unpack_from(f">{1 << bits}I", data, _HEADER.size))
@@ -113,10 +110,7 @@ def find(run: bytes, key: bytes) -> bytes | None:
 
 
 def rows_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the rows of a whole table.
-
-    Raises CorruptTable.
-    """
+    """Yield the rows of a whole table. Raises CorruptTable."""
     body = _body(data)
     for at in range(0, len(body), ROW_BYTES):
         yield bytes(body[at : at + KEY_BYTES]), bytes(body[at + KEY_BYTES : at + ROW_BYTES])

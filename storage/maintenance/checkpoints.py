@@ -14,14 +14,13 @@ from storage.log import entry_bundles
 from storage.log.entry import NO_HASH, digest
 from storage.log.log import check, follow
 from storage.repository import Repository
+from storage.view.cursors import CursorName
 from storage.view.load import MissingPacks, line, locations, read_forgotten, read_places
 from storage.view.segments import FOLDER, encode, make, name_of
 
 log = structlog.get_logger()
 
 # Below the epoch, so that a view that was loaded anew looks again.
-_CURSOR = "checkpointed"
-_ROLLED = "rolled"
 
 
 def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
@@ -29,7 +28,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
 
     Each of `size` entries, or of `checkpoint_entries`.
 
-    Raises ViewAbsent, CorruptEntry and BucketError.
+    Raises Unavailable and CorruptEntry.
     """
     made, size = 0, size or repo.settings.checkpoint_entries
     last = newest(repo)
@@ -55,14 +54,14 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         repo.bucket.create(name_of(segment.first, segment.last), encode(segment))
         last = segment.last
         made += 1
-        repo.view.note(_CURSOR, last)
+        repo.view.cursor(CursorName.CHECKPOINTS).set(last)
     return made
 
 
 def roll_up(repo: Repository, most: int) -> int:
     """Make at most `most` rolls of entries that have none; return how many were made, here or by others meanwhile.
 
-    Raises ViewAbsent, CorruptEntry and BucketError.
+    Raises Unavailable and CorruptEntry.
     """
     made = 0
     first_missing = _without_roll(repo)
@@ -79,13 +78,13 @@ def roll_up(repo: Repository, most: int) -> int:
             check(seq, data, digest(before))
         repo.bucket.create(entry_bundles.name_of(number), entry_bundles.encode(whole))
         made += 1
-        repo.view.note(_ROLLED, number + 1)
+        repo.view.cursor(CursorName.BUNDLES).set(number + 1)
     return made
 
 
 def _without_roll(repo: Repository) -> int:
     """Return the number of the first roll that there is none of: behind the cursor, or as a listing says."""
-    number = int(repo.redis.get(repo.view.key(_ROLLED)) or 0)
+    number = int(repo.view.cursor(CursorName.BUNDLES).get() or 0)
     for name in repo.bucket.list_keys(entry_bundles.FOLDER, entry_bundles.name_of(number - 1) if number else ""):
         if name != entry_bundles.name_of(number):
             break
@@ -95,7 +94,7 @@ def _without_roll(repo: Repository) -> int:
 
 def newest(repo: Repository) -> Seq:
     """Return the last entry up to which there are segments without a gap, 0 where there are none."""
-    last = Seq(int(repo.redis.get(repo.view.key(_CURSOR)) or 0))
+    last = Seq(int(repo.view.cursor(CursorName.CHECKPOINTS).get() or 0))
     # A segment's name begins with its first entry: what is behind the cursor sorts behind it.
     after = f"{FOLDER}{last + 1:012d}" if last else ""
     found = line(repo.bucket.list_keys(FOLDER, after), last)

@@ -117,8 +117,7 @@ class _Made:
 def compact(repo: Repository) -> Compacted | None:
     """Make one compaction; None where there is nothing to do, or another was faster.
 
-    Harmless at any time, beside writers, and killed at any point. Raises ViewAbsent, ViewStale, LogBusy, CorruptEntry,
-    CorruptObject and BucketError.
+    Harmless at any time, beside writers, and killed at any point. Raises Unavailable and Corrupt.
     """
     head, now = repo.view.head(), repo.bucket.now()
     ahead = now - time.monotonic()  # the store's clock of this process's, which no one sets
@@ -126,8 +125,8 @@ def compact(repo: Repository) -> Compacted | None:
     history, more = _old_enough(repo, head, passed.mark, now)
     archived = history[-1][0]["seq"] if history else head.archived
     keys, more_keys = _old_keys(repo, head, archived, now)
-    forgettable = repo.view.by_score("retired", high=int(now - repo.settings.gc_grace), limit=_MAX_DELETED)
-    gone = _deleted(repo, [name.decode() for name, _ in forgettable])
+    forgettable = repo.view.superseded(int(now - repo.settings.gc_grace), _MAX_DELETED)
+    gone = _deleted(repo, forgettable)
     if not (history or keys or gone or passed.packs >= _WORTH_MARKING):
         return None
     made = _Made()
@@ -155,9 +154,9 @@ def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgott
         # Checking on this snapshot suffices: a tombstoning entry takes our position in the log, or follows ours and
         # sees them used.
         stored = [PackId(pack) for pack, _ in body["archives"]] + [PackId(table.name) for table in body["tables"]]
-        condemned = repo.view.scores("condemned", stored)
+        tombstoned = repo.view.tombstoned_packs(stored)
         of_one_view(repo, snapshot)
-        if condemned != [None] * len(stored):
+        if tombstoned:
             return None
         # They may have been decided since they were looked at; what is decided stays so.
         undecided = {each: pack for each, pack in passed.undecided.items() if each not in snapshot.outcomes}

@@ -19,11 +19,11 @@ from storage.commit.append_loop import append_directly, of_one_view
 from storage.log.entry import EntryKind, Json
 from storage.lookup.archive import PACK_FILES, delete_packs
 from storage.repository import Repository
+from storage.view.cursors import CursorName
 from storage.view.snapshot import Snapshot
 from storage.view.view import is_current
 
 _FOLDER = "packs/"
-_CURSOR = "gc:cursor"
 # Packs that one entry condemns.
 _AT_ONCE = 1000
 
@@ -42,14 +42,13 @@ class Collected:
 def collect(repo: Repository, dry_run: bool = False) -> Collected:
     """Condemn and delete garbage among the next packs of the listing; with `dry_run` only find it.
 
-    Harmless at any time, beside writers and other collections, and killed at any point. Raises ViewAbsent, ViewStale,
-    LogBusy and BucketError.
+    Harmless at any time, beside writers and other collections, and killed at any point. Raises Unavailable.
     """
     found = Collected()
     epoch = repo.view.epoch()
     if epoch is None or not is_current(epoch):
         return found  # a view of an older version does not know all that entries name
-    after = (repo.redis.get(repo.view.key(_CURSOR)) or b"").decode()
+    after = repo.view.cursor(CursorName.GARBAGE).get()
     last = after
     for packs, end in _pages(repo, after):
         last = end
@@ -59,7 +58,7 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
     if not dry_run:
         for some in batched(found.garbage, _AT_ONCE):
             _condemn_and_delete(repo, some, found)
-        repo.view.note(_CURSOR, "" if found.complete else last)
+        repo.view.cursor(CursorName.GARBAGE).set("" if found.complete else last)
     return found
 
 
@@ -91,8 +90,7 @@ def _age(pack: PackId) -> float:
 def _unnamed(repo: Repository, packs: Sequence[PackId]) -> list[PackId]:
     """Return those that neither entries nor the archive name; what is retired is deleted by compactions."""
     tables = {table.name for table in repo.view.tables()[1] or ()}
-    named = zip(packs, *(repo.view.scores(name, packs) for name in ("packs", "archives", "retired")), strict=True)
-    return [pack for pack, *seqs in named if seqs == [None] * 3 and pack not in tables]
+    return [pack for pack in repo.view.unnamed_packs(packs) if pack not in tables]
 
 
 def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collected) -> None:
@@ -102,10 +100,10 @@ def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collec
     def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
         # On each snapshot anew: what has been named meanwhile is none of ours.
         unnamed = _unnamed(repo, packs)
-        before = repo.view.scores("condemned", unnamed)
+        before = repo.view.tombstoned_packs(unnamed)
         of_one_view(repo, snapshot)
         condemned[:] = unnamed
-        fresh = [pack for pack, seq in zip(unnamed, before, strict=True) if seq is None]
+        fresh = [pack for pack in unnamed if pack not in before]
         newly[:] = fresh
         return (EntryKind.CONDEMN, {"condemned": fresh}) if fresh else None
 

@@ -35,8 +35,7 @@ def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
     """Return what is going on at a path.
 
     Costs the manifests of those that wait for it, whole packs where Redis has no copies any more, one at a time; and
-    the entries that are not merged, a few at a time; at most `limit` of each, the oldest. Raises ViewAbsent,
-    Recovering and BucketError.
+    the entries that are not merged, a few at a time; at most `limit` of each, the oldest. Raises Unavailable.
     """
     queued, all_queued = _queued(repo, path, limit)
     committed, all_committed = _committed(repo, path, limit)
@@ -65,8 +64,8 @@ def _by_pack(repo: Repository, waiting: Sequence[tuple[ChangesetId, PackId]]) ->
 
 def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
     head = repo.view.head()
-    batches = repo.view.by_score("batches", f"({head.through}", head.applied, limit + 1)
-    names = [name_of(seq) for _, seq in batches[:limit]]
+    batches = repo.view.unmerged_batches(head, limit + 1)
+    names = [name_of(batch["seq"]) for batch in batches[:limit]]
     found = []
     for data in (each for some in batched(names, _ENTRIES_TOGETHER) for each in repo.bucket.get_many(some)):
         entry = decode(data) if data else {}

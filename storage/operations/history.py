@@ -7,16 +7,16 @@ the last.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from storage.base.batched import batched
 from storage.base.errors import ViewStale
-from storage.base.ids import ChangesetId
 from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, log_position, merge_row
 from storage.log.entry_bundles import RUN
 from storage.repository import Repository
+from storage.view.lists import Positions
 from storage.view.snapshot import Slice
 from storage.view.view import slice_of
 
@@ -30,18 +30,15 @@ _TURNS = 5
 class Listed(NamedTuple):
     """A part of a list, and how far it was looked through where that is not to its end."""
 
-    rows: list[tuple[ChangesetId, int]]
+    rows: Positions
     looked: int | None
 
 
 def decided(repo: Repository, slice_id: str, status: str, after: int, high: int | None, limit: int) -> Listed:
-    """Return a slice's changesets of a status behind the place `after`, up to the place `high`.
-
-    Raises ViewAbsent, ViewStale and BucketError.
-    """
+    """Return a slice's changesets of a status behind the place `after`, up to the place `high`. Raises Unavailable."""
     return _listed(
         repo,
-        f"decided:{slice_id}:{status}",
+        partial(repo.view.decided, slice_id, status),
         lambda record: bool(record["slice"] == slice_id and record["status"] == status),
         after,
         high,
@@ -51,30 +48,36 @@ def decided(repo: Repository, slice_id: str, status: str, after: int, high: int 
 
 def committed(repo: Repository, after: int, high: int, limit: int) -> Listed:
     """Return committed changesets of all slices behind the place `after`, up to the place `high`. See `decided`."""
-    return _listed(repo, "chain", lambda record: bool(record["status"] == Status.COMMITTED), after, high, limit)
+    return _listed(
+        repo, repo.view.committed, lambda record: bool(record["status"] == Status.COMMITTED), after, high, limit
+    )
 
 
 def _listed(
-    repo: Repository, name: str, is_wanted: Callable[[Json], bool], after: int, high: int | None, limit: int
+    repo: Repository,
+    in_view: Callable[[int, int | None, int], Positions],
+    is_wanted: Callable[[Json], bool],
+    after: int,
+    high: int | None,
+    limit: int,
 ) -> Listed:
     for _ in range(_TURNS):
         archived = repo.view.head().archived
         last = archived if high is None else min(archived, high // SLOTS)
         rows, looked = _in_log(repo, is_wanted, after, last, limit)
         if looked is None and len(rows) < limit:
-            low = max(after, log_position(archived, SLOTS - 1))
-            found = repo.view.by_score(name, f"({low}", "+inf" if high is None else high, limit - len(rows))
+            found = in_view(max(after, log_position(archived, SLOTS - 1)), high, limit - len(rows))
             if repo.view.head().archived != archived:
                 continue
-            rows += [(ChangesetId(member.decode()), place) for member, place in found]
+            rows += found
         return Listed(rows, looked)
     raise ViewStale("the view goes on while it is listed")
 
 
 def _in_log(
     repo: Repository, is_wanted: Callable[[Json], bool], after: int, last: int, limit: int
-) -> tuple[list[tuple[ChangesetId, int]], int | None]:
-    rows: list[tuple[ChangesetId, int]] = []
+) -> tuple[Positions, int | None]:
+    rows: Positions = []
     first = max(1, (after + 1) // SLOTS)
     end = min(last, first + MAX_READ - 1)
     for entry in _read(repo, range(first, end + 1)):
@@ -90,14 +93,11 @@ def _in_log(
 def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[list[Json], int | None]:
     """Return global commits before the entry `before`, newest first, and how far was looked as in `Listed`.
 
-    Raises ViewAbsent, ViewStale and BucketError.
+    Raises Unavailable.
     """
     for _ in range(_TURNS):
         archived = repo.view.head().archived
-        high: str | int = "+inf" if before is None else f"({before}"
-        rows = [
-            json.loads(row) for row, _ in repo.view.by_score("merges", f"({archived}", high, limit, newest_first=True)
-        ]
+        rows = repo.view.global_commits(archived, before, limit)
         if repo.view.head().archived == archived:
             break
     else:
@@ -115,7 +115,7 @@ def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[li
 
 
 def global_commit(repo: Repository, commit: str) -> Json | None:
-    """Return a global commit as lists show it, None where there is none. Raises ViewAbsent and BucketError."""
+    """Return a global commit as lists show it, None where there is none. Raises Unavailable."""
     found = repo.view.merge(commit)
     if found is None:
         entry = repo.archive.global_commit(commit)
@@ -126,7 +126,7 @@ def global_commit(repo: Repository, commit: str) -> Json | None:
 def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Slice | None:
     """Return a slice as it was at the entry `seq`, when it had `version`: the entry that changed it says it again.
 
-    None where none of the next MAX_READ entries did. Raises ViewAbsent, ViewStale and BucketError.
+    None where none of the next MAX_READ entries did. Raises Unavailable.
     """
     last = min(repo.view.head().applied, seq + MAX_READ)
     for entry in _read(repo, range(seq + 1, last + 1)):

@@ -86,12 +86,12 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
 
 def requeue_released(repo: Repository, limit: int) -> int:
     """Queue released changesets that no queue has, because whoever released them died; return how many."""
-    ids = [member.decode() for member, _ in repo.view.by_score("released", limit=limit)]
+    ids = repo.view.released(limit)
     count = 0
     for changeset, standing in zip(ids, repo.queue.standing(ids)[1] if ids else [], strict=True):
         if standing.outcome is None and standing.position is None and standing.pack is not None:
             try:
-                count += _queue(repo, ChangesetId(changeset))
+                count += _queue(repo, changeset)
             except UNREADABLE as error:
                 # The others must not wait for what the store has lost.
                 log.error("release_deferred", changeset=changeset, pack=standing.pack, reason=str(error))
@@ -101,16 +101,16 @@ def requeue_released(repo: Repository, limit: int) -> int:
 def close_oldest(repo: Repository, limit: int) -> int:
     """Close the oldest open conflicts where there are more than `max_open_conflicts`; return how many.
 
-    At most `limit` at once. Raises LogBusy, ViewAbsent, ViewStale and BucketError.
+    At most `limit` at once. Raises Unavailable.
     """
-    over = repo.view.count("open") - repo.settings.max_open_conflicts
+    over = repo.view.count_open_conflicts() - repo.settings.max_open_conflicts
     if over <= 0:
         return 0
-    ids = [ChangesetId(member.decode()) for member, _ in repo.view.by_score("open", limit=min(over, limit))]
+    ids = [changeset for changeset, _ in repo.view.open_conflicts(-1, min(over, limit))]
     closed: list[Json] = []
 
     def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
-        still = [each for each, score in zip(ids, repo.view.scores("open", ids), strict=True) if score is not None]
+        still = repo.view.still_open(ids)
         of_one_view(repo, snapshot)
         closed[:] = [closing(each, snapshot.outcomes[each]) | {"by": EXPIRED} for each in still]
         return (EntryKind.CLOSE, {"closed": closed}) if closed else None

@@ -54,7 +54,7 @@ def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes
 
     With a base by versions, nothing was seen at other paths than the changeset's own, and the mode is that of the same
     id below its commit, or in the head; it is UNKNOWN_MODE where another stands there, or none. Raises UnknownBase,
-    StackTooDeep, Recovering, ViewAbsent, BucketError, CorruptObject and CorruptManifest.
+    StackTooDeep, Unavailable and Corrupt.
     """
     wanted = list(dict.fromkeys(paths))
     if not wanted:
@@ -154,10 +154,7 @@ class _Ancestors:
         self._standings: dict[ChangesetId, Standing] = {}  # the last ones
 
     def standing_of(self, changeset: ChangesetId) -> Standing:
-        """Return where a changeset stands.
-
-        Raises UnknownBase, and Recovering where it may only not be known yet.
-        """
+        """Return where a changeset stands. Raises UnknownBase, and Recovering where it may only not be known yet."""
         if changeset not in self._standings:
             ids = self._likely(changeset)
             recovered, found = self._repo.queue.standing(ids)

@@ -25,7 +25,7 @@ class SliceExists(Refused):
 
 
 class SliceGone(Refused):
-    """There is no slice with this id any more."""
+    """There is no slice with this id or name; the text is that."""
 
 
 class SliceChanged(Refused):
@@ -54,7 +54,7 @@ def _append(repo: Repository, say: Say, slices: Sequence[str] = ()) -> None:
 def define(repo: Repository, name: str, paths: list[str]) -> Slice:
     """Make a slice and return it once it is durable.
 
-    Whether the name is free is asked on each snapshot anew. Raises SliceExists, LogBusy, ViewAbsent and BucketError.
+    Whether the name is free is asked on each snapshot anew. Raises SliceExists and Unavailable.
     """
     definition = {"id": new_ulid(), "name": name, "paths": paths, "version": 1}
 
@@ -75,7 +75,7 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
 def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int | None = None) -> Slice:
     """Give a slice other paths and return it once that is durable; repeated, it changes nothing.
 
-    With `version` only if the slice still has it. Raises SliceGone, SliceChanged, LogBusy, ViewAbsent and BucketError.
+    With `version` only if the slice still has it. Raises SliceGone, SliceChanged and Unavailable.
     """
     made: list[Slice] = []
 
@@ -97,7 +97,7 @@ def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int
 def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
     """Delete a slice; what is queued in it will be rejected, and says so.
 
-    With `version` only if the slice still has it. Raises SliceGone, SliceChanged, LogBusy, ViewAbsent and BucketError.
+    With `version` only if the slice still has it. Raises SliceGone, SliceChanged and Unavailable.
     """
 
     def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:

@@ -1,8 +1,8 @@
-"""Who takes a changeset's place: one at a time, and one undecided successor at most.
+"""Successors of a changeset: one request at a time makes one, and at most one is undecided.
 
-Requests for successors of one changeset take turns, in all processes, and each asks whether an undecided one is queued
-by then. It saves work and decides nothing: Redis may forget, and a pack may be stored that nobody could queue yet. What
-is decided in vain is rejected by the linker (storage/commit/link.py), which knows from the log whose place it is.
+Requests for successors of one changeset take turns, in all processes, and each checks whether an undecided one is
+queued. This is advisory: Redis may lose keys, and a stored pack may not be queued yet. The linker rejects a second
+successor (storage/commit/link.py), since it knows from the log what has replaced the changeset.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PAUSE = 0.02
 
 
 class TakesTooLong(Unavailable):
-    """Others are at it for as long as a request may take."""
+    """Other requests for successors took as long as this request may wait."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def turn(repo: Repository, changeset: ChangesetId) -> Iterator[None]:
     """
     most = repo.settings.request_budget
     # Whoever dies in the block leaves it after the time in which a request must be over.
-    lock = repo.redis.lock(f"{repo.view.prefix}succeeding:{changeset}", timeout=2 * most, sleep=_PAUSE)
+    lock = repo.queue.successor_lock(changeset, 2 * most, _PAUSE)
     if not lock.acquire(blocking_timeout=deadline.left(most)):
         raise TakesTooLong(f"another successor of {changeset} is being made")
     try:
@@ -49,7 +49,7 @@ def successor_of(repo: Repository, changeset: ChangesetId) -> ChangesetId | None
 
     Raises ViewAbsent, and Recovering where one may be in the inbox alone.
     """
-    recovered, found = repo.view.scripts("successor", changeset)
-    if found is None and not recovered:
+    recovered, successor = repo.queue.successor(changeset)
+    if successor is None and not recovered:
         raise Recovering("changesets are being looked for")
-    return ChangesetId(found.decode()) if found else None
+    return successor

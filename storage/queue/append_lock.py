@@ -6,7 +6,7 @@ import threading
 import time
 
 from storage.base.settings import Settings
-from storage.coordination.lease import Lease
+from storage.coordination.lease import Lease, LeaseName
 from storage.view.view import View
 
 # Between two attempts to take the lock (seconds), at first and in the end.
@@ -17,7 +17,7 @@ class AppendLock:
     """Admits one linker at a time. Saves races for the same seq and decides nothing. Safe for threads."""
 
     def __init__(self, settings: Settings, view: View) -> None:
-        self._lease = Lease(view, "ticket", settings.lock_ttl)
+        self._lease = Lease(view, LeaseName.APPEND, settings.lock_ttl)
         self._use = settings.use_locks
         # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
         self._asking = threading.Lock()

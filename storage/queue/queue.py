@@ -16,7 +16,9 @@ from typing import Any
 
 import redis
 import structlog
+from redis.lock import Lock
 
+from storage.backends.redis_memory import delete_all
 from storage.backends.scripts import Scripts
 from storage.base.batched import batched
 from storage.base.errors import Recovering
@@ -32,7 +34,6 @@ from storage.view.view import View, slice_of
 _LARGEST_MANIFEST = 256 << 10
 # A changeset with more files locks its slice alone: it would hardly ever get them all.
 _MAX_LOCKS = 1000
-# How many changesets at the front of a queue a claim looks at for those whose base is decided.
 _LOOK_AHEAD = 1000
 _ULID = 26
 _BEHIND = "the view may be behind the log"
@@ -51,9 +52,11 @@ _LOOK_FOR_OLDEST = 5000
 class Queue:
     """The queues of one repository."""
 
-    def __init__(self, settings: Settings, view: View, archive: Archive) -> None:
+    def __init__(self, settings: Settings, view: View, archive: Archive, look_ahead: int = _LOOK_AHEAD) -> None:
+        """A claim looks for changesets whose base is decided among the first `look_ahead` of each slice's queue."""
         self._settings = settings
         self._archive = archive
+        self._look_ahead = look_ahead
         self._redis = view.redis
         self._prefix = view.prefix
         self._scripts: Scripts = view.scripts
@@ -61,10 +64,7 @@ class Queue:
         self._owed: list[tuple[str, Sequence[Claimed], str, str, Collection[ChangesetId] | None]] = []
 
     def admit(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
-        """Return what is known of the slices, bases and idempotency keys of submissions.
-
-        Raises ViewAbsent and BucketError.
-        """
+        """Return what is known of the slices, bases and idempotency keys of submissions. Raises Unavailable."""
         args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
         recovered, pending, queued, held, found, known, owners, mark, compacted = self._scripts("admit", *args)
         here = {base for base, yes in zip(bases, known, strict=True) if yes}
@@ -103,8 +103,8 @@ class Queue:
     def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
         """Claim a bounded batch for `owner`; a suspect is claimed alone.
 
-        Whoever claims finds the claims of the dead first, and blames those who were tried. Raises ViewAbsent,
-        Recovering and Paused.
+        Whoever claims finds the claims of the dead first, and blames those who were tried. Raises Unavailable and
+        Paused.
         """
         while self._owed:
             self._release(*self._owed[0])
@@ -114,8 +114,8 @@ class Queue:
             try:
                 found = self._scripts(
                     "claim", _now(), owner, int(s.lock_ttl * 1000), s.commit_changesets, s.commit_changes,
-                    s.commit_slices, s.lock_tries, int(s.use_locks), _LOOK_AHEAD, s.max_pending, int(recovered_only),
-                    s.poison_tries, int(s.poison_wait * 1000),
+                    s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
+                    int(recovered_only), s.poison_tries, int(s.poison_wait * 1000),
                 )  # fmt: skip
             except redis.RedisError:
                 self._owed.append((owner, (), "", "", None))  # made perhaps, and its answer lost
@@ -195,6 +195,22 @@ class Queue:
             ids = (self._redis.hget(self._prefix + "tried", owner) or b"").decode()
             self._release(owner.decode(), _of_nobody(ids), "")
 
+    def successor_lock(self, changeset: ChangesetId, seconds: float, pause: float) -> Lock:
+        """Return the lock of whoever makes a successor of a changeset; it ends by itself, and is tried each `pause`."""
+        return self._redis.lock(f"{self._prefix}succeeding:{changeset}", timeout=seconds, sleep=pause)
+
+    def successor(self, changeset: ChangesetId) -> tuple[bool, ChangesetId | None]:
+        """Return whether Redis is recovered, and the undecided changeset that is to take the place of another.
+
+        Raises ViewAbsent.
+        """
+        recovered, found = self._scripts("successor", changeset)
+        return bool(recovered), ChangesetId(found.decode()) if found else None
+
+    def drop_manifests(self) -> int:
+        """Delete the copies of manifests; return how many."""
+        return delete_all(self._redis, f"{self._prefix}manifest:")
+
     def manifests(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the copies of manifests that Redis still has."""
         return self._redis.mget([f"{self._prefix}manifest:{each}" for each in ids]) if ids else []
@@ -202,7 +218,7 @@ class Queue:
     def standing(self, ids: Sequence[str]) -> tuple[bool, list[Standing]]:
         """Return whether the queues are recovered (`mark_recovered`), and where changesets stand.
 
-        Raises ViewAbsent and BucketError.
+        Raises Unavailable.
         """
         recovered, through, mark, compacted, *rows = self._scripts("status", *ids)
         standings = [
@@ -273,10 +289,7 @@ class Queue:
         return [member.decode() for member in found]
 
     def oldest(self) -> str | None:
-        """Return the id of the oldest changeset that could be claimed, None where none is found.
-
-        Raises ViewAbsent.
-        """
+        """Return the id of the oldest changeset that could be claimed, None where none is found. Raises ViewAbsent."""
         found = self._scripts("oldest", _LOOK_FOR_OLDEST)
         return found.decode() if found else None
 

@@ -28,6 +28,7 @@ from storage.log import manifest
 from storage.lookup.archive import Archive
 from storage.queue.queue import Queue
 from storage.queue.submission_packs import UNREADABLE, read_pack
+from storage.view.cursors import CursorName
 from storage.view.view import View
 
 log = structlog.get_logger()
@@ -77,18 +78,19 @@ class Inbox:
         self._bucket = archive.bucket
         self._view = view
         self._queue = queue
+        self._seen, self._deep_cursor = view.cursor(CursorName.INBOX_SEEN), view.cursor(CursorName.INBOX_DEEP)
 
     def recover(self, run: bytes, epoch: str | None) -> Found:
         """Queue everything undecided above the low watermark, and mark Redis as recovered.
 
         `run` is the run of Redis (`Queue.run`) in which the view of `epoch` was brought up to the log: another run may
-        have been restored from an older snapshot, so only this one is marked. Raises ViewAbsent and BucketError.
+        have been restored from an older snapshot, so only this one is marked. Raises Unavailable.
         """
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
         found = self.scan(self._behind_mark())
         self._look_at_passed(found)
-        self._set_cursor("seen", found.seen)
+        self._seen.set(found.seen)
         self._queue.begin_anew()
         self._queue.mark_recovered(epoch, run)
         return found
@@ -96,12 +98,12 @@ class Inbox:
     def routine(self, deep: bool) -> Found:
         """Look at what has come in since the last look; `deep`: at the next part of all that stands behind the mark.
 
-        Raises ViewAbsent and BucketError.
+        Raises Unavailable.
         """
         if deep:
             return self._deep()
-        found = self.scan(self._cursor("seen"), self._settings.upkeep_packs)
-        self._set_cursor("seen", found.seen)
+        found = self.scan(self._seen.get(), self._settings.upkeep_packs)
+        self._seen.set(found.seen)
         return found
 
     def holds(self, changesets: Sequence[ChangesetId]) -> bool:
@@ -118,10 +120,7 @@ class Inbox:
         return any(self._bucket.map_concurrently(is_stored, changesets))
 
     def advance_watermark(self) -> Watermark:
-        """Return how far the mark may go, as the next part of the listing and the view have it.
-
-        Raises ViewAbsent and BucketError.
-        """
+        """Return how far the mark may go, as the next part of the listing and the view have it. Raises Unavailable."""
         passed = Watermark(self._view.head().mark)
         room = MAX_UNDECIDED_BELOW
         now = self._bucket.now()
@@ -143,10 +142,10 @@ class Inbox:
         return passed
 
     def _deep(self) -> Found:
-        found = self.scan(max(self._behind_mark(), self._cursor("deep")), self._settings.upkeep_packs)
+        found = self.scan(max(self._behind_mark(), self._deep_cursor.get()), self._settings.upkeep_packs)
         if found.complete:
             self._look_at_passed(found)
-        self._set_cursor("deep", "" if found.complete else found.last)
+        self._deep_cursor.set("" if found.complete else found.last)
         return found
 
     def _look_at_passed(self, found: Found) -> None:
@@ -213,11 +212,3 @@ class Inbox:
         for part in batched(changesets, _PAGE):
             positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part], found=True)
             found.enqueued += sum(position >= 0 for position in positions)
-
-    def _cursor(self, name: str) -> str:
-        # Below the epoch: a view that was loaded anew may know less than the one that moved the cursor.
-        found = self._view.redis.get(self._view.key(f"inbox:{name}"))
-        return found.decode() if found else ""
-
-    def _set_cursor(self, name: str, value: str) -> None:
-        self._view.note(f"inbox:{name}", value)

@@ -96,7 +96,7 @@ def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[di
 def read_forgotten(log: Log, bucket: Bucket, entry: Json) -> Forgotten:
     """Return what a compaction has the view forget: entries of the log, and what stands in the packs that it names.
 
-    Raises CorruptEntry, Missing, BucketError and CorruptObject.
+    Raises Corrupt, Missing and BucketError.
     """
     if entry["kind"] != EntryKind.COMPACT:
         return NOTHING_FORGOTTEN

@@ -39,10 +39,12 @@ class Effects:
         self.removed_members.setdefault(key, []).append(member)
 
 
-HISTORY = ("outcome:", "chain", "decided:", "batches", "merges", "merge_seqs", "packs", "condemned", "closed", "at:")
-
-
+LASTING = ("outcome:", "chain", "decided:", "batches", "merges", "merge_seqs")
+"""What the keys of rows begin with that no later entry touches until they are archived."""
+HISTORY = (*LASTING, "packs", "condemned", "closed", "at:")
+"""What the keys of all rows begin with that go when their entry is archived."""
 KEYS = ("key:",)
+"""What the keys of rows begin with that are kept longer, for `key_age`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,19 +164,13 @@ def encode(segment: Segment) -> bytes:
 
 
 def size_of(data: bytes, parts: int) -> int:
-    """Return how many bytes of a segment have its first `parts` parts, given its beginning.
-
-    Raises CorruptSegment.
-    """
+    """Return how many bytes of a segment have its first `parts` parts, given its beginning. Raises CorruptSegment."""
     header, at = _header(data)
     return at + sum(sum(lengths) for lengths in header["chunks"][:parts])
 
 
 def decode(data: bytes, parts: int = PARTS) -> Segment:
-    """Read the first `parts` parts of what `encode` wrote, from so many bytes of it at least.
-
-    Raises CorruptSegment.
-    """
+    """Read the first `parts` parts of what `encode` wrote, from so many bytes of it at least. Raises CorruptSegment."""
     header, at = _header(data)
     try:
         read = []

@@ -13,15 +13,13 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-import redis
-
-from storage.backends.scripts import Scripts
+from storage.backends.redis_memory import delete_all
 from storage.base.batched import batched
-from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
-from storage.base.settings import Settings
 from storage.git.packs import Location, PackRange
 from storage.log.entry import Json, TableRow
+from storage.view.cursors import Cursor, CursorName
+from storage.view.lists import Lists
 from storage.view.rows import NOTHING_FORGOTTEN, Effects, Forgotten, effects
 from storage.view.snapshot import Head, Slice, Snapshot, head_of
 
@@ -49,34 +47,17 @@ def is_current(epoch: str) -> bool:
     return epoch.startswith(f"{FORMAT}-")
 
 
-class View:
+class View(Lists):
     """The view of one repository's log."""
 
-    def __init__(self, settings: Settings, client: redis.Redis) -> None:
-        self.redis = client
-        # The braces keep all keys of a repository in one slot of a Redis cluster.
-        self.prefix = f"sluice:{{{settings.repository}}}:"
-        self.scripts = Scripts(client, self.prefix)
-
-    def epoch(self) -> str | None:
-        """Return the published epoch, None where there is no view."""
-        found = self.redis.get(self.prefix + "epoch")
-        return found.decode() if found else None
-
     def head(self) -> Head:
-        """Return the view's head.
-
-        Raises ViewAbsent.
-        """
+        """Return the view's head. Raises ViewAbsent."""
         return self.snapshot().head
 
     def snapshot(
         self, changesets: Iterable[str] = (), slices: Iterable[str] = (), keys: Iterable[str] = ()
     ) -> Snapshot:
-        """Return one instant of the view, in one call.
-
-        Raises ViewAbsent.
-        """
+        """Return one instant of the view, in one call. Raises ViewAbsent."""
         wanted = [list(dict.fromkeys(each)) for each in (changesets, slices, keys)]
         args = [item for each in wanted for item in (len(each), *each)]
         epoch, head, outcomes, definitions, owners, passed_by, run, closed = self.scripts("snapshot", *args)
@@ -115,41 +96,12 @@ class View:
         self.scripts("apply", *args, pipeline=pipeline)
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects are stored, None for those that are not.
-
-        Raises ViewAbsent.
-        """
+        """Return where objects are stored, None for those that are not. Raises ViewAbsent."""
         return [decode_location(row) if row else None for row in self.scripts("locate", b"".join(oids))]
 
-    def key(self, name: str) -> str:
-        """Return the full key of a row of the published epoch.
-
-        Raises ViewAbsent.
-        """
-        epoch = self.epoch()
-        if epoch is None:
-            raise ViewAbsent("the view is not loaded")
-        return f"{self.prefix}v:{epoch}:{name}"
-
-    def note(self, name: str, text: str | int) -> None:
-        """Set a cursor below the published epoch, also while Redis is full. Raises ViewAbsent."""
-        self.scripts("note", self.key(name).removeprefix(self.prefix), text)
-
-    def by_score(
-        self, name: str, low: str | int = "-inf", high: str | int = "+inf", limit: int = 100, newest_first: bool = False
-    ) -> list[tuple[bytes, int]]:
-        """Return members of a sorted set with their scores, at most `limit`; bounds as in ZRANGEBYSCORE."""
-        first, last = (high, low) if newest_first else (low, high)
-        found = self.redis.zrange(
-            self.key(name), first, last, byscore=True, desc=newest_first, offset=0, num=limit, withscores=True
-        )
-        return [(member, int(score)) for member, score in found]
-
-    def by_name(self, name: str, after: str = "", limit: int = 100) -> list[str]:
-        """Return members of a sorted set whose scores are all 0, in order, behind `after`."""
-        low = "(" + after if after else "-"
-        found = self.redis.zrange(self.key(name), low, "+", bylex=True, offset=0, num=limit)
-        return [member.decode() for member in found]
+    def cursor(self, name: CursorName) -> Cursor:
+        """Return how far one of those who go through the bucket has come."""
+        return Cursor(self, name)
 
     def slice(self, name_or_id: str) -> Slice | None:
         """Return a slice by its id or its name, None where there is none."""
@@ -178,18 +130,8 @@ class View:
     def merge(self, commit: str) -> Json | None:
         """Return a global commit as its entry has it, None where `commit` is none, or is archived."""
         seq = self.redis.hget(self.key("merge_seqs"), commit)
-        if seq is None:
-            return None
-        found = self.by_score("merges", int(seq), int(seq))
+        found = self._by_score("merges", int(seq), int(seq), 1) if seq else []
         return json.loads(found[0][0]) if found else None  # archived in between
-
-    def count(self, name: str) -> int:
-        """Return how many members a sorted set has."""
-        return int(self.redis.zcard(self.key(name)))
-
-    def scores(self, name: str, members: Sequence[str]) -> list[float | None]:
-        """Return the scores of members of a sorted set, None for those that are not in it."""
-        return list(self.redis.zmscore(self.key(name), members)) if members else []
 
     def tables(self, known: int = -1) -> tuple[int, list[TableRow] | None]:
         """Return the last compaction and the tables of the archive, None where that is the one that is `known`.
@@ -202,10 +144,31 @@ class View:
         rows = zip(found[::2], found[1::2], strict=True)
         return int(compacted), [TableRow(name.decode(), *map(int, row.split())) for name, row in rows]
 
-    def undecided(self) -> dict[ChangesetId, PackId]:
-        """Return the changesets that the mark has passed though they are undecided, with their packs."""
-        found = self.redis.hgetall(self.key("undecided"))
-        return {ChangesetId(each.decode()): PackId(pack.decode()) for each, pack in found.items()}
+    def count_root_mismatch(self) -> None:
+        """Count a batch that was stopped since its new root was not the old one with its changes."""
+        self.redis.incr(self.prefix + "root_mismatches")
+
+    def root_mismatches(self) -> int:
+        """Return how many were counted."""
+        return int(self.redis.get(self.prefix + "root_mismatches") or 0)
+
+    @property
+    def applied_channel(self) -> str:
+        """The channel on which every entry's number is published once the view has it."""
+        return self.prefix + "applied"
+
+    def values(self, epoch: str, rows: Iterable[tuple[str, str, Any]]) -> list[Any]:
+        """Return what an epoch has now where `commands` set something, each given as command, key and member."""
+        pipeline, base = self.redis.pipeline(transaction=False), f"{self.prefix}v:{epoch}:"
+        for command, key, member in rows:
+            match command:
+                case "SET":
+                    pipeline.get(base + key)
+                case "ZADD":
+                    pipeline.zscore(base + key, member)
+                case "HSET":
+                    pipeline.hget(base + key, member)
+        return pipeline.execute()
 
     def begin_loading(self, epoch: str, before: str | None) -> bytes:
         """Note that `epoch` is being loaded from now on, to be published in place of `before`; return the run of Redis.
@@ -232,9 +195,12 @@ class View:
         """Delete an epoch unless it is published, some keys at a time; upkeep goes on where that is cut short."""
         if not self.scripts("retire", epoch):
             return
-        for keys in batched(self.redis.scan_iter(f"{_escape(self.prefix)}v:{epoch}:*", count=1000), _ARGUMENTS):
-            self.redis.unlink(*keys)
+        delete_all(self.redis, f"{self.prefix}v:{epoch}:")
         self.redis.zrem(self.prefix + "epochs", epoch)
+
+    def erase(self) -> None:
+        """Delete everything that Redis has of the repository: view, queues and copies."""
+        delete_all(self.redis, self.prefix)
 
     def forgotten(self, age: float) -> str | None:
         """Return an epoch that nobody has loaded, or gone on to drop, for `age` seconds, None where there is none."""
@@ -305,7 +271,3 @@ def decode_location(row: bytes) -> Location:
 def _head(flat: Sequence[bytes]) -> Head:
     texts = [item.decode() for item in flat]
     return head_of(dict(zip(texts[::2], texts[1::2], strict=True)))
-
-
-def _escape(text: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[]^" else c for c in text)

@@ -1,12 +1,12 @@
 """Work in a process of its own, forked from a worker's child: the memory that it takes ends with it.
 
-Python keeps memory in pieces of a megabyte, and gives one back when nothing at all is left in it. After work that takes
-much more than what comes before and behind it, something that lives on stands in nearly all of them: in a caching
-child that stays for weeks each peak leaves some behind.
+Python allocates memory in arenas of a megabyte, and returns one only when nothing is left in it. After a memory peak
+nearly every arena contains some object that stays, so in a long-lived child with caches each peak leaves some memory
+allocated.
 
-A fork costs some milliseconds, where a new interpreter takes a third of a second to import what is needed. The child's
-threads are not there in the fork, and a lock that one of them holds would stay locked: `work` opens what it uses, and
-takes no lock of what its parent has opened. `multiprocessing` lets no daemonic process have children, and Celery's are.
+A fork costs some milliseconds, and a new interpreter a third of a second for its imports. The fork has none of the
+parent's threads, and a lock that one of them held would stay locked: `work` opens what it uses itself, and takes no
+lock of an object that its parent has opened. `multiprocessing` cannot be used: Celery's children are daemonic.
 """
 
 from __future__ import annotations
@@ -35,15 +35,14 @@ _SET_PARENT_DEATH_SIGNAL = 1
 
 
 class EndedBadly(Unavailable):
-    """The process ended before its work did; what it could say of it stands in the log."""
+    """The process ended before its work was done; the reason is in the log, if it could write it."""
 
 
 def run_forked(work: Callable[[], bool]) -> bool:
     """Run `work` in a fork of this process, wait for its end, and return what it returns. Raises EndedBadly.
 
-    Where the wait ends early, by a stop or a time limit, SystemExit is raised in the fork, so that it gives back what
-    it holds; it is killed where that takes long, and where this process dies: so `work` has to be such that it can be
-    killed at any point.
+    If the wait ends early, by a stop or a time limit, SystemExit is raised in the fork, so that it releases its locks.
+    It is killed if that takes long, or if this process dies: so `work` has to tolerate being killed at any point.
     """
     parent = os.getpid()
     # A handler that raised in the fork would have it go on as a second one of this process.
@@ -106,7 +105,7 @@ def _run_and_exit(work: Callable[[], bool], parent: int, signals: Iterable[int])
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; where it is no Linux, it ends its work first."""
+    """Ask the kernel to kill this process when its parent dies; without Linux it completes its work first."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is None:
         return

@@ -1,7 +1,7 @@
-"""Heartbeats of Celery nodes and of beat; written to Redis as long as their loop goes round.
+"""Heartbeats of Celery nodes and of beat, written to Redis as long as their event loop runs.
 
-The loop only notes the time; a thread of its own tells Redis, so that one that is slow never keeps the loop waiting.
-The thread logs nothing: a child that is forked meanwhile would inherit a lock that it holds.
+The loop only records the time, and a thread writes to Redis, so that a slow Redis never blocks the loop.
+The thread does not log: a child that is forked at that moment would inherit the logger's lock in its locked state.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATIENCE = 2.0
 
 
 class Heartbeat:
-    """Says that a node is at work, as long as `beat` is called."""
+    """Reports that a node is alive, as long as `beat` is called."""
 
     def __init__(self, node: Node, chosen: Settings) -> None:
         """Begin."""
@@ -43,11 +43,11 @@ class Heartbeat:
         self._thread.start()
 
     def beat(self) -> None:
-        """Note that the loop has gone round."""
+        """Record that the loop has run once."""
         self._last = time.monotonic()
 
     def end(self) -> None:
-        """Say that the node takes nothing any more."""
+        """Remove the node: it takes no more messages."""
         self._over.set()
         self._thread.join(2 * _PATIENCE)
         with suppress(redis.RedisError):
@@ -62,7 +62,7 @@ class Heartbeat:
 
 
 class SaysAlive(bootsteps.StartStopStep):
-    """Has a node's heartbeat go while it consumes: not while it looks for its broker, nor from its stop on."""
+    """Sends a node's heartbeat while it consumes messages: not while it connects to its broker or stops."""
 
     # Behind the step that consumes, so that a node which says so is one that takes messages.
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -95,7 +95,7 @@ class Scheduler(beat.Scheduler):
     _heartbeat: Heartbeat | None = None
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Send what is due, and say that beat is at work."""
+        """Send the messages that are due, and record a heartbeat."""
         if self._heartbeat is None:
             self._heartbeat = Heartbeat(Node(f"beat@{socket.gethostname()}", ("beat",), os.getpid()), settings.load())
         self._heartbeat.beat()

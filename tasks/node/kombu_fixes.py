@@ -1,12 +1,12 @@
-"""What is changed of kombu, so that a node survives what its broker does and takes messages again by itself.
+"""Fixes of kombu, so that a node survives failures of its broker and consumes again by itself.
 
-*A message whose acknowledgement is lost gives its place free all the same.* Kombu tells Redis first and counts
-afterwards. Where the connection breaks in between, the message is counted as under way for ever, and a node that may
-have one or two under way consumes no other: it is alive, and deaf to every queue. Redis gives such a message out again
-after the visibility time-out, which a hint may be.
+*A message whose acknowledgement is lost no longer counts as unacknowledged.* Kombu writes to Redis first and counts
+afterwards. If the connection breaks in between, the message counts as unacknowledged for ever, and a node that may
+have one or two of these consumes no other: it is alive, and receives nothing. Redis delivers such a message again
+after the visibility time-out, which is harmless for a hint.
 
-*A message that Redis has no room to remember is worked off all the same.* Kombu notes it in Redis after it has taken it
-from its list. Redis may be full by then, and the message would be lost and the node begin anew.
+*A message that Redis has no room to record is processed nevertheless.* Kombu records it in Redis after it has popped it
+from its list. Redis may be full then: the message would be lost, and the node would restart.
 
 *A replica is left.* A connection to a server that was demoted is closed by its first refusal
 (storage/backends/primary.py), which counts as a broken connection: the node or the sender connects again, by the same
@@ -30,7 +30,7 @@ _DEPARTURE = Departure()
 
 
 class PatientQoS(redis.QoS):
-    """Counts what is under way whether or not Redis could be reached."""
+    """Counts unacknowledged messages, whether or not Redis could be reached."""
 
     def append(self, message: Any, delivery_tag: Any) -> None:
         """Count a message that was taken; raises what a broken connection raises."""
@@ -57,7 +57,7 @@ class PatientQoS(redis.QoS):
             raise
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        """Give out again what was not acknowledged for long; at the next time where Redis takes no writes now."""
+        """Deliver again what was not acknowledged in time; if Redis accepts no writes now, at the next call."""
         try:
             super().restore_visible(*args, **options)
         except ResponseError as error:
@@ -65,7 +65,7 @@ class PatientQoS(redis.QoS):
 
 
 class _Sender(FollowsPrimary):
-    """A connection that mostly publishes, which a replica does not refuse: so it asks for the role by itself."""
+    """A connection that mostly publishes, which a replica does not refuse: so it asks for the server's role."""
 
     def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
         self.ask_role()
@@ -86,5 +86,5 @@ class FollowingChannel(redis.Channel):
 
 
 def install() -> None:
-    """Have every transport of this process use such channels."""
+    """Make every transport of this process use such channels."""
     redis.Transport.Channel = FollowingChannel

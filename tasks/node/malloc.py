@@ -1,4 +1,4 @@
-"""Memory that a long-lived child has freed and keeps all the same: habits of glibc, changed where it is glibc."""
+"""Returning freed memory of long-lived children to the system: settings of glibc's malloc, if it is glibc."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FREE_BYTES = 1 << 20
 
 
 def keep_little() -> None:
-    """Have freed memory go back by itself: in a node before it has threads or children, which inherit it.
+    """Make malloc return freed memory. Call it in a node before it has threads or children, which inherit it.
 
-    Each thread has a heap of its own otherwise, and each keeps the buffers of the largest answer of S3 that it ever
-    read. One heap is enough: nearly all memory is taken under the interpreter's lock, by one thread at a time.
+    By default each thread has a heap of its own, which keeps the buffers of the largest answer of S3 that the thread
+    ever read. One heap is enough: nearly all memory is allocated under the interpreter's lock, by one thread at a time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,6 +1,6 @@
-"""Celery's programs (worker, beat, Flower) as processes of Sluice: what they write is JSON lines, from the start on.
+"""Celery's programs (worker, beat, Flower) as processes of Sluice: from the start on they write only JSON lines.
 
-Celery asks this module before it sets up logging of its own, and then does not. A banner is turned off by `--quiet`.
+Celery emits a signal before it sets up its own logging, and a receiver here prevents that. `--quiet` hides the banner.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PROGRAMS = ("worker", "beat", "flower")
 
 
 def begin() -> None:
-    """Take over what this process writes if it is one of Celery's programs; as the settings say if they can be read."""
+    """Turn this process's output into JSON lines if it is one of Celery's programs; by the settings, if valid."""
     program = running_program(sys.argv)
     if program:
         try:
@@ -32,21 +32,21 @@ def begin() -> None:
 
 
 def running_program(argv: list[str]) -> str | None:
-    """Return which of Celery's programs runs under a command line; None for its other commands, and anything else."""
+    """Return which of Celery's programs a command line runs; None for Celery's other commands and other programs."""
     started = Path(argv[0])
     is_celery = started.stem == "celery" or (started.stem == "__main__" and started.parent.name == "celery")
     return next((word for word in argv[1:] if word in _PROGRAMS), None) if is_celery else None
 
 
 def name(process: str, chosen: Settings | None = None) -> None:
-    """Log under a node's name, and as the settings say. Raises SettingsError."""
+    """Log under a node's name, at the level of the settings. Raises SettingsError."""
     chosen = chosen or settings.load()
     logging_setup.configure(process, chosen.log_level, chosen.secrets)
 
 
 @setup_logging.connect
 def keep_logging(**_: Any) -> None:
-    """Be asked instead of Celery, which would write lines of its own."""
+    """Receive Celery's signal; a receiver prevents Celery from setting up its own logging."""
     log_streams.take_over()
 
 

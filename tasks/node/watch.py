@@ -1,4 +1,4 @@
-"""A node's look at how full Redis is. Where it is too full, room is made by a process of its own (tasks/relief.py)."""
+"""A node's check of Redis's memory. If too much is used, it starts a process that makes room (tasks/relief.py)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _LONGEST_PAUSE = 60.0
 
 
 class Watch(threading.Thread):
-    """The thread that looks, for as long as its node lives; no message of the broker is needed to make room.
+    """The thread that checks, for as long as its node lives; no message of the broker is needed to make room.
 
-    What happens is logged by the process that it starts. The node forks children at times, which would inherit a lock
-    that is held while this thread logs, so it writes what nobody else can say past all locks.
+    The process that it starts logs what happens. This thread does not use the logger: a child that the node forks at
+    that moment would inherit the logger's lock in its locked state. It writes its own events without a lock.
     """
 
     def __init__(self) -> None:
         super().__init__(name="redis-memory", daemon=True)
 
     def run(self) -> None:
-        """Look, and wait for who makes room."""
+        """Check Redis's memory, and wait for the process that makes room."""
         time.sleep(_FIRST_LOOK)
         repo = Repository(settings.load())
         pause = _LOOK_EVERY
@@ -39,7 +39,7 @@ class Watch(threading.Thread):
 
 
 def look(repo: Repository) -> bool:
-    """Have room made where Redis is too full; tell whether all went well."""
+    """Make room if Redis is too full, and tell whether that succeeded."""
     try:
         code = make_room() if repo.memory.is_tight() else 0
     except Exception as error:  # noqa: BLE001 - the thread has to live for as long as its node
@@ -53,7 +53,7 @@ def look(repo: Repository) -> bool:
 def make_room() -> int:
     """Run tasks/relief.py in another interpreter, which ends with this node, and return its exit status.
 
-    What it takes of memory goes with it.
+    The memory that it uses is freed at its end.
     """
     argv = [sys.executable, "-m", "tasks.relief", str(os.getpid())]
     return subprocess.run(argv, check=False, stdin=subprocess.DEVNULL).returncode

@@ -1,4 +1,4 @@
-"""Links of the documentation lead somewhere, and files that it names are there."""
+"""Links of the documentation lead somewhere, and files and identifiers that it names are there."""
 
 from __future__ import annotations
 
@@ -40,3 +40,15 @@ def test_code_names_pages_that_exist() -> None:
             named = re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text())
             wrong += [f"{path.relative_to(ROOT)}: {page}" for page in named if not (ROOT / page).exists()]
     assert wrong == []
+
+
+def test_identifiers_that_pages_name_are_in_the_code() -> None:
+    files = [path for path in ROOT.glob("*") if path.suffix in {".py", ".yaml", ".cfg"}]
+    for package in ("app", "tasks", "storage", "deploy", "benchmarks", "tests"):
+        files += [path for path in (ROOT / package).rglob("*") if path.suffix in {".py", ".lua"}]
+    code = set(re.findall(r"\w+", "\n".join(path.read_text() for path in files)))
+    # Decisions are of their day, and the changelog names what has another name now.
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md" and page.parent.name != "decisions"]
+    named = {page.name: re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)`", page.read_text()) for page in pages}
+    missing = [f"{page}: {name}" for page, names in named.items() for name in sorted(set(names) - code)]
+    assert missing == []

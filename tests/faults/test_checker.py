@@ -167,7 +167,7 @@ def deletes_what_was_not_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def names_what_was_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compaction does not ask whether its packs were taken for garbage before it names them."""
-    append, scores = compaction._append, View.scores
+    append, tombstoned_packs = compaction._append, View.tombstoned_packs
     here = threading.local()
 
     def unasked(*args: Any) -> bool:
@@ -179,12 +179,11 @@ def names_what_was_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             here.compacting = False
 
-    def none_is(view: View, name: str, members: Any) -> Any:
-        blind = name == "condemned" and getattr(here, "compacting", False)
-        return [None] * len(members) if blind else scores(view, name, members)
+    def none_is(view: View, packs: Any) -> Any:
+        return set() if getattr(here, "compacting", False) else tombstoned_packs(view, packs)
 
     monkeypatch.setattr(compaction, "_append", unasked)
-    monkeypatch.setattr(View, "scores", none_is)
+    monkeypatch.setattr(View, "tombstoned_packs", none_is)
 
 
 BUGS: dict[Bug, set[str]] = {

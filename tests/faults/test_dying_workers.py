@@ -28,9 +28,7 @@ def world(settings: Settings) -> World:
 
 def recovered(world: World) -> World:
     """Return the world as other processes find it: nothing in memory, upkeep has run, all work is done."""
-    again = World.__new__(World)
-    again.repo = Repository(world.repo.settings)
-    again.all = world.all
+    again = world.reopened()
     run_upkeep(again.repo)
     again.work()
     return again
@@ -49,8 +47,7 @@ def test_a_worker_that_dies_at_any_call_of_a_commit_loses_and_repeats_nothing(
             item(world.all, {f"d{at}/a": b"2"}, 0),
             item(world.all, {"same": b"conflicts"}, base),
         )
-        fresh = World.__new__(World)
-        fresh.repo, fresh.all = Repository(world.repo.settings), world.all
+        fresh = world.reopened()
         dying.arm(at, after)
         try:
             commit_batch(fresh.repo)

@@ -15,7 +15,7 @@ import redis
 from app.admin.backup import backup
 from app.admin.verify import verify
 from app.api import create_app
-from app.intake.intake import Item, build
+from app.intake.intake import build
 from storage.backends.bucket import BucketError, Missing
 from storage.backends.scripts import Scripts
 from storage.base.errors import Recovering, ViewAbsent, ViewLoading, ViewStale
@@ -42,9 +42,9 @@ from storage.view.segments import FOLDER as SEGMENTS
 from tasks import commits, notify, upkeep
 from tasks.upkeep import keep_up
 from tasks.upkeep import run as run_upkeep
-from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.compaction import aged_world, compacted
 from tests.support.dying import NO_STEP
-from tests.support.redis_rows import flush, keys
+from tests.support.redis_rows import copied, drop_shared, flush, keys, restore
 from tests.support.world import World, item
 
 
@@ -53,20 +53,13 @@ def world(settings: Settings) -> World:
     return World(Repository(settings))
 
 
-def held(one: Item) -> Item:
-    """Return it with the wish to be held."""
-    return replace(one, submission=replace(one.submission, hold=True))
-
-
 @contextlib.contextmanager
 def rolled_back(world: World) -> Iterator[None]:
     """Let Redis come back, at the end, as it was at the beginning; as another run of it, like after a restart."""
-    copies = {key: world.repo.redis.dump(key) for key in keys(world)}
+    copies = copied(world)
     yield
     flush(world)
-    for key, copy in copies.items():
-        if copy is not None:
-            world.repo.redis.restore(key, 0, copy)
+    restore(world, copies)
     world.repo.redis.set(world.repo.view.prefix + "recovered", "the id of an earlier run")
 
 
@@ -104,7 +97,8 @@ def test_what_somebody_else_has_put_into_the_bucket_stops_nothing(
 ) -> None:
     for name in FOREIGN:
         world.repo.bucket.put_verified(name, b"not ours")
-    change(world.repo, **AT_ONCE | {"gc_grace": -1000.0, "gc_interval": 1, "gc_packs": 2, "max_page": 1000})
+    more = {"gc_grace": -1000.0, "gc_interval": 1, "gc_packs": 2, "max_page": 1000}
+    world = aged_world(world, **more)
     ids = [world.put({f"f{i}": b"1"}) for i in range(3)]
     world.work()
     assert run_upkeep(world.repo).damaged == 0
@@ -129,8 +123,8 @@ def test_a_pack_that_could_not_be_read_for_a_while_is_queued_by_a_later_look(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that the mark has passed, as a held one's is."""
-    [waiting] = world.submit(held(item(world.all, {"held": b"1"}, world.tip)))
-    change(world.repo, **AT_ONCE)
+    [waiting] = world.submit(item(world.all, {"held": b"1"}, world.tip, hold=True))
+    world = aged_world(world)
     world.put({"f": b"1"})
     world.work()
     run_upkeep(world.repo)
@@ -147,7 +141,7 @@ def test_a_pack_that_could_not_be_read_for_a_while_is_queued_by_a_later_look(
 def test_a_released_changeset_that_cannot_be_read_keeps_no_other_from_its_queue(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    released = [world.submit(held(item(world.all, {f"f{i}": b"1"}, world.tip)))[0] for i in range(2)]
+    released = [world.submit(item(world.all, {f"f{i}": b"1"}, world.tip, hold=True))[0] for i in range(2)]
     for each in released:
         release(world.repo, each)
     world.repo.redis.delete(f"{world.repo.view.prefix}queue:{world.all.id}")  # who released them died before
@@ -270,10 +264,8 @@ def test_an_inbox_is_recovered_by_one_at_a_time(world: World, monkeypatch: pytes
 
 
 def test_an_older_copy_of_redis_that_holds_what_is_archived_lets_go_of_it(world: World) -> None:
-    change(world.repo, **AT_ONCE)
-    held = item(world.all, {"h": b"1"}, world.tip)
-    object.__setattr__(held.submission, "hold", True)
-    [first] = world.submit(held)
+    world = aged_world(world)
+    [first] = world.submit(item(world.all, {"h": b"1"}, world.tip, hold=True))
     queued = world.put({"q": b"1"})
     with rolled_back(world):
         release(world.repo, first)
@@ -332,7 +324,7 @@ def test_a_base_whose_pack_is_away_for_a_moment_is_no_unknown_base(world: World)
     assert place is not None
     pack = repo.bucket.get(place.pack + ".pack")
     repo.bucket.delete(place.pack + ".pack")
-    repo.redis.delete(*repo.redis.keys("*object:*"), b"none")
+    drop_shared(world)
     based = world.put({"g": b"2"}, base)
     with pytest.raises(BucketError):
         commit_batch(Repository(repo.settings))
@@ -442,9 +434,7 @@ def test_the_mark_follows_from_the_log_and_not_from_what_queues_remember(
 
 def compact_all(world: World) -> None:
     """Have everything archived that can be, and the mark where it can be."""
-    for name, value in AT_ONCE.items():
-        object.__setattr__(world.repo.settings, name, value)
-    compacted(world)
+    compacted(aged_world(world))
 
 
 def test_redis_that_may_evict_is_refused(world: World) -> None:
@@ -478,16 +468,12 @@ def test_redis_may_lose_what_any_one_call_told_it(world: World, monkeypatch: pyt
             with contextlib.suppress(ViewStale, ViewAbsent, Recovering):
                 commit_batch(world.repo)
         # A copy has no lives: what would expire soon is taken away.
-        for name in ("lock:*", "ticket", "trying*"):
-            for key in world.repo.redis.scan_iter("*:" + name):
-                world.repo.redis.delete(key)
+        world.repo.redis.delete(*keys(world, "lock:", "ticket", "trying"), b"none")
         run_upkeep(world.repo)
         world.work()
     # What processes share in Redis for some minutes may hide that a place is not known.
-    fresh = World.__new__(World)
-    fresh.repo = Repository(world.repo.settings)
-    for key in world.repo.redis.scan_iter("*object:*"):
-        world.repo.redis.delete(key)
+    drop_shared(world)
+    fresh = world.reopened()
     assert fresh.files() == {f"f{at}": b"1" for at in range(1, 12)}
     assert not verify(world.repo).differences
 

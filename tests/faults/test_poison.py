@@ -183,8 +183,7 @@ def test_without_anything_else_that_goes_well_nobody_is_found_guilty_soon(
     for _ in range(5):
         work(world, Bad)
     assert world.status(poison) == "queued" and len(tried) == 2, "it rests: it may be the servers"
-    impatient = World.__new__(World)
-    impatient.repo, impatient.all = Repository(replace(world.repo.settings, poison_wait=0.0)), world.all
+    impatient = world.reopened(poison_wait=0.0)
     assert work(impatient, Bad) == 2 and world.status(poison) == "rejected", "but not for ever"
 
 

@@ -18,7 +18,8 @@ from app.admin.verify import verify
 from storage.base.ids import ChangesetId, new_ulid
 from storage.base.settings import Settings
 from storage.commit import global_merge
-from storage.commit.batch import TooManyRaces, commit_batch
+from storage.commit.append_loop import LogBusy
+from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.log.log import follow
 from storage.maintenance.rebuild import rebuild
@@ -47,7 +48,7 @@ def test_workers_at_once_decide_every_changeset_once(settings: Settings, use_loc
     def work(_: int) -> None:
         repo = Repository(settings)
         while any(world.status(each) == "queued" for each in ids):
-            with contextlib.suppress(TooManyRaces):
+            with contextlib.suppress(LogBusy):
                 commit_batch(repo)
                 merge_batch(repo)
 

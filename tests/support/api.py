@@ -22,8 +22,9 @@ class Api:
 
     opened: ClassVar[list[Api]] = []
 
-    def __init__(self, settings: Settings) -> None:
-        self.world = World(Repository(settings))
+    def __init__(self, settings: Settings, world: World | None = None) -> None:
+        self._settings = settings
+        self.world = world or World(Repository(settings))
         self.http: FlaskClient = create_app(settings, check=False).test_client()
         self.opened.append(self)
 
@@ -33,6 +34,10 @@ class Api:
         services.stop()
         services.repo.redis.connection_pool.disconnect()
         services.repo.bucket.s3.http.clear()
+
+    def another(self) -> Api:
+        """Return a second API process of the same repository, with nothing in its caches."""
+        return Api(self._settings, World(Repository(self._settings), self.world.all))
 
     @property
     def tip(self) -> str:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
+from storage.base.settings import Settings
 from storage.maintenance.checkpoints import checkpoint
 from storage.maintenance.compaction import Compacted, compact
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
+from tests.support.redis_rows import flush
 from tests.support.world import World
 
-AT_ONCE = {
-    # Everything is old at once.
+_AT_ONCE = {
     "history_age": -1000.0, "key_age": 1e6, "inbox_margin": -1000.0, "gc_grace": 1e6,
     "compact_entries": 1, "checkpoint_entries": 1, "checkpoint_segments": 1000,
 }  # fmt: skip
 
 
-def change(repo: Repository, **settings: object) -> None:
-    for name, value in settings.items():
-        object.__setattr__(repo.settings, name, value)
+class _Unchecked(Settings):
+    """Settings without their checks, which refuse an inbox that is old before a writer may be late."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+def aged(settings: Settings, **changed: Any) -> Settings:
+    """Return settings by which everything is old at once, but for the grace of garbage."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return _Unchecked(**values | _AT_ONCE | changed)
+
+
+def aged_world(world: World, **changed: Any) -> World:
+    """Return the world as a process has it to which everything is old at once."""
+    return World(Repository(aged(world.repo.settings, **changed)), world.all)
 
 
 def compacted(world: World) -> list[Compacted]:
@@ -34,10 +51,8 @@ def compacted(world: World) -> list[Compacted]:
 
 def emptied(world: World) -> World:
     """Return the world as another process finds it after Redis has lost the repository."""
-    repo = world.repo
-    repo.redis.delete(*repo.redis.keys(f"*{repo.settings.repository}*"))
-    fresh = World.__new__(World)
-    fresh.repo, fresh.all = Repository(repo.settings), world.all
+    flush(world)
+    fresh = world.reopened()
     fresh.repo.prepare()
     run_upkeep(fresh.repo)
     return fresh

@@ -10,7 +10,7 @@ def rows(repo: Repository) -> dict[bytes, object]:
     """Return everything that the published epoch has, but for the cursors of caches."""
     prefix = repo.view.key("").encode()
     found: dict[bytes, object] = {}
-    for key in repo.redis.scan_iter(prefix.replace(b"{", b"[{]").replace(b"}", b"[}]") + b"*"):
+    for key in repo.redis.scan_iter(_escape(repo.view.key("")) + "*"):
         name = key.removeprefix(prefix)
         match repo.redis.type(key):
             case b"string":
@@ -26,11 +26,38 @@ def rows(repo: Repository) -> dict[bytes, object]:
     }
 
 
-def keys(world: World) -> list[bytes]:
-    escaped = world.repo.view.prefix.replace("{", "[{]").replace("}", "[}]")
-    return list(world.repo.redis.scan_iter(escaped + "*", count=1000))
+def keys(world: World, *beginnings: str) -> list[bytes]:
+    """Return all keys of this repository, or those that begin with one of these, below its prefix."""
+    prefix = _escape(world.repo.view.prefix)
+    return [key for each in beginnings or ("",) for key in world.repo.redis.scan_iter(f"{prefix}{each}*", count=1000)]
 
 
 def flush(world: World) -> None:
     """Take everything of this repository out of Redis, as FLUSHALL would."""
-    world.repo.redis.delete(*keys(world))
+    _delete(world, keys(world))
+
+
+def drop_shared(world: World) -> None:
+    """Take out what processes share for some minutes: objects and manifests that were read."""
+    _delete(world, keys(world, "object:", "manifest:"))
+
+
+def copied(world: World, queues_only: bool = False) -> dict[bytes, bytes]:
+    """Return the repository's rows as Redis has them now, for `restore`; without the view, if `queues_only`."""
+    dumps = {key: world.repo.redis.dump(key) for key in keys(world) if not (queues_only and b":v:" in key)}
+    return {key: dump for key, dump in dumps.items() if dump is not None}
+
+
+def restore(world: World, copies: dict[bytes, bytes]) -> None:
+    """Put copied rows in the place of those that there are."""
+    for key, dump in copies.items():
+        world.repo.redis.restore(key, 0, dump, replace=True)
+
+
+def _delete(world: World, names: list[bytes]) -> None:
+    if names:
+        world.repo.redis.delete(*names)
+
+
+def _escape(prefix: str) -> str:
+    return prefix.replace("{", "[{]").replace("}", "[}]")

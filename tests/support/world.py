@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from app.intake.intake import Item, blob, build
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
@@ -48,6 +50,7 @@ def item(
     key: str | None = None,
     message: str = "Change things",
     bases: Mapping[str, bytes | None] | None = None,
+    hold: bool = False,
 ) -> Item:
     """Return a submission: `base` is a commit (bytes), a changeset (text), an earlier item (number) or by versions."""
     match base:
@@ -60,7 +63,7 @@ def item(
         case _:
             on = VersionsBase()
     made = changes(files, bases)
-    submission = Submission(where.id, on, "Ada", "ada@example.org", None, 0, message, made, key)
+    submission = Submission(where.id, on, "Ada", "ada@example.org", None, 0, message, made, key, hold)
     blobs = [blob(change.content) if change.content is not None else None for change in made]
     oids = tuple([each[0] if each else change.oid for each, change in zip(blobs, made, strict=True)])
     return Item(submission, where.id, AUTHOR, oids, dict(each for each in blobs if each), "f" if key else "")
@@ -69,11 +72,18 @@ def item(
 class World:
     """A repository on real servers, with one slice of everything."""
 
-    def __init__(self, repo: Repository) -> None:
+    def __init__(self, repo: Repository, everything: Slice | None = None) -> None:
+        """Prepare a new repository; with its slice of `everything`, take one as it is."""
         self.repo = repo
-        repo.prepare()
-        run_upkeep(repo)
-        self.all = define(repo, "all", ["/"])
+        if everything is None:
+            repo.prepare()
+            run_upkeep(repo)
+            everything = define(repo, "all", ["/"])
+        self.all = everything
+
+    def reopened(self, **changed: Any) -> World:
+        """Return the same repository as another process has it: nothing in memory, and these settings changed."""
+        return World(Repository(replace(self.repo.settings, **changed)), self.all)
 
     @property
     def tip(self) -> bytes:

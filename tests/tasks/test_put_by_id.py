@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from app.admin.restore import restore
 from app.admin.verify import verify
 from app.intake.admission import admit
 from app.intake.intake import Item
-from app.protocol.problems import Problem
+from app.intake.refusals import FieldRefused
 from app.protocol.submissions import Change, CommitBase, Submission
 from storage.base.ids import ObjectId, inbox_pack
 from storage.base.settings import Settings
@@ -24,7 +23,7 @@ from storage.maintenance.garbage import collect
 from storage.operations.lifecycle import release
 from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
-from tests.support.compaction import AT_ONCE, change, compacted, emptied
+from tests.support.compaction import aged, compacted, emptied
 from tests.support.world import World, item
 
 CONTENT = b"once\n"
@@ -34,8 +33,7 @@ OID = object_id(Kind.BLOB, CONTENT)
 @pytest.fixture
 def world(settings: Settings) -> World:
     """A repository whose history is old at once."""
-    made = World(Repository(settings))
-    change(made.repo, **AT_ONCE)
+    made = World(Repository(aged(settings)))
     made.put({"first": CONTENT})
     made.work()
     return made
@@ -45,7 +43,7 @@ def by_id(world: World, path: str, oid: ObjectId = OID, base: bytes = b"", hold:
     """Return a submission that puts a content by its id, as the API admits it."""
     put = Change("put", path.encode(), FILE_MODE, None, oid)
     submission = Submission("all", CommitBase(base or world.tip), None, None, None, 0, "m", (put,), None, hold)
-    [admitted] = admit(world.repo, [submission], bulk=False)
+    [admitted] = admit(world.repo, [submission])
     assert isinstance(admitted, Item) and not admitted.blobs
     return admitted
 
@@ -56,7 +54,7 @@ def test_it_is_there_though_its_pack_was_compacted_and_redis_was_lost(world: Wor
     for i in range(3):
         world.put({"third": b"%d" % i})
         world.work()
-    change(world.repo, gc_grace=-1000.0, compact_changesets=1)
+    world = world.reopened(gc_grace=-1000.0, compact_changesets=1)
     compacted(world)
     assert packs.isdisjoint(world.repo.bucket.list_keys("inbox/")), "a copy of it is left alone"
     fresh = emptied(world)
@@ -74,9 +72,7 @@ def test_it_is_there_in_a_backup_that_was_made_before_the_outcome(settings: Sett
     world.work()
     [made] = world.submit(by_id(world, "second"))
     backup(settings, tmp_path)
-    restored = World.__new__(World)
-    restored.repo = Repository(replace(settings, repository=f"r{uuid.uuid4().hex}"))
-    restored.all = world.all
+    restored = world.reopened(repository=f"r{uuid.uuid4().hex}")
     restore(restored.repo, tmp_path)
     restored.work()
     assert restored.status(made) == "committed" and restored.files()["second"] == CONTENT
@@ -104,5 +100,5 @@ def test_what_only_an_undecided_changeset_has_cannot_be_put_by_id(world: World) 
     world.repo.objects.blob(oid, Location(changeset.pack, changeset.changes[0].place))
     put = Change("put", b"fourth", FILE_MODE, None, oid)
     submission = Submission("all", CommitBase(world.tip), None, None, None, 0, "m", (put,), None)
-    [refused] = admit(world.repo, [submission], bulk=False)
-    assert isinstance(refused, Problem) and refused.errors[0]["field"] == "changes[0].id"
+    [refused] = admit(world.repo, [submission])
+    assert isinstance(refused, FieldRefused) and refused.field == "changes[0].id"

@@ -1,4 +1,4 @@
-"""The full verification: every root made again from what was submitted, by Git. Begin with verification.py."""
+"""The full verification: Git computes every root again from what was submitted. Begin with verification.py."""
 
 from app.admin.deep.verification import Deep, deep
 

@@ -1,7 +1,7 @@
-"""Git's part: a bare repository of all that the log names, in which Git itself makes trees and merges.
+"""Git's part: a bare repository of everything that the log names, in which Git itself makes trees and merges.
 
-One `git fast-import` makes every changeset's full tree, and answers what stands at a path; one `git cat-file --batch`
-reads; merges are the Judge's. Nothing of storage/ has a say in a tree here, and no configuration of the machine.
+One `git fast-import` makes every changeset's full tree, and answers what is at a path; one `git cat-file --batch`
+reads; merges are the Judge's. Neither code of storage/ nor configuration of the machine influences a tree here.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Reader:
 
 
 class Importer:
-    """Makes commits, one open at a time, and answers what stands in trees."""
+    """Makes commits, one open at a time, and answers what is at a path of a tree."""
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
@@ -215,7 +215,7 @@ class Importer:
         return found | dict(zip(chunk, self._ask([where + quoted(p, always=True) + b"\n" for p in chunk]), strict=True))
 
     def sync(self) -> None:
-        """Have all commits and trees where other gits find them. Raises GitRefused."""
+        """Make all commits and trees visible to other Git processes. Raises GitRefused."""
         self._send(b"checkpoint\nprogress synced\n")
         self._flush()
         assert self._git.stdout

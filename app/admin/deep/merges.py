@@ -1,4 +1,4 @@
-"""Merges of the full verification: what Git makes of them, and whether it is what the log says."""
+"""Merges of the full verification: Git's results, compared with the log."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from storage.log.entry import Json, Status
 
 
 class Differs(Corrupt):
-    """What was made again is not what the log says."""
+    """The recomputed result differs from the log."""
 
 
 @dataclass(slots=True)
 class Excuses:
-    """Why what the log calls a conflict may be none to Git; see docs/merging.md."""
+    """Reasons why a conflict in the log may be none to Git; see docs/merging.md."""
 
     too_large: bool = False
     gitmodules: bool = False  # both versions are good, and their merge is not

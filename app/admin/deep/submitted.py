@@ -33,10 +33,10 @@ def entries(log: Log, last: int) -> Iterator[Json]:
 def load(
     bucket: Bucket, log: Log, contents: LogSummary, bench: Workbench, progress: Progress
 ) -> dict[PackId, ObjectId]:
-    """Have Git take in all that the log names; return the manifests of submission packs, by pack.
+    """Give Git every object that the log names; return the manifests of submission packs, by pack.
 
-    Where packs were deleted meanwhile the log is read on, and their copies are taken. What is lost is left out. Raises
-    BucketError, CorruptEntry, CorruptObject, CorruptTable and Missing.
+    If packs were deleted meanwhile, the log is read on, and their copies are used. Lost objects are left out. Raises
+    BucketError, Corrupt and Missing.
     """
     loaded: dict[PackId, ObjectId] = {}
     absent: set[str] = set()

@@ -1,10 +1,10 @@
-"""The full verification: every root made again from what was submitted, by Git and not by what made it.
+"""The full verification: Git, and not Sluice's own code, computes every root again from what was submitted.
 
-In log order, each changeset is a full-tree commit on what its writer saw; where that is not the tree of the commit
-before, `git merge-tree` merges the two. The result has to be the tree of the changeset's commit, and what the log calls
-conflicted has to conflict. Each merge starts from the tree that the log has for the commit before it, which was
-verified at itself, so merges are made many at once. Reads the bucket alone. The first difference ends it: what follows
-from a wrong root is wrong too. docs/merging.md lists where Sluice means to differ from Git; such conflicts are counted.
+In log order, each changeset becomes a full-tree commit on what its writer saw; if that is not the tree of the commit
+before, `git merge-tree` merges the two. The result has to be the tree of the changeset's commit, and a changeset that
+the log calls conflicted has to conflict. Each merge starts from the tree that the log has for the commit before, which
+was verified itself, so many merges run at once. Reads only the bucket. It ends at the first difference, since what
+follows from a wrong root is wrong too. docs/merging.md lists the intended differences from Git; these are counted.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class _Verification:
         self._tips: dict[int, str] = {}  # by entry, of those that no merge has passed
 
     def run(self, log: Log) -> None:
-        """Look at every entry that was read before. Raises Differs, and GitRefused where Git sees no sense."""
+        """Check every entry that was read before. Raises Differs, and GitRefused if Git refuses an object."""
         try:
             for entry in entries(log, self._contents.entries):
                 self._entry(entry, f"entry {entry['seq']}")
@@ -288,7 +288,7 @@ class _Verification:
         return known.mark, known.tree
 
     def _first_of(self, changeset: ChangesetId) -> ChangesetId:
-        """Return what a repeat of one request with one key stands for; any other changeset stands for itself."""
+        """Return the first changeset of which this one is a duplicate, or the changeset itself."""
         known = self._known.get(changeset)
         first = self._known.get(known.first) if known and known.first else None
         same = known is not None and first is not None and first.fingerprint == known.fingerprint

@@ -1,8 +1,8 @@
 """What the writer of a changeset with a base by versions saw, as a commit that Git can merge with.
 
-The head stands for all that the writer does not say. A writer may have seen a file at one time, and what is below it
-at another, as one who resolves a conflict has. No tree has both. The head has one of them at most: a path that it has
-not either is decided by itself, since nothing but a conflict comes of a change to what is gone.
+Paths that the writer does not mention are taken from the head. A writer may have seen a file at one time, and a file
+below the same path at another time, for example while resolving a conflict. No tree can have both, and the head has at
+most one of them. A path that the head does not have can be decided alone: changing a deleted file is always a conflict.
 """
 
 from __future__ import annotations

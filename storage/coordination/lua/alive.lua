@@ -4,12 +4,12 @@
 -- KEYS[1] the epoch pointer. ARGV: prefix, the process (name and what it does), "1" if it is at work or "" if it ends,
 -- ms after which one that says nothing is forgotten.
 -- Returns nothing. Cost: O(log processes).
-local nodes = ARGV[1] .. 'nodes'
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if ARGV[3] == '1' then
-  redis.call('ZADD', nodes, now, ARGV[2])
+--include clock
+local prefix, node, at_work, forget_after = unpack(ARGV)
+local nodes, now = prefix .. 'nodes', now_ms()
+if at_work == '1' then
+  redis.call('ZADD', nodes, now, node)
 else
-  redis.call('ZREM', nodes, ARGV[2])
+  redis.call('ZREM', nodes, node)
 end
-redis.call('ZREMRANGEBYSCORE', nodes, '-inf', now - ARGV[4])
+redis.call('ZREMRANGEBYSCORE', nodes, '-inf', now - forget_after)

@@ -5,8 +5,9 @@
 -- though it was given back. Returns 1 if it is the owner's now (the answer to an earlier call may have been lost), else 0.
 -- Cost: O(1).
 --include run
-local key, run = ARGV[1] .. ARGV[2], this_run()
-local owner, of = string.match(redis.call('GET', key) or '', '^(%S+) (%S+)$')
-if owner and owner ~= ARGV[3] and of == run then return 0 end
-redis.call('SET', key, ARGV[3] .. ' ' .. run, 'PX', ARGV[4])
+local prefix, name, owner, life = unpack(ARGV)
+local key, run = prefix .. name, this_run()
+local holder, holders_run = string.match(redis.call('GET', key) or '', '^(%S+) (%S+)$')
+if holder and holder ~= owner and holders_run == run then return 0 end
+redis.call('SET', key, owner .. ' ' .. run, 'PX', life)
 return 1

@@ -5,19 +5,10 @@
 -- false, queued in it}, for each base 1 or 0 whether it is known (one
 -- up to the mark may be in the archive), for each key its changeset or false, the mark, the last compaction}.
 -- Errors: ABSENT. Cost: O(arguments).
+--include open_view
 --include run
-local prefix = ARGV[1]
-local epoch = redis.call('GET', KEYS[1])
-if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
-local view = prefix .. 'v:' .. epoch .. ':'
-local at = 2
-local function list(read)
-  local found, count = {}, tonumber(ARGV[at])
-  for i = 1, count do found[i] = read(ARGV[at + i]) end
-  at = at + 1 + count
-  return found
-end
-local slices = list(function(name)
+--include lists
+local slices = next_list(function(name)
   local id = name
   local definition = redis.call('HGET', view .. 'slices', id)
   if not definition then
@@ -26,13 +17,14 @@ local slices = list(function(name)
   end
   return {definition or false, id and redis.call('ZCARD', prefix .. 'queue:' .. id) or 0}
 end)
-local bases = list(function(id)
+local bases = next_list(function(id)
   return redis.call('EXISTS', view .. 'outcome:' .. id, prefix .. 'work:' .. id) > 0 and 1 or 0
 end)
-local keys = list(function(key)
+local keys = next_list(function(key)
   return redis.call('GET', view .. 'key:' .. key) or redis.call('GET', prefix .. 'key:' .. key)
 end)
-local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged', 'mark', 'compacted')
-return {is_recovered(prefix, epoch) and 1 or 0, tonumber(counts[1]) - tonumber(counts[2]),
-  redis.call('ZCARD', prefix .. 'queued'), redis.call('ZCARD', prefix .. 'held'), slices, bases, keys, counts[3] or '',
-  counts[4] or '0'}
+local committed, merged, mark, compacted = unpack(redis.call('HMGET', view .. 'head', 'committed', 'merged', 'mark',
+  'compacted'))
+return {is_recovered(prefix, epoch) and 1 or 0, tonumber(committed) - tonumber(merged),
+  redis.call('ZCARD', prefix .. 'queued'), redis.call('ZCARD', prefix .. 'held'), slices, bases, keys, mark or '',
+  compacted or '0'}

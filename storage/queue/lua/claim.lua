@@ -2,7 +2,7 @@
 -- Claim a bounded batch: slices with new work and slices that were tried in turns, of each the one that has waited
 -- longest; the first changesets of each queue; locks on the slices and on the files that these change, all or nothing
 -- for a slice. Locks save work and decide nothing.
--- KEYS[1] the epoch pointer. ARGV: prefix, now (ms), owner, life of locks (ms), most changesets, most changes,
+-- KEYS[1] the epoch pointer. ARGV: prefix, the caller's time (ms), owner, life of locks (ms), most changesets, most changes,
 -- most slices, tries before a slice goes ahead without file locks, '1' to take locks, how far to look into a queue,
 -- most pending changesets, '1' to claim only from a Redis that is recovered, alone-deaths that make a changeset poison,
 -- how long a suspect rests (ms).
@@ -13,25 +13,26 @@
 -- Returns {slice, id, pack} for each changeset, in order; of a suspect also its deaths alone and the last fault.
 -- Errors: ABSENT no view; RECOVERING the inbox has not been listed since Redis came up; PAUSED too much is pending.
 -- Cost: O(slices looked at * look-ahead + locks).
+--include open_view
+--include clock
 --include decided
 --include successors
+--include forget
 --include run
-local prefix, now, owner, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+-- `ttl` stays a text: each of many locks is given it, and Lua would write a number anew for each.
+local callers_time, owner, ttl, locking, recovered_only = ARGV[2], ARGV[3], ARGV[4], ARGV[9] == '1', ARGV[12] == '1'
 local most, most_changes, most_slices = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local lock_tries, locking, look = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10])
-local epoch = redis.call('GET', KEYS[1])
-if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
-local view = prefix .. 'v:' .. epoch .. ':'
-local clock = redis.call('TIME')
-local instant = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if ARGV[12] == '1' and not is_recovered(prefix, epoch) then
+local lock_tries, look, max_pending = tonumber(ARGV[8]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local poison_tries, rest = tonumber(ARGV[13]), tonumber(ARGV[14])
+local now = now_ms()
+if recovered_only and not is_recovered(prefix, epoch) then
   return redis.error_reply('RECOVERING the inbox is being listed')
 end
-local counts = redis.call('HMGET', view .. 'head', 'committed', 'merged', 'applied')
-if tonumber(counts[1]) - tonumber(counts[2]) >= tonumber(ARGV[11]) then
+local committed, merged, applied = unpack(redis.call('HMGET', view .. 'head', 'committed', 'merged', 'applied'))
+if tonumber(committed) - tonumber(merged) >= max_pending then
   return redis.error_reply('PAUSED commits wait for merges')
 end
-local silent = redis.call('ZRANGEBYSCORE', prefix .. 'trying', '-inf', instant, 'LIMIT', 0, 1)[1]
+local silent = redis.call('ZRANGEBYSCORE', prefix .. 'trying', '-inf', now, 'LIMIT', 0, 1)[1]
 if silent then return {{'', silent, redis.call('HGET', prefix .. 'tried', silent) or ''}} end
 local turn = redis.call('INCR', prefix .. 'claims')
 
@@ -55,13 +56,7 @@ local function choose(slice)
       'files', 'pack', 'key', 'deaths'))
     if not count or decided(id) then
       -- Decided by a batch whose worker died before it released, or half lost: recovery enqueues that again.
-      redis.call('ZREM', queue, id)
-      redis.call('ZREM', prefix .. 'queued', id)
-      for i = 1, #(names or ''), 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(names, i, i + 7), id) end
-      forget_successor(prefix, prefix .. 'work:' .. id, id)
-      redis.call('DEL', prefix .. 'work:' .. id)
-      local owner = key and redis.call('GET', prefix .. 'key:' .. key)
-      if owner and string.sub(owner, 1, #id + 1) == id .. ' ' then redis.call('EXPIRE', prefix .. 'key:' .. key, 60) end
+      forget_work(prefix, slice, id, names, key)
     elseif suspect then
       -- Tried alone; what is based on it waits.
     elseif base == '' or here[base] or picked[base] or decided(base) then
@@ -93,30 +88,30 @@ local function candidates()
   local ready, limit = prefix .. 'ready', most_slices * 2
   local kinds = {redis.call('ZRANGEBYSCORE', ready, '-inf', 0, 'LIMIT', 0, limit),
     redis.call('ZRANGEBYSCORE', ready, '(0', '+inf', 'LIMIT', 0, limit)}
-  local first, found = turn % 2, {}
+  local chosen = {}
   for i = 1, limit do
-    for turn = 0, 1 do
-      local slice = kinds[(first + turn) % 2 + 1][i]
-      if slice and #found < limit then found[#found + 1] = slice end
+    for kind = turn, turn + 1 do
+      local slice = kinds[kind % 2 + 1][i]
+      if slice and #chosen < limit then chosen[#chosen + 1] = slice end
     end
   end
-  return found
+  return chosen
 end
 
 local function take_suspect()
-  local suspects, tries, rest = prefix .. 'suspects', tonumber(ARGV[13]), tonumber(ARGV[14])
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', suspects, '-inf', instant, 'LIMIT', 0, most_slices)) do
+  local suspects = prefix .. 'suspects'
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', suspects, '-inf', now, 'LIMIT', 0, most_slices)) do
     local slice, base, pack, deaths, fails, at, when, fault = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'slice',
       'base', 'pack', 'deaths', 'fails', 'at', 'when', 'fault'))
     if not deaths or decided(id) or not redis.call('ZSCORE', prefix .. 'queue:' .. slice, id) then
       redis.call('ZREM', suspects, id)
-    elseif (base == '' or decided(base)) and (tonumber(fails or '0') < 2 or tonumber(deaths) >= tries
-        or tonumber(counts[3]) > tonumber(at) or instant - tonumber(when) >= rest) then
-      redis.call('ZADD', suspects, instant + ttl, id)
+    elseif (base == '' or decided(base)) and (tonumber(fails or '0') < 2 or tonumber(deaths) >= poison_tries
+        or tonumber(applied) > tonumber(at) or now - tonumber(when) >= rest) then
+      redis.call('ZADD', suspects, now + ttl, id)
       claimed[1] = {slice, id, pack, deaths, fault or ''}
       return
     else
-      redis.call('ZADD', suspects, instant, id)
+      redis.call('ZADD', suspects, now, id)
     end
   end
 end
@@ -126,7 +121,7 @@ if some and math.floor(turn / 2) % 2 == 1 then take_suspect() end
 if #claimed == 0 then
   for _, slice in ipairs(candidates()) do
     if #claimed >= most or slices >= most_slices then break end
-    redis.call('ZADD', prefix .. 'ready', 'XX', now, slice)
+    redis.call('ZADD', prefix .. 'ready', 'XX', callers_time, slice)
     if not (locking and held('lock:slice:' .. slice)) then
       local take, files, count, here, full = choose(slice)
       local busy = false
@@ -158,7 +153,7 @@ if some and #claimed == 0 then take_suspect() end
 if #claimed > 0 then
   local ids = {}
   for i, item in ipairs(claimed) do ids[i] = item[2] end
-  redis.call('ZADD', prefix .. 'trying', instant + ttl, owner)
+  redis.call('ZADD', prefix .. 'trying', now + ttl, owner)
   redis.call('HSET', prefix .. 'tried', owner, table.concat(ids))
 end
 return claimed

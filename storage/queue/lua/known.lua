@@ -3,12 +3,9 @@
 -- KEYS[1] the epoch pointer. ARGV: prefix, changeset ids (26 bytes each, in one string).
 -- Returns a string with a digit for each: 2 it is decided, 1 it is queued or held, 0 neither.
 -- Errors: ABSENT. Cost: O(ids * log(queue)).
+--include open_view
 --include decided
-local prefix, ids = ARGV[1], ARGV[2]
-local epoch = redis.call('GET', KEYS[1])
-if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
-local view, found = prefix .. 'v:' .. epoch .. ':', {}
-local decided = decisions(view)
+local ids, found, decided = ARGV[2], {}, decisions(view)
 for i = 1, #ids, 26 do
   local id, known = string.sub(ids, i, i + 25), '0'
   if decided(id) then

@@ -6,26 +6,25 @@
 -- token, token that ends with this call or '', and for commits: only slices last tried before this time (ms) count as
 -- work ('' for all; a run that could claim nothing must not call itself again at once).
 -- Returns 1 if the caller is to send a message with the new token. Cost: O(log(tokens) + 64).
-local prefix, kind = ARGV[1], ARGV[2]
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local tokens = prefix .. 'messages:' .. kind
-if ARGV[6] ~= '' then redis.call('ZREM', tokens, ARGV[6]) end
+--include clock
+local prefix, kind, life, limit, token, done, tried_before = unpack(ARGV)
+local tokens, now = prefix .. 'messages:' .. kind, now_ms()
+if done ~= '' then redis.call('ZREM', tokens, done) end
 local work = false
 if kind == 'merge' then
   local epoch = redis.call('GET', KEYS[1]) or ''
-  local counts = redis.call('HMGET', prefix .. 'v:' .. epoch .. ':head', 'committed', 'merged')
-  work = counts[1] and tonumber(counts[1]) > tonumber(counts[2])
+  local committed, merged = unpack(redis.call('HMGET', prefix .. 'v:' .. epoch .. ':head', 'committed', 'merged'))
+  work = committed and tonumber(committed) > tonumber(merged)
 else
-  local before = ARGV[7] == '' and '+inf' or '(' .. ARGV[7]
-  for _, slice in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'ready', '-inf', before, 'LIMIT', 0, 64)) do
+  local highest = tried_before == '' and '+inf' or '(' .. tried_before
+  for _, slice in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'ready', '-inf', highest, 'LIMIT', 0, 64)) do
     if redis.call('EXISTS', prefix .. 'lock:slice:' .. slice) == 0 then work = true break end
   end
   -- A suspect that rests calls for a run as well: it finds nothing, and its own question does not count suspects.
-  if not work and ARGV[7] == '' then work = redis.call('ZCOUNT', prefix .. 'suspects', '-inf', now) > 0 end
+  if not work and tried_before == '' then work = redis.call('ZCOUNT', prefix .. 'suspects', '-inf', now) > 0 end
 end
 if not work then return 0 end
 redis.call('ZREMRANGEBYSCORE', tokens, '-inf', now)
-if redis.call('ZCARD', tokens) >= tonumber(ARGV[4]) then return 0 end
-redis.call('ZADD', tokens, now + tonumber(ARGV[3]), ARGV[5])
+if redis.call('ZCARD', tokens) >= tonumber(limit) then return 0 end
+redis.call('ZADD', tokens, now + life, token)
 return 1

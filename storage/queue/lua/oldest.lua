@@ -3,11 +3,9 @@
 -- its writer likes) is nobody's fault.
 -- KEYS[1] the epoch pointer. ARGV: prefix, how many at the front of `queued` are looked at.
 -- Returns its id, false where there is none among these. Errors: ABSENT. Cost: O(those before it).
+--include open_view
 --include decided
-local prefix, look = ARGV[1], tonumber(ARGV[2])
-local epoch = redis.call('GET', KEYS[1])
-if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
-local decided = decisions(prefix .. 'v:' .. epoch .. ':')
+local look, decided = tonumber(ARGV[2]), decisions(view)
 local step = 100
 for start = 0, look - 1, step do
   local ids = redis.call('ZRANGE', prefix .. 'queued', start, math.min(start + step, look) - 1)

@@ -11,34 +11,27 @@
 -- file's lock name tells which changesets want it.
 -- Returns for each changeset its position in the queue, -1 where it was skipped, -2 where it is held.
 -- Errors: ABSENT where there is no view to know outcomes from. Cost: O(changesets * log(queue)).
-local prefix, keep = ARGV[1], ARGV[2]
-local epoch = redis.call('GET', KEYS[1])
-if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
-local view = prefix .. 'v:' .. epoch .. ':'
-local clock = redis.call('TIME')
-local fresh = clock[1] * 1000 + math.floor(clock[2] / 1000) - 1e13
+local keep, fresh = ARGV[2], now_ms() - 1e13
 local decided, positions = decisions(view), {}
 for i = 3, #ARGV, 11 do
-  local id, slice, key = ARGV[i], ARGV[i + 1], ARGV[i + 7]
+  local id, slice, pack, base, count, files, manifest, key, fingerprint, hold, resolves = unpack(ARGV, i, i + 10)
   local queue, work, held = prefix .. 'queue:' .. slice, prefix .. 'work:' .. id, prefix .. 'held:' .. slice
-  local parked = ARGV[i + 9] == '1' and not redis.call('ZSCORE', view .. 'released', id)
+  local parked = hold == '1' and not redis.call('ZSCORE', view .. 'released', id)
   if decided(id) then
     positions[#positions + 1] = -1
   else
     if redis.call('EXISTS', work) == 0 or not redis.call('ZSCORE', parked and held or queue, id) then
-      local names = ARGV[i + 5]
-      redis.call('HSET', work, 'slice', slice, 'pack', ARGV[i + 2], 'base', ARGV[i + 3], 'count', ARGV[i + 4],
-        'files', names)
-      if ARGV[i + 9] == '1' then redis.call('HSET', work, 'hold', '1') end
-      if ARGV[i + 10] ~= '' then
-        redis.call('HSET', work, 'resolves', ARGV[i + 10])
-        name_successor(prefix, decided, ARGV[i + 10], id)
+      redis.call('HSET', work, 'slice', slice, 'pack', pack, 'base', base, 'count', count, 'files', files)
+      if hold == '1' then redis.call('HSET', work, 'hold', '1') end
+      if resolves ~= '' then
+        redis.call('HSET', work, 'resolves', resolves)
+        name_successor(prefix, decided, resolves, id)
       end
-      for j = 1, #names, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(names, j, j + 7), 0, id) end
-      if ARGV[i + 6] ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, ARGV[i + 6], 'EX', keep) end
+      for j = 1, #files, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(files, j, j + 7), 0, id) end
+      if manifest ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, manifest, 'EX', keep) end
       if key ~= '' then
-        local owner = id .. ' ' .. ARGV[i + 8]
-        redis.call('HSET', work, 'key', key, 'print', ARGV[i + 8])
+        local owner = id .. ' ' .. fingerprint
+        redis.call('HSET', work, 'key', key, 'print', fingerprint)
         redis.call('SET', prefix .. 'key:' .. key, owner, 'NX')
         -- Released as decided, and queued again by a view that knows less.
         if redis.call('GET', prefix .. 'key:' .. key) == owner then redis.call('PERSIST', prefix .. 'key:' .. key) end
@@ -50,7 +43,7 @@ for i = 3, #ARGV, 11 do
         redis.call('ZADD', queue, 0, id)
         redis.call('ZADD', prefix .. 'queued', 0, id)
         redis.call('ZADD', prefix .. 'ready', 'LT', fresh, slice)
-        if ARGV[i + 9] == '1' then
+        if hold == '1' then
           redis.call('ZREM', held, id)
           redis.call('ZREM', prefix .. 'held', id)
         end

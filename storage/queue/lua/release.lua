@@ -9,21 +9,22 @@
 -- in its `work`, the first always, another if an entry was appended since (so it is not the servers), or after a rest. An
 -- owner that was taken for dead and gives back after all takes that back.
 -- Returns how many were removed. Cost: O(changesets + locks).
+--include clock
 --include decided
 --include successors
-local prefix, owner, fault, rest, only, removed = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], 0
+--include forget
+local prefix, owner, fault, rest, only, tried = unpack(ARGV, 1, 6)
+rest, tried = tonumber(rest), tonumber(tried)
 local epoch = redis.call('GET', KEYS[1]) or ''
 local view = prefix .. 'v:' .. epoch .. ':'
 local decided, suspects = decisions(view), prefix .. 'suspects'
-local clock = redis.call('TIME')
-local instant = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local tried = tonumber(ARGV[6])
+local now, removed = now_ms(), 0
 local alone, buried = tried == 1, false
 if owner ~= '' then
   if fault == 'died' then
     local deadline = redis.call('ZSCORE', prefix .. 'trying', owner)
     -- Somebody else was faster, or it spoke meanwhile.
-    if not deadline or tonumber(deadline) > instant then return 0 end
+    if not deadline or tonumber(deadline) > now then return 0 end
   end
   buried = redis.call('ZREM', prefix .. 'trying', owner) == 0
   redis.call('HDEL', prefix .. 'tried', owner)
@@ -39,11 +40,11 @@ local function blame(work, id)
   deaths, fails = tonumber(deaths or '0'), tonumber(fails or '0')
   if alone then
     local applied = tonumber(redis.call('HGET', view .. 'head', 'applied') or '0')
-    if deaths == 0 or applied > tonumber(at) or instant - tonumber(when) >= rest then deaths = deaths + 1 end
-    redis.call('HSET', work, 'fails', fails + 1, 'at', applied, 'when', instant, 'fault', fault)
+    if deaths == 0 or applied > tonumber(at) or now - tonumber(when) >= rest then deaths = deaths + 1 end
+    redis.call('HSET', work, 'fails', fails + 1, 'at', applied, 'when', now, 'fault', fault)
   end
   redis.call('HSET', work, 'deaths', deaths)
-  redis.call('ZADD', suspects, instant, id)
+  redis.call('ZADD', suspects, now, id)
 end
 
 local function take_back(work, id)
@@ -51,7 +52,7 @@ local function take_back(work, id)
   deaths, fails = tonumber(deaths or '0'), tonumber(fails or '0')
   if alone then deaths, fails = math.max(0, deaths - 1), math.max(0, fails - 1) end
   -- Somebody else may be trying it alone at this moment.
-  if deaths > 0 or tonumber(redis.call('ZSCORE', suspects, id) or '0') > instant then
+  if deaths > 0 or tonumber(redis.call('ZSCORE', suspects, id) or '0') > now then
     redis.call('HSET', work, 'deaths', deaths, 'fails', fails)
   else
     redis.call('HDEL', work, 'deaths', 'fails', 'at', 'when', 'fault')
@@ -69,17 +70,10 @@ for i = 7, #ARGV, 2 do
   files = files or ''
   for j = 1, #files, 8 do unlock('lock:file:' .. string.sub(files, j, j + 7)) end
   if decided(id) then
-    redis.call('ZREM', prefix .. 'queue:' .. slice, id)
-    redis.call('ZREM', prefix .. 'queued', id)
+    forget_work(prefix, slice, id, files, key)
     if redis.call('ZREM', prefix .. 'held:' .. slice, id) == 1 then redis.call('ZREM', prefix .. 'held', id) end
-    for j = 1, #files, 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(files, j, j + 7), id) end
-    forget_successor(prefix, work, id)
-    redis.call('DEL', work)
     -- Those who stack on it soon save a look at its pack.
     redis.call('EXPIRE', prefix .. 'manifest:' .. id, 60)
-    -- From now on the view knows whose key it is. Another changeset's stays: it is not decided.
-    local owner = key and redis.call('GET', prefix .. 'key:' .. key)
-    if owner and string.sub(owner, 1, #id + 1) == id .. ' ' then redis.call('EXPIRE', prefix .. 'key:' .. key, 60) end
     if some then redis.call('ZREM', suspects, id) end
     removed = removed + 1
   elseif known and fault ~= '' and (i - 7) / 2 < tried and (only == '' or only == id) then
@@ -87,7 +81,7 @@ for i = 7, #ARGV, 2 do
   elseif known and buried then
     take_back(work, id)
   elseif some then
-    redis.call('ZADD', suspects, 'XX', instant, id)
+    redis.call('ZADD', suspects, 'XX', now, id)
   end
 end
 for slice in pairs(slices) do

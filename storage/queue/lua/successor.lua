@@ -1,11 +1,10 @@
 #!lua flags=no-writes
 -- Which undecided changeset is to take the place of another. KEYS[1] the epoch pointer. ARGV: prefix, the other's id.
 -- Returns {1 if Redis is recovered else 0, the changeset or false}. Errors: ABSENT. Cost: O(1).
+--include open_view
 --include decided
 --include run
 --include successors
-local prefix, old = ARGV[1], ARGV[2]
-local epoch = redis.call('GET', KEYS[1])
-if not epoch then return redis.error_reply('ABSENT the view is not loaded') end
-local decided, found = decisions(prefix .. 'v:' .. epoch .. ':'), redis.call('GET', successor_key(prefix, old))
+local old = ARGV[2]
+local decided, found = decisions(view), redis.call('GET', successor_key(prefix, old))
 return {is_recovered(prefix, epoch) and 1 or 0, found and not decided(found) and found}

@@ -8,7 +8,8 @@
 -- Errors: STALE another epoch is published; GAP entries before it are missing; FORKED the view's last entry is not the
 -- one that this entry follows. Cost: O(rows).
 --include rows
-local prefix, epoch, published, seq, previous = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local prefix, epoch, published, seq, previous = unpack(ARGV, 1, 5)
+seq = tonumber(seq)
 if published == '1' and redis.call('GET', KEYS[1]) ~= epoch then
   return redis.error_reply('STALE another epoch of the view is published')
 end

@@ -2,5 +2,6 @@
 -- Note a short text: a cursor, or which run of Redis is recovered. There is one key for each such
 -- name, so it may be noted while Redis is full.
 -- KEYS[1] the epoch pointer. ARGV: prefix, key behind it, text. Cost: O(1).
-redis.call('SET', ARGV[1] .. ARGV[2], ARGV[3])
+local prefix, name, text = unpack(ARGV)
+redis.call('SET', prefix .. name, text)
 return 1

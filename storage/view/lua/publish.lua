@@ -4,9 +4,10 @@
 -- 1, or 0 where somebody else published meanwhile, or the new one has been retired or holds nothing, or was loaded in
 -- another run: what came up instead of Redis may lack some of it. Cost: O(1).
 --include run
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[2] then return 0 end
-if redis.call('ZSCORE', ARGV[1] .. 'epochs', ARGV[3]) == '0' then return 0 end
-if redis.call('EXISTS', ARGV[1] .. 'v:' .. ARGV[3] .. ':head') == 0 then return 0 end
-if ARGV[4] ~= '' and this_run() ~= ARGV[4] then return 0 end
-redis.call('SET', KEYS[1], ARGV[3])
+local prefix, before, epoch, run = unpack(ARGV)
+if (redis.call('GET', KEYS[1]) or '') ~= before then return 0 end
+if redis.call('ZSCORE', prefix .. 'epochs', epoch) == '0' then return 0 end
+if redis.call('EXISTS', prefix .. 'v:' .. epoch .. ':head') == 0 then return 0 end
+if run ~= '' and this_run() ~= run then return 0 end
+redis.call('SET', KEYS[1], epoch)
 return 1

@@ -2,6 +2,7 @@
 -- Take an epoch of the view out of use before its keys are deleted: with the score 0 in `epochs` nobody publishes it or
 -- writes below it any more, and whoever deletes it may die.
 -- KEYS[1] the epoch pointer. ARGV: prefix, epoch. Returns 1, or 0 where it is the published one. Cost: O(log(epochs)).
-if redis.call('GET', KEYS[1]) == ARGV[2] then return 0 end
-redis.call('ZADD', ARGV[1] .. 'epochs', 0, ARGV[2])
+local prefix, epoch = unpack(ARGV)
+if redis.call('GET', KEYS[1]) == epoch then return 0 end
+redis.call('ZADD', prefix .. 'epochs', 0, epoch)
 return 1

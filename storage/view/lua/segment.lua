@@ -6,12 +6,12 @@
 -- number of commands.
 -- Errors: STALE the epoch is not being loaded any more. Cost: O(rows).
 --include rows
-local prefix, epoch = ARGV[1], ARGV[2]
+local prefix, epoch, chunk = unpack(ARGV)
 if tonumber(redis.call('ZSCORE', prefix .. 'epochs', epoch) or 0) == 0 then
   return redis.error_reply('STALE the epoch that was being loaded is gone')
 end
 local view = prefix .. 'v:' .. epoch .. ':'
-local made = cmsgpack.unpack(ARGV[3])
+local made = cmsgpack.unpack(chunk)
 for i = 1, #made do
   write_row(view, made[i], 1, #made[i])
 end

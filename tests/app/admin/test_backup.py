@@ -54,9 +54,7 @@ def another(world: World, **changes: str) -> Repository:
 
 def taken_over(repo: Repository) -> World:
     """The writers of a repository that was restored: its slice is there."""
-    made = World.__new__(World)
-    made.repo, made.all = repo, repo.view.slice("all")
-    return made
+    return World(repo, repo.view.slice("all"))
 
 
 def refs(settings: Settings, folder: Path) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from storage.log.log import name_of
 from storage.operations.slices import change_paths, define
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
-from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.compaction import aged_world, compacted
 from tests.support.world import World, item
 
 Damage = Callable[[Repository], object]
@@ -96,7 +96,7 @@ def test_what_is_left_to_upkeep_is_lost_only_when_that_had_its_turn(
 
 
 def test_a_compaction_meanwhile_makes_no_difference(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    change(world.repo, **AT_ONCE)
+    world = aged_world(world)
     check = verify_module._check_files
 
     def compact_then(*args: Any) -> None:

@@ -12,7 +12,8 @@ from storage.backends.bucket import Bucket
 from storage.base import ids
 from tasks.upkeep import run as run_upkeep
 from tests.support.api import Api
-from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.compaction import aged_world, compacted
+from tests.support.redis_rows import flush
 
 pytestmark = pytest.mark.usefixtures("unsent")
 
@@ -43,8 +44,7 @@ def test_what_came_behind_the_mark_is_told_to_nobody_and_found_by_nobody(
 ) -> None:
     first = api.put("f", "1")["id"]
     api.world.work()
-    change(api.world.repo, **AT_ONCE)
-    compacted(api.world)
+    compacted(aged_world(api.world))
     with monkeypatch.context() as wrong:
         set_clock(wrong, -3600.0)
         # The store's clock was as wrong until now.
@@ -52,7 +52,7 @@ def test_what_came_behind_the_mark_is_told_to_nobody_and_found_by_nobody(
         api.submit(503, base=api.tip, changes=[{"op": "put", "path": "f", "content": "2"}])
     late = next(name for name in api.world.repo.bucket.list_keys("inbox/") if name < f"inbox/{first}")
     assert late[6:32] < api.world.repo.view.head().mark
-    api.world.repo.redis.flushall()
+    flush(api.world)
     run_upkeep(api.world.repo)
     api.world.work()
     assert api.world.files()["f"] == b"1"

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from app.admin.verify import verify
-from app.api import create_app
 from storage.base.settings import Settings
 from storage.operations.succession import turn
 from tasks.upkeep import run as run_upkeep
-from tests.support import compaction
 from tests.support.api import Api, Json
 from tests.support.collisions import collide_on, edit, put, status, text
+from tests.support.compaction import aged_world, compacted
+from tests.support.redis_rows import flush
 
 
 def say(api: Api, changeset: Json, verb: str, side: str = "theirs", key: str | None = None) -> tuple[int, Json]:
@@ -89,11 +89,9 @@ def test_what_came_to_nothing_leaves_the_place_to_another(api: Api, end: str) ->
     if end == "abandoned":
         api.post(f"/changesets/{first['id']}/abandon", None, 200)
     else:
-        object.__setattr__(api.world.repo.settings, "poison_tries", 0)
         api.world.repo.redis.hset(f"{api.world.repo.view.prefix}work:{first['id']}", "deaths", 0)
         api.world.repo.redis.zadd(f"{api.world.repo.view.prefix}suspects", {first["id"]: 0})
-        api.world.work()
-        object.__setattr__(api.world.repo.settings, "poison_tries", 3)
+        api.world.reopened(poison_tries=0).work()
     assert status(api, first) == end and closed_by(api, found) is None
     code, second = say(api, found, "resolve", "ours", "b")
     assert code == 202
@@ -114,8 +112,7 @@ def test_a_held_changeset_is_rebased_once(api: Api) -> None:
 @pytest.fixture
 def two(settings: Settings, api: Api) -> Iterator[list[Api]]:
     """Two API processes."""
-    other = Api.__new__(Api)
-    other.world, other.http = api.world, create_app(settings, check=False).test_client()
+    other = api.another()
     yield [api, other]
     other.close()
 
@@ -162,7 +159,7 @@ def test_who_waits_for_as_long_as_a_request_may_take_is_told_to_come_back(
 def test_after_redis_was_lost_the_one_that_waits_is_found_again(api: Api) -> None:
     found = collide_on(api)
     _, made = say(api, found, "resolve", "theirs", "a")
-    api.world.repo.redis.flushall()
+    flush(api.world)
     assert say(api, found, "resolve", "ours", "b")[0] == 503
     run_upkeep(api.world.repo)
     code, refused = say(api, found, "resolve", "ours", "b")
@@ -182,7 +179,7 @@ def test_of_two_that_were_both_accepted_the_log_gives_the_place_to_the_first(
     code, late = say(api, found, second, "ours", "b")
     assert code == 202
     if flushed:
-        api.world.repo.redis.flushall()
+        flush(api.world)
         run_upkeep(api.world.repo)
     api.world.work()
     shown = api.get(f"/changesets/{late['id']}")
@@ -201,13 +198,12 @@ def test_a_conflict_that_was_closed_long_ago_stays_closed_by_what_closed_it(
     _, made = say(api, found, "resolve", "theirs", "a")
     _, late = say(api, found, "resolve", "ours", "b")
     repo = api.world.repo
-    compaction.change(repo, **compaction.AT_ONCE)
     repo.redis.zrem(f"{repo.view.prefix}queue:{api.world.all.id}", late["id"])
     api.world.work()
     assert status(api, made) == "landed"
-    compaction.compacted(api.world)
+    compacted(aged_world(api.world))
     assert not repo.redis.hexists(repo.view.key("closed"), found["id"])
-    repo.redis.flushall()
+    flush(api.world)
     run_upkeep(repo)
     api.world.work()
     assert api.get(f"/changesets/{late['id']}")["reason"] == "conflict-closed"
@@ -228,8 +224,7 @@ def test_who_abandons_a_conflict_closes_it_also_to_the_resolution_that_waits(api
 def test_a_resolution_that_waits_takes_the_place_of_a_conflict_that_expired_meanwhile(api: Api) -> None:
     found = collide_on(api)
     _, made = say(api, found, "resolve")
-    object.__setattr__(api.world.repo.settings, "max_open_conflicts", 0)
-    run_upkeep(api.world.repo)
+    run_upkeep(api.world.reopened(max_open_conflicts=0).repo)
     assert closed_by(api, found) == "expired"
     api.world.work()
     assert status(api, made) == "landed" and closed_by(api, found) == made["id"]

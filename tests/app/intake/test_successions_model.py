@@ -12,6 +12,7 @@ from storage.commit.batch import commit_batch
 from tasks.upkeep import run as run_upkeep
 from tests.support.api import Api, Json
 from tests.support.collisions import LINES, edit, landed, put
+from tests.support.redis_rows import flush
 
 TAKEN = ("committed", "landed", "conflicted")
 
@@ -99,7 +100,7 @@ class Explorer:
         self.bases.append(self.api.tip)
 
     def forget(self) -> None:
-        self.api.world.repo.redis.flushall()
+        flush(self.api.world)
         run_upkeep(self.api.world.repo)
 
     def accept_blindly(self) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from storage.operations import history
 from tests.support.api import Api, walk
-from tests.support.compaction import AT_ONCE, change, compacted
+from tests.support.compaction import aged_world, compacted
+from tests.support.redis_rows import drop_shared
 
 pytestmark = pytest.mark.usefixtures("unsent")
 
@@ -20,7 +21,7 @@ class Past:
 
     def __init__(self, api: Api) -> None:
         self.api = api
-        change(api.world.repo, **AT_ONCE)
+        api.world = aged_world(api.world)
         api.post("/slices", {"name": "docs", "paths": ["docs/"]}, 201)
         self.commits: list[str] = []
         self.ids: list[str] = []
@@ -71,12 +72,12 @@ def past(api: Api) -> Past:
 
 def archive(past: Past) -> None:
     """Have everything archived, and the packs deleted that it was in."""
-    repo = past.api.world.repo
-    compacted(past.api.world)
-    change(repo, gc_grace=-1000.0)
-    compacted(past.api.world)
-    repo.redis.delete(*repo.redis.keys("*object:*"), *repo.redis.keys("*manifest:*"), b"none")
-    assert repo.view.head().archived == repo.view.head().through
+    world = past.api.world
+    compacted(world)
+    compacted(world.reopened(gc_grace=-1000.0))
+    drop_shared(world)
+    head = world.repo.view.head()
+    assert head.archived == head.through
 
 
 @pytest.mark.parametrize("most", [1, 3, history.MAX_READ])

@@ -9,8 +9,7 @@ from itertools import product
 import pytest
 
 from app.admin.deep.verification import deep
-from app.api import create_app
-from app.intake.admission import MAX_JUDGED_BYTES
+from app.intake.checks import MAX_JUDGED_BYTES
 from storage.backends.bucket import Bucket
 from storage.backends.deadline import Spent
 from storage.base.ids import ObjectId
@@ -19,11 +18,10 @@ from storage.git.packs import HEAD_BYTES
 from storage.git.threeway import Strategy
 from storage.lookup import object_kinds as storage_kinds
 from storage.lookup.object_store import ObjectStore
-from storage.repository import Repository
 from tests.support.api import Api, Json
 from tests.support.collisions import put
-from tests.support.compaction import AT_ONCE, change, compacted
-from tests.support.world import World, item
+from tests.support.compaction import aged_world, compacted
+from tests.support.world import item
 
 UNKNOWN = "9" * 40
 KINDS = ["commit", "tree", "subtree", "blob", "unknown"]
@@ -175,15 +173,6 @@ def test_what_is_no_id_is_refused_wherever_one_may_stand(api: Api, oid: str) -> 
 LARGE = 3 << 20
 
 
-def restarted(api: Api) -> Api:
-    """Return another API of the same repository, with nothing in its caches."""
-    made = object.__new__(Api)
-    made.world = object.__new__(World)
-    made.world.repo, made.world.all = Repository(api.world.repo.settings), api.world.all
-    made.http = create_app(api.world.repo.settings, check=False).test_client()
-    return made
-
-
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The lengths of all that is read of the bucket."""
@@ -210,7 +199,7 @@ def test_a_put_by_id_reads_and_stores_no_content(api: Api, read: list[int]) -> N
     api.submit(base=api.tip, changes=[put("large", noise)])
     api.world.work()
     oid = api.get("/slices/all/tree")["items"][0]["id"]
-    fresh = restarted(api)
+    fresh = api.another()
     kept: list[int] = []
     bucket = fresh.http.application.extensions["sluice"].repo.bucket
     put_verified = bucket.put_verified
@@ -239,7 +228,7 @@ def test_a_rebase_and_a_resolution_copy_no_content_that_was_put_by_id(api: Api, 
     api.world.work()
     again = api.submit(base=base, changes=[by_id[0] | {"path": "copy2"}, put("f", "2\n")])["id"]
     api.world.work()
-    fresh = restarted(api)
+    fresh = api.another()
     read.clear()
     rebased = fresh.post(f"/changesets/{held}/rebase", None, 202).get_json()["id"]
     resolution = {"paths": {"f": {"take": "theirs"}}}
@@ -255,7 +244,7 @@ def test_a_rebase_and_a_resolution_copy_no_content_that_was_put_by_id(api: Api, 
 
 
 def test_what_is_in_a_compacted_pack_is_told_by_its_first_bytes(api: Api, ids: dict[str, str], read: list[int]) -> None:
-    fresh = restarted(api)
+    fresh = api.another()
     read.clear()
     kinds = fresh.world.repo.kinds.of(ObjectId(bytes.fromhex(each)) for each in ids.values())
     assert sorted(kind.kind.name for kind in kinds.values()) == ["BLOB", "COMMIT", "TREE", "TREE"]
@@ -282,7 +271,7 @@ def test_a_content_by_id_is_read_where_it_is_judged_and_only_if_it_is_small(
     api.world.work()
     ids = {each["path"]: each["id"] for each in api.get("/slices/all/tree")["items"]}
     for name, status in (("large", 422), ("bad", 422), ("good", 202)):
-        fresh = restarted(api)
+        fresh = api.another()
         read.clear()
         change = {"op": "put", "path": path, "mode": mode, "id": ids[name]}
         answer = fresh.submit(status, base=api.tip, changes=[change])
@@ -297,7 +286,7 @@ def test_a_commit_that_is_asked_for_is_not_read_where_it_is_a_large_file(api: Ap
     api.submit(base=api.tip, changes=[put("large", noise)])
     api.world.work()
     oid = api.get("/slices/all/tree")["items"][0]["id"]
-    fresh = restarted(api)
+    fresh = api.another()
     read.clear()
     fresh.get("/slices/all/tree", 422, commit=oid)
     fresh.submit(422, base=oid, changes=[put("a", "1")])
@@ -311,8 +300,7 @@ def compacted_ids(api: Api) -> list[str]:
     api.submit(base=api.tip, changes=[put(f"f{i}", f"{i}\n") for i in range(5)])
     api.world.work()
     ids = [each["id"] for each in api.get("/slices/all/tree")["items"]]
-    change(api.world.repo, **AT_ONCE)
-    compacted(api.world)
+    compacted(aged_world(api.world))
     located = api.world.repo.objects.locate([ObjectId(bytes.fromhex(each)) for each in ids])
     assert all(each and each.pack.startswith("packs/") for each in located)
     return ids
@@ -326,7 +314,7 @@ def test_more_new_ids_than_are_looked_up_at_once_are_503_and_a_repeat_goes_on_fr
     api: Api, compacted_ids: list[str], read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage_kinds, "MAX_LOOKUPS", 2)
-    fresh = restarted(api)
+    fresh = api.another()
     # In a bulk they count together.
     items = [{"slice": "all", "message": "m", "base": api.tip, "changes": [each]} for each in by_ids(compacted_ids)]
     for looked_up in (2, 4):
@@ -342,7 +330,7 @@ def test_more_new_ids_than_are_looked_up_at_once_are_503_and_a_repeat_goes_on_fr
 def test_what_was_looked_up_before_the_time_was_over_is_not_looked_up_again(
     api: Api, compacted_ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh, looked_up = restarted(api), list[ObjectId]()
+    fresh, looked_up = api.another(), list[ObjectId]()
     stored = ObjectStore.stored
 
     def slow(store: ObjectStore, oid: ObjectId, *args: object) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import redis
 
 from app.admin.verify import verify
 from app.routes import explanations
@@ -13,6 +12,7 @@ from storage.view.view import View
 from tasks.upkeep import run as run_upkeep
 from tests.support.api import Api, Json, walk
 from tests.support.collisions import LINES, collide_on, edit, landed, put, status, text
+from tests.support.redis_rows import flush
 
 
 def test_what_is_held_waits_for_its_release(api: Api) -> None:
@@ -42,7 +42,7 @@ def test_a_release_survives_redis_and_the_death_of_who_gave_it(api: Api, monkeyp
         api.post(f"/changesets/{held['id']}/release", None, 200)
     run_upkeep(api.world.repo)
     assert status(api, held) == "queued"
-    api.world.repo.redis.flushall()
+    flush(api.world)
     run_upkeep(api.world.repo)
     assert status(api, held) == "queued" and status(api, stays) == "held"
     api.world.work()
@@ -62,7 +62,7 @@ def test_what_is_abandoned_is_never_committed(api: Api, hold: bool) -> None:
     assert api.post(f"/changesets/{made['id']}/release", None, 409).get_json(force=True)["detail"]
     repeat = api.submit(base=api.tip, changes=[put("a", "1")], hold=hold, key="k")
     assert (repeat["id"], repeat["status"]) == (made["id"], "abandoned")
-    api.world.repo.redis.flushall()
+    flush(api.world)
     run_upkeep(api.world.repo)
     api.world.work()
     assert status(api, made) == "abandoned"
@@ -357,7 +357,7 @@ def test_an_older_copy_that_comes_back_within_a_request_refuses_nothing_for_good
 
 def test_while_redis_is_empty_nothing_is_said_to_be_unknown(api: Api) -> None:
     held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
-    redis.Redis.from_url(api.world.repo.settings.redis_url).flushall()
+    flush(api.world)
     for verb in ("release", "abandon", "rebase"):
         answer = api.post(f"/changesets/{held['id']}/{verb}", None, 503)
         assert answer.headers["Retry-After"]
@@ -369,8 +369,7 @@ def test_of_too_many_open_conflicts_the_oldest_are_closed(api: Api) -> None:
     api.put("f", "ours", base)
     ids = [api.put("f", f"theirs {i}", base)["id"] for i in range(5)]
     api.world.work()
-    object.__setattr__(api.world.repo.settings, "max_open_conflicts", 2)
-    run_upkeep(api.world.repo)
+    run_upkeep(api.world.reopened(max_open_conflicts=2).repo)
     assert [each["id"] for each in walk(api, "/conflicts")] == ids[3:]
     assert [api.get(f"/changesets/{each}").get("closed_by") for each in ids] == ["expired"] * 3 + [None] * 2
     assert (

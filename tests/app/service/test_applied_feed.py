@@ -55,10 +55,10 @@ def test_one_looks_when_somebody_comes_and_when_entries_are_applied(
     feed.enter()
     assert looks.again(), "whatever was applied before"
     for _ in range(3):
-        repo.redis.publish(repo.view.prefix + "applied", "1")
+        repo.redis.publish(repo.view.applied_channel, "1")
         assert looks.again()
     feed.leave()
-    repo.redis.publish(repo.view.prefix + "applied", "1")  # else it would listen for as long
+    repo.redis.publish(repo.view.applied_channel, "1")  # else it would listen for as long
 
 
 def test_one_looks_without_news(feed: AppliedFeed, looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:

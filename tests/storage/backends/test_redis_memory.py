@@ -215,7 +215,7 @@ def test_a_deep_look_and_a_wait_for_a_loader_begin_while_redis_is_full(world: Wo
 
 
 RAW_WRITES = (
-    r"\bredis\.(set|setex|psetex|setnx|getset|append|hset|hincrby|[lr]push|sadd|zadd|zincrby|incr|incrby|lock|xadd)\("
+    r"\b_?redis\.(set|setex|psetex|setnx|getset|append|hset|hincrby|[lr]push|sadd|zadd|zincrby|incr|incrby|lock|xadd)\("
 )
 
 
@@ -227,7 +227,7 @@ def test_only_what_may_fail_while_redis_is_full_is_written_without_a_script() ->
         for name in re.findall(RAW_WRITES, path.read_text())
     }
     # Turns of requests that add something, and a counter whose error is logged first.
-    assert found == {("storage/operations/succession.py", "lock"), ("storage/commit/batch.py", "incr")}
+    assert found == {("storage/queue/queue.py", "lock"), ("storage/view/view.py", "incr")}
 
 
 def test_the_part_that_is_used_is_of_maxmemory_and_0_without_one(server: redis.Redis, redis_settings: Settings) -> None:

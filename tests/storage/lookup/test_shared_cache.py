@@ -12,11 +12,12 @@ from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.lookup import shared_cache
 from storage.lookup.shared_cache import SharedCache
+from storage.view.view import View
 
 
 def made(settings: Settings, size: int = 1 << 20, seconds: int = 600) -> SharedCache:
     chosen = replace(settings, shared_cache_bytes=size, shared_cache_seconds=seconds)
-    return SharedCache(chosen, connect(settings), f"sluice:{{{settings.repository}}}:")
+    return SharedCache(chosen, View(settings, connect(settings)))
 
 
 def objects(count: int, size: int, seed: str = "") -> list[tuple[ObjectId, bytes]]:

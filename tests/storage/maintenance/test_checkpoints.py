@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
-import redis
 
 from app.admin.verify import verify
 from storage.base.settings import Settings
@@ -20,14 +20,13 @@ from storage.repository import Repository
 from storage.view.load import load
 from storage.view.segments import FOLDER, CorruptSegment, Segment, decode, encode, ends_of
 from tasks.upkeep import run as run_upkeep
-from tests.support.redis_rows import rows
+from tests.support.redis_rows import flush, rows
 from tests.support.world import World
 
 
 @pytest.fixture
 def world(settings: Settings) -> World:
-    made = World(Repository(settings))
-    object.__setattr__(made.repo.settings, "checkpoint_entries", 4)
+    made = World(Repository(replace(settings, checkpoint_entries=4)))
     for i in range(6):
         other = define(made.repo, f"other{i}", ["x/", "y/"])
         change_paths(made.repo, other.id, ["x/"])
@@ -47,7 +46,7 @@ def test_a_view_from_segments_is_the_view_of_the_entries(world: World) -> None:
     assert made == head.applied // 4 and newest(repo) == made * 4
     assert [ends_of(name) for name in repo.bucket.list_keys(FOLDER)] == [(i * 4 + 1, i * 4 + 4) for i in range(made)]
     assert load(repo.view, repo.log, repo.bucket, repo.view.epoch()) and rows(repo) == before
-    repo.redis.flushall()
+    flush(world)
     run_upkeep(repo)
     assert rows(repo) == before and not verify(repo).differences
     world.put({"more": b"1"})
@@ -112,7 +111,7 @@ def test_a_flush_in_the_middle_of_loading_leaves_no_half_view(world: World, monk
     def flushing(name: str, *args: object, **more: object) -> object:
         calls.append(name)
         if name == "segment" and calls.count("segment") == 3:
-            redis.Redis.from_url(repo.settings.redis_url).flushall()
+            flush(world)
         return scripts(name, *args, **more)
 
     monkeypatch.setattr(repo.view, "scripts", flushing)

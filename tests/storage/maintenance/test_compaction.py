@@ -48,17 +48,15 @@ from storage.view.rows import HISTORY, KEYS
 from tasks import compaction as compaction_module
 from tasks.node.forked import EndedBadly
 from tasks.upkeep import run as run_upkeep
-from tests.support.compaction import AT_ONCE, change, compacted, emptied
+from tests.support.compaction import aged, compacted, emptied
 from tests.support.dying import Died, Dying
-from tests.support.redis_rows import rows
+from tests.support.redis_rows import copied, drop_shared, flush, restore, rows
 from tests.support.world import World, item
 
 
 @pytest.fixture
 def world(settings: Settings) -> World:
-    made = World(Repository(settings))
-    change(made.repo, **AT_ONCE)
-    return made
+    return World(Repository(aged(settings)))
 
 
 def some_work(world: World, number: int) -> list[ChangesetId]:
@@ -99,13 +97,12 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     assert sum(done.changesets for done in made) == len(ids)
     left = history(world.repo)
     assert not [name for name in left if name.startswith((b"outcome:", b"decided:", b"chain", b"batches"))], left
-    fresh = World.__new__(World)
-    fresh.repo, fresh.all = Repository(world.repo.settings), world.all
+    fresh = world.reopened()
     assert [world.status(each) for each in ids] == STATUSES * 3
     after = reported(fresh, ids)
     assert [now.outcome for now in after] == [now.outcome for now in before]
     assert [now.closed_by for now in after] == [None, None, "abandoned", *[None] * 12]
-    fresh.repo.redis.delete(*fresh.repo.redis.keys("*object:*"), b"none")
+    drop_shared(fresh)
     assert fresh.files() == files
     said = read_changesets(
         fresh.repo.archive,
@@ -124,15 +121,14 @@ def test_small_packs_become_one_and_are_deleted_after_the_grace(world: World) ->
     assert len(stored) > 20
     compacted(world)
     assert stored < {*world.repo.bucket.list_keys("packs/"), *world.repo.bucket.list_keys("inbox/")}, "in their grace"
-    change(world.repo, gc_grace=-1000.0)
+    world = world.reopened(gc_grace=-1000.0)
     compacted(world)
     left = {*world.repo.bucket.list_keys("packs/"), *world.repo.bucket.list_keys("inbox/")}
     # The pack of the last merge is behind what it merged, and waits for the next.
     assert len(left) < 12 and len(left & stored) == 2
     assert not [name for name in left if name.startswith("inbox/")]
-    world.repo.redis.delete(*world.repo.redis.keys("*object:*"), *world.repo.redis.keys("*manifest:*"), b"none")
-    fresh = World.__new__(World)
-    fresh.repo, fresh.all = Repository(world.repo.settings), world.all
+    drop_shared(world)
+    fresh = world.reopened()
     assert fresh.files() == files and [fresh.status(each) for each in ids] == STATUSES * 3
     assert not verify(fresh.repo).differences
     looked = deep(world.repo.settings)
@@ -147,7 +143,7 @@ def test_what_cannot_be_deleted_is_left_to_a_later_one_and_history_leaves_all_th
 ) -> None:
     some_work(world, 0)
     compacted(world)
-    change(world.repo, gc_grace=-1000.0)
+    world = world.reopened(gc_grace=-1000.0)
     some_work(world, 1)
 
     def fail(self: Bucket, *names: str) -> list[str]:
@@ -177,9 +173,9 @@ def test_a_location_that_was_looked_up_before_its_pack_was_deleted_costs_a_secon
     blob = next(oid for oid in [world.repo.objects.commit(world.tip).tree])
     [before] = world.repo.view.locate([blob])
     compacted(world)
-    change(world.repo, gc_grace=-1000.0)
+    world = world.reopened(gc_grace=-1000.0)
     compacted(world)
-    world.repo.redis.delete(*world.repo.redis.keys("*object:*"), b"none")
+    drop_shared(world)
     assert before is not None and world.repo.view.locate([blob]) == [None]
     fresh = Repository(world.repo.settings)
     assert fresh.objects._fetch(blob, before) == world.repo.objects.read(blob)
@@ -193,7 +189,7 @@ def test_a_view_that_is_loaded_has_forgotten_the_same(
     ids = []
     # Rows of the index are taken more than once, some behind every chunk.
     monkeypatch.setattr(load_module, "_GATHERED", 20)
-    change(world.repo, checkpoint_entries=4, compact_entries=4, gc_grace=grace)
+    world = world.reopened(checkpoint_entries=4, compact_entries=4, gc_grace=grace)
     for number in range(4):
         ids += some_work(world, number)
         compacted(world)
@@ -205,15 +201,13 @@ def test_a_view_that_is_loaded_has_forgotten_the_same(
     gone = {"from-segments": [], "from-entries": names, "from-the-later-segments": names[:1]}[how]
     for name in gone:
         repo.bucket.delete(name)
-    repo.redis.flushall()
-    fresh = Repository(repo.settings)
-    fresh.prepare()
-    assert rows(fresh) == before
-    run_upkeep(fresh)
-    again = World.__new__(World)
-    again.repo, again.all = fresh, world.all
+    flush(world)
+    again = world.reopened()
+    again.repo.prepare()
+    assert rows(again.repo) == before
+    run_upkeep(again.repo)
     assert [again.status(each) for each in ids] == STATUSES * 5
-    assert not verify(fresh).differences
+    assert not verify(again.repo).differences
 
 
 def test_history_that_is_forgotten_is_not_even_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,9 +302,7 @@ def test_one_whose_packs_were_taken_for_garbage_is_thrown_away(world: World, mon
 
     def slow(repo: Repository, made: object) -> None:
         write(repo, made)  # type: ignore[arg-type]
-        other = Repository(world.repo.settings)
-        change(other, gc_grace=-1000.0)
-        assert collect(other).deleted
+        assert collect(world.reopened(gc_grace=-1000.0).repo).deleted
 
     with monkeypatch.context() as patched:
         patched.setattr(compact_module, "_write_tables", slow)
@@ -325,17 +317,12 @@ def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> N
     """Queues that come back older, a message that comes late, an API process that wakes up."""
     [changeset] = group = world.store([item(world.all, {"f": b"1"}, world.tip)])
     world.repo.queue.enqueue(group)
-    old = {
-        key: world.repo.redis.dump(key)
-        for key in world.repo.redis.keys(f"*{world.repo.settings.repository}*")
-        if b":v:" not in key
-    }
+    old = copied(world, queues_only=True)
     world.work()
     compacted(world)
     assert changeset[0].id <= world.repo.view.head().mark
     assert world.repo.queue.enqueue(group) == [-1]
-    for key, value in old.items():
-        world.repo.redis.restore(key, 0, value, replace=True)
+    restore(world, old)
     assert world.repo.redis.zcard(f"{world.repo.view.prefix}queue:{world.all.id}") == 1
     while commit_batch(world.repo, recovered_only=False).changesets:
         pass
@@ -345,15 +332,14 @@ def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> N
 
 def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> None:
     base = world.tip
-    held = item(world.all, {"h": b"1"}, base)
-    object.__setattr__(held.submission, "hold", True)
+    held = item(world.all, {"h": b"1"}, base, hold=True)
     [first] = world.submit(held)
     ids = some_work(world, 1)
     compacted(world)
     head = world.repo.view.head()
     assert first < head.mark and world.repo.view.undecided().keys() == {first}
     assert world.repo.queue.standing([first])[1][0].held
-    world.repo.redis.flushall()
+    flush(world)
     run_upkeep(world.repo)
     [standing] = world.repo.queue.standing([first])[1]
     assert standing.held and standing.outcome is None
@@ -368,8 +354,7 @@ def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> Non
 def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "MAX_UNDECIDED_BELOW", 3)
     base = world.tip
-    held = item(world.all, {"h": b"1"}, base)
-    object.__setattr__(held.submission, "hold", True)
+    held = item(world.all, {"h": b"1"}, base, hold=True)
     waiting = world.submit(held, item(world.all, {"h": b"2"}, 0))  # one that is held, and one that is stacked on it
     decided = some_work(world, 1)
     more = [world.submit(item(world.all, {f"m{i}": b"1"}, waiting[1]))[0] for i in range(2)]
@@ -380,7 +365,7 @@ def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatc
     assert world.repo.view.undecided().keys() == {*waiting, more[0]}
     compacted(world)
     assert world.repo.view.undecided().keys() == {*waiting, *more} and world.repo.view.head().mark >= later[-1]
-    world.repo.redis.flushall()
+    flush(world)
     run_upkeep(world.repo)
     release(world.repo, waiting[0])
     world.work()
@@ -410,7 +395,7 @@ def test_a_pack_with_more_undecided_ones_than_the_mark_passes_at_once_is_passed_
 
 
 def test_what_is_young_stays(world: World) -> None:
-    change(world.repo, history_age=1000.0, inbox_margin=1000.0)
+    world = world.reopened(history_age=1000.0, inbox_margin=1000.0)
     some_work(world, 1)
     checkpoint(world.repo, 1000)
     before = rows(world.repo)
@@ -425,7 +410,7 @@ def test_keys_are_known_longer_than_history_and_then_forgotten(world: World) -> 
     [again] = world.submit(item(world.all, {"other": b"1"}, world.tip, key="k1"))
     world.work()
     assert world.repo.outcome(again)["reason"] == "duplicate" and world.repo.outcome(again)["first"] == ids[0]
-    change(world.repo, key_age=-1000.0)
+    world = world.reopened(key_age=-1000.0)
     compacted(world)
     assert world.repo.view.snapshot(keys=["k1", "l1"]).keys == {}
     [new] = world.submit(item(world.all, {"other": b"2"}, world.tip, key="k1"))
@@ -474,7 +459,7 @@ def test_redis_does_not_grow_with_history(world: World) -> None:
 def test_a_compaction_is_bounded(world: World) -> None:
     for number in range(4):
         some_work(world, number)
-    change(world.repo, compact_changesets=5)
+    world = world.reopened(compact_changesets=5)
     made = compacted(world)
     assert len(made) > 3 and max(done.changesets for done in made) <= 5
     assert [done.more for done in made[:3]] == [True] * 3
@@ -485,7 +470,7 @@ def test_forgetting_keys_is_bounded(world: World) -> None:
     for number in range(4):
         some_work(world, number)
     compacted(world)
-    change(world.repo, compact_changesets=5, key_age=-1000.0)
+    world = world.reopened(compact_changesets=5, key_age=-1000.0)
     through, steps = 0, []
     while done := compact(world.repo):
         head = world.repo.view.head()
@@ -503,7 +488,7 @@ def test_more_entries_to_wait_for_than_one_compaction_takes_are_as_many(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compact_module, "MAX_ENTRIES", 8)
-    change(world.repo, compact_entries=1000)
+    world = world.reopened(compact_entries=1000)
     for number in range(4):
         some_work(world, number)
     checkpoint(world.repo, 1000)
@@ -543,11 +528,9 @@ def test_entries_that_are_kept_are_bounded_by_bytes(world: World) -> None:
     outcomes = world.repo.archive.outcomes(ids, 0)
     kept = world.repo.archive._entries
     assert len(kept) > 1 and kept.currsize > sum(len(world.repo.log.read(seq) or b"") for seq in kept)
-    change(world.repo, archive_cache_bytes=4 * (kept.currsize // 2))
-    small = Repository(world.repo.settings)
+    small = world.reopened(archive_cache_bytes=4 * (kept.currsize // 2)).repo
     assert small.archive.outcomes(ids, 0) == outcomes and 0 < len(small.archive._entries) < len(kept)
-    change(world.repo, archive_cache_bytes=4)
-    assert Repository(world.repo.settings).archive.outcomes(ids, 0) == outcomes
+    assert world.reopened(archive_cache_bytes=4).repo.archive.outcomes(ids, 0) == outcomes
 
 
 def put_instead(world: World, name: str, data: bytes) -> None:
@@ -609,9 +592,7 @@ def test_verify_says_what_it_can_though_a_part_of_the_archive_is_lost(
 
 
 def held_item(world: World, path: str, base: bytes) -> Item:
-    held = item(world.all, {path: b"1"}, base)
-    object.__setattr__(held.submission, "hold", True)
-    return held
+    return item(world.all, {path: b"1"}, base, hold=True)
 
 
 def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archived(world: World) -> None:
@@ -626,7 +607,7 @@ def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archive
     fresh = emptied(world)
     assert rows(fresh.repo) == before
     assert fresh.files()["kept"] == b"precious"
-    change(fresh.repo, gc_grace=-1000.0)
+    fresh = fresh.reopened(gc_grace=-1000.0)
     release(fresh.repo, ids[1])
     fresh.work()
     compacted(fresh)
@@ -649,11 +630,11 @@ def test_a_pack_that_was_decided_in_parts_is_copied_once_and_alone_looked_up(
     world.work()
     world.put({"alone": b"1"})
     world.work()
-    change(world.repo, compact_changesets=1)
+    world = world.reopened(compact_changesets=1)
     assert [done.changesets for done in compacted(world) if done.changesets] == [1, 1, 1]
     pack = inbox_pack(ids[0], 2)
     assert asked == [pack, pack]
-    retired = [name.decode() for name, _ in world.repo.view.by_score("retired", limit=100)]
+    retired = world.repo.view.superseded(2**40, 100)
     assert retired.count(pack) == 1
     assert world.files()["later"] == b"1" and not verify(world.repo).differences
 
@@ -661,7 +642,7 @@ def test_a_pack_that_was_decided_in_parts_is_copied_once_and_alone_looked_up(
 def test_checkpoints_that_are_lost_are_made_again_and_compaction_goes_on(world: World) -> None:
     """As in a bucket that was restored, or when their format changes: packs of the first entries are gone."""
     ids = some_work(world, 1)
-    change(world.repo, gc_grace=-1000.0)
+    world = world.reopened(gc_grace=-1000.0)
     compacted(world)
     compacted(world)
     repo = world.repo
@@ -682,13 +663,12 @@ def test_checkpoints_that_are_lost_are_made_again_and_compaction_goes_on(world: 
 def test_a_held_one_of_an_older_redis_is_what_the_archive_says(world: World) -> None:
     repo = world.repo
     [first] = world.submit(held_item(world, "h", world.tip))
-    old = {key: repo.redis.dump(key) for key in repo.redis.keys(f"*{repo.settings.repository}*") if b":v:" not in key}
+    old = copied(world, queues_only=True)
     release(repo, first)
     world.work()
     some_work(world, 1)
     compacted(world)
-    for key, value in old.items():
-        repo.redis.restore(key, 0, value, replace=True)
+    restore(world, old)
     [now] = repo.queue.standing([first])[1]
     assert now.outcome and now.outcome["status"] == "committed" and not now.held
     run_upkeep(repo)
@@ -697,19 +677,16 @@ def test_a_held_one_of_an_older_redis_is_what_the_archive_says(world: World) -> 
 
 def test_a_redis_older_than_the_grace_of_tables_blames_nobody(world: World) -> None:
     """Its view names tables that have been merged and deleted since: until it has caught up, everybody waits."""
-    repo = world.repo
     ids = some_work(world, 0)
     compacted(world)
-    old = {key: repo.redis.dump(key) for key in repo.redis.keys(f"*{repo.settings.repository}*")}
-    change(repo, gc_grace=-1000.0)
+    old = copied(world)
+    world = world.reopened(gc_grace=-1000.0)
     for number in range(1, MERGED + 2):
         ids += some_work(world, number)
         compacted(world)
-    repo.redis.delete(*repo.redis.keys(f"*{repo.settings.repository}*"))
-    for key, value in old.items():
-        repo.redis.restore(key, 0, value)
-    fresh = World.__new__(World)
-    fresh.repo, fresh.all = Repository(repo.settings), world.all
+    flush(world)
+    restore(world, old)
+    fresh = world.reopened()
     with pytest.raises(ViewStale):
         reported(fresh, ids[:1])
     [based] = fresh.submit(item(world.all, {"based": b"1"}, ids[0]))
@@ -732,7 +709,7 @@ def test_what_is_old_is_so_by_the_stores_clock(world: World, monkeypatch: pytest
         ids = some_work(world, 1)
     compacted(world)
     assert world.repo.view.head().archived >= 3 and [world.status(each) for each in ids] == STATUSES
-    change(world.repo, history_age=1000.0)
+    world = world.reopened(history_age=1000.0)
     later = some_work(world, 2)
     compacted(world)
     assert world.repo.view.snapshot(later).outcomes.keys() == set(later), "what is young stays"
@@ -744,12 +721,12 @@ def test_what_is_copied_is_cut_into_packs(world: World) -> None:
     ids = [world.put({path: content}, base) for path, content in contents.items()]
     world.put({"f0": rng.randbytes(9000)}, base)
     world.work()
-    change(world.repo, compact_bytes=8000)
+    world = world.reopened(compact_bytes=8000)
     made = compacted(world)
     assert [done.changesets for done in made if done.changesets] == [7], "one entry is never cut"
-    archives = world.repo.view.by_score("archives")
+    archives = world.repo.redis.zrange(world.repo.view.key("archives"), 0, -1, withscores=True)
     assert len(archives) > 2
-    change(world.repo, gc_grace=-1000.0)
+    world = world.reopened(gc_grace=-1000.0)
     compacted(world)
     fresh = emptied(world)
     assert fresh.files() == contents
@@ -762,8 +739,7 @@ def all_gone(world: World, number: int) -> None:
     for each in range(3):
         some_work(world, 10 * number + each)
     before = {*world.repo.bucket.list_keys("packs/"), *world.repo.bucket.list_keys("inbox/")}
-    change(world.repo, gc_grace=-1000.0, compact_changesets=1)
-    compacted(world)
+    compacted(world.reopened(gc_grace=-1000.0, compact_changesets=1))
     after = {*world.repo.bucket.list_keys("packs/"), *world.repo.bucket.list_keys("inbox/")}
     assert {name.rpartition(".")[2] for name in before - after} == {"pack", "idx", "table"}
 
@@ -773,7 +749,7 @@ def archived(world: World) -> World:
     """Have work that is compacted, and some that is not."""
     for number in range(2):
         some_work(world, number)
-    change(world.repo, compact_changesets=1)
+    world = world.reopened(compact_changesets=1)
     compacted(world)
     some_work(world, 2)
     return world

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from app.admin.verify import verify
-from storage.base.ids import new_ulid
+from storage.base.ids import PackId, new_ulid
 from storage.base.settings import Settings
 from storage.commit.append import append, entry_after
 from storage.git.objects import Kind, object_id
@@ -23,9 +24,7 @@ from tests.support.world import World
 
 @pytest.fixture
 def world(settings: Settings) -> World:
-    made = World(Repository(settings))
-    for name, value in (("gc_grace", -1.0), ("gc_packs", 4)):
-        object.__setattr__(made.repo.settings, name, value)
+    made = World(Repository(replace(settings, gc_grace=-1.0, gc_packs=4)))
     made.put({"f": b"1"})
     made.work()
     return made
@@ -66,7 +65,7 @@ def test_garbage_goes_and_nothing_else(world: World) -> None:
 
 
 def test_what_is_young_stays(world: World) -> None:
-    object.__setattr__(world.repo.settings, "gc_grace", 3600.0)
+    world = world.reopened(gc_grace=3600.0)
     orphan(world)
     assert collect_all(world) == []
 
@@ -152,5 +151,5 @@ def test_a_view_of_an_older_version_condemns_nothing(world: World) -> None:
     repo.redis.delete(repo.view.key("packs"), prefix + "epochs")
     assert collect(repo).listed == 0
     run_upkeep(repo)
-    assert repo.view.epoch() not in {old, new} and repo.view.scores("packs", ["none"]) == [None]
+    assert repo.view.epoch() not in {old, new} and repo.view.unnamed_packs([PackId("none")]) == ["none"]
     assert len(collect_all(world)) == 1 and not verify(repo).differences

@@ -1,0 +1,96 @@
+"""What a submission is refused for, given what was looked up for its request: values in, refusals out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.intake.refusals import FieldRefused, KeyReused
+from app.protocol.submissions import Change, ChangesetBase, Submission
+from storage.backends.turns import breathe
+from storage.base.errors import LimitReached, Recovering, Refused, SluiceError
+from storage.base.ids import ChangesetId
+from storage.base.settings import Settings
+from storage.git.fsck import needs_content
+from storage.git.objects import SUBMODULE_MODE, Kind
+from storage.git.trees import covers
+from storage.lookup.object_kinds import Described
+from storage.operations.slices import SliceGone
+from storage.queue.queue import Admission
+from storage.view.snapshot import Slice
+
+MAX_JUDGED_BYTES = 1 << 20
+"""A content put by id where its bytes must be judged (a symlink, .gitmodules, .gitattributes) has no more of them."""
+
+
+def check_capacity(settings: Settings, found: Admission, submissions: Sequence[Submission], slice_id: str = "") -> None:
+    """Raise LimitReached where these would be too many; `slice_id`: also for that slice alone."""
+    count, held = len(submissions), sum(each.hold for each in submissions)
+    if found.pending >= settings.max_pending:
+        raise LimitReached(f"{found.pending} changesets are committed and not merged (max_pending)")
+    if found.queued + count > settings.max_queued:
+        raise LimitReached(f"{found.queued} changesets are queued (max_queued)")
+    if held and found.held + held > settings.max_held:
+        raise LimitReached(f"{found.held} changesets are held (max_held)")
+    if slice_id and found.queued_in.get(slice_id, 0) + count > settings.max_queued_per_slice:
+        raise LimitReached(f"{slice_id} has too many queued (max_queued_per_slice)")
+
+
+def check_queue(settings: Settings, found: Admission, name: str, coming: int) -> None:
+    """Raise LimitReached where so many of a request that are coming into a slice are too many with those queued."""
+    queued = found.queued_in[name]
+    if queued + coming > settings.max_queued_per_slice:
+        raise LimitReached(f"{queued} changesets of {name} are queued (max_queued_per_slice)")
+
+
+def check_slice(found: Admission, submission: Submission) -> Slice:
+    """Return the slice of a submission, which has all its paths. Raises SliceGone, FieldRefused and Recovering."""
+    where = found.slices.get(submission.slice)
+    if where is None:
+        raise _unless_behind(found, SliceGone(submission.slice))
+    for i, change in enumerate(submission.changes):
+        breathe()
+        if not covers(where.paths, change.path):
+            raise _unless_behind(found, FieldRefused(f"changes[{i}].path", f"is not in the slice {where.name}"))
+    return where
+
+
+def _unless_behind(found: Admission, refusal: Refused) -> SluiceError:
+    """Return a refusal, or Recovering unless Redis is recovered: something that it lacks may stand in the log."""
+    return refusal if found.recovered else Recovering("the view may be behind the log")
+
+
+def check_key(found: Admission, key: str, fingerprint: str) -> ChangesetId | None:
+    """Return the changeset that was made with an idempotency key already. Raises KeyReused where it is another."""
+    owner = found.keys.get(key)
+    if owner is None:
+        return None
+    if owner[1] != fingerprint:
+        raise KeyReused
+    return owner[0]
+
+
+def check_base(found: Admission, submission: Submission) -> None:
+    """Raise FieldRefused where the base is a changeset that is not known."""
+    if isinstance(submission.base, ChangesetBase) and submission.base.id not in found.bases:
+        raise FieldRefused("base", f"{submission.base.id} is no changeset of this repository")
+
+
+def puts_by_id(change: Change) -> bool:
+    """Tell whether a change puts a content that is stored already."""
+    return change.op == "put" and change.content is None and change.mode != SUBMODULE_MODE
+
+
+def check_stored(change: Change, stored: Described | None, field: str) -> int:
+    """Return the size of what a change puts by its id: a blob that is stored here, and small where it is to be judged.
+
+    Raises FieldRefused.
+    """
+    assert change.oid is not None
+    if stored is None:
+        raise FieldRefused(field, f"{change.oid.hex()} is not stored here")
+    if stored.kind != Kind.BLOB:
+        raise FieldRefused(field, f"{change.oid.hex()} is no blob")
+    if stored.size > MAX_JUDGED_BYTES and needs_content(change.path, change.mode):
+        detail = f"has {stored.size} bytes; at {change.path.decode()}, one put by id has {MAX_JUDGED_BYTES}"
+        raise FieldRefused(field, detail)
+    return stored.size

@@ -1,0 +1,60 @@
+"""Fingerprints: what tells a repeat from another request with the same idempotency key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+from app.protocol.submissions import ItemBase, Submission
+from storage.backends.turns import breathe, in_thread_if_large
+from storage.git.threeway import Strategy
+from storage.view.snapshot import Slice
+
+
+class Fingerprints:
+    """Those of one request's submissions, given with the slices that they name; made as they are asked for."""
+
+    def __init__(self, submissions: Sequence[Submission | Exception], slices: Mapping[str, Slice]) -> None:
+        self._submissions = submissions
+        self._slices = slices
+        self._made: dict[int, str] = {}  # by position
+
+    def of(self, position: int) -> str:
+        """Return a submission's fingerprint; in the place of a base by position stands the fingerprint of that item.
+
+        A number says nothing by itself: with another item there, the request is another one.
+        """
+        chain = [position]  # each on the next one; in a loop, since it may be as long as the request
+        while chain[-1] not in self._made:
+            below = self._submissions[chain[-1]]
+            if not isinstance(below, Submission) or not isinstance(below.base, ItemBase):
+                break
+            chain.append(below.base.position)
+        for at in reversed(chain):
+            submission = self._submissions[at]
+            if at not in self._made and isinstance(submission, Submission):
+                where = self._slices.get(submission.slice)
+                base: object = submission.base
+                if isinstance(base, ItemBase):
+                    base = ("item", self._made.get(base.position))
+                self._made[at] = _fingerprint(submission, base, where.id if where else submission.slice)
+        return self._made[position]
+
+
+def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
+    hasher = sha256()
+    identity = (slice_id, base, submission.author_name, submission.author_email, submission.author_time)
+    hasher.update(repr((*identity, submission.author_zone, submission.message)).encode())
+    for change in submission.changes:
+        breathe()
+        content = in_thread_if_large(_sha256, change.content) if change.content is not None else None
+        hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
+        if change.strategy != Strategy.MERGE:
+            hasher.update(change.strategy.encode())
+    if submission.hold:
+        hasher.update(b"hold")
+    return hasher.hexdigest()[:32]
+
+
+def _sha256(content: bytes) -> bytes:
+    return sha256(content).digest()

@@ -1,0 +1,136 @@
+"""The keys of one repository, and the ordered lists of its published view: each is read a page at a time.
+
+Nothing outside this package, coordination and queue spells a key; tests/test_layering.py holds all others to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TypeVar
+
+import redis
+
+from storage.backends.scripts import Scripts
+from storage.base.errors import ViewAbsent
+from storage.base.ids import ChangesetId, PackId, Seq
+from storage.base.settings import Settings
+from storage.git.trees import holders
+from storage.log.entry import Json
+from storage.view.snapshot import Head
+
+T = TypeVar("T", bound=str)
+
+Positions = list[tuple[ChangesetId, int]]
+"""Changesets with their positions in the log (`place_of`), in that order."""
+
+
+class Lists:
+    """What View reads page by page, without what is archived. Every method raises ViewAbsent and redis.RedisError."""
+
+    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+        self.redis = client
+        # The braces keep all keys of a repository in one slot of a Redis cluster.
+        self.prefix = f"sluice:{{{settings.repository}}}:"
+        self.scripts = Scripts(client, self.prefix)
+
+    def epoch(self) -> str | None:
+        """Return the published epoch, None where there is no view."""
+        found = self.redis.get(self.prefix + "epoch")
+        return found.decode() if found else None
+
+    def key(self, name: str) -> str:
+        """Return the full key of a row of the published epoch."""
+        epoch = self.epoch()
+        if epoch is None:
+            raise ViewAbsent("the view is not loaded")
+        return f"{self.prefix}v:{epoch}:{name}"
+
+    def open_conflicts(
+        self, after: int, limit: int, slice_id: str | None = None, path: bytes | None = None
+    ) -> Positions:
+        """Return conflicted changesets whose conflicts are open: all, a slice's, or those in conflict at a path."""
+        name = "open" if slice_id is None else f"open:{slice_id}"
+        return self._positions(name if path is None else f"open_on:{path.decode()}", after, None, limit)
+
+    def count_open_conflicts(self) -> int:
+        """Return how many conflicts are open."""
+        return int(self.redis.zcard(self.key("open")))
+
+    def still_open(self, changesets: Sequence[ChangesetId]) -> list[ChangesetId]:
+        """Return those whose conflicts are open."""
+        return self._members("open", changesets)
+
+    def decided(self, slice_id: str, status: str, after: int, through: int | None, limit: int) -> Positions:
+        """Return a slice's decided changesets of one status; all behind `after` where `through` is None."""
+        return self._positions(f"decided:{slice_id}:{status}", after, through, limit)
+
+    def committed(self, after: int, through: int | None, limit: int) -> Positions:
+        """Return committed changesets of all slices; all behind `after` where `through` is None."""
+        return self._positions("chain", after, through, limit)
+
+    def released(self, limit: int) -> list[ChangesetId]:
+        """Return changesets that were held, have been released, and have no outcome yet; first released first."""
+        return [changeset for changeset, _ in self._positions("released", -1, None, limit)]
+
+    def unmerged_batches(self, head: Head, limit: int) -> list[Json]:
+        """Return the oldest commit entries that no global commit has merged: their seq, count, tip, tree and time."""
+        return [json.loads(row) for row, _ in self._by_score("batches", f"({head.through}", head.applied, limit)]
+
+    def global_commits(self, after: Seq, before: int | None, limit: int) -> list[Json]:
+        """Return global commits of the entries between two, newest first; the newest of all where `before` is None."""
+        high = "+inf" if before is None else f"({before}"
+        return [json.loads(row) for row, _ in self._by_score("merges", f"({after}", high, limit, newest_first=True)]
+
+    def slice_ids(self, after: str, limit: int) -> list[str]:
+        """Return the ids of slices behind `after`, in order."""
+        return self._by_name("slice_order", after, limit)
+
+    def slices_covering(self, path: bytes, after: str, limit: int) -> list[str]:
+        """Return the ids of slices that cover a path, behind `after`, in order."""
+        # Each holder of the path has an ordered set of slices; the first of all of them, merged, are the page.
+        found = {each for held in holders(path) for each in self._by_name(f"covers:{held.decode()}", after, limit)}
+        return sorted(found)[:limit]
+
+    def unnamed_packs(self, packs: Sequence[PackId]) -> list[PackId]:
+        """Return those that neither entries nor compactions name, and none is about to delete."""
+        named = {pack for name in ("packs", "archives", "retired") for pack in self._members(name, packs)}
+        return [pack for pack in packs if pack not in named]
+
+    def tombstoned_packs(self, packs: Sequence[PackId]) -> set[PackId]:
+        """Return those that no entry may name any more, since garbage collection deletes them."""
+        return set(self._members("condemned", packs))
+
+    def superseded(self, before: int, limit: int) -> list[str]:
+        """Return packs and tables that compactions replaced up to a time (seconds), the first of them first."""
+        return [name.decode() for name, _ in self._by_score("retired", "-inf", before, limit)]
+
+    def undecided(self) -> dict[ChangesetId, PackId]:
+        """Return the changesets that the mark has passed though they are undecided, with their packs."""
+        found = self.redis.hgetall(self.key("undecided"))
+        return {ChangesetId(each.decode()): PackId(pack.decode()) for each, pack in found.items()}
+
+    def _positions(self, name: str, after: int, through: int | None, limit: int) -> Positions:
+        found = self._by_score(name, f"({after}", "+inf" if through is None else through, limit)
+        return [(ChangesetId(member.decode()), position) for member, position in found]
+
+    def _by_score(
+        self, name: str, low: str | int, high: str | int, limit: int, newest_first: bool = False
+    ) -> list[tuple[bytes, int]]:
+        """Return members of a sorted set with their scores; bounds as in ZRANGEBYSCORE."""
+        first, last = (high, low) if newest_first else (low, high)
+        found = self.redis.zrange(
+            self.key(name), first, last, byscore=True, desc=newest_first, offset=0, num=limit, withscores=True
+        )
+        return [(member, int(score)) for member, score in found]
+
+    def _by_name(self, name: str, after: str, limit: int) -> list[str]:
+        """Return members of a sorted set whose scores are all 0, in order, behind `after`."""
+        low = "(" + after if after else "-"
+        found = self.redis.zrange(self.key(name), low, "+", bylex=True, offset=0, num=limit)
+        return [member.decode() for member in found]
+
+    def _members(self, name: str, candidates: Sequence[T]) -> list[T]:
+        """Return those of the candidates that are in a sorted set."""
+        scores = self.redis.zmscore(self.key(name), candidates) if candidates else []
+        return [each for each, score in zip(candidates, scores, strict=True) if score is not None]
