@@ -16,8 +16,8 @@ from storage.base.settings import Settings
 from storage.coordination.nodes import Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
-from storage.log.entry import Json, Status
 from storage.log.log import Log
+from storage.log.records import Outcome, Status
 from storage.log.store_pack import found
 from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class RedisUnsafe(Refused):
-    """Redis may evict keys, which would lose parts of the view and messages without a word."""
+    """Redis may evict keys, which would silently lose parts of the view and messages."""
 
 
 class Repository:
@@ -66,7 +66,7 @@ class Repository:
     def snapshot(
         self, changesets: Iterable[str] = (), slices: Iterable[str] = (), keys: Iterable[str] = ()
     ) -> Snapshot:
-        """Return one instant of the view, with outcomes that it has forgotten from the archive: these never change.
+        """Return one instant of the view; outcomes that have left it come from the archive, where they never change.
 
         Raises ViewAbsent, ViewStale where the view went back meanwhile, and BucketError.
         """
@@ -76,7 +76,7 @@ class Repository:
         if not passed:
             return snapshot
         outcomes = self.archive.outcomes(passed, snapshot.head.compacted)
-        conflicted = [each for each in outcomes if outcomes[each]["status"] == Status.CONFLICTED]
+        conflicted = [each for each in outcomes if outcomes[each].status == Status.CONFLICTED]
         closed = self.archive.closed(conflicted, snapshot.head.compacted) if conflicted else {}
         return replace(
             snapshot,
@@ -84,7 +84,7 @@ class Repository:
             closed={ChangesetId(each): by for each, by in closed.items()} | dict(snapshot.closed),
         )
 
-    def outcome(self, changeset: ChangesetId) -> Json | None:
+    def outcome(self, changeset: ChangesetId) -> Outcome | None:
         """Return a changeset's outcome, None while it has none. Raises Unavailable."""
         return self.snapshot([changeset]).outcomes.get(changeset)
 
@@ -107,7 +107,7 @@ class Repository:
         return Ident(self.settings.committer_name, self.settings.committer_email, int(time.time()))
 
     def check(self) -> None:
-        """Check what the guarantees stand on; every process does so once, before it serves.
+        """Check the requirements of the guarantees; every process does so once, before it serves.
 
         Raises RedisUnsafe, GitUnfit, BucketUnsafe and Unavailable.
         """
@@ -119,7 +119,7 @@ class Repository:
         probe([Bucket(self.settings, endpoint) for endpoint in self.settings.endpoints])
 
     def prepare(self, timeout: float = 0.0) -> None:
-        """Have a bucket, a log and a view. Any process may do so at any time, and again; one of them loads the view.
+        """Create bucket, log and view if they are missing. Any process may call it, at any time; one loads the view.
 
         The others wait for it, `timeout` seconds at most. Raises Unavailable and CorruptEntry.
         """

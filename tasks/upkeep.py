@@ -1,11 +1,11 @@
-"""Upkeep: whatever was lost or left lying by a process that died is found and set going again."""
+"""Upkeep: finding and resuming work that was lost, or left unfinished by a process that died."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import structlog
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError
 
 from storage.backends.bucket import Missing
 from storage.backends.redis_client import UNAVAILABLE
@@ -22,7 +22,7 @@ from storage.view.load import catch_up, load
 from storage.view.view import is_current
 from tasks.base import SluiceTask, repository, run_job
 from tasks.celery import app
-from tasks.notify import ask_for_commit, ask_for_merge
+from tasks.notify import ask_for_work
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -41,9 +41,9 @@ _FORGOTTEN = 300.0
 
 @app.task(name="sluice.upkeep", base=SluiceTask, ignore_result=True, acks_late=True)
 def upkeep(reason: str = "") -> None:
-    """Put right what can be put right, see that the workers know of their work, and tidy up.
+    """Repair the view and the queues, send messages for waiting work, and tidy up.
 
-    `reason` is for who reads it.
+    `reason` is for people.
     """
     repo = repository()
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
@@ -51,17 +51,9 @@ def upkeep(reason: str = "") -> None:
     try:
         done = run_job(keep_up, repo.settings)
     finally:
-        _ask_for_work(repo)
+        ask_for_work(repo)
     if done:
         run_job(tidy, repo.settings)
-
-
-def _ask_for_work(repo: Repository) -> None:
-    try:
-        ask_for_commit(repo)
-        ask_for_merge(repo)
-    except RedisError as error:
-        log.warning("notify_failed", reason=str(error))
 
 
 def run(repo: Repository) -> Found:
@@ -72,7 +64,7 @@ def run(repo: Repository) -> Found:
 
 
 def keep_up(repo: Repository) -> Found:
-    """Bring the view up to the log, anew if it is gone or wrong, and queue what the queues have forgotten.
+    """Bring the view up to date (load it if it is missing or wrong), and queue what the queues have lost.
 
     Harmless at any time and any number of times at once. Raises Unavailable.
     """
@@ -84,7 +76,7 @@ def keep_up(repo: Repository) -> Found:
 
 
 def tidy(repo: Repository) -> None:
-    """Make checkpoints, delete garbage and what is left of epochs, and close what nobody will.
+    """Make checkpoints, delete garbage and the rest of old epochs, and close conflicts above the limit.
 
     Harmless as `keep_up` is, and killed at any point. Raises ViewAbsent, ViewStale and BucketError, and what a step
     raises when all others were taken.
@@ -134,20 +126,16 @@ def _keep_view(repo: Repository) -> str | None:
 
 
 def _may_wait(repo: Repository) -> bool:
-    """Tell whether to wait for who loads the view: one does, or all upkeep asked for meanwhile would stand in line."""
+    """Tell whether to wait for the loader of the view: only one upkeep does, or messages would pile up."""
     return Lease(repo.view, LeaseName.UPKEEP_WAITS, _LOADING_PATIENCE).take_turn()
 
 
 def _catch_up(repo: Repository) -> None:
-    """Apply what is in the log and nobody applies: whoever appends has the append lock until the view knows of it."""
+    """Apply entries that their writers did not apply: a writer holds the append lock until the view has its entry."""
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
-    owner = new_ulid()
-    repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
-    try:
+    with repo.append_lock.held(new_ulid()):
         applied = catch_up(repo.view, repo.log, repo.bucket)
-    finally:
-        repo.append_lock.release(owner)
     if applied:
         log.warning("view_caught_up", entries=applied)
         did(f"view caught up by {applied} entries")
@@ -167,7 +155,7 @@ def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
 
 
 def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
-    """Recover the inbox, unless somebody else began to a moment ago: all who ask for upkeep would list the same."""
+    """Recover the inbox, unless another process has just begun to: every requested upkeep would list the same."""
     owner, lease = new_ulid(), Lease(repo.view, LeaseName.RECOVERING, _RECOVERING)
     if not lease.take(owner):
         return Found()
@@ -204,7 +192,7 @@ def _collect(repo: Repository) -> None:
 
 
 def drop_forgotten(repo: Repository) -> bool:
-    """Delete what is left of one epoch of the view that nobody loads any more; tell whether there was one."""
+    """Delete the rest of one abandoned epoch of the view; tell whether there was one."""
     forgotten = repo.view.forgotten(_FORGOTTEN)
     if forgotten is None:
         return False

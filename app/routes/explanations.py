@@ -9,25 +9,26 @@ from typing import Any, TypeVar, cast
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
+from msgspec import to_builtins
 
 from app.protocol import cursors
 from app.protocol.problems import not_found
 from app.protocol.queries import load_path, load_query
-from app.routes.changesets import standing_of
+from app.routes.changesets import state_of
 from app.routes.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
 from app.service.confirm_refusals import confirm_refusals
 from app.service.services import services
-from storage.base.ids import ChangesetId, PackId
-from storage.commit.records import version_json, version_of
+from storage.base.ids import ChangesetId
 from storage.git.conflict_hunks import Explainer, Explanation, Lines
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, UNKNOWN_MODE, Version
 from storage.git.threeway import ConflictClass, is_binary
 from storage.git.unified_diff import LineDiff, line_diff
 from storage.log.manifest import Changeset
+from storage.log.records import RecordedConflict, RecordedVersion, version_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.seen import seen_by_writer
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.queue.submission_packs import read_changesets
 
 routes = Blueprint("explanations", __name__)
@@ -60,7 +61,7 @@ def _open(state: BlueprintSetupState) -> None:
 def diff(changeset: str) -> Response:
     """Show what a changeset's writer changed, against what the writer saw."""
     after, limit = _position("diff", changeset)
-    submission = _read(changeset, standing_of(changeset))
+    submission = _read(changeset, state_of(changeset))
     contents = Contents(submission)
 
     def show(batch: Sequence[Changed]) -> Iterator[Json]:
@@ -75,19 +76,17 @@ def diff(changeset: str) -> Response:
 def conflicts(changeset: str) -> Response:
     """Show the conflicts of a changeset, with what an editor needs; none where it is not conflicted."""
     after, limit = _position("explained", changeset)
-    standing = standing_of(changeset)
-    found = (standing.outcome or {}).get("conflicts", [])
-    waiting = sorted(
-        (each for each in found if each["path"].encode() > after), key=lambda each: bytes(each["path"].encode())
-    )
-    contents = Contents(_read(changeset, standing)) if waiting else None
+    state = state_of(changeset)
+    found = state.outcome.conflicts if state.outcome else ()
+    waiting = sorted((each for each in found if _path(each) > after), key=_path)
+    contents = Contents(_read(changeset, state)) if waiting else None
 
-    def show(batch: Sequence[Json]) -> Iterator[Json]:
+    def show(batch: Sequence[RecordedConflict]) -> Iterator[Json]:
         assert contents is not None
         for group in contents.groups(batch, lambda each: _versions(each) or ()):
             yield from _shown_conflicts(group, contents)
 
-    return _page("explained", changeset, iter(waiting), limit, lambda each: bytes(each["path"].encode()), show)
+    return _page("explained", changeset, iter(waiting), limit, _path, show)
 
 
 @routes.get("/changesets/<changeset>/conflicts/<side>/<path:path>")
@@ -98,12 +97,12 @@ def side(changeset: str, side: str, path: str) -> Response:
         raise not_found("side", side)
     raw = load_path(path, services().settings)
     load_query(request.args, services().settings)
-    standing = standing_of(changeset)
-    found = (standing.outcome or {}).get("conflicts", [])
-    version = next((version_of(each[side]) for each in found if each["path"].encode() == raw), None)
+    state = state_of(changeset)
+    found = state.outcome.conflicts if state.outcome else ()
+    version = next((version_of(getattr(each, side)) for each in found if _path(each) == raw), None)
     if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
         raise not_found(side, path)
-    places = Contents(_read(changeset, standing)).places
+    places = Contents(_read(changeset, state)).places
     try:
         content = services().repo.objects.blob(version.oid, places.get(version.oid))
     except ObjectMissing:
@@ -135,8 +134,8 @@ def _page(
     )
 
 
-def _read(changeset: str, standing: Standing) -> Changeset:
-    pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
+def _read(changeset: str, state: ChangesetState) -> Changeset:
+    pack = state.outcome.pack if state.outcome else state.pack
     assert pack is not None, "what stands somewhere has a pack"
     repo = services().repo
     return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]
@@ -166,8 +165,8 @@ def _shown_diff(changed: Changed, contents: Contents) -> Json:
     item = {
         "path": path.decode(),
         "status": "added" if old is None else "deleted" if new is None else "modified",
-        "old": version_json(old),
-        "new": version_json(new),
+        "old": to_builtins(RecordedVersion.of(old)),
+        "new": to_builtins(RecordedVersion.of(new)),
         "binary": found.binary,
         "additions": found.additions,
         "deletions": found.deletions,
@@ -176,23 +175,27 @@ def _shown_diff(changed: Changed, contents: Contents) -> Json:
     return item | (text_json("patch", found.patch) if found.patch is not None else {"omitted": omitted})
 
 
-def _shown_conflicts(group: Sequence[Json], contents: Contents) -> Iterator[Json]:
+def _shown_conflicts(group: Sequence[RecordedConflict], contents: Contents) -> Iterator[Json]:
     versions = [_versions(each) for each in group]
     texts = [_texts(three, contents) if three else None for three in versions]
     explainer = cast(Explainer, current_app.extensions["sluice-explainer"])
     explained = explainer.together([three for three in texts if three and not isinstance(three, Omitted)])
     for conflict, three in zip(group, texts, strict=True):
         if three is None or isinstance(three, Omitted):
-            yield conflict | {"hunks": None, "marked": None} | ({"omitted": three} if three else {})
+            yield to_builtins(conflict) | {"hunks": None, "marked": None} | ({"omitted": three} if three else {})
         else:
-            yield conflict | _explanation_json(next(explained))
+            yield to_builtins(conflict) | _explanation_json(next(explained))
 
 
-def _versions(conflict: Json) -> tuple[Version | None, Version, Version] | None:
+def _path(conflict: RecordedConflict) -> bytes:
+    return conflict.path.encode()
+
+
+def _versions(conflict: RecordedConflict) -> tuple[Version | None, Version, Version] | None:
     """Return the versions of a conflict that has texts to show."""
-    if conflict["class"] not in _EXPLAINED:
+    if conflict.kind not in _EXPLAINED:
         return None
-    base, head, submitted = (version_of(conflict[side]) for side in ("base", "head", "submitted"))
+    base, head, submitted = map(version_of, (conflict.base, conflict.head, conflict.submitted))
     if head is None or submitted is None or not {head.mode, submitted.mode} <= _TEXT_MODES:
         return None
     # A base of another kind, such as a symlink, says nothing of the lines; of an unknown one they are compared.

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from app.service.applied_feed import AppliedFeed
 from storage.backends import deadline
 from storage.base.batched import batched
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.repository import Repository
 
 _MAX_AT_ONCE = 1000
 
-Wanted = Callable[[Standing], bool]
+Wanted = Callable[[ChangesetState], bool]
 
 
 @dataclass(eq=False, slots=True)
@@ -38,7 +38,7 @@ class Waiting:
         self.feed = AppliedFeed(repo, "waiting", self._look)
 
     def wait(self, changeset: str, seconds: float, wanted: Wanted) -> None:
-        """Return when `wanted` holds for a changeset's standing, or after `seconds`; the caller looks itself.
+        """Return when `wanted` holds for a changeset's state, or after `seconds`; the caller looks itself.
 
         Earlier where this process stops.
         """
@@ -50,7 +50,7 @@ class Waiting:
         self.feed.enter()
         try:
             # Decided between the caller's look and now, it would have to wait for the next piece of news.
-            _, [now] = self._repo.queue.standing([changeset])
+            _, [now] = self._repo.queue.states([changeset])
             if not wanted(now):
                 with deadline.waiting():
                     waiter.woken.wait(seconds)
@@ -70,7 +70,7 @@ class Waiting:
         with self._lock:
             waiters = list(self._waiters)
         for chunk in batched(waiters, _MAX_AT_ONCE):
-            _, standings = self._repo.queue.standing([waiter.changeset for waiter in chunk])
-            for waiter, standing in zip(chunk, standings, strict=True):
-                if waiter.wanted(standing):
+            _, states = self._repo.queue.states([waiter.changeset for waiter in chunk])
+            for waiter, state in zip(chunk, states, strict=True):
+                if waiter.wanted(state):
                     waiter.woken.set()

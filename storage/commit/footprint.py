@@ -1,20 +1,27 @@
-"""What linking a batch holds in memory, and how it stays bounded. Pure.
+"""Limits on the memory that linking a batch needs. Pure.
 
-Each changeset that is committed makes new trees of every directory on its paths, all of them whole. So a few hundred
-small changes to one large directory make hundreds of megabytes, and look things up in as many bases of that size: the
+Each committed changeset makes new, whole trees of every directory on its paths. So a few hundred small changes in one
+large directory make hundreds of megabytes of trees, and look things up in as many bases of that size: a limit on the
 number of changesets bounds neither.
+
+What a changeset makes is known beforehand, near enough: each directory on its paths, whole. So what would not fit is
+left to the next batch before its bases are read, and every slice gets its turn: changesets of one that works in a large
+directory do not keep small ones of others waiting.
 """
 
 from __future__ import annotations
 
-from storage.base.ids import ChangesetId, ObjectId
+from collections.abc import Mapping, Sequence
+
+from storage.base.ids import ChangesetId, ObjectId, SliceId
 from storage.git.objects import Tree
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import ReadTree
+from storage.log.manifest import Changeset
 
 
 class Made:
-    """Bytes that a batch has made so far, with those that it has still to make for its stacks."""
+    """Bytes that a batch has made so far, including those that it still has to make for its stacks."""
 
     def __init__(self, most: int | None) -> None:
         """`most` is how many bytes a batch may make; None where there is no limit."""
@@ -41,10 +48,10 @@ class Made:
 
 
 class NewTrees:
-    """The trees that a batch made, over those that are stored.
+    """The trees that a batch made, and behind them the stored ones.
 
-    An object of its own, which those who read hold and which holds none of them: in a circle, what a batch made would
-    stay in memory until the collector of circles comes by, for several batches.
+    It is a separate object to which readers refer, and which refers to none of them: in a reference cycle the trees of
+    several batches would stay in memory until Python's cyclic garbage collector runs.
     """
 
     def __init__(self, read: ReadTree) -> None:
@@ -66,7 +73,7 @@ class NewTrees:
 
 
 class LookUps:
-    """Trees in which things are looked up and nobody edits: each directory is read once while there is room."""
+    """Trees that are only read: each directory is read once, as long as there is room for it."""
 
     def __init__(self, read: ReadTree, most: int | None) -> None:
         """`most` is how many bytes they may take in memory; None where there is no limit."""
@@ -96,3 +103,40 @@ class _Counted:
         tree = self._read(oid)
         self.memory += tree.memory
         return tree
+
+
+def portion(changesets: Sequence[Changeset], sizes: Mapping[bytes, int], most: int) -> list[Changeset]:
+    """Return those of `changesets` that one batch takes, in their order: one at least.
+
+    `sizes` are the bytes of the head's directories by path, as `trees.sizes` returns them. Slices take turns, first the
+    one whose first changeset has the lowest id; none goes on behind a changeset that does not fit.
+    """
+    queues: dict[SliceId, list[Changeset]] = {}
+    for changeset in changesets:
+        queues.setdefault(changeset.slice, []).append(changeset)
+    turns = sorted(queues.values(), key=lambda queue: queue[0].id)
+    taken: set[ChangesetId] = set()
+    total = at = 0
+    while turns:
+        following = []
+        for queue in turns:
+            cost = _cost(queue[at], sizes)
+            if taken and total + cost > most:
+                continue
+            taken.add(queue[at].id)
+            total += cost
+            if at + 1 < len(queue):
+                following.append(queue)
+        turns, at = following, at + 1
+    return [changeset for changeset in changesets if changeset.id in taken]
+
+
+def _cost(changeset: Changeset, sizes: Mapping[bytes, int]) -> int:
+    """Return the bytes of the directories on a changeset's paths; those that are new cost next to nothing."""
+    directories = {b""}
+    for change in changeset.changes:
+        end = change.path.rfind(b"/") + 1
+        while end and change.path[:end] not in directories:
+            directories.add(change.path[:end])
+            end = change.path.rfind(b"/", 0, end - 1) + 1
+    return sum(sizes.get(directory, 0) for directory in directories)

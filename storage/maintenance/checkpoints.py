@@ -1,6 +1,6 @@
-"""Making checkpoints: segments and rolls of the log's entries, so that who needs many of them reads few objects.
+"""Making checkpoints: segments and bundles of the log's entries, so that readers of many entries read few objects.
 
-Bounded for each run, harmless at any time and from several processes at once: they would make the same segments.
+Each run is limited. It is harmless at any time, and in several processes at once, since all make the same objects.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         gone = MissingPacks()
         places = read_places(repo.bucket, (entry for entry, _ in pairs), gone)
         archived = repo.view.head().archived
-        lost = {pack for entry, _ in pairs if entry["seq"] > archived for pack, _ in entry.get("packs", ())}
+        lost = {pack for entry, _ in pairs if entry.seq > archived for pack, _ in entry.packs}
         if lost & gone.missing:
             log.error("checkpoint_late", first=last + 1, missing=min(lost & gone.missing))
             break

@@ -1,21 +1,26 @@
-"""The life of a changeset besides committing: releasing what is held, abandoning, closing a conflict.
+"""Operations on a changeset: releasing a held one, abandoning, closing a conflict.
 
-Each is an entry of the log before anyone is answered, on a snapshot that allows it. Repeated, it changes nothing.
+Each appends an entry on a snapshot that allows it, before the request is answered. Repeating one changes nothing.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import structlog
 
 from storage.base.errors import Recovering, Refused
 from storage.base.ids import ChangesetId
-from storage.commit.append_loop import Moved, append_directly, of_one_view
-from storage.commit.records import EXPIRED, closing
+from storage.commit.append_loop import (
+    Draft,
+    NoEntry,
+    SnapshotStale,
+    append_directly,
+    check_snapshot_current,
+)
+from storage.commit.records import EXPIRED, closing, without_commits
 from storage.log import manifest
-from storage.log.entry import EntryKind, Json, Status
-from storage.queue.queue import Claimed, Standing
+from storage.log.entry import Close, Release, Released
+from storage.log.records import Closing, Decided, Status
+from storage.queue.states import ChangesetState, Stage
 from storage.queue.submission_packs import UNREADABLE, read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
@@ -28,7 +33,7 @@ class UnknownChangeset(Refused):
 
 
 class NotPossible(Refused):
-    """The changeset is not, or is no longer, where this could be done."""
+    """The state of the changeset does not allow this, or no longer allows it."""
 
 
 def release(repo: Repository, changeset: ChangesetId) -> None:
@@ -37,19 +42,19 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
     Raises UnknownChangeset, NotPossible where it was abandoned, Recovering, LogBusy, ViewAbsent and BucketError.
     """
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[object] | NoEntry[object]:
         outcome = snapshot.outcomes.get(changeset)
-        if outcome and outcome["status"] == Status.ABANDONED:
+        if outcome and outcome.status == Status.ABANDONED:
             raise NotPossible("it has been abandoned")
-        standing = _standing(repo, changeset)
-        of_one_view(repo, snapshot)
-        if outcome is not None or not standing.held:
-            return None
-        return EntryKind.RELEASE, {"released": [{"id": changeset, "slice": standing.slice}]}
+        state = _state_of(repo, changeset)
+        check_snapshot_current(repo, snapshot)
+        if outcome is not None or not state.held or state.slice is None:
+            return NoEntry(None)
+        return Draft(Release(released=(Released(id=changeset, slice=state.slice),)), None)
 
-    append_directly(repo, change, [changeset])
+    append_directly(repo, build_entry, [changeset])
     if not _queue(repo, changeset):
-        _forget(repo, [changeset])
+        repo.queue.drop_decided([changeset])
 
 
 def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -> None:
@@ -59,42 +64,42 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
     UnknownChangeset, NotPossible where it is committed or rejected, Recovering, LogBusy, ViewAbsent and BucketError.
     """
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[object] | NoEntry[object]:
         outcome = snapshot.outcomes.get(changeset)
         if outcome is None:
-            standing = _standing(repo, changeset)
-            body = _abandoned(repo, snapshot, changeset, standing)
-            of_one_view(repo, snapshot)
-            if only_held and not standing.held:
+            state = _state_of(repo, changeset)
+            entry = without_commits(snapshot.head, _abandoned(repo, changeset, state))
+            check_snapshot_current(repo, snapshot)
+            if only_held and not state.held:
                 raise NotPossible("it has been released meanwhile")
-            return EntryKind.COMMITS, body
-        match outcome["status"]:
+            return Draft(entry, None)
+        match outcome.status:
             case Status.ABANDONED:
-                return None
+                return NoEntry(None)
             case Status.CONFLICTED:
-                standing = _standing(repo, changeset)
-                of_one_view(repo, snapshot)
-                if standing.closed_by:
-                    return None
-                return EntryKind.CLOSE, {"closed": [closing(changeset, outcome) | {"by": Status.ABANDONED}]}
+                state = _state_of(repo, changeset)
+                check_snapshot_current(repo, snapshot)
+                if state.closed_by:
+                    return NoEntry(None)
+                return _close([closing(changeset, outcome, Status.ABANDONED)])
             case status:
                 raise NotPossible(f"it is {status}")
 
-    append_directly(repo, change, [changeset])
-    _forget(repo, [changeset])
+    append_directly(repo, build_entry, [changeset])
+    repo.queue.drop_decided([changeset])
 
 
 def requeue_released(repo: Repository, limit: int) -> int:
     """Queue released changesets that no queue has, because whoever released them died; return how many."""
     ids = repo.view.released(limit)
     count = 0
-    for changeset, standing in zip(ids, repo.queue.standing(ids)[1] if ids else [], strict=True):
-        if standing.outcome is None and standing.position is None and standing.pack is not None:
+    for changeset, state in zip(ids, repo.queue.states(ids)[1] if ids else [], strict=True):
+        if state.position is None and state.pack is not None:
             try:
                 count += _queue(repo, changeset)
             except UNREADABLE as error:
                 # The others must not wait for what the store has lost.
-                log.error("release_deferred", changeset=changeset, pack=standing.pack, reason=str(error))
+                log.error("release_deferred", changeset=changeset, pack=state.pack, reason=str(error))
     return count
 
 
@@ -107,16 +112,17 @@ def close_oldest(repo: Repository, limit: int) -> int:
     if over <= 0:
         return 0
     ids = [changeset for changeset, _ in repo.view.open_conflicts(-1, min(over, limit))]
-    closed: list[Json] = []
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[int] | NoEntry[int]:
         still = repo.view.still_open(ids)
-        of_one_view(repo, snapshot)
-        closed[:] = [closing(each, snapshot.outcomes[each]) | {"by": EXPIRED} for each in still]
-        return (EntryKind.CLOSE, {"closed": closed}) if closed else None
+        check_snapshot_current(repo, snapshot)
+        return _close([closing(each, snapshot.outcomes[each], EXPIRED) for each in still])
 
-    append_directly(repo, change, ids)
-    return len(closed)
+    return append_directly(repo, build_entry, ids)
+
+
+def _close(closed: list[Closing]) -> Draft[int] | NoEntry[int]:
+    return Draft(Close(closed=tuple(closed)), len(closed)) if closed else NoEntry(0)
 
 
 def release_decided(repo: Repository, page: int) -> int:
@@ -126,54 +132,42 @@ def release_decided(repo: Repository, page: int) -> int:
     """
     count, after = 0, ""
     while ids := repo.queue.held(after, page):
-        count += _forget(repo, [ChangesetId(each) for each in ids])
+        count += repo.queue.drop_decided([ChangesetId(each) for each in ids])
         after = ids[-1]
     return count
 
 
-def _forget(repo: Repository, ids: Sequence[ChangesetId]) -> int:
-    """Take those of these that have an outcome out of the queues, whoever did it before; return how many they are."""
-    decided = [each for each, known in zip(ids, repo.queue.known(ids), strict=True) if known == "2"]
-    standings = repo.queue.standing(decided)[1] if decided else []
-    outcomes = [(each, now.outcome) for each, now in zip(decided, standings, strict=True) if now.outcome]
-    claimed = [Claimed(outcome["slice"], each, outcome["pack"]) for each, outcome in outcomes]
-    repo.queue.release("", claimed)
-    return len(claimed)
-
-
-def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
-    recovered, [standing] = repo.queue.standing([changeset])
-    if standing.outcome is None and standing.slice is None:
+def _state_of(repo: Repository, changeset: ChangesetId) -> ChangesetState:
+    recovered, [state] = repo.queue.states([changeset])
+    if state.stage is Stage.UNKNOWN:
         if not recovered:
             raise Recovering("the inbox is being listed")
         raise UnknownChangeset(changeset)
-    return standing
+    return state
 
 
-def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId, standing: Standing) -> Json:
-    if standing.pack is None:
-        raise Moved
-    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
-    record: Json = {"id": changeset, "slice": submission.slice, "pack": submission.pack, "status": Status.ABANDONED}
-    if submission.hold:
-        record["held"] = True
-    if submission.key and not repo.view.snapshot(keys=[submission.key]).keys:
-        # One that is another's stays that one's, also when the view has forgotten whose it was.
-        record |= {"key": submission.key, "fingerprint": submission.fingerprint}
-    if submission.resolves:
-        record["resolves"] = submission.resolves
-    head = snapshot.head
-    # An entry of decisions without commits: the chain stays as it is.
-    return {
-        "packs": [], "decided": [record], "tip": head.tip, "root": head.root,
-        "time": head.tip_time, "committed": head.committed,
-    }  # fmt: skip
+def _abandoned(repo: Repository, changeset: ChangesetId, state: ChangesetState) -> Decided:
+    if state.pack is None:
+        raise SnapshotStale
+    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, state.pack)])
+    # A key that is another's stays that one's, also when the view has forgotten whose it was.
+    key = submission.key if submission.key and not repo.view.snapshot(keys=[submission.key]).keys else None
+    return Decided(
+        id=changeset,
+        slice=submission.slice,
+        pack=submission.pack,
+        status=Status.ABANDONED,
+        held=submission.hold,
+        key=key,
+        fingerprint=submission.fingerprint if key else None,
+        resolves=submission.resolves or None,
+    )
 
 
 def _queue(repo: Repository, changeset: ChangesetId) -> int:
-    standing = _standing(repo, changeset)
-    if standing.outcome is not None or standing.position is not None or standing.pack is None:
+    state = _state_of(repo, changeset)
+    if state.position is not None or state.pack is None:
         return 0
-    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
+    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, state.pack)])
     repo.queue.enqueue([(submission, manifest.encode(submission))])
     return 1

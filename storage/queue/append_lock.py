@@ -1,10 +1,15 @@
-"""The append lock: one writer at a time prepares an entry, so that few lose the race for the log's next place."""
+"""The append lock: one writer at a time prepares an entry, so that few lose the race for the next entry number."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from redis.exceptions import RedisError
+
+from storage.backends.deadline import budget
 from storage.base.settings import Settings
 from storage.coordination.lease import Lease, LeaseName
 from storage.view.view import View
@@ -14,17 +19,31 @@ _LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
 
 
 class AppendLock:
-    """Admits one linker at a time. Saves races for the same seq and decides nothing. Safe for threads."""
+    """Admits one linker at a time. It is advisory: it avoids races for the same entry number. Safe for threads."""
 
     def __init__(self, settings: Settings, view: View) -> None:
         self._lease = Lease(view, LeaseName.APPEND, settings.lock_ttl)
-        self._use = settings.use_locks
+        self._settings = settings
         # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
         self._asking = threading.Lock()
 
+    @contextmanager
+    def held(self, owner: str) -> Iterator[None]:
+        """Hold the lock in this block; or go on without it where others have it for longer than one may.
+
+        It is released whatever the block has spent of its budget: others would wait for it. Where Redis is away, it
+        expires.
+        """
+        try:
+            self.take(owner, timeout=self._settings.lock_ttl)
+            yield
+        finally:
+            with budget("redis_timeout", self._settings.redis_timeout), suppress(RedisError):
+                self.release(owner)
+
     def take(self, owner: str, timeout: float) -> bool:
         """Wait for the lock at most `timeout` seconds; tell whether it was got. Going on without it is safe."""
-        if not self._use:
+        if not self._settings.use_locks:
             return False
         began = time.monotonic()
         if not self._asking.acquire(timeout=timeout):

@@ -15,13 +15,13 @@ import redis
 from app.admin.backup import backup
 from app.admin.verify import verify
 from app.api import create_app
-from app.intake.intake import build
+from app.intake.packing import build
 from storage.backends.bucket import BucketError, Missing
 from storage.backends.scripts import Scripts
 from storage.base.errors import Recovering, ViewAbsent, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId, PackId, changesets_of, new_ulid
 from storage.base.settings import Settings
-from storage.commit.append_loop import Moved, of_one_view
+from storage.commit.append_loop import SnapshotStale, check_snapshot_current
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.git.objects import CorruptObject, Kind, object_id
@@ -34,8 +34,9 @@ from storage.operations import lifecycle
 from storage.operations.lifecycle import release, requeue_released
 from storage.operations.slices import change_paths, define, delete
 from storage.queue import recovery
-from storage.queue.queue import Admission, Queue
+from storage.queue.queue import Queue
 from storage.queue.recovery import Found, Inbox
+from storage.queue.states import Admission, Stage
 from storage.repository import RedisUnsafe, Repository
 from storage.view.load import catch_up, load
 from storage.view.segments import FOLDER as SEGMENTS
@@ -133,9 +134,9 @@ def test_a_pack_that_could_not_be_read_for_a_while_is_queued_by_a_later_look(
     with monkeypatch.context() as away:
         away.setattr(recovery, "read_pack", lambda *_: (_ for _ in ()).throw(CorruptObject("for a while")))
         assert run_upkeep(world.repo).damaged == 1
-    assert world.repo.queue.known([waiting]) == "0"
+    assert world.repo.queue.stages([waiting]) == [Stage.UNKNOWN]
     world.repo.inbox.routine(deep=True)
-    assert world.repo.queue.known([waiting]) == "1"
+    assert world.repo.queue.stages([waiting]) == [Stage.WAITING]
 
 
 def test_a_released_changeset_that_cannot_be_read_keeps_no_other_from_its_queue(
@@ -154,7 +155,7 @@ def test_a_released_changeset_that_cannot_be_read_keeps_no_other_from_its_queue(
 
     monkeypatch.setattr(lifecycle, "read_changesets", damaged)
     assert requeue_released(world.repo, 100) == 1
-    assert world.repo.queue.known(released) == "01"
+    assert world.repo.queue.stages(released) == [Stage.UNKNOWN, Stage.WAITING]
 
 
 def test_a_step_of_upkeep_that_fails_keeps_no_other_from_being_taken(
@@ -271,8 +272,8 @@ def test_an_older_copy_of_redis_that_holds_what_is_archived_lets_go_of_it(world:
         release(world.repo, first)
         world.work()
         compacted(world)
-        assert world.repo.queue.standing([first])[1][0].outcome
-    assert world.repo.queue.standing([first])[1][0].held, "so Redis remembers"
+        assert world.repo.queue.states([first])[1][0].outcome
+    assert world.repo.queue.states([first])[1][0].held, "so Redis remembers"
     run_upkeep(world.repo)
     assert [world.status(each) for each in (first, queued)] == ["committed"] * 2
     assert world.repo.queue.held("", 10) == []
@@ -300,14 +301,14 @@ def test_an_older_copy_of_redis_does_not_go_on_without_what_is_away_for_a_moment
         world.put({"f": b"1", "d/g": b"2"})
         world.work()
         entry = decode(repo.log.read(repo.view.head().applied - 1) or b"")
-    [[pack, _]] = entry["packs"]
+    [[pack, _]] = entry.packs
     index = repo.bucket.get(pack + ".idx")
     repo.bucket.delete(pack + ".idx")
     before = repo.view.head().applied
     for _ in range(2):
         with pytest.raises(Missing):
             catch_up(repo.view, repo.log, repo.bucket)
-    assert before <= repo.view.head().applied < entry["seq"]
+    assert before <= repo.view.head().applied < entry.seq
     repo.bucket.create(pack + ".idx", index)
     run_upkeep(repo)
     assert not verify(repo).differences
@@ -338,10 +339,10 @@ def test_a_redis_that_went_back_and_has_caught_up_is_noticed(world: World) -> No
     """What was not found while it knew less must not count as true of a snapshot from before it went back."""
     repo = world.repo
     snapshot = repo.view.snapshot()
-    of_one_view(repo, snapshot)
+    check_snapshot_current(repo, snapshot)
     assert snapshot.run == repo.queue.run().decode()
-    with pytest.raises(Moved):
-        of_one_view(repo, replace(snapshot, run="the id of an earlier run"))
+    with pytest.raises(SnapshotStale):
+        check_snapshot_current(repo, replace(snapshot, run="the id of an earlier run"))
 
 
 def test_a_view_of_another_log_is_noticed_and_loaded_anew(world: World) -> None:

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from app.admin.verify import verify
 from storage.base.ids import ChangesetId, new_ulid
 from storage.base.settings import Settings
-from storage.commit import global_merge
+from storage.commit import append_loop, global_merge
 from storage.commit.append_loop import LogBusy
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
@@ -26,7 +26,7 @@ from storage.maintenance.rebuild import rebuild
 from storage.operations import lifecycle
 from storage.operations.lifecycle import abandon, release
 from storage.operations.slices import SliceExists, define
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 from tasks.upkeep import run as run_upkeep
@@ -101,6 +101,24 @@ def test_doubled_ticks_are_harmless(settings: Settings) -> None:
     assert [world.status(each) for each in changesets] == ["committed"] * 5
     findings = verify(world.repo)
     assert not findings.differences and findings.committed == 5
+
+
+@pytest.mark.parametrize("write", [commit_batch, merge_batch, lambda repo: define(repo, "web", ["web/"])])
+def test_whoever_never_gets_a_position_in_the_log_finds_it_busy_and_loses_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, write: Callable[[Repository], object]
+) -> None:
+    world = World(Repository(settings))
+    first = world.put({"f": b"x"})
+    commit_batch(world.repo)
+    second = world.put({"g": b"x"})
+    with monkeypatch.context() as always_late:
+        always_late.setattr(append_loop, "MAX_ATTEMPTS", 3)
+        always_late.setattr(world.repo.log, "append", lambda seq, data: False)
+        with pytest.raises(LogBusy):
+            write(world.repo)
+    world.work()
+    assert (world.status(first), world.status(second)) == ("committed", "committed")
+    assert world.repo.view.head().merged == 2
 
 
 @pytest.mark.parametrize("dies", [False, True])
@@ -179,17 +197,17 @@ def test_what_the_log_has_is_not_said_again_because_a_view_that_knows_less_is_pu
         say(world.repo, changeset)
     written = len(list(world.repo.log.read_from(1)))
     assert written == applied + 1
-    standing = world.repo.queue.standing
+    states = world.repo.queue.states
 
-    def interrupted(ids: Sequence[str]) -> tuple[bool, list[Standing]]:
+    def interrupted(ids: Sequence[str]) -> tuple[bool, list[ChangesetState]]:
         monkeypatch.undo()
         load_behind(settings, applied)
-        return standing(ids)
+        return states(ids)
 
     snapshot = world.repo.view.snapshot
 
     def before_the_look_up(*wanted: Sequence[str]) -> Snapshot:
-        monkeypatch.setattr(world.repo.queue, "standing", interrupted)
+        monkeypatch.setattr(world.repo.queue, "states", interrupted)
         return snapshot(*wanted)
 
     monkeypatch.setattr(world.repo.view, "snapshot", before_the_look_up)

@@ -13,7 +13,7 @@ from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.git.objects import Kind, Tree, object_id
-from storage.log.entry import EntryKind, Json, decode
+from storage.log.entry import Commits, decode
 from storage.operations.seen import seen_by_writer as look
 from storage.operations.slices import define
 from storage.queue.submission_packs import read_changesets
@@ -81,10 +81,10 @@ def test_a_batch_reads_a_large_directory_once_and_parses_each_version_of_it_at_m
 def test_what_writers_saw_in_a_large_directory_is_read_once_for_all_paths(world: World, costs: Counter[str]) -> None:
 
     changeset = world.put(dict.fromkeys(list(FILES)[:2000], b"z"))
-    standing = world.repo.queue.standing([changeset])[1][0]
+    state = world.repo.queue.states([changeset])[1][0]
     reader = Repository(world.repo.settings)
-    assert standing.pack
-    [said] = read_changesets(reader.archive, reader.queue, [(changeset, standing.pack)])
+    assert state.pack
+    [said] = read_changesets(reader.archive, reader.queue, [(changeset, state.pack)])
     seen = look(reader, said, [change.path for change in said.changes])
     assert all(seen.versions.values()) and len(seen.versions) == 2000
     assert costs.pop("read") == 1 and set(costs.values()) == {1}
@@ -105,7 +105,7 @@ def test_many_changesets_in_a_large_directory_take_several_batches_and_hold_up_n
         batches += 1
     assert 3 <= batches <= 8
     assert [world.status(each) for each in [*large, *beside]] == ["committed"] * 16
-    packs = [size for entry in _commit_entries(world) for _, size in entry["packs"]]
+    packs = [size for entry in _commit_entries(world) for _, size in entry.packs]
     assert max(packs[1:]) < 6 * size, "and no pack is larger than a batch may be"
     assert not verify(world.repo).differences
 
@@ -120,7 +120,7 @@ def test_small_changesets_are_committed_beside_each_batch_of_large_ones(world: W
     assert [world.status(each) for each in beside] != ["queued"] * 3
 
 
-def _commit_entries(world: World) -> list[Json]:
+def _commit_entries(world: World) -> list[Commits]:
 
     found = [decode(data) for _, data in world.repo.log.read_from(1)]
-    return [entry for entry in found if entry["kind"] == EntryKind.COMMITS]
+    return [entry for entry in found if isinstance(entry, Commits)]

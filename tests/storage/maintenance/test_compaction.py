@@ -20,7 +20,7 @@ from app.admin.deep import submitted as submitted_module
 from app.admin.deep import verification
 from app.admin.deep.verification import deep
 from app.admin.verify import verify
-from app.intake.intake import Item
+from app.intake.packing import Item
 from storage.backends.bucket import Bucket, BucketError
 from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, inbox_pack, new_ulid
@@ -40,6 +40,7 @@ from storage.operations.lifecycle import abandon, release
 from storage.operations.slices import define
 from storage.queue import recovery
 from storage.queue.recovery import Inbox
+from storage.queue.states import NoPosition, Stage
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from storage.view import load as load_module
@@ -84,7 +85,7 @@ STATUSES = ["committed", "committed", "conflicted", "conflicted", "rejected"]
 
 def reported(world: World, ids: list[ChangesetId]) -> list[object]:
     """Return everything that the queues tell of changesets."""
-    return world.repo.queue.standing(ids)[1]
+    return world.repo.queue.states(ids)[1]
 
 
 def test_what_is_forgotten_is_still_known(world: World) -> None:
@@ -107,7 +108,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     said = read_changesets(
         fresh.repo.archive,
         fresh.repo.queue,
-        [(each, now.outcome["pack"]) for each, now in zip(ids, after, strict=True)],
+        [(each, now.outcome.pack) for each, now in zip(ids, after, strict=True)],
     )
     assert [each.id for each in said] == ids
     assert not verify(world.repo).differences
@@ -321,7 +322,7 @@ def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> N
     world.work()
     compacted(world)
     assert changeset[0].id <= world.repo.view.head().mark
-    assert world.repo.queue.enqueue(group) == [-1]
+    assert world.repo.queue.enqueue(group) == [NoPosition.DECIDED]
     restore(world, old)
     assert world.repo.redis.zcard(f"{world.repo.view.prefix}queue:{world.all.id}") == 1
     while commit_batch(world.repo, recovered_only=False).changesets:
@@ -338,11 +339,11 @@ def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> Non
     compacted(world)
     head = world.repo.view.head()
     assert first < head.mark and world.repo.view.undecided().keys() == {first}
-    assert world.repo.queue.standing([first])[1][0].held
+    assert world.repo.queue.states([first])[1][0].held
     flush(world)
     run_upkeep(world.repo)
-    [standing] = world.repo.queue.standing([first])[1]
-    assert standing.held and standing.outcome is None
+    [state] = world.repo.queue.states([first])[1]
+    assert state.held and state.outcome is None
     release(world.repo, first)
     world.work()
     assert world.status(first) == "committed" and world.repo.view.undecided() == {}
@@ -409,7 +410,7 @@ def test_keys_are_known_longer_than_history_and_then_forgotten(world: World) -> 
     assert snapshot.keys == {"k1": ids[0], "l1": ids[2]}
     [again] = world.submit(item(world.all, {"other": b"1"}, world.tip, key="k1"))
     world.work()
-    assert world.repo.outcome(again)["reason"] == "duplicate" and world.repo.outcome(again)["first"] == ids[0]
+    assert world.repo.outcome(again).reason == "duplicate" and world.repo.outcome(again).first == ids[0]
     world = world.reopened(key_age=-1000.0)
     compacted(world)
     assert world.repo.view.snapshot(keys=["k1", "l1"]).keys == {}
@@ -475,7 +476,7 @@ def test_forgetting_keys_is_bounded(world: World) -> None:
     while done := compact(world.repo):
         head = world.repo.view.head()
         entries = [decode(world.repo.log.read(seq) or b"") for seq in range(through + 1, head.keys_through + 1)]
-        steps.append((sum(len(entry.get("decided", ())) for entry in entries), done.more))
+        steps.append((sum(len(entry.decided) for entry in entries), done.more))
         through = head.keys_through
     assert len(steps) > 3 and max(changesets for changesets, _ in steps) <= 5, steps
     assert [more for _, more in steps[:3]] == [True] * 3
@@ -503,11 +504,11 @@ def test_a_changeset_nobody_was_promised_is_not_found_behind_the_mark(world: Wor
     compacted(world)
     mark = world.repo.view.head().mark
     assert late < mark
-    assert world.repo.queue.known([late]) == "2"
-    assert world.repo.queue.standing([late])[1][0].outcome is None
+    assert world.repo.queue.stages([late]) == [Stage.DECIDED]
+    assert world.repo.queue.states([late])[1][0].outcome is None
     [based] = world.submit(item(world.all, {"x": b"1"}, late))
     world.work()
-    assert world.repo.outcome(based)["reason"] == "unknown-base"
+    assert world.repo.outcome(based).reason == "unknown-base"
 
 
 def test_a_table_row_tells_the_entry_that_decided(world: World) -> None:
@@ -516,7 +517,7 @@ def test_a_table_row_tells_the_entry_that_decided(world: World) -> None:
     compacted(world)
     places = world.repo.archive.places(ids, 0)
     assert {each: divmod(place, SLOTS) for each, place in places.items()} == {
-        each: (outcome["seq"], outcome["index"]) for each, outcome in outcomes.items() if outcome
+        each: (outcome.seq, outcome.index) for each, outcome in outcomes.items() if outcome
     }
     assert world.repo.archive.outcomes(ids, 0) == outcomes
 
@@ -669,8 +670,8 @@ def test_a_held_one_of_an_older_redis_is_what_the_archive_says(world: World) -> 
     some_work(world, 1)
     compacted(world)
     restore(world, old)
-    [now] = repo.queue.standing([first])[1]
-    assert now.outcome and now.outcome["status"] == "committed" and not now.held
+    [now] = repo.queue.states([first])[1]
+    assert now.outcome and now.outcome.status == "committed" and not now.held
     run_upkeep(repo)
     assert repo.queue.held("", 10) == [] and not repo.redis.exists(f"{repo.view.prefix}work:{first}")
 
