@@ -1,4 +1,4 @@
-"""The task that commits: one batch (storage/commit/batch.py) and what came of it, then messages for what is left."""
+"""The task that commits one bounded batch (storage/commit/batch.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 @app.task(name="sluice.commit", base=SluiceTask, ignore_result=True, acks_late=True)
 def commit(token: str = "", reason: str = "") -> None:
-    """Commit one bounded batch; where work is left, send the next message. `reason` is for who reads it."""
+    """Commit one bounded batch; if work is left, send the next message. `reason` is for people."""
     repo, started, moved = repository(), int(time.time() * 1000), False
     try:
         moved = _commit(repo)
