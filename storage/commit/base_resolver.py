@@ -20,6 +20,10 @@ ReadOutcome = Callable[[ChangesetId], Json]
 """Returns the outcome of a changeset that is decided, which never changes again; raises where it cannot be read now."""
 
 
+def _not_read(changeset_id: ChangesetId) -> Changeset:
+    raise AssertionError(f"{changeset_id} is in a stack, and its outcome does not say on what")
+
+
 class BaseResolver:
     """Resolves bases with the outcomes that are known, and reads those of changesets further down a stack."""
 
@@ -28,7 +32,7 @@ class BaseResolver:
         commit_tree: CommitTree,
         outcome_of: Callable[[ChangesetId], Json | None],
         read_outcome: ReadOutcome,
-        read_changeset: Callable[[ChangesetId], Changeset] | None = None,
+        read_changeset: Callable[[ChangesetId], Changeset] = _not_read,
     ) -> None:
         """`outcome_of` returns None for a changeset that has no outcome yet, as far as who resolves may know.
 
@@ -37,7 +41,7 @@ class BaseResolver:
         self._commit_tree = commit_tree
         self._outcome_of = outcome_of
         self.read_outcome = read_outcome
-        self.read_changeset = read_changeset
+        self._read_changeset = read_changeset
         self._firsts: dict[ChangesetId, Json] = {}  # outcomes of those that repeats stand for
 
     def outcome_of(self, changeset_id: ChangesetId) -> Json | None:
@@ -72,6 +76,17 @@ class BaseResolver:
         """Return the changesets that the writer of one on `base` saw the changes of, from the newest one down."""
         return Descent(self, base)
 
+    def below(self, changeset_id: ChangesetId, outcome: Json) -> tuple[ChangesetId | None, ObjectId | None]:
+        """Return what a changeset stands on: another one, or a tree; neither where there is no such commit."""
+        if "saw" in outcome:
+            return None, oid_of(outcome["saw"])
+        if "base" in outcome:
+            return outcome["base"], None
+        changeset = self._read_changeset(changeset_id)
+        if changeset.base_changeset is not None:
+            return changeset.base_changeset, None
+        return None, self.tree_of(changeset)
+
 
 class Descent:
     """A way down a stack: iterate over the changesets and their outcomes; then `tree` is what they all lie over."""
@@ -87,14 +102,8 @@ class Descent:
         while self._base is not None:
             base = resolver.first_of(self._base)
             outcome = resolver.outcome_of(base) or resolver.read_outcome(base)
-            if "seen" not in outcome:
-                yield base, outcome
-            self._base = ChangesetId(outcome["base"]) if "base" in outcome else None
-            if "seen" in outcome or "saw" in outcome:
-                self.tree = oid_of(outcome.get("seen") or outcome["saw"])
+            if "seen" in outcome:
+                self.tree = oid_of(outcome["seen"])
                 return
-            if self._base is None:
-                assert resolver.read_changeset is not None
-                changeset = resolver.read_changeset(base)
-                self._base = changeset.base_changeset
-                self.tree = resolver.tree_of(changeset) if self._base is None else None
+            yield base, outcome
+            self._base, self.tree = resolver.below(base, outcome)
