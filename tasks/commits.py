@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 
 import structlog
-from redis.exceptions import RedisError
 
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep, Paused
 from storage.commit import poison
 from storage.commit.batch import commit_batch
-from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.notify import ask_for_commit, ask_for_merge, ask_for_upkeep
+from tasks.notify import ask_for_commit, ask_for_merge, ask_for_upkeep, best_effort
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -47,12 +45,6 @@ def commit(token: str = "", reason: str = "") -> None:
         moved = True  # somebody is suspected now, and the others need not wait
         raise
     finally:
-        _ask_for_more(repo, token, None if moved else started)
-
-
-def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
-    try:
-        ask_for_merge(repo)
-        ask_for_commit(repo, done=token, before=before)
-    except RedisError as error:
-        log.warning("notify_failed", reason=str(error))
+        with best_effort():
+            ask_for_merge(repo)
+            ask_for_commit(repo, done=token, before=None if moved else started)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import structlog
-from redis.exceptions import RedisError
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import structlog
+
+from storage.backends.redis_client import UNAVAILABLE
 from storage.coordination.lease import Lease, LeaseName
 from storage.repository import Repository
 from tasks.base import send
@@ -13,6 +16,15 @@ from tasks.celery import app
 log = structlog.get_logger()
 
 _ASK_PAUSE = 1.0  # seconds
+
+
+@contextmanager
+def best_effort() -> Iterator[None]:
+    """Let messages that are sent in this block cost time only, where Redis is away: upkeep sends what is missing."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        log.warning("notify_failed", reason=str(error))
 
 
 def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
@@ -33,13 +45,9 @@ def ask_for_upkeep(repo: Repository) -> None:
 
     A Redis that is away costs time only.
     """
-    try:
-        first = Lease(repo.view, LeaseName.UPKEEP_ASKED, _ASK_PAUSE).take_turn()
-    except RedisError as error:
-        log.warning("upkeep_not_asked_for", reason=str(error))
-        return
-    if first:
-        send(app, "sluice.upkeep")
+    with best_effort():
+        if Lease(repo.view, LeaseName.UPKEEP_ASKED, _ASK_PAUSE).take_turn():
+            send(app, "sluice.upkeep")
 
 
 def ask_for_merge(repo: Repository) -> None:

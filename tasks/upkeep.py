@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError
 
 from storage.backends.bucket import Missing
 from storage.backends.redis_client import UNAVAILABLE
@@ -22,7 +22,7 @@ from storage.view.load import catch_up, load
 from storage.view.view import is_current
 from tasks.base import SluiceTask, repository, run_job
 from tasks.celery import app
-from tasks.notify import ask_for_commit, ask_for_merge
+from tasks.notify import ask_for_commit, ask_for_merge, best_effort
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -51,17 +51,11 @@ def upkeep(reason: str = "") -> None:
     try:
         done = run_job(keep_up, repo.settings)
     finally:
-        _ask_for_work(repo)
+        with best_effort():
+            ask_for_commit(repo)
+            ask_for_merge(repo)
     if done:
         run_job(tidy, repo.settings)
-
-
-def _ask_for_work(repo: Repository) -> None:
-    try:
-        ask_for_commit(repo)
-        ask_for_merge(repo)
-    except RedisError as error:
-        log.warning("notify_failed", reason=str(error))
 
 
 def run(repo: Repository) -> Found:

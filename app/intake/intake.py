@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
-import redis
 import structlog
 
 from app.intake.requeue import MAX_PACKS, Requeue
@@ -28,7 +27,7 @@ from storage.git.packs import PackRange, PackWriter, encode
 from storage.log import manifest
 from storage.log.manifest import Changeset, Proposal
 from storage.repository import Repository
-from tasks.notify import ask_for_commit
+from tasks.notify import ask_for_commit, best_effort
 from tasks.report import because
 
 log = structlog.get_logger()
@@ -208,9 +207,10 @@ class Intake:
             self._news.wait()
             self._news.clear()
             try:
-                ask_for_commit_safely(self._repo)
+                with best_effort(), because("a submission"):
+                    ask_for_commit(self._repo)
             except Exception as error:  # upkeep announces what this could not
-                log.error("notify_failed", reason=str(error), exc_info=not isinstance(error, UNAVAILABLE))
+                log.exception("notify_failed", reason=str(error))
 
     def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
         try:
@@ -294,12 +294,3 @@ def _changeset(
         hold=submission.hold,
         resolves=ChangesetId(submission.resolves) if submission.resolves else None,
     )
-
-
-def ask_for_commit_safely(repo: Repository) -> None:
-    """Tell the workers that there is work; a Redis that is away costs time only."""
-    try:
-        with because("a submission"):
-            ask_for_commit(repo)
-    except redis.RedisError as error:
-        log.warning("notify_failed", reason=str(error))
