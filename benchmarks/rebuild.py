@@ -1,7 +1,7 @@
 """How long the view takes to load from the bucket alone: from the entries, and from a checkpoint's segments.
 
-The changesets are landed by a stack as any are. Then everything in Redis is deleted, and the view is loaded and the
-queues vouched for by what upkeep runs; before and after, what was landed must be the same.
+A stack lands the changesets as usual. Then everything in Redis is deleted, and the function that upkeep runs loads the
+view and recovers the queues. The landed state must be the same before and after.
 """
 
 from __future__ import annotations

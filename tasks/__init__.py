@@ -1,1 +1,1 @@
-"""The Celery tasks, one module a family; each is a few lines around a function that needs no Celery."""
+"""The Celery tasks, one module for each family; each task calls one function that needs no Celery."""

@@ -1,4 +1,4 @@
-"""What all tasks share, once: the repository of this process, ids in the log, timing, and messages."""
+"""What all tasks share: the repository of the process, ids in the log, timing, and sending messages."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class SluiceTask(Task):
 
 
 def run_job(work: Callable[[Repository], object], settings: Settings) -> bool:
-    """Run `work` in a process of its own (tasks/node/forked.py), on a repository that is opened there.
+    """Run `work` in a subprocess (tasks/node/forked.py), on a repository opened there; tell whether it was done.
 
-    What cannot be done without the view, or while a server is away, is left to the next run: tells whether it was done.
-    What it says that it did counts as done by the present run. Raises EndedBadly.
+    Without a view, or while a server is unavailable, it is left to the next run. Lines that it reports with `did`
+    belong to the present run. Raises EndedBadly.
     """
     reading, writing = os.pipe()
 
@@ -93,7 +93,7 @@ def _since(started: float) -> float:
 def send(app: Celery, task: str, token: str | None = None) -> bool:
     """Send a message, with the token that the queue gave for it; tell whether it was sent.
 
-    A broker that is away, or that refuses it (its Redis is full, or a replica), costs time only.
+    If the broker is unavailable, or refuses it (its Redis is full, or a replica), the work is only delayed.
     """
     reason = report.reason()
     kwargs = {"reason": reason} | ({} if token is None else {"token": token})

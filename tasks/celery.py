@@ -30,7 +30,7 @@ app.steps["consumer"].add(SaysAlive)
 
 @celeryd_init.connect
 def prepare_node(sender: str, instance: Any = None, **_: Any) -> None:
-    """Log under the node's name, keep little memory, as the children do, and watch how full Redis is."""
+    """Log under the node's name, return freed memory to the system, and watch how full Redis is."""
     program.name(sender.split("@")[0])
     if instance is not None:
         instance.quiet = True  # no banner, whatever the command line says
@@ -41,7 +41,7 @@ def prepare_node(sender: str, instance: Any = None, **_: Any) -> None:
 
 @beat_init.connect
 def prepare_beat(sender: Any, **_: Any) -> None:
-    """Log as beat, and say nothing of ticks that are sent: the nodes log what comes of them."""
+    """Log as beat, without a line for each tick that is sent: the nodes log what a tick did."""
     program.name("beat")
     sender.app.conf.task_send_sent_event = False
     log.info("beat_started")

@@ -1,4 +1,4 @@
-"""Committing: claim a bounded batch, prepare it, link it, prove it, append it, apply it."""
+"""The task that commits one bounded batch (storage/commit/batch.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 @app.task(name="sluice.commit", base=SluiceTask, ignore_result=True, acks_late=True)
 def commit(token: str = "", reason: str = "") -> None:
-    """Commit one bounded batch; where work is left, send the next message. `reason` is for who reads it."""
+    """Commit one bounded batch; if work is left, send the next message. `reason` is for people."""
     repo = repository()
     started = int(time.time() * 1000)
     moved = False

@@ -1,4 +1,4 @@
-"""Compaction: what is old leaves Redis, small packs become larger. Beside upkeep, which must not wait for it."""
+"""The task for compactions, which is separate from upkeep so that upkeep does not wait for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GOES_ON = 60.0
 
 @app.task(name="sluice.compact", base=SluiceTask, ignore_result=True, acks_late=True)
 def compaction(reason: str = "") -> None:
-    """Make the compactions that are due; whoever else is asked meanwhile does nothing. `reason` is for who reads it."""
+    """Make the compactions that are due; another run meanwhile does nothing. `reason` is for people."""
     repo = repository()
     owner, lease = new_ulid(), Lease(repo.view, LeaseName.COMPACTING, ALONE)
     try:
@@ -43,7 +43,7 @@ def compaction(reason: str = "") -> None:
 
 
 def run(repo: Repository) -> list[Compacted]:
-    """Make compactions until none is due, for a minute or so: who waited for the next tick might never catch up.
+    """Make compactions until none is due, for about a minute: one for each tick might never catch up.
 
     Raises Unavailable and Corrupt.
     """

@@ -1,4 +1,4 @@
-"""Batch merges: publish the next bounded run of the chain as one global commit."""
+"""The task that makes one batch merge (storage/commit/global_merge.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @app.task(name="sluice.merge", base=SluiceTask, ignore_result=True, acks_late=True)
 def merge(token: str = "", reason: str = "") -> None:
-    """Make one batch merge; where more is pending, send the next message. `reason` is for who reads it."""
+    """Make one batch merge; if more is pending, send the next message. `reason` is for people."""
     repo = repository()
     try:
         with budget("batch_budget", repo.settings.batch_budget):

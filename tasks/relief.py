@@ -1,9 +1,9 @@
-"""Making room in Redis while it has little memory left; started without the broker, whose messages it refuses then too.
+"""Making room in Redis while it has little memory left. No message starts it, since a full broker refuses messages.
 
-A thread of each worker node starts this module (tasks/node/watch.py), which goes on until there is room: one at a time
-in a deployment. It drops copies and forgotten epochs of the view, merges what is committed, and compacts
-(storage/maintenance/compaction.py), which then does not wait for `history_age`. Where Redis is full and was restarted
-or failed over, no message can start upkeep, so the inbox is recovered here too.
+A thread of each worker node starts this module (tasks/node/watch.py), which runs until there is room, in one process of
+the deployment at a time. It drops copies and abandoned epochs of the view, merges committed changesets, and compacts
+(storage/maintenance/compaction.py) without waiting for `history_age`. If a full Redis was restarted or failed over, no
+message can start upkeep, so the inbox is recovered here too.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _COPIES_EVERY = 30.0
 def relieve(repo: Repository, copies: bool = True) -> bool:
     """Make room once, by dropping `copies` as well; tell whether anything else was done.
 
-    Each step is tried, whatever became of those before it.
+    Each step is tried, even if an earlier one failed.
     """
     if copies:
         _tried(_drop_copies, repo)
@@ -65,7 +65,7 @@ def _drop_copies(repo: Repository) -> bool:
 
 
 def _recover(repo: Repository) -> bool:
-    """Recover view and queues after a restart or a failover: else all would be refused until there is room."""
+    """Recover view and queues after a restart or a failover: otherwise all requests get 503 until there is room."""
     if repo.queue.recovered_state():
         return False
     keep_up(repo)
@@ -85,7 +85,7 @@ def _merge(repo: Repository) -> bool:
 
 
 def _checkpoint(repo: Repository) -> bool:
-    """Make segments of what is to leave: a view that is loaded anew must not need what was compacted."""
+    """Make segments of the history that will leave: loading the view must not need compacted packs."""
     return checkpoint(repo, _MAX_SEGMENTS, min(FEW_ENTRIES, repo.settings.checkpoint_entries)) > 0
 
 
@@ -104,7 +104,7 @@ def _tried(step: Callable[[Repository], bool], repo: Repository) -> bool:
 
 
 def run(repo: Repository) -> None:
-    """Make room until there is enough; wait where somebody else does so, and where Redis refuses or does not answer."""
+    """Make room until there is enough; wait while another process does, or Redis refuses or does not answer."""
     owner, lease = new_ulid(), Lease(repo.view, LeaseName.COMPACTING, compaction.ALONE)
     _say(repo, "redis_memory_tight")
     dropped, pause = time.monotonic() - _COPIES_EVERY, _PAUSE
@@ -124,7 +124,7 @@ def run(repo: Repository) -> None:
 
 
 def _round(repo: Repository, lease: Lease, owner: str, copies: bool) -> bool | None:
-    """Make room once, unless somebody else does (None); tell whether the use of memory fell. Raises RedisError."""
+    """Make room once, unless another process does (None); tell whether memory use decreased. Raises RedisError."""
     if not lease.take(owner):
         return None
     try:

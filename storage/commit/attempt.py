@@ -1,4 +1,4 @@
-"""What a batch really tries of what it claimed: only that can be to blame where the batch fails or its worker dies."""
+"""The changesets of a claim that a batch really tries: only these are suspected if it fails or its worker dies."""
 
 from __future__ import annotations
 

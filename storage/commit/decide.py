@@ -1,8 +1,8 @@
 """Deciding one changeset: for each path the version that it will have, or a conflict. Pure, given a merge of contents.
 
-As if the changeset were a full-tree commit on its base, merged three-way without renames (invariant 6). At each path
-`base` is the version in the base, `ours` the head's and `theirs` the submitted one; storage/git/threeway.py merges
-them. All or nothing for a changeset.
+The result is as if the changeset were a full-tree commit on its base, merged three ways without renames (invariant 6).
+At each path `base` is the version in the base, `ours` the head's and `theirs` the submitted one, which are merged by
+storage/git/threeway.py. A changeset is applied completely or not at all.
 """
 
 from __future__ import annotations

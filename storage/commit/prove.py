@@ -1,7 +1,7 @@
 """Proving a root before the log sees it (invariant 7). Pure.
 
-The difference between the old and the new root is found by `trees.diff`, which knows nothing of how `edit` works, on
-the bytes that will be stored; it must be exactly what the batch took.
+`trees.diff`, which shares no code with the tree editor, computes the difference between the old and the new root from
+the bytes that will be stored; it must be exactly the changes of the batch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What keeps a deployment small and quick to start: compaction, checkpoints, garbage collection, rebuilding the view.
+"""Maintenance, for small storage and fast starts: compaction, checkpoints, garbage collection, rebuilding the view.
 
 Begin with compaction.py. Imports the packages of storage up to operations.
 """

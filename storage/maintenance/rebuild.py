@@ -1,4 +1,4 @@
-"""Rebuilding what Redis knows, now: the view from the log, then the queues from the inbox."""
+"""Rebuilding the state of Redis at once: the view from the log, then the queues from the inbox."""
 
 from __future__ import annotations
 

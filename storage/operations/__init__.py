@@ -1,4 +1,4 @@
-"""What the API does by itself: slices, releases, abandonments, rebases, histories of one path.
+"""Operations of the API that need no worker: slices, releases, abandonments, rebases, long lists, activity at a path.
 
 Begin with lifecycle.py. Imports the packages of storage up to commit.
 """

@@ -1,8 +1,8 @@
-"""Who takes a changeset's place: one at a time, and one undecided successor at most.
+"""Successors of a changeset: one request at a time makes one, and at most one is undecided.
 
-Requests for successors of one changeset take turns, in all processes, and each asks whether an undecided one is queued
-by then. It saves work and decides nothing: Redis may forget, and a pack may be stored that nobody could queue yet. What
-is decided in vain is rejected by the linker (storage/commit/link.py), which knows from the log whose place it is.
+Requests for successors of one changeset take turns, in all processes, and each checks whether an undecided one is
+queued. This is advisory: Redis may lose keys, and a stored pack may not be queued yet. The linker rejects a second
+successor (storage/commit/link.py), since it knows from the log what has replaced the changeset.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PAUSE = 0.02
 
 
 class TakesTooLong(Unavailable):
-    """Others are at it for as long as a request may take."""
+    """Other requests for successors took as long as this request may wait."""
 
 
 @contextmanager

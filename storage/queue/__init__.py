@@ -1,4 +1,4 @@
-"""Work that waits: queues of changesets in Redis, their claims, and how they are made again from the bucket.
+"""Waiting work: queues of changesets in Redis, their claims, and their recovery from the bucket.
 
 Begin with queue.py; recovery.py queues again what Redis lost. Imports the packages of storage up to lookup.
 """

@@ -1,6 +1,6 @@
-"""The pulse: a thread that says of batches under way that their worker is alive, so that silence means death.
+"""The heartbeat of running batches: a thread that extends their leases and locks while this process lives.
 
-A batch that a slow store holds up keeps its claim and its locks; of one whose process is gone they end with `lock_ttl`.
+So a batch that a slow store delays keeps its claim and its locks; those of a process that died expire after `lock_ttl`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How many changesets a batch takes while servers are slow: half as many, from the second on that was not done in time.
+"""The size of batches while servers are slow: halved for each late batch, from the second in a row on.
 
-So a store that could not take a large batch within its budget takes small ones, instead of the same one for ever. One
-batch alone may have met a server that was away, which says nothing of its size.
+So a store that could not process a large batch within its budget gets small ones, instead of the same one for ever. A
+single late batch may have met a server that was unreachable for a moment, which says nothing about its size.
 """
 
 from __future__ import annotations

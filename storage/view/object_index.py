@@ -1,7 +1,7 @@
-"""Rows of the view's index of objects, gathered from many chunks of segments and ordered by the hashes they belong to.
+"""Rows of the view's index of objects, gathered from many chunks of segments and ordered by their Redis hashes.
 
-A row is an object's id and its location. Entries bring them in any order, each into another of 65,536 hashes, and one
-call for each row is most of what a load costs Redis; ordered, all rows of a hash are set by one call.
+A row is an object's id and its location. Entries have them in any order, and there are 65,536 hashes: one call for each
+row would be most of a load's cost to Redis. Ordered, all rows of a hash are set by one call.
 """
 
 from __future__ import annotations
