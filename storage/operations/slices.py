@@ -6,6 +6,7 @@ Changesets are decided by the definition at their snapshot, so none of this wait
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from storage.base.errors import Refused
 from storage.base.ids import SliceId, new_ulid
@@ -42,11 +43,9 @@ def _append(repo: Repository, say: Say, slices: Sequence[str] = ()) -> None:
     Redis restored from an older snapshot may have the slice as it was before a change that was already reported. Raises
     what `say` raises, Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
     """
-    try:
+    with suppress(Refused):
         if append_directly(repo, say, slices=slices):
             return
-    except (SliceExists, SliceGone, SliceChanged):
-        pass
     with repo.queue.consistent_read():
         append_directly(repo, say, slices=slices)
 
