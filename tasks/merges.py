@@ -1,4 +1,4 @@
-"""The task that makes one batch merge (storage/commit/global_merge.py)."""
+"""The task that merges: one global merge (storage/commit/global_merge.py), then messages for what is left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from storage.base.errors import NeedsUpkeep
 from storage.commit.global_merge import merge_batch
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.notify import ask, ask_for_commit, ask_for_upkeep, best_effort
+from tasks.notify import ask_for_upkeep, ask_for_work
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -31,7 +31,5 @@ def merge(token: str = "", reason: str = "") -> None:
         log.warning("merge_waits", reason=type(error).__name__, detail=str(error))
         did(f"waits: {type(error).__name__}")
     finally:
-        with best_effort():
-            ask(repo, "merge", 1, done=token)
-            # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
-            ask_for_commit(repo)
+        # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
+        ask_for_work(repo, merged=token)

@@ -6,25 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+from redis.exceptions import RedisError
 
-from storage.backends.redis_client import UNAVAILABLE
 from storage.coordination.lease import Lease, LeaseName
 from storage.repository import Repository
 from tasks.base import send
 from tasks.celery import app
+from tasks.report import because
 
 log = structlog.get_logger()
 
 _ASK_PAUSE = 1.0  # seconds
-
-
-@contextmanager
-def best_effort() -> Iterator[None]:
-    """Let messages that are sent in this block cost time only, where Redis is away: upkeep sends what is missing."""
-    try:
-        yield
-    except UNAVAILABLE as error:
-        log.warning("notify_failed", reason=str(error))
 
 
 def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
@@ -45,7 +37,7 @@ def ask_for_upkeep(repo: Repository) -> None:
 
     A Redis that is away costs time only.
     """
-    with best_effort():
+    with _costs_time_only():
         if Lease(repo.view, LeaseName.UPKEEP_ASKED, _ASK_PAUSE).take_turn():
             send(app, "sluice.upkeep")
 
@@ -53,3 +45,28 @@ def ask_for_upkeep(repo: Repository) -> None:
 def ask_for_merge(repo: Repository) -> None:
     """Send a merge message if something is pending and none is outstanding."""
     ask(repo, "merge", 1)
+
+
+def ask_for_commit_safely(repo: Repository) -> None:
+    """Notify the workers of a submission; a Redis that is away costs time only."""
+    with _costs_time_only(), because("a submission"):
+        ask_for_commit(repo)
+
+
+def ask_for_work(repo: Repository, committed: str = "", before: int | None = None, merged: str = "") -> None:
+    """Send a merge and a commit message where there is work for them; a Redis that is away costs time only.
+
+    `committed` or `merged` is the token of the message that was dealt with; see Queue.ask.
+    """
+    with _costs_time_only():
+        ask(repo, "merge", 1, merged)
+        ask_for_commit(repo, committed, before)
+
+
+@contextmanager
+def _costs_time_only() -> Iterator[None]:
+    # Beat's ticks ask for the same again.
+    try:
+        yield
+    except RedisError as error:
+        log.warning("notify_failed", reason=str(error))
