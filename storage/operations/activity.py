@@ -1,4 +1,4 @@
-"""What is going on at one path: who waits to change it, what is committed on it and not landed, who holds its lock."""
+"""Activity at one path: changesets that wait to change it, commits on it that have not landed, its lock's holder."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Activity:
 
 
 def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
-    """Return what is going on at a path.
+    """Return the activity at a path.
 
-    Costs the manifests of those that wait for it, whole packs where Redis has no copies any more, one at a time; and
+    Reads the manifests of the changesets that wait for it (or whole packs, one at a time, if Redis has no copies), and
     the entries that are not merged, a few at a time; at most `limit` of each, the oldest. Raises Unavailable.
     """
     queued, all_queued = _queued(repo, path, limit)

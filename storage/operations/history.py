@@ -1,8 +1,7 @@
-"""Lists that go back further than the view remembers: up to the entry `archived` they are read from the log itself.
+"""Lists that go back further than the view: up to the entry `archived` they are read from the log itself.
 
-An entry says no more of a slice than of all others, so a list of few changesets may have to pass by many entries. Each
-call reads so many of them at most, and says how far it has come: a page may have few items, or none, and still not be
-the last.
+Entries are not indexed by slice, so a list of few changesets may have to read many entries. Each call reads a limited
+number of them, and returns how far it has come: a page may have few items, or none, and still not be the last.
 """
 
 from __future__ import annotations

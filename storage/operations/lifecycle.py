@@ -1,6 +1,6 @@
-"""The life of a changeset besides committing: releasing what is held, abandoning, closing a conflict.
+"""Operations on a changeset: releasing a held one, abandoning, closing a conflict.
 
-Each is an entry of the log before anyone is answered, on a snapshot that allows it. Repeated, it changes nothing.
+Each appends an entry on a snapshot that allows it, before the request is answered. Repeating one changes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class UnknownChangeset(Refused):
 
 
 class NotPossible(Refused):
-    """The changeset is not, or is no longer, where this could be done."""
+    """The state of the changeset does not allow this, or no longer allows it."""
 
 
 def release(repo: Repository, changeset: ChangesetId) -> None:
