@@ -1,11 +1,10 @@
-"""The task that commits one bounded batch (storage/commit/batch.py)."""
+"""The task that commits: one batch (storage/commit/batch.py) and what came of it, then messages for what is left."""
 
 from __future__ import annotations
 
 import time
 
 import structlog
-from redis.exceptions import RedisError
 
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep, Paused
@@ -14,7 +13,7 @@ from storage.commit.batch import commit_batch
 from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.notify import ask_for_commit, ask_for_merge, ask_for_upkeep
+from tasks.notify import ask_for_upkeep, ask_for_work
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -23,13 +22,20 @@ log = structlog.get_logger()
 @app.task(name="sluice.commit", base=SluiceTask, ignore_result=True, acks_late=True)
 def commit(token: str = "", reason: str = "") -> None:
     """Commit one bounded batch; if work is left, send the next message. `reason` is for people."""
-    repo = repository()
-    started = int(time.time() * 1000)
-    moved = False
+    repo, started, moved = repository(), int(time.time() * 1000), False
+    try:
+        moved = _commit(repo)
+    except Exception:
+        moved = True  # somebody is suspected now, and the others need not wait
+        raise
+    finally:
+        ask_for_work(repo, committed=token, before=None if moved else started)
+
+
+def _commit(repo: Repository) -> bool:
+    """Commit a batch and report what came of it; tell whether more may be done at once."""
     try:
         result = commit_batch(repo)
-        moved = result.changesets > 0
-        did(result.line)
     except NeedsUpkeep as error:
         log.info("commit_deferred", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")
@@ -41,18 +47,9 @@ def commit(token: str = "", reason: str = "") -> None:
         log.warning("batch_released", reason=type(error).__name__, detail=str(error))
         did(f"given back: {type(error).__name__}")
     except poison.Overdue as error:
-        moved = True  # as below
         did(f"not done within batch_budget: {error}")
-    except Exception:
-        moved = True  # somebody is suspected now, and the others need not wait
-        raise
-    finally:
-        _ask_for_more(repo, token, None if moved else started)
-
-
-def _ask_for_more(repo: Repository, token: str, before: int | None) -> None:
-    try:
-        ask_for_merge(repo)
-        ask_for_commit(repo, done=token, before=before)
-    except RedisError as error:
-        log.warning("notify_failed", reason=str(error))
+        return True  # as with any other fault
+    else:
+        did(result.line)
+        return result.changesets > 0
+    return False

@@ -1,18 +1,16 @@
-"""The task that makes one batch merge (storage/commit/global_merge.py)."""
+"""The task that merges: one global merge (storage/commit/global_merge.py), then messages for what is left."""
 
 from __future__ import annotations
 
 import structlog
-from redis.exceptions import RedisError
 
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep
 from storage.commit.global_merge import merge_batch
-from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
-from tasks.notify import ask, ask_for_commit, ask_for_upkeep
+from tasks.notify import ask_for_upkeep, ask_for_work
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -33,13 +31,5 @@ def merge(token: str = "", reason: str = "") -> None:
         log.warning("merge_waits", reason=type(error).__name__, detail=str(error))
         did(f"waits: {type(error).__name__}")
     finally:
-        _ask_for_more(repo, token)
-
-
-def _ask_for_more(repo: Repository, token: str) -> None:
-    try:
-        ask(repo, "merge", 1, done=token)
         # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
-        ask_for_commit(repo)
-    except RedisError as error:
-        log.warning("notify_failed", reason=str(error))
+        ask_for_work(repo, merged=token)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import structlog
 from redis.exceptions import RedisError
 
@@ -9,6 +12,7 @@ from storage.coordination.lease import Lease, LeaseName
 from storage.repository import Repository
 from tasks.base import send
 from tasks.celery import app
+from tasks.report import because
 
 log = structlog.get_logger()
 
@@ -45,3 +49,28 @@ def ask_for_upkeep(repo: Repository) -> None:
 def ask_for_merge(repo: Repository) -> None:
     """Send a merge message if something is pending and none is outstanding."""
     ask(repo, "merge", 1)
+
+
+def ask_for_commit_safely(repo: Repository) -> None:
+    """Notify the workers of a submission; a Redis that is away costs time only."""
+    with _costs_time_only(), because("a submission"):
+        ask_for_commit(repo)
+
+
+def ask_for_work(repo: Repository, committed: str = "", before: int | None = None, merged: str = "") -> None:
+    """Send a merge and a commit message where there is work for them; a Redis that is away costs time only.
+
+    `committed` or `merged` is the token of the message that was dealt with; see Queue.ask.
+    """
+    with _costs_time_only():
+        ask(repo, "merge", 1, merged)
+        ask_for_commit(repo, committed, before)
+
+
+@contextmanager
+def _costs_time_only() -> Iterator[None]:
+    # Beat's ticks ask for the same again.
+    try:
+        yield
+    except RedisError as error:
+        log.warning("notify_failed", reason=str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError
 
 from storage.backends.bucket import Missing
 from storage.backends.redis_client import UNAVAILABLE
@@ -22,7 +22,7 @@ from storage.view.load import catch_up, load
 from storage.view.view import is_current
 from tasks.base import SluiceTask, repository, run_job
 from tasks.celery import app
-from tasks.notify import ask_for_commit, ask_for_merge
+from tasks.notify import ask_for_work
 from tasks.report import did
 
 log = structlog.get_logger()
@@ -51,17 +51,9 @@ def upkeep(reason: str = "") -> None:
     try:
         done = run_job(keep_up, repo.settings)
     finally:
-        _ask_for_work(repo)
+        ask_for_work(repo)
     if done:
         run_job(tidy, repo.settings)
-
-
-def _ask_for_work(repo: Repository) -> None:
-    try:
-        ask_for_commit(repo)
-        ask_for_merge(repo)
-    except RedisError as error:
-        log.warning("notify_failed", reason=str(error))
 
 
 def run(repo: Repository) -> Found:
@@ -142,12 +134,8 @@ def _catch_up(repo: Repository) -> None:
     """Apply what is in the log and nobody applies: whoever appends has the append lock until the view knows of it."""
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
-    owner = new_ulid()
-    repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
-    try:
+    with repo.append_lock.held(new_ulid()):
         applied = catch_up(repo.view, repo.log, repo.bucket)
-    finally:
-        repo.append_lock.release(owner)
     if applied:
         log.warning("view_caught_up", entries=applied)
         did(f"view caught up by {applied} entries")

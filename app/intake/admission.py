@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from app.intake.checks import check_base, check_capacity, check_key, check_queue, check_slice, check_stored, puts_by_id
 from app.intake.fingerprints import Fingerprints
-from app.intake.intake import Item
+from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
 from app.protocol.submissions import Base, ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends.turns import breathe, without_turn

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from app.intake.admission import admit_to_check
 from app.intake.checks import check_capacity
 from app.intake.dry_run import dry_run
-from app.intake.intake import Item, ask_for_commit_safely
+from app.intake.packing import Item
 from app.intake.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
 from app.protocol.bodies import load_json
 from app.protocol.problems import conflict, key_reused, not_found
@@ -22,10 +22,11 @@ from app.service.request_log import about
 from app.service.services import services
 from storage.backends.turns import taking_turns
 from storage.base.ids import ChangesetId
-from storage.log.entry import Status
+from storage.log.records import Status
 from storage.operations.lifecycle import abandon, release
 from storage.operations.succession import successor_of, turn
 from storage.queue.queue import Standing
+from tasks.notify import ask_for_commit_safely
 
 routes = Blueprint("lifecycle", __name__)
 

@@ -1,68 +1,129 @@
-"""Entries that no batch makes: what the API itself appends before it answers, for slices and for changesets."""
+"""Appending an entry: build it on a snapshot, create it in the log, and only then let the view know.
+
+Writers do not lock each other out: whoever finds its position in the log taken builds its entry again on a new
+snapshot. The append lock (storage/queue/append_lock.py) makes that rare.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import structlog
 
 from storage.base.errors import Unavailable, ViewStale
-from storage.base.ids import new_ulid
-from storage.commit.append import append, entry_after
-from storage.log.entry import EntryKind, Json
+from storage.base.ids import ObjectId, PackId, Seq, new_ulid
+from storage.base.stopwatch import Stopwatch
+from storage.git.packs import PackRange
+from storage.log.entry import Entry, digest, encode, placed
 from storage.repository import Repository
+from storage.view.load import catch_up, locations
 from storage.view.rows import NOTHING_FORGOTTEN, Forgotten
 from storage.view.snapshot import Snapshot
 
+log = structlog.get_logger()
+
 MAX_ATTEMPTS = 50
 
-Say = Callable[[Snapshot], tuple[EntryKind, Json] | None]
-"""Returns what an entry on a snapshot should say, None where nothing is left to say. Raises Moved to be asked again."""
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class LogBusy(Unavailable):
-    """The log's next place was lost to other writers too often. Try again."""
+    """The log's next position was lost to other writers too often. Try again."""
 
 
-class Moved(ViewStale):
-    """What was asked beside the snapshot is of another moment."""
+class SnapshotStale(ViewStale):
+    """The view is not the one that the snapshot was taken of, or has gone back since."""
 
 
-def of_one_view(repo: Repository, snapshot: Snapshot) -> None:
-    """Ask, behind look-ups beside a snapshot, whether they were made on a view that knew as much.
+@dataclass(frozen=True, slots=True)
+class Draft(Generic[T_co]):
+    """An entry for the position behind a snapshot, and what the loop returns once it is in the log."""
 
-    Where it has more entries meanwhile, the entry's place is taken; another epoch, or a Redis that came back older, may
-    know less, and that would go unnoticed: also where it has caught up by now. Raises Moved and ViewAbsent.
+    entry: Entry
+    result: T_co
+    places: dict[PackId, dict[ObjectId, PackRange]] = field(default_factory=dict)  # in the packs that it brings
+    forgotten: Forgotten = NOTHING_FORGOTTEN  # what a compaction takes out of the view
+
+
+@dataclass(frozen=True, slots=True)
+class NoEntry(Generic[T_co]):
+    """Nothing is to be appended, and this is what the loop returns."""
+
+    result: T_co
+
+
+EntryBuilder = Callable[[Snapshot], Draft[T] | NoEntry[T]]
+"""Builds the entry that follows a snapshot; raises SnapshotStale to be called again on a new one."""
+
+
+def check_snapshot_current(repo: Repository, snapshot: Snapshot) -> None:
+    """Raise SnapshotStale if the view changed epoch, restarted, or moved backwards since `snapshot` was taken.
+
+    For builders that read beside the snapshot, after those reads: such a view may know less than the snapshot, which
+    would go unnoticed. One with more entries does no harm, since the entry's position is taken then. Raises ViewAbsent.
     """
     now = repo.view.snapshot()
     same = (now.epoch, now.run) == (snapshot.epoch, snapshot.run)
     if not same or now.head.applied < snapshot.head.applied:
-        raise Moved
+        raise SnapshotStale
+
+
+def append_loop(
+    repo: Repository,
+    build_entry: EntryBuilder[T],
+    changesets: Sequence[str] = (),
+    slices: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    watch: Stopwatch | None = None,
+) -> T:
+    """Append the entry that `build_entry` makes of a snapshot with these outcomes, slices and keys; return its result.
+
+    Call it with the append lock held, if that can be had. `watch` gets the time of the stages `snapshot` and `append`.
+    Raises what `build_entry` raises; LogBusy after MAX_ATTEMPTS; BucketError where it is not known whether the entry
+    was appended; and ViewStale or ViewAbsent, also where it was appended, but the view changed: catching up will find
+    it.
+    """
+    watch = watch or Stopwatch()
+    for _ in range(MAX_ATTEMPTS):
+        with watch.stage("snapshot"):
+            snapshot = repo.snapshot(changesets, slices, keys)
+        try:
+            draft = build_entry(snapshot)
+        except SnapshotStale:
+            continue
+        if isinstance(draft, NoEntry):
+            return draft.result
+        with watch.stage("append"):
+            appended = append(repo, snapshot, draft)
+        if appended:
+            return draft.result
+        log.info("append_conflict", seq=snapshot.head.applied + 1, kind=draft.entry.kind)
+    raise LogBusy(f"the race for a position in the log was lost {MAX_ATTEMPTS} times")
 
 
 def append_directly(
-    repo: Repository,
-    say: Say,
-    changesets: Sequence[str] = (),
-    slices: Sequence[str] = (),
-    forgotten: Forgotten = NOTHING_FORGOTTEN,
-) -> bool:
-    """Append what `say` says on a snapshot with these changesets and slices, until it is in the log.
+    repo: Repository, build_entry: EntryBuilder[T], changesets: Sequence[str] = (), slices: Sequence[str] = ()
+) -> T:
+    """Run `append_loop` under the append lock: for entries that are made in no time. Raises what that raises."""
+    with repo.append_lock.held(new_ulid()):
+        return append_loop(repo, build_entry, changesets, slices)
 
-    Returns whether anything was left to say. Raises what `say` raises, LogBusy, ViewAbsent, ViewStale and BucketError.
+
+def append(repo: Repository, snapshot: Snapshot, draft: Draft[T]) -> bool:
+    """Append an entry and apply it to the view; tell whether it is in the log. Raises as `append_loop`.
+
+    Where its position is taken, nothing is done but catching up.
     """
-    owner = new_ulid()
-    for _ in range(MAX_ATTEMPTS):
-        repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
-        try:
-            snapshot = repo.snapshot(changesets, slices)
-            said = say(snapshot)
-            if said is None:
-                return False
-            kind, body = said
-            entry = entry_after(snapshot.head, kind, **body)
-            if append(repo.view, repo.log, repo.bucket, snapshot, entry, {}, forgotten):
-                return True
-        except Moved:
-            continue
-        finally:
-            repo.append_lock.release(owner)
-    raise LogBusy(f"the race for a place in the log was lost {MAX_ATTEMPTS} times")
+    head = snapshot.head
+    # With its writer's name, so that no two writers' entries are the same bytes.
+    entry = placed(draft.entry, Seq(head.applied + 1), head.hash, new_ulid())
+    data = encode(entry)
+    if not repo.log.append(entry.seq, data):
+        catch_up(repo.view, repo.log, repo.bucket)
+        return False
+    places = locations(entry, draft.places)
+    repo.view.apply(snapshot.epoch, entry, digest(data), places, forgotten=draft.forgotten)
+    return True

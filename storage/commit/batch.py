@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -12,29 +12,32 @@ from redis.exceptions import RedisError
 from storage.backends.deadline import Budget as Spending
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
-from storage.base.errors import NeedsUpkeep
-from storage.base.ids import ChangesetId, new_ulid, oid_of
+from storage.base.errors import NeedsUpkeep, ViewStale
+from storage.base.ids import ChangesetId, PackId, new_ulid, oid_of
 from storage.base.logging_setup import in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
-from storage.commit.append import append, entry_after
-from storage.commit.append_loop import LogBusy, of_one_view
+from storage.commit.append_loop import (
+    Draft,
+    NoEntry,
+    SnapshotStale,
+    append_loop,
+    check_snapshot_current,
+)
 from storage.commit.attempt import Attempt
 from storage.commit.link import Linked, Linker
-from storage.commit.prefetch import linker_on, prepare, snapshot_for
+from storage.commit.prefetch import depends_on, linker_on, prepare
 from storage.commit.prove import RootMismatch, prove
 from storage.git.objects import CorruptObject
-from storage.log.entry import EntryKind
+from storage.log.entry import Commits
+from storage.log.records import Status
 from storage.log.store_pack import pack_of, store_pack
 from storage.queue.queue import Claimed
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
-from storage.view.snapshot import Snapshot
+from storage.view.snapshot import Head, Snapshot
 
 log = structlog.get_logger()
-
-# Times that a batch is linked anew because its place in the log was taken, before it gives back what it claimed.
-MAX_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,9 @@ class BatchResult:
     changesets: int = 0  # that it decided, or found decided since they were claimed
     line: str = ""  # the same for a person; empty where nothing was claimed
     too_long: ChangesetId | None = None  # the one whose merges took too long, if one's did
+
+
+_Appended = tuple[int, Linked]  # the entry's position in the log, 0 where nothing was appended
 
 
 def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
@@ -88,10 +94,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
         finally:
             # Whatever the batch has spent, a stop as well: giving back has a moment of its own.
             with budget("redis_timeout", repo.settings.redis_timeout):
-                try:
-                    repo.append_lock.release(owner)
-                finally:
-                    attempt.release(*blame)
+                attempt.release(*blame)
 
 
 def _commit_claimed(
@@ -105,32 +108,40 @@ def _commit_claimed(
     with watch.stage("prepare"):
         changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
         changesets = prepare(repo, changesets, attempt)
-    with watch.stage("wait"):
-        # Who may die while it has the append lock goes without: the others would wait for it.
-        if not first.deaths or first.fault in poison.LATE:
-            repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
-    for _ in range(MAX_ATTEMPTS):
-        with watch.stage("snapshot"):
-            snapshot = snapshot_for(repo, changesets)
+
+    def build_entry(snapshot: Snapshot) -> Draft[_Appended] | NoEntry[_Appended]:
         attempt.tries([changeset.id for changeset in changesets])
         with watch.stage("link"):
-            linker = linker_on(repo, snapshot, spending=spending)
+            linker = linker_on(repo, snapshot, spending)
             linked = linker.run(changesets)
         if not linked.decided:
-            log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
-            line = f"decided none of {len(claimed)}, given back {len(linked.deferred)}"
-            return BatchResult(len(changesets) - len(linked.deferred), line, linked.too_long)
-        if any(record.get("reason") == "unknown-base" for record in linked.decided):
-            of_one_view(repo, snapshot)  # that it was not found has to be true of the snapshot
-        linking = {record["id"] for record in linked.decided} | {linked.too_long}
+            return NoEntry((0, linked))
+        if any(record.reason == "unknown-base" for record in linked.decided):
+            try:
+                check_snapshot_current(repo, snapshot)  # that it was not found has to be true of the snapshot
+            except SnapshotStale as error:
+                raise ViewStale("the view has gone back") from error
+        linking = {record.id for record in linked.decided} | {linked.too_long}
         attempt.tries([changeset.id for changeset in changesets if changeset.id in linking])
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
-        if _append(repo, snapshot, linked, watch):
-            line = _log_decided(snapshot.head.applied + 1, linked, len(claimed), watch)
-            return BatchResult(len(linked.decided), line, linked.too_long)
-        log.info("append_conflict", seq=snapshot.head.applied + 1)
-    raise LogBusy(f"lost the race for a place in the log {MAX_ATTEMPTS} times")
+        return _draft(repo, snapshot.head, linked, watch)
+
+    with ExitStack() as stack:
+        with watch.stage("wait"):
+            # Who may die while it has the append lock goes without: the others would wait for it.
+            if not first.deaths or first.fault in poison.LATE:
+                stack.enter_context(repo.append_lock.held(owner))
+        seq, linked = append_loop(repo, build_entry, *depends_on(changesets), watch=watch)
+        if not seq:
+            log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
+            line = f"decided none of {len(claimed)}, given back {len(linked.deferred)}"
+            return BatchResult(len(changesets) - len(linked.deferred), line, linked.too_long)
+        with watch.stage("share"):
+            # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
+            seen = [oid_of(each.seen) for each in linked.decided if each.seen and each.base]
+            repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
+    return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long)
 
 
 def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> str:
@@ -138,9 +149,9 @@ def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> st
 
     Returns the counts in one line.
     """
-    statuses = [decided["status"] for decided in linked.decided]
-    first, *more = in_lines([decided["id"] for decided in linked.decided])
-    counts = {status: statuses.count(status) for status in ("conflicted", "rejected")}
+    statuses = [decided.status for decided in linked.decided]
+    first, *more = in_lines([decided.id for decided in linked.decided])
+    counts = {str(status): statuses.count(status) for status in (Status.CONFLICTED, Status.REJECTED)}
     deferred = claimed - len(statuses)
     log.info(
         "batch_committed",
@@ -170,29 +181,18 @@ def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked)
         raise
 
 
-def _append(repo: Repository, snapshot: Snapshot, linked: Linked, watch: Stopwatch) -> bool:
-    packs, places = [], {}
+def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Draft[_Appended]:
+    """Store what was linked, and return the entry that names it."""
+    packs: tuple[tuple[PackId, int], ...] = ()
+    places = {}
     if linked.objects:
         with watch.stage("pack"):
             writer = pack_of(linked.objects)
         with watch.stage("put"):
             pack, size = store_pack(repo.bucket, writer)
-        packs, places = [[pack, size]], {pack: writer.places}
-    entry = entry_after(
-        snapshot.head,
-        EntryKind.COMMITS,
-        packs=packs,
-        decided=linked.decided,
-        tip=linked.tip.hex(),
-        root=linked.root.hex(),
-        time=linked.time if linked.committed else snapshot.head.tip_time,
-        committed=snapshot.head.committed + linked.committed,
-    )
-    with watch.stage("append"):
-        done = append(repo.view, repo.log, repo.bucket, snapshot, entry, places)
-    if done:
-        with watch.stage("share"):
-            # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
-            seen = [oid_of(d["seen"]) for d in linked.decided if "seen" in d and d.get("base")]
-            repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
-    return done
+        packs, places = ((pack, size),), {pack: writer.places}
+    entry = Commits(
+        packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
+        time=linked.time if linked.committed else head.tip_time, committed=head.committed + linked.committed,
+    )  # fmt: skip
+    return Draft(entry, (head.applied + 1, linked), places)

@@ -3,14 +3,21 @@
 Each changeset that is committed makes new trees of every directory on its paths, all of them whole. So a few hundred
 small changes to one large directory make hundreds of megabytes, and look things up in as many bases of that size: the
 number of changesets bounds neither.
+
+What a changeset makes is known beforehand, near enough: each directory on its paths, whole. So what would not fit is
+left to the next batch before its bases are read, and every slice gets its turn: changesets of one that works in a large
+directory do not keep small ones of others waiting.
 """
 
 from __future__ import annotations
 
-from storage.base.ids import ChangesetId, ObjectId
+from collections.abc import Mapping, Sequence
+
+from storage.base.ids import ChangesetId, ObjectId, SliceId
 from storage.git.objects import Tree
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import ReadTree
+from storage.log.manifest import Changeset
 
 
 class Made:
@@ -96,3 +103,40 @@ class _Counted:
         tree = self._read(oid)
         self.memory += tree.memory
         return tree
+
+
+def portion(changesets: Sequence[Changeset], sizes: Mapping[bytes, int], most: int) -> list[Changeset]:
+    """Return those of `changesets` that one batch takes, in their order: one at least.
+
+    `sizes` are the bytes of the head's directories by path, as `trees.sizes` returns them. Slices take turns, first the
+    one whose first changeset has the lowest id; none goes on behind a changeset that does not fit.
+    """
+    queues: dict[SliceId, list[Changeset]] = {}
+    for changeset in changesets:
+        queues.setdefault(changeset.slice, []).append(changeset)
+    turns = sorted(queues.values(), key=lambda queue: queue[0].id)
+    taken: set[ChangesetId] = set()
+    total = at = 0
+    while turns:
+        following = []
+        for queue in turns:
+            cost = _cost(queue[at], sizes)
+            if taken and total + cost > most:
+                continue
+            taken.add(queue[at].id)
+            total += cost
+            if at + 1 < len(queue):
+                following.append(queue)
+        turns, at = following, at + 1
+    return [changeset for changeset in changesets if changeset.id in taken]
+
+
+def _cost(changeset: Changeset, sizes: Mapping[bytes, int]) -> int:
+    """Return the bytes of the directories on a changeset's paths; those that are new cost next to nothing."""
+    directories = {b""}
+    for change in changeset.changes:
+        end = change.path.rfind(b"/") + 1
+        while end and change.path[:end] not in directories:
+            directories.add(change.path[:end])
+            end = change.path.rfind(b"/", 0, end - 1) + 1
+    return sum(sizes.get(directory, 0) for directory in directories)

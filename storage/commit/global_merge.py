@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import structlog
 
-from storage.backends.deadline import budget
-from storage.base.ids import ObjectId, new_ulid
-from storage.commit.append import append, entry_after
+from storage.base.ids import ObjectId, new_ulid, oid_of
+from storage.commit.append_loop import Draft, NoEntry, append_loop
 from storage.git.objects import Commit, Ident, Kind, object_id
-from storage.log.entry import EntryKind, Json
+from storage.log.entry import Merge
 from storage.log.store_pack import pack_of, store_pack
 from storage.repository import Repository
-from storage.view.snapshot import Snapshot
+from storage.view.rows import Batch
+from storage.view.snapshot import Head, Snapshot
 
 log = structlog.get_logger()
 
-MAX_ATTEMPTS = 20
 # Entries looked at for one merge; merge_changesets bounds it too.
 _MAX_ENTRIES = 1000
 
@@ -27,79 +27,74 @@ class MergeResult:
     """What a batch merge came to."""
 
     changesets: int = 0  # that it merged; 0 where none was pending
-    line: str = ""  # the same for a person; empty where nothing was merged
+    entries: int = 0
+    seq: int = 0  # of its own entry
+    commit: str = ""
+
+    @property
+    def line(self) -> str:
+        """The same for a person; empty where nothing was merged."""
+        return f"merged {self.changesets}, entry {self.seq}" if self.changesets else ""
+
+
+_Merged = tuple[MergeResult, Mapping[ObjectId, tuple[Kind, bytes]]]
 
 
 def merge_batch(repo: Repository) -> MergeResult:
     """Make the next global commit.
 
     It is made for one parent: where another merge came in between it is thrown away, never rebased. Entries of other
-    kinds in between only move its place in the log. Raises Unavailable.
+    kinds in between only move its position in the log. Raises Unavailable.
     """
-    owner = new_ulid()
-    parent = None
-    for _ in range(MAX_ATTEMPTS):
-        # Under the append lock, since commits and merges want the same next place in the log.
-        repo.append_lock.take(owner, timeout=repo.settings.lock_ttl)
-        try:
-            snapshot = repo.view.snapshot()
-            if parent is not None and snapshot.head.main != parent:
-                return MergeResult()
+    parent: str | None = None
+
+    def build_entry(snapshot: Snapshot) -> Draft[_Merged] | NoEntry[_Merged]:
+        nonlocal parent
+        if parent in (None, snapshot.head.main):
             parent = snapshot.head.main
-            batches = _next_batches(repo, snapshot)
-            if not batches:
-                return MergeResult()
-            if result := _append(repo, snapshot, batches):
-                return result
-        finally:
-            # Whatever the merge has spent.
-            with budget("redis_timeout", repo.settings.redis_timeout):
-                repo.append_lock.release(owner)
-    return MergeResult()
+            if batches := _next_batches(repo, snapshot):
+                return _draft(repo, snapshot.head, batches)
+        return NoEntry((MergeResult(), {}))
+
+    with repo.append_lock.held(new_ulid()):
+        result, objects = append_loop(repo, build_entry)
+        repo.objects.share(objects)
+    if result.changesets:
+        log.info("batch_merged", **asdict(result))
+    return result
 
 
-def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Json]:
+def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Batch]:
     """Return the oldest whole entries that are not merged, up to the limit but at least one."""
-    chosen: list[Json] = []
+    chosen: list[Batch] = []
     total = 0
     for batch in repo.view.unmerged_batches(snapshot.head, _MAX_ENTRIES):
-        if chosen and total + batch["count"] > repo.settings.merge_changesets:
+        if chosen and total + batch.count > repo.settings.merge_changesets:
             break
-        total += batch["count"]
+        total += batch.count
         chosen.append(batch)
     return chosen
 
 
-def _append(repo: Repository, snapshot: Snapshot, batches: list[Json]) -> MergeResult | None:
-    head, last = snapshot.head, batches[-1]
-    count = sum(batch["count"] for batch in batches)
+def _draft(repo: Repository, head: Head, batches: list[Batch]) -> Draft[_Merged]:
+    last = batches[-1]
+    count = sum(batch.count for batch in batches)
     now = repo.committer()
-    who = Ident(now.name, now.email, max(now.time, head.main_time, last["time"]))
+    who = Ident(now.name, now.email, max(now.time, head.main_time, last.time))
     message = (
         f"Merge {count} changeset{'s' if count != 1 else ''}\n\n"
-        f"Merged-Entries: {batches[0]['seq']}-{last['seq']}\nMerged-Changesets: {count}\n"
+        f"Merged-Entries: {batches[0].seq}-{last.seq}\nMerged-Changesets: {count}\n"
     )
-    parents = (ObjectId(bytes.fromhex(head.main)), ObjectId(bytes.fromhex(last["tip"])))
-    data = Commit(ObjectId(bytes.fromhex(last["tree"])), parents, who, who, message).encode()
+    parents = (oid_of(head.main), oid_of(last.tip))
+    data = Commit(oid_of(last.tree), parents, who, who, message).encode()
     commit = object_id(Kind.COMMIT, data)
     objects = {commit: (Kind.COMMIT, data)}
     writer = pack_of(objects)
     pack, size = store_pack(repo.bucket, writer)
-    entry = entry_after(
-        head,
-        EntryKind.MERGE,
-        packs=[[pack, size]],
-        commit=commit.hex(),
-        tree=last["tree"],
-        time=who.time,
-        parents=[parent.hex() for parent in parents],
-        first=batches[0]["seq"],
-        through=last["seq"],
-        changesets=count,
-        merged=head.merged + count,
-    )
-    if not append(repo.view, repo.log, repo.bucket, snapshot, entry, {pack: writer.places}):
-        return None
-    repo.objects.share(objects)
-    log.info("batch_merged", seq=entry["seq"], commit=commit.hex(), changesets=count, entries=len(batches))
-    return MergeResult(count, f"merged {count}, entry {entry['seq']}")
+    entry = Merge(
+        packs=((pack, size),), commit=commit.hex(), tree=last.tree, time=who.time,
+        parents=tuple([parent.hex() for parent in parents]), first=batches[0].seq, through=last.seq,
+        changesets=count, merged=head.merged + count,
+    )  # fmt: skip
+    result = MergeResult(count, len(batches), head.applied + 1, commit.hex())
+    return Draft(entry, (result, objects), {pack: writer.places})

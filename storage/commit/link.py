@@ -12,22 +12,25 @@ the writer of the next changeset saw then costs one look-up, and at worst as man
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from storage.base.ids import ChangesetId, ObjectId, PackId, oid_of
+from msgspec import structs
+
+from storage.base.ids import ChangesetId, ObjectId, oid_of
+from storage.commit.base_resolver import BaseResolver, CommitTree, ReadOutcome
 from storage.commit.decide import Rejection, Taken, apply, decide
 from storage.commit.footprint import LookUps, Made, NewTrees
-from storage.commit.records import EXPIRED, change_json, closing, conflicts_json, rejected
-from storage.git.fsck import fit_to_stand
-from storage.git.objects import EMPTY_TREE, Commit, Ident, Kind, Version, object_id
-from storage.git.packs import Location
+from storage.commit.merged_blobs import MergeBlobs, MergedBlobs, ReadBlob
+from storage.commit.records import EXPIRED, closing, recorded
+from storage.git.objects import Commit, Ident, Kind, Version, object_id
 from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
 from storage.git.trailers import CHANGESET_ID, with_trailer
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import ReadTree, covers
-from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset, Proposal
+from storage.log.records import Closing, Decided, Decision, MergedFile, Status
 from storage.view.snapshot import Snapshot
 
 
@@ -35,7 +38,7 @@ from storage.view.snapshot import Snapshot
 class Linked:
     """A batch ready to be proved and stored."""
 
-    decided: list[Json] = field(default_factory=list)  # the entry's records, in log order
+    decided: list[Decided] = field(default_factory=list)  # the entry's records, in log order
     deferred: list[ChangesetId] = field(default_factory=list)  # cannot be decided now
     left: list[ChangesetId] = field(default_factory=list)  # would have made the batch too large, or too long
     too_long: ChangesetId | None = None  # of `deferred`: the one whose merges took all the time that a batch has
@@ -47,21 +50,16 @@ class Linked:
     committed: int = 0
 
 
-BaseTree = Callable[[Changeset], ObjectId | None]
-"""Returns the root tree of the commit that a changeset names as its base; None where there is no such commit."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSources:
+    """What linking reads of what is stored."""
 
-ReadChanges = Callable[[ChangesetId, Json], Sequence[Proposal]]
-"""Returns the changes of a committed changeset, given its id and outcome."""
-
-ReadOutcome = Callable[[ChangesetId], Json]
-"""Returns the outcome of a changeset that is decided, which never changes again; raises where it cannot be read now."""
-
-
-MergeBlobs = Callable[[tuple[ObjectId | None, ObjectId, ObjectId], Callable[[ObjectId], bytes]], bytes | ConflictClass]
-"""Merges the blobs of base, head and submission, given a reader of blobs; returns the content, or what collides."""
-
-ReadBlob = Callable[[ObjectId, Location | None], bytes]
-"""Returns a blob, which stands in the given place where that is known."""
+    tree: ReadTree
+    commit_tree: CommitTree
+    outcome: ReadOutcome
+    changes: Callable[[ChangesetId, Decision], Sequence[Proposal]]  # of a committed changeset, given its outcome
+    blob: ReadBlob
+    merge: MergeBlobs
 
 
 class Linker:
@@ -70,39 +68,32 @@ class Linker:
     def __init__(
         self,
         snapshot: Snapshot,
-        read: ReadTree,
-        base_tree: BaseTree,
-        read_changes: ReadChanges,
-        read_outcome: ReadOutcome,
-        read_blob: ReadBlob,
-        merge_blobs: MergeBlobs,
+        sources: BatchSources,
+        *,
         committer: Ident,
-        most_bytes: int | None = None,
+        max_bytes: int | None = None,
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        """The batch takes no more having made `most_bytes` (None: no limit), or once `enough` says so."""
+        """The batch takes no more having made `max_bytes` (None: no limit), or once `enough` says so."""
         self._snapshot = snapshot
-        self._new_trees = NewTrees(read)
+        self._new_trees = NewTrees(sources.tree)
         self.read = self._new_trees.read
         """Returns a tree, of this batch or from storage."""
-        self._base_tree = base_tree
-        self._read_changes = read_changes
-        self._read_outcome = read_outcome
-        self._read_blob = read_blob
-        self._merge_blobs = merge_blobs
+        self._read_changes = sources.changes
+        self._blobs = MergedBlobs(sources.merge, sources.blob)
         # Every commit's committer time is at least its parent's, whatever the clocks of workers say.
         self._committer = Ident(committer.name, committer.email, max(committer.time, snapshot.head.tip_time))
-        self._made = Made(most_bytes)
+        self._made = Made(max_bytes)
         self._enough = enough
         self._head = TreeEditor(self.read, oid_of(snapshot.head.root))
-        self._trees = LookUps(self.read, most_bytes)
+        self._trees = LookUps(self.read, max_bytes)
         self._seen_in: dict[ChangesetId, ObjectId] = {}  # what writers on top of stacks outside of this batch saw
         self._stacks: dict[ChangesetId, TreeEditor] = {}
         self._changes: dict[ChangesetId, Sequence[Proposal]] = {}
-        self._records: dict[ChangesetId, Json] = {}
-        self._firsts: dict[ChangesetId, Json] = {}  # outcomes of those that repeats stand for
-        self._places: dict[ObjectId, Location] = {}  # of submitted blobs, which the view may not know yet
-        self._merged: dict[ObjectId, bytes] = {}  # blobs that merges made
+        self._records: dict[ChangesetId, Decided] = {}  # in log order
+        # Holds no linker, which would be a circle (see NewTrees).
+        known = partial(_first_with, (self._records, snapshot.outcomes))
+        self._bases = BaseResolver(sources.commit_tree, known, sources.outcome)
         self._too_large = False  # a file of the changeset that is being decided
         self._keys = dict(snapshot.keys)
         self._closed = dict(snapshot.closed)
@@ -114,35 +105,37 @@ class Linker:
         Where the batch has become too large or takes too long, it ends behind the first that was decided.
         """
         for i, changeset in enumerate(changesets):
-            if self.result.decided and (self._made.is_full or self._enough()):
+            if self._records and (self._made.is_full or self._enough()):
                 self.result.left = [each.id for each in changesets[i:]]
                 break
             if changeset.id in self._snapshot.outcomes or self._snapshot.has_passed(changeset.id):
                 continue  # decided by another batch since it was claimed
-            outcome = self._outcome(changeset)
-            if outcome is None:
+            record = self._decide(changeset)
+            if record is None:
                 self.result.deferred.append(changeset.id)
             else:
-                self._record(changeset, outcome)
+                self._record(changeset, record)
         for changeset_id, editor in self._stacks.items():
-            self._records[changeset_id]["seen"] = editor.write(self._emit_tree).hex()
+            seen = editor.write(self._emit_tree).hex()
+            self._records[changeset_id] = structs.replace(self._records[changeset_id], seen=seen)
+        self.result.decided = list(self._records.values())
         self.result.root = self._head.root
         return self.result
 
-    def _outcome(self, changeset: Changeset) -> Json | None:
+    def _decide(self, changeset: Changeset) -> Decided | None:
         """Decide and commit one changeset; None where that cannot be done now (see `deferred`)."""
         refusal = self._refusal(changeset)
         if refusal:
-            return rejected(refusal)
+            return _rejected(changeset, refusal)
         if changeset.base_changeset is not None:
-            changeset = replace(changeset, base_changeset=self._first_of(changeset.base_changeset))
+            changeset = replace(changeset, base_changeset=self._bases.first_of(changeset.base_changeset))
         base = self._base(changeset)
         if base is None:
             return None
         if isinstance(base, Rejection):
-            return rejected(base)
+            return _rejected(changeset, base)
         seen, saw = base
-        self._locate(changeset.pack, changeset.changes)
+        self._blobs.submit(changeset.pack, changeset.changes)
         self._too_large = False
         try:
             decision = decide(changeset, seen, self._head, self._merge_file, self._stacks_blindly(changeset))
@@ -151,9 +144,12 @@ class Linker:
                 self.result.too_long = changeset.id
             return None  # its neighbours need not wait for that
         if isinstance(decision, Rejection):
-            return rejected(decision)
+            return _rejected(changeset, decision)
         if isinstance(decision, list):
-            return {"status": Status.CONFLICTED, **conflicts_json(decision)}
+            return Decided(
+                id=changeset.id, slice=changeset.slice, pack=changeset.pack, status=Status.CONFLICTED,
+                conflicts=recorded(decision), conflict_count=len(decision),
+            )  # fmt: skip
         return self._commit(changeset, decision, saw)
 
     def _refusal(self, changeset: Changeset) -> Rejection | None:
@@ -178,22 +174,19 @@ class Linker:
         """
         if changeset.base_changeset is not None:
             return self._base_in_stack(changeset.base_changeset)
-        if changeset.base_commit is None:
-            # By versions: each change says what was seen, and nothing else was.
-            return self._trees[EMPTY_TREE], EMPTY_TREE
-        tree = self._base_tree(changeset)
+        tree = self._bases.tree_of(changeset)
         if tree is None:
-            return Rejection("unknown-base", f"{changeset.base_commit.hex()} is no commit of this repository")
+            return Rejection("unknown-base", f"{(changeset.base_commit or b'').hex()} is no commit of this repository")
         return self._trees[tree], tree
 
     def _base_in_stack(self, base: ChangesetId) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
-        outcome = self._outcome_of(base)
+        outcome = self._bases.outcome_of(base)
         if outcome is None:
             return Rejection("unknown-base", f"there is no {base}") if self._snapshot.has_passed(base) else None
-        if outcome["status"] != Status.COMMITTED:
-            return Rejection("base-not-landed", f"its base {base} is {outcome['status']}")
-        if "seen" in outcome:
-            tree = oid_of(outcome["seen"])
+        if outcome.status != Status.COMMITTED:
+            return Rejection("base-not-landed", f"its base {base} is {outcome.status}")
+        if outcome.seen:
+            tree = oid_of(outcome.seen)
             return self._trees[tree], tree
         if base in self._records:
             if base not in self._stacks:
@@ -210,77 +203,35 @@ class Linker:
 
     def _stacks_blindly(self, changeset: Changeset) -> bool:
         """Tell whether a stack stands on a base by versions: then what nobody named was not seen, present or not."""
-        base = self._outcome_of(changeset.base_changeset) if changeset.base_changeset else None
-        return bool(base and base.get("blind"))
+        base = self._bases.outcome_of(changeset.base_changeset) if changeset.base_changeset else None
+        return base is not None and base.blind
 
     def _editor_at(self, changeset_id: ChangesetId) -> TreeEditor:
         """Return an editor at what the writer of a committed changeset saw, with that changeset's own changes."""
-        trail = []
-        outcome = self._outcome_of(changeset_id)
-        assert outcome is not None
-        while "seen" not in outcome:
-            trail.append((changeset_id, outcome))
-            if "saw" in outcome:
-                break
-            changeset_id = outcome["base"]
-            outcome = self._outcome_of(changeset_id) or self._read_outcome(changeset_id)
-        editor = TreeEditor(self.read, oid_of(outcome.get("seen") or outcome["saw"]))
-        for ancestor, of_ancestor in reversed(trail):
+        descent = self._bases.descend(changeset_id)
+        trail = list(descent)
+        assert descent.tree is not None
+        editor = TreeEditor(self.read, descent.tree)
+        for ancestor, outcome in reversed(trail):
+            assert outcome is not None
             if ancestor not in self._changes:
-                self._changes[ancestor] = self._read_changes(ancestor, of_ancestor)
+                self._changes[ancestor] = self._read_changes(ancestor, outcome)
             overlay(editor, self._changes[ancestor])
         return editor
 
-    def _first_of(self, changeset_id: ChangesetId) -> ChangesetId:
-        """Return the changeset that a repeat of one request with one key stands for; any other stands for itself.
-
-        A client whose answer was lost repeats its request and may get a second id, on which it stacks the next ones.
-        """
-        outcome = self._outcome_of(changeset_id)
-        if outcome is None or "first" not in outcome:
-            return changeset_id
-        first = ChangesetId(outcome["first"])
-        of_first = self._outcome_of(first)
-        if of_first is None:
-            # It had its outcome before the repeat had one, so this reads what every snapshot from then on says.
-            of_first = self._firsts[first] = self._read_outcome(first)
-        return first if of_first.get("fingerprint") == outcome["fingerprint"] else changeset_id
-
-    def _outcome_of(self, changeset_id: ChangesetId) -> Json | None:
-        for known in (self._records, self._snapshot.outcomes, self._firsts):
-            if changeset_id in known:
-                return known[changeset_id]
-        return None
-
-    def _locate(self, pack: PackId, changes: Sequence[Proposal]) -> None:
-        for change in changes:
-            if change.oid is not None and change.place is not None:
-                self._places[change.oid] = Location(pack, change.place)
-
     def _merge_file(
-        self, path: bytes, base: ObjectId | None, head: ObjectId, submitted: ObjectId
+        self, path: bytes, base: ObjectId | None, ours: ObjectId, theirs: ObjectId
     ) -> ObjectId | ConflictClass:
         if self._too_large:
             # It is conflicted whatever the others merge to; and a thousand of them may each take long.
             return ConflictClass.TOO_LARGE
-        content = self._merge_blobs((base, head, submitted), self.blob)
-        if isinstance(content, ConflictClass):
-            self._too_large = content == ConflictClass.TOO_LARGE
-            return content
-        if not fit_to_stand(path, content):
-            return ConflictClass.CONTENT
-        oid = object_id(Kind.BLOB, content)
-        if oid not in self._merged:
-            self._made.add(len(content))
-        self._merged[oid] = content
-        return oid
+        before = self._blobs.size
+        merged = self._blobs.merge_file(path, base, ours, theirs)
+        self._made.add(self._blobs.size - before)
+        self._too_large = merged == ConflictClass.TOO_LARGE
+        return merged
 
-    def blob(self, oid: ObjectId) -> bytes:
-        """Return a blob: merged or submitted in this batch, or from storage."""
-        content = self._merged.get(oid)
-        return self._read_blob(oid, self._places.get(oid)) if content is None else content
-
-    def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Json:
+    def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Decided:
         before = self._head.root
         apply(taken, self._head)
         root = self._head.write(self._emit_tree)
@@ -291,36 +242,39 @@ class Linker:
         self.result.net.update(taken)
         self.result.committed += 1
         self._changes[changeset.id] = changeset.changes
-        outcome: Json = {"status": Status.COMMITTED, "commit": self.result.tip.hex()}
-        outcome["changes"] = [change_json(change) for change in changeset.changes]
-        outcome |= self._merges(changeset, taken)
-        if changeset.base_versions or self._stacks_blindly(changeset):
-            outcome["blind"] = True
-        if saw == before and not changeset.base_versions:
-            outcome["seen"] = root.hex()  # committed on the very tree that its writer saw
-        elif saw is not None:
-            outcome["saw"] = saw.hex()
-        else:
-            outcome["base"] = changeset.base_changeset
-        if changeset.base_changeset and "seen" not in outcome:
+        merged = self._merges(changeset, taken)
+        is_seen = saw == before and not changeset.base_versions  # committed on the very tree that its writer saw
+        if changeset.base_changeset and not is_seen:
             self._climb(changeset, saw)
-        return outcome
+        return Decided(
+            id=changeset.id,
+            slice=changeset.slice,
+            pack=changeset.pack,
+            status=Status.COMMITTED,
+            commit=self.result.tip.hex(),
+            changes=tuple([change.recorded() for change in changeset.changes]),
+            merged=merged,
+            merged_count=len(merged),
+            blind=changeset.base_versions or self._stacks_blindly(changeset),
+            seen=root.hex() if is_seen else None,
+            saw=saw.hex() if saw is not None and not is_seen else None,
+            base=changeset.base_changeset if saw is None else None,
+        )
 
-    def _merges(self, changeset: Changeset, taken: Taken) -> Json:
-        """Return what the record says of paths that got another version than was submitted, and store merged blobs."""
+    def _merges(self, changeset: Changeset, taken: Taken) -> tuple[MergedFile, ...]:
+        """Return the paths that got another version than was submitted, and store merged blobs."""
         rows = []
         for change in changeset.changes:
             version = taken.get(change.path)
             if version is None or (version.oid, version.mode) == (change.oid, change.mode) or change.op == "mode":
                 continue
-            made = self._merged.get(version.oid)
+            made = self._blobs.merged.get(version.oid)
             # The size stands only here: the index of a pack does not tell it.
-            rows.append(
-                [change.path.decode(), version.mode, version.oid.hex(), len(made) if made is not None else None]
-            )
+            size = len(made) if made is not None else None
+            rows.append(MergedFile(change.path.decode(), version.mode, version.oid.hex(), size))
             if made is not None:
                 self.result.objects[version.oid] = (Kind.BLOB, made)
-        return {"merged": rows, "merged_count": len(rows)} if rows else {}
+        return tuple(rows)
 
     def _climb(self, changeset: Changeset, saw: ObjectId | None) -> None:
         """Carry what the writer of a stack has seen to the stack's newest changeset."""
@@ -333,32 +287,47 @@ class Linker:
         overlay(editor, changeset.changes)
         self._stack(changeset.id, editor)
 
-    def _record(self, changeset: Changeset, outcome: Json) -> None:
-        record = {"id": changeset.id, "slice": changeset.slice, "pack": changeset.pack, **outcome}
-        if changeset.hold:
-            record["held"] = True
+    def _record(self, changeset: Changeset, record: Decided) -> None:
+        """Take a record, with what it repeats of the request."""
+        closes = None
         if changeset.resolves:
-            record |= self._closes(changeset.resolves, outcome["status"])
-            if "closes" in record:
+            closes = self._closes(changeset.resolves, record.status)
+            if closes:
                 self._closed[changeset.resolves] = changeset.id
         if changeset.key:
-            record |= {"key": changeset.key, "fingerprint": changeset.fingerprint}
             self._keys.setdefault(changeset.key, changeset.id)
-        self._records[changeset.id] = record
-        self.result.decided.append(record)
+        self._records[changeset.id] = structs.replace(
+            record,
+            held=changeset.hold,
+            resolves=changeset.resolves or None,
+            closes=closes,
+            key=changeset.key or None,
+            fingerprint=changeset.fingerprint if changeset.key else None,
+        )
 
-    def _closes(self, resolved: ChangesetId, status: Status) -> Json:
+    def _closes(self, resolved: ChangesetId, status: Status) -> Closing | None:
         """Return what a record says of the conflicted changeset whose place it takes."""
-        record: Json = {"resolves": resolved}
-        old = self._outcome_of(resolved)
-        if old and old["status"] == Status.CONFLICTED and status in {Status.COMMITTED, Status.CONFLICTED}:
-            record["closes"] = closing(resolved, old)
-        return record
+        old = self._bases.outcome_of(resolved)
+        if old and old.status == Status.CONFLICTED and status in {Status.COMMITTED, Status.CONFLICTED}:
+            return closing(resolved, old)
+        return None
 
     def _emit_tree(self, oid: ObjectId, data: bytes) -> None:
         if self._new_trees.add(oid, data):
             self._made.add(len(data))
         self.result.objects[oid] = (Kind.TREE, data)
+
+
+def _rejected(changeset: Changeset, rejection: Rejection) -> Decided:
+    """Return the record of a changeset that can never be committed."""
+    return Decided(
+        id=changeset.id, slice=changeset.slice, pack=changeset.pack, status=Status.REJECTED,
+        reason=rejection.reason, detail=rejection.detail, first=rejection.first or None,
+    )  # fmt: skip
+
+
+def _first_with(outcomes: Sequence[Mapping[ChangesetId, Decision]], changeset_id: ChangesetId) -> Decision | None:
+    return next((known[changeset_id] for known in outcomes if changeset_id in known), None)
 
 
 def overlay(editor: TreeEditor, changes: Sequence[Proposal]) -> None:

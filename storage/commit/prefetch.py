@@ -8,21 +8,20 @@ import structlog
 
 from storage.backends.deadline import Budget as Spending
 from storage.base.errors import ViewStale
-from storage.base.ids import ChangesetId, ObjectId, PackId, oid_of
+from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.commit.attempt import Attempt
+from storage.commit.base_resolver import BaseResolver
 from storage.commit.decide import seen_version
-from storage.commit.footprint import LookUps
-from storage.commit.link import Linker, ReadBlob
-from storage.commit.portion import portion
-from storage.git.objects import EMPTY_TREE, CorruptObject, as_file
+from storage.commit.footprint import LookUps, portion
+from storage.commit.link import BatchSources, Linker
+from storage.git.objects import EMPTY_TREE, as_file
 from storage.git.packs import Location
 from storage.git.threeway import MergeUnavailable, Strategy, contents_to_merge
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import sizes
-from storage.log.entry import Json
 from storage.log.manifest import Changeset, Proposal
+from storage.log.records import Decision, Outcome
 from storage.lookup.content_merges import MergeBudget
-from storage.lookup.object_store import ObjectMissing
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
@@ -33,13 +32,18 @@ log = structlog.get_logger()
 _LEFT_FOR_STORING = 2 / 3
 
 
+def depends_on(changesets: Sequence[Changeset]) -> tuple[list[str], list[str], list[str]]:
+    """Return the ids of changesets and of slices, and the keys, that deciding `changesets` depends on."""
+    ids: list[str] = [changeset.id for changeset in changesets]
+    ids += [changeset.base_changeset for changeset in changesets if changeset.base_changeset]
+    ids += [changeset.resolves for changeset in changesets if changeset.resolves]
+    keys = [changeset.key for changeset in changesets if changeset.key]
+    return ids, [changeset.slice for changeset in changesets], keys
+
+
 def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
     """Return one instant of all that deciding `changesets` depends on."""
-    ids = [changeset.id for changeset in changesets]
-    bases = [changeset.base_changeset for changeset in changesets if changeset.base_changeset]
-    keys = [changeset.key for changeset in changesets if changeset.key]
-    resolved = [changeset.resolves for changeset in changesets if changeset.resolves]
-    return repo.snapshot([*ids, *bases, *resolved], [changeset.slice for changeset in changesets], keys)
+    return repo.snapshot(*depends_on(changesets))
 
 
 def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt) -> list[Changeset]:
@@ -52,37 +56,39 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
     repo.objects.prefetch_paths(head, everywhere)
     changesets = portion(changesets, sizes(repo.objects.tree, head, everywhere), repo.settings.batch_bytes)
     attempt.tries([changeset.id for changeset in changesets])
+    bases = _bases(repo, snapshot)
     paths: dict[ObjectId, list[bytes]] = {}
     for changeset in changesets:
-        roots = []
-        if changeset.base_commit is not None:
-            tree = base_tree(repo, changeset)
-            roots += [tree] if tree else []
-        elif changeset.base_changeset is not None:
-            outcome = snapshot.outcomes.get(changeset.base_changeset, {})
-            roots += [oid_of(outcome[name]) for name in ("seen", "saw") if name in outcome]
-        for root in set(roots) - {head}:
+        root = bases.tree_of(changeset)
+        if root is None and changeset.base_changeset is not None:
+            # What was seen is made of this one.
+            outcome = bases.outcome_of(changeset.base_changeset)
+            root = oid_of(outcome.saw) if outcome and outcome.saw else None
+        if root is not None and root not in (head, EMPTY_TREE):
             paths.setdefault(root, []).extend(change.path for change in changeset.changes)
     for root, touched in paths.items():
         repo.objects.prefetch_paths(root, touched)
-    premerge(repo, snapshot, changesets)
+    _premerge(repo, head, changesets, bases)
     return changesets
 
 
-def premerge(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changeset]) -> None:
+def _bases(repo: Repository, snapshot: Snapshot) -> BaseResolver:
+    return BaseResolver(repo.objects.commit_tree, snapshot.outcomes.get, lambda changeset: decided(repo, changeset))
+
+
+def _premerge(repo: Repository, head: ObjectId, changesets: Sequence[Changeset], bases: BaseResolver) -> None:
     """Merge the contents that both sides changed, in few runs of Git; linking finds them while the heads stand."""
-    head = oid_of(snapshot.head.root)
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
     places: dict[ObjectId, Location] = {}
-    heads, bases = TreeEditor(repo.objects.tree, head), LookUps(repo.objects.tree, repo.settings.batch_bytes)
+    heads, trees = TreeEditor(repo.objects.tree, head), LookUps(repo.objects.tree, repo.settings.batch_bytes)
     for changeset in changesets:
-        base = _tree_of_base(repo, snapshot, changeset)
+        base = bases.tree_of(changeset)
         if base is None or base == head:
             continue
         for change in changeset.changes:
             if change.op != "put" or change.strategy != Strategy.MERGE or change.oid is None:
                 continue
-            seen, ours = as_file(bases[base].get(change.path)), as_file(heads.get(change.path))
+            seen, ours = as_file(trees[base].get(change.path)), as_file(heads.get(change.path))
             before = seen_version(changeset, change, seen, ours)
             if ours == before:
                 continue
@@ -97,53 +103,36 @@ def premerge(repo: Repository, snapshot: Snapshot, changesets: Sequence[Changese
         log.error("merge_unavailable", wanted=len(wanted), reason=str(error))
 
 
-def _tree_of_base(repo: Repository, snapshot: Snapshot, changeset: Changeset) -> ObjectId | None:
-    """Return the tree that a changeset's writer saw, None where it is not known without work."""
-    if changeset.base_commit is not None:
-        return base_tree(repo, changeset)
-    if changeset.base_versions:
-        return EMPTY_TREE
-    outcome = snapshot.outcomes.get(changeset.base_changeset, {}) if changeset.base_changeset else {}
-    return oid_of(outcome["seen"]) if "seen" in outcome else None
+def sources(repo: Repository) -> BatchSources:
+    """Return what linking reads: what is stored."""
 
+    def changes(changeset_id: ChangesetId, outcome: Decision) -> Sequence[Proposal]:
+        return read_changesets(repo.archive, repo.queue, [(changeset_id, outcome.pack)])[0].changes
 
-def base_tree(repo: Repository, changeset: Changeset) -> ObjectId | None:
-    """Return the tree of the commit that a changeset names as its base, None where there is no such commit."""
-    assert changeset.base_commit is not None
-    try:
-        return repo.objects.commit(changeset.base_commit).tree
-    except (ObjectMissing, CorruptObject):
-        return None
-
-
-def linker_on(
-    repo: Repository, snapshot: Snapshot, read_blob: ReadBlob | None = None, spending: Spending | None = None
-) -> Linker:
-    """Return a linker on `snapshot` that reads what is stored, with `read_blob` for more than that.
-
-    For a batch, whose `spending` it is, it is bounded in bytes and in time.
-    """
-    # To prove and to store what was linked takes about as long as linking it.
-    until = spending.left() * _LEFT_FOR_STORING if spending else 0.0
-
-    def changes(changeset_id: ChangesetId, outcome: Json) -> Sequence[Proposal]:
-        return read_changesets(repo.archive, repo.queue, [(changeset_id, PackId(outcome["pack"]))])[0].changes
-
-    return Linker(
-        snapshot,
-        repo.objects.tree,
-        lambda c: base_tree(repo, c),
-        changes,
-        lambda changeset: decided(repo, changeset),
-        read_blob or repo.objects.blob,
-        MergeBudget(repo.merges, repo.settings.merge_budget),
-        repo.committer(),
-        repo.settings.batch_bytes if spending else None,
-        lambda: spending is not None and spending.left() < until,
+    return BatchSources(
+        tree=repo.objects.tree,
+        commit_tree=repo.objects.commit_tree,
+        outcome=lambda changeset: decided(repo, changeset),
+        changes=changes,
+        blob=repo.objects.blob,
+        merge=MergeBudget(repo.merges, repo.settings.merge_budget),
     )
 
 
-def decided(repo: Repository, changeset: ChangesetId) -> Json:
+def linker_on(repo: Repository, snapshot: Snapshot, spending: Spending) -> Linker:
+    """Return a linker for a batch on `snapshot`, bounded in bytes, and in time by `spending`."""
+    # To prove and to store what was linked takes about as long as linking it.
+    until = spending.left() * _LEFT_FOR_STORING
+    return Linker(
+        snapshot,
+        sources(repo),
+        committer=repo.committer(),
+        max_bytes=repo.settings.batch_bytes,
+        enough=lambda: spending.left() < until,
+    )
+
+
+def decided(repo: Repository, changeset: ChangesetId) -> Outcome:
     """Return the outcome of a changeset that has one. Raises ViewStale where the view has been swapped meanwhile."""
     outcome = repo.outcome(changeset)
     if outcome is None:

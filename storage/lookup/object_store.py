@@ -91,6 +91,13 @@ class ObjectStore:
                 self._commits[oid] = parsed
         return parsed
 
+    def commit_tree(self, oid: ObjectId) -> ObjectId | None:
+        """Return the root tree of a commit, None where there is no such commit. Raises BucketError."""
+        try:
+            return self.commit(oid).tree
+        except (ObjectMissing, CorruptObject):
+            return None
+
     def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
         """Return an object's kind and bytes. Raises ObjectMissing, CorruptObject and BucketError."""
         found = self._found(oid)

@@ -15,8 +15,8 @@ from itertools import groupby, islice
 
 from storage.base.batched import batched
 from storage.base.ids import PackId, is_ulid, ulid_seconds
-from storage.commit.append_loop import append_directly, of_one_view
-from storage.log.entry import EntryKind, Json
+from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
+from storage.log.entry import Condemn
 from storage.lookup.archive import PACK_FILES, delete_packs
 from storage.repository import Repository
 from storage.view.cursors import CursorName
@@ -26,6 +26,8 @@ from storage.view.view import is_current
 _FOLDER = "packs/"
 # Packs that one entry condemns.
 _AT_ONCE = 1000
+
+_Packs = tuple[list[PackId], list[PackId]]  # what is condemned, and what of it by the entry that was made
 
 
 @dataclass(slots=True)
@@ -94,20 +96,16 @@ def _unnamed(repo: Repository, packs: Sequence[PackId]) -> list[PackId]:
 
 
 def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collected) -> None:
-    condemned: list[PackId] = []
-    newly: list[PackId] = []
-
-    def say(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[_Packs] | NoEntry[_Packs]:
         # On each snapshot anew: what has been named meanwhile is none of ours.
         unnamed = _unnamed(repo, packs)
         before = repo.view.tombstoned_packs(unnamed)
-        of_one_view(repo, snapshot)
-        condemned[:] = unnamed
-        fresh = [pack for pack in unnamed if pack not in before]
-        newly[:] = fresh
-        return (EntryKind.CONDEMN, {"condemned": fresh}) if fresh else None
+        check_snapshot_current(repo, snapshot)
+        newly = [pack for pack in unnamed if pack not in before]
+        result = unnamed, newly
+        return Draft(Condemn(condemned=tuple(newly)), result) if newly else NoEntry(result)
 
-    append_directly(repo, say)
+    condemned, newly = append_directly(repo, build_entry)
     if condemned:
         kept = delete_packs(repo.bucket, condemned)
         # They are garbage to the next collection as well.

@@ -11,10 +11,17 @@ import structlog
 
 from storage.base.errors import Recovering, Refused
 from storage.base.ids import ChangesetId
-from storage.commit.append_loop import Moved, append_directly, of_one_view
-from storage.commit.records import EXPIRED, closing
+from storage.commit.append_loop import (
+    Draft,
+    NoEntry,
+    SnapshotStale,
+    append_directly,
+    check_snapshot_current,
+)
+from storage.commit.records import EXPIRED, closing, without_commits
 from storage.log import manifest
-from storage.log.entry import EntryKind, Json, Status
+from storage.log.entry import Close, Release, Released
+from storage.log.records import Closing, Decided, Status
 from storage.queue.queue import Claimed, Standing
 from storage.queue.submission_packs import UNREADABLE, read_changesets
 from storage.repository import Repository
@@ -37,17 +44,17 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
     Raises UnknownChangeset, NotPossible where it was abandoned, Recovering, LogBusy, ViewAbsent and BucketError.
     """
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[object] | NoEntry[object]:
         outcome = snapshot.outcomes.get(changeset)
-        if outcome and outcome["status"] == Status.ABANDONED:
+        if outcome and outcome.status == Status.ABANDONED:
             raise NotPossible("it has been abandoned")
         standing = _standing(repo, changeset)
-        of_one_view(repo, snapshot)
-        if outcome is not None or not standing.held:
-            return None
-        return EntryKind.RELEASE, {"released": [{"id": changeset, "slice": standing.slice}]}
+        check_snapshot_current(repo, snapshot)
+        if outcome is not None or not standing.held or standing.slice is None:
+            return NoEntry(None)
+        return Draft(Release(released=(Released(id=changeset, slice=standing.slice),)), None)
 
-    append_directly(repo, change, [changeset])
+    append_directly(repo, build_entry, [changeset])
     if not _queue(repo, changeset):
         _forget(repo, [changeset])
 
@@ -59,28 +66,28 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
     UnknownChangeset, NotPossible where it is committed or rejected, Recovering, LogBusy, ViewAbsent and BucketError.
     """
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[object] | NoEntry[object]:
         outcome = snapshot.outcomes.get(changeset)
         if outcome is None:
             standing = _standing(repo, changeset)
-            body = _abandoned(repo, snapshot, changeset, standing)
-            of_one_view(repo, snapshot)
+            entry = without_commits(snapshot.head, _abandoned(repo, changeset, standing))
+            check_snapshot_current(repo, snapshot)
             if only_held and not standing.held:
                 raise NotPossible("it has been released meanwhile")
-            return EntryKind.COMMITS, body
-        match outcome["status"]:
+            return Draft(entry, None)
+        match outcome.status:
             case Status.ABANDONED:
-                return None
+                return NoEntry(None)
             case Status.CONFLICTED:
                 standing = _standing(repo, changeset)
-                of_one_view(repo, snapshot)
+                check_snapshot_current(repo, snapshot)
                 if standing.closed_by:
-                    return None
-                return EntryKind.CLOSE, {"closed": [closing(changeset, outcome) | {"by": Status.ABANDONED}]}
+                    return NoEntry(None)
+                return _close([closing(changeset, outcome, Status.ABANDONED)])
             case status:
                 raise NotPossible(f"it is {status}")
 
-    append_directly(repo, change, [changeset])
+    append_directly(repo, build_entry, [changeset])
     _forget(repo, [changeset])
 
 
@@ -107,16 +114,17 @@ def close_oldest(repo: Repository, limit: int) -> int:
     if over <= 0:
         return 0
     ids = [changeset for changeset, _ in repo.view.open_conflicts(-1, min(over, limit))]
-    closed: list[Json] = []
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[int] | NoEntry[int]:
         still = repo.view.still_open(ids)
-        of_one_view(repo, snapshot)
-        closed[:] = [closing(each, snapshot.outcomes[each]) | {"by": EXPIRED} for each in still]
-        return (EntryKind.CLOSE, {"closed": closed}) if closed else None
+        check_snapshot_current(repo, snapshot)
+        return _close([closing(each, snapshot.outcomes[each], EXPIRED) for each in still])
 
-    append_directly(repo, change, ids)
-    return len(closed)
+    return append_directly(repo, build_entry, ids)
+
+
+def _close(closed: list[Closing]) -> Draft[int] | NoEntry[int]:
+    return Draft(Close(closed=tuple(closed)), len(closed)) if closed else NoEntry(0)
 
 
 def release_decided(repo: Repository, page: int) -> int:
@@ -136,7 +144,7 @@ def _forget(repo: Repository, ids: Sequence[ChangesetId]) -> int:
     decided = [each for each, known in zip(ids, repo.queue.known(ids), strict=True) if known == "2"]
     standings = repo.queue.standing(decided)[1] if decided else []
     outcomes = [(each, now.outcome) for each, now in zip(decided, standings, strict=True) if now.outcome]
-    claimed = [Claimed(outcome["slice"], each, outcome["pack"]) for each, outcome in outcomes]
+    claimed = [Claimed(outcome.slice, each, outcome.pack) for each, outcome in outcomes]
     repo.queue.release("", claimed)
     return len(claimed)
 
@@ -150,24 +158,22 @@ def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
     return standing
 
 
-def _abandoned(repo: Repository, snapshot: Snapshot, changeset: ChangesetId, standing: Standing) -> Json:
+def _abandoned(repo: Repository, changeset: ChangesetId, standing: Standing) -> Decided:
     if standing.pack is None:
-        raise Moved
+        raise SnapshotStale
     [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
-    record: Json = {"id": changeset, "slice": submission.slice, "pack": submission.pack, "status": Status.ABANDONED}
-    if submission.hold:
-        record["held"] = True
-    if submission.key and not repo.view.snapshot(keys=[submission.key]).keys:
-        # One that is another's stays that one's, also when the view has forgotten whose it was.
-        record |= {"key": submission.key, "fingerprint": submission.fingerprint}
-    if submission.resolves:
-        record["resolves"] = submission.resolves
-    head = snapshot.head
-    # An entry of decisions without commits: the chain stays as it is.
-    return {
-        "packs": [], "decided": [record], "tip": head.tip, "root": head.root,
-        "time": head.tip_time, "committed": head.committed,
-    }  # fmt: skip
+    # A key that is another's stays that one's, also when the view has forgotten whose it was.
+    key = submission.key if submission.key and not repo.view.snapshot(keys=[submission.key]).keys else None
+    return Decided(
+        id=changeset,
+        slice=submission.slice,
+        pack=submission.pack,
+        status=Status.ABANDONED,
+        held=submission.hold,
+        key=key,
+        fingerprint=submission.fingerprint if key else None,
+        resolves=submission.resolves or None,
+    )
 
 
 def _queue(repo: Repository, changeset: ChangesetId) -> int:

@@ -1,7 +1,7 @@
 """What the writer of a changeset saw at some paths, whatever became of the changeset.
 
 The same answer as storage/commit/link.py has while it decides, found for a few paths without building trees: a base
-commit's tree; up a stack, the nearest ancestor that changes a path, down to the first tree that is known. Reads the
+commit's tree; down a stack, the nearest ancestor that changes a path, until a tree is known. Reads the
 directories on the paths and the manifests of ancestors, the latter in pages, and none behind the last path's answer.
 """
 
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 from storage.base.errors import Recovering, Refused
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, oid_of
+from storage.commit.base_resolver import BaseResolver
 from storage.commit.decide import seen_version
-from storage.git.objects import EMPTY_TREE, CorruptObject, Version, as_file
+from storage.git.objects import Version, as_file
 from storage.git.packs import Location
 from storage.git.trees import lookup_many
 from storage.log import manifest
-from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset, CorruptManifest
-from storage.lookup.object_store import ObjectMissing
+from storage.log.records import Outcome
 from storage.queue.queue import Standing
 from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
@@ -59,55 +59,39 @@ def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes
     wanted = list(dict.fromkeys(paths))
     if not wanted:
         return Seen({})
-    if changeset.base_commit is not None:
-        return Seen(_in_tree(repo, _tree_of(repo, changeset.base_commit), wanted))
     ancestors = _Ancestors(repo)
-    outcome = ancestors.standing_of(changeset.id).outcome or {}
+    bases = BaseResolver(ancestors.commit_tree, ancestors.outcome_of, lambda _: None, ancestors.read)
+    if changeset.base_commit is not None:
+        return Seen(_in_tree(repo, ancestors.commit_tree(changeset.base_commit), wanted))
+    outcome = ancestors.outcome_of(changeset.id)
     if changeset.base_changeset is None:
         return Seen(_by_versions(repo, changeset, outcome, wanted))
-    if "saw" in outcome:
-        return Seen(_in_tree(repo, oid_of(outcome["saw"]), wanted))
-    return _in_stack(repo, ancestors, changeset.base_changeset, wanted)
+    if outcome and outcome.saw:
+        return Seen(_in_tree(repo, oid_of(outcome.saw), wanted))
+    below = _Below(wanted)
+    descent = bases.descend(changeset.base_changeset)
+    for deep, (ancestor, _) in enumerate(descent):
+        if deep == MAX_ANCESTORS:
+            raise StackTooDeep(f"more than {MAX_ANCESTORS} changesets below it")
+        below.take(ancestors.read(ancestor))
+        if not below.left:
+            return below.seen
+    assert descent.tree is not None
+    below.end(_in_tree(repo, descent.tree, list(below.left)))
+    return below.seen
 
 
 def _by_versions(
-    repo: Repository, changeset: Changeset, outcome: Json, wanted: Sequence[bytes]
+    repo: Repository, changeset: Changeset, outcome: Outcome | None, wanted: Sequence[bytes]
 ) -> dict[bytes, Version | None]:
     root = oid_of(repo.view.head().root)
-    if outcome.get("status") == Status.COMMITTED:
-        root = repo.objects.commit(repo.objects.commit(oid_of(outcome["commit"])).parents[0]).tree
+    if outcome and outcome.commit:
+        root = repo.objects.commit(repo.objects.commit(oid_of(outcome.commit)).parents[0]).tree
     heads = _in_tree(repo, root, wanted)
     changes = {change.path: change for change in changeset.changes}
     return {
         path: seen_version(changeset, changes[path], None, heads[path]) if path in changes else None for path in wanted
     }
-
-
-def _in_stack(repo: Repository, ancestors: _Ancestors, base: ChangesetId, wanted: Sequence[bytes]) -> Seen:
-    """Return what `base`'s writer saw, with what it submitted."""
-    below = _Below(wanted)
-    tree: ObjectId | None = None
-    for _ in range(MAX_ANCESTORS):
-        base = ancestors.first_of(base)
-        outcome = ancestors.standing_of(base).outcome or {}
-        if "seen" in outcome:
-            tree = oid_of(outcome["seen"])
-            break
-        ancestor = ancestors.read(base)
-        below.take(ancestor)
-        if not below.left:
-            return below.seen
-        if "saw" in outcome:
-            tree = oid_of(outcome["saw"])
-            break
-        if ancestor.base_changeset is None:
-            tree = EMPTY_TREE if ancestor.base_commit is None else _tree_of(repo, ancestor.base_commit)
-            break
-        base = ancestor.base_changeset
-    else:
-        raise StackTooDeep(f"more than {MAX_ANCESTORS} changesets below it")
-    below.end(_in_tree(repo, tree, list(below.left)))
-    return below.seen
 
 
 class _Below:
@@ -170,20 +154,22 @@ class _Ancestors:
             return self.standing_of(changeset)
         return standing
 
-    def first_of(self, changeset: ChangesetId) -> ChangesetId:
-        """Return the changeset that a repeat stands for, any other itself; as Linker._first_of."""
-        outcome = self.standing_of(changeset).outcome or {}
-        if "first" not in outcome:
-            return changeset
-        first = ChangesetId(outcome["first"])
-        of_first = self.standing_of(first).outcome or {}
-        return first if of_first.get("fingerprint") == outcome["fingerprint"] else changeset
+    def outcome_of(self, changeset: ChangesetId) -> Outcome | None:
+        """Return a changeset's outcome, None while it has none. Raises as `standing_of`."""
+        return self.standing_of(changeset).outcome
+
+    def commit_tree(self, commit: ObjectId) -> ObjectId:
+        """Return the tree of a commit. Raises UnknownBase."""
+        tree = self._repo.objects.commit_tree(commit)
+        if tree is None:
+            raise UnknownBase(f"{commit.hex()} is no commit of this repository")
+        return tree
 
     def read(self, changeset: ChangesetId) -> Changeset:
         """Return a changeset: from the page that was read, from copies in Redis, or from its pack."""
         if changeset not in self._read:
             standing = self.standing_of(changeset)
-            pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
+            pack = standing.outcome.pack if standing.outcome else standing.pack
             assert pack is not None
             self._read = self._copies(changeset, pack)
             if changeset not in self._read:
@@ -211,13 +197,6 @@ class _Ancestors:
                 break
             ids.append(known.base_changeset)
         return ids
-
-
-def _tree_of(repo: Repository, commit: ObjectId) -> ObjectId:
-    try:
-        return repo.objects.commit(commit).tree
-    except (ObjectMissing, CorruptObject):
-        raise UnknownBase(f"{commit.hex()} is no commit of this repository") from None
 
 
 def _in_tree(repo: Repository, tree: ObjectId, paths: Sequence[bytes]) -> dict[bytes, Version | None]:

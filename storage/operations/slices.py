@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from storage.base.errors import Refused
 from storage.base.ids import SliceId, new_ulid
-from storage.commit.append_loop import Moved, Say, append_directly, of_one_view
-from storage.log.entry import EntryKind, Json
+from storage.commit.append_loop import (
+    Draft,
+    EntryBuilder,
+    NoEntry,
+    SnapshotStale,
+    append_directly,
+    check_snapshot_current,
+)
+from storage.log.entry import Definition, Slices
 from storage.repository import Repository
 from storage.view.snapshot import Slice, Snapshot
 from storage.view.view import slice_of
@@ -36,19 +45,25 @@ class SliceChanged(Refused):
         self.found = found
 
 
-def _append(repo: Repository, say: Say, slices: Sequence[str] = ()) -> None:
-    """Append what `say` says; a refusal, or nothing to say, counts only under Queue.consistent_read.
+def _append(repo: Repository, build_entry: EntryBuilder[Slice], slices: Sequence[str] = ()) -> Slice:
+    """Append what `build_entry` makes; that it refuses, or makes nothing, counts only under Queue.consistent_read.
 
     Redis restored from an older snapshot may have the slice as it was before a change that was already reported. Raises
-    what `say` raises, Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
+    what `build_entry` raises, Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
     """
-    try:
-        if append_directly(repo, say, slices=slices):
-            return
-    except (SliceExists, SliceGone, SliceChanged):
-        pass
+
+    def unconfirmed(snapshot: Snapshot) -> Draft[Slice | None] | NoEntry[None]:
+        try:
+            draft = build_entry(snapshot)
+        except (SliceExists, SliceGone, SliceChanged):
+            return NoEntry(None)
+        return draft if isinstance(draft, Draft) else NoEntry(None)
+
+    changed = append_directly(repo, unconfirmed, slices=slices)
+    if changed is not None:
+        return changed
     with repo.queue.consistent_read():
-        append_directly(repo, say, slices=slices)
+        return append_directly(repo, build_entry, slices=slices)
 
 
 def define(repo: Repository, name: str, paths: list[str]) -> Slice:
@@ -56,20 +71,19 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
 
     Whether the name is free is asked on each snapshot anew. Raises SliceExists and Unavailable.
     """
-    definition = {"id": new_ulid(), "name": name, "paths": paths, "version": 1}
+    definition = Definition(id=SliceId(new_ulid()), name=name, paths=tuple(paths), version=1)
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[Slice]:
         other = repo.view.colliding_slice(name)
         found = repo.view.slice(other) if other else None
-        of_one_view(repo, snapshot)
+        check_snapshot_current(repo, snapshot)
         if other is None:
-            return EntryKind.SLICES, {"define": [definition]}
+            return Draft(Slices(define=(definition,)), slice_of(definition))
         if found is None:
-            raise Moved
+            raise SnapshotStale
         raise SliceExists(name, found)
 
-    _append(repo, change)
-    return slice_of(definition)
+    return _append(repo, build_entry)
 
 
 def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int | None = None) -> Slice:
@@ -77,21 +91,17 @@ def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int
 
     With `version` only if the slice still has it. Raises SliceGone, SliceChanged and Unavailable.
     """
-    made: list[Slice] = []
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[Slice] | NoEntry[Slice]:
         old = _definition(snapshot, slice_id)
-        new = {**old, "paths": paths, "version": old["version"] + 1}
-        if sorted(old["paths"]) == sorted(paths) and version in (None, old["version"], old["version"] - 1):
-            made[:] = [slice_of(old)]
-            return None
-        if version not in (None, old["version"]):
+        new = replace(old, paths=tuple(paths), version=old.version + 1)
+        if sorted(old.paths) == sorted(paths) and version in (None, old.version, old.version - 1):
+            return NoEntry(slice_of(old))
+        if version not in (None, old.version):
             raise SliceChanged(slice_of(old))
-        made[:] = [slice_of(new)]
-        return EntryKind.SLICES, {"undefine": [old], "define": [new]}
+        return Draft(Slices(undefine=(old,), define=(new,)), slice_of(new))
 
-    _append(repo, change, [slice_id])
-    return made[0]
+    return _append(repo, build_entry, [slice_id])
 
 
 def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
@@ -100,18 +110,18 @@ def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
     With `version` only if the slice still has it. Raises SliceGone, SliceChanged and Unavailable.
     """
 
-    def change(snapshot: Snapshot) -> tuple[EntryKind, Json] | None:
+    def build_entry(snapshot: Snapshot) -> Draft[Slice]:
         old = _definition(snapshot, slice_id)
-        if version not in (None, old["version"]):
+        if version not in (None, old.version):
             raise SliceChanged(slice_of(old))
-        return EntryKind.SLICES, {"undefine": [old], "define": []}
+        return Draft(Slices(undefine=(old,), define=()), slice_of(old))
 
-    _append(repo, change, [slice_id])
+    _append(repo, build_entry, [slice_id])
 
 
-def _definition(snapshot: Snapshot, slice_id: str) -> Json:
+def _definition(snapshot: Snapshot, slice_id: str) -> Definition:
     found = snapshot.slices.get(SliceId(slice_id))
     if found is None:
         raise SliceGone(slice_id)
-    paths = sorted(path.decode() for path in found.paths)
-    return {"id": found.id, "name": found.name, "paths": paths, "version": found.version}
+    paths = tuple(sorted(path.decode() for path in found.paths))
+    return Definition(id=found.id, name=found.name, paths=paths, version=found.version)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from redis.exceptions import RedisError
+
+from storage.backends.deadline import budget
 from storage.base.settings import Settings
 from storage.coordination.lease import Lease, LeaseName
 from storage.view.view import View
@@ -18,13 +23,27 @@ class AppendLock:
 
     def __init__(self, settings: Settings, view: View) -> None:
         self._lease = Lease(view, LeaseName.APPEND, settings.lock_ttl)
-        self._use = settings.use_locks
+        self._settings = settings
         # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
         self._asking = threading.Lock()
 
+    @contextmanager
+    def held(self, owner: str) -> Iterator[None]:
+        """Hold the lock in this block; or go on without it where others have it for longer than one may.
+
+        It is released whatever the block has spent of its budget: others would wait for it. Where Redis is away, it
+        expires.
+        """
+        try:
+            self.take(owner, timeout=self._settings.lock_ttl)
+            yield
+        finally:
+            with budget("redis_timeout", self._settings.redis_timeout), suppress(RedisError):
+                self.release(owner)
+
     def take(self, owner: str, timeout: float) -> bool:
         """Wait for the lock at most `timeout` seconds; tell whether it was got. Going on without it is safe."""
-        if not self._use:
+        if not self._settings.use_locks:
             return False
         began = time.monotonic()
         if not self._asking.acquire(timeout=timeout):

@@ -140,6 +140,24 @@ def test_commands_that_ask_the_api_import_no_library_of_a_server() -> None:
     assert imported("".join(f"run({line!r})\n" for line in lines)) & SERVERS == set()
 
 
+@pytest.mark.parametrize("name", ["check", "submit"])
+def test_who_checks_and_submits_a_folder_imports_no_library_of_a_server(name: str, tmp_path: Path) -> None:
+    (tmp_path / "slice").mkdir()
+    found = imported(f"run([{name!r}, '--help'])\nrun([{name!r}, {str(tmp_path)!r}])")
+    assert found & SERVERS == set()
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["app.intake.dry_run", "storage.commit.batch", "storage.commit.global_merge", "storage.commit.append_loop"],
+)
+def test_linking_and_committing_need_no_celery(module: str) -> None:
+    program = f"import sys, {module}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], env=environ(), capture_output=True, text=True, timeout=60,
+                          check=True)  # fmt: skip
+    assert set(done.stdout.split()) & {"celery", "flask", "gevent", "kombu", "marshmallow", "tasks"} == set()
+
+
 def imported(calls: str) -> set[str]:
     """Return the modules that a process has after it made `calls` of run(line)."""
     program = (

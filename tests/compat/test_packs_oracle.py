@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.admin.export import git
-from app.intake.intake import build
+from app.intake.packing import build
 from storage.base.ids import ObjectId, PackId, inbox_pack
 from storage.git.objects import Commit, Ident, Kind, object_id
 from storage.git.packs import PackWriter, decode, read_index, scan

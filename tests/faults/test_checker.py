@@ -18,17 +18,23 @@ from typing import Any
 
 import pytest
 
-from app.intake.intake import Accepted, Intake, build
+from app.intake.intake import Accepted, Intake
+from app.intake.packing import build
 from storage.backends import scripts
 from storage.backends.bucket import Bucket, Created
-from storage.base.ids import PackId, changesets_of
+from storage.base.ids import ObjectId, PackId, changesets_of
 from storage.base.settings import Settings
-from storage.commit import batch, global_merge, prefetch
+from storage.commit import append_loop, global_merge
+from storage.commit.append_loop import Draft
+from storage.commit.base_resolver import BaseResolver
 from storage.commit.global_merge import MergeResult
+from storage.log.entry import Commits
+from storage.log.manifest import Changeset
 from storage.lookup.archive import PACK_FILES
 from storage.maintenance import compaction, garbage
 from storage.queue.recovery import Inbox, Watermark
 from storage.repository import Repository
+from storage.view.snapshot import Snapshot
 from storage.view.view import View
 from tasks import notify
 from tests.harness.checker import Violation, check
@@ -57,14 +63,16 @@ def no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def appends_where_the_log_ends_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry is made on one snapshot, and appended behind what is newest by then."""
-    append = batch.append
+    append = append_loop.append
 
-    def append_anywhere(view: Any, log: Any, bucket: Any, snapshot: Any, entry: Any, places: Any) -> bool:
-        newest = view.head()
-        moved = entry | {"seq": newest.applied + 1, "previous": newest.hash}
-        return append(view, log, bucket, snapshot, moved, places)
+    def append_anywhere(repo: Repository, snapshot: Snapshot, draft: Draft[Any]) -> bool:
+        if isinstance(draft.entry, Commits):
+            newest = repo.view.head()
+            head = replace(snapshot.head, applied=newest.applied, hash=newest.hash)
+            snapshot = replace(snapshot, head=head)
+        return append(repo, snapshot, draft)
 
-    monkeypatch.setattr(batch, "append", append_anywhere)
+    monkeypatch.setattr(append_loop, "append", append_anywhere)
 
 
 def applies_without_a_guard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +124,11 @@ def rebases_merges(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def merge(repo: Repository) -> MergeResult:
         batches = global_merge._next_batches(repo, repo.view.snapshot())
-        for _ in range(global_merge.MAX_ATTEMPTS if batches else 0):
-            if result := global_merge._append(repo, repo.view.snapshot(), batches):
-                return result
+        for _ in range(append_loop.MAX_ATTEMPTS if batches else 0):
+            snapshot = repo.view.snapshot()
+            draft = global_merge._draft(repo, snapshot.head, batches)
+            if append_loop.append(repo, snapshot, draft):
+                return draft.result[0]
         return MergeResult()
 
     monkeypatch.setattr("tests.harness.small.merge_batch", merge)
@@ -144,14 +154,14 @@ def takes_the_mark_from_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forgets_bases(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that a changeset is based on is not found now and then."""
-    base_tree, rng = prefetch.base_tree, random.Random(1)
+    tree_of, rng = BaseResolver.tree_of, random.Random(1)
 
-    def forgets(repo: Repository, changeset: Any) -> Any:
+    def forgets(bases: BaseResolver, changeset: Changeset) -> ObjectId | None:
         # Not of the files that are there before anybody writes.
-        begun = changeset.message != message_of("setup")
-        return None if begun and rng.random() < 0.2 else base_tree(repo, changeset)
+        begun = changeset.base_commit is not None and changeset.message != message_of("setup")
+        return None if begun and rng.random() < 0.2 else tree_of(bases, changeset)
 
-    monkeypatch.setattr(prefetch, "base_tree", forgets)
+    monkeypatch.setattr(BaseResolver, "tree_of", forgets)
 
 
 def deletes_what_was_not_condemned(monkeypatch: pytest.MonkeyPatch) -> None:

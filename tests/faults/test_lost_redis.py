@@ -15,13 +15,13 @@ import redis
 from app.admin.backup import backup
 from app.admin.verify import verify
 from app.api import create_app
-from app.intake.intake import build
+from app.intake.packing import build
 from storage.backends.bucket import BucketError, Missing
 from storage.backends.scripts import Scripts
 from storage.base.errors import Recovering, ViewAbsent, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId, PackId, changesets_of, new_ulid
 from storage.base.settings import Settings
-from storage.commit.append_loop import Moved, of_one_view
+from storage.commit.append_loop import SnapshotStale, check_snapshot_current
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.git.objects import CorruptObject, Kind, object_id
@@ -300,14 +300,14 @@ def test_an_older_copy_of_redis_does_not_go_on_without_what_is_away_for_a_moment
         world.put({"f": b"1", "d/g": b"2"})
         world.work()
         entry = decode(repo.log.read(repo.view.head().applied - 1) or b"")
-    [[pack, _]] = entry["packs"]
+    [[pack, _]] = entry.packs
     index = repo.bucket.get(pack + ".idx")
     repo.bucket.delete(pack + ".idx")
     before = repo.view.head().applied
     for _ in range(2):
         with pytest.raises(Missing):
             catch_up(repo.view, repo.log, repo.bucket)
-    assert before <= repo.view.head().applied < entry["seq"]
+    assert before <= repo.view.head().applied < entry.seq
     repo.bucket.create(pack + ".idx", index)
     run_upkeep(repo)
     assert not verify(repo).differences
@@ -338,10 +338,10 @@ def test_a_redis_that_went_back_and_has_caught_up_is_noticed(world: World) -> No
     """What was not found while it knew less must not count as true of a snapshot from before it went back."""
     repo = world.repo
     snapshot = repo.view.snapshot()
-    of_one_view(repo, snapshot)
+    check_snapshot_current(repo, snapshot)
     assert snapshot.run == repo.queue.run().decode()
-    with pytest.raises(Moved):
-        of_one_view(repo, replace(snapshot, run="the id of an earlier run"))
+    with pytest.raises(SnapshotStale):
+        check_snapshot_current(repo, replace(snapshot, run="the id of an earlier run"))
 
 
 def test_a_view_of_another_log_is_noticed_and_loaded_anew(world: World) -> None:

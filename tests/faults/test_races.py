@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from app.admin.verify import verify
 from storage.base.ids import ChangesetId, new_ulid
 from storage.base.settings import Settings
-from storage.commit import global_merge
+from storage.commit import append_loop, global_merge
 from storage.commit.append_loop import LogBusy
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
@@ -101,6 +101,24 @@ def test_doubled_ticks_are_harmless(settings: Settings) -> None:
     assert [world.status(each) for each in changesets] == ["committed"] * 5
     findings = verify(world.repo)
     assert not findings.differences and findings.committed == 5
+
+
+@pytest.mark.parametrize("write", [commit_batch, merge_batch, lambda repo: define(repo, "web", ["web/"])])
+def test_whoever_never_gets_a_position_in_the_log_finds_it_busy_and_loses_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, write: Callable[[Repository], object]
+) -> None:
+    world = World(Repository(settings))
+    first = world.put({"f": b"x"})
+    commit_batch(world.repo)
+    second = world.put({"g": b"x"})
+    with monkeypatch.context() as always_late:
+        always_late.setattr(append_loop, "MAX_ATTEMPTS", 3)
+        always_late.setattr(world.repo.log, "append", lambda seq, data: False)
+        with pytest.raises(LogBusy):
+            write(world.repo)
+    world.work()
+    assert (world.status(first), world.status(second)) == ("committed", "committed")
+    assert world.repo.view.head().merged == 2
 
 
 @pytest.mark.parametrize("dies", [False, True])

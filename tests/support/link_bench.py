@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
-from storage.commit.link import Linked, Linker
+from storage.commit.link import BatchSources, Linked, Linker
 from storage.commit.prove import prove
 from storage.git.objects import FILE_MODE, SYMLINK_MODE, Ident, Kind, Version, object_id
 from storage.git.trees import walk
@@ -30,6 +30,7 @@ class LinkBench:
         self.root = self.trees.build(files)
         self.blobs = {object_id(Kind.BLOB, each): each for each in (b"A", b"B", b"C")}
         self.merge = ContentMerges(Settings())
+        self.changes: dict[str, tuple[Proposal, ...]] = {}  # of all changesets that were linked
 
     def put_blob(self, content: bytes) -> ObjectId:
         oid = object_id(Kind.BLOB, content)
@@ -44,7 +45,7 @@ class LinkBench:
         slices=None,
         keys=None,
         tip_time=0,
-        most_bytes=None,
+        max_bytes=None,
         enough=lambda: False,
         closed=None,
     ) -> Linked:
@@ -54,16 +55,19 @@ class LinkBench:
         bases = bases or {}
         linker = Linker(
             snapshot,
-            self.trees.read,
-            lambda changeset: bases.get(changeset.base_commit),
-            lambda changeset, outcome: outcome["manifest"],
-            lambda changeset: (outcomes or {}).get(changeset),
-            lambda oid, place: self.blobs[oid],
-            self.merge,
-            COMMITTER,
-            most_bytes,
-            enough,
+            BatchSources(
+                tree=self.trees.read,
+                commit_tree=bases.get,
+                outcome=lambda changeset: (outcomes or {}).get(changeset),
+                changes=lambda changeset, outcome: self.changes[changeset],
+                blob=lambda oid, place: self.blobs[oid],
+                merge=self.merge,
+            ),
+            committer=COMMITTER,
+            max_bytes=max_bytes,
+            enough=enough,
         )
+        self.changes |= {changeset.id: changeset.changes for changeset in changesets}
         linked = linker.run(changesets)
         self.trees.update({oid: data for oid, (kind, data) in linked.objects.items() if kind == Kind.TREE})
         prove(self.trees.read, self.root, linked.root, linked.net)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.intake.intake import Item, blob, build
+from app.intake.packing import Item, blob, build
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId
 from storage.commit.batch import commit_batch
@@ -116,7 +116,7 @@ class World:
     def status(self, changeset: str) -> str:
         """Return a changeset's status as the view has it."""
         outcome = self.repo.outcome(changeset)
-        return outcome["status"] if outcome else "queued"
+        return outcome.status if outcome else "queued"
 
     def files(self, root: str | None = None) -> dict[str, bytes]:
         """Return the contents of all files of the tip, by path."""

@@ -12,7 +12,7 @@ from app.admin.deep.verification import deep
 from app.admin.restore import restore
 from app.admin.verify import verify
 from app.intake.admission import admit
-from app.intake.intake import Item
+from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
 from app.protocol.submissions import Change, CommitBase, Submission
 from storage.base.ids import ObjectId, inbox_pack

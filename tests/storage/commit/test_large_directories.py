@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.base.ids import ChangesetId, ObjectId, SliceId
-from storage.commit.footprint import LookUps
-from storage.commit.portion import portion
+from storage.commit.footprint import LookUps, portion
 from storage.commit.prove import RootMismatch, prove
 from storage.git import tree_editor
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, Kind, Tree, Version, object_id
@@ -180,7 +179,7 @@ def test_a_page_in_a_large_directory_does_not_go_through_the_rows_before_it() ->
 def test_a_batch_takes_no_further_changeset_having_made_its_bytes(repo: LinkBench) -> None:
     changesets = [changeset(f"X{i:03d}", put(b"dir/new%03d" % i, A)) for i in range(40)]
     directory = len(repo.trees[repo.trees.build({path[4:]: version for path, version in OLD_FILES.items()})])
-    linked = repo.link(changesets, {BASE: repo.root}, most_bytes=10 * directory)
+    linked = repo.link(changesets, {BASE: repo.root}, max_bytes=10 * directory)
     assert 10 <= linked.committed <= 11
     assert linked.left == [each.id for each in changesets[linked.committed :]], "the others, in their order"
     assert sum(len(data) for _, data in linked.objects.values()) < 12 * directory
@@ -193,14 +192,14 @@ def test_what_stacks_have_still_to_write_counts_for_a_batchs_bytes(repo: LinkBen
     other = repo.trees.build({**OLD_FILES, b"other": FILE})
     repo.root, seen = other, repo.root
     directory = len(repo.trees[repo.trees.build({path[4:]: version for path, version in OLD_FILES.items()})])
-    linked = repo.link(stack, {BASE: seen}, most_bytes=40 * directory)
+    linked = repo.link(stack, {BASE: seen}, max_bytes=40 * directory)
     assert 30 < linked.committed < 60 and linked.left
     assert sum(len(data) for _, data in linked.objects.values()) < 43 * directory
 
 
 def test_one_changeset_is_taken_however_large(repo: LinkBench) -> None:
     linked = repo.link(
-        [changeset("X", put(b"dir/new", A)), changeset("Y", put(b"y", A))], {BASE: repo.root}, most_bytes=1
+        [changeset("X", put(b"dir/new", A)), changeset("Y", put(b"y", A))], {BASE: repo.root}, max_bytes=1
     )
     assert linked.committed == 1 and linked.left == ["Y"]
 

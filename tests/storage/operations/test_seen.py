@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from app.intake.intake import Item
+from app.intake.packing import Item
 from app.protocol.submissions import Change
 from storage.base.errors import Recovering
-from storage.base.ids import ChangesetId, PackId
+from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.link import Linker
-from storage.commit.prefetch import linker_on, snapshot_for
+from storage.commit.prefetch import snapshot_for, sources
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Kind, Version, object_id
 from storage.log.manifest import Changeset
 from storage.operations import seen
@@ -34,7 +34,7 @@ def world(settings: Settings) -> World:
 
 def read(world: World, changeset: str) -> Changeset:
     [standing] = world.repo.queue.standing([changeset])[1]
-    pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
+    pack = standing.outcome.pack if standing.outcome else standing.pack
     assert pack
     return read_changesets(world.repo.archive, world.repo.queue, [(ChangesetId(changeset), pack)])[0]
 
@@ -236,7 +236,7 @@ def test_linking_and_asking_agree(world: World) -> None:
     third = world.put({"f": None}, second)
     changeset = read(world, third)
     snapshot = snapshot_for(world.repo, [changeset])
-    linker: Linker = linker_on(world.repo, snapshot)
+    linker = Linker(snapshot, sources(world.repo), committer=world.repo.committer())
     found = linker._base(changeset)
     assert isinstance(found, tuple)
     assert [found[0].get(path) for path in (b"f", b"g", b"h")] == look(world, third, "f", "g", "h")
