@@ -320,9 +320,11 @@ def test_no_untyped_record_crosses_a_border_of_storage(source: Source) -> list[s
     for node in source.nodes:
         if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            annotations = [each.annotation for each in arguments] + [node.returns]
-            texts = [ast.unparse(each) for each in annotations if each]
-            wrong += [
-                f"{source.name}:{node.name}: {text}: a record of storage/log" for text in filter(UNTYPED.search, texts)
-            ]
-    return [each for each in wrong if each.rpartition(": ")[0].split(": ")[0] not in MAY_BE_UNTYPED]
+            texts = [ast.unparse(note) for note in [*(a.annotation for a in arguments), node.returns] if note]
+            if f"{source.name}:{node.name}" not in MAY_BE_UNTYPED:
+                wrong += [
+                    f"{source.name}:{node.lineno}: {text}: a record of storage/log"
+                    for text in texts
+                    if UNTYPED.search(text)
+                ]
+    return wrong
