@@ -14,7 +14,7 @@ import click
 
 from app.client.api_client import Client, ProblemError
 from app.console import failures
-from app.console.output import ask_for_json, console, emit, json_asked, notes, tell, warn
+from app.console.output import ask_for_json, console, emit, emit_or_show, json_asked, notes, tell, warn
 from app.stack.environment import ENVIRONMENT, load_environment
 from storage.base import settings
 from storage.base.settings import Settings, SettingsError
@@ -28,11 +28,13 @@ __all__ = [
     "data_folder",
     "deployment",
     "emit",
+    "emit_or_show",
     "end",
     "log_events",
     "notes",
     "refuse",
     "s3_kind",
+    "stack_folder",
     "tell",
     "url",
     "warn", "writing_to",
@@ -73,6 +75,12 @@ data_folder = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), default=None,
     help="Folder of a stack that `sluice up` runs. Default: the SLUICE_* environment, or .sluice without one.",
 )  # fmt: skip
+
+
+def stack_folder(help_text: str) -> Callable[[Command], Command]:
+    """Add --data, the folder of a stack that `sluice up` runs."""
+    folder = click.Path(file_okay=False, path_type=Path)
+    return click.option("--data", type=folder, default=Path(".sluice"), show_default=True, help=help_text)
 
 
 def url(command: Command) -> Command:
