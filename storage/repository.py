@@ -16,8 +16,8 @@ from storage.base.settings import Settings
 from storage.coordination.nodes import Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
-from storage.log.entry import Json, Status
 from storage.log.log import Log
+from storage.log.records import Outcome, Status
 from storage.log.store_pack import found
 from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
@@ -76,7 +76,7 @@ class Repository:
         if not passed:
             return snapshot
         outcomes = self.archive.outcomes(passed, snapshot.head.compacted)
-        conflicted = [each for each in outcomes if outcomes[each]["status"] == Status.CONFLICTED]
+        conflicted = [each for each in outcomes if outcomes[each].status == Status.CONFLICTED]
         closed = self.archive.closed(conflicted, snapshot.head.compacted) if conflicted else {}
         return replace(
             snapshot,
@@ -84,7 +84,7 @@ class Repository:
             closed={ChangesetId(each): by for each, by in closed.items()} | dict(snapshot.closed),
         )
 
-    def outcome(self, changeset: ChangesetId) -> Json | None:
+    def outcome(self, changeset: ChangesetId) -> Outcome | None:
         """Return a changeset's outcome, None while it has none. Raises Unavailable."""
         return self.snapshot([changeset]).outcomes.get(changeset)
 

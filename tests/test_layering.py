@@ -6,6 +6,7 @@ Every module is read as a syntax tree, imports inside functions too. A failure n
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,7 +57,7 @@ _TABLE = {
     "app.folder": "base git app.client app.judge",
     "app.intake": "base backends git log view lookup queue repository commit operations tasks app.protocol",
     "app.service": "base backends log coordination queue repository app.protocol app.intake",
-    "app.routes": "base backends git log view lookup queue commit operations tasks app.protocol app.intake app.service",
+    "app.routes": "base backends git log view lookup queue operations tasks app.protocol app.intake app.service",
     "app.admin": "base backends git log view lookup queue repository commit maintenance app.judge",
     "app.stack": "base backends view coordination",
     "app.demo": "base git app.client app.protocol app.judge app.admin",
@@ -105,6 +106,7 @@ PURE = {
     "storage.log.entry_bundles",
     "storage.log.events",
     "storage.log.manifest",
+    "storage.log.records",
     "storage.view.rows",
     "storage.view.snapshot",
     "storage.lookup.tables",
@@ -302,3 +304,22 @@ def test_keys_of_redis_are_spelled_by_the_view_and_the_queues_alone(source: Sour
         for line, text in spelled_keys(source)
     ]
     assert source.step in KEYED or source.module in KEYED or wrong == []
+
+
+UNTYPED = re.compile(r"\bJson\b|\b(dict|Mapping|MutableMapping)\[str, (Any|object)\]")
+# Public functions of storage that take or return untyped records all the same, and why.
+MAY_BE_UNTYPED = {"storage/base/settings.py:given": "fields of Settings by name, which Settings itself checks"}
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if source.package == "storage"], ids=by_name)
+def test_no_untyped_record_crosses_a_border_of_storage(source: Source):
+    wrong = []
+    for node in source.nodes:
+        if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            annotations = [each.annotation for each in arguments] + [node.returns]
+            texts = [ast.unparse(each) for each in annotations if each]
+            wrong += [
+                f"{source.name}:{node.name}: {text}: a record of storage/log" for text in filter(UNTYPED.search, texts)
+            ]
+    assert [each for each in wrong if each.rpartition(": ")[0].split(": ")[0] not in MAY_BE_UNTYPED] == []

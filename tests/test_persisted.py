@@ -12,7 +12,7 @@ from app.stack import state
 from storage.log import entry_bundles, manifest
 from storage.lookup import tables
 from storage.view import segments
-from tests import persisted
+from tests.support import persisted
 
 # What is compressed: another zlib's bytes are as good.
 COMPRESSED = {"v1.roll", "v3.3.segment"}

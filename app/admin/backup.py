@@ -28,7 +28,7 @@ from storage.base.ids import is_ulid, submission_pack
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
 from storage.git.packs import TRAILER_BYTES
-from storage.log.entry import NO_HASH, CorruptEntry, Json, digest
+from storage.log.entry import NO_HASH, CorruptEntry, Entry, digest
 from storage.log.log import check, name_of
 from storage.log.references import References
 from storage.lookup.archive import PACK_FILES
@@ -314,7 +314,7 @@ class _Run:
             self.report.wrong(f"{name} is named by the log and missing in the bucket")
         return previous
 
-    def _entry(self, seq: int, previous: str, fetched: bytes | None) -> tuple[Json, bytes, bool]:
+    def _entry(self, seq: int, previous: str, fetched: bytes | None) -> tuple[Entry, bytes, bool]:
         """Return entry `seq`, its bytes and whether these are the bucket's: a run that died may have written them."""
         if fetched is None:
             data = self._folder.read(name_of(seq))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.admin.export import ExportError, export, git
 from storage.backends.bucket import BucketError, Missing
@@ -24,8 +24,9 @@ from storage.base.progress import Progress, no_progress
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import SLOTS, CorruptEntry, EntryKind, Json, Status, log_position
+from storage.log.entry import SLOTS, Close, CorruptEntry, Entry, Genesis, Merge, log_position
 from storage.log.log import Log, follow
+from storage.log.records import Status
 from storage.log.summary import LogSummary, catch_up
 from storage.lookup.archive import closed_in, global_in, manifest_in, position_in, read_all
 from storage.queue.submission_packs import UNREADABLE, read_pack
@@ -74,8 +75,8 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = no_prog
             for entry, entry_hash in follow(fresh, contents.hash):
                 contents.add(entry, entry_hash)
                 forgotten = read_forgotten(repo.log, repo.bucket, entry)
-                fold.add(commands(effects(entry, entry_hash, forgotten)), entry["seq"])
-                progress("log", entry["seq"], through)
+                fold.add(commands(effects(entry, entry_hash, forgotten)), entry.seq)
+                progress("log", entry.seq, through)
             differences = fold.changing_differences()
             if repo.view.head().applied == through:
                 for difference in differences:
@@ -89,7 +90,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = no_prog
     if findings.entries != through:
         findings.differ(f"log: the view has applied {through} entries, the log has {findings.entries}")
     findings.changesets = len(contents.outcomes)
-    findings.committed = sum(outcome["status"] == Status.COMMITTED for outcome in contents.outcomes.values())
+    findings.committed = sum(outcome.status == Status.COMMITTED for outcome in contents.outcomes.values())
     findings.packs = len(contents.named.packs)
     _check_files(repo, contents, findings)
     _check_archive(repo, contents, findings)
@@ -99,30 +100,39 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = no_prog
     return findings
 
 
+class _Decided(NamedTuple):
+    """What is checked of an outcome."""
+
+    status: Status
+    commit: str | None
+    place: int
+
+
 class _Contents(LogSummary):
     """What the log says, with every outcome."""
 
     def __init__(self, findings: Findings) -> None:
         super().__init__()
-        self.outcomes: dict[str, Json] = {}
+        self.outcomes: dict[str, _Decided] = {}
         self.closed: dict[str, list[tuple[str, int]]] = {}  # what closed a changeset's conflict, and in which entry
         self.commits: dict[str, int] = {}  # global ones, with their entries
         self._findings = findings
 
-    def add(self, entry: Json, entry_hash: str) -> None:
+    def add(self, entry: Entry, entry_hash: str) -> None:
         """Take the next entry."""
         super().add(entry, entry_hash)
-        for index, decided in enumerate(entry.get("decided", ())):
-            if decided["id"] in self.outcomes:
-                self._findings.differ(f"log: changeset {decided['id']} has a second outcome in entry {entry['seq']}")
-            outcome = {name: decided.get(name) for name in ("status", "commit", "pack")}
-            self.outcomes[decided["id"]] = outcome | {"place": log_position(entry["seq"], index)}
-            if "closes" in decided:
-                self.closed.setdefault(decided["closes"]["id"], []).append((decided["id"], entry["seq"]))
-        for each in entry.get("closed", ()):
-            self.closed.setdefault(each["id"], []).append((each["by"], entry["seq"]))
-        if entry["kind"] in {EntryKind.GENESIS, EntryKind.MERGE}:
-            self.commits[entry["commit"]] = entry["seq"]
+        for index, decided in enumerate(entry.decided):
+            if decided.id in self.outcomes:
+                self._findings.differ(f"log: changeset {decided.id} has a second outcome in entry {entry.seq}")
+            self.outcomes[decided.id] = _Decided(decided.status, decided.commit, log_position(entry.seq, index))
+            if decided.closes:
+                self.closed.setdefault(decided.closes.id, []).append((decided.id, entry.seq))
+        match entry:
+            case Close():
+                for each in entry.closed:
+                    self.closed.setdefault(each.id, []).append((each.by or "", entry.seq))
+            case Genesis() | Merge():
+                self.commits[entry.commit] = entry.seq
 
     def catch_up(self, log: Log) -> None:
         """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""
@@ -133,9 +143,9 @@ class _Contents(LogSummary):
             if difference not in self._findings.differences:
                 self._findings.differ(difference)
 
-    def until(self, seq: int) -> dict[str, Json]:
+    def until(self, seq: int) -> dict[str, _Decided]:
         """Return the outcomes up to an entry."""
-        return {each: outcome for each, outcome in self.outcomes.items() if outcome["place"] // SLOTS <= seq}
+        return {each: outcome for each, outcome in self.outcomes.items() if outcome.place // SLOTS <= seq}
 
 
 _REMOVALS = {"DEL", "ZREM", "HDEL", "UNINDEX"}
@@ -226,7 +236,7 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
     try:
         rows, named = _archived_rows(repo, contents), contents.named
         for each, outcome in contents.until(named.archived).items():
-            if position_in(rows, each) != outcome["place"]:
+            if position_in(rows, each) != outcome.place:
                 findings.differ(f"archive: changeset {each} is listed at position {position_in(rows, each)}")
         for each, closers in contents.closed.items():
             # Two resolutions may both have been on their way: either is right.
@@ -343,7 +353,7 @@ def _named(directory: Path, branch: str) -> dict[str, list[str]]:
 
 
 def _check_trailers(
-    chain: dict[str, list[str]], main: dict[str, list[str]], outcomes: dict[str, Json], findings: Findings
+    chain: dict[str, list[str]], main: dict[str, list[str]], outcomes: dict[str, _Decided], findings: Findings
 ) -> None:
     commits: dict[str, list[str]] = {}
     for commit, ids in chain.items():
@@ -351,7 +361,7 @@ def _check_trailers(
             commits.setdefault(each, []).append(commit)
     for each, outcome in outcomes.items():
         found = commits.pop(each, [])
-        expected = [outcome["commit"]] if outcome["status"] == Status.COMMITTED else []
+        expected = [outcome.commit] if outcome.status == Status.COMMITTED else []
         if found != expected:
             findings.differ(f"git: changeset {each} stands in the commits {found}, and should in {expected}")
     for each, found in commits.items():

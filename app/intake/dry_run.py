@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from msgspec import to_builtins
+
 from app.intake.packing import Item, build
 from storage.base.ids import ObjectId
 from storage.commit.link import Linker
@@ -12,7 +14,7 @@ from storage.commit.prefetch import snapshot_for, sources
 from storage.git.objects import Kind, object_id
 from storage.git.packs import Location, decode
 from storage.git.threeway import MergeUnavailable
-from storage.log.entry import Json, Status
+from storage.log.records import Status
 from storage.repository import Repository
 
 _WOULD = {Status.COMMITTED: "commit", Status.CONFLICTED: "conflict", Status.REJECTED: "reject"}
@@ -41,9 +43,8 @@ def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
             raise MergeUnavailable
         return {"would": "wait", "tip": snapshot.head.tip}
     [record] = linked.decided
-    shown: Json = {"would": _WOULD[record["status"]], "tip": snapshot.head.tip}
-    if "merged" in record:
-        shown["merged"] = [path for path, *_ in record["merged"]]
-    return shown | {
-        name: record[name] for name in ("reason", "detail", "conflicts", "conflict_count") if name in record
-    }
+    shown: dict[str, Any] = {"would": _WOULD[record.status], "tip": snapshot.head.tip}
+    if record.merged:
+        shown["merged"] = [merged.path for merged in record.merged]
+    about = to_builtins(record)
+    return shown | {name: about[name] for name in ("reason", "detail", "conflicts", "conflict_count") if name in about}

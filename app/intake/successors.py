@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 
+from msgspec import to_builtins
+
 from app.intake.packing import Item, blob
 from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused
 from app.protocol.resolutions import Resolution
@@ -12,13 +14,13 @@ from app.protocol.schemas import in_each_others_way
 from app.protocol.submissions import Base, Change, CommitBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId, SliceId
 from storage.commit.decide import Conflict, Rejection, why_no_mode
-from storage.commit.records import conflicts_json, version_of
+from storage.commit.records import recorded
 from storage.git.fsck import ContentError, check_content, needs_content
 from storage.git.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, UNKNOWN_MODE, Kind, Version
 from storage.git.threeway import Strategy, merge_modes
 from storage.git.trees import covers, lookup_many
-from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset, Proposal
+from storage.log.records import RecordedConflict, Status, version_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.rebase import Remerge
 from storage.operations.seen import seen_by_writer
@@ -92,7 +94,7 @@ class Successor:
         # One that was held, and abandoned for this very rebase, is held again.
         outcome = self._standing.outcome
         hold = self._standing.held or (
-            self._changeset.hold and outcome is not None and outcome["status"] == Status.ABANDONED
+            self._changeset.hold and outcome is not None and outcome.status == Status.ABANDONED
         )
         return self._item(base, key, fingerprint, self._changeset.message, hold)
 
@@ -103,10 +105,10 @@ class Successor:
         """
         outcome = self._standing.outcome
         assert outcome is not None
-        conflicts = {each["path"].encode(): each for each in outcome["conflicts"]}
-        if outcome["conflict_count"] > len(conflicts):
+        conflicts = {each.path.encode(): each for each in outcome.conflicts}
+        if outcome.conflict_count > len(conflicts):
             raise Contradiction(
-                f"it has {outcome['conflict_count']} conflicts, too many to be resolved one by one; rebase it"
+                f"it has {outcome.conflict_count} conflicts, too many to be resolved one by one; rebase it"
             )
         for path in paths:
             if path not in conflicts:
@@ -129,29 +131,29 @@ class Successor:
             raise FieldRefused(f"paths.{changes[i].path.decode()}", message)
         return self._item(VersionsBase(), key, fingerprint, message or self._changeset.message, hold=False)
 
-    def _blockers(self, conflicts: dict[bytes, Json], paths: dict[bytes, Resolution]) -> dict[bytes, Version | None]:
+    def _blockers(
+        self, conflicts: dict[bytes, RecordedConflict], paths: dict[bytes, Resolution]
+    ) -> dict[bytes, Version | None]:
         """Return the files, as they were seen, that must be deleted because they are in the way of a resolution."""
         blockers = {}
         for path, found in conflicts.items():
-            if "blocker" not in found or not _stays(found, paths[path]):
+            if not found.blocker or not _stays(found, paths[path]):
                 continue
-            blocker, field = found["blocker"].encode(), f"paths.{path.decode()}"
+            blocker, field = found.blocker.encode(), f"paths.{path.decode()}"
             if blocker in conflicts:
                 if _stays(conflicts[blocker], paths[blocker]):
-                    raise FieldRefused(
-                        field, f"cannot stand beside {found['blocker']}, which is not resolved to a delete"
-                    )
+                    raise FieldRefused(field, f"cannot stand beside {found.blocker}, which is not resolved to a delete")
             elif not covers(self._where.paths, blocker):
-                raise FieldRefused(field, f"{found['blocker']} is in its way, and not in the slice {self._where.name}")
+                raise FieldRefused(field, f"{found.blocker} is in its way, and not in the slice {self._where.name}")
             else:
-                blockers[blocker] = version_of(found["head"])
+                blockers[blocker] = version_of(found.head)
         return blockers
 
-    def _resolve(self, change: Proposal, found: Json, resolution: Resolution) -> None:
-        path, head, seen = change.path, version_of(found["head"]), self._seen.get(change.path)
-        if resolution.take == "ours" or ("blocker" in found and resolution.delete):
+    def _resolve(self, change: Proposal, found: RecordedConflict, resolution: Resolution) -> None:
+        path, head, seen = change.path, version_of(found.head), self._seen.get(change.path)
+        if resolution.take == "ours" or (found.blocker and resolution.delete):
             return
-        if "blocker" in found:
+        if found.blocker:
             head = None  # that is the blocker's; at the path itself there was nothing
         submitted = change.version(seen)
         if resolution.take == "theirs":
@@ -166,7 +168,7 @@ class Successor:
             assert resolution.content is not None
             if not resolution.mode and _is_one_a_symlink(head, submitted):
                 raise FieldRefused(f"paths.{path.decode()}.mode", "is needed: a symlink stands against a file here")
-            mode = resolution.mode or _mode(version_of(found["base"]), head, submitted)
+            mode = resolution.mode or _mode(version_of(found.base), head, submitted)
             self._put(path, mode, resolution.content, head)
 
     def _keep(self, change: Proposal) -> None:
@@ -249,7 +251,7 @@ class Successor:
 
 def read_changeset(repo: Repository, changeset: ChangesetId, standing: Standing) -> Changeset:
     """Return what a changeset's writer submitted. Raises BucketError."""
-    pack = standing.outcome["pack"] if standing.outcome else standing.pack
+    pack = standing.outcome.pack if standing.outcome else standing.pack
     assert pack is not None
     return read_changesets(repo.archive, repo.queue, [(changeset, pack)])[0]
 
@@ -261,22 +263,27 @@ def rebasable(standing: Standing) -> bool:
     outcome = standing.outcome
     if outcome is None:
         return standing.held
-    if outcome["status"] in {Status.CONFLICTED, Status.ABANDONED}:
+    if outcome.status in {Status.CONFLICTED, Status.ABANDONED}:
         return True
-    return outcome["status"] == Status.REJECTED and outcome["reason"] == "base-not-landed"
+    return outcome.status == Status.REJECTED and outcome.reason == "base-not-landed"
 
 
 def colliding(conflicts: list[Conflict]) -> Contradiction:
     """The changes collide with the head."""
-    return Contradiction(f"it collides with the head at {len(conflicts)} paths", **conflicts_json(conflicts))
+    return Contradiction(
+        f"it collides with the head at {len(conflicts)} paths",
+        conflicts=to_builtins(recorded(conflicts)),
+        conflict_count=len(conflicts),
+    )
 
 
-def _stays(found: Json, resolution: Resolution) -> bool:
+def _stays(found: RecordedConflict, resolution: Resolution) -> bool:
     """Tell whether a file stands at a path in conflict as it is resolved, that of the head or another."""
-    if "blocker" in found:
+    if found.blocker:
         return resolution.take == "theirs" or resolution.content is not None
-    side = {"ours": "head", "theirs": "submitted"}.get(resolution.take or "")
-    return found[side] is not None if side else not resolution.delete
+    if resolution.take is None:
+        return not resolution.delete
+    return (found.head if resolution.take == "ours" else found.submitted) is not None
 
 
 def _check_mode(change: Proposal, seen: Version | None) -> None:

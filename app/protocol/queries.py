@@ -17,7 +17,7 @@ from app.protocol.loading import FieldErrors, LimitedSchema, field_error, load_o
 from app.protocol.problems import invalid, malformed
 from storage.base.settings import Settings
 from storage.git.fsck import PathError, check_path
-from storage.log.entry import Status
+from storage.log.records import Status
 
 STATUSES = tuple(status.value for status in Status)
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
+from msgspec import to_builtins
 
 from app.intake.admission import Admitted, Duplicate, admit
 from app.intake.intake import Accepted
@@ -25,7 +26,8 @@ from app.service.services import services
 from storage.backends.turns import taking_turns
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, is_ulid
-from storage.log.entry import SLOTS, Status, log_position
+from storage.log.entry import SLOTS, log_position
+from storage.log.records import Status
 from storage.operations import history
 from storage.queue.queue import Standing
 
@@ -48,12 +50,11 @@ def changeset_json(changeset: str, standing: Standing) -> dict[str, Any]:
         if not standing.held:
             waiting["position"] = standing.position
         return waiting | {"resolves": standing.resolves} if standing.resolves else waiting
-    shown = {name: outcome[name] for name in _SHOWN if name in outcome}
-    if outcome["status"] not in {Status.COMMITTED}:
-        shown.pop("commit", None)
+    about = to_builtins(outcome)
+    shown = {name: about[name] for name in _SHOWN if name in about}
     if standing.closed_by:
         shown["closed_by"] = standing.closed_by
-    return {"id": changeset, "slice": outcome["slice"], "status": status_of(standing), **shown}
+    return {"id": changeset, "slice": outcome.slice, "status": status_of(standing), **shown}
 
 
 def status_of(standing: Standing) -> Status:
@@ -61,9 +62,9 @@ def status_of(standing: Standing) -> Status:
     outcome = standing.outcome
     if outcome is None:
         return Status.HELD if standing.held else Status.QUEUED
-    if outcome["status"] == Status.COMMITTED and outcome["seq"] <= standing.through:
+    if outcome.status == Status.COMMITTED and outcome.seq <= standing.through:
         return Status.LANDED
-    return Status(outcome["status"])
+    return outcome.status
 
 
 @routes.post("/slices/<slice:name>/changesets")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
+from msgspec import to_builtins
 
 from app.protocol import cursors
 from app.protocol.problems import not_found
@@ -18,13 +19,13 @@ from app.routes.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
 from app.service.confirm_refusals import confirm_refusals
 from app.service.services import services
-from storage.base.ids import ChangesetId, PackId
-from storage.commit.records import version_json, version_of
+from storage.base.ids import ChangesetId
 from storage.git.conflict_hunks import Explainer, Explanation, Lines
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, UNKNOWN_MODE, Version
 from storage.git.threeway import ConflictClass, is_binary
 from storage.git.unified_diff import LineDiff, line_diff
 from storage.log.manifest import Changeset
+from storage.log.records import RecordedConflict, RecordedVersion, version_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.seen import seen_by_writer
 from storage.queue.queue import Standing
@@ -76,18 +77,16 @@ def conflicts(changeset: str) -> Response:
     """Show the conflicts of a changeset, with what an editor needs; none where it is not conflicted."""
     after, limit = _position("explained", changeset)
     standing = standing_of(changeset)
-    found = (standing.outcome or {}).get("conflicts", [])
-    waiting = sorted(
-        (each for each in found if each["path"].encode() > after), key=lambda each: bytes(each["path"].encode())
-    )
+    found = standing.outcome.conflicts if standing.outcome else ()
+    waiting = sorted((each for each in found if _path(each) > after), key=_path)
     contents = Contents(_read(changeset, standing)) if waiting else None
 
-    def show(batch: Sequence[Json]) -> Iterator[Json]:
+    def show(batch: Sequence[RecordedConflict]) -> Iterator[Json]:
         assert contents is not None
         for group in contents.groups(batch, lambda each: _versions(each) or ()):
             yield from _shown_conflicts(group, contents)
 
-    return _page("explained", changeset, iter(waiting), limit, lambda each: bytes(each["path"].encode()), show)
+    return _page("explained", changeset, iter(waiting), limit, _path, show)
 
 
 @routes.get("/changesets/<changeset>/conflicts/<side>/<path:path>")
@@ -99,8 +98,8 @@ def side(changeset: str, side: str, path: str) -> Response:
     raw = load_path(path, services().settings)
     load_query(request.args, services().settings)
     standing = standing_of(changeset)
-    found = (standing.outcome or {}).get("conflicts", [])
-    version = next((version_of(each[side]) for each in found if each["path"].encode() == raw), None)
+    found = standing.outcome.conflicts if standing.outcome else ()
+    version = next((version_of(getattr(each, side)) for each in found if _path(each) == raw), None)
     if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
         raise not_found(side, path)
     places = Contents(_read(changeset, standing)).places
@@ -136,7 +135,7 @@ def _page(
 
 
 def _read(changeset: str, standing: Standing) -> Changeset:
-    pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
+    pack = standing.outcome.pack if standing.outcome else standing.pack
     assert pack is not None, "what stands somewhere has a pack"
     repo = services().repo
     return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]
@@ -166,8 +165,8 @@ def _shown_diff(changed: Changed, contents: Contents) -> Json:
     item = {
         "path": path.decode(),
         "status": "added" if old is None else "deleted" if new is None else "modified",
-        "old": version_json(old),
-        "new": version_json(new),
+        "old": to_builtins(RecordedVersion.of(old)),
+        "new": to_builtins(RecordedVersion.of(new)),
         "binary": found.binary,
         "additions": found.additions,
         "deletions": found.deletions,
@@ -176,23 +175,27 @@ def _shown_diff(changed: Changed, contents: Contents) -> Json:
     return item | (text_json("patch", found.patch) if found.patch is not None else {"omitted": omitted})
 
 
-def _shown_conflicts(group: Sequence[Json], contents: Contents) -> Iterator[Json]:
+def _shown_conflicts(group: Sequence[RecordedConflict], contents: Contents) -> Iterator[Json]:
     versions = [_versions(each) for each in group]
     texts = [_texts(three, contents) if three else None for three in versions]
     explainer = cast(Explainer, current_app.extensions["sluice-explainer"])
     explained = explainer.together([three for three in texts if three and not isinstance(three, Omitted)])
     for conflict, three in zip(group, texts, strict=True):
         if three is None or isinstance(three, Omitted):
-            yield conflict | {"hunks": None, "marked": None} | ({"omitted": three} if three else {})
+            yield to_builtins(conflict) | {"hunks": None, "marked": None} | ({"omitted": three} if three else {})
         else:
-            yield conflict | _explanation_json(next(explained))
+            yield to_builtins(conflict) | _explanation_json(next(explained))
 
 
-def _versions(conflict: Json) -> tuple[Version | None, Version, Version] | None:
+def _path(conflict: RecordedConflict) -> bytes:
+    return conflict.path.encode()
+
+
+def _versions(conflict: RecordedConflict) -> tuple[Version | None, Version, Version] | None:
     """Return the versions of a conflict that has texts to show."""
-    if conflict["class"] not in _EXPLAINED:
+    if conflict.kind not in _EXPLAINED:
         return None
-    base, head, submitted = (version_of(conflict[side]) for side in ("base", "head", "submitted"))
+    base, head, submitted = map(version_of, (conflict.base, conflict.head, conflict.submitted))
     if head is None or submitted is None or not {head.mode, submitted.mode} <= _TEXT_MODES:
         return None
     # A base of another kind, such as a symlink, says nothing of the lines; of an unknown one they are compared.

@@ -22,7 +22,7 @@ from app.service.request_log import about
 from app.service.services import services
 from storage.backends.turns import taking_turns
 from storage.base.ids import ChangesetId
-from storage.log.entry import Status
+from storage.log.records import Status
 from storage.operations.lifecycle import abandon, release
 from storage.operations.succession import successor_of, turn
 from storage.queue.queue import Standing

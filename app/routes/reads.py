@@ -20,7 +20,8 @@ from app.service.services import services
 from storage.base.ids import ObjectId
 from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Tree, Version
 from storage.git.trees import covers, lookup, project, walk
-from storage.log.entry import SLOTS, Status, log_position
+from storage.log.entry import SLOTS, GlobalCommit, log_position
+from storage.log.records import Status
 from storage.lookup.object_store import ObjectMissing
 from storage.operations import history
 from storage.queue.queue import Standing
@@ -28,6 +29,7 @@ from storage.view.snapshot import Slice
 
 routes = Blueprint("reads", __name__)
 
+_OF_GLOBAL_COMMITS = ("commit", "parents", "tree", "seq", "through", "changesets")
 # Rows of a list that are looked up at once, where none of them is large.
 _ROWS = 128
 
@@ -45,7 +47,7 @@ def commits(name: str) -> Response:
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
         ids = [each for each, _ in batch]
         now = list(zip(ids, standings_of(ids), strict=True))
-        repo.objects.prefetch(_oid(each.outcome["commit"]) for _, each in now if each.outcome)
+        repo.objects.prefetch(_oid(each.outcome.commit) for _, each in now if each.outcome and each.outcome.commit)
         yield from (_commit_json(changeset, each) for changeset, each in now)
 
     return page("commits", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked)
@@ -53,14 +55,14 @@ def commits(name: str) -> Response:
 
 def _commit_json(changeset: str, standing: Standing) -> dict[str, Any] | None:
     outcome = standing.outcome
-    if outcome is None:
+    if outcome is None or outcome.commit is None:
         return None
-    commit = services().repo.objects.commit(_oid(outcome["commit"]))
+    commit = services().repo.objects.commit(_oid(outcome.commit))
     return {
         "changeset": changeset,
-        "commit": outcome["commit"],
-        "seq": outcome["seq"],
-        "status": Status.LANDED if outcome["seq"] <= standing.through else Status.COMMITTED,
+        "commit": outcome.commit,
+        "seq": outcome.seq,
+        "status": Status.LANDED if outcome.seq <= standing.through else Status.COMMITTED,
         "author": {"name": commit.author.name, "email": commit.author.email},
         "time": _time(commit.author),
         "message": commit.message,
@@ -211,12 +213,11 @@ def global_commits() -> Response:
     query = load_query(request.args, services().settings, "limit", "cursor")
     before = int(cursors.decode(query.cursor, "global", {}, (int,))[0]) if query.cursor is not None else None
     rows, looked = history.global_commits(services().repo, before, query.limit + 1)
-    names = ("commit", "parents", "tree", "seq", "through", "changesets")
 
-    def show(batch: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        yield from ({each: merge[each] for each in names} for merge in batch)
+    def show(batch: Sequence[GlobalCommit]) -> Iterator[dict[str, Any]]:
+        yield from ({name: getattr(merge, name) for name in _OF_GLOBAL_COMMITS} for merge in batch)
 
-    return page("global", {}, rows, query.limit, lambda merge: (merge["seq"],), show, looked=looked)
+    return page("global", {}, rows, query.limit, lambda merge: (merge.seq,), show, looked=looked)
 
 
 @routes.get("/commits/<commit>/changesets")
@@ -230,14 +231,14 @@ def merged(commit: str) -> Response:
         raise not_found("global commit", commit)
     filters = {"commit": commit}
     place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
-    low, high = max(place, log_position(merge["first"], 0) - 1), log_position(merge["through"], SLOTS - 1)
+    low, high = max(place, log_position(merge.first, 0) - 1), log_position(merge.through, SLOTS - 1)
     rows, looked = history.committed(repo, low, high, query.limit + 1)
 
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
         ids = [each for each, _ in batch]
         for changeset, now in zip(ids, repo.queue.standing(ids)[1], strict=True):
             of = now.outcome
-            yield {"changeset": changeset, "commit": of["commit"], "slice": of["slice"]} if of else None
+            yield {"changeset": changeset, "commit": of.commit, "slice": of.slice} if of else None
 
     return page("merged", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked, together=_ROWS)
 

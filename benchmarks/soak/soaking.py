@@ -120,7 +120,7 @@ class Soak:
             time.sleep(self.every)
         entries = Repository(self.place.stack.settings).log
         kinds = Counter(
-            decode(data)["kind"]
+            decode(data).kind
             for seq in range(before + 1, self.sampler.head()["applied"] + 1)
             if (data := entries.read(Seq(seq))) is not None
         )

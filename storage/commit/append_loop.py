@@ -13,10 +13,10 @@ from typing import Generic, TypeVar
 import structlog
 
 from storage.base.errors import Unavailable, ViewStale
-from storage.base.ids import ObjectId, PackId, new_ulid
+from storage.base.ids import ObjectId, PackId, Seq, new_ulid
 from storage.base.stopwatch import Stopwatch
 from storage.git.packs import PackRange
-from storage.log.entry import FORMAT, EntryKind, Json, digest, encode
+from storage.log.entry import Entry, digest, encode, placed
 from storage.repository import Repository
 from storage.view.load import catch_up, locations
 from storage.view.rows import NOTHING_FORGOTTEN, Forgotten
@@ -42,8 +42,7 @@ class SnapshotStale(ViewStale):
 class Draft(Generic[T_co]):
     """An entry for the position behind a snapshot, and what the loop returns once it is in the log."""
 
-    kind: EntryKind
-    body: Json
+    entry: Entry
     result: T_co
     places: dict[PackId, dict[ObjectId, PackRange]] = field(default_factory=dict)  # in the packs that it brings
     forgotten: Forgotten = NOTHING_FORGOTTEN  # what a compaction takes out of the view
@@ -101,7 +100,7 @@ def append_loop(
             appended = append(repo, snapshot, draft)
         if appended:
             return draft.result
-        log.info("append_conflict", seq=snapshot.head.applied + 1, kind=draft.kind)
+        log.info("append_conflict", seq=snapshot.head.applied + 1, kind=draft.entry.kind)
     raise LogBusy(f"the race for a position in the log was lost {MAX_ATTEMPTS} times")
 
 
@@ -120,16 +119,9 @@ def append(repo: Repository, snapshot: Snapshot, draft: Draft[T]) -> bool:
     """
     head = snapshot.head
     # With its writer's name, so that no two writers' entries are the same bytes.
-    entry: Json = {
-        "format": FORMAT,
-        "kind": draft.kind,
-        "seq": head.applied + 1,
-        "previous": head.hash,
-        "by": new_ulid(),
-    }
-    entry |= draft.body
+    entry = placed(draft.entry, Seq(head.applied + 1), head.hash, new_ulid())
     data = encode(entry)
-    if not repo.log.append(entry["seq"], data):
+    if not repo.log.append(entry.seq, data):
         catch_up(repo.view, repo.log, repo.bucket)
         return False
     places = locations(entry, draft.places)

@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator
 
 from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.git.objects import EMPTY_TREE
-from storage.log.entry import Json
 from storage.log.manifest import Changeset
+from storage.log.records import Decision
 
 CommitTree = Callable[[ObjectId], ObjectId | None]
 """Returns the root tree of a commit, None where there is no such commit."""
 
-ReadOutcome = Callable[[ChangesetId], Json]
-"""Returns the outcome of a changeset that is decided, which never changes again; raises where it cannot be read now."""
+ReadOutcome = Callable[[ChangesetId], Decision | None]
+"""Returns the outcome of a changeset that is decided, which never changes again; raises where it cannot be read now.
+
+None stands for a changeset that has none, to those who resolve bases of undecided ones.
+"""
 
 
 def _not_read(changeset_id: ChangesetId) -> Changeset:
@@ -30,7 +33,7 @@ class BaseResolver:
     def __init__(
         self,
         commit_tree: CommitTree,
-        outcome_of: Callable[[ChangesetId], Json | None],
+        outcome_of: Callable[[ChangesetId], Decision | None],
         read_outcome: ReadOutcome,
         read_changeset: Callable[[ChangesetId], Changeset] = _not_read,
     ) -> None:
@@ -42,9 +45,9 @@ class BaseResolver:
         self._outcome_of = outcome_of
         self.read_outcome = read_outcome
         self._read_changeset = read_changeset
-        self._firsts: dict[ChangesetId, Json] = {}  # outcomes of those that repeats stand for
+        self._firsts: dict[ChangesetId, Decision] = {}  # outcomes of those that repeats stand for
 
-    def outcome_of(self, changeset_id: ChangesetId) -> Json | None:
+    def outcome_of(self, changeset_id: ChangesetId) -> Decision | None:
         """Return a changeset's outcome, None while it has none."""
         return self._outcome_of(changeset_id) or self._firsts.get(changeset_id)
 
@@ -54,14 +57,15 @@ class BaseResolver:
         A client whose answer was lost repeats its request and may get a second id, on which it stacks the next ones.
         """
         outcome = self.outcome_of(changeset_id)
-        if outcome is None or "first" not in outcome:
+        if outcome is None or outcome.first is None:
             return changeset_id
-        first = ChangesetId(outcome["first"])
-        of_first = self.outcome_of(first)
-        if of_first is None:
-            # It had its outcome before the repeat had one, so this reads what every snapshot from then on says.
-            of_first = self._firsts[first] = self.read_outcome(first)
-        return first if of_first.get("fingerprint") == outcome["fingerprint"] else changeset_id
+        first = outcome.first
+        # It had its outcome before the repeat had one, so this reads what every snapshot from then on says.
+        of_first = self.outcome_of(first) or self.read_outcome(first)
+        if of_first is None or of_first.fingerprint != outcome.fingerprint:
+            return changeset_id
+        self._firsts[first] = of_first
+        return first
 
     def tree_of(self, changeset: Changeset) -> ObjectId | None:
         """Return the tree that the writer saw; None where no such commit exists, or where only `descend` finds it."""
@@ -69,19 +73,19 @@ class BaseResolver:
             return self._commit_tree(changeset.base_commit)
         if changeset.base_changeset is None:
             return EMPTY_TREE  # by versions: each change says what was seen, and nothing else was
-        outcome = self.outcome_of(changeset.base_changeset) or {}
-        return oid_of(outcome["seen"]) if "seen" in outcome else None
+        outcome = self.outcome_of(changeset.base_changeset)
+        return oid_of(outcome.seen) if outcome and outcome.seen else None
 
     def descend(self, base: ChangesetId) -> Descent:
         """Return the changesets that the writer of one on `base` saw the changes of, from the newest one down."""
         return Descent(self, base)
 
-    def below(self, changeset_id: ChangesetId, outcome: Json) -> tuple[ChangesetId | None, ObjectId | None]:
+    def below(self, changeset_id: ChangesetId, outcome: Decision | None) -> tuple[ChangesetId | None, ObjectId | None]:
         """Return what a changeset stands on: another one, or a tree; neither where there is no such commit."""
-        if "saw" in outcome:
-            return None, oid_of(outcome["saw"])
-        if "base" in outcome:
-            return outcome["base"], None
+        if outcome and outcome.saw:
+            return None, oid_of(outcome.saw)
+        if outcome and outcome.base:
+            return outcome.base, None
         changeset = self._read_changeset(changeset_id)
         if changeset.base_changeset is not None:
             return changeset.base_changeset, None
@@ -96,14 +100,14 @@ class Descent:
         self._base: ChangesetId | None = base
         self.tree: ObjectId | None = None  # also at the end, where there is no such commit
 
-    def __iter__(self) -> Iterator[tuple[ChangesetId, Json]]:
+    def __iter__(self) -> Iterator[tuple[ChangesetId, Decision | None]]:
         """Yield each changeset before what is below it is asked for."""
         resolver = self._resolver
         while self._base is not None:
             base = resolver.first_of(self._base)
             outcome = resolver.outcome_of(base) or resolver.read_outcome(base)
-            if "seen" in outcome:
-                self.tree = oid_of(outcome["seen"])
+            if outcome and outcome.seen:
+                self.tree = oid_of(outcome.seen)
                 return
             yield base, outcome
             self._base, self.tree = resolver.below(base, outcome)

@@ -13,7 +13,7 @@ from storage.backends.deadline import Budget as Spending
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep, ViewStale
-from storage.base.ids import ChangesetId, new_ulid, oid_of
+from storage.base.ids import ChangesetId, PackId, new_ulid, oid_of
 from storage.base.logging_setup import in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
@@ -23,7 +23,8 @@ from storage.commit.link import Linked, Linker
 from storage.commit.prefetch import depends_on, linker_on, prepare
 from storage.commit.prove import RootMismatch, prove
 from storage.git.objects import CorruptObject
-from storage.log.entry import EntryKind
+from storage.log.entry import Commits
+from storage.log.records import Status
 from storage.log.store_pack import pack_of, store_pack
 from storage.queue.queue import Claimed
 from storage.queue.submission_packs import read_changesets
@@ -109,12 +110,12 @@ def _commit_claimed(
             linked = linker.run(changesets)
         if not linked.decided:
             return NoEntry((0, linked))
-        if any(record.get("reason") == "unknown-base" for record in linked.decided):
+        if any(record.reason == "unknown-base" for record in linked.decided):
             try:
                 check_snapshot_current(repo, snapshot)  # that it was not found has to be true of the snapshot
             except SnapshotStale as error:
                 raise ViewStale("the view has gone back") from error
-        linking = {record["id"] for record in linked.decided} | {linked.too_long}
+        linking = {record.id for record in linked.decided} | {linked.too_long}
         attempt.tries([changeset.id for changeset in changesets if changeset.id in linking])
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
@@ -132,7 +133,7 @@ def _commit_claimed(
             return BatchResult(len(changesets) - len(linked.deferred), line, linked.too_long)
         with watch.stage("share"):
             # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
-            seen = [oid_of(d["seen"]) for d in linked.decided if "seen" in d and d.get("base")]
+            seen = [oid_of(each.seen) for each in linked.decided if each.seen and each.base]
             repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
     return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long)
 
@@ -142,9 +143,9 @@ def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> st
 
     Returns the counts in one line.
     """
-    statuses = [decided["status"] for decided in linked.decided]
-    first, *more = in_lines([decided["id"] for decided in linked.decided])
-    counts = {status: statuses.count(status) for status in ("conflicted", "rejected")}
+    statuses = [decided.status for decided in linked.decided]
+    first, *more = in_lines([decided.id for decided in linked.decided])
+    counts = {str(status): statuses.count(status) for status in (Status.CONFLICTED, Status.REJECTED)}
     deferred = claimed - len(statuses)
     log.info(
         "batch_committed",
@@ -176,15 +177,16 @@ def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked)
 
 def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Draft[_Appended]:
     """Store what was linked, and return the entry that names it."""
-    packs, places = [], {}
+    packs: tuple[tuple[PackId, int], ...] = ()
+    places = {}
     if linked.objects:
         with watch.stage("pack"):
             writer = pack_of(linked.objects)
         with watch.stage("put"):
             pack, size = store_pack(repo.bucket, writer)
-        packs, places = [[pack, size]], {pack: writer.places}
-    body = {
-        "packs": packs, "decided": linked.decided, "tip": linked.tip.hex(), "root": linked.root.hex(),
-        "time": linked.time if linked.committed else head.tip_time, "committed": head.committed + linked.committed,
-    }  # fmt: skip
-    return Draft(EntryKind.COMMITS, body, (head.applied + 1, linked), places)
+        packs, places = ((pack, size),), {pack: writer.places}
+    entry = Commits(
+        packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
+        time=linked.time if linked.committed else head.tip_time, committed=head.committed + linked.committed,
+    )  # fmt: skip
+    return Draft(entry, (head.applied + 1, linked), places)

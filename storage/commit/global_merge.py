@@ -10,9 +10,10 @@ import structlog
 from storage.base.ids import ObjectId, new_ulid, oid_of
 from storage.commit.append_loop import Draft, NoEntry, append_loop
 from storage.git.objects import Commit, Ident, Kind, object_id
-from storage.log.entry import EntryKind, Json
+from storage.log.entry import Merge
 from storage.log.store_pack import pack_of, store_pack
 from storage.repository import Repository
+from storage.view.rows import Batch
 from storage.view.snapshot import Head, Snapshot
 
 log = structlog.get_logger()
@@ -63,37 +64,37 @@ def merge_batch(repo: Repository) -> MergeResult:
     return result
 
 
-def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Json]:
+def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Batch]:
     """Return the oldest whole entries that are not merged, up to the limit but at least one."""
-    chosen: list[Json] = []
+    chosen: list[Batch] = []
     total = 0
     for batch in repo.view.unmerged_batches(snapshot.head, _MAX_ENTRIES):
-        if chosen and total + batch["count"] > repo.settings.merge_changesets:
+        if chosen and total + batch.count > repo.settings.merge_changesets:
             break
-        total += batch["count"]
+        total += batch.count
         chosen.append(batch)
     return chosen
 
 
-def _draft(repo: Repository, head: Head, batches: list[Json]) -> Draft[_Merged]:
+def _draft(repo: Repository, head: Head, batches: list[Batch]) -> Draft[_Merged]:
     last = batches[-1]
-    count = sum(batch["count"] for batch in batches)
+    count = sum(batch.count for batch in batches)
     now = repo.committer()
-    who = Ident(now.name, now.email, max(now.time, head.main_time, last["time"]))
+    who = Ident(now.name, now.email, max(now.time, head.main_time, last.time))
     message = (
         f"Merge {count} changeset{'s' if count != 1 else ''}\n\n"
-        f"Merged-Entries: {batches[0]['seq']}-{last['seq']}\nMerged-Changesets: {count}\n"
+        f"Merged-Entries: {batches[0].seq}-{last.seq}\nMerged-Changesets: {count}\n"
     )
-    parents = (oid_of(head.main), oid_of(last["tip"]))
-    data = Commit(oid_of(last["tree"]), parents, who, who, message).encode()
+    parents = (oid_of(head.main), oid_of(last.tip))
+    data = Commit(oid_of(last.tree), parents, who, who, message).encode()
     commit = object_id(Kind.COMMIT, data)
     objects = {commit: (Kind.COMMIT, data)}
     writer = pack_of(objects)
     pack, size = store_pack(repo.bucket, writer)
-    body = {
-        "packs": [[pack, size]], "commit": commit.hex(), "tree": last["tree"], "time": who.time,
-        "parents": [parent.hex() for parent in parents], "first": batches[0]["seq"], "through": last["seq"],
-        "changesets": count, "merged": head.merged + count,
-    }  # fmt: skip
+    entry = Merge(
+        packs=((pack, size),), commit=commit.hex(), tree=last.tree, time=who.time,
+        parents=tuple([parent.hex() for parent in parents]), first=batches[0].seq, through=last.seq,
+        changesets=count, merged=head.merged + count,
+    )  # fmt: skip
     result = MergeResult(count, len(batches), head.applied + 1, commit.hex())
-    return Draft(EntryKind.MERGE, body, (result, objects), {pack: writer.places})
+    return Draft(entry, (result, objects), {pack: writer.places})

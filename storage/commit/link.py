@@ -16,19 +16,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from msgspec import structs
+
 from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.commit.base_resolver import BaseResolver, CommitTree, ReadOutcome
 from storage.commit.decide import Rejection, Taken, apply, decide
 from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.merged_blobs import MergeBlobs, MergedBlobs, ReadBlob
-from storage.commit.records import EXPIRED, change_json, closing, conflicts_json, rejected
+from storage.commit.records import EXPIRED, closing, recorded
 from storage.git.objects import Commit, Ident, Kind, Version, object_id
 from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
 from storage.git.trailers import CHANGESET_ID, with_trailer
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import ReadTree, covers
-from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset, Proposal
+from storage.log.records import Closing, Decided, Decision, MergedFile, Status
 from storage.view.snapshot import Snapshot
 
 
@@ -36,7 +38,7 @@ from storage.view.snapshot import Snapshot
 class Linked:
     """A batch ready to be proved and stored."""
 
-    decided: list[Json] = field(default_factory=list)  # the entry's records, in log order
+    decided: list[Decided] = field(default_factory=list)  # the entry's records, in log order
     deferred: list[ChangesetId] = field(default_factory=list)  # cannot be decided now
     left: list[ChangesetId] = field(default_factory=list)  # would have made the batch too large, or too long
     too_long: ChangesetId | None = None  # of `deferred`: the one whose merges took all the time that a batch has
@@ -55,7 +57,7 @@ class BatchSources:
     tree: ReadTree
     commit_tree: CommitTree
     outcome: ReadOutcome
-    changes: Callable[[ChangesetId, Json], Sequence[Proposal]]  # of a committed changeset, given its outcome
+    changes: Callable[[ChangesetId, Decision], Sequence[Proposal]]  # of a committed changeset, given its outcome
     blob: ReadBlob
     merge: MergeBlobs
 
@@ -88,7 +90,7 @@ class Linker:
         self._seen_in: dict[ChangesetId, ObjectId] = {}  # what writers on top of stacks outside of this batch saw
         self._stacks: dict[ChangesetId, TreeEditor] = {}
         self._changes: dict[ChangesetId, Sequence[Proposal]] = {}
-        self._records: dict[ChangesetId, Json] = {}
+        self._records: dict[ChangesetId, Decided] = {}  # in log order
         # Holds no linker, which would be a circle (see NewTrees).
         known = partial(_first_with, (self._records, snapshot.outcomes))
         self._bases = BaseResolver(sources.commit_tree, known, sources.outcome)
@@ -103,33 +105,35 @@ class Linker:
         Where the batch has become too large or takes too long, it ends behind the first that was decided.
         """
         for i, changeset in enumerate(changesets):
-            if self.result.decided and (self._made.is_full or self._enough()):
+            if self._records and (self._made.is_full or self._enough()):
                 self.result.left = [each.id for each in changesets[i:]]
                 break
             if changeset.id in self._snapshot.outcomes or self._snapshot.has_passed(changeset.id):
                 continue  # decided by another batch since it was claimed
-            outcome = self._outcome(changeset)
-            if outcome is None:
+            record = self._decide(changeset)
+            if record is None:
                 self.result.deferred.append(changeset.id)
             else:
-                self._record(changeset, outcome)
+                self._record(changeset, record)
         for changeset_id, editor in self._stacks.items():
-            self._records[changeset_id]["seen"] = editor.write(self._emit_tree).hex()
+            seen = editor.write(self._emit_tree).hex()
+            self._records[changeset_id] = structs.replace(self._records[changeset_id], seen=seen)
+        self.result.decided = list(self._records.values())
         self.result.root = self._head.root
         return self.result
 
-    def _outcome(self, changeset: Changeset) -> Json | None:
+    def _decide(self, changeset: Changeset) -> Decided | None:
         """Decide and commit one changeset; None where that cannot be done now (see `deferred`)."""
         refusal = self._refusal(changeset)
         if refusal:
-            return rejected(refusal)
+            return _rejected(changeset, refusal)
         if changeset.base_changeset is not None:
             changeset = replace(changeset, base_changeset=self._bases.first_of(changeset.base_changeset))
         base = self._base(changeset)
         if base is None:
             return None
         if isinstance(base, Rejection):
-            return rejected(base)
+            return _rejected(changeset, base)
         seen, saw = base
         self._blobs.submit(changeset.pack, changeset.changes)
         self._too_large = False
@@ -140,9 +144,12 @@ class Linker:
                 self.result.too_long = changeset.id
             return None  # its neighbours need not wait for that
         if isinstance(decision, Rejection):
-            return rejected(decision)
+            return _rejected(changeset, decision)
         if isinstance(decision, list):
-            return {"status": Status.CONFLICTED, **conflicts_json(decision)}
+            return Decided(
+                id=changeset.id, slice=changeset.slice, pack=changeset.pack, status=Status.CONFLICTED,
+                conflicts=recorded(decision), conflict_count=len(decision),
+            )  # fmt: skip
         return self._commit(changeset, decision, saw)
 
     def _refusal(self, changeset: Changeset) -> Rejection | None:
@@ -176,10 +183,10 @@ class Linker:
         outcome = self._bases.outcome_of(base)
         if outcome is None:
             return Rejection("unknown-base", f"there is no {base}") if self._snapshot.has_passed(base) else None
-        if outcome["status"] != Status.COMMITTED:
-            return Rejection("base-not-landed", f"its base {base} is {outcome['status']}")
-        if "seen" in outcome:
-            tree = oid_of(outcome["seen"])
+        if outcome.status != Status.COMMITTED:
+            return Rejection("base-not-landed", f"its base {base} is {outcome.status}")
+        if outcome.seen:
+            tree = oid_of(outcome.seen)
             return self._trees[tree], tree
         if base in self._records:
             if base not in self._stacks:
@@ -197,7 +204,7 @@ class Linker:
     def _stacks_blindly(self, changeset: Changeset) -> bool:
         """Tell whether a stack stands on a base by versions: then what nobody named was not seen, present or not."""
         base = self._bases.outcome_of(changeset.base_changeset) if changeset.base_changeset else None
-        return bool(base and base.get("blind"))
+        return base is not None and base.blind
 
     def _editor_at(self, changeset_id: ChangesetId) -> TreeEditor:
         """Return an editor at what the writer of a committed changeset saw, with that changeset's own changes."""
@@ -206,6 +213,7 @@ class Linker:
         assert descent.tree is not None
         editor = TreeEditor(self.read, descent.tree)
         for ancestor, outcome in reversed(trail):
+            assert outcome is not None
             if ancestor not in self._changes:
                 self._changes[ancestor] = self._read_changes(ancestor, outcome)
             overlay(editor, self._changes[ancestor])
@@ -223,7 +231,7 @@ class Linker:
         self._too_large = merged == ConflictClass.TOO_LARGE
         return merged
 
-    def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Json:
+    def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Decided:
         before = self._head.root
         apply(taken, self._head)
         root = self._head.write(self._emit_tree)
@@ -234,23 +242,27 @@ class Linker:
         self.result.net.update(taken)
         self.result.committed += 1
         self._changes[changeset.id] = changeset.changes
-        outcome: Json = {"status": Status.COMMITTED, "commit": self.result.tip.hex()}
-        outcome["changes"] = [change_json(change) for change in changeset.changes]
-        outcome |= self._merges(changeset, taken)
-        if changeset.base_versions or self._stacks_blindly(changeset):
-            outcome["blind"] = True
-        if saw == before and not changeset.base_versions:
-            outcome["seen"] = root.hex()  # committed on the very tree that its writer saw
-        elif saw is not None:
-            outcome["saw"] = saw.hex()
-        else:
-            outcome["base"] = changeset.base_changeset
-        if changeset.base_changeset and "seen" not in outcome:
+        merged = self._merges(changeset, taken)
+        is_seen = saw == before and not changeset.base_versions  # committed on the very tree that its writer saw
+        if changeset.base_changeset and not is_seen:
             self._climb(changeset, saw)
-        return outcome
+        return Decided(
+            id=changeset.id,
+            slice=changeset.slice,
+            pack=changeset.pack,
+            status=Status.COMMITTED,
+            commit=self.result.tip.hex(),
+            changes=tuple([change.recorded() for change in changeset.changes]),
+            merged=merged,
+            merged_count=len(merged),
+            blind=changeset.base_versions or self._stacks_blindly(changeset),
+            seen=root.hex() if is_seen else None,
+            saw=saw.hex() if saw is not None and not is_seen else None,
+            base=changeset.base_changeset if saw is None else None,
+        )
 
-    def _merges(self, changeset: Changeset, taken: Taken) -> Json:
-        """Return what the record says of paths that got another version than was submitted, and store merged blobs."""
+    def _merges(self, changeset: Changeset, taken: Taken) -> tuple[MergedFile, ...]:
+        """Return the paths that got another version than was submitted, and store merged blobs."""
         rows = []
         for change in changeset.changes:
             version = taken.get(change.path)
@@ -258,12 +270,11 @@ class Linker:
                 continue
             made = self._blobs.merged.get(version.oid)
             # The size stands only here: the index of a pack does not tell it.
-            rows.append(
-                [change.path.decode(), version.mode, version.oid.hex(), len(made) if made is not None else None]
-            )
+            size = len(made) if made is not None else None
+            rows.append(MergedFile(change.path.decode(), version.mode, version.oid.hex(), size))
             if made is not None:
                 self.result.objects[version.oid] = (Kind.BLOB, made)
-        return {"merged": rows, "merged_count": len(rows)} if rows else {}
+        return tuple(rows)
 
     def _climb(self, changeset: Changeset, saw: ObjectId | None) -> None:
         """Carry what the writer of a stack has seen to the stack's newest changeset."""
@@ -276,27 +287,30 @@ class Linker:
         overlay(editor, changeset.changes)
         self._stack(changeset.id, editor)
 
-    def _record(self, changeset: Changeset, outcome: Json) -> None:
-        record = {"id": changeset.id, "slice": changeset.slice, "pack": changeset.pack, **outcome}
-        if changeset.hold:
-            record["held"] = True
+    def _record(self, changeset: Changeset, record: Decided) -> None:
+        """Take a record, with what it repeats of the request."""
+        closes = None
         if changeset.resolves:
-            record |= self._closes(changeset.resolves, outcome["status"])
-            if "closes" in record:
+            closes = self._closes(changeset.resolves, record.status)
+            if closes:
                 self._closed[changeset.resolves] = changeset.id
         if changeset.key:
-            record |= {"key": changeset.key, "fingerprint": changeset.fingerprint}
             self._keys.setdefault(changeset.key, changeset.id)
-        self._records[changeset.id] = record
-        self.result.decided.append(record)
+        self._records[changeset.id] = structs.replace(
+            record,
+            held=changeset.hold,
+            resolves=changeset.resolves or None,
+            closes=closes,
+            key=changeset.key or None,
+            fingerprint=changeset.fingerprint if changeset.key else None,
+        )
 
-    def _closes(self, resolved: ChangesetId, status: Status) -> Json:
+    def _closes(self, resolved: ChangesetId, status: Status) -> Closing | None:
         """Return what a record says of the conflicted changeset whose place it takes."""
-        record: Json = {"resolves": resolved}
         old = self._bases.outcome_of(resolved)
-        if old and old["status"] == Status.CONFLICTED and status in {Status.COMMITTED, Status.CONFLICTED}:
-            record["closes"] = closing(resolved, old)
-        return record
+        if old and old.status == Status.CONFLICTED and status in {Status.COMMITTED, Status.CONFLICTED}:
+            return closing(resolved, old)
+        return None
 
     def _emit_tree(self, oid: ObjectId, data: bytes) -> None:
         if self._new_trees.add(oid, data):
@@ -304,7 +318,15 @@ class Linker:
         self.result.objects[oid] = (Kind.TREE, data)
 
 
-def _first_with(outcomes: Sequence[Mapping[ChangesetId, Json]], changeset_id: ChangesetId) -> Json | None:
+def _rejected(changeset: Changeset, rejection: Rejection) -> Decided:
+    """Return the record of a changeset that can never be committed."""
+    return Decided(
+        id=changeset.id, slice=changeset.slice, pack=changeset.pack, status=Status.REJECTED,
+        reason=rejection.reason, detail=rejection.detail, first=rejection.first or None,
+    )  # fmt: skip
+
+
+def _first_with(outcomes: Sequence[Mapping[ChangesetId, Decision]], changeset_id: ChangesetId) -> Decision | None:
     return next((known[changeset_id] for known in outcomes if changeset_id in known), None)
 
 

@@ -12,10 +12,10 @@ A batch that is not done within its time counts as one that fails, unless slow s
 from __future__ import annotations
 
 from storage.base.errors import Refused
+from storage.base.ids import ChangesetId
 from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
-from storage.commit.decide import Rejection
-from storage.commit.records import decisions_body, rejected
-from storage.log.entry import EntryKind, Json
+from storage.commit.records import without_commits
+from storage.log.records import Decided, Status
 from storage.queue.queue import LEASE_EXPIRED, Claimed
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
@@ -40,18 +40,28 @@ def reject(repo: Repository, item: Claimed) -> None:
     work = repo.queue.work(item.id)
     how = _how(repo, item.fault)
     times = f"{item.deaths} time{'s' if item.deaths != 1 else ''}"
-    refusal = Rejection(REASON, f"tried alone {times} in vain, while others were committed; at the last try {how}")
+    detail = f"tried alone {times} in vain, while others were committed; at the last try {how}"
 
     def build_entry(snapshot: Snapshot) -> Draft[None] | NoEntry[None]:
         if item.id in snapshot.outcomes or snapshot.has_passed(item.id):
             return NoEntry(None)
-        known = _known(work)
-        if "key" in known and repo.view.snapshot(keys=[known["key"]]).keys:
-            # It stays another's, also when the view has forgotten whose it was.
-            del known["key"], known["fingerprint"]
+        key = work.get("key")
+        if key is not None and repo.view.snapshot(keys=[key]).keys:
+            key = None  # it stays another's, also when the view has forgotten whose it was
         check_snapshot_current(repo, snapshot)
-        record = {"id": item.id, "slice": item.slice, "pack": item.pack, **rejected(refusal)}
-        return Draft(EntryKind.COMMITS, decisions_body(snapshot.head, [record | known]), None)
+        record = Decided(
+            id=item.id,
+            slice=item.slice,
+            pack=item.pack,
+            status=Status.REJECTED,
+            reason=REASON,
+            detail=detail,
+            held="hold" in work,
+            resolves=ChangesetId(work["resolves"]) if "resolves" in work else None,
+            key=key,
+            fingerprint=work["print"] if key is not None else None,
+        )
+        return Draft(without_commits(snapshot.head, record), None)
 
     append_directly(repo, build_entry, [item.id])
 
@@ -64,15 +74,3 @@ def _how(repo: Repository, fault: str) -> str:
     if fault == MERGES_TOO_LONG:
         return f"its contents were not merged within {repo.settings.merge_budget:g} seconds (merge_budget)"
     return f"the batch failed with {fault}"
-
-
-def _known(work: dict[str, str]) -> Json:
-    """Return what every record repeats of the request."""
-    record: Json = {}
-    if "hold" in work:
-        record["held"] = True
-    if "resolves" in work:
-        record["resolves"] = work["resolves"]
-    if "key" in work:
-        record |= {"key": work["key"], "fingerprint": work["print"]}
-    return record

@@ -8,7 +8,7 @@ import structlog
 
 from storage.backends.deadline import Budget as Spending
 from storage.base.errors import ViewStale
-from storage.base.ids import ChangesetId, ObjectId, PackId, oid_of
+from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.commit.attempt import Attempt
 from storage.commit.base_resolver import BaseResolver
 from storage.commit.decide import seen_version
@@ -19,8 +19,8 @@ from storage.git.packs import Location
 from storage.git.threeway import MergeUnavailable, Strategy, contents_to_merge
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import sizes
-from storage.log.entry import Json
 from storage.log.manifest import Changeset, Proposal
+from storage.log.records import Decision, Outcome
 from storage.lookup.content_merges import MergeBudget
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
@@ -62,9 +62,9 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
         root = bases.tree_of(changeset)
         if root is None and changeset.base_changeset is not None:
             # What was seen is made of this one.
-            outcome = bases.outcome_of(changeset.base_changeset) or {}
-            root = oid_of(outcome["saw"]) if "saw" in outcome else None
-        if root not in (None, head, EMPTY_TREE):
+            outcome = bases.outcome_of(changeset.base_changeset)
+            root = oid_of(outcome.saw) if outcome and outcome.saw else None
+        if root is not None and root not in (head, EMPTY_TREE):
             paths.setdefault(root, []).extend(change.path for change in changeset.changes)
     for root, touched in paths.items():
         repo.objects.prefetch_paths(root, touched)
@@ -106,8 +106,8 @@ def _premerge(repo: Repository, head: ObjectId, changesets: Sequence[Changeset],
 def sources(repo: Repository) -> BatchSources:
     """Return what linking reads: what is stored."""
 
-    def changes(changeset_id: ChangesetId, outcome: Json) -> Sequence[Proposal]:
-        return read_changesets(repo.archive, repo.queue, [(changeset_id, PackId(outcome["pack"]))])[0].changes
+    def changes(changeset_id: ChangesetId, outcome: Decision) -> Sequence[Proposal]:
+        return read_changesets(repo.archive, repo.queue, [(changeset_id, outcome.pack)])[0].changes
 
     return BatchSources(
         tree=repo.objects.tree,
@@ -132,7 +132,7 @@ def linker_on(repo: Repository, snapshot: Snapshot, spending: Spending) -> Linke
     )
 
 
-def decided(repo: Repository, changeset: ChangesetId) -> Json:
+def decided(repo: Repository, changeset: ChangesetId) -> Outcome:
     """Return the outcome of a changeset that has one. Raises ViewStale where the view has been swapped meanwhile."""
     outcome = repo.outcome(changeset)
     if outcome is None:

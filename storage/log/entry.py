@@ -9,62 +9,219 @@ Format 1. Readers must read every format that was ever written; tests/testdata/e
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from storage.base.errors import Corrupt
+from storage.base.ids import ChangesetId, PackId, Seq, SliceId
+from storage.log.records import Closing, Decided, Record, written
 
 FORMAT = 1
 NO_HASH = "0" * 64
 # A changeset's place in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
 
-Json = dict[str, Any]
-
-
-class Status(StrEnum):
-    """Where a changeset stands. The comments are the transitions; there are no others."""
-
-    HELD = "held"  # -> queued | abandoned
-    QUEUED = "queued"  # -> committed | conflicted | rejected | abandoned
-    COMMITTED = "committed"  # -> landed
-    LANDED = "landed"  # final: a global commit merged it
-    CONFLICTED = "conflicted"  # final: a path that it changes moved since its base
-    REJECTED = "rejected"  # final: could never be committed; the reason says why
-    ABANDONED = "abandoned"  # final: taken back before it was committed
-
-
-class EntryKind(StrEnum):
-    """What an entry records."""
-
-    GENESIS = "genesis"
-    SLICES = "slices"
-    COMMITS = "commits"
-    MERGE = "merge"
-    RELEASE = "release"
-    CLOSE = "close"
-    CONDEMN = "condemn"
-    COMPACT = "compact"
-
 
 class CorruptEntry(Corrupt):
     """An entry is not the one that its position in the log requires."""
 
 
-def encode(entry: Json) -> bytes:
+class TableRow(NamedTuple):
+    """A table as the log and the view name it."""
+
+    name: PackId  # in the bucket, without the suffix
+    level: int  # how often it has been merged
+    bits: int  # so many leading bits all of its keys have in common
+    prefix: int  # these bits
+
+
+class Definition(Record, frozen=True, kw_only=True):
+    """The definition of a slice."""
+
+    id: SliceId
+    name: str
+    paths: tuple[str, ...]
+    version: int
+
+
+class Released(Record, frozen=True, kw_only=True):
+    """A changeset that was held, and may be committed now."""
+
+    id: ChangesetId
+    slice: SliceId
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """An entry of any kind. One that is made has no place in the log before `placed` gives it one."""
+
+    format: int = 0
+    seq: Seq = Seq(0)
+    previous: str = ""  # the hash of the entry before it
+    by: str = ""  # its writer, so that no two writers' entries are the same bytes
+
+    @property
+    def kind(self) -> str:
+        """The kind by its name in JSON."""
+        return str(self.__struct_config__.tag)
+
+    @property
+    def packs(self) -> tuple[tuple[PackId, int], ...]:
+        """The packs that came with the entry, with their sizes."""
+        return ()
+
+    @property
+    def decided(self) -> tuple[Decided, ...]:
+        """The changesets that the entry decides."""
+        return ()
+
+    @property
+    def retired(self) -> tuple[PackId, ...]:
+        """Packs and tables that are not needed any more."""
+        return ()
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Genesis(Entry, tag="genesis", frozen=True, kw_only=True):
+    """The first entry: an empty repository."""
+
+    packs: tuple[tuple[PackId, int], ...]
+    commit: str
+    tree: str
+    time: int
+
+
+class Slices(Entry, tag="slices", frozen=True, kw_only=True):
+    """Slices are defined, changed (taken back and defined again, under the same id) or deleted."""
+
+    define: tuple[Definition, ...]
+    undefine: tuple[Definition, ...] = ()
+
+
+class Commits(Entry, tag="commits", frozen=True, kw_only=True):
+    """Changesets are decided, and those committed that can be."""
+
+    packs: tuple[tuple[PackId, int], ...]
+    decided: tuple[Decided, ...]
+    tip: str  # the newest commit of the chain
+    root: str  # its tree
+    time: int  # its committer's, in seconds
+    committed: int  # changesets committed so far
+
+
+class Merge(Entry, tag="merge", frozen=True, kw_only=True):
+    """A global commit publishes the next commits of the chain."""
+
+    packs: tuple[tuple[PackId, int], ...]
+    commit: str
+    tree: str
+    time: int
+    parents: tuple[str, ...]
+    first: Seq  # the entries whose commits it merges
+    through: Seq
+    changesets: int
+    merged: int  # changesets merged so far
+
+
+class Release(Entry, tag="release", frozen=True, kw_only=True):
+    """Changesets that were held are let go."""
+
+    released: tuple[Released, ...]
+
+
+class Close(Entry, tag="close", frozen=True, kw_only=True):
+    """Conflicts are closed by hand, or since there were too many."""
+
+    closed: tuple[Closing, ...]
+
+
+class Condemn(Entry, tag="condemn", frozen=True, kw_only=True):
+    """Packs that no entry names are to be deleted: no entry may name them from here on."""
+
+    condemned: tuple[PackId, ...]
+
+
+class Compact(Entry, tag="compact", frozen=True, kw_only=True):
+    """History leaves the view, and small packs are copied into larger ones."""
+
+    first: Seq  # the entries that are archived
+    archived: Seq
+    keys_first: Seq  # the entries whose idempotency keys are forgotten
+    keys_through: Seq
+    mark: str  # changesets up to this id are decided, but for `undecided`
+    archives: tuple[tuple[PackId, int], ...]
+    tables: tuple[TableRow, ...]
+    dropped: tuple[PackId, ...]  # tables that were merged
+    retired: tuple[PackId, ...]
+    deleted: tuple[PackId, ...]
+    undecided: dict[ChangesetId, PackId]
+    time: int  # from which what is retired has its grace
+
+
+class GlobalCommit(Record, frozen=True, kw_only=True):
+    """A global commit as the list of global commits shows it."""
+
+    commit: str
+    tree: str
+    seq: int
+    first: int
+    through: int
+    changesets: int
+    parents: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entry: Genesis | Merge) -> GlobalCommit:
+        """Return the global commit that an entry made; the first as well."""
+        first, through, changesets, parents = entry.seq, entry.seq, 0, tuple[str, ...]()
+        if isinstance(entry, Merge):
+            first, through, changesets, parents = entry.first, entry.through, entry.changesets, entry.parents
+        return cls(
+            commit=entry.commit, tree=entry.tree, seq=entry.seq,
+            first=first, through=through, changesets=changesets, parents=parents,
+        )  # fmt: skip
+
+
+decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
+"""Reads a global commit as the view has it."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(Genesis | Slices | Commits | Merge | Release | Close | Condemn | Compact)
+
+
+def placed(entry: E, seq: Seq, previous: str, by: str) -> E:
+    """Return an entry with its place in the log: `seq`, behind the entry with the hash `previous`, written `by`."""
+    return replace(entry, format=FORMAT, seq=seq, previous=previous, by=by)
+
+
+def encode(entry: Entry) -> bytes:
     """Return the bytes of an entry."""
-    return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    if isinstance(entry, Commits):
+        decided = [
+            replace(each, changes=written(each.changes), merged=written(each.merged)) if each.changes else each
+            for each in entry.decided
+        ]
+        entry = replace(entry, decided=decided)
+    return _encoder.encode(entry)
 
 
-def decode(data: bytes) -> Json:
-    """Read an entry. Raises CorruptEntry where it is not JSON or of a format that this version does not know."""
+def encode_record(record: Record) -> str:
+    """Return the JSON of a record as the view has it."""
+    return _encoder.encode(record).decode()
+
+
+def decode(data: bytes) -> Entry:
+    """Read an entry. Raises CorruptEntry where it is not JSON, or of a format or a kind that this version lacks."""
     try:
-        entry = json.loads(data)
-    except ValueError as error:
+        entry = _decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise CorruptEntry(f"an entry is not of a format that this version of Sluice knows: {error}") from error
+    except msgspec.DecodeError as error:
         raise CorruptEntry("an entry is not JSON") from error
-    if not isinstance(entry, dict) or entry.get("format") != FORMAT:
+    if entry.format != FORMAT:
         raise CorruptEntry("an entry has a format that this version of Sluice does not know")
     return entry
 
@@ -77,35 +234,3 @@ def digest(data: bytes) -> str:
 def log_position(seq: int, index: int) -> int:
     """Return a changeset's place in the log as one number."""
     return seq * SLOTS + index
-
-
-"""Rows with these names grow with history: those of archived entries are forgotten. All others are present state."""
-
-"""Rows with these names are forgotten later than the others."""
-
-
-def outcome_of(decided: Json, seq: int, index: int) -> Json:
-    """Return a changeset's outcome as the view has it, from its record in entry `seq`."""
-    outcome = {name: value for name, value in decided.items() if name not in _NOT_IN_OUTCOMES}
-    return outcome | {"seq": seq, "index": index}
-
-
-# What an outcome leaves to the entry: its size follows the changeset's.
-_NOT_IN_OUTCOMES = {"changes", "closes", "id", "merged"}
-
-
-def merge_row(entry: Json) -> Json:
-    """Return a global commit as the list of global commits shows it, from the entry that made it; the first as well."""
-    if entry["kind"] == EntryKind.GENESIS:
-        entry = entry | {"changesets": 0, "parents": [], "first": entry["seq"], "through": entry["seq"]}
-    names = ("commit", "tree", "seq", "first", "through", "changesets", "parents")
-    return {name: entry[name] for name in names}
-
-
-class TableRow(NamedTuple):
-    """A table as the log and the view name it."""
-
-    name: str  # in the bucket, without the suffix
-    level: int  # how often it has been merged
-    bits: int  # so many leading bits all of its keys have in common
-    prefix: int  # these bits

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 
 from storage.base.ids import Seq
-from storage.log.entry import EntryKind, Json, Status
+from storage.log.entry import Commits, Entry, Merge, Release, Released
+from storage.log.records import Decided, Status
 
 RELEASED = "released"
 
@@ -97,20 +98,19 @@ def parse(text: str) -> Position:
     return Position(int(found[1]), int(found[2]) + 1) if found[2] else behind(int(found[1]))
 
 
-def events_of(entry: Json) -> EntryEvents:
+def events_of(entry: Entry) -> EntryEvents:
     """Return what an entry tells."""
-    match entry["kind"]:
-        case EntryKind.COMMITS:
-            decided = entry["decided"]
-            committed = [record for record in decided if record["status"] == Status.COMMITTED]
+    match entry:
+        case Commits():
+            committed = [record for record in entry.decided if record.status == Status.COMMITTED]
             return EntryEvents(
-                tuple(_decided(record, entry["seq"], record["status"]) for record in decided),
-                tuple(_decided(record, entry["seq"], Status.LANDED) for record in committed),
+                tuple(_decided(record, entry.seq, record.status) for record in entry.decided),
+                tuple(_decided(record, entry.seq, Status.LANDED) for record in committed),
             )
-        case EntryKind.MERGE:
-            return EntryEvents(merged=Merged(Seq(entry["first"]), Seq(entry["through"]), entry["changesets"]))
-        case EntryKind.RELEASE:
-            return EntryEvents(tuple(_released(each, entry["seq"]) for each in entry["released"]))
+        case Merge():
+            return EntryEvents(merged=Merged(entry.first, entry.through, entry.changesets))
+        case Release():
+            return EntryEvents(tuple(_released(each, entry.seq) for each in entry.released))
         case _:
             return NOTHING
 
@@ -131,19 +131,19 @@ def events(entry: EntryEvents, commits: Iterable[EntryEvents], skip: int = 0) ->
         index += len(each.landing)
 
 
-def _decided(record: Json, seq: int, status: str) -> Event:
-    data = {"id": record["id"], "slice": record["slice"], "status": status, "seq": seq}
-    data |= {name: record[name] for name in _ABOUT if name in record}
-    if "conflicts" in record:
-        data["conflicts"] = [conflict["path"] for conflict in record["conflicts"]]
-    return Event(str(status), record["slice"], _json(data))
+def _decided(record: Decided, seq: int, status: Status) -> Event:
+    data: dict[str, object] = {"id": record.id, "slice": record.slice, "status": status, "seq": seq}
+    data |= {name: value for name in _ABOUT if (value := getattr(record, name)) is not None}
+    if record.conflicts:
+        data["conflicts"] = [conflict.path for conflict in record.conflicts]
+    return Event(str(status), record.slice, _json(data))
 
 
-def _released(record: Json, seq: int) -> Event:
-    data = {"id": record["id"], "slice": record["slice"], "status": Status.QUEUED, "seq": seq}
-    return Event(RELEASED, record["slice"], _json(data))
+def _released(record: Released, seq: int) -> Event:
+    data = {"id": record.id, "slice": record.slice, "status": Status.QUEUED, "seq": seq}
+    return Event(RELEASED, record.slice, _json(data))
 
 
-def _json(data: Json) -> str:
+def _json(data: Mapping[str, object]) -> str:
     # All but ASCII is escaped: one line whatever a path contains, also for clients that break lines at U+2028.
     return json.dumps(data, separators=(",", ":"))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from storage.backends.bucket import Bucket, Missing
 from storage.base.ids import Seq
 from storage.log import entry_bundles
-from storage.log.entry import NO_HASH, CorruptEntry, Json, decode, digest
+from storage.log.entry import NO_HASH, CorruptEntry, Entry, decode, digest
 from storage.log.entry_bundles import CorruptRoll
 
 _READ_AHEAD = 32
@@ -109,18 +109,18 @@ def name_of(seq: int) -> str:
     return f"log/{seq:012d}.json"
 
 
-def check(seq: int, data: bytes, previous: str) -> Json:
+def check(seq: int, data: bytes, previous: str) -> Entry:
     """Return an entry that must stand at `seq` behind the entry with the hash `previous`.
 
     Raises CorruptEntry where it says otherwise.
     """
     entry = decode(data)
-    if entry.get("seq") != seq or entry.get("previous") != previous:
+    if entry.seq != seq or entry.previous != previous:
         raise CorruptEntry(f"entry {seq} does not follow the entry before it")
     return entry
 
 
-def follow(entries: Iterator[tuple[Seq, bytes]], previous: str = NO_HASH) -> Iterator[tuple[Json, str]]:
+def follow(entries: Iterator[tuple[Seq, bytes]], previous: str = NO_HASH) -> Iterator[tuple[Entry, str]]:
     """Yield entries with their hashes, each checked against the one before it.
 
     Raises CorruptEntry at the first that does not fit.

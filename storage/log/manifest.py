@@ -15,6 +15,7 @@ from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.git.objects import Ident, Version
 from storage.git.packs import PackRange
 from storage.git.threeway import Strategy
+from storage.log.records import RecordedChange
 
 FORMAT = 1
 
@@ -35,6 +36,10 @@ class Proposal:
     base: ObjectId | None = None  # with a base by versions: the id seen, None where the file did not exist
     strategy: Strategy = Strategy.MERGE
     base_mode: int | None = None  # the mode seen beside `base`, where it is known
+
+    def recorded(self) -> RecordedChange:
+        """Return the change as its changeset's entry records it."""
+        return RecordedChange(self.path.decode(), self.mode, self.oid.hex() if self.oid else None, *(self.place or ()))
 
     def version(self, base: Version | None) -> Version | None:
         """Return what the writer wants at the path, who saw `base` there; None where it should be absent."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from storage.base.ids import PackId
-from storage.log.entry import EntryKind, Json, Status, TableRow
+from storage.log.entry import Compact, Entry, TableRow
+from storage.log.records import Decided, Status
 
 
 @dataclass(slots=True)
@@ -24,35 +25,32 @@ class References:
     archived: int = 0  # the last entry whose changesets the tables have
     compacted: dict[PackId, None] = field(default_factory=dict)  # submission packs whose contents are among `packs` now
 
-    def add(self, entry: Json) -> None:
+    def add(self, entry: Entry) -> None:
         """Take the next entry."""
-        self.packs |= {PackId(pack): size for pack, size in entry.get("packs", ())}
-        match entry["kind"]:
-            case EntryKind.COMMITS:
-                for decided in entry["decided"]:
-                    self._submitted(decided)
-            case EntryKind.COMPACT:
-                self._compact(entry)
+        self.packs |= dict(entry.packs)
+        for decided in entry.decided:
+            self._submitted(decided)
+        if isinstance(entry, Compact):
+            self._compact(entry)
 
-    def _submitted(self, decided: Json) -> None:
-        pack = PackId(decided["pack"])
-        if pack in self.compacted:
+    def _submitted(self, decided: Decided) -> None:
+        if decided.pack in self.compacted:
             return
-        blobs = self.submitted.setdefault(pack, set())
-        if decided["status"] == Status.COMMITTED:
-            blobs.update(oid for _, _, oid, *place in decided["changes"] if place)
+        blobs = self.submitted.setdefault(decided.pack, set())
+        if decided.status == Status.COMMITTED:
+            blobs.update(decided.blobs())
 
-    def _compact(self, entry: Json) -> None:
-        self.archived = entry["archived"]
-        for name in entry["retired"]:
+    def _compact(self, entry: Compact) -> None:
+        self.archived = entry.archived
+        for name in entry.retired:
             self.packs.pop(name, None)
             if self.submitted.pop(name, None) is not None:
                 self.compacted[name] = None
-        for name in entry["dropped"]:
+        for name in entry.dropped:
             self.tables.pop(name, None)
-        self.archives |= {PackId(pack): size for pack, size in entry["archives"]}
+        self.archives |= dict(entry.archives)
         self.packs |= self.archives
-        self.tables |= {row[0]: TableRow(*row) for row in entry["tables"]}
+        self.tables |= {table.name: table for table in entry.tables}
 
     def files(self) -> set[str]:
         """Return the names of all files in the bucket that are named."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from storage.backends.bucket import Bucket
-from storage.base.ids import ObjectId, PackId, new_ulid
+from storage.base.ids import ObjectId, PackId, Seq, new_ulid
 from storage.git.objects import EMPTY_TREE, Commit, Ident, Kind, object_id
 from storage.git.packs import PackWriter
-from storage.log.entry import FORMAT, EntryKind, encode
+from storage.log.entry import NO_HASH, Genesis, encode, placed
 from storage.log.log import Log
 
 # Deflating trees hardly shrinks them: ids are noise. Level 1 still halves the names of small ones.
@@ -36,8 +36,5 @@ def found(log: Log, bucket: Bucket, committer: Ident) -> None:
     data = Commit(EMPTY_TREE, (), committer, committer, "Begin\n").encode()
     commit = object_id(Kind.COMMIT, data)
     pack, size = store_pack(bucket, pack_of({EMPTY_TREE: (Kind.TREE, b""), commit: (Kind.COMMIT, data)}))
-    entry = {
-        "format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "by": new_ulid(),
-        "commit": commit.hex(), "tree": EMPTY_TREE.hex(), "time": committer.time, "packs": [[pack, size]],
-    }  # fmt: skip
-    log.append(1, encode(entry))
+    entry = Genesis(commit=commit.hex(), tree=EMPTY_TREE.hex(), time=committer.time, packs=((pack, size),))
+    log.append(1, encode(placed(entry, Seq(1), NO_HASH, new_ulid())))

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from storage.base.ids import Seq
-from storage.log.entry import NO_HASH, EntryKind, Json
+from storage.log.entry import NO_HASH, Commits, Entry, Genesis, Merge
 from storage.log.log import Log, follow
 from storage.log.references import References
 
@@ -27,18 +27,18 @@ class LogSummary:
     changesets: int = 0  # that were decided
     hash: str = NO_HASH  # of the last entry
 
-    def add(self, entry: Json, entry_hash: str) -> None:
+    def add(self, entry: Entry, entry_hash: str) -> None:
         """Take the next entry."""
-        self.entries, self.hash = entry["seq"], entry_hash
+        self.entries, self.hash = entry.seq, entry_hash
         self.named.add(entry)
-        match entry["kind"]:
-            case EntryKind.GENESIS:
-                self.main = self.tip = entry["commit"]
-            case EntryKind.MERGE:
-                self.main = entry["commit"]
-            case EntryKind.COMMITS:
-                self.tip = entry["tip"]
-                self.changesets += len(entry["decided"])
+        match entry:
+            case Genesis():
+                self.main = self.tip = entry.commit
+            case Merge():
+                self.main = entry.commit
+            case Commits():
+                self.tip = entry.tip
+                self.changesets += len(entry.decided)
 
 
 def catch_up(log: Log, contents: LogSummary) -> None:

@@ -21,8 +21,9 @@ from storage.base.errors import ViewStale
 from storage.base.ids import ChangesetId, ObjectId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.packs import Location
-from storage.log.entry import SLOTS, Json, TableRow, decode, outcome_of
+from storage.log.entry import SLOTS, Entry, Genesis, GlobalCommit, Merge, TableRow, decode
 from storage.log.log import Log
+from storage.log.records import Outcome
 from storage.lookup.tables import HEAD_BYTES, VALUE_BYTES, Head, find, head_of, oldest_first, prefix_of, rows_of
 from storage.view.view import View, decode_location, encode_location
 
@@ -124,7 +125,7 @@ class Archive:
         self._lock = threading.Lock()
         self._heads: LRUCache[str, Head] = LRUCache(settings.archive_cache_bytes // 2, getsizeof=_size_of_head)
         self._runs: LRUCache[tuple[str, int], bytes] = LRUCache(settings.archive_cache_bytes // 4, getsizeof=len)
-        self._entries: LRUCache[int, tuple[Json, int]] = LRUCache(
+        self._entries: LRUCache[int, tuple[Entry, int]] = LRUCache(
             settings.archive_cache_bytes // 4, getsizeof=lambda item: item[1]
         )
         self._tables = _Tables(-1, ())
@@ -148,32 +149,33 @@ class Archive:
         """
         return self._look_up("changeset", changesets, _number, since)
 
-    def outcomes(self, changesets: Sequence[str], since: int) -> dict[ChangesetId, Json]:
+    def outcomes(self, changesets: Sequence[str], since: int) -> dict[ChangesetId, Outcome]:
         """Return the outcomes of archived changesets: a look-up, and an entry of the log for each. See `places`."""
-        found: dict[ChangesetId, Json] = {}
+        found: dict[ChangesetId, Outcome] = {}
         # In log order and some entries at a time: each may have megabytes.
         places = sorted((place, each) for each, place in self.places(changesets, since).items())
         for some in batched(places, _TOGETHER):
             entries = self._read({place // SLOTS for place, _ in some})
             for place, each in some:
                 seq, index = divmod(place, SLOTS)
-                found[ChangesetId(each)] = outcome_of(entries[seq]["decided"][index], seq, index)
+                found[ChangesetId(each)] = Outcome.of(entries[seq].decided[index], seq, index)
         return found
 
     def closed(self, changesets: Sequence[str], since: int) -> dict[str, str]:
         """Return what closed the conflicts of changesets, as far as that is archived. See `places`."""
         return self._look_up("closed", changesets, _text, since)
 
-    def global_commit(self, commit: str) -> Json | None:
-        """Return the entry that made an archived global commit, None where there is none. Raises Unavailable."""
+    def global_commit(self, commit: str) -> GlobalCommit | None:
+        """Return an archived global commit, None where there is none. Raises Unavailable."""
         seq = self._look_up("global", [commit], _number).get(commit)
-        return self._read({seq})[seq] if seq is not None else None
+        entry = self._read({seq})[seq] if seq is not None else None
+        return GlobalCommit.of(entry) if isinstance(entry, Genesis | Merge) else None
 
     def _look_up(self, kind: str, names: Sequence[Any], read: Callable[[bytes], Any], since: int = 0) -> dict[Any, Any]:
         keys = {_key(kind, name): name for name in names}
         return {keys[key]: read(value) for key, value in self._find(list(keys), since).items()}
 
-    def _read(self, seqs: Iterable[int]) -> Mapping[int, Json]:
+    def _read(self, seqs: Iterable[int]) -> Mapping[int, Entry]:
         """Return entries of the log by their numbers, several read at once."""
         wanted = sorted(seqs)
         with self._lock:

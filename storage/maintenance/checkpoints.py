@@ -41,7 +41,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         gone = MissingPacks()
         places = read_places(repo.bucket, (entry for entry, _ in pairs), gone)
         archived = repo.view.head().archived
-        lost = {pack for entry, _ in pairs if entry["seq"] > archived for pack, _ in entry.get("packs", ())}
+        lost = {pack for entry, _ in pairs if entry.seq > archived for pack, _ in entry.packs}
         if lost & gone.missing:
             log.error("checkpoint_late", first=last + 1, missing=min(lost & gone.missing))
             break

@@ -23,15 +23,17 @@ from dataclasses import dataclass, field
 from itertools import islice, takewhile
 
 import structlog
+from msgspec.structs import replace
 
 from storage.backends.bucket import BucketError
 from storage.base.batched import batched
-from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, new_ulid
+from storage.base.ids import ChangesetId, ObjectId, PackId, Seq, changesets_of, new_ulid
 from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
 from storage.git.objects import object_id
 from storage.git.packs import Location, PackRange, PackWriter, scan
-from storage.log.entry import NO_HASH, EntryKind, Json, TableRow, digest, log_position
+from storage.log.entry import NO_HASH, Close, Compact, Entry, Genesis, Merge, TableRow, digest, log_position
 from storage.log.log import follow, name_of
+from storage.log.records import Decided
 from storage.log.store_pack import store_pack
 from storage.lookup.archive import (
     SUFFIX,
@@ -73,7 +75,7 @@ _MAX_MERGES = 4
 _TOGETHER = 16
 _SMALL = 4 << 20  # bytes of a pack that is read beside others
 
-Entries = list[tuple[Json, str]]
+Entries = list[tuple[Entry, str]]
 
 log = structlog.get_logger()
 
@@ -96,9 +98,9 @@ class _Made:
 
     archives: list[tuple[PackId, int]] = field(default_factory=list)
     rows: dict[bytes, bytes] = field(default_factory=dict)
-    retired: list[str] = field(default_factory=list)
+    retired: list[PackId] = field(default_factory=list)
     tables: list[TableRow] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
+    dropped: list[PackId] = field(default_factory=list)
     objects: list[ObjectId] = field(default_factory=list)
     bytes: int = 0
 
@@ -123,7 +125,7 @@ def compact(repo: Repository) -> Compacted | None:
     ahead = now - time.monotonic()  # the store's clock of this process's, which no one sets
     passed = repo.inbox.advance_watermark()
     history, more = _old_enough(repo, head, passed.mark, now)
-    archived = history[-1][0]["seq"] if history else head.archived
+    archived = history[-1][0].seq if history else head.archived
     keys, more_keys = _old_keys(repo, head, archived, now)
     forgettable = repo.view.superseded(int(now - repo.settings.gc_grace), _MAX_DELETED)
     gone = _deleted(repo, forgettable)
@@ -133,27 +135,29 @@ def compact(repo: Repository) -> Compacted | None:
     if history:
         _copy(repo, history, made)
         _write_tables(repo, made)
-    body = {
-        "first": head.archived + 1, "archived": archived, "keys_first": head.keys_through + 1,
-        "keys_through": keys[-1][0]["seq"] if keys else head.keys_through, "mark": passed.mark,
-        "archives": made.archives, "tables": made.tables, "dropped": made.dropped, "retired": made.retired,
-        "deleted": gone,
-    }  # fmt: skip
+    entry = Compact(
+        first=Seq(head.archived + 1), archived=archived, keys_first=Seq(head.keys_through + 1),
+        keys_through=keys[-1][0].seq if keys else head.keys_through, mark=passed.mark,
+        archives=tuple(made.archives), tables=tuple(made.tables), dropped=tuple(made.dropped),
+        retired=tuple(made.retired), deleted=tuple(gone), undecided={}, time=0,
+    )  # fmt: skip
     forgotten = Forgotten(history, keys, b"".join(made.objects))
-    if not _append(repo, head, body, passed, forgotten, ahead):
+    if not _append(repo, head, entry, passed, forgotten, ahead):
         return None
-    changesets = sum(len(entry.get("decided", ())) for entry, _ in history)
+    changesets = sum(len(entry.decided) for entry, _ in history)
     return Compacted(len(history), changesets, len(made.retired), len(gone), made.bytes, more or more_keys)
 
 
-def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgotten: Forgotten, ahead: float) -> bool:
+def _append(
+    repo: Repository, head: Head, entry: Compact, passed: Watermark, forgotten: Forgotten, ahead: float
+) -> bool:
     def build_entry(snapshot: Snapshot) -> Draft[bool] | NoEntry[bool]:
         if snapshot.head.compacted != head.compacted:
             return NoEntry(False)
         # If this process was paused for longer than `gc_grace`, garbage collection may have tombstoned our packs.
         # Checking on this snapshot suffices: a tombstoning entry takes our position in the log, or follows ours and
         # sees them used.
-        stored = [PackId(pack) for pack, _ in body["archives"]] + [PackId(table.name) for table in body["tables"]]
+        stored = [pack for pack, _ in entry.archives] + [table.name for table in entry.tables]
         tombstoned = repo.view.tombstoned_packs(stored)
         check_snapshot_current(repo, snapshot)
         if tombstoned:
@@ -161,8 +165,8 @@ def _append(repo: Repository, head: Head, body: Json, passed: Watermark, forgott
         # They may have been decided since they were looked at; what is decided stays so.
         undecided = {each: pack for each, pack in passed.undecided.items() if each not in snapshot.outcomes}
         # As late as can be: what is retired has its grace from then on.
-        late = {"undecided": undecided, "time": int(time.monotonic() + ahead)}
-        return Draft(EntryKind.COMPACT, body | late, True, forgotten=forgotten)
+        late = replace(entry, undecided=undecided, time=int(time.monotonic() + ahead))
+        return Draft(late, True, forgotten=forgotten)
 
     return append_directly(repo, build_entry, list(passed.undecided))
 
@@ -177,12 +181,12 @@ def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[En
     old = _count_old(repo, head.archived, last, oldest, few)
     chosen: Entries = []
     changesets = size = ids = rows = 0
-    packs: set[str] = set()
+    packs: set[PackId] = set()
     for entry, entry_hash in _entries(repo, head.archived, head.archived + old):
-        decided = entry.get("decided", ())
-        if any(each["id"] > mark for each in decided):
+        decided = entry.decided
+        if any(each.id > mark for each in decided):
             break
-        fresh = {each["pack"] for each in decided} - packs
+        fresh = {each.pack for each in decided} - packs
         changesets += len(decided)
         size += _size(entry)
         ids += sum(len(changesets_of(PackId(pack))) for pack in fresh)
@@ -210,7 +214,7 @@ def _count_old(repo: Repository, before: int, last: int, oldest: float, few: int
     return count if count >= enough else 0
 
 
-def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Json, str]]:
+def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Entry, str]]:
     """Yield the entries behind `before` up to `last`."""
     if before >= last:
         return
@@ -219,10 +223,10 @@ def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Json, s
     yield from follow(islice(repo.log.read_from(before + 1), last - before), previous)
 
 
-def _size(entry: Json) -> int:
+def _size(entry: Entry) -> int:
     """Return about how many bytes an entry's packs have, with what it took of submission packs."""
-    changes = (change for each in entry.get("decided", ()) for change in each.get("changes", ()))
-    return sum(size for _, size in entry.get("packs", ())) + sum(change[4] for change in changes if len(change) > 3)
+    taken = (change.length or 0 for each in entry.decided for change in each.changes)
+    return sum(size for _, size in entry.packs) + sum(taken)
 
 
 def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[Entries, bool]:
@@ -234,7 +238,7 @@ def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[
     chosen: Entries = []
     changesets = rows = 0
     for entry, entry_hash in _entries(repo, head.keys_through, head.keys_through + old):
-        decided = entry.get("decided", ())
+        decided = entry.decided
         changesets += len(decided)
         rows += _rows(decided)
         if chosen and (changesets > repo.settings.compact_changesets or rows > _MAX_ROWS):
@@ -243,15 +247,15 @@ def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[
     return chosen, len(chosen) == MAX_ENTRIES
 
 
-def _rows(decided: Sequence[Json]) -> int:
+def _rows(decided: Sequence[Decided]) -> int:
     """Return about how many rows of the view are of decided changesets, which goes with the size of their entry."""
-    return sum(_ROWS + len(each.get("changes", ())) for each in decided)
+    return sum(_ROWS + len(each.changes) for each in decided)
 
 
 def _copy(repo: Repository, history: Entries, made: _Made) -> None:
     """Copy small packs into one, and note the rows of everything that is archived."""
     _note_history(history, made)
-    own = [(PackId(pack), size) for entry, _ in history for pack, size in entry.get("packs", ())]
+    own = [pack for entry, _ in history for pack in entry.packs]
     large = [(pack, size) for pack, size in own if size >= ADOPTED_BYTES]
     for (pack, size), places in zip(large, read_indexes(repo.bucket, large), strict=True):
         made.archive(pack, size, places)
@@ -263,17 +267,16 @@ def _copy(repo: Repository, history: Entries, made: _Made) -> None:
 
 def _note_history(history: Entries, made: _Made) -> None:
     for entry, _ in history:
-        match entry["kind"]:
-            case EntryKind.COMMITS:
-                for index, decided in enumerate(entry["decided"]):
-                    made.add(changeset_row(decided["id"], log_position(entry["seq"], index)))
-                    if "closes" in decided:
-                        made.add(closed_row(decided["closes"]["id"], decided["id"]))
-            case EntryKind.CLOSE:
-                for closed in entry["closed"]:
-                    made.add(closed_row(closed["id"], closed["by"]))
-            case EntryKind.GENESIS | EntryKind.MERGE:
-                made.add(global_row(entry["commit"], entry["seq"]))
+        for index, decided in enumerate(entry.decided):
+            made.add(changeset_row(decided.id, log_position(entry.seq, index)))
+            if decided.closes:
+                made.add(closed_row(decided.closes.id, decided.id))
+        match entry:
+            case Close():
+                for closed in entry.closed:
+                    made.add(closed_row(closed.id, closed.by or ""))
+            case Genesis() | Merge():
+                made.add(global_row(entry.commit, entry.seq))
 
 
 def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[PackId, set[str]]]:
@@ -284,10 +287,9 @@ def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[P
     """
     committed: dict[PackId, set[str]] = {}
     here: set[ChangesetId] = set()
-    for record in (each for entry, _ in history for each in entry.get("decided", ())):
-        here.add(record["id"])
-        blobs = committed.setdefault(PackId(record["pack"]), set())
-        blobs.update(oid for _, _, oid, *place in record.get("changes", ()) if place)
+    for record in (each for entry, _ in history for each in entry.decided):
+        here.add(record.id)
+        committed.setdefault(record.pack, set()).update(record.blobs())
     members = {pack: changesets_of(pack) for pack in committed}
     # A pack all of whose changesets were decided here no compaction has met before. That is nearly every one of them.
     in_parts = [pack for pack, ids in members.items() if not here.issuperset(ids)]
@@ -337,7 +339,7 @@ def _store(repo: Repository, writer: PackWriter, manifests: Mapping[PackId, Obje
 
 def _write_tables(repo: Repository, made: _Made) -> None:
     """Store the table of what is archived, merged with others where there are enough of them."""
-    fresh = {TableRow(f"packs/{new_ulid()}", 0, 0, 0): encode(made.rows)}
+    fresh = {TableRow(PackId(f"packs/{new_ulid()}"), 0, 0, 0): encode(made.rows)}
     tables = [*(repo.view.tables()[1] or ()), *fresh]
     for _ in range(_MAX_MERGES):
         group = due(tables)
@@ -347,7 +349,7 @@ def _write_tables(repo: Repository, made: _Made) -> None:
         read = repo.bucket.map_concurrently(lambda table: repo.bucket.get(table.name + SUFFIX), stored)
         whole = dict(zip(stored, read, strict=True)) | {table: fresh.pop(table) for table in group if table in fresh}
         parts = {
-            TableRow(f"packs/{new_ulid()}", group[0].level + 1, bits, prefix): data
+            TableRow(PackId(f"packs/{new_ulid()}"), group[0].level + 1, bits, prefix): data
             for bits, prefix, data in merged([(table, whole[table]) for table in group])
         }
         fresh |= parts
@@ -358,7 +360,7 @@ def _write_tables(repo: Repository, made: _Made) -> None:
     made.retired += made.dropped
 
 
-def _deleted(repo: Repository, names: Sequence[str]) -> Sequence[str]:
+def _deleted(repo: Repository, names: Sequence[PackId]) -> Sequence[PackId]:
     """Delete what was retired, and return what is gone: nothing where the store fails, which need not stop the rest."""
     if not names:
         return names

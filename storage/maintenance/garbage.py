@@ -16,7 +16,7 @@ from itertools import groupby, islice
 from storage.base.batched import batched
 from storage.base.ids import PackId, is_ulid, ulid_seconds
 from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
-from storage.log.entry import EntryKind
+from storage.log.entry import Condemn
 from storage.lookup.archive import PACK_FILES, delete_packs
 from storage.repository import Repository
 from storage.view.cursors import CursorName
@@ -103,7 +103,7 @@ def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collec
         check_snapshot_current(repo, snapshot)
         newly = [pack for pack in unnamed if pack not in before]
         result = unnamed, newly
-        return Draft(EntryKind.CONDEMN, {"condemned": newly}, result) if newly else NoEntry(result)
+        return Draft(Condemn(condemned=tuple(newly)), result) if newly else NoEntry(result)
 
     condemned, newly = append_directly(repo, build_entry)
     if condemned:

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from storage.base.batched import batched
 from storage.base.ids import ChangesetId, PackId
-from storage.log.entry import EntryKind, Status, decode
+from storage.log.entry import decode
 from storage.log.log import name_of
 from storage.log.manifest import Changeset
 from storage.queue.submission_packs import read_changesets
@@ -65,13 +65,10 @@ def _by_pack(repo: Repository, waiting: Sequence[tuple[ChangesetId, PackId]]) ->
 def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
     head = repo.view.head()
     batches = repo.view.unmerged_batches(head, limit + 1)
-    names = [name_of(batch["seq"]) for batch in batches[:limit]]
+    names = [name_of(batch.seq) for batch in batches[:limit]]
     found = []
     for data in (each for some in batched(names, _ENTRIES_TOGETHER) for each in repo.bucket.get_many(some)):
-        entry = decode(data) if data else {}
-        if entry.get("kind") != EntryKind.COMMITS:
-            continue
-        for decided in entry["decided"]:
-            if decided["status"] == Status.COMMITTED and any(row[0] == path.decode() for row in decided["changes"]):
-                found.append(ChangesetId(decided["id"]))
+        for decided in decode(data).decided if data else ():
+            if any(change.path == path.decode() for change in decided.changes):
+                found.append(decided.id)
     return found[:limit], len(batches) <= limit and len(found) <= limit

@@ -13,8 +13,18 @@ from typing import NamedTuple
 
 from storage.base.batched import batched
 from storage.base.errors import ViewStale
-from storage.log.entry import SLOTS, EntryKind, Json, Status, decode, log_position, merge_row
+from storage.log.entry import (
+    SLOTS,
+    Entry,
+    Genesis,
+    GlobalCommit,
+    Merge,
+    Slices,
+    decode,
+    log_position,
+)
 from storage.log.entry_bundles import RUN
+from storage.log.records import Decided, Status
 from storage.repository import Repository
 from storage.view.lists import Positions
 from storage.view.snapshot import Slice
@@ -39,7 +49,7 @@ def decided(repo: Repository, slice_id: str, status: str, after: int, high: int 
     return _listed(
         repo,
         partial(repo.view.decided, slice_id, status),
-        lambda record: bool(record["slice"] == slice_id and record["status"] == status),
+        lambda record: record.slice == slice_id and record.status == status,
         after,
         high,
         limit,
@@ -48,15 +58,13 @@ def decided(repo: Repository, slice_id: str, status: str, after: int, high: int 
 
 def committed(repo: Repository, after: int, high: int, limit: int) -> Listed:
     """Return committed changesets of all slices behind the place `after`, up to the place `high`. See `decided`."""
-    return _listed(
-        repo, repo.view.committed, lambda record: bool(record["status"] == Status.COMMITTED), after, high, limit
-    )
+    return _listed(repo, repo.view.committed, lambda record: record.status == Status.COMMITTED, after, high, limit)
 
 
 def _listed(
     repo: Repository,
     in_view: Callable[[int, int | None, int], Positions],
-    is_wanted: Callable[[Json], bool],
+    is_wanted: Callable[[Decided], bool],
     after: int,
     high: int | None,
     limit: int,
@@ -75,22 +83,22 @@ def _listed(
 
 
 def _in_log(
-    repo: Repository, is_wanted: Callable[[Json], bool], after: int, last: int, limit: int
+    repo: Repository, is_wanted: Callable[[Decided], bool], after: int, last: int, limit: int
 ) -> tuple[Positions, int | None]:
     rows: Positions = []
     first = max(1, (after + 1) // SLOTS)
     end = min(last, first + MAX_READ - 1)
     for entry in _read(repo, range(first, end + 1)):
-        for index, record in enumerate(entry.get("decided", ())):
-            place = log_position(entry["seq"], index)
+        for index, record in enumerate(entry.decided):
+            place = log_position(entry.seq, index)
             if place > after and is_wanted(record):
-                rows.append((record["id"], place))
+                rows.append((record.id, place))
                 if len(rows) == limit:
                     return rows, None
     return rows, log_position(end, SLOTS - 1) if end < last else None
 
 
-def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[list[Json], int | None]:
+def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[list[GlobalCommit], int | None]:
     """Return global commits before the entry `before`, newest first, and how far was looked as in `Listed`.
 
     Raises Unavailable.
@@ -106,21 +114,17 @@ def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[li
     first = max(1, last - MAX_READ + 1)
     if len(rows) < limit:
         for entry in _read(repo, range(last, first - 1, -1)):
-            if entry["kind"] in {EntryKind.MERGE, EntryKind.GENESIS}:
-                rows.append(merge_row(entry))
+            if isinstance(entry, Genesis | Merge):
+                rows.append(GlobalCommit.of(entry))
                 if len(rows) == limit:
                     return rows, None
         return rows, first if first > 1 else None
     return rows, None
 
 
-def global_commit(repo: Repository, commit: str) -> Json | None:
+def global_commit(repo: Repository, commit: str) -> GlobalCommit | None:
     """Return a global commit as lists show it, None where there is none. Raises Unavailable."""
-    found = repo.view.merge(commit)
-    if found is None:
-        entry = repo.archive.global_commit(commit)
-        found = merge_row(entry) if entry else None
-    return found
+    return repo.view.merge(commit) or repo.archive.global_commit(commit)
 
 
 def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Slice | None:
@@ -130,13 +134,13 @@ def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Sli
     """
     last = min(repo.view.head().applied, seq + MAX_READ)
     for entry in _read(repo, range(seq + 1, last + 1)):
-        for old in entry.get("undefine", ()):
-            if (old["id"], old["version"]) == (slice_id, version):
+        for old in entry.undefine if isinstance(entry, Slices) else ():
+            if (old.id, old.version) == (slice_id, version):
                 return slice_of(old)
     return None
 
 
-def _read(repo: Repository, seqs: Sequence[int]) -> Iterator[Json]:
+def _read(repo: Repository, seqs: Sequence[int]) -> Iterator[Entry]:
     """Yield the entries of a range, up or down, some read at once."""
     for some in batched(seqs, RUN):
         found = repo.log.read_range(min(some), max(some))

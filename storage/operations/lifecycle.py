@@ -11,10 +11,17 @@ import structlog
 
 from storage.base.errors import Recovering, Refused
 from storage.base.ids import ChangesetId
-from storage.commit.append_loop import Draft, NoEntry, SnapshotStale, append_directly, check_snapshot_current
-from storage.commit.records import EXPIRED, closing, decisions_body
+from storage.commit.append_loop import (
+    Draft,
+    NoEntry,
+    SnapshotStale,
+    append_directly,
+    check_snapshot_current,
+)
+from storage.commit.records import EXPIRED, closing, without_commits
 from storage.log import manifest
-from storage.log.entry import EntryKind, Json, Status
+from storage.log.entry import Close, Release, Released
+from storage.log.records import Closing, Decided, Status
 from storage.queue.queue import Claimed, Standing
 from storage.queue.submission_packs import UNREADABLE, read_changesets
 from storage.repository import Repository
@@ -39,13 +46,13 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
 
     def build_entry(snapshot: Snapshot) -> Draft[object] | NoEntry[object]:
         outcome = snapshot.outcomes.get(changeset)
-        if outcome and outcome["status"] == Status.ABANDONED:
+        if outcome and outcome.status == Status.ABANDONED:
             raise NotPossible("it has been abandoned")
         standing = _standing(repo, changeset)
         check_snapshot_current(repo, snapshot)
-        if outcome is not None or not standing.held:
+        if outcome is not None or not standing.held or standing.slice is None:
             return NoEntry(None)
-        return Draft(EntryKind.RELEASE, {"released": [{"id": changeset, "slice": standing.slice}]}, None)
+        return Draft(Release(released=(Released(id=changeset, slice=standing.slice),)), None)
 
     append_directly(repo, build_entry, [changeset])
     if not _queue(repo, changeset):
@@ -63,12 +70,12 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
         outcome = snapshot.outcomes.get(changeset)
         if outcome is None:
             standing = _standing(repo, changeset)
-            body = decisions_body(snapshot.head, [_abandoned(repo, changeset, standing)])
+            entry = without_commits(snapshot.head, _abandoned(repo, changeset, standing))
             check_snapshot_current(repo, snapshot)
             if only_held and not standing.held:
                 raise NotPossible("it has been released meanwhile")
-            return Draft(EntryKind.COMMITS, body, None)
-        match outcome["status"]:
+            return Draft(entry, None)
+        match outcome.status:
             case Status.ABANDONED:
                 return NoEntry(None)
             case Status.CONFLICTED:
@@ -76,7 +83,7 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
                 check_snapshot_current(repo, snapshot)
                 if standing.closed_by:
                     return NoEntry(None)
-                return _close([closing(changeset, outcome) | {"by": Status.ABANDONED}])
+                return _close([closing(changeset, outcome, Status.ABANDONED)])
             case status:
                 raise NotPossible(f"it is {status}")
 
@@ -111,13 +118,13 @@ def close_oldest(repo: Repository, limit: int) -> int:
     def build_entry(snapshot: Snapshot) -> Draft[int] | NoEntry[int]:
         still = repo.view.still_open(ids)
         check_snapshot_current(repo, snapshot)
-        return _close([closing(each, snapshot.outcomes[each]) | {"by": EXPIRED} for each in still])
+        return _close([closing(each, snapshot.outcomes[each], EXPIRED) for each in still])
 
     return append_directly(repo, build_entry, ids)
 
 
-def _close(closed: list[Json]) -> Draft[int] | NoEntry[int]:
-    return Draft(EntryKind.CLOSE, {"closed": closed}, len(closed)) if closed else NoEntry(0)
+def _close(closed: list[Closing]) -> Draft[int] | NoEntry[int]:
+    return Draft(Close(closed=tuple(closed)), len(closed)) if closed else NoEntry(0)
 
 
 def release_decided(repo: Repository, page: int) -> int:
@@ -137,7 +144,7 @@ def _forget(repo: Repository, ids: Sequence[ChangesetId]) -> int:
     decided = [each for each, known in zip(ids, repo.queue.known(ids), strict=True) if known == "2"]
     standings = repo.queue.standing(decided)[1] if decided else []
     outcomes = [(each, now.outcome) for each, now in zip(decided, standings, strict=True) if now.outcome]
-    claimed = [Claimed(outcome["slice"], each, outcome["pack"]) for each, outcome in outcomes]
+    claimed = [Claimed(outcome.slice, each, outcome.pack) for each, outcome in outcomes]
     repo.queue.release("", claimed)
     return len(claimed)
 
@@ -151,19 +158,22 @@ def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
     return standing
 
 
-def _abandoned(repo: Repository, changeset: ChangesetId, standing: Standing) -> Json:
+def _abandoned(repo: Repository, changeset: ChangesetId, standing: Standing) -> Decided:
     if standing.pack is None:
         raise SnapshotStale
     [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
-    record: Json = {"id": changeset, "slice": submission.slice, "pack": submission.pack, "status": Status.ABANDONED}
-    if submission.hold:
-        record["held"] = True
-    if submission.key and not repo.view.snapshot(keys=[submission.key]).keys:
-        # One that is another's stays that one's, also when the view has forgotten whose it was.
-        record |= {"key": submission.key, "fingerprint": submission.fingerprint}
-    if submission.resolves:
-        record["resolves"] = submission.resolves
-    return record
+    # A key that is another's stays that one's, also when the view has forgotten whose it was.
+    key = submission.key if submission.key and not repo.view.snapshot(keys=[submission.key]).keys else None
+    return Decided(
+        id=changeset,
+        slice=submission.slice,
+        pack=submission.pack,
+        status=Status.ABANDONED,
+        held=submission.hold,
+        key=key,
+        fingerprint=submission.fingerprint if key else None,
+        resolves=submission.resolves or None,
+    )
 
 
 def _queue(repo: Repository, changeset: ChangesetId) -> int:

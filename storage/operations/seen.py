@@ -18,8 +18,8 @@ from storage.git.objects import Version, as_file
 from storage.git.packs import Location
 from storage.git.trees import lookup_many
 from storage.log import manifest
-from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset, CorruptManifest
+from storage.log.records import Outcome
 from storage.queue.queue import Standing
 from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
@@ -60,14 +60,14 @@ def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes
     if not wanted:
         return Seen({})
     ancestors = _Ancestors(repo)
-    bases = BaseResolver(ancestors.commit_tree, ancestors.outcome_of, lambda _: {}, ancestors.read)
+    bases = BaseResolver(ancestors.commit_tree, ancestors.outcome_of, lambda _: None, ancestors.read)
     if changeset.base_commit is not None:
         return Seen(_in_tree(repo, ancestors.commit_tree(changeset.base_commit), wanted))
-    outcome = ancestors.outcome_of(changeset.id) or {}
+    outcome = ancestors.outcome_of(changeset.id)
     if changeset.base_changeset is None:
         return Seen(_by_versions(repo, changeset, outcome, wanted))
-    if "saw" in outcome:
-        return Seen(_in_tree(repo, oid_of(outcome["saw"]), wanted))
+    if outcome and outcome.saw:
+        return Seen(_in_tree(repo, oid_of(outcome.saw), wanted))
     below = _Below(wanted)
     descent = bases.descend(changeset.base_changeset)
     for deep, (ancestor, _) in enumerate(descent):
@@ -82,11 +82,11 @@ def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes
 
 
 def _by_versions(
-    repo: Repository, changeset: Changeset, outcome: Json, wanted: Sequence[bytes]
+    repo: Repository, changeset: Changeset, outcome: Outcome | None, wanted: Sequence[bytes]
 ) -> dict[bytes, Version | None]:
     root = oid_of(repo.view.head().root)
-    if outcome.get("status") == Status.COMMITTED:
-        root = repo.objects.commit(repo.objects.commit(oid_of(outcome["commit"])).parents[0]).tree
+    if outcome and outcome.commit:
+        root = repo.objects.commit(repo.objects.commit(oid_of(outcome.commit)).parents[0]).tree
     heads = _in_tree(repo, root, wanted)
     changes = {change.path: change for change in changeset.changes}
     return {
@@ -154,7 +154,7 @@ class _Ancestors:
             return self.standing_of(changeset)
         return standing
 
-    def outcome_of(self, changeset: ChangesetId) -> Json | None:
+    def outcome_of(self, changeset: ChangesetId) -> Outcome | None:
         """Return a changeset's outcome, None while it has none. Raises as `standing_of`."""
         return self.standing_of(changeset).outcome
 
@@ -169,7 +169,7 @@ class _Ancestors:
         """Return a changeset: from the page that was read, from copies in Redis, or from its pack."""
         if changeset not in self._read:
             standing = self.standing_of(changeset)
-            pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
+            pack = standing.outcome.pack if standing.outcome else standing.pack
             assert pack is not None
             self._read = self._copies(changeset, pack)
             if changeset not in self._read:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from storage.base.errors import Refused
 from storage.base.ids import SliceId, new_ulid
 from storage.commit.append_loop import (
@@ -17,7 +19,7 @@ from storage.commit.append_loop import (
     append_directly,
     check_snapshot_current,
 )
-from storage.log.entry import EntryKind, Json
+from storage.log.entry import Definition, Slices
 from storage.repository import Repository
 from storage.view.snapshot import Slice, Snapshot
 from storage.view.view import slice_of
@@ -69,14 +71,14 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
 
     Whether the name is free is asked on each snapshot anew. Raises SliceExists and Unavailable.
     """
-    definition: Json = {"id": new_ulid(), "name": name, "paths": paths, "version": 1}
+    definition = Definition(id=SliceId(new_ulid()), name=name, paths=tuple(paths), version=1)
 
     def build_entry(snapshot: Snapshot) -> Draft[Slice]:
         other = repo.view.colliding_slice(name)
         found = repo.view.slice(other) if other else None
         check_snapshot_current(repo, snapshot)
         if other is None:
-            return Draft(EntryKind.SLICES, {"define": [definition]}, slice_of(definition))
+            return Draft(Slices(define=(definition,)), slice_of(definition))
         if found is None:
             raise SnapshotStale
         raise SliceExists(name, found)
@@ -92,12 +94,12 @@ def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int
 
     def build_entry(snapshot: Snapshot) -> Draft[Slice] | NoEntry[Slice]:
         old = _definition(snapshot, slice_id)
-        new = {**old, "paths": paths, "version": old["version"] + 1}
-        if sorted(old["paths"]) == sorted(paths) and version in (None, old["version"], old["version"] - 1):
+        new = replace(old, paths=tuple(paths), version=old.version + 1)
+        if sorted(old.paths) == sorted(paths) and version in (None, old.version, old.version - 1):
             return NoEntry(slice_of(old))
-        if version not in (None, old["version"]):
+        if version not in (None, old.version):
             raise SliceChanged(slice_of(old))
-        return Draft(EntryKind.SLICES, {"undefine": [old], "define": [new]}, slice_of(new))
+        return Draft(Slices(undefine=(old,), define=(new,)), slice_of(new))
 
     return _append(repo, build_entry, [slice_id])
 
@@ -110,16 +112,16 @@ def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
 
     def build_entry(snapshot: Snapshot) -> Draft[Slice]:
         old = _definition(snapshot, slice_id)
-        if version not in (None, old["version"]):
+        if version not in (None, old.version):
             raise SliceChanged(slice_of(old))
-        return Draft(EntryKind.SLICES, {"undefine": [old], "define": []}, slice_of(old))
+        return Draft(Slices(undefine=(old,), define=()), slice_of(old))
 
     _append(repo, build_entry, [slice_id])
 
 
-def _definition(snapshot: Snapshot, slice_id: str) -> Json:
+def _definition(snapshot: Snapshot, slice_id: str) -> Definition:
     found = snapshot.slices.get(SliceId(slice_id))
     if found is None:
         raise SliceGone(slice_id)
-    paths = sorted(path.decode() for path in found.paths)
-    return {"id": found.id, "name": found.name, "paths": paths, "version": found.version}
+    paths = tuple(sorted(path.decode() for path in found.paths))
+    return Definition(id=found.id, name=found.name, paths=paths, version=found.version)

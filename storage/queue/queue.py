@@ -5,7 +5,6 @@ Nothing here decides anything: with all of it lost, upkeep finds the undecided c
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,11 +23,11 @@ from storage.base.batched import batched
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
-from storage.log.entry import Json, Status
 from storage.log.manifest import Changeset
+from storage.log.records import Outcome, Status, decode_outcome
 from storage.lookup.archive import Archive
 from storage.queue.standing import Admission, Claimed, Standing
-from storage.view.view import View, slice_of
+from storage.view.view import View, decode_slice
 
 # A manifest above this is read from the bucket instead.
 _LARGEST_MANIFEST = 256 << 10
@@ -75,7 +74,7 @@ class Queue:
             pending=pending,
             queued=queued,
             held=held,
-            slices={name: slice_of(json.loads(row[0])) for name, row in named.items()},
+            slices={name: decode_slice(row[0]) for name, row in named.items()},
             queued_in={name: row[1] for name, row in named.items()},
             bases=frozenset(here | self._archive.places(passed, int(compacted)).keys()),
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
@@ -223,7 +222,7 @@ class Queue:
         recovered, through, mark, compacted, *rows = self._scripts("status", *ids)
         standings = [
             Standing(
-                json.loads(outcome) if outcome else None,
+                decode_outcome(outcome) if outcome else None,
                 SliceId(slice_id.decode()) if slice_id else None,
                 position,
                 int(through),
@@ -246,8 +245,8 @@ class Queue:
         ]
         if not passed:
             return standings
-        outcomes: Mapping[Any, Json] = self._archive.outcomes(passed, compacted)
-        conflicted = [each for each in outcomes if outcomes[each]["status"] == Status.CONFLICTED]
+        outcomes: Mapping[Any, Outcome] = self._archive.outcomes(passed, compacted)
+        conflicted = [each for each in outcomes if outcomes[each].status == Status.CONFLICTED]
         closed = self._archive.closed(conflicted, compacted)
         return [
             replace(now, outcome=outcomes[each], closed_by=now.closed_by or closed.get(each))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from storage.base.ids import ChangesetId, PackId, SliceId
-from storage.log.entry import Json
+from storage.log.records import Outcome
 from storage.view.snapshot import Slice
 
 
@@ -24,7 +24,7 @@ class Claimed:
 class Standing:
     """Where a changeset stands: its outcome, or its slice and position in the queue, or neither."""
 
-    outcome: Json | None
+    outcome: Outcome | None
     slice: SliceId | None
     position: int | None
     through: int  # the last merged entry: a committed changeset up to it has landed

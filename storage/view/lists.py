@@ -5,7 +5,6 @@ Nothing outside this package, coordination and queue spells a key; tests/test_la
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -16,7 +15,8 @@ from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.trees import holders
-from storage.log.entry import Json
+from storage.log.entry import GlobalCommit, decode_global_commit
+from storage.view.rows import Batch, decode_batch
 from storage.view.snapshot import Head
 
 T = TypeVar("T", bound=str)
@@ -73,14 +73,17 @@ class Lists:
         """Return changesets that were held, have been released, and have no outcome yet; first released first."""
         return [changeset for changeset, _ in self._positions("released", -1, None, limit)]
 
-    def unmerged_batches(self, head: Head, limit: int) -> list[Json]:
-        """Return the oldest commit entries that no global commit has merged: their seq, count, tip, tree and time."""
-        return [json.loads(row) for row, _ in self._by_score("batches", f"({head.through}", head.applied, limit)]
+    def unmerged_batches(self, head: Head, limit: int) -> list[Batch]:
+        """Return the commits of the oldest entries that no global commit has merged."""
+        return [decode_batch(row) for row, _ in self._by_score("batches", f"({head.through}", head.applied, limit)]
 
-    def global_commits(self, after: Seq, before: int | None, limit: int) -> list[Json]:
+    def global_commits(self, after: Seq, before: int | None, limit: int) -> list[GlobalCommit]:
         """Return global commits of the entries between two, newest first; the newest of all where `before` is None."""
         high = "+inf" if before is None else f"({before}"
-        return [json.loads(row) for row, _ in self._by_score("merges", f"({after}", high, limit, newest_first=True)]
+        return [
+            decode_global_commit(row)
+            for row, _ in self._by_score("merges", f"({after}", high, limit, newest_first=True)
+        ]
 
     def slice_ids(self, after: str, limit: int) -> list[str]:
         """Return the ids of slices behind `after`, in order."""
@@ -101,9 +104,9 @@ class Lists:
         """Return those that no entry may name any more, since garbage collection deletes them."""
         return set(self._members("condemned", packs))
 
-    def superseded(self, before: int, limit: int) -> list[str]:
+    def superseded(self, before: int, limit: int) -> list[PackId]:
         """Return packs and tables that compactions replaced up to a time (seconds), the first of them first."""
-        return [name.decode() for name, _ in self._by_score("retired", "-inf", before, limit)]
+        return [PackId(name.decode()) for name, _ in self._by_score("retired", "-inf", before, limit)]
 
     def undecided(self) -> dict[ChangesetId, PackId]:
         """Return the changesets that the mark has passed though they are undecided, with their packs."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from storage.backends.bucket import Bucket, Missing, OutOfRange
 from storage.base.batched import batched
 from storage.base.errors import LogForked, ViewAbsent
-from storage.base.ids import ObjectId, PackId, Seq
+from storage.base.ids import ObjectId, PackId, Seq, oid_of
 from storage.git.packs import Location, PackRange, read_index
-from storage.log.entry import NO_HASH, CorruptEntry, EntryKind, Json, Status, decode, digest
+from storage.log.entry import NO_HASH, Compact, CorruptEntry, Entry, decode, digest
 from storage.log.log import Log, follow
 from storage.view.object_index import IndexRows
 from storage.view.rows import NOTHING_FORGOTTEN, Forgotten
@@ -25,35 +25,32 @@ from storage.view.view import View, new_epoch
 Places = Mapping[PackId, Mapping[ObjectId, PackRange]]
 
 
-def locations(entry: Json, packs: Places) -> dict[ObjectId, Location]:
+def locations(entry: Entry, packs: Places) -> dict[ObjectId, Location]:
     """Return where the objects are that an entry brings: those of its packs, and the blobs of what it committed."""
     found = {}
     for pack, places in packs.items():
         for oid, place in places.items():
             # An index does not tell sizes, and the view must not depend on who applied the entry.
             found[oid] = Location(pack, place._replace(size=0))
-    if entry["kind"] == EntryKind.COMMITS:
-        for decided in entry["decided"]:
-            if decided["status"] != Status.COMMITTED:
-                continue
-            for _, _, oid, *place in decided["changes"]:
-                if place:
-                    found[ObjectId(bytes.fromhex(oid))] = Location(PackId(decided["pack"]), PackRange(*place))
-            for _, _, oid, size in decided.get("merged", []):
-                merged = ObjectId(bytes.fromhex(oid))
-                if size is not None and merged in found:
-                    found[merged] = found[merged]._replace(place=found[merged].place._replace(size=size))
+    for decided in entry.decided:
+        for change in decided.changes:
+            blob = change.place
+            if blob and change.oid:
+                found[oid_of(change.oid)] = Location(decided.pack, blob)
+        for merged in decided.merged:
+            if merged.size and (location := found.get(oid := oid_of(merged.oid))):
+                found[oid] = location._replace(place=location.place._replace(size=merged.size))
     return found
 
 
-def read_places(bucket: Bucket, entries: Iterable[Json], gone: MissingPacks | None = None) -> list[Places]:
+def read_places(bucket: Bucket, entries: Iterable[Entry], gone: MissingPacks | None = None) -> list[Places]:
     """Return the places of the objects in the packs of several entries, the indexes read at once.
 
     Packs that are missing are noted in `gone`, where it is given: a compaction may have copied what was in them. Raises
     Missing, BucketError and CorruptObject.
     """
     entries = list(entries)
-    wanted = [(PackId(pack), size) for entry in entries for pack, size in entry.get("packs", [])]
+    wanted = [pack for entry in entries for pack in entry.packs]
 
     def read(pack: PackId, size: int) -> Mapping[ObjectId, PackRange]:
         try:
@@ -66,7 +63,7 @@ def read_places(bucket: Bucket, entries: Iterable[Json], gone: MissingPacks | No
 
     indexes = bucket.map_concurrently(lambda pack: read(*pack), wanted)
     places = {pack: index for (pack, _), index in zip(wanted, indexes, strict=True)}
-    return [{pack: places[pack] for pack, _ in entry.get("packs", [])} for entry in entries]
+    return [{pack: places[pack] for pack, _ in entry.packs} for entry in entries]
 
 
 @dataclass(slots=True)
@@ -75,9 +72,9 @@ class MissingPacks:
 
     missing: set[PackId] = field(default_factory=set)
 
-    def explained(self, entry: Json) -> None:
+    def explained(self, entry: Entry) -> None:
         """Take out those that an entry retires."""
-        self.missing.difference_update(entry.get("retired", ()))
+        self.missing.difference_update(entry.retired)
 
     def check(self) -> None:
         """Refuse what no entry explains. Raises Missing."""
@@ -93,22 +90,22 @@ def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[di
     return bucket.map_concurrently(lambda pack: read_index(bucket.get(pack[0] + ".idx"), pack[1]), packs)
 
 
-def read_forgotten(log: Log, bucket: Bucket, entry: Json) -> Forgotten:
+def read_forgotten(log: Log, bucket: Bucket, entry: Entry) -> Forgotten:
     """Return what a compaction has the view forget: entries of the log, and what stands in the packs that it names.
 
     Raises Corrupt, Missing and BucketError.
     """
-    if entry["kind"] != EntryKind.COMPACT:
+    if not isinstance(entry, Compact):
         return NOTHING_FORGOTTEN
-    indexes = read_indexes(bucket, [(PackId(pack), size) for pack, size in entry["archives"]])
+    indexes = read_indexes(bucket, entry.archives)
     return Forgotten(
-        _read_run(log, entry["first"], entry["archived"]),
-        _read_run(log, entry["keys_first"], entry["keys_through"]),
+        _read_run(log, entry.first, entry.archived),
+        _read_run(log, entry.keys_first, entry.keys_through),
         b"".join([oid for index in indexes for oid in index]),
     )
 
 
-def _read_run(log: Log, first: int, last: int) -> list[tuple[Json, str]]:
+def _read_run(log: Log, first: int, last: int) -> list[tuple[Entry, str]]:
     found = []
     for seq, data in enumerate(log.read_range(first, last), first):
         if data is None:
@@ -130,7 +127,7 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
             [places] = read_places(bucket, [entry], gone)
             if not gone.missing <= retired:
                 # Before it is applied: a published view would miss for good what is away for a moment.
-                retired = _retired_behind(log, entry["seq"])
+                retired = _retired_behind(log, entry.seq)
                 MissingPacks(gone.missing - retired).check()
             forgotten = read_forgotten(log, bucket, entry)
             view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places), forgotten=forgotten)
@@ -144,7 +141,7 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
 
 def _retired_behind(log: Log, seq: int) -> set[str]:
     """Return what the entries behind one retire, to the end of the log."""
-    return {name for _, data in log.read_from(seq + 1) for name in decode(data).get("retired", ())}
+    return {name for _, data in log.read_from(seq + 1) for name in decode(data).retired}
 
 
 Progress = Callable[[int], None]
@@ -162,13 +159,13 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
     run = view.begin_loading(epoch, before)
     try:
         through, last_hash = _load_segments(view, log, bucket, epoch, progress)
-        batch: list[tuple[Json, str]] = []
+        batch: list[tuple[Entry, str]] = []
         gone = MissingPacks()
         for pair in follow(log.read_from(through + 1), last_hash):
             batch.append(pair)
             if len(batch) == _BATCH:
                 _apply(view, log, bucket, epoch, batch, gone)
-                progress(batch[-1][0]["seq"])
+                progress(batch[-1][0].seq)
                 batch = []
         _apply(view, log, bucket, epoch, batch, gone)
         gone.check()
@@ -273,7 +270,9 @@ def _is_in_log(log: Log, segment: Segment) -> bool:
     return data is not None and digest(data) == segment.hash
 
 
-def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Json, str]], gone: MissingPacks) -> None:
+def _apply(
+    view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Entry, str]], gone: MissingPacks
+) -> None:
     view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
     for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):

@@ -5,7 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from storage.log.entry import CorruptEntry, EntryKind, Json, Status, encode, log_position, merge_row, outcome_of
+from msgspec.json import Decoder
+
+from storage.base.ids import Seq
+from storage.log.entry import (
+    Close,
+    Commits,
+    Compact,
+    Condemn,
+    Entry,
+    Genesis,
+    GlobalCommit,
+    Merge,
+    Release,
+    Slices,
+    encode_record,
+    log_position,
+)
+from storage.log.records import Closing, Outcome, Record, Status
+
+
+class Batch(Record, frozen=True, kw_only=True):
+    """The commits of one entry, to be merged."""
+
+    count: int
+    seq: Seq
+    time: int
+    tip: str
+    tree: str
+
+
+decode_batch = Decoder(Batch).decode
+"""Reads the commits of an entry as the view has them."""
 
 
 @dataclass(slots=True)
@@ -22,7 +53,7 @@ class Effects:
     # Strings that are set only where there is none. An idempotency key belongs to the first decided changeset, in log
     # order, that has it: what is decided later, for whatever reason, never takes it over.
     firsts: dict[str, str] = field(default_factory=dict)
-    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    hashes: dict[str, dict[str, str | int]] = field(default_factory=dict)
     sorted_sets: dict[str, dict[str | bytes, int]] = field(default_factory=dict)
 
     def score(self, key: str, member: str | bytes, score: int) -> None:
@@ -51,130 +82,119 @@ KEYS = ("key:",)
 class Forgotten:
     """What a compaction has the view forget."""
 
-    history: Sequence[tuple[Json, str]] = ()  # the entries that it archives, with their hashes
-    keys: Sequence[tuple[Json, str]] = ()  # those whose idempotency keys go
+    history: Sequence[tuple[Entry, str]] = ()  # the entries that it archives, with their hashes
+    keys: Sequence[tuple[Entry, str]] = ()  # those whose idempotency keys go
     objects: bytes = b""  # ids of the objects that stand in its packs, 20 bytes each
 
 
 NOTHING_FORGOTTEN = Forgotten()
 
 
-def effects(entry: Json, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOTTEN) -> Effects:
+def effects(entry: Entry, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOTTEN) -> Effects:
     """Return what `entry` sets in the view; of a compaction, with what it has the view forget."""
-    head: dict[str, str | int] = {"applied": entry["seq"], "hash": entry_hash}
+    head: dict[str, str | int] = {"applied": entry.seq, "hash": entry_hash}
     rows = Effects(head)
-    rows.score_all("packs", [pack for pack, _ in entry.get("packs", [])], entry["seq"])
-    match entry["kind"]:
-        case EntryKind.GENESIS:
-            _genesis_effects(entry, rows)
-        case EntryKind.SLICES:
+    rows.score_all("packs", [pack for pack, _ in entry.packs], entry.seq)
+    match entry:
+        case Genesis():
+            head |= {"tip": entry.commit, "tip_time": entry.time, "root": entry.tree}
+            _global_effects(entry, entry.seq, rows)
+            head |= {"committed": 0, "merged": 0}
+        case Slices():
             _slice_effects(entry, rows)
-        case EntryKind.COMMITS:
+        case Commits():
             _commit_effects(entry, rows)
-        case EntryKind.MERGE:
-            head |= {"main": entry["commit"], "main_tree": entry["tree"], "main_time": entry["time"]}
-            head |= {"main_seq": entry["seq"], "through": entry["through"], "merged": entry["merged"]}
-            rows.score("merges", encode(merge_row(entry)).decode(), entry["seq"])
-            rows.hashes["merge_seqs"] = {entry["commit"]: entry["seq"]}
-        case EntryKind.RELEASE:
-            rows.score_all("released", [released["id"] for released in entry["released"]], entry["seq"])
-        case EntryKind.CONDEMN:
-            rows.score_all("condemned", entry["condemned"], entry["seq"])
-        case EntryKind.CLOSE:
-            for closed in entry["closed"]:
-                _close(closed, rows)
-        case EntryKind.COMPACT:
+        case Merge():
+            _global_effects(entry, entry.through, rows)
+            head["merged"] = entry.merged
+        case Release():
+            rows.score_all("released", [released.id for released in entry.released], entry.seq)
+        case Condemn():
+            rows.score_all("condemned", entry.condemned, entry.seq)
+        case Close():
+            for closed in entry.closed:
+                _close(closed, closed.by or "", rows)
+        case Compact():
             _compact_effects(entry, rows)
             _forget(forgotten, rows)
-        case kind:
-            raise CorruptEntry(f"an entry has the unknown kind {kind!r}")
     return rows
 
 
-def _genesis_effects(entry: Json, rows: Effects) -> None:
-    commit, tree, time, seq = entry["commit"], entry["tree"], entry["time"], entry["seq"]
-    rows.head |= {"tip": commit, "tip_time": time, "root": tree, "main": commit, "main_tree": tree}
-    rows.head |= {"main_time": time, "main_seq": seq, "through": seq, "committed": 0, "merged": 0}
-    rows.score("merges", encode(merge_row(entry)).decode(), seq)
-    rows.hashes["merge_seqs"] = {commit: seq}
+def _global_effects(entry: Genesis | Merge, through: int, rows: Effects) -> None:
+    rows.head |= {"main": entry.commit, "main_tree": entry.tree, "main_time": entry.time, "main_seq": entry.seq}
+    rows.head["through"] = through
+    rows.score("merges", encode_record(GlobalCommit.of(entry)), entry.seq)
+    rows.hashes["merge_seqs"] = {entry.commit: entry.seq}
 
 
-def _slice_effects(entry: Json, rows: Effects) -> None:
+def _slice_effects(entry: Slices, rows: Effects) -> None:
     # A change takes the old definition back and makes the new one, under the same id.
-    for definition in entry.get("undefine", []):
-        slice_id, name = definition["id"], definition["name"]
-        rows.removed_fields.setdefault("slices", []).append(slice_id)
-        rows.removed_fields.setdefault("slice_ids", []).append(name)
-        rows.remove("slice_order", slice_id)
-        rows.remove("slice_names", name)
-        for path in definition["paths"]:
-            rows.remove("covers:" + path, slice_id)
-    for definition in entry["define"]:
-        slice_id, name = definition["id"], definition["name"]
-        rows.hashes.setdefault("slices", {})[slice_id] = encode(definition).decode()
-        rows.hashes.setdefault("slice_ids", {})[name] = slice_id
-        rows.score("slice_order", slice_id, 0)
-        rows.score("slice_names", name, 0)
-        for path in definition["paths"]:
-            rows.score("covers:" + path, slice_id, 0)
+    for old in entry.undefine:
+        rows.removed_fields.setdefault("slices", []).append(old.id)
+        rows.removed_fields.setdefault("slice_ids", []).append(old.name)
+        rows.remove("slice_order", old.id)
+        rows.remove("slice_names", old.name)
+        for path in old.paths:
+            rows.remove("covers:" + path, old.id)
+    for new in entry.define:
+        rows.hashes.setdefault("slices", {})[new.id] = encode_record(new)
+        rows.hashes.setdefault("slice_ids", {})[new.name] = new.id
+        rows.score("slice_order", new.id, 0)
+        rows.score("slice_names", new.name, 0)
+        for path in new.paths:
+            rows.score("covers:" + path, new.id, 0)
 
 
-def _commit_effects(entry: Json, rows: Effects) -> None:
-    seq = entry["seq"]
-    rows.head |= {
-        "tip": entry["tip"],
-        "tip_time": entry["time"],
-        "root": entry["root"],
-        "committed": entry["committed"],
-    }
+def _commit_effects(entry: Commits, rows: Effects) -> None:
+    seq = entry.seq
+    rows.head |= {"tip": entry.tip, "tip_time": entry.time, "root": entry.root, "committed": entry.committed}
     landed = 0
-    for index, decided in enumerate(entry["decided"]):
-        outcome = outcome_of(decided, seq, index)
-        changeset, status, place = decided["id"], decided["status"], log_position(seq, index)
-        rows.strings["outcome:" + changeset] = encode(outcome).decode()
-        rows.score(f"decided:{decided['slice']}:{status}", changeset, place)
-        if decided.get("key") and decided.get("reason") != "duplicate":
-            rows.firsts.setdefault("key:" + decided["key"], f"{changeset} {decided['fingerprint']}")
-        if status == Status.COMMITTED:
+    for index, decided in enumerate(entry.decided):
+        changeset, place = decided.id, log_position(seq, index)
+        rows.strings["outcome:" + changeset] = encode_record(Outcome.of(decided, seq, index))
+        rows.score(f"decided:{decided.slice}:{decided.status}", changeset, place)
+        if decided.key and decided.reason != "duplicate":
+            rows.firsts.setdefault("key:" + decided.key, f"{changeset} {decided.fingerprint}")
+        if decided.status == Status.COMMITTED:
             rows.score("chain", changeset, place)
             landed += 1
-        if status == Status.CONFLICTED:
-            for key in _open_keys(decided["slice"], [conflict["path"] for conflict in decided["conflicts"]]):
+        if decided.status == Status.CONFLICTED:
+            for key in _open_keys(decided.slice, [conflict.path for conflict in decided.conflicts]):
                 rows.score(key, changeset, place)
         rows.removed_fields.setdefault("undecided", []).append(changeset)
-        if decided.get("held"):
+        if decided.held:
             rows.remove("released", changeset)
-        if "closes" in decided:
-            _close(decided["closes"] | {"by": changeset}, rows)
+        if decided.closes:
+            _close(decided.closes, changeset, rows)
     if landed:
-        batch = {"count": landed, "seq": seq, "time": entry["time"], "tip": entry["tip"], "tree": entry["root"]}
-        rows.score("batches", encode(batch).decode(), seq)
+        batch = Batch(count=landed, seq=seq, time=entry.time, tip=entry.tip, tree=entry.root)
+        rows.score("batches", encode_record(batch), seq)
 
 
-def _close(closed: Json, rows: Effects) -> None:
+def _close(closed: Closing, by: str, rows: Effects) -> None:
     """Take a conflicted changeset out of the open conflicts: `by` another that takes its place, or by hand."""
-    for key in _open_keys(closed["slice"], closed["paths"]):
-        rows.remove(key, closed["id"])
-    rows.hashes.setdefault("closed", {})[closed["id"]] = closed["by"]
+    for key in _open_keys(closed.slice, closed.paths):
+        rows.remove(key, closed.id)
+    rows.hashes.setdefault("closed", {})[closed.id] = by
 
 
 def _open_keys(slice_id: str, paths: Iterable[str]) -> list[str]:
     return ["open", f"open:{slice_id}", *("open_on:" + path for path in paths)]
 
 
-def _compact_effects(entry: Json, rows: Effects) -> None:
-    names = ("archived", "keys_through", "mark")
-    rows.head |= {name: entry[name] for name in names} | {"compacted": entry["seq"]}
-    rows.score_all("archives", [pack for pack, _ in entry["archives"]], entry["seq"])
-    if entry["dropped"]:
-        rows.removed_fields["tables"] = list(entry["dropped"])
-    if entry["tables"]:
-        rows.hashes["tables"] = {name: f"{level} {bits} {prefix}" for name, level, bits, prefix in entry["tables"]}
-    for name in entry["deleted"]:
+def _compact_effects(entry: Compact, rows: Effects) -> None:
+    rows.head |= {"archived": entry.archived, "keys_through": entry.keys_through, "mark": entry.mark}
+    rows.head["compacted"] = entry.seq
+    rows.score_all("archives", [pack for pack, _ in entry.archives], entry.seq)
+    if entry.dropped:
+        rows.removed_fields["tables"] = list(entry.dropped)
+    if entry.tables:
+        rows.hashes["tables"] = {name: f"{level} {bits} {prefix}" for name, level, bits, prefix in entry.tables}
+    for name in entry.deleted:
         rows.remove("retired", name)
-    rows.score_all("retired", entry["retired"], entry["time"])
-    if entry["undecided"]:
-        rows.hashes["undecided"] = dict(entry["undecided"])
+    rows.score_all("retired", entry.retired, entry.time)
+    if entry.undecided:
+        rows.hashes["undecided"] = {str(each): pack for each, pack in entry.undecided.items()}
 
 
 def _forget(forgotten: Forgotten, rows: Effects) -> None:

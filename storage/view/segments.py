@@ -17,14 +17,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
 import msgpack
+from msgspec import DecodeError, Meta
+from msgspec.json import Decoder
 
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId, Seq
 from storage.git.packs import Location
-from storage.log.entry import EntryKind, Json
+from storage.log.entry import Compact, Entry
+from storage.log.records import Record
 from storage.view.rows import HISTORY, KEYS, Forgotten, effects
 from storage.view.view import FORMAT as VIEW_FORMAT
 from storage.view.view import commands, index
@@ -71,7 +74,7 @@ def wanted(last: int, forgotten: tuple[int, int]) -> int:
     return 1 + (last > keys_through) + (last > archived)
 
 
-def make(entries: Iterable[tuple[Json, str, dict[ObjectId, Location], Forgotten]]) -> Segment:
+def make(entries: Iterable[tuple[Entry, str, dict[ObjectId, Location], Forgotten]]) -> Segment:
     """Return the segment of entries in order.
 
     Each comes with its hash, the places of the objects that it brings, and what it has the view forget.
@@ -80,10 +83,10 @@ def make(entries: Iterable[tuple[Json, str, dict[ObjectId, Location], Forgotten]
     first = previous = last = last_hash = forgotten = None
     head: list[str | bytes] | None = None
     for entry, entry_hash, locations, gone in entries:
-        first, previous = (entry["seq"], entry["previous"]) if first is None else (first, previous)
-        last, last_hash = entry["seq"], entry_hash
-        if entry["kind"] == EntryKind.COMPACT:
-            forgotten = (Seq(entry["archived"]), Seq(entry["keys_through"]))
+        first, previous = (entry.seq, entry.previous) if first is None else (first, previous)
+        last, last_hash = entry.seq, entry_hash
+        if isinstance(entry, Compact):
+            forgotten = (entry.archived, entry.keys_through)
         for command in chain(index(locations), commands(effects(entry, entry_hash, gone))):
             row = [_text(part) for part in command]
             if command[1] == "head":
@@ -152,6 +155,19 @@ def ends_of(name: str) -> tuple[Seq, Seq] | None:
     return (Seq(int(found[1])), Seq(int(found[2]))) if found else None
 
 
+class _Header(Record, frozen=True, kw_only=True):
+    """The first line of a segment."""
+
+    format: int
+    first: Seq
+    last: Seq
+    previous: str
+    hash: str
+    forgotten: tuple[Seq, Seq] | None
+    chunks: Annotated[list[list[int]], Meta(min_length=PARTS, max_length=PARTS)]  # their lengths, of each part
+    sha256: Annotated[list[str], Meta(min_length=PARTS, max_length=PARTS)]  # of each part
+
+
 def encode(segment: Segment) -> bytes:
     """Return a segment's bytes: a line of JSON, and the chunks of its parts behind it."""
     packed = [[zlib.compress(chunk, _LEVEL) for chunk in part] for part in segment.parts]
@@ -166,35 +182,34 @@ def encode(segment: Segment) -> bytes:
 def size_of(data: bytes, parts: int) -> int:
     """Return how many bytes of a segment have its first `parts` parts, given its beginning. Raises CorruptSegment."""
     header, at = _header(data)
-    return at + sum(sum(lengths) for lengths in header["chunks"][:parts])
+    return at + sum(sum(lengths) for lengths in header.chunks[:parts])
 
 
 def decode(data: bytes, parts: int = PARTS) -> Segment:
     """Read the first `parts` parts of what `encode` wrote, from so many bytes of it at least. Raises CorruptSegment."""
     header, at = _header(data)
-    try:
-        read = []
-        for lengths, of in list(zip(header["chunks"], header["sha256"], strict=True))[:parts]:
-            if sha256(data[at : at + sum(lengths)]).hexdigest() != of:
-                raise CorruptSegment("a segment is damaged")
-            chunks = []
-            for length in lengths:
-                chunks.append(zlib.decompress(data[at : at + length]))
-                at += length
-            read.append(tuple(chunks))
-        forgotten = tuple(header["forgotten"]) if header["forgotten"] else None
-        return Segment(header["first"], header["last"], header["previous"], header["hash"], tuple(read), forgotten)
-    except (ValueError, KeyError, TypeError, zlib.error) as error:
-        raise CorruptSegment("a segment cannot be read") from error
+    read = []
+    for lengths, of in zip(header.chunks[:parts], header.sha256, strict=False):
+        if sha256(data[at : at + sum(lengths)]).hexdigest() != of:
+            raise CorruptSegment("a segment is damaged")
+        chunks = []
+        for length in lengths:
+            chunks.append(zlib.decompress(data[at : at + length]))
+            at += length
+        read.append(tuple(chunks))
+    return Segment(header.first, header.last, header.previous, header.hash, tuple(read), header.forgotten)
 
 
-def _header(data: bytes) -> tuple[Json, int]:
+def _header(data: bytes) -> tuple[_Header, int]:
     """Return a segment's header, and where its chunks begin."""
     head, newline, _ = data.partition(b"\n")
     try:
-        header = json.loads(head)
-        if not newline or header["format"] != FORMAT or len(header["chunks"]) != PARTS:
-            raise CorruptSegment("a segment is of an unknown format, or its header is cut")
-        return header, len(head) + 1
-    except (ValueError, KeyError, TypeError) as error:
+        header = _decoder.decode(head)
+    except DecodeError as error:
         raise CorruptSegment("a segment's header cannot be read") from error
+    if not newline or header.format != FORMAT:
+        raise CorruptSegment("a segment is of an unknown format, or its header is cut")
+    return header, len(head) + 1
+
+
+_decoder = Decoder(_Header)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from storage.base.ids import ChangesetId, Seq, SliceId
-from storage.log.entry import Json
+from storage.log.records import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Snapshot:
     epoch: str
     head: Head
     slices: Mapping[SliceId, Slice]  # those of the candidates that exist
-    outcomes: Mapping[ChangesetId, Json]  # those of the candidates and of their bases that are decided
+    outcomes: Mapping[ChangesetId, Outcome]  # those of the candidates and of their bases that are decided
     keys: Mapping[str, ChangesetId]  # the idempotency keys of the candidates that have an owner
     undecided: frozenset[ChangesetId] = frozenset()  # those of the candidates that the mark has passed by
     run: str = ""  # of Redis: another one may know less, and more again before anybody looks

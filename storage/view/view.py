@@ -6,18 +6,20 @@ publishes it by compare-and-set. docs/architecture.md lists the keys.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from msgspec.json import Decoder
+
 from storage.backends.redis_memory import delete_all
 from storage.base.batched import batched
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, bytes_of, new_ulid, text_of
 from storage.git.packs import Location, PackRange
-from storage.log.entry import Json, TableRow
+from storage.log.entry import Definition, Entry, GlobalCommit, TableRow, decode_global_commit
+from storage.log.records import decode_outcome
 from storage.view.cursors import Cursor, CursorName
 from storage.view.lists import Lists
 from storage.view.rows import NOTHING_FORGOTTEN, Effects, Forgotten, effects
@@ -64,8 +66,8 @@ class View(Lists):
         return Snapshot(
             epoch=epoch.decode(),
             head=_head(head),
-            outcomes={ChangesetId(i): json.loads(o) for i, o in zip(wanted[0], outcomes, strict=True) if o},
-            slices={SliceId(i): slice_of(json.loads(d)) for i, d in zip(wanted[1], definitions, strict=True) if d},
+            outcomes={ChangesetId(i): decode_outcome(o) for i, o in zip(wanted[0], outcomes, strict=True) if o},
+            slices={SliceId(i): decode_slice(d) for i, d in zip(wanted[1], definitions, strict=True) if d},
             keys={k: ChangesetId(o.decode().split(" ")[0]) for k, o in zip(wanted[2], owners, strict=True) if o},
             undecided=frozenset(ChangesetId(i) for i, left in zip(wanted[0], passed_by, strict=True) if left),
             run=run.decode(),
@@ -75,7 +77,7 @@ class View(Lists):
     def apply(
         self,
         epoch: str,
-        entry: Json,
+        entry: Entry,
         entry_hash: str,
         locations: Mapping[ObjectId, Location] | None = None,
         published: bool = True,
@@ -90,7 +92,7 @@ class View(Lists):
         Raises ViewStale where another epoch is published or entries before it are missing, LogForked where the view
         followed another log.
         """
-        args: list[Any] = [epoch, int(published), entry["seq"], entry["previous"]]
+        args: list[Any] = [epoch, int(published), entry.seq, entry.previous]
         for command in chain(index(locations or {}), commands(effects(entry, entry_hash, forgotten))):
             args += [len(command) - 2, *command]
         self.scripts("apply", *args, pipeline=pipeline)
@@ -110,12 +112,12 @@ class View(Lists):
         if found is None:
             slice_id = self.redis.hget(self.key("slice_ids"), name_or_id)
             found = self.redis.hget(key, slice_id) if slice_id else None
-        return slice_of(json.loads(found)) if found else None
+        return decode_slice(found) if found else None
 
     def slices(self, ids: Sequence[str]) -> list[Slice]:
         """Return the slices with these ids, without those that are gone."""
         found = self.redis.hmget(self.key("slices"), ids) if ids else []
-        return [slice_of(json.loads(each)) for each in found if each]
+        return [decode_slice(each) for each in found if each]
 
     def colliding_slice(self, name: str) -> str | None:
         """Return the name of a slice that `name` would collide with as a ref: itself, one above it or one below it."""
@@ -127,11 +129,11 @@ class View(Lists):
         below = self.redis.zrange(self.key("slice_names"), f"[{name}/", f"({name}0", bylex=True, offset=0, num=1)
         return below[0].decode() if below else None
 
-    def merge(self, commit: str) -> Json | None:
+    def merge(self, commit: str) -> GlobalCommit | None:
         """Return a global commit as its entry has it, None where `commit` is none, or is archived."""
         seq = self.redis.hget(self.key("merge_seqs"), commit)
         found = self._by_score("merges", int(seq), int(seq), 1) if seq else []
-        return json.loads(found[0][0]) if found else None  # archived in between
+        return decode_global_commit(found[0][0]) if found else None  # archived in between
 
     def tables(self, known: int = -1) -> tuple[int, list[TableRow] | None]:
         """Return the last compaction and the tables of the archive, None where that is the one that is `known`.
@@ -142,7 +144,7 @@ class View(Lists):
         if found is None:
             return int(compacted), None
         rows = zip(found[::2], found[1::2], strict=True)
-        return int(compacted), [TableRow(name.decode(), *map(int, row.split())) for name, row in rows]
+        return int(compacted), [TableRow(PackId(name.decode()), *map(int, row.split())) for name, row in rows]
 
     def count_root_mismatch(self) -> None:
         """Count a batch that was stopped since its new root was not the old one with its changes."""
@@ -241,10 +243,19 @@ def index(locations: Mapping[ObjectId, Location]) -> Iterator[list[Any]]:
         yield ["INDEX", "at:", rows]
 
 
-def slice_of(definition: Json) -> Slice:
+_decode_definition = Decoder(Definition).decode
+
+
+def decode_slice(data: bytes) -> Slice:
+    """Read a slice as the view has it."""
+    return slice_of(_decode_definition(data))
+
+
+def slice_of(definition: Definition) -> Slice:
     """Build a Slice from its definition as entries have it."""
-    paths = frozenset(path.encode() for path in definition["paths"])
-    return Slice(SliceId(definition["id"]), definition["name"], paths, definition["version"])
+    return Slice(
+        definition.id, definition.name, frozenset(path.encode() for path in definition.paths), definition.version
+    )
 
 
 def encode_location(location: Location) -> bytes:

@@ -314,13 +314,13 @@ class Landing:
             repo.root = linked.root
             self.decided += linked.decided
         self.root = repo.root
-        self.clean = self.decided[1]["status"] == "committed"
-        self.conflicts = {each["path"].encode(): each for each in self.decided[1].get("conflicts", [])}
+        self.clean = self.decided[1].status == "committed"
+        self.conflicts = {each.path.encode(): each for each in self.decided[1].conflicts}
 
 
 def differences(case: Case, landing: Landing, git: Judgement, trees: Trees) -> list[str]:
     """Return what Sluice and Git say differently of a merge."""
-    if landing.decided[0]["status"] != "committed":
+    if landing.decided[0].status != "committed":
         return [f"the first side did not land: {landing.decided[0]}"]
     if landing.clean != git.clean:
         return [f"Git is {'clean' if git.clean else 'not clean'}: {git.kinds}; we say {landing.decided[1]}"]
@@ -330,9 +330,9 @@ def differences(case: Case, landing: Landing, git: Judgement, trees: Trees) -> l
         return ["a conflict changed the root"]
     named: dict[bytes, set[str]] = {}
     for path, conflict in landing.conflicts.items():
-        named.setdefault(path, set()).add(conflict["class"])
-        if "blocker" in conflict:
-            named.setdefault(conflict["blocker"].encode(), set()).add(conflict["class"])
+        named.setdefault(path, set()).add(conflict.kind)
+        if conflict.blocker:
+            named.setdefault(conflict.blocker.encode(), set()).add(conflict.kind)
     return [*unnamed(git, named), *unjudged(git, named)]
 
 
@@ -401,7 +401,7 @@ def test_two_changesets_on_one_base_land_as_git_merges_them(
             tally["merges"] += 1
             tally["clean" if git.clean else "conflicted"] += 1
             tally["clean with merged contents"] += git.clean and git.merged
-            for kind in {each["class"] for each in landing.conflicts.values()}:
+            for kind in {each.kind for each in landing.conflicts.values()}:
                 tally[kind] += 1
         assert not failures, f"{len(failures)} differ, the smallest:\n" + min(failures, key=len)
 

@@ -28,7 +28,7 @@ from storage.commit import append_loop, global_merge
 from storage.commit.append_loop import Draft
 from storage.commit.base_resolver import BaseResolver
 from storage.commit.global_merge import MergeResult
-from storage.log.entry import EntryKind
+from storage.log.entry import Commits
 from storage.log.manifest import Changeset
 from storage.lookup.archive import PACK_FILES
 from storage.maintenance import compaction, garbage
@@ -66,7 +66,7 @@ def appends_where_the_log_ends_now(monkeypatch: pytest.MonkeyPatch) -> None:
     append = append_loop.append
 
     def append_anywhere(repo: Repository, snapshot: Snapshot, draft: Draft[Any]) -> bool:
-        if draft.kind == EntryKind.COMMITS:
+        if isinstance(draft.entry, Commits):
             newest = repo.view.head()
             head = replace(snapshot.head, applied=newest.applied, hash=newest.hash)
             snapshot = replace(snapshot, head=head)

@@ -300,14 +300,14 @@ def test_an_older_copy_of_redis_does_not_go_on_without_what_is_away_for_a_moment
         world.put({"f": b"1", "d/g": b"2"})
         world.work()
         entry = decode(repo.log.read(repo.view.head().applied - 1) or b"")
-    [[pack, _]] = entry["packs"]
+    [[pack, _]] = entry.packs
     index = repo.bucket.get(pack + ".idx")
     repo.bucket.delete(pack + ".idx")
     before = repo.view.head().applied
     for _ in range(2):
         with pytest.raises(Missing):
             catch_up(repo.view, repo.log, repo.bucket)
-    assert before <= repo.view.head().applied < entry["seq"]
+    assert before <= repo.view.head().applied < entry.seq
     repo.bucket.create(pack + ".idx", index)
     run_upkeep(repo)
     assert not verify(repo).differences

@@ -19,8 +19,8 @@ from storage.commit.batch import commit_batch
 from storage.commit.link import Linked, Linker
 from storage.commit.poison import Overdue
 from storage.git.objects import EMPTY_TREE
-from storage.log.entry import Json
 from storage.log.manifest import Changeset
+from storage.log.records import Decided
 from storage.operations.slices import define
 from storage.queue.append_lock import AppendLock
 from storage.repository import Repository
@@ -64,8 +64,8 @@ def test_a_changeset_that_is_never_done_within_the_budget_is_rejected_and_its_ne
     work(world, Overdue)
     assert [world.status(each) for each in (before, after)] == ["committed"] * 2, "they do not wait for its end"
     outcome = until_rejected(world, late, Overdue)
-    assert (outcome["status"], outcome["reason"]) == ("rejected", "poison")
-    assert "3 times" in outcome["detail"] and "batch_budget" in outcome["detail"]
+    assert (outcome.status, outcome.reason) == ("rejected", "poison")
+    assert "3 times" in outcome.detail and "batch_budget" in outcome.detail
     assert [batch for batch in linked if late in batch] == [[before, late, after], [late], [late], [late]]
     world.work()
     assert not verify(world.repo).differences
@@ -103,13 +103,13 @@ def test_a_late_suspect_is_tried_with_the_ticket_which_others_do_not_take_from_i
 
 def test_a_batch_that_links_for_too_long_commits_what_it_has(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.submit(*[item(world.all, {f"f{i}": b"1"}, world.tip) for i in range(6)])
-    outcome = Linker._outcome
+    outcome = Linker._decide
 
-    def slowly(linker: Linker, changeset: Changeset) -> Json | None:
+    def slowly(linker: Linker, changeset: Changeset) -> Decided | None:
         time.sleep(BUDGET / 5)
         return outcome(linker, changeset)
 
-    monkeypatch.setattr(Linker, "_outcome", slowly)
+    monkeypatch.setattr(Linker, "_decide", slowly)
     first = commit_batch(world.repo).changesets
     assert 1 <= first < 6
     assert work(world, Overdue) == 0 and not world.repo.queue.length(), "and the others go on"
@@ -243,7 +243,7 @@ def test_what_takes_more_than_there_is_counts_like_any_failure(
 
     monkeypatch.setattr(Linker, "run", link)
     outcome = until_rejected(world, poison, error)
-    assert outcome["reason"] == "poison" and error.__name__ in outcome["detail"]
+    assert outcome.reason == "poison" and error.__name__ in outcome.detail
     assert world.status(neighbour) == "committed"
 
 

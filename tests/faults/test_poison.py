@@ -70,8 +70,8 @@ def test_a_changeset_that_fails_every_batch_is_rejected_and_its_neighbours_land(
     neighbours = [world.status(each) for each in (before, after, elsewhere)]
     assert neighbours == ["committed"] * 3, "they do not wait for the poison's end"
     outcome = until_rejected(world, poison, Bad)
-    assert (outcome["status"], outcome["reason"], outcome["key"]) == ("rejected", "poison", "k")
-    assert "3 times" in outcome["detail"] and "Bad" in outcome["detail"]
+    assert (outcome.status, outcome.reason, outcome.key) == ("rejected", "poison", "k")
+    assert "3 times" in outcome.detail and "Bad" in outcome.detail
     with_poison = [batch for batch in tried if poison in batch]
     assert len(with_poison[0]) > 1 and with_poison[1:] == [[poison]] * 3, "together once, then alone"
     world.work()
@@ -105,8 +105,8 @@ def test_a_changeset_whose_worker_dies_is_rejected_and_its_neighbours_land(
 
     monkeypatch.setattr(world.repo.queue, "release", dies_with_its_worker)
     outcome = until_rejected(world, poison, Died)
-    assert (outcome["status"], outcome["reason"]) == ("rejected", "poison")
-    assert "its worker died" in outcome["detail"] and "3 times" in outcome["detail"]
+    assert (outcome.status, outcome.reason) == ("rejected", "poison")
+    assert "its worker died" in outcome.detail and "3 times" in outcome.detail
     assert len(deaths) == 4, "once with its neighbours, three times alone"
     assert [world.status(each) for each in (before, after)] == ["committed"] * 2
     world.work()
@@ -130,7 +130,7 @@ def test_a_batch_may_fail_at_any_stage(world: World, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Linker, "run", link)
     outcome = until_rejected(world, poison, Bad, batch.RootMismatch)
-    assert outcome["reason"] == "poison" and ("Bad" in outcome["detail"]) == (stage == "link")
+    assert outcome.reason == "poison" and ("Bad" in outcome.detail) == (stage == "link")
     assert world.status(neighbour) == "committed"
     assert not verify(world.repo).differences
 
@@ -158,7 +158,7 @@ def test_what_was_claimed_and_not_tried_is_not_suspected_when_the_batch_fails_or
         commit_batch(world.repo)
     assert [world.status(each) for each in ids] == ["committed"] * 6
     entries = [json.loads(data) for _, data in world.repo.log.read_from(1)]
-    batches = sorted(len(entry["decided"]) for entry in entries if entry.get("decided"))
+    batches = sorted(len(entry.decided) for entry in entries if entry.decided)
     assert batches == [1, 1, 4], "only the two that were tried were tried alone"
 
 
@@ -251,7 +251,7 @@ def test_a_flush_forgets_the_counts_and_only_delays(world: World, monkeypatch: p
     run_upkeep(world.repo)
     assert world.status(neighbour) == "committed"
     outcome = until_rejected(world, poison, Bad)
-    assert outcome["reason"] == "poison"
+    assert outcome.reason == "poison"
     flush(world)
     run_upkeep(world.repo)
     with contextlib.suppress(Bad):

@@ -125,6 +125,6 @@ def test_a_changeset_that_ends_its_workers_process_is_rejected_and_its_neighbour
 
     wait_for(rejected)
     outcome = world.repo.outcome(poison)
-    assert outcome and outcome["reason"] == "poison" and "its worker died" in outcome["detail"]
+    assert outcome and outcome.reason == "poison" and "its worker died" in outcome.detail
     wait_for(lambda: {world.status(each) for each in [before, after, *others]} == {"committed"})
     assert not verify(world.repo).differences

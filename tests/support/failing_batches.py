@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.commit.batch import commit_batch
-from storage.log.entry import Json
+from storage.log.records import Outcome
 from tests.support.world import World
 
 MOST_BATCHES = 60
@@ -26,7 +26,7 @@ def more(world: World, number: int) -> None:
     assert world.status(world.put({f"more{number}": b"x"}))
 
 
-def until_rejected(world: World, poison: str, *errors: type[BaseException]) -> Json:
+def until_rejected(world: World, poison: str, *errors: type[BaseException]) -> Outcome:
     """Let others land and workers run until the poison is decided; returns its outcome."""
     for number in range(10):
         work(world, *errors)

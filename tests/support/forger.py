@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from app.admin.deep import Deep, deep
 from storage.backends.bucket import Bucket
 from storage.base.ids import ObjectId
 from storage.git.objects import Commit, Kind, object_id
-from storage.log.entry import NO_HASH, EntryKind, Json, digest, encode
-from storage.log.log import Log, follow
+from storage.log.entry import NO_HASH, digest
+from storage.log.log import Log
 from storage.log.store_pack import pack_of, store_pack
 from tests.support.world import World
+
+Json = dict[str, Any]
 
 
 @dataclass
@@ -37,7 +41,8 @@ class Forger:
                 bucket.create(name, old.bucket.get(name))
         new: dict[str, str] = {}
         previous, tip = NO_HASH, ""
-        for entry, _ in follow(old.log.read_from(1)):
+        for _, stored in old.log.read_from(1):
+            entry = json.loads(stored)
             made: dict[ObjectId, tuple[Kind, bytes]] = {}
 
             def write(oid: str, commit: Commit, made: dict[ObjectId, tuple[Kind, bytes]] = made) -> None:
@@ -46,9 +51,9 @@ class Forger:
                 made[ObjectId(bytes.fromhex(new[oid]))] = (Kind.COMMIT, data)
 
             match entry["kind"]:
-                case EntryKind.GENESIS:
+                case "genesis":
                     tip = new[entry["commit"]] = entry["commit"]
-                case EntryKind.COMMITS:
+                case "commits":
                     for record in entry["decided"]:
                         self.record(record)
                         if "commit" in record:
@@ -58,7 +63,7 @@ class Forger:
                             entry["root"] = self.commit(record["id"], commit).tree.hex()
                             tip = record["commit"] = new[oid]
                     entry["tip"] = tip
-                case EntryKind.MERGE:
+                case "merge":
                     commit = old.objects.commit(ObjectId(bytes.fromhex(entry["commit"])))
                     commit = self._moved(
                         entry["commit"], [new.get(parent.hex(), parent.hex()) for parent in commit.parents]
@@ -69,7 +74,8 @@ class Forger:
             if made:
                 entry["packs"] = [*entry.get("packs", []), list(store_pack(bucket, pack_of(made)))]
             self.entry(entry)
-            data = encode(entry | {"previous": previous})
+            entry["previous"] = previous
+            data = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
             previous = digest(data)
             assert Log(bucket).append(entry["seq"], data)
         return deep(settings)

@@ -30,6 +30,7 @@ class LinkBench:
         self.root = self.trees.build(files)
         self.blobs = {object_id(Kind.BLOB, each): each for each in (b"A", b"B", b"C")}
         self.merge = ContentMerges(Settings())
+        self.changes: dict[str, tuple[Proposal, ...]] = {}  # of all changesets that were linked
 
     def put_blob(self, content: bytes) -> ObjectId:
         oid = object_id(Kind.BLOB, content)
@@ -58,7 +59,7 @@ class LinkBench:
                 tree=self.trees.read,
                 commit_tree=bases.get,
                 outcome=lambda changeset: (outcomes or {}).get(changeset),
-                changes=lambda changeset, outcome: outcome["manifest"],
+                changes=lambda changeset, outcome: self.changes[changeset],
                 blob=lambda oid, place: self.blobs[oid],
                 merge=self.merge,
             ),
@@ -66,6 +67,7 @@ class LinkBench:
             max_bytes=max_bytes,
             enough=enough,
         )
+        self.changes |= {changeset.id: changeset.changes for changeset in changesets}
         linked = linker.run(changesets)
         self.trees.update({oid: data for oid, (kind, data) in linked.objects.items() if kind == Kind.TREE})
         prove(self.trees.read, self.root, linked.root, linked.net)

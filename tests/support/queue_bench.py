@@ -6,12 +6,13 @@ import time
 
 from storage.backends.bucket import Bucket
 from storage.backends.redis_client import connect
-from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, new_ulid
+from storage.base.ids import ChangesetId, ObjectId, PackId, Seq, SliceId, new_ulid
 from storage.base.settings import Settings
 from storage.git.objects import Ident
-from storage.log.entry import FORMAT, EntryKind
+from storage.log.entry import NO_HASH, Commits, Genesis
 from storage.log.log import Log
 from storage.log.manifest import Changeset, Proposal
+from storage.log.records import Decided
 from storage.lookup.archive import Archive
 from storage.queue.queue import Queue
 from storage.view.view import View
@@ -25,8 +26,8 @@ class QueueBench:
         self.view = View(settings, connect(settings))
         self.archive = Archive(settings, Bucket(settings), Log(Bucket(settings)), self.view)
         self.queue = Queue(settings, self.view, self.archive)
-        genesis = {"format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "commit": "c" * 40}
-        self.view.apply("E", genesis | {"tree": "e" * 40, "time": 1}, "h1", published=False)
+        genesis = Genesis(seq=Seq(1), previous=NO_HASH, packs=(), commit="c" * 40, tree="e" * 40, time=1)
+        self.view.apply("E", genesis, "h1", published=False)
         self.view.publish(None, "E")
         self.queue.mark_recovered("E", self.queue.run())
         self.slices = [f"S{i}" for i in range(slices)]
@@ -60,21 +61,10 @@ class QueueBench:
     def decide(self, changeset: str, where: str, status: str = "committed", **more: str) -> None:
         """Give a changeset an outcome."""
         self.seq += 1
-        decided = {
-            "id": changeset,
-            "slice": where,
-            "status": status,
-            "pack": "inbox/P-1",
-            "changes": [],
-            "commit": "c" * 40,
-            **more,
-        }
-        head = {"tip": "c" * 40, "root": "e" * 40, "time": 1, "committed": self.seq - 1}
-        entry = {
-            "kind": EntryKind.COMMITS,
-            "seq": self.seq,
-            "previous": f"h{self.seq - 1}",
-            "decided": [decided],
-            **head,
-        }
+        about = {"pack": "inbox/P-1", "commit": "c" * 40, **more}
+        decided = Decided(id=changeset, slice=where, status=status, **about)
+        entry = Commits(
+            seq=self.seq, previous=f"h{self.seq - 1}", packs=(), decided=(decided,), tip="c" * 40, root="e" * 40,
+            time=1, committed=self.seq - 1,
+        )  # fmt: skip
         self.view.apply("E", entry, f"h{self.seq}")

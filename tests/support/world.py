@@ -116,7 +116,7 @@ class World:
     def status(self, changeset: str) -> str:
         """Return a changeset's status as the view has it."""
         outcome = self.repo.outcome(changeset)
-        return outcome["status"] if outcome else "queued"
+        return outcome.status if outcome else "queued"
 
     def files(self, root: str | None = None) -> dict[str, bytes]:
         """Return the contents of all files of the tip, by path."""

@@ -30,10 +30,10 @@ def test_a_path_that_moved_since_the_base_is_a_conflict_that_names_all_three_ver
     late = world.put({"f": b"two", "g": b"x"}, base)
     world.work()
     outcome = world.repo.outcome(late)
-    assert outcome and outcome["status"] == "conflicted"
-    [conflict] = outcome["conflicts"]
-    assert conflict["path"] == "f" and conflict["class"] == "add/add" and conflict["base"] is None
-    assert conflict["head"]["id"] != conflict["submitted"]["id"]
+    assert outcome and outcome.status == "conflicted"
+    [conflict] = outcome.conflicts
+    assert conflict.path == "f" and conflict.kind == "add/add" and conflict.base is None
+    assert conflict.head and conflict.submitted and conflict.head.id != conflict.submitted.id
     assert world.files() == {"f": b"one"}, "all or nothing"
 
 

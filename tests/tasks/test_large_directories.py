@@ -13,7 +13,7 @@ from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.git.objects import Kind, Tree, object_id
-from storage.log.entry import EntryKind, Json, decode
+from storage.log.entry import Commits, decode
 from storage.operations.seen import seen_by_writer as look
 from storage.operations.slices import define
 from storage.queue.submission_packs import read_changesets
@@ -105,7 +105,7 @@ def test_many_changesets_in_a_large_directory_take_several_batches_and_hold_up_n
         batches += 1
     assert 3 <= batches <= 8
     assert [world.status(each) for each in [*large, *beside]] == ["committed"] * 16
-    packs = [size for entry in _commit_entries(world) for _, size in entry["packs"]]
+    packs = [size for entry in _commit_entries(world) for _, size in entry.packs]
     assert max(packs[1:]) < 6 * size, "and no pack is larger than a batch may be"
     assert not verify(world.repo).differences
 
@@ -120,7 +120,7 @@ def test_small_changesets_are_committed_beside_each_batch_of_large_ones(world: W
     assert [world.status(each) for each in beside] != ["queued"] * 3
 
 
-def _commit_entries(world: World) -> list[Json]:
+def _commit_entries(world: World) -> list[Commits]:
 
     found = [decode(data) for _, data in world.repo.log.read_from(1)]
-    return [entry for entry in found if entry["kind"] == EntryKind.COMMITS]
+    return [entry for entry in found if isinstance(entry, Commits)]

@@ -42,7 +42,7 @@ def land(world: World, messages: list[str]) -> list[ChangesetId]:
 def message_of(world: World, changeset: ChangesetId) -> str:
     outcome = world.repo.outcome(changeset)
     assert outcome
-    return world.repo.objects.commit(ObjectId(bytes.fromhex(outcome["commit"]))).message
+    return world.repo.objects.commit(ObjectId(bytes.fromhex(outcome.commit))).message
 
 
 def test_what_was_accepted_before_messages_had_to_carry_a_trailer_lands_with_one(world: World) -> None:

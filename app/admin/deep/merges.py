@@ -11,7 +11,7 @@ from app.judge.source_merges import Files, SourceMerge, after
 from storage.base.errors import Corrupt
 from storage.git.merge_tree import TreeMerge
 from storage.git.threeway import ConflictClass
-from storage.log.entry import Json, Status
+from storage.log.records import Decided
 
 
 class Differs(Corrupt):
@@ -45,13 +45,13 @@ class Case:
     unchecked: bool = False
 
 
-def excuses_of(record: Json) -> Excuses:
+def excuses_of(record: Decided) -> Excuses:
     """Return what excuses the conflicts that a record has."""
     excuses = Excuses()
-    for conflict in record["conflicts"] if record["status"] == Status.CONFLICTED else ():
-        name = conflict["path"].rpartition("/")[2]
-        excuses.too_large |= conflict["class"] == ConflictClass.TOO_LARGE
-        excuses.gitmodules |= name == ".gitmodules" and conflict["class"] == ConflictClass.CONTENT
+    for conflict in record.conflicts:
+        name = conflict.path.rpartition("/")[2]
+        excuses.too_large |= conflict.kind == ConflictClass.TOO_LARGE
+        excuses.gitmodules |= name == ".gitmodules" and conflict.kind == ConflictClass.CONTENT
     return excuses
 
 

@@ -14,9 +14,10 @@ from storage.base.progress import Progress
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, UNKNOWN_MODE, Version
 from storage.git.packs import read_index
 from storage.log import manifest
-from storage.log.entry import Json
+from storage.log.entry import Entry
 from storage.log.log import Log, follow
 from storage.log.manifest import Changeset
+from storage.log.records import Decided
 from storage.log.references import References
 from storage.log.summary import LogSummary, lost
 from storage.lookup.archive import manifest_in, read_all
@@ -24,7 +25,7 @@ from storage.lookup.archive import manifest_in, read_all
 _MAX_PACKS = 64  # whose manifests are held
 
 
-def entries(log: Log, last: int) -> Iterator[Json]:
+def entries(log: Log, last: int) -> Iterator[Entry]:
     """Yield the entries up to `last`. Raises CorruptEntry and BucketError."""
     for entry, _ in follow(islice(log.read_from(1), last)):
         yield entry
@@ -86,9 +87,9 @@ class Manifests:
         self._places = places
         self._read: OrderedDict[PackId, dict[ChangesetId, Changeset]] = OrderedDict()
 
-    def find(self, record: Json, at: str) -> Changeset | None:
+    def find(self, record: Decided, at: str) -> Changeset | None:
         """Return what was submitted, None where its pack has been collected. Raises Differs and CorruptManifest."""
-        pack = PackId(record["pack"])
+        pack = record.pack
         if pack not in self._places:
             return None
         if pack not in self._read:
@@ -96,7 +97,7 @@ class Manifests:
             self._read[pack] = {each.id: each for each in manifest.split(data or b"", pack)}
             if len(self._read) > _MAX_PACKS:
                 self._read.popitem(last=False)
-        found = self._read[pack].get(record["id"])
+        found = self._read[pack].get(record.id)
         if found is None:
             raise Differs(f"{at}: {pack} has no such changeset")
         return found

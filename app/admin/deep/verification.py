@@ -23,13 +23,13 @@ from storage.base.errors import Corrupt, Refused
 from storage.base.ids import ChangesetId, ObjectId
 from storage.base.progress import Progress, no_progress
 from storage.base.settings import Settings
-from storage.commit.records import change_json
 from storage.git.objects import EMPTY_TREE, REGULAR_MODES, SUBMODULE_MODE, Version, as_file
 from storage.git.threeway import Strategy
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import EntryKind, Json, Status
+from storage.log.entry import Commits, Entry, Genesis, Merge
 from storage.log.log import Log
 from storage.log.manifest import Changeset
+from storage.log.records import Decided, Status
 from storage.log.summary import LogSummary, read_log
 
 _WINDOW = 500  # changesets that are merged together
@@ -128,8 +128,8 @@ class _Verification:
         """Check every entry that was read before. Raises Differs, and GitRefused if Git refuses an object."""
         try:
             for entry in entries(log, self._contents.entries):
-                self._entry(entry, f"entry {entry['seq']}")
-                self._tips[entry["seq"]] = self._tip
+                self._entry(entry, f"entry {entry.seq}")
+                self._tips[entry.seq] = self._tip
                 self._report.entries += 1
         except Differs:
             # What was prepared before it may differ too, and comes first.
@@ -141,59 +141,59 @@ class _Verification:
             if commit not in self._past:
                 raise Differs(f"git: the history has commit {commit}, and no entry has it")
 
-    def _entry(self, entry: Json, where: str) -> None:
-        match entry["kind"]:
-            case EntryKind.GENESIS:
-                self._tip = self._main = entry["commit"]
-                if self._info(self._tip, where).tree != entry["tree"]:
+    def _entry(self, entry: Entry, where: str) -> None:
+        match entry:
+            case Genesis():
+                self._tip = self._main = entry.commit
+                if self._info(self._tip, where).tree != entry.tree:
                     raise Differs(f"{where}: its tree is not that of its commit")
                 self._past.add(self._tip)
-            case EntryKind.MERGE:
+            case Merge():
                 self._merge(entry, where)
-            case EntryKind.COMMITS:
+            case Commits():
                 self._batch(entry, where)
 
-    def _merge(self, entry: Json, where: str) -> None:
+    def _merge(self, entry: Merge, where: str) -> None:
         """Check that a global commit publishes a commit of the chain as it is."""
-        info = self._info(entry["commit"], where)
-        merged = self._tips.get(entry["through"])
+        info = self._info(entry.commit, where)
+        merged = self._tips.get(entry.through)
         if merged is None or info.parents != [self._main, merged] or info.changesets:
-            raise Differs(f"{where}: {entry['commit']} is no merge of {merged} into {self._main}")
-        if not info.tree == entry["tree"] == self._commits[merged].tree:
+            raise Differs(f"{where}: {entry.commit} is no merge of {merged} into {self._main}")
+        if not info.tree == entry.tree == self._commits[merged].tree:
             raise Differs(f"{where}: the merge's tree is not that of {merged}, which it merges")
-        self._main = entry["commit"]
+        self._main = entry.commit
         self._past.add(self._main)
-        for seq in [seq for seq in self._tips if seq < entry["through"]]:
+        for seq in [seq for seq in self._tips if seq < entry.through]:
             del self._tips[seq]
 
-    def _batch(self, entry: Json, where: str) -> None:
-        for record in entry["decided"]:
-            at = f"{where}, changeset {record['id']}"
-            if record["id"] in self._known:
+    def _batch(self, entry: Commits, where: str) -> None:
+        for record in entry.decided:
+            at = f"{where}, changeset {record.id}"
+            if record.id in self._known:
                 raise Differs(f"{at}: it has an outcome already")
             self._report.changesets += 1
-            if record["status"] in (Status.COMMITTED, Status.CONFLICTED):
+            if record.status in (Status.COMMITTED, Status.CONFLICTED):
                 self._changeset(record, at)
             else:
-                self._known[record["id"]] = _known_of(record)
+                self._known[record.id] = _known_of(record)
             self._progress("deep", self._report.changesets, self._contents.changesets)
-        if entry["tip"] != self._tip:
-            raise Differs(f"{where}: its tip is {entry['tip']}, and its last commit {self._tip}")
+        if entry.tip != self._tip:
+            raise Differs(f"{where}: its tip is {entry.tip}, and its last commit {self._tip}")
         root = self._commits[self._tip].tree
-        if entry["root"] != root:
-            raise Differs(f"{where}: its root is {entry['root']}, and its tip's tree {root}")
+        if entry.root != root:
+            raise Differs(f"{where}: its root is {entry.root}, and its tip's tree {root}")
 
-    def _changeset(self, record: Json, at: str) -> None:
+    def _changeset(self, record: Decided, at: str) -> None:
         """Make a committed or conflicted changeset again, and have its merge made with the next ones."""
-        chain, committed = self._tip, record["status"] == Status.COMMITTED
+        chain, committed = self._tip, record.status == Status.COMMITTED
         if committed:
             self._committed(record, at)
-        self._known[record["id"]] = _known_of(record)
+        self._known[record.id] = _known_of(record)
         changeset = self._manifests.find(record, at)
         try:
             if changeset is None:
                 raise _Unmakeable
-            if committed and [c[:3] for c in record["changes"]] != [change_json(c)[:3] for c in changeset.changes]:
+            if committed and [c[:3] for c in record.changes] != [c.recorded()[:3] for c in changeset.changes]:
                 raise Differs(f"{at}: its changes are not those that were submitted")
             case = self._case(changeset, record, at, chain)
         except _Unmakeable:
@@ -209,18 +209,19 @@ class _Verification:
         if len(self._cases) >= _WINDOW or self._paths >= _WINDOW_PATHS:
             self._flush()
 
-    def _committed(self, record: Json, at: str) -> None:
+    def _committed(self, record: Decided, at: str) -> None:
         """Check that the chain goes on with a changeset's commit, and go on to it."""
-        info = self._info(record["commit"], at)
+        commit = record.commit or ""
+        info = self._info(commit, at)
         if info.parents != [self._tip]:
-            raise Differs(f"{at}: the parents of {record['commit']} are {info.parents}, and should be {self._tip}")
-        named = info.changesets or [changeset_of_old(self._manifests.reader.message(record["commit"])) or ""]
-        if named != [record["id"]]:
-            raise Differs(f"{at}: the trailers of {record['commit']} name {info.changesets}")
-        self._tip = record["commit"]
+            raise Differs(f"{at}: the parents of {commit} are {info.parents}, and should be {self._tip}")
+        named = info.changesets or [changeset_of_old(self._manifests.reader.message(commit)) or ""]
+        if named != [record.id]:
+            raise Differs(f"{at}: the trailers of {commit} name {info.changesets}")
+        self._tip = commit
         self._past.add(self._tip)
 
-    def _case(self, changeset: Changeset, record: Json, at: str, chain: str) -> Case:
+    def _case(self, changeset: Changeset, record: Decided, at: str, chain: str) -> Case:
         head, excuses = self._commits[chain].tree, excuses_of(record)
         saw = Saw()
         if changeset.base_versions:
@@ -229,7 +230,7 @@ class _Verification:
         else:
             base, base_tree = self._base(changeset, record, at)
         made = self._commit(changeset, base)
-        if record["status"] == Status.COMMITTED:
+        if record.status == Status.COMMITTED:
             self._seen(changeset, record, at, base_tree, made)
         case = Case(at, base_tree, head, made.tree, excuses)
         if base_tree != head:
@@ -238,7 +239,7 @@ class _Verification:
         case.unchecked |= saw.unchecked
         return case
 
-    def _seen(self, changeset: Changeset, record: Json, at: str, saw: str, made: _Made) -> None:
+    def _seen(self, changeset: Changeset, record: Decided, at: str, saw: str, made: _Made) -> None:
         """Keep what the writers of a stack on a committed changeset have seen, and compare it with the record."""
         if changeset.base_versions:
             # Its own paths and nothing else.
@@ -248,8 +249,9 @@ class _Verification:
                     return
             made = self._commit(changeset, "")
         for name, tree in (("saw", saw), ("seen", made.tree)):
-            if record.get(name, tree) != tree:
-                raise Differs(f"{at}: `{name}` is {record[name]}, and should be {tree}")
+            recorded = getattr(record, name)
+            if recorded not in (None, tree):
+                raise Differs(f"{at}: `{name}` is {recorded}, and should be {tree}")
         self._known[changeset.id] = replace(self._known[changeset.id], mark=made.mark, tree=made.tree)
 
     def _commit(self, changeset: Changeset, base: str) -> _Made:
@@ -269,7 +271,7 @@ class _Verification:
                 self._put(path, version)
         return _Made(mark, self._importer.end(), before, wanted)
 
-    def _base(self, changeset: Changeset, record: Json, at: str) -> tuple[str, str]:
+    def _base(self, changeset: Changeset, record: Decided, at: str) -> tuple[str, str]:
         """Return the commit that has what the writer saw, and its tree."""
         if changeset.base_commit is not None:
             commit = changeset.base_commit.hex()
@@ -283,8 +285,8 @@ class _Verification:
             raise Differs(f"{at}: its base {base} was not committed before it")
         if not known.mark:
             raise _Unmakeable
-        if record.get("base", base) != base:
-            raise Differs(f"{at}: it is recorded on {record['base']}, and was submitted on {base}")
+        if record.base not in (None, base):
+            raise Differs(f"{at}: it is recorded on {record.base}, and was submitted on {base}")
         return known.mark, known.tree
 
     def _first_of(self, changeset: ChangesetId) -> ChangesetId:
@@ -363,9 +365,9 @@ class _Verification:
             setattr(self._report, kind, getattr(self._report, kind) + 1)
 
 
-def _known_of(record: Json) -> _Known:
-    committed = record["status"] == Status.COMMITTED
-    return _Known(committed, "", "", record.get("first"), record.get("fingerprint"))
+def _known_of(record: Decided) -> _Known:
+    committed = record.status == Status.COMMITTED
+    return _Known(committed, "", "", record.first, record.fingerprint)
 
 
 def _nested(paths: list[bytes]) -> bool:

@@ -19,11 +19,10 @@ from storage.base.ids import ChangesetId, ObjectId
 from storage.base.settings import Settings
 from storage.git.objects import EMPTY_TREE, EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Commit, Kind, object_id
 from storage.git.threeway import Strategy
-from storage.log.entry import EntryKind, Json
 from storage.log.log import name_of
 from storage.operations.lifecycle import release
 from storage.repository import Repository
-from tests.support.forger import Forger
+from tests.support.forger import Forger, Json
 from tests.support.world import AUTHOR, World
 
 LINES = b"".join(b"line %d\n" % i for i in range(12))
@@ -207,11 +206,11 @@ def test_a_right_log_written_by_hand_is_clean(five: Five) -> None:
 
 def test_a_root_that_is_another_tree_is_found(five: Five) -> None:
     def forge(entry: Json) -> None:
-        if entry["kind"] == EntryKind.COMMITS and entry["decided"][0]["id"] == five[1][3]:
+        if entry["kind"] == "commits" and entry["decided"][0]["id"] == five[1][3]:
             entry["root"] = EMPTY_TREE.hex()
 
     found = Forger(five[0], entry=forge).deep().difference
-    seq = five[0].repo.outcome(five[1][3])["seq"]
+    seq = five[0].repo.outcome(five[1][3]).seq
     assert found.startswith(f"entry {seq}: its root is {EMPTY_TREE.hex()}")
 
 
@@ -219,9 +218,7 @@ def test_a_root_that_is_another_tree_is_found(five: Five) -> None:
 def test_a_tree_that_is_exchanged_is_named_with_its_first_path(five: Five, number: int) -> None:
     """What a merge queue does that builds on the wrong tree: a change is not there, or others are reverted."""
     world, ids = five
-    trees = [
-        world.repo.objects.commit(ObjectId(bytes.fromhex(world.repo.outcome(each)["commit"]))).tree for each in ids
-    ]
+    trees = [world.repo.objects.commit(ObjectId(bytes.fromhex(world.repo.outcome(each).commit))).tree for each in ids]
     wrong = {0: EMPTY_TREE, 2: trees[0], 3: trees[2], 4: trees[1]}[number]
     path = {0: "other", 2: "text", 3: "other", 4: "last"}[number]
 
@@ -229,7 +226,7 @@ def test_a_tree_that_is_exchanged_is_named_with_its_first_path(five: Five, numbe
         return dataclasses.replace(commit, tree=wrong) if changeset == ids[number] else commit
 
     found = Forger(world, commit=forge).deep().difference
-    seq = world.repo.outcome(ids[number])["seq"]
+    seq = world.repo.outcome(ids[number]).seq
     assert found == f"entry {seq}, changeset {ids[number]}: its tree is not what Git makes, first at {path}"
 
 

@@ -13,8 +13,8 @@ import pytest
 from storage.base.ids import ChangesetId, ObjectId
 from storage.git.objects import Kind, object_id
 from storage.git.trees import lookup
-from storage.log.entry import Status
 from storage.log.manifest import Changeset
+from storage.log.records import Status
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.lifecycle import abandon, release
 from storage.queue.submission_packs import read_changesets

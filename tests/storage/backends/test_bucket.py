@@ -16,8 +16,9 @@ import pytest
 from minio.deleteobjects import DeleteError, DeleteObject
 
 from storage.backends.bucket import Bucket, BucketError, BucketUnsafe, Created, Missing, OutOfRange, probe
+from storage.base.ids import Seq
 from storage.base.settings import Settings
-from storage.log.entry import NO_HASH, CorruptEntry, digest, encode
+from storage.log.entry import FORMAT, NO_HASH, CorruptEntry, Slices, digest, encode
 from storage.log.log import Log, follow
 
 
@@ -236,7 +237,7 @@ def test_a_store_that_is_away_is_an_error_and_nothing_is_known() -> None:
 
 
 def entry(seq: int, previous: str, **more: object) -> bytes:
-    return encode({"format": 1, "seq": seq, "previous": previous, "kind": "slices", "define": [], **more})
+    return encode(Slices(format=FORMAT, seq=Seq(seq), previous=previous, define=(), **more))
 
 
 def test_the_log_is_dense_and_an_entry_never_changes(bucket: Bucket) -> None:
@@ -246,7 +247,7 @@ def test_the_log_is_dense_and_an_entry_never_changes(bucket: Bucket) -> None:
     assert log.append(1, first), "the same bytes are ours, after a time-out too"
     assert not log.append(1, entry(1, NO_HASH, by="other"))
     assert log.append(2, entry(2, digest(first)))
-    assert [e["seq"] for e, _ in follow(log.read_from(1))] == [1, 2]
+    assert [e.seq for e, _ in follow(log.read_from(1))] == [1, 2]
     assert log.read(3) is None
 
 

@@ -12,9 +12,9 @@ import pytest
 from app.stack import Supervisor
 from app.stack.servers import redis_server
 from storage.backends.redis_client import connect
-from storage.base.ids import new_ulid
+from storage.base.ids import Seq, new_ulid
 from storage.base.settings import Settings
-from storage.log.entry import FORMAT, EntryKind
+from storage.log.entry import NO_HASH, Genesis
 from storage.view.view import View
 
 LOCALE = "cs_CZ.UTF-8"
@@ -37,8 +37,8 @@ def test_in_a_locale_that_has_letters_before_digits_the_mark_passes_what_it_pass
         client = connect(settings)
         assert client.eval("return 'A' < '0'", 0) == 1, "Redis has this locale"
         view = View(settings, client)
-        genesis = {"format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64, "commit": "c" * 40}
-        view.apply("E", genesis | {"tree": "e" * 40, "time": 1}, "h1", published=False)
+        genesis = Genesis(seq=Seq(1), previous=NO_HASH, packs=(), commit="c" * 40, tree="e" * 40, time=1)
+        view.apply("E", genesis, "h1", published=False)
         view.publish(None, "E")
         ulid = new_ulid()
         ids = sorted(ulid[:-2] + end for end in ("0A", "0Z", "A0", "AZ", "Z0", "ZZ"))

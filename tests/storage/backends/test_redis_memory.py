@@ -115,7 +115,7 @@ def test_what_was_accepted_a_moment_before_is_queued_and_can_be_abandoned_while_
     accepted = world.put({"g": b"1"})
     assert world.repo.queue.known([accepted]) == "1"
     abandon(world.repo, accepted)
-    assert world.repo.outcome(accepted)["status"] == "abandoned"
+    assert world.repo.outcome(accepted).status == "abandoned"
 
 
 def age(world: World) -> None:

@@ -25,6 +25,7 @@ from storage.git.objects import (
 from storage.git.threeway import ConflictClass, MergeUnavailable, Strategy
 from storage.git.trees import walk
 from storage.log.manifest import Changeset
+from storage.log.records import Outcome, RecordedConflict, Status
 from storage.lookup.content_merges import ContentMerges, MergeBudget
 from storage.view.snapshot import Slice
 from tests.support.link_bench import (
@@ -83,7 +84,7 @@ def test_three_versions_decide_as_in_git(base, head, change, outcome, after) -> 
     seen = repo.trees.build({b"f": base} if base else {})
     linked = repo.link([changeset("X", change)], {BASE: seen})
     [decided] = linked.decided
-    word = decided.get("reason") or next((c["class"] for c in decided.get("conflicts", [])), decided["status"])
+    word = decided.reason or next((conflict.kind for conflict in decided.conflicts), decided.status)
     assert word == outcome
     assert repo.files(linked).get(b"f") == after
 
@@ -101,9 +102,9 @@ def test_a_mode_cannot_change_of_what_an_earlier_change_of_the_stack_made_no_fil
         linked = repo.link([below], {BASE: seen})
         [first] = linked.decided
         repo.root = linked.root
-        linked = repo.link([above], {BASE: seen}, outcomes={"A": first | {"manifest": below.changes}})
+        linked = repo.link([above], {BASE: seen}, outcomes={"A": first})
         [decided] = linked.decided
-    assert decided["reason"] == "missing-file" and "so its mode cannot change" in decided["detail"]
+    assert decided.reason == "missing-file" and "so its mode cannot change" in decided.detail
     assert repo.files(linked)[b"f"] == Version(kind, B)
 
 
@@ -129,11 +130,11 @@ def test_what_was_seen_by_versions_counts_and_no_change_of_mode_is_lost(head, ch
     repo = LinkBench({b"f": head} if head else {})
     linked = repo.link([changeset("X", change, on=None)])
     [decided] = linked.decided
-    word = decided.get("reason") or next((c["class"] for c in decided.get("conflicts", [])), decided["status"])
+    word = decided.reason or next((conflict.kind for conflict in decided.conflicts), decided.status)
     assert word == outcome
     assert repo.files(linked).get(b"f") == after
-    for conflict in decided.get("conflicts", []):
-        assert conflict["base"]["mode"] != "000000"
+    for conflict in decided.conflicts:
+        assert conflict.base.mode != "000000"
 
 
 def test_what_a_mode_change_takes_over_is_never_its_content() -> None:
@@ -147,10 +148,13 @@ def test_what_a_mode_change_takes_over_is_never_its_content() -> None:
     for head in ({}, {b"f": Version(SYMLINK_MODE, B)}):
         repo = LinkBench(head)
         change = replace(chmod(b"f", EXECUTABLE_MODE), base=nowhere, strategy=Strategy.THEIRS)
-        assert repo.link([changeset("X", change, on=None)]).decided[0]["status"] == "conflicted"
+        assert repo.link([changeset("X", change, on=None)]).decided[0].status == "conflicted"
 
 
-CONFLICT = {"status": "conflicted", "slice": "all", "conflicts": [{"path": "f"}]}
+CONFLICT = Outcome(
+    status=Status.CONFLICTED, slice="all", pack="inbox/p-1", seq=1, index=0, conflict_count=1,
+    conflicts=(RecordedConflict(path="f", kind="content", base=None, head=None, submitted=None),),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -165,14 +169,14 @@ def test_one_changeset_takes_the_place_of_a_conflicted_one_and_none_of_one_that_
     ]
     linked = repo.link(batch, {BASE: repo.root}, outcomes={"C": CONFLICT}, closed=closed)
     abandoned = "abandoned" in closed.values()
-    assert [each["status"] for each in linked.decided] == [
+    assert [each.status for each in linked.decided] == [
         "rejected" if abandoned else "committed",
         second,
         "committed",
     ]
-    assert ["closes" in each for each in linked.decided] == [not abandoned, False, False]
+    assert [each.closes is not None for each in linked.decided] == [not abandoned, False, False]
     by = "abandoned" if abandoned else "A"
-    assert linked.decided[1]["reason"] == "conflict-closed" and linked.decided[1]["detail"].endswith(f"before: {by}")
+    assert linked.decided[1].reason == "conflict-closed" and linked.decided[1].detail.endswith(f"before: {by}")
 
 
 def test_a_successor_that_conflicts_is_not_followed_by_another() -> None:
@@ -180,8 +184,8 @@ def test_a_successor_that_conflicts_is_not_followed_by_another() -> None:
     seen = repo.trees.build({})
     batch = [replace(changeset(name, put(b"f", oid)), resolves="C") for name, oid in (("A", B), ("B", C))]
     first, second = repo.link(batch, {BASE: seen}, outcomes={"C": CONFLICT}).decided
-    assert (first["status"], first["closes"]["id"]) == ("conflicted", "C")
-    assert (second["status"], second["reason"], "closes" in second) == ("rejected", "conflict-closed", False)
+    assert (first.status, first.closes.id) == ("conflicted", "C")
+    assert (second.status, second.reason, second.closes) == ("rejected", "conflict-closed", None)
 
 
 def test_a_stack_on_versions_cannot_delete_what_none_of_it_saw() -> None:
@@ -193,8 +197,8 @@ def test_a_stack_on_versions_cannot_delete_what_none_of_it_saw() -> None:
         changeset("4", delete(b"nothing"), on="2"),
     ]
     linked = repo.link(batch)
-    assert [each["status"] for each in linked.decided] == ["committed", "committed", "rejected", "committed"]
-    assert linked.decided[2]["reason"] == "missing-file" and list(repo.files(linked)) == [b"g"]
+    assert [each.status for each in linked.decided] == ["committed", "committed", "rejected", "committed"]
+    assert linked.decided[2].reason == "missing-file" and list(repo.files(linked)) == [b"g"]
 
 
 def test_of_a_changeset_with_a_file_too_large_nothing_more_is_merged() -> None:
@@ -210,8 +214,8 @@ def test_of_a_changeset_with_a_file_too_large_nothing_more_is_merged() -> None:
     seen = repo.trees.build(dict.fromkeys(names, FILE))
     batch = [changeset("X", *(put(name, B) for name in names)), changeset("Y", put(b"a", B))]
     linked = repo.link(batch, {BASE: seen})
-    assert [each["class"] for each in linked.decided[0]["conflicts"]] == ["too-large"] * 3
-    assert linked.decided[1]["status"] == "committed" and len(asked) == 3
+    assert [each.kind for each in linked.decided[0].conflicts] == ["too-large"] * 3
+    assert linked.decided[1].status == "committed" and len(asked) == 3
 
 
 def test_merges_that_take_too_long_wait_for_another_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,14 +241,14 @@ def test_a_changeset_whose_contents_cannot_be_merged_now_waits_alone() -> None:
     seen = repo.trees.build({b"f": FILE})
     batch = [changeset("X", put(b"f", B)), changeset("Y", put(b"g", B)), changeset("Z", put(b"h", B), on="X")]
     linked = repo.link(batch, {BASE: seen})
-    assert linked.deferred == ["X", "Z"] and [each["id"] for each in linked.decided] == ["Y"]
+    assert linked.deferred == ["X", "Z"] and [each.id for each in linked.decided] == ["Y"]
 
 
 def test_all_or_nothing_for_a_changeset() -> None:
     repo = LinkBench({b"f": Version(FILE_MODE, C)})
     seen = repo.trees.build({b"f": FILE})
     linked = repo.link([changeset("X", put(b"f", B), put(b"g", B))], {BASE: seen})
-    assert linked.decided[0]["status"] == "conflicted" and linked.root == repo.root and not linked.objects
+    assert linked.decided[0].status == "conflicted" and linked.root == repo.root and not linked.objects
 
 
 def test_a_file_becomes_a_directory_and_back_when_the_deletes_stand_beside_it() -> None:
@@ -252,17 +256,17 @@ def test_a_file_becomes_a_directory_and_back_when_the_deletes_stand_beside_it() 
     there = changeset("X", delete(b"a"), put(b"a/b", B))
     back = changeset("Y", delete(b"a/b"), put(b"a", C), on="X")
     linked = repo.link([there, back], {BASE: repo.root})
-    assert [each["status"] for each in linked.decided] == ["committed", "committed"]
+    assert [each.status for each in linked.decided] == ["committed", "committed"]
     assert repo.files(linked) == {b"a": Version(FILE_MODE, C)}
 
 
 def test_a_file_in_the_way_that_the_writer_saw_is_refused_and_one_that_came_since_conflicts() -> None:
     repo = LinkBench({b"a/b": FILE})
     seen = linked = repo.link([changeset("X", put(b"a", B))], {BASE: repo.root})
-    assert seen.decided[0]["reason"] == "in-the-way"
+    assert seen.decided[0].reason == "in-the-way"
     linked = repo.link([changeset("X", put(b"a", B))], {BASE: repo.trees.build({})})
-    [conflict] = linked.decided[0]["conflicts"]
-    assert conflict["class"] == "directory/file" and conflict["blocker"] == "a/b"
+    [conflict] = linked.decided[0].conflicts
+    assert conflict.kind == "directory/file" and conflict.blocker == "a/b"
 
 
 def test_by_versions_the_id_that_was_seen_decides() -> None:
@@ -270,7 +274,7 @@ def test_by_versions_the_id_that_was_seen_decides() -> None:
     good = changeset("X", put(b"f", B, base=A), put(b"new", C), on=None)
     late = changeset("Y", put(b"f", C, base=A), on=None)
     linked = repo.link([good, late])
-    assert [each["status"] for each in linked.decided] == ["committed", "conflicted"]
+    assert [each.status for each in linked.decided] == ["committed", "conflicted"]
 
 
 #   base ── X ── Y ── Z      X, Y, Z: one writer's stack
@@ -282,7 +286,7 @@ def test_a_stack_sees_what_its_writer_saw_and_nothing_that_others_landed() -> No
     y = changeset("Y", put(b"f", C), on="X")
     z = changeset("Z", put(b"g", C), on="Y")
     linked = repo.link([x, other, y, z], {BASE: repo.root})
-    assert [each["status"] for each in linked.decided] == ["committed", "committed", "committed", "conflicted"]
+    assert [each.status for each in linked.decided] == ["committed", "committed", "committed", "conflicted"]
     assert repo.files(linked) == {b"f": Version(FILE_MODE, C), b"g": Version(FILE_MODE, B)}
 
 
@@ -299,7 +303,7 @@ def test_a_stack_in_many_batches_ends_like_the_stack_in_one(states: list[dict], 
     other = changeset("other", put(b"zz/other", C))
     whole = LinkBench(states[0])
     one = whole.link([other, *stack()], {BASE: whole.root})
-    assert {each["status"] for each in one.decided} == {"committed"}
+    assert {each.status for each in one.decided} == {"committed"}
 
     parts = LinkBench(states[0])
     seen = parts.root
@@ -308,10 +312,9 @@ def test_a_stack_in_many_batches_ends_like_the_stack_in_one(states: list[dict], 
     while rest:
         batch, rest = rest[:cut], rest[cut:]
         linked = parts.link(batch, {BASE: seen}, outcomes)
-        manifests = {each.id: each.changes for each in batch}
-        outcomes |= {each["id"]: each | {"manifest": manifests[each["id"]]} for each in linked.decided}
+        outcomes |= {each.id: each for each in linked.decided}
         parts.root = linked.root
-    assert {each["status"] for each in outcomes.values()} == {"committed"}
+    assert {each.status for each in outcomes.values()} == {"committed"}
     assert parts.root == one.root
 
 
@@ -320,17 +323,17 @@ def test_a_base_that_is_not_decided_is_waited_for_and_one_that_did_not_make_it_i
     waits = changeset("W", put(b"f", A), on="unknown")
     linked = repo.link([waits])
     assert linked.deferred == ["W"] and not linked.decided
-    linked = repo.link([waits], outcomes={"unknown": {"status": "conflicted"}})
-    assert linked.decided[0]["reason"] == "base-not-landed"
+    linked = repo.link([waits], outcomes={"unknown": CONFLICT})
+    assert linked.decided[0].reason == "base-not-landed"
 
 
 def test_a_second_changeset_with_a_key_is_rejected_and_names_the_first() -> None:
     repo = LinkBench({})
     first, second = changeset("1", put(b"f", A), key="k"), changeset("2", put(b"g", A), key="k")
     linked = repo.link([first, second], {BASE: repo.root})
-    assert linked.decided[1]["reason"] == "duplicate" and "1" in linked.decided[1]["detail"]
+    assert linked.decided[1].reason == "duplicate" and "1" in linked.decided[1].detail
     linked = repo.link([second], {BASE: repo.root}, keys={"k": "1"})
-    assert linked.decided[0]["reason"] == "duplicate" and linked.decided[0]["first"] == "1"
+    assert linked.decided[0].reason == "duplicate" and linked.decided[0].first == "1"
 
 
 @pytest.mark.parametrize("batches", [1, 2, 3])
@@ -347,8 +350,8 @@ def test_a_stack_on_a_repeat_stands_on_the_first(batches: int) -> None:
     for part in ([order], [order[:2], order[2:]], [order[:1], order[1:3], order[3:]])[batches - 1]:
         linked = repo.link(part, {BASE: repo.root}, outcomes, keys={"k": "1"} if outcomes else {})
         repo.root = linked.root
-        outcomes |= {d["id"]: d | {"manifest": c.changes} for d in linked.decided for c in part if c.id == d["id"]}
-    assert [outcomes[each]["status"] for each in "1234"] == ["committed", "rejected", "committed", "committed"]
+        outcomes |= {each.id: each for each in linked.decided}
+    assert [outcomes[each].status for each in "1234"] == ["committed", "rejected", "committed", "committed"]
     assert dict(walk(repo.trees.read, repo.root)) == {b"f": Version(FILE_MODE, C), b"g": Version(FILE_MODE, C)}
 
 
@@ -357,16 +360,16 @@ def test_a_stack_on_another_request_with_a_used_key_is_rejected() -> None:
     first = changeset("1", put(b"f", B), key="k")
     other = replace(changeset("2", put(b"f", C), key="k"), fingerprint="another")
     linked = repo.link([first, other, changeset("3", put(b"f", A), on="2")], {BASE: repo.root})
-    assert linked.decided[2]["reason"] == "base-not-landed"
+    assert linked.decided[2].reason == "base-not-landed"
 
 
 def test_changesets_are_decided_by_the_definition_of_their_slice_at_the_snapshot() -> None:
     repo = LinkBench({})
     only_a = {"all": Slice("all", "all", frozenset([b"a/"]), 2)}
     linked = repo.link([changeset("X", put(b"b", A))], {BASE: repo.root}, slices=only_a)
-    assert linked.decided[0]["reason"] == "outside-slice"
+    assert linked.decided[0].reason == "outside-slice"
     linked = repo.link([changeset("X", put(b"b", A))], {BASE: repo.root}, slices={})
-    assert linked.decided[0]["reason"] == "no-such-slice"
+    assert linked.decided[0].reason == "no-such-slice"
 
 
 def test_what_is_decided_already_is_not_decided_again() -> None:

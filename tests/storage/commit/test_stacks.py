@@ -108,8 +108,7 @@ class History:
         assert not linked.deferred
         self.repo.root = linked.root
         self.repo.blobs |= {oid: data for oid, (kind, data) in linked.objects.items() if kind == Kind.BLOB}
-        said = {changeset.id: changeset.changes for changeset in batch}
-        self.outcomes |= {each["id"]: each | {"manifest": said[each["id"]]} for each in linked.decided}
+        self.outcomes |= {each.id: each for each in linked.decided}
 
     def run(self) -> None:
         stacked = Writer({path: list(lines) for path, lines in self.start.items()}, self.commit(), range(0, ANCHORS, 4))
@@ -133,17 +132,15 @@ class History:
     def check(self) -> Counter[str]:
         """Compare every file with what landed, and return the outcomes."""
         lines = Counter(line for each in self.now().values() for line in each)
-        landed = {name for name, outcome in self.outcomes.items() if outcome["status"] == "committed"}
+        landed = {name for name, outcome in self.outcomes.items() if outcome.status == "committed"}
         deleted = set().union(*(self.effects[name].deleted for name in landed))
         for name, effect in self.effects.items():
             for line in effect.added:
                 expected = 1 if name in landed and line not in deleted else 0
-                assert lines[line] == expected, (
-                    f"{line!r} of {self.outcomes[name]['status']} {name}: {lines[line]} times"
-                )
+                assert lines[line] == expected, f"{line!r} of {self.outcomes[name].status} {name}: {lines[line]} times"
         for i in range(ANCHORS):
             assert lines[anchor(i)] == len(FILES)
-        return Counter(outcome["status"] for outcome in self.outcomes.values())
+        return Counter(outcome.status for outcome in self.outcomes.values())
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -153,7 +150,7 @@ def test_no_line_that_landed_is_lost(seed: int) -> None:
     statuses = history.check()
     assert sum(statuses.values()) == history.made >= DEPTH + OTHERS
     assert statuses["committed"] > DEPTH / 2, statuses
-    merged = [outcome for outcome in history.outcomes.values() if outcome.get("merged_count")]
+    merged = [outcome for outcome in history.outcomes.values() if outcome.merged_count]
     assert len(merged) > 10, "the stack and the others meet in the same files"
 
 

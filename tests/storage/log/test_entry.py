@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec import UNSET
 
+from storage.base.ids import ObjectId, PackId
+from storage.git.packs import PackRange
 from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, log_position
 from storage.log.log import follow
+from storage.view.load import locations
 from storage.view.rows import Effects, Forgotten, effects
-from tests.persisted import ENTRIES, entries, ulid
+from tests.support.persisted import ENTRIES, entries, ulid
 
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
@@ -26,7 +30,7 @@ def rows() -> list[Effects]:
 
 def test_entries_of_format_1_are_read_and_chained() -> None:
     followed = list(follow(iter(entries())))
-    assert [entry["kind"] for entry, _ in followed] == [name.partition("-")[0] for name in ENTRIES]
+    assert [entry.kind for entry, _ in followed] == [name.partition("-")[0] for name in ENTRIES]
     assert {seq: followed[seq - 1][1] for seq in HASHES} == HASHES
 
 
@@ -69,6 +73,15 @@ def test_a_commit_tells_of_merges_and_takes_the_place_of_a_conflict() -> None:
     for key in ("open", "open:all", "open_on:f"):
         assert commits.removed_members[key] == [conflicted]
     assert commits.sorted_sets["chain"] == {merged: log_position(6, 0), resolves: log_position(6, 2)}
+
+
+def test_the_size_of_a_merged_file_is_known_from_the_entry_where_it_says_so() -> None:
+    followed = [entry for entry, _ in follow(iter(entries()))]
+    assert followed[5].decided[0].merged[0].size is UNSET, "as the first writers wrote it"
+    [blob] = locations(followed[5], {}).values()
+    assert blob.place == (100, 20, 9)
+    pack, merged = PackId(f"packs/{ulid('F1')}"), ObjectId(bytes.fromhex("c" * 40))
+    assert locations(followed[10], {pack: {merged: PackRange(1, 2, 0)}})[merged].place == (1, 2, 60)
 
 
 def test_a_conflict_is_open_at_its_paths_until_it_is_closed() -> None:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from storage.base.ids import Seq
+from storage.log.entry import Close, Entry, Release, Released, decode
 from storage.log.events import NOTHING, EntryEvents, Event, Position, behind, events, events_of, parse
+from storage.log.records import Decided, Status
+from tests.support.persisted import TESTDATA
 
-ENTRIES = Path(__file__).parents[2] / "testdata" / "entries"
+
+def entry(kind: str) -> Entry:
+    return decode((TESTDATA / "entries" / f"v1-{kind}.json").read_bytes())
 
 
-def entry(kind: str) -> dict[str, Any]:
-    return json.loads((ENTRIES / f"v1-{kind}.json").read_bytes())
+def with_record(index: int, **fields: Any) -> Entry:
+    """The entry of commits, with other fields in a record of it."""
+    records = list(entry("commits").decided)
+    records[index] = replace(records[index], **fields)
+    return replace(entry("commits"), decided=tuple(records))
 
 
 def shown(told: EntryEvents, *commits: EntryEvents, skip: int = 0) -> list[tuple[int, str, dict[str, Any]]]:
@@ -52,17 +61,17 @@ def test_a_merge_tells_of_every_commit_of_its_entries_and_of_nothing_else() -> N
 
 
 def test_a_changeset_in_the_place_of_another_names_it_and_an_abandoned_one_is_told() -> None:
-    said = entry("commits")
-    said["decided"][0]["resolves"] = "01ARZ3NDEKTSV4RRFFQ69G5FAA"
-    said["decided"][1] = {"id": "i", "slice": "s", "pack": "p", "status": "abandoned"}
-    [(_, _, first), (_, name, second), *_] = shown(events_of(said))
+    resolving = with_record(0, resolves="01ARZ3NDEKTSV4RRFFQ69G5FAA")
+    abandoned = Decided(id="i", slice="s", pack="p", status=Status.ABANDONED)
+    with_both = replace(resolving, decided=(resolving.decided[0], abandoned))
+    [(_, _, first), (_, name, second)] = shown(events_of(with_both))
     assert first["resolves"] == "01ARZ3NDEKTSV4RRFFQ69G5FAA"
     assert name == "abandoned" and second == {"id": "i", "slice": "s", "status": "abandoned", "seq": 3}
 
 
 def test_a_release_tells_of_each_changeset() -> None:
-    said = {"kind": "release", "seq": 9, "released": [{"id": "a", "slice": "s"}, {"id": "b", "slice": "t"}]}
-    assert shown(events_of(said)) == [
+    release = Release(seq=Seq(9), released=(Released(id="a", slice="s"), Released(id="b", slice="t")))
+    assert shown(events_of(release)) == [
         (0, "released", {"id": "a", "slice": "s", "status": "queued", "seq": 9}),
         (1, "released", {"id": "b", "slice": "t", "status": "queued", "seq": 9}),
     ]
@@ -71,12 +80,12 @@ def test_a_release_tells_of_each_changeset() -> None:
 @pytest.mark.parametrize("kind", ["genesis", "slices"])
 def test_other_entries_tell_nothing(kind: str) -> None:
     assert events_of(entry(kind)) == NOTHING and shown(NOTHING) == []
-    assert events_of({"kind": "close", "seq": 5, "closed": []}).count == 0
+    assert events_of(Close(seq=Seq(5), closed=())).count == 0
 
 
 def test_an_event_is_one_line_whatever_a_path_contains() -> None:
-    said = entry("commits")
-    said["decided"][2]["conflicts"][0]["path"] = "a\r\n\n\u2028\x85ü"
+    [conflict] = entry("commits").decided[2].conflicts
+    said = with_record(2, conflicts=(replace(conflict, path="a\r\n\n\u2028\x85ü"),))
     data = events_of(said).events[2].data
     assert data.isascii() and len(data.splitlines()) == 1
     assert json.loads(data)["conflicts"] == ["a\r\n\n\u2028\x85ü"]
@@ -88,7 +97,7 @@ def merge_of(sizes: list[int]) -> tuple[EntryEvents, list[EntryEvents]]:
     commits = [
         EntryEvents(landing=tuple(Event("landed", "s", str(next(names))) for _ in range(size))) for size in sizes
     ]
-    return events_of({"kind": "merge", "seq": 99, "first": 5, "through": 99, "changesets": sum(sizes)}), commits
+    return events_of(replace(entry("merge"), seq=99, first=5, through=99, changesets=sum(sizes))), commits
 
 
 @given(st.lists(st.integers(0, 4), max_size=6), st.integers(0, 30))

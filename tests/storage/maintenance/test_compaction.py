@@ -107,7 +107,7 @@ def test_what_is_forgotten_is_still_known(world: World) -> None:
     said = read_changesets(
         fresh.repo.archive,
         fresh.repo.queue,
-        [(each, now.outcome["pack"]) for each, now in zip(ids, after, strict=True)],
+        [(each, now.outcome.pack) for each, now in zip(ids, after, strict=True)],
     )
     assert [each.id for each in said] == ids
     assert not verify(world.repo).differences
@@ -409,7 +409,7 @@ def test_keys_are_known_longer_than_history_and_then_forgotten(world: World) -> 
     assert snapshot.keys == {"k1": ids[0], "l1": ids[2]}
     [again] = world.submit(item(world.all, {"other": b"1"}, world.tip, key="k1"))
     world.work()
-    assert world.repo.outcome(again)["reason"] == "duplicate" and world.repo.outcome(again)["first"] == ids[0]
+    assert world.repo.outcome(again).reason == "duplicate" and world.repo.outcome(again).first == ids[0]
     world = world.reopened(key_age=-1000.0)
     compacted(world)
     assert world.repo.view.snapshot(keys=["k1", "l1"]).keys == {}
@@ -475,7 +475,7 @@ def test_forgetting_keys_is_bounded(world: World) -> None:
     while done := compact(world.repo):
         head = world.repo.view.head()
         entries = [decode(world.repo.log.read(seq) or b"") for seq in range(through + 1, head.keys_through + 1)]
-        steps.append((sum(len(entry.get("decided", ())) for entry in entries), done.more))
+        steps.append((sum(len(entry.decided) for entry in entries), done.more))
         through = head.keys_through
     assert len(steps) > 3 and max(changesets for changesets, _ in steps) <= 5, steps
     assert [more for _, more in steps[:3]] == [True] * 3
@@ -507,7 +507,7 @@ def test_a_changeset_nobody_was_promised_is_not_found_behind_the_mark(world: Wor
     assert world.repo.queue.standing([late])[1][0].outcome is None
     [based] = world.submit(item(world.all, {"x": b"1"}, late))
     world.work()
-    assert world.repo.outcome(based)["reason"] == "unknown-base"
+    assert world.repo.outcome(based).reason == "unknown-base"
 
 
 def test_a_table_row_tells_the_entry_that_decided(world: World) -> None:
@@ -516,7 +516,7 @@ def test_a_table_row_tells_the_entry_that_decided(world: World) -> None:
     compacted(world)
     places = world.repo.archive.places(ids, 0)
     assert {each: divmod(place, SLOTS) for each, place in places.items()} == {
-        each: (outcome["seq"], outcome["index"]) for each, outcome in outcomes.items() if outcome
+        each: (outcome.seq, outcome.index) for each, outcome in outcomes.items() if outcome
     }
     assert world.repo.archive.outcomes(ids, 0) == outcomes
 
@@ -670,7 +670,7 @@ def test_a_held_one_of_an_older_redis_is_what_the_archive_says(world: World) -> 
     compacted(world)
     restore(world, old)
     [now] = repo.queue.standing([first])[1]
-    assert now.outcome and now.outcome["status"] == "committed" and not now.held
+    assert now.outcome and now.outcome.status == "committed" and not now.held
     run_upkeep(repo)
     assert repo.queue.held("", 10) == [] and not repo.redis.exists(f"{repo.view.prefix}work:{first}")
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from app.admin.verify import verify
 from storage.base.ids import PackId, new_ulid
 from storage.base.settings import Settings
 from storage.commit.append_loop import Draft, append
-from storage.commit.records import decisions_body
+from storage.commit.records import without_commits
 from storage.git.objects import Kind, object_id
-from storage.log.entry import EntryKind
 from storage.log.store_pack import pack_of, store_pack
 from storage.maintenance import garbage
 from storage.maintenance.garbage import collect
@@ -77,8 +77,8 @@ def test_a_batch_that_was_overtaken_cannot_name_what_was_condemned(world: World)
     snapshot = repo.view.snapshot()
     pack = orphan(world)
     assert collect_all(world) == [pack]
-    body = decisions_body(snapshot.head, []) | {"packs": [[pack, 1]]}
-    assert not append(repo, snapshot, Draft(EntryKind.COMMITS, body, None))
+    entry = structs.replace(without_commits(snapshot.head), packs=((pack, 1),))
+    assert not append(repo, snapshot, Draft(entry, None))
     assert not verify(world.repo).differences
 
 

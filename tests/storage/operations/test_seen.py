@@ -10,7 +10,7 @@ import pytest
 from app.intake.packing import Item
 from app.protocol.submissions import Change
 from storage.base.errors import Recovering
-from storage.base.ids import ChangesetId, PackId
+from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.link import Linker
@@ -34,7 +34,7 @@ def world(settings: Settings) -> World:
 
 def read(world: World, changeset: str) -> Changeset:
     [standing] = world.repo.queue.standing([changeset])[1]
-    pack = PackId(standing.outcome["pack"]) if standing.outcome else standing.pack
+    pack = standing.outcome.pack if standing.outcome else standing.pack
     assert pack
     return read_changesets(world.repo.archive, world.repo.queue, [(ChangesetId(changeset), pack)])[0]
 

@@ -9,10 +9,11 @@ import pytest
 from storage.backends.bucket import Bucket
 from storage.backends.redis_client import connect
 from storage.base.errors import LogForked, ViewAbsent, ViewStale
-from storage.base.ids import ObjectId, PackId, new_ulid
+from storage.base.ids import ObjectId, PackId, Seq, SliceId, new_ulid
 from storage.base.settings import Settings
 from storage.git.packs import Location, PackRange
-from storage.log.entry import FORMAT, EntryKind, decode, digest
+from storage.log.entry import NO_HASH, Commits, Definition, Genesis, Slices, decode, digest
+from storage.log.records import Decided
 from storage.operations.slices import define
 from storage.repository import Repository
 from storage.view.load import _BATCH, catch_up, load, locations, read_places
@@ -21,15 +22,12 @@ from storage.view.view import View, commands, decode_location, encode_location
 from tasks.upkeep import run as run_upkeep
 from tests.support.world import World, item
 
-GENESIS = {
-    "format": FORMAT, "kind": EntryKind.GENESIS, "seq": 1, "previous": "0" * 64,
-    "commit": "c" * 40, "tree": "e" * 40, "time": 1,
-}  # fmt: skip
+GENESIS = Genesis(seq=Seq(1), previous=NO_HASH, packs=(), commit="c" * 40, tree="e" * 40, time=1)
 
 
-def slices(seq: int, previous: str, *names: str) -> dict:
-    define = [{"id": new_ulid(), "name": name, "paths": ["/"], "version": 1} for name in names]
-    return {"format": FORMAT, "kind": EntryKind.SLICES, "seq": seq, "previous": previous, "define": define}
+def slices(seq: int, previous: str, *names: str) -> Slices:
+    define = [Definition(id=SliceId(new_ulid()), name=name, paths=("/",), version=1) for name in names]
+    return Slices(seq=Seq(seq), previous=previous, define=tuple(define))
 
 
 @pytest.fixture
@@ -93,10 +91,10 @@ def test_half_an_apply_repeated_converges(view: View) -> None:
     assert contents(fresh) == whole
 
 
-def decided(seq: int, previous: str, **by_id: dict) -> dict:
-    records = [{"id": i, "slice": "S", "pack": "p", "changes": [], **said} for i, said in by_id.items()]
+def decided(seq: int, previous: str, **by_id: dict) -> Commits:
+    records = [Decided(id=i, slice="S", pack="p", **about) for i, about in by_id.items()]
     head = {"tip": "c" * 40, "root": "e" * 40, "time": 1, "committed": 0}
-    return {"kind": EntryKind.COMMITS, "seq": seq, "previous": previous, "decided": records, **head}
+    return Commits(seq=Seq(seq), previous=previous, packs=(), decided=tuple(records), **head)
 
 
 def test_an_idempotency_key_belongs_to_the_first_that_was_decided_with_it(view: View) -> None:

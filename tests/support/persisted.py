@@ -1,7 +1,7 @@
 """Samples of what is persisted beside the log's entries: one of each kind, in tests/testdata/persisted.
 
-`python -m tests.persisted` writes those that are not there. One that is there is never written again: a version of
-Sluice wrote it, and every later one reads it. A new format gets a sample of its own, under another name.
+`python -m tests.support.persisted` writes those that are not there. One that is there is never written again: a version
+of Sluice wrote it, and every later one reads it. A new format gets a sample of its own, under another name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from storage.lookup import archive, tables
 from storage.view import segments
 from storage.view.rows import Forgotten
 
-TESTDATA = Path(__file__).parent / "testdata"
+TESTDATA = Path(__file__).parents[1] / "testdata"
 FOLDER = TESTDATA / "persisted"
 ENTRIES = (
     "genesis", "slices", "commits", "merge", "release", "commits-2", "close", "slices-2", "condemn", "compact",

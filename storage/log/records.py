@@ -1,0 +1,162 @@
+"""What entries record of changesets: decisions, changes, conflicts. Pure.
+
+Read from and written as JSON by msgspec: a field that has its default is left out, one that no version here knows is
+passed over. Changes and merged files are lists by position, whose last fields older versions did not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+from msgspec import UNSET, Struct, UnsetType, field
+from msgspec.json import Decoder
+from msgspec.structs import fields
+
+from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
+from storage.git.objects import UNKNOWN_MODE, Version
+from storage.git.packs import PackRange
+
+
+class Status(StrEnum):
+    """Where a changeset stands. The comments are the transitions; there are no others."""
+
+    HELD = "held"  # -> queued | abandoned
+    QUEUED = "queued"  # -> committed | conflicted | rejected | abandoned
+    COMMITTED = "committed"  # -> landed
+    LANDED = "landed"  # final: a global commit merged it
+    CONFLICTED = "conflicted"  # final: a path that it changes moved since its base
+    REJECTED = "rejected"  # final: could never be committed; the reason says why
+    ABANDONED = "abandoned"  # final: taken back before it was committed
+
+
+class Record(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A part of an entry."""
+
+
+class RecordedVersion(Record, frozen=True, kw_only=True):
+    """A version at a path, as conflicts name it."""
+
+    mode: str | None  # octal; None where nobody knows it
+    id: str
+
+    @classmethod
+    def of(cls, version: Version | None) -> Self | None:
+        """Return the record of a version; None where there is none."""
+        if version is None:
+            return None
+        return cls(mode=None if version.mode == UNKNOWN_MODE else f"{version.mode:06o}", id=version.oid.hex())
+
+
+def version_of(recorded: RecordedVersion | None) -> Version | None:
+    """Return the version that is recorded."""
+    if recorded is None:
+        return None
+    mode = UNKNOWN_MODE if recorded.mode is None else int(recorded.mode, 8)
+    return Version(mode, ObjectId(bytes.fromhex(recorded.id)))
+
+
+class RecordedConflict(Record, frozen=True, kw_only=True):
+    """A path at which a changeset collided."""
+
+    path: str
+    kind: str = field(name="class")  # a ConflictClass
+    base: RecordedVersion | None
+    head: RecordedVersion | None
+    submitted: RecordedVersion | None
+    blocker: str | None = None  # the other path, of a file in the place of a directory
+
+
+class RecordedChange(NamedTuple):
+    """A change of a committed changeset; `changes` says more, and stands in the submission pack."""
+
+    path: str
+    mode: int  # 0 for a delete
+    oid: str | None  # None for a delete, and where only the mode changes
+    offset: int | UnsetType = UNSET  # where the submission pack has the blob, if it has: all three or none
+    length: int | UnsetType = UNSET
+    size: int | UnsetType = UNSET
+
+    @property
+    def place(self) -> PackRange | None:
+        """Where the submission pack has the blob; None where it is not in there."""
+        return None if self.offset is UNSET else PackRange(self.offset, self.length, self.size)  # type: ignore[arg-type]
+
+
+class MergedFile(NamedTuple):
+    """A path that got another version than was submitted."""
+
+    path: str
+    mode: int
+    oid: str
+    size: int | UnsetType | None = UNSET  # of a blob that Sluice made; older entries do not say
+
+
+class Closing(Record, frozen=True, kw_only=True):
+    """The end of a conflict: nothing is to be done about it any more."""
+
+    id: ChangesetId
+    slice: SliceId
+    paths: tuple[str, ...]
+    by: str | None = None  # in an entry of its own; else the changeset whose record says so takes its place
+
+
+class Decision(Record, frozen=True, kw_only=True):
+    """What became of a changeset."""
+
+    status: Status
+    slice: SliceId
+    pack: PackId  # its submission pack
+    commit: str | None = None
+    reason: str | None = None  # of a rejection, for programs
+    detail: str | None = None  # of a rejection, for people
+    first: ChangesetId | None = None  # of a duplicate: which had the idempotency key before it
+    conflicts: tuple[RecordedConflict, ...] = ()  # the first of them
+    conflict_count: int = 0
+    merged_count: int = 0  # paths that got another version than was submitted
+    blind: bool = False  # on a base by versions, or stacked on one that is: what nobody named was not seen
+    # What its writer saw, for those that stack on it: one of these two, or that of `base`.
+    saw: str | None = None  # the tree of the base, if the base is outside of its batch
+    seen: str | None = None  # that tree with its own changes
+    base: ChangesetId | None = None  # the changeset that it is stacked on, in the same batch
+    held: bool = False  # it was held before it was decided
+    resolves: ChangesetId | None = None  # the conflicted changeset whose place it takes
+    key: str | None = None  # the idempotency key
+    fingerprint: str | None = None  # with a key: what tells a repeat from another request
+
+
+class Decided(Decision, frozen=True, kw_only=True):
+    """A changeset's record in its entry."""
+
+    id: ChangesetId
+    changes: tuple[RecordedChange, ...] = ()  # of a committed one
+    merged: tuple[MergedFile, ...] = ()
+    closes: Closing | None = None
+
+    def blobs(self) -> Iterator[str]:
+        """Yield the ids of the blobs that were taken from the submission pack."""
+        return (change.oid for change in self.changes if change.oid and change.offset is not UNSET)
+
+
+class Outcome(Decision, frozen=True, kw_only=True):
+    """A changeset's outcome in the view: its record without what grows with the changeset, and where that stands."""
+
+    seq: int
+    index: int
+
+    @classmethod
+    def of(cls, decided: Decided, seq: int, index: int) -> Self:
+        """Return the outcome of a record in entry `seq`."""
+        return cls(seq=seq, index=index, **{name: getattr(decided, name) for name in _DECISION})
+
+
+decode_outcome = Decoder(Outcome).decode
+"""Reads an outcome as the view has it."""
+
+_DECISION = tuple(each.name for each in fields(Decision))
+
+
+def written(rows: Iterable[tuple[object, ...]]) -> tuple[tuple[object, ...], ...]:
+    """Return lists by position as they are written, without the fields that they do not have."""
+    return tuple([row[: row.index(UNSET)] if row[-1] is UNSET else row for row in rows])
