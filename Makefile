@@ -4,8 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Most of the time of the tests is spent waiting, so all of them go in two processes; what is chosen by ARGS, in one.
-IN_TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Tests with servers mostly wait, so there are two processes for each core; what computes gets one. Each process has
+# servers of its own (about half a gigabyte), and takes tests from another when it has none left. ARGS runs in one.
+CORES := $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() or 1))')
+WAITING := --numprocesses $(shell expr 2 '*' $(CORES)) --dist worksteal
+COMPUTING := --numprocesses $(CORES) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install constraints demo test check production containers faults drills bench soak up clean
@@ -36,13 +39,13 @@ demo: install ## Land a real history end to end on a stack of its own (REPO=path
 	@$(BIN)/sluice demo $(if $(REPO),--repo "$(REPO)")
 
 test: install ## Run all tests, on real servers (ARGS=… for pytest)
-	@$(BIN)/python -m pytest $(or $(ARGS),$(IN_TWO))
+	@$(BIN)/python -m pytest $(or $(ARGS),$(WAITING))
 
 check: install ## Lint, types and the tests that need no server: under a minute
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy app tasks storage deploy celeryconfig.py
-	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance" $(or $(ARGS),$(IN_TWO))
+	@$(BIN)/python -m pytest -q -m "not servers and not compat and not faults and not acceptance and not long" $(or $(ARGS),$(COMPUTING))
 
 production: install ## Install without development tools on each Python found, and land a change (ARGS=python3.12 for one)
 	@$(BIN)/python -m deploy.production $(ARGS)

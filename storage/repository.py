@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class RedisUnsafe(Refused):
-    """Redis may evict keys, which would lose parts of the view and messages without a word."""
+    """Redis may evict keys, which would silently lose parts of the view and messages."""
 
 
 class Repository:
@@ -66,7 +66,7 @@ class Repository:
     def snapshot(
         self, changesets: Iterable[str] = (), slices: Iterable[str] = (), keys: Iterable[str] = ()
     ) -> Snapshot:
-        """Return one instant of the view, with outcomes that it has forgotten from the archive: these never change.
+        """Return one instant of the view; outcomes that have left it come from the archive, where they never change.
 
         Raises ViewAbsent, ViewStale where the view went back meanwhile, and BucketError.
         """
@@ -107,7 +107,7 @@ class Repository:
         return Ident(self.settings.committer_name, self.settings.committer_email, int(time.time()))
 
     def check(self) -> None:
-        """Check what the guarantees stand on; every process does so once, before it serves.
+        """Check the requirements of the guarantees; every process does so once, before it serves.
 
         Raises RedisUnsafe, GitUnfit, BucketUnsafe and Unavailable.
         """
@@ -119,7 +119,7 @@ class Repository:
         probe([Bucket(self.settings, endpoint) for endpoint in self.settings.endpoints])
 
     def prepare(self, timeout: float = 0.0) -> None:
-        """Have a bucket, a log and a view. Any process may do so at any time, and again; one of them loads the view.
+        """Create bucket, log and view if they are missing. Any process may call it, at any time; one loads the view.
 
         The others wait for it, `timeout` seconds at most. Raises Unavailable and CorruptEntry.
         """

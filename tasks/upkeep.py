@@ -1,4 +1,4 @@
-"""Upkeep: whatever was lost or left lying by a process that died is found and set going again."""
+"""Upkeep: finding and resuming work that was lost, or left unfinished by a process that died."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _FORGOTTEN = 300.0
 
 @app.task(name="sluice.upkeep", base=SluiceTask, ignore_result=True, acks_late=True)
 def upkeep(reason: str = "") -> None:
-    """Put right what can be put right, see that the workers know of their work, and tidy up.
+    """Repair the view and the queues, send messages for waiting work, and tidy up.
 
-    `reason` is for who reads it.
+    `reason` is for people.
     """
     repo = repository()
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
@@ -64,7 +64,7 @@ def run(repo: Repository) -> Found:
 
 
 def keep_up(repo: Repository) -> Found:
-    """Bring the view up to the log, anew if it is gone or wrong, and queue what the queues have forgotten.
+    """Bring the view up to date (load it if it is missing or wrong), and queue what the queues have lost.
 
     Harmless at any time and any number of times at once. Raises Unavailable.
     """
@@ -76,7 +76,7 @@ def keep_up(repo: Repository) -> Found:
 
 
 def tidy(repo: Repository) -> None:
-    """Make checkpoints, delete garbage and what is left of epochs, and close what nobody will.
+    """Make checkpoints, delete garbage and the rest of old epochs, and close conflicts above the limit.
 
     Harmless as `keep_up` is, and killed at any point. Raises ViewAbsent, ViewStale and BucketError, and what a step
     raises when all others were taken.
@@ -126,12 +126,12 @@ def _keep_view(repo: Repository) -> str | None:
 
 
 def _may_wait(repo: Repository) -> bool:
-    """Tell whether to wait for who loads the view: one does, or all upkeep asked for meanwhile would stand in line."""
+    """Tell whether to wait for the loader of the view: only one upkeep does, or messages would pile up."""
     return Lease(repo.view, LeaseName.UPKEEP_WAITS, _LOADING_PATIENCE).take_turn()
 
 
 def _catch_up(repo: Repository) -> None:
-    """Apply what is in the log and nobody applies: whoever appends has the append lock until the view knows of it."""
+    """Apply entries that their writers did not apply: a writer holds the append lock until the view has its entry."""
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
     with repo.append_lock.held(new_ulid()):
@@ -155,7 +155,7 @@ def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
 
 
 def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
-    """Recover the inbox, unless somebody else began to a moment ago: all who ask for upkeep would list the same."""
+    """Recover the inbox, unless another process has just begun to: every requested upkeep would list the same."""
     owner, lease = new_ulid(), Lease(repo.view, LeaseName.RECOVERING, _RECOVERING)
     if not lease.take(owner):
         return Found()
@@ -192,7 +192,7 @@ def _collect(repo: Repository) -> None:
 
 
 def drop_forgotten(repo: Repository) -> bool:
-    """Delete what is left of one epoch of the view that nobody loads any more; tell whether there was one."""
+    """Delete the rest of one abandoned epoch of the view; tell whether there was one."""
     forgotten = repo.view.forgotten(_FORGOTTEN)
     if forgotten is None:
         return False

@@ -46,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "faults: something is broken on purpose (tests/faults)")
     config.addinivalue_line("markers", "acceptance: the whole stack, as a user sees it (tests/acceptance)")
     config.addinivalue_line("markers", "servers: needs a real Redis or S3 server (from its fixtures)")
+    config.addinivalue_line("markers", "long: seconds of computing, left out of `make check`")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     # Each process has ports of its own: between a choice and its use, another could choose the same.

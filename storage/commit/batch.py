@@ -26,7 +26,7 @@ from storage.git.objects import CorruptObject
 from storage.log.entry import Commits
 from storage.log.records import Status
 from storage.log.store_pack import pack_of, store_pack
-from storage.queue.queue import Claimed
+from storage.queue.states import Claimed
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Head, Snapshot
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What a batch came to."""
+    """The result of a batch."""
 
     changesets: int = 0  # that it decided, or found decided since they were claimed
     line: str = ""  # the same for a person; empty where nothing was claimed

@@ -1,7 +1,7 @@
-"""What linking a batch holds in memory, and how it stays bounded. Pure.
+"""Limits on the memory that linking a batch needs. Pure.
 
-Each changeset that is committed makes new trees of every directory on its paths, all of them whole. So a few hundred
-small changes to one large directory make hundreds of megabytes, and look things up in as many bases of that size: the
+Each committed changeset makes new, whole trees of every directory on its paths. So a few hundred small changes in one
+large directory make hundreds of megabytes of trees, and look things up in as many bases of that size: a limit on the
 number of changesets bounds neither.
 
 What a changeset makes is known beforehand, near enough: each directory on its paths, whole. So what would not fit is
@@ -21,7 +21,7 @@ from storage.log.manifest import Changeset
 
 
 class Made:
-    """Bytes that a batch has made so far, with those that it has still to make for its stacks."""
+    """Bytes that a batch has made so far, including those that it still has to make for its stacks."""
 
     def __init__(self, most: int | None) -> None:
         """`most` is how many bytes a batch may make; None where there is no limit."""
@@ -48,10 +48,10 @@ class Made:
 
 
 class NewTrees:
-    """The trees that a batch made, over those that are stored.
+    """The trees that a batch made, and behind them the stored ones.
 
-    An object of its own, which those who read hold and which holds none of them: in a circle, what a batch made would
-    stay in memory until the collector of circles comes by, for several batches.
+    It is a separate object to which readers refer, and which refers to none of them: in a reference cycle the trees of
+    several batches would stay in memory until Python's cyclic garbage collector runs.
     """
 
     def __init__(self, read: ReadTree) -> None:
@@ -73,7 +73,7 @@ class NewTrees:
 
 
 class LookUps:
-    """Trees in which things are looked up and nobody edits: each directory is read once while there is room."""
+    """Trees that are only read: each directory is read once, as long as there is room for it."""
 
     def __init__(self, read: ReadTree, most: int | None) -> None:
         """`most` is how many bytes they may take in memory; None where there is no limit."""

@@ -1,4 +1,4 @@
-"""What a batch reads before it is linked, many at once; and the linker that reads what is stored."""
+"""Reading ahead for a batch, many objects at once; and making the linker, which reads stored objects."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Making checkpoints: segments and rolls of the log's entries, so that who needs many of them reads few objects.
+"""Making checkpoints: segments and bundles of the log's entries, so that readers of many entries read few objects.
 
-Bounded for each run, harmless at any time and from several processes at once: they would make the same segments.
+Each run is limited. It is harmless at any time, and in several processes at once, since all make the same objects.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """Compaction: history that is old enough leaves Redis, and small packs become larger ones.
 
-One compaction takes the oldest entries that are not archived and are old enough, merged, and in a checkpoint. It copies
-what their small packs and the submission packs that they finish with have, as it is stored, into one pack, with what
-they committed of other submission packs; writes where each object stands, and where each changeset was decided, into a
-table (storage/lookup/tables.py, merged with others of its kind); and appends an entry that says so. With that entry the
-view forgets what these entries made (storage/log/entry.py), moves the mark (storage/queue/recovery.py), and the packs
-are retired: deleted by a compaction `gc_grace` seconds later. While Redis has little memory left
-(storage/backends/redis_memory.py), what the mark has passed is old enough; idempotency keys are not forgotten any
-sooner.
+One compaction takes the oldest entries that are not archived, old enough, merged, and in a checkpoint. It copies, as
+stored, the objects of their small packs and of submission packs without undecided changesets into one pack, with the
+blobs that they committed from other submission packs. It writes where each object is, and where each changeset was
+decided, into a table (storage/lookup/tables.py, merged with others of its level), and appends an entry that names both.
+This entry removes the rows of the archived entries from the view (storage/view/rows.py), advances the low watermark
+(storage/queue/recovery.py), and supersedes the packs: a later compaction deletes them after `gc_grace` seconds. While
+Redis has little memory left (storage/backends/redis_memory.py), everything below the watermark is old enough; but
+idempotency keys are not removed any sooner.
 
-Everything is stored before the entry names it, under names of its own; whoever dies leaves garbage. Two at once make
-the same twice, and the second finds another compaction in the log and throws its own away. Nothing that was in the log
-before is needed to be anywhere else: who misses an object or an outcome in the view looks into the archive
-(storage/lookup/archive.py). Bounded by entries, changesets, rows and bytes, but for a single entry, which is never cut.
+Everything is stored before the entry names it, under new names; a process that dies leaves garbage. If two run at once,
+the second finds the other's entry in the log and discards its own work. A reader that does not find an object or an
+outcome in the view looks into the archive (storage/lookup/archive.py). A compaction is limited in entries, changesets,
+rows and bytes; a single entry is never split.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from storage.lookup.archive import (
 from storage.lookup.tables import due, encode, merged
 from storage.maintenance.checkpoints import newest
 from storage.queue.recovery import MAX_PASSED_PACKS, Watermark
+from storage.queue.states import Stage
 from storage.repository import Repository
 from storage.view.load import read_indexes
 from storage.view.rows import Forgotten
@@ -295,7 +296,8 @@ def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[P
     in_parts = [pack for pack, ids in members.items() if not here.issuperset(ids)]
     copied = repo.archive.manifests(in_parts)
     asked = [each for pack in in_parts if pack not in copied for each in members[pack]]
-    decided = here.union(each for each, digit in zip(asked, repo.queue.known(asked), strict=True) if digit == "2")
+    stages = zip(asked, repo.queue.stages(asked), strict=True)
+    decided = here.union(each for each, stage in stages if stage is Stage.DECIDED)
     finished = [pack for pack in committed if pack not in copied and decided.issuperset(members[pack])]
     taken = {*copied, *finished}
     return finished, {pack: blobs for pack, blobs in committed.items() if blobs and pack not in taken}

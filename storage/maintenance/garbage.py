@@ -1,9 +1,8 @@
-"""Garbage: packs that no entry names, since whoever stored them died or lost the race for the log's next place.
+"""Garbage: packs that no entry names, because the process that stored them died or lost the race for the next entry.
 
-A pack is condemned by an entry before it is deleted. Whoever stored it for the entry S + 1 made that on a snapshot at
-S; the entry that condemns it takes that place, or one behind the place that was taken meanwhile. So nobody can name it
-any more: a batch links again, and stores its objects under a new name. A late PUT of a condemned pack is deleted by
-the next collection.
+A pack is tombstoned by an entry before it is deleted. A pack that was stored for entry S + 1 was made on a snapshot at
+S. The tombstoning entry has the number S + 1 or a later one, so no entry can name the pack any more: its batch links
+again, and stores its objects under a new name. A late PUT of a tombstoned pack is deleted by the next collection.
 """
 
 from __future__ import annotations

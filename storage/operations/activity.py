@@ -1,4 +1,4 @@
-"""What is going on at one path: who waits to change it, what is committed on it and not landed, who holds its lock."""
+"""Activity at one path: changesets that wait to change it, commits on it that have not landed, its lock's holder."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Activity:
 
 
 def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
-    """Return what is going on at a path.
+    """Return the activity at a path.
 
-    Costs the manifests of those that wait for it, whole packs where Redis has no copies any more, one at a time; and
+    Reads the manifests of the changesets that wait for it (or whole packs, one at a time, if Redis has no copies), and
     the entries that are not merged, a few at a time; at most `limit` of each, the oldest. Raises Unavailable.
     """
     queued, all_queued = _queued(repo, path, limit)
@@ -44,11 +44,9 @@ def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
 
 def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
     ids = repo.queue.wanting(path, "", limit + 1)
-    standings = repo.queue.standing(ids)[1] if ids else []
+    states = repo.queue.states(ids)[1] if ids else []
     waiting = [
-        (ChangesetId(each), now.pack)
-        for each, now in zip(ids[:limit], standings, strict=False)
-        if now.outcome is None and now.pack is not None
+        (ChangesetId(each), now.pack) for each, now in zip(ids[:limit], states, strict=False) if now.pack is not None
     ]
     # The set is by a hash of the path: what each says itself decides.
     submissions = _by_pack(repo, waiting)

@@ -1,8 +1,7 @@
-"""Lists that go back further than the view remembers: up to the entry `archived` they are read from the log itself.
+"""Lists that go back further than the view: up to the entry `archived` they are read from the log itself.
 
-An entry says no more of a slice than of all others, so a list of few changesets may have to pass by many entries. Each
-call reads so many of them at most, and says how far it has come: a page may have few items, or none, and still not be
-the last.
+Entries are not indexed by slice, so a list of few changesets may have to read many entries. Each call reads a limited
+number of them, and returns how far it has come: a page may have few items, or none, and still not be the last.
 """
 
 from __future__ import annotations
@@ -36,6 +35,8 @@ MAX_READ = 256
 # The view may archive more while a list is read, and then it is read again.
 _TURNS = 5
 
+_InView = Callable[[int, int | None, int], Positions]
+
 
 class Listed(NamedTuple):
     """A part of a list, and how far it was looked through where that is not to its end."""
@@ -62,12 +63,7 @@ def committed(repo: Repository, after: int, high: int, limit: int) -> Listed:
 
 
 def _listed(
-    repo: Repository,
-    in_view: Callable[[int, int | None, int], Positions],
-    is_wanted: Callable[[Decided], bool],
-    after: int,
-    high: int | None,
-    limit: int,
+    repo: Repository, in_view: _InView, is_wanted: Callable[[Decided], bool], after: int, high: int | None, limit: int
 ) -> Listed:
     for _ in range(_TURNS):
         archived = repo.view.head().archived

@@ -1,4 +1,4 @@
-"""Merging a changeset onto a tree that it was not submitted for: what a rebase takes, and where it collides."""
+"""Merging a changeset onto another tree than its base: the result of a rebase, or its conflicts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Defining, changing and deleting slices: entries like any other, appended before anyone is answered.
+"""Defining, changing and deleting slices by entries of the log, appended before the request is answered.
 
-Changesets are decided by the definition at their snapshot, so none of this waits for what is queued.
+Changesets are decided by the definition at their snapshot, so these operations need not wait for queued changesets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The append lock: one writer at a time prepares an entry, so that few lose the race for the log's next place."""
+"""The append lock: one writer at a time prepares an entry, so that few lose the race for the next entry number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
 
 
 class AppendLock:
-    """Admits one linker at a time. Saves races for the same seq and decides nothing. Safe for threads."""
+    """Admits one linker at a time. It is advisory: it avoids races for the same entry number. Safe for threads."""
 
     def __init__(self, settings: Settings, view: View) -> None:
         self._lease = Lease(view, LeaseName.APPEND, settings.lock_ttl)

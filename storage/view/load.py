@@ -1,4 +1,4 @@
-"""Bringing the view up to the log: by the entries that it misses, or anew under a fresh epoch."""
+"""Bringing the view up to date with the log: by the entries that it lacks, or by loading it under a new epoch."""
 
 from __future__ import annotations
 

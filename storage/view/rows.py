@@ -1,4 +1,4 @@
-"""The rows of the view that follow from an entry. Pure, and the only place that knows them (invariant 4)."""
+"""The rows of the view that follow from an entry. Pure, and the only module that defines them (invariant 4)."""
 
 from __future__ import annotations
 

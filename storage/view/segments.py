@@ -1,11 +1,11 @@
-"""Checkpoints: what a run of the log's entries sets in the view, ready to be loaded without reading them one by one.
+"""Segments of checkpoints: the rows that consecutive entries set in the view, for loading without reading the entries.
 
-A segment has the rows of the entries `first` to `last` as commands in log order, in chunks that a script takes, once
-the loader has gathered the rows of the index of objects out of them (storage/view/object_index.py). It has three parts:
-the present state, idempotency keys, and history. They have no row in common, so a part can be left out: history that
-the view has forgotten since is not read at all. A segment is made by replaying entries and the indexes of packs, so
-whoever makes one makes the same bytes; it names the hashes of the entries before and at its end, and is used only where
-it fits the log. Derived data: it may be deleted at will.
+A segment has the rows of the entries `first` to `last` as commands in log order, in chunks that a script executes,
+after the loader has gathered the rows of the index of objects from them (storage/view/object_index.py). It has three
+parts: present state, idempotency keys, and history. These have no row in common, so a part can be left out: history
+that has left the view since is not read at all. A segment is made from entries and the indexes of packs, so every
+process makes the same bytes. It names the hashes of the entry before it and of its last entry, and is used only if both
+are those of the log. Segments are derived data: they may be deleted at any time.
 """
 
 from __future__ import annotations

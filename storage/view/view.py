@@ -1,7 +1,7 @@
 """The view: what Redis knows of the log up to `applied`, a pure function of the log (invariant 4).
 
-Its keys stand below an epoch, and one pointer names the epoch that is published; loading anew fills another epoch and
-publishes it by compare-and-set. docs/architecture.md lists the keys.
+Its keys begin with an epoch, and a pointer names the published epoch. Loading the view again fills a new epoch, which
+is then published by compare-and-set. docs/architecture.md lists the keys.
 """
 
 from __future__ import annotations

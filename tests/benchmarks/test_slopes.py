@@ -43,6 +43,7 @@ def test_growth_above_what_is_allowed_is_found_whatever_the_seed(seed: int):
     assert judged(series(lambda t: LEVEL + 15 * t, seed)) is Flatness.GROWS
 
 
+@pytest.mark.long
 def test_the_interval_has_the_truth_in_it_about_as_often_as_it_says():
     hits = 0
     for seed in range(50):

@@ -99,6 +99,7 @@ def test_the_largest_request_that_is_valid_has_no_more_values_than_are_allowed()
     load_json(json.dumps({"changesets": items}).encode(), few)
 
 
+@pytest.mark.long
 def test_the_errors_of_a_wrong_request_are_bounded_in_number_and_size() -> None:
     many = {f"unknown-{i}": 1 for i in range(100_000)}
     wrong = [{"op": "x" * 100, **many}] + [{"op": "nothing", "path": "/" * 4000}] * 100

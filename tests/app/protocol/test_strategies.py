@@ -109,6 +109,7 @@ def body(paths: list[str], rules: object) -> dict[str, object]:
     return {"message": "m", "base": "1" * 40, "changes": changes, "strategies": rules}
 
 
+@pytest.mark.long
 def test_what_one_request_has_matched_is_bounded() -> None:
     settings, rule = Settings(), {"pattern": "*a*", "strategy": "ours"}
     long = "/".join(["a" * 250] * 16)

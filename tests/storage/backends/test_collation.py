@@ -21,6 +21,7 @@ LOCALE = "cs_CZ.UTF-8"
 """Letters stand before digits in it."""
 
 
+@pytest.mark.servers
 def test_in_a_locale_that_has_letters_before_digits_the_mark_passes_what_it_passes(tmp_path: Path) -> None:
     localedef = shutil.which("localedef")
     made = tmp_path / LOCALE
