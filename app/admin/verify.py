@@ -312,10 +312,10 @@ def _undecided(repo: Repository, changesets: Sequence[str]) -> tuple[int, list[s
     """Return how many are queued or held, and which have neither a place nor an outcome."""
     queued, lost = 0, []
     for chunk in batched(changesets, 1000):
-        for each, standing in zip(chunk, repo.queue.standing(chunk)[1], strict=True):
-            if standing.position is not None or standing.held:
+        for each, state in zip(chunk, repo.queue.states(chunk)[1], strict=True):
+            if state.position is not None or state.held:
                 queued += 1
-            elif standing.outcome is None:
+            elif state.outcome is None:
                 lost.append(each)
     return queued, lost
 

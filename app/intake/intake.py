@@ -136,12 +136,10 @@ class Intake:
             stored_at = bucket.put_verified(pack + ".pack", data)
         # By the store's clock, which the mark goes by: a slow PUT and a wrong clock of this machine are the same.
         self._check_time(pack, stored_at)
-        positions = self._enqueue(pack, [pair for group in groups for pair in group])
-        at = 0
+        pairs = [pair for group in groups for pair in group]
+        positions = iter(self._enqueue(pack, pairs))
         for request, group in zip(requests, groups, strict=True):
-            accepted = [Accepted(c, positions[at + i] if positions else None) for i, (c, _) in enumerate(group)]
-            at += len(group)
-            request.done.set_result(accepted)
+            request.done.set_result([Accepted(changeset, next(positions)) for changeset, _ in group])
         self._news.set()
 
     def _too_far(self, pack: PackId, now: float) -> bool:
@@ -163,13 +161,14 @@ class Intake:
             except Exception as error:  # upkeep announces what this could not
                 log.error("notify_failed", reason=str(error), exc_info=not isinstance(error, UNAVAILABLE))
 
-    def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int]:
+    def _enqueue(self, pack: PackId, changesets: list[tuple[Changeset, bytes]]) -> list[int | None]:
         try:
             # A waiting writer may be answered without a position in the queue, and should be while it still waits.
             with deadline.budget("request_budget", self._repo.settings.request_budget / 4):
-                return self._repo.queue.enqueue(changesets)
+                positions = self._repo.queue.enqueue(changesets)
+                return [each if isinstance(each, int) else None for each in positions]
         except UNAVAILABLE as error:
             # They are durable, so the answer is 202 all the same; if this process dies, upkeep finds them in the inbox.
             log.warning("not_enqueued", pack=pack, changesets=len(changesets), reason=str(error))
             self._requeue.add(pack)
-            return []
+            return [None] * len(changesets)

@@ -24,7 +24,7 @@ from storage.log.records import RecordedConflict, Status, version_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.rebase import Remerge
 from storage.operations.seen import seen_by_writer
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Slice
@@ -49,11 +49,11 @@ def fingerprint_of(verb: str, changeset: ChangesetId, body: object = None) -> st
 class Successor:
     """Makes the changeset that replaces another."""
 
-    def __init__(self, repo: Repository, where: Slice, changeset: Changeset, standing: Standing) -> None:
+    def __init__(self, repo: Repository, where: Slice, changeset: Changeset, state: ChangesetState) -> None:
         self._repo = repo
         self._where = where
         self._changeset = changeset
-        self._standing = standing
+        self._state = state
         self._blobs: dict[ObjectId, tuple[bytes, int]] = {}
         self._needed = 0  # bytes of contents
         self._counted: set[ObjectId] = set()  # those contents
@@ -92,10 +92,8 @@ class Successor:
         fingerprint = fingerprint_of("rebase", self._changeset.id)
         base = CommitBase(bytes.fromhex(head.tip))
         # One that was held, and abandoned for this very rebase, is held again.
-        outcome = self._standing.outcome
-        hold = self._standing.held or (
-            self._changeset.hold and outcome is not None and outcome.status == Status.ABANDONED
-        )
+        outcome = self._state.outcome
+        hold = self._state.held or (self._changeset.hold and outcome is not None and outcome.status == Status.ABANDONED)
         return self._item(base, key, fingerprint, self._changeset.message, hold)
 
     def resolve(self, paths: dict[bytes, Resolution], key: str, fingerprint: str, message: str | None) -> Item:
@@ -103,7 +101,7 @@ class Successor:
 
         Raises FieldRefused where a path in conflict is left out, another is named, or answers contradict each other.
         """
-        outcome = self._standing.outcome
+        outcome = self._state.outcome
         assert outcome is not None
         conflicts = {each.path.encode(): each for each in outcome.conflicts}
         if outcome.conflict_count > len(conflicts):
@@ -249,20 +247,20 @@ class Successor:
         return Item(submission, SliceId(self._where.id), self._changeset.author, oids, self._blobs, fingerprint)
 
 
-def read_changeset(repo: Repository, changeset: ChangesetId, standing: Standing) -> Changeset:
+def read_changeset(repo: Repository, changeset: ChangesetId, state: ChangesetState) -> Changeset:
     """Return what a changeset's writer submitted. Raises BucketError."""
-    pack = standing.outcome.pack if standing.outcome else standing.pack
+    pack = state.outcome.pack if state.outcome else state.pack
     assert pack is not None
     return read_changesets(repo.archive, repo.queue, [(changeset, pack)])[0]
 
 
-def rebasable(standing: Standing) -> bool:
+def rebasable(state: ChangesetState) -> bool:
     """Tell whether a changeset may be rebased: it will not be committed as it is, and has not been replaced."""
-    if standing.closed_by:
+    if state.closed_by:
         return False
-    outcome = standing.outcome
+    outcome = state.outcome
     if outcome is None:
-        return standing.held
+        return state.held
     if outcome.status in {Status.CONFLICTED, Status.ABANDONED}:
         return True
     return outcome.status == Status.REJECTED and outcome.reason == "base-not-landed"

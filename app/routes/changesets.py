@@ -29,7 +29,7 @@ from storage.base.ids import ChangesetId, is_ulid
 from storage.log.entry import SLOTS, log_position
 from storage.log.records import Status
 from storage.operations import history
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState, Stage
 
 routes = Blueprint("changesets", __name__)
 
@@ -42,27 +42,27 @@ _LOOKED_FOR = "changesets are being looked for"
 _QUEUES = {Status.QUEUED: False, Status.HELD: True}  # the statuses without an outcome, and whether they are held
 
 
-def changeset_json(changeset: str, standing: Standing) -> dict[str, Any]:
+def changeset_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
     """Return a changeset as the API shows it."""
-    outcome = standing.outcome
+    outcome = state.outcome
     if outcome is None:
-        waiting: dict[str, Any] = {"id": changeset, "slice": standing.slice, "status": status_of(standing)}
-        if not standing.held:
-            waiting["position"] = standing.position
-        return waiting | {"resolves": standing.resolves} if standing.resolves else waiting
+        waiting: dict[str, Any] = {"id": changeset, "slice": state.slice, "status": status_of(state)}
+        if not state.held:
+            waiting["position"] = state.position
+        return waiting | {"resolves": state.resolves} if state.resolves else waiting
     about = to_builtins(outcome)
     shown = {name: about[name] for name in _SHOWN if name in about}
-    if standing.closed_by:
-        shown["closed_by"] = standing.closed_by
-    return {"id": changeset, "slice": outcome.slice, "status": status_of(standing), **shown}
+    if state.closed_by:
+        shown["closed_by"] = state.closed_by
+    return {"id": changeset, "slice": outcome.slice, "status": status_of(state), **shown}
 
 
-def status_of(standing: Standing) -> Status:
+def status_of(state: ChangesetState) -> Status:
     """Return a changeset's status: a committed one has landed once a global commit merged its entry."""
-    outcome = standing.outcome
+    outcome = state.outcome
     if outcome is None:
-        return Status.HELD if standing.held else Status.QUEUED
-    if outcome.status == Status.COMMITTED and outcome.seq <= standing.through:
+        return Status.HELD if state.held else Status.QUEUED
+    if outcome.status == Status.COMMITTED and outcome.seq <= state.through:
         return Status.LANDED
     return outcome.status
 
@@ -111,7 +111,7 @@ def _refusal(refusal: Exception, position: int) -> dict[str, Any]:
 def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Exception]:
     """Give the admitted to the intake, and return what each has become, in order."""
     known = [each.changeset for each in admitted if isinstance(each, Duplicate)]
-    standings = dict(zip(known, standings_of(known), strict=True)) if known else {}
+    states = dict(zip(known, states_of(known), strict=True)) if known else {}
     items = [each for each in admitted if isinstance(each, Item)]
     made = services().intake.accept(items) if items else []
     about([*known, *(each.changeset.id for each in made)])
@@ -121,7 +121,7 @@ def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Exception]:
         if isinstance(each, Exception):
             taken.append(each)
         elif isinstance(each, Duplicate):
-            taken.append(changeset_json(each.changeset, standings[each.changeset]))
+            taken.append(changeset_json(each.changeset, states[each.changeset]))
         else:
             taken.append(accepted_json(next(accepted)))
     return taken
@@ -133,7 +133,7 @@ def accepted_json(accepted: Accepted) -> dict[str, Any]:
     shown: dict[str, Any] = {"id": changeset.id, "slice": changeset.slice, "status": Status.QUEUED}
     if changeset.hold:
         shown["status"] = Status.HELD
-    if accepted.position is not None and accepted.position >= 0:
+    if accepted.position is not None:
         shown["position"] = accepted.position
     if changeset.resolves:
         shown["resolves"] = changeset.resolves
@@ -147,42 +147,42 @@ def show(changeset: str) -> Response:
     final = _FINAL[query.until]
     # From here on: looking takes its time too where Redis is slow, and a proxy counts the whole request.
     until = time.monotonic() + (query.wait or 0.0)
-    standing = standing_of(changeset)
+    state = state_of(changeset)
     left = until - time.monotonic()
-    if left > 0 and status_of(standing) not in final:
+    if left > 0 and status_of(state) not in final:
         services().waiting.wait(changeset, left, lambda now: status_of(now) in final)
-        standing = standing_of(changeset)
-    return jsonify(changeset_json(changeset, standing))
+        state = state_of(changeset)
+    return jsonify(changeset_json(changeset, state))
 
 
-def standing_of(changeset: str) -> Standing:
+def state_of(changeset: str) -> ChangesetState:
     """Return where a changeset stands, or refuse: its id is malformed, unknown, or not known yet."""
     if not is_ulid(changeset):
         raise invalid("id", "is not the id of a changeset")
-    [standing] = standings_of([changeset])
-    if standing.outcome is None and standing.slice is None:
+    [state] = states_of([changeset])
+    if state.stage is Stage.UNKNOWN:
         # What could not be queued was accepted all the same, perhaps by another process.
         if services().repo.inbox.holds([ChangesetId(changeset)]):
             raise Recovering(_LOOKED_FOR)
         raise not_found("changeset", changeset)
-    return standing
+    return state
 
 
-def standings_of(changesets: Sequence[str]) -> list[Standing]:
+def states_of(changesets: Sequence[str]) -> list[ChangesetState]:
     """Return where changesets stand. Raises Recovering where the state of one is not certain.
 
     Until Redis is recovered, accepted changesets may stand in the inbox alone. Redis may also have been restored from
     an older snapshot: a state that is not final there may be final in the log, and an open conflict may be closed.
     """
-    recovered, standings = services().repo.queue.standing(changesets)
-    if not recovered and not all(_is_sure(each) for each in standings):
+    recovered, states = services().repo.queue.states(changesets)
+    if not recovered and not all(_is_sure(each) for each in states):
         raise Recovering(_LOOKED_FOR)
-    return standings
+    return states
 
 
-def _is_sure(standing: Standing) -> bool:
-    status = status_of(standing)
-    return status in _FINAL["landed"] and (status != Status.CONFLICTED or standing.closed_by is not None)
+def _is_sure(state: ChangesetState) -> bool:
+    status = status_of(state)
+    return status in _FINAL["landed"] and (status != Status.CONFLICTED or state.closed_by is not None)
 
 
 @routes.get("/slices/<slice:name>/changesets")
@@ -220,7 +220,7 @@ def changesets_page(
 
     def show(batch: Sequence[tuple[str, str | int]]) -> Iterator[dict[str, Any]]:
         ids = [each for each, _ in batch]
-        yield from map(changeset_json, ids, standings_of(ids))
+        yield from map(changeset_json, ids, states_of(ids))
 
     return page(name, filters, found, limit, lambda each: (each[1],), show, looked=looked, together=_TOGETHER)
 

@@ -14,7 +14,7 @@ from msgspec import to_builtins
 from app.protocol import cursors
 from app.protocol.problems import not_found
 from app.protocol.queries import load_path, load_query
-from app.routes.changesets import standing_of
+from app.routes.changesets import state_of
 from app.routes.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
 from app.service.confirm_refusals import confirm_refusals
@@ -28,7 +28,7 @@ from storage.log.manifest import Changeset
 from storage.log.records import RecordedConflict, RecordedVersion, version_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.seen import seen_by_writer
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.queue.submission_packs import read_changesets
 
 routes = Blueprint("explanations", __name__)
@@ -61,7 +61,7 @@ def _open(state: BlueprintSetupState) -> None:
 def diff(changeset: str) -> Response:
     """Show what a changeset's writer changed, against what the writer saw."""
     after, limit = _position("diff", changeset)
-    submission = _read(changeset, standing_of(changeset))
+    submission = _read(changeset, state_of(changeset))
     contents = Contents(submission)
 
     def show(batch: Sequence[Changed]) -> Iterator[Json]:
@@ -76,10 +76,10 @@ def diff(changeset: str) -> Response:
 def conflicts(changeset: str) -> Response:
     """Show the conflicts of a changeset, with what an editor needs; none where it is not conflicted."""
     after, limit = _position("explained", changeset)
-    standing = standing_of(changeset)
-    found = standing.outcome.conflicts if standing.outcome else ()
+    state = state_of(changeset)
+    found = state.outcome.conflicts if state.outcome else ()
     waiting = sorted((each for each in found if _path(each) > after), key=_path)
-    contents = Contents(_read(changeset, standing)) if waiting else None
+    contents = Contents(_read(changeset, state)) if waiting else None
 
     def show(batch: Sequence[RecordedConflict]) -> Iterator[Json]:
         assert contents is not None
@@ -97,12 +97,12 @@ def side(changeset: str, side: str, path: str) -> Response:
         raise not_found("side", side)
     raw = load_path(path, services().settings)
     load_query(request.args, services().settings)
-    standing = standing_of(changeset)
-    found = standing.outcome.conflicts if standing.outcome else ()
+    state = state_of(changeset)
+    found = state.outcome.conflicts if state.outcome else ()
     version = next((version_of(getattr(each, side)) for each in found if _path(each) == raw), None)
     if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
         raise not_found(side, path)
-    places = Contents(_read(changeset, standing)).places
+    places = Contents(_read(changeset, state)).places
     try:
         content = services().repo.objects.blob(version.oid, places.get(version.oid))
     except ObjectMissing:
@@ -134,8 +134,8 @@ def _page(
     )
 
 
-def _read(changeset: str, standing: Standing) -> Changeset:
-    pack = standing.outcome.pack if standing.outcome else standing.pack
+def _read(changeset: str, state: ChangesetState) -> Changeset:
+    pack = state.outcome.pack if state.outcome else state.pack
     assert pack is not None, "what stands somewhere has a pack"
     repo = services().repo
     return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]

@@ -16,7 +16,7 @@ from app.protocol.problems import conflict, key_reused, not_found
 from app.protocol.queries import load_key
 from app.protocol.resolutions import load_resolutions
 from app.protocol.schemas import load_changeset
-from app.routes.changesets import accepted_json, changeset_json, standing_of, standings_of, status_of
+from app.routes.changesets import accepted_json, changeset_json, state_of, states_of, status_of
 from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
 from app.service.services import services
@@ -25,7 +25,7 @@ from storage.base.ids import ChangesetId
 from storage.log.records import Status
 from storage.operations.lifecycle import abandon, release
 from storage.operations.succession import successor_of, turn
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from tasks.notify import ask_for_commit_safely
 
 routes = Blueprint("lifecycle", __name__)
@@ -38,19 +38,19 @@ _MAX_ATTEMPTS = 100
 @confirm_refusals
 def release_one(changeset: str) -> Response:
     """Let a held changeset be committed."""
-    standing_of(changeset)
+    state_of(changeset)
     release(services().repo, ChangesetId(changeset))
     ask_for_commit_safely(services().repo)
-    return jsonify(changeset_json(changeset, standing_of(changeset)))
+    return jsonify(changeset_json(changeset, state_of(changeset)))
 
 
 @routes.post("/changesets/<changeset>/abandon")
 @confirm_refusals
 def abandon_one(changeset: str) -> Response:
     """Take back a changeset, or close its conflict."""
-    standing_of(changeset)
+    state_of(changeset)
     abandon(services().repo, ChangesetId(changeset))
-    return jsonify(changeset_json(changeset, standing_of(changeset)))
+    return jsonify(changeset_json(changeset, state_of(changeset)))
 
 
 @routes.post("/changesets/<changeset>/rebase")
@@ -58,18 +58,18 @@ def abandon_one(changeset: str) -> Response:
 def rebase(changeset: str) -> tuple[Response, int]:
     """Make a new changeset on the tip of one that was not to be committed as it is."""
     old = ChangesetId(changeset)
-    standing_of(old)
+    state_of(old)
     with turn(services().repo, old):
         key, known = _known("rebase", old, fingerprint_of("rebase", old))
         if known is not None:
             about([known])
-            return jsonify(changeset_json(known, standing_of(known))), 202
-        standing = _free(old)
-        if not rebasable(standing):
-            raise conflict(f"it is {status_of(standing)}")
-        item = _successor(old, standing).rebase(key)
+            return jsonify(changeset_json(known, state_of(known))), 202
+        state = _free(old)
+        if not rebasable(state):
+            raise conflict(f"it is {status_of(state)}")
+        item = _successor(old, state).rebase(key)
         _check_room(item)
-        if standing.held:
+        if state.held:
             # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
             abandon(services().repo, old, only_held=True)
         return jsonify(_accept(item)), 202
@@ -80,7 +80,7 @@ def rebase(changeset: str) -> tuple[Response, int]:
 def resolve(changeset: str) -> tuple[Response, int]:
     """Make a new changeset with the conflicts of one resolved."""
     old = ChangesetId(changeset)
-    standing_of(old)
+    state_of(old)
     settings, body = services().settings, request.get_data()
     with taking_turns(len(body)):
         paths, message = load_resolutions(load_json(body, settings), settings)
@@ -89,11 +89,11 @@ def resolve(changeset: str) -> tuple[Response, int]:
         key, known = _known("resolve", old, fingerprint)
         if known is not None:
             about([known])
-            return jsonify(changeset_json(known, standing_of(known))), 202
-        standing = _free(old)
-        if status_of(standing) != Status.CONFLICTED:
-            raise conflict(f"it is {status_of(standing)}, not conflicted")
-        item = _successor(old, standing).resolve(paths, key, fingerprint, message)
+            return jsonify(changeset_json(known, state_of(known))), 202
+        state = _free(old)
+        if status_of(state) != Status.CONFLICTED:
+            raise conflict(f"it is {status_of(state)}, not conflicted")
+        item = _successor(old, state).resolve(paths, key, fingerprint, message)
         _check_room(item)
         return jsonify(_accept(item)), 202
 
@@ -116,18 +116,18 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
     queue = services().repo.queue
     own = load_key(request.headers.get("Idempotency-Key"))
     if own is not None:
-        found = queue.admit([], [], [own]).keys.get(own)
+        found = queue.key_owners([own]).get(own)
         if found is not None and found[1] != fingerprint:
             raise key_reused()
         return own, found[0] if found else None
     keys = [key_of(verb, old, attempt) for attempt in range(_MAX_ATTEMPTS)]
-    owners = queue.admit([], [], keys).keys
-    standings = dict(zip(owners, standings_of([each for each, _ in owners.values()]), strict=True))
+    owners = queue.key_owners(keys)
+    states = dict(zip(owners, states_of([each for each, _ in owners.values()]), strict=True))
     for key in keys:
         if key not in owners:
             return key, None
         made, owners_fingerprint = owners[key]
-        if status_of(standings[key]) in {Status.ABANDONED, Status.REJECTED}:
+        if status_of(states[key]) in {Status.ABANDONED, Status.REJECTED}:
             continue  # nothing came of it, so that it takes nobody's place
         if owners_fingerprint != fingerprint:
             raise conflict(f"it has been resolved in another way by {made}", changeset=made)
@@ -135,30 +135,30 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
     raise conflict(f"nothing came of {_MAX_ATTEMPTS} attempts; give an Idempotency-Key")
 
 
-def _free(old: ChangesetId) -> Standing:
+def _free(old: ChangesetId) -> ChangesetState:
     """Return where a changeset stands whose place nothing takes. Raises a Problem, and Recovering."""
     # Asked before its outcome: what is decided in between has closed the conflict by then.
     successor = successor_of(services().repo, old)
-    standing = standing_of(old)
-    if standing.closed_by:
-        raise conflict(f"its conflict is closed: {standing.closed_by}", closed_by=standing.closed_by)
+    state = state_of(old)
+    if state.closed_by:
+        raise conflict(f"its conflict is closed: {state.closed_by}", closed_by=state.closed_by)
     if successor is not None:
         raise conflict(f"{successor} is to take its place, and not decided yet", changeset=successor)
-    return standing
+    return state
 
 
-def _successor(old: ChangesetId, standing: Standing) -> Successor:
+def _successor(old: ChangesetId, state: ChangesetState) -> Successor:
     repo = services().repo
-    submission = read_changeset(repo, old, standing)
+    submission = read_changeset(repo, old, state)
     where = repo.view.slice(submission.slice)
     if where is None:
         raise not_found("slice", submission.slice)
-    return Successor(repo, where, submission, standing)
+    return Successor(repo, where, submission, state)
 
 
 def _check_room(item: Item) -> None:
     repo = services().repo
-    check_capacity(repo.settings, repo.queue.admit([item.slice], [], []), [item.submission], item.slice)
+    check_capacity(repo.settings, repo.queue.admit([item.slice]), [item.submission], item.slice)
 
 
 def _accept(item: Item) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from app.protocol import cursors
 from app.protocol.problems import invalid, not_found
 from app.protocol.queries import Query, load_oid, load_path, load_query
-from app.routes.changesets import standings_of
+from app.routes.changesets import states_of
 from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice
 from app.service.services import services
@@ -24,7 +24,7 @@ from storage.log.entry import SLOTS, GlobalCommit, log_position
 from storage.log.records import Status
 from storage.lookup.object_store import ObjectMissing
 from storage.operations import history
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.view.snapshot import Slice
 
 routes = Blueprint("reads", __name__)
@@ -46,15 +46,15 @@ def commits(name: str) -> Response:
 
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
         ids = [each for each, _ in batch]
-        now = list(zip(ids, standings_of(ids), strict=True))
+        now = list(zip(ids, states_of(ids), strict=True))
         repo.objects.prefetch(_oid(each.outcome.commit) for _, each in now if each.outcome and each.outcome.commit)
         yield from (_commit_json(changeset, each) for changeset, each in now)
 
     return page("commits", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked)
 
 
-def _commit_json(changeset: str, standing: Standing) -> dict[str, Any] | None:
-    outcome = standing.outcome
+def _commit_json(changeset: str, state: ChangesetState) -> dict[str, Any] | None:
+    outcome = state.outcome
     if outcome is None or outcome.commit is None:
         return None
     commit = services().repo.objects.commit(_oid(outcome.commit))
@@ -62,7 +62,7 @@ def _commit_json(changeset: str, standing: Standing) -> dict[str, Any] | None:
         "changeset": changeset,
         "commit": outcome.commit,
         "seq": outcome.seq,
-        "status": Status.LANDED if outcome.seq <= standing.through else Status.COMMITTED,
+        "status": Status.LANDED if outcome.seq <= state.through else Status.COMMITTED,
         "author": {"name": commit.author.name, "email": commit.author.email},
         "time": _time(commit.author),
         "message": commit.message,
@@ -236,7 +236,7 @@ def merged(commit: str) -> Response:
 
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
         ids = [each for each, _ in batch]
-        for changeset, now in zip(ids, repo.queue.standing(ids)[1], strict=True):
+        for changeset, now in zip(ids, repo.queue.states(ids)[1], strict=True):
             of = now.outcome
             yield {"changeset": changeset, "commit": of.commit, "slice": of.slice} if of else None
 

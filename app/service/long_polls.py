@@ -17,7 +17,7 @@ from storage.backends import deadline
 from storage.backends.primary import RENEWED_EVERY
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.batched import batched
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.repository import Repository
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ _AT_LEAST_EVERY = 1.0
 _MAX_AT_ONCE = 1000
 _PAUSE = 0.2  # seconds before it listens again
 
-Wanted = Callable[[Standing], bool]
+Wanted = Callable[[ChangesetState], bool]
 
 
 @dataclass(eq=False, slots=True)
@@ -49,7 +49,7 @@ class Waiting:
         threading.Thread(target=self._run, name="waiting", daemon=True).start()
 
     def wait(self, changeset: str, seconds: float, wanted: Wanted) -> None:
-        """Return when `wanted` holds for a changeset's standing, or after `seconds`; the caller looks itself.
+        """Return when `wanted` holds for a changeset's state, or after `seconds`; the caller looks itself.
 
         Earlier where this process stops.
         """
@@ -61,7 +61,7 @@ class Waiting:
             self._some.set()
         try:
             # Decided between the caller's look and now, it would have to wait for the next piece of news.
-            _, [now] = self._repo.queue.standing([changeset])
+            _, [now] = self._repo.queue.states([changeset])
             if not wanted(now):
                 with deadline.waiting():
                     waiter.woken.wait(seconds)
@@ -107,7 +107,7 @@ class Waiting:
         with self._lock:
             waiters = list(self._waiters)
         for chunk in batched(waiters, _MAX_AT_ONCE):
-            _, standings = self._repo.queue.standing([waiter.changeset for waiter in chunk])
-            for waiter, standing in zip(chunk, standings, strict=True):
-                if waiter.wanted(standing):
+            _, states = self._repo.queue.states([waiter.changeset for waiter in chunk])
+            for waiter, state in zip(chunk, states, strict=True):
+                if waiter.wanted(state):
                     waiter.woken.set()

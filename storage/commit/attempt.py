@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.base.ids import ChangesetId
-from storage.queue.queue import Claimed, Queue
+from storage.queue.queue import Queue
+from storage.queue.states import Claimed
 
 
 class Attempt:

@@ -9,7 +9,7 @@ from storage.view.view import View
 
 
 class LeaseName(StrEnum):
-    """All such locks, as their keys are called."""
+    """The names of all leases, as their keys have them."""
 
     APPEND = "ticket"  # who prepares the next entry of the log (storage/queue/append_lock.py)
     RECOVERING = "recovering"  # who queues what Redis has lost

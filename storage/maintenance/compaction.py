@@ -48,6 +48,7 @@ from storage.lookup.archive import (
 from storage.lookup.tables import due, encode, merged
 from storage.maintenance.checkpoints import newest
 from storage.queue.recovery import MAX_PASSED_PACKS, Watermark
+from storage.queue.states import Stage
 from storage.repository import Repository
 from storage.view.load import read_indexes
 from storage.view.rows import Forgotten
@@ -295,7 +296,8 @@ def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[P
     in_parts = [pack for pack, ids in members.items() if not here.issuperset(ids)]
     copied = repo.archive.manifests(in_parts)
     asked = [each for pack in in_parts if pack not in copied for each in members[pack]]
-    decided = here.union(each for each, digit in zip(asked, repo.queue.known(asked), strict=True) if digit == "2")
+    stages = zip(asked, repo.queue.stages(asked), strict=True)
+    decided = here.union(each for each, stage in stages if stage is Stage.DECIDED)
     finished = [pack for pack in committed if pack not in copied and decided.issuperset(members[pack])]
     taken = {*copied, *finished}
     return finished, {pack: blobs for pack, blobs in committed.items() if blobs and pack not in taken}

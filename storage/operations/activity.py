@@ -44,11 +44,9 @@ def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
 
 def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
     ids = repo.queue.wanting(path, "", limit + 1)
-    standings = repo.queue.standing(ids)[1] if ids else []
+    states = repo.queue.states(ids)[1] if ids else []
     waiting = [
-        (ChangesetId(each), now.pack)
-        for each, now in zip(ids[:limit], standings, strict=False)
-        if now.outcome is None and now.pack is not None
+        (ChangesetId(each), now.pack) for each, now in zip(ids[:limit], states, strict=False) if now.pack is not None
     ]
     # The set is by a hash of the path: what each says itself decides.
     submissions = _by_pack(repo, waiting)

@@ -35,6 +35,8 @@ MAX_READ = 256
 # The view may archive more while a list is read, and then it is read again.
 _TURNS = 5
 
+_InView = Callable[[int, int | None, int], Positions]
+
 
 class Listed(NamedTuple):
     """A part of a list, and how far it was looked through where that is not to its end."""
@@ -61,12 +63,7 @@ def committed(repo: Repository, after: int, high: int, limit: int) -> Listed:
 
 
 def _listed(
-    repo: Repository,
-    in_view: Callable[[int, int | None, int], Positions],
-    is_wanted: Callable[[Decided], bool],
-    after: int,
-    high: int | None,
-    limit: int,
+    repo: Repository, in_view: _InView, is_wanted: Callable[[Decided], bool], after: int, high: int | None, limit: int
 ) -> Listed:
     for _ in range(_TURNS):
         archived = repo.view.head().archived

@@ -5,8 +5,6 @@ Each appends an entry on a snapshot that allows it, before the request is answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import structlog
 
 from storage.base.errors import Recovering, Refused
@@ -22,7 +20,7 @@ from storage.commit.records import EXPIRED, closing, without_commits
 from storage.log import manifest
 from storage.log.entry import Close, Release, Released
 from storage.log.records import Closing, Decided, Status
-from storage.queue.queue import Claimed, Standing
+from storage.queue.states import ChangesetState, Stage
 from storage.queue.submission_packs import UNREADABLE, read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
@@ -48,15 +46,15 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
         outcome = snapshot.outcomes.get(changeset)
         if outcome and outcome.status == Status.ABANDONED:
             raise NotPossible("it has been abandoned")
-        standing = _standing(repo, changeset)
+        state = _state_of(repo, changeset)
         check_snapshot_current(repo, snapshot)
-        if outcome is not None or not standing.held or standing.slice is None:
+        if outcome is not None or not state.held or state.slice is None:
             return NoEntry(None)
-        return Draft(Release(released=(Released(id=changeset, slice=standing.slice),)), None)
+        return Draft(Release(released=(Released(id=changeset, slice=state.slice),)), None)
 
     append_directly(repo, build_entry, [changeset])
     if not _queue(repo, changeset):
-        _forget(repo, [changeset])
+        repo.queue.drop_decided([changeset])
 
 
 def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -> None:
@@ -69,39 +67,39 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
     def build_entry(snapshot: Snapshot) -> Draft[object] | NoEntry[object]:
         outcome = snapshot.outcomes.get(changeset)
         if outcome is None:
-            standing = _standing(repo, changeset)
-            entry = without_commits(snapshot.head, _abandoned(repo, changeset, standing))
+            state = _state_of(repo, changeset)
+            entry = without_commits(snapshot.head, _abandoned(repo, changeset, state))
             check_snapshot_current(repo, snapshot)
-            if only_held and not standing.held:
+            if only_held and not state.held:
                 raise NotPossible("it has been released meanwhile")
             return Draft(entry, None)
         match outcome.status:
             case Status.ABANDONED:
                 return NoEntry(None)
             case Status.CONFLICTED:
-                standing = _standing(repo, changeset)
+                state = _state_of(repo, changeset)
                 check_snapshot_current(repo, snapshot)
-                if standing.closed_by:
+                if state.closed_by:
                     return NoEntry(None)
                 return _close([closing(changeset, outcome, Status.ABANDONED)])
             case status:
                 raise NotPossible(f"it is {status}")
 
     append_directly(repo, build_entry, [changeset])
-    _forget(repo, [changeset])
+    repo.queue.drop_decided([changeset])
 
 
 def requeue_released(repo: Repository, limit: int) -> int:
     """Queue released changesets that no queue has, because whoever released them died; return how many."""
     ids = repo.view.released(limit)
     count = 0
-    for changeset, standing in zip(ids, repo.queue.standing(ids)[1] if ids else [], strict=True):
-        if standing.outcome is None and standing.position is None and standing.pack is not None:
+    for changeset, state in zip(ids, repo.queue.states(ids)[1] if ids else [], strict=True):
+        if state.position is None and state.pack is not None:
             try:
                 count += _queue(repo, changeset)
             except UNREADABLE as error:
                 # The others must not wait for what the store has lost.
-                log.error("release_deferred", changeset=changeset, pack=standing.pack, reason=str(error))
+                log.error("release_deferred", changeset=changeset, pack=state.pack, reason=str(error))
     return count
 
 
@@ -134,34 +132,24 @@ def release_decided(repo: Repository, page: int) -> int:
     """
     count, after = 0, ""
     while ids := repo.queue.held(after, page):
-        count += _forget(repo, [ChangesetId(each) for each in ids])
+        count += repo.queue.drop_decided([ChangesetId(each) for each in ids])
         after = ids[-1]
     return count
 
 
-def _forget(repo: Repository, ids: Sequence[ChangesetId]) -> int:
-    """Take those of these that have an outcome out of the queues, whoever did it before; return how many they are."""
-    decided = [each for each, known in zip(ids, repo.queue.known(ids), strict=True) if known == "2"]
-    standings = repo.queue.standing(decided)[1] if decided else []
-    outcomes = [(each, now.outcome) for each, now in zip(decided, standings, strict=True) if now.outcome]
-    claimed = [Claimed(outcome.slice, each, outcome.pack) for each, outcome in outcomes]
-    repo.queue.release("", claimed)
-    return len(claimed)
-
-
-def _standing(repo: Repository, changeset: ChangesetId) -> Standing:
-    recovered, [standing] = repo.queue.standing([changeset])
-    if standing.outcome is None and standing.slice is None:
+def _state_of(repo: Repository, changeset: ChangesetId) -> ChangesetState:
+    recovered, [state] = repo.queue.states([changeset])
+    if state.stage is Stage.UNKNOWN:
         if not recovered:
             raise Recovering("the inbox is being listed")
         raise UnknownChangeset(changeset)
-    return standing
+    return state
 
 
-def _abandoned(repo: Repository, changeset: ChangesetId, standing: Standing) -> Decided:
-    if standing.pack is None:
+def _abandoned(repo: Repository, changeset: ChangesetId, state: ChangesetState) -> Decided:
+    if state.pack is None:
         raise SnapshotStale
-    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
+    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, state.pack)])
     # A key that is another's stays that one's, also when the view has forgotten whose it was.
     key = submission.key if submission.key and not repo.view.snapshot(keys=[submission.key]).keys else None
     return Decided(
@@ -177,9 +165,9 @@ def _abandoned(repo: Repository, changeset: ChangesetId, standing: Standing) -> 
 
 
 def _queue(repo: Repository, changeset: ChangesetId) -> int:
-    standing = _standing(repo, changeset)
-    if standing.outcome is not None or standing.position is not None or standing.pack is None:
+    state = _state_of(repo, changeset)
+    if state.position is not None or state.pack is None:
         return 0
-    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, standing.pack)])
+    [submission] = read_changesets(repo.archive, repo.queue, [(changeset, state.pack)])
     repo.queue.enqueue([(submission, manifest.encode(submission))])
     return 1

@@ -20,7 +20,7 @@ from storage.git.trees import lookup_many
 from storage.log import manifest
 from storage.log.manifest import Changeset, CorruptManifest
 from storage.log.records import Outcome
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState, Stage
 from storage.queue.submission_packs import read_pack
 from storage.repository import Repository
 
@@ -28,8 +28,8 @@ from storage.repository import Repository
 MAX_ANCESTORS = 10_000
 # Manifests that are asked for at once; a climb begins with one and doubles.
 _LARGEST_PAGE = 64
-# Ancestors whose standing is asked for at once, where a pack that was read says who they are.
-_STANDINGS = 200
+# Ancestors whose state is asked for at once, where a pack that was read says who they are.
+_STATES = 200
 
 
 class UnknownBase(Refused):
@@ -135,28 +135,28 @@ class _Ancestors:
         self._pack: PackId | None = None
         self._ids: list[ChangesetId] = []  # of the changesets in that pack
         self._read: dict[ChangesetId, Changeset] = {}  # the last page
-        self._standings: dict[ChangesetId, Standing] = {}  # the last ones
+        self._states: dict[ChangesetId, ChangesetState] = {}  # the last ones
 
-    def standing_of(self, changeset: ChangesetId) -> Standing:
+    def state_of(self, changeset: ChangesetId) -> ChangesetState:
         """Return where a changeset stands. Raises UnknownBase, and Recovering where it may only not be known yet."""
-        if changeset not in self._standings:
+        if changeset not in self._states:
             ids = self._likely(changeset)
-            recovered, found = self._repo.queue.standing(ids)
-            self._standings = dict(zip(ids, found, strict=True))
-            if found[0].outcome is None and found[0].pack is None:
+            recovered, found = self._repo.queue.states(ids)
+            self._states = dict(zip(ids, found, strict=True))
+            if found[0].stage is Stage.UNKNOWN:
                 if not recovered:
                     raise Recovering("changesets are being looked for")
                 raise UnknownBase(f"there is no changeset {changeset}")
-        standing = self._standings[changeset]
-        if standing.outcome is None and standing.pack is None:
+        state = self._states[changeset]
+        if state.stage is Stage.UNKNOWN:
             # One of those that were asked for at the same time.
-            del self._standings[changeset]
-            return self.standing_of(changeset)
-        return standing
+            del self._states[changeset]
+            return self.state_of(changeset)
+        return state
 
     def outcome_of(self, changeset: ChangesetId) -> Outcome | None:
-        """Return a changeset's outcome, None while it has none. Raises as `standing_of`."""
-        return self.standing_of(changeset).outcome
+        """Return a changeset's outcome, None while it has none. Raises as `state_of`."""
+        return self.state_of(changeset).outcome
 
     def commit_tree(self, commit: ObjectId) -> ObjectId:
         """Return the tree of a commit. Raises UnknownBase."""
@@ -168,8 +168,8 @@ class _Ancestors:
     def read(self, changeset: ChangesetId) -> Changeset:
         """Return a changeset: from the page that was read, from copies in Redis, or from its pack."""
         if changeset not in self._read:
-            standing = self.standing_of(changeset)
-            pack = standing.outcome.pack if standing.outcome else standing.pack
+            state = self.state_of(changeset)
+            pack = state.outcome.pack if state.outcome else state.pack
             assert pack is not None
             self._read = self._copies(changeset, pack)
             if changeset not in self._read:
@@ -191,7 +191,7 @@ class _Ancestors:
     def _likely(self, changeset: ChangesetId) -> list[ChangesetId]:
         """Return a changeset and those below it that have been read with it."""
         ids = [changeset]
-        while len(ids) < _STANDINGS:
+        while len(ids) < _STATES:
             known = self._read.get(ids[-1])
             if known is None or known.base_changeset is None:
                 break

@@ -15,7 +15,8 @@ import redis
 import structlog
 
 from storage.base.settings import Settings
-from storage.queue.queue import Claimed, Queue
+from storage.queue.queue import Queue
+from storage.queue.states import Claimed
 
 log = structlog.get_logger()
 

@@ -27,6 +27,7 @@ from storage.base.settings import Settings
 from storage.log import manifest
 from storage.lookup.archive import Archive
 from storage.queue.queue import Queue
+from storage.queue.states import Stage
 from storage.queue.submission_packs import UNREADABLE, read_pack
 from storage.view.cursors import CursorName
 from storage.view.view import View
@@ -151,8 +152,8 @@ class Inbox:
     def _look_at_passed(self, found: Found) -> None:
         """Queue what the mark has passed though it is undecided, and what no queue has."""
         undecided = self._view.undecided()
-        known = zip(undecided, self._queue.known(list(undecided)), strict=True) if undecided else ()
-        for pack in {undecided[each] for each, digit in known if digit == "0"}:
+        stages = self._queue.stages(list(undecided))
+        for pack in {undecided[each] for each, stage in zip(undecided, stages, strict=True) if stage is Stage.UNKNOWN}:
             self._enqueue(pack, found)
 
     def _behind_mark(self) -> str:
@@ -189,16 +190,12 @@ class Inbox:
                 foreign = True
                 log.warning("unexpected_object", name=name)
 
-    def _known(self, page: list[PackId]) -> tuple[set[str], set[str]]:
+    def _known(self, page: list[PackId]) -> tuple[set[ChangesetId], set[ChangesetId]]:
         """Return which changesets of these packs are decided, and which are decided or queued."""
         ids = [each for pack in page for each in changesets_of(pack)]
-        decided: set[str] = set()
-        known: set[str] = set()
-        for each, digit in zip(ids, self._queue.known(ids), strict=True):
-            if digit != "0":
-                known.add(each)
-            if digit == "2":
-                decided.add(each)
+        stages = list(zip(ids, self._queue.stages(ids), strict=True))
+        decided = {each for each, stage in stages if stage is Stage.DECIDED}
+        known = {each for each, stage in stages if stage is not Stage.UNKNOWN}
         return decided, known
 
     def _enqueue(self, pack: PackId, found: Found) -> None:
@@ -211,4 +208,4 @@ class Inbox:
             return
         for part in batched(changesets, _PAGE):
             positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part], found=True)
-            found.enqueued += sum(position >= 0 for position in positions)
+            found.enqueued += sum(isinstance(position, int) for position in positions)

@@ -22,7 +22,7 @@ from storage.view.snapshot import Head
 T = TypeVar("T", bound=str)
 
 Positions = list[tuple[ChangesetId, int]]
-"""Changesets with their positions in the log (`place_of`), in that order."""
+"""Changesets with their positions in the log (`log_position`), in that order."""
 
 
 class Lists:
@@ -109,7 +109,7 @@ class Lists:
         return [PackId(name.decode()) for name, _ in self._by_score("retired", "-inf", before, limit)]
 
     def undecided(self) -> dict[ChangesetId, PackId]:
-        """Return the changesets that the mark has passed though they are undecided, with their packs."""
+        """Return the undecided changesets below the low watermark, with their packs."""
         found = self.redis.hgetall(self.key("undecided"))
         return {ChangesetId(each.decode()): PackId(pack.decode()) for each, pack in found.items()}
 

@@ -34,8 +34,9 @@ from storage.operations import lifecycle
 from storage.operations.lifecycle import release, requeue_released
 from storage.operations.slices import change_paths, define, delete
 from storage.queue import recovery
-from storage.queue.queue import Admission, Queue
+from storage.queue.queue import Queue
 from storage.queue.recovery import Found, Inbox
+from storage.queue.states import Admission, Stage
 from storage.repository import RedisUnsafe, Repository
 from storage.view.load import catch_up, load
 from storage.view.segments import FOLDER as SEGMENTS
@@ -133,9 +134,9 @@ def test_a_pack_that_could_not_be_read_for_a_while_is_queued_by_a_later_look(
     with monkeypatch.context() as away:
         away.setattr(recovery, "read_pack", lambda *_: (_ for _ in ()).throw(CorruptObject("for a while")))
         assert run_upkeep(world.repo).damaged == 1
-    assert world.repo.queue.known([waiting]) == "0"
+    assert world.repo.queue.stages([waiting]) == [Stage.UNKNOWN]
     world.repo.inbox.routine(deep=True)
-    assert world.repo.queue.known([waiting]) == "1"
+    assert world.repo.queue.stages([waiting]) == [Stage.WAITING]
 
 
 def test_a_released_changeset_that_cannot_be_read_keeps_no_other_from_its_queue(
@@ -154,7 +155,7 @@ def test_a_released_changeset_that_cannot_be_read_keeps_no_other_from_its_queue(
 
     monkeypatch.setattr(lifecycle, "read_changesets", damaged)
     assert requeue_released(world.repo, 100) == 1
-    assert world.repo.queue.known(released) == "01"
+    assert world.repo.queue.stages(released) == [Stage.UNKNOWN, Stage.WAITING]
 
 
 def test_a_step_of_upkeep_that_fails_keeps_no_other_from_being_taken(
@@ -271,8 +272,8 @@ def test_an_older_copy_of_redis_that_holds_what_is_archived_lets_go_of_it(world:
         release(world.repo, first)
         world.work()
         compacted(world)
-        assert world.repo.queue.standing([first])[1][0].outcome
-    assert world.repo.queue.standing([first])[1][0].held, "so Redis remembers"
+        assert world.repo.queue.states([first])[1][0].outcome
+    assert world.repo.queue.states([first])[1][0].held, "so Redis remembers"
     run_upkeep(world.repo)
     assert [world.status(each) for each in (first, queued)] == ["committed"] * 2
     assert world.repo.queue.held("", 10) == []

@@ -26,7 +26,7 @@ from storage.maintenance.rebuild import rebuild
 from storage.operations import lifecycle
 from storage.operations.lifecycle import abandon, release
 from storage.operations.slices import SliceExists, define
-from storage.queue.queue import Standing
+from storage.queue.states import ChangesetState
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 from tasks.upkeep import run as run_upkeep
@@ -197,17 +197,17 @@ def test_what_the_log_has_is_not_said_again_because_a_view_that_knows_less_is_pu
         say(world.repo, changeset)
     written = len(list(world.repo.log.read_from(1)))
     assert written == applied + 1
-    standing = world.repo.queue.standing
+    states = world.repo.queue.states
 
-    def interrupted(ids: Sequence[str]) -> tuple[bool, list[Standing]]:
+    def interrupted(ids: Sequence[str]) -> tuple[bool, list[ChangesetState]]:
         monkeypatch.undo()
         load_behind(settings, applied)
-        return standing(ids)
+        return states(ids)
 
     snapshot = world.repo.view.snapshot
 
     def before_the_look_up(*wanted: Sequence[str]) -> Snapshot:
-        monkeypatch.setattr(world.repo.queue, "standing", interrupted)
+        monkeypatch.setattr(world.repo.queue, "states", interrupted)
         return snapshot(*wanted)
 
     monkeypatch.setattr(world.repo.view, "snapshot", before_the_look_up)

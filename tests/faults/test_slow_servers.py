@@ -20,7 +20,7 @@ from app.stack.servers import free_ports
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings, environment
 from storage.commit.batch import commit_batch
-from storage.queue.queue import Claimed
+from storage.queue.states import Claimed
 from storage.repository import Repository
 from tests.support.servers import Proxy
 from tests.support.world import World, item

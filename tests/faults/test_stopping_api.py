@@ -156,8 +156,8 @@ def test_a_submission_under_way_is_accepted(api: Api, proxy: Proxy, settings: Se
         proxy.heal()
         assert slow.result()[:2] == (202, "close")
         changeset = json.loads(slow.result()[2])["id"]
-    _, [standing] = Repository(settings).queue.standing([changeset])
-    assert standing.slice is not None, "and it is queued"
+    _, [state] = Repository(settings).queue.states([changeset])
+    assert state.slice is not None, "and it is queued"
 
 
 def test_what_could_not_be_queued_is_queued_before_the_process_ends(
@@ -176,10 +176,10 @@ def test_what_could_not_be_queued_is_queued_before_the_process_ends(
         changeset = json.loads(slow.result()[2])["id"]
     stopped(process, busy)
     assert pid and not process.await_end(pid, 8.0), "it waits, longer than idle connections do"
-    _, [standing] = Repository(settings).queue.standing([changeset])
-    assert standing.slice is None, "nobody has queued it"
+    _, [state] = Repository(settings).queue.states([changeset])
+    assert state.slice is None, "nobody has queued it"
     redis_proxy.heal()
     assert process.await_end(pid, PATIENCE)
     assert process.status == 0 and "Exception in worker process" not in process.logs(), process.logs()
-    _, [standing] = Repository(settings).queue.standing([changeset])
-    assert standing.slice is not None
+    _, [state] = Repository(settings).queue.states([changeset])
+    assert state.slice is not None

@@ -81,10 +81,10 @@ def test_a_batch_reads_a_large_directory_once_and_parses_each_version_of_it_at_m
 def test_what_writers_saw_in_a_large_directory_is_read_once_for_all_paths(world: World, costs: Counter[str]) -> None:
 
     changeset = world.put(dict.fromkeys(list(FILES)[:2000], b"z"))
-    standing = world.repo.queue.standing([changeset])[1][0]
+    state = world.repo.queue.states([changeset])[1][0]
     reader = Repository(world.repo.settings)
-    assert standing.pack
-    [said] = read_changesets(reader.archive, reader.queue, [(changeset, standing.pack)])
+    assert state.pack
+    [said] = read_changesets(reader.archive, reader.queue, [(changeset, state.pack)])
     seen = look(reader, said, [change.path for change in said.changes])
     assert all(seen.versions.values()) and len(seen.versions) == 2000
     assert costs.pop("read") == 1 and set(costs.values()) == {1}

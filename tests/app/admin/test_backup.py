@@ -117,7 +117,7 @@ def test_a_backup_beside_writers_is_a_prefix_with_all_that_was_accepted(world: W
     assert restored.applied == reports[-1].entries and not verify(copy).differences
     accepted = taken_over(copy)
     accepted.work()
-    assert not verify(copy).differences and copy.queue.standing([])[1] == []
+    assert not verify(copy).differences and copy.queue.states([])[1] == []
 
 
 def test_what_was_accepted_and_not_decided_is_queued_again(world: World, tmp_path: Path) -> None:

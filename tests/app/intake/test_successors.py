@@ -62,9 +62,9 @@ def rebase(api: Api, changeset: Json, expected: int = 202, **headers: str) -> Js
 
 def stored(api: Api, changeset: Json) -> Changeset:
     """Return what a changeset that waits says in its pack."""
-    _, [standing] = api.world.repo.queue.standing([changeset["id"]])
-    assert standing.pack is not None
-    return read_changesets(api.world.repo.archive, api.world.repo.queue, [(changeset["id"], standing.pack)])[0]
+    _, [state] = api.world.repo.queue.states([changeset["id"]])
+    assert state.pack is not None
+    return read_changesets(api.world.repo.archive, api.world.repo.queue, [(changeset["id"], state.pack)])[0]
 
 
 def test_a_resolution_leaves_the_modes_of_paths_that_are_not_in_conflict(api: Api) -> None:
@@ -331,7 +331,7 @@ def test_a_rebase_of_what_was_never_stored_is_refused(api: Api, monkeypatch: pyt
 def dying(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> None:
     """Call as one who dies once the log has it."""
     with monkeypatch.context() as context:
-        context.setattr("storage.queue.queue.Queue.release", lambda *args: pytest.fail("died"))
+        context.setattr("storage.queue.queue.Queue.drop_decided", lambda *args: pytest.fail("died"))
         with pytest.raises(pytest.fail.Exception):
             call()
 

@@ -19,7 +19,8 @@ from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
 from storage.coordination.nodes import WORK, Node
-from storage.queue.queue import Queue, Standing
+from storage.queue.queue import Queue
+from storage.queue.states import ChangesetState
 from tasks.upkeep import run as run_upkeep
 from tests.support.api import Api, Json, walk
 
@@ -265,18 +266,18 @@ def test_a_longer_wait_than_the_longest_counts_as_the_longest(settings: Settings
 
 def test_long_polls_are_answered_though_the_bucket_failed_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     made = api.put("f", "1")
-    standing, looks = Queue.standing, threading.Semaphore(0)
+    states, looks = Queue.states, threading.Semaphore(0)
     failures = [BucketError("away"), ViewStale("it went back")]
 
-    def fail(queue: Queue, ids: Sequence[str]) -> tuple[bool, list[Standing]]:
+    def fail(queue: Queue, ids: Sequence[str]) -> tuple[bool, list[ChangesetState]]:
         if threading.current_thread().name != "waiting":
-            return standing(queue, ids)
+            return states(queue, ids)
         if failures:
             raise failures.pop()
         looks.release()
-        return standing(queue, ids)
+        return states(queue, ids)
 
-    monkeypatch.setattr(Queue, "standing", fail)
+    monkeypatch.setattr(Queue, "states", fail)
     poll = threading.Thread(target=api.get, args=[f"/changesets/{made['id']}"], kwargs={"wait": 30})
     poll.start()
     assert looks.acquire(timeout=60), "somebody looks again"

@@ -107,8 +107,8 @@ def test_pages_of_changesets_end_with_their_bytes(settings: Settings, monkeypatc
         api.submit(base=base, changes=[put(f"{'d' * 200}/{i}", side) for i in range(6)])
     api.world.work()
     asked = []
-    standing = Queue.standing
-    monkeypatch.setattr(Queue, "standing", lambda self, ids: asked.append(len(ids)) or standing(self, ids))
+    states = Queue.states
+    monkeypatch.setattr(Queue, "states", lambda self, ids: asked.append(len(ids)) or states(self, ids))
     monkeypatch.setattr(changesets, "_TOGETHER", 2)
     for at, query in (("/conflicts", {}), ("/slices/all/changesets", {"status": "conflicted"})):
         found = pages(api, at, **query)

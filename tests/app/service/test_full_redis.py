@@ -15,6 +15,7 @@ from redis.exceptions import OutOfMemoryError
 from storage.backends.primary import why
 from storage.backends.redis_memory import Memory
 from storage.base.settings import Settings
+from storage.queue.states import Stage
 from tests.support.api import Api
 from tests.support.own_redis import own_redis, url_of
 
@@ -146,7 +147,7 @@ def test_a_redis_that_takes_no_writes_answers_reads_and_what_was_accepted_is_que
         mend()
     if answer.status_code == 202:
         changeset, until = answer.get_json(force=True)["id"], time.monotonic() + PATIENCE
-        while api.world.repo.queue.known([changeset]) != "1":
+        while api.world.repo.queue.stages([changeset]) != [Stage.WAITING]:
             assert time.monotonic() < until
             time.sleep(0.02)
 

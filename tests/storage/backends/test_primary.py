@@ -121,17 +121,17 @@ def test_neither_a_replica_nor_a_promoted_server_counts_as_recovered(pair: Pair,
         return Queue(settings, View(settings, connect(settings)), None)  # type: ignore[arg-type]
 
     bench = QueueBench(Settings(repository=repository, redis_url=pair.address.url))
-    assert bench.queue.recovered_state() and bench.queue.standing([])[0]
+    assert bench.queue.recovered_state() and bench.queue.states([])[0]
     bench.view.redis.wait(1, 5000)  # the replica has it
     replica = queue_at(pair.second)
-    assert replica.recovered_state() is None and not replica.standing([])[0]
+    assert replica.recovered_state() is None and not replica.states([])[0]
     pair.fail_over()
     for port in (pair.first, pair.second):
         queue = queue_at(port)
-        assert queue.recovered_state() is None and not queue.standing([])[0]
+        assert queue.recovered_state() is None and not queue.states([])[0]
     pair.fail_back()
     queue = queue_at(pair.first)  # the same run as at first, and what it has may have been taken back meanwhile
-    assert queue.recovered_state() is None and not queue.standing([])[0]
+    assert queue.recovered_state() is None and not queue.states([])[0]
     pair.begin()
     pair.fail_over()
 

@@ -18,6 +18,7 @@ from storage.git.objects import Kind, object_id
 from storage.maintenance.compaction import compact
 from storage.maintenance.garbage import Collected
 from storage.operations.lifecycle import abandon
+from storage.queue.states import Stage
 from storage.repository import Repository
 from tasks import upkeep
 from tasks.relief import relieve, run
@@ -75,8 +76,8 @@ def test_what_reads_is_answered_while_redis_is_full(world: World, server: redis.
     queued = world.put({"g": b"1"})
     fill(server, world)
     assert world.status(landed) == "committed"
-    assert [each.outcome is not None for each in world.repo.queue.standing([landed, queued])[1]] == [True, False]
-    assert world.repo.queue.known([landed, queued]) == "21"
+    assert [each.outcome is not None for each in world.repo.queue.states([landed, queued])[1]] == [True, False]
+    assert world.repo.queue.stages([landed, queued]) == [Stage.DECIDED, Stage.WAITING]
     assert world.repo.queue.admit(["all"], [], []).queued == 1
     assert world.repo.queue.recovered_state()
     # Nor does it matter that what was read cannot be copied into Redis.
@@ -113,7 +114,7 @@ def test_what_was_accepted_a_moment_before_is_queued_and_can_be_abandoned_while_
 ) -> None:
     fill(server, world)
     accepted = world.put({"g": b"1"})
-    assert world.repo.queue.known([accepted]) == "1"
+    assert world.repo.queue.stages([accepted]) == [Stage.WAITING]
     abandon(world.repo, accepted)
     assert world.repo.outcome(accepted).status == "abandoned"
 

@@ -40,6 +40,7 @@ from storage.operations.lifecycle import abandon, release
 from storage.operations.slices import define
 from storage.queue import recovery
 from storage.queue.recovery import Inbox
+from storage.queue.states import NoPosition, Stage
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 from storage.view import load as load_module
@@ -84,7 +85,7 @@ STATUSES = ["committed", "committed", "conflicted", "conflicted", "rejected"]
 
 def reported(world: World, ids: list[ChangesetId]) -> list[object]:
     """Return everything that the queues tell of changesets."""
-    return world.repo.queue.standing(ids)[1]
+    return world.repo.queue.states(ids)[1]
 
 
 def test_what_is_forgotten_is_still_known(world: World) -> None:
@@ -321,7 +322,7 @@ def test_what_is_decided_and_forgotten_is_never_decided_again(world: World) -> N
     world.work()
     compacted(world)
     assert changeset[0].id <= world.repo.view.head().mark
-    assert world.repo.queue.enqueue(group) == [-1]
+    assert world.repo.queue.enqueue(group) == [NoPosition.DECIDED]
     restore(world, old)
     assert world.repo.redis.zcard(f"{world.repo.view.prefix}queue:{world.all.id}") == 1
     while commit_batch(world.repo, recovered_only=False).changesets:
@@ -338,11 +339,11 @@ def test_the_mark_passes_what_is_held_and_recovery_finds_it(world: World) -> Non
     compacted(world)
     head = world.repo.view.head()
     assert first < head.mark and world.repo.view.undecided().keys() == {first}
-    assert world.repo.queue.standing([first])[1][0].held
+    assert world.repo.queue.states([first])[1][0].held
     flush(world)
     run_upkeep(world.repo)
-    [standing] = world.repo.queue.standing([first])[1]
-    assert standing.held and standing.outcome is None
+    [state] = world.repo.queue.states([first])[1]
+    assert state.held and state.outcome is None
     release(world.repo, first)
     world.work()
     assert world.status(first) == "committed" and world.repo.view.undecided() == {}
@@ -503,8 +504,8 @@ def test_a_changeset_nobody_was_promised_is_not_found_behind_the_mark(world: Wor
     compacted(world)
     mark = world.repo.view.head().mark
     assert late < mark
-    assert world.repo.queue.known([late]) == "2"
-    assert world.repo.queue.standing([late])[1][0].outcome is None
+    assert world.repo.queue.stages([late]) == [Stage.DECIDED]
+    assert world.repo.queue.states([late])[1][0].outcome is None
     [based] = world.submit(item(world.all, {"x": b"1"}, late))
     world.work()
     assert world.repo.outcome(based).reason == "unknown-base"
@@ -669,7 +670,7 @@ def test_a_held_one_of_an_older_redis_is_what_the_archive_says(world: World) -> 
     some_work(world, 1)
     compacted(world)
     restore(world, old)
-    [now] = repo.queue.standing([first])[1]
+    [now] = repo.queue.states([first])[1]
     assert now.outcome and now.outcome.status == "committed" and not now.held
     run_upkeep(repo)
     assert repo.queue.held("", 10) == [] and not repo.redis.exists(f"{repo.view.prefix}work:{first}")

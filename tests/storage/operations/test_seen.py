@@ -33,8 +33,8 @@ def world(settings: Settings) -> World:
 
 
 def read(world: World, changeset: str) -> Changeset:
-    [standing] = world.repo.queue.standing([changeset])[1]
-    pack = standing.outcome.pack if standing.outcome else standing.pack
+    [state] = world.repo.queue.states([changeset])[1]
+    pack = state.outcome.pack if state.outcome else state.pack
     assert pack
     return read_changesets(world.repo.archive, world.repo.queue, [(ChangesetId(changeset), pack)])[0]
 

@@ -8,8 +8,7 @@ import pytest
 
 from storage.base.ids import PackId, SliceId
 from storage.base.settings import Settings
-from storage.queue import queue
-from storage.queue.queue import Claimed
+from storage.queue.states import Claimed
 from tests.support.queue_bench import QueueBench
 
 
@@ -18,7 +17,7 @@ def bench(redis_settings: Settings) -> QueueBench:
     return QueueBench(redis_settings)
 
 
-def test_the_oldest_is_one_that_could_be_claimed(bench: QueueBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_is_one_that_could_be_claimed(bench: QueueBench) -> None:
     assert bench.queue.oldest() is None
     held = replace(bench.made("S0"), hold=True)
     bench.queue.enqueue([(held, b"{}")])
@@ -28,8 +27,7 @@ def test_the_oldest_is_one_that_could_be_claimed(bench: QueueBench, monkeypatch:
     assert bench.queue.oldest() is None, "all of them wait for what is held"
     [free] = bench.put("S1")
     assert bench.queue.oldest() == free
-    monkeypatch.setattr(queue, "_LOOK_FOR_OLDEST", 150)
-    assert bench.queue.oldest() is None, "a bounded look"
+    assert bench.queue.oldest(150) is None, "a bounded look"
     bench.decide(held.id, "S0")
     assert bench.queue.oldest() == stacked[0]
     bench.decide(stacked[0], "S0")

@@ -17,7 +17,8 @@ from storage.git.objects import Ident
 from storage.log.manifest import Changeset
 from storage.queue import append_lock as lock_module
 from storage.queue.append_lock import AppendLock
-from storage.queue.queue import Claimed, Queue
+from storage.queue.queue import Queue
+from storage.queue.states import Claimed, NoPosition
 from tests.support.queue_bench import QueueBench
 
 
@@ -44,13 +45,13 @@ def test_what_has_an_outcome_is_never_queued_again(bench: QueueBench) -> None:
     bench.decide(one, "S0")
     again = Changeset(one, PackId("inbox/P-1"), SliceId("S0"), None, None, Ident("a", "b", 1), "m", ())
     bench.queue.release("nobody", [*bench.queue.claim("me")])
-    assert bench.queue.enqueue([(again, b"{}")]) == [-1]
+    assert bench.queue.enqueue([(again, b"{}")]) == [NoPosition.DECIDED]
     assert bench.queue.length() == 0
 
 
 def owner_of(bench: QueueBench, key: str) -> tuple[str | None, int]:
     """Return whose an idempotency key is, and how many seconds that is remembered outside the view (-1: for ever)."""
-    found = bench.queue.admit([], [], [key]).keys.get(key)
+    found = bench.queue.key_owners([key]).get(key)
     return found and found[0], bench.view.redis.ttl(f"{bench.view.prefix}key:{key}")
 
 

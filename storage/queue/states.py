@@ -1,8 +1,9 @@
-"""What the queues say of changesets: which a batch has claimed, where one stands, what admission asks for."""
+"""What queues and view know of changesets: which a batch has claimed, the state of one, what admission asks for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.log.records import Outcome
@@ -20,18 +21,40 @@ class Claimed:
     fault: str = ""  # what the last one was
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a changeset stands: its outcome, or its slice and position in the queue, or neither."""
+class Stage(Enum):
+    """How far a changeset has come. The values are those of lua/known.lua."""
 
-    outcome: Outcome | None
-    slice: SliceId | None
-    position: int | None
+    UNKNOWN = "0"  # neither; where Redis is recovered: there is no such changeset
+    WAITING = "1"  # in a queue, or held until its release
+    DECIDED = "2"  # it has an outcome
+
+
+class NoPosition(Enum):
+    """Why a changeset that was to be queued is in no queue. The values are those of lua/queueing.lua."""
+
+    DECIDED = -1  # it has an outcome, and was passed over
+    HELD = -2  # it waits for its release
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesetState:
+    """The state of a changeset; which of the fields it has depends on its stage."""
+
+    outcome: Outcome | None  # once it is decided
+    slice: SliceId | None  # while it waits
+    position: int | None  # in its slice's queue; None while it is held, or released and not yet queued
     through: int  # the last merged entry: a committed changeset up to it has landed
     pack: PackId | None = None  # its submission pack, while it has no outcome
     held: bool = False  # waits for its release
     resolves: ChangesetId | None = None  # the changeset whose place it takes, while it has no outcome
     closed_by: str | None = None  # of a conflict that is no longer open: what took its place, "abandoned" or "expired"
+
+    @property
+    def stage(self) -> Stage:
+        """How far it has come."""
+        if self.outcome is not None:
+            return Stage.DECIDED
+        return Stage.UNKNOWN if self.slice is None else Stage.WAITING
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,195 @@
+"""What the queues can be asked; nothing here changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+from storage.backends.scripts import Scripts
+from storage.base.batched import batched
+from storage.base.errors import Recovering
+from storage.base.ids import ChangesetId, PackId, SliceId
+from storage.base.settings import Settings
+from storage.log.records import Outcome, Status, decode_outcome
+from storage.lookup.archive import Archive
+from storage.queue.states import Admission, ChangesetState, Stage
+from storage.view.view import View, decode_slice
+
+_BEHIND = "the view may be behind the log"
+# Redis does nothing else while it looks for so many.
+_KNOWN_AT_ONCE = 5000
+
+
+class QueueReader:
+    """What Queue answers, by one call of Redis each."""
+
+    def __init__(self, settings: Settings, view: View, archive: Archive) -> None:
+        self._settings = settings
+        self._archive = archive
+        self._redis = view.redis
+        self._prefix = view.prefix
+        self._scripts: Scripts = view.scripts
+
+    def admit(self, slices: Sequence[str] = (), bases: Sequence[str] = (), keys: Sequence[str] = ()) -> Admission:
+        """Return what is known of the slices, bases and idempotency keys of submissions.
+
+        Raises Unavailable.
+        """
+        args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
+        recovered, pending, queued, held, found, known, owners, mark, compacted = self._scripts("admit", *args)
+        here = {base for base, yes in zip(bases, known, strict=True) if yes}
+        passed = [base for base in bases if base not in here and base <= mark.decode()]
+        named = {name: row for name, row in zip(slices, found, strict=True) if row[0]}
+        return Admission(
+            recovered=bool(recovered),
+            pending=pending,
+            queued=queued,
+            held=held,
+            slices={name: decode_slice(row[0]) for name, row in named.items()},
+            queued_in={name: row[1] for name, row in named.items()},
+            bases=frozenset(here | self._archive.places(passed, int(compacted)).keys()),
+            keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
+        )
+
+    def key_owners(self, keys: Sequence[str]) -> dict[str, tuple[ChangesetId, str]]:
+        """Return the owners of idempotency keys, with the fingerprints of their requests. Raises ViewAbsent."""
+        return self.admit(keys=keys).keys
+
+    def states(self, ids: Sequence[str]) -> tuple[bool, list[ChangesetState]]:
+        """Return whether the queues are recovered (`mark_recovered`), and where changesets stand.
+
+        Raises Unavailable.
+        """
+        recovered, through, mark, compacted, *rows = self._scripts("status", *ids)
+        states = [
+            ChangesetState(
+                decode_outcome(outcome) if outcome else None,
+                SliceId(slice_id.decode()) if slice_id else None,
+                position,
+                int(through),
+                PackId(pack.decode()) if pack else None,
+                bool(held),
+                ChangesetId(resolves.decode()) if resolves else None,
+                closed.decode() if closed else None,
+            )
+            for outcome, slice_id, pack, position, held, resolves, closed in rows
+        ]
+        return bool(recovered), self._with_archived(ids, states, (mark or b"").decode(), int(compacted or 0))
+
+    def _with_archived(
+        self, ids: Sequence[str], states: list[ChangesetState], mark: str, compacted: int
+    ) -> list[ChangesetState]:
+        passed = [i for i, now in zip(ids, states, strict=True) if now.stage is Stage.UNKNOWN and i <= mark]
+        if not passed:
+            return states
+        outcomes: Mapping[Any, Outcome] = self._archive.outcomes(passed, compacted)
+        conflicted = [each for each in outcomes if outcomes[each].status == Status.CONFLICTED]
+        closed = self._archive.closed(conflicted, compacted)
+        return [
+            replace(now, outcome=outcomes[each], closed_by=now.closed_by or closed.get(each))
+            if each in outcomes
+            else now
+            for each, now in zip(ids, states, strict=True)
+        ]
+
+    def stages(self, ids: Sequence[str]) -> list[Stage]:
+        """Return how far changesets have come, much cheaper than `states`. Raises ViewAbsent."""
+        parts = [self._scripts("known", "".join(part)).decode() for part in batched(ids, _KNOWN_AT_ONCE)]
+        return [Stage(digit) for part in parts for digit in part]
+
+    def successor(self, changeset: ChangesetId) -> tuple[bool, ChangesetId | None]:
+        """Return whether Redis is recovered, and the undecided changeset that is to take the place of another.
+
+        Raises ViewAbsent.
+        """
+        recovered, found = self._scripts("successor", changeset)
+        return bool(recovered), ChangesetId(found.decode()) if found else None
+
+    def work(self, changeset: ChangesetId) -> dict[str, str]:
+        """Return what is known of an undecided changeset beside its manifest; empty where nothing is."""
+        found = self._redis.hgetall(f"{self._prefix}work:{changeset}")
+        return {name.decode(): value.decode() for name, value in found.items() if name != b"files"}
+
+    def manifests(self, ids: Sequence[str]) -> list[bytes | None]:
+        """Return the copies of manifests that Redis still has."""
+        return self._redis.mget([f"{self._prefix}manifest:{each}" for each in ids]) if ids else []
+
+    def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:
+        """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""
+        return self._ids(f"{'held' if held else 'queue'}:{slice_id}", after, limit)
+
+    def held(self, after: str, limit: int) -> list[str]:
+        """Return ids of all that are held, of every slice, behind `after`, in order."""
+        return self._ids("held", after, limit)
+
+    def wanting(self, path: bytes, after: str, limit: int) -> list[str]:
+        """Return ids of undecided changesets that want to change a file, behind `after`, in order.
+
+        Not those with so many files that they lock their slice alone; and now and then one that wants another file,
+        since files are known by a hash.
+        """
+        return self._ids(b"on:" + lock_name(path), after, limit)
+
+    def holder(self, path: bytes) -> tuple[str, float] | None:
+        """Return who holds a file's lock, and for how many seconds at most; None where nobody does."""
+        key = self._prefix.encode() + b"lock:file:" + lock_name(path)
+        owner, left = self._redis.get(key), self._redis.pttl(key)
+        return (owner.decode(), max(0, left) / 1000) if owner else None
+
+    def _ids(self, name: str | bytes, after: str, limit: int) -> list[str]:
+        key = self._prefix.encode() + (name if isinstance(name, bytes) else name.encode())
+        low = "(" + after if after else "-"
+        found = self._redis.zrange(key, low, "+", bylex=True, offset=0, num=limit)
+        return [member.decode() for member in found]
+
+    def oldest(self, look: int = 5000) -> str | None:
+        """Return the id of the oldest changeset that could be claimed, None where the first `look` have none.
+
+        Raises ViewAbsent.
+        """
+        found = self._scripts("oldest", look)
+        return found.decode() if found else None
+
+    def length(self) -> int:
+        """Return how many changesets are queued."""
+        return int(self._redis.zcard(f"{self._prefix}queued"))
+
+    def recovered_state(self) -> bytes | None:
+        """Return the Redis run and the epoch marked as recovered; None where they are not the present ones."""
+        recovered, epoch = self._redis.mget([self._prefix + "recovered", self._prefix + "epoch"])
+        return recovered if epoch is not None and recovered == self.run() + b":" + epoch else None
+
+    @contextmanager
+    def consistent_read(self) -> Iterator[None]:
+        """Require that Redis is recovered, and the same run and epoch, from the beginning of this block to its end.
+
+        Otherwise Redis may have been restored from an older snapshot: what it lacks may stand in the log, and what it
+        has as queued may be decided. Raises Recovering.
+        """
+        before = self.recovered_state()
+        if before is None:
+            raise Recovering(_BEHIND)
+        try:
+            yield
+        finally:
+            if self.recovered_state() != before:
+                raise Recovering(_BEHIND)
+
+    def run(self) -> bytes:
+        """Return what tells one run of Redis from the next, and one primary from another; see lua/run.lua."""
+        info = self._redis.info("server", "replication")
+        run = f"{info['run_id']}-{info['master_replid']}"
+        return (run if info["role"] == "master" else f"{run}-replica").encode()
+
+
+def lock_name(path: bytes) -> bytes:
+    """Return the 8 bytes that stand for a file in the keys of locks."""
+    return blake2b(path, digest_size=8).digest()
+
+
+def _owner(value: bytes) -> tuple[ChangesetId, str]:
+    changeset, _, fingerprint = value.decode().partition(" ")
+    return ChangesetId(changeset), fingerprint
