@@ -17,13 +17,7 @@ from storage.base.ids import ChangesetId, PackId, new_ulid, oid_of
 from storage.base.logging_setup import in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
-from storage.commit.append_loop import (
-    Draft,
-    NoEntry,
-    SnapshotStale,
-    append_loop,
-    check_snapshot_current,
-)
+from storage.commit.append_loop import Draft, NoEntry, SnapshotStale, append_loop, check_snapshot_current
 from storage.commit.attempt import Attempt
 from storage.commit.link import Linked, Linker
 from storage.commit.prefetch import depends_on, linker_on, prepare
