@@ -11,7 +11,7 @@ WAITING := --numprocesses $(shell expr 2 '*' $(CORES)) --dist worksteal
 COMPUTING := --numprocesses $(CORES) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install constraints demo test check production containers faults drills bench soak up clean
+.PHONY: help install constraints demo test coverage check production containers faults drills bench soak up clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ demo: install ## Land a real history end to end on a stack of its own (REPO=path
 test: install ## Run all tests, on real servers (ARGS=… for pytest)
 	@$(BIN)/python -m pytest $(or $(ARGS),$(WAITING))
 
+coverage: install ## Run all tests and list what none of them runs; slower than `make test`, and nothing depends on it (ARGS=…)
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing $(or $(ARGS),$(WAITING))
+
 check: install ## Lint, types and the tests that need no server: under a minute
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -69,4 +72,4 @@ up: install ## Run the whole stack on this machine until Ctrl-C (ARGS=… for `s
 	@$(BIN)/sluice up $(ARGS)
 
 clean: ## Remove what the others made, but for the data in .sluice
-	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

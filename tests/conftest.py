@@ -15,7 +15,7 @@ import pytest
 from app.stack import Stack, Supervisor
 from app.stack import servers as stack_servers
 from storage.base.settings import Settings
-from tests.support.servers import MISSING, Proxy, Servers, require, seaweedfs
+from tests.support.servers import MISSING, REQUIRED, Proxy, Servers, require, seaweedfs
 
 pytest_plugins = ["tests.support.celery_nodes"]
 
@@ -23,7 +23,7 @@ FOLDERS = ("compat", "faults", "acceptance")
 HERE = Path(__file__).parent
 # Tests that run on every kind of S3 server, since the answers of the server itself are what they are about: the bucket,
 # races for the next entry, listing and deleting, servers that are slow or away, and the whole stack. All others see a
-# bucket that keeps this contract, and run on SeaweedFS alone; `--each-s3` runs them on the other kinds as well.
+# bucket that keeps this contract, and run on SeaweedFS alone; `--each-s3` and CI run them on the other kinds as well.
 S3_CONTRACTS = (
     "storage/backends/test_bucket.py",
     "storage/backends/test_deadline.py",
@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The folder and the fixtures say what a test costs; what is no contract of S3 runs on one kind of it."""
-    if not config.getoption("each_s3"):
+    if not config.getoption("each_s3") and not REQUIRED:
         spared = [item for item in items if _repeats(item)]
         config.hook.pytest_deselected(items=spared)
         items[:] = [item for item in items if not _repeats(item)]

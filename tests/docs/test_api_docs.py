@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.api import create_app
 from storage.base.settings import Settings
-from storage.repository import Repository
+from tests.support.api import Api
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 # Every path answers these by itself.
@@ -23,11 +23,12 @@ def documented() -> set[str]:
 
 
 @pytest.fixture
-def routed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The requests for which the API has a route; no server is asked for that."""
-    monkeypatch.setattr(Repository, "prepare", lambda repo, patience=0.0: None)
-    rules = create_app(Settings(), check=False).url_map.iter_rules()
-    return {f"{method} {re.sub(r'<[^>]*>', '{}', rule.rule)}" for rule in rules for method in rule.methods - IMPLIED}
+def routed(settings: Settings) -> Iterator[set[str]]:
+    """The requests for which the API has a route."""
+    api = Api(settings)
+    rules = api.http.application.url_map.iter_rules()
+    yield {f"{method} {re.sub(r'<[^>]*>', '{}', rule.rule)}" for rule in rules for method in rule.methods - IMPLIED}
+    api.close()
 
 
 def test_every_request_that_the_page_names_has_a_route(routed: set[str]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -26,11 +26,10 @@ from storage.maintenance.rebuild import rebuild
 from storage.operations import lifecycle
 from storage.operations.lifecycle import abandon, release
 from storage.operations.slices import SliceExists, define
-from storage.queue.states import ChangesetState
 from storage.repository import Repository
-from storage.view.snapshot import Snapshot
 from tasks.upkeep import run as run_upkeep
 from tests.support.dying import Died
+from tests.support.interruptions import after_next, before_next
 from tests.support.world import World, item
 
 
@@ -159,57 +158,39 @@ def load_behind(settings: Settings, applied: int) -> None:
     repo.view.drop(before)
 
 
-def test_a_name_is_defined_once_though_the_view_is_loaded_anew_between_the_look_ups(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_is_defined_once_though_the_view_is_rebuilt_between_the_look_ups(settings: Settings) -> None:
     world = World(Repository(settings))
-    view, key = world.repo.view, world.repo.view.key
+    view, epoch = world.repo.view, world.repo.view.epoch()
     define(world.repo, "web", ["web/"])
-
-    def interrupted(name: str) -> str:
-        monkeypatch.undo()
-        found = key(name)
-        rebuild(Repository(settings), world.repo.view.epoch(), lambda _: None)
-        return found
-
-    monkeypatch.setattr(view, "key", interrupted)
+    # The key that was asked for is that of an epoch that is gone when it is read.
+    after_next(view, "key", lambda: rebuild(Repository(settings), view.epoch(), lambda _: None))
     with pytest.raises(SliceExists):
         define(world.repo, "web", ["other/"])
+    assert view.epoch() != epoch
     assert view.head().applied == len(list(world.repo.log.read_from(1)))
     assert sum(b'"name":"web"' in data for _, data in world.repo.log.read_from(1)) == 1
 
 
-@pytest.mark.parametrize("say", [abandon, release])
-def test_what_the_log_has_is_not_said_again_because_a_view_that_knows_less_is_published(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, say: Callable[[Repository, ChangesetId], None]
+@pytest.mark.parametrize("again", [abandon, release])
+def test_nothing_is_logged_twice_when_an_older_view_is_published_between_the_look_ups(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, again: Callable[[Repository, ChangesetId], None]
 ) -> None:
     world = World(Repository(settings))
-    same, held = (item(world.all, {path: b"x"}, world.tip) for path in "fg")
-    held = replace(held, submission=replace(held.submission, hold=True))
+    same, held = item(world.all, {"f": b"x"}, world.tip), item(world.all, {"g": b"x"}, world.tip, hold=True)
     world.put({"f": b"y"})
     conflicted, waits = world.submit(same, held)
     world.work()
     assert (world.status(conflicted), world.status(waits)) == ("conflicted", "queued")
-    changeset = conflicted if say is abandon else waits
+    changeset = conflicted if again is abandon else waits
     applied = world.repo.view.head().applied
     with monkeypatch.context() as dying:
         dying.setattr(lifecycle, "_queue", lambda repo, changeset: 0)  # whoever released it dies before that
-        say(world.repo, changeset)
+        again(world.repo, changeset)
     written = len(list(world.repo.log.read_from(1)))
     assert written == applied + 1
-    states = world.repo.queue.states
-
-    def interrupted(ids: Sequence[str]) -> tuple[bool, list[ChangesetState]]:
-        monkeypatch.undo()
-        load_behind(settings, applied)
-        return states(ids)
-
-    snapshot = world.repo.view.snapshot
-
-    def before_the_look_up(*wanted: Sequence[str]) -> Snapshot:
-        monkeypatch.setattr(world.repo.queue, "states", interrupted)
-        return snapshot(*wanted)
-
-    monkeypatch.setattr(world.repo.view, "snapshot", before_the_look_up)
-    say(world.repo, changeset)
+    view, queue, epoch = world.repo.view, world.repo.queue, world.repo.view.epoch()
+    # Between its snapshot and its question to the queues.
+    before_next(view, "snapshot", lambda: before_next(queue, "states", lambda: load_behind(settings, applied)))
+    again(world.repo, changeset)
+    assert view.epoch() != epoch
     assert len(list(world.repo.log.read_from(1))) == written
