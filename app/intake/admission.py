@@ -1,7 +1,7 @@
 """Admission: whether well-formed submissions can be accepted, given what is stored and queued.
 
-One call of Redis answers for a whole bulk; beyond it only base commits that are new to this process are read, and the
-first bytes of objects that are given by id. What needs no look stands in checks.py.
+One call to Redis answers for a whole bulk request. Besides that, only base commits that are new to this process and the
+first bytes of objects that are given by id are read. checks.py has the checks that need no reads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a submission is refused for, given what was looked up for its request: values in, refusals out."""
+"""The checks of a submission, given what was looked up for its request: values in, refusals out."""
 
 from __future__ import annotations
 

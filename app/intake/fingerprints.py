@@ -1,4 +1,4 @@
-"""Fingerprints: what tells a repeat from another request with the same idempotency key."""
+"""Fingerprints: they distinguish a repeat from another request with the same idempotency key."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Fingerprints:
         self._made: dict[int, str] = {}  # by position
 
     def of(self, position: int) -> str:
-        """Return a submission's fingerprint; in the place of a base by position stands the fingerprint of that item.
+        """Return a submission's fingerprint, with a base by position replaced by the fingerprint of that item.
 
-        A number says nothing by itself: with another item there, the request is another one.
+        The number alone is not enough: with another item at that position, the request is another one.
         """
         chain = [position]  # each on the next one; in a loop, since it may be as long as the request
         while chain[-1] not in self._made:

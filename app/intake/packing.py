@@ -1,4 +1,4 @@
-"""Submissions as packs store them: blobs encoded once, and one manifest for all. Needs no server and no broker."""
+"""Encoding submissions for packs: blobs, each encoded once, and one manifest for all. Needs no server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body of `resolve`: what shall stand at each path in conflict."""
+"""The body of `resolve`: the result for each path in conflict."""
 
 from __future__ import annotations
 

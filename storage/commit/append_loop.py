@@ -1,6 +1,6 @@
-"""Appending an entry: build it on a snapshot, create it in the log, and only then let the view know.
+"""Appending an entry: build it on a snapshot, create it in the log, and only then apply it to the view.
 
-Writers do not lock each other out: whoever finds its position in the log taken builds its entry again on a new
+Writers do not lock each other out: a writer whose position in the log is taken builds its entry again on a new
 snapshot. The append lock (storage/queue/append_lock.py) makes that rare.
 """
 
@@ -35,7 +35,7 @@ class LogBusy(Unavailable):
 
 
 class SnapshotStale(ViewStale):
-    """The view is not the one that the snapshot was taken of, or has gone back since."""
+    """The view is not the one of the snapshot any more, or Redis was restored from an older one since."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What the writer of a changeset saw: the tree of its base, and the changesets of a stack over it. Pure, given readers.
 
-A base is a commit, versions, or another changeset. storage/commit/link.py says which trees the outcomes of a stack
-name: with these, nobody has to descend further than to where the batch of a changeset began.
+A base is a commit, versions, or another changeset. storage/commit/link.py describes which trees the outcomes of a stack
+name: with these, a descent ends at the latest where the batch of a changeset began.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class BaseResolver:
         return self._outcome_of(changeset_id) or self._firsts.get(changeset_id)
 
     def first_of(self, changeset_id: ChangesetId) -> ChangesetId:
-        """Return the changeset that a repeat of one request with one key stands for; any other stands for itself.
+        """Return the first changeset of which this one is a duplicate, or the changeset itself.
 
         A client whose answer was lost repeats its request and may get a second id, on which it stacks the next ones.
         """

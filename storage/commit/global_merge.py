@@ -24,7 +24,7 @@ _MAX_ENTRIES = 1000
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """What a batch merge came to."""
+    """The result of a batch merge."""
 
     changesets: int = 0  # that it merged; 0 where none was pending
     entries: int = 0
@@ -43,8 +43,8 @@ _Merged = tuple[MergeResult, Mapping[ObjectId, tuple[Kind, bytes]]]
 def merge_batch(repo: Repository) -> MergeResult:
     """Make the next global commit.
 
-    It is made for one parent: where another merge came in between it is thrown away, never rebased. Entries of other
-    kinds in between only move its position in the log. Raises Unavailable.
+    It is made for one parent: if another merge was appended meanwhile it is discarded, never rebased. Other new entries
+    only change its position in the log. Raises Unavailable.
     """
     parent: str | None = None
 

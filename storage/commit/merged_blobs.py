@@ -1,4 +1,4 @@
-"""Blobs that merges make, over those that changesets submitted and those that are stored. Pure, given readers."""
+"""Blobs by id: those that merges made, those that changesets submitted, and stored ones. Pure, given readers."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""Poison: a changeset that kills its worker, or on which every batch fails, and which must not do so for ever.
+"""Poison: rejecting a changeset that kills its worker, or makes every batch fail, so that it does not do so for ever.
 
-Who is tried stands in Redis beside the claim (lua/claim.lua). Where a batch of several dies or fails, each of them is a
-suspect from then on and is tried alone; the innocent are decided that way. Only deaths and failures while alone count,
-and of several without anything going well in between only the first, since then it may be the servers. Waiting,
-SIGTERM, and a Redis or a bucket that does not answer are not counted. Counts may vanish with Redis: then it takes
-longer.
+Redis has the changesets that are being tried, beside their claim (lua/claim.lua). If a batch of several dies or fails,
+each becomes a suspect and is tried alone, so innocent ones are decided. Only deaths and failures while alone count; of
+several without a success in between only the first counts, since the servers may be the cause. Waiting, SIGTERM, and a
+Redis or a bucket that does not answer do not count. Counts may be lost with Redis: then it takes longer.
 
-A batch that is not done within its time counts as one that fails, unless slow servers held it up.
+A batch that exceeds its time counts as failed, unless slow servers delayed it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ LATE = (TOO_LONG, MERGES_TOO_LONG)
 
 
 class Overdue(Refused):
-    """A batch was not done in its time, and the servers were not slow: it has in it what takes too long."""
+    """A batch exceeded its time although the servers were not slow: one of its changesets takes too long."""
 
 
 def reject(repo: Repository, item: Claimed) -> None:

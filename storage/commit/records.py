@@ -1,4 +1,4 @@
-"""What entries record of decisions: conflicts, within bounds, and changes. Pure."""
+"""Making the records of decisions: conflicts, within limits, and changes. Pure."""
 
 from __future__ import annotations
 

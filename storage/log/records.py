@@ -1,7 +1,7 @@
-"""What entries record of changesets: decisions, changes, conflicts. Pure.
+"""The records of changesets in entries: decisions, changes, conflicts. Pure.
 
-Read from and written as JSON by msgspec: a field that has its default is left out, one that no version here knows is
-passed over. Changes and merged files are lists by position, whose last fields older versions did not write.
+msgspec reads and writes them as JSON: a field that has its default is left out, and an unknown field is ignored.
+Changes and merged files are lists by position, whose last fields older versions did not write.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the writer of a changeset saw at some paths, whatever became of the changeset.
+"""What the writer of a changeset saw at some paths, whatever the changeset's outcome.
 
-The same answer as storage/commit/link.py has while it decides, found for a few paths without building trees: a base
-commit's tree; down a stack, the nearest ancestor that changes a path, until a tree is known. Reads the
-directories on the paths and the manifests of ancestors, the latter in pages, and none behind the last path's answer.
+The answer is the one that storage/commit/link.py uses, but for a few paths and without building trees: the tree of the
+base commit or, in a stack, the nearest ancestor that changes a path, down to the first known tree. It reads the
+directories on the paths and the manifests of ancestors, in pages, until every path has its answer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class UnknownBase(Refused):
 
 
 class StackTooDeep(Refused):
-    """What was seen stands further down the stack than is looked for."""
+    """What was seen is further down the stack than this search goes."""
 
 
 @dataclass(slots=True)

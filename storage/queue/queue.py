@@ -1,6 +1,6 @@
-"""The work in Redis: queues of changesets, claims, locks and messages. It may vanish at any moment.
+"""The work in Redis: queues of changesets, claims, locks and messages. It may be lost at any moment.
 
-Nothing here decides anything: with all of it lost, upkeep finds the undecided changesets in the bucket again.
+Nothing here decides an outcome: if all of it is lost, upkeep finds the undecided changesets in the bucket again.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Queue(QueueReader):
     def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
         """Claim a bounded batch for `owner`; a suspect is claimed alone.
 
-        Whoever claims finds the claims of the dead first, and blames those who were tried. Raises Unavailable and
-        Paused.
+        First it expires the leases of dead owners, and makes the changesets that they tried suspects. Raises
+        Unavailable and Paused.
         """
         while self._owed:
             self._release(*self._owed[0])
@@ -94,10 +94,10 @@ class Queue(QueueReader):
         self, owner: str, claimed: Sequence[Claimed], fault: str = "", only: str = "",
         tried: Collection[ChangesetId] | None = None,
     ) -> None:  # fmt: skip
-        """Take the decided of these out of the queues, and give up the locks that are still the owner's.
+        """Remove decided changesets from the queues, and release the locks that are still the owner's.
 
-        `fault` is the kind of an exception that one of those that were `tried` (default: all) may be to blame for, the
-        changeset `only` where that is known. Where Redis does not answer, it is repeated before the next claim.
+        `fault` is the class of an exception that one of the `tried` changesets (default: all) may have caused, or the
+        changeset `only` if that is known. If Redis does not answer, the release is repeated before the next claim.
         """
         if not claimed:
             return
@@ -109,14 +109,14 @@ class Queue(QueueReader):
             raise
 
     def expire_lease(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
-        """Release the claim of an owner that has been silent for too long, for its death."""
+        """Release the claim of an owner whose lease has expired, and count its death."""
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
         self._release(owner, [("", each) for each in changesets], LEASE_EXPIRED)
 
     def renew(self, owner: str, claimed: Sequence[Claimed], tried: Sequence[ChangesetId] = ()) -> bool:
-        """Say that the owner of a claim is at work, and which changesets it tries from now on, if that is new.
+        """Extend the lease of a claim's owner, and set which changesets it tries from now on, if that is new.
 
-        Tell whether the claim still stands.
+        Tell whether the claim still exists.
         """
         ttl = int(self._settings.lock_ttl * 1000)
         return bool(self._scripts("renew", owner, ttl, "".join(tried), *chain.from_iterable(_members(claimed))))
@@ -145,9 +145,9 @@ class Queue(QueueReader):
         self._redis.zrem(f"{self._prefix}messages:{kind}", token)
 
     def begin_anew(self) -> None:
-        """Count no message as outstanding and no claim as held: behind a failover they may be there and be over.
+        """Delete outstanding messages and claims, which after a failover may be those of finished runs.
 
-        Whoever is at work goes on, and somebody else may do the same: the log decides.
+        A running batch continues, and another one may claim the same changesets: the log decides.
         """
         self._redis.delete(*(f"{self._prefix}messages:{kind}" for kind in ("commit", "merge")))
         for owner in self._redis.zrange(self._prefix + "trying", 0, -1):
@@ -163,7 +163,7 @@ class Queue(QueueReader):
         return delete_all(self._redis, f"{self._prefix}manifest:")
 
     def drop_decided(self, ids: Sequence[ChangesetId]) -> int:
-        """Take those that have an outcome out of the queues, whoever decided them; return how many they are.
+        """Remove changesets that have an outcome from the queues; return how many there were.
 
         Raises Unavailable.
         """

@@ -1,4 +1,4 @@
-"""What the queues can be asked; nothing here changes them."""
+"""The reads of the queues; nothing here changes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KNOWN_AT_ONCE = 5000
 
 
 class QueueReader:
-    """What Queue answers, by one call of Redis each."""
+    """The reads of Queue, each by one call to Redis."""
 
     def __init__(self, settings: Settings, view: View, archive: Archive) -> None:
         self._settings = settings
@@ -34,7 +34,7 @@ class QueueReader:
         self._scripts: Scripts = view.scripts
 
     def admit(self, slices: Sequence[str] = (), bases: Sequence[str] = (), keys: Sequence[str] = ()) -> Admission:
-        """Return what is known of the slices, bases and idempotency keys of submissions.
+        """Return what view and queues have about the slices, bases and idempotency keys of submissions.
 
         Raises Unavailable.
         """
@@ -101,7 +101,7 @@ class QueueReader:
         return [Stage(digit) for part in parts for digit in part]
 
     def successor(self, changeset: ChangesetId) -> tuple[bool, ChangesetId | None]:
-        """Return whether Redis is recovered, and the undecided changeset that is to take the place of another.
+        """Return whether Redis is recovered, and the undecided changeset that is to replace another.
 
         Raises ViewAbsent.
         """
@@ -109,7 +109,7 @@ class QueueReader:
         return bool(recovered), ChangesetId(found.decode()) if found else None
 
     def work(self, changeset: ChangesetId) -> dict[str, str]:
-        """Return what is known of an undecided changeset beside its manifest; empty where nothing is."""
+        """Return the data of an undecided changeset besides its manifest; empty if there is none."""
         found = self._redis.hgetall(f"{self._prefix}work:{changeset}")
         return {name.decode(): value.decode() for name, value in found.items() if name != b"files"}
 
@@ -166,8 +166,8 @@ class QueueReader:
     def consistent_read(self) -> Iterator[None]:
         """Require that Redis is recovered, and the same run and epoch, from the beginning of this block to its end.
 
-        Otherwise Redis may have been restored from an older snapshot: what it lacks may stand in the log, and what it
-        has as queued may be decided. Raises Recovering.
+        Otherwise Redis may have been restored from an older snapshot: the log may have what it lacks, and a changeset
+        that it has as queued may be decided. Raises Recovering.
         """
         before = self.recovered_state()
         if before is None:

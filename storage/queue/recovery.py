@@ -51,7 +51,7 @@ _SETTLE = 30.0
 
 @dataclass(slots=True)
 class Found:
-    """What a look at the inbox found."""
+    """The result of a scan of the inbox."""
 
     packs: int = 0
     enqueued: int = 0
@@ -63,7 +63,7 @@ class Found:
 
 @dataclass(slots=True)
 class Watermark:
-    """How far the mark may go."""
+    """How far the low watermark may advance."""
 
     mark: str  # every changeset up to this id is decided
     packs: int = 0  # that it passes by going there

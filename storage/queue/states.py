@@ -1,4 +1,4 @@
-"""What queues and view know of changesets: which a batch has claimed, the state of one, what admission asks for."""
+"""What queues and view return about changesets: claimed ones, states, and the data for admission."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Stage(Enum):
 
 
 class NoPosition(Enum):
-    """Why a changeset that was to be queued is in no queue. The values are those of lua/queueing.lua."""
+    """Why a changeset was not put into a queue. The values are those of lua/queueing.lua."""
 
     DECIDED = -1  # it has an outcome, and was passed over
     HELD = -2  # it waits for its release

@@ -1,4 +1,4 @@
-"""How far processes that go through the bucket have come. Caches: with a new epoch of the view they begin again."""
+"""Cursors: positions of processes that scan the bucket. They are caches, and start again in a new epoch of the view."""
 
 from __future__ import annotations
 

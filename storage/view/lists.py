@@ -1,6 +1,6 @@
 """The keys of one repository, and the ordered lists of its published view: each is read a page at a time.
 
-Nothing outside this package, coordination and queue spells a key; tests/test_layering.py holds all others to it.
+Only this package, coordination and queue build keys; tests/test_layering.py checks that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
--- Included by scripts that ask whether changesets are decided. One has an outcome in the view; or it has been archived:
--- then it is not behind the mark, and not among those that the mark has passed undecided.
--- Lua compares texts as the locale of Redis has it (`locale-collate`), which may put letters before digits: bytes here.
+-- Included by scripts that ask whether changesets are decided: one that has an outcome in the view, or that has been
+-- archived, which means that it is not above the low watermark, and not among the undecided ones below it.
+-- Lua compares texts by Redis's locale (`locale-collate`), which may sort letters before digits; so compare bytes here.
 local function is_up_to(id, mark)
   for i = 1, math.min(#id, #mark) do
     local a, b = string.byte(id, i), string.byte(mark, i)

@@ -1,6 +1,6 @@
 -- Included by scripts that ask which run of Redis this is, and whether it was marked as recovered (Queue.mark_recovered).
--- A failover gives a server another history under the same run id: the replication id tells, which is new with each
--- promotion. A replica is never marked: what it has may be behind, or be taken back.
+-- After a failover a server has another history under the same run id. The replication id is new with each promotion, so
+-- it is part of the run. A replica is never marked as recovered: it may be behind, or its last writes may be undone.
 local function this_run()
   local info = redis.call('INFO', 'server', 'replication')
   local run = string.match(info, 'run_id:(%w+)') .. '-' .. string.match(info, 'master_replid:(%w+)')

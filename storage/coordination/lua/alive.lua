@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Say that a process of a deployment is at work, by the clock of Redis. It takes no memory but the first time, so it
--- is allowed while Redis is full.
+-- Write the heartbeat of a process, by the clock of Redis. It needs memory only the first time, so it is allowed while
+-- Redis is full.
 -- KEYS[1] the epoch pointer. ARGV: prefix, the process (name and what it does), "1" if it is at work or "" if it ends,
 -- ms after which one that says nothing is forgotten.
 -- Returns nothing. Cost: O(log processes).

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Which processes of a deployment have reported lately that they are at work.
+-- Which processes of a deployment have sent a heartbeat lately.
 -- KEYS[1] the epoch pointer. ARGV: prefix, ms within which they have reported.
 -- Returns their names. Cost: O(processes).
 --include clock

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Take a lock that ends by itself. One key, so it may be taken while Redis is full, by those who make room in it.
+-- Take a lock that expires. It is one key, so it may be taken while Redis is full, by processes that make room.
 -- KEYS[1] the epoch pointer. ARGV: prefix, name of the lock, owner, life (ms).
--- Its value is the owner and the run of Redis. One of another run is free: behind a failover it may be there again
--- though it was given back. Returns 1 if it is the owner's now (the answer to an earlier call may have been lost), else 0.
+-- Its value is the owner and the run of Redis. A lock of another run counts as free: after a failover a released lock may
+-- exist again. Returns 1 if it is the owner's now (the answer to an earlier call may have been lost), else 0.
 -- Cost: O(1).
 --include run
 local prefix, name, owner, life = unpack(ARGV)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Queue what has just been accepted (lua/queueing.lua), also where Redis has become full meanwhile: it is bounded by the
--- submissions that were under way, and its state could not be answered otherwise.
+-- Queue changesets that were just accepted (lua/queueing.lua), even if Redis has become full meanwhile: their number is
+-- bounded by the running submissions, and otherwise their state could not be reported.
 --include open_view
 --include clock
 --include decided

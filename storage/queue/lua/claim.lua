@@ -1,14 +1,14 @@
 #!lua
--- Claim a bounded batch: slices with new work and slices that were tried in turns, of each the one that has waited
--- longest; the first changesets of each queue; locks on the slices and on the files that these change, all or nothing
--- for a slice. Locks save work and decide nothing.
+-- Claim a bounded batch: slices with new work and slices that were tried before, alternately, those first that have waited
+-- longest; of each the first changesets of its queue. Takes locks on the slices and on the files that these change, all
+-- or none for a slice. The locks are advisory.
 -- KEYS[1] the epoch pointer. ARGV: prefix, the caller's time (ms), owner, life of locks (ms), most changesets, most changes,
 -- most slices, tries before a slice goes ahead without file locks, '1' to take locks, how far to look into a queue,
 -- most pending changesets, '1' to claim only from a Redis that is recovered, alone-deaths that make a changeset poison,
 -- how long a suspect rests (ms).
--- What is claimed stands in `trying` until it is released. A claim that ran out with its owner silent is returned alone,
--- as {'', owner, ids in one string}: release it for the dead (release.lua), and claim again. Suspects, whose `work` has a
--- field `deaths`, are claimed alone and without locks, in turns with the others: their lease is their score in
+-- A claim has a lease in `trying` until it is released. If the lease of another claim has expired, only that claim is
+-- returned, as {'', owner, ids in one string}: release it as died (release.lua), and claim again. Suspects, whose `work`
+-- has a field `deaths`, are claimed alone and without locks, alternating with the others: their lease is their score in
 -- `suspects`. One that failed twice rests until an entry was appended since, or for the given time.
 -- Returns {slice, id, pack} for each changeset, in order; of a suspect also its deaths alone and the last fault.
 -- Errors: ABSENT no view; RECOVERING the inbox has not been listed since Redis came up; PAUSED too much is pending.

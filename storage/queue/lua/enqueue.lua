@@ -1,5 +1,5 @@
 #!lua
--- Queue what was found durable and in no queue (lua/queueing.lua): there may be much of it, so not while Redis is full.
+-- Queue durable changesets that a scan found in no queue (lua/queueing.lua): there may be many, so not while Redis is full.
 --include open_view
 --include clock
 --include decided

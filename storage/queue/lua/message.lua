@@ -1,7 +1,7 @@
 #!lua
--- Decide whether a message should be sent to the workers: where there is work, and fewer are outstanding than allowed.
+-- Decide whether a message should be sent to the workers: if there is work, and fewer are outstanding than allowed.
 -- Outstanding messages are tokens with deadlines, so lost ones stop counting by themselves.
--- Deadlines are by the clock of Redis: by a sender's, which may be wrong by hours, a lost message would count as long.
+-- Deadlines are by Redis's clock: if a sender's clock were hours ahead, its lost messages would count for hours.
 -- KEYS[1] the epoch pointer. ARGV: prefix, kind ('commit' or 'merge'), life of a token (ms), most outstanding, new
 -- token, token that ends with this call or '', and for commits: only slices last tried before this time (ms) count as
 -- work ('' for all; a run that could claim nothing must not call itself again at once).

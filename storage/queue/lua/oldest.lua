@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- The oldest changeset that could be claimed: what waits for a base that is not decided (it may be held for as long as
--- its writer likes) is nobody's fault.
+-- The oldest changeset that could be claimed. One whose base is undecided does not count: the base may be held for as
+-- long as its writer likes.
 -- KEYS[1] the epoch pointer. ARGV: prefix, how many at the front of `queued` are looked at.
 -- Returns its id, false where there is none among these. Errors: ABSENT. Cost: O(those before it).
 --include open_view

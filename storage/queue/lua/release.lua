@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- Give back what a batch claimed: remove the decided from the queues, and locks that are still the owner's.
+-- Release a claim: remove decided changesets from the queues, and the locks that are still the owner's.
 -- KEYS[1] the epoch pointer. ARGV: prefix, owner ('' for nobody), what went wrong ('' nothing that the changesets could
 -- have done; 'died' reported by another process about an owner without heartbeats; else the kind of an exception), how long a suspect rests
 -- (ms), the one changeset that it went wrong with ('' where that is not known), how many of the changesets were tried,
 -- then slice ('' where only `work` knows it) and id of each claimed changeset, those that were tried first.
--- What is decided is asked of the view, so a batch that failed half way gives back just the rest.
--- Blame: what was claimed and not tried gets none. Of several that were tried together each becomes a suspect; of one that was tried alone the death is counted
--- in its `work`, the first always, another if an entry was appended since (so it is not the servers), or after a rest. An
--- owner that was taken for dead and gives back after all takes that back.
+-- The view says what is decided, so a batch that failed half way releases just the rest.
+-- Suspicion: changesets that were claimed and not tried get none. If several were tried together, each becomes a suspect.
+-- If one was tried alone, the failure is counted in its `work`: always the first, later ones only if an entry was appended
+-- since (so the servers were fine), or after a rest. A late release by an owner presumed dead undoes the count.
 -- Returns how many were removed. Cost: O(changesets + locks).
 --include clock
 --include decided

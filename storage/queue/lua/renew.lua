@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Say that the owner of a claim is alive: put off the end of it, of its locks and of the append lock.
+-- The heartbeat of a claim's owner: extend its lease, its locks and the append lock.
 -- KEYS[1] the epoch pointer. ARGV: prefix, owner, life of locks (ms), the ids, in one string, of those that are tried from
 -- now on if its worker dies ('' as before), then slice and id of each claimed changeset.
 -- Returns 1, or 0 where the claim is gone. Cost: O(changesets + locks).

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Which undecided changeset is to take the place of another. KEYS[1] the epoch pointer. ARGV: prefix, the other's id.
+-- Which undecided changeset is to replace another. KEYS[1] the epoch pointer. ARGV: prefix, the other's id.
 -- Returns {1 if Redis is recovered else 0, the changeset or false}. Errors: ABSENT. Cost: O(1).
 --include open_view
 --include decided

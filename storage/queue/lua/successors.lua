@@ -1,4 +1,4 @@
--- Included by scripts that know which undecided changeset is to take the place of another: the first that was queued.
+-- Included by scripts that read or change which undecided changeset is to replace another: the first that was queued.
 local function successor_key(prefix, old) return prefix .. 'successor:' .. old end
 local function name_successor(prefix, decided, old, id)
   local other = redis.call('GET', successor_key(prefix, old))

@@ -3,8 +3,8 @@
 -- KEYS[1] the epoch pointer. ARGV: prefix, epoch, '1' if that epoch is the published one ('0' while it is being
 -- loaded), the entry's seq, the hash of the entry before it, then the rows as commands, each: number of arguments,
 -- command (see rows.lua), key below the view, arguments; last the head's fields as `HSET head ...`.
--- Validates all first; writes values (some only where there is none), never increments; the head, with `applied`, comes
--- last. So half a run, repeated, converges. Returns 1 if applied, 0 if the view had it already.
+-- Validates everything first; writes values (some only if there is none), never increments; writes the head, with
+-- `applied`, last. So an interrupted run can be repeated. Returns 1 if applied, 0 if the view had it already.
 -- Errors: STALE another epoch is published; GAP entries before it are missing; FORKED the view's last entry is not the
 -- one that this entry follows. Cost: O(rows).
 --include rows

@@ -1,7 +1,7 @@
 #!lua
--- Note that an epoch of the view is being loaded, by Redis's clock: when that begins, and again while it goes on.
--- One loads at a time: nobody begins while another loader has sent a sign of life within the last `silent_after` ms, or
--- where an epoch was published after the caller last looked.
+-- The heartbeat of the loader of an epoch of the view, by Redis's clock: at the beginning, and again while it loads.
+-- One loads at a time: refuse to begin if another loader has sent a heartbeat within the last `silent_after` ms, or if an
+-- epoch was published after the caller last looked.
 -- KEYS[1] the epoch pointer. ARGV: prefix, epoch, '1' where it begins, and then how long a silent loader counts as at
 -- work (ms), and the epoch that was published when the caller last looked, '' for none.
 -- Returns the run of Redis. Errors: STALE it has been flushed, or retired because its loader was taken for dead; BEGUN somebody else

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Publish an epoch of the view, by compare-and-set. KEYS[1] the epoch pointer. ARGV: prefix, the epoch that was published when
 -- loading began ('' for none), the new one, and the run of Redis in which it was loaded, '' where that is not asked. Returns
--- 1, or 0 where somebody else published meanwhile, or the new one has been retired or holds nothing, or was loaded in
--- another run: what came up instead of Redis may lack some of it. Cost: O(1).
+-- 1, or 0 if another epoch was published meanwhile, or the new one has been retired or is empty, or was loaded in
+-- another run: the Redis of this run may lack a part of it. Cost: O(1).
 --include run
 local prefix, before, epoch, run = unpack(ARGV)
 if (redis.call('GET', KEYS[1]) or '') ~= before then return 0 end
