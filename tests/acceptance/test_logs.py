@@ -155,7 +155,7 @@ def test_the_level_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("program", ["worker", "beat", "flower"])
-def test_each_of_celerys_programs_logs_at_the_level_of_the_settings_and_without_their_secrets(program: str) -> None:
+def test_celerys_programs_log_at_the_configured_level_and_no_secrets(program: str) -> None:
     script = (
         "import sys; sys.argv = ['celery', '-A', 'tasks.celery', sys.argv[1]]\n"
         "import tasks.celery; from storage.base.logging_setup import log;"

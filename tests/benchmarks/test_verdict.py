@@ -170,7 +170,7 @@ def test_a_folder_whose_objects_are_deleted_again_may_not_grow_even_with_the_cha
     assert grown(report(samples(keep), WARM_UP)) == {"bucket inbox/"}
 
 
-def test_entries_that_are_written_while_nobody_submits_are_growth_but_for_those_that_tidy_up():
+def test_entries_written_without_submissions_count_as_growth_except_compactions():
     made = samples()
     made[-1]["idle_entries"] = {"compact": 2, "condemn": 1}
     assert report(made, WARM_UP).flat

@@ -152,9 +152,7 @@ def test_our_trailer_stands_where_git_would_have_put_it(oracle: GitOracle, messa
 
 @MANY
 @given(batch=st.lists(MESSAGES, min_size=300, max_size=300))
-def test_what_cannot_carry_a_trailer_is_refused_and_gets_a_subject_where_it_was_accepted_before(
-    oracle: GitOracle, batch: list[str]
-) -> None:
+def test_a_message_that_cannot_carry_a_trailer_is_refused(oracle: GitOracle, batch: list[str]) -> None:
     scissors = [f"{SCISSORS}\nx\n", f"\n\n{SCISSORS}\n\nSigned-off-by: A\n"]
     refused = [message for message in [*batch, *scissors, "", " \n", "\r\n"] if not carries(message)]
     for message in refused:

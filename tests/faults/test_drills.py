@@ -51,7 +51,7 @@ def test_a_rolling_restart_of_every_process_fails_no_request_and_loses_nothing(
     assert report.streams > 1, "the stream of events was taken up where it ended"
 
 
-def test_while_redis_is_full_reads_go_on_and_its_memory_falls_by_itself_and_nothing_is_lost(
+def test_a_full_redis_still_serves_reads_recovers_by_itself_and_loses_nothing(
     s3_kind: str, s3_program: str, tmp_path: Path
 ) -> None:
     plan = full_redis.plan(FULL, CHANGESETS)
@@ -60,9 +60,7 @@ def test_while_redis_is_full_reads_go_on_and_its_memory_falls_by_itself_and_noth
     assert not report.late, "the memory fell"
 
 
-def test_after_a_failover_of_redis_all_goes_on_and_nothing_is_lost_though_no_process_is_touched(
-    s3_kind: str, s3_program: str, tmp_path: Path
-) -> None:
+def test_a_failover_of_redis_loses_nothing_and_needs_no_restart(s3_kind: str, s3_program: str, tmp_path: Path) -> None:
     drilled("failover", failover.plan(1), tmp_path / "stack", s3_kind, s3_program, kind=Movable)
 
 

@@ -53,7 +53,7 @@ def never_links(monkeypatch: pytest.MonkeyPatch, world: World, changesets: Seque
     return linked
 
 
-def test_a_changeset_that_is_never_done_within_the_budget_is_rejected_and_its_neighbours_land(
+def test_a_changeset_that_exceeds_the_budget_alone_is_rejected_and_others_land(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tip = world.tip
@@ -156,9 +156,7 @@ def slow(settings: Settings, world: World, new_proxy: Callable[[str], Proxy]) ->
     return Repository(behind), proxy
 
 
-def test_while_the_store_is_slow_nobody_is_rejected_although_small_changesets_are_committed(
-    world: World, slow: tuple[Repository, Proxy]
-) -> None:
+def test_a_slow_store_is_no_reason_to_reject_a_changeset(world: World, slow: tuple[Repository, Proxy]) -> None:
     worker, proxy = slow
     # One directory below another is read after it: at this latency all of them do not fit into the budget.
     deep = "/".join(f"d{i}" for i in range(40)) + "/f"

@@ -136,7 +136,7 @@ def test_a_batch_may_fail_at_any_stage(world: World, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("error", [Bad, Died])
-def test_what_was_claimed_and_not_tried_is_not_suspected_when_the_batch_fails_or_its_worker_dies(
+def test_changesets_that_were_claimed_and_not_tried_are_no_suspects(
     world: World, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     ids = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in "abcdef"])

@@ -350,9 +350,7 @@ def test_a_deployment_that_asks_whether_it_is_ready_is_made_so(api: Api, unsent:
     assert unsent.empty()
 
 
-def test_what_waits_for_a_lost_message_is_sent_again_when_somebody_asks_whether_all_is_well(
-    settings: Settings, unsent: SimpleQueue[str]
-) -> None:
+def test_a_health_check_sends_a_lost_message_again(settings: Settings, unsent: SimpleQueue[str]) -> None:
     api = Api(replace(settings, max_queue_age=-1.0))
     api.put("f", "1")
     assert unsent.get(timeout=10) == "sluice.commit"

@@ -45,8 +45,8 @@ class Past:
         self.ids.append(made["id"])
         return str(made["id"])
 
-    def format_changeset(self) -> dict[str, Any]:
-        """Return what the API tells of everything, lists by the smallest pages."""
+    def everything(self) -> dict[str, Any]:
+        """Return all that the API has of this history, lists by the smallest pages."""
         api = self.api
         told: dict[str, Any] = {each: api.get(f"/changesets/{each}") for each in self.ids}
         for where in ("all", "docs"):
@@ -82,12 +82,12 @@ def archive(past: Past) -> None:
 
 @pytest.mark.parametrize("most", [1, 3, history.MAX_READ])
 def test_everything_is_told_as_before(past: Past, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = past.format_changeset()
+    before = past.everything()
     assert [len(before[f"all {status}"]) for status in STATUSES] == [4, 0, 12, 0, 0]
     assert len(before["open"]) == 8 and len(before["global"]) > 4
     archive(past)
     monkeypatch.setattr(history, "MAX_READ", most)
-    after = past.format_changeset()
+    after = past.everything()
     assert {name: after[name] for name in before} == before
 
 

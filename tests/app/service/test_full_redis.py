@@ -130,7 +130,7 @@ def demoted(server: redis.Redis) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("broken", [broken_disk, demoted])
-def test_a_redis_that_takes_no_writes_answers_reads_and_what_was_accepted_is_queued_when_it_does(
+def test_while_redis_takes_no_writes_reads_work_and_accepted_changesets_are_queued_later(
     api: Api, server: redis.Redis, broken: Callable[[redis.Redis], Callable[[], object]]
 ) -> None:
     landed = api.put("d/f", "1\n")["id"]

@@ -136,9 +136,7 @@ def test_neither_a_replica_nor_a_promoted_server_counts_as_recovered(pair: Pair,
     pair.fail_over()
 
 
-def test_a_server_that_was_demoted_and_promoted_is_another_run_also_when_nothing_shows_that_any_more(
-    tmp_path: Path, servers: object
-) -> None:
+def test_a_server_demoted_and_promoted_again_counts_as_another_run(tmp_path: Path, servers: object) -> None:
     with own_pair(tmp_path) as pair, redis.Redis(port=pair.first) as first, redis.Redis(port=pair.second) as second:
         second.replicaof("NO", "ONE")
 

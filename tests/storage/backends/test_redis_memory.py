@@ -109,9 +109,7 @@ def test_what_would_add_to_a_full_redis_is_refused_as_a_whole(world: World, serv
     assert world.status(queued) == "queued"
 
 
-def test_what_was_accepted_a_moment_before_is_queued_and_can_be_abandoned_while_redis_is_full(
-    world: World, server: redis.Redis
-) -> None:
+def test_a_changeset_accepted_before_redis_was_full_can_be_abandoned(world: World, server: redis.Redis) -> None:
     fill(server, world)
     accepted = world.put({"g": b"1"})
     assert world.repo.queue.stages([accepted]) == [Stage.WAITING]

@@ -160,7 +160,7 @@ CONFLICT = Outcome(
 @pytest.mark.parametrize(
     ("closed", "second"), [({}, "rejected"), ({"C": "expired"}, "rejected"), ({"C": "abandoned"}, "rejected")]
 )
-def test_one_changeset_takes_the_place_of_a_conflicted_one_and_none_of_one_that_was_abandoned(closed, second) -> None:
+def test_a_conflicted_changeset_has_one_successor_and_an_abandoned_one_has_none(closed, second) -> None:
     repo = LinkBench({b"f": FILE})
     batch = [
         replace(changeset("A", put(b"f", B)), resolves="C"),

@@ -73,7 +73,7 @@ def test_an_idempotency_key_is_known_for_as_long_as_its_changeset_is_undecided(b
     assert owner == first.id and 0 < seconds <= 60
 
 
-def test_the_key_of_a_changeset_whose_worker_died_before_it_released_goes_with_the_claims_clean_up(
+def test_the_key_of_a_dead_workers_changeset_goes_when_its_lease_is_cleaned_up(
     bench: QueueBench,
 ) -> None:
     one = replace(bench.made("S0", "f"), key="k", fingerprint="f")

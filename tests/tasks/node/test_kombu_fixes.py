@@ -60,7 +60,7 @@ def test_a_message_that_redis_has_no_room_to_remember_is_worked_off(
         queue.close()
 
 
-def test_a_consumer_and_a_sender_on_a_demoted_broker_count_it_as_lost_and_connect_to_the_new_one(
+def test_consumer_and_sender_leave_a_demoted_broker_for_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, servers: object
 ) -> None:
     monkeypatch.setattr(transport.Transport, "Channel", transport.Transport.Channel)
