@@ -52,7 +52,8 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = repo.settings.max_body_bytes
-    app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
+    services = app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
+    services.start()
     app.url_map.converters |= {"slice": SliceName, "path": FilePath}
     app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is
     problems.register(app, problem_table(repo))

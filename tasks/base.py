@@ -69,7 +69,8 @@ def run_job(work: Callable[[Repository], object], settings: Settings) -> bool:
             try:
                 work(Repository(settings))
             except UNAVAILABLE as reason:
-                log.warning("job_deferred", work=work.__name__, reason=type(reason).__name__, detail=str(reason))
+                kind, of_system = type(reason).__name__, isinstance(reason, OSError)
+                log.warning("job_deferred", work=work.__name__, reason=kind, detail=str(reason), exc_info=of_system)
                 did(f"waits: {type(reason).__name__}")
                 return False
             finally:

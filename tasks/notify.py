@@ -37,13 +37,9 @@ def ask_for_upkeep(repo: Repository) -> None:
 
     A Redis that is away costs time only.
     """
-    try:
-        first = Lease(repo.view, LeaseName.UPKEEP_ASKED, _ASK_PAUSE).take_turn()
-    except RedisError as error:
-        log.warning("upkeep_not_asked_for", reason=str(error))
-        return
-    if first:
-        send(app, "sluice.upkeep")
+    with _costs_time_only():
+        if Lease(repo.view, LeaseName.UPKEEP_ASKED, _ASK_PAUSE).take_turn():
+            send(app, "sluice.upkeep")
 
 
 def ask_for_merge(repo: Repository) -> None:

@@ -23,7 +23,6 @@ from storage.maintenance.rebuild import rebuild
 from storage.repository import Repository
 
 _AT_ONCE = 64
-_KEYS_AT_ONCE = 1000
 
 
 class Damaged(Corrupt):

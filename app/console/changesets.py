@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 
 from rich.text import Text
 
-from app.client.api_client import Client, Json, NotSluice, ProblemError, none_if
+from app.client.api_client import Client, Json, NotSluice, ProblemError
 from app.console import exit_codes
 from app.console.options import console, refuse, tell
 
@@ -18,14 +19,6 @@ COLOURS = {
     "held": "cyan", "queued": "yellow", "committed": "green", "landed": "bold green",
     "conflicted": "red", "rejected": "red", "abandoned": "red",
 }  # fmt: skip
-
-
-def name_of_slice(client: Client, names: dict[str, str], slice_id: str) -> str:
-    """Return a slice's name, which is then in `names`; its id where it has been deleted."""
-    if slice_id not in names:
-        found = none_if(404, lambda: client.slice(slice_id))
-        names[slice_id] = found["name"] if found is not None else slice_id
-    return names[slice_id]
 
 
 def code_of(changeset: Json, until: str | None) -> int:
@@ -107,6 +100,21 @@ def _version(version: Json | None) -> str:
     if version is None:
         return "nothing"
     return f"{version['mode'] or 'unknown mode'} {version['id'][:12]}"
+
+
+def slice_namer(client: Client) -> Callable[[str], str]:
+    """Return what gives a slice's name by its id, and the id where it has been deleted; it asks once for each."""
+
+    @cache
+    def name_of(slice_id: str) -> str:
+        try:
+            return str(client.slice(slice_id)["name"])
+        except ProblemError as refusal:
+            if refusal.status != 404:
+                raise
+            return slice_id
+
+    return name_of
 
 
 def to_each(verb: Callable[[str], Json], changesets: tuple[str, ...]) -> tuple[list[Json], int]:

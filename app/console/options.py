@@ -14,7 +14,7 @@ import click
 
 from app.client.api_client import Client, ProblemError
 from app.console import failures
-from app.console.output import ask_for_json, console, emit, json_asked, notes, tell, warn
+from app.console.output import ask_for_json, console, emit, emit_or_show, json_asked, notes, tell, warn
 from app.stack.environment import ENVIRONMENT, load_environment
 from storage.base import settings
 from storage.base.settings import Settings, SettingsError
@@ -28,6 +28,7 @@ __all__ = [
     "data_folder",
     "deployment",
     "emit",
+    "emit_or_show",
     "end",
     "log_events",
     "notes",

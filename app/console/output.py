@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -81,6 +82,14 @@ def tell(text: str, style: str = "") -> None:
 def emit(value: Any) -> None:
     """Print an object of the answer as one line of JSON."""
     click.echo(_line(value))
+
+
+def emit_or_show(as_json: bool, value: Any, show: Callable[[Any], object]) -> None:
+    """Print an object of the answer: as one line of JSON, or as `show` prints it for a person."""
+    if as_json:
+        emit(value)
+    else:
+        show(value)
 
 
 def ask_for_json(context: click.Context, _option: click.Parameter, value: bool) -> bool:

@@ -58,7 +58,7 @@ def check_out_slice(
     """Write the files that a slice has at a commit (by default the tip) into a folder.
 
     Returns the commit, and what was done. `force` overwrites files that are in the way, never folders. Raises
-    CheckoutError before anything is written.
+    CheckoutError and BaseError before anything is written.
     """
     slice_ = client.slice(slice_name)
     # The commit first, and then its files: whatever lands meanwhile is not in the folder, and was not seen.
@@ -96,9 +96,9 @@ def _remembered(directory: Path, slice_: Json, force: bool) -> FolderBase | None
         raise CheckoutError(f"{directory} is no folder")
     try:
         remembered = folder_base.read(directory)
-    except folder_base.BaseError as error:
+    except folder_base.BaseError:
         if not force:
-            raise CheckoutError(str(error)) from error
+            raise
         remembered = None
     if remembered and remembered.slice != slice_["id"]:
         raise CheckoutError(f"{directory} was checked out from another slice than {slice_['name']}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.client.api_client import Json, content
-from app.folder.ignored import IgnoreError, IgnoreRules
+from app.folder.ignored import IgnoreRules
 from app.folder.own_files import is_data_folder, is_own, is_own_name
 from storage.base.errors import BadInput
 from storage.git.objects import REGULAR_MODE_TEXTS, Kind, ModeText, object_id
@@ -50,15 +50,13 @@ def read_folder(
     """Return the folder's files within `paths`; `stored` are those that the user saw, as the API lists a tree.
 
     What Git ignores by `rules` is left out unless it is stored, or tracked by Git. What is Git's or Sluice's own is
-    left out in any case. Raises SubmissionError.
+    left out in any case. Raises SubmissionError and IgnoreError.
     """
     found = Folder()
     tracked = {os.fsencode(path) for path in stored} | (rules.tracked() if rules else set())
     try:
         for raw in sorted(_Walk(directory, tracked, rules, found).names()):
             _take(directory, raw, paths, stored, found)
-    except IgnoreError as error:
-        raise SubmissionError(str(error)) from error
     except OSError as error:
         raise SubmissionError(f"{error.filename} cannot be read: {error.strerror}") from error
     return found

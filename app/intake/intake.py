@@ -54,14 +54,30 @@ class Intake:
 
     def __init__(self, repo: Repository) -> None:
         self._repo = repo
-        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()  # None ends a thread
         self._left: _Request | None = None
         self._lock = threading.Lock()
         self._requeue = Requeue(repo)
-        self._news = threading.Event()
-        threading.Thread(target=self._announce, name="announce", daemon=True).start()
-        for i in range(repo.settings.pack_puts):
-            threading.Thread(target=self._run, name=f"intake-{i}", daemon=True).start()
+        self._stopping = False
+        self._news = threading.Event()  # something to announce, or the end
+        loops = {"announce": self._announce, **{f"intake-{i}": self._run for i in range(repo.settings.pack_puts)}}
+        self._threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._requeue.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the threads; returns when all that was accepted before is stored."""
+        for _ in range(self._repo.settings.pack_puts):
+            self._requests.put(None)
+        self._stopping = True
+        self._news.set()
+        for thread in self._threads:
+            thread.join()
+        self._requeue.stop()
 
     @property
     def behind(self) -> int:
@@ -85,8 +101,7 @@ class Intake:
             raise TookTooLong("storing took longer than request_budget") from None
 
     def _run(self) -> None:
-        while True:
-            requests = self._next()
+        while requests := self._next():
             try:
                 self._store(requests)
             except BaseException as error:
@@ -97,10 +112,13 @@ class Intake:
                     raise
 
     def _next(self) -> list[_Request]:
-        """Wait for a request, and take all that wait then, as many as fit into one pack."""
+        """Wait for a request, and take all that wait then, as many as fit into one pack; none ends the thread."""
         settings = self._repo.settings
         with self._lock:
-            taken = [self._left or self._first()]
+            first = self._left or self._first()
+            if first is None:
+                return []
+            taken = [first]
             self._left = None
             count = len(taken[0].items)
             size = sum(item.size for item in taken[0].items)
@@ -108,6 +126,9 @@ class Intake:
                 try:
                     request = self._requests.get_nowait()
                 except queue.Empty:
+                    break
+                if request is None:
+                    self._requests.put(None)  # for the next one who asks
                     break
                 if not request.done.set_running_or_notify_cancel():
                     continue
@@ -119,11 +140,11 @@ class Intake:
                 taken.append(request)
             return taken
 
-    def _first(self) -> _Request:
-        while True:
-            request = self._requests.get()
+    def _first(self) -> _Request | None:
+        while request := self._requests.get():
             if request.done.set_running_or_notify_cancel():
                 return request
+        return None
 
     def _store(self, requests: list[_Request]) -> None:
         pack, data, groups = build([request.items for request in requests])
@@ -153,7 +174,7 @@ class Intake:
 
     def _announce(self) -> None:
         # A thread of its own: a broker that does not answer must not keep packs from being stored.
-        while True:
+        while not self._stopping:
             self._news.wait()
             self._news.clear()
             try:

@@ -7,7 +7,6 @@ upkeep finds it in the inbox. So this process keeps trying. Meanwhile it is not 
 from __future__ import annotations
 
 import threading
-from time import sleep
 
 import structlog
 
@@ -35,8 +34,20 @@ class Requeue:
     def __init__(self, repo: Repository) -> None:
         self._repo = repo
         self._packs: dict[PackId, None] = {}
-        self._some = threading.Condition()
-        threading.Thread(target=self._run, name="requeue", daemon=True).start()
+        self._stopping = False
+        self._some = threading.Condition()  # packs, or the end
+        self._thread = threading.Thread(target=self._run, name="requeue", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; returns when it has ended. What is not queued by then upkeep finds in the inbox."""
+        with self._some:
+            self._stopping = True
+            self._some.notify()
+        self._thread.join()
 
     def __len__(self) -> int:
         with self._some:
@@ -48,11 +59,18 @@ class Requeue:
             self._packs[pack] = None
             self._some.notify()
 
+    def rest(self, seconds: float) -> None:
+        """Wait before the next try, or until the end."""
+        with self._some:
+            self._some.wait_for(lambda: self._stopping, seconds)
+
     def _run(self) -> None:
         pause = SHORTEST_PAUSE
         while True:
             with self._some:
-                self._some.wait_for(self.__len__)
+                self._some.wait_for(lambda: self._packs or self._stopping)
+                if self._stopping:
+                    return
                 pack = next(iter(self._packs))
             try:
                 self._enqueue(pack)
@@ -62,7 +80,7 @@ class Requeue:
                 log.warning(
                     "not_enqueued_again", pack=pack, left=len(self), pause=pause, reason=str(error), exc_info=unknown
                 )
-                sleep(pause)
+                self.rest(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 self._put_last(pack)
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from sys import intern
-from types import TracebackType
 from typing import IO, Self
 
 from storage.base.batched import batched
@@ -103,9 +102,7 @@ class History:
         self.tree = self._line("rev-parse", "--verify", "HEAD^{tree}")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         """End the process that contents come from."""
         if self._cat:
             _end(self._cat)

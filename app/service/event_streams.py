@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import redis
 import structlog
 from cachetools import LRUCache
 
+from app.service.applied_feed import AT_LEAST_EVERY, AppliedFeed
 from storage.backends import deadline
 from storage.backends.bucket import BucketError
-from storage.backends.primary import RENEWED_EVERY
 from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.turns import let_others_run
 from storage.base.errors import LimitReached
@@ -30,10 +29,6 @@ log = structlog.get_logger()
 KEEP_ALIVE = 15.0  # seconds without a word; proxies cut what is silent for longer
 RETRY = 1000  # milliseconds that a client is asked to wait before it comes back
 
-# Without news, the view is looked at so often anyway: a message of Redis may be lost. Also how soon a stream notices
-# that its client is gone.
-_AT_LEAST_EVERY = 1.0
-_PAUSE = 0.2  # seconds before it listens again
 # What is sent at once.
 _PIECE_EVENTS = 64
 _PIECE_BYTES = 64 << 10
@@ -82,9 +77,8 @@ class Streams:
         self.open = 0
         self._applied = 0
         self._leaving = False
-        # Guards both of them; says that there is news, or that the first stream has come.
-        self._news = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._news = threading.Condition()  # guards them
+        self.feed = AppliedFeed(repo, "streams", self._look)
 
     def enter(self) -> None:
         """Take a place for a stream, which `give_back` does. Raises LimitReached."""
@@ -92,15 +86,13 @@ class Streams:
             if self.open >= self._settings.max_streams:
                 raise LimitReached("too many streams are open (max_streams)")
             self.open += 1
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
-                self._thread.start()
-            self._news.notify_all()
+        self.feed.enter()
 
     def release(self) -> None:
         """Give back a stream's place."""
         with self._news:
             self.open -= 1
+        self.feed.leave()
 
     def leave(self) -> None:
         """End all streams after a complete event: this process stops, and their clients reconnect to another one."""
@@ -143,13 +135,13 @@ class Streams:
             except UNAVAILABLE as reason:
                 # It goes on where it stood, and its client notices nothing.
                 log.info("stream_waits", seq=position.seq, reason=str(reason))
-                time.sleep(_AT_LEAST_EVERY)  # nothing tells when a bucket is back
+                time.sleep(AT_LEAST_EVERY)  # nothing tells when a bucket is back
             yield position, ""
 
     def _await(self, seq: int) -> bool:
         """Return whether the view has an entry, after waiting a moment for it."""
         with self._news:
-            self._news.wait_for(lambda: self._leaving or self._applied >= seq, _AT_LEAST_EVERY)
+            self._news.wait_for(lambda: self._leaving or self._applied >= seq, AT_LEAST_EVERY)
             return self._applied >= seq
 
     def _pieces(self, position: Position, slice_id: str | None) -> Iterator[tuple[Position, str]]:
@@ -173,31 +165,10 @@ class Streams:
                 parts, scanned, size, began = [], 0, 0, time.monotonic()
         yield Position(seq + 1), "".join(parts)
 
-    def _run(self) -> None:
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self.open)
-            try:
-                with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    channel.subscribe(self._repo.view.applied_channel)
-                    self._listen(channel)
-            except UNAVAILABLE as error:
-                log.info("streams_interrupted", reason=str(error))
-                time.sleep(_PAUSE)  # Redis is away or empty; there is no event to wait for
-            except Exception:
-                log.exception("streams_failed")
-                time.sleep(_PAUSE)
-
-    def _listen(self, channel: redis.client.PubSub) -> None:
-        until = time.monotonic() + RENEWED_EVERY
-        while self.open and time.monotonic() < until:
-            applied = self._repo.view.head().applied
-            with self._news:
-                # A Redis older than what was sent already changes nothing: the log decides.
-                if applied > self._applied:
-                    self._applied = applied
-                    self._news.notify_all()
-            if channel.get_message(timeout=_AT_LEAST_EVERY) is not None:
-                # Several entries may have been applied by now: one look serves them all.
-                while channel.get_message(timeout=0) is not None:
-                    continue
+    def _look(self) -> None:
+        applied = self._repo.view.head().applied
+        with self._news:
+            # A Redis older than what was sent already changes nothing: the log decides.
+            if applied > self._applied:
+                self._applied = applied
+                self._news.notify_all()

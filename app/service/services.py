@@ -23,6 +23,19 @@ class Services:
     waiting: Waiting
     streams: Streams
 
+    def start(self) -> None:
+        """Start the threads that store packs, announce, and wait for news."""
+        self.intake.start()
+        self.waiting.feed.start()
+        self.streams.feed.start()
+
+    def stop(self) -> None:
+        """End them; returns when what was asked before is done. Long polls and streams end as after `leave`."""
+        self.leave()
+        self.intake.stop()
+        self.waiting.feed.stop()
+        self.streams.feed.stop()
+
     def leave(self) -> None:
         """End long polls and streams in order from now on: this process stops, and their clients come back."""
         self.waiting.leave()

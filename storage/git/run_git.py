@@ -16,7 +16,6 @@ import weakref
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 from storage.base.errors import Refused
@@ -169,9 +168,7 @@ class ScratchRepository:
         """Return itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         """Remove it."""
         self.remove()
 

@@ -49,13 +49,13 @@ def _append(repo: Repository, build_entry: EntryBuilder[Slice], slices: Sequence
     """Append what `build_entry` makes; that it refuses, or makes nothing, counts only under Queue.consistent_read.
 
     Redis restored from an older snapshot may have the slice as it was before a change that was already reported. Raises
-    what `build_entry` raises, Recovering, LogBusy, ViewAbsent, ViewStale and BucketError.
+    what `build_entry` raises, and Unavailable.
     """
 
     def unconfirmed(snapshot: Snapshot) -> Draft[Slice | None] | NoEntry[None]:
         try:
             draft = build_entry(snapshot)
-        except (SliceExists, SliceGone, SliceChanged):
+        except Refused:
             return NoEntry(None)
         return draft if isinstance(draft, Draft) else NoEntry(None)
 

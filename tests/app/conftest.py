@@ -26,8 +26,14 @@ def unsent(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
     return sent
 
 
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """No app of a test outlives it."""
+    yield
+    while Api.opened:
+        Api.opened.pop().close()
+
+
 @pytest.fixture
-def api(settings: Settings, unsent: SimpleQueue[str]) -> Iterator[Api]:
-    made = Api(settings)
-    yield made
-    made.close()
+def api(settings: Settings, unsent: SimpleQueue[str]) -> Api:
+    return Api(settings)

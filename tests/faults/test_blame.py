@@ -100,7 +100,7 @@ def test_a_submission_pack_that_is_lost_does_not_stop_the_others(world: World, m
     monkeypatch.setattr(Queue, "manifests", lambda _, wanted: [None] * len(wanted))
     world.repo.bucket.delete(pack)
     outcome = until_rejected(world, lost, Exception)
-    assert (outcome["status"], outcome["reason"]) == ("rejected", "poison")
+    assert (outcome.status, outcome.reason) == ("rejected", "poison")
     assert [world.status(each) for each in ids] == ["committed"] * 3
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from storage.base.settings import Settings
 from storage.commit import batch, prefetch
 from storage.commit.batch import commit_batch
 from storage.commit.link import Linked, Linker
+from storage.log.entry import decode
 from storage.log.manifest import Changeset
 from storage.operations.slices import define
 from storage.queue.submission_packs import read_changesets
@@ -76,7 +76,7 @@ def test_a_changeset_that_fails_every_batch_is_rejected_and_its_neighbours_land(
     assert len(with_poison[0]) > 1 and with_poison[1:] == [[poison]] * 3, "together once, then alone"
     world.work()
     rejected = world.repo.outcome(stacked)
-    assert rejected and (rejected["status"], rejected["reason"]) == ("rejected", "base-not-landed")
+    assert rejected and (rejected.status, rejected.reason) == ("rejected", "base-not-landed")
     assert not verify(world.repo).differences
     said = [data for _, data in world.repo.log.read_from(1) if b'"id":"%b"' % poison.encode() in data]
     assert len(said) == 1, "exactly one outcome"
@@ -157,7 +157,7 @@ def test_what_was_claimed_and_not_tried_is_not_suspected_when_the_batch_fails_or
     while world.repo.queue.length():  # nothing announces the end of the dead one's claim
         commit_batch(world.repo)
     assert [world.status(each) for each in ids] == ["committed"] * 6
-    entries = [json.loads(data) for _, data in world.repo.log.read_from(1)]
+    entries = [decode(data) for _, data in world.repo.log.read_from(1)]
     batches = sorted(len(entry.decided) for entry in entries if entry.decided)
     assert batches == [1, 1, 4], "only the two that were tried were tried alone"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.api import create_app
+from app.service.services import Services
 from storage.base.settings import Settings
 from storage.repository import Repository
 from tests.support.world import World
@@ -17,18 +18,22 @@ Json = dict[str, Any]
 
 
 class Api:
-    """A client of an app, and the world behind it."""
+    """A client of an app, and the world behind it. tests/app/conftest.py closes each when its test ends."""
+
+    opened: ClassVar[list[Api]] = []
 
     def __init__(self, settings: Settings, world: World | None = None) -> None:
         self._settings = settings
         self.world = world or World(Repository(settings))
         self.http: FlaskClient = create_app(settings, check=False).test_client()
+        self.opened.append(self)
 
     def close(self) -> None:
-        """Close the app's connections: its threads live as long as the process, and all tests' would be too many."""
-        repo: Repository = self.http.application.extensions["sluice"].repo
-        repo.redis.connection_pool.disconnect(inuse_connections=False)
-        repo.bucket.s3.http.clear()
+        """End the app's threads, and close its connections: all tests' would be too many."""
+        services: Services = self.http.application.extensions["sluice"]
+        services.stop()
+        services.repo.redis.connection_pool.disconnect()
+        services.repo.bucket.s3.http.clear()
 
     def another(self) -> Api:
         """Return a second API process of the same repository, with nothing in its caches."""

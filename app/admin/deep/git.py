@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import NamedTuple
 
 from storage.backends.bucket import Bucket
@@ -52,9 +51,7 @@ class Workbench(ScratchRepository):
         self._errors = (self.folder / "errors").open("w+b")
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         """End Git and remove the repository."""
         for process in self._processes:
             process.kill()
@@ -174,9 +171,7 @@ class Importer:
         """Return itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         """Close the pipe of answers; the repository ends Git."""
         self._answers.close()
 

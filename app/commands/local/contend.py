@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import ExitStack
-
 import click
 from rich.table import Table
 
-from app.client.api_client import Client
-from app.console import exit_codes
-from app.console.options import as_json, console, emit, end, log_events, s3_kind, tell
-from app.console.progress import Bars, progress_bars
+from app.console.load_runs import begin, client_of, finish
+from app.console.options import as_json, console, s3_kind, tell
+from app.console.progress import progress_bars
 from app.demo.contend import Contest, Report
 
 _PATIENCE = 60.0
@@ -31,27 +27,12 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
 
     Example: sluice contend --writers 99
     """
-    # Like Ctrl-C: the stack is stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    log_events()
-    with ExitStack() as opened:
-        if url is None:
-            from app.stack import Stack  # what runs a stack is imported only where one is run
-            from app.stack.limits import limits
-
-            stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False))
-            log_events(stack.settings)
-            url = stack.url
-        bars = opened.enter_context(progress_bars())
-        report = Contest(Client(url, retry_for=_PATIENCE, connections=writers + 2), writers, Bars(bars)).run()
+    begin()
+    with client_of(url, writers, _PATIENCE, s3) as client, progress_bars() as progress:
+        report = Contest(client, writers, progress).run()
     for problem in report.problems[:20]:
         tell(problem, "red")
-    if as_json:
-        emit(report.to_json())
-    else:
-        show(report)
-    if not report.ok:
-        end(exit_codes.WRONG)
+    finish(report, show, as_json)
 
 
 def show(report: Report) -> None:

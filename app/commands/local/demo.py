@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
@@ -18,8 +17,9 @@ from rich.text import Text
 from app.admin.export import ExportError, export, git
 from app.client.api_client import Client, Json
 from app.console import exit_codes
-from app.console.options import as_json, console, emit, end, log_events, notes, s3_kind, tell
-from app.console.progress import Bars, progress_bars
+from app.console.load_runs import begin
+from app.console.options import as_json, console, emit_or_show, end, log_events, notes, s3_kind, tell
+from app.console.progress import progress_bars
 from app.demo import generated_history
 from app.demo.report import Report, sentences
 from app.demo.run import Replay
@@ -78,8 +78,7 @@ def command(repo: Path | None, limit: int, writers: int, s3: str, as_json: bool)
 
     Example: sluice demo --repo ~/src/click
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    log_events()
+    begin()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="sluice-demo-")))
         try:
@@ -87,10 +86,7 @@ def command(repo: Path | None, limit: int, writers: int, s3: str, as_json: bool)
             outcome = _run(opened, source, path, folder, limit, writers, s3)
         except ExportError as error:
             raise HistoryError(str(error)) from error
-    if as_json:
-        emit(_json(outcome))
-    else:
-        console.print(_summary(outcome))
+    emit_or_show(as_json, _json(outcome), lambda _: console.print(_summary(outcome)))
     for line in [*outcome.problems, *(line for each in outcome.report.problems[:5] for line in sentences(each))]:
         tell(line, "red")
     if not outcome.ok:
@@ -123,8 +119,8 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
     log_events(stack.settings)
     client = Client(stack.url, retry_for=_PATIENCE, connections=writers + 2)
     tell(f"{writers} writers submit {source}…")
-    with progress_bars() as bars:
-        report = Replay(history, client, writers, limit, progress=Bars(bars)).run()
+    with progress_bars() as progress:
+        report = Replay(history, client, writers, limit, progress=progress).run()
     names = {each["id"]: each["name"] for each in client.slices()}
     outcome = Outcome(source, report, writers, len(names), _merges(client, names))
     notes.print("Exporting everything as a Git repository, and running git fsck --strict on it…")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from app.client.api_client import Client
-from app.console import exit_codes
-from app.console.options import as_json, console, emit, end, log_events, s3_kind, tell
-from app.console.progress import Bars, progress_bars
+from app.console.load_runs import begin, client_of, finish
+from app.console.options import as_json, console, s3_kind, tell
+from app.console.progress import progress_bars
 from app.demo.report import Report, sentences
 from app.demo.run import Replay
 from app.judge.local_history import History
@@ -48,30 +45,17 @@ def command(
 
     Example: sluice replay ~/src/click --limit 500 --writers 16
     """
-    # Like Ctrl-C: the stack is stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    log_events()
-    with ExitStack() as opened:
-        history = opened.enter_context(History(repository))
-        if url is None:
-            from app.stack import Stack  # what runs a stack is imported only where one is run
-            from app.stack.limits import limits
-
-            stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
-            log_events(stack.settings)
-            url = stack.url
-        bars = opened.enter_context(progress_bars())
-        client = Client(url, retry_for=_PATIENCE, connections=writers + 2)
-        report = Replay(history, client, writers, limit, bulk, Bars(bars)).run()
+    begin()
+    with (
+        History(repository) as history,
+        client_of(url, writers, _PATIENCE, s3, data) as client,
+        progress_bars() as progress,
+    ):
+        report = Replay(history, client, writers, limit, bulk, progress).run()
     for problem in report.problems[:_PROBLEMS]:
         for line in sentences(problem):
             tell(line, "red")
-    if as_json:
-        emit(report.to_json())
-    else:
-        show(report)
-    if not report.ok:
-        end(exit_codes.WRONG)
+    finish(report, show, as_json)
 
 
 def show(report: Report) -> None:

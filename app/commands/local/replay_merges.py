@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from app.client.api_client import Client
-from app.console import exit_codes
-from app.console.options import as_json, console, emit, end, log_events, s3_kind, tell
-from app.console.progress import Bars, progress_bars
+from app.console.load_runs import begin, client_of, finish
+from app.console.options import as_json, console, s3_kind, tell
+from app.console.progress import progress_bars
 from app.demo.merge_report import MergeReport
 from app.demo.merge_run import MergeReplay, read_cases
 from app.judge.judge import Judge
@@ -44,32 +41,16 @@ def command(
 
     Example: sluice replay-merges ~/src/click --limit 500
     """
-    # Like Ctrl-C: the stack is stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    log_events()
+    begin()
     skipped: Counter[str] = Counter()
-    with ExitStack() as opened:
-        history = opened.enter_context(MergeHistory(repository))
-        judge = opened.enter_context(Judge(history.objects()))
-        bars = Bars(opened.enter_context(progress_bars()))
-        cases = read_cases(history, judge, limit, skipped, bars)
-        if url is None:
-            from app.stack import Stack  # what runs a stack is imported only where one is run
-            from app.stack.limits import limits
-
-            stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
-            log_events(stack.settings)
-            url = stack.url
-        client = Client(url, retry_for=_PATIENCE, connections=writers + 2)
-        report = MergeReplay(history, client, writers, bars).run(cases, skipped)
+    with MergeHistory(repository) as history, progress_bars() as progress:
+        with Judge(history.objects()) as judge:
+            cases = read_cases(history, judge, limit, skipped, progress)
+        with client_of(url, writers, _PATIENCE, s3, data) as client:
+            report = MergeReplay(history, client, writers, progress).run(cases, skipped)
     for difference in report.differences:
         tell(difference.sentence(), "red")
-    if as_json:
-        emit(report.to_json())
-    else:
-        show(report)
-    if not report.ok:
-        end(exit_codes.WRONG)
+    finish(report, show, as_json)
 
 
 def show(report: MergeReport) -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from app.admin.backup import backup
 from app.console import exit_codes
 from app.console.options import as_json, console, data_folder, deployment, emit, end, writing_to
-from app.console.progress import Bars, progress_bars
+from app.console.progress import progress_bars
 
 
 @click.command()
@@ -28,8 +28,8 @@ def command(directory: Path, data: Path | None, as_json: bool) -> None:
     Example: sluice backup /backups/code
     """
     started = time.monotonic()
-    with progress_bars() as bars, writing_to(directory):
-        report = backup(deployment(data), directory, Bars(bars))
+    with progress_bars() as progress, writing_to(directory):
+        report = backup(deployment(data), directory, progress)
     seconds = round(time.monotonic() - started, 3)
     if as_json:
         emit({"directory": str(directory), **dataclasses.asdict(report), "seconds": seconds})

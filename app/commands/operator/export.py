@@ -9,7 +9,7 @@ from rich.text import Text
 
 from app.admin.export import export
 from app.console.options import as_json, console, data_folder, deployment, emit, writing_to
-from app.console.progress import Bars, progress_bars
+from app.console.progress import progress_bars
 
 
 @click.command()
@@ -24,8 +24,8 @@ def command(directory: Path, data: Path | None, as_json: bool) -> None:
 
     Example: sluice export backup.git && git -C backup.git log --first-parent main
     """
-    with progress_bars() as bars, writing_to(directory):
-        contents = export(deployment(data), directory, Bars(bars))
+    with progress_bars() as progress, writing_to(directory):
+        contents = export(deployment(data), directory, progress)
     if as_json:
         emit({"directory": str(directory), "main": contents.main, "next": contents.tip, "entries": contents.entries})
     else:

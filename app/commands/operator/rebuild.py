@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from app.console.options import as_json, console, data_folder, deployment, emit
-from app.console.progress import Bars, progress_bars
+from app.console.progress import progress_bars
 from storage.maintenance.rebuild import rebuild
 from storage.repository import Repository
 
@@ -26,10 +26,9 @@ def command(data: Path | None, as_json: bool) -> None:
     """
     repo = Repository(deployment(data))
     started = time.monotonic()
-    with progress_bars() as bars:
-        show = Bars(bars)
+    with progress_bars() as progress:
         entries = sum(1 for _ in repo.bucket.list_keys("log/"))
-        published, found = rebuild(repo, repo.view.epoch(), lambda seq: show("log", seq, max(seq, entries)))
+        published, found = rebuild(repo, repo.view.epoch(), lambda seq: progress("log", seq, max(seq, entries)))
     applied, seconds = repo.view.head().applied, round(time.monotonic() - started, 3)
     if as_json:
         counts = {"enqueued": found.enqueued, "damaged": found.damaged}

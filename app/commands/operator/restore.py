@@ -13,7 +13,7 @@ from app.admin.restore import Damaged, restore
 from app.admin.verify import verify
 from app.console import exit_codes
 from app.console.options import as_json, console, data_folder, deployment, emit, end, tell
-from app.console.progress import Bars, progress_bars
+from app.console.progress import progress_bars
 from storage.repository import Repository
 
 _SHOWN = 20
@@ -34,10 +34,10 @@ def command(directory: Path, with_verify: bool, data: Path | None, as_json: bool
     """
     started = time.monotonic()
     repo = Repository(deployment(data))
-    with progress_bars() as bars:
+    with progress_bars() as progress:
         try:
-            restored = restore(repo, directory, Bars(bars))
-            differences = verify(repo, progress=Bars(bars)).differences if with_verify else None
+            restored = restore(repo, directory, progress)
+            differences = verify(repo, progress=progress).differences if with_verify else None
         except Damaged as error:
             for each in error.wrong[:_SHOWN]:
                 tell(each, "red")

@@ -12,7 +12,7 @@ from app.admin.deep import deep
 from app.admin.verify import verify
 from app.console import exit_codes
 from app.console.options import as_json, console, data_folder, deployment, emit, end
-from app.console.progress import Bars, progress_bars
+from app.console.progress import progress_bars
 from storage.repository import Repository
 
 
@@ -33,10 +33,10 @@ def command(with_git: bool, with_deep: bool, data: Path | None, as_json: bool) -
 
     Example: sluice verify
     """
-    with progress_bars() as bars:
+    with progress_bars() as progress:
         repo = Repository(deployment(data))
-        findings = verify(repo, with_git, Bars(bars))
-        looked = deep(repo.settings, Bars(bars)) if with_deep else None
+        findings = verify(repo, with_git, progress)
+        looked = deep(repo.settings, progress) if with_deep else None
     if looked and looked.difference:
         findings.differences.append(f"deep: {looked.difference}")
     if as_json:

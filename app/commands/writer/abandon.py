@@ -6,7 +6,7 @@ import click
 
 from app.client.api_client import Client
 from app.console.changesets import show, to_each
-from app.console.options import as_json, emit, end, url
+from app.console.options import as_json, emit_or_show, end, url
 
 
 @click.command()
@@ -23,8 +23,5 @@ def command(client: Client, changesets: tuple[str, ...], as_json: bool) -> None:
     """
     abandoned, code = to_each(client.abandon, changesets)
     for each in abandoned:
-        if as_json:
-            emit(each)
-        else:
-            show(each)
+        emit_or_show(as_json, each, show)
     end(code)

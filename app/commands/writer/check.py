@@ -13,7 +13,7 @@ from app.client.sending import check_all
 from app.commands.writer.submit import prepare, what
 from app.console.changesets import format_conflict
 from app.console.exit_codes import CONFLICTED, REJECTED, TIMED_OUT
-from app.console.options import as_json, console, emit, notes, url
+from app.console.options import as_json, console, emit, emit_or_show, notes, url
 
 _COLOURS = {"commit": "green", "conflict": "red", "reject": "red", "wait": "yellow"}
 _CODES = {"conflict": CONFLICTED, "reject": REJECTED, "wait": TIMED_OUT}
@@ -47,10 +47,7 @@ def command(
         notes.print("nothing differs")
         return
     answer = check_all(client, prepared.slice["id"], changeset, prepared.is_new)
-    if as_json:
-        emit(answer)
-    else:
-        _show(answer)
+    emit_or_show(as_json, answer, _show)
     if answer["would"] != "commit":
         raise click.exceptions.Exit(_CODES.get(answer["would"], TIMED_OUT))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import click
@@ -43,12 +44,9 @@ def command(
     """  # noqa: D301 - click takes the character itself
     if commit is not None and not _COMMIT.fullmatch(commit):
         raise click.BadParameter("is not the id of a commit, in full", param_hint="--commit")
-    with progress_bars() as bars, writing_to(directory):
-        task = bars.add_task("files", total=None)
-        found, plan = check_out_slice(
-            client, slice_name, directory, commit, force,
-            lambda done, total: bars.update(task, completed=done, total=total),
-        )  # fmt: skip
+    with progress_bars() as progress, writing_to(directory):
+        show = partial(progress, "files")
+        found, plan = check_out_slice(client, slice_name, directory, commit, force, show)
     for path in plan.not_written:
         tell(f"not written, since the name is Git's or Sluice's own: {path}")
     if as_json:

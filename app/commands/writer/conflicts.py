@@ -9,8 +9,8 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json
 from app.console import exit_codes
-from app.console.changesets import format_changeset, format_conflict, name_of_slice
-from app.console.options import as_json, console, emit, end, notes, url
+from app.console.changesets import format_changeset, format_conflict, slice_namer
+from app.console.options import as_json, console, emit_or_show, end, notes, url
 
 _SHOWN_PATHS = 3  # of a changeset in the list
 _SHOWN_LINES = 20  # of a side of a hunk
@@ -45,14 +45,11 @@ def command(
 
 def _list(client: Client, slice_name: str | None, path: str | None, as_json: bool) -> int:
     """Show the open conflicts, and return how many changesets have them."""
-    names: dict[str, str] = {}
+    name_of = slice_namer(client)
     count = 0
     for each in client.conflicts(slice_name, path):
         count += 1
-        if as_json:
-            emit(each)
-        else:
-            console.print(_line(each, name_of_slice(client, names, each["slice"])), soft_wrap=True)
+        emit_or_show(as_json, each, lambda each: console.print(_line(each, name_of(each["slice"])), soft_wrap=True))
     if not as_json and not count:
         notes.print("no conflict is open")
     return count
@@ -72,10 +69,7 @@ def _explain(client: Client, changeset: str, as_json: bool) -> int:
     count = 0
     for each in client.conflicts_of(changeset):
         count += 1
-        if as_json:
-            emit(each)
-        else:
-            _show(each)
+        emit_or_show(as_json, each, _show)
     if not as_json and not count:
         notes.print("it has no conflicts")
     return count

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 
 import click
 from rich.text import Text
 
 from app.client.api_client import Client, Json
-from app.console.options import as_json, console, emit, url
+from app.console.options import as_json, console, emit_or_show, url
 
 
 @click.command()
@@ -27,10 +28,8 @@ def command(client: Client, number: int, verbose: bool, as_json: bool) -> None:
     for commit in islice(client.global_commits(min(number, 1000)), number):
         # The first one has no changesets: it is the empty start.
         merged = list(client.merged(commit["commit"])) if verbose and commit["changesets"] else []
-        if as_json:
-            emit(commit | ({"merged": merged} if verbose else {}))
-        else:
-            _show(commit, merged, names)
+        value = commit | ({"merged": merged} if verbose else {})
+        emit_or_show(as_json, value, partial(_show, merged=merged, names=names))
 
 
 def _show(commit: Json, merged: list[Json], names: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ import click
 
 from app.client.api_client import Client
 from app.console.changesets import format_changeset, to_each, wait_for_all
-from app.console.options import as_json, ask_to_wait, console, emit, end, tell, url
+from app.console.options import as_json, ask_to_wait, console, emit_or_show, end, tell, url
 
 
 @click.command()
@@ -30,8 +30,5 @@ def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: fl
             tell(f"made {each['id']}, waiting for it")
         code = max(code, wait_for_all(client, made, timeout))
     for each in made:
-        if as_json:
-            emit(each)
-        else:
-            console.print(format_changeset(each), soft_wrap=True)
+        emit_or_show(as_json, each, lambda each: console.print(format_changeset(each), soft_wrap=True))
     end(code)

@@ -6,7 +6,7 @@ import click
 
 from app.client.api_client import Client
 from app.console.changesets import show, to_each, wait_for_all
-from app.console.options import as_json, ask_to_wait, emit, end, url
+from app.console.options import as_json, ask_to_wait, emit_or_show, end, url
 
 
 @click.command()
@@ -26,8 +26,5 @@ def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: fl
     released, code = to_each(client.release, changesets)
     code = max(code, wait_for_all(client, released, timeout)) if wait else code
     for each in released:
-        if as_json:
-            emit(each)
-        else:
-            show(each)
+        emit_or_show(as_json, each, show)
     end(code)

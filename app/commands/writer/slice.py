@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.client.api_client import Client, Json, ProblemError, Unreachable
-from app.console.options import as_json, console, emit, url, warn
+from app.console.options import as_json, console, emit, emit_or_show, url, warn
 
 _COUNTED = ("held", "queued", "conflicted")
 
@@ -38,10 +38,7 @@ def create(client: Client, name: str, paths: tuple[str, ...], as_json: bool) -> 
     """
     made = client.create_slice(name, list(paths))
     _warn(client, paths)
-    if as_json:
-        emit(made)
-    else:
-        console.print(Text.assemble("made slice ", (made["name"], "bold"), f" ({made['id']})"))
+    _answer(as_json, made, "made", made["name"], f" ({made['id']})")
 
 
 @command.command()
@@ -59,10 +56,7 @@ def change(client: Client, name: str, paths: tuple[str, ...], version: int | Non
     """
     changed = client.change_slice(name, list(paths), version)
     _warn(client, paths)
-    if as_json:
-        emit(changed)
-    else:
-        console.print(Text.assemble("changed slice ", (changed["name"], "bold"), f", now version {changed['version']}"))
+    _answer(as_json, changed, "changed", changed["name"], f", now version {changed['version']}")
 
 
 @command.command()
@@ -76,10 +70,12 @@ def delete(client: Client, name: str, version: int | None, as_json: bool) -> Non
     Example: sluice slice delete web
     """
     client.delete_slice(name, version)
-    if as_json:
-        emit({"deleted": name})
-    else:
-        console.print(Text.assemble("deleted slice ", (name, "bold")))
+    _answer(as_json, {"deleted": name}, "deleted", name)
+
+
+def _answer(as_json: bool, value: Json, done: str, name: str, more: str = "") -> None:
+    text = Text.assemble(f"{done} slice ", (name, "bold"), more)
+    emit_or_show(as_json, value, lambda _: console.print(text))
 
 
 @command.command("list")

@@ -9,8 +9,8 @@ import click
 from rich.text import Text
 
 from app.client.api_client import Client, Json
-from app.console.changesets import name_of_slice
-from app.console.options import as_json, console, emit, url
+from app.console.changesets import slice_namer
+from app.console.options import as_json, console, emit_or_show, url
 
 _SHOWN = 3  # paths in conflict
 COLOURS = {"committed": "green", "landed": "bold green", "conflicted": "red", "rejected": "red", "released": "yellow"}
@@ -35,15 +35,14 @@ def command(client: Client, slice_name: str | None, after: str | None, number: i
     Example: sluice watch --slice web
              sluice watch --after 0 --json | jq -r 'select(.event == "conflicted") | .data.id'
     """  # noqa: D301 - click takes the character itself
-    names: dict[str, str] = {}
+    name_of = slice_namer(client)
+
+    def show(event: Json) -> None:
+        console.print(_line(event, name_of(event["data"].get("slice", "?"))), soft_wrap=True)
+
     with suppress(KeyboardInterrupt):
         for event in islice(client.events(after, slice_name), number):
-            if as_json:
-                emit(event)
-            else:
-                console.print(
-                    _line(event, name_of_slice(client, names, event["data"].get("slice", "?"))), soft_wrap=True
-                )
+            emit_or_show(as_json, event, show)
 
 
 def _line(event: Json, name: str) -> Text:

@@ -254,7 +254,8 @@ PRINTED = [
     ("slice list", LONG), ("slice list", SLICE["id"]), ("slice show web --files", f"web/{LONG}\t"),
     ("slice show web", f"other/{LONG}"), ("slice create web web/", LONG), ("log -v", f"{ID} {LONG}"),
     ("log", f"tree {COMMIT}"), ("conflicts", f"{LONG}: web/{LONG} (content)"), (f"conflicts {ID}", f"web/{LONG}"),
-    (f"status {ID}", f"web/{LONG}: content"), ("status", f"answers {LONG}"), ("settings", "Largest request body."),
+    (f"status {ID}", f"web/{LONG}: content"), ("status", f"answers {LONG}"),
+    ("settings", "Maximum size of a request body."),
 ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class Failing:
         self._healed = threading.Event()
         self._real = Queue.enqueue
         monkeypatch.setattr(Queue, "enqueue", lambda queue, given: self._enqueue(queue, given))
-        monkeypatch.setattr(requeue, "sleep", self._sleep)
+        monkeypatch.setattr(requeue.Requeue, "rest", lambda _, seconds: self._sleep(seconds))
 
     def heal(self) -> None:
         self._healed.set()

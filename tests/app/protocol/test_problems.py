@@ -14,8 +14,9 @@ from redis.exceptions import ResponseError
 from werkzeug.exceptions import Forbidden, ServiceUnavailable
 
 from app.protocol import problems
-from storage.backends.bucket import BucketError, BucketUnsafe
+from storage.backends.bucket import BucketError, BucketUnsafe, Missing
 from storage.base import logging_setup
+from storage.git.objects import CorruptObject
 
 Log = Callable[[], str]
 
@@ -29,6 +30,8 @@ RAISED: dict[str, Exception] = {
     "redis-full": ResponseError("OOM hunter2"),
     "bucket": BucketError("hunter2"),
     "unsafe": BucketUnsafe("hunter2"),
+    "away": Missing("hunter2"),
+    "damaged": CorruptObject("hunter2"),
     "fault": ZeroDivisionError("hunter2"),
     "forbidden": Forbidden("hunter2"),
     "down": ServiceUnavailable("hunter2", retry_after=9),
@@ -73,6 +76,7 @@ def client(log: Log) -> FlaskClient:
         *[("GET", "/raise/full", 429, "too-many"), ("GET", "/raise/redis", 503, "unavailable")],
         *[("GET", "/raise/redis-full", 503, "unavailable"), ("GET", "/raise/bucket", 503, "unavailable")],
         *[("GET", "/raise/unsafe", 503, "unavailable"), ("GET", "/raise/fault", 500, "internal")],
+        *[("GET", "/raise/away", 503, "unavailable"), ("GET", "/raise/damaged", 500, "internal")],
         *[("GET", "/raise/forbidden", 403, "forbidden"), ("GET", "/raise/down", 503, "service-unavailable")],
         *[("GET", "/nowhere", 404, "not-found"), ("DELETE", "/json", 405, "method-not-allowed")],
     ],

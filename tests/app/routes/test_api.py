@@ -256,6 +256,17 @@ def test_limits_answer_with_their_names_and_when_to_come_back(settings: Settings
     assert "max_pending" in pending.submit(429, base=pending.tip, changes=[{"op": "delete", "path": "a"}])["detail"]
 
 
+def test_two_applications_in_a_process_answer_with_their_own_settings(settings: Settings) -> None:
+    apis = [
+        Api(replace(settings, repository=f"{settings.repository}{wait}", max_queued_per_slice=0, retry_after=wait))
+        for wait in (3, 9)
+    ]
+    change = {"op": "put", "path": "c", "content": "1"}
+    body = [{"base": api.tip, "message": "m", "changes": [change]} for api in apis]
+    answers = [api.post("/slices/all/changesets", each, 429) for api, each in zip(apis, body, strict=True)]
+    assert [answer.headers["Retry-After"] for answer in answers] == ["3", "9"]
+
+
 def test_a_longer_wait_than_the_longest_counts_as_the_longest(settings: Settings) -> None:
     assert settings.max_wait == 50, "proxies give up after 60 seconds"
     api = Api(replace(settings, max_wait=0.05))

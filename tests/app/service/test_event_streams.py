@@ -276,7 +276,7 @@ def test_a_bucket_that_is_away_is_waited_for(api: Api, monkeypatch: pytest.Monke
         return original(self, seq)
 
     monkeypatch.setattr(Log, "read", flaky)
-    monkeypatch.setattr(event_streams, "_AT_LEAST_EVERY", 0.01)
+    monkeypatch.setattr(event_streams, "AT_LEAST_EVERY", 0.01)
     assert all_after(api, "0", 2) == [("3-0", "committed", made), ("4-0", "landed", made)]
     assert not fails
 
