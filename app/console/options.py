@@ -34,6 +34,7 @@ __all__ = [
     "notes",
     "refuse",
     "s3_kind",
+    "stack_folder",
     "tell",
     "url",
     "warn", "writing_to",
@@ -74,6 +75,12 @@ data_folder = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), default=None,
     help="Folder of a stack that `sluice up` runs. Default: the SLUICE_* environment, or .sluice without one.",
 )  # fmt: skip
+
+
+def stack_folder(help_text: str) -> Callable[[Command], Command]:
+    """Add --data, the folder of a stack that `sluice up` runs."""
+    folder = click.Path(file_okay=False, path_type=Path)
+    return click.option("--data", type=folder, default=Path(".sluice"), show_default=True, help=help_text)
 
 
 def url(command: Command) -> Command:

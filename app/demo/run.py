@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -94,21 +95,17 @@ class Replay:
         by_slice: dict[int, list[FileChange]] = {}
         for file in files:
             by_slice.setdefault(plan.slice_of(file.path), []).append(file)
-        items: list[bytes] = []
+
+        def items() -> Iterator[bytes]:
+            for index, own in by_slice.items():
+                for parts in batched_by_size(change_parts(self._history, own), len, _IMPORT_BYTES, _IMPORT_CHANGES):
+                    yield item(PlannedChangeset(_IMPORT, []), slices[index], base, parts)
+                    self._report.imported += len(parts)
+                    self._progress("import", self._report.imported, len(files))
+
         sent: list[str] = []
-        size = 0
-        for index, own in by_slice.items():
-            for parts in batched_by_size(change_parts(self._history, own), len, _IMPORT_BYTES, _IMPORT_CHANGES):
-                each = item(PlannedChangeset(_IMPORT, []), slices[index], base, parts)
-                if items and size + len(each) > REQUEST_BYTES:
-                    sent += self._send(items, f"import-{slices[0]}-{len(sent)}")
-                    items, size = [], 0
-                items.append(each)
-                size += len(each)
-                self._report.imported += len(parts)
-                self._progress("import", self._report.imported, len(files))
-        if items:
-            sent += self._send(items, f"import-{slices[0]}-{len(sent)}")
+        for some in batched_by_size(items(), len, REQUEST_BYTES):
+            sent += self._send(some, f"import-{slices[0]}-{len(sent)}")
         for changeset_id in sent:
             outcome = self._await(changeset_id)
             if outcome["status"] != "landed":
@@ -117,14 +114,8 @@ class Replay:
 
     def _send_next(self, lane: Lane) -> None:
         """Send the next request of a slice, without waiting for the outcomes of earlier ones."""
-        items: list[bytes] = []
-        size = 0
-        for each in changeset_items(self._history, islice(lane.waiting, self._bulk), lane.slice_id, lane.base):
-            if items and size + len(each) > REQUEST_BYTES:
-                break
-            items.append(each)
-            size += len(each)
-        ids = self._send(items, f"replay-{lane.slice_id}-{len(lane.sent)}")
+        waiting = changeset_items(self._history, islice(lane.waiting, self._bulk), lane.slice_id, lane.base)
+        ids = self._send(next(batched_by_size(waiting, len, REQUEST_BYTES)), f"replay-{lane.slice_id}-{len(lane.sent)}")
         for _ in ids:
             lane.waiting.popleft()
         lane.sent += ids

@@ -46,5 +46,8 @@ def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
     shown: dict[str, Any] = {"would": _WOULD[record.status], "tip": snapshot.head.tip}
     if record.merged:
         shown["merged"] = [merged.path for merged in record.merged]
-    about = to_builtins(record)
-    return shown | {name: about[name] for name in ("reason", "detail", "conflicts", "conflict_count") if name in about}
+    if record.status == Status.CONFLICTED:
+        shown |= {"conflicts": to_builtins(record.conflicts), "conflict_count": record.conflict_count}
+    if record.reason is not None:
+        shown |= {"reason": record.reason, "detail": record.detail}
+    return shown

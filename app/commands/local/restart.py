@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from app.console.options import as_json, console, emit
+from app.console.options import as_json, console, emit, stack_folder
 from app.stack.names import NAMES
 from app.stack.restarts import ask
 
@@ -14,13 +14,7 @@ from app.stack.restarts import ask
 @click.command(short_help="Restart what `sluice up` runs, without failing a request.")
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @click.option("--all", "everything", is_flag=True, help="Redis and the S3 server too.")
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".sluice"),
-    show_default=True,
-    help="The data folder of the stack.",
-)
+@stack_folder("The data folder of the stack.")
 @as_json
 def command(names: tuple[str, ...], everything: bool, data: Path, as_json: bool) -> None:
     """Restart the processes of the stack on the data folder, one after another: all of Sluice's own, or NAMES.

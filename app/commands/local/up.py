@@ -10,7 +10,7 @@ import click
 from rich.panel import Panel
 from rich.table import Table
 
-from app.console.options import log_events, writing_to
+from app.console.options import log_events, stack_folder, writing_to
 from app.console.output import notes as console
 from app.console.output import tell
 from app.stack import Stack, restarts
@@ -22,13 +22,7 @@ _PORT = click.IntRange(0, 65535)
 
 
 @click.command("up", short_help="Run the whole stack on this machine.")
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".sluice"),
-    show_default=True,
-    help="Folder for everything that is kept: the bucket, Redis, credentials, logs.",
-)
+@stack_folder("Folder for everything that is kept: the bucket, Redis, credentials, logs.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the API listens on.")
 @click.option("--port", type=_PORT, default=8080, show_default=True, help="Port of the API; 0 takes a free one.")
 @click.option("--flower/--no-flower", default=True, show_default=True, help="Run Flower, on the loopback.")
