@@ -70,13 +70,13 @@ class Repository:
 
         Raises ViewAbsent, ViewStale where the view went back meanwhile, and BucketError.
         """
-        wanted = [ChangesetId(each) for each in dict.fromkeys(changesets)]
+        wanted = [ChangesetId(id_) for id_ in dict.fromkeys(changesets)]
         snapshot = self.view.snapshot(wanted, slices, keys)
         passed = [each for each in wanted if snapshot.has_passed(each)]
         if not passed:
             return snapshot
         outcomes = self.archive.outcomes(passed, snapshot.head.compacted)
-        conflicted = [each for each in outcomes if outcomes[each].status == Status.CONFLICTED]
+        conflicted = [changeset for changeset in outcomes if outcomes[changeset].status == Status.CONFLICTED]
         closed = self.archive.closed(conflicted, snapshot.head.compacted) if conflicted else {}
         return replace(
             snapshot,

@@ -73,7 +73,7 @@ class Manifest:
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(each.size for each in self.files.values())
+        return sum(file.size for file in self.files.values())
 
     def encode(self) -> bytes:
         """Return a line of JSON, one for each file, and one with the SHA-256 of those before."""

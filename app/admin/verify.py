@@ -296,9 +296,9 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
     for pack in dict.fromkeys(undecided[each] for each in lost):
         _check_pack(repo, pack, findings)
     contents.catch_up(repo.log)  # what was compacted while the inbox was listed
-    accepted.update(each for pack in contents.named.compacted for each in changesets_of(pack))
-    for each in outcomes.keys() - accepted:
-        findings.differ(f"log: changeset {each} has an outcome and was never accepted")
+    accepted.update(changeset for pack in contents.named.compacted for changeset in changesets_of(pack))
+    for key in outcomes.keys() - accepted:
+        findings.differ(f"log: changeset {key} has an outcome and was never accepted")
 
 
 def _check_pack(repo: Repository, pack: PackId, findings: Findings) -> None:

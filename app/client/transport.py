@@ -158,8 +158,8 @@ class Transport:
         except SSLError as error:
             raise NotSluice(self.url, f"no TLS that is trusted ({error})") from error
         except ProtocolError as error:
-            for each in error.args:
-                if isinstance(each, _NO_HTTP) and not isinstance(each, RemoteDisconnected):
+            for arg in error.args:
+                if isinstance(arg, _NO_HTTP) and not isinstance(arg, RemoteDisconnected):
                     raise NotSluice(self.url, "it does not speak HTTP") from error
             raise
         return answer

@@ -121,11 +121,11 @@ def to_each(verb: Callable[[str], Json], changesets: tuple[str, ...]) -> tuple[l
     """Do something to each changeset, tell of those that are refused, and go on; return the others and an exit code."""
     done: list[Json] = []
     code = exit_codes.DONE
-    for each in changesets:
+    for changeset in changesets:
         try:
-            done.append(verb(each))
+            done.append(verb(changeset))
         except NotSluice:
             raise
         except ProblemError as refusal:
-            code = max(code, refuse(each, refusal))
+            code = max(code, refuse(changeset, refusal))
     return done, code

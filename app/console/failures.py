@@ -131,11 +131,11 @@ def sentence(error: BaseException) -> str:
 def with_files(errors: list[Json], changes: list[Json]) -> list[Json]:
     """Return a problem's errors, each that names a change by its number with the `path` of that change."""
     named = []
-    for each in errors:
-        found = _CHANGE.match(str(each.get("field", "")))
+    for error in errors:
+        found = _CHANGE.match(str(error.get("field", "")))
         number = int(found[1]) if found else len(changes)
         path = changes[number].get("path") if number < len(changes) else None
-        named.append(each if path is None else {**each, "path": path})
+        named.append(error if path is None else {**error, "path": path})
     return named
 
 
@@ -151,7 +151,7 @@ def _of_problem(error: ProblemError, kind: Kind) -> Failure:
     if len(faults) == 1:
         first, faults = f"{first}: {faults[0]}", []
     conflicts = error.document.get("conflicts", [])
-    faults += [f"{each['path']}: {each['class']}" for each in conflicts]
+    faults += [f"{conflict['path']}: {conflict['class']}" for conflict in conflicts]
     code = exit_codes.CONFLICTED if conflicts else kind.code
     document = {"type": _TYPE_PREFIX + kind.slug, "title": error.title, **error.document}
     document |= {"errors": errors} if errors else {}

@@ -242,7 +242,11 @@ class MergeReplay:
         if wanted:
             self._decided(wanted[-1])
         # One that lands meanwhile is in the second list, if not in the first.
-        found = {each["id"]: each for status in _LISTS for each in self._client.changesets(lane.slice_id, status)}
+        found = {
+            changeset["id"]: changeset
+            for status in _LISTS
+            for changeset in self._client.changesets(lane.slice_id, status)
+        }
         return {each: found[each] if each in found and "first" not in found[each] else self._decided(each)
                 for each in wanted}  # fmt: skip
 

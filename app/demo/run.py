@@ -70,7 +70,7 @@ class Replay:
         commits = list(self._history.commits(start))
         first = list(self._history.files(start))
         plan = Plan({change.path for commit in commits for change in commit.changes} | {file.path for file in first})
-        slices = [self._client.create_slice(each.name, list(each.paths))["id"] for each in plan.slices]
+        slices = [self._client.create_slice(slice_.name, list(slice_.paths))["id"] for slice_ in plan.slices]
         merged = self._merges()
         base = self._import(plan, slices, first)
         lanes = [Lane(slice_id, base) for slice_id in slices]
@@ -162,11 +162,13 @@ class Replay:
         """Count outcomes by the lists of each slice, and ask by id for changesets that are in none of them."""
         for lane in lanes:
             mine = set(lane.sent)
-            landed = {each["id"] for each in self._client.changesets(lane.slice_id, "landed")} & mine
+            landed = {changeset["id"] for changeset in self._client.changesets(lane.slice_id, "landed")} & mine
             self._report.landed += len(landed)
             missed: dict[str, list[Json]] = {"conflicted": [], "rejected": []}
             for status, found in missed.items():
-                found += [each for each in self._client.changesets(lane.slice_id, status) if each["id"] in mine]
+                found += [
+                    changeset for changeset in self._client.changesets(lane.slice_id, status) if changeset["id"] in mine
+                ]
             unlisted = mine - landed - {each["id"] for found in missed.values() for each in found}
             for each in [self._await(changeset_id) for changeset_id in sorted(unlisted)] + missed.pop("rejected"):
                 each = self._first_of(each)

@@ -79,8 +79,8 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
     directory.mkdir(parents=True, exist_ok=True)
     for put in puts:
         put.stood = None if put.marked else _stands(inside(directory, put.path))
-    for each in files:
-        _write(inside(directory, each.name), each)
+    for file in files:
+        _write(inside(directory, file.name), file)
     paths = {put.path: {"class": put.kind, "files": put.files, "stood": put.stood} for put in puts}
     state = {"version": _VERSION, "changeset": found["id"], "paths": paths}
     (directory / STATE).write_text(json.dumps(state, indent=1, ensure_ascii=False) + "\n", "utf-8")

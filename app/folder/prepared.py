@@ -149,7 +149,7 @@ def _notes(slice_: Json, seen: Seen, found: Folder, delete: bool) -> list[str]:
         notes.append(f"files outside the slice, left out: {len(found.outside)}")
     if found.ignored:
         notes.append(f"files that Git ignores, left out: {found.ignored} (--no-ignore takes them)")
-    shown = [os.fsencode(each).decode(errors="replace") for each in found.data_folders]
+    shown = [os.fsencode(data_folder).decode(errors="replace") for data_folder in found.data_folders]
     notes += [f"the data folder of a stack, with its secrets, left out: {each}" for each in shown]
     missing = 0 if delete else missing_files(found.files, seen.files, found.data_folders)
     if missing:

@@ -92,7 +92,7 @@ def admit_to_check(repo: Repository, submission: Submission) -> Item:
 
 
 def _valid(submissions: Asked) -> list[Submission]:
-    return [each for each in submissions if isinstance(each, Submission)]
+    return [submission for submission in submissions if isinstance(submission, Submission)]
 
 
 def _look_up(repo: Repository, submissions: Asked) -> Admission:

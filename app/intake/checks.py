@@ -24,7 +24,7 @@ MAX_JUDGED_BYTES = 1 << 20
 
 def check_capacity(settings: Settings, found: Admission, submissions: Sequence[Submission], slice_id: str = "") -> None:
     """Raise LimitReached where these would be too many; `slice_id`: also for that slice alone."""
-    count, held = len(submissions), sum(each.hold for each in submissions)
+    count, held = len(submissions), sum(submission.hold for submission in submissions)
     if found.pending >= settings.max_pending:
         raise LimitReached(f"{found.pending} changesets are committed and not merged (max_pending)")
     if found.queued + count > settings.max_queued:

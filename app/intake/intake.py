@@ -187,7 +187,7 @@ class Intake:
             # A waiting writer may be answered without a position in the queue, and should be while it still waits.
             with deadline.budget("request_budget", self._repo.settings.request_budget / 4):
                 positions = self._repo.queue.enqueue(changesets)
-                return [each if isinstance(each, int) else None for each in positions]
+                return [position if isinstance(position, int) else None for position in positions]
         except UNAVAILABLE as error:
             # They are durable, so the answer is 202 all the same; if this process dies, upkeep finds them in the inbox.
             log.warning("not_enqueued", pack=pack, changesets=len(changesets), reason=str(error))

@@ -103,7 +103,7 @@ class Successor:
         """
         outcome = self._state.outcome
         assert outcome is not None
-        conflicts = {each.path.encode(): each for each in outcome.conflicts}
+        conflicts = {conflict.path.encode(): conflict for conflict in outcome.conflicts}
         if outcome.conflict_count > len(conflicts):
             raise Contradiction(
                 f"it has {outcome.conflict_count} conflicts, too many to be resolved one by one; rebase it"

@@ -71,8 +71,8 @@ def _depth(brackets: bytes, depth: int) -> int:
     """Return the depth behind these brackets. Raises TooLarge."""
     if depth + len(brackets) <= MAX_DEPTH:  # however they are ordered
         return depth + 2 * (brackets.count(b"[") + brackets.count(b"{")) - len(brackets)
-    for each in brackets:
-        depth += 1 if each in b"[{" else -1
+    for bracket in brackets:
+        depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
             raise TooLarge("is nested too deeply")
     return depth

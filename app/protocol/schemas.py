@@ -180,7 +180,7 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
 def _check_together(items: list[Any], settings: Settings) -> None:
     """Refuse a request whose changesets have too many changes together, before any of them is looked at."""
     lists = [item.get("changes") for item in items if type(item) is dict]
-    count = sum(len(each) for each in lists if type(each) is list)
+    count = sum(len(list_) for list_ in lists if type(list_) is list)
     try:
         fields.within(count, ("max_request_changes", settings.max_request_changes), "changes together")
     except ValidationError as error:

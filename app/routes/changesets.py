@@ -175,7 +175,7 @@ def states_of(changesets: Sequence[str]) -> list[ChangesetState]:
     an older snapshot: a state that is not final there may be final in the log, and an open conflict may be closed.
     """
     recovered, states = services().repo.queue.states(changesets)
-    if not recovered and not all(_is_sure(each) for each in states):
+    if not recovered and not all(_is_sure(state) for state in states):
         raise Recovering(_LOOKED_FOR)
     return states
 

@@ -50,7 +50,7 @@ def show(path: str) -> Response:
     return jsonify(
         {
             "path": path,
-            "slices": [{"id": each.id, "name": each.name} for each in slices],
+            "slices": [{"id": slice_.id, "name": slice_.name} for slice_ in slices],
             "queued": found.queued,
             "committed": found.committed,
             "lock": {"owner": found.lock[0], "seconds": found.lock[1]} if found.lock else None,

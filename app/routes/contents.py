@@ -43,7 +43,9 @@ class Contents:
 
     def groups(self, wanted: Sequence[T], versions: Callable[[T], Iterable[Any]]) -> Iterator[list[T]]:
         """Yield these in order, in groups whose `versions` are read together, in place of those before."""
-        oids = [[each.oid for each in versions(item) if each and each.mode != SUBMODULE_MODE] for item in wanted]
+        oids = [
+            [version.oid for version in versions(item) if version and version.mode != SUBMODULE_MODE] for item in wanted
+        ]
         sizes = self._sizes(list(dict.fromkeys(oid for some in oids for oid in some)))
         group: list[T] = []
         reading: dict[ObjectId, int] = {}

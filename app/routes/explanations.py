@@ -220,7 +220,7 @@ def _explanation_json(found: Explanation | None) -> Json:
     hunks = None
     if found.hunks is not None:
         hunks = [
-            {side: _lines_json(getattr(each, side)) for side in ("base", "ours", "theirs")} for each in found.hunks
+            {side: _lines_json(getattr(hunk, side)) for side in ("base", "ours", "theirs")} for hunk in found.hunks
         ]
     return {"hunks": hunks, **text_json("marked", found.marked)}
 

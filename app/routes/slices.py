@@ -78,7 +78,7 @@ def listing() -> Response:
     ids = view.slices_covering(query.path, after, limit) if query.path else view.slice_ids(after, limit)
 
     def show(batch: Sequence[str]) -> Iterator[dict[str, Any] | None]:
-        there = {each.id: each for each in view.slices(batch)}
+        there = {slice_.id: slice_ for slice_ in view.slices(batch)}
         yield from (slice_json(there[SliceId(each)]) if each in there else None for each in batch)
 
     return page("slices", filters, ids, query.limit, lambda each: (each,), show, together=_TOGETHER)

@@ -74,7 +74,7 @@ class Pool:
             share.size = 0
 
     def _make_room(self, asking: Share) -> bool:
-        oldest = min((each for each in self._shares if each.cut), key=lambda each: each.began, default=None)
+        oldest = min((share for share in self._shares if share.cut), key=lambda each: each.began, default=None)
         if oldest is None or oldest is asking or time.monotonic() - oldest.began < _SLOW:
             return False
         self._shares.discard(oldest)

@@ -278,7 +278,7 @@ class Stack:
         own = self._own_listener = _listen("127.0.0.1", 0)
         port = own.getsockname()[1]
         descriptors = self._listener.fileno(), own.fileno()
-        argv = commands.api(*(f"fd://{each}" for each in descriptors))
+        argv = commands.api(*(f"fd://{descriptor}" for descriptor in descriptors))
         made = self._command("api", argv, lambda: answers(f"http://127.0.0.1:{port}/readyz"), commands.api_grace())
         return dataclasses.replace(made, descriptors=descriptors)
 

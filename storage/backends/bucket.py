@@ -169,7 +169,7 @@ class Bucket:
         for some in batched(names, _DELETED_AT_ONCE):
             try:
                 answers = self.s3.delete(self._prefix + name for name in some)
-                failed = [each for each in answers if each.code not in _GONE]
+                failed = [answer for answer in answers if answer.code not in _GONE]
             except (*FAILURES, ParseError, ValueError) as error:  # the latter two are of an answer that is none
                 raise BucketError(f"deleting {some[0]} and {len(some) - 1} others did not succeed") from error
             refused += [(each.name or "").removeprefix(self._prefix) for each in failed]

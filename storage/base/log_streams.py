@@ -77,8 +77,8 @@ class Printed(io.TextIOBase):
     def write(self, text: str) -> int:
         """Buffer text, and write the lines that it completes."""
         *lines, self._begun = (self._begun + text).split("\n")
-        for each in lines:
-            self._line(each)
+        for line in lines:
+            self._line(line)
         if len(self._begun) > _LONGEST:
             self._line(self._begun)
             self._begun = ""

@@ -43,7 +43,7 @@ def configure(process: str, least: str = "info", secrets: Iterable[str] = ()) ->
 
     None of `secrets` appears in them, wherever it may stand.
     """
-    hidden = sorted({each for each in secrets if len(each) >= _SHORTEST_SECRET}, key=len, reverse=True)
+    hidden = sorted({secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True)
     _chosen.update(process=process, level=logging.getLevelName(least.upper()), secrets=tuple(hidden))
     structlog.configure(
         processors=PROCESSORS,

@@ -37,8 +37,8 @@ def check_endpoints(text: str) -> None:
     endpoints = [part.strip() for part in text.split(",") if part.strip()]
     if not endpoints:
         raise ValueError("at least one address is needed")
-    for each in endpoints:
-        check_address(each, _HTTP)
+    for endpoint in endpoints:
+        check_address(endpoint, _HTTP)
 
 
 def check_address(text: str, schemes: tuple[str, ...]) -> None:
@@ -50,7 +50,7 @@ def check_address(text: str, schemes: tuple[str, ...]) -> None:
         raise ValueError(f"is not an address: {error}") from None
     if not known or not (parts.netloc or parts.scheme == "unix") or any(each.isspace() for each in text):
         # Not repeated: a password may be in it.
-        raise ValueError(f"is not an address that begins with {' or '.join(f'{each}://' for each in schemes)}")
+        raise ValueError(f"is not an address that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
 
 
 def _yes_or_no(text: str) -> bool:

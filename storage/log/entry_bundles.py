@@ -44,7 +44,7 @@ def name_of(number: int) -> str:
 def encode(entries: Sequence[bytes]) -> bytes:
     """Return the roll of RUN entries in order: a line of JSON, and the deflated entries behind it."""
     body = b"".join(entries)
-    header = {"lengths": [len(each) for each in entries], "sha256": sha256(body).hexdigest()}
+    header = {"lengths": [len(entry) for entry in entries], "sha256": sha256(body).hexdigest()}
     return json.dumps(header).encode() + b"\n" + zlib.compress(body, _LEVEL)
 
 

@@ -125,10 +125,10 @@ def events(entry: EntryEvents, commits: Iterable[EntryEvents], skip: int = 0) ->
         yield from islice(enumerate(entry.events), skip, None)
         return
     index = 0
-    for each in commits:
-        start = min(max(skip - index, 0), len(each.landing))
-        yield from enumerate(each.landing[start:] if start else each.landing, index + start)
-        index += len(each.landing)
+    for commit in commits:
+        start = min(max(skip - index, 0), len(commit.landing))
+        yield from enumerate(commit.landing[start:] if start else commit.landing, index + start)
+        index += len(commit.landing)
 
 
 def _decided(record: Decided, seq: int, status: Status) -> Event:

@@ -92,8 +92,8 @@ class ContentMerges:
             merged = self._git.merge(list(texts.values()))
         except MergeTooSlow:
             if len(texts) > 1:
-                for each in texts.items():
-                    self._merge(dict([each]), found)
+                for item in texts.items():
+                    self._merge(dict([item]), found)
                 return
             results: dict[MergeInputs, bytes | ConflictClass] = dict.fromkeys(texts, ConflictClass.TOO_LARGE)
         else:

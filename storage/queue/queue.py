@@ -62,7 +62,7 @@ class Queue(QueueReader):
             args += [len(changeset.changes), _lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
         positions = self._scripts("enqueue" if found else "accept", *args)
-        return [each if each >= 0 else NoPosition(each) for each in positions]
+        return [position if position >= 0 else NoPosition(position) for position in positions]
 
     def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
         """Claim a bounded batch for `owner`; a suspect is claimed alone.
@@ -111,7 +111,7 @@ class Queue(QueueReader):
     def expire_lease(self, owner: str, changesets: Sequence[ChangesetId]) -> None:
         """Release the claim of an owner whose lease has expired, and count its death."""
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
-        self._release(owner, [("", each) for each in changesets], LEASE_EXPIRED)
+        self._release(owner, [("", changeset) for changeset in changesets], LEASE_EXPIRED)
 
     def renew(self, owner: str, claimed: Sequence[Claimed], tried: Sequence[ChangesetId] = ()) -> bool:
         """Extend the lease of a claim's owner, and set which changesets it tries from now on, if that is new.

@@ -86,7 +86,7 @@ class QueueReader:
         if not passed:
             return states
         outcomes: Mapping[Any, Outcome] = self._archive.outcomes(passed, compacted)
-        conflicted = [each for each in outcomes if outcomes[each].status == Status.CONFLICTED]
+        conflicted = [changeset for changeset in outcomes if outcomes[changeset].status == Status.CONFLICTED]
         closed = self._archive.closed(conflicted, compacted)
         return [
             replace(now, outcome=outcomes[each], closed_by=now.closed_by or closed.get(each))

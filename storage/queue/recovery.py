@@ -171,7 +171,7 @@ class Inbox:
             for pack in page:
                 found.packs += 1
                 found.last = pack + ".pack"
-                if not all(each in known for each in changesets_of(pack)):
+                if not all(changeset in known for changeset in changesets_of(pack)):
                     self._enqueue(pack, found)
                 seeing = seeing and now - made_at(pack) > _SETTLE
                 if seeing:
@@ -192,7 +192,7 @@ class Inbox:
 
     def _known(self, page: list[PackId]) -> tuple[set[ChangesetId], set[ChangesetId]]:
         """Return which changesets of these packs are decided, and which are decided or queued."""
-        ids = [each for pack in page for each in changesets_of(pack)]
+        ids = [changeset for pack in page for changeset in changesets_of(pack)]
         stages = list(zip(ids, self._queue.stages(ids), strict=True))
         decided = {each for each, stage in stages if stage is Stage.DECIDED}
         known = {each for each, stage in stages if stage is not Stage.UNKNOWN}

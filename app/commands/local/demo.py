@@ -87,7 +87,7 @@ def command(repo: Path | None, limit: int, writers: int, s3: str, as_json: bool)
         except ExportError as error:
             raise HistoryError(str(error)) from error
     emit_or_show(as_json, _json(outcome), lambda _: console.print(_summary(outcome)))
-    for line in [*outcome.problems, *(line for each in outcome.report.problems[:5] for line in sentences(each))]:
+    for line in [*outcome.problems, *(line for problem in outcome.report.problems[:5] for line in sentences(problem))]:
         tell(line, "red")
     if not outcome.ok:
         end(exit_codes.WRONG)
@@ -121,7 +121,7 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
     tell(f"{writers} writers submit {source}…")
     with progress_bars() as progress:
         report = Replay(history, client, writers, limit, progress=progress).run()
-    names = {each["id"]: each["name"] for each in client.slices()}
+    names = {slice_["id"]: slice_["name"] for slice_ in client.slices()}
     outcome = Outcome(source, report, writers, len(names), _merges(client, names))
     notes.print("Exporting everything as a Git repository, and running git fsck --strict on it…")
     target = folder / "export.git"
@@ -132,7 +132,9 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
 
 def _merges(client: Client, names: dict[str, str]) -> list[Merge]:
     """Return the last global commits that merged something, newest first."""
-    latest = islice((each for each in client.global_commits(_SHOWN) if each["changesets"]), _SHOWN)
+    latest = islice(
+        (global_commit for global_commit in client.global_commits(_SHOWN) if global_commit["changesets"]), _SHOWN
+    )
     return [
         Merge(each["commit"], each["changesets"],
               dict(Counter(names[merged["slice"]] for merged in client.merged(each["commit"])).most_common()))
@@ -156,7 +158,9 @@ def _judge(outcome: Outcome, repository: Path) -> None:
 
 
 def _json(outcome: Outcome) -> Json:
-    merges = [{"commit": each.commit, "changesets": each.changesets, "slices": each.slices} for each in outcome.merges]
+    merges = [
+        {"commit": merge.commit, "changesets": merge.changesets, "slices": merge.slices} for merge in outcome.merges
+    ]
     return {
         "ok": outcome.ok, "source": outcome.source, "writers": outcome.writers, "slices": outcome.slices,
         **outcome.report.to_json(), "fsck": outcome.fsck or "clean", "exported_commits": outcome.exported,

@@ -47,9 +47,9 @@ def _list(client: Client, slice_name: str | None, path: str | None, as_json: boo
     """Show the open conflicts, and return how many changesets have them."""
     name_of = slice_namer(client)
     count = 0
-    for each in client.conflicts(slice_name, path):
+    for conflict in client.conflicts(slice_name, path):
         count += 1
-        emit_or_show(as_json, each, lambda each: console.print(_line(each, name_of(each["slice"])), soft_wrap=True))
+        emit_or_show(as_json, conflict, lambda each: console.print(_line(each, name_of(each["slice"])), soft_wrap=True))
     if not as_json and not count:
         notes.print("no conflict is open")
     return count
@@ -57,7 +57,7 @@ def _list(client: Client, slice_name: str | None, path: str | None, as_json: boo
 
 def _line(changeset: Json, name: str) -> Text:
     conflicts = changeset["conflicts"]
-    shown = ", ".join(f"{each['path']} ({each['class']})" for each in conflicts[:_SHOWN_PATHS])
+    shown = ", ".join(f"{conflict['path']} ({conflict['class']})" for conflict in conflicts[:_SHOWN_PATHS])
     more = changeset.get("conflict_count", len(conflicts)) - min(len(conflicts), _SHOWN_PATHS)
     return Text.assemble(changeset["id"], " ", (name, "bold"), f": {shown}{f' and {more} more' if more else ''}")
 
@@ -67,9 +67,9 @@ def _explain(client: Client, changeset: str, as_json: bool) -> int:
     if not as_json:
         console.print(format_changeset(client.changeset(changeset)), soft_wrap=True)
     count = 0
-    for each in client.conflicts_of(changeset):
+    for conflict in client.conflicts_of(changeset):
         count += 1
-        emit_or_show(as_json, each, _show)
+        emit_or_show(as_json, conflict, _show)
     if not as_json and not count:
         notes.print("it has no conflicts")
     return count

@@ -110,7 +110,7 @@ def _coloured(patch: str) -> Iterator[str]:
         if old <= 0 and new <= 0 and kind != "\\":
             found = _HUNK.match(line)
             if found:
-                old, new = (int(each) if each is not None else 1 for each in found.groups())
+                old, new = (int(group) if group is not None else 1 for group in found.groups())
                 yield click.style(line, fg=_COLOURS["@"])
             else:
                 yield click.style(line, bold=True)
@@ -156,9 +156,9 @@ def _named(prefix: str, path: str) -> str:
 
 def _stat(files: list[Json]) -> Iterator[str]:
     """Yield a line for each file, with a bar as long as its share of the most changed one."""
-    named = [(_named("", each["path"]), each) for each in files]
+    named = [(_named("", file["path"]), file) for file in files]
     width = max((len(name) for name, _ in named), default=0)
-    most = max([(each["additions"] or 0) + (each["deletions"] or 0) for each in files], default=0)
+    most = max([(file["additions"] or 0) + (file["deletions"] or 0) for file in files], default=0)
     for name, each in named:
         plus, minus = each["additions"] or 0, each["deletions"] or 0
         if each["additions"] is None:

@@ -24,7 +24,7 @@ def command(client: Client, number: int, verbose: bool, as_json: bool) -> None:
 
     Example: sluice log -n 3 -v
     """
-    names = {each["id"]: each["name"] for each in client.slices()} if verbose else {}
+    names = {slice_["id"]: slice_["name"] for slice_ in client.slices()} if verbose else {}
     for commit in islice(client.global_commits(min(number, 1000)), number):
         # The first one has no changesets: it is the empty start.
         merged = list(client.merged(commit["commit"])) if verbose and commit["changesets"] else []

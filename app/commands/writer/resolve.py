@@ -83,7 +83,7 @@ def _resolution(
         return read_back(origin, changeset, allow_markers, sides) | sides
     if rest:
         conflicts = client.changeset(changeset).get("conflicts", [])
-        sides = {each["path"]: _TAKE[rest] for each in conflicts} | sides
+        sides = {conflict["path"]: _TAKE[rest] for conflict in conflicts} | sides
         if not sides:
             raise CheckoutError(f"{changeset} has no conflicts")
     if not sides:
@@ -119,12 +119,12 @@ def _check_out(client: Client, changeset: str, directory: Path, force: bool, as_
     with writing_to(directory):
         puts = check_out(client, changeset, directory, force)
     if as_json:
-        emit({"changeset": changeset, "paths": [asdict(each) for each in puts]})
+        emit({"changeset": changeset, "paths": [asdict(put) for put in puts]})
         return
-    for each in puts:
-        names = ", ".join(str(directory / name) for name in each.files)
-        console.print(Text.assemble((each.path, "bold"), f": {each.kind}: {names or 'nothing to put there'}"),
+    for put in puts:
+        names = ", ".join(str(directory / name) for name in put.files)
+        console.print(Text.assemble((put.path, "bold"), f": {put.kind}: {names or 'nothing to put there'}"),
                       soft_wrap=True)  # fmt: skip
-        if each.missing:
-            tell(f"  not to be had: {', '.join(each.missing)}; --ours, --theirs and --delete need no file")
+        if put.missing:
+            tell(f"  not to be had: {', '.join(put.missing)}; --ours, --theirs and --delete need no file")
     tell(f"then: sluice resolve {changeset} --from {shlex.quote(str(directory))}")

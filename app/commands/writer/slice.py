@@ -89,14 +89,14 @@ def list_slices(client: Client, path: str | None, as_json: bool) -> None:
     """
     slices = list(client.slices(path))
     if as_json:
-        for each in slices:
-            emit(each)
+        for slice_ in slices:
+            emit(slice_)
         return
     table = Table("name", "paths", Column("id", no_wrap=True), box=None, pad_edge=False)
-    for each in slices:
-        paths = each["paths"]
+    for slice_ in slices:
+        paths = slice_["paths"]
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-        table.add_row(Text(each["name"], "bold"), Text(", ".join(paths[:3]) + more), each["id"])
+        table.add_row(Text(slice_["name"], "bold"), Text(", ".join(paths[:3]) + more), slice_["id"])
     console.print(table if slices else "no slices yet: sluice slice create --help" if path is None else "none")
 
 

@@ -115,7 +115,7 @@ def prepare(
     no_ignore: bool, hold: bool, strategies: tuple[str, ...],
 ) -> Prepared:  # fmt: skip
     """Return the changeset that the arguments of `what` describe, and print what there is to say about it."""
-    rules = [_rule(each) for each in strategies]
+    rules = [_rule(strategy) for strategy in strategies]
     if commits is not None and not commits.strip(". \t\n"):
         raise click.BadParameter(f"{commits!r} names no commit", param_hint="--git")
     if commits is not None and (delete or base or no_ignore):
@@ -150,7 +150,7 @@ def _is_there(client: Client, prepared: Prepared) -> bool:
 
 def _show_changes(changes: list[Json], as_json: bool, quiet: bool = False) -> None:
     if as_json:
-        emit({"changes": [{"op": each["op"], "path": each["path"]} for each in changes]})
+        emit({"changes": [{"op": change["op"], "path": change["path"]} for change in changes]})
     for each in [] if as_json else changes:
         console.print(Text(f"{each['op']:6} {each['path']}"), soft_wrap=True)
     if not changes and not quiet:
