@@ -1,7 +1,5 @@
 """The Flask application: `gunicorn 'app.api:create_app()'`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from flask import Flask

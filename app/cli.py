@@ -1,7 +1,5 @@
 """The command `sluice`: one module of app/commands for each subcommand, imported when it is used."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The entry point of `sluice`: Ctrl-C ends it without a traceback, even while the other modules are imported."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

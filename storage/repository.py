@@ -1,7 +1,5 @@
 """Everything that a process needs of one repository, opened from the settings."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace

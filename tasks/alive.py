@@ -4,8 +4,6 @@ It exits with 0 if the node has sent a heartbeat within the last seconds, and wi
 answer. It is far cheaper than `celery inspect ping`, and needs no host name.
 """
 
-from __future__ import annotations
-
 import socket
 import sys
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What all tasks share: the repository of the process, ids in the log, timing, and sending messages."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The Celery application that workers, beat, Flower and the API share; celeryconfig.py is all of its configuration."""
 
-from __future__ import annotations
-
 import threading
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The task that commits: one batch (storage/commit/batch.py) and what came of it, then messages for what is left."""
 
-from __future__ import annotations
-
 import time
 
 import structlog

@@ -1,7 +1,5 @@
 """The task for compactions, which is separate from upkeep so that upkeep does not wait for it."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import asdict
 

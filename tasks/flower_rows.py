@@ -4,8 +4,6 @@ Flower makes a row of any event about a task. Beat sends a few ticks every secon
 nothing to do. Their events are held back until the run does something, and are then sent with their original times.
 """
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

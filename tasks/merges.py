@@ -1,7 +1,5 @@
 """The task that merges: one global merge (storage/commit/global_merge.py), then messages for what is left."""
 
-from __future__ import annotations
-
 import structlog
 
 from storage.backends.deadline import budget

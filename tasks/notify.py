@@ -1,7 +1,5 @@
 """Messages to the workers, sent if there is work and no message for it is outstanding."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -6,8 +6,6 @@ the deployment at a time. It drops copies and abandoned epochs of the view, merg
 message can start upkeep, so the inbox is recovered here too.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

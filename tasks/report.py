@@ -4,8 +4,6 @@ The line is the task's result, which Flower takes from the event of the run's en
 in context variables, so that any function that is called during the run can add to them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

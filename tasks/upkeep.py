@@ -1,7 +1,5 @@
 """Upkeep: finding and resuming work that was lost, or left unfinished by a process that died."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import structlog

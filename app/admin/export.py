@@ -1,7 +1,5 @@
 """Exporting everything as a bare Git repository, for users who leave, and for checks by Git itself."""
 
-from __future__ import annotations
-
 import struct
 import tempfile
 from collections.abc import Iterator

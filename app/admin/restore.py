@@ -5,8 +5,6 @@ order, so an interrupted restore leaves no entry that names a missing object. `r
 before all others: a restore only continues in a bucket that has it, and while all entries there are the backup's.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ It trusts nothing that was written: the log's chain is hashed again, the view is
 commits are counted by their trailers in an export, and `git fsck --strict` checks that export.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections import Counter

@@ -4,8 +4,6 @@ Temporary failures are retried within one time limit: 429 and 503 after their Re
 5xx with growing pauses. Submissions have an idempotency key, so repeating them is safe. Safe for threads.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import re

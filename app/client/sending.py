@@ -5,8 +5,6 @@ changeset of its first run. A changeset of only new files may be sent in parts, 
 see some of the new files for a while, and no existing file is half changed.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

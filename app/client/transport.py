@@ -4,8 +4,6 @@ Temporary failures are retried within one time limit: 429 and 503 after their Re
 5xx with growing pauses. A server that is not Sluice is distinguished from one that does not answer.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import time

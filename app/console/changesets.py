@@ -1,7 +1,5 @@
 """Changesets on a terminal: waiting for them, and showing them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from functools import cache

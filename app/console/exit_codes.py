@@ -1,7 +1,5 @@
 """The exit codes of the command line: one table, which --help prints and docs/cli.md repeats."""
 
-from __future__ import annotations
-
 DONE = 0
 WRONG = 1
 USAGE = 2

@@ -1,7 +1,5 @@
 """What the commands share that put load on Sluice: how they stop, what they put it on, and what they end with."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

@@ -4,8 +4,6 @@ With --json every line on standard output is an object of the answer, and every 
 document or `{"note": …}`.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

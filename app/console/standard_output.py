@@ -4,8 +4,6 @@ If the disk is full, the error names the output. If the reader has closed the pi
 error: the command ends with the exit code of SIGPIPE.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,7 +1,5 @@
 """Building the bodies of bulk requests; contents are fetched from Git only as they are needed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from itertools import islice

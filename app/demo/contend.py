@@ -5,8 +5,6 @@ file. Their slices overlap. Of the last third exactly one lands; every other get
 resolves it until its line has landed too.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ deleted files, modes, symlinks, files that become directories and files again. T
 same commits.
 """
 
-from __future__ import annotations
-
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping

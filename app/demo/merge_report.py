@@ -1,7 +1,5 @@
 """The result of a replay of merges."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 

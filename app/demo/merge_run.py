@@ -6,8 +6,6 @@ writer. A slice has the folders of a few dozen merges, so there are few slices a
 the order, so the first side is decided first, and Git and Sluice merge in the same direction.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 import time

@@ -3,8 +3,6 @@
 A slice is a top-level name, so every path belongs to one slice, and the order in a slice is the order of each path.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The result of a replay."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from app.client.api_client import Json

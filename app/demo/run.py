@@ -1,7 +1,5 @@
 """Running a replay: import, concurrent writers, and the comparison at the end."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

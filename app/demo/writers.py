@@ -1,7 +1,5 @@
 """Concurrent writers: threads that take lanes of work in turn, each lane in order and by one of them at a time."""
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence

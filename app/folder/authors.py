@@ -1,7 +1,5 @@
 """Who makes a changeset: the person that Git would write as the author of a commit."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from app.client.api_client import Json

@@ -4,8 +4,6 @@ A path whose texts were compared is written with conflict markers. For any other
 (PATH.base, PATH.ours, PATH.theirs), and the user leaves PATH, or removes them all. A state file lists what was written.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -3,8 +3,6 @@
 In a clone of an export that is a commit which Sluice has; in any other repository, the versions of the files in HEAD.
 """
 
-from __future__ import annotations
-
 import os
 from bisect import bisect_left
 from collections.abc import Iterator

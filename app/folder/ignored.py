@@ -4,8 +4,6 @@ The rules are `.gitignore` in every folder, and above it up to the top of a work
 user's `core.excludesFile`. A folder that is in no work tree is treated as the top of a new one.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator, Sequence

@@ -3,8 +3,6 @@
 A stack's data folder contains the secrets of its bucket. It may have any name, and is recognized by its files.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

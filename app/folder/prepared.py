@@ -1,7 +1,5 @@
 """The changeset that `sluice submit` and `sluice check` send, made from a folder or from Git, and notes about it."""
 
-from __future__ import annotations
-
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ It is determined before the folder's files are read, and never assumed to be Slu
 copied before a colleague's change landed would revert that change.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -6,8 +6,6 @@ complete, a checkout is marked as running in the folder's file. So an interrupte
 submitted from it until the same command has completed it.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections import deque

@@ -4,8 +4,6 @@ One call to Redis answers for a whole bulk request. Besides that, only base comm
 first bytes of objects that are given by id are read. checks.py has the checks that need no reads.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Sequence

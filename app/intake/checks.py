@@ -1,7 +1,5 @@
 """The checks of a submission, given what was looked up for its request: values in, refusals out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from app.intake.refusals import FieldRefused, KeyReused

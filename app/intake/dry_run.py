@@ -1,7 +1,5 @@
 """Whether a changeset would land now: it is linked on the current snapshot, and nothing is stored."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

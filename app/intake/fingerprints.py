@@ -1,7 +1,5 @@
 """Fingerprints: they distinguish a repeat from another request with the same idempotency key."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 

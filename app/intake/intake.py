@@ -4,8 +4,6 @@ This is group commit without a timer: requests that arrive while packs are being
 So an idle API stores a request at once, and a busy one makes packs larger instead of more numerous.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Sequence

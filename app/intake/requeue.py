@@ -4,8 +4,6 @@ If Redis itself lost nothing, it still counts as recovered, and a changeset in n
 upkeep finds it in the inbox. So this process keeps trying. Meanwhile it is not reported as unknown: see `Inbox.holds`.
 """
 
-from __future__ import annotations
-
 import threading
 
 import structlog

@@ -1,7 +1,5 @@
 """Changesets that replace another one: a rebase onto the tip, and the resolution of a conflict."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from hashlib import sha256
 

@@ -6,8 +6,6 @@ many are one run of `git merge-tree --stdin`. Renames are off if Git can switch 
 app/judge/renames.py for older versions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 

@@ -7,8 +7,6 @@ file at the path of a directory. Such a file is either new, like the files in th
 side that has the directory, and then it is removed, or conflicts by itself.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from app.judge.local_history import FileChange

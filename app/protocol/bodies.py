@@ -1,7 +1,5 @@
 """Reading a JSON body: its values are counted before it is parsed."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from typing import Any

@@ -5,8 +5,6 @@ detects that a client has mixed up lists; it is not a signature, so the position
 base64 in the JSON, so that a path's control characters do not make it six times as long.
 """
 
-from __future__ import annotations
-
 import binascii
 import json
 from base64 import b64decode, b64encode, urlsafe_b64encode

@@ -4,8 +4,6 @@ The stock fields turn numbers into texts, texts into numbers and `true` into 1. 
 the name of a setting, looked up when the schema is made, so that its error message can name it.
 """
 
-from __future__ import annotations
-
 import binascii
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Loading an object by a marshmallow schema; errors name their fields as a user writes them."""
 
-from __future__ import annotations
-
 from typing import Any, NoReturn
 
 from marshmallow import Schema, ValidationError

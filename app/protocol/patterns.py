@@ -7,8 +7,6 @@ Flexible Pattern Matching in Strings, chapter 4). The rules are those of Git's w
 tests/compat/test_patterns_oracle.py compares them with Git.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

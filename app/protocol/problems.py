@@ -3,8 +3,6 @@
 Every text that a user sees is written here: the text of an exception from a library goes to the log only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from http.client import responses
 from typing import Any

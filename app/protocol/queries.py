@@ -1,7 +1,5 @@
 """Parsing URLs and headers: the arguments of a query, ids, paths and keys, checked once like bodies."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache

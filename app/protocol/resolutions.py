@@ -1,7 +1,5 @@
 """The body of `resolve`: the result for each path in conflict."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any

@@ -5,8 +5,6 @@ strings are removed from a window of the body at once, and the remaining punctua
 invalid JSON it may return anything, since json refuses that afterwards, within these limits.
 """
 
-from __future__ import annotations
-
 import re
 
 from storage.base.errors import Refused

@@ -7,8 +7,6 @@ changeset of two files of 2 KB, of which a profile gives six tenths to marshmall
 code here, and less than one to the checks of fsck (0.3 us an ordinary path).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """`strategies` of a changeset: gitignore patterns that say how paths are merged; the last match counts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What a writer submits, after app/protocol has checked it and before anything is stored. Pure values."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 
 from storage.git.threeway import Strategy

@@ -4,8 +4,6 @@ A name may have slashes, and WSGI decodes `%2F` to a slash. So that `/slices/web
 and not the commits of `web/files`, no component of a name may be a word that follows a name in a URL.
 """
 
-from __future__ import annotations
-
 from werkzeug.routing import BaseConverter
 
 from storage.git.fsck import FsckError, check_slice_name

@@ -1,7 +1,5 @@
 """Changesets: submitting them, one or many, and reading their states and outcomes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext

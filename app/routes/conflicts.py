@@ -1,7 +1,5 @@
 """Reading conflicts, and the activity at a path."""
 
-from __future__ import annotations
-
 from flask import Blueprint, Response, jsonify, request
 
 from app.protocol import cursors

@@ -1,7 +1,5 @@
 """The contents that a diff or a conflict shows, read in groups, and the reasons why one is not shown."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar

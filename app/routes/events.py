@@ -1,7 +1,5 @@
 """The stream of changesets' events, as server-sent events."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Showing a changeset's changes and conflicts: the diff of each file, and the hunks of each conflict."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice

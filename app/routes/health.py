@@ -1,7 +1,5 @@
 """Merging on demand, and requests of operators: liveness, readiness, health, metrics."""
 
-from __future__ import annotations
-
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST
 

@@ -1,7 +1,5 @@
 """Operations on a changeset: release, abandon, rebase, resolve; and a check before it is submitted."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request

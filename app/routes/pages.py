@@ -4,8 +4,6 @@ A page is limited by its `limit`, by the bytes of its items (`max_page_bytes`), 
 that they take. It always has at least one item, so that a client makes progress.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

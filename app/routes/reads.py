@@ -1,7 +1,5 @@
 """Reading a slice's commits, tree and files, and the global history."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,7 +1,5 @@
 """Slices: making, showing and listing them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """News of applied entries: what `apply` publishes, for the requests of a process that wait for it."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

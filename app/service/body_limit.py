@@ -5,8 +5,6 @@ counts by the bytes that have arrived. If a limit is reached, the oldest transfe
 second: a client that sends or reads slowly does not make others wait.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

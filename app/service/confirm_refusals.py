@@ -3,8 +3,6 @@
 Redis can be restored from one between any two calls of a request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar

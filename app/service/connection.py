@@ -7,8 +7,6 @@ and `send_timeout`. Only the time in which this process waits for the client cou
 This module is imported before gevent has patched anything: it must not import any module of Sluice.
 """
 
-from __future__ import annotations
-
 import errno
 import socket
 import time

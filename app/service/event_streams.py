@@ -5,8 +5,6 @@ is, woken by what `apply` publishes. A stream holds only its position and the pi
 from it no faster than its client does, so a slow client slows only itself.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

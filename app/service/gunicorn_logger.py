@@ -3,8 +3,6 @@
 gunicorn loads it before gevent has patched anything: of Sluice it may only import the modules for logs and settings.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from gunicorn.glogging import Logger

@@ -3,8 +3,6 @@
 One thread asks Redis for all of them at once, so the cost depends on applied entries, not on waiting requests.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field

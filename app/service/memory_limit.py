@@ -4,8 +4,6 @@ Reads, and requests that make room, are served. A request that passed below the 
 full by then; the client gets the same answer (app/protocol/problems.py).
 """
 
-from __future__ import annotations
-
 from flask import Flask, request
 
 from app.protocol.problems import unavailable

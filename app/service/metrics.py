@@ -1,7 +1,5 @@
 """Prometheus metrics of the view and the queues, read when they are requested."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 

@@ -5,8 +5,6 @@ for every process, and a balancer that dropped all processes because of a backlo
 the deployment's health, `GET /v1/health`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

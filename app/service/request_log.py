@@ -4,8 +4,6 @@ A request that was answered with 202 is found in the log by its id (`X-Request-I
 the batch that decided them has the same ids in `batch_committed`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from flask import Flask, Response, g, request

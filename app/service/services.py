@@ -1,7 +1,5 @@
 """The services that routes use: one object for each API process, returned by `services()` inside a request."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import cast
 

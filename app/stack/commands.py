@@ -4,8 +4,6 @@ compose.yaml cannot call Python, so a test compares it with these. All processes
 Flower also reads its password from `FLOWER_BASIC_AUTH`, so that no process list shows it.
 """
 
-from __future__ import annotations
-
 import sys
 
 from storage.base.settings import Settings

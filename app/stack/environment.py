@@ -1,7 +1,5 @@
 """The file from which operators' commands get a stack's settings: `set -a; . .sluice/environment` in a shell."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

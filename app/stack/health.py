@@ -1,7 +1,5 @@
 """Whether a stack's deployment is healthy, and whether a node of this machine is at work."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import socket

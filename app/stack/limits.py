@@ -1,7 +1,5 @@
 """The settings that a stack takes from the environment: every limit, and none of its own servers' addresses."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

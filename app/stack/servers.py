@@ -1,7 +1,5 @@
 """Redis and S3 servers on this machine: finding one, its command line, and checking that it answers."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

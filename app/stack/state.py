@@ -1,7 +1,5 @@
 """What a stack remembers in its data folder between runs, and the lock that keeps a second stack out of it."""
 
-from __future__ import annotations
-
 import dataclasses
 import fcntl
 import json

@@ -4,8 +4,6 @@ Create-if-absent is the only write. Every call has a time-out, a few retries wit
 and what is left of the budget (storage/backends/deadline.py).
 """
 
-from __future__ import annotations
-
 import secrets
 import threading
 import time

@@ -6,8 +6,6 @@ counts as a connection error, after which redis-py and kombu repeat the call on 
 only read, each connection asks for its server's role every few seconds.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -3,8 +3,6 @@
 They leave a server that is no longer the primary (storage/backends/primary.py).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import redis

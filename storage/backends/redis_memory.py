@@ -5,8 +5,6 @@ Two settings prevent that: above `redis_memory_compact` history leaves Redis bef
 are dropped; above `redis_memory_high` the API refuses requests that add something.
 """
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 from dataclasses import dataclass

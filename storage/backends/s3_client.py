@@ -4,8 +4,6 @@ minio-py reads, lists and deletes. It cannot send the header for create-if-absen
 signer and sent here. All connections are urllib3's; the time-outs and retries are set here.
 """
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime

@@ -6,8 +6,6 @@ full: it makes room, ends what was begun, or sets one key of a fixed name, and i
 had already begun. All other scripts may add something, and Redis then refuses them as a whole.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from importlib import resources

@@ -4,8 +4,6 @@ Loops over the items of a request call `breathe`. A single long call that needs 
 `in_thread`. Only few large requests are processed at once, since the time between their turns would add up.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 import time

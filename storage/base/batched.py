@@ -1,7 +1,5 @@
 """Items in batches of a bounded number or size, as `itertools.batched` of Python 3.12 gives them, but as lists."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice

@@ -5,8 +5,6 @@ operating system raise where a server is away does not grow here: see UNAVAILABL
 all of which a docstring means by "Raises Unavailable".
 """
 
-from __future__ import annotations
-
 
 class SluiceError(Exception):
     """Something went wrong."""

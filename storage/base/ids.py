@@ -1,7 +1,5 @@
 """The kinds of ids, so that a type checker tells one from another."""
 
-from __future__ import annotations
-
 import re
 import secrets
 import time

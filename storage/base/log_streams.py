@@ -4,8 +4,6 @@
 whose output is for a person. Libraries are logged from `info` upwards: at `debug` they log every message.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import sys

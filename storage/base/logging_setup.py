@@ -5,8 +5,6 @@
 deployment, logs of libraries and fatal errors become such lines too: storage/base/log_streams.py.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import sys

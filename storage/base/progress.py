@@ -1,7 +1,5 @@
 """The progress of a long command, reported to a callback that shows it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 

@@ -5,8 +5,6 @@ the object. Each field carries its unit and a sentence in its metadata, from whi
 docs/configuration.md are made. A field `redis_url` is read from `SLUICE_REDIS_URL`. Every limit is here (invariant 9).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Mapping

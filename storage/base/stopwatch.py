@@ -1,7 +1,5 @@
 """Microseconds by stage, for the log and the benchmarks."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

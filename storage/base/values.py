@@ -1,7 +1,5 @@
 """Parsing a setting's text into its value, and refusing values that cannot work."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 from urllib.parse import urlsplit

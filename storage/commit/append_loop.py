@@ -4,8 +4,6 @@ Writers do not lock each other out: a writer whose position in the log is taken 
 snapshot. The append lock (storage/queue/append_lock.py) makes that rare.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar

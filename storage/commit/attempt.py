@@ -1,7 +1,5 @@
 """The changesets of a claim that a batch really tries: only these are suspected if it fails or its worker dies."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from storage.base.ids import ChangesetId

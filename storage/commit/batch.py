@@ -1,7 +1,5 @@
 """Committing a batch: claim changesets, read ahead, link them, prove the root, append the entry."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ At each path `base` is the version in the base, `ours` the head's and `theirs` t
 storage/git/threeway.py. A changeset is applied completely or not at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -9,8 +9,6 @@ left to the next batch before its bases are read, and every slice gets its turn:
 directory do not keep small ones of others waiting.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from storage.base.ids import ChangesetId, ObjectId, SliceId

@@ -1,7 +1,5 @@
 """Batch merges: publish the next bounded run of the chain as one global commit."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 

@@ -10,8 +10,6 @@ the writer of the next changeset saw then costs one look-up, and at worst as man
 (docs/decisions/0003-the-batch-records-what-writers-saw.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Blobs by id: those that merges made, those that changesets submitted, and stored ones. Pure, given readers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from storage.base.ids import ObjectId, PackId

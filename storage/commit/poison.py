@@ -8,8 +8,6 @@ Redis or a bucket that does not answer do not count. Counts may be lost with Red
 A batch that exceeds its time counts as failed, unless slow servers delayed it.
 """
 
-from __future__ import annotations
-
 from storage.base.errors import Refused
 from storage.base.ids import ChangesetId
 from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current

@@ -1,7 +1,5 @@
 """Reading ahead for a batch, many objects at once; and making the linker, which reads stored objects."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import structlog

@@ -4,8 +4,6 @@
 the bytes that will be stored; it must be exactly the changes of the batch.
 """
 
-from __future__ import annotations
-
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId
 from storage.commit.decide import Taken

@@ -1,7 +1,5 @@
 """Making the records of decisions: conflicts, within limits, and changes. Pure."""
 
-from __future__ import annotations
-
 from itertools import accumulate
 
 from storage.base.ids import ChangesetId

@@ -1,7 +1,5 @@
 """Locks that expire, and can be taken while Redis is full, since the processes that make room need them."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from storage.base.ids import new_ulid

@@ -8,8 +8,6 @@ changes of the other side, so a line diff between the two texts shows where each
 diff may choose another occurrence; then the next position with the hunk's lines and room for the others is taken.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence

@@ -5,8 +5,6 @@ and names of slices. A check that refuses more than Git does has a comment with 
 tests/compat/test_fsck_oracle.py compares them with Git.
 """
 
-from __future__ import annotations
-
 import re
 
 from storage.base.errors import BadInput

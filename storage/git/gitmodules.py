@@ -6,8 +6,6 @@ stricter: since then url_normalize (urlmatch.c) must accept a URL for curl. What
 here, whichever Git is installed.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes

@@ -5,8 +5,6 @@ differ (docs/decisions/0008-git-merges-texts.md). A merge is two commits on one 
 are one run of `git merge-tree --stdin`, in a private repository to which no configuration applies.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 import threading

@@ -4,8 +4,6 @@ Formats: Git's Documentation/gitformat-pack.txt, pack version 2 and index versio
 that one range of bytes is one object.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterator

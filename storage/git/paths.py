@@ -8,8 +8,6 @@ Nearly every path is plain ASCII without `~`, `:` or a backslash, and one regula
 other paths are checked component by component.
 """
 
-from __future__ import annotations
-
 import re
 
 from storage.base.errors import BadInput

@@ -6,8 +6,6 @@ for `safe.directory` and the like; so read with plumbing commands, whose output 
 was made here is isolated: no configuration of the machine applies to it.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

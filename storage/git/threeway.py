@@ -4,8 +4,6 @@ The rules are those of Git's merge-ort.c, functions process_entry and handle_con
 caller. tests/compat/test_merge_oracle.py compares the results with `git merge-tree`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from enum import StrEnum
 from stat import S_IFMT

@@ -5,8 +5,6 @@ separates. A line `---` does not end the message, as for all commands that read 
 interpret-trailers --no-divider`). tests/compat/test_trailers_oracle.py compares the results with Git.
 """
 
-from __future__ import annotations
-
 import re
 
 CHANGESET_ID = "Changeset-Id"

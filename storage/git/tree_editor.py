@@ -5,8 +5,6 @@ only for directories that changed since the last one, bottom up. So a commit cos
 changed paths (invariant 8), whatever the size of the repository and however many of the paths a directory has.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Container, Mapping, Sequence
 

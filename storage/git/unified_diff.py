@@ -1,7 +1,5 @@
 """The unified diff of two versions of a file, as Git shows it. Pure."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

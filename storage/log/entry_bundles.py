@@ -5,8 +5,6 @@ the entries' own bytes, so a reader that follows the chain of hashes has checked
 be deleted at any time, and the entries themselves remain.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Sequence

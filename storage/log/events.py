@@ -8,8 +8,6 @@ all events of the entry; `0` is the position before all events.
 merge are about the commits of earlier entries, so its data is a range of entries; `events` reads these one at a time.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -3,8 +3,6 @@
 That create is the linearization point of everything that Sluice does (invariant 3).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from storage.backends.bucket import Bucket, Missing

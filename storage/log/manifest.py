@@ -4,8 +4,6 @@ A manifest is immutable, so copies of it may be kept anywhere; the one in the bu
 Format 1. Readers must read every format that was ever written.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal

@@ -4,8 +4,6 @@ msgspec reads and writes them as JSON: a field that has its default is left out,
 Changes and merged files are lists by position, whose last fields older versions did not write.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple, Self

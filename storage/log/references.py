@@ -3,8 +3,6 @@
 A compaction copies packs into others, which supersede them: from then on the log references the copies.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from storage.base.ids import PackId

@@ -1,7 +1,5 @@
 """Storing a pack before an entry names it, and the entry that begins a log."""
 
-from __future__ import annotations
-
 from storage.backends.bucket import Bucket
 from storage.base.ids import ObjectId, PackId, Seq, new_ulid
 from storage.git.objects import EMPTY_TREE, Commit, Ident, Kind, object_id

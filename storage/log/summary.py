@@ -5,8 +5,6 @@ compaction has copied and deleted meanwhile. By then the compaction's entry is i
 reader reads on in the log; objects that the log still references afterwards have to exist.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 

@@ -3,8 +3,6 @@
 The cache has only results that follow from content-addressed inputs, so it can never be wrong; it is limited in bytes.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -5,8 +5,6 @@ sizes; for objects in other packs, the first bytes tell kind and size. Neither c
 references is never deleted, so the results can be cached.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

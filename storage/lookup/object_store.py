@@ -4,8 +4,6 @@ All three levels have only content-addressed objects, so no copy can be wrong; t
 Trees are cached parsed, whatever their size, as long as several of them fit: large directories cost most to read.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial

@@ -5,8 +5,6 @@ if so many bytes are shared that they would exceed `shared_cache_bytes`: all pro
 of some seconds, and the expiry is the limit divided by that rate.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Sequence
 

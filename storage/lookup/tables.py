@@ -9,8 +9,6 @@ table that would have more than MAX_ROWS is split into four by two more bits of 
 with those of the same prefix. So no table and no merge grows with history; there is about one table per MAX_ROWS rows.
 """
 
-from __future__ import annotations
-
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 Each run is limited. It is harmless at any time, and in several processes at once, since all make the same objects.
 """
 
-from __future__ import annotations
-
 from itertools import islice
 
 import structlog

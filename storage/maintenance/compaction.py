@@ -15,8 +15,6 @@ outcome in the view looks into the archive (storage/lookup/archive.py). A compac
 rows and bytes; a single entry is never split.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ S. The tombstoning entry has the number S + 1 or a later one, so no entry can na
 again, and stores its objects under a new name. A late PUT of a tombstoned pack is deleted by the next collection.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

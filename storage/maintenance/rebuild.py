@@ -1,7 +1,5 @@
 """Rebuilding the state of Redis at once: the view from the log, then the queues from the inbox."""
 
-from __future__ import annotations
-
 from storage.queue.recovery import Found
 from storage.repository import Repository
 from storage.view.load import Progress, catch_up, load

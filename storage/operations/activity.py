@@ -1,7 +1,5 @@
 """Activity at one path: changesets that wait to change it, commits on it that have not landed, its lock's holder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby

@@ -4,8 +4,6 @@ Entries are not indexed by slice, so a list of few changesets may have to read m
 number of them, and returns how far it has come: a page may have few items, or none, and still not be the last.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 Each appends an entry on a snapshot that allows it, before the request is answered. Repeating one changes nothing.
 """
 
-from __future__ import annotations
-
 import structlog
 
 from storage.base.errors import Recovering, Refused

@@ -1,7 +1,5 @@
 """Merging a changeset onto another tree than its base: the result of a rebase, or its conflicts."""
 
-from __future__ import annotations
-
 from storage.base.ids import ObjectId
 from storage.commit.decide import Conflict, Rejection, Taken, decide
 from storage.commit.merged_blobs import MergedBlobs

@@ -5,8 +5,6 @@ base commit or, in a stack, the nearest ancestor that changes a path, down to th
 directories on the paths and the manifests of ancestors, in pages, until every path has its answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 

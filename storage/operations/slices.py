@@ -3,8 +3,6 @@
 Changesets are decided by the definition at their snapshot, so these operations need not wait for queued changesets.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from msgspec.structs import replace

@@ -5,8 +5,6 @@ queued. This is advisory: Redis may lose keys, and a stored pack may not be queu
 successor (storage/commit/link.py), since it knows from the log what has replaced the changeset.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 

@@ -1,7 +1,5 @@
 """The append lock: one writer at a time prepares an entry, so that few lose the race for the next entry number."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator

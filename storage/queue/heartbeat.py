@@ -3,8 +3,6 @@
 So a batch that a slow store delays keeps its claim and its locks; those of a process that died expire after `lock_ttl`.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ So a store that could not process a large batch within its budget gets small one
 single late batch may have met a server that was unreachable for a moment, which says nothing about its size.
 """
 
-from __future__ import annotations
-
 _EASILY = 0.25
 
 

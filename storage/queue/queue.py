@@ -3,8 +3,6 @@
 Nothing here decides an outcome: if all of it is lost, upkeep finds the undecided changesets in the bucket again.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
 from collections.abc import Collection, Sequence

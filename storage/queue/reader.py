@@ -1,7 +1,5 @@
 """The reads of the queues; nothing here changes them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

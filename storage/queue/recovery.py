@@ -11,8 +11,6 @@ starts there. Full scans find packs that arrived late, between the watermark and
 on, and at the end of the listing they start again at the watermark.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

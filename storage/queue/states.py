@@ -1,7 +1,5 @@
 """What queues and view return about changesets: claimed ones, states, and the data for admission."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from enum import Enum
 

@@ -1,7 +1,5 @@
 """Reading submission packs back: the changesets in them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from storage.backends.bucket import Missing

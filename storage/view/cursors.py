@@ -1,7 +1,5 @@
 """Cursors: positions of processes that scan the bucket. They are caches, and start again in a new epoch of the view."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from storage.view.lists import Lists

@@ -3,8 +3,6 @@
 Only this package, coordination and queue build keys; tests/test_layering.py checks that.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

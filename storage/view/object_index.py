@@ -4,8 +4,6 @@ A row is an object's id and its location. Entries have them in any order, and th
 row would be most of a load's cost to Redis. Ordered, all rows of a hash are set by one call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import msgpack

@@ -1,7 +1,5 @@
 """The rows of the view that follow from an entry. Pure, and the only module that defines them (invariant 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 

@@ -8,8 +8,6 @@ process makes the same bytes. It names the hashes of the entry before it and of 
 are those of the log. Segments are derived data: they may be deleted at any time.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zlib

@@ -4,8 +4,6 @@ Its keys begin with an epoch, and a pointer names the published epoch. Loading t
 is then published by compare-and-set. docs/architecture.md lists the keys.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache

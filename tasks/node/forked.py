@@ -9,8 +9,6 @@ parent's threads, and a lock that one of them held would stay locked: `work` ope
 lock of an object that its parent has opened. `multiprocessing` cannot be used: Celery's children are daemonic.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import os

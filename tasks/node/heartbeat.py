@@ -4,8 +4,6 @@ The loop only records the time, and a thread writes to Redis, so that a slow Red
 The thread does not log: a child that is forked at that moment would inherit the logger's lock in its locked state.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import threading

@@ -13,8 +13,6 @@ from its list. Redis may be full then: the message would be lost, and the node w
 address.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import structlog

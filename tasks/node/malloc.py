@@ -1,7 +1,5 @@
 """Returning freed memory of long-lived children to the system: settings of glibc's malloc, if it is glibc."""
 
-from __future__ import annotations
-
 import ctypes
 
 # Options of mallopt(3).

@@ -3,8 +3,6 @@
 Celery emits a signal before it sets up its own logging, and a receiver here prevents that. `--quiet` hides the banner.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

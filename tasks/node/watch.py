@@ -1,7 +1,5 @@
 """A node's check of Redis's memory. If too much is used, it starts a process that makes room (tasks/relief.py)."""
 
-from __future__ import annotations
-
 import logging
 import os
 import subprocess

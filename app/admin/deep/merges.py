@@ -1,7 +1,5 @@
 """Merges of the full verification: Git's results, compared with the log."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What the full verification reads: the entries, and the changesets as they were submitted."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice

@@ -7,8 +7,6 @@ was verified itself, so many merges run at once. Reads only the bucket. It ends 
 follows from a wrong root is wrong too. docs/merging.md lists the intended differences from Git; these are counted.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass, replace
 

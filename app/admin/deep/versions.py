@@ -5,8 +5,6 @@ below the same path at another time, for example while resolving a conflict. No 
 most one of them. A path that the head does not have can be decided alone: changing a deleted file is always a conflict.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 

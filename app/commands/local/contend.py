@@ -1,7 +1,5 @@
 """`sluice contend`: many writers on one base, and every conflict reported and resolved."""
 
-from __future__ import annotations
-
 import click
 from rich.table import Table
 

@@ -1,7 +1,5 @@
 """`sluice demo`: a real history end to end, on a stack that comes and goes."""
 
-from __future__ import annotations
-
 import tempfile
 from collections import Counter
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """`sluice replay`: a real history as load, with Git as the judge."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

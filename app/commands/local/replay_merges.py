@@ -1,7 +1,5 @@
 """`sluice replay-merges`: a repository's real merges as load, with Git's own three-way merge as the judge."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`sluice restart`: a rolling restart of the stack that `sluice up` runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

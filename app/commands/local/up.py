@@ -1,7 +1,5 @@
 """`sluice up`: the whole stack on this machine, until Ctrl-C."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 from queue import SimpleQueue

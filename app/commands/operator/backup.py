@@ -1,7 +1,5 @@
 """`sluice backup`: the bucket into a folder."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`sluice export`: everything, as a bare Git repository."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

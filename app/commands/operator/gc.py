@@ -1,7 +1,5 @@
 """`sluice gc`: packs that no entry of the log names, found and deleted."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """`sluice merge`: a batch merge now, not at the next interval."""
 
-from __future__ import annotations
-
 import time
 
 import click

@@ -1,7 +1,5 @@
 """`sluice rebuild`: the view in Redis anew, from the bucket alone."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

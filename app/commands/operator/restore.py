@@ -1,7 +1,5 @@
 """`sluice restore`: a backup into an empty bucket."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from pathlib import Path

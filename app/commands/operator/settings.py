@@ -1,7 +1,5 @@
 """`sluice settings`: every setting, from the same words as docs/configuration.md."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """`sluice verify`: the bucket, the log and the view against each other, and Git as the judge."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

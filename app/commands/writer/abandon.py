@@ -1,7 +1,5 @@
 """`sluice abandon`: changesets that shall not land."""
 
-from __future__ import annotations
-
 import click
 
 from app.client.api_client import Client

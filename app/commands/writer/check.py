@@ -1,7 +1,5 @@
 """`sluice check`: what would become of a submission now."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

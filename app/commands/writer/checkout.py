@@ -1,7 +1,5 @@
 """`sluice checkout`: a slice's files in a folder that remembers what they were made from."""
 
-from __future__ import annotations
-
 import re
 from functools import partial
 from pathlib import Path

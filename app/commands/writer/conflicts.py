@@ -1,7 +1,5 @@
 """`sluice conflicts`: what is open, and what collides in one changeset."""
 
-from __future__ import annotations
-
 import base64
 
 import click

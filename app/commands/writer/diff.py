@@ -1,7 +1,5 @@
 """`sluice diff`: what a changeset changes, as `git diff` shows it."""
 
-from __future__ import annotations
-
 import base64
 import re
 import sys

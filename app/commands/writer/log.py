@@ -1,7 +1,5 @@
 """`sluice log`: the global history."""
 
-from __future__ import annotations
-
 from functools import partial
 from itertools import islice
 

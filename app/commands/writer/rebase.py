@@ -1,7 +1,5 @@
 """`sluice rebase`: changesets on the tip, with their changes merged in."""
 
-from __future__ import annotations
-
 import click
 
 from app.client.api_client import Client

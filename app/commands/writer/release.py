@@ -1,7 +1,5 @@
 """`sluice release`: held changesets may be committed."""
 
-from __future__ import annotations
-
 import click
 
 from app.client.api_client import Client

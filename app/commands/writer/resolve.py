@@ -1,7 +1,5 @@
 """`sluice resolve`: a changeset's conflicts, in an editor or by taking sides."""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import asdict
 from pathlib import Path

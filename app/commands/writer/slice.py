@@ -1,7 +1,5 @@
 """`sluice slice`: making, changing, deleting, listing and showing slices."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 

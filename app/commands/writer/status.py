@@ -1,7 +1,5 @@
 """`sluice status`: one changeset, or what is going on."""
 
-from __future__ import annotations
-
 import click
 from rich.table import Table
 from rich.text import Text

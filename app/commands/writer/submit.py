@@ -1,7 +1,5 @@
 """`sluice submit`: a directory, or a range of Git commits, as one changeset."""
 
-from __future__ import annotations
-
 import re
 import sys
 import time

@@ -1,7 +1,5 @@
 """`sluice watch`: what becomes of changesets, as it happens."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from itertools import islice
 
