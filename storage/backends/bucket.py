@@ -134,14 +134,11 @@ class Bucket:
         return self._get(name, offset=offset, length=length)
 
     def _get(self, name: str, **span: Any) -> bytes:
-        with deadline.Call() as call:
-            data = self._read(name, **span)
-            call.size = len(data)
-        return data
-
-    def _read(self, name: str, **span: Any) -> bytes:
         try:
-            return self.s3.get(self._prefix + name, **span)
+            with deadline.Call() as call:
+                data = self.s3.get(self._prefix + name, **span)
+                call.size = len(data)
+            return data
         except S3Error as error:
             if error.code in _GONE:
                 raise Missing(name) from error
