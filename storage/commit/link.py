@@ -166,10 +166,7 @@ class Linker:
         return None
 
     def _base(self, changeset: Changeset) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
-        """Return what the writer saw, and its tree's id where that is known (not inside a stack of this batch).
-
-        None where the base is not decided yet.
-        """
+        """Return what the writer saw, with its tree's id unless that is in a stack of this batch; None: not decided."""
         if changeset.base_changeset is not None:
             return self._base_in_stack(changeset.base_changeset)
         tree = self._bases.tree_of(changeset)

@@ -45,10 +45,7 @@ def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
 
 
 def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt) -> list[Changeset]:
-    """Return those of the changesets that one batch takes, with the trees that deciding them reads in this process.
-
-    Those of the head and of the bases are read many at once.
-    """
+    """Return the changesets that one batch takes, after reading, many at once, the trees that deciding them needs."""
     snapshot = snapshot_for(repo, changesets)
     head, everywhere = oid_of(snapshot.head.root), [change.path for each in changesets for change in each.changes]
     repo.objects.prefetch_paths(head, everywhere)

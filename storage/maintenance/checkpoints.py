@@ -20,12 +20,7 @@ log = structlog.get_logger()
 
 
 def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
-    """Make at most `most` segments of entries that have none; return how many were made.
-
-    Each of `size` entries, or of `checkpoint_entries`.
-
-    Raises Unavailable and CorruptEntry.
-    """
+    """Make up to `most` missing segments of `size` entries (0: as set); return how many. Raises Unavailable, Corrupt."""
     made, size = 0, size or repo.settings.checkpoint_entries
     last = newest(repo)
     while made < most and repo.view.head().applied >= last + size:
