@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
-    """Make up to `most` missing segments of `size` entries (0: as set); return how many. Raises Unavailable, Corrupt."""
+    """Make at most `most` missing segments of `size` entries (0: as set). Raises Unavailable and Corrupt."""
     made, size = 0, size or repo.settings.checkpoint_entries
     last = newest(repo)
     while made < most and repo.view.head().applied >= last + size:
