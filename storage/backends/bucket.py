@@ -121,7 +121,11 @@ class Bucket:
         return self.now() if self._ahead is None else self._ahead + time.monotonic()
 
     def _dated(self, answer: urllib3.BaseHTTPResponse) -> float:
-        date = _date(answer)
+        """Return when an answer was made, by its sender's clock. Raises BucketError."""
+        try:
+            date = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        except (KeyError, ValueError) as error:
+            raise BucketError("the S3 endpoint does not say when it answered") from error
         self._ahead = date - time.monotonic()
         return date
 
@@ -204,14 +208,6 @@ class Bucket:
                 return None
 
         return self.map_concurrently(get, names)
-
-
-def _date(answer: urllib3.BaseHTTPResponse) -> float:
-    """Return when an answer was made, by its sender's clock. Raises BucketError."""
-    try:
-        return parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    except (KeyError, ValueError) as error:
-        raise BucketError("the S3 endpoint does not say when it answered") from error
 
 
 def probe(buckets: Sequence[Bucket]) -> None:

@@ -51,7 +51,7 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
     repo.objects.prefetch_paths(head, everywhere)
     changesets = portion(changesets, sizes(repo.objects.tree, head, everywhere), repo.settings.batch_bytes)
     attempt.tries([changeset.id for changeset in changesets])
-    bases = _bases(repo, snapshot)
+    bases = BaseResolver(repo.objects.commit_tree, snapshot.outcomes.get, lambda base: decided(repo, base))
     paths: dict[ObjectId, list[bytes]] = {}
     for changeset in changesets:
         root = bases.tree_of(changeset)
@@ -65,10 +65,6 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
         repo.objects.prefetch_paths(root, touched)
     _premerge(repo, head, changesets, bases)
     return changesets
-
-
-def _bases(repo: Repository, snapshot: Snapshot) -> BaseResolver:
-    return BaseResolver(repo.objects.commit_tree, snapshot.outcomes.get, lambda changeset: decided(repo, changeset))
 
 
 def _premerge(repo: Repository, head: ObjectId, changesets: Sequence[Changeset], bases: BaseResolver) -> None:
