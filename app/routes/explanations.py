@@ -10,8 +10,9 @@ from flask.blueprints import BlueprintSetupState
 from msgspec import to_builtins
 
 from app.protocol import cursors
+from app.protocol.loading import load_path
 from app.protocol.problems import not_found
-from app.protocol.queries import load_path, load_query
+from app.protocol.queries import load_query
 from app.routes.changesets import state_of
 from app.routes.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
