@@ -202,7 +202,7 @@ def _answer(error: Exception) -> Response:
         problem = internal(request_id())
     elif problem is not error and problem.status >= 500:
         log.warning(
-            "request-refused", method=request.method, path=request.path, status=problem.status, error=str(error)
+            "request_refused", method=request.method, path=request.path, status=problem.status, error=str(error)
         )
     return respond(problem)
 
