@@ -5,6 +5,7 @@ document or `{"note": …}`.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,8 @@ from rich.text import Text
 _JSON = "sluice.json"
 # Columns where there is no terminal that has any: enough that nothing is cut.
 _WIDE = 1 << 20
+# The spaces that pad a column at the end of a line, and the colours behind them (with FORCE_COLOR).
+_PADDING = re.compile(r"(?<! ) +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
 
 
 class Output(Console):
@@ -45,8 +48,7 @@ class Output(Console):
             return
         with self.capture() as captured:
             super().print(*objects, **options)
-        # Columns are padded with spaces.
-        click.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), file=self.file, nl=False)
+        click.echo(_PADDING.sub(r"\1", captured.get()), file=self.file, nl=False)
 
 
 class Notes(Output):

@@ -140,7 +140,7 @@ def test_what_is_turned_into_a_problem_is_logged_without_its_secrets(client: Fla
     client.get("/raise/redis")
     (line,) = log().splitlines()
     event = json.loads(line)
-    assert event["event"] == "request-refused"
+    assert event["event"] == "request_refused"
     assert "10.0.0.1" in event["error"]
     assert "hunter2" not in line
 
