@@ -117,8 +117,8 @@ class Archive:
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
         """Return where objects stand, None for those that are not archived. Raises Unavailable."""
-        found = self._find(oids)
-        return [decode_location(found[oid]) if oid in found else None for oid in oids]
+        rows = self._find(oids)
+        return [decode_location(rows[oid]) if oid in rows else None for oid in oids]
 
     def manifests(self, packs: Sequence[PackId]) -> dict[PackId, Location]:
         """Return where the manifests of submission packs stand that are gone. See `locate`."""
@@ -173,14 +173,14 @@ class Archive:
     def _cached(self, cache: LRUCache[K, V], keys: Collection[K], read: Callable[[list[K]], Iterable[V]]) -> dict[K, V]:
         """Return what a cache has of these keys, and what `read` returns for the others, kept where it fits."""
         with self._lock:
-            found = {key: cache[key] for key in keys if key in cache}
-        missing = [key for key in keys if key not in found]
+            known = {key: cache[key] for key in keys if key in cache}
+        missing = [key for key in keys if key not in known]
         fresh = dict(zip(missing, read(missing), strict=True))
         with self._lock:
             for key, value in fresh.items():
                 if cache.getsizeof(value) < cache.maxsize:
                     cache[key] = value
-        return found | fresh
+        return known | fresh
 
     def _find(self, keys: Sequence[bytes], since: int = 0) -> dict[bytes, bytes]:
         """Return the values of those keys that any table has."""

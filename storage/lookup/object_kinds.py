@@ -57,20 +57,20 @@ class Kinds:
         """
         wanted = list(dict.fromkeys(oids))
         with self._lock:
-            found = {oid: self._known[oid] for oid in wanted if oid in self._known}
-        rest = [oid for oid in wanted if oid not in found]
+            described = {oid: self._known[oid] for oid in wanted if oid in self._known}
+        rest = [oid for oid in wanted if oid not in described]
         below: list[tuple[ObjectId, Location]] = []
         for some in batched(rest, _TOGETHER):
             for oid, location in zip(some, self._objects.locate(some), strict=True):
                 if location and location.pack.startswith("inbox/"):
-                    found[oid] = self._remember(oid, Described(Kind.BLOB, location.place.size))
+                    described[oid] = self._remember(oid, Described(Kind.BLOB, location.place.size))
                 elif location:
                     below.append((oid, location))
         first = below[:MAX_LOOKUPS]
         read = self._bucket.map_concurrently(lambda located: self._read(*located), first)
         if len(first) < len(below):
             raise LookedUpInPart(f"{len(first)} of {len(below)} ids that are new to this process were looked up")
-        return found | dict(zip((oid for oid, _ in first), read, strict=True))
+        return described | dict(zip((oid for oid, _ in first), read, strict=True))
 
     def _read(self, oid: ObjectId, location: Location) -> Described:
         return self._remember(oid, Described(*decode_head(self._objects.stored(oid, location, HEAD_BYTES))))

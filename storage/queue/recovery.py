@@ -97,14 +97,14 @@ class Inbox:
     def routine(self, deep: bool) -> Found:
         """Scan what is new or, if `deep`, the next part of all that is behind the mark. Raises Unavailable."""
         if not deep:
-            found = self.scan(self._seen.get(), self._settings.upkeep_packs)
-            self._seen.set(found.seen)
-            return found
-        found = self.scan(max(self._behind_mark(), self._deep_cursor.get()), self._settings.upkeep_packs)
-        if found.complete:
-            self._look_at_passed(found)
-        self._deep_cursor.set("" if found.complete else found.last)
-        return found
+            result = self.scan(self._seen.get(), self._settings.upkeep_packs)
+            self._seen.set(result.seen)
+            return result
+        result = self.scan(max(self._behind_mark(), self._deep_cursor.get()), self._settings.upkeep_packs)
+        if result.complete:
+            self._look_at_passed(result)
+        self._deep_cursor.set("" if result.complete else result.last)
+        return result
 
     def holds(self, changesets: Sequence[ChangesetId]) -> bool:
         """Tell whether any of these stands in a submission pack, known to view and queues or not. Raises BucketError.
