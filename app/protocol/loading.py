@@ -27,7 +27,7 @@ class LimitedSchema(Schema):
 class ErrorsAt:
     """What a check finds wrong within this is wrong with one field. Raises Invalid."""
 
-    # No generator with @contextmanager: every changeset enters some of these, and that would cost ten times as much.
+    # No @contextmanager, which takes three times as long (1 us): every changeset enters some of these.
 
     def __init__(self, field: str) -> None:
         self._field = field
