@@ -10,11 +10,10 @@ from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
 from app.routes import changesets, conflicts, events, explanations, health, lifecycle, reads, slices
-from app.service import request_log
+from app.service import memory_limit, request_log
 from app.service.body_limit import BodyLimit
 from app.service.event_streams import Streams
 from app.service.long_polls import Waiting
-from app.service.memory_limit import MemoryGate
 from app.service.services import Services
 from storage.backends import deadline
 from storage.base import logging_setup, settings
@@ -58,8 +57,10 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     request_log.register(app)
     BodyLimit(repo.settings).register(app)
     app.before_request(check_url)
-    _give_budgets(app, repo.settings)
-    MemoryGate(repo).register(app)
+    # All calls of one request together have `request_budget`.
+    app.before_request(lambda: deadline.set_current(deadline.Budget("request_budget", chosen.request_budget)))
+    app.teardown_request(lambda _error: deadline.set_current(None))
+    memory_limit.register(app, repo)
     for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(health.routes, url_prefix="/v1")
@@ -102,13 +103,3 @@ def problem_table(repo: Repository) -> problems.Table:
         FieldRefused: lambda error: problems.invalid(error.field, error.message),
         KeyReused: lambda error: problems.key_reused(),
     }
-
-
-def _give_budgets(app: Flask, settings: Settings) -> None:
-    """Limit the time of all calls of one request together to `request_budget`."""
-
-    def begin() -> None:
-        deadline.set_current(deadline.Budget("request_budget", settings.request_budget))
-
-    app.before_request(begin)
-    app.teardown_request(lambda _error: deadline.set_current(None))

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -99,7 +100,7 @@ class _Lazy(click.Group):
             raise click.Abort from None  # click would print an empty line for it
         except Exception as error:
             if ctx.params["debug"] and not isinstance(error, click.ClickException | click.exceptions.Exit):
-                _traceback()
+                traceback.print_exc()
             raise
 
 
@@ -169,9 +170,3 @@ def say(failure: Failure, as_json: bool) -> int:
     except OSError:
         pass  # there is nowhere to print it
     return failure.code
-
-
-def _traceback() -> None:
-    import traceback
-
-    traceback.print_exc()

@@ -41,10 +41,7 @@ def compaction(reason: str = "") -> None:
 
 
 def run(repo: Repository) -> list[Compacted]:
-    """Make compactions until none is due, for about a minute: one for each tick might never catch up.
-
-    Raises Unavailable and Corrupt.
-    """
+    """Make compactions for a minute at most: one a tick might never catch up. Raises Unavailable and Corrupt."""
     made: list[Compacted] = []
     until = time.monotonic() + _GOES_ON
     if not is_current(repo.view.epoch() or ""):

@@ -45,10 +45,7 @@ _COPIES_EVERY = 30.0
 
 
 def relieve(repo: Repository, copies: bool = True) -> bool:
-    """Make room once, by dropping `copies` as well; tell whether anything else was done.
-
-    Each step is tried, even if an earlier one failed.
-    """
+    """Make room once, by dropping `copies` as well; tell whether any step did anything. One that fails stops none."""
     if copies:
         _tried(_drop_copies, repo)
     done = [_tried(step, repo) for step in (drop_forgotten, _recover, _merge, _checkpoint, _compact)]

@@ -39,10 +39,7 @@ _FORGOTTEN = 300.0
 
 @app.task(name="sluice.upkeep", base=SluiceTask, ignore_result=True, acks_late=True)
 def upkeep(reason: str = "") -> None:
-    """Repair the view and the queues, send messages for waiting work, and tidy up.
-
-    `reason` is for people.
-    """
+    """Repair the view and the queues, send messages for waiting work, and tidy up. `reason` is for people."""
     repo = repository()
     # Both read much more than what a worker's child does otherwise. Apart from each other, since work that was found
     # need not wait until all is tidy.
@@ -69,8 +66,7 @@ def keep_up(repo: Repository) -> Found:
     # Read the run id first. If Redis restarts from an older snapshot meanwhile, the id differs and it must not be
     # marked as recovered.
     run = repo.queue.run()
-    epoch = _keep_view(repo)
-    return _keep_queues(repo, run, epoch)
+    return _keep_queues(repo, run, _keep_view(repo))
 
 
 def tidy(repo: Repository) -> None:

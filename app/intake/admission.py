@@ -80,10 +80,7 @@ def admit(repo: Repository, submissions: Asked) -> list[Admitted]:
 
 
 def admit_to_check(repo: Repository, submission: Submission) -> Item:
-    """Return what the intake would take of a submission without a key, however much waits.
-
-    Raises Refused, and Unavailable as `admit` does.
-    """
+    """Return what the intake would take of a submission without a key, however much waits. Raises as `admit` does."""
     judged = _Request(repo, _look_up(repo, [submission]), [submission]).judge(0)
     assert isinstance(judged, Judged)
     return Item.of(*judged)

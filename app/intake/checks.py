@@ -79,10 +79,7 @@ def puts_by_id(change: Change) -> bool:
 
 
 def check_stored(change: Change, stored: Described | None, field: str) -> int:
-    """Return the size of what a change puts by its id: a blob that is stored here, and small where it is to be judged.
-
-    Raises FieldRefused.
-    """
+    """Return the size of the stored blob that a change puts by its id. Raises FieldRefused where it may not be put."""
     assert change.oid is not None
     if stored is None:
         raise FieldRefused(field, f"{change.oid.hex()} is not stored here")

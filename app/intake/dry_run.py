@@ -19,10 +19,7 @@ _WOULD = {Status.COMMITTED: "commit", Status.CONFLICTED: "conflict", Status.REJE
 
 
 def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
-    """Return what `check` answers for a valid submission.
-
-    Raises Unavailable, also where contents cannot be merged now.
-    """
+    """Return what `check` answers. Raises Unavailable, also where contents cannot be merged now."""
     pack, data, [[(changeset, _)]] = build([[item]])
 
     def read_blob(oid: ObjectId, location: Location | None) -> bytes:
@@ -33,8 +30,7 @@ def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
         return content
 
     snapshot = snapshot_for(repo, [changeset])
-    linker = Linker(snapshot, replace(sources(repo), blob=read_blob), committer=repo.committer())
-    linked = linker.run([changeset])
+    linked = Linker(snapshot, replace(sources(repo), blob=read_blob), committer=repo.committer()).run([changeset])
     if not linked.decided:
         if changeset.base_changeset is None or changeset.base_changeset in snapshot.outcomes:
             # Given back for another reason than its base.

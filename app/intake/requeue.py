@@ -79,8 +79,10 @@ class Requeue:
                     "not_enqueued_again", pack=pack, left=len(self), pause=pause, reason=str(error), exc_info=unknown
                 )
                 self.rest(pause)
+                with self._some:
+                    if pack in self._packs:  # behind the others, since it may cause the failure itself
+                        self._packs[pack] = self._packs.pop(pack)
                 pause = min(2 * pause, LONGEST_PAUSE)
-                self._put_last(pack)
 
     def _enqueue(self, pack: PackId) -> None:
         try:
@@ -94,9 +96,3 @@ class Requeue:
         log.info("enqueued_again", pack=pack, changesets=len(changesets), left=len(self))
         with because("a submission that had to be queued again"):
             ask_for_commit(self._repo)
-
-    def _put_last(self, pack: PackId) -> None:
-        """Try the other packs first: this one may cause the failure itself."""
-        with self._some:
-            if pack in self._packs:
-                self._packs[pack] = self._packs.pop(pack)

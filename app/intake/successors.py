@@ -73,7 +73,7 @@ class Successor:
             raise Contradiction(decision.detail, reason=decision.reason)
         if isinstance(decision, list):
             raise colliding(decision)
-        modes = [each.path for each in self._changeset.changes if each.op == "mode" and each.path in decision]
+        modes = [change.path for change in self._changeset.changes if change.op == "mode" and change.path in decision]
         heads = lookup_many(self._repo.objects.tree, root, modes)
         for change in self._changeset.changes:
             if change.path not in decision:
@@ -131,24 +131,26 @@ class Successor:
     ) -> dict[bytes, Version | None]:
         """Return the files, as they were seen, that must be deleted because they are in the way of a resolution."""
         blockers = {}
-        for path, found in conflicts.items():
-            if not found.blocker or not _stays(found, paths[path]):
+        for path, conflict in conflicts.items():
+            if not conflict.blocker or not _stays(conflict, paths[path]):
                 continue
-            blocker, field = found.blocker.encode(), f"paths.{path.decode()}"
+            blocker, field = conflict.blocker.encode(), f"paths.{path.decode()}"
             if blocker in conflicts:
                 if _stays(conflicts[blocker], paths[blocker]):
-                    raise FieldRefused(field, f"cannot stand beside {found.blocker}, which is not resolved to a delete")
+                    raise FieldRefused(
+                        field, f"cannot stand beside {conflict.blocker}, which is not resolved to a delete"
+                    )
             elif not covers(self._where.paths, blocker):
-                raise FieldRefused(field, f"{found.blocker} is in its way, and not in the slice {self._where.name}")
+                raise FieldRefused(field, f"{conflict.blocker} is in its way, and not in the slice {self._where.name}")
             else:
-                blockers[blocker] = version_of(found.head)
+                blockers[blocker] = version_of(conflict.head)
         return blockers
 
-    def _resolve(self, change: Proposal, found: RecordedConflict, resolution: Resolution) -> None:
-        path, head, seen = change.path, version_of(found.head), self._seen.get(change.path)
-        if resolution.take == "ours" or (found.blocker and resolution.delete):
+    def _resolve(self, change: Proposal, conflict: RecordedConflict, resolution: Resolution) -> None:
+        path, head, seen = change.path, version_of(conflict.head), self._seen.get(change.path)
+        if resolution.take == "ours" or (conflict.blocker and resolution.delete):
             return
-        if found.blocker:
+        if conflict.blocker:
             head = None  # that is the blocker's; at the path itself there was nothing
         submitted = change.version(seen)
         if resolution.take == "theirs":
@@ -163,7 +165,7 @@ class Successor:
             assert resolution.content is not None
             if not resolution.mode and _is_one_a_symlink(head, submitted):
                 raise FieldRefused(f"paths.{path.decode()}.mode", "is needed: a symlink stands against a file here")
-            mode = resolution.mode or _mode(version_of(found.base), head, submitted)
+            mode = resolution.mode or _mode(version_of(conflict.base), head, submitted)
             self._put(path, mode, resolution.content, head)
 
     def _keep(self, change: Proposal) -> None:
@@ -195,8 +197,8 @@ class Successor:
 
     def _size_in_log(self, oid: ObjectId) -> int | None:
         """Return the size of a content that need not be copied, since the log has it; None of any other."""
-        found = {} if self._remerge.brings(oid) else self._repo.kinds.of([oid])
-        return found[oid].size if oid in found and found[oid].kind == Kind.BLOB else None
+        described = {} if self._remerge.brings(oid) else self._repo.kinds.of([oid])
+        return described[oid].size if oid in described and described[oid].kind == Kind.BLOB else None
 
     def _content(self, oid: ObjectId) -> bytes:
         content = self._remerge.content(oid)
@@ -284,13 +286,13 @@ def colliding(conflicts: list[Conflict]) -> Contradiction:
     )
 
 
-def _stays(found: RecordedConflict, resolution: Resolution) -> bool:
+def _stays(conflict: RecordedConflict, resolution: Resolution) -> bool:
     """Tell whether a file stands at a path in conflict as it is resolved, that of the head or another."""
-    if found.blocker:
+    if conflict.blocker:
         return resolution.take == "theirs" or resolution.content is not None
     if resolution.take is None:
         return not resolution.delete
-    return (found.head if resolution.take == "ours" else found.submitted) is not None
+    return (conflict.head if resolution.take == "ours" else conflict.submitted) is not None
 
 
 def _check_mode(change: Proposal, seen: Version | None) -> None:
@@ -321,6 +323,6 @@ def _mode(base: Version | None, head: Version | None, submitted: Version | None)
 
 def paths_of(resolutions: dict[bytes, Resolution]) -> Iterator[tuple[object, ...]]:
     """Yield the inputs of a fingerprint, in order."""
-    for path, each in sorted(resolutions.items()):
-        content = sha256(each.content).hexdigest() if each.content is not None else None
-        yield path, each.take, content, each.mode, each.delete
+    for path, resolution in sorted(resolutions.items()):
+        content = sha256(resolution.content).hexdigest() if resolution.content is not None else None
+        yield path, resolution.take, content, resolution.mode, resolution.delete

@@ -5,13 +5,13 @@ detects that a client has mixed up lists; it is not a signature, so the position
 base64 in the JSON, so that a path's control characters do not make it six times as long.
 """
 
-import binascii
 import json
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 
-from app.protocol.problems import Problem, invalid
+from app.protocol.problems import invalid
 
 VERSION = 2  # 2: bytes in base64
 MAX_CHARACTERS = 8192  # the position in a tree is a path
@@ -23,51 +23,38 @@ Filters = Mapping[str, str | int | None]
 
 def encode(name: str, filters: Filters, position: Position) -> str:
     """Return the cursor of the list `name`, narrowed by `filters`, behind `position`."""
-    values = [b64encode(each).decode() if isinstance(each, bytes) else each for each in position]
+    values = [b64encode(value).decode() if isinstance(value, bytes) else value for value in position]
     data = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
     return urlsafe_b64encode(_head(name, filters) + data).rstrip(b"=").decode()
 
 
 def decode(cursor: str, name: str, filters: Filters, kinds: tuple[type, ...]) -> Position:
-    """Return the position in `cursor`, whose values have the types `kinds` (str, int or bytes).
-
-    Raises a Problem that names `cursor`, where it is no cursor, or one of another list.
-    """
+    """Return the position in `cursor`, of the types `kinds` (str, int or bytes). Raises a Problem if it has none."""
     head = _head(name, filters)
-    try:
+    with suppress(ValueError, RecursionError):
         data = _raw(cursor)
-    except (ValueError, binascii.Error):
-        raise _refusal() from None
-    if not data.startswith(head):
-        raise invalid("cursor", "belongs to another list, or was given by an earlier version of Sluice: begin again")
-    try:
+        if not data.startswith(head):
+            raise invalid(
+                "cursor", "belongs to another list, or was given by an earlier version of Sluice: begin again"
+            )
         values = json.loads(data[len(head) :].decode())
-    except (ValueError, RecursionError):
-        raise _refusal() from None
-    if not isinstance(values, list) or len(values) != len(kinds):
-        raise _refusal()
-    position = tuple(_value(value, kind) for value, kind in zip(values, kinds, strict=True))
-    # Another spelling of the same position, with a lone surrogate for instance, is none that we gave.
-    try:
-        if encode(name, filters, position) != cursor:
-            raise _refusal()
-    except UnicodeEncodeError:
-        raise _refusal() from None
-    return position
+        if isinstance(values, list):
+            position = tuple(_value(value, kind) for value, kind in zip(values, kinds, strict=True))
+            # Another spelling of the same position, with a lone surrogate for instance, is none that we gave.
+            if encode(name, filters, position) == cursor:
+                return position
+    raise invalid("cursor", "is not a cursor of this list")
 
 
 def _value(value: object, kind: type) -> str | int | bytes:
-    """Return one value of a position, which must be of `kind`; compared exactly, since True is no number."""
+    """Return one value of a position; its type is compared exactly, since True is no number. Raises ValueError."""
     if type(value) is str and kind is bytes:
-        try:
-            return b64decode(value, validate=True)
-        except ValueError:
-            raise _refusal() from None
+        return b64decode(value, validate=True)
     if type(value) is int and kind is int and 0 <= value <= MAX_NUMBER:
         return value
     if type(value) is str and kind is str:
         return value
-    raise _refusal()
+    raise ValueError(value)
 
 
 def _raw(cursor: str) -> bytes:
@@ -82,9 +69,4 @@ def _raw(cursor: str) -> bytes:
 def _head(name: str, filters: Filters) -> bytes:
     """Return the version byte and the hash of a list; a filter that is None is none."""
     given = {key: value for key, value in filters.items() if value is not None}
-    identity = json.dumps([name, given], sort_keys=True).encode()
-    return bytes([VERSION]) + sha256(identity).digest()[:8]
-
-
-def _refusal() -> Problem:
-    return invalid("cursor", "is not a cursor of this list")
+    return bytes([VERSION]) + sha256(json.dumps([name, given], sort_keys=True).encode()).digest()[:8]

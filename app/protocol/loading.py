@@ -27,6 +27,8 @@ class LimitedSchema(Schema):
 class ErrorsAt:
     """What a check finds wrong within this is wrong with one field. Raises Invalid."""
 
+    # No @contextmanager, which takes three times as long (1 us): every changeset enters some of these.
+
     def __init__(self, field: str) -> None:
         self._field = field
 

@@ -83,7 +83,9 @@ class Patterns:
             self._folders |= 1 << at
             self._files |= 0 if pattern.folders else 1 << at
             at += 1
-        self._start = self._skip(start)
+        for _ in range(2):  # as in `last`
+            start |= (start & self._skips) << 1
+        self._start = start
 
     def last(self, path: bytes) -> int | None:
         """Return the position of the last pattern that matches a file's path, or a directory above it; else None."""
@@ -114,11 +116,6 @@ class Patterns:
             self._takes[_SLASH] |= place
         else:
             self._spreads |= place
-
-    def _skip(self, places: int) -> int:
-        for _ in range(2):
-            places |= (places & self._skips) << 1
-        return places
 
 
 def _trim(line: bytes) -> bytes:

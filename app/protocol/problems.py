@@ -102,11 +102,6 @@ def too_many(detail: str, retry_after: float) -> Problem:
     return Problem(429, "too-many", "Too much is waiting", detail, headers=_retry(retry_after))
 
 
-def too_slow(detail: str) -> Problem:
-    """The client lets a deadline pass within its request."""
-    return http_problem(408, detail)
-
-
 def http_problem(status: int, detail: str = "") -> Problem:
     """Return the problem that HTTP itself has under a status."""
     title = responses.get(status, "Error")
@@ -162,7 +157,7 @@ def register(app: Flask, table: Table = SERVERS) -> None:
     app.extensions["problems"] = table
     app.before_request(_begin)
     app.after_request(_sign)
-    app.teardown_request(_end)
+    app.teardown_request(lambda _error: clear())
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer)
 
@@ -189,10 +184,6 @@ def _begin() -> None:
 def _sign(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
     return response
-
-
-def _end(_error: BaseException | None) -> None:
-    clear()
 
 
 def _answer(error: Exception) -> Response:

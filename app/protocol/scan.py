@@ -31,10 +31,7 @@ class TooLarge(Refused):
 
 
 def scan(body: bytes, most: int) -> None:
-    """Look at a body, which may have so many values and names, and the signs between them, as `most` says.
-
-    Raises TooMany and TooLarge.
-    """
+    """Look at a body, which may have `most` values, names and signs between them. Raises TooMany and TooLarge."""
     count, depth, at = 0, 0, 0
     while at < len(body):
         window = body[at : at + _WINDOW]

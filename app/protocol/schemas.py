@@ -138,14 +138,15 @@ def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str
 
 
 def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Submission | Problem]:
-    """Return each item of a bulk request, or its own problem; `key` is the header's.
-
-    Raises a Problem where the envelope is wrong.
-    """
+    """Return each item of a bulk request, or its problem; `key` is the header's. Raises a Problem of the envelope."""
     loader = _loader(settings)
     items = load_object(loader.bulk, data)["changesets"]
     _check_list("changesets", items, ("max_bulk_changesets", settings.max_bulk_changesets))
-    _check_together(items, settings)
+    # Before any of them is looked at.
+    lists = [item.get("changes") for item in items if type(item) is dict]
+    count = sum(len(changes) for changes in lists if type(changes) is list)
+    with ErrorsAt("changesets"):
+        fields.within(count, ("max_request_changes", settings.max_request_changes), "changes together")
     loaded: list[Submission | Problem] = []
     effort = MatchBudget()
     shown = 0
@@ -161,14 +162,6 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
             shown += len(found)
             loaded.append(Invalid(found))
     return loaded
-
-
-def _check_together(items: list[Any], settings: Settings) -> None:
-    """Refuse a request whose changesets have too many changes together, before any of them is looked at."""
-    lists = [item.get("changes") for item in items if type(item) is dict]
-    count = sum(len(list_) for list_ in lists if type(list_) is list)
-    with ErrorsAt("changesets"):
-        fields.within(count, ("max_request_changes", settings.max_request_changes), "changes together")
 
 
 def _submission(
@@ -235,10 +228,7 @@ def _author(loader: _Loader, value: Any, field: str) -> tuple[str, str]:
 
 def _rules(loader: _Loader, items: Any, field: str, effort: MatchBudget) -> Rules:
     _check_list(field, items, ("max_strategies", loader.settings.max_strategies))
-    rules = []
-    for i, item in enumerate(items):
-        loaded = load_object(loader.rule, item, f"{field}[{i}]")
-        rules.append(Rule(loaded["pattern"], loaded["strategy"]))
+    rules = [Rule(**load_object(loader.rule, item, f"{field}[{i}]")) for i, item in enumerate(items)]
     with ErrorsAt(field):
         return Rules(rules, effort)
 

@@ -87,10 +87,9 @@ def submit_many() -> tuple[Response, int]:
     with taking_turns(len(body)):
         submissions = load_bulk(load_json(body, settings), settings, key)
         admitted = admit(services().repo, submissions)
-    taken = _take(admitted)
     outcomes = [
-        _refusal(each, position) if isinstance(each, Exception) else {"status": 202, "changeset": each}
-        for position, each in enumerate(taken)
+        _refusal(taken, position) if isinstance(taken, Exception) else {"status": 202, "changeset": taken}
+        for position, taken in enumerate(_take(admitted))
     ]
     accepted = any(outcome["status"] == 202 for outcome in outcomes)
     return jsonify({"outcomes": outcomes}), 202 if accepted else 422
@@ -108,18 +107,18 @@ def _refusal(refusal: Exception, position: int) -> dict[str, Any]:
 
 def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Exception]:
     """Give the admitted to the intake, and return what each has become, in order."""
-    known = [each.changeset for each in admitted if isinstance(each, Duplicate)]
+    known = [outcome.changeset for outcome in admitted if isinstance(outcome, Duplicate)]
     states = dict(zip(known, states_of(known), strict=True)) if known else {}
-    items = [each for each in admitted if isinstance(each, Item)]
+    items = [outcome for outcome in admitted if isinstance(outcome, Item)]
     made = services().intake.accept(items) if items else []
-    about([*known, *(each.changeset.id for each in made)])
+    about([*known, *(new.changeset.id for new in made)])
     accepted = iter(made)
     taken: list[dict[str, Any] | Exception] = []
-    for each in admitted:
-        if isinstance(each, Exception):
-            taken.append(each)
-        elif isinstance(each, Duplicate):
-            taken.append(changeset_json(each.changeset, states[each.changeset]))
+    for outcome in admitted:
+        if isinstance(outcome, Exception):
+            taken.append(outcome)
+        elif isinstance(outcome, Duplicate):
+            taken.append(changeset_json(outcome.changeset, states[outcome.changeset]))
         else:
             taken.append(accepted_json(next(accepted)))
     return taken

@@ -74,13 +74,13 @@ def conflicts(changeset: str) -> Response:
     """Show the conflicts of a changeset, with what an editor needs; none where it is not conflicted."""
     after, limit = _position("explained", changeset)
     state = state_of(changeset)
-    found = state.outcome.conflicts if state.outcome else ()
-    waiting = sorted((each for each in found if _path(each) > after), key=_path)
+    recorded = state.outcome.conflicts if state.outcome else ()
+    waiting = sorted((conflict for conflict in recorded if _path(conflict) > after), key=_path)
     contents = Contents(read_changeset(services().repo, ChangesetId(changeset), state)) if waiting else None
 
     def show(batch: Sequence[RecordedConflict]) -> Iterator[Json]:
         assert contents is not None
-        for group in contents.groups(batch, lambda each: _versions(each) or ()):
+        for group in contents.groups(batch, lambda conflict: _versions(conflict) or ()):
             yield from _shown_conflicts(group, contents)
 
     return _page("explained", changeset, iter(waiting), limit, _path, show)
@@ -95,8 +95,8 @@ def side(changeset: str, side: str, path: str) -> Response:
     raw = load_path(path, services().settings)
     load_query(request.args, services().settings)
     state = state_of(changeset)
-    found = state.outcome.conflicts if state.outcome else ()
-    version = next((version_of(getattr(each, side)) for each in found if _path(each) == raw), None)
+    recorded = state.outcome.conflicts if state.outcome else ()
+    version = next((version_of(getattr(conflict, side)) for conflict in recorded if _path(conflict) == raw), None)
     if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
         raise not_found(side, path)
     repo = services().repo

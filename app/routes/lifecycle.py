@@ -117,10 +117,7 @@ def _replace(
 
 
 def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, ChangesetId | None]:
-    """Return the key for a successor of `old`, and the one that was made with it already.
-
-    Raises a Problem where that was another request.
-    """
+    """Return the key for a successor of `old`, and the one that has it already. Raises a Problem if it is another."""
     queue = services().repo.queue
     own = load_key(request.headers.get("Idempotency-Key"))
     if own is not None:

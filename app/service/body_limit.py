@@ -13,7 +13,7 @@ from typing import IO, Any
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from app.protocol.problems import Problem, malformed, respond, too_many, too_slow
+from app.protocol.problems import Problem, http_problem, malformed, respond, too_many
 from app.service.connection import BrokenBody, TooSlow
 from storage.backends.turns import breathe
 from storage.base.errors import Unavailable
@@ -72,7 +72,7 @@ class Pool:
             share.size = 0
 
     def _make_room(self, asking: Share) -> bool:
-        oldest = min((share for share in self._shares if share.cut), key=lambda each: each.began, default=None)
+        oldest = min((share for share in self._shares if share.cut), key=lambda share: share.began, default=None)
         if oldest is None or oldest is asking or time.monotonic() - oldest.began < _SLOW:
             return False
         self._shares.discard(oldest)
@@ -116,18 +116,14 @@ class BodyLimit:
             # Where a body says no length, werkzeug ends it at the limit without a word.
             if "wsgi.input_terminated" in request.environ and counted.read(1):
                 raise RequestEntityTooLarge
-        except Full:
-            raise self._full("received", "max_bodies_bytes") from None
-        except ClientDisconnected:
-            if share.lost:
-                raise self._full("received", "max_bodies_bytes") from None
-            raise
         except TooSlow as error:
-            raise too_slow(f"the body takes too long ({error}, min_rate)") from None
-        except BrokenBody as error:
-            if share.lost:
+            raise http_problem(408, f"the body takes too long ({error}, min_rate)") from None
+        except (Full, ClientDisconnected, BrokenBody) as error:
+            if share.lost or isinstance(error, Full):
                 raise self._full("received", "max_bodies_bytes") from None
-            raise malformed(f"the body is not framed as HTTP has it: {error}") from None
+            if isinstance(error, BrokenBody):
+                raise malformed(f"the body is not framed as HTTP has it: {error}") from None
+            raise
         share.cut = None  # it is whole, and will be answered
 
     def _full(self, what: str, setting: str) -> Problem:

@@ -97,10 +97,7 @@ class Connection:
         self._body = Pace("body_timeout", self._limits.body, self._limits.rate)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Return what has arrived, or wait for it.
-
-        Raises TooSlow, and gunicorn's exceptions for a head that is none or is too large.
-        """
+        """Return what has arrived, or wait for it. Raises TooSlow, and gunicorn's exceptions for a wrong head."""
         if flags:
             return bytes(self._sock.recv(size, flags))
         return self._recv_head(size) if self._body is None else self._recv_body(size, self._body)

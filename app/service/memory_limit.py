@@ -14,19 +14,14 @@ _ADDS_NOTHING = frozenset({"lifecycle.abandon_one", "lifecycle.check", "operatio
 _METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
-class MemoryGate:
-    """Asks before each request that adds something how full Redis is, as it was within the last second."""
+def register(app: Flask, repo: Repository) -> None:
+    """Ask before each request of `app` that adds something how full Redis is, as it was within the last second."""
 
-    def __init__(self, repo: Repository) -> None:
-        self._repo = repo
-
-    def register(self, app: Flask) -> None:
-        """Check every request of `app`."""
-        app.before_request(self._enter)
-
-    def _enter(self) -> None:
+    def enter() -> None:
         adds = request.method in _METHODS and request.endpoint is not None and request.endpoint not in _ADDS_NOTHING
-        if adds and self._repo.memory.is_high():
-            part = self._repo.memory.now().part
+        if adds and repo.memory.is_high():
+            part = repo.memory.now().part
             detail = f"Redis has little memory left: {part:.0%} of its maxmemory is used (redis_memory_high)"
-            raise unavailable(detail, self._repo.settings.retry_after)
+            raise unavailable(detail, repo.settings.retry_after)
+
+    app.before_request(enter)
