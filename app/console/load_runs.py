@@ -39,8 +39,8 @@ def client_of(url: str | None, writers: int, patience: float, s3: str, data: Pat
     """
     with ExitStack() as opened:
         if url is None:
-            from app.stack import Stack  # what runs a stack is imported only where one is run
-            from app.stack.limits import limits
+            from app.stack.environment import limits
+            from app.stack.stack import Stack  # what runs a stack is imported only where one is run
 
             stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
             log_events(stack.settings)

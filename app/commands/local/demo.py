@@ -22,8 +22,8 @@ from app.demo import generated_history
 from app.demo.report import Report, sentences
 from app.demo.run import Replay
 from app.judge.local_history import History, HistoryError
-from app.stack import Stack
-from app.stack.limits import limits
+from app.stack.environment import limits
+from app.stack.stack import Stack
 
 _SHOWN = 6  # global commits in the graph
 _PATIENCE = 120.0  # seconds: a process that dies is started again
