@@ -129,10 +129,7 @@ def _write(place: Path, file: _File) -> None:
 def read_back(
     directory: Path, changeset: str, allow_markers: bool = False, without: Collection[str] = ()
 ) -> dict[str, Json]:
-    """Return the resolution of each path that was put, but for those of `without`, from what stands in the directory.
-
-    Raises CheckoutError.
-    """
+    """Return the resolution of each path that was put, but for those of `without`, as the directory has it."""
     state = _state(directory)
     if state is None:
         raise CheckoutError(f"{directory} has no {STATE}: `sluice resolve {changeset} --checkout {directory}` makes it")

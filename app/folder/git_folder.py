@@ -5,7 +5,6 @@ In a clone of an export that is a commit which Sluice has; in any other reposito
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
 from pathlib import Path
 
 from app.client.api_client import Client, Json
@@ -46,11 +45,9 @@ def known_commit(client: Client, slice_name: str, directory: Path, head: str) ->
 
 def files_at(directory: Path, commit: str) -> dict[str, Json]:
     """Return the files of the folder at a commit, as the API lists a tree. Raises GitFailed."""
-    return dict(_files(Git(directory).output("ls-tree", "-r", "-z", commit)))
-
-
-def _files(listed: bytes) -> Iterator[tuple[str, Json]]:
-    for row in listed.split(b"\0")[:-1]:
+    files: dict[str, Json] = {}
+    for row in Git(directory).output("ls-tree", "-r", "-z", commit).split(b"\0")[:-1]:
         meta, _, path = row.partition(b"\t")
         mode, _, oid = meta.decode().split(" ")
-        yield os.fsdecode(path), {"mode": mode, "id": oid}
+        files[os.fsdecode(path)] = {"mode": mode, "id": oid}
+    return files
