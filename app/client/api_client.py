@@ -7,7 +7,7 @@ Temporary failures are retried within one time limit: 429 and 503 after their Re
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -93,22 +93,19 @@ class Client(Transport):
         headers = {"Idempotency-Key": key or new_ulid()}
         pauses, most = Pauses(self._retry_for, self._sleep), 0
         while True:
-            outcomes = self._submit_many(body, headers)
+            try:
+                answer: Json = self.call("POST", "/v1/changesets", body, headers)
+            except ProblemError as refusal:
+                # Where no item was accepted, the status of the whole is 422, with an outcome for each all the same.
+                if "outcomes" not in refusal.document:
+                    raise
+                answer = refusal.document
+            outcomes: list[Json] = answer["outcomes"]
             accepted = sum(outcome["status"] == 202 for outcome in outcomes)
             if accepted > most:
                 pauses, most = Pauses(self._retry_for, self._sleep), accepted
             if not any(outcome["status"] in PASSING for outcome in outcomes) or not pauses.take():
                 return outcomes
-
-    def _submit_many(self, body: bytes, headers: Mapping[str, str]) -> list[Json]:
-        try:
-            outcomes: list[Json] = self.call("POST", "/v1/changesets", body, headers)["outcomes"]
-        except ProblemError as refusal:
-            # Where no item was accepted, the status of the whole is 422, with an outcome for each all the same.
-            if "outcomes" not in refusal.document:
-                raise
-            outcomes = refusal.document["outcomes"]
-        return outcomes
 
     def changeset(self, changeset: str, wait: float | None = None, until: str = "committed") -> Json:
         """Return a changeset; with `wait`, once it has a final answer or so many seconds are over."""

@@ -62,11 +62,6 @@ def show(changeset: Json) -> None:
     show_conflicts(changeset)
 
 
-def show_line(changeset: Json) -> None:
-    """Print a changeset's status, and why, on one line."""
-    console.print(format_changeset(changeset), soft_wrap=True)
-
-
 def show_conflicts(document: Json) -> None:
     """Print each conflict of a changeset, or of one that is only checked."""
     conflicts = document.get("conflicts", [])
@@ -76,8 +71,8 @@ def show_conflicts(document: Json) -> None:
         console.print(f"  and {document['conflict_count'] - len(conflicts)} more")
 
 
-def format_changeset(changeset: Json) -> Text:
-    """Return a changeset's status, and why, on one line."""
+def show_line(changeset: Json) -> None:
+    """Print a changeset's status, and why, on one line."""
     line = Text.assemble(changeset["id"], " ", (changeset["status"], COLOURS.get(changeset["status"], "")))
     if "position" in changeset:
         line.append(f", {changeset['position']} before it in its slice")
@@ -94,7 +89,7 @@ def format_changeset(changeset: Json) -> Text:
         line.append(f", closed: {by}" if by in {"abandoned", "expired"} else f", closed by {by}")
     if "reason" in changeset:
         line.append(f": {changeset['reason']}: {changeset.get('detail', '')}")
-    return line
+    console.print(line, soft_wrap=True)
 
 
 def format_conflict(conflict: Json) -> str:

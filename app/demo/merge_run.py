@@ -74,10 +74,8 @@ def read_cases(
 ) -> list[Case]:
     """Return the newest merges that can be compared, at most `limit`, with Git's verdict on each."""
     merges = list(islice(history.merges(judge, skipped, progress), limit))
-    cases: list[Case] = []
-    for chunk in batched_with_progress(merges, _JUDGED, "judge", progress):
-        cases += _judged(judge, chunk)
-    return cases
+    chunks = batched_with_progress(merges, _JUDGED, "judge", progress)
+    return [case for chunk in chunks for case in _judged(judge, chunk)]
 
 
 def _judged(judge: Judge, merges: Sequence[SourceMerge]) -> list[Case]:

@@ -106,7 +106,7 @@ def write(directory: Path, base: FolderBase) -> None:
 def root_of(directory: Path) -> Path | None:
     """Return the nearest folder with such a file: this one, or one above it."""
     there = directory.resolve()
-    return next((each for each in (there, *there.parents) if (each / FILE).is_file()), None)
+    return next((above for above in (there, *there.parents) if (above / FILE).is_file()), None)
 
 
 @dataclass(frozen=True, slots=True)

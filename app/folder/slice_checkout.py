@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app.client.api_client import Client, Json
 from app.folder import folder_base
-from app.folder.conflict_files import CheckoutError, inside
+from app.folder.conflict_files import CheckoutError, inside, write_anew
 from app.folder.folder_base import FolderBase
 from app.folder.own_files import data_folder_above, is_own
 from app.folder.submission import local_file
@@ -263,13 +263,7 @@ def _put(directory: Path, new: Path, path: str, entry: Json, data: bytes) -> Non
     if entry["mode"] == ModeText.SUBMODULE:
         place.mkdir(exist_ok=True)
         return
-    new.unlink(missing_ok=True)
-    if entry["mode"] == ModeText.SYMLINK:
-        new.symlink_to(os.fsdecode(data))
-    else:
-        new.write_bytes(data)
-        if entry["mode"] == ModeText.EXECUTABLE:
-            new.chmod(new.stat().st_mode | 0o111)
+    write_anew(new, entry["mode"], data)
     new.replace(place)
 
 

@@ -128,7 +128,10 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, first the processes that write, and unlock the data folder (a temporary one is removed)."""
-        self._close_listeners()
+        # Whoever connects from now on should be refused, instead of waiting for nobody.
+        for listener in (self._listener, self._own_listener):
+            if listener:
+                listener.close()
         if self._supervisor:
             running = self._supervisor.processes
             self._supervisor.stop(*[name for name in reversed(running) if name not in SERVERS])
@@ -199,15 +202,8 @@ class Stack:
             redis, s3 = self._prepare()
         assert self._supervisor
         self._supervisor.start(redis.command, s3.command)
-        self.settings = Settings(
-            **{
-                **redis.settings,
-                **s3.settings,
-                "api_url": self.url,
-                "commit_workers": self._workers,
-                **self._overrides,
-            }
-        )
+        own = {"api_url": self.url, "commit_workers": self._workers}
+        self.settings = Settings(**{**redis.settings, **s3.settings, **own, **self._overrides})
         save_environment(self.data, self.settings)
         self._listener = _listen(self._host, self._api_port)
         self._supervisor.start(*self._own_commands())
@@ -288,12 +284,6 @@ class Stack:
         finally:
             if old:
                 old.close()
-
-    def _close_listeners(self) -> None:
-        # Whoever connects from now on should be refused, instead of waiting for nobody.
-        for listener in (self._listener, self._own_listener):
-            if listener:
-                listener.close()
 
     def _command(
         self, name: str, argv: list[str], ready: Callable[[], bool] | None = None, grace: float = 20.0

@@ -28,7 +28,7 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
     Example: sluice contend --writers 99
     """
     begin()
-    with client_of(url, writers, _PATIENCE, s3) as client, progress_bars() as progress:
+    with client_of(url, writers, s3, patience=_PATIENCE) as client, progress_bars() as progress:
         report = Contest(client, writers, progress).run()
     for problem in report.problems[:20]:
         tell(problem, "red")

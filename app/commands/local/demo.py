@@ -15,7 +15,7 @@ from rich.text import Text
 from app.admin.export import ExportError, export, git
 from app.client.api_client import Client, Json
 from app.console import exit_codes
-from app.console.load_runs import begin
+from app.console.load_runs import PATIENCE, begin
 from app.console.options import as_json, console, emit_or_show, end, log_events, notes, s3_kind, tell
 from app.console.progress import progress_bars
 from app.demo import generated_history
@@ -26,7 +26,6 @@ from app.stack.environment import limits
 from app.stack.stack import Stack
 
 _SHOWN = 6  # global commits in the graph
-_PATIENCE = 120.0  # seconds: a process that dies is started again
 _NAMED = 3  # slices of one of them
 
 
@@ -115,7 +114,7 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
     notes.print("Starting Redis, an S3 server, the API and the workers…")
     stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False))
     log_events(stack.settings)
-    client = Client(stack.url, retry_for=_PATIENCE, connections=writers + 2)
+    client = Client(stack.url, retry_for=PATIENCE, connections=writers + 2)
     tell(f"{writers} writers submit {source}…")
     with progress_bars() as progress:
         report = Replay(history, client, writers, limit, progress=progress).run()

@@ -17,7 +17,7 @@ from app.console.changesets import await_final, show
 from app.console.exit_codes import of_status
 from app.console.options import Command, as_json, ask_to_wait, console, emit, emit_or_show, end, tell, url
 from app.folder import folder_base
-from app.folder.authors import git_author
+from app.folder.git_folder import git_author
 from app.folder.prepared import Prepared, from_folder, from_range
 
 _AUTHOR = re.compile(r"\s*(.+?)\s*<([^<>]*)>\s*")
