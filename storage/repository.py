@@ -105,10 +105,7 @@ class Repository:
         return Ident(self.settings.committer_name, self.settings.committer_email, int(time.time()))
 
     def check(self) -> None:
-        """Check the requirements of the guarantees; every process does so once, before it serves.
-
-        Raises RedisUnsafe, GitUnfit, BucketUnsafe and Unavailable.
-        """
+        """Check what all guarantees require, once before a process serves. Raises Refused and Unavailable."""
         policy = self.redis.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
         if policy != "noeviction":
             raise RedisUnsafe(f"Redis has maxmemory-policy {policy}; Sluice needs noeviction")

@@ -17,7 +17,7 @@ from storage.git.fsck import ContentError, check_content, needs_content
 from storage.git.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, UNKNOWN_MODE, Kind, Version
 from storage.git.threeway import Strategy, merge_modes
 from storage.git.trees import covers, lookup_many
-from storage.log.manifest import Changeset, Proposal
+from storage.log.manifest import Changeset, Op, Proposal
 from storage.log.records import RecordedConflict, Status, version_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.rebase import Remerge
@@ -57,8 +57,7 @@ class Successor:
         self._counted: set[ObjectId] = set()  # those contents
         self._changes: dict[bytes, Change] = {}  # by path
         self._oids: dict[bytes, ObjectId | None] = {}
-        paths = [change.path for change in changeset.changes]
-        seen = seen_by_writer(repo, changeset, paths)
+        seen = seen_by_writer(repo, changeset, [change.path for change in changeset.changes])
         self._seen = seen.versions
         self._remerge = Remerge(repo, changeset, seen)
 
@@ -180,25 +179,17 @@ class Successor:
     def _change_mode(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
         """Change the mode alone: no content need be copied."""
         assert version is not None
-        oid, mode = _as_seen(base)
-        self._add(Change("mode", path, version.mode, base=oid, strategy=strategy, base_mode=mode), None)
+        self._add("mode", path, version.mode, None, base, strategy)
 
     def _take(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
         """Change a path to a version whose content is known; `base` is what was seen there. Raises ObjectMissing."""
-        oid, mode = _as_seen(base)
         if version is None:
-            self._add(Change("delete", path, 0, base=oid, strategy=strategy, base_mode=mode), None)
+            self._add("delete", path, 0, None, base, strategy)
         elif version.mode == SUBMODULE_MODE:
-            self._add(
-                Change("put", path, version.mode, oid=version.oid, base=oid, strategy=strategy, base_mode=mode),
-                version.oid,
-            )
+            self._add("put", path, version.mode, version.oid, base, strategy)
         elif not needs_content(path, version.mode) and (size := self._size_in_log(version.oid)) is not None:
             self._count(version.oid, size)
-            self._add(
-                Change("put", path, version.mode, oid=version.oid, base=oid, strategy=strategy, base_mode=mode),
-                version.oid,
-            )
+            self._add("put", path, version.mode, version.oid, base, strategy)
         else:
             self._put(path, version.mode, self._content(version.oid), base, strategy)
 
@@ -219,8 +210,7 @@ class Successor:
             self._needed += size
         most = self._repo.settings.max_body_bytes
         if self._needed > most:
-            detail = f"the contents of the new changeset exceed {most} bytes (max_body_bytes)"
-            raise ContentsTooLarge(detail)
+            raise ContentsTooLarge(f"the contents of the new changeset exceed {most} bytes (max_body_bytes)")
 
     def _put(
         self, path: bytes, mode: int, content: bytes, base: Version | None, strategy: Strategy = Strategy.MERGE
@@ -231,19 +221,22 @@ class Successor:
             raise FieldRefused(f"paths.{path.decode()}", str(error)) from None
         oid, stored = blob(content)
         self._blobs[oid] = stored
-        seen, seen_mode = _as_seen(base)
         # The content is in the blobs; a second copy would be held for nothing.
-        self._add(Change("put", path, mode, oid=oid, base=seen, strategy=strategy, base_mode=seen_mode), oid)
+        self._add("put", path, mode, oid, base, strategy)
 
-    def _add(self, change: Change, oid: ObjectId | None) -> None:
-        self._changes[change.path] = change
-        self._oids[change.path] = oid
+    def _add(
+        self, op: Op, path: bytes, mode: int, oid: ObjectId | None, base: Version | None, strategy: Strategy
+    ) -> None:
+        """Add a change, with what it says of the version that was seen: its id, and its mode where that is known."""
+        seen = base.oid if base else None
+        seen_mode = base.mode if base and base.mode != UNKNOWN_MODE else None
+        self._changes[path] = Change(op, path, mode, oid=oid, base=seen, strategy=strategy, base_mode=seen_mode)
+        self._oids[path] = oid
 
     def _item(self, base: Base, key: str, fingerprint: str, message: str, hold: bool) -> Item:
         for change in self._changes.values():
             if not covers(self._where.paths, change.path):
                 raise Contradiction(f"{change.path.decode()} is no longer in the slice {self._where.name}")
-        resolves = self._changeset.id
         submission = Submission(
             slice=self._where.id,
             base=base,
@@ -251,14 +244,13 @@ class Successor:
             changes=tuple(self._changes.values()),
             key=key,
             hold=hold,
-            resolves=resolves,
+            resolves=self._changeset.id,
         )
-        oids = tuple(self._oids.values())
         return Item(
             submission=submission,
             slice=SliceId(self._where.id),
             author=self._changeset.author,
-            oids=oids,
+            oids=tuple(self._oids.values()),
             blobs=self._blobs,
             fingerprint=fingerprint,
         )
@@ -267,7 +259,7 @@ class Successor:
 def read_changeset(repo: Repository, changeset: ChangesetId, state: ChangesetState) -> Changeset:
     """Return what a changeset's writer submitted. Raises BucketError."""
     pack = state.outcome.pack if state.outcome else state.pack
-    assert pack is not None
+    assert pack is not None, "what stands somewhere has a pack"
     return read_changesets(repo.archive, repo.queue, [(changeset, pack)])[0]
 
 
@@ -325,13 +317,6 @@ def _mode(base: Version | None, head: Version | None, submitted: Version | None)
     merged = merge_modes(base, head, submitted) if head and submitted else None
     modes = [merged, *(version.mode for version in (head, submitted) if version)]
     return next((mode for mode in modes if mode and mode != SUBMODULE_MODE), FILE_MODE)
-
-
-def _as_seen(version: Version | None) -> tuple[ObjectId | None, int | None]:
-    """Return what a change says of the version that was seen: its id, and its mode where that is known."""
-    if version is None:
-        return None, None
-    return version.oid, None if version.mode == UNKNOWN_MODE else version.mode
 
 
 def paths_of(resolutions: dict[bytes, Resolution]) -> Iterator[tuple[object, ...]]:

@@ -4,7 +4,7 @@ import json
 from functools import partial
 from typing import Any
 
-from app.protocol.loading import Repeated, no_constant, unique
+from app.protocol.loading import no_constant, unique
 from app.protocol.problems import invalid, malformed
 from app.protocol.scan import TooLarge, TooMany, scan
 from app.protocol.schemas import ChangeSchema, ItemSchema, RuleSchema
@@ -31,8 +31,6 @@ def _read_json(body: bytes, most: int) -> Any:
         raise malformed(f"the body {error}") from None
     except TooMany as error:
         raise invalid("body", str(error)) from None
-    except Repeated as error:
-        raise malformed(str(error)) from None
     except ValueError as error:
         where = f" at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         raise malformed(f"the body is not JSON{where}") from None

@@ -4,9 +4,10 @@ from typing import Any, NoReturn
 
 from marshmallow import Schema, ValidationError
 
-from app.protocol.problems import MAX_ERRORS, FieldError, Problem, invalid_fields
-from storage.base.errors import Refused
+from app.protocol import fields
+from app.protocol.problems import MAX_ERRORS, FieldError, Invalid, invalid, malformed
 from storage.base.settings import Settings
+from storage.git.fsck import FsckError, PathError
 
 _SENTENCES = {
     "Missing data for required field.": "is missing",
@@ -23,65 +24,52 @@ class LimitedSchema(Schema):
         super().__init__(**kwargs)
 
 
-class FieldErrors(Refused):
-    """Errors by field, as they were found; the field "" is the whole that was loaded."""
+class ErrorsAt:
+    """What a check finds wrong within this is wrong with one field. Raises Invalid."""
 
-    def __init__(self, errors: list[FieldError]) -> None:
-        super().__init__(errors)
-        self.errors = errors
+    def __init__(self, field: str) -> None:
+        self._field = field
 
-    def problem(self) -> Problem:
-        """Return the problem to answer with."""
-        return invalid_fields([error_of(error["field"] or "body", error["message"]) for error in self.errors])
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, ValidationError):
+            raise invalid(self._field, _sentence(error.messages)) from None
+        if isinstance(error, (FsckError, PathError)):
+            raise invalid(self._field, str(error)) from None
 
 
 def load_object(schema: Schema, data: Any, at: str = "") -> dict[str, Any]:
-    """Load an object. Raises FieldErrors, with fields that begin with `at`."""
+    """Load an object. Raises Invalid, with fields that begin with `at`."""
     if type(data) is not dict:
-        raise field_error(at, "must be an object")
+        raise invalid(at, "must be an object")
     if len(data) > len(schema.fields) + MAX_ERRORS:
         # marshmallow copies all errors for each new one.
         unknown = [name for name in data if name not in schema.fields]
-        raise FieldErrors([_at(at, name, "is not a field here") for name in unknown[:MAX_ERRORS]])
+        raise Invalid([_at(at, name, "is not a field here") for name in unknown[:MAX_ERRORS]])
     try:
         loaded: dict[str, Any] = schema.load(data)
         return loaded
     except ValidationError as error:
         messages = error.messages
         assert isinstance(messages, dict)
-        raise FieldErrors(
-            [_at(at, name, _sentence(texts)) for name, texts in list(messages.items())[:MAX_ERRORS]]
-        ) from None
+        found = [_at(at, name, _sentence(texts)) for name, texts in list(messages.items())[:MAX_ERRORS]]
+        raise Invalid(found) from None
 
 
 def _at(at: str, name: str, message: str) -> FieldError:
-    return error_of((at and at + ".") + safe_name(name), message)
+    return {"field": (at and at + ".") + safe_name(name), "message": message}
 
 
-def field_error(field: str, message: str) -> FieldErrors:
-    """One field is wrong."""
-    return FieldErrors([error_of(field, message)])
-
-
-def error_of(field: str, message: str) -> FieldError:
-    """Return one item of a problem's `errors`."""
-    return {"field": field, "message": message}
-
-
-def message_of(error: Exception) -> str:
-    """Return what a check says is wrong."""
-    return _sentence(error.messages) if isinstance(error, ValidationError) else str(error)
-
-
-class Repeated(Refused):
-    """An object has a name twice."""
+def load_path(text: str, settings: Settings, field: str = "path") -> bytes:
+    """Return a path, which is no value of a schema. Raises Invalid."""
+    with ErrorsAt(field):
+        return fields.path(text, ("max_path_bytes", settings.max_path_bytes))[0]
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object's dict.
-
-    Raises Repeated, where json would keep the last value and silently drop what stood before it.
-    """
+    """Return an object's dict. Raises a Problem where json would silently drop all but the last value of a name."""
     made = dict(pairs)
     if len(made) == len(pairs):
         return made
@@ -90,7 +78,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if name in seen:
             break
         seen.add(name)
-    raise Repeated(f"an object has the name {safe_name(name)!r} twice")
+    raise malformed(f"an object has the name {safe_name(name)!r} twice")
 
 
 def no_constant(name: str) -> NoReturn:

@@ -58,18 +58,21 @@ class Problem(Refused):
         return {**document, **self.more}
 
 
-def invalid(field: str, message: str) -> Problem:
+class Invalid(Problem):
+    """Fields of the request are wrong; each of `found` names one, and "" is the whole body."""
+
+    def __init__(self, found: Sequence[FieldError]) -> None:
+        errors = [{"field": error["field"] or "body", "message": error["message"]} for error in found]
+        detail = f"{errors[0]['field']}: {errors[0]['message']}"
+        if len(errors) > 1:
+            detail += f" (and {len(errors) - 1} more)"
+        super().__init__(422, "invalid", "The request is not valid", detail, errors=errors)
+        self.found = found
+
+
+def invalid(field: str, message: str) -> Invalid:
     """One field of the request is wrong."""
-    return invalid_fields([{"field": field, "message": message}])
-
-
-def invalid_fields(errors: Sequence[FieldError]) -> Problem:
-    """Fields of the request are wrong; each error names one."""
-    first = errors[0]
-    detail = f"{first['field']}: {first['message']}"
-    if len(errors) > 1:
-        detail += f" (and {len(errors) - 1} more)"
-    return Problem(422, "invalid", "The request is not valid", detail, errors=errors)
+    return Invalid([{"field": field, "message": message}])
 
 
 def malformed(detail: str) -> Problem:

@@ -7,14 +7,11 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from flask import request
-from marshmallow import ValidationError
-from marshmallow.fields import Field
 
 from app.protocol import fields
-from app.protocol.loading import FieldErrors, LimitedSchema, field_error, load_object, message_of, safe_name
+from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, safe_name
 from app.protocol.problems import invalid, malformed
 from storage.base.settings import Settings
-from storage.git.fsck import PathError, check_path
 from storage.log.records import Status
 
 STATUSES = tuple(status.value for status in Status)
@@ -23,17 +20,17 @@ STATUSES = tuple(status.value for status in Status)
 class QuerySchema(LimitedSchema):
     """Every argument of a query; a list of its own takes some of them."""
 
-    limit = fields.Whole("max_page")
-    cursor = fields.Text()
-    status = fields.Choice({status: status for status in STATUSES})
-    path = fields.Path()
-    wait = fields.Seconds("max_wait")
-    until = fields.Choice({"committed": "committed", "landed": "landed"})
-    commit = fields.Oid()
-    prefix = fields.Bytes("max_path_bytes")
-    slice = fields.Text()
-    version = fields.Number()
-    after = fields.Text()
+    limit = fields.Checked(fields.whole, "max_page")
+    cursor = fields.Checked(fields.text)
+    status = fields.choice({status: status for status in STATUSES})
+    path = fields.Checked(fields.path, "max_path_bytes", required=True)
+    wait = fields.Checked(fields.span, "max_wait")
+    until = fields.choice({"committed": "committed", "landed": "landed"})
+    commit = fields.Checked(fields.oid)
+    prefix = fields.Checked(fields.encoded, "max_path_bytes")
+    slice = fields.Checked(fields.text)
+    version = fields.Checked(fields.number)
+    after = fields.Checked(fields.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +51,7 @@ class Query:
 
 
 def check_url() -> None:
-    """Refuse a URL that is not UTF-8 where it is decoded: werkzeug would show something else in its place.
-
-    Raises a Problem.
-    """
+    """Refuse a URL, by a Problem, that is not UTF-8 where it is decoded: werkzeug would show something else for it."""
     try:
         request.environ.get("PATH_INFO", "").encode("latin-1").decode()
         unquote_to_bytes(request.environ.get("QUERY_STRING", "")).decode()
@@ -67,22 +61,14 @@ def check_url() -> None:
 
 def load_key(header: str | None) -> str | None:
     """Return the Idempotency-Key of a request, if it has one. Raises a Problem."""
-    return None if header is None else _value("Idempotency-Key", fields.Key(), header)
-
-
-def load_path(text: str, settings: Settings) -> bytes:
-    """Return a path that stands in a URL. Raises a Problem."""
-    try:
-        path = fields.utf8(text)
-        check_path(path, settings.max_path_bytes)
-    except (PathError, ValidationError) as error:
-        raise invalid("path", message_of(error)) from None
-    return path
+    with ErrorsAt("Idempotency-Key"):
+        return None if header is None else fields.key(header)
 
 
 def load_oid(text: str, field: str = "id") -> bytes:
     """Return an object's id that stands in a URL. Raises a Problem."""
-    return bytes(_value(field, fields.Oid(), text))
+    with ErrorsAt(field):
+        return fields.oid(text)
 
 
 @lru_cache(maxsize=64)
@@ -97,22 +83,12 @@ def load_query(args: Mapping[str, Any], settings: Settings, *names: str) -> Quer
     """
     lists = getattr(args, "lists", None)
     given = dict(lists()) if lists else {name: [value] for name, value in args.items()}
-    try:
-        for name, values in given.items():
-            if len(values) != 1:
-                raise field_error(safe_name(name), "is given more than once")
-        loaded = load_object(_query_schema(settings, names), {name: values[0] for name, values in given.items()})
-    except FieldErrors as found:
-        raise found.problem() from None
+    for name, values in given.items():
+        if len(values) != 1:
+            raise invalid(safe_name(name), "is given more than once")
+    loaded = load_object(_query_schema(settings, names), {name: values[0] for name, values in given.items()})
     if "path" in loaded:
         loaded["path"] = loaded["path"][0]
     if b"\0" in loaded.get("prefix", b"") or loaded.get("prefix", b"").startswith(b"/"):
         raise invalid("prefix", "begins with a slash or contains a NUL")
     return Query(**{"limit": min(settings.default_page, settings.max_page), **loaded})
-
-
-def _value(field: str, kind: Field[Any], value: str) -> Any:
-    try:
-        return kind.deserialize(value)
-    except ValidationError as error:
-        raise invalid(field, message_of(error)) from None

@@ -8,7 +8,7 @@ code here, and less than one to the checks of fsck (0.3 us an ordinary path).
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,14 +16,14 @@ from marshmallow import Schema, ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
-from app.protocol.loading import FieldErrors, LimitedSchema, error_of, field_error, load_object, message_of
-from app.protocol.problems import MAX_ERRORS, FieldError, Problem
-from app.protocol.strategies import STRATEGIES, MatchBudget, PatternField, Rule, Rules
+from app.protocol.loading import ErrorsAt, LimitedSchema, load_object
+from app.protocol.problems import MAX_ERRORS, FieldError, Invalid, Problem, invalid
+from app.protocol.strategies import STRATEGIES, MatchBudget, Rule, Rules, pattern
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from app.protocol.url_names import check_name
 from storage.backends.turns import breathe
 from storage.base.settings import Settings
-from storage.git.fsck import ContentError, FsckError, PathError, check_content, check_ident, check_message, check_path
+from storage.git.fsck import check_content, check_ident, check_message, check_path
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.git.threeway import Strategy
 
@@ -37,7 +37,7 @@ MODES = {"100644": FILE_MODE, "100755": EXECUTABLE_MODE, "120000": SYMLINK_MODE,
 class SliceSchema(LimitedSchema):
     """A slice, as it is asked for."""
 
-    name = fields.Text(check=check_name, required=True)
+    name = fields.Checked(partial(fields.text, check=check_name), required=True)
     paths = Raw(required=True)
 
 
@@ -45,54 +45,54 @@ class SlicePathsSchema(LimitedSchema):
     """A slice's other paths, and the version that it must still have."""
 
     paths = Raw(required=True)
-    version = fields.Natural()
+    version = fields.Checked(fields.natural)
 
 
 class ChangeSchema(LimitedSchema):
     """One change; what belongs to which `op` is in `_change`."""
 
-    op = fields.Choice({op: op for op in ("put", "mode", "delete")}, required=True)
-    path = fields.Path()
-    mode = fields.Choice(MODES)
-    content = fields.Bytes("max_blob_bytes")
-    content_base64 = fields.Base64("max_blob_bytes")
-    id = fields.Oid()
-    base = fields.Oid(allow_none=True)
-    strategy = fields.Choice(STRATEGIES)
+    op = fields.choice({op: op for op in ("put", "mode", "delete")}, required=True)
+    path = fields.Checked(fields.path, "max_path_bytes", required=True)
+    mode = fields.choice(MODES)
+    content = fields.Checked(fields.encoded, "max_blob_bytes")
+    content_base64 = fields.Checked(fields.from_base64, "max_blob_bytes")
+    id = fields.Checked(fields.oid)
+    base = fields.Checked(fields.oid, allow_none=True)
+    strategy = fields.choice(STRATEGIES)
 
 
 class AuthorSchema(LimitedSchema):
     """Who made a changeset."""
 
-    name = fields.Text(required=True)
-    email = fields.Text(required=True)
+    name = fields.Checked(fields.text, required=True)
+    email = fields.Checked(fields.text, required=True)
 
 
 class RuleSchema(LimitedSchema):
     """A pattern of paths, and how they are merged."""
 
-    pattern = PatternField(required=True)
-    strategy = fields.Choice(STRATEGIES, required=True)
+    pattern = fields.Checked(pattern, required=True)
+    strategy = fields.choice(STRATEGIES, required=True)
 
 
 class ChangesetSchema(LimitedSchema):
     """One changeset, posted to its slice."""
 
-    base = fields.Base(positions=False)
+    base = fields.Checked(fields.base)
     author = Raw()
-    time = fields.Time()
-    message = fields.Text("max_message_bytes", check=check_message, required=True)
+    time = fields.Checked(fields.time)
+    message = fields.Checked(partial(fields.text, check=check_message), "max_message_bytes", required=True)
     changes = Raw(required=True)
     strategies = Raw()
-    hold = fields.Flag()
+    hold = fields.Checked(fields.flag)
 
 
 class ItemSchema(ChangesetSchema):
     """One changeset of a bulk request."""
 
-    slice = fields.Text(required=True)
-    base = fields.Base(positions=True)
-    idempotency_key = fields.Key()
+    slice = fields.Checked(fields.text, required=True)
+    base = fields.Checked(fields.item_base)
+    idempotency_key = fields.Checked(fields.key)
 
 
 class BulkSchema(LimitedSchema):
@@ -121,29 +121,20 @@ _loader = lru_cache(maxsize=4)(_Loader)
 
 def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:
     """Return the name and the paths of a slice that is asked for. Raises a Problem."""
-    try:
-        loaded = load_object(_loader(settings).slice, data)
-        return loaded["name"], _slice_paths(loaded["paths"], settings)
-    except FieldErrors as found:
-        raise found.problem() from None
+    loaded = load_object(_loader(settings).slice, data)
+    return loaded["name"], _slice_paths(loaded["paths"], settings)
 
 
 def load_slice_paths(data: Any, settings: Settings) -> tuple[list[str], int | None]:
     """Return the paths that a slice shall have, and the version that it must still have. Raises a Problem."""
-    try:
-        loaded = load_object(_loader(settings).slice_paths, data)
-        return _slice_paths(loaded["paths"], settings), loaded.get("version")
-    except FieldErrors as found:
-        raise found.problem() from None
+    loaded = load_object(_loader(settings).slice_paths, data)
+    return _slice_paths(loaded["paths"], settings), loaded.get("version")
 
 
 def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str | None = None) -> Submission:
     """Return the one changeset of a request; slice and key come from its URL and header. Raises a Problem."""
     loader = _loader(settings)
-    try:
-        return _submission(loader, loader.changeset, data, "", None, slice_name, key, MatchBudget())
-    except FieldErrors as found:
-        raise found.problem() from None
+    return _submission(loader, loader.changeset, data, "", None, slice_name, key, MatchBudget())
 
 
 def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Submission | Problem]:
@@ -152,12 +143,9 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
     Raises a Problem where the envelope is wrong.
     """
     loader = _loader(settings)
-    try:
-        items = load_object(loader.bulk, data)["changesets"]
-        _check_list("changesets", items, ("max_bulk_changesets", settings.max_bulk_changesets))
-        _check_together(items, settings)
-    except FieldErrors as found:
-        raise found.problem() from None
+    items = load_object(loader.bulk, data)["changesets"]
+    _check_list("changesets", items, ("max_bulk_changesets", settings.max_bulk_changesets))
+    _check_together(items, settings)
     loaded: list[Submission | Problem] = []
     effort = MatchBudget()
     shown = 0
@@ -167,11 +155,11 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
         try:
             prefix = f"changesets[{position}]"
             loaded.append(_submission(loader, loader.item, item, prefix, position, "", own_key, effort))
-        except FieldErrors as found:
+        except Invalid as problem:
             # Each has one at least; a thousand answers with all of theirs would be megabytes.
-            found.errors = found.errors[: max(1, _MAX_BULK_ERRORS - shown)]
-            shown += len(found.errors)
-            loaded.append(found.problem())
+            found = problem.found[: max(1, _MAX_BULK_ERRORS - shown)]
+            shown += len(found)
+            loaded.append(Invalid(found))
     return loaded
 
 
@@ -179,10 +167,8 @@ def _check_together(items: list[Any], settings: Settings) -> None:
     """Refuse a request whose changesets have too many changes together, before any of them is looked at."""
     lists = [item.get("changes") for item in items if type(item) is dict]
     count = sum(len(list_) for list_ in lists if type(list_) is list)
-    try:
+    with ErrorsAt("changesets"):
         fields.within(count, ("max_request_changes", settings.max_request_changes), "changes together")
-    except ValidationError as error:
-        raise field_error("changesets", message_of(error)) from None
 
 
 def _submission(
@@ -207,9 +193,8 @@ def _submission(
     time, zone = loaded.get("time", (None, 0))
     slice_name = loaded.get("slice", slice_name)
     if position is not None and not 0 < len(slice_name.encode()) <= MAX_SLICE_REFERENCE:
-        raise field_error(dot + "slice", f"must have 1 to {MAX_SLICE_REFERENCE} bytes")
+        raise invalid(dot + "slice", f"must have 1 to {MAX_SLICE_REFERENCE} bytes")
     key = loaded.get("idempotency_key", key)
-    hold = loaded.get("hold", False)
     return Submission(
         slice=slice_name,
         base=base,
@@ -220,7 +205,7 @@ def _submission(
         message=loaded["message"],
         changes=changes,
         key=key,
-        hold=hold,
+        hold=loaded.get("hold", False),
     )
 
 
@@ -233,7 +218,7 @@ def _base(value: bytes | str | int | None, position: int | None, dot: str) -> Ba
         return ChangesetBase(value)
     assert position is not None
     if not 0 <= value < position:
-        raise field_error(dot + "base", "must be the number of an earlier item")
+        raise invalid(dot + "base", "must be the number of an earlier item")
     return ItemBase(value)
 
 
@@ -241,12 +226,10 @@ def _author(loader: _Loader, value: Any, field: str) -> tuple[str, str]:
     loaded = load_object(loader.author, value, field)
     name, email = loaded["name"], loaded["email"]
     for part, text in (("name", name), ("email", email)):
-        if len(text.encode()) > MAX_IDENT_BYTES:
-            raise field_error(f"{field}.{part}", f"may have {MAX_IDENT_BYTES} bytes")
-        try:
+        with ErrorsAt(f"{field}.{part}"):
+            if len(text.encode()) > MAX_IDENT_BYTES:
+                raise ValidationError(f"may have {MAX_IDENT_BYTES} bytes")
             check_ident(*((text, "") if part == "name" else ("-", text)))
-        except FsckError as error:
-            raise field_error(f"{field}.{part}", str(error)) from None
     return name, email
 
 
@@ -256,10 +239,8 @@ def _rules(loader: _Loader, items: Any, field: str, effort: MatchBudget) -> Rule
     for i, item in enumerate(items):
         loaded = load_object(loader.rule, item, f"{field}[{i}]")
         rules.append(Rule(loaded["pattern"], loaded["strategy"]))
-    try:
+    with ErrorsAt(field):
         return Rules(rules, effort)
-    except ValidationError as error:
-        raise field_error(field, message_of(error)) from None
 
 
 def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Rules | None) -> tuple[Change, ...]:
@@ -270,17 +251,18 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
         breathe()
         try:
             changes.append(_change(loader.change, item, by_versions, rules))
-        except FieldErrors as found:
+        except Invalid as problem:
             at = f"{dot}changes[{i}]"
-            for error in found.errors:
+            for error in problem.found:
                 field = error["field"]
-                errors.append(error_of(f"{at}.{field}" if field else at, error["message"]))
+                errors.append({"field": f"{at}.{field}" if field else at, "message": error["message"]})
             if len(errors) >= MAX_ERRORS:
                 break
     if not errors and len(changes) > 1:
-        errors = [error_of(f"{dot}changes[{i}].path", message) for i, message in in_each_others_way(changes)]
+        clashes = in_each_others_way(changes)
+        errors = [{"field": f"{dot}changes[{i}].path", "message": message} for i, message in clashes]
     if errors:
-        raise FieldErrors(errors)
+        raise Invalid(errors)
     return tuple(changes)
 
 
@@ -289,7 +271,7 @@ def _change(schema: Schema, data: Any, by_versions: bool, rules: Rules | None) -
     loaded = load_object(schema, data)
     path, ordinary = loaded["path"]
     if ("base" in loaded) is not by_versions:
-        raise field_error(
+        raise invalid(
             "base", "is missing: the changeset has no base" if by_versions else "cannot stand beside the changeset's"
         )
     base = loaded.get("base")
@@ -301,47 +283,38 @@ def _change(schema: Schema, data: Any, by_versions: bool, rules: Rules | None) -
         content = loaded["content"] if "content" in loaded else loaded.get("content_base64")
         _check_source(loaded, mode)
         if not ordinary or mode == SYMLINK_MODE:
-            _check_content(loaded, path, mode, content)
+            with ErrorsAt("path"):
+                check_content(path, mode, None)
+            with ErrorsAt("content_base64" if "content_base64" in loaded else "content"):
+                check_content(path, mode, content)
         return Change(op, path, mode, content=content, oid=oid, base=base, strategy=strategy)
     for field in ("content", "content_base64", "id"):
         if field in loaded:
-            raise field_error(field, f"does not belong to a {op}")
+            raise invalid(field, f"does not belong to a {op}")
     if op == "delete":
         if "mode" in loaded:
-            raise field_error("mode", "does not belong to a delete")
+            raise invalid("mode", "does not belong to a delete")
         return Change(op, path, 0, base=base, strategy=strategy)
     mode = loaded.get("mode")
     if mode not in (FILE_MODE, EXECUTABLE_MODE):
-        raise field_error("mode", "must be 100644 or 100755")
+        raise invalid("mode", "must be 100644 or 100755")
     return Change(op, path, mode, base=base, strategy=strategy)
 
 
 def _strategy(rules: Rules | None, path: bytes) -> Strategy:
-    try:
-        return rules.strategy_for(path) if rules else Strategy.MERGE
-    except ValidationError as error:
-        raise field_error("path", message_of(error)) from None
-
-
-def _check_content(loaded: dict[str, Any], path: bytes, mode: int, content: bytes | None) -> None:
-    field = "path"
-    try:
-        check_content(path, mode, None)
-        field = "content_base64" if "content_base64" in loaded else "content"
-        check_content(path, mode, content)
-    except ContentError as error:
-        raise field_error(field, str(error)) from None
+    if rules is None:
+        return Strategy.MERGE
+    with ErrorsAt("path"):
+        return rules.strategy_for(path)
 
 
 def _check_source(loaded: dict[str, Any], mode: int) -> None:
     """Check that a put has one source, of the kind that its mode can have."""
     given = [name for name in ("content", "content_base64", "id") if name in loaded]
     if mode == SUBMODULE_MODE and given != ["id"]:
-        raise field_error(
-            given[0] if given and given[0] != "id" else "id", "a submodule is put by its commit's id alone"
-        )
+        raise invalid(given[0] if given and given[0] != "id" else "id", "a submodule is put by its commit's id alone")
     if len(given) != 1:
-        raise field_error(given[-1] if given else "content", "give exactly one of content, content_base64 and id")
+        raise invalid(given[-1] if given else "content", "give exactly one of content, content_base64 and id")
 
 
 def in_each_others_way(changes: list[Change]) -> Iterator[tuple[int, str]]:
@@ -364,22 +337,18 @@ def _slice_paths(items: Any, settings: Settings) -> list[str]:
     _check_list("paths", items, ("max_slice_paths", settings.max_slice_paths))
     seen: set[str] = set()
     for i, item in enumerate(items):
-        try:
+        with ErrorsAt(f"paths[{i}]"):
             path = fields.utf8(item)
             if path != b"/":
                 check_path(path.removesuffix(b"/"), settings.max_path_bytes)
-        except (PathError, ValidationError) as error:
-            raise field_error(f"paths[{i}]", message_of(error)) from None
-        if item in seen:
-            raise field_error(f"paths[{i}]", "is given twice")
+            if item in seen:
+                raise ValidationError("is given twice")
         seen.add(item)
     return list(items)
 
 
 def _check_list(field: str, items: Any, limit: tuple[str, int]) -> None:
     if type(items) is not list or not items:
-        raise field_error(field, "must be a list with at least one item")
-    try:
+        raise invalid(field, "must be a list with at least one item")
+    with ErrorsAt(field):
         fields.within(len(items), limit, "items")
-    except ValidationError as error:
-        raise field_error(field, message_of(error)) from None

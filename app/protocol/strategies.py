@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError
-from marshmallow.fields import Field
 
 from app.protocol import fields
 from app.protocol.patterns import Pattern, PatternError, Patterns, parse
@@ -29,18 +28,16 @@ class Rule:
     strategy: Strategy
 
 
-class PatternField(Field[Any]):
-    """A gitignore pattern, without negation: the order of the rules says more."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: fields.Data, **kwargs: Any) -> Pattern:
-        line = fields.utf8(value)
-        fields.within(len(line), ("MAX_PATTERN_BYTES", MAX_PATTERN_BYTES))
-        if not value.strip() or value[0] in "!#" or any(each in value for each in "\n\r\0"):
-            raise ValidationError("must be one gitignore pattern, without `!` or `#` at its beginning")
-        try:
-            return parse(line)
-        except PatternError as error:
-            raise ValidationError(f"is no gitignore pattern: it {error}") from None
+def pattern(value: Any) -> Pattern:
+    """Return a gitignore pattern, without negation: the order of the rules says more. Raises ValidationError."""
+    line = fields.utf8(value)
+    fields.within(len(line), ("MAX_PATTERN_BYTES", MAX_PATTERN_BYTES))
+    if not value.strip() or value[0] in "!#" or any(sign in value for sign in "\n\r\0"):
+        raise ValidationError("must be one gitignore pattern, without `!` or `#` at its beginning")
+    try:
+        return parse(line)
+    except PatternError as error:
+        raise ValidationError(f"is no gitignore pattern: it {error}") from None
 
 
 class MatchBudget:
@@ -70,10 +67,7 @@ class Rules:
         self._patterns = Patterns([rule.pattern for rule in rules])
 
     def strategy_for(self, path: bytes) -> Strategy:
-        """Return the strategy that the last matching rule asks for.
-
-        Raises ValidationError where there is no effort left.
-        """
+        """Return the strategy that the last matching rule asks for. Raises ValidationError, as `spend` does."""
         self._effort.spend(len(path))
         last = self._patterns.last(path)
         return Strategy.MERGE if last is None else self._strategies[last]

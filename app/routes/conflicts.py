@@ -3,8 +3,9 @@
 from flask import Blueprint, Response, jsonify, request
 
 from app.protocol import cursors
+from app.protocol.loading import load_path
 from app.protocol.problems import invalid
-from app.protocol.queries import load_path, load_query
+from app.protocol.queries import load_query
 from app.routes.changesets import changesets_page
 from app.routes.slices import find_slice
 from app.service.services import services

@@ -9,9 +9,11 @@ from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from msgspec import to_builtins
 
+from app.intake.successors import read_changeset
 from app.protocol import cursors
+from app.protocol.loading import load_path
 from app.protocol.problems import not_found
-from app.protocol.queries import load_path, load_query
+from app.protocol.queries import load_query
 from app.routes.changesets import state_of
 from app.routes.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
@@ -26,8 +28,6 @@ from storage.log.manifest import Changeset
 from storage.log.records import RecordedConflict, RecordedVersion, version_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.seen import seen_by_writer
-from storage.queue.states import ChangesetState
-from storage.queue.submission_packs import read_changesets
 
 routes = Blueprint("explanations", __name__)
 
@@ -50,8 +50,7 @@ Changed = tuple[bytes, Version | None, Version | None]
 
 @routes.record_once
 def _open(state: BlueprintSetupState) -> None:
-    settings = state.app.extensions["sluice"].settings
-    state.app.extensions["sluice-explainer"] = Explainer(settings.merge_timeout)
+    state.app.extensions["sluice-explainer"] = Explainer(state.app.extensions["sluice"].settings.merge_timeout)
 
 
 @routes.get("/changesets/<changeset>/diff")
@@ -59,7 +58,7 @@ def _open(state: BlueprintSetupState) -> None:
 def diff(changeset: str) -> Response:
     """Show what a changeset's writer changed, against what the writer saw."""
     after, limit = _position("diff", changeset)
-    submission = _read(changeset, state_of(changeset))
+    submission = read_changeset(services().repo, ChangesetId(changeset), state_of(changeset))
     contents = Contents(submission)
 
     def show(batch: Sequence[Changed]) -> Iterator[Json]:
@@ -77,7 +76,7 @@ def conflicts(changeset: str) -> Response:
     state = state_of(changeset)
     found = state.outcome.conflicts if state.outcome else ()
     waiting = sorted((each for each in found if _path(each) > after), key=_path)
-    contents = Contents(_read(changeset, state)) if waiting else None
+    contents = Contents(read_changeset(services().repo, ChangesetId(changeset), state)) if waiting else None
 
     def show(batch: Sequence[RecordedConflict]) -> Iterator[Json]:
         assert contents is not None
@@ -100,9 +99,10 @@ def side(changeset: str, side: str, path: str) -> Response:
     version = next((version_of(getattr(each, side)) for each in found if _path(each) == raw), None)
     if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
         raise not_found(side, path)
-    places = Contents(_read(changeset, state)).places
+    repo = services().repo
+    places = Contents(read_changeset(repo, ChangesetId(changeset), state)).places
     try:
-        content = services().repo.objects.blob(version.oid, places.get(version.oid))
+        content = repo.objects.blob(version.oid, places.get(version.oid))
     except ObjectMissing:
         raise not_found(side, path) from None  # a base by versions may name what was never stored here
     return blob_response(version, content)
@@ -130,13 +130,6 @@ def _page(
         together=_TOGETHER,
         seconds=services().settings.merge_timeout,
     )
-
-
-def _read(changeset: str, state: ChangesetState) -> Changeset:
-    pack = state.outcome.pack if state.outcome else state.pack
-    assert pack is not None, "what stands somewhere has a pack"
-    repo = services().repo
-    return read_changesets(repo.archive, repo.queue, [(ChangesetId(changeset), pack)])[0]
 
 
 def _changed(submission: Changeset, after: bytes, contents: Contents) -> Iterator[Changed]:

@@ -1,6 +1,6 @@
 """Operations on a changeset: release, abandon, rebase, resolve; and a check before it is submitted."""
 
-from typing import Any
+from collections.abc import Callable
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -57,20 +57,13 @@ def rebase(changeset: str) -> tuple[Response, int]:
     """Make a new changeset on the tip of one that was not to be committed as it is."""
     old = ChangesetId(changeset)
     state_of(old)
-    with turn(services().repo, old):
-        key, known = _known("rebase", old, fingerprint_of("rebase", old))
-        if known is not None:
-            about([known])
-            return jsonify(changeset_json(known, state_of(known))), 202
-        state = _free(old)
+
+    def rebased(state: ChangesetState, key: str) -> Item:
         if not rebasable(state):
             raise conflict(f"it is {status_of(state)}")
-        item = _successor(old, state).rebase(key)
-        _check_room(item)
-        if state.held:
-            # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
-            abandon(services().repo, old, only_held=True)
-        return jsonify(_accept(item)), 202
+        return _successor(old, state).rebase(key)
+
+    return _replace("rebase", old, fingerprint_of("rebase", old), rebased)
 
 
 @routes.post("/changesets/<changeset>/resolve")
@@ -83,17 +76,13 @@ def resolve(changeset: str) -> tuple[Response, int]:
     with taking_turns(len(body)):
         paths, message = load_resolutions(load_json(body, settings), settings)
     fingerprint = fingerprint_of("resolve", old, (list(paths_of(paths)), message))
-    with turn(services().repo, old):
-        key, known = _known("resolve", old, fingerprint)
-        if known is not None:
-            about([known])
-            return jsonify(changeset_json(known, state_of(known))), 202
-        state = _free(old)
+
+    def resolved(state: ChangesetState, key: str) -> Item:
         if status_of(state) != Status.CONFLICTED:
             raise conflict(f"it is {status_of(state)}, not conflicted")
-        item = _successor(old, state).resolve(paths, key, fingerprint, message)
-        _check_room(item)
-        return jsonify(_accept(item)), 202
+        return _successor(old, state).resolve(paths, key, fingerprint, message)
+
+    return _replace("resolve", old, fingerprint, resolved)
 
 
 @routes.post("/slices/<slice:name>/check")
@@ -106,6 +95,27 @@ def check(name: str) -> Response:
     return jsonify(services().repo.confirmed(lambda: dry_run(services().repo, item)))
 
 
+def _replace(
+    verb: str, old: ChangesetId, fingerprint: str, make: Callable[[ChangesetState, str], Item]
+) -> tuple[Response, int]:
+    """Answer with the successor of `old` by `verb`: the one that a repeat made, or what `make` makes with a key."""
+    repo = services().repo
+    with turn(repo, old):
+        key, known = _known(verb, old, fingerprint)
+        if known is not None:
+            about([known])
+            return jsonify(changeset_json(known, state_of(known))), 202
+        state = _free(old)
+        item = make(state, key)
+        check_capacity(repo.settings, repo.queue.admit([item.slice]), [item.submission], item.slice)
+        if state.held:
+            # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
+            abandon(repo, old, only_held=True)
+        [accepted] = services().intake.accept([item])
+        about([accepted.changeset.id])
+        return jsonify(accepted_json(accepted)), 202
+
+
 def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, ChangesetId | None]:
     """Return the key for a successor of `old`, and the one that was made with it already.
 
@@ -114,13 +124,13 @@ def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, Changese
     queue = services().repo.queue
     own = load_key(request.headers.get("Idempotency-Key"))
     if own is not None:
-        found = queue.key_owners([own]).get(own)
-        if found is not None and found[1] != fingerprint:
+        owner = queue.key_owners([own]).get(own)
+        if owner is not None and owner[1] != fingerprint:
             raise key_reused()
-        return own, found[0] if found else None
+        return own, owner[0] if owner else None
     keys = [key_of(verb, old, attempt) for attempt in range(_MAX_ATTEMPTS)]
     owners = queue.key_owners(keys)
-    states = dict(zip(owners, states_of([each for each, _ in owners.values()]), strict=True))
+    states = dict(zip(owners, states_of([made for made, _ in owners.values()]), strict=True))
     for key in keys:
         if key not in owners:
             return key, None
@@ -152,14 +162,3 @@ def _successor(old: ChangesetId, state: ChangesetState) -> Successor:
     if where is None:
         raise not_found("slice", submission.slice)
     return Successor(repo, where, submission, state)
-
-
-def _check_room(item: Item) -> None:
-    repo = services().repo
-    check_capacity(repo.settings, repo.queue.admit([item.slice]), [item.submission], item.slice)
-
-
-def _accept(item: Item) -> dict[str, Any]:
-    [accepted] = services().intake.accept([item])
-    about([accepted.changeset.id])
-    return accepted_json(accepted)

@@ -9,8 +9,9 @@ from typing import Any, cast
 from flask import Blueprint, Response, jsonify, request
 
 from app.protocol import cursors
+from app.protocol.loading import load_path
 from app.protocol.problems import invalid, not_found
-from app.protocol.queries import Query, load_oid, load_path, load_query
+from app.protocol.queries import Query, load_oid, load_query
 from app.routes.changesets import states_of
 from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice

@@ -110,10 +110,7 @@ class Bucket:
         return created.at
 
     def now(self) -> float:
-        """Return what the store's clock shows, in seconds since 1970: one clock for all who use the bucket.
-
-        Raises BucketError.
-        """
+        """Return the store's clock in seconds since 1970: one clock for all who use the bucket. Raises BucketError."""
         try:
             return self._dated(self.s3.ping())
         except FAILURES as error:
@@ -133,10 +130,7 @@ class Bucket:
         return self._get(name)
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """Return `length` bytes of an object from `offset`, or as many as there are.
-
-        Raises Missing, OutOfRange and BucketError.
-        """
+        """Return `length` bytes from `offset`, or as many as there are. Raises Missing, OutOfRange and BucketError."""
         return self._get(name, offset=offset, length=length)
 
     def _get(self, name: str, **span: Any) -> bytes:
@@ -178,10 +172,7 @@ class Bucket:
         yield from (name for name, _ in self.listing(prefix, after, limit))
 
     def listing(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[tuple[str, float]]:
-        """Yield what `list_keys` does, each with the time when it was stored, by the store's clock.
-
-        Raises BucketError.
-        """
+        """Yield what `list_keys` does, each with when it was stored by the store's clock. Raises BucketError."""
         start = self._prefix + after if after else None
         try:
             found = self.s3.list_objects(self._prefix + prefix, start)

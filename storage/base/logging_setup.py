@@ -82,10 +82,7 @@ def _name_process(_logger: Any, _method: str, event: _Event) -> _Event:
 
 
 def hide_secrets(_logger: Any, _method: str, event: _Event) -> _Event:
-    """Take out values whose names say that they are secret, credentials inside URLs, and what `configure` was given.
-
-    However deep they stand.
-    """
+    """Hide, however deep: values with secret names, credentials inside URLs, and what `configure` was given."""
     for name, value in event.items():
         event[name] = _hidden(name, value)
     return event

@@ -9,10 +9,7 @@ _HTTP = ("http", "https")
 
 
 def read(text: str, default: Any, unit: str) -> Any:
-    """Return the value of a setting with such a default and unit.
-
-    Raises ValueError with what is wrong with the text.
-    """
+    """Return the value of a setting with such a default and unit. Raises ValueError with what is wrong."""
     if isinstance(default, bool):
         return _yes_or_no(text)
     kind = type(default)

@@ -137,10 +137,7 @@ def _commit_claimed(
 
 
 def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> str:
-    """Log what an entry decided, with the id of each changeset: so the request that brought it is found.
-
-    Returns the counts in one line.
-    """
+    """Log what an entry decided, with all ids, so that each one's request is found; return the counts in a line."""
     statuses = [decided.status for decided in linked.decided]
     first, *more = in_lines([decided.id for decided in linked.decided])
     counts = {str(status): statuses.count(status) for status in (Status.CONFLICTED, Status.REJECTED)}

@@ -68,17 +68,11 @@ class Explainer:
         self._git = GitMerger(style="diff3", timeout=timeout)
 
     def explain(self, base: bytes | None, ours: bytes, theirs: bytes) -> Explanation | None:
-        """Explain one conflict; None if Git takes too long, or if the markers would be too large.
-
-        The texts must not be binary, which Git does not merge. Raises MergerFailed.
-        """
+        """Explain one conflict of texts, not binary; None if Git or the markers take too much. Raises MergerFailed."""
         return next(self.together([(base, ours, theirs)]))
 
     def together(self, wanted: Sequence[MergeInputs]) -> Iterator[Explanation | None]:
-        """Explain each of these, in one run of Git; whoever takes them one by one may let others run in between.
-
-        Raises MergerFailed.
-        """
+        """Explain each in one run of Git; whoever takes them one by one may let others run. Raises MergerFailed."""
         if not wanted:
             return
         texts = [Texts(None if b is None else _guard(b), _guard(o), _guard(t)) for b, o, t in wanted]

@@ -54,10 +54,7 @@ def needs_content(path: bytes, mode: int) -> bool:
 
 
 def check_content(path: bytes, mode: int, content: bytes | None) -> None:
-    """Check what is put at `path`, whose path is fine; None where only an id is known, then what a name forbids.
-
-    Raises ContentError with a sentence for the writer.
-    """
+    """Check what is put at a good path; of None, only what the name forbids. Raises ContentError, for the writer."""
     special = special_names(path.rpartition(b"/")[2])
     if special and mode == SUBMODULE_MODE:
         raise ContentError(f"a submodule cannot stand at .{special[0]}")

@@ -76,10 +76,7 @@ class TreeMerge(NamedTuple):
 
 
 def merge_commits(git: Git, pairs: Sequence[tuple[str, str]], timeout: float | None = None) -> list[TreeMerge]:
-    """Merge pairs of commits, each pair on its merge base, in one run of Git.
-
-    Raises GitFailed, and subprocess.TimeoutExpired.
-    """
+    """Merge pairs of commits on their merge bases, in one run of Git. Raises GitFailed and TimeoutExpired."""
     lines = "".join([f"{ours} {theirs}\n" for ours, theirs in pairs]).encode()
     done = git.run(
         "merge-tree", "--write-tree", "--stdin", "--no-messages", "--name-only", "-z", stdin=lines, timeout=timeout
@@ -130,10 +127,7 @@ class GitMerger:
         self._folder: _Folder | None = None
 
     def merge(self, wanted: Sequence[Texts]) -> list[Merged]:
-        """Merge each of these, in one run of Git.
-
-        Raises MergerFailed, and MergeTooSlow where one of them takes too long.
-        """
+        """Merge each in one run of Git. Raises MergerFailed, and MergeTooSlow where one takes too long."""
         with self._lock:
             try:
                 if self._folder is None or self._folder.full:

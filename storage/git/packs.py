@@ -62,10 +62,7 @@ class PackWriter:
         return self._end + TRAILER_BYTES
 
     def add(self, kind: Kind, data: bytes, oid: ObjectId | None = None, level: int = 1) -> ObjectId:
-        """Add an object, compressed at `level`, and return its id; `oid` is passed where it is known already.
-
-        Raises PackTooLarge.
-        """
+        """Add an object, compressed at `level`; return its id (`oid` where that is known). Raises PackTooLarge."""
         if oid is None:
             oid = object_id(kind, data)
         if oid not in self.places:
@@ -134,10 +131,7 @@ def encode(kind: Kind, data: bytes, level: int = 1) -> bytes:
 
 
 def decode(stored: bytes) -> tuple[Kind, bytes]:
-    """Return the kind and bytes of one stored object.
-
-    Raises CorruptObject where the bytes are not one whole undeltified object.
-    """
+    """Return the kind and bytes of one stored object. Raises CorruptObject unless it is whole and undeltified."""
     kind, size, at = _head_of(stored)
     try:
         data = zlib.decompress(stored[at:])
@@ -149,10 +143,7 @@ def decode(stored: bytes) -> tuple[Kind, bytes]:
 
 
 def decode_head(stored: bytes) -> tuple[Kind, int]:
-    """Return the kind and size of a stored object, given its first HEAD_BYTES.
-
-    Raises CorruptObject where they are not the beginning of an undeltified object.
-    """
+    """Return a stored object's kind and size, given its first HEAD_BYTES. Raises CorruptObject for a delta."""
     kind, size, _ = _head_of(stored)
     return kind, size
 
@@ -172,10 +163,7 @@ def _head_of(stored: bytes) -> tuple[Kind, int, int]:
 
 
 def read_index(index: bytes, pack_size: int) -> dict[ObjectId, PackRange]:
-    """Return the places of a pack's objects from its index (sizes stay unknown).
-
-    Raises CorruptObject where the index is damaged.
-    """
+    """Return the places of a pack's objects from its index; sizes stay unknown. Raises CorruptObject."""
     if index[:8] != b"\377tOc\0\0\0\2" or sha1(index[:-20]).digest() != index[-20:]:
         raise CorruptObject("not an index of a pack, or a damaged one")
     n = struct.unpack_from(">I", index, 8 + 255 * 4)[0]

@@ -62,10 +62,7 @@ def _escape(found: re.Match[bytes]) -> bytes:
 
 
 def check_path(path: bytes, max_bytes: int) -> bool:
-    """Check a file's path; True where it is so ordinary that its content needs no look either (see check_content).
-
-    Raises PathError with a sentence for the writer.
-    """
+    """Check a file's path; True where no content could be special there. Raises PathError, for the writer."""
     if path.count(b"/") >= MAX_PARTS:
         raise PathError(f"has {path.count(b'/') + 1} parts; at most {MAX_PARTS} are allowed")
     if len(path) <= max_bytes and _ORDINARY.fullmatch(path):

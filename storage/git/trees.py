@@ -42,10 +42,7 @@ def lookup_many(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[
 
 
 def sizes(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[bytes, int]:
-    """Return the bytes of the tree of each directory on the way to these paths, by its own path with `/` behind it.
-
-    The root's is empty. Reads each directory once.
-    """
+    """Return each directory's bytes on the way to these paths, by `a/b/`; the root's is empty. Reads each once."""
     found: dict[bytes, int] = {}
     left = [(root, 0, list(dict.fromkeys(paths)))]
     while left:

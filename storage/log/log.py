@@ -108,10 +108,7 @@ def name_of(seq: int) -> str:
 
 
 def check(seq: int, data: bytes, previous: str) -> Entry:
-    """Return an entry that must stand at `seq` behind the entry with the hash `previous`.
-
-    Raises CorruptEntry where it says otherwise.
-    """
+    """Return the entry for `seq` behind the one with the hash `previous`. Raises CorruptEntry where it is none."""
     entry = decode(data)
     if entry.seq != seq or entry.previous != previous:
         raise CorruptEntry(f"entry {seq} does not follow the entry before it")
@@ -119,10 +116,7 @@ def check(seq: int, data: bytes, previous: str) -> Entry:
 
 
 def follow(entries: Iterator[tuple[Seq, bytes]], previous: str = NO_HASH) -> Iterator[tuple[Entry, str]]:
-    """Yield entries with their hashes, each checked against the one before it.
-
-    Raises CorruptEntry at the first that does not fit.
-    """
+    """Yield entries with their hashes, each checked against the one before. Raises CorruptEntry at a misfit."""
     for seq, data in entries:
         entry = check(seq, data, previous)
         previous = digest(data)

@@ -157,10 +157,7 @@ def join(parts: list[bytes]) -> bytes:
 
 
 def split(manifest: bytes, pack: PackId) -> list[Changeset]:
-    """Return the changesets of a pack's manifest.
-
-    Raises CorruptManifest where it is damaged or of an unknown format.
-    """
+    """Return the changesets of a pack's manifest. Raises CorruptManifest, also for an unknown format."""
     head, _, body = manifest.partition(b"\n")
     if head != b'{"format":%d,"changesets":[' % FORMAT or not body.endswith(b"\n]}"):
         raise CorruptManifest(f"{pack} has a manifest of an unknown format")

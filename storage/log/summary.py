@@ -53,9 +53,6 @@ def read_log(log: Log) -> LogSummary:
 
 
 def lost(log: Log, contents: LogSummary, missing: Iterable[str]) -> list[str]:
-    """Read the log on, and return those of missing files that it names all the same, sorted.
-
-    Raises CorruptEntry and BucketError.
-    """
+    """Read the log on, and return those of missing files that it still names, sorted. Raises Corrupt, Unavailable."""
     catch_up(log, contents)
     return sorted(contents.named.files().intersection(missing))

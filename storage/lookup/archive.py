@@ -70,10 +70,7 @@ def _key(kind: str, name: str) -> bytes:
 
 
 def read_all(bucket: Bucket, tables: Iterable[TableRow]) -> dict[bytes, bytes]:
-    """Return all rows of tables, the newest row for each key: for readers of everything.
-
-    Raises Missing, CorruptTable and BucketError.
-    """
+    """Return the newest row for each key of all tables, for readers of everything. Raises Corrupt and Unavailable."""
     rows: dict[bytes, bytes] = {}
     for table in oldest_first(tables):
         rows.update(rows_of(bucket.get(table.name + SUFFIX)))
@@ -131,10 +128,7 @@ class Archive:
         self._tables = _Tables(-1, ())
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
-        """Return where objects stand, None for those that are not archived.
-
-        Raises ViewAbsent, ViewStale where tables of the view are gone, and BucketError.
-        """
+        """Return where objects stand, None for those that are not archived. Raises Unavailable."""
         found = self._find(oids)
         return [decode_location(found[oid]) if oid in found else None for oid in oids]
 

@@ -54,10 +54,7 @@ class ContentMerges:
             return self._known.get(three)
 
     def premerge(self, wanted: Sequence[MergeInputs], read: ReadBlob, seconds: float) -> None:
-        """Merge these, few runs of Git for many, so that they are remembered; begin none after so many seconds.
-
-        Raises MergerFailed, BucketError and CorruptObject.
-        """
+        """Merge and remember these in few runs of Git, none begun after `seconds`. Raises Unavailable and Corrupt."""
         until = time.monotonic() + seconds
         todo = [three for three in dict.fromkeys(wanted) if self.known(three) is None]
         while todo and time.monotonic() < until:

@@ -72,10 +72,7 @@ class ObjectStore:
         return found
 
     def commit(self, oid: ObjectId) -> Commit:
-        """Return a commit, parsed.
-
-        Raises ObjectMissing, CorruptObject where it is no commit of ours, and BucketError.
-        """
+        """Return a commit, parsed. Raises ObjectMissing, CorruptObject where it is none of ours, and BucketError."""
         with self._lock:
             parsed = self._commits.get(oid)
         if parsed is None:
@@ -159,10 +156,7 @@ class ObjectStore:
             yield from self._load(missing, tolerant=True)
 
     def keep(self, wanted: Iterable[ObjectId], objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
-        """Have objects just made in this process, which will read them soon, and in Redis.
-
-        Of `objects` those that are `wanted`, and the trees below them.
-        """
+        """Have new objects, `wanted` ones and the trees below, in this process, which reads them soon, and in Redis."""
         left, kept = list(wanted), {}
         while left:
             oid = left.pop()

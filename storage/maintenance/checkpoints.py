@@ -57,10 +57,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
 
 
 def roll_up(repo: Repository, most: int) -> int:
-    """Make at most `most` rolls of entries that have none; return how many were made, here or by others meanwhile.
-
-    Raises Unavailable and CorruptEntry.
-    """
+    """Make at most `most` missing rolls; return how many now exist. Raises Unavailable and CorruptEntry."""
     made = 0
     first_missing = _without_roll(repo)
     applied = repo.view.head().applied

@@ -93,10 +93,7 @@ def _in_log(
 
 
 def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[list[GlobalCommit], int | None]:
-    """Return global commits before the entry `before`, newest first, and how far was looked as in `Listed`.
-
-    Raises Unavailable.
-    """
+    """Return global commits before an entry, newest first, and how far was looked (`Listed`). Raises Unavailable."""
     for _ in range(_TURNS):
         archived = repo.view.head().archived
         rows = repo.view.global_commits(archived, before, limit)

@@ -102,10 +102,7 @@ def requeue_released(repo: Repository, limit: int) -> int:
 
 
 def close_oldest(repo: Repository, limit: int) -> int:
-    """Close the oldest open conflicts where there are more than `max_open_conflicts`; return how many.
-
-    At most `limit` at once. Raises Unavailable.
-    """
+    """Close at most `limit` of the oldest conflicts above `max_open_conflicts`; return how many. Raises Unavailable."""
     over = repo.view.count_open_conflicts() - repo.settings.max_open_conflicts
     if over <= 0:
         return 0

@@ -23,10 +23,7 @@ class Remerge:
         self._blobs.submit(changeset.pack, changeset.changes)
 
     def onto(self, root: ObjectId) -> Taken | list[Conflict] | Rejection:
-        """Return what `root` would take of the changeset, or what collides.
-
-        Raises ObjectMissing, MergerFailed and BucketError.
-        """
+        """Return what `root` would take of the changeset, or what collides. Raises Corrupt and Unavailable."""
         seen = TreeEditor(self._trees, EMPTY_TREE)
         seen.change({path: version for path, version in self._seen.versions.items() if version is not None})
         return decide(self._changeset, seen, TreeEditor(self._trees, root), self._blobs.merge_file)

@@ -65,10 +65,7 @@ def _append(repo: Repository, build_entry: EntryBuilder[Slice], slices: Sequence
 
 
 def define(repo: Repository, name: str, paths: list[str]) -> Slice:
-    """Make a slice and return it once it is durable.
-
-    Whether the name is free is asked on each snapshot anew. Raises SliceExists and Unavailable.
-    """
+    """Make a slice if its name is free, and return it once it is durable. Raises SliceExists and Unavailable."""
     definition = Definition(id=SliceId(new_ulid()), name=name, paths=tuple(paths), version=1)
 
     def build_entry(snapshot: Snapshot) -> Draft[Slice]:

@@ -25,10 +25,7 @@ class TakesTooLong(Unavailable):
 
 @contextmanager
 def turn(repo: Repository, changeset: ChangesetId) -> Iterator[None]:
-    """Let nobody else make a successor of `changeset` in this block, as far as Redis remembers.
-
-    Raises TakesTooLong and redis.RedisError.
-    """
+    """Keep others from making a successor of `changeset` in this block. Raises TakesTooLong and RedisError."""
     most = repo.settings.request_budget
     # Whoever dies in the block leaves it after the time in which a request must be over.
     lock = repo.queue.successor_lock(changeset, 2 * most, _PAUSE)

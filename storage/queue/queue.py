@@ -112,10 +112,7 @@ class Queue(QueueReader):
         self._release(owner, [("", changeset) for changeset in changesets], LEASE_EXPIRED)
 
     def renew(self, owner: str, claimed: Sequence[Claimed], tried: Sequence[ChangesetId] = ()) -> bool:
-        """Extend the lease of a claim's owner, and set which changesets it tries from now on, if that is new.
-
-        Tell whether the claim still exists.
-        """
+        """Extend the lease of a claim's owner, and note newly tried changesets; tell whether the claim exists."""
         ttl = int(self._settings.lock_ttl * 1000)
         return bool(self._scripts("renew", owner, ttl, "".join(tried), *chain.from_iterable(_members(claimed))))
 
@@ -129,10 +126,7 @@ class Queue(QueueReader):
         self._scripts("release", owner, fault, rest, only, len(first), *chain.from_iterable([*first, *others]))
 
     def ask(self, kind: str, limit: int, done: str = "", before: int | None = None) -> str | None:
-        """Return a token if a message of `kind` should be sent now; `done` is the token of the run that ends.
-
-        See lua/message.lua for `before`.
-        """
+        """Return a token if a message of `kind` should be sent now; see lua/message.lua for `done` and `before`."""
         token = secrets.token_hex(8)
         ttl = int(self._settings.message_ttl * 1000)
         send = self._scripts("message", kind, ttl, limit, token, done, "" if before is None else before)
@@ -161,10 +155,7 @@ class Queue(QueueReader):
         return delete_all(self._redis, f"{self._prefix}manifest:")
 
     def drop_decided(self, ids: Sequence[ChangesetId]) -> int:
-        """Remove changesets that have an outcome from the queues; return how many there were.
-
-        Raises Unavailable.
-        """
+        """Remove changesets that have an outcome from the queues; return how many there were. Raises Unavailable."""
         decided = [each for each, stage in zip(ids, self.stages(ids), strict=True) if stage is Stage.DECIDED]
         states = self.states(decided)[1] if decided else []
         members = [(now.outcome.slice, each) for each, now in zip(decided, states, strict=True) if now.outcome]
@@ -173,10 +164,7 @@ class Queue(QueueReader):
         return len(members)
 
     def mark_recovered(self, epoch: str, run: bytes) -> None:
-        """Record that, for this Redis run id and epoch, every undecided changeset in the inbox has been queued.
-
-        A flush or another epoch makes the record void.
-        """
+        """Record that all undecided changesets of the inbox are queued, in this run of Redis and this epoch only."""
         self._scripts("note", "recovered", run + b":" + epoch.encode())
 
 

@@ -32,10 +32,7 @@ class QueueReader:
         self._scripts: Scripts = view.scripts
 
     def admit(self, slices: Sequence[str] = (), bases: Sequence[str] = (), keys: Sequence[str] = ()) -> Admission:
-        """Return what view and queues have about the slices, bases and idempotency keys of submissions.
-
-        Raises Unavailable.
-        """
+        """Return what is known of submissions' slices, bases and idempotency keys. Raises Unavailable."""
         args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
         recovered, pending, queued, held, found, known, owners, mark, compacted = self._scripts("admit", *args)
         here = {base for base, yes in zip(bases, known, strict=True) if yes}
@@ -57,10 +54,7 @@ class QueueReader:
         return self.admit(keys=keys).keys
 
     def states(self, ids: Sequence[str]) -> tuple[bool, list[ChangesetState]]:
-        """Return whether the queues are recovered (`mark_recovered`), and where changesets stand.
-
-        Raises Unavailable.
-        """
+        """Return whether the queues are recovered (`mark_recovered`), and where changesets are. Raises Unavailable."""
         recovered, through, mark, compacted, *rows = self._scripts("status", *ids)
         states = [
             ChangesetState(
@@ -99,10 +93,7 @@ class QueueReader:
         return [Stage(digit) for part in parts for digit in part]
 
     def successor(self, changeset: ChangesetId) -> tuple[bool, ChangesetId | None]:
-        """Return whether Redis is recovered, and the undecided changeset that is to replace another.
-
-        Raises ViewAbsent.
-        """
+        """Return whether Redis is recovered, and the undecided replacement of a changeset. Raises ViewAbsent."""
         recovered, found = self._scripts("successor", changeset)
         return bool(recovered), ChangesetId(found.decode()) if found else None
 
@@ -144,10 +135,7 @@ class QueueReader:
         return [member.decode() for member in found]
 
     def oldest(self, look: int = 5000) -> str | None:
-        """Return the id of the oldest changeset that could be claimed, None where the first `look` have none.
-
-        Raises ViewAbsent.
-        """
+        """Return the oldest changeset that could be claimed among the first `look`, else None. Raises ViewAbsent."""
         found = self._scripts("oldest", look)
         return found.decode() if found else None
 

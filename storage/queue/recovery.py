@@ -95,10 +95,7 @@ class Inbox:
         return found
 
     def routine(self, deep: bool) -> Found:
-        """Look at what has come in since the last look; `deep`: at the next part of all that stands behind the mark.
-
-        Raises Unavailable.
-        """
+        """Scan what is new or, if `deep`, the next part of all that is behind the mark. Raises Unavailable."""
         if deep:
             return self._deep()
         found = self.scan(self._seen.get(), self._settings.upkeep_packs)

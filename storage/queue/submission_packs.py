@@ -16,10 +16,7 @@ UNREADABLE = (Missing, Corrupt)
 
 
 def read_pack(archive: Archive, pack: PackId) -> list[Changeset]:
-    """Return the changesets of a submission pack, from its manifest's copy where the pack has been compacted.
-
-    Raises Missing, Unavailable and Corrupt.
-    """
+    """Return a submission pack's changesets, also of a compacted one. Raises Missing, Unavailable and Corrupt."""
     try:
         data = b""
         for _, _, content in packs.scan(archive.bucket.get(pack + ".pack")):

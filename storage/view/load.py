@@ -83,18 +83,12 @@ class MissingPacks:
 
 
 def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, PackRange]]:
-    """Return the places of the objects in packs, given with their sizes; the indexes are read at once.
-
-    Raises Missing, BucketError and CorruptObject.
-    """
+    """Return the places of the objects in packs given with sizes, read at once. Raises Unavailable and Corrupt."""
     return bucket.map_concurrently(lambda pack: read_index(bucket.get(pack[0] + ".idx"), pack[1]), packs)
 
 
 def read_forgotten(log: Log, bucket: Bucket, entry: Entry) -> Forgotten:
-    """Return what a compaction has the view forget: entries of the log, and what stands in the packs that it names.
-
-    Raises Corrupt, Missing and BucketError.
-    """
+    """Return what a compaction has the view forget, read from the log and its packs. Raises Corrupt and Unavailable."""
     if not isinstance(entry, Compact):
         return NOTHING_FORGOTTEN
     indexes = read_indexes(bucket, entry.archives)
@@ -252,10 +246,7 @@ def _read_segment(bucket: Bucket, name: str, parts: int) -> Segment | None:
 
 
 def line(names: Iterable[str], last: Seq = _NO_ENTRY) -> list[tuple[str, Seq]]:
-    """Return the names of segments that follow one another from behind entry `last` on, given in order.
-
-    Each comes with its last entry.
-    """
+    """Return segments, given in order, that follow one another from behind entry `last`, each with its last entry."""
     found = []
     for name in names:
         ends = ends_of(name)

@@ -73,10 +73,7 @@ def wanted(last: int, forgotten: tuple[int, int]) -> int:
 
 
 def make(entries: Iterable[tuple[Entry, str, dict[ObjectId, Location], Forgotten]]) -> Segment:
-    """Return the segment of entries in order.
-
-    Each comes with its hash, the places of the objects that it brings, and what it has the view forget.
-    """
+    """Return the segment of entries, each with its hash, its objects' places, and what it has the view forget."""
     parts = [_Chunks() for _ in range(PARTS)]
     first = previous = last = last_hash = forgotten = None
     head: list[str | bytes] | None = None

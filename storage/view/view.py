@@ -134,10 +134,7 @@ class View(Lists):
         return decode_global_commit(found[0][0]) if found else None  # archived in between
 
     def tables(self, known: int = -1) -> tuple[int, list[TableRow] | None]:
-        """Return the last compaction and the tables of the archive, None where that is the one that is `known`.
-
-        Raises ViewAbsent.
-        """
+        """Return the last compaction and the archive's tables, None where it is the `known` one. Raises ViewAbsent."""
         compacted, found = self.scripts("tables", known)
         if found is None:
             return int(compacted), None
@@ -178,10 +175,7 @@ class View(Lists):
         return bytes(self.scripts("loading", epoch, 1, _SILENT_LOADER, before or ""))
 
     def loading(self, epoch: str) -> None:
-        """Say again that `epoch` is being loaded, at times, so that nobody takes its loader for dead.
-
-        Raises ViewStale where it is gone.
-        """
+        """Say again that `epoch` is being loaded, lest its loader pass for dead. Raises ViewStale where it is gone."""
         self.scripts("loading", epoch, 0)
 
     def publish(self, expected: str | None, epoch: str, run: bytes = b"") -> bool:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.protocol.bodies import load_json
+from app.protocol.loading import load_path
 from app.protocol.problems import MAX_ERRORS, Problem
-from app.protocol.queries import load_key, load_oid, load_path, load_query
+from app.protocol.queries import load_key, load_oid, load_query
 from app.protocol.schemas import load_bulk, load_changeset, load_slice, load_slice_paths
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.base.settings import Settings
