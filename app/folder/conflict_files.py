@@ -145,10 +145,8 @@ def read_back(
             data = place.read_bytes()
             if not allow_markers and _MARKERS.search(data):
                 marked.append(path)
-            resolutions[path] = {
-                "mode": ModeText.EXECUTABLE if place.stat().st_mode & 0o100 else ModeText.FILE,
-                **content(data),
-            }
+            mode = ModeText.EXECUTABLE if place.stat().st_mode & 0o100 else ModeText.FILE
+            resolutions[path] = {"mode": mode, **content(data)}
         elif left or not put["files"]:
             open_ones.append(path)
         else:
