@@ -105,9 +105,7 @@ class _Put:
             raise NotEmpty(f"the bucket has {len(present)} objects of this repository already: {shown}")
         begun = self._begun(present)
         self._bucket.create(marker, json.dumps({"entries": self._manifest.entries}).encode())
-        packs = [n for n in sorted(self._manifest.files) if n not in present and not n.startswith(LOG)]
-        for chunk in batched_with_progress(packs, _AT_ONCE, "copy", self._progress):
-            self._bucket.map_concurrently(self._put, chunk)
+        self._put_packs([n for n in sorted(self._manifest.files) if n not in present and not n.startswith(LOG)])
         for seq in range(begun + 1, self._manifest.entries + 1):
             self._put(name_of(seq))
             self._progress("log", seq, self._manifest.entries)
@@ -120,6 +118,10 @@ class _Put:
         if count and self._bucket.get(name_of(count)) != self._read(name_of(count)):
             raise NotEmpty(f"entry {count} in the bucket is not the backup's: somebody else has written to it")
         return count
+
+    def _put_packs(self, names: Sequence[str]) -> None:
+        for chunk in batched_with_progress(names, _AT_ONCE, "copy", self._progress):
+            self._bucket.map_concurrently(self._put, chunk)
 
     def _put(self, name: str) -> None:
         data = self._read(name)
