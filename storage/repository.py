@@ -15,7 +15,7 @@ from storage.coordination.nodes import Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
 from storage.log.log import Log
-from storage.log.records import Outcome, Status
+from storage.log.records import Outcome
 from storage.log.store_pack import found
 from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
@@ -70,17 +70,11 @@ class Repository:
         """
         wanted = [ChangesetId(id_) for id_ in dict.fromkeys(changesets)]
         snapshot = self.view.snapshot(wanted, slices, keys)
-        passed = [each for each in wanted if snapshot.has_passed(each)]
+        passed = [changeset for changeset in wanted if snapshot.has_passed(changeset)]
         if not passed:
             return snapshot
-        outcomes = self.archive.outcomes(passed, snapshot.head.compacted)
-        conflicted = [changeset for changeset in outcomes if outcomes[changeset].status == Status.CONFLICTED]
-        closed = self.archive.closed(conflicted, snapshot.head.compacted) if conflicted else {}
-        return replace(
-            snapshot,
-            outcomes={**snapshot.outcomes, **outcomes},
-            closed={ChangesetId(each): by for each, by in closed.items()} | dict(snapshot.closed),
-        )
+        outcomes, closed = self.archive.decisions(passed, snapshot.head.compacted)
+        return replace(snapshot, outcomes={**snapshot.outcomes, **outcomes}, closed={**closed, **snapshot.closed})
 
     def outcome(self, changeset: ChangesetId) -> Outcome | None:
         """Return a changeset's outcome, None while it has none. Raises Unavailable."""

@@ -26,7 +26,7 @@ from storage.log.entry import SLOTS, Close, CorruptEntry, Entry, Genesis, Merge,
 from storage.log.log import Log, follow
 from storage.log.records import Status
 from storage.log.summary import LogSummary, catch_up
-from storage.lookup.archive import closed_in, global_in, manifest_in, position_in, read_all
+from storage.lookup.archive import CLOSED_BY, GLOBAL_COMMITS, MANIFESTS, POSITIONS, read_all
 from storage.queue.submission_packs import UNREADABLE, read_pack
 from storage.repository import Repository
 from storage.view.load import read_forgotten
@@ -228,18 +228,18 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
     try:
         rows, named = _archived_rows(repo, contents), contents.named
         for each, outcome in contents.until(named.archived).items():
-            if position_in(rows, each) != outcome.place:
-                findings.differ(f"archive: changeset {each} is listed at position {position_in(rows, each)}")
+            if POSITIONS.find(rows, each) != outcome.place:
+                findings.differ(f"archive: changeset {each} is listed at position {POSITIONS.find(rows, each)}")
         for each, closers in contents.closed.items():
             # Two resolutions may both have been on their way: either is right.
             archived = {by for by, seq in closers if seq <= named.archived}
-            if archived and closed_in(rows, each) not in archived:
-                findings.differ(f"archive: changeset {each} is listed as closed by {closed_in(rows, each)}")
+            if archived and CLOSED_BY.find(rows, each) not in archived:
+                findings.differ(f"archive: changeset {each} is listed as closed by {CLOSED_BY.find(rows, each)}")
         for commit, seq in contents.commits.items():
-            if seq <= named.archived and global_in(rows, commit) != seq:
-                findings.differ(f"archive: commit {commit} is listed under entry {global_in(rows, commit)}")
+            if seq <= named.archived and GLOBAL_COMMITS.find(rows, commit) != seq:
+                findings.differ(f"archive: commit {commit} is listed under entry {GLOBAL_COMMITS.find(rows, commit)}")
         for pack in named.compacted:
-            if manifest_in(rows, pack) is None:
+            if MANIFESTS.find(rows, pack) is None:
                 findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
         for pack, size in named.archives.items():
             absent = [oid for oid in read_index(repo.bucket.get(pack + ".idx"), size) if oid not in rows]

@@ -121,7 +121,11 @@ class Bucket:
         return self.now() if self._ahead is None else self._ahead + time.monotonic()
 
     def _dated(self, answer: urllib3.BaseHTTPResponse) -> float:
-        date = _date(answer)
+        """Return when an answer was made, by its sender's clock. Raises BucketError."""
+        try:
+            date = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        except (KeyError, ValueError) as error:
+            raise BucketError("the S3 endpoint does not say when it answered") from error
         self._ahead = date - time.monotonic()
         return date
 
@@ -134,14 +138,11 @@ class Bucket:
         return self._get(name, offset=offset, length=length)
 
     def _get(self, name: str, **span: Any) -> bytes:
-        with deadline.Call() as call:
-            data = self._read(name, **span)
-            call.size = len(data)
-        return data
-
-    def _read(self, name: str, **span: Any) -> bytes:
         try:
-            return self.s3.get(self._prefix + name, **span)
+            with deadline.Call() as call:
+                data = self.s3.get(self._prefix + name, **span)
+                call.size = len(data)
+            return data
         except S3Error as error:
             if error.code in _GONE:
                 raise Missing(name) from error
@@ -207,14 +208,6 @@ class Bucket:
                 return None
 
         return self.map_concurrently(get, names)
-
-
-def _date(answer: urllib3.BaseHTTPResponse) -> float:
-    """Return when an answer was made, by its sender's clock. Raises BucketError."""
-    try:
-        return parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    except (KeyError, ValueError) as error:
-        raise BucketError("the S3 endpoint does not say when it answered") from error
 
 
 def probe(buckets: Sequence[Bucket]) -> None:

@@ -109,12 +109,10 @@ class Call:
         self.size = size
 
     def __enter__(self) -> Call:
-        """Begin."""
         self._started = time.monotonic()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """End, however it ends."""
         current = _CURRENT.get()
         if current is not None:
             current.took(self._started, self.size)

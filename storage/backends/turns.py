@@ -86,10 +86,7 @@ def in_thread_if_large(call: Callable[[bytes], T], data: bytes) -> T:
 
 @contextmanager
 def taking_turns(size: int) -> Iterator[None]:
-    """Process a request of so many bytes; a large one waits for its turn, so that few are processed at once.
-
-    Raises deadline.Spent if it had to wait for longer than its request may take.
-    """
+    """Process a request of so many bytes; a large one waits for its turn. Raises Spent if that takes too long."""
     if size <= LARGE_REQUEST:
         yield
         return

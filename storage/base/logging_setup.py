@@ -37,10 +37,7 @@ _chosen: dict[str, Any] = {"process": "", "level": logging.INFO, "secrets": ()}
 
 
 def configure(process: str, least: str = "info", secrets: Iterable[str] = ()) -> None:
-    """Send events of at least the level `least` to standard error as JSON lines, naming `process` (api, commits, …).
-
-    None of `secrets` appears in them, wherever it may stand.
-    """
+    """Write events from level `least` up to standard error as JSON lines of `process`, with `secrets` hidden."""
     hidden = sorted({secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True)
     _chosen.update(process=process, level=logging.getLevelName(least.upper()), secrets=tuple(hidden))
     structlog.configure(

@@ -111,10 +111,7 @@ def append_directly(
 
 
 def append(repo: Repository, snapshot: Snapshot, draft: Draft[T]) -> bool:
-    """Append an entry and apply it to the view; tell whether it is in the log. Raises as `append_loop`.
-
-    Where its position is taken, nothing is done but catching up.
-    """
+    """Append an entry and apply it, or catch up where its position is taken; tell which. Raises as `append_loop`."""
     head = snapshot.head
     # With its writer's name, so that no two writers' entries are the same bytes.
     entry = placed(draft.entry, Seq(head.applied + 1), head.hash, new_ulid())

@@ -156,8 +156,3 @@ def _merge(
     # Exact, or no file whose mode could be taken: what collides is what the sides did, whatever the lines are.
     collision = merge_path(base, ours, theirs, lambda base, head, submitted: ConflictClass.CONTENT)
     return collision if isinstance(collision, ConflictClass) else ConflictClass.CONTENT
-
-
-def apply(taken: Taken, head: TreeEditor) -> None:
-    """Make the changes that `decide` took, all at once: a put may need the place of a file that is deleted."""
-    head.change(taken)

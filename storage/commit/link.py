@@ -18,7 +18,7 @@ from msgspec import structs
 
 from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.commit.base_resolver import BaseResolver, CommitTree, ReadOutcome
-from storage.commit.decide import Rejection, Taken, apply, decide
+from storage.commit.decide import Rejection, Taken, decide
 from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.merged_blobs import MergeBlobs, MergedBlobs, ReadBlob
 from storage.commit.records import EXPIRED, closing, recorded
@@ -166,10 +166,7 @@ class Linker:
         return None
 
     def _base(self, changeset: Changeset) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
-        """Return what the writer saw, and its tree's id where that is known (not inside a stack of this batch).
-
-        None where the base is not decided yet.
-        """
+        """Return what the writer saw, with its tree's id unless that is in a stack of this batch; None: not decided."""
         if changeset.base_changeset is not None:
             return self._base_in_stack(changeset.base_changeset)
         tree = self._bases.tree_of(changeset)
@@ -231,7 +228,7 @@ class Linker:
 
     def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Decided:
         before = self._head.root
-        apply(taken, self._head)
+        self._head.change(taken)  # all at once: a put may need the place of a file that is deleted
         root = self._head.write(self._emit_tree)
         message = with_trailer(changeset.message, CHANGESET_ID, changeset.id)
         data = Commit(root, (self.result.tip,), changeset.author, self._committer, message).encode()
@@ -330,7 +327,7 @@ def _first_with(outcomes: Sequence[Mapping[ChangesetId, Decision]], changeset_id
 
 def overlay(editor: TreeEditor, changes: Sequence[Proposal]) -> None:
     """Make a changeset's changes in what its writer saw, where nothing can collide."""
-    apply({change.path: _wanted(editor, change) for change in changes}, editor)
+    editor.change({change.path: _wanted(editor, change) for change in changes})
 
 
 def _wanted(editor: TreeEditor, change: Proposal) -> Version | None:

@@ -45,16 +45,13 @@ def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
 
 
 def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt) -> list[Changeset]:
-    """Return those of the changesets that one batch takes, with the trees that deciding them reads in this process.
-
-    Those of the head and of the bases are read many at once.
-    """
+    """Return the changesets that one batch takes, after reading, many at once, the trees that deciding them needs."""
     snapshot = snapshot_for(repo, changesets)
     head, everywhere = oid_of(snapshot.head.root), [change.path for each in changesets for change in each.changes]
     repo.objects.prefetch_paths(head, everywhere)
     changesets = portion(changesets, sizes(repo.objects.tree, head, everywhere), repo.settings.batch_bytes)
     attempt.tries([changeset.id for changeset in changesets])
-    bases = _bases(repo, snapshot)
+    bases = BaseResolver(repo.objects.commit_tree, snapshot.outcomes.get, lambda base: decided(repo, base))
     paths: dict[ObjectId, list[bytes]] = {}
     for changeset in changesets:
         root = bases.tree_of(changeset)
@@ -68,10 +65,6 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
         repo.objects.prefetch_paths(root, touched)
     _premerge(repo, head, changesets, bases)
     return changesets
-
-
-def _bases(repo: Repository, snapshot: Snapshot) -> BaseResolver:
-    return BaseResolver(repo.objects.commit_tree, snapshot.outcomes.get, lambda changeset: decided(repo, changeset))
 
 
 def _premerge(repo: Repository, head: ObjectId, changesets: Sequence[Changeset], bases: BaseResolver) -> None:

@@ -31,10 +31,7 @@ class Lease:
         return bool(self._view.scripts("take", self._name, owner, self._life))
 
     def take_turn(self) -> bool:
-        """Try to take it without an owner, until it expires; tell whether it was free.
-
-        So one of many processes does something, once in that time.
-        """
+        """Take it, without an owner, if it is free, and tell: so one of many processes acts once in its time."""
         return self.take(new_ulid())
 
     def release(self, owner: str) -> None:

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from hashlib import sha1
+from itertools import accumulate
 from typing import NamedTuple
 
 from storage.base.errors import Refused
@@ -100,15 +101,11 @@ class PackWriter:
         counts = [0] * 256
         for oid in oids:
             counts[oid[0]] += 1
-        fanout, total = [], 0
-        for count in counts:
-            total += count
-            fanout.append(total)
         n = len(oids)
         body = b"".join(
             [
                 b"\377tOc\0\0\0\2",
-                struct.pack(">256I", *fanout),
+                struct.pack(">256I", *accumulate(counts)),
                 *oids,
                 struct.pack(f">{n}I", *(self._crcs[oid] for oid in oids)),
                 struct.pack(f">{n}I", *(self.places[oid].offset for oid in oids)),
@@ -144,8 +141,7 @@ def decode(stored: bytes) -> tuple[Kind, bytes]:
 
 def decode_head(stored: bytes) -> tuple[Kind, int]:
     """Return a stored object's kind and size, given its first HEAD_BYTES. Raises CorruptObject for a delta."""
-    kind, size, _ = _head_of(stored)
-    return kind, size
+    return _head_of(stored)[:2]
 
 
 def _head_of(stored: bytes) -> tuple[Kind, int, int]:

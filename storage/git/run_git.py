@@ -163,11 +163,9 @@ class ScratchRepository:
         self.git = Git(environment=isolated_environment(self.folder))
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Remove it."""
         self.remove()
 
     def add_pack(self, name: str, writer: PackWriter) -> None:

@@ -163,10 +163,7 @@ def holders(path: bytes) -> list[bytes]:
 
 
 def project(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> tuple[ObjectId, dict[ObjectId, Tree]]:
-    """Return the tree that has only a slice's paths, and the new trees that it needs.
-
-    Directories of the slice are grafted whole, by their ids: the cost is the trees above them.
-    """
+    """Return the tree of a slice's paths, with directories grafted whole, and the new trees above them."""
     wanted = _Wanted(set(), {})
     for path in paths:
         if path == b"/":

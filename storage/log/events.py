@@ -116,7 +116,7 @@ def events_of(entry: Entry) -> EntryEvents:
 def events(entry: EntryEvents, commits: Iterable[EntryEvents], skip: int = 0) -> Iterator[tuple[int, Event]]:
     """Yield the events of an entry behind the first `skip` of them, each with its index.
 
-    `commits` has what the entries from `first` through `through` events_of, where the entry is a merge of them; no more
+    `commits` has what `events_of` makes of each entry from `first` to `through`, where the entry merges them; no more
     of it is taken than has been asked for.
     """
     if entry.merged is None:

@@ -46,10 +46,7 @@ class Log:
         return self._bucket.get_many(name_of(seq) for seq in seqs)
 
     def read_range(self, first: int, last: int) -> list[bytes | None]:
-        """Return the bytes of the entries from `first` to `last`, from copies where there are any of many of them.
-
-        None stands where the log does not reach that far. Raises BucketError.
-        """
+        """Return the bytes of entries, None behind the log's end; many come from copies. Raises BucketError."""
         found: dict[int, bytes] = {}
         if last - first >= _WORTH_ROLLS:
             numbers = range(entry_bundles.number_of(first), entry_bundles.number_of(last) + 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from storage.base.ids import PackId
 from storage.log.entry import Compact, Entry, TableRow
-from storage.log.records import Decided, Status
+from storage.log.records import Status
 
 
 @dataclass(slots=True)
@@ -15,9 +15,8 @@ class References:
     """What is needed of the bucket to read everything that entries have made."""
 
     packs: dict[PackId, int] = field(default_factory=dict)  # trees, commits and merged blobs, and copies; with sizes
-    submitted: dict[PackId, set[str]] = field(
-        default_factory=dict
-    )  # submission packs, with the blobs that were committed
+    # Submission packs, with the blobs that were committed.
+    submitted: dict[PackId, set[str]] = field(default_factory=dict)
     archives: dict[PackId, int] = field(default_factory=dict)  # those of `packs` whose objects stand in tables
     tables: dict[str, TableRow] = field(default_factory=dict)
     archived: int = 0  # the last entry whose changesets the tables have
@@ -27,16 +26,12 @@ class References:
         """Take the next entry."""
         self.packs |= dict(entry.packs)
         for decided in entry.decided:
-            self._submitted(decided)
+            if decided.pack not in self.compacted:
+                blobs = self.submitted.setdefault(decided.pack, set())
+                if decided.status == Status.COMMITTED:
+                    blobs.update(decided.blobs())
         if isinstance(entry, Compact):
             self._compact(entry)
-
-    def _submitted(self, decided: Decided) -> None:
-        if decided.pack in self.compacted:
-            return
-        blobs = self.submitted.setdefault(decided.pack, set())
-        if decided.status == Status.COMMITTED:
-            blobs.update(decided.blobs())
 
     def _compact(self, entry: Compact) -> None:
         self.archived = entry.archived

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha1
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 from cachetools import LRUCache
 
 from storage.backends.bucket import Bucket, Missing
 from storage.base.batched import batched
 from storage.base.errors import ViewStale
-from storage.base.ids import ChangesetId, ObjectId, PackId, Seq
+from storage.base.ids import ObjectId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.packs import Location
 from storage.log.entry import SLOTS, Entry, Genesis, GlobalCommit, Merge, TableRow, decode
 from storage.log.log import Log
-from storage.log.records import Outcome
+from storage.log.records import Outcome, Status
 from storage.lookup.tables import HEAD_BYTES, VALUE_BYTES, Head, find, head_of, oldest_first, prefix_of, rows_of
 from storage.view.view import View, decode_location, encode_location
 
@@ -37,7 +38,9 @@ _TOGETHER = 16
 _TURNS = 3  # the tables may be merged between the list and a look into them
 
 Row = tuple[bytes, bytes]
-T = TypeVar("T")
+K = TypeVar("K")
+N = TypeVar("N", bound=str)
+V = TypeVar("V")
 
 
 def object_row(oid: ObjectId, location: Location) -> Row:
@@ -45,28 +48,38 @@ def object_row(oid: ObjectId, location: Location) -> Row:
     return oid, encode_location(location)
 
 
-def changeset_row(changeset: str, place: int) -> Row:
-    """Return the row that tells at which place of the log a changeset was decided."""
-    return _key("changeset", changeset), _PLACE.pack(place)
+@dataclass(frozen=True, slots=True)
+class RowKind(Generic[V]):
+    """Rows that tell one fact about a changeset, a commit or a pack, by its name."""
+
+    kind: str
+    encode: Callable[[V], bytes]
+    decode: Callable[[bytes], V]
+
+    def key(self, name: str) -> bytes:
+        """Return the key of the row about `name`."""
+        return sha1(f"{self.kind}:{name}".encode(), usedforsecurity=False).digest()
+
+    def row(self, name: str, value: V) -> Row:
+        """Return the row that tells `value` about `name`."""
+        return self.key(name), self.encode(value)
+
+    def find(self, rows: Mapping[bytes, bytes], name: str) -> V | None:
+        """Return what all rows tell about `name`, None where they tell nothing."""
+        value = rows.get(self.key(name))
+        return self.decode(value) if value else None
 
 
-def closed_row(changeset: str, by: str) -> Row:
-    """Return the row that tells what closed a changeset's conflict."""
-    return _key("closed", changeset), _BY.pack(by.encode())
+def _number(value: bytes) -> int:
+    return int(_PLACE.unpack_from(value)[0])
 
 
-def global_row(commit: str, seq: int) -> Row:
-    """Return the row that tells which entry made a global commit."""
-    return _key("global", commit), _PLACE.pack(seq)
-
-
-def manifest_row(pack: str, location: Location) -> Row:
-    """Return the row that tells where the manifest of a submission pack stands that is gone."""
-    return _key("manifest", pack), encode_location(location)
-
-
-def _key(kind: str, name: str) -> bytes:
-    return sha1(f"{kind}:{name}".encode(), usedforsecurity=False).digest()
+POSITIONS = RowKind("changeset", _PLACE.pack, _number)  # at which place of the log a changeset was decided
+CLOSED_BY: RowKind[str] = RowKind(  # what closed a changeset's conflict
+    "closed", lambda by: _BY.pack(by.encode()), lambda value: value.rstrip(b"\0").decode()
+)
+GLOBAL_COMMITS = RowKind("global", _PLACE.pack, _number)  # which entry made a global commit
+MANIFESTS = RowKind("manifest", encode_location, decode_location)  # of submission packs that are gone
 
 
 def read_all(bucket: Bucket, tables: Iterable[TableRow]) -> dict[bytes, bytes]:
@@ -87,31 +100,6 @@ def delete_packs(bucket: Bucket, names: Iterable[str]) -> set[str]:
     return {refused.rpartition(".")[0] for refused in bucket.delete(*files)}
 
 
-def manifest_in(rows: Mapping[bytes, bytes], pack: str) -> Location | None:
-    """Return where the manifest of a submission pack stands that is gone, given all rows."""
-    return _value_in(rows, "manifest", pack, decode_location)
-
-
-def position_in(rows: Mapping[bytes, bytes], changeset: str) -> int | None:
-    """Return a changeset's place, given all rows."""
-    return _value_in(rows, "changeset", changeset, _number)
-
-
-def closed_in(rows: Mapping[bytes, bytes], changeset: str) -> str | None:
-    """Return what closed a changeset's conflict, given all rows."""
-    return _value_in(rows, "closed", changeset, _text)
-
-
-def global_in(rows: Mapping[bytes, bytes], commit: str) -> int | None:
-    """Return which entry made a global commit, given all rows."""
-    return _value_in(rows, "global", commit, _number)
-
-
-def _value_in(rows: Mapping[bytes, bytes], kind: str, name: str, read: Callable[[bytes], T]) -> T | None:
-    found = rows.get(_key(kind, name))
-    return read(found) if found else None
-
-
 class Archive:
     """The archive of one repository. Safe for threads."""
 
@@ -129,62 +117,70 @@ class Archive:
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
         """Return where objects stand, None for those that are not archived. Raises Unavailable."""
-        found = self._find(oids)
-        return [decode_location(found[oid]) if oid in found else None for oid in oids]
+        rows = self._find(oids)
+        return [decode_location(rows[oid]) if oid in rows else None for oid in oids]
 
     def manifests(self, packs: Sequence[PackId]) -> dict[PackId, Location]:
         """Return where the manifests of submission packs stand that are gone. See `locate`."""
-        return self._look_up("manifest", packs, decode_location)
+        return self._look_up(MANIFESTS, packs)
 
-    def places(self, changesets: Sequence[str], since: int) -> dict[str, int]:
+    def places(self, changesets: Sequence[N], since: int) -> dict[N, int]:
         """Return the places of archived changesets in the log; `since` is the compaction that somebody knows of.
 
         Raises ViewAbsent, ViewStale where the view knows less than that by now, and BucketError.
         """
-        return self._look_up("changeset", changesets, _number, since)
+        return self._look_up(POSITIONS, changesets, since)
 
-    def outcomes(self, changesets: Sequence[str], since: int) -> dict[ChangesetId, Outcome]:
+    def outcomes(self, changesets: Sequence[N], since: int) -> dict[N, Outcome]:
         """Return the outcomes of archived changesets: a look-up, and an entry of the log for each. See `places`."""
-        found: dict[ChangesetId, Outcome] = {}
+        outcomes: dict[N, Outcome] = {}
         # In log order and some entries at a time: each may have megabytes.
-        places = sorted((place, each) for each, place in self.places(changesets, since).items())
+        places = sorted((place, changeset) for changeset, place in self.places(changesets, since).items())
         for some in batched(places, _TOGETHER):
             entries = self._read({place // SLOTS for place, _ in some})
-            for place, each in some:
+            for place, changeset in some:
                 seq, index = divmod(place, SLOTS)
-                found[ChangesetId(each)] = Outcome.of(entries[seq].decided[index], seq, index)
-        return found
+                outcomes[changeset] = Outcome.of(entries[seq].decided[index], seq, index)
+        return outcomes
 
-    def closed(self, changesets: Sequence[str], since: int) -> dict[str, str]:
-        """Return what closed the conflicts of changesets, as far as that is archived. See `places`."""
-        return self._look_up("closed", changesets, _text, since)
+    def decisions(self, changesets: Sequence[N], since: int) -> tuple[dict[N, Outcome], dict[N, str]]:
+        """Return the outcomes of archived changesets, and what closed their conflicts. See `places`."""
+        outcomes = self.outcomes(changesets, since)
+        conflicted = [changeset for changeset in outcomes if outcomes[changeset].status == Status.CONFLICTED]
+        return outcomes, self._look_up(CLOSED_BY, conflicted, since)
 
     def global_commit(self, commit: str) -> GlobalCommit | None:
         """Return an archived global commit, None where there is none. Raises Unavailable."""
-        seq = self._look_up("global", [commit], _number).get(commit)
+        seq = self._look_up(GLOBAL_COMMITS, [commit]).get(commit)
         entry = self._read({seq})[seq] if seq is not None else None
         return GlobalCommit.of(entry) if isinstance(entry, Genesis | Merge) else None
 
-    def _look_up(self, kind: str, names: Sequence[Any], read: Callable[[bytes], Any], since: int = 0) -> dict[Any, Any]:
-        keys = {_key(kind, name): name for name in names}
-        return {keys[key]: read(value) for key, value in self._find(list(keys), since).items()}
+    def _look_up(self, kind: RowKind[V], names: Sequence[N], since: int = 0) -> dict[N, V]:
+        keys = {kind.key(name): name for name in names}
+        return {keys[key]: kind.decode(value) for key, value in self._find(list(keys), since).items()}
 
     def _read(self, seqs: Iterable[int]) -> Mapping[int, Entry]:
         """Return entries of the log by their numbers, several read at once."""
-        wanted = sorted(seqs)
+
+        def read(missing: list[int]) -> Iterator[tuple[Entry, int]]:
+            for seq, data in zip(missing, self._log.read_many(map(Seq, missing)), strict=True):
+                if data is None:
+                    raise ViewStale(f"the view has archived entry {seq}, which the log has not")
+                yield decode(data), _DECODED * len(data)
+
+        return {seq: entry for seq, (entry, _) in self._cached(self._entries, sorted(seqs), read).items()}
+
+    def _cached(self, cache: LRUCache[K, V], keys: Collection[K], read: Callable[[list[K]], Iterable[V]]) -> dict[K, V]:
+        """Return what a cache has of these keys, and what `read` returns for the others, kept where it fits."""
         with self._lock:
-            found = {seq: self._entries[seq][0] for seq in wanted if seq in self._entries}
-        missing = [seq for seq in wanted if seq not in found]
-        sizes = {}
-        for seq, data in zip(missing, self._log.read_many(Seq(each) for each in missing), strict=True):
-            if data is None:
-                raise ViewStale(f"the view has archived entry {seq}, which the log has not")
-            found[seq], sizes[seq] = decode(data), _DECODED * len(data)
+            known = {key: cache[key] for key in keys if key in cache}
+        missing = [key for key in keys if key not in known]
+        fresh = dict(zip(missing, read(missing), strict=True))
         with self._lock:
-            for seq in missing:
-                if sizes[seq] < self._entries.maxsize:
-                    self._entries[seq] = found[seq], sizes[seq]
-        return found
+            for key, value in fresh.items():
+                if cache.getsizeof(value) < cache.maxsize:
+                    cache[key] = value
+        return known | fresh
 
     def _find(self, keys: Sequence[bytes], since: int = 0) -> dict[bytes, bytes]:
         """Return the values of those keys that any table has."""
@@ -212,49 +208,26 @@ class Archive:
         for key in keys:
             for table in tables.of(key):
                 asked.setdefault(table, []).append(key)
-        self._open(list(asked))
+        heads = self._cached(self._heads, [table.name for table in asked], self._read_heads)
         wanted: dict[tuple[str, int], int] = {}
         looks: list[tuple[bytes, tuple[str, int]]] = []
         for table in oldest_first(asked):
             for key in asked[table]:
-                offset, length = self._heads_of(table.name).span(key)
+                offset, length = heads[table.name].span(key)
                 if length:
                     wanted[table.name, offset] = length
                     looks.append((key, (table.name, offset)))
-        runs = self._read_runs(wanted)
-        found = ((key, find(runs[at], key)) for key, at in looks)
-        return {key: value for key, value in found if value is not None}
 
-    def _open(self, tables: Sequence[TableRow]) -> None:
-        """Have the headers of these tables in memory."""
-        with self._lock:
-            missing = [table.name for table in tables if table.name not in self._heads]
-        read = self.bucket.map_concurrently(lambda name: self.bucket.get_range(name + SUFFIX, 0, HEAD_BYTES), missing)
-        with self._lock:
-            for name, data in zip(missing, read, strict=True):
-                head = head_of(data)
-                if _size_of_head(head) < self._heads.maxsize:
-                    self._heads[name] = head
+        def read_run(at: tuple[str, int]) -> bytes:
+            return self.bucket.get_range(at[0] + SUFFIX, at[1], wanted[at])
 
-    def _heads_of(self, name: str) -> Head:
-        with self._lock:
-            found = self._heads.get(name)
-        # Pushed out by others meanwhile: then this one alone.
-        return found or head_of(self.bucket.get_range(name + SUFFIX, 0, HEAD_BYTES))
+        runs = self._cached(self._runs, wanted, lambda missing: self.bucket.map_concurrently(read_run, missing))
+        values = ((key, find(runs[at], key)) for key, at in looks)
+        return {key: value for key, value in values if value is not None}
 
-    def _read_runs(self, wanted: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], bytes]:
-        with self._lock:
-            runs = {at: self._runs[at] for at in wanted if at in self._runs}
-        missing = [at for at in wanted if at not in runs]
-        read = self.bucket.map_concurrently(
-            lambda at: self.bucket.get_range(at[0] + SUFFIX, at[1], wanted[at]), missing
-        )
-        runs |= dict(zip(missing, read, strict=True))
-        with self._lock:
-            for at in missing:
-                if len(runs[at]) < self._runs.maxsize:
-                    self._runs[at] = runs[at]
-        return runs
+    def _read_heads(self, names: list[str]) -> Iterator[Head]:
+        read = self.bucket.map_concurrently(lambda name: self.bucket.get_range(name + SUFFIX, 0, HEAD_BYTES), names)
+        return map(head_of, read)
 
 
 class _Tables:
@@ -271,14 +244,6 @@ class _Tables:
         """Yield the tables in which a key would stand."""
         for bits in self._bits:
             yield from self._by_prefix.get((bits, prefix_of(key, bits)), ())
-
-
-def _number(value: bytes) -> int:
-    return int(_PLACE.unpack_from(value)[0])
-
-
-def _text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode()
 
 
 def _size_of_head(head: Head) -> int:

@@ -126,10 +126,7 @@ class MergeBudget:
         self._left = seconds
 
     def __call__(self, three: MergeInputs, read: ReadBlob) -> bytes | ConflictClass:
-        """Return what the three merge to, or what forbids it.
-
-        Raises MergesTooLong where the budget is spent; and what ContentMerges raises.
-        """
+        """Return what three merge to, or what forbids it. Raises MergesTooLong, Unavailable and Corrupt."""
         known = self._merges.known(three)
         if known is not None:
             return known

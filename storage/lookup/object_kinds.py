@@ -6,7 +6,7 @@ references is never deleted, so the results can be cached.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from cachetools import LRUCache
@@ -57,23 +57,20 @@ class Kinds:
         """
         wanted = list(dict.fromkeys(oids))
         with self._lock:
-            found = {oid: self._known[oid] for oid in wanted if oid in self._known}
-        rest = [oid for oid in wanted if oid not in found]
+            described = {oid: self._known[oid] for oid in wanted if oid in self._known}
+        rest = [oid for oid in wanted if oid not in described]
         below: list[tuple[ObjectId, Location]] = []
-        for oid, location in self._located(rest):
-            if location and location.pack.startswith("inbox/"):
-                found[oid] = self._remember(oid, Described(Kind.BLOB, location.place.size))
-            elif location:
-                below.append((oid, location))
-        some = below[:MAX_LOOKUPS]
-        read = self._bucket.map_concurrently(lambda located: self._read(*located), some)
-        if len(some) < len(below):
-            raise LookedUpInPart(f"{len(some)} of {len(below)} ids that are new to this process were looked up")
-        return found | dict(zip((oid for oid, _ in some), read, strict=True))
-
-    def _located(self, oids: list[ObjectId]) -> Iterator[tuple[ObjectId, Location | None]]:
-        for some in batched(oids, _TOGETHER):
-            yield from zip(some, self._objects.locate(some), strict=True)
+        for some in batched(rest, _TOGETHER):
+            for oid, location in zip(some, self._objects.locate(some), strict=True):
+                if location and location.pack.startswith("inbox/"):
+                    described[oid] = self._remember(oid, Described(Kind.BLOB, location.place.size))
+                elif location:
+                    below.append((oid, location))
+        first = below[:MAX_LOOKUPS]
+        read = self._bucket.map_concurrently(lambda located: self._read(*located), first)
+        if len(first) < len(below):
+            raise LookedUpInPart(f"{len(first)} of {len(below)} ids that are new to this process were looked up")
+        return described | dict(zip((oid for oid, _ in first), read, strict=True))
 
     def _read(self, oid: ObjectId, location: Location) -> Described:
         return self._remember(oid, Described(*decode_head(self._objects.stored(oid, location, HEAD_BYTES))))

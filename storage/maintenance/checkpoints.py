@@ -7,27 +7,20 @@ from itertools import islice
 
 import structlog
 
-from storage.base.ids import Seq
+from storage.base.ids import PackId, Seq
 from storage.log import entry_bundles
 from storage.log.entry import NO_HASH, digest
 from storage.log.log import check, follow
 from storage.repository import Repository
 from storage.view.cursors import CursorName
-from storage.view.load import MissingPacks, line, locations, read_forgotten, read_places
+from storage.view.load import line, locations, read_forgotten, read_places
 from storage.view.segments import FOLDER, encode, make, name_of
 
 log = structlog.get_logger()
 
-# Below the epoch, so that a view that was loaded anew looks again.
-
 
 def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
-    """Make at most `most` segments of entries that have none; return how many were made.
-
-    Each of `size` entries, or of `checkpoint_entries`.
-
-    Raises Unavailable and CorruptEntry.
-    """
+    """Make at most `most` missing segments of `size` entries (0: as set). Raises Unavailable and Corrupt."""
     made, size = 0, size or repo.settings.checkpoint_entries
     last = newest(repo)
     while made < most and repo.view.head().applied >= last + size:
@@ -36,12 +29,12 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         pairs = list(islice(follow(repo.log.read_from(last + 1), previous), size))
         if len(pairs) < size:
             break
-        gone = MissingPacks()
+        gone = set[PackId]()
         places = read_places(repo.bucket, (entry for entry, _ in pairs), gone)
         archived = repo.view.head().archived
         lost = {pack for entry, _ in pairs if entry.seq > archived for pack, _ in entry.packs}
-        if lost & gone.missing:
-            log.error("checkpoint_late", first=last + 1, missing=min(lost & gone.missing))
+        if lost & gone:
+            log.error("checkpoint_late", first=last + 1, missing=min(lost & gone))
             break
         # Packs missing below `archived` were compacted away. Segments that are built late lack their rows; a later
         # compaction entry removes those rows anyway.

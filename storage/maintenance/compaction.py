@@ -34,13 +34,13 @@ from storage.log.log import follow, name_of
 from storage.log.records import Decided
 from storage.log.store_pack import store_pack
 from storage.lookup.archive import (
+    CLOSED_BY,
+    GLOBAL_COMMITS,
+    MANIFESTS,
+    POSITIONS,
     SUFFIX,
     Row,
-    changeset_row,
-    closed_row,
     delete_packs,
-    global_row,
-    manifest_row,
     object_row,
 )
 from storage.lookup.tables import due, encode, merged
@@ -267,15 +267,15 @@ def _copy(repo: Repository, history: Entries, made: _Made) -> None:
 def _note_history(history: Entries, made: _Made) -> None:
     for entry, _ in history:
         for index, decided in enumerate(entry.decided):
-            made.add(changeset_row(decided.id, log_position(entry.seq, index)))
+            made.add(POSITIONS.row(decided.id, log_position(entry.seq, index)))
             if decided.closes:
-                made.add(closed_row(decided.closes.id, decided.id))
+                made.add(CLOSED_BY.row(decided.closes.id, decided.id))
         match entry:
             case Close():
                 for closed in entry.closed:
-                    made.add(closed_row(closed.id, closed.by or ""))
+                    made.add(CLOSED_BY.row(closed.id, closed.by or ""))
             case Genesis() | Merge():
-                made.add(global_row(entry.commit, entry.seq))
+                made.add(GLOBAL_COMMITS.row(entry.commit, entry.seq))
 
 
 def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[PackId, set[str]]]:
@@ -333,7 +333,7 @@ def _store(repo: Repository, writer: PackWriter, manifests: Mapping[PackId, Obje
     name, size = store_pack(repo.bucket, writer)
     made.archive(name, size, writer.places)
     for pack, oid in manifests.items():
-        made.add(manifest_row(pack, Location(name, writer.places[oid])))
+        made.add(MANIFESTS.row(pack, Location(name, writer.places[oid])))
     made.bytes += size
 
 

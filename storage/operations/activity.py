@@ -1,14 +1,12 @@
 """Activity at one path: changesets that wait to change it, commits on it that have not landed, its lock's holder."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from storage.base.batched import batched
-from storage.base.ids import ChangesetId, PackId
+from storage.base.ids import ChangesetId
 from storage.log.entry import decode
 from storage.log.log import name_of
-from storage.log.manifest import Changeset
 from storage.queue.submission_packs import read_changesets
 from storage.repository import Repository
 
@@ -43,19 +41,13 @@ def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
 def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
     ids = repo.queue.wanting(path, "", limit + 1)
     states = repo.queue.states(ids)[1] if ids else []
-    waiting = [
-        (ChangesetId(each), now.pack) for each, now in zip(ids[:limit], states, strict=False) if now.pack is not None
-    ]
-    # The set is by a hash of the path: what each says itself decides.
-    submissions = _by_pack(repo, waiting)
-    found = [changeset.id for changeset in submissions if any(change.path == path for change in changeset.changes)]
-    return found, len(ids) <= limit
-
-
-def _by_pack(repo: Repository, waiting: Sequence[tuple[ChangesetId, PackId]]) -> Iterator[Changeset]:
+    waiting = [(ChangesetId(i), now.pack) for i, now in zip(ids[:limit], states, strict=False) if now.pack is not None]
     # Ids and packs are in the order of time: those of a pack stand together, but for what a clock did.
-    for _, some in groupby(waiting, key=lambda each: each[1]):
-        yield from read_changesets(repo.archive, repo.queue, list(some))
+    packs = groupby(waiting, key=lambda located: located[1])
+    submissions = (each for _, some in packs for each in read_changesets(repo.archive, repo.queue, list(some)))
+    # The set is by a hash of the path: what each says itself decides.
+    changing = [changeset.id for changeset in submissions if any(change.path == path for change in changeset.changes)]
+    return changing, len(ids) <= limit
 
 
 def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:

@@ -100,10 +100,7 @@ def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int
 
 
 def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
-    """Delete a slice; what is queued in it will be rejected, and says so.
-
-    With `version` only if the slice still has it. Raises SliceGone, SliceChanged and Unavailable.
-    """
+    """Delete a slice, if it has `version`; what is queued in it is rejected. Raises Refused and Unavailable."""
 
     def build_entry(snapshot: Snapshot) -> Draft[Slice]:
         old = _definition(snapshot, slice_id)

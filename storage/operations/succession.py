@@ -40,10 +40,7 @@ def turn(repo: Repository, changeset: ChangesetId) -> Iterator[None]:
 
 
 def successor_of(repo: Repository, changeset: ChangesetId) -> ChangesetId | None:
-    """Return the undecided changeset that is to take the place of another, None where there is none.
-
-    Raises ViewAbsent, and Recovering where one may be in the inbox alone.
-    """
+    """Return the undecided successor of a changeset, else None. Raises Recovering while the inbox may have one."""
     recovered, successor = repo.queue.successor(changeset)
     if successor is None and not recovered:
         raise Recovering("changesets are being looked for")

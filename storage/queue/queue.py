@@ -75,8 +75,8 @@ class Queue(QueueReader):
         for _ in range(_MAX_DEAD):
             try:
                 found = self._scripts(
-                    "claim", _now(), owner, int(s.lock_ttl * 1000), s.commit_changesets, s.commit_changes,
-                    s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
+                    "claim", int(time.time() * 1000), owner, int(s.lock_ttl * 1000), s.commit_changesets,
+                    s.commit_changes, s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
                     int(recovered_only), s.poison_tries, int(s.poison_wait * 1000),
                 )  # fmt: skip
             except redis.RedisError:
@@ -187,7 +187,3 @@ def _claimed(slice_id: bytes, changeset: bytes, pack: bytes, deaths: bytes = b"0
 def _split(ids: str) -> list[ChangesetId]:
     """Return ids that stand in one text."""
     return [ChangesetId(ids[i : i + _ULID]) for i in range(0, len(ids), _ULID)]
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

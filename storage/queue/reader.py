@@ -1,17 +1,16 @@
 """The reads of the queues; nothing here changes them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
 
 from storage.backends.scripts import Scripts
 from storage.base.batched import batched
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
-from storage.log.records import Outcome, Status, decode_outcome
+from storage.log.records import decode_outcome
 from storage.lookup.archive import Archive
 from storage.queue.states import Admission, ChangesetState, Stage
 from storage.view.view import View, decode_slice
@@ -77,14 +76,10 @@ class QueueReader:
         passed = [i for i, now in zip(ids, states, strict=True) if now.stage is Stage.UNKNOWN and i <= mark]
         if not passed:
             return states
-        outcomes: Mapping[Any, Outcome] = self._archive.outcomes(passed, compacted)
-        conflicted = [changeset for changeset in outcomes if outcomes[changeset].status == Status.CONFLICTED]
-        closed = self._archive.closed(conflicted, compacted)
+        outcomes, closed = self._archive.decisions(passed, compacted)
         return [
-            replace(now, outcome=outcomes[each], closed_by=now.closed_by or closed.get(each))
-            if each in outcomes
-            else now
-            for each, now in zip(ids, states, strict=True)
+            replace(now, outcome=outcomes[i], closed_by=now.closed_by or closed.get(i)) if i in outcomes else now
+            for i, now in zip(ids, states, strict=True)
         ]
 
     def stages(self, ids: Sequence[str]) -> list[Stage]:

@@ -96,11 +96,15 @@ class Inbox:
 
     def routine(self, deep: bool) -> Found:
         """Scan what is new or, if `deep`, the next part of all that is behind the mark. Raises Unavailable."""
-        if deep:
-            return self._deep()
-        found = self.scan(self._seen.get(), self._settings.upkeep_packs)
-        self._seen.set(found.seen)
-        return found
+        if not deep:
+            result = self.scan(self._seen.get(), self._settings.upkeep_packs)
+            self._seen.set(result.seen)
+            return result
+        result = self.scan(max(self._behind_mark(), self._deep_cursor.get()), self._settings.upkeep_packs)
+        if result.complete:
+            self._look_at_passed(result)
+        self._deep_cursor.set("" if result.complete else result.last)
+        return result
 
     def holds(self, changesets: Sequence[ChangesetId]) -> bool:
         """Tell whether any of these stands in a submission pack, known to view and queues or not. Raises BucketError.
@@ -136,13 +140,6 @@ class Inbox:
             if len(old) < len(page):
                 break
         return passed
-
-    def _deep(self) -> Found:
-        found = self.scan(max(self._behind_mark(), self._deep_cursor.get()), self._settings.upkeep_packs)
-        if found.complete:
-            self._look_at_passed(found)
-        self._deep_cursor.set("" if found.complete else found.last)
-        return found
 
     def _look_at_passed(self, found: Found) -> None:
         """Queue what the mark has passed though it is undecided, and what no queue has."""

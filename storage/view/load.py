@@ -1,13 +1,10 @@
 """Bringing the view up to date with the log: by the entries that it lacks, or by loading it under a new epoch."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
-from dataclasses import dataclass, field
 
 from storage.backends.bucket import Bucket, Missing, OutOfRange
 from storage.base.batched import batched
@@ -43,48 +40,38 @@ def locations(entry: Entry, packs: Places) -> dict[ObjectId, Location]:
     return found
 
 
-def read_places(bucket: Bucket, entries: Iterable[Entry], gone: MissingPacks | None = None) -> list[Places]:
-    """Return the places of the objects in the packs of several entries, the indexes read at once.
-
-    Packs that are missing are noted in `gone`, where it is given: a compaction may have copied what was in them. Raises
-    Missing, BucketError and CorruptObject.
-    """
+def read_places(bucket: Bucket, entries: Iterable[Entry], gone: set[PackId] | None = None) -> list[Places]:
+    """Return the places of the objects in the packs of several entries, as `read_indexes` does."""
     entries = list(entries)
     wanted = [pack for entry in entries for pack in entry.packs]
+    places = {pack: index for (pack, _), index in zip(wanted, read_indexes(bucket, wanted, gone), strict=True)}
+    return [{pack: places[pack] for pack, _ in entry.packs} for entry in entries]
 
-    def read(pack: PackId, size: int) -> Mapping[ObjectId, PackRange]:
+
+def read_indexes(
+    bucket: Bucket, packs: Sequence[tuple[PackId, int]], gone: set[PackId] | None = None
+) -> list[dict[ObjectId, PackRange]]:
+    """Return the places of the objects in packs given with sizes, read at once. Raises Unavailable and Corrupt.
+
+    Packs that are missing are noted in `gone`, where it is given: a compaction may have copied what was in them.
+    """
+
+    def read(pack: PackId, size: int) -> dict[ObjectId, PackRange]:
         try:
             return read_index(bucket.get(pack + ".idx"), size)
         except Missing:
             if gone is None:
                 raise
-            gone.missing.add(pack)
+            gone.add(pack)
             return {}
 
-    indexes = bucket.map_concurrently(lambda pack: read(*pack), wanted)
-    places = {pack: index for (pack, _), index in zip(wanted, indexes, strict=True)}
-    return [{pack: places[pack] for pack, _ in entry.packs} for entry in entries]
+    return bucket.map_concurrently(lambda pack: read(*pack), packs)
 
 
-@dataclass(slots=True)
-class MissingPacks:
-    """Packs that are missing, until a compaction is read that says why."""
-
-    missing: set[PackId] = field(default_factory=set)
-
-    def explained(self, entry: Entry) -> None:
-        """Take out those that an entry retires."""
-        self.missing.difference_update(entry.retired)
-
-    def check(self) -> None:
-        """Refuse what no entry explains. Raises Missing."""
-        if self.missing:
-            raise Missing(f"{min(self.missing)}.idx")
-
-
-def read_indexes(bucket: Bucket, packs: Sequence[tuple[PackId, int]]) -> list[dict[ObjectId, PackRange]]:
-    """Return the places of the objects in packs given with sizes, read at once. Raises Unavailable and Corrupt."""
-    return bucket.map_concurrently(lambda pack: read_index(bucket.get(pack[0] + ".idx"), pack[1]), packs)
+def _refuse(missing: set[PackId]) -> None:
+    """Raise Missing for packs that are gone, and that no entry retires."""
+    if missing:
+        raise Missing(f"{min(missing)}.idx")
 
 
 def read_forgotten(log: Log, bucket: Bucket, entry: Entry) -> Forgotten:
@@ -115,25 +102,25 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     where a pack is gone that no entry retires, and BucketError.
     """
     snapshot = view.snapshot()
-    count, gone, retired = 0, MissingPacks(), set[str]()
+    count, gone, retired = 0, set[PackId](), set[PackId]()
     try:
         for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
             [places] = read_places(bucket, [entry], gone)
-            if not gone.missing <= retired:
+            if not gone <= retired:
                 # Before it is applied: a published view would miss for good what is away for a moment.
                 retired = _retired_behind(log, entry.seq)
-                MissingPacks(gone.missing - retired).check()
+                _refuse(gone - retired)
             forgotten = read_forgotten(log, bucket, entry)
             view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places), forgotten=forgotten)
-            gone.explained(entry)
+            gone.difference_update(entry.retired)
             count += 1
     except CorruptEntry as error:
         raise LogForked(f"the log does not continue the view at entry {snapshot.head.applied}") from error
-    gone.check()
+    _refuse(gone)
     return count
 
 
-def _retired_behind(log: Log, seq: int) -> set[str]:
+def _retired_behind(log: Log, seq: int) -> set[PackId]:
     """Return what the entries behind one retire, to the end of the log."""
     return {name for _, data in log.read_from(seq + 1) for name in decode(data).retired}
 
@@ -154,7 +141,7 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
     try:
         through, last_hash = _load_segments(view, log, bucket, epoch, progress)
         batch: list[tuple[Entry, str]] = []
-        gone = MissingPacks()
+        gone = set[PackId]()
         for pair in follow(log.read_from(through + 1), last_hash):
             batch.append(pair)
             if len(batch) == _BATCH:
@@ -162,7 +149,7 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
                 progress(batch[-1][0].seq)
                 batch = []
         _apply(view, log, bucket, epoch, batch, gone)
-        gone.check()
+        _refuse(gone)
         if not view.redis.exists(f"{view.prefix}v:{epoch}:head"):
             raise ViewAbsent("there is no log")
         published = view.publish(before, epoch, run)
@@ -261,9 +248,7 @@ def _is_in_log(log: Log, segment: Segment) -> bool:
     return data is not None and digest(data) == segment.hash
 
 
-def _apply(
-    view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Entry, str]], gone: MissingPacks
-) -> None:
+def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Entry, str]], gone: set[PackId]) -> None:
     view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
     for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):
@@ -271,5 +256,5 @@ def _apply(
         view.apply(
             epoch, entry, entry_hash, locations(entry, places), published=False, pipeline=pipeline, forgotten=forgotten
         )
-        gone.explained(entry)
+        gone.difference_update(entry.retired)
     pipeline.execute()

@@ -76,7 +76,7 @@ def make(entries: Iterable[tuple[Entry, str, dict[ObjectId, Location], Forgotten
     """Return the segment of entries, each with its hash, its objects' places, and what it has the view forget."""
     parts = [_Chunks() for _ in range(PARTS)]
     first = previous = last = last_hash = forgotten = None
-    head: list[str | bytes] | None = None
+    head: dict[str | bytes, str | bytes] = {}  # each entry sets some of its fields, and the last of each counts
     for entry, entry_hash, locations, gone in entries:
         first, previous = (entry.seq, entry.previous) if first is None else (first, previous)
         last, last_hash = entry.seq, entry_hash
@@ -85,22 +85,15 @@ def make(entries: Iterable[tuple[Entry, str, dict[ObjectId, Location], Forgotten
         for command in chain(index(locations), commands(effects(entry, entry_hash, gone))):
             row = [_text(part) for part in command]
             if command[1] == "head":
-                head = row if head is None else [*head, *row[2:]]
+                head.update(zip(row[2::2], row[3::2], strict=True))
             else:
                 parts[_part_of(command[1])].add(row)
         for part in parts:
             part.end_of_entry()
-    # Each entry sets some of its fields, and the last of each counts.
-    parts[_STATE].add(_last_of_each(head or []))
+    parts[_STATE].add(["HSET", "head", *chain(*head.items())])
     assert first is not None and last is not None and previous is not None and last_hash is not None
     made = tuple(tuple(part.finish()) for part in parts)
     return Segment(Seq(first), Seq(last), previous, last_hash, made, forgotten)
-
-
-def _last_of_each(command: list[str | bytes]) -> list[str | bytes]:
-    """Return an HSET that sets each of its fields once."""
-    fields = dict(zip(command[2::2], command[3::2], strict=True))
-    return [*command[:2], *chain(*fields.items())]
 
 
 def _part_of(key: str) -> int:

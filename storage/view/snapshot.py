@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.base.ids import ChangesetId, Seq, SliceId
@@ -39,9 +39,11 @@ class Head:
 _HEAD_NUMBERS = {name for name, kind in Head.__annotations__.items() if kind in {"Seq", "int"}}
 
 
-def head_of(fields: dict[str, str]) -> Head:
-    """Build a Head from the texts that Redis keeps."""
-    return Head(**{name: int(value) if name in _HEAD_NUMBERS else value for name, value in fields.items()})  # type: ignore[arg-type]
+def head_of(flat: Sequence[bytes]) -> Head:
+    """Build a Head from what Redis keeps: names and values in turn."""
+    texts = [text.decode() for text in flat]
+    fields = zip(texts[::2], texts[1::2], strict=True)
+    return Head(**{name: int(value) if name in _HEAD_NUMBERS else value for name, value in fields})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class View(Lists):
         epoch, head, outcomes, definitions, owners, passed_by, run, closed = self.scripts("snapshot", *args)
         return Snapshot(
             epoch=epoch.decode(),
-            head=_head(head),
+            head=head_of(head),
             outcomes={ChangesetId(i): decode_outcome(o) for i, o in zip(wanted[0], outcomes, strict=True) if o},
             slices={SliceId(i): decode_slice(d) for i, d in zip(wanted[1], definitions, strict=True) if d},
             keys={k: ChangesetId(o.decode().split(" ")[0]) for k, o in zip(wanted[2], owners, strict=True) if o},
@@ -269,8 +269,3 @@ def decode_location(row: bytes) -> Location:
     ulid = text_of(raw)
     pack = f"inbox/{ulid}-{count}" if count else f"packs/{ulid}"
     return Location(PackId(pack), PackRange(*_PLACE.unpack_from(row, _PACK.size)))
-
-
-def _head(flat: Sequence[bytes]) -> Head:
-    texts = [item.decode() for item in flat]
-    return head_of(dict(zip(texts[::2], texts[1::2], strict=True)))

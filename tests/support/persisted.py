@@ -82,10 +82,10 @@ def rows() -> dict[bytes, bytes]:
     return dict(
         [
             archive.object_row(oid("a"), Location(PACK, PackRange(12, 34, 56))),
-            archive.changeset_row(ulid("AV"), 3 << 13),
-            archive.closed_row(ulid("AX"), ulid("C2")),
-            archive.global_row("2" * 40, 4),
-            archive.manifest_row(PACK, Location(PackId(f"packs/{ulid('E0')}"), PackRange(90, 12, 34))),
+            archive.POSITIONS.row(ulid("AV"), 3 << 13),
+            archive.CLOSED_BY.row(ulid("AX"), ulid("C2")),
+            archive.GLOBAL_COMMITS.row("2" * 40, 4),
+            archive.MANIFESTS.row(PACK, Location(PackId(f"packs/{ulid('E0')}"), PackRange(90, 12, 34))),
         ]
     )
 

@@ -18,7 +18,7 @@ from storage.log.manifest import Changeset
 from storage.log.records import Decided
 from storage.log.references import References
 from storage.log.summary import LogSummary, lost
-from storage.lookup.archive import manifest_in, read_all
+from storage.lookup.archive import MANIFESTS, read_all
 
 _MAX_PACKS = 64  # whose manifests are held
 
@@ -58,7 +58,7 @@ def _compacted_manifests(bucket: Bucket, named: References) -> dict[PackId, Obje
     if not named.compacted:
         return {}
     rows = read_all(bucket, named.tables.values())
-    located = {pack: manifest_in(rows, pack) for pack in named.compacted}
+    located = {pack: MANIFESTS.find(rows, pack) for pack in named.compacted}
     copies = {location.pack for location in located.values() if location}
     oids = {
         (pack, place.offset): oid
