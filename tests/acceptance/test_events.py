@@ -25,6 +25,7 @@ import redis
 
 from app.client.api_client import Client, Json
 from app.stack.stack import Stack
+from storage.log.entry import Commits, Merge, Release
 from storage.log.log import follow
 from storage.repository import Repository
 from tests.support.waiting import await_true
@@ -76,19 +77,18 @@ def expected(repo: Repository) -> Iterator[Told]:
     """What the log says that a listener must be told."""
     committed: dict[int, list[str]] = {}
     for entry, _ in follow(repo.log.read_from(1)):
-        seq = entry["seq"]
-        match entry["kind"]:
-            case "commits":
-                committed[seq] = [each["id"] for each in entry["decided"] if each["status"] == "committed"]
-                for i, each in enumerate(entry["decided"]):
-                    yield f"{seq}-{i}", each["status"], each["id"]
-            case "merge":
-                landed = [each for at in range(entry["first"], entry["through"] + 1) for each in committed.get(at, [])]
+        match entry:
+            case Commits():
+                committed[entry.seq] = [decided.id for decided in entry.decided if decided.status == "committed"]
+                for i, decided in enumerate(entry.decided):
+                    yield f"{entry.seq}-{i}", decided.status, decided.id
+            case Merge():
+                landed = [each for at in range(entry.first, entry.through + 1) for each in committed.get(at, [])]
                 for i, each in enumerate(landed):
-                    yield f"{seq}-{i}", "landed", each
-            case "release":
-                for i, each in enumerate(entry["released"]):
-                    yield f"{seq}-{i}", "released", each["id"]
+                    yield f"{entry.seq}-{i}", "landed", each
+            case Release():
+                for i, released in enumerate(entry.released):
+                    yield f"{entry.seq}-{i}", "released", released.id
 
 
 def outcome(client: Client, changeset: str) -> str:

@@ -137,7 +137,7 @@ def test_a_changeset_whose_merges_never_fit_is_rejected_and_its_neighbours_land(
         if found:
             break
         more(world, number)
-    assert found and (found["status"], found["reason"]) == ("rejected", "poison") and "merge_budget" in found["detail"]
+    assert found and (found.status, found.reason) == ("rejected", "poison") and "merge_budget" in found.detail
     assert not verify(world.repo).differences
 
 
