@@ -12,8 +12,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from app.stack import Stack, Supervisor
 from app.stack import servers as stack_servers
+from app.stack.processes import Supervisor
+from app.stack.stack import Stack
 from storage.base.settings import Settings
 from tests.support.servers import MISSING, REQUIRED, Proxy, Servers, require, seaweedfs
 

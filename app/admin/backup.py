@@ -81,7 +81,7 @@ class Manifest:
             "format": FORMAT, "repository": self.repository, "entries": self.entries, "hash": self.hash, "at": self.at,
             "files": len(self.files),
         }  # fmt: skip
-        rows = [[name, *each] for name, each in sorted(self.files.items())]
+        rows = [[name, *row] for name, row in sorted(self.files.items())]
         body = "".join([json.dumps(line) + "\n" for line in [head, *rows]]).encode()
         return body + json.dumps({"sha256": sha256(body).hexdigest()}).encode() + b"\n"
 
@@ -111,9 +111,9 @@ class Folder:
     def locked(self) -> Iterator[None]:
         """Keep other backups out, in a folder that is a backup's or empty. Raises BackupError."""
         self.path.mkdir(parents=True, exist_ok=True)
-        found = {each.name for each in self.path.iterdir()}
-        if found and not found & {_LOCK, _MANIFEST}:
-            raise BackupError(f"{self.path} has something else in it: {', '.join(sorted(found)[:3])}")
+        names = {path.name for path in self.path.iterdir()}
+        if names and not names & {_LOCK, _MANIFEST}:
+            raise BackupError(f"{self.path} has something else in it: {', '.join(sorted(names)[:3])}")
         with (self.path / _LOCK).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,11 +133,11 @@ class Folder:
 
     def sizes(self) -> dict[str, int]:
         """Return the sizes of all files by name."""
-        found: dict[str, int] = {}
-        for folder in [each for each in self.path.iterdir() if each.is_dir()]:
+        sizes: dict[str, int] = {}
+        for folder in [path for path in self.path.iterdir() if path.is_dir()]:
             with os.scandir(folder) as files:
-                found |= {f"{folder.name}/{file.name}": file.stat().st_size for file in files}
-        return found
+                sizes |= {f"{folder.name}/{file.name}": file.stat().st_size for file in files}
+        return sizes
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
@@ -177,10 +177,7 @@ class Report:
 
 
 def backup(settings: Settings, directory: Path, progress: Progress = no_progress) -> Report:
-    """Bring the backup in `directory` up to the bucket. Safe beside writers, and after a run that died at any point.
-
-    Raises BackupError, CorruptEntry and BucketError.
-    """
+    """Bring the backup in `directory` up to the bucket. Safe beside writers, and after a run that died at any point."""
     folder = Folder(directory)
     with folder.locked():
         run = _Run(Bucket(settings), folder, progress)
@@ -240,17 +237,16 @@ class _Run:
 
     def _know(self, sizes: dict[str, int], entries: int) -> None:
         """Take what the last manifest lists and is there, and check that the log is the same."""
-        found = self._folder.manifest()
-        if found is None:
+        if (last_run := self._folder.manifest()) is None:
             return
-        manifest, _ = found
+        manifest, _ = last_run
         last = name_of(manifest.entries)
         if manifest.entries > entries or digest(self._bucket.get(last)) != manifest.files[last].sha256:
             raise BackupError(
                 f"{self._folder.path} is a backup of another log: the bucket's has not its entry {manifest.entries}"
             )
         self._before = set(manifest.files)
-        self._known |= {name: each for name, each in manifest.files.items() if sizes.get(name) == each.size}
+        self._known |= {name: file for name, file in manifest.files.items() if sizes.get(name) == file.size}
 
     def _copy(self, missing: Sequence[str], sizes: dict[str, int]) -> bool:
         """Copy files, several at once; tell whether one of them is no longer in the bucket."""

@@ -30,8 +30,7 @@ def export(settings: Settings, directory: Path, progress: Progress = no_progress
     """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
 
     Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
-    --strict`). Returns what the log has. Raises ExportError, BucketError, CorruptEntry, CorruptObject, and
-    OSError where the directory has something in it or cannot be made.
+    --strict`). Returns what the log has. Raises OSError where the directory has something in it or cannot be made.
     """
     if directory.exists() and any(directory.iterdir()):
         raise FileExistsError(f"{directory} is not empty")
@@ -113,10 +112,7 @@ def _write_pack(path: Path, objects: Iterator[bytes]) -> None:
 
 
 def git(directory: Path | None, *arguments: str, stdin: bytes | IO[bytes] = b"") -> str:
-    """Run git in `directory`, without this user's configuration, and return what it printed.
-
-    Raises ExportError where it fails.
-    """
+    """Run git in `directory`, without this user's configuration; return what it printed. Raises ExportError."""
     try:
         return Git(directory, plain_environment()).output(*arguments, stdin=stdin).decode(errors="replace")
     except GitFailed as error:

@@ -58,25 +58,23 @@ def check(folder: Folder, manifest: Manifest, progress: Progress) -> None:
         expected = manifest.files[name]
         return None if (len(data), digest(data)) == expected else f"{name} is not what the manifest says"
 
-    names = sorted(manifest.files)
     needed = [name_of(seq) for seq in range(1, manifest.entries + 1)]
-    found = [f"{name} is not in the manifest" for name in needed if name not in manifest.files]
+    faults = [f"{name} is not in the manifest" for name in needed if name not in manifest.files]
     with ThreadPoolExecutor(READERS) as pool:
-        for chunk in batched_with_progress(names, _AT_ONCE, "check", progress):
-            found += [each for each in pool.map(wrong, chunk) if each]
-    if found:
-        raise Damaged(found)
+        for chunk in batched_with_progress(sorted(manifest.files), _AT_ONCE, "check", progress):
+            faults += [fault for fault in pool.map(wrong, chunk) if fault]
+    if faults:
+        raise Damaged(faults)
 
 
 def restore(repo: Repository, directory: Path, progress: Progress = no_progress) -> Restored:
     """Put the backup in `directory` into the repository's bucket, and load the view from it.
 
     What Redis knows of a repository of this name is forgotten, since it is of another bucket. Nothing else may use the
-    repository meanwhile. Raises BackupError, RedisUnsafe, GitUnfit, BucketUnsafe and Unavailable.
+    repository meanwhile. Raises Refused, Corrupt and Unavailable.
     """
     folder = Folder(directory)
-    known = folder.manifest()
-    if known is None:
+    if (known := folder.manifest()) is None:
         raise BackupError(f"{directory} has no backup in it, or one that was never finished")
     manifest, name = known
     check(folder, manifest, progress)
@@ -84,9 +82,9 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress)
     put = _Put(repo.bucket, folder, manifest, progress)
     put.run(f"{MARKERS}{name}.json")
     repo.view.erase()  # what Redis has is of the bucket that was here before
-    _, found = rebuild(repo, None, lambda seq: progress("view", seq, manifest.entries))
+    _, recovered = rebuild(repo, None, lambda seq: progress("view", seq, manifest.entries))
     applied = repo.view.head().applied
-    return Restored(manifest.entries, len(manifest.files), manifest.size, put.copied, applied, found.enqueued)
+    return Restored(manifest.entries, len(manifest.files), manifest.size, put.copied, applied, recovered.enqueued)
 
 
 class _Put:

@@ -50,17 +50,13 @@ class Findings:
     queued: int = 0
     differences: list[str] = field(default_factory=list)
 
-    def differ(self, text: str) -> None:
-        """Note a difference."""
-        if len(self.differences) < _MAX_FINDINGS:
-            self.differences.append(text)
+    def differ(self, *texts: str) -> None:
+        """Note differences."""
+        self.differences += texts[: _MAX_FINDINGS - len(self.differences)]
 
 
 def verify(repo: Repository, with_git: bool = True, progress: Progress = no_progress) -> Findings:
-    """Return the findings. Writers may continue: entries that are appended meanwhile cause no findings.
-
-    Raises Unavailable.
-    """
+    """Return the findings. Writers may continue: entries that are appended meanwhile cause no findings."""
     findings = Findings()
     contents = _Contents(findings)
     fold = _Fold(repo, findings)
@@ -77,8 +73,7 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = no_prog
                 progress("log", entry.seq, through)
             differences = fold.changing_differences()
             if repo.view.head().applied == through:
-                for difference in differences:
-                    findings.differ(difference)
+                findings.differ(*differences)
                 break
     except CorruptEntry as error:
         findings.differ(f"log: {error}")
@@ -185,8 +180,7 @@ class _Fold:
                 case "HSET":
                     named = zip(arguments[::2], arguments[1::2], strict=True)
                     rows |= {("HSET", key, name): value for name, value in named}
-        for difference in self._lasting_differences(lasting, seq):
-            self._findings.differ(difference)
+        self._findings.differ(*self._lasting_differences(lasting, seq))
 
     def _lasting_differences(self, rows: dict[tuple[str, str, Any], Any], seq: int) -> list[str]:
         """Compare rows that are there until their entry is archived, and not after."""
@@ -292,18 +286,14 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
     for each in lost:
         findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
     for pack in dict.fromkeys(undecided[each] for each in lost):
-        _check_pack(repo, pack, findings)
+        try:
+            read_pack(repo.archive, pack)
+        except UNREADABLE as error:
+            findings.differ(f"inbox: {pack} cannot be read: {error}")
     contents.catch_up(repo.log)  # what was compacted while the inbox was listed
     accepted.update(changeset for pack in contents.named.compacted for changeset in changesets_of(pack))
     for key in outcomes.keys() - accepted:
         findings.differ(f"log: changeset {key} has an outcome and was never accepted")
-
-
-def _check_pack(repo: Repository, pack: PackId, findings: Findings) -> None:
-    try:
-        read_pack(repo.archive, pack)
-    except UNREADABLE as error:
-        findings.differ(f"inbox: {pack} cannot be read: {error}")
 
 
 def _undecided(repo: Repository, changesets: Sequence[str]) -> tuple[int, list[str]]:

@@ -7,7 +7,7 @@ Temporary failures are retried within one time limit: 429 and 503 after their Re
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -54,18 +54,18 @@ class Client(Transport):
 
     def slice(self, name: str) -> Json:
         """Return a slice by id or name."""
-        return self.call("GET", f"/v1/slices/{quote(name, safe='')}")
+        return self.call("GET", _slice_path(name))
 
     def change_slice(self, name: str, paths: list[str], version: int | None = None) -> Json:
         """Give a slice other paths; with `version`, only if it still has that one."""
         body = {"paths": paths} | ({} if version is None else {"version": version})
-        return self.call("PATCH", f"/v1/slices/{quote(name, safe='')}", body)
+        return self.call("PATCH", _slice_path(name), body)
 
     def delete_slice(self, name: str, version: int | None = None) -> None:
         """Delete a slice; with `version`, only if it still has that one."""
         query = "" if version is None else f"?version={version}"
         try:
-            answer = self.raw("DELETE", f"/v1/slices/{quote(name, safe='')}{query}")
+            answer = self.raw("DELETE", _slice_path(name) + query)
             if answer.data:  # Sluice has nothing to say there
                 self._read(answer)
         except ProblemError as refusal:
@@ -79,9 +79,9 @@ class Client(Transport):
 
     def submit(self, slice_name: str, changeset: Json, key: str | None = None) -> Json:
         """Submit one changeset and return it."""
-        path = f"/v1/slices/{quote(slice_name, safe='')}/changesets"
+        headers = {"Idempotency-Key": key or new_ulid()}
         with _about(changeset):
-            return self.call("POST", path, changeset, {"Idempotency-Key": key or new_ulid()})
+            return self.call("POST", _slice_path(slice_name, "/changesets"), changeset, headers)
 
     def submit_many(self, changesets: list[Json] | bytes, key: str | None = None) -> list[Json]:
         """Submit several, given as items or as a request's body, and return their outcomes.
@@ -93,22 +93,19 @@ class Client(Transport):
         headers = {"Idempotency-Key": key or new_ulid()}
         pauses, most = Pauses(self._retry_for, self._sleep), 0
         while True:
-            outcomes = self._submit_many(body, headers)
+            try:
+                answer: Json = self.call("POST", "/v1/changesets", body, headers)
+            except ProblemError as refusal:
+                # Where no item was accepted, the status of the whole is 422, with an outcome for each all the same.
+                if "outcomes" not in refusal.document:
+                    raise
+                answer = refusal.document
+            outcomes: list[Json] = answer["outcomes"]
             accepted = sum(outcome["status"] == 202 for outcome in outcomes)
             if accepted > most:
                 pauses, most = Pauses(self._retry_for, self._sleep), accepted
             if not any(outcome["status"] in PASSING for outcome in outcomes) or not pauses.take():
                 return outcomes
-
-    def _submit_many(self, body: bytes, headers: Mapping[str, str]) -> list[Json]:
-        try:
-            outcomes: list[Json] = self.call("POST", "/v1/changesets", body, headers)["outcomes"]
-        except ProblemError as refusal:
-            # Where no item was accepted, the status of the whole is 422, with an outcome for each all the same.
-            if "outcomes" not in refusal.document:
-                raise
-            outcomes = refusal.document["outcomes"]
-        return outcomes
 
     def changeset(self, changeset: str, wait: float | None = None, until: str = "committed") -> Json:
         """Return a changeset; with `wait`, once it has a final answer or so many seconds are over."""
@@ -119,12 +116,12 @@ class Client(Transport):
 
     def changesets(self, slice_name: str, status: str, limit: int = 1000) -> Iterator[Json]:
         """Yield a slice's changesets of a status."""
-        return self.pages(f"/v1/slices/{quote(slice_name, safe='')}/changesets", status=status, limit=limit)
+        return self.pages(_slice_path(slice_name, "/changesets"), status=status, limit=limit)
 
     def check(self, slice_name: str, changeset: Json) -> Json:
         """Return what would become of a changeset if it were submitted now."""
         with _about(changeset):
-            return self.call("POST", f"/v1/slices/{quote(slice_name, safe='')}/check", changeset)
+            return self.call("POST", _slice_path(slice_name, "/check"), changeset)
 
     def release(self, changeset: str) -> Json:
         """Let a held changeset be committed, and return it."""
@@ -162,33 +159,31 @@ class Client(Transport):
 
     def commits(self, slice_name: str) -> Iterator[Json]:
         """Yield a slice's commits, oldest first."""
-        return self.pages(f"/v1/slices/{quote(slice_name, safe='')}/commits")
+        return self.pages(_slice_path(slice_name, "/commits"))
 
     def tree(self, slice_name: str, commit: str | None = None, prefix: str | None = None) -> Iterator[Json]:
         """Yield a slice's files."""
-        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
-        return self.pages(path, commit=commit, prefix=prefix, limit=1000)
+        return self.pages(_slice_path(slice_name, "/tree"), commit=commit, prefix=prefix, limit=1000)
 
     def has_files(self, slice_name: str, prefix: str) -> bool:
         """Whether a slice has files below a directory, whose path ends in a slash."""
-        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
-        return next(self.pages(path, prefix=prefix, limit=1), None) is not None
+        return next(self.pages(_slice_path(slice_name, "/tree"), prefix=prefix, limit=1), None) is not None
 
     def has_file(self, slice_name: str, path: str) -> bool:
         """Whether a slice has a file."""
-        at = f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}"
+        at = _slice_path(slice_name, f"/files/{quote(path)}")
         return none_if(404, lambda: self.raw("HEAD", at)) is not None
 
     def file(self, slice_name: str, path: str, commit: str | None = None) -> bytes:
         """Return a file's bytes."""
         query = f"?commit={commit}" if commit else ""
-        return self.raw("GET", f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}{query}").data
+        return self.raw("GET", _slice_path(slice_name, f"/files/{quote(path)}{query}")).data
 
     def version_of(self, slice_name: str, path: str, commit: str) -> Json | None:
         """Return the mode and id of the file at a path, without its bytes; None if there is no file."""
-        at = f"/v1/slices/{quote(slice_name, safe='')}/files/{quote(path)}?{urlencode({'commit': commit})}"
-        found = none_if(404, lambda: self.raw("HEAD", at).headers)
-        return {"mode": found["X-Git-Mode"], "id": found["ETag"].removeprefix("W/").strip('"')} if found else None
+        at = _slice_path(slice_name, f"/files/{quote(path)}?{urlencode({'commit': commit})}")
+        headers = none_if(404, lambda: self.raw("HEAD", at).headers)
+        return {"mode": headers["X-Git-Mode"], "id": headers["ETag"].removeprefix("W/").strip('"')} if headers else None
 
     def activity(self, path: str) -> Json:
         """Return the activity at a path."""
@@ -201,14 +196,12 @@ class Client(Transport):
     def has_any_file(self, slice_name: str, commit: str | None = None) -> bool:
         """Tell whether a slice has files, at a commit or at the tip."""
         commit = commit or self.head()["tip"]["commit"]
-        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
-        return bool(self.call("GET", f"{path}?{urlencode({'commit': commit, 'limit': 1})}")["items"])
+        return next(self.pages(_slice_path(slice_name, "/tree"), commit=commit, limit=1), None) is not None
 
     def has_commit(self, slice_name: str, commit: str) -> bool:
         """Tell whether a commit is one of this repository."""
-        path = f"/v1/slices/{quote(slice_name, safe='')}/tree"
-        query = urlencode({"commit": commit, "limit": 1})
-        return none_if(422, lambda: self.call("GET", f"{path}?{query}")) is not None
+        path = _slice_path(slice_name, f"/tree?{urlencode({'commit': commit, 'limit': 1})}")
+        return none_if(422, lambda: self.call("GET", path)) is not None
 
     def global_commits(self, limit: int = 100) -> Iterator[Json]:
         """Yield the global commits, newest first, `limit` a page."""
@@ -247,10 +240,7 @@ class Client(Transport):
         return self.call("POST", "/v1/merges")
 
     def health(self) -> Json:
-        """Return what /v1/health says, fit or not.
-
-        Raises ProblemError where it is a problem document, which tells nothing of that, and Unreachable.
-        """
+        """Return what /v1/health answers, fit or not. Raises ProblemError where that is another problem document."""
         try:
             answer = self._http.request("GET", self.url + "/v1/health")
         except HTTPError as error:
@@ -259,6 +249,11 @@ class Client(Transport):
         if answer.status >= 300 and "healthy" not in health and "title" in health:
             raise self._refusal(answer, unknown=False)
         return health
+
+
+def _slice_path(name: str, below: str = "") -> str:
+    """Return the path of a slice in the API, or of something below it."""
+    return f"/v1/slices/{quote(name, safe='')}{below}"
 
 
 def none_if(status: int, ask: Callable[[], T]) -> T | None:

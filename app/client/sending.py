@@ -58,7 +58,9 @@ class Sender:
 
         Yields each part as soon as it was accepted. Raises TooLarge before anything is sent, ProblemError, Unreachable.
         """
-        rest = _deletes_first(changeset["changes"]) if split else list(changeset["changes"])
+        rest = list(changeset["changes"])
+        if split:  # a file is deleted before a folder takes its path, wherever the changes are split
+            rest.sort(key=lambda change: change["op"] != "delete")
         most = len(rest)
         base, number = changeset.get("base"), 0
         while rest:
@@ -70,31 +72,31 @@ class Sender:
             if not whole:
                 sent["message"] = _numbered(changeset["message"], number + 1)
             try:
-                found = self._submit(sent, number if not whole else None)
+                submitted = self._submit(sent, number if not whole else None)
             except ProblemError as refusal:
                 fewer = _fewer(refusal, len(part))
                 if not fewer:
                     raise
                 most = fewer
                 continue
-            yield Sent(found, part)
+            yield Sent(submitted, part)
             number += 1
             rest = rest[len(part) :]
             if base is not None:
-                base = found["id"]
+                base = submitted["id"]
 
     def _submit(self, changeset: Json, number: int | None) -> Json:
         if self._key:
             return self._post(changeset, self._key if number is None else f"{self._key}/{number}")
         request = json.dumps([self._slice, changeset], sort_keys=True).encode()
         key = f"submit-{sha256(request).hexdigest()[:40]}"
-        found = self._post(changeset, key)
+        submitted = self._post(changeset, key)
         for again in range(2, _MAX_TRIES):
-            if not _is_over(found):
+            if submitted["status"] not in _FAILED and submitted.get("closed_by") not in _CLOSED:
                 break
             # It came to nothing, so this is another try.
-            found = self._post(changeset, f"{key}-{again}")
-        return found
+            submitted = self._post(changeset, f"{key}-{again}")
+        return submitted
 
     def _post(self, changeset: Json, key: str) -> Json:
         self.last_key = key
@@ -122,15 +124,6 @@ def check_all(client: Client, slice_id: str, changeset: Json, is_new: bool) -> J
         rest = rest[len(part) :]
         if not rest or answer["would"] != "commit":
             return answer | ({"merged": merged} if "merged" in answer else {})
-
-
-def _is_over(found: Json) -> bool:
-    return found["status"] in _FAILED or found.get("closed_by") in _CLOSED
-
-
-def _deletes_first(changes: list[Json]) -> list[Json]:
-    """Order changes so that a file is deleted before a folder takes its path, wherever the changes are split."""
-    return sorted(changes, key=lambda change: change["op"] != "delete")
 
 
 def _first(changes: list[Json], most: int) -> list[Json]:
@@ -195,7 +188,7 @@ def _something_waits(client: Client, slice_id: str, paths: list[str]) -> bool:
     """Tell whether an undecided changeset may change one of these; of many, whether one waits in the slice at all."""
     if len(paths) > _MAX_ASKED:
         waiting = (client.changesets(slice_id, status, limit=1) for status in ("queued", "held"))
-        return any(next(each, None) is not None for each in waiting)
+        return any(next(changesets, None) is not None for changesets in waiting)
     for path in paths:
         activity = client.activity(path)
         if activity["queued"] or not activity["complete"]:

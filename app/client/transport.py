@@ -115,8 +115,7 @@ class Transport:
     ) -> urllib3.BaseHTTPResponse:
         """Return the answer, whose status is a success or 304; `streamed`, its body is still to be read.
 
-        Repeats exactly the same request while it may still succeed.
-        Raises ProblemError for a final refusal, and Unreachable.
+        Repeats exactly the same request while it may still succeed. Raises ProblemError for a final refusal.
         """
         pauses = Pauses(self._retry_for, self._sleep)
         headers = {"Content-Type": "application/json", **(headers or {})}
@@ -124,7 +123,7 @@ class Transport:
         while True:
             retry_after = 0.0
             try:
-                answer = self._once(method, path, data, headers, streamed)
+                answer = self._once(method, path, streamed, body=data, headers=headers)
             except HTTPError as error:
                 why: str = self._why(error)
                 reason: Exception = error
@@ -141,14 +140,10 @@ class Transport:
             if not pauses.take(retry_after):
                 raise Unreachable(f"{method} {self.url}{path}: {why}") from reason
 
-    def _once(
-        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], streamed: bool
-    ) -> urllib3.BaseHTTPResponse:
+    def _once(self, method: str, path: str, streamed: bool, **given: Any) -> urllib3.BaseHTTPResponse:
         """Send it once. Raises HTTPError for a temporary failure, and Unreachable or NotSluice for a final one."""
         try:
-            answer = self._http.request(
-                method, self.url + path, body=data, headers=headers, preload_content=not streamed
-            )
+            answer = self._http.request(method, self.url + path, preload_content=not streamed, **given)
             if streamed and answer.status >= 300:
                 answer.read(cache_content=True)
         except (LocationValueError, URLSchemeUnknown) as error:
@@ -189,8 +184,7 @@ class Transport:
             document = None
         if isinstance(document, dict) and ("title" in document or "outcomes" in document):
             return ProblemError(answer.status, document, unknown)
-        kept = document if isinstance(document, dict) else None
-        return NotSluice(self.url, _named(answer), answer.status, kept)
+        return NotSluice(self.url, _named(answer), answer.status, document if isinstance(document, dict) else None)
 
     def _read(self, answer: urllib3.BaseHTTPResponse) -> Answer:
         """Return a success's JSON object. Raises NotSluice where it has none."""

@@ -48,9 +48,9 @@ def await_final(client: Client, changeset: str, until: str, timeout: float) -> J
     try:
         while True:
             left = end - time.monotonic()
-            found = client.changeset(changeset, min(_POLL, left) if left > 0 else None, until)
-            if not left > 0 or found["status"] in _FINAL[until]:
-                return found
+            answer = client.changeset(changeset, min(_POLL, left) if left > 0 else None, until)
+            if not left > 0 or answer["status"] in _FINAL[until]:
+                return answer
     except KeyboardInterrupt:
         tell(f"{changeset} is on its way all the same: `sluice status {changeset} --wait` waits for it")
         raise
@@ -58,16 +58,21 @@ def await_final(client: Client, changeset: str, until: str, timeout: float) -> J
 
 def show(changeset: Json) -> None:
     """Print a changeset for a person: its status, why, and each conflict."""
-    console.print(format_changeset(changeset), soft_wrap=True)
-    conflicts = changeset.get("conflicts", [])
+    show_line(changeset)
+    show_conflicts(changeset)
+
+
+def show_conflicts(document: Json) -> None:
+    """Print each conflict of a changeset, or of one that is only checked."""
+    conflicts = document.get("conflicts", [])
     for conflict in conflicts:
         console.print(Text(f"  {format_conflict(conflict)}"), soft_wrap=True)
-    if changeset.get("conflict_count", 0) > len(conflicts):
-        console.print(f"  and {changeset['conflict_count'] - len(conflicts)} more")
+    if document.get("conflict_count", 0) > len(conflicts):
+        console.print(f"  and {document['conflict_count'] - len(conflicts)} more")
 
 
-def format_changeset(changeset: Json) -> Text:
-    """Return a changeset's status, and why, on one line."""
+def show_line(changeset: Json) -> None:
+    """Print a changeset's status, and why, on one line."""
     line = Text.assemble(changeset["id"], " ", (changeset["status"], COLOURS.get(changeset["status"], "")))
     if "position" in changeset:
         line.append(f", {changeset['position']} before it in its slice")
@@ -84,7 +89,7 @@ def format_changeset(changeset: Json) -> Text:
         line.append(f", closed: {by}" if by in {"abandoned", "expired"} else f", closed by {by}")
     if "reason" in changeset:
         line.append(f": {changeset['reason']}: {changeset.get('detail', '')}")
-    return line
+    console.print(line, soft_wrap=True)
 
 
 def format_conflict(conflict: Json) -> str:

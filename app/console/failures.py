@@ -103,7 +103,9 @@ def failure(error: BaseException) -> Failure:
     if kind is BUG:
         detail = f"{type(error).__name__}: {detail}" if detail else type(error).__name__
     shown = f"{kind.title}: {detail}" if kind in (BUG, _BUCKET, _REDIS) else detail or kind.title
-    return Failure(kind.code, _document(kind.slug, kind.title, detail, kind), _lines(shown, [], kind.hint))
+    more = ({"detail": detail} if detail else {}) | ({"hint": kind.hint} if kind.hint else {})
+    document = {"type": _TYPE_PREFIX + kind.slug, "title": kind.title, **more, "exit_code": kind.code}
+    return Failure(kind.code, document, _lines(shown, [], kind.hint))
 
 
 def usage(detail: str, lines: list[str], code: int = exit_codes.USAGE) -> Failure:
@@ -132,8 +134,8 @@ def with_files(errors: list[Json], changes: list[Json]) -> list[Json]:
     """Return a problem's errors, each that names a change by its number with the `path` of that change."""
     named = []
     for error in errors:
-        found = _CHANGE.match(str(error.get("field", "")))
-        number = int(found[1]) if found else len(changes)
+        match = _CHANGE.match(str(error.get("field", "")))
+        number = int(match[1]) if match else len(changes)
         path = changes[number].get("path") if number < len(changes) else None
         named.append(error if path is None else {**error, "path": path})
     return named
@@ -172,11 +174,6 @@ def coloured(line: str) -> str:
     import click
 
     return click.style("error:", fg="red", bold=True) + line.removeprefix("error:")
-
-
-def _document(slug: str, title: str, detail: str, kind: Kind) -> Json:
-    more = ({"detail": detail} if detail else {}) | ({"hint": kind.hint} if kind.hint else {})
-    return {"type": _TYPE_PREFIX + slug, "title": title, **more, "exit_code": kind.code}
 
 
 def _lines(first: str, rest: list[str], hint: str) -> list[str]:

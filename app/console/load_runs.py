@@ -10,6 +10,8 @@ from app.client.api_client import Client, Json
 from app.console import exit_codes
 from app.console.options import emit_or_show, end, log_events
 
+PATIENCE = 120.0  # seconds for which requests are repeated: servers may be killed, and come back
+
 
 class Report(Protocol):
     """What a run came to."""
@@ -32,15 +34,14 @@ def begin() -> None:
 
 
 @contextmanager
-def client_of(url: str | None, writers: int, patience: float, s3: str, data: Path | None = None) -> Iterator[Client]:
-    """Yield a client for so many writers, of the API at `url` or of a stack that runs as long as this context.
-
-    `patience`: seconds for which requests are repeated while servers are away.
-    """
+def client_of(
+    url: str | None, writers: int, s3: str, data: Path | None = None, patience: float = PATIENCE
+) -> Iterator[Client]:
+    """Yield a client for so many writers, of the API at `url` or of a stack that runs as long as this context."""
     with ExitStack() as opened:
         if url is None:
-            from app.stack import Stack  # what runs a stack is imported only where one is run
-            from app.stack.limits import limits
+            from app.stack.environment import limits
+            from app.stack.stack import Stack  # what runs a stack is imported only where one is run
 
             stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
             log_events(stack.settings)

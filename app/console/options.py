@@ -135,10 +135,7 @@ def end(*codes: int) -> None:
 
 
 def deployment(data: Path | None) -> Settings:
-    """Return the settings of the deployment that an operator's command is about; events go to standard error.
-
-    Raises SettingsError.
-    """
+    """Return the settings of the deployment that an operator's command is about; events go to standard error."""
     folder = data or Path(".sluice")
     known = load_environment(folder) if data or "SLUICE_S3_ACCESS_KEY" not in os.environ else {}
     if data and not known:
@@ -154,10 +151,7 @@ def deployment(data: Path | None) -> Settings:
 
 
 def log_events(chosen: Settings | None = None, process: str = "sluice") -> None:
-    """Send log events to standard error at the level of the settings (default: the environment's), without secrets.
-
-    Raises SettingsError.
-    """
+    """Send log events to standard error at the level of the settings (default: the environment's), without secrets."""
     from storage.base import logging_setup  # only commands that work on a deployment itself have any
 
     chosen = chosen or settings.load()

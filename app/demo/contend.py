@@ -103,11 +103,8 @@ class Contest:
         base = self._begin()
         writers = list(self._writers())
         outcomes = self._write(writers, base)
-        collided = [
-            (writer, outcome)
-            for writer, outcome in zip(writers, outcomes, strict=True)
-            if outcome["status"] == "conflicted"
-        ]
+        both = zip(writers, outcomes, strict=True)
+        collided = [(writer, outcome) for writer, outcome in both if outcome["status"] == "conflicted"]
         started = time.monotonic()
         for i, (writer, outcome) in enumerate(collided):
             self._explained(writer, outcome)
@@ -143,7 +140,7 @@ class Contest:
             shared = self._shared_paths()[i // _WRITERS_OF_A_FILE]
             made.append(_Writer("files", i, name, f"src/own/{i}.txt", f"file of writer {i}\n"))
             made.append(_Writer("regions", i, name, shared, self._shared(shared, i)))
-            made.append(_Writer("lines", i, name, _HOT, _hot([_own_line(i)])))
+            made.append(_Writer("lines", i, name, _HOT, "".join([_HOT_LINES[0], _own_line(i), _HOT_LINES[2]])))
         return made
 
     def _write(self, writers: list[_Writer], base: str) -> list[Json]:
@@ -182,7 +179,7 @@ class Contest:
 
     def _explained(self, writer: _Writer, outcome: Json) -> None:
         """Check that a conflict says exactly what collides."""
-        [conflict] = self._client.pages(f"/v1/changesets/{outcome['id']}/conflicts")
+        [conflict] = self._client.conflicts_of(outcome["id"])
         own, base = _own_line(writer.number).rstrip(), _HOT_LINES[1].rstrip()
         expected = {"class": "content", "path": _HOT, "base": [base], "theirs": [own]}
         [hunk] = conflict["hunks"] or [{}]
@@ -203,8 +200,7 @@ class Contest:
         group = self._report.groups[writer.group]
         for _ in range(_MAX_ROUNDS):
             [conflict] = self._client.pages(f"/v1/changesets/{outcome['id']}/conflicts")
-            resolution = {"paths": {_HOT: {"content": _both_sides(conflict["marked"])}}}
-            made = self._client.call("POST", f"/v1/changesets/{outcome['id']}/resolve", resolution)
+            made = self._client.resolve(outcome["id"], {_HOT: {"content": _both_sides(conflict["marked"])}})
             group.rounds += 1
             outcome = self._settle(made["id"])
             if outcome["status"] == "landed":
@@ -217,15 +213,15 @@ class Contest:
     def _settle(self, changeset: str) -> Json:
         until = time.monotonic() + _PATIENCE
         while time.monotonic() < until:
-            found = self._client.changeset(changeset, 5, "landed")
-            if found["status"] not in {"queued", "committed"}:
-                return found
+            answer = self._client.changeset(changeset, 5, "landed")
+            if answer["status"] not in {"queued", "committed"}:
+                return answer
             self._client.merge()
         raise TimeoutError(f"{changeset} has no outcome after {_PATIENCE:.0f} seconds")
 
     def _look(self, writers: list[_Writer]) -> None:
         """Check that every writer's work is in the global head."""
-        found = {path: self._client.file("everything", path).decode() for path in {each.path for each in writers}}
+        found = {path: self._client.file("everything", path).decode() for path in {writer.path for writer in writers}}
         for writer in writers:
             wanted = {
                 "files": writer.content,
@@ -242,10 +238,6 @@ class Contest:
 
 def _own_line(number: int) -> str:
     return f"line of writer {number}.\n"
-
-
-def _hot(lines: list[str]) -> str:
-    return "".join([_HOT_LINES[0], *lines, _HOT_LINES[2]])
 
 
 def _both_sides(marked: str) -> str:

@@ -79,10 +79,7 @@ def _harmless(name: str) -> bool:
 
 
 def build(directory: Path, files: dict[str, _File], count: int = 400, seed: int = 1) -> None:
-    """Make a bare repository in `directory`, whose first commit has `files`, and `count` more that edit them.
-
-    Raises ExportError.
-    """
+    """Make a bare repository in `directory`, whose first commit has `files`, and `count` more that edit them."""
     git(None, "init", "--quiet", "--bare", "--initial-branch=main", str(directory))
     edits = _Edits(files, seed)
     with tempfile.TemporaryFile() as stream:

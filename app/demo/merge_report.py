@@ -46,13 +46,9 @@ class MergeReport:
 
     def to_json(self) -> Json:
         """Return the line that `--json` prints."""
+        counts = ("merges", "same_verdict", "same_tree", "clean", "conflicted", "content_merges")
         return {
-            "merges": self.merges,
-            "same_verdict": self.same_verdict,
-            "same_tree": self.same_tree,
-            "clean": self.clean,
-            "conflicted": self.conflicted,
-            "content_merges": self.content_merges,
+            **{name: getattr(self, name) for name in counts},
             "skipped": dict(sorted(self.skipped.items())),
             "seconds": round(self.seconds, 3),
         }

@@ -72,15 +72,10 @@ class Lane:
 def read_cases(
     history: MergeHistory, judge: Judge, limit: int | None, skipped: Counter[str], progress: Progress
 ) -> list[Case]:
-    """Return the newest merges that can be compared, at most `limit`, with Git's verdict on each.
-
-    Raises HistoryError.
-    """
+    """Return the newest merges that can be compared, at most `limit`, with Git's verdict on each."""
     merges = list(islice(history.merges(judge, skipped, progress), limit))
-    cases: list[Case] = []
-    for chunk in batched_with_progress(merges, _JUDGED, "judge", progress):
-        cases += _judged(judge, chunk)
-    return cases
+    chunks = batched_with_progress(merges, _JUDGED, "judge", progress)
+    return [case for chunk in chunks for case in _judged(judge, chunk)]
 
 
 def _judged(judge: Judge, merges: Sequence[SourceMerge]) -> list[Case]:
@@ -94,9 +89,9 @@ def _judged(judge: Judge, merges: Sequence[SourceMerge]) -> list[Case]:
         else:
             parts.append([(merge.base_files, merge.trees)])
     flat = [trees for part in parts for _, trees in part]
-    found = judge.verdicts(flat)
-    verdicts = iter(found)
-    changes = iter(judge.differences([(base, v.tree) for (base, _, _), v in zip(flat, found, strict=True)]))
+    judged = judge.verdicts(flat)
+    verdicts = iter(judged)
+    changes = iter(judge.differences([(base, v.tree) for (base, _, _), v in zip(flat, judged, strict=True)]))
     cases = []
     for merge, part in zip(merges, parts, strict=True):
         case = Case(merge, True)
@@ -213,12 +208,10 @@ class MergeReplay:
                 yield len(outcomes)
 
     def _items(self, lane: Lane, cases: Sequence[Case], side: int) -> Iterator[bytes]:
-        changes = (
-            replace(change, path=case.folder + change.path) for case in cases for change in case.merge.sides[side]
-        )
-        parts = change_parts(self._history, changes)
+        name, email = _WRITERS[side]
+        sides = ((case.folder, change) for case in cases for change in case.merge.sides[side])
+        parts = change_parts(self._history, (replace(change, path=folder + change.path) for folder, change in sides))
         for case in cases:
-            name, email = _WRITERS[side]
             commit = SourceCommit(case.merge.oid, name, email, _TIME, f"{name} of {case.merge.oid}\n")
             own = list(islice(parts, len(case.merge.sides[side])))
             yield item(PlannedChangeset(commit, []), lane.slice_id, self._base, own)
@@ -240,12 +233,9 @@ class MergeReplay:
         if wanted:
             self._decided(wanted[-1])
         # One that lands meanwhile is in the second list, if not in the first.
-        found = {
-            changeset["id"]: changeset
-            for status in _LISTS
-            for changeset in self._client.changesets(lane.slice_id, status)
-        }
-        return {each: found[each] if each in found and "first" not in found[each] else self._decided(each)
+        lists = (self._client.changesets(lane.slice_id, status) for status in _LISTS)
+        listed = {changeset["id"]: changeset for changesets in lists for changeset in changesets}
+        return {each: listed[each] if each in listed and "first" not in listed[each] else self._decided(each)
                 for each in wanted}  # fmt: skip
 
     def _decided(self, changeset_id: str) -> Json:

@@ -37,13 +37,9 @@ class Report:
 
     def to_json(self) -> Json:
         """Return the line that `--json` prints."""
+        counts = ("changesets", "landed", "merged", "conflicted", "rejected", "imported")
         return {
-            "changesets": self.changesets,
-            "landed": self.landed,
-            "merged": self.merged,
-            "conflicted": self.conflicted,
-            "rejected": self.rejected,
-            "imported": self.imported,
+            **{name: getattr(self, name) for name in counts},
             "seconds": round(self.seconds, 3),
             "per_s": round(self.per_second, 1),
             "tree": self.tree,

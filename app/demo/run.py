@@ -163,11 +163,11 @@ class Replay:
             landed = {changeset["id"] for changeset in self._client.changesets(lane.slice_id, "landed")} & mine
             self._report.landed += len(landed)
             missed: dict[str, list[Json]] = {"conflicted": [], "rejected": []}
-            for status, found in missed.items():
-                found += [
+            for status, changesets in missed.items():
+                changesets += [
                     changeset for changeset in self._client.changesets(lane.slice_id, status) if changeset["id"] in mine
                 ]
-            unlisted = mine - landed - {each["id"] for found in missed.values() for each in found}
+            unlisted = mine - landed - {missing["id"] for changesets in missed.values() for missing in changesets}
             for each in [self._await(changeset_id) for changeset_id in sorted(unlisted)] + missed.pop("rejected"):
                 each = self._first_of(each)
                 if each["status"] == "landed":
@@ -176,8 +176,8 @@ class Replay:
                     missed.setdefault(each["status"], []).append(each)
             self._report.conflicted += len(missed["conflicted"])
             self._report.rejected += len(missed.get("rejected", []))
-            for found in missed.values():
-                self._report.problems += found[:_PROBLEMS]
+            for changesets in missed.values():
+                self._report.problems += changesets[:_PROBLEMS]
 
     def _first_of(self, changeset: Json) -> Json:
         """Return the changeset that has a duplicate's outcome.

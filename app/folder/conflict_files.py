@@ -52,35 +52,38 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
     Whatever lies there is overwritten only if it is a version of the conflict, or by `force`. Raises CheckoutError,
     before anything is written.
     """
-    found = client.changeset(changeset)
-    if found["status"] != "conflicted":
-        raise CheckoutError(f"{changeset} is {found['status']}, not conflicted")
-    if found["conflict_count"] > len(found["conflicts"]):
-        raise CheckoutError(f"{changeset} has {found['conflict_count']} conflicts, too many to be resolved by path")
+    conflicted = client.changeset(changeset)
+    if conflicted["status"] != "conflicted":
+        raise CheckoutError(f"{changeset} is {conflicted['status']}, not conflicted")
+    count = conflicted["conflict_count"]
+    if count > len(conflicted["conflicts"]):
+        raise CheckoutError(f"{changeset} has {count} conflicts, too many to be resolved by path")
     other = _state(directory)
-    if not force and other is not None and other["changeset"] != found["id"]:
+    if not force and other is not None and other["changeset"] != conflicted["id"]:
         raise CheckoutError(f"{directory / STATE} is of {other['changeset']}, which is not resolved: --force drops it")
     puts: list[Put] = []
     files: list[_File] = []
-    taken = {each["path"] for each in found["conflicts"]}
+    taken = {conflict["path"] for conflict in conflicted["conflicts"]}
     for conflict in client.conflicts_of(changeset):
         put = Put(conflict["path"], conflict["class"])
-        made = list(_files_of(client, found["id"], conflict, put, taken))
-        known = {conflict[side]["id"] for side in _SIDES if conflict[side]} | {_id(each.data) for each in made}
-        for each in made:
-            place = inside(directory, each.name)
-            if not force and not _may_overwrite(place, known):
-                raise CheckoutError(f"{directory / each.name} is in the way: --force overwrites it")
-            put.files[each.name] = _id(each.data)
+        made = list(_files_of(client, conflicted["id"], conflict, put, taken))
+        known = {conflict[side]["id"] for side in _SIDES if conflict[side]} | {_id(file.data) for file in made}
+        for file in made:
+            place = inside(directory, file.name)
+            if not force and os.path.lexists(place) and _id_at(place) not in known:
+                raise CheckoutError(f"{directory / file.name} is in the way: --force overwrites it")
+            put.files[file.name] = _id(file.data)
         files += made
         puts.append(put)
     directory.mkdir(parents=True, exist_ok=True)
     for put in puts:
         put.stood = None if put.marked else _stands(inside(directory, put.path))
     for file in files:
-        _write(inside(directory, file.name), file)
+        place = inside(directory, file.name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_anew(place, file.mode, file.data)
     paths = {put.path: {"class": put.kind, "files": put.files, "stood": put.stood} for put in puts}
-    state = {"version": _VERSION, "changeset": found["id"], "paths": paths}
+    state = {"version": _VERSION, "changeset": conflicted["id"], "paths": paths}
     (directory / STATE).write_text(json.dumps(state, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return puts
 
@@ -107,38 +110,27 @@ def _files_of(client: Client, changeset: str, conflict: Json, put: Put, taken: s
         yield _File(name, data, conflict[side]["mode"])
 
 
-def _may_overwrite(place: Path, known: Collection[str]) -> bool:
-    if not os.path.lexists(place):
-        return True
-    there = _content(place)
-    return there is not None and _id(there) in known
-
-
-def _write(place: Path, file: _File) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # A new file: what a link points to stays as it is.
+def write_anew(place: Path, mode: str, data: bytes) -> None:
+    """Write a file or link that takes the place of another: what a link points to stays as it is."""
     place.unlink(missing_ok=True)
-    if file.mode == ModeText.SYMLINK:
-        place.symlink_to(os.fsdecode(file.data))
+    if mode == ModeText.SYMLINK:
+        place.symlink_to(os.fsdecode(data))
         return
-    place.write_bytes(file.data)
-    if file.mode == ModeText.EXECUTABLE:
+    place.write_bytes(data)
+    if mode == ModeText.EXECUTABLE:
         place.chmod(place.stat().st_mode | 0o111)
 
 
 def read_back(
     directory: Path, changeset: str, allow_markers: bool = False, without: Collection[str] = ()
 ) -> dict[str, Json]:
-    """Return the resolution of each path that was put, but for those of `without`, from what stands in the directory.
-
-    Raises CheckoutError.
-    """
+    """Return the resolution of each path that was put, but for those of `without`, as the directory has it."""
     state = _state(directory)
     if state is None:
         raise CheckoutError(f"{directory} has no {STATE}: `sluice resolve {changeset} --checkout {directory}` makes it")
     if state["changeset"] != changeset:
         raise CheckoutError(f"{directory} has the conflicts of {state['changeset']}")
-    found: dict[str, Json] = {}
+    resolutions: dict[str, Json] = {}
     marked, open_ones = [], []
     for path, put in state["paths"].items():
         if path in without:
@@ -148,19 +140,17 @@ def read_back(
         if left and put["stood"] is not None and _stands(place) == put["stood"]:
             open_ones.append(path)
         elif place.is_symlink():
-            found[path] = {"mode": ModeText.SYMLINK, **content(os.fsencode(place.readlink()))}
+            resolutions[path] = {"mode": ModeText.SYMLINK, **content(os.fsencode(place.readlink()))}
         elif place.is_file():
             data = place.read_bytes()
             if not allow_markers and _MARKERS.search(data):
                 marked.append(path)
-            found[path] = {
-                "mode": ModeText.EXECUTABLE if place.stat().st_mode & 0o100 else ModeText.FILE,
-                **content(data),
-            }
+            mode = ModeText.EXECUTABLE if place.stat().st_mode & 0o100 else ModeText.FILE
+            resolutions[path] = {"mode": mode, **content(data)}
         elif left or not put["files"]:
             open_ones.append(path)
         else:
-            found[path] = {"delete": True}
+            resolutions[path] = {"delete": True}
     if marked:
         raise CheckoutError(
             f"still with conflict markers: {', '.join(marked)} (--allow-markers takes them as they are)"
@@ -170,7 +160,7 @@ def read_back(
             f"not resolved: {', '.join(open_ones)}. Leave one file there and remove its .base, .ours and .theirs, or "
             "remove all to delete it; or say --ours, --theirs or --delete"
         )
-    return found
+    return resolutions
 
 
 def clean_up(directory: Path) -> None:
@@ -179,8 +169,7 @@ def clean_up(directory: Path) -> None:
     for path, put in state["paths"].items() if state else ():
         for name, oid in put["files"].items():
             place = inside(directory, name)
-            there = _content(place)
-            if name != path and there is not None and _id(there) == oid:
+            if name != path and _id_at(place) == oid:
                 place.unlink()
     (directory / STATE).unlink(missing_ok=True)
 
@@ -212,15 +201,15 @@ def inside(directory: Path, name: str) -> Path:
 
 def _stands(place: Path) -> str | None:
     """Return what tells whether a file was changed; None where there is none."""
-    there = _content(place)
-    return None if there is None else f"{'link ' if place.is_symlink() else ''}{_id(there)}"
+    oid = _id_at(place)
+    return oid and f"{'link ' if place.is_symlink() else ''}{oid}"
 
 
-def _content(place: Path) -> bytes | None:
-    """Return what Git would store of a place: a file's bytes, or a link's target."""
+def _id_at(place: Path) -> str | None:
+    """Return the id that Git gives what stands at a place, a file or a link; None where there is neither."""
     if place.is_symlink():
-        return os.fsencode(place.readlink())
-    return place.read_bytes() if place.is_file() else None
+        return _id(os.fsencode(place.readlink()))
+    return _id(place.read_bytes()) if place.is_file() else None
 
 
 def _id(data: bytes) -> str:

@@ -63,7 +63,7 @@ class FolderBase:
         """Return what was seen: the commit's files, as the API lists them, and what was submitted since."""
         paths = {path.encode() for path in self.paths}
         seen: Files = {path: entry for path, entry in stored.items() if covers(paths, os.fsencode(path))}
-        for files in (self.files, *(each.files for each in self.submitted)):
+        for files in (self.files, *(submitted.files for submitted in self.submitted)):
             seen |= files
         return {path: entry for path, entry in seen.items() if entry is not None}
 
@@ -106,7 +106,7 @@ def write(directory: Path, base: FolderBase) -> None:
 def root_of(directory: Path) -> Path | None:
     """Return the nearest folder with such a file: this one, or one above it."""
     there = directory.resolve()
-    return next((each for each in (there, *there.parents) if (each / FILE).is_file()), None)
+    return next((above for above in (there, *there.parents) if (above / FILE).is_file()), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,13 @@ def settle(client: Client, base: FolderBase) -> Settled:
     """
     waiting: list[Submitted] = []
     undecided: list[Json] = []
-    for each in base.submitted:
-        found = client.changeset(each.changeset)
-        if found["status"] in _COMMITTED and not waiting:
-            base = replace(base, changeset=each.changeset, files=base.files | each.files)
-        elif found["status"] in _COMMITTED | _UNDECIDED:
-            waiting.append(each)
-            undecided += [found] if found["status"] in _UNDECIDED else []
+    for submitted in base.submitted:
+        changeset = client.changeset(submitted.changeset)
+        if changeset["status"] in _COMMITTED and not waiting:
+            base = replace(base, changeset=submitted.changeset, files=base.files | submitted.files)
+        elif changeset["status"] in _COMMITTED | _UNDECIDED:
+            waiting.append(submitted)
+            undecided += [changeset] if changeset["status"] in _UNDECIDED else []
         else:
-            return Settled(replace(base, submitted=waiting), [found], undecided)
+            return Settled(replace(base, submitted=waiting), [changeset], undecided)
     return Settled(replace(base, submitted=waiting), [], undecided)

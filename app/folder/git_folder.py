@@ -1,15 +1,16 @@
-"""What a folder's user saw, according to the folder's own Git repository.
+"""What Git says of a user's folder: who writes there, and, by the folder's own repository, what its user saw.
 
-In a clone of an export that is a commit which Sluice has; in any other repository, the versions of the files in HEAD.
+In a clone of an export this is a commit that Sluice has, in any other repository the versions of the files in HEAD.
 """
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
 from pathlib import Path
 
 from app.client.api_client import Client, Json
-from storage.git.run_git import Git, GitFailed
+from storage.git.run_git import Git, GitFailed, user_environment
+
+_NAME, _EMAIL = "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL"
 
 
 def head_of(directory: Path) -> str | None:
@@ -46,11 +47,27 @@ def known_commit(client: Client, slice_name: str, directory: Path, head: str) ->
 
 def files_at(directory: Path, commit: str) -> dict[str, Json]:
     """Return the files of the folder at a commit, as the API lists a tree. Raises GitFailed."""
-    return dict(_files(Git(directory).output("ls-tree", "-r", "-z", commit)))
-
-
-def _files(listed: bytes) -> Iterator[tuple[str, Json]]:
-    for row in listed.split(b"\0")[:-1]:
+    files: dict[str, Json] = {}
+    for row in Git(directory).output("ls-tree", "-r", "-z", commit).split(b"\0")[:-1]:
         meta, _, path = row.partition(b"\t")
         mode, _, oid = meta.decode().split(" ")
-        yield os.fsdecode(path), {"mode": mode, "id": oid}
+        files[os.fsdecode(path)] = {"mode": mode, "id": oid}
+    return files
+
+
+def git_author(directory: Path) -> Json | None:
+    """Return the author by `GIT_AUTHOR_*` or `git config user.*`, as it holds in a folder; None where neither says one.
+
+    The address that Git guesses from the names of account and machine is not used.
+    """
+    environment = user_environment(keep={_NAME, _EMAIL})
+    name, email = (environment.get(variable, "").strip() for variable in (_NAME, _EMAIL))
+    if name and email:
+        return {"name": name, "email": email}
+    try:
+        ident = Git(directory, environment).output("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT").decode()
+    except (GitFailed, UnicodeDecodeError):
+        return None
+    name, _, rest = ident.partition(" <")
+    email = rest.partition(">")[0]
+    return {"name": name, "email": email} if name and email else None

@@ -7,7 +7,9 @@ a user's settings; commits are parsed from their own bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from app.client.api_client import Json, content
@@ -45,8 +47,7 @@ class _Commit:
 def read_range(repository: Path, commits: str) -> Range:
     """Return a range of commits (`A..B`, `A...B`, or one commit) as one changeset, with each change's version as base.
 
-    Author, time and message are those of the last commit; where there are several, the message lists them. Raises
-    RangeError.
+    Author, time and message are those of the last commit; where there are several, the message lists them.
     """
     try:
         return _Reader(Git(repository), repository).read(commits)
@@ -66,9 +67,10 @@ class _Reader:
         between = self._between(old, new)
         read = [self._commit(oid) for oid in dict.fromkeys([*between, new])]
         message = _message([commit.message for commit in read if commit.oid in between])
-        changeset = {**read[-1].who, **({"message": message} if message else {}), "changes": self._changes(taken)}
+        contents = self._objects([change.oid for change in taken if change.needs_content])
+        changes = [_change(change, contents) for change in taken]
         return Range(
-            changeset,
+            {**read[-1].who, **({"message": message} if message else {}), "changes": changes},
             {change.path: {"mode": change.mode, "id": change.oid} if change.mode else None for change in taken},
             [change.path for change in listed if is_own(change.path)],
         )
@@ -83,20 +85,19 @@ class _Reader:
         new = self._id(last if dots else first)
         if dots:
             old = self._id(first)
-            return (self._merge_base(old, new) if dots == "..." else old), new
+            if dots == "...":
+                old = self._line("merge-base", old, new, problem="the two commits have no common ancestor")
+            return old, new
         parents = self._line("rev-parse", f"{new}^@").split()
         return (parents[0] if parents else EMPTY_TREE.hex()), new
 
     def _id(self, name: str) -> str:
         """Return the id of a commit that a user named; nothing means HEAD, as in Git."""
-        found = self._line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name or 'HEAD'}^{{commit}}",
-                           problem=f"{name or 'HEAD'!r} is no commit of {self._repository}")  # fmt: skip
-        if not _ID.fullmatch(found):
+        oid = self._line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name or 'HEAD'}^{{commit}}",
+                         problem=f"{name or 'HEAD'!r} is no commit of {self._repository}")  # fmt: skip
+        if not _ID.fullmatch(oid):
             raise RangeError(f"{name!r} is no commit with an SHA-1 id, which Sluice needs")
-        return found
-
-    def _merge_base(self, old: str, new: str) -> str:
-        return self._line("merge-base", old, new, problem="the two commits have no common ancestor")
+        return oid
 
     def _line(self, *arguments: str, problem: str = "") -> str:
         try:
@@ -121,15 +122,11 @@ class _Reader:
             FileChange.parse(row.decode(), _utf8(path)) for row, path in zip(fields[0:-1:2], fields[1::2], strict=True)
         ]
 
-    def _changes(self, listed: list[FileChange]) -> list[Json]:
-        contents = self._objects([change.oid for change in listed if change.needs_content])
-        return [_change(change, contents) for change in listed]
-
     def _objects(self, oids: list[str]) -> dict[str, bytes]:
         """Return objects' bytes by id."""
-        found: dict[str, bytes] = {}
+        contents: dict[str, bytes] = {}
         if not oids:
-            return found
+            return contents
         data = self._git.output("cat-file", "--batch", stdin="".join(f"{oid}\n" for oid in oids).encode())
         start = 0
         for oid in oids:
@@ -138,9 +135,9 @@ class _Reader:
             if len(head) != 3:
                 raise RangeError(f"{oid} is not in {self._repository}: is it a partial clone?")
             start = end + 1 + int(head[2])
-            found[oid] = data[end + 1 : start]
+            contents[oid] = data[end + 1 : start]
             start += 1
-        return found
+        return contents
 
     def _commit(self, oid: str) -> _Commit:
         head, _, message = self._objects([oid])[oid].partition(b"\n\n")
@@ -148,7 +145,7 @@ class _Reader:
         for line in head.split(b"\n"):
             name, _, value = line.partition(b" ")
             headers.setdefault(name, value)  # a continuation line has the empty name
-        decode = _Decoder(headers.get(b"encoding", b"UTF-8"), oid)
+        decode = partial(_decoded, headers.get(b"encoding", b"UTF-8").decode("ascii", errors="replace"), oid)
         return _Commit(oid, _who(headers.get(b"author", b""), decode), decode(message))
 
 
@@ -162,7 +159,7 @@ def _change(change: FileChange, contents: dict[str, bytes]) -> Json:
     return {"op": "put", "mode": change.mode, **version} | made
 
 
-def _who(author: bytes, decode: _Decoder) -> Json:
+def _who(author: bytes, decode: Callable[[bytes], str]) -> Json:
     ident = _IDENT.fullmatch(author)
     name = fit_ident(decode(ident[1])) if ident else ""
     if ident is None or not name:
@@ -171,22 +168,14 @@ def _who(author: bytes, decode: _Decoder) -> Json:
     return {"author": who, "time": fit_time(ident[3].decode(), ident[4].decode())}
 
 
-class _Decoder:
-    """Decodes the texts of a commit by the encoding that it names."""
-
-    def __init__(self, encoding: bytes, oid: str) -> None:
-        self._encoding = encoding.decode("ascii", errors="replace")
-        self._oid = oid
-
-    def __call__(self, text: bytes) -> str:
-        try:
-            return text.decode(self._encoding)
-        except (LookupError, ValueError) as error:
-            known = isinstance(error, UnicodeError)
-            why = f"is not {self._encoding}" if known else f"has an encoding that is not known: {self._encoding!r}"
-            raise RangeError(
-                f"commit {self._oid}: its author or message {why}; `git commit --amend` writes it anew"
-            ) from error
+def _decoded(encoding: str, oid: str, text: bytes) -> str:
+    """Decode a text of a commit by the encoding that the commit names."""
+    try:
+        return text.decode(encoding)
+    except (LookupError, ValueError) as error:
+        known = isinstance(error, UnicodeError)
+        why = f"is not {encoding}" if known else f"has an encoding that is not known: {encoding!r}"
+        raise RangeError(f"commit {oid}: its author or message {why}; `git commit --amend` writes it anew") from error
 
 
 def _message(messages: list[str]) -> str:

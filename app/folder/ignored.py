@@ -31,7 +31,7 @@ class IgnoreRules:
     def ignored(self, names: Sequence[bytes]) -> set[bytes]:
         """Return those of these files and folders, by their paths in the folder, that Git ignores.
 
-        A folder above each is asked for before it. Raises IgnoreError.
+        A folder above each is asked for before it.
         """
         if not names:
             return set()

@@ -28,25 +28,19 @@ def is_own(path: str) -> bool:
 
 def is_data_folder(folder: Path) -> bool:
     """Tell whether `sluice up` keeps its data, and so secrets, in this very folder."""
-    return _is_state(folder / _STATE) or _has_secret(folder / _ENVIRONMENT)
+    try:
+        state = json.loads(_beginning(folder / _STATE))
+    except ValueError:
+        state = None
+    if isinstance(state, dict) and state.keys() >= _STATE_FIELDS:
+        return True
+    return any(line.startswith(_SECRET) for line in _beginning(folder / _ENVIRONMENT).split(b"\n"))
 
 
 def data_folder_above(folder: Path) -> Path | None:
     """Return the data folder that this folder is, or is in; None where there is none."""
     there = folder.resolve()
-    return next((each for each in (there, *there.parents) if is_data_folder(each)), None)
-
-
-def _is_state(file: Path) -> bool:
-    try:
-        state = json.loads(_beginning(file))
-    except ValueError:
-        return False
-    return isinstance(state, dict) and state.keys() >= _STATE_FIELDS
-
-
-def _has_secret(file: Path) -> bool:
-    return any(line.startswith(_SECRET) for line in _beginning(file).split(b"\n"))
+    return next((above for above in (there, *there.parents) if is_data_folder(above)), None)
 
 
 def _beginning(file: Path) -> bytes:

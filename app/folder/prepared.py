@@ -122,17 +122,13 @@ def _directory(folder: Path | None, base: str | None) -> Path:
 
 
 def _check_empty(directory: Path, slice_: Json, seen: Seen, found: Folder, delete: bool) -> None:
-    """Refuse a folder without anything to submit, unless it remembers that there was something.
-
-    Raises SubmissionError.
-    """
+    """Refuse a folder without anything to submit, unless it remembers that there was something."""
     if (directory / FILE).exists() and not found.outside and (delete or not seen.files):
         return
     problem = f"{directory} has no file that the slice {slice_['name']} covers ({_names(slice_['paths'])})"
     if found.outside:
-        problem += (
-            f"; outside of it: {_names(found.outside)}. Paths begin at the folder: is it one within the right one?"
-        )
+        outside = _names(found.outside)
+        problem += f"; outside of it: {outside}. Paths begin at the folder: is it one within the right one?"
     elif found.ignored:
         problem += f"; Git ignores {found.ignored} (--no-ignore takes them)"
     elif (directory / FILE).exists():

@@ -58,11 +58,11 @@ def find_seen(client: Client, slice_: Json, directory: Path, commit: str | None)
 def _seen(client: Client, slice_: Json, directory: Path, base: FolderBase) -> Seen:
     settled = settle(client, base)
     base = settled.base
-    if base.commit is None and settled.undecided:
-        waits = settled.undecided[-1]
-        raise BaseError(f"{waits['id']}, which was submitted from here, is {waits['status']}: "
-                        f"`sluice status {waits['id']} --wait` waits for what becomes of it")  # fmt: skip
     if base.commit is None:
+        if settled.undecided:
+            waits = settled.undecided[-1]
+            raise BaseError(f"{waits['id']}, which was submitted from here, is {waits['status']}: "
+                            f"`sluice status {waits['id']} --wait` waits for what becomes of it")  # fmt: skip
         if base.head is None:
             raise BaseError(
                 f"{directory / FILE} names no commit: `sluice checkout` into another folder makes a new one"
@@ -79,8 +79,7 @@ def _seen(client: Client, slice_: Json, directory: Path, base: FolderBase) -> Se
 
 
 def _from_git(client: Client, slice_: Json, directory: Path) -> FolderBase | None:
-    head = head_of(directory)
-    if head is None:
+    if (head := head_of(directory)) is None:
         return None
     return FolderBase(slice_["id"], slice_["paths"], known_commit(client, slice_["id"], directory, head), head)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app.client.api_client import Client, Json
 from app.folder import folder_base
-from app.folder.conflict_files import CheckoutError, inside
+from app.folder.conflict_files import CheckoutError, inside, write_anew
 from app.folder.folder_base import FolderBase
 from app.folder.own_files import data_folder_above, is_own
 from app.folder.submission import local_file
@@ -66,8 +66,7 @@ def check_out_slice(
     known = [_before(client, slice_, remembered)] if remembered else []
     if remembered and remembered.checking_out:
         # Of a checkout that was cut short some files are there: they are as good as those of before.
-        cut = client.tree(slice_["id"], remembered.checking_out)
-        known.append({entry["path"]: entry for entry in cut})
+        known.append({entry["path"]: entry for entry in client.tree(slice_["id"], remembered.checking_out)})
     plan = _plan(directory, known, after, force)
     if plan.in_the_way:
         shown = "".join(f"\n  {path}" for path in plan.in_the_way[:_SHOWN])
@@ -195,11 +194,8 @@ def _place(directory: Path, path: str, plan: Plan, gone: set[str] | None) -> Pat
 
 def _empties(directory: Path, path: str, gone: set[str]) -> bool:
     """Tell whether nothing is left in a folder once `gone` are deleted."""
-    for above, _, names in os.walk(directory / path):
-        for name in names:
-            if os.path.relpath(Path(above) / name, directory) not in gone:
-                return False
-    return True
+    walk = os.walk(directory / path)
+    return all(os.path.relpath(Path(above) / name, directory) in gone for above, _, names in walk for name in names)
 
 
 def _is_known(place: Path, path: str, known: list[Entries]) -> bool:
@@ -261,18 +257,13 @@ def _put(directory: Path, new: Path, path: str, entry: Json, data: bytes) -> Non
     """Write one file atomically, by renaming a temporary one; a link at its path is replaced, never followed."""
     place = inside(directory, path)
     if place.is_dir() and not place.is_symlink():
-        _remove_empty(place)
+        for above, _, _ in os.walk(place, topdown=False):  # nothing is left but folders
+            Path(above).rmdir()
     place.parent.mkdir(parents=True, exist_ok=True)
     if entry["mode"] == ModeText.SUBMODULE:
         place.mkdir(exist_ok=True)
         return
-    new.unlink(missing_ok=True)
-    if entry["mode"] == ModeText.SYMLINK:
-        new.symlink_to(os.fsdecode(data))
-    else:
-        new.write_bytes(data)
-        if entry["mode"] == ModeText.EXECUTABLE:
-            new.chmod(new.stat().st_mode | 0o111)
+    write_anew(new, entry["mode"], data)
     new.replace(place)
 
 
@@ -287,8 +278,3 @@ def _delete(directory: Path, path: str) -> None:
             (directory / above).rmdir()
         except OSError:
             return
-
-
-def _remove_empty(place: Path) -> None:
-    for above, _, _ in os.walk(place, topdown=False):
-        Path(above).rmdir()

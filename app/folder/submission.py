@@ -50,7 +50,7 @@ def read_folder(
     """Return the folder's files within `paths`; `stored` are those that the user saw, as the API lists a tree.
 
     What Git ignores by `rules` is left out unless it is stored, or tracked by Git. What is Git's or Sluice's own is
-    left out in any case. Raises SubmissionError and IgnoreError.
+    left out in any case.
     """
     found = Folder()
     tracked = {os.fsencode(path) for path in stored} | (rules.tracked() if rules else set())

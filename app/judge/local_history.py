@@ -96,7 +96,7 @@ class History:
         self._lock = threading.Lock()
         self._git = Git(repository)
 
-    def __enter__(self) -> History:
+    def __enter__(self) -> Self:
         """Find HEAD. Raises HistoryError."""
         self.head = self._line("rev-parse", "--verify", "HEAD^{commit}")
         self.tree = self._line("rev-parse", "--verify", "HEAD^{tree}")
@@ -113,18 +113,9 @@ class History:
 
     def commits(self, since: str) -> Iterator[SourceCommit]:
         """Yield the commits of the line behind `since`, oldest first, each against its first parent."""
-        arguments = [
-            "log",
-            "--first-parent",
-            "--reverse",
-            "--date=raw",
-            f"--format={_FORMAT}",
-            "-m",
-            "--raw",
-            "-r",
-            "-z",
-        ]
-        arguments += ["--no-renames", "--no-abbrev", "--encoding=UTF-8", "--no-show-signature", "--no-notes"]
+        arguments = ["log", "--first-parent", "--reverse", "--date=raw", f"--format={_FORMAT}"]
+        arguments += ["-m", "--raw", "-r", "-z", "--no-renames", "--no-abbrev"]
+        arguments += ["--encoding=UTF-8", "--no-show-signature", "--no-notes"]
         # A user's diff settings, which `git log` would honour.
         arguments += ["--ignore-submodules=none", "--no-relative", "-O/dev/null", "--no-color", "--no-mailmap"]
         with self._stream(*arguments, f"{since}..{self.head}", "--") as stream:
@@ -147,8 +138,7 @@ class History:
     def _ask(self, oids: Sequence[str]) -> list[bytes]:
         if self._cat is None:
             self._cat = self._start("cat-file", "--batch", stdin=subprocess.PIPE)
-        assert self._cat.stdin
-        assert self._cat.stdout
+        assert self._cat.stdin and self._cat.stdout
         try:
             self._cat.stdin.write("".join([f"{oid}\n" for oid in oids]).encode())
             self._cat.stdin.flush()
@@ -213,18 +203,14 @@ def _parse(stream: IO[bytes]) -> Iterator[SourceCommit]:
         if text.startswith(b"\x01"):
             if commit:
                 yield commit
-            commit = _commit(text[1:].decode(), *(next(fields).decode(errors="replace") for _ in range(5)))
+            author, email, seconds, raw, message = (next(fields).decode(errors="replace") for _ in range(5))
+            who = fit_ident(author) or "unknown", fit_ident(email)
+            commit = SourceCommit(text[1:].decode(), *who, fit_time(seconds, raw), fit_message(message))
         elif text.startswith(b":"):
             assert commit
             commit.changes.append(_change(text, next(fields)))
     if commit:
         yield commit
-
-
-def _commit(oid: str, author: str, email: str, seconds: str, raw: str, message: str) -> SourceCommit:
-    return SourceCommit(
-        oid, fit_ident(author) or "unknown", fit_ident(email), fit_time(seconds, raw), fit_message(message)
-    )
 
 
 def fit_ident(text: str) -> str:

@@ -70,11 +70,6 @@ class SourceMerge:
 class MergeHistory(History):
     """A repository's merge commits: all that HEAD reaches."""
 
-    def __enter__(self) -> MergeHistory:
-        """Find HEAD. Raises HistoryError."""
-        super().__enter__()
-        return self
-
     def objects(self) -> Path:
         """Return the folder of the repository's objects."""
         return Path(self._line("rev-parse", "--path-format=absolute", "--git-path", "objects"))
@@ -105,15 +100,11 @@ class MergeHistory(History):
         sides = iter(judge.differences([(base, side) for base, *both in threes for side in both]))
         for (oid, *_), three in zip(found, threes, strict=True):
             merge = SourceMerge(oid, three, (next(sides), next(sides)))
-            reason = refusal(merge, self.content, judge.sizes)
+            reason = refusal(merge, lambda oid: self.contents([oid])[0], judge.sizes)
             if reason:
                 skipped[reason] += 1
             else:
                 yield merge
-
-    def content(self, oid: str) -> bytes:
-        """Return a blob's bytes."""
-        return self.contents([oid])[0]
 
     def _merge_base(self, commits: list[str]) -> str:
         try:
@@ -160,11 +151,8 @@ def after(files: Files, changes: list[FileChange]) -> Files:
 
 
 def _to_merge(ours: FileChange, theirs: FileChange) -> bool:
-    base, head, submitted = (
-        _version(*version)
-        for version in ((ours.old_mode, ours.old_oid), (ours.mode, ours.oid), (theirs.mode, theirs.oid))
-    )
-    return contents_to_merge(base, head, submitted) is not None
+    base = _version(ours.old_mode, ours.old_oid)
+    return contents_to_merge(base, _version(ours.mode, ours.oid), _version(theirs.mode, theirs.oid)) is not None
 
 
 def _version(mode: str, oid: str) -> Version | None:

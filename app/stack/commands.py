@@ -8,6 +8,9 @@ import sys
 
 from storage.base.settings import Settings
 
+# The names of a stack's processes.
+SERVERS = ("redis", "s3")
+NAMES = (*SERVERS, "api", "worker", "merger", "beat", "flower")
 # Flower keeps its tasks in memory; beyond so many it forgets the oldest.
 FLOWER_TASKS = 10_000
 

@@ -5,6 +5,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from http.client import HTTPException
 
 from redis.exceptions import RedisError
@@ -17,23 +18,30 @@ from storage.view.view import View
 
 # Seconds for one answer, of the API or of Redis.
 _PATIENCE = 2.0
-# Characters of an answer that are shown where not all is well.
+# Characters of an answer that are shown where something does not become ready.
 _SHOWN = 2000
 
 
 def ask_health(api: str, with_beat: bool) -> None:
     """Return if all is well, else raise NotReady with what is wrong. A stack without beat needs none."""
-    url = f"{api}/v1/health"
+    answers(f"{api}/v1/health", lambda answer: not with_beat and _only_beat_is_missing(answer))
+
+
+def answers(url: str, suffices: Callable[[str], bool] = lambda answer: False) -> bool:
+    """Return if it answers 200, or else what `suffices`. Raises NotReady with the answer, or why there is none."""
     try:
-        with urllib.request.urlopen(url, timeout=_PATIENCE):
-            return
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            answer = refusal.read().decode(errors="replace")
-        if with_beat or not _only_beat_is_missing(answer):
-            raise NotReady(f"{url}: {refusal.code} {answer[:_SHOWN].strip()}") from None
-    except (OSError, HTTPException) as error:
-        raise NotReady(f"{url}: {error}") from None
+        try:
+            with urllib.request.urlopen(url, timeout=_PATIENCE):
+                return True
+        except urllib.error.HTTPError as refusal:  # not ready (503)
+            with refusal:
+                answer = refusal.read().decode(errors="replace")
+            if suffices(answer):
+                return True
+            reason = f"{refusal.code} {answer[:_SHOWN].strip()}"
+    except (OSError, HTTPException) as error:  # not listening yet, or gone while it answered
+        reason = str(error)
+    raise NotReady(f"{url}: {reason}")
 
 
 def _only_beat_is_missing(answer: str) -> bool:

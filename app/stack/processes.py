@@ -293,7 +293,6 @@ class Supervisor:
             process.stop()
 
     def __enter__(self) -> Supervisor:
-        """Return itself."""
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -16,12 +16,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.stack import state
-from app.stack.names import NAMES, SERVERS
+from app.stack.commands import NAMES, SERVERS
 from app.stack.processes import ProcessFailed
 from storage.base.errors import Refused
 
@@ -123,8 +123,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _tell(folder: Path, answer: _Answer) -> None:
-    outcome = {"id": answer.id, "done": answer.done, "over": answer.over, "failure": answer.failure}
-    _write(folder / _ANSWERED, outcome)
+    _write(folder / _ANSWERED, asdict(answer))
 
 
 def _read(folder: Path) -> _Answer | None:

@@ -17,8 +17,8 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException
 
-from app.stack.credentials import Credentials
 from app.stack.processes import Command
+from app.stack.state import Credentials
 from storage.base.errors import Refused
 from storage.base.settings import Settings, environment
 

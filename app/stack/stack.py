@@ -11,10 +11,7 @@ import signal
 import socket
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,8 +21,9 @@ from kombu.pidbox import Mailbox
 
 import app
 from app.stack import commands, state
-from app.stack.health import ask_health, is_at_work
-from app.stack.names import NAMES, SERVERS
+from app.stack.commands import SERVERS
+from app.stack.environment import save_environment
+from app.stack.health import answers, ask_health, is_at_work
 from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
 from app.stack.servers import (
     S3_PORTS,
@@ -41,15 +39,11 @@ from app.stack.servers import (
 from storage.base.settings import Settings, environment
 
 _ASK_TIMEOUT = 2.0
-# Bytes of an answer that are shown where a process does not become ready.
-_SHOWN = 2000
 # Connections that wait until an API process accepts them.
 _BACKLOG = 2048
 # Seconds within which all is well again after one process was restarted, and between two looks whether it is.
 _FIT_PATIENCE, _FIT_EVERY = 90.0, 0.1
 FLOWER_USER = "sluice"
-
-__all__ = ["FLOWER_USER", "NAMES", "SERVERS", "Stack", "answers"]
 
 
 class Stack:
@@ -134,7 +128,10 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, first the processes that write, and unlock the data folder (a temporary one is removed)."""
-        self._close_listeners()
+        # Whoever connects from now on should be refused, instead of waiting for nobody.
+        for listener in (self._listener, self._own_listener):
+            if listener:
+                listener.close()
         if self._supervisor:
             running = self._supervisor.processes
             self._supervisor.stop(*[name for name in reversed(running) if name not in SERVERS])
@@ -205,16 +202,9 @@ class Stack:
             redis, s3 = self._prepare()
         assert self._supervisor
         self._supervisor.start(redis.command, s3.command)
-        self.settings = Settings(
-            **{
-                **redis.settings,
-                **s3.settings,
-                "api_url": self.url,
-                "commit_workers": self._workers,
-                **self._overrides,
-            }
-        )
-        state.save_environment(self.data, self.settings)
+        own = {"api_url": self.url, "commit_workers": self._workers}
+        self.settings = Settings(**{**redis.settings, **s3.settings, **own, **self._overrides})
+        save_environment(self.data, self.settings)
         self._listener = _listen(self._host, self._api_port)
         self._supervisor.start(*self._own_commands())
 
@@ -295,12 +285,6 @@ class Stack:
             if old:
                 old.close()
 
-    def _close_listeners(self) -> None:
-        # Whoever connects from now on should be refused, instead of waiting for nobody.
-        for listener in (self._listener, self._own_listener):
-            if listener:
-                listener.close()
-
     def _command(
         self, name: str, argv: list[str], ready: Callable[[], bool] | None = None, grace: float = 20.0
     ) -> Command:
@@ -342,20 +326,6 @@ def _node_answers(settings: Settings, node: str) -> bool:
             return bool(mailbox.call([f"{node}@{socket.gethostname()}"], "ping", timeout=0.5))
         except (OperationalError, *connection.recoverable_connection_errors):  # the broker is not back yet
             return False
-
-
-def answers(url: str) -> bool:
-    """Return if it answers 200. Raises NotReady with another answer, or with the reason why there is none."""
-    try:
-        try:
-            with urllib.request.urlopen(url, timeout=_ASK_TIMEOUT):
-                return True
-        except urllib.error.HTTPError as refusal:  # not ready (503)
-            with refusal:
-                reason = f"{refusal.code} {refusal.read(_SHOWN).decode(errors='replace').strip()}"
-    except (OSError, HTTPException) as error:  # not listening yet, or gone while it answered
-        reason = str(error)
-    raise NotReady(f"{url}: {reason}")
 
 
 def _reachable(host: str) -> str:

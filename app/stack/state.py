@@ -7,18 +7,11 @@ import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
-from app.stack.credentials import Credentials
-from app.stack.environment import load_environment, save_environment
 from storage.base.errors import Refused
 
 VERSION = 1
-
-__all__ = [
-    "FolderInUse", "OtherServer", "State", "StateDamaged", "holder", "known", "load", "load_environment", "lock",
-    "save", "save_environment",
-]  # fmt: skip
 
 
 class FolderInUse(Refused):
@@ -31,6 +24,19 @@ class OtherServer(Refused):
 
 class StateDamaged(Refused):
     """The data folder's stack.json cannot be read, or is of another version."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The keys of a stack's S3 server."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Random ones."""
+        return cls(secrets.token_hex(10), secrets.token_urlsafe(30))
 
 
 @dataclass(frozen=True)

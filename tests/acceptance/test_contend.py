@@ -7,7 +7,7 @@ from collections.abc import Callable
 from app.admin.verify import verify
 from app.client.api_client import Client
 from app.demo.contend import Contest
-from app.stack import Stack
+from app.stack.stack import Stack
 from storage.repository import Repository
 
 

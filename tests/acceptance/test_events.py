@@ -24,7 +24,7 @@ import pytest
 import redis
 
 from app.client.api_client import Client, Json
-from app.stack import Stack
+from app.stack.stack import Stack
 from storage.log.entry import Commits, Merge, Release
 from storage.log.log import follow
 from storage.repository import Repository

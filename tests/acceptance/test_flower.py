@@ -13,8 +13,7 @@ import redis
 import urllib3
 
 from app.client.api_client import Client
-from app.stack import Stack
-from app.stack.stack import FLOWER_USER
+from app.stack.stack import FLOWER_USER, Stack
 
 PATIENCE = 60.0
 TICKS = 5

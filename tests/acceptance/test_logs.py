@@ -16,7 +16,8 @@ import pytest
 import redis
 
 from app.client.api_client import Client
-from app.stack import Stack, commands
+from app.stack import commands
+from app.stack.stack import Stack
 from storage.base.settings import Settings, SettingsError, environment, load
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import urllib3
 
 from app.admin.verify import verify
 from app.client.api_client import Client
-from app.stack import Stack
+from app.stack.stack import Stack
 from storage.repository import Repository
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"

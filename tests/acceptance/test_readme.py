@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.client.api_client import Client
-from app.stack import Stack
+from app.stack.stack import Stack
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -16,7 +16,7 @@ from app.client.api_client import Client
 from app.demo.report import Report
 from app.demo.run import Replay
 from app.judge.local_history import History
-from app.stack import Stack
+from app.stack.stack import Stack
 from storage.repository import Repository
 
 COMMITS = 60

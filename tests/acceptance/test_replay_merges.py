@@ -17,7 +17,7 @@ from app.demo.merge_run import MergeReplay, read_cases
 from app.judge.judge import Judge
 from app.judge.local_history import HistoryError
 from app.judge.source_merges import ONE_SIDED, MergeHistory
-from app.stack import Stack
+from app.stack.stack import Stack
 from storage.repository import Repository
 
 MERGES = 120

@@ -22,9 +22,9 @@ import pytest
 import redis
 
 from app.client.api_client import Client
-from app.stack import ProcessFailed, Stack
 from app.stack import stack as stack_module
-from app.stack.stack import FLOWER_USER
+from app.stack.processes import ProcessFailed
+from app.stack.stack import FLOWER_USER, Stack
 from app.stack.state import FolderInUse
 from storage.base import settings
 from tests.support.waiting import await_true

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.stack import Stack
-from app.stack.stack import NAMES
+from app.stack.commands import NAMES
+from app.stack.stack import Stack
 from tests.harness.drills import failover, full_redis, outage, restart
 from tests.harness.drills.drill import Plan, Report, run
 from tests.harness.movable import Movable

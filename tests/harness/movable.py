@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from app.stack import Stack, Supervisor
-from app.stack.processes import Command
+from app.stack.processes import Command, Supervisor
+from app.stack.stack import Stack
 from tests.harness.address import Address
 from tests.harness.replica import Pair
 

@@ -22,8 +22,8 @@ from typing import Any
 import redis
 from ulid import ULID
 
-from app.stack import Supervisor, commands, state
-from app.stack.processes import Command, Process, ProcessFailed
+from app.stack import commands, state
+from app.stack.processes import Command, Process, ProcessFailed, Supervisor
 from app.stack.servers import S3_PORTS, free_ports
 from storage.backends.bucket import Bucket, BucketError
 from storage.base.settings import Settings, environment

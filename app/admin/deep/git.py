@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from storage.backends.bucket import Bucket
+from storage.base.batched import batched_by_size
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId, PackId
 from storage.base.progress import Progress, batched_with_progress
@@ -125,13 +126,8 @@ class Reader:
 
     def kind(self, oid: str) -> str | None:
         """Return the kind of an object, None where there is none of that id. Raises GitRefused."""
-        assert self._check.stdin and self._check.stdout
-        self._check.stdin.write(oid.encode() + b"\n")
-        self._check.stdin.flush()
-        _, kind, *size = self._check.stdout.readline().split() or [b"", b""]
-        if not kind:
-            raise GitRefused(self._bench.complaint())
-        return kind.decode() if size else None
+        kind, size = self._header(self._check, oid)
+        return None if size is None else kind
 
     def blob(self, oid: str) -> bytes | None:
         """Return a blob, None where there is none of that id. Raises GitRefused."""
@@ -142,16 +138,22 @@ class Reader:
         return (self._object(commit, "commit") or b"").partition(b"\n\n")[2].decode(errors="replace")
 
     def _object(self, oid: str, wanted: str) -> bytes | None:
-        assert self._git.stdin and self._git.stdout
-        self._git.stdin.write(oid.encode() + b"\n")
-        self._git.stdin.flush()
-        _, kind, *size = self._git.stdout.readline().split() or [b"", b""]
+        kind, size = self._header(self._git, oid)
+        if size is None:
+            return None
+        assert self._git.stdout
+        data = self._git.stdout.read(size + 1)[:-1]
+        return data if kind == wanted else None
+
+    def _header(self, process: subprocess.Popen[bytes], oid: str) -> tuple[str, int | None]:
+        """Return what Git answers before an object: its kind and size; the size is None where there is none."""
+        assert process.stdin and process.stdout
+        process.stdin.write(oid.encode() + b"\n")
+        process.stdin.flush()
+        _, kind, *size = process.stdout.readline().split() or [b"", b""]
         if not kind:
             raise GitRefused(self._bench.complaint())
-        if not size:
-            return None
-        data = self._git.stdout.read(int(size[0]) + 1)[:-1]
-        return data if kind == wanted.encode() else None
+        return kind.decode(), int(size[0]) if size else None
 
 
 class Importer:
@@ -168,7 +170,6 @@ class Importer:
         self._mark = 0
 
     def __enter__(self) -> Importer:
-        """Return itself."""
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -195,37 +196,27 @@ class Importer:
 
     def end(self) -> str:
         """Close the commit and return its tree. Raises GitRefused."""
-        found = self._ask([b'\nls :%d ""\n' % self._mark])[0]
-        assert found is not None
-        return found.oid.hex()
+        [root] = self._ask([b'\nls :%d ""\n' % self._mark])
+        assert root is not None
+        return root.oid.hex()
 
     def versions(self, paths: Iterable[bytes]) -> dict[bytes, Version | None]:
         """Return what stands at paths of the open commit; a directory is a version too. Raises GitRefused."""
-        where = b"ls "
-        wanted = list(paths)
-        found: dict[bytes, Version | None] = {}
-        chunk: list[bytes] = []
-        size = 0
-        for path in wanted:
-            chunk.append(path)
-            size += len(path) + 64
-            if size > _ASKED_BYTES:
-                found |= zip(chunk, self._ask([where + quoted(p, always=True) + b"\n" for p in chunk]), strict=True)
-                chunk, size = [], 0
-        return found | dict(zip(chunk, self._ask([where + quoted(p, always=True) + b"\n" for p in chunk]), strict=True))
+        versions: dict[bytes, Version | None] = {}
+        for part in batched_by_size(paths, lambda path: len(path) + 64, _ASKED_BYTES):
+            questions = [b"ls " + quoted(path, always=True) + b"\n" for path in part]
+            versions |= zip(part, self._ask(questions), strict=True)
+        return versions
 
     def sync(self) -> None:
         """Make all commits and trees visible to other Git processes. Raises GitRefused."""
-        self._send(b"checkpoint\nprogress synced\n")
-        self._flush()
+        self._send(b"checkpoint\nprogress synced\n", flush=True)
         assert self._git.stdout
         if self._git.stdout.readline() != b"progress synced\n":
             raise GitRefused(self._bench.complaint())
 
     def _ask(self, questions: Sequence[bytes]) -> list[Version | None]:
-        for question in questions:
-            self._send(question)
-        self._flush()
+        self._send(b"".join(questions), flush=True)
         return [self._answer() for _ in questions]
 
     def _answer(self) -> Version | None:
@@ -238,16 +229,11 @@ class Importer:
         mode, _, oid = line.partition(b"\t")[0].split(b" ")
         return Version(int(mode, 8), ObjectId(bytes.fromhex(oid.decode())))
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes, flush: bool = False) -> None:
         assert self._git.stdin
         try:
             self._git.stdin.write(data)
-        except BrokenPipeError:
-            raise GitRefused(self._bench.complaint()) from None
-
-    def _flush(self) -> None:
-        assert self._git.stdin
-        try:
-            self._git.stdin.flush()
+            if flush:
+                self._git.stdin.flush()
         except BrokenPipeError:
             raise GitRefused(self._bench.complaint()) from None

@@ -45,12 +45,11 @@ class Case:
 
 def excuses_of(record: Decided) -> Excuses:
     """Return what excuses the conflicts that a record has."""
-    excuses = Excuses()
-    for conflict in record.conflicts:
-        name = conflict.path.rpartition("/")[2]
-        excuses.too_large |= conflict.kind == ConflictClass.TOO_LARGE
-        excuses.gitmodules |= name == ".gitmodules" and conflict.kind == ConflictClass.CONTENT
-    return excuses
+    contents = [conflict.path for conflict in record.conflicts if conflict.kind == ConflictClass.CONTENT]
+    return Excuses(
+        too_large=any(conflict.kind == ConflictClass.TOO_LARGE for conflict in record.conflicts),
+        gitmodules=any(path.rpartition("/")[2] == ".gitmodules" for path in contents),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,8 @@ def examine(cases: Sequence[Case], judge: Judge) -> Iterator[str]:
     Raises Differs at the first that differs, and HistoryError where Git cannot merge.
     """
     asked = [case for case in cases if _is_merge(case)]
-    sides = iter(judge.differences([pair for case in asked if case.may_rename for pair in _pairs(case)]))
+    renaming = [case for case in asked if case.may_rename]
+    sides = iter(judge.differences([(case.base, side) for case in renaming for side in (case.head, case.submitted)]))
     parts: dict[int, list[_Part]] = {}
     for case in asked:
         trees = (case.base, case.head, case.submitted)
@@ -95,10 +95,6 @@ def _is_merge(case: Case) -> bool:
     return case.base != case.head and not case.unchecked and not case.must_conflict
 
 
-def _pairs(case: Case) -> list[tuple[str, str]]:
-    return [(case.base, case.head), (case.base, case.submitted)]
-
-
 def _direct(case: Case, judge: Judge) -> None:
     if not case.tree:
         raise Differs(f"{case.at}: nothing moved since its base, and it is in conflict")
@@ -107,8 +103,8 @@ def _direct(case: Case, judge: Judge) -> None:
 
 def _same(case: Case, made: str, judge: Judge) -> None:
     if made != case.tree:
-        [found] = judge.differences([(made, case.tree)])
-        raise _at_path(case, found[0].path)
+        [changes] = judge.differences([(made, case.tree)])
+        raise _at_path(case, changes[0].path)
 
 
 def _at_path(case: Case, path: str) -> Differs:
@@ -131,9 +127,9 @@ def _merged(case: Case, parts: Sequence[_Part], verdicts: Sequence[TreeMerge], j
         return
     # Two halves: what they come to is compared by files.
     pairs = [(part.trees[0], verdict.tree) for part, verdict in zip(parts, verdicts, strict=True)]
-    *found, changed = judge.differences([*pairs, (case.base, case.tree)])
+    *differing, changed = judge.differences([*pairs, (case.base, case.tree)])
     made: Files = {}
-    for part, changes in zip(parts, found, strict=True):
+    for part, changes in zip(parts, differing, strict=True):
         made |= after(part.files, changes)
     logged = after(parts[0].files, changed)
     for path in sorted(made.keys() | logged.keys()):

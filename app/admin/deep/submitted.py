@@ -34,8 +34,7 @@ def load(
 ) -> dict[PackId, ObjectId]:
     """Give Git every object that the log names; return the manifests of submission packs, by pack.
 
-    If packs were deleted meanwhile, the log is read on, and their copies are used. Lost objects are left out. Raises
-    BucketError, Corrupt and Missing.
+    If packs were deleted meanwhile, the log is read on, and their copies are used. Lost objects are left out.
     """
     loaded: dict[PackId, ObjectId] = {}
     absent: set[str] = set()
@@ -92,10 +91,9 @@ class Manifests:
             return None
         if pack not in self._read:
             data = self.reader.blob(self._places[pack].hex())
-            self._read[pack] = {each.id: each for each in manifest.split(data or b"", pack)}
+            self._read[pack] = {changeset.id: changeset for changeset in manifest.split(data or b"", pack)}
             if len(self._read) > _MAX_PACKS:
                 self._read.popitem(last=False)
-        found = self._read[pack].get(record.id)
-        if found is None:
+        if record.id not in self._read[pack]:
             raise Differs(f"{at}: {pack} has no such changeset")
-        return found
+        return self._read[pack][record.id]

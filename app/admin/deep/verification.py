@@ -74,10 +74,7 @@ class _Made:
 
 
 def deep(settings: Settings, progress: Progress = no_progress) -> Deep:
-    """Make every root again. Safe beside writers: what is appended meanwhile is left out, or looked at as well.
-
-    Raises BucketError.
-    """
+    """Make every root again. Safe beside writers: what is appended meanwhile is left out, or looked at as well."""
     bucket = Bucket(settings)
     log, report = Log(bucket), Deep()
     with Workbench() as bench:
@@ -364,8 +361,7 @@ class _Verification:
 
 
 def _known_of(record: Decided) -> _Known:
-    committed = record.status == Status.COMMITTED
-    return _Known(committed, "", "", record.first, record.fingerprint)
+    return _Known(record.status == Status.COMMITTED, "", "", record.first, record.fingerprint)
 
 
 def _nested(paths: list[bytes]) -> bool:

@@ -43,8 +43,8 @@ def versions_seen(
     saw = Saw(importer.begin(chain))
     heads = importer.versions([*own, *above(own)])
     for path in {*above(own)} - {*own}:
-        found = heads[path]
-        if found is not None and not found.is_tree:
+        above_it = heads[path]
+        if above_it is not None and not above_it.is_tree:
             importer.put(path, None)
     for path in own:
         if heads[path] is not None:

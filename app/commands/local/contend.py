@@ -1,5 +1,7 @@
 """`sluice contend`: many writers on one base, and every conflict reported and resolved."""
 
+from dataclasses import astuple
+
 import click
 from rich.table import Table
 
@@ -26,7 +28,7 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
     Example: sluice contend --writers 99
     """
     begin()
-    with client_of(url, writers, _PATIENCE, s3) as client, progress_bars() as progress:
+    with client_of(url, writers, s3, patience=_PATIENCE) as client, progress_bars() as progress:
         report = Contest(client, writers, progress).run()
     for problem in report.problems[:20]:
         tell(problem, "red")
@@ -36,19 +38,11 @@ def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
 def show(report: Report) -> None:
     """Print a report for a person."""
     table = Table(title=f"{report.writers} writers at once on one base")
+    # The columns are the fields of a group.
     for name in ("each has", "writers", "landed", "merged", "conflicted", "explained", "resolved", "tries"):
         table.add_column(name, justify="left" if name == "each has" else "right")
     for group in report.groups.values():
-        counts = (
-            group.writers,
-            group.landed,
-            group.merged,
-            group.conflicted,
-            group.explained,
-            group.resolved,
-            group.rounds,
-        )
-        table.add_row(group.about, *map(str, counts))
+        table.add_row(*map(str, astuple(group)))
     console.print(table)
     console.print(
         f"written in {report.seconds:.2f} s, resolved one after the other in {report.resolving_seconds:.2f} s: "

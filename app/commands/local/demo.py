@@ -3,7 +3,7 @@
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -15,18 +15,17 @@ from rich.text import Text
 from app.admin.export import ExportError, export, git
 from app.client.api_client import Client, Json
 from app.console import exit_codes
-from app.console.load_runs import begin
+from app.console.load_runs import PATIENCE, begin
 from app.console.options import as_json, console, emit_or_show, end, log_events, notes, s3_kind, tell
 from app.console.progress import progress_bars
 from app.demo import generated_history
 from app.demo.report import Report, sentences
 from app.demo.run import Replay
 from app.judge.local_history import History, HistoryError
-from app.stack import Stack
-from app.stack.limits import limits
+from app.stack.environment import limits
+from app.stack.stack import Stack
 
 _SHOWN = 6  # global commits in the graph
-_PATIENCE = 120.0  # seconds: a process that dies is started again
 _NAMED = 3  # slices of one of them
 
 
@@ -115,7 +114,7 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
     notes.print("Starting Redis, an S3 server, the API and the workers…")
     stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False))
     log_events(stack.settings)
-    client = Client(stack.url, retry_for=_PATIENCE, connections=writers + 2)
+    client = Client(stack.url, retry_for=PATIENCE, connections=writers + 2)
     tell(f"{writers} writers submit {source}…")
     with progress_bars() as progress:
         report = Replay(history, client, writers, limit, progress=progress).run()
@@ -130,14 +129,11 @@ def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, w
 
 def _merges(client: Client, names: dict[str, str]) -> list[Merge]:
     """Return the last global commits that merged something, newest first."""
-    latest = islice(
-        (global_commit for global_commit in client.global_commits(_SHOWN) if global_commit["changesets"]), _SHOWN
-    )
-    return [
-        Merge(each["commit"], each["changesets"],
-              dict(Counter(names[merged["slice"]] for merged in client.merged(each["commit"])).most_common()))
-        for each in latest
-    ]  # fmt: skip
+    merges = []
+    for latest in islice((commit for commit in client.global_commits(_SHOWN) if commit["changesets"]), _SHOWN):
+        slices = Counter(names[changeset["slice"]] for changeset in client.merged(latest["commit"]))
+        merges.append(Merge(latest["commit"], latest["changesets"], dict(slices.most_common())))
+    return merges
 
 
 def _judge(outcome: Outcome, repository: Path) -> None:
@@ -156,13 +152,10 @@ def _judge(outcome: Outcome, repository: Path) -> None:
 
 
 def _json(outcome: Outcome) -> Json:
-    merges = [
-        {"commit": merge.commit, "changesets": merge.changesets, "slices": merge.slices} for merge in outcome.merges
-    ]
     return {
         "ok": outcome.ok, "source": outcome.source, "writers": outcome.writers, "slices": outcome.slices,
         **outcome.report.to_json(), "fsck": outcome.fsck or "clean", "exported_commits": outcome.exported,
-        "last_merges": merges, "problems": outcome.problems,
+        "last_merges": [asdict(merge) for merge in outcome.merges], "problems": outcome.problems,
     }  # fmt: skip
 
 
@@ -182,9 +175,8 @@ def _summary(outcome: Outcome) -> Panel:
     rows.add_row("conflicts", f"[{good[not lost]}]{report.conflicted}[/], rejected {report.rejected}")
     rows.add_row("tree", f"{report.tree}")
     rows.add_row("expected", f"{report.expected}")
-    rows.add_row(
-        "match", f"[bold {good[report.match]}]{'yes: byte for byte what Git has' if report.match else 'NO'}[/]"
-    )
+    match = "yes: byte for byte what Git has" if report.match else "NO"
+    rows.add_row("match", f"[bold {good[report.match]}]{match}[/]")
     rows.add_row("export", f"{outcome.exported} commits")
     rows.add_row("fsck", Text(outcome.fsck, "red") if outcome.fsck else "[bold green]clean[/] (git fsck --strict)")
     rows.add_row("", "")

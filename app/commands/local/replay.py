@@ -11,8 +11,6 @@ from app.demo.report import Report, sentences
 from app.demo.run import Replay
 from app.judge.local_history import History
 
-# Seconds: servers may be killed and Redis flushed meanwhile, and come back.
-_PATIENCE = 120.0
 _PROBLEMS = 10
 
 
@@ -46,7 +44,7 @@ def command(
     begin()
     with (
         History(repository) as history,
-        client_of(url, writers, _PATIENCE, s3, data) as client,
+        client_of(url, writers, s3, data) as client,
         progress_bars() as progress,
     ):
         report = Replay(history, client, writers, limit, bulk, progress).run()

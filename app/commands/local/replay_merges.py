@@ -13,9 +13,6 @@ from app.demo.merge_run import MergeReplay, read_cases
 from app.judge.judge import Judge
 from app.judge.source_merges import MergeHistory
 
-# Seconds: servers may be killed and Redis flushed meanwhile, and come back.
-_PATIENCE = 120.0
-
 
 @click.command("replay-merges")
 @click.argument("repository", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -44,7 +41,7 @@ def command(
     with MergeHistory(repository) as history, progress_bars() as progress:
         with Judge(history.objects()) as judge:
             cases = read_cases(history, judge, limit, skipped, progress)
-        with client_of(url, writers, _PATIENCE, s3, data) as client:
+        with client_of(url, writers, s3, data) as client:
             report = MergeReplay(history, client, writers, progress).run(cases, skipped)
     for difference in report.differences:
         tell(difference.sentence(), "red")

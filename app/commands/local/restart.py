@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from app.console.options import as_json, console, emit, stack_folder
-from app.stack.names import NAMES
+from app.stack.commands import NAMES
 from app.stack.restarts import ask
 
 

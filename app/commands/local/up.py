@@ -11,10 +11,10 @@ from rich.table import Table
 from app.console.options import log_events, stack_folder, writing_to
 from app.console.output import notes as console
 from app.console.output import tell
-from app.stack import Stack, restarts
-from app.stack.limits import limits, refuse_addresses
+from app.stack import restarts
+from app.stack.environment import limits, refuse_addresses
 from app.stack.servers import S3_KINDS
-from app.stack.stack import FLOWER_USER
+from app.stack.stack import FLOWER_USER, Stack
 
 _PORT = click.IntRange(0, 65535)
 

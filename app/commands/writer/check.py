@@ -9,12 +9,12 @@ from rich.text import Text
 from app.client.api_client import Client, Json
 from app.client.sending import check_all
 from app.commands.writer.submit import prepare, what
-from app.console.changesets import format_conflict
-from app.console.exit_codes import CONFLICTED, REJECTED, TIMED_OUT
-from app.console.options import as_json, console, emit, emit_or_show, notes, url
+from app.console.changesets import show_conflicts
+from app.console.exit_codes import CONFLICTED, DONE, REJECTED, TIMED_OUT
+from app.console.options import as_json, console, emit, emit_or_show, end, notes, url
 
 _COLOURS = {"commit": "green", "conflict": "red", "reject": "red", "wait": "yellow"}
-_CODES = {"conflict": CONFLICTED, "reject": REJECTED, "wait": TIMED_OUT}
+_CODES = {"commit": DONE, "conflict": CONFLICTED, "reject": REJECTED, "wait": TIMED_OUT}
 _SENTENCES = {"conflict": "it collides with the head", "wait": "its base is not decided yet"}
 
 
@@ -46,8 +46,7 @@ def command(
         return
     answer = check_all(client, prepared.slice["id"], changeset, prepared.is_new)
     emit_or_show(as_json, answer, _show)
-    if answer["would"] != "commit":
-        raise click.exceptions.Exit(_CODES.get(answer["would"], TIMED_OUT))
+    end(_CODES.get(answer["would"], TIMED_OUT))
 
 
 def _show(answer: Json) -> None:
@@ -60,8 +59,4 @@ def _show(answer: Json) -> None:
     console.print(line, soft_wrap=True)
     for path in answer.get("merged", []):
         console.print(Text(f"  {path}: merged"), soft_wrap=True)
-    conflicts = answer.get("conflicts", [])
-    for conflict in conflicts:
-        console.print(Text(f"  {format_conflict(conflict)}"), soft_wrap=True)
-    if answer.get("conflict_count", 0) > len(conflicts):
-        console.print(f"  and {answer['conflict_count'] - len(conflicts)} more")
+    show_conflicts(answer)

@@ -1,13 +1,14 @@
 """`sluice conflicts`: what is open, and what collides in one changeset."""
 
 import base64
+from collections.abc import Callable, Iterator
 
 import click
 from rich.text import Text
 
 from app.client.api_client import Client, Json
 from app.console import exit_codes
-from app.console.changesets import format_changeset, format_conflict, slice_namer
+from app.console.changesets import format_conflict, show_line, slice_namer
 from app.console.options import as_json, console, emit_or_show, end, notes, url
 
 _SHOWN_PATHS = 3  # of a changeset in the list
@@ -44,13 +45,11 @@ def command(
 def _list(client: Client, slice_name: str | None, path: str | None, as_json: bool) -> int:
     """Show the open conflicts, and return how many changesets have them."""
     name_of = slice_namer(client)
-    count = 0
-    for conflict in client.conflicts(slice_name, path):
-        count += 1
-        emit_or_show(as_json, conflict, lambda each: console.print(_line(each, name_of(each["slice"])), soft_wrap=True))
-    if not as_json and not count:
-        notes.print("no conflict is open")
-    return count
+
+    def show(changeset: Json) -> None:
+        console.print(_line(changeset, name_of(changeset["slice"])), soft_wrap=True)
+
+    return _show_all(client.conflicts(slice_name, path), show, "no conflict is open", as_json)
 
 
 def _line(changeset: Json, name: str) -> Text:
@@ -63,13 +62,17 @@ def _line(changeset: Json, name: str) -> Text:
 def _explain(client: Client, changeset: str, as_json: bool) -> int:
     """Show the conflicts of a changeset, and return how many there are."""
     if not as_json:
-        console.print(format_changeset(client.changeset(changeset)), soft_wrap=True)
+        show_line(client.changeset(changeset))
+    return _show_all(client.conflicts_of(changeset), _show, "it has no conflicts", as_json)
+
+
+def _show_all(conflicts: Iterator[Json], show: Callable[[Json], None], nothing: str, as_json: bool) -> int:
     count = 0
-    for conflict in client.conflicts_of(changeset):
+    for conflict in conflicts:
         count += 1
-        emit_or_show(as_json, conflict, _show)
+        emit_or_show(as_json, conflict, show)
     if not as_json and not count:
-        notes.print("it has no conflicts")
+        notes.print(nothing)
     return count
 
 

@@ -106,9 +106,8 @@ def _coloured(patch: str) -> Iterator[str]:
     for line in patch.removesuffix("\n").split("\n"):
         kind = line[:1]
         if old <= 0 and new <= 0 and kind != "\\":
-            found = _HUNK.match(line)
-            if found:
-                old, new = (int(group) if group is not None else 1 for group in found.groups())
+            if hunk := _HUNK.match(line):
+                old, new = (int(group) if group is not None else 1 for group in hunk.groups())
                 yield click.style(line, fg=_COLOURS["@"])
             else:
                 yield click.style(line, bold=True)
@@ -131,14 +130,10 @@ def _header(file: Json) -> Iterator[str]:
     elif old["mode"] is not None and old["mode"] != new["mode"]:
         yield f"old mode {old['mode']}"
         yield f"new mode {new['mode']}"
-    ids = [_content(file, side) or "0" * 40 for side in ("old", "new")]
+    ids = [(version or {}).get("id") or "0" * 40 for version in (old, new)]
     if ids[0] != ids[1]:
         same_mode = f" {old['mode']}" if old and new and old["mode"] == new["mode"] else ""
         yield f"index {ids[0]}..{ids[1]}{same_mode}"
-
-
-def _content(file: Json, side: str) -> str | None:
-    return file[side]["id"] if file[side] else None
 
 
 def _side(file: Json, side: str) -> str:
@@ -163,7 +158,6 @@ def _stat(files: list[Json]) -> Iterator[str]:
             yield f" {name:<{width}} | {'binary' if each['binary'] else _why(each)}"
             continue
         scale = min(1.0, _BAR / most) if most else 1.0
-        bars = click.style("+" * -int(-plus * scale // 1), fg="green") + click.style(
-            "-" * -int(-minus * scale // 1), fg="red"
-        )
-        yield f" {name:<{width}} | {plus + minus} {bars}".rstrip()
+        bar = click.style("+" * -int(-plus * scale // 1), fg="green")
+        bar += click.style("-" * -int(-minus * scale // 1), fg="red")
+        yield f" {name:<{width}} | {plus + minus} {bar}".rstrip()

@@ -3,8 +3,8 @@
 import click
 
 from app.client.api_client import Client
-from app.console.changesets import format_changeset, to_each, wait_for_all
-from app.console.options import as_json, ask_to_wait, console, emit_or_show, end, tell, url
+from app.console.changesets import show_line, to_each, wait_for_all
+from app.console.options import as_json, ask_to_wait, emit_or_show, end, tell, url
 
 
 @click.command()
@@ -28,5 +28,5 @@ def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: fl
             tell(f"made {each['id']}, waiting for it")
         code = max(code, wait_for_all(client, made, timeout))
     for each in made:
-        emit_or_show(as_json, each, lambda each: console.print(format_changeset(each), soft_wrap=True))
+        emit_or_show(as_json, each, show_line)
     end(code)

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json
 from app.console import exit_codes
-from app.console.changesets import format_changeset, wait_for_all
-from app.console.options import as_json, ask_to_wait, console, emit, end, tell, url, writing_to
+from app.console.changesets import show_line, wait_for_all
+from app.console.options import as_json, ask_to_wait, console, emit, emit_or_show, end, tell, url, writing_to
 from app.folder.conflict_files import CheckoutError, check_out, clean_up, read_back
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -91,14 +91,11 @@ def _resolution(
 
 def _tell(client: Client, made: Json, timeout: float | None, as_json: bool) -> None:
     """Show the new changeset, with a timeout once it is decided."""
-    found, code = [made], exit_codes.DONE
+    changesets, code = [made], exit_codes.DONE
     if timeout is not None:
         tell(f"made {made['id']}, waiting for it")  # now: nobody else knows the id if this is interrupted
-        code = wait_for_all(client, found, timeout)
-    if as_json:
-        emit(found[0])
-    else:
-        console.print(format_changeset(found[0]), soft_wrap=True)
+        code = wait_for_all(client, changesets, timeout)
+    emit_or_show(as_json, changesets[0], show_line)
     end(code)
 
 

@@ -1,6 +1,7 @@
 """`sluice slice`: making, changing, deleting, listing and showing slices."""
 
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -145,10 +146,8 @@ def _warn_of(client: Client, path: str) -> None:
 
 def _directory_stands(client: Client, path: str) -> bool:
     """Whether the repository has files below a path, as far as there is a slice that covers them."""
-    covering = next(client.slices(f"{path}/x"), None)
-    return covering is not None and client.has_files(covering["id"], f"{path}/")
+    return any(client.has_files(covering["id"], f"{path}/") for covering in islice(client.slices(f"{path}/x"), 1))
 
 
 def _file_stands(client: Client, path: str) -> bool:
-    covering = next(client.slices(path), None)
-    return covering is not None and client.has_file(covering["id"], path)
+    return any(client.has_file(covering["id"], path) for covering in islice(client.slices(path), 1))

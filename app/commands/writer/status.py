@@ -7,7 +7,7 @@ from rich.text import Text
 from app.client.api_client import Client
 from app.console import exit_codes
 from app.console.changesets import await_final, code_of, show
-from app.console.options import SECONDS, as_json, console, emit, end, url
+from app.console.options import SECONDS, as_json, console, emit, emit_or_show, end, url
 
 
 @click.command()
@@ -31,12 +31,9 @@ def command(client: Client, changeset: str | None, wait: bool, until: str, timeo
             raise click.UsageError("--wait needs a changeset")
         end(exit_codes.DONE if _overview(client, as_json) else exit_codes.WRONG)
     else:
-        found = await_final(client, changeset, until, timeout) if wait else client.changeset(changeset)
-        if as_json:
-            emit(found)
-        else:
-            show(found)
-        end(code_of(found, until if wait else None))
+        answer = await_final(client, changeset, until, timeout) if wait else client.changeset(changeset)
+        emit_or_show(as_json, answer, show)
+        end(code_of(answer, until if wait else None))
 
 
 def _overview(client: Client, as_json: bool) -> bool:

@@ -15,9 +15,9 @@ from app.client.api_client import Client, Json
 from app.client.sending import Sender, Sent, is_there
 from app.console.changesets import await_final, show
 from app.console.exit_codes import of_status
-from app.console.options import Command, as_json, ask_to_wait, console, emit, tell, url
+from app.console.options import Command, as_json, ask_to_wait, console, emit, emit_or_show, end, tell, url
 from app.folder import folder_base
-from app.folder.authors import git_author
+from app.folder.git_folder import git_author
 from app.folder.prepared import Prepared, from_folder, from_range
 
 _AUTHOR = re.compile(r"\s*(.+?)\s*<([^<>]*)>\s*")
@@ -149,8 +149,8 @@ def _is_there(client: Client, prepared: Prepared) -> bool:
 def _show_changes(changes: list[Json], as_json: bool, quiet: bool = False) -> None:
     if as_json:
         emit({"changes": [{"op": change["op"], "path": change["path"]} for change in changes]})
-    for each in [] if as_json else changes:
-        console.print(Text(f"{each['op']:6} {each['path']}"), soft_wrap=True)
+    for change in [] if as_json else changes:
+        console.print(Text(f"{change['op']:6} {change['path']}"), soft_wrap=True)
     if not changes and not quiet:
         tell("nothing differs")
 
@@ -159,11 +159,11 @@ def _send(sender: Sender, prepared: Prepared, split: bool) -> list[Sent]:
     """Submit, and name each changeset as soon as it is accepted: whoever stops then knows what is on its way."""
     sent: list[Sent] = []
     try:
-        for each in sender.send(prepared.changeset, split, prepared.is_new):
-            sent.append(each)
-            again = "had been submitted before (--key submits it once more), " if each.is_repeat else ""
-            tell(f"submitted {each.changeset['id']}, {again}changes: {len(each.changes)}")
-            _remember(prepared, each)
+        for part in sender.send(prepared.changeset, split, prepared.is_new):
+            sent.append(part)
+            again = "had been submitted before (--key submits it once more), " if part.is_repeat else ""
+            tell(f"submitted {part.changeset['id']}, {again}changes: {len(part.changes)}")
+            _remember(prepared, part)
     except KeyboardInterrupt:
         tell("stopped before an answer came: it may have been accepted. The same command again is harmless, it has the "
              f"same idempotency key ({sender.last_key})")  # fmt: skip
@@ -190,27 +190,23 @@ def _remember(prepared: Prepared, sent: Sent) -> None:
 def _finish(client: Client, sent: list[Sent], wait: bool, timeout: float, as_json: bool) -> None:
     """Print each changeset, with `wait` once it is decided; end with the code of the first that was not committed."""
     code = 0
-    for found in _awaited(client, sent, timeout) if wait else (each.changeset for each in sent):
-        if as_json:
-            emit(found)
-        else:
-            show(found)
-        code = code or (of_status(found["status"]) if wait else 0)
-    if code:
-        raise click.exceptions.Exit(code)
+    for changeset in _awaited(client, sent, timeout) if wait else (part.changeset for part in sent):
+        emit_or_show(as_json, changeset, show)
+        code = code or (of_status(changeset["status"]) if wait else 0)
+    end(code)
 
 
 def _awaited(client: Client, sent: list[Sent], timeout: float) -> Iterator[Json]:
-    end = time.monotonic() + timeout
-    for each in sent:
-        yield await_final(client, each.changeset["id"], "committed", max(0.0, end - time.monotonic()))
+    until = time.monotonic() + timeout
+    for part in sent:
+        yield await_final(client, part.changeset["id"], "committed", max(0.0, until - time.monotonic()))
 
 
 def _who(directory: Path) -> Json:
     """Return who submits: as Git says, or as is answered at a terminal."""
-    found = git_author(directory)
-    if found is not None:
-        return found
+    author = git_author(directory)
+    if author is not None:
+        return author
     if not _is_asked():
         raise click.UsageError(
             "who is the author? --author 'NAME <EMAIL>', or `git config --global user.name` and `user.email`"

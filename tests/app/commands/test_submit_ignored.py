@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.stack import state
+from app.stack.environment import save_environment
 from storage.base.settings import Settings
 from tests.support.api import Api
 from tests.support.collisions import Run, files, put, runner
@@ -132,7 +133,7 @@ def test_a_stacks_data_folder_is_never_submitted_whatever_it_is_called(
         if number != 1:
             state.save(folder, state.load(folder, "minio"))
         if number != 2:
-            state.save_environment(folder, Settings(s3_secret_key="the bucket's"))
+            save_environment(folder, Settings(s3_secret_key="the bucket's"))
         write(folder, **{"logs/api.log": "1"})
     write(work, f="", **{"data2/environment": "PATH=/bin\n", ".sluice-resolve.json": "{}", "sub/.sluicerc": "x"})
     told = submit(run, api, work, *more)

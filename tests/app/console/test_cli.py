@@ -20,8 +20,9 @@ from app.console import exit_codes, failures
 from app.folder.conflict_files import CheckoutError
 from app.folder.submission import SubmissionError
 from app.judge.local_history import HistoryError
-from app.stack import ProcessFailed, ServerMissing
+from app.stack.processes import ProcessFailed
 from app.stack.restarts import NotRunning
+from app.stack.servers import ServerMissing
 from app.stack.state import FolderInUse
 from storage.backends.bucket import BucketError, BucketUnsafe
 from storage.base.errors import ViewAbsent

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from app.commands.local.up import command
 from app.console.options import deployment
 from app.stack import environment
-from app.stack.limits import OWN_ADDRESSES, limits, refuse_addresses
+from app.stack.environment import OWN_ADDRESSES, limits, refuse_addresses
 from storage.base.settings import PREFIX, Settings, SettingsError
 
 

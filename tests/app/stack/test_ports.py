@@ -13,8 +13,8 @@ import pytest
 import structlog
 
 from app.console import exit_codes
-from app.stack import Stack
 from app.stack.servers import PortTaken, free_ports
+from app.stack.stack import Stack
 from app.stack.state import StateDamaged
 from tests.support.command_line import sluice
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
+from app.stack.health import answers
 from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
-from app.stack.stack import answers
 
 # Says READY once its handlers are in place, then waits for ever.
 WAIT = "import signal; print('READY', flush=True); signal.pause()"

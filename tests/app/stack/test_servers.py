@@ -15,7 +15,8 @@ from minio.error import S3Error
 
 from app.stack import servers
 from app.stack.processes import Supervisor
-from app.stack.servers import Credentials, ServerMissing, find_redis, find_s3, free_ports, redis_server, s3_server
+from app.stack.servers import ServerMissing, find_redis, find_s3, free_ports, redis_server, s3_server
+from app.stack.state import Credentials
 
 
 def program(folder: Path, name: str, said: str) -> Path:

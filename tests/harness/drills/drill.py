@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.admin.verify import verify
-from app.stack import Stack
+from app.stack.stack import Stack
 from storage.repository import Repository
 from tests.harness.checker import Violation, check, outcomes
 from tests.harness.drills.clients import Listener, Poller

@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from app.stack import Stack
 from app.stack.servers import find_s3
+from app.stack.stack import Stack
 from tests.harness.drills import failover, full_redis, outage, restart
 from tests.harness.drills.drill import Plan, Report, run
 from tests.harness.movable import Movable

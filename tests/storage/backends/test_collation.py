@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.stack import Supervisor
+from app.stack.processes import Supervisor
 from app.stack.servers import redis_server
 from storage.backends.redis_client import connect
 from storage.base.ids import Seq, new_ulid
