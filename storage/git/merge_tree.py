@@ -31,7 +31,7 @@ NO_RENAMES = """\
 	renames = false
 	directoryRenames = false
 """
-"""A scratch repository's configuration for merges that follow no renames, where Git can be told so (2.50)."""
+"""A scratch repository's configuration for merges that follow no renames, where Git has a setting for it (2.50)."""
 
 _CONFIG = """\
 [merge]
