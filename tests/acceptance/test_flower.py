@@ -14,6 +14,7 @@ import urllib3
 
 from app.client.api_client import Client
 from app.stack.stack import FLOWER_USER, Stack
+from tests.support.waiting import await_true
 
 PATIENCE = 60.0
 TICKS = 5
@@ -36,11 +37,13 @@ class Dashboard:
 
     def await_listening(self, client: Client) -> None:
         """Land changes until one is a row: Flower answers before it listens to the nodes."""
-        until = time.monotonic() + PATIENCE
-        while not any(row["name"] == "sluice.commit" for row in self.rows()):
-            assert time.monotonic() < until
+
+        def has_heard() -> bool:
             warm_up = submit(client, client.head()["tip"]["commit"], f"{time.monotonic()}", "warm-up")
             assert client.changeset(warm_up, 30, "landed")["status"] == "landed"
+            return any(row["name"] == "sluice.commit" for row in self.rows())
+
+        await_true(has_heard, PATIENCE)
 
     def refuses_others(self) -> bool:
         return self._http.request("GET", self._url).status == 401
@@ -50,10 +53,7 @@ class Dashboard:
         return [ast.literal_eval(row["result"]) for row in self.rows() if row["name"] == task and row["result"]]
 
     def await_results(self, task: str, wanted: set[str]) -> None:
-        until = time.monotonic() + PATIENCE
-        while not wanted <= set(self.results(task)):
-            assert time.monotonic() < until, (task, wanted, self.results(task))
-            time.sleep(0.1)
+        await_true(lambda: wanted <= set(self.results(task)), PATIENCE)
 
 
 def submit(client: Client, base: str, content: str, path: str = "f") -> str:
@@ -92,10 +92,7 @@ def test_a_row_says_what_its_run_did_and_why_it_was_asked_for(new_stack: Callabl
     with redis.Redis.from_url(stack.settings.redis_url) as known:
         # The broker's keys stay: without them Flower listens to nobody for a while.
         known.delete(*known.scan_iter("sluice:{*"))
-    until = time.monotonic() + PATIENCE
-    while not any("view loaded" in result for result in dashboard.results("sluice.upkeep")):
-        assert time.monotonic() < until, dashboard.rows()
-        time.sleep(0.1)
+    await_true(lambda: any("view loaded" in result for result in dashboard.results("sluice.upkeep")), PATIENCE)
     for row in dashboard.rows():
         assert len(ast.literal_eval(row["kwargs"])["reason"]) > 3, row
         assert row["state"] != "SUCCESS" or (row["received"] and row["started"] and row["succeeded"]), row

@@ -24,6 +24,14 @@ class GitRepository:
         path.mkdir()
         self.git("init", "--quiet", "--initial-branch=main")
 
+    @classmethod
+    def begun(cls, path: Path) -> GitRepository:
+        """One with a first commit, which has a README."""
+        made = cls(path)
+        made.write("README", "first\n")
+        made.commit("Begin")
+        return made
+
     def git(self, *arguments: str, stdin: bytes = b"", environ: dict[str, str] | None = None) -> str:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         fixed = {"HOME": str(self.path), "GIT_CONFIG_NOSYSTEM": "1", **WHO, **(environ or {})}

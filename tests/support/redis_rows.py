@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import redis
+
 from storage.repository import Repository
 from tests.support.world import World
 
 
 def rows(repo: Repository) -> dict[bytes, object]:
     """Return everything that the published epoch has, but for the cursors of caches."""
-    prefix = repo.view.key("").encode()
-    found: dict[bytes, object] = {}
-    for key in repo.redis.scan_iter(_escape(repo.view.key("")) + "*"):
-        name = key.removeprefix(prefix)
-        match repo.redis.type(key):
-            case b"string":
-                found[name] = repo.redis.get(key)
-            case b"hash":
-                found[name] = repo.redis.hgetall(key)
-            case b"zset":
-                found[name] = repo.redis.zrange(key, 0, -1, withscores=True)
     return {
         name: value
-        for name, value in found.items()
+        for name, value in values(repo.redis, repo.view.key("")).items()
         if not name.startswith((b"inbox:", b"checkpointed", b"rolled", b"gc:"))
     }
+
+
+def values(client: redis.Redis, prefix: str) -> dict[bytes, object]:
+    """Return what stands below a prefix, by the rest of the key."""
+    made: dict[bytes, object] = {}
+    for key in client.scan_iter(_escape(prefix) + "*", count=1000):
+        name = key.removeprefix(prefix.encode())
+        match client.type(key):
+            case b"string":
+                made[name] = client.get(key)
+            case b"hash":
+                made[name] = client.hgetall(key)
+            case b"zset":
+                made[name] = client.zrange(key, 0, -1, withscores=True)
+    return made
 
 
 def keys(world: World, *beginnings: str) -> list[bytes]:

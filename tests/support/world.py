@@ -73,15 +73,20 @@ def item(
         key=key,
         hold=hold,
     )
-    blobs = [blob(change.content) if change.content is not None else None for change in made]
-    oids = tuple([each[0] if each else change.oid for each, change in zip(blobs, made, strict=True)])
+    return item_of(submission)
+
+
+def item_of(submission: Submission) -> Item:
+    """Return a submission as the intake takes it."""
+    blobs = [blob(change.content) if change.content is not None else None for change in submission.changes]
+    oids = tuple([each[0] if each else change.oid for each, change in zip(blobs, submission.changes, strict=True)])
     return Item(
         submission=submission,
-        slice=where.id,
+        slice=submission.slice,
         author=AUTHOR,
         oids=oids,
         blobs=dict(each for each in blobs if each),
-        fingerprint="f" if key else "",
+        fingerprint="f" if submission.key else "",
     )
 
 

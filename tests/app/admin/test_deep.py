@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from app import cli
 from app.admin.deep import deep
-from app.intake.packing import Item, blob
+from app.intake.packing import Item
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, Submission, VersionsBase
 from storage.backends.bucket import Bucket
 from storage.base import settings as settings_module
@@ -23,7 +23,7 @@ from storage.log.log import name_of
 from storage.operations.lifecycle import release
 from storage.repository import Repository
 from tests.support.forger import Forger, Json
-from tests.support.world import AUTHOR, World
+from tests.support.world import World, item_of
 
 LINES = b"".join(b"line %d\n" % i for i in range(12))
 
@@ -41,16 +41,7 @@ def submission(world: World, base: object, *changes: Change, hold: bool = False,
         key=key,
         hold=hold,
     )
-    blobs = [blob(change.content) if change.content is not None else None for change in changes]
-    oids = tuple([each[0] if each else change.oid for each, change in zip(blobs, changes, strict=True)])
-    return Item(
-        submission=made,
-        slice=world.all.id,
-        author=AUTHOR,
-        oids=oids,
-        blobs=dict(each for each in blobs if each),
-        fingerprint="f" if key else "",
-    )
+    return item_of(made)
 
 
 def put(path: str, content: bytes, base: bytes | None = None, strategy: Strategy = Strategy.MERGE) -> Change:

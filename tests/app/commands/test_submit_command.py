@@ -328,13 +328,19 @@ def test_what_takes_back_something_that_waits_is_not_taken_for_nothing(api: Api,
     assert files(api) == {"f": b"1"} and len(commits(api)) == 3
 
 
-def test_a_conflict_that_is_resolved_is_not_submitted_again(api: Api, run: Run, tmp_path: Path) -> None:
+def collided(api: Api, run: Run, directory: Path) -> tuple[tuple[object, ...], str]:
+    """Submit what collides with a colleague's line; return the command line, and the changeset."""
     base = land(api, f=LINES)
     land(api, f=edit(5, "colleague"))
-    (tmp_path / "f").write_text(edit(5, "mine"))
-    line = ("submit", "all", tmp_path, "-m", "m", "--base", base)
+    (directory / "f").write_text(edit(5, "mine"))
+    line = ("submit", "all", directory, "-m", "m", "--base", base)
     made = new_id(run(*line))
     api.world.work()
+    return line, made
+
+
+def test_a_conflict_that_is_resolved_is_not_submitted_again(api: Api, run: Run, tmp_path: Path) -> None:
+    line, made = collided(api, run, tmp_path)
     resolved = new_id(run("resolve", made, "--all-ours"))
     api.world.work()
     assert f"{made} conflicted, closed by {resolved}" in run(*line, "--wait", code=3).stdout
@@ -391,12 +397,7 @@ def test_a_wait_is_as_long_as_the_user_says(api: Api, run: Run, tmp_path: Path, 
 
 
 def test_what_became_of_it_is_the_exit_code(api: Api, run: Run, tmp_path: Path) -> None:
-    base = land(api, f=LINES)
-    land(api, f=edit(5, "colleague"))
-    (tmp_path / "f").write_text(edit(5, "mine"))
-    line = ("submit", "all", tmp_path, "-m", "m", "--base", base)
-    made = new_id(run(*line))
-    api.world.work()
+    line, made = collided(api, run, tmp_path)
     assert " conflicted" in run(*line, "--wait", code=3).stdout
     assert json.loads(run(*line, "--wait", "--json", code=3).stdout)["id"] == made
 

@@ -22,10 +22,7 @@ Json = dict[str, Any]
 
 @pytest.fixture
 def repo(tmp_path: Path) -> GitRepository:
-    made = GitRepository(tmp_path / "repo")
-    made.write("README", "first\n")
-    made.commit("Begin")
-    return made
+    return GitRepository.begun(tmp_path / "repo")
 
 
 @pytest.fixture

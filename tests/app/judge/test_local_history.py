@@ -17,10 +17,7 @@ from tests.support.git_repository import GitRepository
 
 @pytest.fixture
 def repo(tmp_path: Path) -> GitRepository:
-    made = GitRepository(tmp_path / "repo")
-    made.write("README", "first\n")
-    made.commit("Begin")
-    return made
+    return GitRepository.begun(tmp_path / "repo")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from storage.view.load import _BATCH, catch_up, load, locations, read_places
 from storage.view.rows import effects
 from storage.view.view import View, commands, decode_location, encode_location
 from tasks.upkeep import run as run_upkeep
+from tests.support.redis_rows import values
 from tests.support.world import World, item
 
 GENESIS = Genesis(seq=Seq(1), previous=NO_HASH, packs=(), commit="c" * 40, tree="e" * 40, time=1)
@@ -40,17 +41,9 @@ def view(redis_settings: Settings) -> View:
 
 def contents(view: View, epoch: str | None = None) -> dict[str, object]:
     """Everything in an epoch, by key."""
-    base = f"{view.prefix}v:{epoch or view.epoch()}:"
-    found: dict[str, object] = {}
-    for key in view.redis.scan_iter(base.replace("{", "[{]").replace("}", "[}]") + "*", count=1000):
-        name = key.decode().removeprefix(base)
-        match view.redis.type(key):
-            case b"string":
-                found[name] = view.redis.get(key)
-            case b"hash":
-                found[name] = view.redis.hgetall(key)
-            case b"zset":
-                found[name] = view.redis.zrange(key, 0, -1, withscores=True)
+    found = {
+        name.decode(): value for name, value in values(view.redis, f"{view.prefix}v:{epoch or view.epoch()}:").items()
+    }
     return {name: value for name, value in found.items() if not name.startswith(("inbox:", "gc:", "checkpointed"))}
 
 
