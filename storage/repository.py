@@ -16,7 +16,7 @@ from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
 from storage.log.log import Log
 from storage.log.records import Outcome
-from storage.log.store_pack import found
+from storage.log.store_pack import create_genesis
 from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
@@ -114,7 +114,7 @@ class Repository:
         """
         until = time.monotonic() + timeout
         self.bucket.ensure()
-        found(self.log, self.bucket, self.committer())
+        create_genesis(self.log, self.bucket, self.committer())
         while self.view.epoch() is None:
             try:
                 load(self.view, self.log, self.bucket, before=None)

@@ -27,7 +27,7 @@ def store_pack(bucket: Bucket, writer: PackWriter) -> tuple[PackId, int]:
     return pack, len(data)
 
 
-def found(log: Log, bucket: Bucket, committer: Ident) -> None:
+def create_genesis(log: Log, bucket: Bucket, committer: Ident) -> None:
     """Begin the log with its first entry unless somebody has: an empty commit, which the chain grows from."""
     if log.read(1) is not None:
         return
