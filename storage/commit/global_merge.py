@@ -56,7 +56,8 @@ def merge_batch(repo: Repository) -> MergeResult:
 
     with repo.append_lock.held(new_ulid()):
         result, objects = append_loop(repo, build_entry)
-        repo.objects.share(objects)
+        if objects:
+            repo.objects.share(objects)
     if result.changesets:
         log.info("batch_merged", **asdict(result))
     return result
