@@ -6,7 +6,6 @@ from dataclasses import asdict
 import structlog
 from redis.exceptions import RedisError
 
-from storage.base.ids import new_ulid
 from storage.coordination.lease import Lease, LeaseName
 from storage.maintenance.compaction import Compacted, compact
 from storage.repository import Repository
@@ -27,15 +26,11 @@ _GOES_ON = 60.0
 def compaction(reason: str = "") -> None:
     """Make the compactions that are due; another run meanwhile does nothing. `reason` is for people."""
     repo = repository()
-    owner, lease = new_ulid(), Lease(repo.view, LeaseName.COMPACTING, ALONE)
     try:
-        if not lease.take(owner):
-            return
-        try:
-            # It has all in memory that it archives, which a worker's child never has otherwise.
-            run_job(run, repo.settings)
-        finally:
-            lease.release(owner)
+        with Lease(repo.view, LeaseName.COMPACTING, ALONE).held() as alone:
+            if alone:
+                # It has all in memory that it archives, which a worker's child never has otherwise.
+                run_job(run, repo.settings)
     except RedisError as reason:
         log.warning("compaction_waits", reason=type(reason).__name__, detail=str(reason))
 

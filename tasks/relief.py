@@ -19,7 +19,6 @@ from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.redis_memory import pressure
 from storage.base import log_streams, logging_setup, settings
-from storage.base.ids import new_ulid
 from storage.commit.global_merge import merge_batch
 from storage.coordination.lease import Lease, LeaseName
 from storage.maintenance.checkpoints import checkpoint
@@ -100,14 +99,14 @@ def _tried(step: Callable[[Repository], bool], repo: Repository) -> bool:
 
 def run(repo: Repository) -> None:
     """Make room until there is enough; wait while another process does, or Redis refuses or does not answer."""
-    owner, lease = new_ulid(), Lease(repo.view, LeaseName.COMPACTING, compaction.ALONE)
+    lease = Lease(repo.view, LeaseName.COMPACTING, compaction.ALONE)
     _say(repo, "redis_memory_tight")
     dropped, pause = time.monotonic() - _COPIES_EVERY, _PAUSE
     while repo.memory.is_tight():
         now = time.monotonic()
         copies = now - dropped >= _COPIES_EVERY
         try:
-            freed = _round(repo, lease, owner, copies)
+            freed = _round(repo, lease, copies)
         except RedisError as reason:  # it may be a replica, or be unable to write to its disk
             freed = None
             log.warning("relief_waits", step="round", reason=type(reason).__name__, detail=str(reason))
@@ -118,16 +117,14 @@ def run(repo: Repository) -> None:
     _say(repo, "redis_has_room")
 
 
-def _round(repo: Repository, lease: Lease, owner: str, copies: bool) -> bool | None:
+def _round(repo: Repository, lease: Lease, copies: bool) -> bool | None:
     """Make room once, unless another process does (None); tell whether memory use decreased. Raises RedisError."""
-    if not lease.take(owner):
-        return None
-    try:
+    with lease.held() as alone:
+        if not alone:
+            return None
         before = pressure(repo.redis)
         relieve(repo, copies)
         after = pressure(repo.redis)
-    finally:
-        lease.release(owner)
     # Not what was done: a merge, for one, makes no room by itself.
     return before.used - after.used > _LEAST_ROOM * before.limit
 

@@ -150,13 +150,10 @@ def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
 
 def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
     """Recover the inbox, unless another process has just begun to: every requested upkeep would list the same."""
-    owner, lease = new_ulid(), Lease(repo.view, LeaseName.RECOVERING, _RECOVERING)
-    if not lease.take(owner):
-        return Found()
-    try:
+    with Lease(repo.view, LeaseName.RECOVERING, _RECOVERING).held() as alone:
+        if not alone:
+            return Found()
         found = repo.inbox.recover(run, epoch)
-    finally:
-        lease.release(owner)
     log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
     did(f"inbox recovered: {found.packs} packs")
     return found

@@ -1,5 +1,7 @@
 """Locks that expire, and can be taken while Redis is full, since the processes that make room need them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 from storage.base.ids import new_ulid
@@ -33,6 +35,17 @@ class Lease:
     def take_turn(self) -> bool:
         """Take it, without an owner, if it is free, and tell: so one of many processes acts once in its time."""
         return self.take(new_ulid())
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold it in this block if it is free; yields whether it was."""
+        owner = new_ulid()
+        taken = self.take(owner)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self.release(owner)
 
     def release(self, owner: str) -> None:
         """Give it back if it still is the owner's; a lost race here only lets two work at once."""
