@@ -220,7 +220,8 @@ def test_a_restore_that_died_anywhere_is_gone_on_with(
 def test_a_backup_that_is_damaged_is_named_before_anything_is_written(world: World, tmp_path: Path) -> None:
     backup(world.repo.settings, tmp_path)
     first, second = sorted(tmp_path.glob("packs/*.pack"))[:2]
-    first.write_bytes(first.read_bytes()[:-1] + b"?")
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     second.unlink()
     copy = another(world)
     with pytest.raises(Damaged) as damaged:

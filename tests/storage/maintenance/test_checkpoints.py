@@ -87,7 +87,7 @@ def test_a_segment_that_is_wrong_costs_time_only(world: World, damage: str) -> N
     segment = decode(data)
     wrong = {
         "cut": data[:-1],
-        "other": data[:-1] + b"?",
+        "other": data[:-1] + bytes([data[-1] ^ 1]),
         "gone": None,
         "empty": b"",
         # Whole in itself, and of another log.
