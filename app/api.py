@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from app.intake.intake import Intake, NotQueued, TookTooLong
-from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, KeyReused
+from app.intake import ContentsTooLarge, Contradiction, FieldRefused, Intake, KeyReused, NotQueued, TookTooLong
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
@@ -19,7 +18,7 @@ from storage.backends import deadline
 from storage.base import logging_setup, settings
 from storage.base.errors import LimitReached, NeedsUpkeep, Recovering
 from storage.base.settings import Settings
-from storage.commit.append_loop import LogBusy
+from storage.commit import LogBusy
 from storage.git.threeway import MergeUnavailable
 from storage.lookup.object_kinds import LookedUpInPart
 from storage.operations.lifecycle import NotPossible

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.figures import Disproved, Figure
 from benchmarks.landing import Phase, Say, site
 from benchmarks.workload import Workload
-from storage.maintenance.checkpoints import checkpoint
+from storage.maintenance import checkpoint
 from storage.repository import Repository
 from storage.view.segments import FOLDER
 from tasks.upkeep import run as run_upkeep

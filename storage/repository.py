@@ -11,7 +11,7 @@ from storage.backends.redis_memory import Memory
 from storage.base.errors import Refused, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
-from storage.coordination.nodes import Nodes
+from storage.coordination import Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
 from storage.log.log import Log
@@ -21,11 +21,7 @@ from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
-from storage.queue.append_lock import AppendLock
-from storage.queue.heartbeat import Heartbeat
-from storage.queue.pace import Pace
-from storage.queue.queue import Queue
-from storage.queue.recovery import Inbox
+from storage.queue import AppendLock, Heartbeat, Inbox, Pace, Queue
 from storage.view.load import load
 from storage.view.snapshot import Snapshot
 from storage.view.view import View

@@ -12,7 +12,7 @@ import redis
 
 from storage.backends.redis_client import connect
 from storage.base import settings
-from storage.coordination.nodes import Nodes
+from storage.coordination import Nodes
 from storage.view.view import View
 
 

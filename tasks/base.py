@@ -16,7 +16,7 @@ from storage.base.settings import Settings, load
 from storage.repository import Repository
 from tasks import report
 from tasks.flower_rows import NoEvents
-from tasks.node.forked import run_forked
+from tasks.node import run_forked
 from tasks.report import did
 
 log = structlog.get_logger()

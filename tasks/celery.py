@@ -11,10 +11,7 @@ from celery.signals import beat_init, celeryd_init, task_received, worker_ready,
 from storage.base import settings
 from tasks.base import send
 from tasks.flower_rows import RowRequest
-from tasks.node import kombu_fixes, program
-from tasks.node.heartbeat import SaysAlive
-from tasks.node.malloc import keep_little
-from tasks.node.watch import Watch
+from tasks.node import SaysAlive, Watch, keep_little, kombu_fixes, program
 from tasks.report import because
 
 log = structlog.get_logger()

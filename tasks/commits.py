@@ -6,8 +6,7 @@ import structlog
 
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep, Paused
-from storage.commit import poison
-from storage.commit.batch import commit_batch
+from storage.commit import commit_batch, poison
 from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import structlog
 from redis.exceptions import RedisError
 
-from storage.coordination.lease import Lease, LeaseName
-from storage.maintenance.compaction import Compacted, compact
+from storage.coordination import Lease, LeaseName
+from storage.maintenance import Compacted, compact
 from storage.repository import Repository
 from storage.view.view import is_current
 from tasks.base import SluiceTask, repository, run_job

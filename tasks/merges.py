@@ -5,7 +5,7 @@ import structlog
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep
-from storage.commit.global_merge import merge_batch
+from storage.commit import merge_batch
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.notify import ask_for_upkeep, ask_for_work

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import structlog
 from redis.exceptions import RedisError
 
-from storage.coordination.lease import Lease, LeaseName
+from storage.coordination import Lease, LeaseName
 from storage.repository import Repository
 from tasks.base import send
 from tasks.celery import app

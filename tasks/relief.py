@@ -19,10 +19,9 @@ from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.redis_memory import pressure
 from storage.base import log_streams, logging_setup, settings
-from storage.commit.global_merge import merge_batch
-from storage.coordination.lease import Lease, LeaseName
-from storage.maintenance.checkpoints import checkpoint
-from storage.maintenance.compaction import FEW_ENTRIES
+from storage.commit import merge_batch
+from storage.coordination import Lease, LeaseName
+from storage.maintenance import FEW_ENTRIES, checkpoint
 from storage.repository import Repository
 from tasks import compaction
 from tasks.node import program

@@ -9,12 +9,11 @@ from storage.backends.bucket import Missing
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import LogForked
 from storage.base.ids import new_ulid
-from storage.coordination.lease import Lease, LeaseName
+from storage.coordination import Lease, LeaseName
 from storage.log.entry import digest
-from storage.maintenance.checkpoints import checkpoint, roll_up
-from storage.maintenance.garbage import collect
+from storage.maintenance import checkpoint, collect, roll_up
 from storage.operations.lifecycle import close_oldest, release_decided, requeue_released
-from storage.queue.recovery import Found
+from storage.queue import Found
 from storage.repository import Repository
 from storage.view.load import catch_up, load
 from storage.view.view import is_current

@@ -231,6 +231,42 @@ def test_packages_are_named_from_the_ground_up_and_only_as_they_import():
     assert found == MAY_IMPORT
 
 
+def exports_of(source: Source) -> set[str]:
+    """The names in a package's __all__."""
+    for node in source.nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+# Packages that others use by the names they export; the rest are entered module by module (decision 0043).
+EXPORTS = {
+    source.module: names for source in SOURCES if source.path.name == "__init__.py" and (names := exports_of(source))
+}
+
+
+@of_each(SOURCES)
+def test_packages_that_export_names_are_used_by_them(source: Source) -> list[str]:
+    wrong = []
+    for line, module, names in source.imports():
+        package, _, last = module.rpartition(".")
+        # A function may have its module's name: then the package cannot export it.
+        if package in EXPORTS and source.step != step_of(module) and names != {last}:
+            wrong.append(f"{source.name}:{line}: {module}: import from {package}, which exports its public names")
+    return wrong
+
+
+def test_every_exported_name_is_used_outside_of_its_package():
+    used = {
+        (module, name)
+        for source in SOURCES
+        for _, module, names in source.imports()
+        if module in EXPORTS and source.step != step_of(module)
+        for name in names
+    }
+    assert {(module, name) for module, names in EXPORTS.items() for name in names} - used == set()
+
+
 def test_folders_and_modules_are_small():
     folders = sorted({source.path.parent for source in SOURCES} | set(ROOT.glob("storage/*/lua")))
     wrong = [

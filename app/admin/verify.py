@@ -27,7 +27,7 @@ from storage.log.log import Log, follow
 from storage.log.records import Status
 from storage.log.summary import LogSummary, catch_up
 from storage.lookup.archive import CLOSED_BY, GLOBAL_COMMITS, MANIFESTS, POSITIONS, read_all
-from storage.queue.submission_packs import UNREADABLE, read_pack
+from storage.queue import UNREADABLE, read_pack
 from storage.repository import Repository
 from storage.view.load import read_forgotten
 from storage.view.rows import LASTING, effects

@@ -6,7 +6,7 @@ from itertools import islice
 
 from app.client.api_client import Json, content
 from app.demo.plan import PlannedChangeset
-from app.judge.local_history import FileChange, History, HistoryError
+from app.judge import FileChange, History, HistoryError
 
 REQUEST_BYTES = 8 << 20
 """A request takes no further changeset that would take it above this size."""

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from app.client.api_client import Json
-from app.judge.source_merges import Files
+from app.judge import Files
 
 CLEAN, CONFLICTED = "clean", "conflicted"
 

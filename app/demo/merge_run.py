@@ -19,10 +19,19 @@ from app.demo.bodies import REQUEST_BYTES, body, change_parts, item
 from app.demo.merge_report import CLEAN, CONFLICTED, MergeReport
 from app.demo.plan import PlannedChangeset
 from app.demo.writers import Writers
-from app.judge.judge import Judge, Trees
-from app.judge.local_history import FileChange, HistoryError, SourceCommit
-from app.judge.renames import may_rename, split_renames
-from app.judge.source_merges import Files, MergeHistory, SourceMerge, after
+from app.judge import (
+    FileChange,
+    Files,
+    HistoryError,
+    Judge,
+    MergeHistory,
+    SourceCommit,
+    SourceMerge,
+    Trees,
+    after,
+    may_rename,
+    split_renames,
+)
 from storage.base.batched import batched, batched_by_size
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.git.objects import EMPTY_TREE

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.judge.local_history import FileChange, SourceCommit
+from app.judge import FileChange, SourceCommit
 from app.protocol.url_names import check_name
 from storage.base.batched import batched
 from storage.git.fsck import FsckError

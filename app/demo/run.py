@@ -13,7 +13,7 @@ from app.demo.bodies import REQUEST_BYTES, body, change_parts, changeset_items, 
 from app.demo.plan import Plan, PlannedChangeset
 from app.demo.report import Report
 from app.demo.writers import Writers
-from app.judge.local_history import FileChange, History, HistoryError, SourceCommit
+from app.judge import FileChange, History, HistoryError, SourceCommit
 from storage.base.batched import batched_by_size
 from storage.base.progress import Progress, no_progress
 from storage.git.objects import EMPTY_TREE

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.client.api_client import Json, content
 from app.folder.own_files import is_own
-from app.judge.local_history import FileChange, fit_ident, fit_time
+from app.judge import FileChange, fit_ident, fit_time
 from storage.base.errors import BadInput
 from storage.git.objects import EMPTY_TREE
 from storage.git.run_git import Git, GitFailed

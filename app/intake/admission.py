@@ -25,7 +25,7 @@ from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
 from storage.git.trees import lookup
 from storage.lookup.object_kinds import Described
 from storage.lookup.object_store import ObjectMissing
-from storage.queue.states import Admission
+from storage.queue import Admission
 from storage.repository import Repository
 
 MAX_BASES = 1000

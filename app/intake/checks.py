@@ -13,7 +13,7 @@ from storage.git.objects import SUBMODULE_MODE, Kind
 from storage.git.trees import covers
 from storage.lookup.object_kinds import Described
 from storage.operations.slices import SliceGone
-from storage.queue.states import Admission
+from storage.queue import Admission
 from storage.view.snapshot import Slice
 
 MAX_JUDGED_BYTES = 1 << 20

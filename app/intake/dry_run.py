@@ -7,8 +7,7 @@ from msgspec import to_builtins
 
 from app.intake.packing import Item, build
 from storage.base.ids import ObjectId
-from storage.commit.link import Linker
-from storage.commit.prefetch import snapshot_for, sources
+from storage.commit import Linker, snapshot_for, sources
 from storage.git.objects import Kind, object_id
 from storage.git.packs import Location, decode
 from storage.git.threeway import MergeUnavailable

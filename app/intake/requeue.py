@@ -13,7 +13,7 @@ from storage.backends.redis_client import UNAVAILABLE
 from storage.base.batched import batched
 from storage.base.ids import PackId
 from storage.log import manifest
-from storage.queue.submission_packs import read_pack
+from storage.queue import read_pack
 from storage.repository import Repository
 from tasks.notify import ask_for_commit
 from tasks.report import because

@@ -11,8 +11,7 @@ from app.protocol.resolutions import Resolution
 from app.protocol.schemas import in_each_others_way
 from app.protocol.submissions import Base, Change, CommitBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId, SliceId
-from storage.commit.decide import Conflict, Rejection, why_no_mode
-from storage.commit.records import recorded
+from storage.commit import Conflict, Rejection, recorded, why_no_mode
 from storage.git.fsck import ContentError, check_content, needs_content
 from storage.git.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, UNKNOWN_MODE, Kind, Version
 from storage.git.threeway import Strategy, merge_modes
@@ -22,8 +21,7 @@ from storage.log.records import RecordedConflict, Status, version_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.rebase import Remerge
 from storage.operations.seen import seen_by_writer
-from storage.queue.states import ChangesetState
-from storage.queue.submission_packs import read_changesets
+from storage.queue import ChangesetState, read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Slice
 

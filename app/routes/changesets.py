@@ -8,10 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from msgspec import to_builtins
 
-from app.intake.admission import Admitted, Duplicate, admit
-from app.intake.intake import Accepted
-from app.intake.packing import Item
-from app.intake.refusals import FieldRefused
+from app.intake import Accepted, Admitted, Duplicate, FieldRefused, Item, admit
 from app.protocol import cursors
 from app.protocol.bodies import load_json
 from app.protocol.problems import invalid, not_found, problem_of
@@ -27,7 +24,7 @@ from storage.base.ids import ChangesetId, is_ulid
 from storage.log.entry import SLOTS, log_position
 from storage.log.records import Status
 from storage.operations import history
-from storage.queue.states import ChangesetState, Stage
+from storage.queue import ChangesetState, Stage
 
 routes = Blueprint("changesets", __name__)
 

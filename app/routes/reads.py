@@ -23,7 +23,7 @@ from storage.log.entry import SLOTS, GlobalCommit, log_position
 from storage.log.records import Status
 from storage.lookup.object_store import ObjectMissing
 from storage.operations import history
-from storage.queue.states import ChangesetState
+from storage.queue import ChangesetState
 from storage.view.snapshot import Slice
 
 routes = Blueprint("reads", __name__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from app.service.applied_feed import AppliedFeed
 from storage.backends import deadline
 from storage.base.batched import batched
-from storage.queue.states import ChangesetState
+from storage.queue import ChangesetState
 from storage.repository import Repository
 
 _MAX_AT_ONCE = 1000

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from storage.base.ids import ulid_seconds
-from storage.coordination.nodes import WORK
+from storage.coordination import WORK
 from storage.repository import Repository
 
 

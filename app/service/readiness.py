@@ -11,7 +11,7 @@ from typing import Any
 
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.ids import ulid_seconds
-from storage.coordination.nodes import WORK, missing
+from storage.coordination import WORK, missing
 from storage.log.log import name_of
 from storage.repository import Repository
 

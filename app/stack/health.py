@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from app.stack.processes import NotReady
 from storage.backends.redis_client import connect
 from storage.base.settings import Settings
-from storage.coordination.nodes import Nodes
+from storage.coordination import Nodes
 from storage.view.view import View
 
 # Seconds for one answer, of the API or of Redis.

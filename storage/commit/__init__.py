@@ -2,3 +2,28 @@
 
 Begin with batch.py, which runs the steps; decide.py and link.py are pure. Imports storage.repository and what it opens.
 """
+
+from storage.commit.append_loop import (
+    Draft,
+    EntryBuilder,
+    LogBusy,
+    NoEntry,
+    SnapshotStale,
+    append_directly,
+    check_snapshot_current,
+)
+from storage.commit.base_resolver import BaseResolver
+from storage.commit.batch import commit_batch
+from storage.commit.decide import Conflict, Rejection, Taken, base_to_merge, seen_version, why_no_mode
+from storage.commit.global_merge import merge_batch
+from storage.commit.link import Linker
+from storage.commit.merged_blobs import MergedBlobs
+from storage.commit.prefetch import snapshot_for, sources
+from storage.commit.records import EXPIRED, closing, recorded, without_commits
+
+__all__ = [
+    "EXPIRED", "BaseResolver", "Conflict", "Draft", "EntryBuilder", "Linker", "LogBusy", "MergedBlobs", "NoEntry",
+    "Rejection", "SnapshotStale", "Taken", "append_directly", "base_to_merge", "check_snapshot_current", "closing",
+    "commit_batch", "merge_batch", "recorded", "seen_version", "snapshot_for", "sources", "why_no_mode",
+    "without_commits",
+]  # fmt: skip

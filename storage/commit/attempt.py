@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from storage.base.ids import ChangesetId
-from storage.queue.queue import Queue
-from storage.queue.states import Claimed
+from storage.queue import Claimed, Queue
 
 
 class Attempt:

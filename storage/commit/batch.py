@@ -24,8 +24,7 @@ from storage.git.objects import CorruptObject
 from storage.log.entry import Commits
 from storage.log.records import Status
 from storage.log.store_pack import pack_of, store_pack
-from storage.queue.states import Claimed
-from storage.queue.submission_packs import read_changesets
+from storage.queue import Claimed, read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Head, Snapshot
 

@@ -13,8 +13,7 @@ from storage.base.ids import ChangesetId
 from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
 from storage.commit.records import without_commits
 from storage.log.records import Decided, Status
-from storage.queue.queue import LEASE_EXPIRED
-from storage.queue.states import Claimed
+from storage.queue import LEASE_EXPIRED, Claimed
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 

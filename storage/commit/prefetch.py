@@ -20,7 +20,7 @@ from storage.git.trees import sizes
 from storage.log.manifest import Changeset, Proposal
 from storage.log.records import Decision, Outcome
 from storage.lookup.content_merges import MergeBudget
-from storage.queue.submission_packs import read_changesets
+from storage.queue import read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from storage.backends.bucket import BucketError
 from storage.base.batched import batched
 from storage.base.ids import ChangesetId, ObjectId, PackId, Seq, changesets_of, new_ulid
-from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
+from storage.commit import Draft, NoEntry, append_directly, check_snapshot_current
 from storage.git.objects import object_id
 from storage.git.packs import Location, PackRange, PackWriter, scan
 from storage.log.entry import NO_HASH, Close, Compact, Entry, Genesis, Merge, TableRow, digest, log_position
@@ -45,8 +45,7 @@ from storage.lookup.archive import (
 )
 from storage.lookup.tables import due, encode, merged
 from storage.maintenance.checkpoints import newest
-from storage.queue.recovery import MAX_PASSED_PACKS, Watermark
-from storage.queue.states import Stage
+from storage.queue import MAX_PASSED_PACKS, Stage, Watermark
 from storage.repository import Repository
 from storage.view.load import read_indexes
 from storage.view.rows import Forgotten

@@ -12,7 +12,7 @@ from itertools import groupby, islice
 
 from storage.base.batched import batched
 from storage.base.ids import PackId, is_ulid, ulid_seconds
-from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
+from storage.commit import Draft, NoEntry, append_directly, check_snapshot_current
 from storage.log.entry import Condemn
 from storage.lookup.archive import PACK_FILES, delete_packs
 from storage.repository import Repository

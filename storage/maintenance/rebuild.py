@@ -1,6 +1,6 @@
 """Rebuilding the state of Redis at once: the view from the log, then the queues from the inbox."""
 
-from storage.queue.recovery import Found
+from storage.queue import Found
 from storage.repository import Repository
 from storage.view.load import Progress, catch_up, load
 

@@ -7,7 +7,7 @@ from storage.base.batched import batched
 from storage.base.ids import ChangesetId
 from storage.log.entry import decode
 from storage.log.log import name_of
-from storage.queue.submission_packs import read_changesets
+from storage.queue import read_changesets
 from storage.repository import Repository
 
 MOST = 50

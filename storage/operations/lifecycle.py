@@ -7,19 +7,20 @@ import structlog
 
 from storage.base.errors import Recovering, Refused
 from storage.base.ids import ChangesetId
-from storage.commit.append_loop import (
+from storage.commit import (
+    EXPIRED,
     Draft,
     NoEntry,
     SnapshotStale,
     append_directly,
     check_snapshot_current,
+    closing,
+    without_commits,
 )
-from storage.commit.records import EXPIRED, closing, without_commits
 from storage.log import manifest
 from storage.log.entry import Close, Release, Released
 from storage.log.records import Closing, Decided, Status
-from storage.queue.states import ChangesetState, Stage
-from storage.queue.submission_packs import UNREADABLE, read_changesets
+from storage.queue import UNREADABLE, ChangesetState, Stage, read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
 

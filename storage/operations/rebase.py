@@ -1,8 +1,8 @@
 """Merging a changeset onto another tree than its base: the result of a rebase, or its conflicts."""
 
 from storage.base.ids import ObjectId
-from storage.commit.decide import Conflict, Rejection, Taken, decide
-from storage.commit.merged_blobs import MergedBlobs
+from storage.commit import Conflict, MergedBlobs, Rejection, Taken
+from storage.commit.decide import decide
 from storage.git.objects import EMPTY_TREE
 from storage.git.tree_editor import TreeEditor
 from storage.log.manifest import Changeset

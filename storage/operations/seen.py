@@ -10,16 +10,14 @@ from dataclasses import dataclass, field
 
 from storage.base.errors import Recovering, Refused
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, oid_of
-from storage.commit.base_resolver import BaseResolver
-from storage.commit.decide import seen_version
+from storage.commit import BaseResolver, seen_version
 from storage.git.objects import Version, as_file
 from storage.git.packs import Location
 from storage.git.trees import lookup_many
 from storage.log import manifest
 from storage.log.manifest import Changeset, CorruptManifest
 from storage.log.records import Outcome
-from storage.queue.states import ChangesetState, Stage
-from storage.queue.submission_packs import read_pack
+from storage.queue import ChangesetState, Stage, read_pack
 from storage.repository import Repository
 
 # A stack is climbed so far. Committed ones know a tree at the latest where their batch began.

@@ -9,14 +9,7 @@ from msgspec.structs import replace
 
 from storage.base.errors import Refused
 from storage.base.ids import SliceId, new_ulid
-from storage.commit.append_loop import (
-    Draft,
-    EntryBuilder,
-    NoEntry,
-    SnapshotStale,
-    append_directly,
-    check_snapshot_current,
-)
+from storage.commit import Draft, EntryBuilder, NoEntry, SnapshotStale, append_directly, check_snapshot_current
 from storage.log.entry import Definition, Slices
 from storage.repository import Repository
 from storage.view.snapshot import Slice, Snapshot

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from storage.backends.deadline import budget
 from storage.base.settings import Settings
-from storage.coordination.lease import Lease, LeaseName
+from storage.coordination import Lease, LeaseName
 from storage.view.view import View
 
 # Between two attempts to take the lock (seconds), at first and in the end.

@@ -18,7 +18,7 @@ from celery import beat, bootsteps
 from storage.backends.redis_client import connect
 from storage.base import settings
 from storage.base.settings import Settings
-from storage.coordination.nodes import EVERY, Node, Nodes
+from storage.coordination import EVERY, Node, Nodes
 from storage.view.view import View
 
 # A loop that has not gone round for so long (seconds) hangs.

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.admin.deep import Deep, deep
+from app.admin.deep import deep
+from app.admin.deep.verification import Deep
 from storage.backends.bucket import Bucket
 from storage.base.ids import ObjectId
 from storage.git.objects import Commit, Kind, object_id

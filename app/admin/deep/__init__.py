@@ -1,5 +1,5 @@
 """The full verification: Git computes every root again from what was submitted. Begin with verification.py."""
 
-from app.admin.deep.verification import Deep, deep
+from app.admin.deep.verification import deep
 
-__all__ = ["Deep", "deep"]
+__all__ = ["deep"]

@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.judge.judge import Judge, Trees
-from app.judge.renames import may_rename, split_renames
-from app.judge.source_merges import Files, SourceMerge, after
+from app.judge import Files, Judge, SourceMerge, Trees, after, may_rename, split_renames
 from storage.base.errors import Corrupt
 from storage.git.merge_tree import TreeMerge
 from storage.git.threeway import ConflictClass

@@ -14,8 +14,7 @@ from app.admin.deep.git import CommitInfo, GitRefused, Importer, Reader, Workben
 from app.admin.deep.merges import Case, Differs, examine, excuses_of
 from app.admin.deep.submitted import Manifests, entries, load
 from app.admin.deep.versions import Saw, above, versions_seen
-from app.judge.judge import Judge
-from app.judge.local_history import HistoryError
+from app.judge import HistoryError, Judge
 from storage.backends.bucket import Bucket, Missing
 from storage.base.errors import Corrupt, Refused
 from storage.base.ids import ChangesetId, ObjectId

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from app.admin.deep.git import Importer
 from app.admin.deep.submitted import with_some_mode
 from storage.base.ids import ObjectId
-from storage.commit.decide import base_to_merge, seen_version
+from storage.commit import base_to_merge, seen_version
 from storage.git.objects import Version, as_file
 from storage.git.threeway import Strategy
 from storage.log.manifest import Changeset, Proposal

@@ -21,7 +21,7 @@ from app.console.progress import progress_bars
 from app.demo import generated_history
 from app.demo.report import Report, sentences
 from app.demo.run import Replay
-from app.judge.local_history import History, HistoryError
+from app.judge import History, HistoryError
 from app.stack.environment import limits
 from app.stack.stack import Stack
 

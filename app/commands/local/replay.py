@@ -9,7 +9,7 @@ from app.console.options import as_json, console, s3_kind, tell
 from app.console.progress import progress_bars
 from app.demo.report import Report, sentences
 from app.demo.run import Replay
-from app.judge.local_history import History
+from app.judge import History
 
 _PROBLEMS = 10
 

@@ -10,8 +10,7 @@ from app.console.options import as_json, console, s3_kind, tell
 from app.console.progress import progress_bars
 from app.demo.merge_report import MergeReport
 from app.demo.merge_run import MergeReplay, read_cases
-from app.judge.judge import Judge
-from app.judge.source_merges import MergeHistory
+from app.judge import Judge, MergeHistory
 
 
 @click.command("replay-merges")

@@ -6,7 +6,7 @@ import click
 from rich.text import Text
 
 from app.console.options import as_json, console, data_folder, deployment, emit
-from storage.maintenance.garbage import collect
+from storage.maintenance import collect
 from storage.repository import Repository
 
 
