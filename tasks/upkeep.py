@@ -7,7 +7,7 @@ from redis.exceptions import OutOfMemoryError
 
 from storage.backends.bucket import Missing
 from storage.backends.redis_client import UNAVAILABLE
-from storage.base.errors import LogForked
+from storage.base.errors import LogForked, LogUnreadable
 from storage.base.ids import new_ulid
 from storage.coordination import Lease, LeaseName
 from storage.log.entry import digest
@@ -128,7 +128,11 @@ def _catch_up(repo: Repository) -> None:
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
     with repo.append_lock.held(new_ulid()):
-        applied = catch_up(repo.view, repo.log, repo.bucket)
+        try:
+            applied = catch_up(repo.view, repo.log, repo.bucket)
+        except LogUnreadable as error:
+            log.error("log_unreadable", detail=str(error))
+            raise
     if applied:
         log.warning("view_caught_up", entries=applied)
         did(f"view caught up by {applied} entries")

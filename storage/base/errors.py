@@ -57,5 +57,9 @@ class Paused(Unavailable):
     """So much is committed and not merged that commits wait."""
 
 
+class LogUnreadable(NeedsUpkeep):
+    """The next entry of the log, or the index of its pack, is damaged: nothing lands until that is put right."""
+
+
 class LogForked(NeedsUpkeep):
     """The view and the log disagree about an entry: the view must be loaded again."""

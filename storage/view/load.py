@@ -8,8 +8,9 @@ from contextvars import copy_context
 
 from storage.backends.bucket import Bucket, Missing, OutOfRange
 from storage.base.batched import batched
-from storage.base.errors import LogForked, ViewAbsent
+from storage.base.errors import Corrupt, LogForked, LogUnreadable, ViewAbsent
 from storage.base.ids import ObjectId, PackId, Seq, oid_of
+from storage.git.objects import CorruptObject
 from storage.git.packs import Location, PackRange, read_index
 from storage.log.entry import NO_HASH, Compact, CorruptEntry, Entry, decode, digest
 from storage.log.log import Log, follow
@@ -64,6 +65,8 @@ def read_indexes(
                 raise
             gone.add(pack)
             return {}
+        except CorruptObject as error:
+            raise CorruptObject(f"{pack}.idx: {error}") from error
 
     return bucket.map_concurrently(lambda pack: read(*pack), packs)
 
@@ -98,8 +101,9 @@ def _read_run(log: Log, first: int, last: int) -> list[tuple[Entry, str]]:
 def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     """Apply the entries that the published view misses; return how many.
 
-    Several processes may do so at once. Raises ViewAbsent, LogForked where the log does not continue the view, Missing
-    where a pack is gone that no entry retires, and BucketError.
+    Several processes may do so at once. Raises ViewAbsent, LogForked where the log does not continue the view,
+    LogUnreadable where what an entry names is damaged, Missing where a pack is gone that no entry retires, and
+    BucketError.
     """
     snapshot = view.snapshot()
     count, gone, retired = 0, set[PackId](), set[PackId]()
@@ -116,6 +120,8 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
             count += 1
     except CorruptEntry as error:
         raise LogForked(f"the log does not continue the view at entry {snapshot.head.applied}") from error
+    except Corrupt as error:
+        raise LogUnreadable(f"entry {snapshot.head.applied + count + 1} cannot be applied: {error}") from error
     _refuse(gone)
     return count
 

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from storage.backends.bucket import Bucket, Missing
-from storage.base.errors import LogForked, Unavailable
+from storage.base.errors import LogForked, LogUnreadable, Unavailable
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
@@ -56,6 +56,15 @@ def away_once(monkeypatch: pytest.MonkeyPatch, wanted: Callable[[str], bool]) ->
     return missed
 
 
+def append_unapplied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commit one change, and die before the view has its entry."""
+    world.put({"f": b"1"})
+    with monkeypatch.context() as dying:
+        dying.setattr(View, "apply", lambda *_, **__: (_ for _ in ()).throw(Died))
+        with pytest.raises(Died):
+            commit_batch(world.repo)
+
+
 def forked(world: World) -> None:
     """Have the log continue, behind the view, with an entry that does not follow the view's last one."""
     head = world.repo.view.head()
@@ -63,14 +72,15 @@ def forked(world: World) -> None:
     assert world.repo.bucket.create(name_of(head.applied + 1), json.dumps(entry).encode())
 
 
+def replace_object(world: World, name: str, data: bytes) -> None:
+    world.repo.bucket.delete(name)
+    assert world.repo.bucket.create(name, data)
+
+
 def test_an_index_that_is_away_for_a_moment_makes_nobody_a_suspect(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.put({"f": b"1"})
-    with monkeypatch.context() as dying:  # the view does not know its entry
-        dying.setattr(View, "apply", lambda *_, **__: (_ for _ in ()).throw(Died))
-        with pytest.raises(Died):
-            commit_batch(world.repo)
+    append_unapplied(world, monkeypatch)
     ids = submitted(world)
     missed = away_once(monkeypatch, lambda name: name.endswith(".idx"))
     with pytest.raises(Unavailable):
@@ -78,6 +88,25 @@ def test_an_index_that_is_away_for_a_moment_makes_nobody_a_suspect(
     assert missed and suspects(world) == []
     world.work()
     assert [world.status(each) for each in ids] == ["committed"] * 3 and suspects(world) == []
+
+
+def test_a_damaged_index_stops_all_until_it_is_right_and_makes_nobody_a_suspect(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_unapplied(world, monkeypatch)
+    ids = submitted(world)
+    name = max(name for name in world.repo.bucket.list_keys("packs/") if name.endswith(".idx"))
+    whole = world.repo.bucket.get(name)
+    replace_object(world, name, whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(LogUnreadable, match=name):
+        commit_batch(world.repo)
+    with structlog.testing.capture_logs() as logged, pytest.raises(LogUnreadable):
+        run_upkeep(world.repo)
+    assert [line["log_level"] for line in logged if line["event"] == "log_unreadable"] == ["error"]
+    replace_object(world, name, whole)
+    assert suspects(world) == []
+    world.work()
+    assert [world.status(each) for each in ids] == ["committed"] * 3
 
 
 def test_a_submission_pack_that_is_away_for_a_moment_makes_nobody_a_suspect(
