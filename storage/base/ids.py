@@ -97,10 +97,10 @@ def inbox_pack(first: str, count: int) -> PackId:
 
 def submission_pack(name: str) -> PackId | None:
     """Return the submission pack that a file in the bucket is, None where it is something else."""
-    found = _SUBMISSION_PACK.fullmatch(name)
-    if found is None or int(found[3]) > _MAX_IN_PACK or found[2].endswith(_LAST, 0, -_LOW):
+    match = _SUBMISSION_PACK.fullmatch(name)
+    if match is None or int(match[3]) > _MAX_IN_PACK or match[2].endswith(_LAST, 0, -_LOW):
         return None
-    return PackId(found[1])
+    return PackId(match[1])
 
 
 def made_at(pack: PackId) -> float:

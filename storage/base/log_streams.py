@@ -123,16 +123,16 @@ def _process_failed(kind: type[BaseException], error: BaseException, where: Trac
     logging_setup.log.critical("process_failed", error=kind.__name__, detail=str(error), exc_info=(kind, error, where))
 
 
-def _thread_failed(found: Any) -> None:
-    if found.exc_type is SystemExit:
+def _thread_failed(failure: Any) -> None:
+    if failure.exc_type is SystemExit:
         return
-    name = found.thread.name if found.thread else ""
-    cause = (found.exc_type, found.exc_value, found.exc_traceback)
-    logging_setup.log.error("thread_failed", thread=name, error=found.exc_type.__name__, exc_info=cause)
+    name = failure.thread.name if failure.thread else ""
+    cause = (failure.exc_type, failure.exc_value, failure.exc_traceback)
+    logging_setup.log.error("thread_failed", thread=name, error=failure.exc_type.__name__, exc_info=cause)
 
 
-def _unraisable(found: Any) -> None:
-    cause = (found.exc_type, found.exc_value, found.exc_traceback)
+def _unraisable(failure: Any) -> None:
+    cause = (failure.exc_type, failure.exc_value, failure.exc_traceback)
     logging_setup.log.error(
-        "exception_ignored", where=repr(found.object), error=found.exc_type.__name__, exc_info=cause
+        "exception_ignored", where=repr(failure.object), error=failure.exc_type.__name__, exc_info=cause
     )

@@ -91,9 +91,9 @@ def _hidden(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
-        return {str(key): _hidden(str(key), each) for key, each in value.items()}
+        return {str(key): _hidden(str(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_hidden("", each) for each in value]
+        return [_hidden("", item) for item in value]
     return _hidden_in_text(value if isinstance(value, str) else str(value))
 
 

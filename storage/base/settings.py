@@ -253,7 +253,7 @@ class Settings:
         urls = [self.redis_url, self.broker, self.api_url, *self.endpoints]
         # To the last @: an unescaped one may stand in a password.
         written = [url.partition("://")[2].rpartition("@")[0].partition(":")[2] for url in urls]
-        return [each for each in (self.s3_secret_key, *written, *map(unquote, written)) if each]
+        return [secret for secret in (self.s3_secret_key, *written, *map(unquote, written)) if secret]
 
     @property
     def endpoints(self) -> list[str]:

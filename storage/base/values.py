@@ -43,7 +43,7 @@ def check_address(text: str, schemes: tuple[str, ...]) -> None:
         known = parts.scheme in schemes and (parts.port is None or parts.port >= 0)
     except ValueError as error:  # a port that is no number, or above 65535
         raise ValueError(f"is not an address: {error}") from None
-    if not known or not (parts.netloc or parts.scheme == "unix") or any(each.isspace() for each in text):
+    if not known or not (parts.netloc or parts.scheme == "unix") or any(char.isspace() for char in text):
         # Not repeated: a password may be in it.
         raise ValueError(f"is not an address that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
 
