@@ -165,7 +165,7 @@ class Bucket:
                 failed = [answer for answer in answers if answer.code not in _GONE]
             except (*FAILURES, ParseError, ValueError) as error:  # the latter two are of an answer that is none
                 raise BucketError(f"deleting {some[0]} and {len(some) - 1} others did not succeed") from error
-            refused += [(each.name or "").removeprefix(self._prefix) for each in failed]
+            refused += [(answer.name or "").removeprefix(self._prefix) for answer in failed]
         return refused
 
     def list_keys(self, prefix: str, after: str = "", limit: int | None = None) -> Iterator[str]:
@@ -176,8 +176,8 @@ class Bucket:
         """Yield what `list_keys` does, each with when it was stored by the store's clock. Raises BucketError."""
         start = self._prefix + after if after else None
         try:
-            found = self.s3.list_objects(self._prefix + prefix, start)
-            for count, item in enumerate(found):
+            objects = self.s3.list_objects(self._prefix + prefix, start)
+            for count, item in enumerate(objects):
                 if limit is not None and count >= limit:
                     return
                 stored = item.last_modified.timestamp() if item.last_modified else 0.0

@@ -70,5 +70,5 @@ class Memory:
 def delete_all(client: redis.Redis, prefix: str) -> int:
     """Delete the keys that begin with `prefix`, in batches; return how many. Raises redis.RedisError."""
     escaped = "".join(f"[{c}]" if c in "*?[]^\\" else c for c in prefix)
-    found = client.scan_iter(f"{escaped}*", count=_AT_ONCE)
-    return sum(int(client.unlink(*keys)) for keys in batched(found, _AT_ONCE))
+    matching = client.scan_iter(f"{escaped}*", count=_AT_ONCE)
+    return sum(int(client.unlink(*keys)) for keys in batched(matching, _AT_ONCE))

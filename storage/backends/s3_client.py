@@ -78,7 +78,7 @@ class _Patience:
         most = self.timeout.read_timeout
         # Not those that were refused at once.
         waited = (
-            sum(isinstance(each.error, urllib3.exceptions.TimeoutError) for each in retries.history) if retries else 0
+            sum(isinstance(retry.error, urllib3.exceptions.TimeoutError) for retry in retries.history) if retries else 0
         )
         seconds = min(most, most * _FIRST_PATIENCE * 2**waited)
         # The time to connect bounds the sending of a body as well.

@@ -38,7 +38,7 @@ _PACKAGES = ("backends", "view", "coordination", "queue")
 def _source(name: str) -> str:
     files = (resources.files("storage") / package / "lua" / f"{name}.lua" for package in _PACKAGES)
     text = next(file for file in files if file.is_file()).read_text()
-    return _INCLUDE.sub(lambda found: _source(found[1]), text)
+    return _INCLUDE.sub(lambda match: _source(match[1]), text)
 
 
 class Scripts:
