@@ -81,8 +81,8 @@ class Explainer:
         except MergeTooSlow:
             yield from [None] if len(wanted) == 1 else (self.explain(*three) for three in wanted)
             return
-        for three, each in zip(wanted, merged, strict=True):
-            yield _explanation(three, each.content)
+        for three, merge in zip(wanted, merged, strict=True):
+            yield _explanation(three, merge.content)
 
 
 def lines_of(text: bytes) -> list[bytes]:
@@ -130,12 +130,12 @@ def _hunks(three: MergeInputs, merged: bytes) -> list[Hunk]:
             if side and text and not text.endswith(b"\n"):
                 side[-1] = of_text[-1]
     sides = zip(
-        _placed(base, [(piece.clean, piece.base) for piece in pieces]),
-        _placed(ours, [(piece.clean, piece.ours) for piece in pieces]),
-        _placed(theirs, [(piece.clean, piece.theirs) for piece in pieces]),
+        _hunks_of_side(base, [(piece.clean, piece.base) for piece in pieces]),
+        _hunks_of_side(ours, [(piece.clean, piece.ours) for piece in pieces]),
+        _hunks_of_side(theirs, [(piece.clean, piece.theirs) for piece in pieces]),
         strict=True,
     )
-    return [Hunk(*each) for each in sides]
+    return [Hunk(*lines) for lines in sides]
 
 
 def _marked(merged: bytes, size: int) -> bytes:
@@ -175,10 +175,10 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[_Piece]:
         yield piece
 
 
-def _placed(text: list[bytes], pieces: Sequence[tuple[bool, list[bytes]]]) -> list[Lines]:
-    """Return the hunks of one side with their places in its text, given the side's lines in every piece."""
+def _hunks_of_side(text: list[bytes], pieces: Sequence[tuple[bool, list[bytes]]]) -> list[Lines]:
+    """Return the hunks of one side with their positions in its text, given the side's lines in every piece."""
     chosen: list[bytes] = []
-    hunks: list[tuple[int, list[bytes]]] = []  # with the place in `chosen`
+    hunks: list[tuple[int, list[bytes]]] = []  # with the position in `chosen`
     for clean, lines in pieces:
         if not clean:
             hunks.append((len(chosen), lines))
@@ -187,7 +187,7 @@ def _placed(text: list[bytes], pieces: Sequence[tuple[bool, list[bytes]]]) -> li
     guesses = [_counterpart(blocks, at, len(lines), len(text)) for at, lines in hunks]
     wanted = [lines for _, lines in hunks]
     if not _fits(text, wanted, guesses):
-        guesses = _next_places(text, wanted, guesses)
+        guesses = _next_positions(text, wanted, guesses)
     return [Lines(at + 1, lines) for at, lines in zip(guesses, wanted, strict=True)]
 
 
@@ -219,18 +219,18 @@ def _counterpart(blocks: list[_Block], at: int, count: int, end: int) -> int:
     return blocks[i + 1][1] if i + 1 < len(blocks) else end
 
 
-def _fits(text: list[bytes], wanted: Sequence[list[bytes]], places: Sequence[int]) -> bool:
-    """Tell whether all the lines stand at their places, one behind the other."""
+def _fits(text: list[bytes], wanted: Sequence[list[bytes]], positions: Sequence[int]) -> bool:
+    """Tell whether all the lines stand at their positions, one behind the other."""
     end = 0
-    for lines, at in zip(wanted, places, strict=True):
+    for lines, at in zip(wanted, positions, strict=True):
         if at < end or text[at : at + len(lines)] != lines:
             return False
         end = at + len(lines)
     return True
 
 
-def _next_places(text: list[bytes], wanted: Sequence[list[bytes]], guesses: Sequence[int]) -> list[int]:
-    """Return places in order that have all the lines: the first from each guess on that leave room for the others.
+def _next_positions(text: list[bytes], wanted: Sequence[list[bytes]], guesses: Sequence[int]) -> list[int]:
+    """Return positions in order that have all the lines: the first from each guess on that leave room for the others.
 
     Reads the text twice, whatever repeats in it: bytes.find takes time linear in what it passes.
     """
@@ -239,17 +239,17 @@ def _next_places(text: list[bytes], wanted: Sequence[list[bytes]], guesses: Sequ
     mirror, latest, bound = whole[::-1], [], len(whole)
     for lines in reversed(wanted):
         needle = b"\n" + _text(lines)
-        found = mirror.index(needle[::-1], len(whole) - bound)
-        first = len(whole) - found - len(needle)
+        offset = mirror.index(needle[::-1], len(whole) - bound)
+        first = len(whole) - offset - len(needle)
         latest.append(first)
         bound = first + 1
-    places, after = [], 0
+    positions, after = [], 0
     for lines, guess, last in zip(wanted, guesses, reversed(latest), strict=True):
         needle = b"\n" + _text(lines)
-        found = whole.index(needle, max(after, min(ends[guess], last)))
-        places.append(bisect_right(ends, found) - 1)
-        after = found + len(needle) - 1
-    return places
+        offset = whole.index(needle, max(after, min(ends[guess], last)))
+        positions.append(bisect_right(ends, offset) - 1)
+        after = offset + len(needle) - 1
+    return positions
 
 
 def _text(lines: Iterable[bytes]) -> bytes:

@@ -63,12 +63,12 @@ def settings(content: bytes) -> Iterator[tuple[bytes, bytes, bytes | None]]:
         at = _skip(_SPACE, data, at)
         if data[at : at + 1] in {b"#", b";"}:
             at = _skip(_REST, data, at)
-        elif found := _SECTION.match(data, at):
-            name = _subsection(found)
-            at = found.end()
-        elif found := _KEY.match(data, at):
-            key, value, at = found[1].lower(), None, found.end()
-            if found[2] == b"=":
+        elif match := _SECTION.match(data, at):
+            name = _subsection(match)
+            at = match.end()
+        elif match := _KEY.match(data, at):
+            key, value, at = match[1].lower(), None, match.end()
+            if match[2] == b"=":
                 read = _value(data, at)
                 if read is None:
                     return
@@ -80,14 +80,14 @@ def settings(content: bytes) -> Iterator[tuple[bytes, bytes, bytes | None]]:
 
 
 def _skip(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
-    found = pattern.match(data, at)
-    assert found is not None
-    return found.end()
+    match = pattern.match(data, at)
+    assert match is not None
+    return match.end()
 
 
-def _subsection(found: re.Match[bytes]) -> bytes | None:
+def _subsection(head: re.Match[bytes]) -> bytes | None:
     """Return the submodule's name in a section's head; None where the section is about something else."""
-    section, quoted = found[1].lower(), found[2]
+    section, quoted = head[1].lower(), head[2]
     whole = section if quoted is None else section + b"." + re.sub(rb"\\(.)", rb"\1", quoted, flags=re.DOTALL)
     first, dot, rest = whole.partition(b".")
     return rest if first == b"submodule" and dot else None
@@ -99,10 +99,10 @@ def _value(data: bytes, at: int) -> tuple[bytes, int] | None:
     pending = b""
     quoted = False
     while at < len(data):
-        found = _VALUE.match(data, at)
-        if found is None:
+        match = _VALUE.match(data, at)
+        if match is None:
             break  # a backslash is the last byte: to Git the end of the file ends a line too, which it continues
-        token, at = found[0], found.end()
+        token, at = match[0], match.end()
         if token == b"\n":
             return None if quoted else (b"".join(parts), at)
         if not quoted and token in {b";", b"#"}:
@@ -128,30 +128,30 @@ def _url_is_safe(url: bytes) -> bool:
         if b"\n" in unquote_to_bytes(url):
             return False
         # `../../:host` would become the host of the parent's own URL.
-        found = _LEADING.match(url)
-        assert found is not None
-        return not (b".." in found[1] and found[2] in {b":", b"/", b"\\"})
-    if found := _CURL.match(url):
-        return _curl_reads(url[found.end() :])
+        match = _LEADING.match(url)
+        assert match is not None
+        return not (b".." in match[1] and match[2] in {b":", b"/", b"\\"})
+    if match := _CURL.match(url):
+        return _curl_reads(url[match.end() :])
     return True
 
 
 def _curl_reads(url: bytes) -> bool:
     """As url_normalize, and as credential_from_url_gently before it: a host, and no newline nor CR anywhere."""
     decoded = unquote_to_bytes(url)
-    found = _URL.match(url)
-    if found is None or b"\n" in decoded or b"\r" in decoded or _BAD_ESCAPE.search(url):
+    match = _URL.match(url)
+    if match is None or b"\n" in decoded or b"\r" in decoded or _BAD_ESCAPE.search(url):
         return False
-    host, colon, port = found[1].rpartition(b":")
+    host, colon, port = match[1].rpartition(b":")
     if not colon or b"]" in port:  # a colon in brackets is the address's own
-        host, port = found[1], b""
+        host, port = match[1], b""
     if not _HOST.fullmatch(host):
         return False
     if port:
         number = _PORT.fullmatch(port)
         if number is None or int(number[1]) > MAX_PORT:
             return False
-    return _stays_below(found[2])
+    return _stays_below(match[2])
 
 
 def _stays_below(path: bytes) -> bool:

@@ -93,7 +93,7 @@ def parse_merges(output: bytes, count: int) -> list[TreeMerge]:
     Raises GitFailed where it is not the output of so many merges.
     """
     fields = iter(output.split(b"\0"))
-    found: list[TreeMerge] = []
+    merges: list[TreeMerge] = []
     try:
         for _ in range(count):
             clean, tree = next(fields), next(fields)
@@ -102,10 +102,10 @@ def parse_merges(output: bytes, count: int) -> list[TreeMerge]:
                 paths.append(path.decode(errors="surrogateescape"))
             if clean not in (b"0", b"1"):
                 raise GitFailed("merge-tree", 0, "an answer is neither clean nor not")
-            found.append(TreeMerge(clean == b"1", tree.decode(), tuple(paths)))
+            merges.append(TreeMerge(clean == b"1", tree.decode(), tuple(paths)))
     except StopIteration:
-        raise GitFailed("merge-tree", 0, f"it gave {len(found)} of {count} answers") from None
-    return found
+        raise GitFailed("merge-tree", 0, f"it gave {len(merges)} of {count} answers") from None
+    return merges
 
 
 @dataclass(frozen=True, slots=True)

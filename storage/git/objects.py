@@ -109,9 +109,9 @@ class Tree:
     @classmethod
     def parse(cls, data: bytes) -> Tree:
         """Read a tree object. Raises CorruptObject where the bytes are not rows in strictly ascending order."""
-        found = _ROW.findall(data)
-        rows = [whole for whole, _ in found]
-        keys = [name + b"/" if whole[:1] == b"4" else name for whole, name in found]
+        matches = _ROW.findall(data)
+        rows = [whole for whole, _ in matches]
+        keys = [name + b"/" if whole[:1] == b"4" else name for whole, name in matches]
         if sum(map(len, rows)) != len(data):
             raise CorruptObject("a tree has bytes that are no row")
         return cls(keys, rows, len(data))

@@ -56,8 +56,8 @@ def quoted(path: bytes, always: bool = False) -> bytes:
     return b'"' + _UNSAFE.sub(_escape, path) + b'"'
 
 
-def _escape(found: re.Match[bytes]) -> bytes:
-    byte = found[0][0]
+def _escape(match: re.Match[bytes]) -> bytes:
+    byte = match[0][0]
     return b"\\" + _ESCAPES.get(byte, b"%03o" % byte)
 
 

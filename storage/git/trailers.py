@@ -33,7 +33,7 @@ _OLD_FORM = re.compile(r"(?:\A|\n\n)Changeset-Id: ([0-9A-HJKMNP-TV-Z]{26})\n\Z")
 
 def trailers(message: str) -> list[tuple[str, str]]:
     """Return names and values of the trailers that Git finds in a commit's message."""
-    parts = [trailer.partition(b":") for trailer in _found(message.encode())]
+    parts = [trailer.partition(b":") for trailer in _trailer_lines(message.encode())]
     return [(name.strip(_SPACE).decode(), value.strip(_SPACE).decode()) for name, _, value in parts]
 
 
@@ -49,16 +49,16 @@ def with_trailer(message: str, name: str, value: str) -> str:
     `carries`) gets a subject that can.
     """
     text, line = _trimmed(message), f"{name}: {value}\n".encode()
-    placed = _placed(text, line)
-    if placed is None:
+    extended = _extended(text, line)
+    if extended is None:
         text = f"{NO_SUBJECT}\n\n".encode() + text
-        placed = _inserted(text, line, *_block(text))
-    return placed.decode()
+        extended = _inserted(text, line, *_block(text))
+    return extended.decode()
 
 
 def carries(message: str) -> bool:
     """Tell whether Git finds a trailer that is added to a message; never in the first paragraph, the subject's."""
-    return _placed(_trimmed(message), f"{CHANGESET_ID}: 0\n".encode()) is not None
+    return _extended(_trimmed(message), f"{CHANGESET_ID}: 0\n".encode()) is not None
 
 
 def changeset_of_old(message: str) -> str | None:
@@ -67,10 +67,10 @@ def changeset_of_old(message: str) -> str | None:
     That form had the trailer alone in the last paragraph, after any text. Git does not find it after a scissors line,
     or if there is no other paragraph.
     """
-    found = _OLD_FORM.search(message)
-    if found is None or any(name.lower() == CHANGESET_ID.lower() for name, _ in trailers(message)):
+    match = _OLD_FORM.search(message)
+    if match is None or any(name.lower() == CHANGESET_ID.lower() for name, _ in trailers(message)):
         return None
-    return found[1]
+    return match[1]
 
 
 def _trimmed(message: str) -> bytes:
@@ -78,7 +78,7 @@ def _trimmed(message: str) -> bytes:
     return _without_blank_start(data) + b"\n" if data else b""
 
 
-def _placed(text: bytes, line: bytes) -> bytes | None:
+def _extended(text: bytes, line: bytes) -> bytes | None:
     """Return a text with a trailer that Git finds there, beside those that it had; None where that cannot be."""
     if not text:
         return None
@@ -100,19 +100,19 @@ def _inserted(text: bytes, line: bytes, start: int, end: int) -> bytes:
     return before + block + line + text[end:]
 
 
-def _found(data: bytes) -> list[bytes]:
+def _trailer_lines(data: bytes) -> list[bytes]:
     """Return the trailers in a message, each with the lines that continue it."""
     data = _without_blank_start(data)
-    found: list[bytes] = []
+    folded: list[bytes] = []
     continues = False
     for line in data[slice(*_block(data))].split(b"\n"):
         if continues and (not line or line[0] in _SPACE):
-            found[-1] += b"\n" + line
+            folded[-1] += b"\n" + line
             continue
         continues = _TOKEN.match(line) is not None
         if continues:
-            found.append(line)
-    return [trailer.rstrip(_SPACE) for trailer in found]
+            folded.append(line)
+    return [trailer.rstrip(_SPACE) for trailer in folded]
 
 
 def _block(data: bytes) -> tuple[int, int]:

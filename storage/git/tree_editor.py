@@ -224,7 +224,7 @@ class TreeEditor:
         names = {key[:-1] for key in directory.keys if key.endswith(b"/")} | directory.children.keys()
         for name in sorted(names):
             child = self._child(directory, name)
-            found = self._first_file(child, base + name + b"/", leaving) if child else None
-            if found:
-                return found
+            path = self._first_file(child, base + name + b"/", leaving) if child else None
+            if path:
+                return path
         return None

@@ -32,37 +32,37 @@ def lookup_many(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[
     Reads each directory on their way once, and holds one at a time: the cost is that of the directories plus that of
     the paths, not their product.
     """
-    found: dict[bytes, Version | None] = {}
+    versions: dict[bytes, Version | None] = {}
     # Directories that are still to be read: what each is, where its path ends, and the paths below it.
     left = [(root, 0, list(dict.fromkeys(paths)))]
     while left:
         oid, start, below = left.pop()
-        left += _step(read(oid), start, below, found) if below else []
-    return found
+        left += _step(read(oid), start, below, versions) if below else []
+    return versions
 
 
 def sizes(read: ReadTree, root: ObjectId, paths: Iterable[bytes]) -> dict[bytes, int]:
     """Return each directory's bytes on the way to these paths, by `a/b/`; the root's is empty. Reads each once."""
-    found: dict[bytes, int] = {}
+    by_directory: dict[bytes, int] = {}
     left = [(root, 0, list(dict.fromkeys(paths)))]
     while left:
         oid, start, below = left.pop()
         if below:
             tree = read(oid)
-            found[below[0][:start]] = tree.size
+            by_directory[below[0][:start]] = tree.size
             left += _step(tree, start, below, {})
-    return found
+    return by_directory
 
 
 def _step(
-    tree: Tree, start: int, paths: Iterable[bytes], found: dict[bytes, Version | None]
+    tree: Tree, start: int, paths: Iterable[bytes], versions: dict[bytes, Version | None]
 ) -> list[tuple[ObjectId, int, list[bytes]]]:
     """Look up the parts of `paths` that begin at `start` in `tree`; return the directories that are to be read next."""
     inside: dict[bytes, list[bytes]] = {}
     for path in paths:
         end = path.find(b"/", start)
         if end < 0:
-            found[path] = tree.get(path[start:])
+            versions[path] = tree.get(path[start:])
         else:
             inside.setdefault(path[start:end], []).append(path)
     following = []
@@ -71,7 +71,7 @@ def _step(
         if version is not None and version.is_tree:
             following.append((version.oid, start + len(name) + 1, some))
         else:
-            found.update(dict.fromkeys(some))
+            versions.update(dict.fromkeys(some))
     return following
 
 
