@@ -21,7 +21,7 @@ from storage.log.records import Closing, Decided, Record, written
 
 FORMAT = 1
 NO_HASH = "0" * 64
-# A changeset's place in the log is seq * SLOTS + its index: one number that orders all changesets.
+# A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
 
 
@@ -55,7 +55,7 @@ class Released(Record, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
-    """An entry of any kind. One that is made has no place in the log before `placed` gives it one."""
+    """An entry of any kind. One that is made has no position in the log before `placed` gives it one."""
 
     format: int = 0
     seq: Seq = Seq(0)
@@ -193,19 +193,19 @@ _decoder = msgspec.json.Decoder(Genesis | Slices | Commits | Merge | Release | C
 
 
 def placed(entry: E, seq: Seq, previous: str, by: str) -> E:
-    """Return an entry with its place in the log: `seq`, behind the entry with the hash `previous`, written `by`."""
+    """Return an entry with its position in the log: `seq`, behind the entry with the hash `previous`, written `by`."""
     return replace(entry, format=FORMAT, seq=seq, previous=previous, by=by)
 
 
 def encode(entry: Entry) -> bytes:
     """Return the bytes of an entry."""
-    if isinstance(entry, Commits):
-        decided = [
-            replace(each, changes=written(each.changes), merged=written(each.merged)) if each.changes else each
-            for each in entry.decided
-        ]
-        entry = replace(entry, decided=decided)
-    return _encoder.encode(entry)
+    if not isinstance(entry, Commits):
+        return _encoder.encode(entry)
+    decided = [
+        replace(record, changes=written(record.changes), merged=written(record.merged)) if record.changes else record
+        for record in entry.decided
+    ]
+    return _encoder.encode(replace(entry, decided=decided))
 
 
 def encode_record(record: Record) -> str:
@@ -232,5 +232,5 @@ def digest(data: bytes) -> str:
 
 
 def log_position(seq: int, index: int) -> int:
-    """Return a changeset's place in the log as one number."""
+    """Return a changeset's position in the log as one number."""
     return seq * SLOTS + index

@@ -90,10 +90,10 @@ def behind(seq: int) -> Position:
 
 def parse(text: str) -> Position:
     """Return the position behind the event with this id. Raises ValueError where it is none."""
-    found = _ID.fullmatch(text)
-    if found is None or (found[1] == "0" and found[2]):
+    match = _ID.fullmatch(text)
+    if match is None or (match[1] == "0" and match[2]):
         raise ValueError(f"{text!r} is not the id of an event")
-    return Position(int(found[1]), int(found[2]) + 1) if found[2] else behind(int(found[1]))
+    return Position(int(match[1]), int(match[2]) + 1) if match[2] else behind(int(match[1]))
 
 
 def events_of(entry: Entry) -> EntryEvents:
@@ -108,7 +108,7 @@ def events_of(entry: Entry) -> EntryEvents:
         case Merge():
             return EntryEvents(merged=Merged(entry.first, entry.through, entry.changesets))
         case Release():
-            return EntryEvents(tuple(_released(each, entry.seq) for each in entry.released))
+            return EntryEvents(tuple(_released(released, entry.seq) for released in entry.released))
         case _:
             return NOTHING
 

@@ -1,4 +1,4 @@
-"""The log: totally ordered, immutable entries in the bucket, each created only if its place is free.
+"""The log: totally ordered, immutable entries in the bucket, each created only if its position is free.
 
 That create is the linearization point of everything that Sluice does (invariant 3).
 """
@@ -27,7 +27,7 @@ class Log:
     def append(self, seq: int, data: bytes) -> bool:
         """Make `data` entry `seq`; tell whether that is what the log now holds there.
 
-        After a time-out the place may be taken by this very call's first try, so what is there is compared: entries
+        After a time-out the position may be taken by this very call's first try, so what is there is compared: entries
         of two writers never are the same bytes, since each names its writer. Raises BucketError: then nothing is known.
         """
         if self._bucket.create(name_of(seq), data).stored:
@@ -47,14 +47,14 @@ class Log:
 
     def read_range(self, first: int, last: int) -> list[bytes | None]:
         """Return the bytes of entries, None behind the log's end; many come from copies. Raises BucketError."""
-        found: dict[int, bytes] = {}
+        copies: dict[int, bytes] = {}
         if last - first >= _WORTH_ROLLS:
             numbers = range(entry_bundles.number_of(first), entry_bundles.number_of(last) + 1)
             for number, entries in zip(numbers, self._read_rolls(numbers), strict=True):
-                found |= dict(enumerate(entries or (), entry_bundles.first_of(number)))
-        missing = [Seq(seq) for seq in range(first, last + 1) if seq not in found]
+                copies |= dict(enumerate(entries or (), entry_bundles.first_of(number)))
+        missing = [Seq(seq) for seq in range(first, last + 1) if seq not in copies]
         read = dict(zip(missing, self.read_many(missing), strict=True))
-        return [found[seq] if seq in found else read[Seq(seq)] for seq in range(first, last + 1)]
+        return [copies[seq] if seq in copies else read[Seq(seq)] for seq in range(first, last + 1)]
 
     def read_from(self, seq: int, width: int = _READ_AHEAD, copies: bool = True) -> Iterator[tuple[Seq, bytes]]:
         """Yield the entries from `seq` to the end of the log, `width` read at once. Raises BucketError.
@@ -67,7 +67,7 @@ class Log:
             if copies and step == width and seq == entry_bundles.first_of(entry_bundles.number_of(seq)):
                 copies = False
                 for entries in self._rolls_from(entry_bundles.number_of(seq)):
-                    yield from ((Seq(each), data) for each, data in enumerate(entries, seq))
+                    yield from ((Seq(position), data) for position, data in enumerate(entries, seq))
                     seq += len(entries)
             count = min(step, entry_bundles.RUN - (seq - 1) % entry_bundles.RUN) if copies else step
             for data in self._bucket.get_many(name_of(seq + i) for i in range(count)):

@@ -152,7 +152,7 @@ class Outcome(Decision, frozen=True, kw_only=True):
 decode_outcome = Decoder(Outcome).decode
 """Reads an outcome as the view has it."""
 
-_DECISION = tuple(each.name for each in fields(Decision))
+_DECISION = tuple(info.name for info in fields(Decision))
 
 
 def written(rows: Iterable[tuple[object, ...]]) -> tuple[tuple[object, ...], ...]:

@@ -47,5 +47,5 @@ class References:
 
     def files(self) -> set[str]:
         """Return the names of all files in the bucket that are named."""
-        found = {pack + suffix for pack in self.packs for suffix in (".pack", ".idx")}
-        return found | {pack + ".pack" for pack in self.submitted} | {name + ".table" for name in self.tables}
+        pack_files = {pack + suffix for pack in self.packs for suffix in (".pack", ".idx")}
+        return pack_files | {pack + ".pack" for pack in self.submitted} | {name + ".table" for name in self.tables}
