@@ -55,11 +55,11 @@ class Nodes:
 
     def at_work(self) -> list[Node]:
         """Return the nodes that have reported lately, by name. Raises redis.RedisError."""
-        found = self._scripts("nodes", int(SILENCE * 1000))
-        return sorted((Node.parse(member.decode()) for member in found), key=lambda node: node.name)
+        members = self._scripts("nodes", int(SILENCE * 1000))
+        return sorted((Node.parse(member.decode()) for member in members), key=lambda node: node.name)
 
 
 def missing(nodes: Collection[Node]) -> list[str]:
     """Return the kinds of work that none of these nodes does, in the order of WORK."""
-    done = {each for node in nodes for each in node.work}
+    done = {work for node in nodes for work in node.work}
     return [work for work in WORK if work not in done]
