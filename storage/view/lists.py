@@ -34,8 +34,8 @@ class Lists:
 
     def epoch(self) -> str | None:
         """Return the published epoch, None where there is no view."""
-        found = self.redis.get(self.prefix + "epoch")
-        return found.decode() if found else None
+        epoch = self.redis.get(self.prefix + "epoch")
+        return epoch.decode() if epoch else None
 
     def key(self, name: str) -> str:
         """Return the full key of a row of the published epoch."""
@@ -90,8 +90,8 @@ class Lists:
     def slices_covering(self, path: bytes, after: str, limit: int) -> list[str]:
         """Return the ids of slices that cover a path, behind `after`, in order."""
         # Each holder of the path has an ordered set of slices; the first of all of them, merged, are the page.
-        found = {each for held in holders(path) for each in self._by_name(f"covers:{held.decode()}", after, limit)}
-        return sorted(found)[:limit]
+        covering = (self._by_name(f"covers:{held.decode()}", after, limit) for held in holders(path))
+        return sorted(set[str]().union(*covering))[:limit]
 
     def unnamed_packs(self, packs: Sequence[PackId]) -> list[PackId]:
         """Return those that neither entries nor compactions name, and none is about to delete."""
@@ -108,30 +108,30 @@ class Lists:
 
     def undecided(self) -> dict[ChangesetId, PackId]:
         """Return the undecided changesets below the low watermark, with their packs."""
-        found = self.redis.hgetall(self.key("undecided"))
-        return {ChangesetId(each.decode()): PackId(pack.decode()) for each, pack in found.items()}
+        rows = self.redis.hgetall(self.key("undecided"))
+        return {ChangesetId(changeset.decode()): PackId(pack.decode()) for changeset, pack in rows.items()}
 
     def _positions(self, name: str, after: int, through: int | None, limit: int) -> Positions:
-        found = self._by_score(name, f"({after}", "+inf" if through is None else through, limit)
-        return [(ChangesetId(member.decode()), position) for member, position in found]
+        members = self._by_score(name, f"({after}", "+inf" if through is None else through, limit)
+        return [(ChangesetId(member.decode()), position) for member, position in members]
 
     def _by_score(
         self, name: str, low: str | int, high: str | int, limit: int, newest_first: bool = False
     ) -> list[tuple[bytes, int]]:
         """Return members of a sorted set with their scores; bounds as in ZRANGEBYSCORE."""
         first, last = (high, low) if newest_first else (low, high)
-        found = self.redis.zrange(
+        members = self.redis.zrange(
             self.key(name), first, last, byscore=True, desc=newest_first, offset=0, num=limit, withscores=True
         )
-        return [(member, int(score)) for member, score in found]
+        return [(member, int(score)) for member, score in members]
 
     def _by_name(self, name: str, after: str, limit: int) -> list[str]:
         """Return members of a sorted set whose scores are all 0, in order, behind `after`."""
         low = "(" + after if after else "-"
-        found = self.redis.zrange(self.key(name), low, "+", bylex=True, offset=0, num=limit)
-        return [member.decode() for member in found]
+        members = self.redis.zrange(self.key(name), low, "+", bylex=True, offset=0, num=limit)
+        return [member.decode() for member in members]
 
     def _members(self, name: str, candidates: Sequence[T]) -> list[T]:
         """Return those of the candidates that are in a sorted set."""
         scores = self.redis.zmscore(self.key(name), candidates) if candidates else []
-        return [each for each, score in zip(candidates, scores, strict=True) if score is not None]
+        return [candidate for candidate, score in zip(candidates, scores, strict=True) if score is not None]

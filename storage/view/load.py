@@ -20,39 +20,39 @@ from storage.view.segments import FOLDER, HEAD_BYTES, CorruptSegment, Segment, e
 from storage.view.segments import decode as decode_segment
 from storage.view.view import View, new_epoch
 
-Places = Mapping[PackId, Mapping[ObjectId, PackRange]]
+Indexes = Mapping[PackId, Mapping[ObjectId, PackRange]]
 
 
-def locations(entry: Entry, packs: Places) -> dict[ObjectId, Location]:
+def locations(entry: Entry, indexes: Indexes) -> dict[ObjectId, Location]:
     """Return where the objects are that an entry brings: those of its packs, and the blobs of what it committed."""
-    found = {}
-    for pack, places in packs.items():
-        for oid, place in places.items():
+    located = {}
+    for pack, ranges in indexes.items():
+        for oid, pack_range in ranges.items():
             # An index does not tell sizes, and the view must not depend on who applied the entry.
-            found[oid] = Location(pack, place._replace(size=0))
+            located[oid] = Location(pack, pack_range._replace(size=0))
     for decided in entry.decided:
         for change in decided.changes:
             blob = change.place
             if blob and change.oid:
-                found[oid_of(change.oid)] = Location(decided.pack, blob)
+                located[oid_of(change.oid)] = Location(decided.pack, blob)
         for merged in decided.merged:
-            if merged.size and (location := found.get(oid := oid_of(merged.oid))):
-                found[oid] = location._replace(place=location.place._replace(size=merged.size))
-    return found
+            if merged.size and (location := located.get(oid := oid_of(merged.oid))):
+                located[oid] = location._replace(place=location.place._replace(size=merged.size))
+    return located
 
 
-def read_places(bucket: Bucket, entries: Iterable[Entry], gone: set[PackId] | None = None) -> list[Places]:
-    """Return the places of the objects in the packs of several entries, as `read_indexes` does."""
+def read_places(bucket: Bucket, entries: Iterable[Entry], gone: set[PackId] | None = None) -> list[Indexes]:
+    """Return the ranges of the objects in the packs of several entries, as `read_indexes` does."""
     entries = list(entries)
-    wanted = [pack for entry in entries for pack in entry.packs]
-    places = {pack: index for (pack, _), index in zip(wanted, read_indexes(bucket, wanted, gone), strict=True)}
-    return [{pack: places[pack] for pack, _ in entry.packs} for entry in entries]
+    packs = [pack for entry in entries for pack in entry.packs]
+    indexes = {pack: index for (pack, _), index in zip(packs, read_indexes(bucket, packs, gone), strict=True)}
+    return [{pack: indexes[pack] for pack, _ in entry.packs} for entry in entries]
 
 
 def read_indexes(
     bucket: Bucket, packs: Sequence[tuple[PackId, int]], gone: set[PackId] | None = None
 ) -> list[dict[ObjectId, PackRange]]:
-    """Return the places of the objects in packs given with sizes, read at once. Raises Unavailable and Corrupt.
+    """Return the ranges of the objects in packs given with sizes, read at once. Raises Unavailable and Corrupt.
 
     Packs that are missing are noted in `gone`, where it is given: a compaction may have copied what was in them.
     """
@@ -90,12 +90,12 @@ def read_forgotten(log: Log, bucket: Bucket, entry: Entry) -> Forgotten:
 
 
 def _read_run(log: Log, first: int, last: int) -> list[tuple[Entry, str]]:
-    found = []
+    run = []
     for seq, data in enumerate(log.read_range(first, last), first):
         if data is None:
             raise CorruptEntry(f"entry {seq} is archived, and the log has it not")
-        found.append((decode(data), digest(data)))
-    return found
+        run.append((decode(data), digest(data)))
+    return run
 
 
 def catch_up(view: View, log: Log, bucket: Bucket) -> int:
@@ -109,13 +109,13 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     count, gone, retired = 0, set[PackId](), set[PackId]()
     try:
         for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
-            [places] = read_places(bucket, [entry], gone)
+            [indexes] = read_places(bucket, [entry], gone)
             if not gone <= retired:
                 # Before it is applied: a published view would miss for good what is away for a moment.
                 retired = _retired_behind(log, entry.seq)
                 _refuse(gone - retired)
             forgotten = read_forgotten(log, bucket, entry)
-            view.apply(snapshot.epoch, entry, entry_hash, locations(entry, places), forgotten=forgotten)
+            view.apply(snapshot.epoch, entry, entry_hash, locations(entry, indexes), forgotten=forgotten)
             gone.difference_update(entry.retired)
             count += 1
     except CorruptEntry as error:
@@ -205,7 +205,7 @@ def _read_ahead(
     """Yield segments in order; the next ones are read and unpacked while Redis takes those before."""
 
     def read(some: Sequence[tuple[str, Seq]]) -> list[Segment | None]:
-        return bucket.map_concurrently(lambda each: _read_segment(bucket, each[0], wanted(each[1], forgotten)), some)
+        return bucket.map_concurrently(lambda pair: _read_segment(bucket, pair[0], wanted(pair[1], forgotten)), some)
 
     groups = list(batched(names, _SEGMENTS_AHEAD))
     with ThreadPoolExecutor(1, thread_name_prefix="segments") as reader:
@@ -213,10 +213,10 @@ def _read_ahead(
         for following in [*groups[1:], None]:
             if not coming:
                 return
-            found = coming.popleft().result()
+            segments = coming.popleft().result()
             if following is not None:
                 coming.append(reader.submit(copy_context().run, read, following))
-            yield from found
+            yield from segments
 
 
 def _newest_forgotten(log: Log, bucket: Bucket, names: Sequence[tuple[str, Seq]]) -> tuple[Seq, Seq]:
@@ -240,13 +240,13 @@ def _read_segment(bucket: Bucket, name: str, parts: int) -> Segment | None:
 
 def line(names: Iterable[str], last: Seq = _NO_ENTRY) -> list[tuple[str, Seq]]:
     """Return segments, given in order, that follow one another from behind entry `last`, each with its last entry."""
-    found = []
+    segments = []
     for name in names:
         ends = ends_of(name)
         if ends and ends[0] == last + 1:
             last = ends[1]
-            found.append((name, last))
-    return found
+            segments.append((name, last))
+    return segments
 
 
 def _is_in_log(log: Log, segment: Segment) -> bool:
@@ -257,10 +257,10 @@ def _is_in_log(log: Log, segment: Segment) -> bool:
 def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Entry, str]], gone: set[PackId]) -> None:
     view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
-    for (entry, entry_hash), places in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):
+    for (entry, entry_hash), indexes in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):
         forgotten = read_forgotten(log, bucket, entry)
         view.apply(
-            epoch, entry, entry_hash, locations(entry, places), published=False, pipeline=pipeline, forgotten=forgotten
+            epoch, entry, entry_hash, locations(entry, indexes), published=False, pipeline=pipeline, forgotten=forgotten
         )
         gone.difference_update(entry.retired)
     pipeline.execute()

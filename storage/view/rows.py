@@ -44,7 +44,7 @@ class Effects:
     head: dict[str, str | int]
     removed_strings: list[str] = field(default_factory=list)
     removed_firsts: dict[str, str] = field(default_factory=dict)  # where they still have this value
-    unindexed: bytes = b""  # ids of objects whose places are forgotten, 20 bytes each
+    unindexed: bytes = b""  # ids of objects whose locations are forgotten, 20 bytes each
     removed_fields: dict[str, list[str]] = field(default_factory=dict)  # of hashes; removals come before all else
     removed_members: dict[str, list[str | bytes]] = field(default_factory=dict)  # of sorted sets
     strings: dict[str, str] = field(default_factory=dict)
@@ -148,17 +148,17 @@ def _commit_effects(entry: Commits, rows: Effects) -> None:
     rows.head |= {"tip": entry.tip, "tip_time": entry.time, "root": entry.root, "committed": entry.committed}
     landed = 0
     for index, decided in enumerate(entry.decided):
-        changeset, place = decided.id, log_position(seq, index)
+        changeset, position = decided.id, log_position(seq, index)
         rows.strings["outcome:" + changeset] = encode_record(Outcome.of(decided, seq, index))
-        rows.score(f"decided:{decided.slice}:{decided.status}", changeset, place)
+        rows.score(f"decided:{decided.slice}:{decided.status}", changeset, position)
         if decided.key and decided.reason != "duplicate":
             rows.firsts.setdefault("key:" + decided.key, f"{changeset} {decided.fingerprint}")
         if decided.status == Status.COMMITTED:
-            rows.score("chain", changeset, place)
+            rows.score("chain", changeset, position)
             landed += 1
         if decided.status == Status.CONFLICTED:
             for key in _open_keys(decided.slice, [conflict.path for conflict in decided.conflicts]):
-                rows.score(key, changeset, place)
+                rows.score(key, changeset, position)
         rows.removed_fields.setdefault("undecided", []).append(changeset)
         if decided.held:
             rows.remove("released", changeset)
@@ -192,7 +192,7 @@ def _compact_effects(entry: Compact, rows: Effects) -> None:
         rows.remove("retired", name)
     rows.score_all("retired", entry.retired, entry.time)
     if entry.undecided:
-        rows.hashes["undecided"] = {str(each): pack for each, pack in entry.undecided.items()}
+        rows.hashes["undecided"] = {str(changeset): pack for changeset, pack in entry.undecided.items()}
 
 
 def _forget(forgotten: Forgotten, rows: Effects) -> None:

@@ -73,7 +73,7 @@ def wanted(last: int, forgotten: tuple[int, int]) -> int:
 
 
 def make(entries: Iterable[tuple[Entry, str, dict[ObjectId, Location], Forgotten]]) -> Segment:
-    """Return the segment of entries, each with its hash, its objects' places, and what it has the view forget."""
+    """Return the segment of entries, each with its hash, its objects' locations, and what it has the view forget."""
     parts = [_Chunks() for _ in range(PARTS)]
     first = previous = last = last_hash = forgotten = None
     head: dict[str | bytes, str | bytes] = {}  # each entry sets some of its fields, and the last of each counts
@@ -139,8 +139,8 @@ def name_of(first: int, last: int) -> str:
 
 def ends_of(name: str) -> tuple[Seq, Seq] | None:
     """Return the first and the last entry of the segment with this name, None where it names none."""
-    found = _NAME.fullmatch(name)
-    return (Seq(int(found[1])), Seq(int(found[2]))) if found else None
+    match = _NAME.fullmatch(name)
+    return (Seq(int(match[1])), Seq(int(match[2]))) if match else None
 
 
 class _Header(Record, frozen=True, kw_only=True):

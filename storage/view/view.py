@@ -30,7 +30,7 @@ _ARGUMENTS = 500
 _INDEX_ROWS = 10_000
 # Count of changesets in a submission pack (0: a pack of packs/), ULID; then offset, stored length, size.
 _PACK = struct.Struct(">H16s")
-_PLACE = struct.Struct(">III")
+_RANGE = struct.Struct(">III")
 
 
 # What `entries.effects` makes of an entry has changed: a view of another format is loaded anew.
@@ -58,8 +58,8 @@ class View(Lists):
         self, changesets: Iterable[str] = (), slices: Iterable[str] = (), keys: Iterable[str] = ()
     ) -> Snapshot:
         """Return one instant of the view, in one call. Raises ViewAbsent."""
-        wanted = [list(dict.fromkeys(each)) for each in (changesets, slices, keys)]
-        args = [item for each in wanted for item in (len(each), *each)]
+        wanted = [list(dict.fromkeys(ids)) for ids in (changesets, slices, keys)]
+        args = [item for ids in wanted for item in (len(ids), *ids)]
         epoch, head, outcomes, definitions, owners, passed_by, run, closed = self.scripts("snapshot", *args)
         return Snapshot(
             epoch=epoch.decode(),
@@ -106,23 +106,23 @@ class View(Lists):
     def slice(self, name_or_id: str) -> Slice | None:
         """Return a slice by its id or its name, None where there is none."""
         key = self.key("slices")
-        found = self.redis.hget(key, name_or_id)
-        if found is None:
+        row = self.redis.hget(key, name_or_id)
+        if row is None:
             slice_id = self.redis.hget(self.key("slice_ids"), name_or_id)
-            found = self.redis.hget(key, slice_id) if slice_id else None
-        return decode_slice(found) if found else None
+            row = self.redis.hget(key, slice_id) if slice_id else None
+        return decode_slice(row) if row else None
 
     def slices(self, ids: Sequence[str]) -> list[Slice]:
         """Return the slices with these ids, without those that are gone."""
-        found = self.redis.hmget(self.key("slices"), ids) if ids else []
-        return [decode_slice(each) for each in found if each]
+        rows = self.redis.hmget(self.key("slices"), ids) if ids else []
+        return [decode_slice(row) for row in rows if row]
 
     def colliding_slice(self, name: str) -> str | None:
         """Return the name of a slice that `name` would collide with as a ref: itself, one above it or one below it."""
         parts = name.split("/")
         above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
-        for taken, found in zip(above, self.redis.hmget(self.key("slice_ids"), above), strict=True):
-            if found:
+        for taken, slice_id in zip(above, self.redis.hmget(self.key("slice_ids"), above), strict=True):
+            if slice_id:
                 return taken
         below = self.redis.zrange(self.key("slice_names"), f"[{name}/", f"({name}0", bylex=True, offset=0, num=1)
         return below[0].decode() if below else None
@@ -130,15 +130,15 @@ class View(Lists):
     def merge(self, commit: str) -> GlobalCommit | None:
         """Return a global commit as its entry has it, None where `commit` is none, or is archived."""
         seq = self.redis.hget(self.key("merge_seqs"), commit)
-        found = self._by_score("merges", int(seq), int(seq), 1) if seq else []
-        return decode_global_commit(found[0][0]) if found else None  # archived in between
+        rows = self._by_score("merges", int(seq), int(seq), 1) if seq else []
+        return decode_global_commit(rows[0][0]) if rows else None  # archived in between
 
     def tables(self, known: int = -1) -> tuple[int, list[TableRow] | None]:
         """Return the last compaction and the archive's tables, None where it is the `known` one. Raises ViewAbsent."""
-        compacted, found = self.scripts("tables", known)
-        if found is None:
+        compacted, listed = self.scripts("tables", known)
+        if listed is None:
             return int(compacted), None
-        rows = zip(found[::2], found[1::2], strict=True)
+        rows = zip(listed[::2], listed[1::2], strict=True)
         return int(compacted), [TableRow(PackId(name.decode()), *map(int, row.split())) for name, row in rows]
 
     def count_root_mismatch(self) -> None:
@@ -201,8 +201,8 @@ class View(Lists):
         published = self.epoch()
         latest = (self.redis.time()[0] - age) * 1000
         # At most one of two is the published one.
-        found = self.redis.zrange(self.prefix + "epochs", "-inf", latest, byscore=True, offset=0, num=2)
-        return next((epoch.decode() for epoch in found if epoch.decode() != published), None)
+        epochs = self.redis.zrange(self.prefix + "epochs", "-inf", latest, byscore=True, offset=0, num=2)
+        return next((epoch.decode() for epoch in epochs if epoch.decode() != published), None)
 
 
 def commands(rows: Effects) -> Iterator[list[Any]]:
@@ -231,7 +231,7 @@ def commands(rows: Effects) -> Iterator[list[Any]]:
 def index(locations: Mapping[ObjectId, Location]) -> Iterator[list[Any]]:
     """Yield the commands of our scripts that remember where objects stand: rows of id and location, 50 bytes each."""
     for some in batched(locations.items(), _INDEX_ROWS):
-        rows = b"".join([oid + encode_location(place) for oid, place in some])
+        rows = b"".join([oid + encode_location(location) for oid, location in some])
         yield ["INDEX", "at:", rows]
 
 
@@ -252,7 +252,7 @@ def slice_of(definition: Definition) -> Slice:
 
 def encode_location(location: Location) -> bytes:
     """Return a location as 30 bytes."""
-    return _pack_bytes(location.pack) + _PLACE.pack(*location.place)
+    return _pack_bytes(location.pack) + _RANGE.pack(*location.place)
 
 
 @lru_cache(maxsize=1024)
@@ -268,4 +268,4 @@ def decode_location(row: bytes) -> Location:
     count, raw = _PACK.unpack_from(row)
     ulid = text_of(raw)
     pack = f"inbox/{ulid}-{count}" if count else f"packs/{ulid}"
-    return Location(PackId(pack), PackRange(*_PLACE.unpack_from(row, _PACK.size)))
+    return Location(PackId(pack), PackRange(*_RANGE.unpack_from(row, _PACK.size)))
