@@ -182,45 +182,45 @@ def _is_sure(state: ChangesetState) -> bool:
 @routes.get("/slices/<slice:name>/changesets")
 def listing(name: str) -> Response:
     """List a slice's changesets of one status."""
-    found = find_slice(name)
+    slice_ = find_slice(name)
     query = load_query(request.args, services().settings, "limit", "cursor", "status")
     if query.status is None:
         raise invalid("status", f"is needed: {', '.join(STATUSES)}")
-    filters = {"slice": found.id, "status": query.status}
+    filters = {"slice": slice_.id, "status": query.status}
     repo, most = services().repo, query.limit + 1
     if query.status in _QUEUES:
         after = str(cursors.decode(query.cursor, "changesets", filters, (str,))[0]) if query.cursor is not None else ""
         with repo.queue.consistent_read():
-            queued = repo.queue.waiting(found.id, after, most, held=_QUEUES[Status(query.status)])
-        return changesets_page("changesets", filters, [(each, each) for each in queued], query.limit)
-    place = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor is not None else -1
+            queued = repo.queue.waiting(slice_.id, after, most, held=_QUEUES[Status(query.status)])
+        return changesets_page("changesets", filters, [(changeset, changeset) for changeset in queued], query.limit)
+    position = int(cursors.decode(query.cursor, "changesets", filters, (int,))[0]) if query.cursor is not None else -1
     # A final status stays true whatever is not known here; what an older copy of Redis calls committed may have landed.
     with repo.queue.consistent_read() if query.status == Status.COMMITTED else nullcontext():
-        rows, looked = _decided(found.id, query.status, place, most)
+        rows, looked = _decided(slice_.id, query.status, position, most)
     return changesets_page("changesets", filters, rows, query.limit, looked)
 
 
 def changesets_page(
     name: str,
     filters: cursors.Filters,
-    found: Sequence[tuple[str, str | int]],
+    rows: Sequence[tuple[str, str | int]],
     limit: int,
     looked: int | None = None,
 ) -> Response:
-    """Answer with a page of changesets, given by id and place; it may end before `limit`, by their bytes.
+    """Answer with a page of changesets, given by id and position; it may end before `limit`, by their bytes.
 
-    `found` has one more than `limit` where the list goes on; `looked` is as in `page`.
+    `rows` have one more than `limit` where the list goes on; `looked` is as in `page`.
     """
 
     def show(batch: Sequence[tuple[str, str | int]]) -> Iterator[dict[str, Any]]:
-        ids = [each for each, _ in batch]
+        ids = [changeset for changeset, _ in batch]
         yield from map(changeset_json, ids, states_of(ids))
 
-    return page(name, filters, found, limit, lambda each: (each[1],), show, looked=looked, together=_TOGETHER)
+    return page(name, filters, rows, limit, lambda row: (row[1],), show, looked=looked, together=_TOGETHER)
 
 
 def _decided(slice_id: str, status: str, after: int, limit: int) -> history.Listed:
-    """Return a slice's changesets of a status that is no longer queued, behind a place in the log."""
+    """Return a slice's changesets of a status that is no longer queued, behind a position in the log."""
     repo, high = services().repo, None
     if status in {Status.COMMITTED, Status.LANDED}:
         landed = log_position(repo.view.head().through, SLOTS - 1)

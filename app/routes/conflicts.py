@@ -28,10 +28,10 @@ def listing() -> Response:
     elif query.path is not None:
         of = f"open_on:{query.path.decode()}"
     filters = {"of": of}
-    place = int(cursors.decode(query.cursor, "conflicts", filters, (int,))[0]) if query.cursor is not None else -1
+    position = int(cursors.decode(query.cursor, "conflicts", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
     with repo.queue.consistent_read():
-        rows = repo.view.open_conflicts(place, query.limit + 1, slice_id, query.path)
+        rows = repo.view.open_conflicts(position, query.limit + 1, slice_id, query.path)
     return changesets_page("conflicts", filters, rows, query.limit)
 
 
@@ -43,16 +43,16 @@ def show(path: str) -> Response:
     load_query(request.args, settings)
     repo, limit = services().repo, settings.max_page
     with repo.queue.consistent_read():
-        found = activity(repo, raw, min(limit, MOST))
+        work = activity(repo, raw, min(limit, MOST))
         covering = repo.view.slices_covering(raw, "", limit + 1)
         slices = repo.view.slices(covering[:limit])
     return jsonify(
         {
             "path": path,
             "slices": [{"id": slice_.id, "name": slice_.name} for slice_ in slices],
-            "queued": found.queued,
-            "committed": found.committed,
-            "lock": {"owner": found.lock[0], "seconds": found.lock[1]} if found.lock else None,
-            "complete": found.complete and len(covering) <= limit,
+            "queued": work.queued,
+            "committed": work.committed,
+            "lock": {"owner": work.lock[0], "seconds": work.lock[1]} if work.lock else None,
+            "complete": work.complete and len(covering) <= limit,
         }
     )

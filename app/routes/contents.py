@@ -31,7 +31,7 @@ class Contents:
     def __init__(self, submission: Changeset) -> None:
         self._repo = services().repo
         self._most = services().settings.max_shown_bytes
-        self.places = {
+        self.locations = {
             change.oid: Location(submission.pack, change.place)
             for change in submission.changes
             if change.oid and change.place
@@ -60,10 +60,10 @@ class Contents:
 
     def _sizes(self, oids: Sequence[ObjectId]) -> dict[ObjectId, int]:
         """Return how many bytes reading each would take, 0 of one that is too large: without those not stored."""
-        places = zip(oids, self._repo.objects.locate(oids) if oids else [], strict=True)
-        found = {oid: place or self.places.get(oid) for oid, place in places}
-        self._large = {oid for oid, at in found.items() if at is not None and at.place.size > self._most}
-        return {oid: 0 if oid in self._large else at.place.size for oid, at in found.items() if at is not None}
+        stored = zip(oids, self._repo.objects.locate(oids) if oids else [], strict=True)
+        locations = {oid: location or self.locations.get(oid) for oid, location in stored}
+        self._large = {oid for oid, at in locations.items() if at is not None and at.place.size > self._most}
+        return {oid: 0 if oid in self._large else at.place.size for oid, at in locations.items() if at is not None}
 
     def _read(self, oids: Iterable[ObjectId]) -> None:
         small = [oid for oid in oids if oid not in self._large]
@@ -79,7 +79,7 @@ class Contents:
 
     def _blob(self, oid: ObjectId) -> bytes | Omitted:
         try:
-            content = self._repo.objects.blob(oid, self.places.get(oid))
+            content = self._repo.objects.blob(oid, self.locations.get(oid))
         except ObjectMissing:
             return Omitted.NOT_STORED
         return content if len(content) <= self._most else Omitted.TOO_LARGE

@@ -62,10 +62,10 @@ def diff(changeset: str) -> Response:
     contents = Contents(submission)
 
     def show(batch: Sequence[Changed]) -> Iterator[Json]:
-        for group in contents.groups(batch, lambda each: each[1:]):
-            yield from (_shown_diff(each, contents) for each in group)
+        for group in contents.groups(batch, lambda changed: changed[1:]):
+            yield from (_shown_diff(changed, contents) for changed in group)
 
-    return _page("diff", changeset, _changed(submission, after, contents), limit, lambda each: each[0], show)
+    return _page("diff", changeset, _changed(submission, after, contents), limit, lambda changed: changed[0], show)
 
 
 @routes.get("/changesets/<changeset>/conflicts")
@@ -100,9 +100,9 @@ def side(changeset: str, side: str, path: str) -> Response:
     if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
         raise not_found(side, path)
     repo = services().repo
-    places = Contents(read_changeset(repo, ChangesetId(changeset), state)).places
+    locations = Contents(read_changeset(repo, ChangesetId(changeset), state)).locations
     try:
-        content = repo.objects.blob(version.oid, places.get(version.oid))
+        content = repo.objects.blob(version.oid, locations.get(version.oid))
     except ObjectMissing:
         raise not_found(side, path) from None  # a base by versions may name what was never stored here
     return blob_response(version, content)
@@ -117,15 +117,15 @@ def _position(name: str, changeset: str) -> tuple[bytes, int]:
 
 
 def _page(
-    name: str, changeset: str, found: Iterator[T], limit: int, path: Callable[[T], bytes], show: Show[T]
+    name: str, changeset: str, rows: Iterator[T], limit: int, path: Callable[[T], bytes], show: Show[T]
 ) -> Response:
-    """Answer with a page of `found`, by path; of expensive items, so it ends by time as well."""
+    """Answer with a page of `rows`, by path; of expensive items, so it ends by time as well."""
     return page(
         name,
         {"changeset": changeset},
-        found,
+        rows,
         limit,
-        lambda each: (path(each),),
+        lambda row: (path(row),),
         show,
         together=_TOGETHER,
         seconds=services().settings.merge_timeout,
@@ -134,10 +134,10 @@ def _page(
 
 def _changed(submission: Changeset, after: bytes, contents: Contents) -> Iterator[Changed]:
     """Yield what a changeset changes, by path, behind `after`; what it leaves as it was is no change."""
-    changes = iter(sorted((each for each in submission.changes if each.path > after), key=lambda each: each.path))
+    changes = (change for change in sorted(submission.changes, key=lambda change: change.path) if change.path > after)
     while batch := list(islice(changes, _LOOKUPS)):
         seen = seen_by_writer(services().repo, submission, [change.path for change in batch])
-        contents.places |= seen.places
+        contents.locations |= seen.places
         for change in batch:
             old = seen.versions[change.path]
             new = change.version(old)
@@ -148,26 +148,26 @@ def _changed(submission: Changeset, after: bytes, contents: Contents) -> Iterato
 def _shown_diff(changed: Changed, contents: Contents) -> Json:
     path, old, new = changed
     before, after = (contents.of(version) if version else None for version in (old, new))
-    omitted = next((each for each in (before, after) if isinstance(each, Omitted)), None)
-    found = LineDiff(binary=False)  # of what is too large, or was never stored here, no lines are shown
+    omitted = next((content for content in (before, after) if isinstance(content, Omitted)), None)
+    compared = LineDiff(binary=False)  # of what is too large, or was never stored here, no lines are shown
     if not isinstance(before, Omitted) and not isinstance(after, Omitted):
-        found = line_diff(path, before, after)
-        omitted = Omitted.BINARY if found.binary else None
+        compared = line_diff(path, before, after)
+        omitted = Omitted.BINARY if compared.binary else None
     item = {
         "path": path.decode(),
         "status": "added" if old is None else "deleted" if new is None else "modified",
         "old": to_builtins(RecordedVersion.of(old)),
         "new": to_builtins(RecordedVersion.of(new)),
-        "binary": found.binary,
-        "additions": found.additions,
-        "deletions": found.deletions,
+        "binary": compared.binary,
+        "additions": compared.additions,
+        "deletions": compared.deletions,
         "patch": None,
     }
-    return item | (text_json("patch", found.patch) if found.patch is not None else {"omitted": omitted})
+    return item | (text_json("patch", compared.patch) if compared.patch is not None else {"omitted": omitted})
 
 
 def _shown_conflicts(group: Sequence[RecordedConflict], contents: Contents) -> Iterator[Json]:
-    versions = [_versions(each) for each in group]
+    versions = [_versions(conflict) for conflict in group]
     texts = [_texts(three, contents) if three else None for three in versions]
     explainer = cast(Explainer, current_app.extensions["sluice-explainer"])
     explained = explainer.together([three for three in texts if three and not isinstance(three, Omitted)])
@@ -196,24 +196,24 @@ def _versions(conflict: RecordedConflict) -> tuple[Version | None, Version, Vers
 def _texts(
     three: tuple[Version | None, Version, Version], contents: Contents
 ) -> tuple[bytes | None, bytes, bytes] | Omitted:
-    found = [contents.of(version) if version else None for version in three]
-    omitted = next((each for each in found if isinstance(each, Omitted)), None)
+    texts = [contents.of(version) if version else None for version in three]
+    omitted = next((text for text in texts if isinstance(text, Omitted)), None)
     if omitted is not None:
         return omitted
-    base, ours, theirs = found
+    base, ours, theirs = texts
     assert not isinstance(base, Omitted) and isinstance(ours, bytes) and isinstance(theirs, bytes)
     return Omitted.BINARY if any(map(is_binary, (base or b"", ours, theirs))) else (base, ours, theirs)
 
 
-def _explanation_json(found: Explanation | None) -> Json:
-    if found is None:
+def _explanation_json(explained: Explanation | None) -> Json:
+    if explained is None:
         return {"hunks": None, "marked": None, "omitted": Omitted.TOO_LARGE}
     hunks = None
-    if found.hunks is not None:
+    if explained.hunks is not None:
         hunks = [
-            {side: _lines_json(getattr(hunk, side)) for side in ("base", "ours", "theirs")} for hunk in found.hunks
+            {side: _lines_json(getattr(hunk, side)) for side in ("base", "ours", "theirs")} for hunk in explained.hunks
         ]
-    return {"hunks": hunks, **text_json("marked", found.marked)}
+    return {"hunks": hunks, **text_json("marked", explained.marked)}
 
 
 def _lines_json(lines: Lines) -> Json:

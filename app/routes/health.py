@@ -33,33 +33,33 @@ def alive() -> Response:
 def ready() -> tuple[Response, int]:
     """Say whether this process can serve, and what it lacks."""
     repo = services().repo
-    found = checks(repo)
-    _put_right(work_checks(repo, found))
-    return _answer("ready", found)
+    checked = checks(repo)
+    _put_right(work_checks(repo, checked))
+    return _answer("ready", checked)
 
 
 @routes.get("/health")
 def deployment() -> tuple[Response, int]:
     """Say whether the deployment does its work, and what is wrong."""
     repo = services().repo
-    found = checks(repo)
-    found |= work_checks(repo, found)
-    _put_right(found)
-    return _answer("healthy", found)
+    checked = checks(repo)
+    checked |= work_checks(repo, checked)
+    _put_right(checked)
+    return _answer("healthy", checked)
 
 
-def _put_right(found: dict[str, Check]) -> None:
+def _put_right(checked: dict[str, Check]) -> None:
     """Request upkeep if that can help: so a health check is enough to start it, without beat."""
-    if not all(found[name]["ok"] for name in ("view", "queue")):
+    if not all(checked[name]["ok"] for name in ("view", "queue")):
         with because(f"GET {request.path}"):
             ask_for_upkeep(services().repo)
 
 
-def _answer(word: str, found: dict[str, Check]) -> tuple[Response, int]:
-    answer = jsonify({word: fit(found), "checks": found})
-    if not fit(found):
+def _answer(word: str, checked: dict[str, Check]) -> tuple[Response, int]:
+    answer = jsonify({word: fit(checked), "checks": checked})
+    if not fit(checked):
         answer.headers["Retry-After"] = str(services().settings.retry_after)
-    return answer, 200 if fit(found) else 503
+    return answer, 200 if fit(checked) else 503
 
 
 @health.get("/metrics")

@@ -24,7 +24,7 @@ T = TypeVar("T")
 def page(
     name: str,
     filters: cursors.Filters,
-    found: Iterable[T],
+    rows: Iterable[T],
     limit: int,
     position: Callable[[T], cursors.Position],
     show: Callable[[Sequence[T]], Iterable[Json | None]],
@@ -34,19 +34,19 @@ def page(
     seconds: float = math.inf,
     more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """Answer with a page of the list `name`, made of the rows `found`.
+    """Answer with a page of the list `name`, made of `rows`.
 
-    `found` goes on behind `limit` where the list does, and `position` returns a row's place in it. `show` returns the
+    `rows` go on behind `limit` where the list does, and `position` returns a row's position in it. `show` returns the
     items of some rows, in order, None for what is not there any more; it is given `together` rows at once at most, and
-    no more than are likely to have room. Rows that were `looked` through up to a place only go on there as well. No
+    no more than are likely to have room. Rows that were `looked` through up to a position only go on there as well. No
     further item is begun after `seconds`. `more` stands beside the items.
     """
     made = _Page(limit, services().settings.max_page_bytes, time.monotonic() + seconds)
-    rows = iter(found)
+    rest = iter(rows)
     behind = False
-    while not behind and (batch := list(islice(rows, made.next_batch(together)))):
+    while not behind and (batch := list(islice(rest, made.next_batch(together)))):
         behind = not made.add(batch, show(batch))
-    behind = behind or next(rows, None) is not None
+    behind = behind or next(rest, None) is not None
     following = None
     if behind:
         following = cursors.encode(name, filters, position(made.last))

@@ -36,20 +36,20 @@ _ROWS = 128
 @routes.get("/slices/<slice:name>/commits")
 def commits(name: str) -> Response:
     """List a slice's commits, oldest first."""
-    found = find_slice(name)
+    slice_ = find_slice(name)
     query = load_query(request.args, services().settings, "limit", "cursor")
-    filters = {"slice": found.id}
-    place = int(cursors.decode(query.cursor, "commits", filters, (int,))[0]) if query.cursor is not None else -1
+    filters = {"slice": slice_.id}
+    position = int(cursors.decode(query.cursor, "commits", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
-    rows, looked = history.decided(repo, found.id, Status.COMMITTED, place, None, query.limit + 1)
+    rows, looked = history.decided(repo, slice_.id, Status.COMMITTED, position, None, query.limit + 1)
 
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
-        ids = [each for each, _ in batch]
+        ids = [changeset for changeset, _ in batch]
         now = list(zip(ids, states_of(ids), strict=True))
-        repo.objects.prefetch(_oid(each.outcome.commit) for _, each in now if each.outcome and each.outcome.commit)
-        yield from (_commit_json(changeset, each) for changeset, each in now)
+        repo.objects.prefetch(_oid(state.outcome.commit) for _, state in now if state.outcome and state.outcome.commit)
+        yield from (_commit_json(changeset, state) for changeset, state in now)
 
-    return page("commits", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked)
+    return page("commits", filters, rows, query.limit, lambda row: (row[1],), show, looked=looked)
 
 
 def _commit_json(changeset: str, state: ChangesetState) -> dict[str, Any] | None:
@@ -83,12 +83,12 @@ def _time(who: Ident) -> str:
 def tree(name: str) -> Response:
     """List a slice's files at a commit."""
     query = load_query(request.args, services().settings, "limit", "cursor", "commit", "prefix")
-    found, listed = _listing_of(name, query)
+    slice_, listed = _listing_of(name, query)
     root = _root_of(listed.commit)
     objects = services().repo.objects
 
     def read() -> tuple[ObjectId, list[tuple[bytes, Version]]]:
-        projected, made = project(objects.tree, root, found.paths)
+        projected, made = project(objects.tree, root, slice_.paths)
 
         def read(oid: ObjectId) -> Tree:
             return made[oid] if oid in made else objects.tree(oid)
@@ -96,17 +96,17 @@ def tree(name: str) -> Response:
         return projected, list(islice(walk(read, projected, listed.after, listed.prefix), query.limit + 1))
 
     def show(batch: Sequence[tuple[bytes, Version]]) -> Iterator[dict[str, Any]]:
-        places = objects.locate([version.oid for _, version in batch])
-        for (path, version), place in zip(batch, places, strict=True):
-            yield _file_json(path, version, place.place.size if place else None)
+        locations = objects.locate([version.oid for _, version in batch])
+        for (path, version), location in zip(batch, locations, strict=True):
+            yield _file_json(path, version, location.place.size if location else None)
 
     projected, files = services().repo.confirmed(read)
     return page(
         "tree",
-        _tree_filters(found, listed.prefix),
+        _tree_filters(slice_, listed.prefix),
         files,
         query.limit,
-        lambda each: (each[0], listed.commit.hex(), found.version, listed.seq),
+        lambda row: (row[0], listed.commit.hex(), slice_.version, listed.seq),
         show,
         together=_ROWS,
         more={"commit": listed.commit.hex(), "tree": projected.hex()},
@@ -128,27 +128,28 @@ def _listing_of(name: str, query: Query) -> tuple[Slice, _Listing]:
     repo = services().repo
     # Before the slice is read: a definition that comes later stands behind this entry.
     head = repo.view.head()
-    found = find_slice(name)
+    slice_ = find_slice(name)
     prefix = (query.prefix or b"").rstrip(b"/") + b"/" if query.prefix else b""
     if query.cursor is None:
         commit = _oid(head.main) if query.commit is None else ObjectId(query.commit)
-        return found, _Listing(commit, prefix, b"", head.applied)
-    kinds = (bytes, str, int, int)
-    position = cursors.decode(query.cursor, "tree", _tree_filters(found, prefix), kinds)
+        return slice_, _Listing(commit, prefix, b"", head.applied)
+    position = cursors.decode(query.cursor, "tree", _tree_filters(slice_, prefix), (bytes, str, int, int))
     after, at, version, seq = cast(tuple[bytes, str, int, int], position)
     commit = ObjectId(load_oid(at, "cursor"))
     if query.commit is not None and query.commit != commit:
         raise invalid("cursor", f"belongs to another list: that of {commit.hex()}")
-    if version == found.version:
-        return found, _Listing(commit, prefix, after, head.applied)
-    before = repo.confirmed(lambda: history.slice_before(repo, found.id, version, seq))
+    if version == slice_.version:
+        return slice_, _Listing(commit, prefix, after, head.applied)
+    before = repo.confirmed(lambda: history.slice_before(repo, slice_.id, version, seq))
     if before is None:
-        raise invalid("cursor", f"is of version {version} of the slice, which has version {found.version}: begin again")
+        raise invalid(
+            "cursor", f"is of version {version} of the slice, which has version {slice_.version}: begin again"
+        )
     return before, _Listing(commit, prefix, after, seq)
 
 
-def _tree_filters(found: Slice, prefix: bytes) -> cursors.Filters:
-    return {"slice": found.id, "prefix": prefix.decode()}
+def _tree_filters(slice_: Slice, prefix: bytes) -> cursors.Filters:
+    return {"slice": slice_.id, "prefix": prefix.decode()}
 
 
 def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any]:
@@ -177,10 +178,10 @@ def file(name: str, path: str) -> Response:
             return None
         return version, objects.read(version.oid)[1]
 
-    found = services().repo.confirmed(read)
-    if found is None:
+    stored = services().repo.confirmed(read)
+    if stored is None:
         raise not_found("file", path)
-    return blob_response(*found)
+    return blob_response(*stored)
 
 
 def _root_of(commit: ObjectId) -> ObjectId:
@@ -229,17 +230,17 @@ def merged(commit: str) -> Response:
     if merge is None:
         raise not_found("global commit", commit)
     filters = {"commit": commit}
-    place = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
-    low, high = max(place, log_position(merge.first, 0) - 1), log_position(merge.through, SLOTS - 1)
+    position = int(cursors.decode(query.cursor, "merged", filters, (int,))[0]) if query.cursor is not None else -1
+    low, high = max(position, log_position(merge.first, 0) - 1), log_position(merge.through, SLOTS - 1)
     rows, looked = history.committed(repo, low, high, query.limit + 1)
 
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
-        ids = [each for each, _ in batch]
+        ids = [changeset for changeset, _ in batch]
         for changeset, now in zip(ids, repo.queue.states(ids)[1], strict=True):
             of = now.outcome
             yield {"changeset": changeset, "commit": of.commit, "slice": of.slice} if of else None
 
-    return page("merged", filters, rows, query.limit, lambda each: (each[1],), show, looked=looked, together=_ROWS)
+    return page("merged", filters, rows, query.limit, lambda row: (row[1],), show, looked=looked, together=_ROWS)
 
 
 def _oid(text: str) -> ObjectId:

@@ -22,19 +22,19 @@ routes = Blueprint("slices", __name__)
 _TOGETHER = 8
 
 
-def slice_json(found: Slice) -> dict[str, Any]:
+def slice_json(slice_: Slice) -> dict[str, Any]:
     """Return a slice as the API shows it."""
-    paths = sorted(path.decode() for path in found.paths)
-    return {"id": found.id, "name": found.name, "paths": paths, "version": found.version}
+    paths = sorted(path.decode() for path in slice_.paths)
+    return {"id": slice_.id, "name": slice_.name, "paths": paths, "version": slice_.version}
 
 
 def find_slice(name: str) -> Slice:
     """Return the slice with this id or name, or refuse."""
     repo = services().repo
-    found = repo.confirmed(lambda: repo.view.slice(name))
-    if found is None:
+    slice_ = repo.confirmed(lambda: repo.view.slice(name))
+    if slice_ is None:
         raise not_found("slice", name)
-    return found
+    return slice_
 
 
 @routes.post("/slices")
@@ -77,6 +77,6 @@ def listing() -> Response:
 
     def show(batch: Sequence[str]) -> Iterator[dict[str, Any] | None]:
         there = {slice_.id: slice_ for slice_ in view.slices(batch)}
-        yield from (slice_json(there[SliceId(each)]) if each in there else None for each in batch)
+        yield from (slice_json(there[SliceId(slice_id)]) if slice_id in there else None for slice_id in batch)
 
-    return page("slices", filters, ids, query.limit, lambda each: (each,), show, together=_TOGETHER)
+    return page("slices", filters, ids, query.limit, lambda slice_id: (slice_id,), show, together=_TOGETHER)
