@@ -180,11 +180,11 @@ def _summary(outcome: Outcome) -> Panel:
     rows.add_row("export", f"{outcome.exported} commits")
     rows.add_row("fsck", Text(outcome.fsck, "red") if outcome.fsck else "[bold green]clean[/] (git fsck --strict)")
     rows.add_row("", "")
-    for number, each in enumerate(outcome.merges):
+    for number, merge in enumerate(outcome.merges):
         title = "main, newest first" if number == 0 else ""
-        rows.add_row(title, f"[yellow]●[/]─╮ [cyan]{each.commit[:12]}[/] merged [bold]{each.changesets}[/]")
-        named = [f"{name} ({count})" for name, count in islice(each.slices.items(), _NAMED)]
-        more = len(each.slices) - _NAMED
+        rows.add_row(title, f"[yellow]●[/]─╮ [cyan]{merge.commit[:12]}[/] merged [bold]{merge.changesets}[/]")
+        named = [f"{name} ({count})" for name, count in islice(merge.slices.items(), _NAMED)]
+        more = len(merge.slices) - _NAMED
         rows.add_row("", Text(f"│ ╰ {', '.join(named)}{f' and {more} more slices' if more > 0 else ''}"))
     colour = good[outcome.ok]
     title = "Everything landed, and Git agrees" if outcome.ok else "Something is wrong"

@@ -23,13 +23,13 @@ def command(data: Path | None, dry_run: bool, as_json: bool) -> None:
 
     Example: sluice gc --dry-run
     """
-    found = collect(Repository(deployment(data)), dry_run)
+    collected = collect(Repository(deployment(data)), dry_run)
     if as_json:
-        counts = {"listed": found.listed, "garbage": found.garbage, "condemned": found.condemned}
-        emit({**counts, "deleted": len(found.deleted), "complete": found.complete})
+        counts = {"listed": collected.listed, "garbage": collected.garbage, "condemned": collected.condemned}
+        emit({**counts, "deleted": len(collected.deleted), "complete": collected.complete})
         return
-    for pack in found.garbage if dry_run else ():
+    for pack in collected.garbage if dry_run else ():
         console.print(Text(pack))
-    done = f"{len(found.deleted)} deleted" if not dry_run else "nothing was deleted"
-    rest = "" if found.complete else "; there are more packs behind them, for the next run"
-    console.print(f"{found.listed} packs looked at, {len(found.garbage)} of them garbage, {done}{rest}")
+    done = f"{len(collected.deleted)} deleted" if not dry_run else "nothing was deleted"
+    rest = "" if collected.complete else "; there are more packs behind them, for the next run"
+    console.print(f"{collected.listed} packs looked at, {len(collected.garbage)} of them garbage, {done}{rest}")

@@ -26,13 +26,13 @@ def command(data: Path | None, as_json: bool) -> None:
     started = time.monotonic()
     with progress_bars() as progress:
         entries = sum(1 for _ in repo.bucket.list_keys("log/"))
-        published, found = rebuild(repo, repo.view.epoch(), lambda seq: progress("log", seq, max(seq, entries)))
+        published, inbox = rebuild(repo, repo.view.epoch(), lambda seq: progress("log", seq, max(seq, entries)))
     applied, seconds = repo.view.head().applied, round(time.monotonic() - started, 3)
     if as_json:
-        counts = {"enqueued": found.enqueued, "damaged": found.damaged}
+        counts = {"enqueued": inbox.enqueued, "damaged": inbox.damaged}
         emit({"applied": applied, "published": published, **counts, "seconds": seconds})
     else:
         who = "" if published else " (somebody else published a view meanwhile)"
-        console.print(f"view of {applied} entries in {seconds} s, {found.enqueued} changesets queued again{who}")
-        if found.damaged:
-            console.print(f"{found.damaged} submission packs cannot be read: see the log", style="red")
+        console.print(f"view of {applied} entries in {seconds} s, {inbox.enqueued} changesets queued again{who}")
+        if inbox.damaged:
+            console.print(f"{inbox.damaged} submission packs cannot be read: see the log", style="red")

@@ -37,8 +37,8 @@ def command(directory: Path, with_verify: bool, data: Path | None, as_json: bool
             restored = restore(repo, directory, progress)
             differences = verify(repo, progress=progress).differences if with_verify else None
         except Damaged as error:
-            for each in error.wrong[:_SHOWN]:
-                tell(each, "red")
+            for problem in error.wrong[:_SHOWN]:
+                tell(problem, "red")
             raise
     seconds = round(time.monotonic() - started, 3)
     if as_json:

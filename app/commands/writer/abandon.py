@@ -20,6 +20,6 @@ def command(client: Client, changesets: tuple[str, ...], as_json: bool) -> None:
     Example: sluice abandon 01JG8Y6Z3M4N5P6Q7R8S9T0V1W
     """
     abandoned, code = to_each(client.abandon, changesets)
-    for each in abandoned:
-        emit_or_show(as_json, each, show)
+    for changeset in abandoned:
+        emit_or_show(as_json, changeset, show)
     end(code)

@@ -44,12 +44,12 @@ def command(
         raise click.BadParameter("is not the id of a commit, in full", param_hint="--commit")
     with progress_bars() as progress, writing_to(directory):
         show = partial(progress, "files")
-        found, plan = check_out_slice(client, slice_name, directory, commit, force, show)
+        oid, plan = check_out_slice(client, slice_name, directory, commit, force, show)
     for path in plan.not_written:
         tell(f"not written, since the name is Git's or Sluice's own: {path}")
     if as_json:
-        emit({"commit": found, "written": len(plan.writes), "deleted": len(plan.deletes), "kept": plan.kept})
+        emit({"commit": oid, "written": len(plan.writes), "deleted": len(plan.deletes), "kept": plan.kept})
         return
-    console.print(f"{directory} is at {found}, files written: {len(plan.writes)}, deleted: {len(plan.deletes)}, "
+    console.print(f"{directory} is at {oid}, files written: {len(plan.writes)}, deleted: {len(plan.deletes)}, "
                   f"as they were: {plan.kept}", markup=False, soft_wrap=True)  # fmt: skip
     tell(f"{directory / FILE} remembers it")

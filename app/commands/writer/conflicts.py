@@ -35,10 +35,10 @@ def command(
     Example: sluice conflicts --slice web
              sluice conflicts 01JG8Y6Z3M4N5P6Q7R8S9T0V1W
     """  # noqa: D301 - click takes the character itself
-    if sum(each is not None for each in (changeset, slice_name, path)) > 1:
+    if sum(option is not None for option in (changeset, slice_name, path)) > 1:
         raise click.UsageError("give a changeset, --slice or --path, and not two of them")
-    found = _explain(client, changeset, as_json) if changeset else _list(client, slice_name, path, as_json)
-    if exit_code and found:
+    count = _explain(client, changeset, as_json) if changeset else _list(client, slice_name, path, as_json)
+    if exit_code and count:
         end(exit_codes.CONFLICTED)
 
 

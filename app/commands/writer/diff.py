@@ -35,16 +35,16 @@ def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
     """  # noqa: D301 - click takes the character itself
     files = additions = deletions = 0
     rows: list[Json] = []
-    for each in client.diff(changeset):
+    for file in client.diff(changeset):
         files += 1
-        additions += each["additions"] or 0
-        deletions += each["deletions"] or 0
+        additions += file["additions"] or 0
+        deletions += file["deletions"] or 0
         if as_json:
-            emit({name: value for name, value in each.items() if not stat or not name.startswith("patch")})
+            emit({name: value for name, value in file.items() if not stat or not name.startswith("patch")})
         elif stat:
-            rows.append(each)
+            rows.append(file)
         else:
-            for line in lines_of(each):
+            for line in lines_of(file):
                 _echo(line)
     if as_json:
         return
@@ -152,10 +152,10 @@ def _stat(files: list[Json]) -> Iterator[str]:
     named = [(_named("", file["path"]), file) for file in files]
     width = max((len(name) for name, _ in named), default=0)
     most = max([(file["additions"] or 0) + (file["deletions"] or 0) for file in files], default=0)
-    for name, each in named:
-        plus, minus = each["additions"] or 0, each["deletions"] or 0
-        if each["additions"] is None:
-            yield f" {name:<{width}} | {'binary' if each['binary'] else _why(each)}"
+    for name, file in named:
+        plus, minus = file["additions"] or 0, file["deletions"] or 0
+        if file["additions"] is None:
+            yield f" {name:<{width}} | {'binary' if file['binary'] else _why(file)}"
             continue
         scale = min(1.0, _BAR / most) if most else 1.0
         bar = click.style("+" * -int(-plus * scale // 1), fg="green")

@@ -34,6 +34,6 @@ def _show(commit: Json, merged: list[Json], names: dict[str, str]) -> None:
     what = f"merged {commit['changesets']}" if commit["changesets"] else "the empty start"
     console.print(Text.assemble(("●", "yellow"), " ", (commit["commit"], "cyan"), f" {what}, tree {commit['tree']}"),
                   soft_wrap=True)  # fmt: skip
-    for each in merged:
-        name = names.get(each["slice"], each["slice"])
-        console.print(Text(f"│ {each['commit'][:12]} {each['changeset']} {name}"), soft_wrap=True)
+    for row in merged:
+        name = names.get(row["slice"], row["slice"])
+        console.print(Text(f"│ {row['commit'][:12]} {row['changeset']} {name}"), soft_wrap=True)

@@ -24,9 +24,9 @@ def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: fl
     """
     made, code = to_each(client.rebase, changesets)
     if wait:
-        for each in made:  # now: nobody else knows the ids if this is interrupted
-            tell(f"made {each['id']}, waiting for it")
+        for changeset in made:  # now: nobody else knows the ids if this is interrupted
+            tell(f"made {changeset['id']}, waiting for it")
         code = max(code, wait_for_all(client, made, timeout))
-    for each in made:
-        emit_or_show(as_json, each, show_line)
+    for changeset in made:
+        emit_or_show(as_json, changeset, show_line)
     end(code)

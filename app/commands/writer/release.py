@@ -23,6 +23,6 @@ def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: fl
     """
     released, code = to_each(client.release, changesets)
     code = max(code, wait_for_all(client, released, timeout)) if wait else code
-    for each in released:
-        emit_or_show(as_json, each, show)
+    for changeset in released:
+        emit_or_show(as_json, changeset, show)
     end(code)

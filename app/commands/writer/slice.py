@@ -109,21 +109,21 @@ def show(client: Client, name: str, files: bool, as_json: bool) -> None:
 
     Example: sluice slice show web --files
     """
-    found: Json = client.slice(name)
-    counts = {status: sum(1 for _ in client.changesets(found["id"], status)) for status in _COUNTED}
-    tree = list(client.tree(found["id"])) if files else []
+    slice_: Json = client.slice(name)
+    counts = {status: sum(1 for _ in client.changesets(slice_["id"], status)) for status in _COUNTED}
+    tree = list(client.tree(slice_["id"])) if files else []
     if as_json:
-        emit(found | counts | ({"files": tree} if files else {}))
+        emit(slice_ | counts | ({"files": tree} if files else {}))
         return
     rows = Table.grid(padding=(0, 2))
-    rows.add_row("name", Text(found["name"], "bold"))
-    rows.add_row("id", found["id"])
-    rows.add_row("paths", Text("\n".join(found["paths"])))
+    rows.add_row("name", Text(slice_["name"], "bold"))
+    rows.add_row("id", slice_["id"])
+    rows.add_row("paths", Text("\n".join(slice_["paths"])))
     for status, count in counts.items():
         rows.add_row(status, str(count))
     console.print(rows)
-    for each in tree:
-        console.print(Text(f"{each['mode']} {each['id'][:12]} {each['path']}"), soft_wrap=True)
+    for file in tree:
+        console.print(Text(f"{file['mode']} {file['id'][:12]} {file['path']}"), soft_wrap=True)
 
 
 def _warn(client: Client, paths: tuple[str, ...]) -> None:
