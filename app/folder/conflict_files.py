@@ -69,8 +69,8 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
         made = list(_files_of(client, conflicted["id"], conflict, put, taken))
         known = {conflict[side]["id"] for side in _SIDES if conflict[side]} | {_id(file.data) for file in made}
         for file in made:
-            place = inside(directory, file.name)
-            if not force and os.path.lexists(place) and _id_at(place) not in known:
+            local_path = inside(directory, file.name)
+            if not force and os.path.lexists(local_path) and _id_at(local_path) not in known:
                 raise CheckoutError(f"{directory / file.name} is in the way: --force overwrites it")
             put.files[file.name] = _id(file.data)
         files += made
@@ -79,9 +79,9 @@ def check_out(client: Client, changeset: str, directory: Path, force: bool = Fal
     for put in puts:
         put.stood = None if put.marked else _stands(inside(directory, put.path))
     for file in files:
-        place = inside(directory, file.name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_anew(place, file.mode, file.data)
+        local_path = inside(directory, file.name)
+        local_path.parent.mkdir(parents=True, exist_ok=True)
+        write_anew(local_path, file.mode, file.data)
     paths = {put.path: {"class": put.kind, "files": put.files, "stood": put.stood} for put in puts}
     state = {"version": _VERSION, "changeset": conflicted["id"], "paths": paths}
     (directory / STATE).write_text(json.dumps(state, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -110,15 +110,15 @@ def _files_of(client: Client, changeset: str, conflict: Json, put: Put, taken: s
         yield _File(name, data, conflict[side]["mode"])
 
 
-def write_anew(place: Path, mode: str, data: bytes) -> None:
+def write_anew(path: Path, mode: str, data: bytes) -> None:
     """Write a file or link that takes the place of another: what a link points to stays as it is."""
-    place.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     if mode == ModeText.SYMLINK:
-        place.symlink_to(os.fsdecode(data))
+        path.symlink_to(os.fsdecode(data))
         return
-    place.write_bytes(data)
+    path.write_bytes(data)
     if mode == ModeText.EXECUTABLE:
-        place.chmod(place.stat().st_mode | 0o111)
+        path.chmod(path.stat().st_mode | 0o111)
 
 
 def read_back(
@@ -135,17 +135,17 @@ def read_back(
     for path, put in state["paths"].items():
         if path in without:
             continue
-        place = inside(directory, path)
+        local_path = inside(directory, path)
         left = any(name != path and os.path.lexists(inside(directory, name)) for name in put["files"])
-        if left and put["stood"] is not None and _stands(place) == put["stood"]:
+        if left and put["stood"] is not None and _stands(local_path) == put["stood"]:
             open_ones.append(path)
-        elif place.is_symlink():
-            resolutions[path] = {"mode": ModeText.SYMLINK, **content(os.fsencode(place.readlink()))}
-        elif place.is_file():
-            data = place.read_bytes()
+        elif local_path.is_symlink():
+            resolutions[path] = {"mode": ModeText.SYMLINK, **content(os.fsencode(local_path.readlink()))}
+        elif local_path.is_file():
+            data = local_path.read_bytes()
             if not allow_markers and _MARKERS.search(data):
                 marked.append(path)
-            mode = ModeText.EXECUTABLE if place.stat().st_mode & 0o100 else ModeText.FILE
+            mode = ModeText.EXECUTABLE if local_path.stat().st_mode & 0o100 else ModeText.FILE
             resolutions[path] = {"mode": mode, **content(data)}
         elif left or not put["files"]:
             open_ones.append(path)
@@ -168,9 +168,9 @@ def clean_up(directory: Path) -> None:
     state = _state(directory)
     for path, put in state["paths"].items() if state else ():
         for name, oid in put["files"].items():
-            place = inside(directory, name)
-            if name != path and _id_at(place) == oid:
-                place.unlink()
+            local_path = inside(directory, name)
+            if name != path and _id_at(local_path) == oid:
+                local_path.unlink()
     (directory / STATE).unlink(missing_ok=True)
 
 
@@ -191,25 +191,25 @@ def inside(directory: Path, name: str) -> Path:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or ".git" in (part.lower() for part in parts):
         raise CheckoutError(f"{name!r} is no path for a directory")
-    place = directory
+    above = directory
     for part in parts[:-1]:
-        place /= part
-        if place.is_symlink() or (place.exists() and not place.is_dir()):
-            raise CheckoutError(f"{place} is in the way of {name}: it is no directory")
-    return place / parts[-1]
+        above /= part
+        if above.is_symlink() or (above.exists() and not above.is_dir()):
+            raise CheckoutError(f"{above} is in the way of {name}: it is no directory")
+    return above / parts[-1]
 
 
-def _stands(place: Path) -> str | None:
+def _stands(path: Path) -> str | None:
     """Return what tells whether a file was changed; None where there is none."""
-    oid = _id_at(place)
-    return oid and f"{'link ' if place.is_symlink() else ''}{oid}"
+    oid = _id_at(path)
+    return oid and f"{'link ' if path.is_symlink() else ''}{oid}"
 
 
-def _id_at(place: Path) -> str | None:
-    """Return the id that Git gives what stands at a place, a file or a link; None where there is neither."""
-    if place.is_symlink():
-        return _id(os.fsencode(place.readlink()))
-    return _id(place.read_bytes()) if place.is_file() else None
+def _id_at(path: Path) -> str | None:
+    """Return the id that Git gives what stands at a path, a file or a link; None where there is neither."""
+    if path.is_symlink():
+        return _id(os.fsencode(path.readlink()))
+    return _id(path.read_bytes()) if path.is_file() else None
 
 
 def _id(data: bytes) -> str:

@@ -79,7 +79,7 @@ def read(directory: Path) -> FolderBase | None:
         stored = json.loads(path.read_bytes())
         if stored.pop("version") != _VERSION:
             raise BaseError(f"{path} is of another version of sluice")
-        stored["submitted"] = [Submitted(**each) for each in stored["submitted"]]
+        stored["submitted"] = [Submitted(**fields) for fields in stored["submitted"]]
         return FolderBase(**stored)
     except FileNotFoundError:
         return None

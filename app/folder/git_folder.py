@@ -42,7 +42,7 @@ def known_commit(client: Client, slice_name: str, directory: Path, head: str) ->
         if own == len(listed):
             return None
         at = min(2 * own, len(listed) - 1)
-    return listed[bisect_left(range(at), True, own, key=lambda each: client.has_commit(slice_name, listed[each]))]
+    return listed[bisect_left(range(at), True, own, key=lambda index: client.has_commit(slice_name, listed[index]))]
 
 
 def files_at(directory: Path, commit: str) -> dict[str, Json]:

@@ -35,17 +35,17 @@ class Prepared:
 
 def from_range(client: Client, slice_name: str, repository: Path, commits: str) -> Prepared:
     """Return a range of commits. Raises RangeError."""
-    found = read_range(repository, commits)
+    range_ = read_range(repository, commits)
     slice_ = client.slice(slice_name)
     paths = {path.encode() for path in slice_["paths"]}
-    outside = [path for path in found.files if not covers(paths, path.encode())]
+    outside = [path for path in range_.files if not covers(paths, path.encode())]
     if outside:
         raise RangeError(f"the slice {slice_['name']} does not cover {_names(outside)}, which {commits} changes")
-    changes = found.changeset["changes"]
+    changes = range_.changeset["changes"]
     is_new = all(change["op"] == "put" and change["base"] is None for change in changes)
-    prepared = Prepared(slice_, found.changeset, found.files, is_new)
-    if found.left_out:
-        prepared.notes.append(f"never submitted, left out: {_names(found.left_out)}")
+    prepared = Prepared(slice_, range_.changeset, range_.files, is_new)
+    if range_.left_out:
+        prepared.notes.append(f"never submitted, left out: {_names(range_.left_out)}")
     return prepared
 
 
@@ -62,13 +62,13 @@ def from_folder(
     seen = find_seen(client, slice_, directory, base)
     with ExitStack() as stack:
         rules = stack.enter_context(ignore_rules(directory)) if ignore else None
-        found = read_folder(directory, seen.paths, seen.files, rules)
-    if not found.files:
-        _check_empty(directory, slice_, seen, found, delete)
-    changes = changes_to(found.files, seen.files, delete, found.data_folders)
+        contents = read_folder(directory, seen.paths, seen.files, rules)
+    if not contents.files:
+        _check_empty(directory, slice_, seen, contents, delete)
+    changes = changes_to(contents.files, seen.files, delete, contents.data_folders)
     files: Files = {}
     for change in changes:
-        file = found.files.get(change["path"])
+        file = contents.files.get(change["path"])
         files[change["path"]] = {"mode": file.mode, "id": file.id} if file else None
         if seen.by_versions:
             stored = seen.files.get(change["path"])
@@ -87,7 +87,7 @@ def from_folder(
         )
     is_new = all(path not in seen.files for path in files)
     changeset = {"changes": changes} | ({} if seen.by_versions else {"base": seen.base.base})
-    notes = _notes(slice_, seen, found, delete)
+    notes = _notes(slice_, seen, contents, delete)
     if missing:
         notes.append(f"not submitted, as in HEAD, which is no commit of Sluice: {_names(missing)}. {_HOW_TO_SUBMIT}")
     return Prepared(slice_, changeset, files, is_new, directory, seen, notes)
@@ -121,31 +121,31 @@ def _directory(folder: Path | None, base: str | None) -> Path:
     return directory
 
 
-def _check_empty(directory: Path, slice_: Json, seen: Seen, found: Folder, delete: bool) -> None:
+def _check_empty(directory: Path, slice_: Json, seen: Seen, contents: Folder, delete: bool) -> None:
     """Refuse a folder without anything to submit, unless it remembers that there was something."""
-    if (directory / FILE).exists() and not found.outside and (delete or not seen.files):
+    if (directory / FILE).exists() and not contents.outside and (delete or not seen.files):
         return
     problem = f"{directory} has no file that the slice {slice_['name']} covers ({_names(slice_['paths'])})"
-    if found.outside:
-        outside = _names(found.outside)
+    if contents.outside:
+        outside = _names(contents.outside)
         problem += f"; outside of it: {outside}. Paths begin at the folder: is it one within the right one?"
-    elif found.ignored:
-        problem += f"; Git ignores {found.ignored} (--no-ignore takes them)"
+    elif contents.ignored:
+        problem += f"; Git ignores {contents.ignored} (--no-ignore takes them)"
     elif (directory / FILE).exists():
         problem += f"; --delete deletes the {len(seen.files)} that were checked out"
     raise SubmissionError(problem)
 
 
-def _notes(slice_: Json, seen: Seen, found: Folder, delete: bool) -> list[str]:
-    notes = [f"{each['id']} was {each['status']}: what it changed is submitted with the rest" for each in seen.failed]
-    notes += [f"on top of {each['id']}, which is {each['status']}" for each in seen.undecided[-1:]]
-    if found.outside:
-        notes.append(f"files outside the slice, left out: {len(found.outside)}")
-    if found.ignored:
-        notes.append(f"files that Git ignores, left out: {found.ignored} (--no-ignore takes them)")
-    shown = [os.fsencode(data_folder).decode(errors="replace") for data_folder in found.data_folders]
-    notes += [f"the data folder of a stack, with its secrets, left out: {each}" for each in shown]
-    missing = 0 if delete else missing_files(found.files, seen.files, found.data_folders)
+def _notes(slice_: Json, seen: Seen, contents: Folder, delete: bool) -> list[str]:
+    notes = [f"{lost['id']} was {lost['status']}: what it changed is submitted with the rest" for lost in seen.failed]
+    notes += [f"on top of {changeset['id']}, which is {changeset['status']}" for changeset in seen.undecided[-1:]]
+    if contents.outside:
+        notes.append(f"files outside the slice, left out: {len(contents.outside)}")
+    if contents.ignored:
+        notes.append(f"files that Git ignores, left out: {contents.ignored} (--no-ignore takes them)")
+    shown = [os.fsencode(data_folder).decode(errors="replace") for data_folder in contents.data_folders]
+    notes += [f"the data folder of a stack, with its secrets, left out: {name}" for name in shown]
+    missing = 0 if delete else missing_files(contents.files, seen.files, contents.data_folders)
     if missing:
         notes.append(f"files of {slice_['name']} that are not in the folder: {missing} (--delete deletes them)")
     return notes

@@ -100,7 +100,7 @@ def _remembered(directory: Path, slice_: Json, force: bool) -> FolderBase | None
     if remembered and remembered.slice != slice_["id"]:
         raise CheckoutError(f"{directory} was checked out from another slice than {slice_['name']}")
     # What one leaves that is stopped while it writes its first file is nobody's.
-    others = [each for each in directory.iterdir() if each.name != f"{folder_base.FILE}.new"]
+    others = [entry for entry in directory.iterdir() if entry.name != f"{folder_base.FILE}.new"]
     if remembered is None and not force and others:
         raise CheckoutError(
             f"{directory} is not empty, and was not made by `sluice checkout`: name another folder; with --force it is "
@@ -128,12 +128,12 @@ def _plan(directory: Path, known: list[Entries], after: Entries, force: bool) ->
     """Return what has to be done in the folder; `known` are the versions of each commit that may be replaced."""
     plan = Plan()
     for path in sorted({path for entries in known for path in entries} - after.keys()):
-        place = _place(directory, path, plan, None)
-        if place is None or is_own(path) or not os.path.lexists(place):
+        local_path = _local_path(directory, path, plan, None)
+        if local_path is None or is_own(path) or not os.path.lexists(local_path):
             continue
-        if _is_known(place, path, known) or force:
+        if _is_known(local_path, path, known) or force:
             plan.deletes.append(path)
-        elif not place.is_dir() or place.is_symlink():
+        elif not local_path.is_dir() or local_path.is_symlink():
             plan.in_the_way.append(path)
     gone = {*plan.deletes}
     for path, entry in after.items():
@@ -149,22 +149,22 @@ def _plan(directory: Path, known: list[Entries], after: Entries, force: bool) ->
 def _plan_one(
     directory: Path, path: str, entry: Json, known: list[Entries], gone: set[str], plan: Plan, force: bool
 ) -> None:
-    place = _place(directory, path, plan, gone)
-    if place is None:
+    local_path = _local_path(directory, path, plan, gone)
+    if local_path is None:
         return
     if entry["mode"] == ModeText.SUBMODULE:
-        if not os.path.lexists(place):
+        if not os.path.lexists(local_path):
             plan.writes[path] = entry
         return
-    if place.is_dir() and not place.is_symlink():
+    if local_path.is_dir() and not local_path.is_symlink():
         if not _empties(directory, path, gone):
             plan.in_the_way.append(f"{path}/")
             return
-    elif os.path.lexists(place):
-        if _is_known(place, path, [{path: entry}]):
+    elif os.path.lexists(local_path):
+        if _is_known(local_path, path, [{path: entry}]):
             plan.kept += 1
             return
-        if not force and not _is_known(place, path, known):
+        if not force and not _is_known(local_path, path, known):
             plan.in_the_way.append(path)
             return
     elif len(known) == 1 and path in known[0] and not force:
@@ -173,8 +173,8 @@ def _plan_one(
     plan.writes[path] = entry
 
 
-def _place(directory: Path, path: str, plan: Plan, gone: set[str] | None) -> Path | None:
-    """Return a path's place in the folder; None where something stands above it that is no folder.
+def _local_path(directory: Path, path: str, plan: Plan, gone: set[str] | None) -> Path | None:
+    """Return a path within the folder; None where something stands above it that is no folder.
 
     That is in the way, but for a path that is to be deleted (then `gone` is None), or where `gone` has it as well.
     """
@@ -198,9 +198,9 @@ def _empties(directory: Path, path: str, gone: set[str]) -> bool:
     return all(os.path.relpath(Path(above) / name, directory) in gone for above, _, names in walk for name in names)
 
 
-def _is_known(place: Path, path: str, known: list[Entries]) -> bool:
-    """Tell whether what stands at a place is one of the versions that are stored."""
-    there = local_file(place)
+def _is_known(local_path: Path, path: str, known: list[Entries]) -> bool:
+    """Tell whether what stands at a path is one of the versions that are stored."""
+    there = local_file(local_path)
     return there is not None and any(_version(entries.get(path)) == (there.mode, there.id) for entries in known)
 
 
@@ -255,25 +255,25 @@ def _contents(client: Client, done: FolderBase, writes: Entries) -> Iterator[tup
 
 def _put(directory: Path, new: Path, path: str, entry: Json, data: bytes) -> None:
     """Write one file atomically, by renaming a temporary one; a link at its path is replaced, never followed."""
-    place = inside(directory, path)
-    if place.is_dir() and not place.is_symlink():
-        for above, _, _ in os.walk(place, topdown=False):  # nothing is left but folders
+    local_path = inside(directory, path)
+    if local_path.is_dir() and not local_path.is_symlink():
+        for above, _, _ in os.walk(local_path, topdown=False):  # nothing is left but folders
             Path(above).rmdir()
-    place.parent.mkdir(parents=True, exist_ok=True)
+    local_path.parent.mkdir(parents=True, exist_ok=True)
     if entry["mode"] == ModeText.SUBMODULE:
-        place.mkdir(exist_ok=True)
+        local_path.mkdir(exist_ok=True)
         return
     write_anew(new, entry["mode"], data)
-    new.replace(place)
+    new.replace(local_path)
 
 
 def _delete(directory: Path, path: str) -> None:
     """Remove a file, and the folders above it that it leaves empty."""
-    place = inside(directory, path)
-    if place.is_dir() and not place.is_symlink():
+    local_path = inside(directory, path)
+    if local_path.is_dir() and not local_path.is_symlink():
         return  # a submodule's, or somebody's own
-    place.unlink(missing_ok=True)
-    for above in list(place.relative_to(directory).parents)[:-1]:
+    local_path.unlink(missing_ok=True)
+    for above in list(local_path.relative_to(directory).parents)[:-1]:
         try:
             (directory / above).rmdir()
         except OSError:

@@ -52,53 +52,53 @@ def read_folder(
     What Git ignores by `rules` is left out unless it is stored, or tracked by Git. What is Git's or Sluice's own is
     left out in any case.
     """
-    found = Folder()
+    contents = Folder()
     tracked = {os.fsencode(path) for path in stored} | (rules.tracked() if rules else set())
     try:
-        for raw in sorted(_Walk(directory, tracked, rules, found).names()):
-            _take(directory, raw, paths, stored, found)
+        for raw in sorted(_Walk(directory, tracked, rules, contents).names()):
+            _take(directory, raw, paths, stored, contents)
     except OSError as error:
         raise SubmissionError(f"{error.filename} cannot be read: {error.strerror}") from error
-    return found
+    return contents
 
 
-def _take(directory: Path, raw: bytes, paths: Collection[bytes], stored: Mapping[str, Json], found: Folder) -> None:
+def _take(directory: Path, raw: bytes, paths: Collection[bytes], stored: Mapping[str, Json], contents: Folder) -> None:
     if not covers(paths, raw):
-        found.outside.append(raw.decode(errors="replace"))
+        contents.outside.append(raw.decode(errors="replace"))
         return
     name = _utf8(raw)
     file = _local_file(directory / name, name)
     if _same(file, stored.get(name)):
         file = LocalFile(file.mode, file.id, None)
-    found.files[name] = file
+    contents.files[name] = file
 
 
-def local_file(place: Path) -> LocalFile | None:
+def local_file(path: Path) -> LocalFile | None:
     """Return the file or symlink at a path; None if there is neither."""
     try:
-        return _local_file(place, str(place)) if os.path.lexists(place) else None
+        return _local_file(path, str(path)) if os.path.lexists(path) else None
     except SubmissionError:
         return None
 
 
-def _local_file(place: Path, name: str) -> LocalFile:
-    status = place.lstat()
+def _local_file(path: Path, name: str) -> LocalFile:
+    status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        return LocalFile.of(ModeText.SYMLINK, os.fsencode(place.readlink()))
+        return LocalFile.of(ModeText.SYMLINK, os.fsencode(path.readlink()))
     if stat.S_ISREG(status.st_mode):
-        return LocalFile.of(ModeText.EXECUTABLE if status.st_mode & stat.S_IXUSR else ModeText.FILE, place.read_bytes())
+        return LocalFile.of(ModeText.EXECUTABLE if status.st_mode & stat.S_IXUSR else ModeText.FILE, path.read_bytes())
     raise SubmissionError(f"{name} is neither a file nor a symlink")
 
 
 class _Walk:
     """One walk through a folder, level by level, so that Git is asked once a level and not once a folder."""
 
-    def __init__(self, directory: Path, tracked: set[bytes], rules: IgnoreRules | None, found: Folder) -> None:
+    def __init__(self, directory: Path, tracked: set[bytes], rules: IgnoreRules | None, contents: Folder) -> None:
         self._top = directory
         self._tracked = tracked
         self._tracked_folders = {folder for path in tracked for folder in _folders_above(path)}
         self._rules = rules
-        self._found = found
+        self._contents = contents
 
     def names(self) -> Iterator[bytes]:
         """Yield the names of what may be submitted, relative to the folder."""
@@ -107,7 +107,7 @@ class _Walk:
             files, folders = self._listed(level)
             ignored = self._rules.ignored([*files, *folders]) if self._rules else set()
             taken = [file for file in files if file not in ignored or file in self._tracked]
-            self._found.ignored += len(files) - len(taken)
+            self._contents.ignored += len(files) - len(taken)
             yield from taken
             level = []
             for folder in folders:
@@ -115,7 +115,7 @@ class _Walk:
                     level.append(folder)
                     continue
                 kept = list(self._tracked_below(folder))
-                self._found.ignored += self._count(folder) - len(kept)
+                self._contents.ignored += self._count(folder) - len(kept)
                 yield from kept
 
     def _listed(self, folders: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
@@ -126,7 +126,7 @@ class _Walk:
                 if not is_folder:
                     files.append(name)
                 elif is_data_folder(self._top / os.fsdecode(name)):
-                    self._found.data_folders.append(os.fsdecode(name))
+                    self._contents.data_folders.append(os.fsdecode(name))
                 else:
                     below.append(name)
         return files, below
@@ -146,8 +146,8 @@ class _Walk:
             return
         files, below = self._listed([folder])
         yield from (file for file in files if file in self._tracked)
-        for each in below:
-            yield from self._tracked_below(each)
+        for child in below:
+            yield from self._tracked_below(child)
 
     def _count(self, folder: bytes) -> int:
         return sum(self._count(name) if is_folder else 1 for name, is_folder in self._entries(folder))
