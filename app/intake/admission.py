@@ -59,9 +59,9 @@ def admit(repo: Repository, submissions: Asked) -> list[Admitted]:
     Raises what holds for the whole request, of which nothing has been taken: LimitReached where there is no room for
     it, and other Unavailable, such as Recovering where it is not known yet whether something is there.
     """
-    found = _look_up(repo, submissions)
-    check_capacity(repo.settings, found, _valid(submissions))
-    request = _Request(repo, found, submissions)
+    admission = _look_up(repo, submissions)
+    check_capacity(repo.settings, admission, _valid(submissions))
+    request = _Request(repo, admission, submissions)
     coming = Counter[str]()  # by slice: how many of this request it will queue
     for position, submission in enumerate(submissions):
         breathe()
@@ -71,7 +71,7 @@ def admit(repo: Repository, submissions: Asked) -> list[Admitted]:
             outcome: Admitted | Judged = request.judge(position)
             if isinstance(outcome, Judged):
                 coming[submission.slice] += 1
-                check_queue(repo.settings, found, submission.slice, coming[submission.slice])
+                check_queue(repo.settings, admission, submission.slice, coming[submission.slice])
                 outcome = Item.of(*outcome)
         except (Refused, LimitReached) as refusal:
             outcome = refusal
@@ -93,28 +93,28 @@ def _valid(submissions: Asked) -> list[Submission]:
 def _look_up(repo: Repository, submissions: Asked) -> Admission:
     valid = _valid(submissions)
     return repo.queue.admit(
-        list(dict.fromkeys(each.slice for each in valid)),
-        list(dict.fromkeys(each.base.id for each in valid if isinstance(each.base, ChangesetBase))),
-        list(dict.fromkeys(each.key for each in valid if each.key)),
+        list(dict.fromkeys(submission.slice for submission in valid)),
+        list(dict.fromkeys(submission.base.id for submission in valid if isinstance(submission.base, ChangesetBase))),
+        list(dict.fromkeys(submission.key for submission in valid if submission.key)),
     )
 
 
 class _Request:
     """One request's submissions, and what became of them so far."""
 
-    def __init__(self, repo: Repository, found: Admission, submissions: Asked) -> None:
+    def __init__(self, repo: Repository, admission: Admission, submissions: Asked) -> None:
         self.admitted: list[Admitted] = []
         self._repo = repo
-        self._found = found
+        self._admission = admission
         self._submissions = submissions
-        self._fingerprints = Fingerprints(submissions, found.slices)
+        self._fingerprints = Fingerprints(submissions, admission.slices)
         self._positions: dict[int, int] = {}  # of a submission in the request: of its item in the intake
         self._keys: set[str] = set()
         self._put_by_id = 0  # bytes of the contents
         self._bases_left = MAX_BASES  # that are still looked up
-        bases = {ChangesetId(each.base.id) for each in _valid(submissions) if isinstance(each.base, ChangesetBase)}
-        unknown = bases - found.bases
-        if unknown and (not found.recovered or repo.inbox.holds(sorted(unknown))):
+        bases = [submission.base for submission in _valid(submissions)]
+        unknown = {ChangesetId(base.id) for base in bases if isinstance(base, ChangesetBase)} - admission.bases
+        if unknown and (not admission.recovered or repo.inbox.holds(sorted(unknown))):
             raise Recovering("changesets are being looked for")
         self._kinds = self._kinds_by_id()  # of the contents that are put by id
 
@@ -128,14 +128,14 @@ class _Request:
         """Return what the next submission is, as far as it can be taken. Raises Refused and Unavailable."""
         submission = self._submissions[position]
         assert isinstance(submission, Submission)
-        where = check_slice(self._found, submission)
+        where = check_slice(self._admission, submission)
         fingerprint = ""
         if submission.key:
             fingerprint = self._fingerprints.of(position)
             if submission.key in self._keys:
                 raise FieldRefused("idempotency_key", "is given twice in this request")
             self._keys.add(submission.key)
-            if owner := check_key(self._found, submission.key, fingerprint):
+            if owner := check_key(self._admission, submission.key, fingerprint):
                 return Duplicate(owner)
         base = self._base(submission)
         self._check_versions(submission)
@@ -146,7 +146,7 @@ class _Request:
 
     def _base(self, submission: Submission) -> Base:
         """Return the base as the intake takes it: positions are those of its items alone."""
-        check_base(self._found, submission)
+        check_base(self._admission, submission)
         base = submission.base
         if isinstance(base, CommitBase):
             oid = ObjectId(base.oid)
@@ -210,17 +210,17 @@ class _Request:
 
         All at once, and before anything else that is large about it: others have its turn while the bucket answers.
         """
-        new = [each for each in _valid(self._submissions) if each.key is None or each.key not in self._found.keys]
-        changes = [change for each in new for change in each.changes]
+        new = [submission for submission in _valid(self._submissions) if submission.key not in self._admission.keys]
+        changes = [change for submission in new for change in submission.changes]
         wanted = {ObjectId(change.oid) for change in changes if change.oid and puts_by_id(change)}
         seen = [ObjectId(change.base) for change in changes if change.base and change.mode != SUBMODULE_MODE]
         with without_turn():
-            found = self._repo.kinds.of(wanted)
-            if len(found) < len(wanted):
+            kinds = self._repo.kinds.of(wanted)
+            if len(kinds) < len(wanted):
                 with self._repo.queue.consistent_read():
-                    found |= self._repo.kinds.of(wanted - found.keys())
+                    kinds |= self._repo.kinds.of(wanted - kinds.keys())
             self._repo.kinds.of(seen[:MAX_BASES])  # which is remembered for _check_versions
-        return found
+        return kinds
 
 
 def _author(submission: Submission, settings: Settings) -> Ident:

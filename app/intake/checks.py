@@ -20,46 +20,48 @@ MAX_JUDGED_BYTES = 1 << 20
 """A content put by id where its bytes must be judged (a symlink, .gitmodules, .gitattributes) has no more of them."""
 
 
-def check_capacity(settings: Settings, found: Admission, submissions: Sequence[Submission], slice_id: str = "") -> None:
+def check_capacity(
+    settings: Settings, admission: Admission, submissions: Sequence[Submission], slice_id: str = ""
+) -> None:
     """Raise LimitReached where these would be too many; `slice_id`: also for that slice alone."""
     count, held = len(submissions), sum(submission.hold for submission in submissions)
-    if found.pending >= settings.max_pending:
-        raise LimitReached(f"{found.pending} changesets are committed and not merged (max_pending)")
-    if found.queued + count > settings.max_queued:
-        raise LimitReached(f"{found.queued} changesets are queued (max_queued)")
-    if held and found.held + held > settings.max_held:
-        raise LimitReached(f"{found.held} changesets are held (max_held)")
-    if slice_id and found.queued_in.get(slice_id, 0) + count > settings.max_queued_per_slice:
+    if admission.pending >= settings.max_pending:
+        raise LimitReached(f"{admission.pending} changesets are committed and not merged (max_pending)")
+    if admission.queued + count > settings.max_queued:
+        raise LimitReached(f"{admission.queued} changesets are queued (max_queued)")
+    if held and admission.held + held > settings.max_held:
+        raise LimitReached(f"{admission.held} changesets are held (max_held)")
+    if slice_id and admission.queued_in.get(slice_id, 0) + count > settings.max_queued_per_slice:
         raise LimitReached(f"{slice_id} has too many queued (max_queued_per_slice)")
 
 
-def check_queue(settings: Settings, found: Admission, name: str, coming: int) -> None:
+def check_queue(settings: Settings, admission: Admission, name: str, coming: int) -> None:
     """Raise LimitReached where so many of a request that are coming into a slice are too many with those queued."""
-    queued = found.queued_in[name]
+    queued = admission.queued_in[name]
     if queued + coming > settings.max_queued_per_slice:
         raise LimitReached(f"{queued} changesets of {name} are queued (max_queued_per_slice)")
 
 
-def check_slice(found: Admission, submission: Submission) -> Slice:
+def check_slice(admission: Admission, submission: Submission) -> Slice:
     """Return the slice of a submission, which has all its paths. Raises SliceGone, FieldRefused and Recovering."""
-    where = found.slices.get(submission.slice)
+    where = admission.slices.get(submission.slice)
     if where is None:
-        raise _unless_behind(found, SliceGone(submission.slice))
+        raise _unless_behind(admission, SliceGone(submission.slice))
     for i, change in enumerate(submission.changes):
         breathe()
         if not covers(where.paths, change.path):
-            raise _unless_behind(found, FieldRefused(f"changes[{i}].path", f"is not in the slice {where.name}"))
+            raise _unless_behind(admission, FieldRefused(f"changes[{i}].path", f"is not in the slice {where.name}"))
     return where
 
 
-def _unless_behind(found: Admission, refusal: Refused) -> SluiceError:
+def _unless_behind(admission: Admission, refusal: Refused) -> SluiceError:
     """Return a refusal, or Recovering unless Redis is recovered: something that it lacks may stand in the log."""
-    return refusal if found.recovered else Recovering("the view may be behind the log")
+    return refusal if admission.recovered else Recovering("the view may be behind the log")
 
 
-def check_key(found: Admission, key: str, fingerprint: str) -> ChangesetId | None:
+def check_key(admission: Admission, key: str, fingerprint: str) -> ChangesetId | None:
     """Return the changeset that was made with an idempotency key already. Raises KeyReused where it is another."""
-    owner = found.keys.get(key)
+    owner = admission.keys.get(key)
     if owner is None:
         return None
     if owner[1] != fingerprint:
@@ -67,9 +69,9 @@ def check_key(found: Admission, key: str, fingerprint: str) -> ChangesetId | Non
     return owner[0]
 
 
-def check_base(found: Admission, submission: Submission) -> None:
+def check_base(admission: Admission, submission: Submission) -> None:
     """Raise FieldRefused where the base is a changeset that is not known."""
-    if isinstance(submission.base, ChangesetBase) and submission.base.id not in found.bases:
+    if isinstance(submission.base, ChangesetBase) and submission.base.id not in admission.bases:
         raise FieldRefused("base", f"{submission.base.id} is no changeset of this repository")
 
 

@@ -94,7 +94,7 @@ def _finished(writer: PackWriter, manifests: bytes) -> bytes:
 
 
 def _changeset(
-    item: Item, changeset_id: ChangesetId, pack: PackId, own: list[ChangesetId], places: dict[ObjectId, PackRange]
+    item: Item, changeset_id: ChangesetId, pack: PackId, own: list[ChangesetId], ranges: dict[ObjectId, PackRange]
 ) -> Changeset:
     submission = item.submission
     base = submission.base
@@ -116,7 +116,7 @@ def _changeset(
                     change.path,
                     change.mode,
                     oid=oid,
-                    place=places[oid] if oid in item.blobs else None,
+                    place=ranges[oid] if oid in item.blobs else None,
                     base=ObjectId(change.base) if change.base else None,
                     strategy=change.strategy,
                     base_mode=change.base_mode,

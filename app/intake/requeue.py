@@ -90,7 +90,7 @@ class Requeue:
         except Missing:
             changesets = []  # collected, since upkeep found it and all in it is decided
         for part in batched(changesets, _AT_ONCE):
-            self._repo.queue.enqueue([(each, manifest.encode(each)) for each in part])
+            self._repo.queue.enqueue([(changeset, manifest.encode(changeset)) for changeset in part])
         with self._some:
             del self._packs[pack]
         log.info("enqueued_again", pack=pack, changesets=len(changesets), left=len(self))
