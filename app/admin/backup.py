@@ -255,11 +255,11 @@ class _Run:
             # Where one fails, the others are waited for: nobody writes to the folder when it is no longer locked.
             with ThreadPoolExecutor(READERS) as pool:
                 copied = list(pool.map(lambda name: self._copy_one(name, name in sizes), chunk))
-            for name, found in zip(chunk, copied, strict=True):
-                if found is None:
+            for name, copy in zip(chunk, copied, strict=True):
+                if copy is None:
                     gone = True
-                elif found.sum is not None:
-                    self._take(name, found.sum, found.is_new)
+                elif copy.sum is not None:
+                    self._take(name, copy.sum, copy.is_new)
         return gone
 
     def _copy_one(self, name: str, is_there: bool) -> _Copied | None:
@@ -279,11 +279,11 @@ class _Run:
             return _Copied(None, is_new=False)
         return _Copied(self._folder.write(name, data), is_new=True)
 
-    def _take(self, name: str, found: Sum, is_new: bool) -> None:
-        self._known[name] = found
+    def _take(self, name: str, sum_: Sum, is_new: bool) -> None:
+        self._known[name] = sum_
         if is_new:
             self.report.copied += 1
-            self.report.copied_bytes += found.size
+            self.report.copied_bytes += sum_.size
 
     def _copy_log(self, entries: int, sizes: dict[str, int]) -> str:
         """Copy the missing entries in order, each checked against the one before; return the last one's hash.

@@ -63,20 +63,19 @@ def _objects(bucket: Bucket, log: Log, contents: LogSummary, progress: Progress)
     seen: set[bytes] = set()
     read: set[tuple[PackId, int]] = set()
     while True:
-        wanted = [each for each in _packs(contents.named) if _key(*each) not in read]
+        wanted = [(pack, only) for pack, only in _packs(contents.named) if _key(pack, only) not in read]
         missing = []
         for chunk in batched_with_progress(wanted, _AT_ONCE, "packs", progress):
-            found = bucket.get_many(pack + ".pack" for pack, _ in chunk)
-            for (pack, only), data in zip(chunk, found, strict=True):
+            for (pack, only), data in zip(chunk, bucket.get_many(pack + ".pack" for pack, _ in chunk), strict=True):
                 if data is None:
                     missing.append(pack + ".pack")
                     continue
                 read.add(_key(pack, only))
-                for place, kind, content in packs.scan(data):
+                for location, kind, content in packs.scan(data):
                     oid = object_id(kind, content)
                     if oid not in seen and (only is None or oid.hex() in only):
                         seen.add(oid)
-                        yield data[place.offset : place.offset + place.length]
+                        yield data[location.offset : location.offset + location.length]
         if not missing:
             return
         if gone := lost(log, contents, missing):

@@ -98,7 +98,7 @@ class _Decided(NamedTuple):
 
     status: Status
     commit: str | None
-    place: int
+    position: int
 
 
 class _Contents(LogSummary):
@@ -122,8 +122,8 @@ class _Contents(LogSummary):
                 self.closed.setdefault(decided.closes.id, []).append((decided.id, entry.seq))
         match entry:
             case Close():
-                for each in entry.closed:
-                    self.closed.setdefault(each.id, []).append((each.by or "", entry.seq))
+                for closed in entry.closed:
+                    self.closed.setdefault(closed.id, []).append((closed.by or "", entry.seq))
             case Genesis() | Merge():
                 self.commits[entry.commit] = entry.seq
 
@@ -138,7 +138,7 @@ class _Contents(LogSummary):
 
     def until(self, seq: int) -> dict[str, _Decided]:
         """Return the outcomes up to an entry."""
-        return {each: outcome for each, outcome in self.outcomes.items() if outcome.place // SLOTS <= seq}
+        return {changeset: outcome for changeset, outcome in self.outcomes.items() if outcome.position // SLOTS <= seq}
 
 
 _REMOVALS = {"DEL", "ZREM", "HDEL", "UNINDEX"}
@@ -200,9 +200,9 @@ class _Fold:
         return [difference for part in parts for difference in self._compare(dict(part), "the log makes it")]
 
     def _compare(self, rows: Mapping[tuple[str, str, Any], Any], who: str) -> Iterator[str]:
-        for ((_, key, member), value), found in zip(rows.items(), self._view.values(self._epoch, rows), strict=True):
-            shown = found.decode() if isinstance(found, bytes) else found
-            expected = float(value) if isinstance(found, float) and value is not None else value
+        for ((_, key, member), value), stored in zip(rows.items(), self._view.values(self._epoch, rows), strict=True):
+            shown = stored.decode() if isinstance(stored, bytes) else stored
+            expected = float(value) if isinstance(stored, float) and value is not None else value
             if str(shown) != str(expected):
                 yield f"view: {key} {member!r} is {shown!r}, and {who} {value!r}"
 
@@ -227,14 +227,14 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
     """Check that tables have what the log has archived: changesets, what closed them, global commits, objects."""
     try:
         rows, named = _archived_rows(repo, contents), contents.named
-        for each, outcome in contents.until(named.archived).items():
-            if POSITIONS.find(rows, each) != outcome.place:
-                findings.differ(f"archive: changeset {each} is listed at position {POSITIONS.find(rows, each)}")
-        for each, closers in contents.closed.items():
+        for changeset, outcome in contents.until(named.archived).items():
+            if (position := POSITIONS.find(rows, changeset)) != outcome.position:
+                findings.differ(f"archive: changeset {changeset} is listed at position {position}")
+        for changeset, closers in contents.closed.items():
             # Two resolutions may both have been on their way: either is right.
             archived = {by for by, seq in closers if seq <= named.archived}
-            if archived and CLOSED_BY.find(rows, each) not in archived:
-                findings.differ(f"archive: changeset {each} is listed as closed by {CLOSED_BY.find(rows, each)}")
+            if archived and (closer := CLOSED_BY.find(rows, changeset)) not in archived:
+                findings.differ(f"archive: changeset {changeset} is listed as closed by {closer}")
         for commit, seq in contents.commits.items():
             if seq <= named.archived and GLOBAL_COMMITS.find(rows, commit) != seq:
                 findings.differ(f"archive: commit {commit} is listed under entry {GLOBAL_COMMITS.find(rows, commit)}")
@@ -276,16 +276,16 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
         accepted.update(ids)
         # No writer got 202 for what was stored so long after its name: see app/intake/intake.py.
         late = stored - made_at(pack) > repo.settings.late_put - _STORED_WITHIN
-        undecided |= {each: pack for each in ids if each not in outcomes and not (late and each <= mark)}
+        undecided |= {id_: pack for id_ in ids if id_ not in outcomes and not (late and id_ <= mark)}
     # An API process that died between a pack and its queue leaves it to upkeep, which has its turn first.
     findings.queued, lost = _undecided(repo, list(undecided))
     until = time.monotonic() + _TURNS_OF_UPKEEP * repo.settings.upkeep_interval
     while lost and time.monotonic() < until:
         time.sleep(_PAUSE)
         findings.queued, lost = _undecided(repo, list(undecided))
-    for each in lost:
-        findings.differ(f"inbox: changeset {each} has no outcome and is not queued")
-    for pack in dict.fromkeys(undecided[each] for each in lost):
+    for changeset in lost:
+        findings.differ(f"inbox: changeset {changeset} has no outcome and is not queued")
+    for pack in dict.fromkeys(undecided[changeset] for changeset in lost):
         try:
             read_pack(repo.archive, pack)
         except UNREADABLE as error:
@@ -297,14 +297,14 @@ def _check_inbox(repo: Repository, contents: _Contents, findings: Findings) -> N
 
 
 def _undecided(repo: Repository, changesets: Sequence[str]) -> tuple[int, list[str]]:
-    """Return how many are queued or held, and which have neither a place nor an outcome."""
+    """Return how many are queued or held, and which have neither a position nor an outcome."""
     queued, lost = 0, []
     for chunk in batched(changesets, 1000):
-        for each, state in zip(chunk, repo.queue.states(chunk)[1], strict=True):
+        for changeset, state in zip(chunk, repo.queue.states(chunk)[1], strict=True):
             if state.position is not None or state.held:
                 queued += 1
             elif state.outcome is None:
-                lost.append(each)
+                lost.append(changeset)
     return queued, lost
 
 
@@ -345,17 +345,17 @@ def _check_trailers(
 ) -> None:
     commits: dict[str, list[str]] = {}
     for commit, ids in chain.items():
-        for each in ids:
-            commits.setdefault(each, []).append(commit)
-    for each, outcome in outcomes.items():
-        found = commits.pop(each, [])
+        for changeset in ids:
+            commits.setdefault(changeset, []).append(commit)
+    for changeset, outcome in outcomes.items():
+        actual = commits.pop(changeset, [])
         expected = [outcome.commit] if outcome.status == Status.COMMITTED else []
-        if found != expected:
-            findings.differ(f"git: changeset {each} stands in the commits {found}, and should in {expected}")
-    for each, found in commits.items():
-        findings.differ(f"git: changeset {each}, of which the log knows nothing, stands in the commits {found}")
-    for each, count in Counter(each for ids in main.values() for each in ids).items():
+        if actual != expected:
+            findings.differ(f"git: changeset {changeset} stands in the commits {actual}, and should in {expected}")
+    for changeset, actual in commits.items():
+        findings.differ(f"git: changeset {changeset}, of which the log knows nothing, stands in the commits {actual}")
+    for changeset, count in Counter(changeset for ids in main.values() for changeset in ids).items():
         if count != 1:
-            findings.differ(f"git: changeset {each} stands {count} times in main")
-        if each not in outcomes:
-            findings.differ(f"git: main has the changeset {each}, of which the log knows nothing")
+            findings.differ(f"git: changeset {changeset} stands {count} times in main")
+        if changeset not in outcomes:
+            findings.differ(f"git: main has the changeset {changeset}, of which the log knows nothing")

@@ -69,9 +69,9 @@ class Workbench(ScratchRepository):
         writer = PackWriter()
         for chunk in batched_with_progress(names, _AT_ONCE, "packs", progress):
             for pack, data in zip(chunk, bucket.get_many(name + ".pack" for name in chunk), strict=True):
-                for place, kind, content in packs.scan(data) if data is not None else ():
+                for location, kind, content in packs.scan(data) if data is not None else ():
                     last[pack] = oid = object_id(kind, content)
-                    writer.add_encoded(oid, data[place.offset : place.offset + place.length], place.size)  # type: ignore[index]
+                    writer.add_encoded(oid, data[location.offset : location.offset + location.length], location.size)  # type: ignore[index]
                 if writer.size > _PACK_BYTES:
                     self._index(writer)
                     writer = PackWriter()
@@ -88,11 +88,8 @@ class Workbench(ScratchRepository):
         listed = self.run(
             "log", "--stdin", f"--format=%H%x09%T%x09%P%x09{_TRAILERS}", given="\n".join([*tips, ""]).encode()
         )
-        found = {}
-        for line in listed.decode(errors="replace").splitlines():
-            oid, tree, parents, changesets = line.split("\t", 3)
-            found[oid] = CommitInfo(tree, parents.split(), changesets.split())
-        return found
+        rows = (line.split("\t", 3) for line in listed.decode(errors="replace").splitlines())
+        return {oid: CommitInfo(tree, parents.split(), changesets.split()) for oid, tree, parents, changesets in rows}
 
     def run(self, *arguments: str, given: bytes) -> bytes:
         """Run git and return what it printed. Raises GitRefused."""

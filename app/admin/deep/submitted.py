@@ -61,12 +61,12 @@ def _compacted_manifests(bucket: Bucket, named: References) -> dict[PackId, Obje
     located = {pack: MANIFESTS.find(rows, pack) for pack in named.compacted}
     copies = {location.pack for location in located.values() if location}
     oids = {
-        (pack, place.offset): oid
+        (pack, location.offset): oid
         for pack in copies
-        for oid, place in read_index(bucket.get(pack + ".idx"), named.packs[pack]).items()
+        for oid, location in read_index(bucket.get(pack + ".idx"), named.packs[pack]).items()
     }
-    found = {pack: (where.pack, where.place.offset) for pack, where in located.items() if where}
-    return {pack: oids[at] for pack, at in found.items() if at in oids}
+    positions = {pack: (where.pack, where.place.offset) for pack, where in located.items() if where}
+    return {pack: oids[at] for pack, at in positions.items() if at in oids}
 
 
 def with_some_mode(seen: Version | None, submitted: int) -> Version | None:
@@ -79,18 +79,18 @@ def with_some_mode(seen: Version | None, submitted: int) -> Version | None:
 class Manifests:
     """The changesets of submission packs, as these say them."""
 
-    def __init__(self, reader: Reader, places: dict[PackId, ObjectId]) -> None:
+    def __init__(self, reader: Reader, manifests: dict[PackId, ObjectId]) -> None:
         self.reader = reader
-        self._places = places
+        self._manifests = manifests
         self._read: OrderedDict[PackId, dict[ChangesetId, Changeset]] = OrderedDict()
 
     def find(self, record: Decided, at: str) -> Changeset | None:
         """Return what was submitted, None where its pack has been collected. Raises Differs and CorruptManifest."""
         pack = record.pack
-        if pack not in self._places:
+        if pack not in self._manifests:
             return None
         if pack not in self._read:
-            data = self.reader.blob(self._places[pack].hex())
+            data = self.reader.blob(self._manifests[pack].hex())
             self._read[pack] = {changeset.id: changeset for changeset in manifest.split(data or b"", pack)}
             if len(self._read) > _MAX_PACKS:
                 self._read.popitem(last=False)

@@ -253,7 +253,7 @@ class _Verification:
         mark = self._importer.begin(base)
         paths = [change.path for change in changeset.changes]
         if base:
-            before = {path: as_file(found) for path, found in self._importer.versions(paths).items()}
+            before = {path: as_file(version) for path, version in self._importer.versions(paths).items()}
         else:
             before = {c.path: Version(c.mode, c.base) if c.base else None for c in changeset.changes}
         wanted = {change.path: change.version(before[change.path]) for change in changeset.changes}
@@ -308,7 +308,7 @@ class _Verification:
         """Apply strategies, and look whether Git might take a file that is gone for one that is new."""
         # In a commit on the head, since Git reads all directories of a tree anew for each path that it is asked for.
         self._importer.begin(chain)
-        heads = {path: as_file(found) for path, found in self._importer.versions(made.before).items()}
+        heads = {path: as_file(version) for path, version in self._importer.versions(made.before).items()}
         self._importer.end()
         keep: dict[bytes, Version | None] = {}  # as if the writer had submitted what stands in the head, or its content
         over: dict[bytes, Version | None] = {}  # as if the writer had seen it

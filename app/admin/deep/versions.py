@@ -49,7 +49,7 @@ def versions_seen(
     for path in own:
         if heads[path] is not None:
             importer.put(path, None)
-    seen = {each.path: _seen(changeset, each, as_file(heads[each.path])) for each in changeset.changes}
+    seen = {change.path: _seen(changeset, change, as_file(heads[change.path])) for change in changeset.changes}
     at_odds = _in_each_others_way([path for path in own if seen[path] is not None])
     for change in changeset.changes:
         version = seen[change.path]
