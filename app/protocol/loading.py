@@ -56,8 +56,8 @@ def load_object(schema: Schema, data: Any, at: str = "") -> dict[str, Any]:
     except ValidationError as error:
         messages = error.messages
         assert isinstance(messages, dict)
-        found = [_at(at, name, _sentence(texts)) for name, texts in list(messages.items())[:MAX_ERRORS]]
-        raise Invalid(found) from None
+        errors = [_at(at, name, _sentence(texts)) for name, texts in list(messages.items())[:MAX_ERRORS]]
+        raise Invalid(errors) from None
 
 
 def _at(at: str, name: str, message: str) -> FieldError:

@@ -36,7 +36,7 @@ class PatternError(BadInput):
     """A text is no pattern, or one that could match nothing."""
 
 
-# What a place in a pattern takes: one byte of a set, or one of these.
+# What a position in a pattern takes: one byte of a set, or one of these.
 _STAR = "*"  # any bytes of one part
 _PARTS = "**/"  # any parts, each with its slash
 _REST = "**"  # all that follows
@@ -67,9 +67,9 @@ class Patterns:
     """Some patterns, to be matched together."""
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
-        self._takes = [0] * 256  # by byte: the places that take it and are passed
-        self._stays = [0] * 256  # by byte: the places that take it and may take more
-        self._skips = 0  # the places that may take nothing
+        self._takes = [0] * 256  # by byte: the positions that take it and are passed
+        self._stays = [0] * 256  # by byte: the positions that take it and may take more
+        self._skips = 0  # the positions that may take nothing
         self._spreads = 0  # of those that stay: the ones that may end behind any byte
         self._files = self._folders = start = 0
         self._ends: list[int] = []
@@ -89,33 +89,33 @@ class Patterns:
 
     def last(self, path: bytes) -> int | None:
         """Return the position of the last pattern that matches a file's path, or a directory above it; else None."""
-        places, found = self._start, 0
+        positions, matched = self._start, 0
         takes, stays, skips, spreads, folders = self._takes, self._stays, self._skips, self._spreads, self._folders
         for byte in path:
             if byte == _SLASH:
-                found |= places & folders
-            passed = (places & takes[byte]) << 1
+                matched |= positions & folders
+            passed = (positions & takes[byte]) << 1
             # After `**/` a star may stand, so two are skipped at most.
             passed |= (passed & skips) << 1
             passed |= (passed & skips) << 1
-            stayed = places & stays[byte]
-            places = passed | stayed | (stayed & spreads) << 1
-        found |= places & self._files
+            stayed = positions & stays[byte]
+            positions = passed | stayed | (stayed & spreads) << 1
+        matched |= positions & self._files
         # The ends stand in order, so the highest bit is the last pattern's.
-        return self._ends.index(1 << found.bit_length() - 1) if found else None
+        return self._ends.index(1 << matched.bit_length() - 1) if matched else None
 
-    def _add(self, token: _Token, place: int) -> None:
+    def _add(self, token: _Token, position: int) -> None:
         if isinstance(token, frozenset):
             for byte in token:
-                self._takes[byte] |= place
+                self._takes[byte] |= position
             return
-        self._skips |= place
+        self._skips |= position
         for byte in _NO_SLASH if token == _STAR else range(256):
-            self._stays[byte] |= place
+            self._stays[byte] |= position
         if token == _PARTS:
-            self._takes[_SLASH] |= place
+            self._takes[_SLASH] |= position
         else:
-            self._spreads |= place
+            self._spreads |= position
 
 
 def _trim(line: bytes) -> bytes:
@@ -157,7 +157,7 @@ def _class(line: bytes, at: int) -> tuple[frozenset[int], int]:
     negated = line[at : at + 1] in (b"!", b"^")
     at += negated
     first, before = at, -1  # the byte that a range may begin with
-    found: set[int] = set()
+    members: set[int] = set()
     while True:
         byte = line[at : at + 1]
         if byte == b"]" and at > first:
@@ -168,19 +168,19 @@ def _class(line: bytes, at: int) -> tuple[frozenset[int], int]:
             if end > at + 2 and line[end - 1 : end] == b":":
                 if name not in _CLASSES:
                     raise PatternError("has a class of characters that there is not")
-                found |= {c for c in range(256) if _CLASSES[name](c)}
+                members |= {c for c in range(256) if _CLASSES[name](c)}
                 at, before = end + 1, -1
                 continue
         if byte == b"-" and before >= 0 and line[at + 1 : at + 2] not in (b"", b"]"):
             last, at = _plain(line, at + 1)
             if last < before:
                 raise PatternError("has a range whose end is before its beginning")
-            found |= set(range(before, last + 1))
+            members |= set(range(before, last + 1))
             before = -1
             continue
         before, at = _plain(line, at)
-        found.add(before)
-    return (_NO_SLASH - found if negated else frozenset(found) - {_SLASH}), at + 1
+        members.add(before)
+    return (_NO_SLASH - members if negated else frozenset(members) - {_SLASH}), at + 1
 
 
 def _plain(line: bytes, at: int) -> tuple[int, int]:

@@ -59,15 +59,15 @@ class Problem(Refused):
 
 
 class Invalid(Problem):
-    """Fields of the request are wrong; each of `found` names one, and "" is the whole body."""
+    """Fields of the request are wrong; each of `field_errors` names one, and "" is the whole body."""
 
-    def __init__(self, found: Sequence[FieldError]) -> None:
-        errors = [{"field": error["field"] or "body", "message": error["message"]} for error in found]
+    def __init__(self, field_errors: Sequence[FieldError]) -> None:
+        errors = [{"field": error["field"] or "body", "message": error["message"]} for error in field_errors]
         detail = f"{errors[0]['field']}: {errors[0]['message']}"
         if len(errors) > 1:
             detail += f" (and {len(errors) - 1} more)"
         super().__init__(422, "invalid", "The request is not valid", detail, errors=errors)
-        self.found = found
+        self.field_errors = field_errors
 
 
 def invalid(field: str, message: str) -> Invalid:

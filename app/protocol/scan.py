@@ -53,9 +53,8 @@ def scan(body: bytes, most: int) -> None:
 def _end_of_string(body: bytes, at: int) -> int:
     """Return where the string ends in which `at` stands, not behind a backslash of its own."""
     while at < len(body):
-        found = _REST.match(body, at, at + _WINDOW)
-        if found:
-            return found.end()
+        if match := _REST.match(body, at, at + _WINDOW):
+            return match.end()
         window = body[at : at + _WINDOW]
         backslashes = len(window) - len(window.rstrip(b"\\"))
         at += len(window) - (backslashes % 2 if len(window) == _WINDOW else 0)

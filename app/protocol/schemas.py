@@ -158,9 +158,9 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
             loaded.append(_submission(loader, loader.item, item, prefix, position, "", own_key, effort))
         except Invalid as problem:
             # Each has one at least; a thousand answers with all of theirs would be megabytes.
-            found = problem.found[: max(1, _MAX_BULK_ERRORS - shown)]
-            shown += len(found)
-            loaded.append(Invalid(found))
+            errors = problem.field_errors[: max(1, _MAX_BULK_ERRORS - shown)]
+            shown += len(errors)
+            loaded.append(Invalid(errors))
     return loaded
 
 
@@ -243,7 +243,7 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
             changes.append(_change(loader.change, item, by_versions, rules))
         except Invalid as problem:
             at = f"{dot}changes[{i}]"
-            for error in problem.found:
+            for error in problem.field_errors:
                 field = error["field"]
                 errors.append({"field": f"{at}.{field}" if field else at, "message": error["message"]})
             if len(errors) >= MAX_ERRORS:

@@ -47,14 +47,14 @@ class Entries:
         """Return the events of an entry. Raises BucketError (also where it is not there) and CorruptEntry."""
         with self._reading[seq % _READERS]:
             with self._lock:
-                found = self._cache.get(seq)
-            if found is None:
-                found = self._read(seq)
+                entry_events = self._cache.get(seq)
+            if entry_events is None:
+                entry_events = self._read(seq)
                 with self._lock:
                     # Larger than everything: returned, and not kept.
-                    if found.size <= self._cache.maxsize:
-                        self._cache[seq] = found
-        return found
+                    if entry_events.size <= self._cache.maxsize:
+                        self._cache[seq] = entry_events
+        return entry_events
 
     def _read(self, seq: int) -> EntryEvents:
         # A stream outlives the budget of its request, and others wait for this too.

@@ -44,10 +44,10 @@ class RepositoryCollector(Collector):
 
     def _nodes(self) -> Metric:
         nodes = self._repo.nodes.at_work()
-        found = GaugeMetricFamily("sluice_nodes", "Nodes that answer, by what they do.", labels=["work"])
+        gauge = GaugeMetricFamily("sluice_nodes", "Nodes that answer, by what they do.", labels=["work"])
         for work in WORK:
-            found.add_metric([work], sum(work in node.work for node in nodes))
-        return found
+            gauge.add_metric([work], sum(work in node.work for node in nodes))
+        return gauge
 
 
 def render(repo: Repository) -> bytes:

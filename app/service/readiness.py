@@ -31,12 +31,12 @@ def checks(repo: Repository) -> dict[str, Check]:
     }
 
 
-def work_checks(repo: Repository, found: dict[str, Check]) -> dict[str, Check]:
+def work_checks(repo: Repository, checked: dict[str, Check]) -> dict[str, Check]:
     """Return the checks of the work: the view's lag, the age of the oldest waiting changeset, and the living nodes.
 
-    `found` is the result of `checks` from just now.
+    `checked` is the result of `checks` from just now.
     """
-    view = found["view"]
+    view = checked["view"]
     return {
         "view": {**view, "ok": view["ok"] and view["lag"] < _MAX_LAG},
         "queue": _checked(lambda: _queue(repo)),
@@ -44,9 +44,9 @@ def work_checks(repo: Repository, found: dict[str, Check]) -> dict[str, Check]:
     }
 
 
-def fit(found: dict[str, Check]) -> bool:
+def fit(checked: dict[str, Check]) -> bool:
     """Tell whether all checks are."""
-    return all(check["ok"] for check in found.values())
+    return all(check["ok"] for check in checked.values())
 
 
 def _checked(check: Callable[[], Check]) -> Check:
@@ -62,8 +62,8 @@ def _redis(repo: Repository) -> Check:
 
 
 def _bucket(repo: Repository) -> Check:
-    found = repo.log.read(1) is not None
-    return {"ok": found, "detail": "answers" if found else "has no log"}
+    has_log = repo.log.read(1) is not None
+    return {"ok": has_log, "detail": "answers" if has_log else "has no log"}
 
 
 def _conditional_writes(repo: Repository) -> Check:
