@@ -34,10 +34,10 @@ def wait_for_all(client: Client, changesets: list[Json], timeout: float) -> int:
     """
     end_of_time = time.monotonic() + timeout
     codes = [exit_codes.DONE]
-    for i, each in enumerate(changesets):
-        if each["status"] == "held":
+    for i, changeset in enumerate(changesets):
+        if changeset["status"] == "held":
             continue
-        changesets[i] = await_final(client, each["id"], "committed", max(0.0, end_of_time - time.monotonic()))
+        changesets[i] = await_final(client, changeset["id"], "committed", max(0.0, end_of_time - time.monotonic()))
         codes.append(code_of(changesets[i], "committed"))
     return max(codes)
 

@@ -87,8 +87,8 @@ TABLE: dict[str, Kind] = {
 
 def kind_of(error: BaseException) -> Kind:
     """Return the table's row for an error's class; that of a bug if it has none."""
-    for each in type(error).__mro__:
-        known = TABLE.get(f"{each.__module__}.{each.__qualname__}")
+    for cls in type(error).__mro__:
+        known = TABLE.get(f"{cls.__module__}.{cls.__qualname__}")
         if known:
             return known
     return BUG
@@ -123,7 +123,7 @@ def interrupted() -> Failure:
 def sentence(error: BaseException) -> str:
     """Return an error in words; of the operating system's, the file and the reason without numbers."""
     if isinstance(error, OSError) and error.strerror:
-        names = [str(each) for each in (error.filename, error.filename2) if each is not None]
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join([*[" -> ".join(names)] * bool(names), error.strerror])
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # its text is a repr, else
@@ -144,9 +144,9 @@ def with_files(errors: list[Json], changes: list[Json]) -> list[Json]:
 def _of_problem(error: ProblemError, kind: Kind) -> Failure:
     """Return what is printed for a refusal: each fault once, by its file where it has one."""
     errors = with_files(error.errors, error.changes)
-    faults = [f"{each.get('path') or each.get('field')}: {each.get('message')}" for each in errors]
+    faults = [f"{fault.get('path') or fault.get('field')}: {fault.get('message')}" for fault in errors]
     # The API's detail repeats the first of the faults.
-    repeated = any(str(each.get("message")) in error.detail for each in errors)
+    repeated = any(str(fault.get("message")) in error.detail for fault in errors)
     first = error.title if not error.detail or repeated else f"{error.title}: {error.detail}"
     if kind is TABLE["app.client.transport.NotSluice"]:
         first = error.detail  # it says the title, too
@@ -177,4 +177,4 @@ def coloured(line: str) -> str:
 
 
 def _lines(first: str, rest: list[str], hint: str) -> list[str]:
-    return [f"error: {first}", *(f"  {each}" for each in rest), *([f"hint: {hint}"] if hint else [])]
+    return [f"error: {first}", *(f"  {text}" for text in rest), *([f"hint: {hint}"] if hint else [])]

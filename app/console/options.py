@@ -109,21 +109,21 @@ def refuse(changeset: str, refusal: ProblemError) -> int:
     failure = failures.failure(refusal)
     if json_asked():
         click.echo(failures.line({"changeset": changeset, **failure.document}), err=True)
-    for number, each in enumerate([] if json_asked() else failure.lines):
+    for number, line in enumerate([] if json_asked() else failure.lines):
         click.echo(
-            failures.coloured(each.replace("error:", f"error: {changeset}:", 1) if not number else each), err=True
+            failures.coloured(line.replace("error:", f"error: {changeset}:", 1) if not number else line), err=True
         )
     return failure.code
 
 
 @contextmanager
-def writing_to(place: Path) -> Iterator[None]:
+def writing_to(directory: Path) -> Iterator[None]:
     """Add the name of a folder to errors that name no file, as the error for a full disk does not."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            error.filename = error.filename or str(place)
+            error.filename = error.filename or str(directory)
         raise
 
 

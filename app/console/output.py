@@ -60,8 +60,8 @@ class Notes(Output):
             super().print(*objects, **options)
             return
         markup = options.get("markup", True)
-        parts = [Text.from_markup(each, emoji=False).plain if isinstance(each, str) and markup else str(each)
-                for each in objects]  # fmt: skip
+        parts = [Text.from_markup(item, emoji=False).plain if isinstance(item, str) and markup else str(item)
+                for item in objects]  # fmt: skip
         click.echo(_line({"note": " ".join(parts).strip()}), err=True)
 
 

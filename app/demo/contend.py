@@ -64,7 +64,7 @@ class Report:
         names = ("writers", "landed", "merged", "conflicted", "explained", "resolved", "rounds")
         return {
             "writers": self.writers,
-            **{name: {each: getattr(group, each) for each in names} for name, group in self.groups.items()},
+            **{name: {figure: getattr(group, figure) for figure in names} for name, group in self.groups.items()},
             "seconds": round(self.seconds, 3),
             "resolving_seconds": round(self.resolving_seconds, 3),
             "ok": self.ok,
@@ -221,14 +221,14 @@ class Contest:
 
     def _look(self, writers: list[_Writer]) -> None:
         """Check that every writer's work is in the global head."""
-        found = {path: self._client.file("everything", path).decode() for path in {writer.path for writer in writers}}
+        files = {path: self._client.file("everything", path).decode() for path in {writer.path for writer in writers}}
         for writer in writers:
             wanted = {
                 "files": writer.content,
                 "regions": f"region of writer {writer.number}\n",
                 "lines": _own_line(writer.number),
             }[writer.group]
-            if found[writer.path].count(wanted) != 1:
+            if files[writer.path].count(wanted) != 1:
                 self._problem(f"{writer.path} does not have the work of {writer.group} {writer.number} once")
 
     def _problem(self, text: str) -> None:

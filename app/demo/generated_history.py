@@ -55,7 +55,7 @@ def commits(repository: Path) -> int:
 def installed_sources() -> dict[str, _File]:
     """Return the Python files of the installed dependencies by path, within the bounds above."""
     site = Path(click.__file__).parents[1]
-    found: dict[str, _File] = {}
+    sources: dict[str, _File] = {}
     size = 0
     for package in sorted(site.iterdir()):
         own = sorted(package.rglob("*.py")) if package.is_dir() else [package] if package.suffix == ".py" else []
@@ -65,10 +65,10 @@ def installed_sources() -> dict[str, _File]:
                 continue
             file = _File(ModeText.EXECUTABLE if path.stat().st_mode & 0o100 else ModeText.FILE, path.read_bytes())
             size += len(file.content)
-            if len(found) >= _FILES or size > _BYTES:
-                return found
-            found[name] = file
-    return found
+            if len(sources) >= _FILES or size > _BYTES:
+                return sources
+            sources[name] = file
+    return sources
 
 
 def _harmless(name: str) -> bool:
@@ -210,5 +210,5 @@ class _Edits:
             return {}
         path = self._turned.pop()
         own = self._packages[path.partition("/")[0]]
-        changes: dict[str, _File | None] = {each: None for each in own if each.startswith(f"{path}/")}
+        changes: dict[str, _File | None] = {name: None for name in own if name.startswith(f"{path}/")}
         return changes | {path: _File(ModeText.FILE, b"".join(self._some_lines(60)))}

@@ -54,7 +54,7 @@ class MergeReport:
         }
 
     def compare(
-        self, merge: str, git: str, sluice: str, expected: Files, found: Files, conflicts: tuple[str, ...]
+        self, merge: str, git: str, sluice: str, expected: Files, actual: Files, conflicts: tuple[str, ...]
     ) -> None:
         """Count one merge: the verdicts of both, the files where it is clean, and the paths that conflict in one."""
         self.merges += 1
@@ -64,8 +64,8 @@ class MergeReport:
             self.differences.append(Difference(merge, git, sluice, conflicts))
             return
         self.same_verdict += 1
-        if git == CLEAN and expected != found:
-            paths = {path for path, _ in expected.items() ^ found.items()}
+        if git == CLEAN and expected != actual:
+            paths = {path for path, _ in expected.items() ^ actual.items()}
             self.differences.append(Difference(merge, git, sluice, tuple(sorted(paths))))
             return
         self.same_tree += 1

@@ -64,7 +64,7 @@ class Case:
     folder: str = ""
     ids: list[str] = field(default_factory=list)  # changesets of the first side and of the second
     refused: str = ""  # what the API answered to one of them
-    found: Files = field(default_factory=dict)  # what is in the folder at the end
+    actual: Files = field(default_factory=dict)  # what is in the folder at the end
 
 
 @dataclass(slots=True)
@@ -159,8 +159,8 @@ class MergeReplay:
         for number, group in enumerate(batched(cases, _GROUP)):
             top = f"{number:04}"
             lane = Lane(self._client.create_slice(f"merges-{top}", [f"{top}/"])["id"], group)
-            for place, case in enumerate(lane.cases):
-                case.folder = f"{top}/{place:02}/"
+            for index, case in enumerate(lane.cases):
+                case.folder = f"{top}/{index:02}/"
             lanes.append(lane)
         return lanes
 
@@ -244,8 +244,8 @@ class MergeReplay:
         # One that lands meanwhile is in the second list, if not in the first.
         lists = (self._client.changesets(lane.slice_id, status) for status in _LISTS)
         listed = {changeset["id"]: changeset for changesets in lists for changeset in changesets}
-        return {each: listed[each] if each in listed and "first" not in listed[each] else self._decided(each)
-                for each in wanted}  # fmt: skip
+        final = {changeset_id: changeset for changeset_id, changeset in listed.items() if "first" not in changeset}
+        return {changeset_id: final.get(changeset_id) or self._decided(changeset_id) for changeset_id in wanted}
 
     def _decided(self, changeset_id: str) -> Json:
         """Wait until a changeset is decided; for a duplicate, which a lost answer causes, return the first."""
@@ -257,7 +257,7 @@ class MergeReplay:
         """Read what is in every case's folder now."""
         tip = self._client.head()["tip"]["commit"]
         for [lane] in batched_with_progress(lanes, 1, "compare", self._progress):
-            by_folder = {case.folder: case.found for case in lane.cases}
+            by_folder = {case.folder: case.actual for case in lane.cases}
             for file in self._client.tree(lane.slice_id, tip):
                 top, folder, path = file["path"].split("/", 2)
                 by_folder[f"{top}/{folder}/"][path] = (file["mode"], file["id"])
@@ -272,11 +272,11 @@ def _compare(report: MergeReport, case: Case, outcomes: Mapping[str, Json]) -> N
     sluice = CLEAN
     conflicts = set(case.git_conflicts)
     for side in sides:
-        conflicts ^= {each["path"].removeprefix(case.folder) for each in side.get("conflicts", [])}
+        conflicts ^= {conflict["path"].removeprefix(case.folder) for conflict in side.get("conflicts", [])}
         if side["status"] not in _COMMITTED:
             sluice = CONFLICTED if side["status"] == CONFLICTED else f"{side['status']}, {side.get('detail', '')}"
     git = CLEAN if case.git_clean else CONFLICTED
-    report.compare(case.merge.oid, git, sluice, case.expected, case.found, tuple(sorted(conflicts)))
+    report.compare(case.merge.oid, git, sluice, case.expected, case.actual, tuple(sorted(conflicts)))
 
 
 def _sentence(problem: Json) -> str:

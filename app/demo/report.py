@@ -52,9 +52,9 @@ def sentences(problem: Json, most: int = 5) -> list[str]:
     """Return what a person should read about a changeset that did not land; at most `most` of its conflicts."""
     why = f": {problem['reason']}, {problem.get('detail', '')}" if "reason" in problem else ""
     lines = [f"{problem['id']} {problem['status']}{why}"]
-    for each in problem.get("conflicts", [])[:most]:
-        versions = ", ".join(f"{side} {_version(each.get(side))}" for side in ("base", "head", "submitted"))
-        lines.append(f"  {each['path']} ({each['class']}): {versions}")
+    for conflict in problem.get("conflicts", [])[:most]:
+        versions = ", ".join(f"{side} {_version(conflict.get(side))}" for side in ("base", "head", "submitted"))
+        lines.append(f"  {conflict['path']} ({conflict['class']}): {versions}")
     return lines
 
 

@@ -168,12 +168,12 @@ class Replay:
                     changeset for changeset in self._client.changesets(lane.slice_id, status) if changeset["id"] in mine
                 ]
             unlisted = mine - landed - {missing["id"] for changesets in missed.values() for missing in changesets}
-            for each in [self._await(changeset_id) for changeset_id in sorted(unlisted)] + missed.pop("rejected"):
-                each = self._first_of(each)
-                if each["status"] == "landed":
+            for changeset in [self._await(changeset_id) for changeset_id in sorted(unlisted)] + missed.pop("rejected"):
+                changeset = self._first_of(changeset)
+                if changeset["status"] == "landed":
                     self._report.landed += 1
                 else:
-                    missed.setdefault(each["status"], []).append(each)
+                    missed.setdefault(changeset["status"], []).append(changeset)
             self._report.conflicted += len(missed["conflicted"])
             self._report.rejected += len(missed.get("rejected", []))
             for changesets in missed.values():

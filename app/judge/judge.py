@@ -42,10 +42,10 @@ class Judge(ScratchRepository):
     def differences(self, pairs: Sequence[tuple[str, str]]) -> list[list[FileChange]]:
         """Return the files that differ between two trees, for each of `pairs`."""
         arguments = ("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", "--no-abbrev")
-        found = parse_differences(self._output(*arguments, lines=[f"{old} {new}" for old, new in pairs]))
-        if len(found) != len(pairs):
-            raise HistoryError(f"git diff-tree compared {len(found)} of {len(pairs)} trees")
-        return found
+        compared = parse_differences(self._output(*arguments, lines=[f"{old} {new}" for old, new in pairs]))
+        if len(compared) != len(pairs):
+            raise HistoryError(f"git diff-tree compared {len(compared)} of {len(pairs)} trees")
+        return compared
 
     def tree(self, files: Mapping[str, tuple[str, str]]) -> str:
         """Return the tree with `files`, mode and id by path; the next merges may name it."""
@@ -91,15 +91,15 @@ class Judge(ScratchRepository):
 
 def parse_differences(output: bytes) -> list[list[FileChange]]:
     """Read `git diff-tree --stdin -z --raw` of pairs of trees. Paths that are not UTF-8 have surrogates in them."""
-    found: list[list[FileChange]] = []
+    differences: list[list[FileChange]] = []
     fields = iter(output.split(b"\0"))
     for field in fields:
         # Before a pair's first change, and where it has none, stands a line with the pair's ids.
         *heads, meta = field.split(b"\n")
-        found += [[] for _ in heads]
+        differences += [[] for _ in heads]
         if meta:
-            found[-1].append(FileChange.parse(meta.decode(), next(fields).decode(errors="surrogateescape")))
-    return found
+            differences[-1].append(FileChange.parse(meta.decode(), next(fields).decode(errors="surrogateescape")))
+    return differences
 
 
 def _commit(pack: PackWriter, tree: str, parents: tuple[ObjectId, ...]) -> ObjectId:

@@ -144,14 +144,14 @@ class History:
             self._cat.stdin.flush()
         except BrokenPipeError:
             raise HistoryError(f"git cat-file has died in {self.repository}") from None
-        found = []
+        contents = []
         for oid in oids:
             head = self._cat.stdout.readline().split()
             if len(head) != 3:
                 raise HistoryError(f"{oid} is not in {self.repository}: is it a partial clone?")
-            found.append(self._cat.stdout.read(int(head[2])))
+            contents.append(self._cat.stdout.read(int(head[2])))
             self._cat.stdout.read(1)
-        return found
+        return contents
 
     @contextmanager
     def _stream(self, *arguments: str) -> Iterator[IO[bytes]]:

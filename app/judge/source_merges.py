@@ -87,18 +87,18 @@ class MergeHistory(History):
                 yield from self._read(judge, [(*row, base) for row, base in zip(rows, bases, strict=True)], skipped)
 
     def _read(self, judge: Judge, rows: list[tuple[str, ...]], skipped: Counter[str]) -> Iterator[SourceMerge]:
-        found = []
+        merges = []
         for oid, ours, theirs, base in rows:
             if not base:
                 skipped[NO_BASE] += 1
             elif base in (ours, theirs):
                 skipped[ONE_SIDED] += 1
             else:
-                found.append((oid, base, ours, theirs))
-        trees = iter(judge.trees([commit for _, *commits in found for commit in commits]))
+                merges.append((oid, base, ours, theirs))
+        trees = iter(judge.trees([commit for _, *commits in merges for commit in commits]))
         threes = list(zip(trees, trees, trees, strict=True))
         sides = iter(judge.differences([(base, side) for base, *both in threes for side in both]))
-        for (oid, *_), three in zip(found, threes, strict=True):
+        for (oid, *_), three in zip(merges, threes, strict=True):
             merge = SourceMerge(oid, three, (next(sides), next(sides)))
             reason = refusal(merge, lambda oid: self.contents([oid])[0], judge.sizes)
             if reason:

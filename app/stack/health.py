@@ -58,7 +58,7 @@ def is_at_work(settings: Settings, node: str) -> bool:
     short = dataclasses.replace(settings, redis_timeout=_PATIENCE)
     try:
         with connect(short) as client:
-            names = [found.name for found in Nodes(View(short, client)).at_work()]
+            names = [alive.name for alive in Nodes(View(short, client)).at_work()]
     except RedisError:  # it is not back yet
         return False
     return f"{node}@{socket.gethostname()}" in names

