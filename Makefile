@@ -10,6 +10,9 @@ CORES := $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() or 1))')
 WAITING := --numprocesses $(shell expr 2 '*' $(CORES)) --dist worksteal
 COMPUTING := --numprocesses $(CORES) --dist worksteal
 
+# Tests start hundreds of processes, which would all compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install constraints demo test coverage check production containers faults drills bench soak up clean
 
