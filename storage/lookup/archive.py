@@ -31,7 +31,7 @@ from storage.view.view import View, decode_location, encode_location
 SUFFIX = ".table"
 PACK_FILES = (".idx", ".pack", SUFFIX)
 """What may stand under a name below `packs/`: a pack and its index, or a table."""
-_PLACE = struct.Struct(">Q")
+_NUMBER = struct.Struct(">Q")
 _BY = struct.Struct("26s")
 _DECODED = 6  # bytes of a decoded entry in memory against those of its JSON, about
 _TOGETHER = 16
@@ -71,14 +71,14 @@ class RowKind(Generic[V]):
 
 
 def _number(value: bytes) -> int:
-    return int(_PLACE.unpack_from(value)[0])
+    return int(_NUMBER.unpack_from(value)[0])
 
 
-POSITIONS = RowKind("changeset", _PLACE.pack, _number)  # at which place of the log a changeset was decided
+POSITIONS = RowKind("changeset", _NUMBER.pack, _number)  # at which position of the log a changeset was decided
 CLOSED_BY: RowKind[str] = RowKind(  # what closed a changeset's conflict
     "closed", lambda by: _BY.pack(by.encode()), lambda value: value.rstrip(b"\0").decode()
 )
-GLOBAL_COMMITS = RowKind("global", _PLACE.pack, _number)  # which entry made a global commit
+GLOBAL_COMMITS = RowKind("global", _NUMBER.pack, _number)  # which entry made a global commit
 MANIFESTS = RowKind("manifest", encode_location, decode_location)  # of submission packs that are gone
 
 
@@ -124,27 +124,27 @@ class Archive:
         """Return where the manifests of submission packs stand that are gone. See `locate`."""
         return self._look_up(MANIFESTS, packs)
 
-    def places(self, changesets: Sequence[N], since: int) -> dict[N, int]:
-        """Return the places of archived changesets in the log; `since` is the compaction that somebody knows of.
+    def positions(self, changesets: Sequence[N], since: int) -> dict[N, int]:
+        """Return the positions of archived changesets in the log; `since` is the compaction that somebody knows of.
 
         Raises ViewAbsent, ViewStale where the view knows less than that by now, and BucketError.
         """
         return self._look_up(POSITIONS, changesets, since)
 
     def outcomes(self, changesets: Sequence[N], since: int) -> dict[N, Outcome]:
-        """Return the outcomes of archived changesets: a look-up, and an entry of the log for each. See `places`."""
+        """Return the outcomes of archived changesets: a look-up, and an entry of the log for each. See `positions`."""
         outcomes: dict[N, Outcome] = {}
         # In log order and some entries at a time: each may have megabytes.
-        places = sorted((place, changeset) for changeset, place in self.places(changesets, since).items())
-        for some in batched(places, _TOGETHER):
-            entries = self._read({place // SLOTS for place, _ in some})
-            for place, changeset in some:
-                seq, index = divmod(place, SLOTS)
+        positions = sorted((position, changeset) for changeset, position in self.positions(changesets, since).items())
+        for some in batched(positions, _TOGETHER):
+            entries = self._read({position // SLOTS for position, _ in some})
+            for position, changeset in some:
+                seq, index = divmod(position, SLOTS)
                 outcomes[changeset] = Outcome.of(entries[seq].decided[index], seq, index)
         return outcomes
 
     def decisions(self, changesets: Sequence[N], since: int) -> tuple[dict[N, Outcome], dict[N, str]]:
-        """Return the outcomes of archived changesets, and what closed their conflicts. See `places`."""
+        """Return the outcomes of archived changesets, and what closed their conflicts. See `positions`."""
         outcomes = self.outcomes(changesets, since)
         conflicted = [changeset for changeset in outcomes if outcomes[changeset].status == Status.CONFLICTED]
         return outcomes, self._look_up(CLOSED_BY, conflicted, since)

@@ -24,7 +24,7 @@ ReadBlob = Callable[[ObjectId], bytes]
 # Merges and bytes of one run of Git: they bound memory, and what is done again where one merge is too slow.
 _TOGETHER = 100
 _BYTES_TOGETHER = 32 << 20
-# Of a merge that is remembered, beside its content: three ids, and its place in the cache.
+# Of a merge that is remembered, beside its content: three ids, and its entry in the cache.
 _ROW_BYTES = 350
 
 
@@ -35,7 +35,7 @@ class ContentMerges:
         self._most = settings.max_merge_bytes
         self._git = GitMerger(timeout=settings.merge_timeout)
         self._known: LRUCache[MergeInputs, bytes | ConflictClass] = LRUCache(
-            settings.merge_cache_bytes, getsizeof=lambda found: _ROW_BYTES + len(found)
+            settings.merge_cache_bytes, getsizeof=lambda result: _ROW_BYTES + len(result)
         )
         self._lock = threading.Lock()
 
@@ -43,9 +43,9 @@ class ContentMerges:
         """Return what the three merge to, or what forbids it. Raises MergerFailed, BucketError and CorruptObject."""
         known = self.known(three)
         if known is None:
-            found: dict[MergeInputs, bytes | ConflictClass] = {}
-            self._merge_some([three], read, found)
-            known = found[three]
+            results: dict[MergeInputs, bytes | ConflictClass] = {}
+            self._merge_some([three], read, results)
+            known = results[three]
         return known
 
     def known(self, three: MergeInputs) -> bytes | ConflictClass | None:
@@ -61,26 +61,26 @@ class ContentMerges:
             todo = todo[self._merge_some(todo, read, {}) :]
 
     def _merge_some(
-        self, todo: Sequence[MergeInputs], read: ReadBlob, found: dict[MergeInputs, bytes | ConflictClass]
+        self, todo: Sequence[MergeInputs], read: ReadBlob, results: dict[MergeInputs, bytes | ConflictClass]
     ) -> int:
-        """Merge the first of these into `found`, as many as one run of Git takes; return how many were dealt with."""
+        """Merge the first of these into `results`, as many as one run of Git takes; return how many were dealt with."""
         texts: dict[MergeInputs, Texts] = {}
         size = count = 0
         for three in todo:
             count += 1
             three_texts = self._texts(three, read)
             if isinstance(three_texts, ConflictClass):
-                found[three] = three_texts
+                results[three] = three_texts
                 continue
             texts[three] = three_texts
             size += three_texts.size
             if len(texts) == _TOGETHER or size >= _BYTES_TOGETHER:
                 break
-        self._keep(found)
-        self._merge(texts, found)
+        self._keep(results)
+        self._merge(texts, results)
         return count
 
-    def _merge(self, texts: Mapping[MergeInputs, Texts], found: dict[MergeInputs, bytes | ConflictClass]) -> None:
+    def _merge(self, texts: Mapping[MergeInputs, Texts], results: dict[MergeInputs, bytes | ConflictClass]) -> None:
         if not texts:
             return
         try:
@@ -88,15 +88,15 @@ class ContentMerges:
         except MergeTooSlow:
             if len(texts) > 1:
                 for item in texts.items():
-                    self._merge(dict([item]), found)
+                    self._merge(dict([item]), results)
                 return
-            results: dict[MergeInputs, bytes | ConflictClass] = dict.fromkeys(texts, ConflictClass.TOO_LARGE)
+            fresh: dict[MergeInputs, bytes | ConflictClass] = dict.fromkeys(texts, ConflictClass.TOO_LARGE)
         else:
-            contents = (each.content if each.clean else ConflictClass.CONTENT for each in merged)
-            results = dict(zip(texts, contents, strict=True))
+            contents = (result.content if result.clean else ConflictClass.CONTENT for result in merged)
+            fresh = dict(zip(texts, contents, strict=True))
         # At once: whoever is cut off here need not begin from nothing.
-        self._keep(results)
-        found |= results
+        self._keep(fresh)
+        results |= fresh
 
     def _keep(self, results: Mapping[MergeInputs, bytes | ConflictClass]) -> None:
         with self._lock:

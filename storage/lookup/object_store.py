@@ -32,7 +32,7 @@ _SHARE_OF_A_TREE = 4
 # copies until all are kept.
 _COPIES_TOGETHER = 64
 _BYTES_TOGETHER = 16 << 20
-# What an object takes beside them: its id, its place in the cache and in the cache's order, about.
+# What an object takes beside them: its id, its entry in the cache and in the cache's order, about.
 _ENTRY_BYTES = 400
 _MAX_COMMITS = 1024
 # What is stored of a commit has no more bytes, or twice those of the longest message.
@@ -66,22 +66,22 @@ class ObjectStore:
         are here already may well spend a budget without any call.
         """
         deadline.left()
-        found = self._found(oid)
-        if not isinstance(found, Tree):
+        item = self._item(oid)
+        if not isinstance(item, Tree):
             raise CorruptObject(f"{oid.hex()} is no tree")
-        return found
+        return item
 
     def commit(self, oid: ObjectId) -> Commit:
         """Return a commit, parsed. Raises ObjectMissing, CorruptObject where it is none of ours, and BucketError."""
         with self._lock:
             parsed = self._commits.get(oid)
         if parsed is None:
-            found = self._cached(oid)
-            if found is None:
-                [(_, found)] = self._load([oid], most=self._largest_commit)
-            if isinstance(found, Tree) or found[0] != Kind.COMMIT:
+            item = self._cached(oid)
+            if item is None:
+                [(_, item)] = self._load([oid], most=self._largest_commit)
+            if isinstance(item, Tree) or item[0] != Kind.COMMIT:
                 raise CorruptObject(f"{oid.hex()} is no commit")
-            parsed = Commit.parse(found[1])
+            parsed = Commit.parse(item[1])
             with self._lock:
                 self._commits[oid] = parsed
         return parsed
@@ -95,8 +95,8 @@ class ObjectStore:
 
     def read(self, oid: ObjectId) -> tuple[Kind, bytes]:
         """Return an object's kind and bytes. Raises ObjectMissing, CorruptObject and BucketError."""
-        found = self._found(oid)
-        return (Kind.TREE, found.encode()) if isinstance(found, Tree) else found
+        item = self._item(oid)
+        return (Kind.TREE, item.encode()) if isinstance(item, Tree) else item
 
     def blob(self, oid: ObjectId, location: Location | None = None) -> bytes:
         """Return a blob's bytes; `location` is where a blob stands that no entry names yet.
@@ -104,22 +104,22 @@ class ObjectStore:
         Raises ObjectMissing where no blob of that id is stored, be it that another kind of object is; CorruptObject and
         BucketError.
         """
-        found = self._cached(oid)
-        if found is None and location is not None:
+        item = self._cached(oid)
+        if item is None and location is not None:
             kind, data = self._fetch(oid, location)
             if in_thread_if_large(partial(object_id, kind), data) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
-            found = self._keep(oid, kind, data)
-        if found is None:
-            found = self.read(oid)
-        if isinstance(found, Tree) or found[0] != Kind.BLOB:
+            item = self._keep(oid, kind, data)
+        if item is None:
+            item = self.read(oid)
+        if isinstance(item, Tree) or item[0] != Kind.BLOB:
             # An id that a writer gave may be any object's: it is no content that anybody could have seen.
             raise ObjectMissing(f"{oid.hex()} is no blob")
-        return bytes(found[1])
+        return bytes(item[1])
 
     def prefetch(self, oids: Iterable[ObjectId]) -> None:
         """Have these objects in this process, those that exist: few looks in Redis, then the bucket, many at once."""
-        for _ in self._each(oids):
+        for _ in self._items(oids):
             pass
 
     def prefetch_paths(self, root: ObjectId, paths: Sequence[bytes]) -> None:
@@ -131,7 +131,7 @@ class ObjectStore:
         memory = 0
         while level:
             below: dict[ObjectId, list[list[bytes]]] = {}
-            for oid, tree in self._each(level):
+            for oid, tree in self._items(level):
                 if not isinstance(tree, Tree):
                     continue
                 memory += tree.memory
@@ -143,15 +143,15 @@ class ObjectStore:
                         below.setdefault(version.oid, []).append(rest[1:])
             level = below
 
-    def _each(self, oids: Iterable[ObjectId]) -> Iterator[tuple[ObjectId, Any]]:
+    def _items(self, oids: Iterable[ObjectId]) -> Iterator[tuple[ObjectId, Any]]:
         """Yield these objects, in any order; those that exist."""
         missing = []
         for oid in dict.fromkeys(oids):
-            found = self._cached(oid)
-            if found is None:
+            item = self._cached(oid)
+            if item is None:
                 missing.append(oid)
             else:
-                yield oid, found
+                yield oid, item
         if missing:
             yield from self._load(missing, tolerant=True)
 
@@ -173,18 +173,18 @@ class ObjectStore:
 
     def locate(self, oids: Sequence[ObjectId]) -> list[Location | None]:
         """Return where objects are stored, None for those that are not. Raises Unavailable."""
-        places = self._view.locate(oids)
-        forgotten = [oid for oid, place in zip(oids, places, strict=True) if place is None]
+        locations = self._view.locate(oids)
+        forgotten = [oid for oid, location in zip(oids, locations, strict=True) if location is None]
         if not forgotten:
-            return places
+            return locations
         archived = dict(zip(forgotten, self._archive.locate(forgotten), strict=True))
-        return [place or archived[oid] for oid, place in zip(oids, places, strict=True)]
+        return [location or archived[oid] for oid, location in zip(oids, locations, strict=True)]
 
-    def _found(self, oid: ObjectId) -> Any:
-        found = self._cached(oid)
-        if found is None:
-            [(_, found)] = self._load([oid])
-        return found
+    def _item(self, oid: ObjectId) -> Any:
+        item = self._cached(oid)
+        if item is None:
+            [(_, item)] = self._load([oid])
+        return item
 
     def _load(
         self, oids: Sequence[ObjectId], tolerant: bool = False, most: int | None = None
@@ -199,14 +199,14 @@ class ObjectStore:
                     wanted.append(oid)
         if not wanted:
             return
-        places = self.locate(wanted)
-        if None in places and not tolerant:
-            raise ObjectMissing(wanted[places.index(None)].hex())
-        for oid, place in zip(wanted, places, strict=True):
-            if place is not None and most is not None and place.place.length > most:
+        locations = self.locate(wanted)
+        if None in locations and not tolerant:
+            raise ObjectMissing(wanted[locations.index(None)].hex())
+        for oid, location in zip(wanted, locations, strict=True):
+            if location is not None and most is not None and location.place.length > most:
                 raise CorruptObject(f"{oid.hex()} is too large for what it should be")
-        located = [(oid, place) for oid, place in zip(wanted, places, strict=True) if place]
-        for group in batched_by_size(located, lambda each: each[1].place.length, _BYTES_TOGETHER):
+        located = [(oid, location) for oid, location in zip(wanted, locations, strict=True) if location]
+        for group in batched_by_size(located, lambda pair: pair[1].place.length, _BYTES_TOGETHER):
             yield from self._load_stored(group)
 
     def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
@@ -244,8 +244,8 @@ class ObjectStore:
 
     def _cached(self, oid: ObjectId) -> Any:
         with self._lock:
-            found = self._cache.get(oid)
-        return found[0] if found else None
+            entry = self._cache.get(oid)
+        return entry[0] if entry else None
 
     def _keep(self, oid: ObjectId, kind: Kind, data: bytes) -> Any:
         if kind == Kind.TREE:

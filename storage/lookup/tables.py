@@ -150,8 +150,8 @@ def merged(tables: Sequence[tuple[TableRow, bytes]]) -> list[tuple[int, int, byt
         starts = ends
     if sum(map(len, parts)) <= MAX_ROWS * ROW_BYTES:
         return [(bits, prefix, _encode(bytearray().join(parts), bits))]
-    cut, each = bits + CUT_BITS, 1 << (_PART_BITS - CUT_BITS)
-    whole = [bytearray().join(parts[start : start + each]) for start in range(0, len(parts), each)]
+    cut, step = bits + CUT_BITS, 1 << (_PART_BITS - CUT_BITS)
+    whole = [bytearray().join(parts[start : start + step]) for start in range(0, len(parts), step)]
     return [(cut, (prefix << CUT_BITS) + i, _encode(body, cut)) for i, body in enumerate(whole) if body]
 
 

@@ -44,7 +44,7 @@ class QueueReader:
             held=held,
             slices={name: decode_slice(row[0]) for name, row in named.items()},
             queued_in={name: row[1] for name, row in named.items()},
-            bases=frozenset(here | self._archive.places(passed, int(compacted)).keys()),
+            bases=frozenset(here | self._archive.positions(passed, int(compacted)).keys()),
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
         )
 

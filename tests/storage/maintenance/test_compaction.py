@@ -515,8 +515,8 @@ def test_a_table_row_tells_the_entry_that_decided(world: World) -> None:
     ids = some_work(world, 1)
     outcomes = {each: world.repo.outcome(each) for each in ids}
     compacted(world)
-    places = world.repo.archive.places(ids, 0)
-    assert {each: divmod(place, SLOTS) for each, place in places.items()} == {
+    positions = world.repo.archive.positions(ids, 0)
+    assert {each: divmod(position, SLOTS) for each, position in positions.items()} == {
         each: (outcome.seq, outcome.index) for each, outcome in outcomes.items() if outcome
     }
     assert world.repo.archive.outcomes(ids, 0) == outcomes
