@@ -24,12 +24,12 @@ def main(argv: list[str]) -> int:
     name = argv[0] if "@" in argv[0] else f"{argv[0]}@{socket.gethostname()}"
     chosen = replace(settings.load(), redis_timeout=3.0)
     try:
-        found = any(node.name == name for node in Nodes(View(chosen, connect(chosen))).at_work())
+        at_work = any(node.name == name for node in Nodes(View(chosen, connect(chosen))).at_work())
     except redis.RedisError as error:
         _say(f"Redis does not answer: {type(error).__name__}")
         return 1
-    _say(f"{name} is at work" if found else f"{name} has not reported for some seconds")
-    return 0 if found else 1
+    _say(f"{name} is at work" if at_work else f"{name} has not reported for some seconds")
+    return 0 if at_work else 1
 
 
 def _say(text: str) -> None:

@@ -13,7 +13,7 @@ from storage.coordination import Lease, LeaseName
 from storage.log.entry import digest
 from storage.maintenance import checkpoint, collect, roll_up
 from storage.operations.lifecycle import close_oldest, release_decided, requeue_released
-from storage.queue import Found
+from storage.queue import InboxScan
 from storage.repository import Repository
 from storage.view.load import catch_up, load
 from storage.view.view import is_current
@@ -50,14 +50,14 @@ def upkeep(reason: str = "") -> None:
         run_job(tidy, repo.settings)
 
 
-def run(repo: Repository) -> Found:
+def run(repo: Repository) -> InboxScan:
     """Do all of it, here. Raises Unavailable."""
-    found = keep_up(repo)
+    scan = keep_up(repo)
     tidy(repo)
-    return found
+    return scan
 
 
-def keep_up(repo: Repository) -> Found:
+def keep_up(repo: Repository) -> InboxScan:
     """Bring the view up to date (load it if it is missing or wrong), and queue what the queues have lost.
 
     Harmless at any time and any number of times at once. Raises Unavailable.
@@ -138,28 +138,28 @@ def _catch_up(repo: Repository) -> None:
         did(f"view caught up by {applied} entries")
 
 
-def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> Found:
+def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> InboxScan:
     if repo.queue.recovered_state():
-        found = repo.inbox.routine(deep=_due(repo))
+        scan = repo.inbox.routine(deep=_due(repo))
     else:
-        found = _recover(repo, run, epoch)
-    found.enqueued += requeue_released(repo, repo.settings.max_page)
+        scan = _recover(repo, run, epoch)
+    scan.enqueued += requeue_released(repo, repo.settings.max_page)
     release_decided(repo, repo.settings.max_page)
-    if found.enqueued:
-        log.warning("changesets_requeued", packs=found.packs, enqueued=found.enqueued)
-        did(f"found and queued {found.enqueued} changesets")
-    return found
+    if scan.enqueued:
+        log.warning("changesets_requeued", packs=scan.packs, enqueued=scan.enqueued)
+        did(f"found and queued {scan.enqueued} changesets")
+    return scan
 
 
-def _recover(repo: Repository, run: bytes, epoch: str | None) -> Found:
+def _recover(repo: Repository, run: bytes, epoch: str | None) -> InboxScan:
     """Recover the inbox, unless another process has just begun to: every requested upkeep would list the same."""
     with Lease(repo.view, LeaseName.RECOVERING, _RECOVERING).held() as alone:
         if not alone:
-            return Found()
-        found = repo.inbox.recover(run, epoch)
-    log.warning("inbox_recovered", packs=found.packs, enqueued=found.enqueued)
-    did(f"inbox recovered: {found.packs} packs")
-    return found
+            return InboxScan()
+        scan = repo.inbox.recover(run, epoch)
+    log.warning("inbox_recovered", packs=scan.packs, enqueued=scan.enqueued)
+    did(f"inbox recovered: {scan.packs} packs")
+    return scan
 
 
 def _checkpoint(repo: Repository) -> None:

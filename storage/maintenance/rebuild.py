@@ -1,11 +1,11 @@
 """Rebuilding the state of Redis at once: the view from the log, then the queues from the inbox."""
 
-from storage.queue import Found
+from storage.queue import InboxScan
 from storage.repository import Repository
 from storage.view.load import Progress, catch_up, load
 
 
-def rebuild(repo: Repository, before: str | None, progress: Progress) -> tuple[bool, Found]:
+def rebuild(repo: Repository, before: str | None, progress: Progress) -> tuple[bool, InboxScan]:
     """Load the view in place of epoch `before` and queue every changeset without an outcome; raises what they raise.
 
     Returns whether this view was published, or another was meanwhile (storage/view/load.py), and what was queued.

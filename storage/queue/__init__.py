@@ -8,11 +8,11 @@ from storage.queue.append_lock import AppendLock
 from storage.queue.heartbeat import Heartbeat
 from storage.queue.pace import Pace
 from storage.queue.queue import LEASE_EXPIRED, Queue
-from storage.queue.recovery import MAX_PASSED_PACKS, Found, Inbox, Watermark
+from storage.queue.recovery import MAX_PASSED_PACKS, Inbox, InboxScan, Watermark
 from storage.queue.states import Admission, ChangesetState, Claimed, Stage
 from storage.queue.submission_packs import UNREADABLE, read_changesets, read_pack
 
 __all__ = [
     "LEASE_EXPIRED", "MAX_PASSED_PACKS", "UNREADABLE", "Admission", "AppendLock", "ChangesetState", "Claimed",
-    "Found", "Heartbeat", "Inbox", "Pace", "Queue", "Stage", "Watermark", "read_changesets", "read_pack",
+    "Heartbeat", "Inbox", "InboxScan", "Pace", "Queue", "Stage", "Watermark", "read_changesets", "read_pack",
 ]  # fmt: skip

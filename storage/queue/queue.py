@@ -48,10 +48,10 @@ class Queue(QueueReader):
         # What could not be given back because Redis did not answer.
         self._owed: list[tuple[str, Sequence[_Member], str, str, Collection[ChangesetId] | None]] = []
 
-    def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]], found: bool = False) -> list[int | NoPosition]:
+    def enqueue(self, changesets: Sequence[tuple[Changeset, bytes]], listed: bool = False) -> list[int | NoPosition]:
         """Queue durable changesets, given with their part of the manifest; return their positions.
 
-        Also while Redis is full, unless they were `found` in the inbox, where there may be many. Idempotent. Raises
+        Also while Redis is full, unless they were `listed` in the inbox, where there may be many. Idempotent. Raises
         ViewAbsent.
         """
         args: list[str | bytes | int] = [self._settings.shared_cache_seconds]
@@ -59,7 +59,7 @@ class Queue(QueueReader):
             args += [changeset.id, changeset.slice, changeset.pack, changeset.base_changeset or ""]
             args += [len(changeset.changes), _lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
-        positions = self._scripts("enqueue" if found else "accept", *args)
+        positions = self._scripts("enqueue" if listed else "accept", *args)
         return [position if position >= 0 else NoPosition(position) for position in positions]
 
     def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
@@ -74,7 +74,7 @@ class Queue(QueueReader):
         s = self._settings
         for _ in range(_MAX_DEAD):
             try:
-                found = self._scripts(
+                rows = self._scripts(
                     "claim", int(time.time() * 1000), owner, int(s.lock_ttl * 1000), s.commit_changesets,
                     s.commit_changes, s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
                     int(recovered_only), s.poison_tries, int(s.poison_wait * 1000),
@@ -82,9 +82,9 @@ class Queue(QueueReader):
             except redis.RedisError:
                 self._owed.append((owner, (), "", "", None))  # made perhaps, and its answer lost
                 raise
-            if not found or found[0][0]:
-                return [_claimed(*row) for row in found]
-            _, silent, ids = (text.decode() for text in found[0])
+            if not rows or rows[0][0]:
+                return [_claimed(*row) for row in rows]
+            _, silent, ids = (text.decode() for text in rows[0])
             self.expire_lease(silent, _split(ids))
         return []
 
@@ -144,7 +144,7 @@ class Queue(QueueReader):
         self._redis.delete(*(f"{self._prefix}messages:{kind}" for kind in ("commit", "merge")))
         for owner in self._redis.zrange(self._prefix + "trying", 0, -1):
             ids = (self._redis.hget(self._prefix + "tried", owner) or b"").decode()
-            self._release(owner.decode(), [("", each) for each in _split(ids)])
+            self._release(owner.decode(), [("", changeset) for changeset in _split(ids)])
 
     def successor_lock(self, changeset: ChangesetId, seconds: float, pause: float) -> Lock:
         """Return the lock of whoever makes a successor of a changeset; it ends by itself, and is tried each `pause`."""
@@ -156,9 +156,9 @@ class Queue(QueueReader):
 
     def drop_decided(self, ids: Sequence[ChangesetId]) -> int:
         """Remove changesets that have an outcome from the queues; return how many there were. Raises Unavailable."""
-        decided = [each for each, stage in zip(ids, self.stages(ids), strict=True) if stage is Stage.DECIDED]
+        decided = [id_ for id_, stage in zip(ids, self.stages(ids), strict=True) if stage is Stage.DECIDED]
         states = self.states(decided)[1] if decided else []
-        members = [(now.outcome.slice, each) for each, now in zip(decided, states, strict=True) if now.outcome]
+        members = [(now.outcome.slice, id_) for id_, now in zip(decided, states, strict=True) if now.outcome]
         if members:
             self._release("", members)
         return len(members)

@@ -32,11 +32,11 @@ class QueueReader:
 
     def admit(self, slices: Sequence[str] = (), bases: Sequence[str] = (), keys: Sequence[str] = ()) -> Admission:
         """Return what is known of submissions' slices, bases and idempotency keys. Raises Unavailable."""
-        args = [item for each in (slices, bases, keys) for item in (len(each), *each)]
-        recovered, pending, queued, held, found, known, owners, mark, compacted = self._scripts("admit", *args)
+        args = [item for names in (slices, bases, keys) for item in (len(names), *names)]
+        recovered, pending, queued, held, rows, known, owners, mark, compacted = self._scripts("admit", *args)
         here = {base for base, yes in zip(bases, known, strict=True) if yes}
         passed = [base for base in bases if base not in here and base <= mark.decode()]
-        named = {name: row for name, row in zip(slices, found, strict=True) if row[0]}
+        named = {name: row for name, row in zip(slices, rows, strict=True) if row[0]}
         return Admission(
             recovered=bool(recovered),
             pending=pending,
@@ -89,17 +89,17 @@ class QueueReader:
 
     def successor(self, changeset: ChangesetId) -> tuple[bool, ChangesetId | None]:
         """Return whether Redis is recovered, and the undecided replacement of a changeset. Raises ViewAbsent."""
-        recovered, found = self._scripts("successor", changeset)
-        return bool(recovered), ChangesetId(found.decode()) if found else None
+        recovered, successor = self._scripts("successor", changeset)
+        return bool(recovered), ChangesetId(successor.decode()) if successor else None
 
     def work(self, changeset: ChangesetId) -> dict[str, str]:
         """Return the data of an undecided changeset besides its manifest; empty if there is none."""
-        found = self._redis.hgetall(f"{self._prefix}work:{changeset}")
-        return {name.decode(): value.decode() for name, value in found.items() if name != b"files"}
+        fields = self._redis.hgetall(f"{self._prefix}work:{changeset}")
+        return {name.decode(): value.decode() for name, value in fields.items() if name != b"files"}
 
     def manifests(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the copies of manifests that Redis still has."""
-        return self._redis.mget([f"{self._prefix}manifest:{each}" for each in ids]) if ids else []
+        return self._redis.mget([f"{self._prefix}manifest:{id_}" for id_ in ids]) if ids else []
 
     def waiting(self, slice_id: str, after: str, limit: int, held: bool = False) -> list[str]:
         """Return ids in a slice's queue, or of those that are held, behind `after`, in order."""
@@ -126,13 +126,13 @@ class QueueReader:
     def _ids(self, name: str | bytes, after: str, limit: int) -> list[str]:
         key = self._prefix.encode() + (name if isinstance(name, bytes) else name.encode())
         low = "(" + after if after else "-"
-        found = self._redis.zrange(key, low, "+", bylex=True, offset=0, num=limit)
-        return [member.decode() for member in found]
+        members = self._redis.zrange(key, low, "+", bylex=True, offset=0, num=limit)
+        return [member.decode() for member in members]
 
     def oldest(self, look: int = 5000) -> str | None:
         """Return the oldest changeset that could be claimed among the first `look`, else None. Raises ViewAbsent."""
-        found = self._scripts("oldest", look)
-        return found.decode() if found else None
+        oldest = self._scripts("oldest", look)
+        return oldest.decode() if oldest else None
 
     def length(self) -> int:
         """Return how many changesets are queued."""

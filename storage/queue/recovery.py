@@ -48,7 +48,7 @@ _SETTLE = 30.0
 
 
 @dataclass(slots=True)
-class Found:
+class InboxScan:
     """The result of a scan of the inbox."""
 
     packs: int = 0
@@ -79,7 +79,7 @@ class Inbox:
         self._queue = queue
         self._seen, self._deep_cursor = view.cursor(CursorName.INBOX_SEEN), view.cursor(CursorName.INBOX_DEEP)
 
-    def recover(self, run: bytes, epoch: str | None) -> Found:
+    def recover(self, run: bytes, epoch: str | None) -> InboxScan:
         """Queue everything undecided above the low watermark, and mark Redis as recovered.
 
         `run` is the run of Redis (`Queue.run`) in which the view of `epoch` was brought up to the log: another run may
@@ -87,24 +87,24 @@ class Inbox:
         """
         if epoch is None:
             raise ViewAbsent("the view is not loaded")
-        found = self.scan(self._behind_mark())
-        self._look_at_passed(found)
-        self._seen.set(found.seen)
+        scan = self.scan(self._behind_mark())
+        self._look_at_passed(scan)
+        self._seen.set(scan.seen)
         self._queue.begin_anew()
         self._queue.mark_recovered(epoch, run)
-        return found
+        return scan
 
-    def routine(self, deep: bool) -> Found:
+    def routine(self, deep: bool) -> InboxScan:
         """Scan what is new or, if `deep`, the next part of all that is behind the mark. Raises Unavailable."""
         if not deep:
-            result = self.scan(self._seen.get(), self._settings.upkeep_packs)
-            self._seen.set(result.seen)
-            return result
-        result = self.scan(max(self._behind_mark(), self._deep_cursor.get()), self._settings.upkeep_packs)
-        if result.complete:
-            self._look_at_passed(result)
-        self._deep_cursor.set("" if result.complete else result.last)
-        return result
+            scan = self.scan(self._seen.get(), self._settings.upkeep_packs)
+            self._seen.set(scan.seen)
+            return scan
+        scan = self.scan(max(self._behind_mark(), self._deep_cursor.get()), self._settings.upkeep_packs)
+        if scan.complete:
+            self._look_at_passed(scan)
+        self._deep_cursor.set("" if scan.complete else scan.last)
+        return scan
 
     def holds(self, changesets: Sequence[ChangesetId]) -> bool:
         """Tell whether any of these stands in a submission pack, known to view and queues or not. Raises BucketError.
@@ -129,7 +129,7 @@ class Inbox:
             decided, _ = self._known(old)
             for pack in old:
                 ids = changesets_of(pack)
-                undecided = [each for each in ids if each not in decided]
+                undecided = [changeset for changeset in ids if changeset not in decided]
                 room -= len(undecided)
                 # One pack may have more (pack_changesets), and must not stop the mark for as long as they wait.
                 if room < 0 and passed.packs:
@@ -141,35 +141,35 @@ class Inbox:
                 break
         return passed
 
-    def _look_at_passed(self, found: Found) -> None:
+    def _look_at_passed(self, scan: InboxScan) -> None:
         """Queue what the mark has passed though it is undecided, and what no queue has."""
         undecided = self._view.undecided()
         stages = self._queue.stages(list(undecided))
-        for pack in {undecided[each] for each, stage in zip(undecided, stages, strict=True) if stage is Stage.UNKNOWN}:
-            self._enqueue(pack, found)
+        for pack in {pack for pack, stage in zip(undecided.values(), stages, strict=True) if stage is Stage.UNKNOWN}:
+            self._enqueue(pack, scan)
 
     def _behind_mark(self) -> str:
         mark = self._view.head().mark
         # Behind the pack that begins with that id as well.
         return f"inbox/{mark}~" if mark else ""
 
-    def scan(self, after: str, limit: int | None = None) -> Found:
-        """Look at the packs behind `after`, at most `limit`, and queue what has neither an outcome nor a place."""
-        found = Found(seen=after, last=after)
+    def scan(self, after: str, limit: int | None = None) -> InboxScan:
+        """Look at the packs behind `after`, at most `limit`, and queue what has neither an outcome nor a position."""
+        scan = InboxScan(seen=after, last=after)
         seeing = True
         now = time.time()
         for page in batched(islice(self._packs(after), limit), _PAGE):
             _, known = self._known(page)
             for pack in page:
-                found.packs += 1
-                found.last = pack + ".pack"
+                scan.packs += 1
+                scan.last = pack + ".pack"
                 if not all(changeset in known for changeset in changesets_of(pack)):
-                    self._enqueue(pack, found)
+                    self._enqueue(pack, scan)
                 seeing = seeing and now - made_at(pack) > _SETTLE
                 if seeing:
-                    found.seen = found.last
-        found.complete = limit is None or found.packs < limit
-        return found
+                    scan.seen = scan.last
+        scan.complete = limit is None or scan.packs < limit
+        return scan
 
     def _packs(self, after: str) -> Iterator[PackId]:
         """Yield the submission packs behind a name, and pass over what is none."""
@@ -186,18 +186,18 @@ class Inbox:
         """Return which changesets of these packs are decided, and which are decided or queued."""
         ids = [changeset for pack in page for changeset in changesets_of(pack)]
         stages = list(zip(ids, self._queue.stages(ids), strict=True))
-        decided = {each for each, stage in stages if stage is Stage.DECIDED}
-        known = {each for each, stage in stages if stage is not Stage.UNKNOWN}
+        decided = {changeset for changeset, stage in stages if stage is Stage.DECIDED}
+        known = {changeset for changeset, stage in stages if stage is not Stage.UNKNOWN}
         return decided, known
 
-    def _enqueue(self, pack: PackId, found: Found) -> None:
+    def _enqueue(self, pack: PackId, scan: InboxScan) -> None:
         try:
             changesets = read_pack(self._archive, pack)
         except UNREADABLE as error:
             # All others would wait for what the store has lost, for good.
             log.error("pack_damaged", pack=pack, changesets=len(changesets_of(pack)), reason=str(error))
-            found.damaged += 1
+            scan.damaged += 1
             return
-        for part in batched(changesets, _PAGE):
-            positions = self._queue.enqueue([(each, manifest.encode(each)) for each in part], found=True)
-            found.enqueued += sum(isinstance(position, int) for position in positions)
+        for part in batched(((changeset, manifest.encode(changeset)) for changeset in changesets), _PAGE):
+            positions = self._queue.enqueue(part, listed=True)
+            scan.enqueued += sum(isinstance(position, int) for position in positions)

@@ -45,16 +45,16 @@ def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[Chang
             # Neither read nor listed: it is lost, and those whose changesets are in other packs must not wait for it.
             raise CorruptManifest(f"the submission pack {pack} is gone") from error
 
-    found: dict[ChangesetId, Changeset] = {}
+    by_id: dict[ChangesetId, Changeset] = {}
     lost: dict[PackId, None] = {}
-    for (changeset_id, pack), copy in zip(wanted, queue.manifests([each for each, _ in wanted]), strict=True):
+    for (changeset_id, pack), copy in zip(wanted, queue.manifests([id_ for id_, _ in wanted]), strict=True):
         if copy:
-            found[changeset_id] = manifest.decode(copy, pack)
+            by_id[changeset_id] = manifest.decode(copy, pack)
         else:
             lost[pack] = None
     for changesets in archive.bucket.map_concurrently(read, lost):
-        found |= {changeset.id: changeset for changeset in changesets if changeset.id not in found}
-    missing = [changeset_id for changeset_id, _ in wanted if changeset_id not in found]
+        by_id |= {changeset.id: changeset for changeset in changesets if changeset.id not in by_id}
+    missing = [changeset_id for changeset_id, _ in wanted if changeset_id not in by_id]
     if missing:
         raise CorruptManifest(f"changeset {missing[0]} is not in the manifest of its pack")
-    return [found[changeset_id] for changeset_id, _ in wanted]
+    return [by_id[changeset_id] for changeset_id, _ in wanted]

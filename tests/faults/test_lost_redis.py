@@ -35,7 +35,7 @@ from storage.operations.lifecycle import release, requeue_released
 from storage.operations.slices import change_paths, define, delete
 from storage.queue import recovery
 from storage.queue.queue import Queue
-from storage.queue.recovery import Found, Inbox
+from storage.queue.recovery import Inbox, InboxScan
 from storage.queue.states import Admission, Stage
 from storage.repository import RedisUnsafe, Repository
 from storage.view.load import catch_up, load
@@ -254,14 +254,14 @@ def test_an_inbox_is_recovered_by_one_at_a_time(world: World, monkeypatch: pytes
     world.repo.redis.delete(world.repo.view.prefix + "recovered")
     recovery, others = Inbox.recover, []
 
-    def while_another_is_asked(inbox: Inbox, *given: object) -> Found:
+    def while_another_is_asked(inbox: Inbox, *given: object) -> InboxScan:
         monkeypatch.setattr(Inbox, "recover", lambda *_: pytest.fail("it is being recovered"))
         others.append(keep_up(world.repo))
         return recovery(inbox, *given)
 
     monkeypatch.setattr(Inbox, "recover", while_another_is_asked)
     keep_up(world.repo)
-    assert world.repo.queue.recovered_state() and others == [Found()]
+    assert world.repo.queue.recovered_state() and others == [InboxScan()]
 
 
 def test_an_older_copy_of_redis_that_holds_what_is_archived_lets_go_of_it(world: World) -> None:

@@ -101,7 +101,7 @@ def test_what_would_add_to_a_full_redis_is_refused_as_a_whole(world: World, serv
     for call in (
         lambda: world.repo.queue.claim("me"),
         lambda: world.repo.queue.ask("commit", 1),
-        lambda: world.repo.queue.enqueue([], found=True),
+        lambda: world.repo.queue.enqueue([], listed=True),
         lambda: world.repo.view.begin_loading("3-X", None),
     ):
         with pytest.raises(OutOfMemoryError):
