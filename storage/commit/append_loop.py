@@ -42,7 +42,7 @@ class Draft(Generic[T_co]):
 
     entry: Entry
     result: T_co
-    places: dict[PackId, dict[ObjectId, PackRange]] = field(default_factory=dict)  # in the packs that it brings
+    ranges: dict[PackId, dict[ObjectId, PackRange]] = field(default_factory=dict)  # of the objects in its packs
     forgotten: Forgotten = NOTHING_FORGOTTEN  # what a compaction takes out of the view
 
 
@@ -119,6 +119,5 @@ def append(repo: Repository, snapshot: Snapshot, draft: Draft[T]) -> bool:
     if not repo.log.append(entry.seq, data):
         catch_up(repo.view, repo.log, repo.bucket)
         return False
-    places = locations(entry, draft.places)
-    repo.view.apply(snapshot.epoch, entry, digest(data), places, forgotten=draft.forgotten)
+    repo.view.apply(snapshot.epoch, entry, digest(data), locations(entry, draft.ranges), forgotten=draft.forgotten)
     return True

@@ -130,7 +130,7 @@ def _commit_claimed(
             return BatchResult(len(changesets) - len(linked.deferred), line, linked.too_long)
         with watch.stage("share"):
             # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
-            seen = [oid_of(each.seen) for each in linked.decided if each.seen and each.base]
+            seen = [oid_of(record.seen) for record in linked.decided if record.seen and record.base]
             repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
     return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long)
 
@@ -172,15 +172,15 @@ def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked)
 def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Draft[_Appended]:
     """Store what was linked, and return the entry that names it."""
     packs: tuple[tuple[PackId, int], ...] = ()
-    places = {}
+    ranges = {}
     if linked.objects:
         with watch.stage("pack"):
             writer = pack_of(linked.objects)
         with watch.stage("put"):
             pack, size = store_pack(repo.bucket, writer)
-        packs, places = ((pack, size),), {pack: writer.places}
+        packs, ranges = ((pack, size),), {pack: writer.places}
     entry = Commits(
         packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
         time=linked.time if linked.committed else head.tip_time, committed=head.committed + linked.committed,
     )  # fmt: skip
-    return Draft(entry, (head.applied + 1, linked), places)
+    return Draft(entry, (head.applied + 1, linked), ranges)

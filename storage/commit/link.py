@@ -104,7 +104,7 @@ class Linker:
         """
         for i, changeset in enumerate(changesets):
             if self._records and (self._made.is_full or self._enough()):
-                self.result.left = [each.id for each in changesets[i:]]
+                self.result.left = [left.id for left in changesets[i:]]
                 break
             if changeset.id in self._snapshot.outcomes or self._snapshot.has_passed(changeset.id):
                 continue  # decided by another batch since it was claimed

@@ -47,7 +47,8 @@ def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
 def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt) -> list[Changeset]:
     """Return the changesets that one batch takes, after reading, many at once, the trees that deciding them needs."""
     snapshot = snapshot_for(repo, changesets)
-    head, everywhere = oid_of(snapshot.head.root), [change.path for each in changesets for change in each.changes]
+    head = oid_of(snapshot.head.root)
+    everywhere = [change.path for changeset in changesets for change in changeset.changes]
     repo.objects.prefetch_paths(head, everywhere)
     changesets = portion(changesets, sizes(repo.objects.tree, head, everywhere), repo.settings.batch_bytes)
     attempt.tries([changeset.id for changeset in changesets])
@@ -70,7 +71,7 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
 def _premerge(repo: Repository, head: ObjectId, changesets: Sequence[Changeset], bases: BaseResolver) -> None:
     """Merge the contents that both sides changed, in few runs of Git; linking finds them while the heads stand."""
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
-    places: dict[ObjectId, Location] = {}
+    locations: dict[ObjectId, Location] = {}
     heads, trees = TreeEditor(repo.objects.tree, head), LookUps(repo.objects.tree, repo.settings.batch_bytes)
     for changeset in changesets:
         base = bases.tree_of(changeset)
@@ -84,12 +85,12 @@ def _premerge(repo: Repository, head: ObjectId, changesets: Sequence[Changeset],
             if ours == before:
                 continue
             if change.place:
-                places[change.oid] = Location(changeset.pack, change.place)
+                locations[change.oid] = Location(changeset.pack, change.place)
             three = contents_to_merge(before, ours, change.version(before))
             if three:
                 wanted.append(three)
     try:
-        repo.merges.premerge(wanted, lambda oid: repo.objects.blob(oid, places.get(oid)), repo.settings.merge_budget)
+        repo.merges.premerge(wanted, lambda oid: repo.objects.blob(oid, locations.get(oid)), repo.settings.merge_budget)
     except MergeUnavailable as error:
         log.error("merge_unavailable", wanted=len(wanted), reason=str(error))
 

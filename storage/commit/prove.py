@@ -25,10 +25,10 @@ def prove(read: ReadTree, old_root: ObjectId, new_root: ObjectId, net: Taken) ->
     Raises RootMismatch. Costs the directories on changed paths, each read once in either tree however many of its paths
     changed; and once more in the old one where the batch as a whole left a path of theirs as it was.
     """
-    found = {path: version for path, _, version in diff(_checked(read), old_root, new_root)}
-    same = [path for path in net if path not in found]
+    changed = {path: version for path, _, version in diff(_checked(read), old_root, new_root)}
+    same = [path for path in net if path not in changed]
     before = lookup_many(read, old_root, same)
-    wrong = [path for path, version in found.items() if path not in net or net[path] != version]
+    wrong = [path for path, version in changed.items() if path not in net or net[path] != version]
     wrong += [path for path in same if as_file(before[path]) != net[path]]
     if wrong:
         raise RootMismatch(sorted(wrong))

@@ -18,7 +18,7 @@ EXPIRED = "expired"
 def recorded(conflicts: list[Conflict]) -> tuple[RecordedConflict, ...]:
     """Return what an outcome says of conflicts: the first of them."""
     first = conflicts[:MAX_CONFLICTS]
-    sizes = accumulate(len(each.path) + len(each.blocker or b"") for each in first)
+    sizes = accumulate(len(conflict.path) + len(conflict.blocker or b"") for conflict in first)
     most = max(1, sum(size <= MAX_CONFLICT_BYTES for size in sizes))
     return tuple(
         RecordedConflict(
