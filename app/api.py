@@ -93,7 +93,7 @@ def problem_table(repo: Repository) -> problems.Table:
         NotQueued: away(),
         SliceGone: lambda error: problems.not_found("slice", str(error)),
         SliceExists: lambda error: problems.conflict(str(error), slice=error.other.id),
-        SliceChanged: lambda error: problems.conflict(str(error), slice=slices.slice_json(error.found)),
+        SliceChanged: lambda error: problems.conflict(str(error), slice=slices.slice_json(error.current)),
         NotPossible: lambda error: problems.conflict(str(error)),
         Contradiction: lambda error: problems.conflict(str(error), **error.more),
         UnknownBase: lambda error: problems.conflict(f"what its writer saw is not known: {error}"),

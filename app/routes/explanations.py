@@ -137,7 +137,7 @@ def _changed(submission: Changeset, after: bytes, contents: Contents) -> Iterato
     changes = (change for change in sorted(submission.changes, key=lambda change: change.path) if change.path > after)
     while batch := list(islice(changes, _LOOKUPS)):
         seen = seen_by_writer(services().repo, submission, [change.path for change in batch])
-        contents.locations |= seen.places
+        contents.locations |= seen.locations
         for change in batch:
             old = seen.versions[change.path]
             new = change.version(old)

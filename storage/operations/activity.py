@@ -1,7 +1,7 @@
 """Activity at one path: changesets that wait to change it, commits on it that have not landed, its lock's holder."""
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from storage.base.batched import batched
 from storage.base.ids import ChangesetId
@@ -44,7 +44,7 @@ def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId
     waiting = [(ChangesetId(i), now.pack) for i, now in zip(ids[:limit], states, strict=False) if now.pack is not None]
     # Ids and packs are in the order of time: those of a pack stand together, but for what a clock did.
     packs = groupby(waiting, key=lambda located: located[1])
-    submissions = (each for _, some in packs for each in read_changesets(repo.archive, repo.queue, list(some)))
+    submissions = chain.from_iterable(read_changesets(repo.archive, repo.queue, list(some)) for _, some in packs)
     # The set is by a hash of the path: what each says itself decides.
     changing = [changeset.id for changeset in submissions if any(change.path == path for change in changeset.changes)]
     return changing, len(ids) <= limit
@@ -54,9 +54,9 @@ def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[Changese
     head = repo.view.head()
     batches = repo.view.unmerged_batches(head, limit + 1)
     names = [name_of(batch.seq) for batch in batches[:limit]]
-    found = []
-    for data in (each for some in batched(names, _ENTRIES_TOGETHER) for each in repo.bucket.get_many(some)):
+    ids = []
+    for data in chain.from_iterable(map(repo.bucket.get_many, batched(names, _ENTRIES_TOGETHER))):
         for decided in decode(data).decided if data else ():
             if any(change.path == path.decode() for change in decided.changes):
-                found.append(decided.id)
-    return found[:limit], len(batches) <= limit and len(found) <= limit
+                ids.append(decided.id)
+    return ids[:limit], len(batches) <= limit and len(ids) <= limit

@@ -44,7 +44,7 @@ class Listed(NamedTuple):
 
 
 def decided(repo: Repository, slice_id: str, status: str, after: int, high: int | None, limit: int) -> Listed:
-    """Return a slice's changesets of a status behind the place `after`, up to the place `high`. Raises Unavailable."""
+    """Return a slice's changesets of a status behind the position `after`, up to `high`. Raises Unavailable."""
     return _listed(
         repo,
         partial(repo.view.decided, slice_id, status),
@@ -56,7 +56,7 @@ def decided(repo: Repository, slice_id: str, status: str, after: int, high: int 
 
 
 def committed(repo: Repository, after: int, high: int, limit: int) -> Listed:
-    """Return committed changesets of all slices behind the place `after`, up to the place `high`. See `decided`."""
+    """Return committed changesets of all slices behind the position `after`, up to `high`. See `decided`."""
     return _listed(repo, repo.view.committed, lambda record: record.status == Status.COMMITTED, after, high, limit)
 
 
@@ -68,10 +68,10 @@ def _listed(
         last = archived if high is None else min(archived, high // SLOTS)
         rows, looked = _in_log(repo, is_wanted, after, last, limit)
         if looked is None and len(rows) < limit:
-            found = in_view(max(after, log_position(archived, SLOTS - 1)), high, limit - len(rows))
+            recent = in_view(max(after, log_position(archived, SLOTS - 1)), high, limit - len(rows))
             if repo.view.head().archived != archived:
                 continue
-            rows += found
+            rows += recent
         return Listed(rows, looked)
     raise ViewStale("the view goes on while it is listed")
 
@@ -84,9 +84,9 @@ def _in_log(
     end = min(last, first + MAX_READ - 1)
     for entry in _read(repo, range(first, end + 1)):
         for index, record in enumerate(entry.decided):
-            place = log_position(entry.seq, index)
-            if place > after and is_wanted(record):
-                rows.append((record.id, place))
+            position = log_position(entry.seq, index)
+            if position > after and is_wanted(record):
+                rows.append((record.id, position))
                 if len(rows) == limit:
                     return rows, None
     return rows, log_position(end, SLOTS - 1) if end < last else None
@@ -134,8 +134,8 @@ def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Sli
 def _read(repo: Repository, seqs: Sequence[int]) -> Iterator[Entry]:
     """Yield the entries of a range, up or down, some read at once."""
     for some in batched(seqs, RUN):
-        found = repo.log.read_range(min(some), max(some))
-        for data in found if some[0] <= some[-1] else reversed(found):
+        stored = repo.log.read_range(min(some), max(some))
+        for data in stored if some[0] <= some[-1] else reversed(stored):
             if data is None:
                 raise ViewStale("the view has archived an entry that the log has not")
             yield decode(data)

@@ -112,7 +112,7 @@ def close_oldest(repo: Repository, limit: int) -> int:
     def build_entry(snapshot: Snapshot) -> Draft[int] | NoEntry[int]:
         still = repo.view.still_open(ids)
         check_snapshot_current(repo, snapshot)
-        return _close([closing(each, snapshot.outcomes[each], EXPIRED) for each in still])
+        return _close([closing(changeset, snapshot.outcomes[changeset], EXPIRED) for changeset in still])
 
     return append_directly(repo, build_entry, ids)
 
@@ -128,7 +128,7 @@ def release_decided(repo: Repository, page: int) -> int:
     """
     count, after = 0, ""
     while ids := repo.queue.held(after, page):
-        count += repo.queue.drop_decided([ChangesetId(each) for each in ids])
+        count += repo.queue.drop_decided([ChangesetId(id_) for id_ in ids])
         after = ids[-1]
     return count
 

@@ -19,7 +19,7 @@ class Remerge:
         self._changeset = changeset
         self._seen = seen
         self._blobs = MergedBlobs(repo.merges, repo.objects.blob)
-        self._blobs.submitted |= seen.places
+        self._blobs.submitted |= seen.locations
         self._blobs.submit(changeset.pack, changeset.changes)
 
     def onto(self, root: ObjectId) -> Taken | list[Conflict] | Rejection:

@@ -41,8 +41,8 @@ class Seen:
     """What a writer saw at some paths."""
 
     versions: dict[bytes, Version | None]  # None where there was no file
-    places: dict[ObjectId, Location] = field(default_factory=dict)  # of what changesets of the stack submitted: as long
-    # as these are not committed, the view does not know where it stands
+    locations: dict[ObjectId, Location] = field(default_factory=dict)  # of what changesets of the stack submitted: as
+    # long as these are not committed, the view does not know where it stands
 
 
 def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes]) -> Seen:
@@ -109,7 +109,7 @@ class _Below:
             version = change.version(Version(change.mode, change.base) if change.base else None)
             self.seen.versions[change.path] = _with_mode(version, mode)
             if change.oid is not None and change.place is not None:
-                self.seen.places[change.oid] = Location(ancestor.pack, change.place)
+                self.seen.locations[change.oid] = Location(ancestor.pack, change.place)
             del self.left[change.path]
 
     def end(self, versions: dict[bytes, Version | None]) -> None:
@@ -137,9 +137,9 @@ class _Ancestors:
         """Return where a changeset stands. Raises UnknownBase, and Recovering where it may only not be known yet."""
         if changeset not in self._states:
             ids = self._likely(changeset)
-            recovered, found = self._repo.queue.states(ids)
-            self._states = dict(zip(ids, found, strict=True))
-            if found[0].stage is Stage.UNKNOWN:
+            recovered, states = self._repo.queue.states(ids)
+            self._states = dict(zip(ids, states, strict=True))
+            if states[0].stage is Stage.UNKNOWN:
                 if not recovered:
                     raise Recovering("changesets are being looked for")
                 raise UnknownBase(f"there is no changeset {changeset}")
@@ -169,7 +169,7 @@ class _Ancestors:
             assert pack is not None
             self._read = self._copies(changeset, pack)
             if changeset not in self._read:
-                self._read = {each.id: each for each in read_pack(self._repo.archive, pack)}
+                self._read = {member.id: member for member in read_pack(self._repo.archive, pack)}
             if changeset not in self._read:
                 raise CorruptManifest(f"changeset {changeset} is not in the manifest of its pack")
         return self._read[changeset]
@@ -182,7 +182,7 @@ class _Ancestors:
         page = self._ids[max(0, end - self._page) : end]
         self._page = min(self._page * 2, _LARGEST_PAGE)
         copies = zip(page, self._repo.queue.manifests(page), strict=True)
-        return {each: manifest.decode(copy, pack) for each, copy in copies if copy}
+        return {id_: manifest.decode(copy, pack) for id_, copy in copies if copy}
 
     def _likely(self, changeset: ChangesetId) -> list[ChangesetId]:
         """Return a changeset and those below it that have been read with it."""
@@ -197,5 +197,5 @@ class _Ancestors:
 
 def _in_tree(repo: Repository, tree: ObjectId, paths: Sequence[bytes]) -> dict[bytes, Version | None]:
     repo.objects.prefetch_paths(tree, paths)
-    found = lookup_many(repo.objects.tree, tree, paths)
-    return {path: as_file(version) for path, version in found.items()}
+    versions = lookup_many(repo.objects.tree, tree, paths)
+    return {path: as_file(version) for path, version in versions.items()}

@@ -31,9 +31,9 @@ class SliceGone(Refused):
 class SliceChanged(Refused):
     """The slice has another version than the writer of the change saw."""
 
-    def __init__(self, found: Slice) -> None:
-        super().__init__(f"slice {found.name} has version {found.version}")
-        self.found = found
+    def __init__(self, current: Slice) -> None:
+        super().__init__(f"slice {current.name} has version {current.version}")
+        self.current = current
 
 
 def _append(repo: Repository, build_entry: EntryBuilder[Slice], slices: Sequence[str] = ()) -> Slice:
@@ -63,13 +63,13 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
 
     def build_entry(snapshot: Snapshot) -> Draft[Slice]:
         other = repo.view.colliding_slice(name)
-        found = repo.view.slice(other) if other else None
+        slice_ = repo.view.slice(other) if other else None
         check_snapshot_current(repo, snapshot)
         if other is None:
             return Draft(Slices(define=(definition,)), slice_of(definition))
-        if found is None:
+        if slice_ is None:
             raise SnapshotStale
-        raise SliceExists(name, found)
+        raise SliceExists(name, slice_)
 
     return _append(repo, build_entry)
 
@@ -105,8 +105,8 @@ def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
 
 
 def _definition(snapshot: Snapshot, slice_id: str) -> Definition:
-    found = snapshot.slices.get(SliceId(slice_id))
-    if found is None:
+    slice_ = snapshot.slices.get(SliceId(slice_id))
+    if slice_ is None:
         raise SliceGone(slice_id)
-    paths = tuple(sorted(path.decode() for path in found.paths))
-    return Definition(id=found.id, name=found.name, paths=paths, version=found.version)
+    paths = tuple(sorted(path.decode() for path in slice_.paths))
+    return Definition(id=slice_.id, name=slice_.name, paths=paths, version=slice_.version)

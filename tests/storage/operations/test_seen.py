@@ -177,7 +177,7 @@ def test_a_deep_stack_is_read_in_pages(world: World, monkeypatch: pytest.MonkeyP
     calls.clear()
     assert look_up(world.repo, top, [b"f"]).versions == {b"f": file(b"298")}
     assert calls == [1], "no further than the answer"
-    [(oid, location)] = seen.seen_by_writer(world.repo, top, [b"f"]).places.items()
+    [(oid, location)] = seen.seen_by_writer(world.repo, top, [b"f"]).locations.items()
     assert world.repo.objects.blob(oid, location) == b"298", "though no entry says where it stands"
     world.repo.redis.delete(*(f"{world.repo.view.prefix}manifest:{each}" for each in ids))
     calls.clear()
