@@ -82,11 +82,11 @@ class Repository:
         The second time it is read under Queue.consistent_read. Raises what `read` raises, and Recovering.
         """
         try:
-            found = read()
+            value = read()
         except ObjectMissing:
-            found = None
-        if found is not None:
-            return found
+            value = None
+        if value is not None:
+            return value
         with self.queue.consistent_read():
             return read()
 

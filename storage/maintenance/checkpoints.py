@@ -30,7 +30,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         if len(pairs) < size:
             break
         gone = set[PackId]()
-        places = read_places(repo.bucket, (entry for entry, _ in pairs), gone)
+        ranges = read_places(repo.bucket, (entry for entry, _ in pairs), gone)
         archived = repo.view.head().archived
         lost = {pack for entry, _ in pairs if entry.seq > archived for pack, _ in entry.packs}
         if lost & gone:
@@ -40,7 +40,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         # compaction entry removes those rows anyway.
         segment = make(
             (entry, of, locations(entry, at), read_forgotten(repo.log, repo.bucket, entry))
-            for (entry, of), at in zip(pairs, places, strict=True)
+            for (entry, of), at in zip(pairs, ranges, strict=True)
         )
         repo.bucket.create(name_of(segment.first, segment.last), encode(segment))
         last = segment.last
@@ -85,5 +85,5 @@ def newest(repo: Repository) -> Seq:
     last = Seq(int(repo.view.cursor(CursorName.CHECKPOINTS).get() or 0))
     # A segment's name begins with its first entry: what is behind the cursor sorts behind it.
     after = f"{FOLDER}{last + 1:012d}" if last else ""
-    found = line(repo.bucket.list_keys(FOLDER, after), last)
-    return found[-1][1] if found else last
+    segments = line(repo.bucket.list_keys(FOLDER, after), last)
+    return segments[-1][1] if segments else last

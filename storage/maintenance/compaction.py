@@ -18,7 +18,7 @@ rows and bytes; a single entry is never split.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 
 import structlog
 from msgspec.structs import replace
@@ -106,12 +106,12 @@ class _Made:
         """Add a row of the table."""
         self.rows[row[0]] = row[1]
 
-    def archive(self, pack: PackId, size: int, places: Mapping[ObjectId, PackRange]) -> None:
+    def archive(self, pack: PackId, size: int, ranges: Mapping[ObjectId, PackRange]) -> None:
         """Take a pack into the archive, with the rows of its objects."""
         self.archives.append((pack, size))
-        self.objects += places
-        for oid, place in places.items():
-            self.add(object_row(oid, Location(pack, place)))
+        self.objects += ranges
+        for oid, span in ranges.items():
+            self.add(object_row(oid, Location(pack, span)))
 
 
 def compact(repo: Repository) -> Compacted | None:
@@ -161,7 +161,7 @@ def _append(
         if tombstoned:
             return NoEntry(False)
         # They may have been decided since they were looked at; what is decided stays so.
-        undecided = {each: pack for each, pack in passed.undecided.items() if each not in snapshot.outcomes}
+        undecided = {id_: pack for id_, pack in passed.undecided.items() if id_ not in snapshot.outcomes}
         # As late as can be: what is retired has its grace from then on.
         late = replace(entry, undecided=undecided, time=int(time.monotonic() + ahead))
         return Draft(late, True, forgotten=forgotten)
@@ -182,9 +182,9 @@ def _old_enough(repo: Repository, head: Head, mark: str, now: float) -> tuple[En
     packs: set[PackId] = set()
     for entry, entry_hash in _entries(repo, head.archived, head.archived + old):
         decided = entry.decided
-        if any(each.id > mark for each in decided):
+        if any(record.id > mark for record in decided):
             break
-        fresh = {each.pack for each in decided} - packs
+        fresh = {record.pack for record in decided} - packs
         changesets += len(decided)
         size += _size(entry)
         ids += sum(len(changesets_of(PackId(pack))) for pack in fresh)
@@ -223,7 +223,7 @@ def _entries(repo: Repository, before: int, last: int) -> Iterator[tuple[Entry, 
 
 def _size(entry: Entry) -> int:
     """Return about how many bytes an entry's packs have, with what it took of submission packs."""
-    taken = (change.length or 0 for each in entry.decided for change in each.changes)
+    taken = (change.length or 0 for record in entry.decided for change in record.changes)
     return sum(size for _, size in entry.packs) + sum(taken)
 
 
@@ -247,7 +247,7 @@ def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[
 
 def _rows(decided: Sequence[Decided]) -> int:
     """Return about how many rows of the view are of decided changesets, which goes with the size of their entry."""
-    return sum(_ROWS + len(each.changes) for each in decided)
+    return sum(_ROWS + len(record.changes) for record in decided)
 
 
 def _copy(repo: Repository, history: Entries, made: _Made) -> None:
@@ -255,8 +255,8 @@ def _copy(repo: Repository, history: Entries, made: _Made) -> None:
     _note_history(history, made)
     own = [pack for entry, _ in history for pack in entry.packs]
     large = [(pack, size) for pack, size in own if size >= ADOPTED_BYTES]
-    for (pack, size), places in zip(large, read_indexes(repo.bucket, large), strict=True):
-        made.archive(pack, size, places)
+    for (pack, size), ranges in zip(large, read_indexes(repo.bucket, large), strict=True):
+        made.archive(pack, size, ranges)
     finished, others = _submitted(repo, history)
     small = [pack for pack, size in own if size < ADOPTED_BYTES] + finished
     if small or others:
@@ -285,16 +285,16 @@ def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[P
     """
     committed: dict[PackId, set[str]] = {}
     here: set[ChangesetId] = set()
-    for record in (each for entry, _ in history for each in entry.decided):
+    for record in chain.from_iterable(entry.decided for entry, _ in history):
         here.add(record.id)
         committed.setdefault(record.pack, set()).update(record.blobs())
     members = {pack: changesets_of(pack) for pack in committed}
     # A pack all of whose changesets were decided here no compaction has met before. That is nearly every one of them.
     in_parts = [pack for pack, ids in members.items() if not here.issuperset(ids)]
     copied = repo.archive.manifests(in_parts)
-    asked = [each for pack in in_parts if pack not in copied for each in members[pack]]
+    asked = [changeset for pack in in_parts if pack not in copied for changeset in members[pack]]
     stages = zip(asked, repo.queue.stages(asked), strict=True)
-    decided = here.union(each for each, stage in stages if stage is Stage.DECIDED)
+    decided = here.union(changeset for changeset, stage in stages if stage is Stage.DECIDED)
     finished = [pack for pack in committed if pack not in copied and decided.issuperset(members[pack])]
     taken = {*copied, *finished}
     return finished, {pack: blobs for pack, blobs in committed.items() if blobs and pack not in taken}
@@ -306,10 +306,10 @@ def _copy_small(repo: Repository, packs: Sequence[PackId], parts: Mapping[PackId
     manifests: dict[PackId, ObjectId] = {}
     for pack, data in _read_packs(repo, [*packs, *parts]):
         only, oid = parts.get(pack), ObjectId(b"")
-        for place, kind, content in scan(data):
+        for span, kind, content in scan(data):
             oid = object_id(kind, content)
             if only is None or oid.hex() in only:
-                writer.add_encoded(oid, data[place.offset : place.offset + place.length], len(content))
+                writer.add_encoded(oid, data[span.offset : span.offset + span.length], len(content))
         if only is None and pack.startswith("inbox/"):
             manifests[pack] = oid  # the last object
         if writer.size > repo.settings.compact_bytes:

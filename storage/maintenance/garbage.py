@@ -43,22 +43,22 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
 
     Harmless at any time, beside writers and other collections, and killed at any point. Raises Unavailable.
     """
-    found = Collected()
+    collected = Collected()
     epoch = repo.view.epoch()
     if epoch is None or not is_current(epoch):
-        return found  # a view of an older version does not know all that entries name
+        return collected  # a view of an older version does not know all that entries name
     after = repo.view.cursor(CursorName.GARBAGE).get()
     last = after
     for packs, end in _pages(repo, after):
         last = end
-        found.listed += len(packs)
-        found.garbage += _unnamed(repo, [pack for pack in packs if _age(pack) > repo.settings.gc_grace])
-    found.complete = found.listed < repo.settings.gc_packs
+        collected.listed += len(packs)
+        collected.garbage += _unnamed(repo, [pack for pack in packs if _age(pack) > repo.settings.gc_grace])
+    collected.complete = collected.listed < repo.settings.gc_packs
     if not dry_run:
-        for some in batched(found.garbage, _AT_ONCE):
-            _condemn_and_delete(repo, some, found)
-        repo.view.cursor(CursorName.GARBAGE).set("" if found.complete else last)
-    return found
+        for some in batched(collected.garbage, _AT_ONCE):
+            _condemn_and_delete(repo, some, collected)
+        repo.view.cursor(CursorName.GARBAGE).set("" if collected.complete else last)
+    return collected
 
 
 def _pages(repo: Repository, after: str) -> Iterator[tuple[list[PackId], str]]:
@@ -92,7 +92,7 @@ def _unnamed(repo: Repository, packs: Sequence[PackId]) -> list[PackId]:
     return [pack for pack in repo.view.unnamed_packs(packs) if pack not in tables]
 
 
-def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collected) -> None:
+def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], collected: Collected) -> None:
     def build_entry(snapshot: Snapshot) -> Draft[_Packs] | NoEntry[_Packs]:
         # On each snapshot anew: what has been named meanwhile is none of ours.
         unnamed = _unnamed(repo, packs)
@@ -107,5 +107,5 @@ def _condemn_and_delete(repo: Repository, packs: Sequence[PackId], found: Collec
         kept = delete_packs(repo.bucket, condemned)
         # They are garbage to the next collection as well.
         condemned = [pack for pack in condemned if pack not in kept]
-    found.condemned += len(newly)
-    found.deleted += condemned
+    collected.condemned += len(newly)
+    collected.deleted += condemned
