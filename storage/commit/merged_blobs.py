@@ -13,7 +13,7 @@ MergeBlobs = Callable[[tuple[ObjectId | None, ObjectId, ObjectId], Callable[[Obj
 """Merges the blobs of base, ours and theirs, given a reader of blobs; returns the content, or what collides."""
 
 ReadBlob = Callable[[ObjectId, Location | None], bytes]
-"""Returns a blob, which stands in the given place where that is known."""
+"""Returns a blob, which stands at the given location where that is known."""
 
 
 class MergedBlobs:
