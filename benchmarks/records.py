@@ -87,7 +87,7 @@ def from_data(frame: dict[str, Any], decided: list[Any]) -> bytes:
     records = []
     for each in decided:
         record = {name: value for name in _NAMES if (value := getattr(each, name)) is not None}
-        record["changes"] = [[change.path, change.mode, change.oid, *change.place] for change in each.changes]
+        record["changes"] = [[change.path, change.mode, change.oid, *change.range] for change in each.changes]
         records.append(record)
     return dumped(frame | {"decided": records})
 

@@ -24,7 +24,7 @@ def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
     def read_blob(oid: ObjectId, location: Location | None) -> bytes:
         if location is None or location.pack != pack:
             return repo.objects.blob(oid, location)
-        kind, content = decode(data[location.place.offset : location.place.offset + location.place.length])
+        kind, content = decode(data[location.range.offset : location.range.offset + location.range.length])
         assert kind == Kind.BLOB and object_id(kind, content) == oid
         return content
 

@@ -79,7 +79,7 @@ def build(groups: Sequence[Sequence[Item]]) -> tuple[PackId, bytes, list[list[tu
         coded = []
         for i, item in enumerate(group):
             breathe()
-            changeset = _changeset(item, own[i], pack, own, writer.places)
+            changeset = _changeset(item, own[i], pack, own, writer.ranges)
             coded.append((changeset, manifest.encode(changeset)))
         made.append(coded)
         at += len(group)
@@ -116,7 +116,7 @@ def _changeset(
                     change.path,
                     change.mode,
                     oid=oid,
-                    place=ranges[oid] if oid in item.blobs else None,
+                    range=ranges[oid] if oid in item.blobs else None,
                     base=ObjectId(change.base) if change.base else None,
                     strategy=change.strategy,
                     base_mode=change.base_mode,

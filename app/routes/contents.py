@@ -32,9 +32,9 @@ class Contents:
         self._repo = services().repo
         self._most = services().settings.max_shown_bytes
         self.locations = {
-            change.oid: Location(submission.pack, change.place)
+            change.oid: Location(submission.pack, change.range)
             for change in submission.changes
-            if change.oid and change.place
+            if change.oid and change.range
         }
         self._large: set[ObjectId] = set()
         self._texts: dict[ObjectId, bytes | Omitted] = {}
@@ -62,8 +62,8 @@ class Contents:
         """Return how many bytes reading each would take, 0 of one that is too large: without those not stored."""
         stored = zip(oids, self._repo.objects.locate(oids) if oids else [], strict=True)
         locations = {oid: location or self.locations.get(oid) for oid, location in stored}
-        self._large = {oid for oid, at in locations.items() if at is not None and at.place.size > self._most}
-        return {oid: 0 if oid in self._large else at.place.size for oid, at in locations.items() if at is not None}
+        self._large = {oid for oid, at in locations.items() if at is not None and at.range.size > self._most}
+        return {oid: 0 if oid in self._large else at.range.size for oid, at in locations.items() if at is not None}
 
     def _read(self, oids: Iterable[ObjectId]) -> None:
         small = [oid for oid in oids if oid not in self._large]

@@ -98,7 +98,7 @@ def tree(name: str) -> Response:
     def show(batch: Sequence[tuple[bytes, Version]]) -> Iterator[dict[str, Any]]:
         locations = objects.locate([version.oid for _, version in batch])
         for (path, version), location in zip(batch, locations, strict=True):
-            yield _file_json(path, version, location.place.size if location else None)
+            yield _file_json(path, version, location.range.size if location else None)
 
     projected, files = services().repo.confirmed(read)
     return page(

@@ -178,7 +178,7 @@ def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Dr
             writer = pack_of(linked.objects)
         with watch.stage("put"):
             pack, size = store_pack(repo.bucket, writer)
-        packs, ranges = ((pack, size),), {pack: writer.places}
+        packs, ranges = ((pack, size),), {pack: writer.ranges}
     entry = Commits(
         packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
         time=linked.time if linked.committed else head.tip_time, committed=head.committed + linked.committed,

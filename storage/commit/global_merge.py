@@ -96,4 +96,4 @@ def _draft(repo: Repository, head: Head, batches: list[Batch]) -> Draft[_Merged]
         changesets=count, merged=head.merged + count,
     )  # fmt: skip
     result = MergeResult(count, len(batches), head.applied + 1, commit.hex())
-    return Draft(entry, (result, objects), {pack: writer.places})
+    return Draft(entry, (result, objects), {pack: writer.ranges})

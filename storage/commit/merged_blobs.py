@@ -31,8 +31,8 @@ class MergedBlobs:
     def submit(self, pack: PackId, changes: Sequence[Proposal]) -> None:
         """Note where the blobs of a changeset stand."""
         for change in changes:
-            if change.oid is not None and change.place is not None:
-                self.submitted[change.oid] = Location(pack, change.place)
+            if change.oid is not None and change.range is not None:
+                self.submitted[change.oid] = Location(pack, change.range)
 
     def __contains__(self, oid: object) -> bool:
         """Tell whether a blob was merged or submitted."""

@@ -84,8 +84,8 @@ def _premerge(repo: Repository, head: ObjectId, changesets: Sequence[Changeset],
             before = seen_version(changeset, change, seen, ours)
             if ours == before:
                 continue
-            if change.place:
-                locations[change.oid] = Location(changeset.pack, change.place)
+            if change.range:
+                locations[change.oid] = Location(changeset.pack, change.range)
             three = contents_to_merge(before, ours, change.version(before))
             if three:
                 wanted.append(three)

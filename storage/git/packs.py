@@ -33,10 +33,10 @@ class PackRange(NamedTuple):
 
 
 class Location(NamedTuple):
-    """Where an object can be read: a pack and the place in it."""
+    """Where an object can be read: a pack and the range in it."""
 
     pack: PackId
-    place: PackRange
+    range: PackRange
 
 
 class PackTooLarge(Refused):
@@ -48,14 +48,14 @@ class PackWriter:
 
     def __init__(self, max_bytes: int = MAX_PACK_BYTES) -> None:
         self._max_bytes = max_bytes
-        self.places: dict[ObjectId, PackRange] = {}
+        self.ranges: dict[ObjectId, PackRange] = {}
         self._parts: list[bytes] = []
         self._crcs: dict[ObjectId, int] = {}
         self._end = HEADER_BYTES
         self._name = b""
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.ranges)
 
     @property
     def size(self) -> int:
@@ -66,13 +66,13 @@ class PackWriter:
         """Add an object, compressed at `level`; return its id (`oid` where that is known). Raises PackTooLarge."""
         if oid is None:
             oid = object_id(kind, data)
-        if oid not in self.places:
+        if oid not in self.ranges:
             self._put(oid, encode(kind, data, level), len(data))
         return oid
 
     def add_encoded(self, oid: ObjectId, stored: bytes, size: int) -> None:
         """Add an object whose stored bytes are known, from `encode` or from another pack. Raises PackTooLarge."""
-        if oid not in self.places:
+        if oid not in self.ranges:
             self._put(oid, stored, size)
 
     def _put(self, oid: ObjectId, stored: bytes, size: int) -> None:
@@ -80,14 +80,14 @@ class PackWriter:
             raise PackTooLarge(
                 f"a pack would have {self.size + len(stored):,} bytes; at most {self._max_bytes:,} can be indexed"
             )
-        self.places[oid] = PackRange(self._end, len(stored), size)
+        self.ranges[oid] = PackRange(self._end, len(stored), size)
         self._crcs[oid] = zlib.crc32(stored)
         self._parts.append(stored)
         self._end += len(stored)
 
     def finish(self) -> bytes:
         """Return the pack's bytes."""
-        head = struct.pack(">4sII", b"PACK", 2, len(self.places))
+        head = struct.pack(">4sII", b"PACK", 2, len(self.ranges))
         hasher = sha1(head)
         for part in self._parts:
             hasher.update(part)
@@ -97,7 +97,7 @@ class PackWriter:
 
     def index(self) -> bytes:
         """Return the index of the pack that `finish` returned."""
-        oids = sorted(self.places)
+        oids = sorted(self.ranges)
         counts = [0] * 256
         for oid in oids:
             counts[oid[0]] += 1
@@ -108,7 +108,7 @@ class PackWriter:
                 struct.pack(">256I", *accumulate(counts)),
                 *oids,
                 struct.pack(f">{n}I", *(self._crcs[oid] for oid in oids)),
-                struct.pack(f">{n}I", *(self.places[oid].offset for oid in oids)),
+                struct.pack(f">{n}I", *(self.ranges[oid].offset for oid in oids)),
                 self._name,
             ]
         )
@@ -159,7 +159,7 @@ def _head_of(stored: bytes) -> tuple[Kind, int, int]:
 
 
 def read_index(index: bytes, pack_size: int) -> dict[ObjectId, PackRange]:
-    """Return the places of a pack's objects from its index; sizes stay unknown. Raises CorruptObject."""
+    """Return the ranges of a pack's objects from its index; sizes stay unknown. Raises CorruptObject."""
     if index[:8] != b"\377tOc\0\0\0\2" or sha1(index[:-20]).digest() != index[-20:]:
         raise CorruptObject("not an index of a pack, or a damaged one")
     n = struct.unpack_from(">I", index, 8 + 255 * 4)[0]

@@ -34,14 +34,14 @@ class Proposal:
     mode: int  # of a put or mode; 0 for a delete
     _: KW_ONLY
     oid: ObjectId | None = None  # the blob or submodule commit that is put
-    place: PackRange | None = None  # where the submission pack has the blob
+    range: PackRange | None = None  # where the submission pack has the blob
     base: ObjectId | None = None  # with a base by versions: the id seen, None where the file did not exist
     strategy: Strategy = Strategy.MERGE
     base_mode: int | None = None  # the mode seen beside `base`, where it is known
 
     def recorded(self) -> RecordedChange:
         """Return the change as its changeset's entry records it."""
-        return RecordedChange(self.path.decode(), self.mode, self.oid.hex() if self.oid else None, *(self.place or ()))
+        return RecordedChange(self.path.decode(), self.mode, self.oid.hex() if self.oid else None, *(self.range or ()))
 
     def version(self, base: Version | None) -> Version | None:
         """Return what the writer wants at the path, who saw `base` there; None where it should be absent."""
@@ -105,7 +105,7 @@ def _encode_change(change: Proposal) -> list[Any]:
         change.path.decode(),
         change.mode,
         change.oid.hex() if change.oid else None,
-        list(change.place) if change.place else None,
+        list(change.range) if change.range else None,
         change.base.hex() if change.base else None,
     ]
     if change.base_mode is not None:
@@ -138,13 +138,13 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
 
 
 def _decode_change(change: list[Any]) -> Proposal:
-    op, path, mode, oid, place, base, *more = change
+    op, path, mode, oid, bounds, base, *more = change
     return Proposal(
         op,
         path.encode(),
         mode,
         oid=ObjectId(bytes.fromhex(oid)) if oid else None,
-        place=PackRange(*place) if place else None,
+        range=PackRange(*bounds) if bounds else None,
         base=ObjectId(bytes.fromhex(base)) if base else None,
         strategy=Strategy(more[0]) if more else Strategy.MERGE,
         base_mode=more[1] if len(more) > 1 else None,

@@ -77,7 +77,7 @@ class RecordedChange(NamedTuple):
     size: int | UnsetType = UNSET
 
     @property
-    def place(self) -> PackRange | None:
+    def range(self) -> PackRange | None:
         """Where the submission pack has the blob; None where it is not in there."""
         return None if self.offset is UNSET else PackRange(self.offset, self.length, self.size)  # type: ignore[arg-type]
 

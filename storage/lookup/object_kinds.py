@@ -63,7 +63,7 @@ class Kinds:
         for some in batched(rest, _TOGETHER):
             for oid, location in zip(some, self._objects.locate(some), strict=True):
                 if location and location.pack.startswith("inbox/"):
-                    described[oid] = self._remember(oid, Described(Kind.BLOB, location.place.size))
+                    described[oid] = self._remember(oid, Described(Kind.BLOB, location.range.size))
                 elif location:
                     below.append((oid, location))
         first = below[:MAX_LOOKUPS]

@@ -203,10 +203,10 @@ class ObjectStore:
         if None in locations and not tolerant:
             raise ObjectMissing(wanted[locations.index(None)].hex())
         for oid, location in zip(wanted, locations, strict=True):
-            if location is not None and most is not None and location.place.length > most:
+            if location is not None and most is not None and location.range.length > most:
                 raise CorruptObject(f"{oid.hex()} is too large for what it should be")
         located = [(oid, location) for oid, location in zip(wanted, locations, strict=True) if location]
-        for group in batched_by_size(located, lambda pair: pair[1].place.length, _BYTES_TOGETHER):
+        for group in batched_by_size(located, lambda pair: pair[1].range.length, _BYTES_TOGETHER):
             yield from self._load_stored(group)
 
     def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
@@ -239,8 +239,8 @@ class ObjectStore:
         raise BucketError(f"{oid.hex()} is listed in {location.pack}, which is gone")
 
     def _read(self, location: Location, most: int | None) -> bytes:
-        length = location.place.length if most is None else min(most, location.place.length)
-        return self._bucket.get_range(location.pack + ".pack", location.place.offset, length)
+        length = location.range.length if most is None else min(most, location.range.length)
+        return self._bucket.get_range(location.pack + ".pack", location.range.offset, length)
 
     def _cached(self, oid: ObjectId) -> Any:
         with self._lock:

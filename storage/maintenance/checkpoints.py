@@ -13,7 +13,7 @@ from storage.log.entry import NO_HASH, digest
 from storage.log.log import check, follow
 from storage.repository import Repository
 from storage.view.cursors import CursorName
-from storage.view.load import line, locations, read_forgotten, read_places
+from storage.view.load import entry_indexes, line, locations, read_forgotten
 from storage.view.segments import FOLDER, encode, make, name_of
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ def checkpoint(repo: Repository, most: int, size: int = 0) -> int:
         if len(pairs) < size:
             break
         gone = set[PackId]()
-        ranges = read_places(repo.bucket, (entry for entry, _ in pairs), gone)
+        ranges = entry_indexes(repo.bucket, (entry for entry, _ in pairs), gone)
         archived = repo.view.head().archived
         lost = {pack for entry, _ in pairs if entry.seq > archived for pack, _ in entry.packs}
         if lost & gone:

@@ -330,9 +330,9 @@ def _read_packs(repo: Repository, packs: Sequence[PackId]) -> Iterator[tuple[Pac
 
 def _store(repo: Repository, writer: PackWriter, manifests: Mapping[PackId, ObjectId], made: _Made) -> None:
     name, size = store_pack(repo.bucket, writer)
-    made.archive(name, size, writer.places)
+    made.archive(name, size, writer.ranges)
     for pack, oid in manifests.items():
-        made.add(MANIFESTS.row(pack, Location(name, writer.places[oid])))
+        made.add(MANIFESTS.row(pack, Location(name, writer.ranges[oid])))
     made.bytes += size
 
 

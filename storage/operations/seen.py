@@ -108,8 +108,8 @@ class _Below:
                 continue
             version = change.version(Version(change.mode, change.base) if change.base else None)
             self.seen.versions[change.path] = _with_mode(version, mode)
-            if change.oid is not None and change.place is not None:
-                self.seen.locations[change.oid] = Location(ancestor.pack, change.place)
+            if change.oid is not None and change.range is not None:
+                self.seen.locations[change.oid] = Location(ancestor.pack, change.range)
             del self.left[change.path]
 
     def end(self, versions: dict[bytes, Version | None]) -> None:

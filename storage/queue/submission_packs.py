@@ -25,7 +25,7 @@ def read_pack(archive: Archive, pack: PackId) -> list[Changeset]:
         location = archive.manifests([pack]).get(pack)
         if location is None:
             raise
-        stored = archive.bucket.get_range(location.pack + ".pack", location.place.offset, location.place.length)
+        stored = archive.bucket.get_range(location.pack + ".pack", location.range.offset, location.range.length)
         _, data = packs.decode(stored)
     return manifest.split(data, pack)
 

@@ -32,16 +32,16 @@ def locations(entry: Entry, indexes: Indexes) -> dict[ObjectId, Location]:
             located[oid] = Location(pack, pack_range._replace(size=0))
     for decided in entry.decided:
         for change in decided.changes:
-            blob = change.place
+            blob = change.range
             if blob and change.oid:
                 located[oid_of(change.oid)] = Location(decided.pack, blob)
         for merged in decided.merged:
             if merged.size and (location := located.get(oid := oid_of(merged.oid))):
-                located[oid] = location._replace(place=location.place._replace(size=merged.size))
+                located[oid] = location._replace(range=location.range._replace(size=merged.size))
     return located
 
 
-def read_places(bucket: Bucket, entries: Iterable[Entry], gone: set[PackId] | None = None) -> list[Indexes]:
+def entry_indexes(bucket: Bucket, entries: Iterable[Entry], gone: set[PackId] | None = None) -> list[Indexes]:
     """Return the ranges of the objects in the packs of several entries, as `read_indexes` does."""
     entries = list(entries)
     packs = [pack for entry in entries for pack in entry.packs]
@@ -109,7 +109,7 @@ def catch_up(view: View, log: Log, bucket: Bucket) -> int:
     count, gone, retired = 0, set[PackId](), set[PackId]()
     try:
         for entry, entry_hash in follow(log.read_from(snapshot.head.applied + 1), snapshot.head.hash):
-            [indexes] = read_places(bucket, [entry], gone)
+            [indexes] = entry_indexes(bucket, [entry], gone)
             if not gone <= retired:
                 # Before it is applied: a published view would miss for good what is away for a moment.
                 retired = _retired_behind(log, entry.seq)
@@ -257,7 +257,7 @@ def _is_in_log(log: Log, segment: Segment) -> bool:
 def _apply(view: View, log: Log, bucket: Bucket, epoch: str, batch: list[tuple[Entry, str]], gone: set[PackId]) -> None:
     view.loading(epoch)
     pipeline = view.redis.pipeline(transaction=False)
-    for (entry, entry_hash), indexes in zip(batch, read_places(bucket, (e for e, _ in batch), gone), strict=True):
+    for (entry, entry_hash), indexes in zip(batch, entry_indexes(bucket, (e for e, _ in batch), gone), strict=True):
         forgotten = read_forgotten(log, bucket, entry)
         view.apply(
             epoch, entry, entry_hash, locations(entry, indexes), published=False, pipeline=pipeline, forgotten=forgotten

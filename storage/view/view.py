@@ -252,7 +252,7 @@ def slice_of(definition: Definition) -> Slice:
 
 def encode_location(location: Location) -> bytes:
     """Return a location as 30 bytes."""
-    return _pack_bytes(location.pack) + _RANGE.pack(*location.place)
+    return _pack_bytes(location.pack) + _RANGE.pack(*location.range)
 
 
 @lru_cache(maxsize=1024)

@@ -52,10 +52,10 @@ def entries() -> list[tuple[Seq, bytes]]:
 
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
-    put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), place=PackRange(12, 34, 56))
+    put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))
     shared = Proposal("put", b"shared", 0o120000, oid=oid("b"))
     taken = Proposal(
-        "put", b't"\\\n', 0o100755, oid=oid("c"), place=PackRange(46, 7, 8), base=oid("d"), strategy=Strategy.THEIRS
+        "put", b't"\\\n', 0o100755, oid=oid("c"), range=PackRange(46, 7, 8), base=oid("d"), strategy=Strategy.THEIRS
     )
     known = Proposal("put", b"known", 0o100644, oid=oid("e"), base=oid("f"), base_mode=UNKNOWN_MODE)
     author = Ident("Ä. Author", "author@example.org", 1700000000, -90)

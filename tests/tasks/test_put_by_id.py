@@ -96,8 +96,8 @@ def test_what_only_an_undecided_changeset_has_cannot_be_put_by_id(world: World) 
     [waiting] = world.submit(item(world.all, {"third": b"3"}, world.tip))
     [changeset] = read_pack(world.repo.archive, inbox_pack(waiting, 1))
     oid = changeset.changes[0].oid
-    assert oid and changeset.changes[0].place
-    world.repo.objects.blob(oid, Location(changeset.pack, changeset.changes[0].place))
+    assert oid and changeset.changes[0].range
+    world.repo.objects.blob(oid, Location(changeset.pack, changeset.changes[0].range))
     put = Change("put", b"fourth", FILE_MODE, oid=oid)
     submission = Submission(slice="all", base=CommitBase(world.tip), message="m", changes=(put,))
     [refused] = admit(world.repo, [submission])

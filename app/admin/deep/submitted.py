@@ -65,7 +65,7 @@ def _compacted_manifests(bucket: Bucket, named: References) -> dict[PackId, Obje
         for pack in copies
         for oid, location in read_index(bucket.get(pack + ".idx"), named.packs[pack]).items()
     }
-    positions = {pack: (where.pack, where.place.offset) for pack, where in located.items() if where}
+    positions = {pack: (where.pack, where.range.offset) for pack, where in located.items() if where}
     return {pack: oids[at] for pack, at in positions.items() if at in oids}
 
 

@@ -207,7 +207,7 @@ def test_a_change_of_mode_copies_no_content(api: Api) -> None:
     names, base = big(api, 3), landed(api, f=LINES)
     held = api.submit(base=base, changes=[chmod(name) for name in names], hold=True)
     made = rebase(api, held)
-    assert {(each.op, each.oid, each.place) for each in stored(api, made).changes} == {("mode", None, None)}
+    assert {(each.op, each.oid, each.range) for each in stored(api, made).changes} == {("mode", None, None)}
     late = late_conflict(api, base, *(chmod(name) for name in names))
     resolved = stored(api, resolve(api, late, {"f": {"take": "theirs"}}))
     assert {each.op for each in resolved.changes if each.path != b"f"} == {"mode"}

@@ -79,9 +79,9 @@ def test_the_size_of_a_merged_file_is_known_from_the_entry_where_it_says_so() ->
     followed = [entry for entry, _ in follow(iter(entries()))]
     assert followed[5].decided[0].merged[0].size is UNSET, "as the first writers wrote it"
     [blob] = locations(followed[5], {}).values()
-    assert blob.place == (100, 20, 9)
+    assert blob.range == (100, 20, 9)
     pack, merged = PackId(f"packs/{ulid('F1')}"), ObjectId(bytes.fromhex("c" * 40))
-    assert locations(followed[10], {pack: {merged: PackRange(1, 2, 0)}})[merged].place == (1, 2, 60)
+    assert locations(followed[10], {pack: {merged: PackRange(1, 2, 0)}})[merged].range == (1, 2, 60)
 
 
 def test_a_conflict_is_open_at_its_paths_until_it_is_closed() -> None:

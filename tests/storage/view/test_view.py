@@ -16,7 +16,7 @@ from storage.log.entry import NO_HASH, Commits, Definition, Genesis, Slices, dec
 from storage.log.records import Decided
 from storage.operations.slices import define
 from storage.repository import Repository
-from storage.view.load import _BATCH, catch_up, load, locations, read_places
+from storage.view.load import _BATCH, catch_up, entry_indexes, load, locations
 from storage.view.rows import effects
 from storage.view.view import View, commands, decode_location, encode_location
 from tasks.upkeep import run as run_upkeep
@@ -226,7 +226,7 @@ def test_applying_step_by_step_catching_up_and_loading_anew_give_one_view(settin
     assert first and old
     genesis = decode(first)
     repo.view.begin_loading(behind, repo.view.epoch())
-    places = locations(genesis, read_places(Bucket(settings), [genesis])[0])
+    places = locations(genesis, entry_indexes(Bucket(settings), [genesis])[0])
     repo.view.apply(behind, genesis, digest(first), places, published=False)
     assert repo.view.publish(old, behind)
     assert catch_up(repo.view, repo.log, repo.bucket) == len(list(repo.log.read_from(2)))
