@@ -29,7 +29,7 @@ class Client:
 
     def __init__(self, host: str, port: int) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=120)
-        self.waited = 0  # answers that said: later
+        self.waited = 0  # answers 429 and 503
 
     def connect(self) -> None:
         """Connect now instead of with the first request."""

@@ -37,7 +37,7 @@ class Figure:
             "unit": self.unit,
             "seed": self.seed,
             "value": rounded(self.value),
-            "rounds": [rounded(each) for each in self.rounds],
+            "rounds": [rounded(value) for value in self.rounds],
             **self.details,
         }
 

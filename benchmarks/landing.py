@@ -92,14 +92,14 @@ def run(
 ) -> list[Figure]:
     """Measure each phase in rounds, one after the other on one stack; every round changes files again."""
     figures = []
-    with site(workload, folder / "judge.git", say, s3=s3) as place:
+    with site(workload, folder / "judge.git", say, s3=s3) as bench:
         for number, phase in enumerate(phases):
             measured = []
             for i in range(rounds):
                 say(f"{phase.name}: round {i + 1} of {rounds}")
                 changesets = list(workload.changesets(phase.count, run=number * rounds + i))
-                measured.append(place.land(phase, changesets))
-            figures.append(_figure(phase, workload, measured, place.stack.s3_kind))
+                measured.append(bench.land(phase, changesets))
+            figures.append(_figure(phase, workload, measured, bench.stack.s3_kind))
     return figures
 
 

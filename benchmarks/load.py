@@ -22,8 +22,8 @@ from benchmarks.figures import Disproved
 from benchmarks.workload import Changeset
 
 _POLL = 30  # seconds of a long poll
-# What a sampled changeset's thread is told: its id, and when its request began.
-_Told = Future[tuple[str, float]]
+# What a sampled changeset's thread waits for: its id, and when its request began.
+_Sampled = Future[tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Outcome:
     seconds: float  # from the first request until all have landed
     accept_seconds: float  # from the first request until the last 202
     latencies: dict[str, list[float]]  # accepted, committed, landed
-    waited: int  # answers (429, 503) that said: later; to the senders and to those who wait
+    waited: int  # answers 429 and 503; to the senders and to those who wait
     cpu_seconds: float  # of the generator
 
 
@@ -57,7 +57,7 @@ class Outcome:
 class _Request:
     path: str
     body: bytes
-    sampled: tuple[tuple[int, _Told], ...]  # which of its changesets are in the sample, and who waits for each
+    sampled: tuple[tuple[int, _Sampled], ...]  # which of its changesets are in the sample, and who waits for each
 
 
 @dataclass
@@ -77,31 +77,31 @@ def generate(job: Job) -> Outcome:
 def run(job: Job) -> Outcome:
     """Do the job here."""
     requests = _requests(job)
-    told = [each for request in requests for _, each in request.sampled]
-    main, senders, waiters = [[_connected(job) for _ in range(count)] for count in (1, job.clients, len(told))]
+    promises = [promise for request in requests for _, promise in request.sampled]
+    main, senders, waiters = [[_connected(job) for _ in range(count)] for count in (1, job.clients, len(promises))]
     todo, sent = deque(requests), _Sent()
-    with ThreadPoolExecutor(job.clients + len(told)) as pool:
-        waits = [pool.submit(_wait, client, each) for client, each in zip(waiters, told, strict=True)]
+    with ThreadPoolExecutor(job.clients + len(promises)) as pool:
+        waits = [pool.submit(_wait, client, promise) for client, promise in zip(waiters, promises, strict=True)]
         cpu, started = time.process_time(), time.perf_counter()
         sending = [pool.submit(_send, client, todo, sent, job.per_request) for client in senders]
         try:
-            for each in sending:
-                each.result()
+            for future in sending:
+                future.result()
         except BaseException:
-            for promise in told:
+            for promise in promises:
                 promise.cancel()
             raise
         accept_seconds = time.perf_counter() - started
         ids = _ids(sent.answers, job.per_request)
         # Before anything is awaited: with one id for two changesets, one of them never lands.
-        if (different := len({each for _, each in ids})) != len(job.changesets):
+        if (different := len({changeset for _, changeset in ids})) != len(job.changesets):
             raise Disproved(f"{len(job.changesets)} changesets were sent, and {different} different ids came back")
         for last in _last_of_slices(ids):
             main[0].get(f"/v1/changesets/{last}?wait={_POLL}&until=landed")
         main[0].await_tree(job.expected, job.seconds)
         seconds = time.perf_counter() - started
         cpu = time.process_time() - cpu
-        times = [each.result() for each in waits]
+        times = [wait.result() for wait in waits]
     everyone = [*main, *senders, *waiters]
     waited = sum(client.waited for client in everyone)
     for client in everyone:
@@ -122,8 +122,8 @@ def _requests(job: Job) -> list[_Request]:
     step = max(1, len(job.changesets) // job.sample) if job.sample else len(job.changesets) + 1
     for at, group in enumerate(chunks(job.changesets, job.per_request)):
         first = at * job.per_request
-        sampled = tuple((i, _Told()) for i in range(len(group)) if (first + i + 1) % step == 0)
-        values = [_value(each, job.base) for each in group]
+        sampled = tuple((i, _Sampled()) for i in range(len(group)) if (first + i + 1) % step == 0)
+        values = [_value(changeset, job.base) for changeset in group]
         if job.per_request == 1:
             path, body = f"/v1/slices/{values[0].pop('slice')}/changesets", json.dumps(values[0])
         else:
@@ -150,13 +150,13 @@ def _send(client: Client, todo: deque[_Request], sent: _Sent, per_request: int) 
         sent.answers.append(answer)
         if request.sampled:
             ids = _ids([answer], per_request)
-            for position, told in request.sampled:
-                told.set_result((ids[position][1], started))
+            for position, promise in request.sampled:
+                promise.set_result((ids[position][1], started))
 
 
-def _wait(client: Client, told: _Told) -> tuple[float, float]:
+def _wait(client: Client, promise: _Sampled) -> tuple[float, float]:
     """Return the seconds from a changeset's request until it was committed, and until it had landed."""
-    changeset, started = told.result()
+    changeset, started = promise.result()
     times = []
     for until, final in (("committed", {"committed", "landed"}), ("landed", {"landed"})):
         while (now := client.get(f"/v1/changesets/{changeset}?wait={_POLL}&until={until}"))["status"] not in final:
@@ -169,8 +169,8 @@ def _wait(client: Client, told: _Told) -> tuple[float, float]:
 def _ids(answers: Sequence[bytes], per_request: int) -> list[tuple[str, str]]:
     """Return the slice and the id of each changeset of these answers."""
     values = [json.loads(answer) for answer in answers]
-    made = values if per_request == 1 else [each for value in values for each in accepted(value)]
-    return [(each["slice"], each["id"]) for each in made]
+    changesets = values if per_request == 1 else [changeset for value in values for changeset in accepted(value)]
+    return [(changeset["slice"], changeset["id"]) for changeset in changesets]
 
 
 def _last_of_slices(ids: Sequence[tuple[str, str]]) -> list[str]:

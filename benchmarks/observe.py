@@ -24,7 +24,7 @@ class Spent:
 
 def cpu_seconds(stack: Stack) -> dict[str, Spent]:
     """Return what each process of a stack has used."""
-    return {name: Spent(each.pid, _family(each.pid)) for name, each in stack.processes.items() if each.pid}
+    return {name: Spent(process.pid, _family(process.pid)) for name, process in stack.processes.items() if process.pid}
 
 
 def cpu_between(before: dict[str, Spent], after: dict[str, Spent], changesets: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What landing costs in one place against another: two stacks that run at once and take turns.
+"""What landing costs on one stack against another: two that run at once and take turns.
 
 So what else the machine does meets both; a ratio is of neighbouring rounds, and who goes first alternates.
 """
@@ -33,7 +33,7 @@ def compare(
     first_run: int,
     say: Callable[[str], None],
 ) -> list[Figure]:
-    """Land the same number of changes in both places, in turns; return the ratios of time and of server CPU.
+    """Land the same number of changes on both stacks, in turns; return the ratios of time and of server CPU.
 
     Every run of a workload changes its files again, so that no change is one that the repository holds already.
     """
@@ -41,7 +41,7 @@ def compare(
     for number in range(rounds):
         say(f"{question.name}: round {number + 1} of {rounds}")
         turns = [plain, hard]
-        rows = {id(each): _land(*each, first_run + number) for each in turns[:: -1 if number % 2 else 1]}
+        rows = {id(turn): _land(*turn, first_run + number) for turn in turns[:: -1 if number % 2 else 1]}
         measured.append((rows[id(plain)], rows[id(hard)]))
     return [
         _figure(question, what, field, hard[1].seed, measured, invert)
@@ -49,8 +49,8 @@ def compare(
     ]
 
 
-def _land(place: Site, workload: Workload, run_number: int) -> dict[str, Any]:
-    outcome, server = place.land(PHASE, list(workload.changesets(PHASE.count, run_number)))
+def _land(site: Site, workload: Workload, run_number: int) -> dict[str, Any]:
+    outcome, server = site.land(PHASE, list(workload.changesets(PHASE.count, run_number)))
     return {
         "landed_per_s": rounded(outcome.landed / outcome.seconds),
         "cpu_us": server["cpu_us"]["all"],
@@ -72,7 +72,7 @@ def _figure(
         "goal": question.goal,
         "plain": [plain[field] for plain, _ in measured],
         "hard": [hard[field] for _, hard in measured],
-        "waited": sum(each["waited"] for pair in measured for each in pair),
+        "waited": sum(row["waited"] for pair in measured for row in pair),
         "server": {
             "plain": [plain["server"] for plain, _ in measured],
             "hard": [hard["server"] for _, hard in measured],

@@ -26,12 +26,12 @@ def run(workload: Workload, folder: Path, say: Say, *, changesets: int = 100_000
     """Land so many changesets and measure both. Raises Refused and Disproved."""
     # Upkeep makes no checkpoint by itself here, so that there is a time without.
     settings = {"checkpoint_entries": _NEVER}
-    with site(workload, folder / "rebuild.git", say, s3=s3, with_flower=False, settings=settings) as place:
+    with site(workload, folder / "rebuild.git", say, s3=s3, with_flower=False, settings=settings) as bench:
         for number in range(-(-changesets // PHASE.count)):
             say(f"landing {changesets:,} changesets: {number * PHASE.count:,} done")
-            place.land(PHASE, list(workload.changesets(PHASE.count, run=number)))
-        place.stack.halt("beat")
-        repo = Repository(place.stack.settings)
+            bench.land(PHASE, list(workload.changesets(PHASE.count, run=number)))
+        bench.stack.halt("beat")
+        repo = Repository(bench.stack.settings)
         before = repo.view.head()
         figures = [_measure("rebuild, from the entries", repo, before, say, workload.seed)]
         object.__setattr__(repo.settings, "checkpoint_entries", 64)

@@ -47,7 +47,7 @@ def entry() -> Commits:
         return f"{numbers.getrandbits(160):040x}"
 
     def record(number: int) -> Decided:
-        places = [(f"src/module{numbers.randrange(100)}/file{i}.py", i * 5000) for i in range(CHANGES)]
+        files = [(f"src/module{numbers.randrange(100)}/file{i}.py", i * 5000) for i in range(CHANGES)]
         key = {"key": f"k{number}", "fingerprint": oid()} if number % 2 else {}
         return Decided(
             id=ChangesetId(f"01ARZ3NDEKTSV4RRFFQ{number:07}"),
@@ -56,7 +56,7 @@ def entry() -> Commits:
             status=Status.COMMITTED,
             commit=oid(),
             saw=oid(),
-            changes=tuple(RecordedChange(path, 0o100644, oid(), at, 4000, 9000) for path, at in places),
+            changes=tuple(RecordedChange(path, 0o100644, oid(), at, 4000, 9000) for path, at in files),
             **key,  # type: ignore[arg-type]
         )
 
@@ -85,22 +85,22 @@ def data_of(data: bytes) -> tuple[dict[str, Any], list[Any]]:
 def from_data(frame: dict[str, Any], decided: list[Any]) -> bytes:
     """Return the bytes of what `data_of` read."""
     records = []
-    for each in decided:
-        record = {name: value for name in _NAMES if (value := getattr(each, name)) is not None}
-        record["changes"] = [[change.path, change.mode, change.oid, *change.range] for change in each.changes]
+    for changeset in decided:
+        record = {name: value for name in _NAMES if (value := getattr(changeset, name)) is not None}
+        record["changes"] = [[change.path, change.mode, change.oid, *change.range] for change in changeset.changes]
         records.append(record)
     return dumped(frame | {"decided": records})
 
 
 def best(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Return the milliseconds of each call, which take turns."""
-    found = dict.fromkeys(calls, float("inf"))
+    fastest = dict.fromkeys(calls, float("inf"))
     for _ in range(ROUNDS):
         for name, call in calls.items():
             before = time.process_time()
             call()
-            found[name] = min(found[name], time.process_time() - before)
-    return {name: round(1000 * seconds, 2) for name, seconds in found.items()}
+            fastest[name] = min(fastest[name], time.process_time() - before)
+    return {name: round(1000 * seconds, 2) for name, seconds in fastest.items()}
 
 
 def run() -> dict[str, dict[str, float]]:

@@ -22,11 +22,11 @@ _COMMITTER = b"Bench <bench@example.org> 1700000000 +0000"
 
 def git_version() -> tuple[int, ...]:
     """Return the version of the `git` on PATH."""
-    said = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"(\d+)\.(\d+)\.?(\d*)", said)
-    if not found:
-        raise RuntimeError(f"git --version said {said!r}")
-    return tuple(int(part or 0) for part in found.groups())
+    output = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
+    match = re.search(r"(\d+)\.(\d+)\.?(\d*)", output)
+    if not match:
+        raise RuntimeError(f"git --version printed {output!r}")
+    return tuple(int(part or 0) for part in match.groups())
 
 
 def isolated(home: Path) -> dict[str, str]:
@@ -104,7 +104,7 @@ class Repo:
         judge = Repo(self.path)
         judge.environ = {**self.environ, "GIT_INDEX_FILE": str(index)}
         judge.git("read-tree", base)
-        rows = [f"100644 {blob_id(content)}\t{path}\n" for each in changesets for path, content in each.files]
+        rows = [f"100644 {blob_id(content)}\t{path}\n" for changeset in changesets for path, content in changeset.files]
         judge.git("update-index", "--add", "--index-info", data="".join(rows).encode())
         return judge.git("write-tree", "--missing-ok").strip()
 
@@ -122,7 +122,7 @@ class Judge:
 
     def land(self, changesets: Iterable[Changeset]) -> str:
         """Return the tree that is expected once these have landed too."""
-        files = [pair for each in changesets for pair in each.files]
+        files = [pair for changeset in changesets for pair in changeset.files]
         self._repo.fast_import(stream("refs/heads/main", "refs/heads/main^0", [("Expected", files)]))
         return self.tree
 
@@ -135,8 +135,8 @@ def blob_id(content: bytes) -> str:
 def stream(ref: str, parent: str | None, commits: Iterable[tuple[str, Files]]) -> Iterator[bytes]:
     """Yield the input of `git fast-import` that puts commits with these messages and files on `ref`, in a row."""
     for message, files in commits:
-        told = message.encode()
-        yield b"commit %s\ncommitter %s\ndata %d\n%s\n" % (ref.encode(), _COMMITTER, len(told), told)
+        data = message.encode()
+        yield b"commit %s\ncommitter %s\ndata %d\n%s\n" % (ref.encode(), _COMMITTER, len(data), data)
         if parent:
             yield b"from %s\n" % parent.encode()
             parent = None

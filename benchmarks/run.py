@@ -150,7 +150,7 @@ def _peers(plan: Plan, folder: Path) -> list[Figure]:
 
 def _with_ratio(figure: Figure, figures: Sequence[Figure]) -> dict[str, Any]:
     """Return the figure's JSON, with how many times the push race it lands."""
-    race = next((each.value for each in figures if each.name == YARDSTICK), None)
+    race = next((figure.value for figure in figures if figure.name == YARDSTICK), None)
     shown = figure.to_json()
     if race and figure.unit == "landed/s":
         shown["times_push_race"] = rounded(figure.value / race, _RATIO_DIGITS)
@@ -166,7 +166,7 @@ def _machine() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         # Before anything is measured here: where it is high, others are at work.
-        "load": [round(each, 2) for each in os.getloadavg()],
+        "load": [round(average, 2) for average in os.getloadavg()],
     }
 
 
@@ -197,8 +197,8 @@ def _versions(s3: str) -> dict[str, str]:
         f"{s3}-server": [program, "--version" if s3 == "minio" else "version"],
         "commit": ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
     }
-    said = {name: _first_line(argv) for name, argv in asked.items()}
-    return {"python": platform.python_version(), **said, **{name: version(name) for name in _PACKAGES}}
+    versions = {name: _first_line(argv) for name, argv in asked.items()}
+    return {"python": platform.python_version(), **versions, **{name: version(name) for name in _PACKAGES}}
 
 
 def _first_line(argv: list[str]) -> str:
@@ -239,8 +239,8 @@ def _show(report: dict[str, Any]) -> None:
             times.add_row(figure["name"], figure["axis"], f"{figure['value']:.1f}")
             continue
         if figure["unit"] == "ratio":
-            each = " ".join(f"{ratio:.2f}" for ratio in figure["rounds"])
-            costs.add_row(figure["name"], f"{figure['value']:.2f}", each, f"≤ {figure['goal']}")
+            ratios = " ".join(f"{ratio:.2f}" for ratio in figure["rounds"])
+            costs.add_row(figure["name"], f"{figure['value']:.2f}", ratios, f"≤ {figure['goal']}")
             continue
         rates.add_row(*_rate_row(figure))
     _add_stages(stages, [figure for figure in report["figures"] if "latency_ms" in figure])
@@ -276,10 +276,10 @@ def _add_stages(table: Table, figures: Sequence[dict[str, Any]]) -> None:
     last = [figure["server"][-1] for figure in figures]
     for name in ("", *[figure["name"] for figure in figures]) if last else ():
         table.add_column(name, justify="right" if name else "left")
-    for name in dict.fromkeys(name for each in last for name in each["stage_us"]):
-        table.add_row(name, *[str(each["stage_us"].get(name, "")) for each in last])
+    for name in dict.fromkeys(name for phase in last for name in phase["stage_us"]):
+        table.add_row(name, *[str(phase["stage_us"].get(name, "")) for phase in last])
     if last:
         table.add_section()
         for name in last[0]["cpu_us"]:
-            table.add_row(f"CPU, {name}", *[str(each["cpu_us"].get(name, "")) for each in last])
-        table.add_row("changesets a batch", *[str(each["changesets_a_batch"]) for each in last])
+            table.add_row(f"CPU, {name}", *[str(phase["cpu_us"].get(name, "")) for phase in last])
+        table.add_row("changesets a batch", *[str(phase["changesets_a_batch"]) for phase in last])

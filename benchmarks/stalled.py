@@ -156,7 +156,7 @@ def measure(
         with crowded(host, port) as crowd:
             beside = write(client, f"stalled-{number}", count)
             there = len(crowd)
-        p = [percentiles(each) for each in (alone, beside)]
+        p = [percentiles(times) for times in (alone, beside)]
         ratios.append(p[1]["p99"] / p[0]["p99"])
         say(
             f"round {number + 1}: alone p50 {p[0]['p50']:g} p99 {p[0]['p99']:g} ms, beside {there} stalled clients "

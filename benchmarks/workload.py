@@ -1,6 +1,6 @@
 """The input of the benchmarks: a synthetic repository and changesets for it, all from one seed.
 
-Every text depends on the seed and its own place alone, so that a part can be made without the rest, and a larger
+Every text depends on the seed and its own number alone, so that a part can be made without the rest, and a larger
 repository holds the files of a smaller one. `digest` pins the whole input: figures are comparable where it is equal.
 """
 

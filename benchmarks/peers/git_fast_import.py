@@ -1,6 +1,6 @@
 """One `git fast-import` reads all changesets as one stream of commits: as fast as Git writes history.
 
-An upper bound and no peer in kind: the order is known beforehand, nobody is told anything, and until the end
+An upper bound and no peer in kind: the order is known beforehand, nobody gets an answer, and until the end
 nothing has landed.
 """
 
@@ -19,7 +19,9 @@ def run(seed_repo: Repo, folder: Path, workload: Workload, *, count: int = 5000)
     repo = seed_repo.copy(folder / "fast-import.git")
     base = repo.resolve("main")
     changesets = list(workload.changesets(count))
-    whole = b"".join(stream("refs/heads/main", base, [(each.message, each.files) for each in changesets]))
+    whole = b"".join(
+        stream("refs/heads/main", base, [(changeset.message, changeset.files) for changeset in changesets])
+    )
     started = time.perf_counter()
     repo.fast_import([whole])
     spent = time.perf_counter() - started

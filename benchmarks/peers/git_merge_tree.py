@@ -27,15 +27,17 @@ def run(seed_repo: Repo, folder: Path, workload: Workload, *, count: int = 600) 
     base = tip = repo.resolve("main")
     changesets = list(workload.changesets(count))
     repo.fast_import(
-        part for each in changesets for part in stream(_ref(each.number), base, [(each.message, each.files)])
+        part
+        for changeset in changesets
+        for part in stream(_ref(changeset.number), base, [(changeset.message, changeset.files)])
     )
     theirs = repo.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/changes").split()
     ids = dict(zip(theirs[::2], theirs[1::2], strict=True))
     started = time.perf_counter()
-    for each in changesets:
-        other = ids[_ref(each.number)]
+    for changeset in changesets:
+        other = ids[_ref(changeset.number)]
         tree = repo.git("merge-tree", "--write-tree", tip, other).strip()
-        merged = repo.git("commit-tree", tree, "-p", tip, "-p", other, "-m", each.message).strip()
+        merged = repo.git("commit-tree", tree, "-p", tip, "-p", other, "-m", changeset.message).strip()
         repo.git("update-ref", "refs/heads/main", merged, tip)
         tip = merged
     spent = time.perf_counter() - started

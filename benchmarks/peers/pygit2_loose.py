@@ -25,10 +25,10 @@ def run(seed_repo: Repo, folder: Path, workload: Workload, *, count: int = 3000)
     tree = repo[base].peel(pygit2.Tree)
     tip = pygit2.Oid(hex=base)
     started = time.perf_counter()
-    for each in changesets:
-        for path, content in each.files:
+    for changeset in changesets:
+        for path, content in changeset.files:
             tree = repo[_put(repo, tree, path.split("/"), repo.create_blob(content))].peel(pygit2.Tree)
-        tip = repo.create_commit("refs/heads/main", who, who, each.message, tree.id, [tip])
+        tip = repo.create_commit("refs/heads/main", who, who, changeset.message, tree.id, [tip])
     spent = time.perf_counter() - started
     prove("pygit2", judge.resolve("main^{tree}"), judge.expected_tree(base, changesets))
     return Figure(

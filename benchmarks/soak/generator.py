@@ -1,7 +1,7 @@
-"""The load generator of a soak: a process of its own, whose writers keep a steady pace for as long as they are told.
+"""The load generator of a soak: a process of its own, whose writers keep a steady pace until they are stopped.
 
 The pace is open: a changeset is due at its time whether or not those before it were answered. Beside the writers there
-are clients that wait by long poll, clients on streams of events, and one that reads. What was done is told to the
+are clients that wait by long poll, clients on streams of events, and one that reads. What was done is sent to the
 parent each second; the first thread that fails ends the load.
 """
 
@@ -34,7 +34,7 @@ _POLL = 20
 
 
 class LoadFailed(Exception):
-    """The load generator ended before it was told to."""
+    """The load generator ended before it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ class Generator:
         theirs.close()
         self._ended = False
 
-    def told(self) -> list[dict[str, Any]]:
-        """Return what it has told since this was last asked. Raises LoadFailed where it has ended."""
+    def reports(self) -> list[dict[str, Any]]:
+        """Return what it has reported since the last call. Raises LoadFailed where it has ended."""
         reports = []
         while not self._ended and self._ours.poll():
             reports.append(self._receive())
         return reports
 
     def stop(self) -> list[dict[str, Any]]:
-        """Have it let go of what it holds, and end; return the last of what it tells. Raises LoadFailed."""
+        """Have it let go of what it holds, and end; return its last reports. Raises LoadFailed."""
         self._ours.send("stop")
         reports = []
         while not self._ended:
@@ -109,7 +109,7 @@ class Pace:
         self.lost = 0.0  # seconds that the pace was put off, since nobody was free in time
 
     def take(self, changesets: int) -> float:
-        """Return the seconds until the next changesets are due, and take their place."""
+        """Return the seconds until the next changesets are due, and count them as taken."""
         if self._rate is None:
             return 0.0
         with self._lock:
@@ -145,8 +145,8 @@ class _Run:
         while not self._failures and not self._parent.poll(_TELL_EVERY):
             self._parent.send(self._report())
         self._stop.set()
-        for each in writers + others:
-            each.join()
+        for thread in writers + others:
+            thread.join()
         if not self._failures:
             self._guarded(lambda: self._mix.settle(main))
         self._parent.send({"failure": self._failures[0]} if self._failures else self._report() | {"last": True})
@@ -169,7 +169,7 @@ class _Run:
     def _guarded(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told and ends the load
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and ends the load
             if not (isinstance(error, Unexpected) and self._stop.is_set()):
                 self._failures.append(f"{threading.current_thread().name}: {type(error).__name__}: {error}")
             self._stop.set()
@@ -200,10 +200,10 @@ class _Run:
             except queue.Empty:
                 continue
             while not self._stop.is_set():
-                found = wire.get(f"/v1/changesets/{changeset}?wait={_POLL}&until=landed")
-                if found["status"] == "landed":
+                document = wire.get(f"/v1/changesets/{changeset}?wait={_POLL}&until=landed")
+                if document["status"] == "landed":
                     self._tally.time("landed", time.perf_counter() - started)
-                if found["status"] not in {"queued", "committed"}:
+                if document["status"] not in {"queued", "committed"}:
                     self._tally.add(watched=1)
                     break
 
@@ -237,8 +237,8 @@ class _Run:
             newest = wire.get("/v1/commits?limit=1")["items"][0]["commit"] if at % 20 == 0 else ""
             if newest:
                 merged = wire.get(f"/v1/commits/{newest}/changesets?limit=1")["items"]
-                for each in merged:
-                    wire.get(f"/v1/changesets/{each['changeset']}/diff")
+                for commit in merged:
+                    wire.get(f"/v1/changesets/{commit['changeset']}/diff")
             self._tally.add(reads=1)
             at += 1
 

@@ -93,4 +93,4 @@ def _mean_bytes(client: redis.Redis, groups: dict[str, list[bytes]]) -> dict[str
         for (kind, _), weight in zip(some, pipeline.execute(), strict=True):
             if weight:
                 weights.setdefault(kind, []).append(weight)
-    return {kind: sum(each) / len(each) for kind, each in weights.items()}
+    return {kind: sum(sizes) / len(sizes) for kind, sizes in weights.items()}

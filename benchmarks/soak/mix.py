@@ -133,8 +133,8 @@ class Mix:
     def _bulk(self, wire: Wire) -> str:
         bodies = [self._rewrite(next(self._number), self.base) for _ in range(_BULK)]
         answer = wire.post("/v1/changesets", {"changesets": bodies})
-        for each in answer["outcomes"]:
-            assert each["status"] == 202, each
+        for outcome in answer["outcomes"]:
+            assert outcome["status"] == 202, outcome
         self.tally.add(submitted=_BULK, bytes=sum(map(_size, bodies)))
         return str(answer["outcomes"][-1]["changeset"]["id"])
 
@@ -160,9 +160,9 @@ class Mix:
     def _settle_one(self, wire: Wire) -> None:
         """Look at the oldest of those that may collide; one that did is resolved, or abandoned, in turns."""
         changeset = self._unsettled.popleft()
-        while (found := wire.get(f"/v1/changesets/{changeset}?wait=30"))["status"] == "queued":
+        while (document := wire.get(f"/v1/changesets/{changeset}?wait=30"))["status"] == "queued":
             continue
-        if found["status"] != "conflicted":
+        if document["status"] != "conflicted":
             return
         self.tally.add(conflicted=1)
         turn = next(self._pairs) % 3
@@ -171,7 +171,7 @@ class Mix:
             self.tally.add(closed=1)
             return
         take = {"take": ("ours", "theirs")[turn]}
-        paths = {each["path"]: take for each in found["conflicts"]}
+        paths = {conflict["path"]: take for conflict in document["conflicts"]}
         self._unsettled.append(wire.post(f"/v1/changesets/{changeset}/resolve", {"paths": paths})["id"])
         self.tally.add(submitted=1, resolved=1)
 
@@ -218,7 +218,7 @@ def _size(body: Json) -> int:
 @cache
 def _coprime(pairs: int) -> int:
     # About the golden section of them: neighbours in time are far from each other in the tree.
-    return next(each for each in range(round(pairs * 0.618), pairs + 2) if gcd(each, pairs) == 1)
+    return next(stride for stride in range(round(pairs * 0.618), pairs + 2) if gcd(stride, pairs) == 1)
 
 
 def _spread(shares: dict[str, int]) -> list[str]:

@@ -79,15 +79,15 @@ def main(
     with (
         tempfile.TemporaryDirectory(prefix="sluice-soak-") as folder,
         out.open("w") as samples_file,
-        site(workload, Path(folder) / "judge.git", say, **options) as place,
+        site(workload, Path(folder) / "judge.git", say, **options) as bench,
     ):
-        soak = Soak(place, workload, samples_file, clients, bulk, every, say, min(_MINUTE, minutes * _MINUTE / 15))
+        soak = Soak(bench, workload, samples_file, clients, bulk, every, say, min(_MINUTE, minutes * _MINUTE / 15))
         if rate == "auto":
             say(f"measuring the most, for {measure:g} seconds")
             most = soak.measure(measure)
             say(f"{most:.0f} changesets a second land; the soak has half of it")
         wanted = most / 2 if rate == "auto" else float(rate)
-        header = {"rate": wanted, "warm_up": warm_up, "minutes": minutes, "settings": chosen, "s3": place.stack.s3_kind}
+        header = {"rate": wanted, "warm_up": warm_up, "minutes": minutes, "settings": chosen, "s3": bench.stack.s3_kind}
         samples_file.write(json.dumps(header) + "\n")
         say(f"{wanted:.0f} changesets a second for {minutes:g} minutes; samples go to {out}")
         try:
@@ -95,7 +95,7 @@ def main(
             soak.idle(_IDLE_SECONDS)
         except (LoadFailed, KeyboardInterrupt) as error:
             failure = f"the run was cut off: {str(error) or 'interrupted'}"
-        restarts = {name: each.starts for name, each in place.stack.processes.items() if each.starts > 1}
+        restarts = {name: process.starts for name, process in bench.stack.processes.items() if process.starts > 1}
         if restarts:
             failure = failure or f"processes died and were started again: {restarts}"
     tell(soak.samples, warm_up, failure)
@@ -110,9 +110,9 @@ def _read(path: Path) -> tuple[Json, list[Json]]:
 
 def tell(samples: Sequence[Json], warm_up: float, failure: str = "") -> None:
     """Show what the samples say, and exit: with 1 where something is not flat, or the run failed."""
-    found = report(samples, warm_up)
-    show.show(found)
+    verdict = report(samples, warm_up)
+    show.show(verdict)
     if failure:
         click.echo(failure, err=True)
-    click.echo(json.dumps(found.to_json() | {"failure": failure}))
-    sys.exit(0 if found.flat and not failure else 1)
+    click.echo(json.dumps(verdict.to_json() | {"failure": failure}))
+    sys.exit(0 if verdict.flat and not failure else 1)

@@ -69,15 +69,15 @@ class Sampler:
 
     def processes(self) -> dict[str, Json]:
         """Return each process with those that it has forked, by name and number."""
-        found: dict[str, Json] = {}
+        usage: dict[str, Json] = {}
         for name, process in self.stack.processes.items():
             if process.pid is None:
                 continue
-            for number, each in enumerate(self._family(name, process.pid)):
-                seen = _look_at(each)
+            for number, member in enumerate(self._family(name, process.pid)):
+                seen = _look_at(member)
                 if seen:
-                    found[f"{name}.{number}" if number else name] = seen
-        return found
+                    usage[f"{name}.{number}" if number else name] = seen
+        return usage
 
     def _family(self, name: str, pid: int) -> Iterator[psutil.Process]:
         leader = psutil.Process(pid)
@@ -85,16 +85,16 @@ class Sampler:
         if name in _FORKING:
             program = leader.exe()
             children = leader.children()
-            yield from sorted((each for each in children if _exe(each) == program), key=lambda each: each.pid)
+            yield from sorted((child for child in children if _exe(child) == program), key=lambda child: child.pid)
 
     def head(self) -> Json:
         """Return how far the log is, how many changesets were committed and landed, and the last compaction."""
         prefix = self._prefix
         epoch = self.redis.get(prefix + "epoch")
         names = ("applied", "committed", "merged", "compacted")
-        found = self.redis.hmget(f"{prefix}v:{epoch.decode()}:head", names) if epoch else []
+        values = self.redis.hmget(f"{prefix}v:{epoch.decode()}:head", names) if epoch else []
         # A view that knows no compactions has none.
-        return dict.fromkeys(names, 0) | {name: int(value) for name, value in zip(names, found, strict=False) if value}
+        return dict.fromkeys(names, 0) | {name: int(value) for name, value in zip(names, values, strict=False) if value}
 
     def queues(self) -> dict[str, int]:
         """Return the lengths of all queues, Celery's too."""
@@ -139,7 +139,7 @@ def _look_at(process: psutil.Process) -> Json | None:
             "pid": process.pid,
             "rss": memory.rss,
             "uss": memory.uss,
-            "pss": getattr(memory, "pss", memory.uss),  # Linux alone tells it
+            "pss": getattr(memory, "pss", memory.uss),  # on Linux alone
             "fds": process.num_fds(),
             "threads": process.num_threads(),
         }
@@ -150,5 +150,5 @@ def _look_at(process: psutil.Process) -> Json | None:
 def _exe(process: psutil.Process) -> str:
     try:
         return process.exe()
-    except psutil.Error:  # gone, or not told
+    except psutil.Error:  # gone, or not permitted
         return ""

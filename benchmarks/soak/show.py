@@ -26,26 +26,26 @@ def show(report: Report) -> None:
     console.print(judged)
     if report.kinds:
         kinds = _table("Keys in Redis that grew", ("", "keys", "MiB", "keys a changeset", "bytes a changeset"))
-        for kind, each in list(report.kinds.items())[:_MOST_KINDS]:
-            if each["bytes_a_changeset"] <= 0:
+        for kind, figures in list(report.kinds.items())[:_MOST_KINDS]:
+            if figures["bytes_a_changeset"] <= 0:
                 break
-            size = f"{each['bytes'] / _MIB:.2f}"
+            size = f"{figures['bytes'] / _MIB:.2f}"
             kinds.add_row(
-                kind, f"{each['keys']:,}", size, f"{each['keys_a_changeset']}", f"{each['bytes_a_changeset']}"
+                kind, f"{figures['keys']:,}", size, f"{figures['keys_a_changeset']}", f"{figures['bytes_a_changeset']}"
             )
         console.print(kinds)
     if report.folders:
         folders = _table("The bucket", ("", "objects", "MiB", "objects a changeset", "bytes a changeset"))
-        for folder, each in report.folders.items():
-            size = f"{each['bytes'] / _MIB:.2f}"
-            counts = (f"{each['objects_a_changeset']}", f"{each['bytes_a_changeset']}")
-            folders.add_row(folder, f"{each['objects']:,}", size, *counts)
+        for folder, figures in report.folders.items():
+            size = f"{figures['bytes'] / _MIB:.2f}"
+            counts = (f"{figures['objects_a_changeset']}", f"{figures['bytes_a_changeset']}")
+            folders.add_row(folder, f"{figures['objects']:,}", size, *counts)
         console.print(folders)
     if report.stored is not None:
         console.print(f"{report.stored:g} bytes in the bucket for each byte submitted", highlight=False)
     for number, third in enumerate(report.latency, 1):
-        said = [f"{name} {each['p50']:g} / {each['p99']:g}" for name, each in third.items() if each]
-        console.print(f"third {number}: p50 / p99 in ms: {', '.join(said)}", highlight=False)
+        latencies = [f"{name} {figures['p50']:g} / {figures['p99']:g}" for name, figures in third.items() if figures]
+        console.print(f"third {number}: p50 / p99 in ms: {', '.join(latencies)}", highlight=False)
     console.print(
         f"load: {report.load.get('counts', {})}, pace lost {report.load.get('lost', 0):.1f} s", highlight=False
     )

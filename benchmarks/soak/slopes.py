@@ -26,11 +26,11 @@ _MOST_MEMORY = 0.98
 _RUN_IN = 100
 _SEED = 1
 FEWEST = 8
-"""With fewer points nothing is said of a slope."""
+"""With fewer points no slope is judged."""
 
 
 class Flatness(StrEnum):
-    """What may be said of a series."""
+    """The verdict on a series."""
 
     FLAT = "flat"
     GROWS = "GROWS"
@@ -95,19 +95,19 @@ def troughs(points: Sequence[Point], windows: int) -> list[Point]:
     return [lowest[window] for window in sorted(lowest)]
 
 
-def judge(found: Trend | None, allowed: float, clear: float) -> Flatness:
+def judge(fit: Trend | None, allowed: float, clear: float) -> Flatness:
     """Judge a trend: `allowed` is the slope that is still called flat.
 
     It is flat where the interval has 0 in it or lies below what is allowed, unless it reaches so high (`clear`) that
     it says nothing.
     """
-    if found is None:
+    if fit is None:
         return Flatness.UNCLEAR
-    if found.high <= allowed:
+    if fit.high <= allowed:
         return Flatness.FLAT
-    if found.low > 0:
-        return Flatness.GROWS if found.slope > allowed else Flatness.FLAT
-    return Flatness.FLAT if found.high <= clear else Flatness.UNCLEAR
+    if fit.low > 0:
+        return Flatness.GROWS if fit.slope > allowed else Flatness.FLAT
+    return Flatness.FLAT if fit.high <= clear else Flatness.UNCLEAR
 
 
 def _alike(residuals: Sequence[float], count: int) -> Iterator[list[float]]:

@@ -47,7 +47,7 @@ _DRAIN = 120.0
 
 def settings_of_soak() -> Json:
     """Return those of SETTINGS that this version has."""
-    known = {each.name for each in dataclasses.fields(Settings)}
+    known = {field_.name for field_ in dataclasses.fields(Settings)}
     return {name: value for name, value in SETTINGS.items() if name in known}
 
 
@@ -55,7 +55,7 @@ def settings_of_soak() -> Json:
 class Soak:
     """A soak under way."""
 
-    place: Site
+    site: Site
     workload: Workload
     out: IO[str]
     clients: int
@@ -68,7 +68,7 @@ class Soak:
     samples: list[Json] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.sampler = Sampler.of(self.place.stack)
+        self.sampler = Sampler.of(self.site.stack)
         self._load: Json = {"counts": {"bytes": 0}, "latencies": {}}
         self._counted = 0.0
         # Listing a large bucket takes longer than there is between two samples.
@@ -82,7 +82,7 @@ class Soak:
         try:
             while time.monotonic() - began < seconds:
                 time.sleep(1)
-                generator.told()
+                generator.reports()
             generator.stop()
             self._drain()
         finally:
@@ -118,7 +118,7 @@ class Soak:
         while time.monotonic() < until:
             self._sample(IDLE, None)
             time.sleep(self.every)
-        entries = Repository(self.place.stack.settings).log
+        entries = Repository(self.site.stack.settings).log
         kinds = Counter(
             decode(data).kind
             for seq in range(before + 1, self.sampler.head()["applied"] + 1)
@@ -127,7 +127,7 @@ class Soak:
         self._sample(IDLE, None, idle_entries=dict(kinds))
 
     def _generate(self, name: str, rate: float | None) -> Generator:
-        host, port = address(self.place.stack)
+        host, port = address(self.site.stack)
         return Generator(Load(host, port, self.workload, name, self.clients, rate, self.bulk))
 
     def _drain(self) -> None:
@@ -140,12 +140,12 @@ class Soak:
 
     def _sample(self, phase: str, generator: Generator | None, exact: bool = False, **more: Any) -> None:
         if generator:
-            told = generator.told()
+            reports = generator.reports()
             merged: dict[str, list[float]] = {}
-            for each in told:
-                for name, values in each["latencies"].items():
+            for report in reports:
+                for name, values in report["latencies"].items():
                     merged.setdefault(name, []).extend(values)
-            self._load = (told[-1] if told else self._load) | {"latencies": merged}
+            self._load = (reports[-1] if reports else self._load) | {"latencies": merged}
         sample = {
             "t": round(time.monotonic() - self.started, 2),
             "phase": phase,

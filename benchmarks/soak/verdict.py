@@ -70,7 +70,7 @@ class Report:
 
     @property
     def flat(self) -> bool:
-        """Whether nothing grows, and all could be told."""
+        """Whether nothing grows, and every series could be judged."""
         return all(line.verdict in {Flatness.FLAT, Flatness.OTHERS} for line in self.lines)
 
     def to_json(self) -> Json:
@@ -80,7 +80,7 @@ class Report:
 
 def report(samples: Sequence[Json], warm_up: float) -> Report:
     """Judge what was sampled from `warm_up` (seconds) on."""
-    judged = [each for each in samples if each["phase"] == SOAK and each["t"] >= warm_up]
+    judged = [sample for sample in samples if sample["phase"] == SOAK and sample["t"] >= warm_up]
     if len(judged) < 2:
         return Report(
             0.0, 0, [Line("samples", "", len(judged), None, None, None, Flatness.UNCLEAR)], {}, {}, None, [], {}
@@ -100,9 +100,9 @@ def report(samples: Sequence[Json], warm_up: float) -> Report:
 
 
 def _processes(samples: Sequence[Json]) -> Iterable[Line]:
-    names = {name for each in samples for name in each["processes"]}
+    names = {name for sample in samples for name in sample["processes"]}
     for name in sorted(names):
-        seen = [(each["t"], each["processes"][name]) for each in samples if name in each["processes"]]
+        seen = [(sample["t"], sample["processes"][name]) for sample in samples if name in sample["processes"]]
         if len(seen) < _STAYED * len(samples):
             continue
         # Resident, not unique: pages that a parent and its children cease to share are no growth.
@@ -123,20 +123,21 @@ def _processes(samples: Sequence[Json]) -> Iterable[Line]:
 
 def _redis(samples: Sequence[Json]) -> Iterable[Line]:
     after = [new for old, new in pairwise(samples) if new.get("compacted", 0) > old.get("compacted", 0)]
-    name, feet = "Redis used_memory, after compactions", [(each["t"], each["redis"]["used_memory"]) for each in after]
+    name = "Redis used_memory, after compactions"
+    feet = [(sample["t"], sample["redis"]["used_memory"]) for sample in after]
     if len(feet) < FEWEST:
         name = "Redis used_memory, at its lowest"
-        feet = troughs([(each["t"], each["redis"]["used_memory"]) for each in samples], _WINDOWS)
-    merged = {each["t"]: each["merged"] for each in samples}
+        feet = troughs([(sample["t"], sample["redis"]["used_memory"]) for sample in samples], _WINDOWS)
+    merged = {sample["t"]: sample["merged"] for sample in samples}
     by_changeset = theil_sen([merged[t] for t, _ in feet], [size for _, size in feet])
     yield _memory(name, feet, f"{by_changeset:.0f} bytes a changeset")
-    yield _counted("Redis clients", [(each["t"], each["redis"]["clients"]) for each in samples])
+    yield _counted("Redis clients", [(sample["t"], sample["redis"]["clients"]) for sample in samples])
 
 
 def _queues(samples: Sequence[Json]) -> Iterable[Line]:
     for name in sorted(samples[-1]["queues"]):
         # A queue that is longer at its shortest: work comes in faster than it is done, or is left lying.
-        line = _counted(name, troughs([(each["t"], each["queues"].get(name, 0)) for each in samples], _WINDOWS))
+        line = _counted(name, troughs([(sample["t"], sample["queues"].get(name, 0)) for sample in samples], _WINDOWS))
         if line.verdict is not Flatness.FLAT:
             yield line
 
@@ -162,15 +163,15 @@ def _hours(points: Sequence[Point]) -> float:
 def _trending(
     name: str, unit: str, points: Sequence[Point], level: float, allowed: float, clear: float, note: str = ""
 ) -> Line:
-    found = trend([(t / _SECONDS, y) for t, y in points])
-    verdict = judge(found, allowed, clear)
-    if found is None:
+    fit = trend([(t / _SECONDS, y) for t, y in points])
+    verdict = judge(fit, allowed, clear)
+    if fit is None:
         return Line(name, unit, level, None, None, None, verdict, note or "too few samples")
-    return Line(name, unit, level, found.slope, found.low, found.high, verdict, note)
+    return Line(name, unit, level, fit.slope, fit.low, fit.high, verdict, note)
 
 
 def _listed(samples: Sequence[Json]) -> list[Json]:
-    return [each["bucket"] for each in samples if "bucket" in each]
+    return [sample["bucket"] for sample in samples if "bucket" in sample]
 
 
 def _bucket(samples: Sequence[Json]) -> Iterable[Line]:
@@ -179,11 +180,11 @@ def _bucket(samples: Sequence[Json]) -> Iterable[Line]:
     What is deleted again does not even grow with them.
     """
     listed = _listed(samples)
-    passed = [(each["t"], float(_bytes_of(each["bucket"], _PASSED))) for each in samples if "bucket" in each]
+    passed = [(sample["t"], float(_bytes_of(sample["bucket"], _PASSED))) for sample in samples if "bucket" in sample]
     if any(size for _, size in passed):
         yield _memory(f"bucket {_PASSED}", passed)
     for folder in (*_FOLDERS, "all"):
-        points = [(float(each["merged"]), float(_bytes_of(each, folder))) for each in listed]
+        points = [(float(listing["merged"]), float(_bytes_of(listing, folder))) for listing in listed]
         if not points[-1:] or not points[-1][1]:
             continue
         half = len(points) // 2
@@ -200,13 +201,13 @@ def _bucket(samples: Sequence[Json]) -> Iterable[Line]:
 def _bytes_of(listed: Json, folder: str) -> int:
     folders = listed["folders"]
     if folder == "all":
-        return sum(each["bytes"] for each in folders.values())
+        return sum(count["bytes"] for count in folders.values())
     return int(folders.get(folder, {"bytes": 0})["bytes"])
 
 
 def _idle(samples: Sequence[Json]) -> Iterable[Line]:
     """Judge the log while nobody submits: nothing may be written to it but what history's age calls for."""
-    made = [each["idle_entries"] for each in samples if "idle_entries" in each]
+    made = [sample["idle_entries"] for sample in samples if "idle_entries" in sample]
     for kinds in made:
         idle = sum(count for kind, count in kinds.items() if kind not in _IDLE_KINDS)
         verdict = Flatness.GROWS if idle else Flatness.FLAT
@@ -214,7 +215,7 @@ def _idle(samples: Sequence[Json]) -> Iterable[Line]:
 
 
 def _kinds(samples: Sequence[Json]) -> dict[str, Json]:
-    counted = [each for each in samples if each.get("keys", {}).get("exact")]
+    counted = [sample for sample in samples if sample.get("keys", {}).get("exact")]
     if len(counted) < 2 or counted[-1]["committed"] <= counted[0]["committed"]:
         return {}
     first, last = counted[0]["keys"]["kinds"], counted[-1]["keys"]["kinds"]
@@ -263,7 +264,7 @@ def _latency(samples: Sequence[Json]) -> list[Json]:
     thirds = [samples[i : i + third] for i in range(0, len(samples), third)]
     return [
         {
-            name: percentiles([value for each in some for value in each["load"]["latencies"].get(name, [])])
+            name: percentiles([value for sample in some for value in sample["load"]["latencies"].get(name, [])])
             for name in ("accepted", "landed")
         }
         for some in thirds

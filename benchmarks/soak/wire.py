@@ -1,4 +1,4 @@
-"""One connection of the soak's load to the API: answers are told apart by their status, and 429 and 503 are obeyed."""
+"""One connection of the soak's load to the API: answers are judged by their status, 429 and 503 are obeyed."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def names_what_was_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
 BUGS: dict[Bug, set[str]] = {
     appends_where_the_log_ends_now: {"commits-do-what-was-submitted", "landed-is-in-the-history-once"},
     applies_without_a_guard: {"landed-is-in-the-history-once", "one-final-outcome", "verify-finds-no-difference"},
-    overwrites_entries: {"landed-is-in-the-history-once", "what-was-told-stays-true", "what-was-seen-is-still-there"},
+    overwrites_entries: {"landed-is-in-the-history-once", "answers-stay-true", "what-was-seen-is-still-there"},
     answers_before_it_is_durable: {"one-final-outcome"},
     rebases_merges: {"global-commits-go-forward"},
     takes_the_mark_from_the_queues: {"one-final-outcome"},

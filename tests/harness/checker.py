@@ -1,4 +1,4 @@
-"""The judge: what writers sent and were told, against what the API and an export say at the end.
+"""The judge: what writers sent and were answered, against what the API and an export say at the end.
 
 It knows docs/api.md and nothing of how Sluice works. Each rule yields violations, with what shows them.
 """
@@ -35,14 +35,16 @@ class Case:
         self.evidence = evidence
         # The last word about each changeset that the API has an answer for.
         self.final: dict[str, Json] = {
-            each: answer.document for each, answer in evidence.final.items() if answer.status == 200
+            changeset: answer.document for changeset, answer in evidence.final.items() if answer.status == 200
         }
-        self.key_of = {each: key for key, submission in history.submissions.items() for each in submission.ids}
+        self.key_of = {
+            changeset: key for key, submission in history.submissions.items() for changeset in submission.ids
+        }
         self.commits: dict[str, list[Commit]] = {}  # of the chain, by changeset
         self.by_key: dict[str, list[Commit]] = {}
-        self.place: dict[str, int] = {}  # in the chain, by commit
-        for place, commit in enumerate(evidence.chain):
-            self.place[commit.id] = place
+        self.position: dict[str, int] = {}  # in the chain, by commit
+        for position, commit in enumerate(evidence.chain):
+            self.position[commit.id] = position
             for changeset in commit.changesets:
                 self.commits.setdefault(changeset, []).append(commit)
             if commit.key is not None:
@@ -59,14 +61,14 @@ Rule = Callable[[Case], Iterator[str]]
 def check(history: History, evidence: Evidence) -> list[Violation]:
     """Return every violation, at most some of each rule."""
     case = Case(history, evidence)
-    found: list[Violation] = []
+    shown: list[Violation] = []
     for rule in RULES:
         name = rule.__name__.strip("_").replace("_", "-")
         violations = [Violation(name, text) for text in rule(case)]
-        found += violations[:_SHOWN]
+        shown += violations[:_SHOWN]
         if len(violations) > _SHOWN:
-            found.append(Violation(name, f"and {len(violations) - _SHOWN} more"))
-    return found
+            shown.append(Violation(name, f"and {len(violations) - _SHOWN} more"))
+    return shown
 
 
 def _one_final_outcome(case: Case) -> Iterator[str]:
@@ -80,29 +82,29 @@ def _one_final_outcome(case: Case) -> Iterator[str]:
                 yield f"{changeset} ({submission.key}) was accepted, and at the end it is {case.status(changeset)}"
 
 
-def _what_was_told_stays_true(case: Case) -> Iterator[str]:
-    """An outcome that was told to anybody never changes, nor does its commit or its place."""
-    told_of: dict[str, tuple[str, object, object]] = {}
-    for told in case.history.told:
-        status = "landed" if told.status == "committed" else told.status
+def _answers_stay_true(case: Case) -> Iterator[str]:
+    """An outcome that an answer had never changes, nor does its commit or its sequence number."""
+    first: dict[str, tuple[str, object, object]] = {}
+    for answer in case.history.answers:
+        status = "landed" if answer.status == "committed" else answer.status
         if status not in FINAL:
             continue
-        now = (status, told.commit, told.seq)
-        before = told_of.setdefault(told.changeset, now)
+        now = (status, answer.commit, answer.seq)
+        before = first.setdefault(answer.changeset, now)
         if before != now:
-            yield f"{told.changeset} was told as {before} and then as {now}"
-    for changeset, before in told_of.items():
+            yield f"{answer.changeset} was answered as {before} and then as {now}"
+    for changeset, before in first.items():
         last = case.final.get(changeset)
         if last is not None and before != (last["status"], last.get("commit"), last.get("seq")):
-            yield f"{changeset} was told as {before}, and at the end it is {last}"
+            yield f"{changeset} was answered as {before}, and at the end it is {last}"
 
 
 def _one_changeset_a_key(case: Case) -> Iterator[str]:
     """However often a submission was sent, one changeset counts, and every other names it as the first."""
     for submission in case.history.submissions.values():
-        known = {each for each in submission.ids if each in case.final}
-        duplicates = {each for each in known if case.final[each].get("reason") == "duplicate"}
-        firsts = {str(case.final[each].get("first")) for each in duplicates}
+        known = {changeset for changeset in submission.ids if changeset in case.final}
+        duplicates = {changeset for changeset in known if case.final[changeset].get("reason") == "duplicate"}
+        firsts = {str(case.final[changeset].get("first")) for changeset in duplicates}
         counting = (known - duplicates) | firsts
         if known and len(counting) != 1:
             yield f"{submission.key} has the changesets {sorted(known)}, of which {sorted(counting)} count"
@@ -129,11 +131,11 @@ def _landed_is_in_the_history_once(case: Case) -> Iterator[str]:
         if submission is None:
             yield f"the commit {commit.id} is of {commit.key}, which nobody submitted"
         elif not submission.unknown and not submission.ids.keys() & set(commit.changesets):
-            yield f"the commit {commit.id} is of {commit.key}, whose writer was always told something else"
+            yield f"the commit {commit.id} is of {commit.key}, whose writer was always answered something else"
     reached = Counter(case.evidence.main_changesets)
-    for changeset, found in case.commits.items():
+    for changeset, standing in case.commits.items():
         if reached[changeset] != 1:
-            yield f"{changeset} stands {reached[changeset]} times in main, as {[commit.id for commit in found]}"
+            yield f"{changeset} stands {reached[changeset]} times in main, as {[commit.id for commit in standing]}"
     for changeset in reached.keys() - case.commits.keys():
         yield f"{changeset} stands in main and not in the chain"
 
@@ -174,52 +176,52 @@ def _files_are_what_landed(case: Case) -> Iterator[str]:
                 lines.pop(line, None)
             lines |= dict.fromkeys(edit.added, commit.id)
     for path in expected.keys() | case.evidence.files.keys():
-        found = Counter(case.evidence.files.get(path, []))
+        actual = Counter(case.evidence.files.get(path, []))
         wanted = expected.get(path, {})
-        for line in wanted.keys() | found.keys():
-            if found[line] != (line in wanted):
+        for line in wanted.keys() | actual.keys():
+            if actual[line] != (line in wanted):
                 whose = f"of {written.get(line)}, committed as {wanted.get(line)}"
-                yield f"{path} in main has the line {line!r} {found[line]} times ({whose})"
+                yield f"{path} in main has the line {line!r} {actual[line]} times ({whose})"
 
 
 def _order_is_what_writers_saw(case: Case) -> Iterator[str]:
-    """A stack is in its order, and what was told as committed comes before everything that was sent later."""
-    told: dict[str, float] = {}
-    for each in case.history.told:
-        if each.commit is not None:
-            told.setdefault(each.commit, each.at)
+    """A stack is in its order, and what an answer had as committed comes before everything that was sent later."""
+    committed_at: dict[str, float] = {}
+    for answer in case.history.answers:
+        if answer.commit is not None:
+            committed_at.setdefault(answer.commit, answer.at)
     earliest, who = float("inf"), ""
     for commit in reversed(case.evidence.chain):
         submission = case.history.submissions.get(commit.key or "")
         if submission is None:
             continue
         if earliest < submission.sent:
-            yield f"{who} was told as committed before {submission.key} was sent, and comes behind it"
-        if told.get(commit.id, earliest) < earliest:
-            earliest, who = told[commit.id], commit.key or ""
+            yield f"{who} was answered as committed before {submission.key} was sent, and comes behind it"
+        if committed_at.get(commit.id, earliest) < earliest:
+            earliest, who = committed_at[commit.id], commit.key or ""
         below = submission.on
         if below is not None:
-            places = [case.place[each.id] for each in case.by_key.get(below, [])]
-            if not places or places[0] > case.place[commit.id]:
+            positions = [case.position[lower.id] for lower in case.by_key.get(below, [])]
+            if not positions or positions[0] > case.position[commit.id]:
                 yield f"{submission.key} is committed, and {below}, on which it stands, is not before it"
 
 
 def _what_was_seen_is_still_there(case: Case) -> Iterator[str]:
-    """Every commit that was ever told is in the history for good."""
-    main = {commit.id: place for place, commit in enumerate(case.evidence.main)}
+    """Every commit that an answer ever named is in the history for good."""
+    main = {commit.id: position for position, commit in enumerate(case.evidence.main)}
     for head in case.history.heads:
         if head.main not in main:
-            yield f"the global head was told as {head.main}, which main has no more"
-        if head.tip not in case.place:
-            yield f"the tip was told as {head.tip}, which the chain has no more"
-    for told in case.history.told:
-        if told.commit is not None and told.commit not in case.place:
-            yield f"{told.changeset} was told as committed by {told.commit}, which the chain has no more"
+            yield f"the global head was answered as {head.main}, which main has no more"
+        if head.tip not in case.position:
+            yield f"the tip was answered as {head.tip}, which the chain has no more"
+    for answer in case.history.answers:
+        if answer.commit is not None and answer.commit not in case.position:
+            yield f"{answer.changeset} was answered as committed by {answer.commit}, which the chain has no more"
     yield from case.evidence.misread
 
 
 def _no_base_is_forgotten(case: Case) -> Iterator[str]:
-    """What was told is a base for good: only what stands on one that did not land is rejected for its base.
+    """A commit in an answer is a base for good: only what stands on one that did not land is rejected for its base.
 
     Nor for anything else that writers here never do.
     """
@@ -258,11 +260,11 @@ def _global_commits_go_forward(case: Case) -> Iterator[str]:
             yield f"the global commit {commit.id} has the parents {commit.parents}, and {before.id} comes before it"
             continue
         merged = commit.parents[1]
-        place = case.place.get(merged)
-        if place is None or place <= at:
+        position = case.position.get(merged)
+        if position is None or position <= at:
             yield f"the global commit {commit.id} merges {merged}, which main had before it, or is not in the chain"
         else:
-            at = place
+            at = position
         if trees.get(merged) != commit.tree:
             yield f"the global commit {commit.id} has another tree than {merged}, which it merges"
     if case.evidence.chain and at != len(case.evidence.chain) - 1:
@@ -284,7 +286,7 @@ def _verify_finds_no_difference(case: Case) -> Iterator[str]:
 
 RULES: tuple[Rule, ...] = (
     _one_final_outcome,
-    _what_was_told_stays_true,
+    _answers_stay_true,
     _one_changeset_a_key,
     _landed_is_in_the_history_once,
     _commits_do_what_was_submitted,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app.admin.export import ExportError, export, git
 from storage.base.settings import Settings
-from tests.harness.history import Edit, FileTold, History, Json
+from tests.harness.history import Edit, FileAnswer, History, Json
 from tests.harness.wire import Answer, Wire
 
 _ASKERS = 4
@@ -68,15 +68,15 @@ def gather(wire: Wire, history: History, settings: Settings, differences: list[s
     """Ask about everything that was accepted, and export everything. Never raises for what is wrong."""
     began = time.monotonic()
     evidence = Evidence(differences=differences)
-    ids = [each for submission in list(history.submissions.values()) for each in submission.ids]
+    ids = [changeset for submission in list(history.submissions.values()) for changeset in submission.ids]
     if len(ids) > _ASKED_ALONE:
         listed = {row["changeset"]: row for row in _commits(wire, began + patience) if row["status"] == "landed"}
-        paged = [each for each in ids if each in listed][:-_ASKED_ALONE]
-        evidence.final |= {each: Answer(200, json.dumps(listed[each]).encode()) for each in paged}
-        ids = [each for each in ids if each not in evidence.final]
+        paged = [changeset for changeset in ids if changeset in listed][:-_ASKED_ALONE]
+        evidence.final |= {changeset: Answer(200, json.dumps(listed[changeset]).encode()) for changeset in paged}
+        ids = [changeset for changeset in ids if changeset not in evidence.final]
     _ask(wire, ids, evidence, began + patience)
     firsts = [_document(answer).get("first") for answer in evidence.final.values()]
-    _ask(wire, [each for each in firsts if each and each not in evidence.final], evidence, began + patience)
+    _ask(wire, [first for first in firsts if first and first not in evidence.final], evidence, began + patience)
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         directory = Path(folder) / "export.git"
         try:
@@ -94,7 +94,7 @@ def gather(wire: Wire, history: History, settings: Settings, differences: list[s
 def _ask(wire: Wire, ids: Iterable[str], evidence: Evidence, until: float) -> None:
     ids = list(ids)
     with ThreadPoolExecutor(_ASKERS) as pool:
-        answers = pool.map(lambda each: _get(wire, f"/v1/changesets/{each}", until), ids)
+        answers = pool.map(lambda changeset: _get(wire, f"/v1/changesets/{changeset}", until), ids)
         evidence.final |= zip(ids, answers, strict=True)
 
 
@@ -145,8 +145,8 @@ def _chain(directory: Path) -> Iterator[Commit]:
         *("--format=%x00%H %T %P%n%B%x01", "next"),
     )
     for part in log.split("\0")[1:]:
-        said, _, diff = part.partition("\1")
-        heading, _, message = said.partition("\n")
+        header, _, diff = part.partition("\1")
+        heading, _, message = header.partition("\n")
         commit, tree, *parents = heading.split()
         key = _KEY.search(message)
         yield Commit(
@@ -156,31 +156,31 @@ def _chain(directory: Path) -> Iterator[Commit]:
 
 def _edits(diff: str) -> dict[str, Edit]:
     """Read a diff of files that hold nothing but unique lines."""
-    found: dict[str, tuple[list[str], list[str]]] = {}
+    edits: dict[str, tuple[list[str], list[str]]] = {}
     lists: tuple[list[str], list[str]] = [], []
     for line in diff.splitlines():
         if line.startswith("diff --git a/"):
             path = line.rpartition(" b/")[2]
-            lists = found[path] = [], []
+            lists = edits[path] = [], []
         elif line.startswith("+") and not line.startswith("+++ "):
             lists[0].append(line[1:])
         elif line.startswith("-") and not line.startswith("--- "):
             lists[1].append(line[1:])
-    return {path: Edit(tuple(added), tuple(removed)) for path, (added, removed) in found.items()}
+    return {path: Edit(tuple(added), tuple(removed)) for path, (added, removed) in edits.items()}
 
 
-def _misread(directory: Path, told: list[FileTold]) -> Iterator[str]:
-    """Yield where a file was said to have at a commit what it does not have there."""
-    asked = "".join(f"{each.commit}:{each.path}\n" for each in told)
+def _misread(directory: Path, answers: list[FileAnswer]) -> Iterator[str]:
+    """Yield which answers about a file differ from the export."""
+    asked = "".join(f"{answer.commit}:{answer.path}\n" for answer in answers)
     stream = io.BytesIO(_raw(directory, ["cat-file", "--batch"], asked.encode()))
-    for each in told:
+    for answer in answers:
         heading = stream.readline().split()
         lines = None
         if heading[-1] != b"missing":
             lines = tuple(stream.read(int(heading[2])).decode().splitlines())
             stream.read(1)
-        if lines != each.lines:
-            yield f"{each.path} at {each.commit} was said to have {each.lines}, and has {lines}"
+        if lines != answer.lines:
+            yield f"{answer.path} at {answer.commit} was answered with {answer.lines}, and has {lines}"
 
 
 def _raw(directory: Path, command: list[str], data: bytes | None = None) -> bytes:

@@ -29,7 +29,7 @@ class Heartbeat(threading.Thread):
             answer = self._wire("GET", "/v1/head")
             if answer.status != 200:
                 continue
-            self._history.heads_told(answer.document)
+            self._history.note_heads(answer.document)
             with self._moved:
                 self._seq = max(self._seq, answer.document["main"]["seq"])
                 self._moved.notify_all()
@@ -65,7 +65,7 @@ class Heartbeat(threading.Thread):
         if answer.status != 200:
             self._over.wait(_EVERY)
             return False
-        self._history.tells(self.name, answer.document)
+        self._history.note_changeset(self.name, answer.document)
         return answer.document["status"] in {*FINAL, "held"}
 
     def __enter__(self) -> Heartbeat:

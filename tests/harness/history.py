@@ -1,7 +1,7 @@
-"""What writers sent and what they were told, with when; nothing in it is inferred.
+"""What writers sent and which answers they got, with times; nothing in it is inferred.
 
-Times are of one monotonic clock: all writers are threads of one process, so what one was told before another sent is
-known to have come first.
+Times are of one monotonic clock: all writers are threads of one process, so an answer to one before a request of
+another is known to have come first.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Submission:
     replaces: str | None = None  # the id of the conflicted changeset that it resolves
     sent: float = 0.0  # when it was first sent
     unknown: int = 0  # how many of its tries had no answer, or one that says nothing
-    # The ids it was told with a 202, and when first. More than one only if a repeat was not known for one.
+    # The ids that a 202 gave it, and when first. More than one only if a repeat was not known for one.
     ids: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What an answer said of a changeset."""
+class ChangesetAnswer:
+    """What an answer has about a changeset."""
 
     at: float
     writer: str
@@ -53,7 +53,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadTold:
+class HeadAnswer:
     """Commits that an answer named as the global head and the tip."""
 
     at: float
@@ -62,8 +62,8 @@ class HeadTold:
 
 
 @dataclass(frozen=True, slots=True)
-class FileTold:
-    """The lines that a file was said to have at a commit; None: that it is not there."""
+class FileAnswer:
+    """The lines of a file at a commit, as answered; None: that it is not there."""
 
     commit: str
     path: str
@@ -82,34 +82,34 @@ class Refusal:
 
 
 class History:
-    """Everything that was sent and told. Safe for threads."""
+    """Everything that was sent and answered. Safe for threads."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.submissions: dict[str, Submission] = {}
-        self.told: list[Told] = []
-        self.heads: list[HeadTold] = []
-        self.files: set[FileTold] = set()
+        self.answers: list[ChangesetAnswer] = []
+        self.heads: list[HeadAnswer] = []
+        self.files: set[FileAnswer] = set()
         self.refusals: list[Refusal] = []
-        self.ended: set[str] = set()  # changesets of which a final status was told
-        self.unknown = 0  # answers that said nothing, of all requests
+        self.ended: set[str] = set()  # changesets with a final status in an answer
+        self.unknown = 0  # requests without an answer, or with one that leaves open what became of them
         self._lock = threading.Lock()
 
-    def sends(self, submission: Submission) -> None:
+    def note_sent(self, submission: Submission) -> None:
         """Note a submission before it is sent for the first time."""
         with self._lock:
             submission.sent = time.monotonic()
             self.submissions[submission.key] = submission
 
-    def accepted(self, submission: Submission, document: Json) -> None:
-        """Note a 202 and what it said."""
+    def note_accepted(self, submission: Submission, document: Json) -> None:
+        """Note a 202 and its changeset."""
         with self._lock:
             submission.ids.setdefault(document["id"], time.monotonic())
-        self.tells(submission.writer, document)
+        self.note_changeset(submission.writer, document)
 
-    def tells(self, writer: str, document: Json) -> None:
-        """Note what an answer said of a changeset."""
-        told = Told(
+    def note_changeset(self, writer: str, document: Json) -> None:
+        """Note an answer about a changeset."""
+        answer = ChangesetAnswer(
             time.monotonic(),
             writer,
             document["id"],
@@ -118,34 +118,37 @@ class History:
             document.get("seq"),
         )
         with self._lock:
-            self.told.append(told)
-            if told.status in FINAL:
-                self.ended.add(told.changeset)
+            self.answers.append(answer)
+            if answer.status in FINAL:
+                self.ended.add(answer.changeset)
 
     def under_way(self) -> list[str]:
         """Return what is accepted and not known to have ended, the oldest first; not what waits for its release."""
         with self._lock:
             accepted = [
-                each for submission in self.submissions.values() if not submission.held for each in submission.ids
+                changeset
+                for submission in self.submissions.values()
+                if not submission.held
+                for changeset in submission.ids
             ]
-            return sorted(each for each in accepted if each not in self.ended)
+            return sorted(changeset for changeset in accepted if changeset not in self.ended)
 
-    def heads_told(self, document: Json) -> None:
+    def note_heads(self, document: Json) -> None:
         """Note an answer about the heads."""
         with self._lock:
-            self.heads.append(HeadTold(time.monotonic(), document["main"]["commit"], document["tip"]["commit"]))
+            self.heads.append(HeadAnswer(time.monotonic(), document["main"]["commit"], document["tip"]["commit"]))
 
-    def file_told(self, commit: str, path: str, lines: list[str] | None) -> None:
-        """Note what a file was said to have."""
+    def note_file(self, commit: str, path: str, lines: list[str] | None) -> None:
+        """Note an answer about a file."""
         with self._lock:
-            self.files.add(FileTold(commit, path, None if lines is None else tuple(lines)))
+            self.files.add(FileAnswer(commit, path, None if lines is None else tuple(lines)))
 
-    def refused(self, writer: str, request: str, status: int, document: Json) -> None:
+    def note_refused(self, writer: str, request: str, status: int, document: Json) -> None:
         """Note an answer that a valid request must never get."""
         with self._lock:
             self.refusals.append(Refusal(time.monotonic(), writer, request, status, document))
 
-    def says_nothing(self, submission: Submission | None = None) -> None:
+    def note_unknown(self, submission: Submission | None = None) -> None:
         """Note that a request has no answer, or one that leaves open what became of it."""
         with self._lock:
             self.unknown += 1

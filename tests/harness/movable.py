@@ -39,7 +39,7 @@ class Movable(Stack):
             self._behind.close()
 
     def open_address(self) -> None:
-        """Have the address listen, before anybody is told of it; once."""
+        """Have the address listen, before anybody gets it; once."""
         if not hasattr(self, "address"):
             assert self._data
             servers = self._servers = Supervisor(self._data / "logs", restart=True, abrupt=True)

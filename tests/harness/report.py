@@ -41,22 +41,22 @@ class Report:
     rounds: int = 0
     seconds: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)  # of submissions, by what became of them; see checker
-    unknown: int = 0  # answers that said nothing
+    unknown: int = 0  # requests whose result no answer has
     faults: Counter[str] = field(default_factory=Counter)
-    places: dict[str, Counter[str]] = field(default_factory=dict)  # of a fault: where it struck, where it has a choice
+    points: dict[str, Counter[str]] = field(default_factory=dict)  # of a fault: where it struck, where it has a choice
     missed: Counter[str] = field(default_factory=Counter)  # strikes that found nothing to break at the moment
     recoveries: dict[str, float] = field(default_factory=dict)  # the longest, by fault
     missing: dict[str, str] = field(default_factory=dict)  # faults that cannot be made here, and why
     violations: list[Violation] = field(default_factory=list)
 
-    def struck(self, fault: str, place: str | None) -> None:
+    def struck(self, fault: str, point: str | None) -> None:
         """Count a strike; None: nothing could be broken."""
-        if place is None:
+        if point is None:
             self.missed[fault] += 1
             return
         self.faults[fault] += 1
-        if place:
-            self.places.setdefault(fault, Counter())[place] += 1
+        if point:
+            self.points.setdefault(fault, Counter())[point] += 1
 
     def recovered(self, fault: str, seconds: float) -> None:
         """Note a recovery."""
@@ -70,8 +70,8 @@ class Report:
         self.unknown += other.unknown
         self.faults += other.faults
         self.missed += other.missed
-        for fault, places in other.places.items():
-            self.places.setdefault(fault, Counter()).update(places)
+        for fault, points in other.points.items():
+            self.points.setdefault(fault, Counter()).update(points)
         for fault, seconds in other.recoveries.items():
             self.recovered(fault, seconds)
         self.missing |= other.missing
@@ -100,7 +100,7 @@ class Report:
                 fault: {
                     "times": count,
                     "longest_recovery": round(self.recoveries.get(fault, 0.0), 2),
-                    "places": dict(sorted(self.places.get(fault, {}).items())),
+                    "places": dict(sorted(self.points.get(fault, {}).items())),
                 }
                 for fault, count in sorted(self.faults.items())
             },
@@ -153,8 +153,8 @@ def _faults(reports: Sequence[Report]) -> Iterator[str]:
     for fault in sorted({fault for report in reports for fault in (*report.faults, *report.missing)}):
         cells: list[object] = []
         for report in reports:
-            places = len(report.places.get(fault, ()))
-            count = f"{report.faults[fault]} ({places})" if places > 1 else f"{report.faults[fault]}"
+            points = len(report.points.get(fault, ()))
+            count = f"{report.faults[fault]} ({points})" if points > 1 else f"{report.faults[fault]}"
             cells += [report.missing.get(fault, count)]
             cells += [f"{report.recoveries[fault]:.1f} s" if fault in report.recoveries else ""]
         yield _row(f"`{fault}`", cells)
@@ -166,4 +166,4 @@ def _heading(first: str, others: Sequence[str]) -> Iterator[str]:
 
 
 def _row(first: str, others: Sequence[object]) -> str:
-    return "| " + " | ".join([first, *(f"{each:,}" if isinstance(each, int) else str(each) for each in others)]) + " |"
+    return "| " + " | ".join([first, *(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in others)]) + " |"

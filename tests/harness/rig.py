@@ -1,4 +1,4 @@
-"""A stack that can be broken: proxies on every link, clocks that can be set, places to stop at, a small disk for S3.
+"""A stack that can be broken: proxies on every link, clocks that can be set, failpoints, a small disk for S3.
 
 The processes are those of `sluice up`, with a second node of workers, so that one can be cut off or stopped while the
 other goes on, and a second beat, which only its nemesis starts. Every process reaches Redis, and S3 if it has to,
@@ -27,8 +27,8 @@ from app.stack.processes import Command, Process, ProcessFailed, Supervisor
 from app.stack.servers import S3_PORTS, free_ports
 from storage.backends.bucket import Bucket, BucketError
 from storage.base.settings import Settings, environment
+from tests.harness.failpoints import ENVIRON, Failpoints
 from tests.harness.movable import Movable
-from tests.harness.places import ENVIRON, Places
 from tests.support.servers import Proxy, Toxiproxy
 
 # Short times, so that what waits for one of them is seen within a round.
@@ -54,12 +54,12 @@ SETTINGS: dict[str, Any] = {
 }
 LONGEST_LOCK = 2.0 * SETTINGS["lock_ttl"]
 WORKERS = ("worker", "second", "merger")
-# The processes that reach a server through a proxy of their own. Beats know nothing of S3, though they are told.
+# The processes that reach a server through a proxy of their own. Beats do not use S3, though they have its address.
 LINKS = {"redis": ("api", *WORKERS, "beat", "second-beat"), "s3": ("api", *WORKERS), "api": ("writers",)}
 CLOCKS = ("api", "worker", "merger")
 _GARBAGE = 3  # packs that are left at once
 DISK_BYTES = 1 << 30
-# What nodes run instead of the product's own: the same, with places to stop at.
+# What nodes run instead of the product's own: the same, with failpoints.
 _STOPPABLE = {"tasks.celery": "tests.harness.stoppable", "app.api:create_app()": "tests.harness.stoppable:create_app()"}
 _FAKETIME = "vendor/libfaketime/src/libfaketime.so.1"
 
@@ -69,10 +69,10 @@ class Rig(Movable):
 
     def __init__(self, data: Path, s3: str, toxiproxy: str | None, s3_program: str | None = None) -> None:
         """Describe it; `toxiproxy` is the program, None where there is none; `s3_program` overrides the search."""
-        data = data.resolve()  # which the nodes are told, who work elsewhere
+        data = data.resolve()  # which nodes get, whose working directory is another
         super().__init__(data, SETTINGS, s3=s3, with_flower=False, workers=1, abrupt=True, s3_program=s3_program)
         self.links: dict[tuple[str, str], Proxy] = {}  # by process and server, see LINKS
-        self.places = Places(data / "places")
+        self.failpoints = Failpoints(data / "failpoints")
         # Why something cannot be broken on this machine, by what it is.
         self.missing: dict[str, str] = {}
         self._program = toxiproxy
@@ -92,7 +92,7 @@ class Rig(Movable):
             self._link(self._program)
         else:
             self.missing["links"] = "there is no toxiproxy-server on PATH"
-        self.places.make()
+        self.failpoints.make()
         for name in CLOCKS:
             self.clock(name).write_text("+0\n")
         if not faketime():
@@ -189,7 +189,7 @@ class Rig(Movable):
         if name in ("api", *WORKERS):
             argv = [_STOPPABLE.get(part, part) for part in argv]
         made = super()._command(name, argv, *others, **options)
-        more = {ENVIRON: str(self.places.folder)}
+        more = {ENVIRON: str(self.failpoints.folder)}
         if (name, "redis") in self.links:
             more["SLUICE_REDIS_URL"] = f"redis://{self.links[name, 'redis'].address}/0"
         if (name, "s3") in self.links:
@@ -254,8 +254,8 @@ class Rig(Movable):
 
 def faketime() -> Path | None:
     """The library that sets a process's clock, out of the wheel; None where that is not installed."""
-    found = importlib.util.find_spec("libfaketime")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("libfaketime")
+    if spec is None or spec.origin is None:
         return None
-    library = Path(found.origin).parent / _FAKETIME
+    library = Path(spec.origin).parent / _FAKETIME
     return library if library.exists() else None

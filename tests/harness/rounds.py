@@ -142,11 +142,11 @@ def _break(chosen: list[Nemesis], rng: random.Random, hold: float, pulse: Heartb
     struck: list[Nemesis] = []
     names: list[str] = []
     for nemesis in chosen:
-        place = nemesis.strike()
-        report.struck(nemesis.name, place)
-        if place is not None:
+        point = nemesis.strike()
+        report.struck(nemesis.name, point)
+        if point is not None:
             struck.append(nemesis)
-            names.append(f"{nemesis.name} ({place})" if place else nemesis.name)
+            names.append(f"{nemesis.name} ({point})" if point else nemesis.name)
     lasts = rng.uniform(0.0, hold)
     if any(nemesis.least for nemesis in struck):
         time.sleep(max(nemesis.least for nemesis in struck) + lasts)

@@ -1,7 +1,7 @@
 """`python -m tests.harness`: rounds of faults for some minutes; tables, one JSON line, and exit 1 on violations.
 
 A round is a fresh stack, on which every fault strikes alone and in pairs. Rounds take turns between the S3 servers.
-Each has a seed of its own, which is said: with that, and the same server, it can be run again alone.
+Each prints its seed: with that, and the same server, it can be run again alone.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Session:
         answer = self._ask("GET", "/v1/head", expected={200})
         if answer is None:
             return None
-        self.history.heads_told(answer.document)
+        self.history.note_heads(answer.document)
         return answer.document
 
     def file(self, commit: str, path: str) -> tuple[bool, list[str] | None]:
@@ -43,13 +43,13 @@ class Session:
         if answer is None:
             return False, None
         lines = answer.data.decode().splitlines() if answer.status == 200 else None
-        self.history.file_told(commit, path, lines)
+        self.history.note_file(commit, path, lines)
         return True, lines
 
     def look(self, changeset: str, wait: float = 0.0) -> Json | None:
         """Return a changeset."""
         query = f"?wait={wait:g}&until=landed" if wait else ""
-        return self._told(self._ask("GET", f"/v1/changesets/{changeset}{query}", expected={200}))
+        return self._noted(self._ask("GET", f"/v1/changesets/{changeset}{query}", expected={200}))
 
     def conflicts(self, changeset: str) -> list[Json] | None:
         """Return what is in conflict in a changeset."""
@@ -61,10 +61,10 @@ class Session:
         answer = self._ask("GET", f"/v1/changesets/{changeset}/conflicts/head/{quote(path)}", expected={200})
         return None if answer is None else answer.data.decode().splitlines()
 
-    def say(self, changeset: str, verb: str) -> Json | None:
+    def post(self, changeset: str, verb: str) -> Json | None:
         """Release or abandon a changeset, and return it; None where that is no longer possible (409)."""
         answer = self._ask("POST", f"/v1/changesets/{changeset}/{verb}", expected={200, 409})
-        return None if answer is None or answer.status == 409 else self._told(answer)
+        return None if answer is None or answer.status == 409 else self._noted(answer)
 
     def submit(self, where: str, submission: Submission, body: Json) -> str | None:
         """Submit one changeset and return its id."""
@@ -77,7 +77,7 @@ class Session:
     def submit_many(self, submissions: list[Submission], items: list[Json]) -> list[str | None]:
         """Submit several in one request and return their ids."""
         for submission in submissions:
-            self.history.sends(submission)
+            self.history.note_sent(submission)
         ids: list[str | None] = [None] * len(items)
         pause = _FIRST_PAUSE
         while True:
@@ -92,7 +92,7 @@ class Session:
                 again = True
                 if answer.status != 429:
                     for submission in submissions:
-                        self.history.says_nothing(submission)
+                        self.history.note_unknown(submission)
             else:
                 self._refused("POST /v1/changesets", answer)
                 return ids
@@ -106,28 +106,28 @@ class Session:
         for i, (submission, outcome) in enumerate(zip(submissions, outcomes, strict=True)):
             status = outcome["status"]
             if status == 202:
-                self.history.accepted(submission, outcome["changeset"])
+                self.history.note_accepted(submission, outcome["changeset"])
                 ids[i] = outcome["changeset"]["id"]
             elif status in {429, 503}:
                 again = True
                 if status != 429:
-                    self.history.says_nothing(submission)
+                    self.history.note_unknown(submission)
             else:
-                self.history.refused(self.name, f"item {submission.key}", status, outcome["problem"])
+                self.history.note_refused(self.name, f"item {submission.key}", status, outcome["problem"])
         return again
 
     def _send(self, path: str, submission: Submission, body: Json, expected: set[int]) -> str | None:
-        self.history.sends(submission)
+        self.history.note_sent(submission)
         answer = self._ask("POST", path, body, submission, expected)
         if answer is None or answer.status == 409:
             return None
-        self.history.accepted(submission, answer.document)
-        found = str(answer.document["id"])
+        self.history.note_accepted(submission, answer.document)
+        changeset = str(answer.document["id"])
         if self._rng.random() < _REPEATS:
             answer = self._wire("POST", path, body, submission.key)
             if answer.status == 202:
-                self.history.accepted(submission, answer.document)
-        return found
+                self.history.note_accepted(submission, answer.document)
+        return changeset
 
     def _ask(
         self, method: str, path: str, body: Any = None, of: Submission | None = None, expected: Collection[int] = ()
@@ -142,7 +142,7 @@ class Session:
                 self._refused(f"{method} {path}", answer)
                 return None
             if answer.status != 429:
-                self.history.says_nothing(of)
+                self.history.note_unknown(of)
             if not self._goes_on(pause, gives_up=of is not None and answer.status != 429):
                 return None
             pause = min(2 * pause, _MOST_PAUSE)
@@ -152,10 +152,10 @@ class Session:
             return False
         return not self._over.wait(pause * self._rng.uniform(0.7, 1.3))
 
-    def _told(self, answer: Answer | None) -> Json | None:
+    def _noted(self, answer: Answer | None) -> Json | None:
         if answer is None:
             return None
-        self.history.tells(self.name, answer.document)
+        self.history.note_changeset(self.name, answer.document)
         return answer.document
 
     def _refused(self, request: str, answer: Answer) -> None:
@@ -163,4 +163,4 @@ class Session:
             document = answer.document
         except ValueError:
             document = {"detail": answer.data[:200].decode(errors="replace")}
-        self.history.refused(self.name, request, answer.status, document)
+        self.history.note_refused(self.name, request, answer.status, document)

@@ -59,12 +59,12 @@ class Small:
         self._over = threading.Event()
         self._looks = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._work, args=(each, EVERY), daemon=True)
-            for each in (self._upkeep, collect, compact)
+            threading.Thread(target=self._work, args=(task, EVERY), daemon=True)
+            for task in (self._upkeep, collect, compact)
         ]
         self._threads += [
-            threading.Thread(target=self._work, args=(each, 0.0), daemon=True)
-            for each in (lambda repo: commit_batch(repo).changesets, lambda repo: merge_batch(repo).changesets)
+            threading.Thread(target=self._work, args=(task, 0.0), daemon=True)
+            for task in (lambda repo: commit_batch(repo).changesets, lambda repo: merge_batch(repo).changesets)
             for _ in range(_COMMITTERS)
         ]
 

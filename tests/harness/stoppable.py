@@ -18,7 +18,7 @@ from typing import Any
 
 from app.api import create_app
 from tasks.celery import app
-from tests.harness.places import ENVIRON, Places
+from tests.harness.failpoints import ENVIRON, Failpoints
 
 __all__ = ["app", "create_app"]
 
@@ -53,17 +53,17 @@ _scope: ContextVar[str] = ContextVar("scope", default="")
 _in_step: ContextVar[bool] = ContextVar("in_step", default=False)
 
 
-def install(places: Places) -> None:
+def install(failpoints: Failpoints) -> None:
     """Wrap everything in the tables. Fails where something of them is no more."""
     for scope, targets in SCOPES.items():
         for target in targets:
-            _wrap(target, _Scoped(places, scope))
+            _wrap(target, _Scoped(failpoints, scope))
     for step, target in STEPS.items():
-        _wrap(target, _Stepped(places, lambda *args, step=step: step))
+        _wrap(target, _Stepped(failpoints, lambda *args, step=step: step))
     for verb, target in _BUCKET.items():
-        _wrap(target, _Stepped(places, lambda self, *args, verb=verb: "-".join([verb, *_folder(args)])))
-    _wrap(_SCRIPT, _Stepped(places, lambda self, name, *args: name))
-    _wrap(_REDIS, _Stepped(places, lambda self, command, *args: f"redis-{command.lower().replace(' ', '-')}"))
+        _wrap(target, _Stepped(failpoints, lambda self, *args, verb=verb: "-".join([verb, *_folder(args)])))
+    _wrap(_SCRIPT, _Stepped(failpoints, lambda self, name, *args: name))
+    _wrap(_REDIS, _Stepped(failpoints, lambda self, command, *args: f"redis-{command.lower().replace(' ', '-')}"))
 
 
 Call = Callable[..., Any]
@@ -85,16 +85,16 @@ def _wrap(target: str, wrapper: Callable[[Call], Call]) -> None:
 
 
 class _Scoped:
-    """Makes a function a run of a scope; its beginning and its end are places too."""
+    """Makes a function a run of a scope; its beginning and its end are failpoints too."""
 
-    def __init__(self, places: Places, scope: str) -> None:
-        self._places = places
+    def __init__(self, failpoints: Failpoints, scope: str) -> None:
+        self._failpoints = failpoints
         self._name = scope
 
     def __call__(self, call: Call) -> Call:
         def scoped(*args: Any, **more: Any) -> Any:
             with _set(_scope, self._name):
-                return self._places.around(f"{self._name}.run", call, *args, **more)
+                return self._failpoints.around(f"{self._name}.run", call, *args, **more)
 
         return scoped
 
@@ -102,8 +102,8 @@ class _Scoped:
 class _Stepped:
     """Makes a function a step of whatever scope it is called in; `name` says from its arguments which."""
 
-    def __init__(self, places: Places, name: Callable[..., str]) -> None:
-        self._places = places
+    def __init__(self, failpoints: Failpoints, name: Callable[..., str]) -> None:
+        self._failpoints = failpoints
         self._name = name
 
     def __call__(self, call: Call) -> Call:
@@ -112,7 +112,7 @@ class _Stepped:
             if not scope or _in_step.get():
                 return call(*args, **more)
             with _set(_in_step, True):
-                return self._places.around(f"{scope}.{self._name(*args)}", call, *args, **more)
+                return self._failpoints.around(f"{scope}.{self._name(*args)}", call, *args, **more)
 
         return stepped
 
@@ -131,4 +131,4 @@ def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
 
 
 if ENVIRON in os.environ:
-    install(Places(Path(os.environ[ENVIRON])))
+    install(Failpoints(Path(os.environ[ENVIRON])))

@@ -30,8 +30,8 @@ class Answer:
     @property
     def document(self) -> Json:
         """The answer's JSON."""
-        found: Json = json.loads(self.data)
-        return found
+        document: Json = json.loads(self.data)
+        return document
 
     @property
     def passing(self) -> bool:

@@ -50,7 +50,7 @@ def begin(wire: Wire, history: History) -> None:
     body = {"base": head["tip"]["commit"], "message": message_of("setup"), "changes": changes}
     made = session.submit("everything", submission, body)
     assert made
-    while (found := session.look(made, wait=5)) is None or found["status"] != "landed":
+    while (document := session.look(made, wait=5)) is None or document["status"] != "landed":
         _check(until)
 
 
@@ -86,10 +86,10 @@ class Writer(threading.Thread):
         self.failure: BaseException | None = None
         self._stop_writing, self._over = stop, over
         self._keys = (f"{self.name}-{i}" for i in count())
-        self._open: dict[str, Submission] = {}  # accepted ones by id, of which no final status was told
+        self._open: dict[str, Submission] = {}  # accepted ones by id, without a final status in an answer
         self._held: list[str] = []
         self._conflicted: list[tuple[str, Submission]] = []
-        self._own: list[str] = []  # files of its own that were told to have landed
+        self._own: list[str] = []  # files of its own that landed, as answered
 
     def run(self) -> None:
         """Write."""
@@ -191,23 +191,23 @@ class Writer(threading.Thread):
     def _let_go(self) -> None:
         if self._held:
             changeset = self._held.pop(self.rng.randrange(len(self._held)))
-            self.session.say(changeset, "release" if self.rng.random() < 0.7 else "abandon")
+            self.session.post(changeset, "release" if self.rng.random() < 0.7 else "abandon")
 
     def _abandon(self) -> None:
         if self._open:
-            self.session.say(self.rng.choice(list(self._open)), "abandon")
+            self.session.post(self.rng.choice(list(self._open)), "abandon")
 
     def _follow(self) -> None:
         for changeset in self.rng.sample(list(self._open), min(3, len(self._open))):
             self._seen(changeset, self.session.look(changeset, self.rng.choice([0, 0, 0.5])))
 
-    def _seen(self, changeset: str, found: Json | None) -> None:
-        if found is None or found["status"] in {"held", "queued", "committed"}:
+    def _seen(self, changeset: str, document: Json | None) -> None:
+        if document is None or document["status"] in {"held", "queued", "committed"}:
             return
         submission = self._open.pop(changeset)
-        if found["status"] == "conflicted":
+        if document["status"] == "conflicted":
             self._conflicted.append((changeset, submission))
-        elif found["status"] == "landed":
+        elif document["status"] == "landed":
             own = [path for path, edit in submission.edits.items() if edit.added and path.startswith("own/")]
             self._own += [path for path in own if path not in self._own]
 
@@ -238,7 +238,7 @@ class Writer(threading.Thread):
     def _finish(self) -> None:
         """Let go of what is held, and wait for what becomes of everything."""
         for changeset in self._held:
-            self.session.say(changeset, "release")
+            self.session.post(changeset, "release")
         while self._open and not self._over.is_set():
             for changeset in list(self._open):
                 self._seen(changeset, self.session.look(changeset, 2.0))
@@ -296,10 +296,10 @@ class Writer(threading.Thread):
             return [line]
         if path.startswith("own/") and self.rng.random() < 0.3:
             return None
-        taken_out = [each for each in before if not each.startswith("shared/")]
+        taken_out = [present for present in before if not present.startswith("shared/")]
         if path.startswith("shared/") and taken_out and self.rng.random() < 0.15:
             gone = self.rng.choice(taken_out)
-            return [each for each in before if each != gone]
+            return [present for present in before if present != gone]
         at = self.rng.randrange(len(before) + 1)
         return [*before[:at], line, *before[at:]]
 
@@ -307,7 +307,7 @@ class Writer(threading.Thread):
 def edit_of(before: list[str], after: list[str]) -> Edit:
     """Return what makes one text of another."""
     old, new = set(before), set(after)
-    return Edit(tuple(each for each in after if each not in old), tuple(each for each in before if each not in new))
+    return Edit(tuple(line for line in after if line not in old), tuple(line for line in before if line not in new))
 
 
 def both_sides(marked: list[str], head: list[str]) -> list[str]:
@@ -326,7 +326,7 @@ def both_sides(marked: list[str], head: list[str]) -> list[str]:
         elif line == "=======":
             side, theirs = "theirs", []
         elif line.startswith(">>>>>>> "):
-            kept += [each for each in theirs if each not in base and each not in there]
+            kept += [own for own in theirs if own not in base and own not in there]
             side = ""
         elif side == "base":
             base.add(line)

@@ -68,7 +68,7 @@ class Server:
         """Return the resident bytes of the process that answers."""
         assert self.process.pid
         leader = psutil.Process(self.process.pid)
-        return max(each.memory_info().rss for each in [leader, *leader.children(recursive=True)])
+        return max(process.memory_info().rss for process in [leader, *leader.children(recursive=True)])
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Answer:
 def answers_of(sock: socket.socket) -> list[Answer]:
     """Return all answers on a connection until it ends; what is none is an error."""
     with sock.makefile("rb") as stream:
-        found = []
+        answers = []
         while line := stream.readline():
             version, status, _ = line.split(b" ", 2)
             assert version in {b"HTTP/1.0", b"HTTP/1.1"}, line
@@ -100,8 +100,8 @@ def answers_of(sock: socket.socket) -> list[Answer]:
                 name, _, value = line.decode("latin-1").partition(":")
                 headers[name.title()] = value.strip()
             if int(status) >= 200:
-                found.append(Answer(int(status), headers, stream.read(int(headers["Content-Length"]))))
-        return found
+                answers.append(Answer(int(status), headers, stream.read(int(headers["Content-Length"]))))
+        return answers
 
 
 @contextmanager
@@ -115,8 +115,8 @@ def serving(settings: Settings, folder: Path) -> Iterator[Server]:
         supervisor.start(Command("api", argv, environ, folder, lambda: _answers(port), grace=commands.api_grace()))
         server = Server(port, supervisor.processes["api"])
         yield server
-        for each in server.opened:
-            each.close()
+        for connection in server.opened:
+            connection.close()
 
 
 def _answers(port: int) -> bool:

@@ -1,8 +1,8 @@
 """pytest-celery's nodes: containers where there is a Docker engine, real processes of this machine where there is none.
 
-pytest-celery's nodes wrap containers, and its containers wrap the engine's. `ProcessContainer` stands in the place of
-the engine's: it has the same names, and a process behind them. So everything above is pytest-celery's own, a test
-says `celery_setup.worker.kill()`, and it runs on either.
+pytest-celery's nodes wrap containers, and its containers wrap the engine's. `ProcessContainer` stands in for the
+engine's: it has the same names, and a process behind them. So everything above is pytest-celery's own, a test says
+`celery_setup.worker.kill()`, and it runs on either.
 
 In containers the workers run the image of this repository's Dockerfile, on the host's network: the bucket is a server
 of the host either way.
@@ -58,7 +58,7 @@ def docker_engine() -> docker.DockerClient | None:
     except DockerException:
         pass
     # The client leaves its socket open when it finds nobody. It is collected here and now, where the warning about it
-    # can be told from one about ours.
+    # can be distinguished from one about ours.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
@@ -99,7 +99,7 @@ class ProcessContainer:
         self._process.await_ready()
 
     def logs(self) -> bytes:
-        """What was logged since the last start: what an earlier life said would pass for this one's."""
+        """What was logged since the last start: what an earlier life logged would pass for this one's."""
         return self._process.logs().encode()
 
 
@@ -173,9 +173,9 @@ class SluiceWorker(CeleryTestWorker):
         pid = self.container.attrs["State"]["Pid"]
         if not pid:
             return []
-        found = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         rows = []
-        for process in found:
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):  # a child that has ended meanwhile
                 rows.append(process.as_dict(columns or ["pid", "name", "cmdline"]))
         return [row for row in rows if all(row.get(key) == value for key, value in (filters or {}).items())]

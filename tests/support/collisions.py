@@ -100,9 +100,9 @@ def collide_on(api: Api, path: str = "f") -> Json:
     api.submit(base=base, changes=[put(path, edit(5, "head"))])
     late = api.submit(base=base, changes=[put(path, edit(5, "late")), put("other", "new\n")])
     api.world.work()
-    found = api.get(f"/changesets/{late['id']}")
-    assert found["status"] == "conflicted"
-    return found
+    changeset = api.get(f"/changesets/{late['id']}")
+    assert changeset["status"] == "conflicted"
+    return changeset
 
 
 def status(api: Api, changeset: Json) -> str:

@@ -41,14 +41,14 @@ class Whole:
 
 def sluice(*line: object, expect_error: bool = True) -> Result:
     """Run it."""
-    return CliRunner().invoke(cast("click.Command", Whole(expect_error)), [str(each) for each in line])
+    return CliRunner().invoke(cast("click.Command", Whole(expect_error)), [str(word) for word in line])
 
 
 def objects(text: str) -> list[dict[str, Any]]:
     """Return the objects that are printed; every line has to be one."""
-    found = [json.loads(line) for line in text.splitlines()]
-    assert all(isinstance(each, dict) for each in found), text
-    return found
+    documents = [json.loads(line) for line in text.splitlines()]
+    assert all(isinstance(document, dict) for document in documents), text
+    return documents
 
 
 @dataclass

@@ -26,10 +26,10 @@ def _create_slowly(bucket: Bucket, name: str, data: bytes) -> Created:
 
 
 def _read_or_die(*args: Any) -> Any:
-    found = _read(*args)
-    if any(change.path == _value.encode() for changeset in found for change in changeset.changes):
+    changesets = _read(*args)
+    if any(change.path == _value.encode() for changeset in changesets for change in changeset.changes):
         os._exit(70)
-    return found
+    return changesets
 
 
 if _kind == "slow":

@@ -17,7 +17,7 @@ from tests.support.trees import Trees
 ADA = Ident("Ada", "ada@example.org", 1)
 COMMITTER = Ident("Sluice", "sluice@localhost", 50)
 ALL = Slice("all", "all", frozenset([b"/"]), 1)
-A, B, C = (object_id(Kind.BLOB, each) for each in (b"A", b"B", b"C"))
+A, B, C = (object_id(Kind.BLOB, content) for content in (b"A", b"B", b"C"))
 BASE = ObjectId(b"b" * 20)
 FILE, LINK = Version(FILE_MODE, A), Version(SYMLINK_MODE, A)
 
@@ -28,7 +28,7 @@ class LinkBench:
     def __init__(self, files: dict[bytes, Version]) -> None:
         self.trees = Trees()
         self.root = self.trees.build(files)
-        self.blobs = {object_id(Kind.BLOB, each): each for each in (b"A", b"B", b"C")}
+        self.blobs = {object_id(Kind.BLOB, content): content for content in (b"A", b"B", b"C")}
         self.merge = ContentMerges(Settings())
         self.changes: dict[str, tuple[Proposal, ...]] = {}  # of all changesets that were linked
 
@@ -60,7 +60,7 @@ class LinkBench:
                 commit_tree=bases.get,
                 outcome=lambda changeset: (outcomes or {}).get(changeset),
                 changes=lambda changeset, outcome: self.changes[changeset],
-                blob=lambda oid, place: self.blobs[oid],
+                blob=lambda oid, location: self.blobs[oid],
                 merge=self.merge,
             ),
             committer=COMMITTER,

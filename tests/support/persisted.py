@@ -41,7 +41,7 @@ def ulid(last: str) -> str:
 
 
 def oid(digit: str) -> ObjectId:
-    """Return an object's id that is easily told."""
+    """Return an object's id that is easily recognized."""
     return ObjectId(bytes.fromhex(digit * 40))
 
 

@@ -36,8 +36,8 @@ class QueueBench:
     def put(self, where: str, *paths: str, base: str | None = None, count: int = 1) -> list[ChangesetId]:
         """Queue `count` changesets of the paths."""
         made = [self.made(where, *paths, base=base) for _ in range(count)]
-        self.queue.enqueue([(each, b"{}") for each in made])
-        return [each.id for each in made]
+        self.queue.enqueue([(changeset, b"{}") for changeset in made])
+        return [changeset.id for changeset in made]
 
     def made(self, where: str, *paths: str, base: str | None = None) -> Changeset:
         """Return a changeset of the paths."""

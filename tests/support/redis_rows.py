@@ -35,7 +35,7 @@ def values(client: redis.Redis, prefix: str) -> dict[bytes, object]:
 def keys(world: World, *beginnings: str) -> list[bytes]:
     """Return all keys of this repository, or those that begin with one of these, below its prefix."""
     prefix = _escape(world.repo.view.prefix)
-    return [key for each in beginnings or ("",) for key in world.repo.redis.scan_iter(f"{prefix}{each}*", count=1000)]
+    return [key for start in beginnings or ("",) for key in world.repo.redis.scan_iter(f"{prefix}{start}*", count=1000)]
 
 
 def flush(world: World) -> None:
@@ -55,7 +55,7 @@ def copied(world: World, queues_only: bool = False) -> dict[bytes, bytes]:
 
 
 def restore(world: World, copies: dict[bytes, bytes]) -> None:
-    """Put copied rows in the place of those that there are."""
+    """Replace the rows that there are by copied ones."""
     for key, dump in copies.items():
         world.repo.redis.restore(key, 0, dump, replace=True)
 

@@ -44,9 +44,9 @@ def find(name: str) -> str | None:
 
 def require(name: str, request: pytest.FixtureRequest) -> str:
     """Find the program, or skip the test and say so in the summary; in CI, fail."""
-    found = find(name)
-    if found:
-        return found
+    path = find(name)
+    if path:
+        return path
     variable, program, how = PROGRAMS[name]
     advice = f"{name} {MISSING}: put {program} on PATH or name it in {variable} ({how})"
     if REQUIRED:

@@ -79,13 +79,13 @@ def item(
 def item_of(submission: Submission) -> Item:
     """Return a submission as the intake takes it."""
     blobs = [blob(change.content) if change.content is not None else None for change in submission.changes]
-    oids = tuple([each[0] if each else change.oid for each, change in zip(blobs, submission.changes, strict=True)])
+    oids = tuple([pair[0] if pair else change.oid for pair, change in zip(blobs, submission.changes, strict=True)])
     return Item(
         submission=submission,
         slice=submission.slice,
         author=AUTHOR,
         oids=oids,
-        blobs=dict(each for each in blobs if each),
+        blobs=dict(pair for pair in blobs if pair),
         fingerprint="f" if submission.key else "",
     )
 
@@ -142,7 +142,7 @@ class World:
     def files(self, root: str | None = None) -> dict[str, bytes]:
         """Return the contents of all files of the tip, by path."""
         tree = ObjectId(bytes.fromhex(root or self.repo.view.head().root))
-        found = {}
+        contents = {}
         for path, version in walk(self.repo.objects.tree, tree):
-            found[path.decode()] = self.repo.objects.read(version.oid)[1]
-        return found
+            contents[path.decode()] = self.repo.objects.read(version.oid)[1]
+        return contents

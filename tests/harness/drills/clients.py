@@ -43,9 +43,9 @@ class Listener(threading.Thread):
 
     def __init__(self, url: str, tally: Tally) -> None:
         super().__init__(name="listener", daemon=True)
-        self.landed: Counter[str] = Counter()  # how often each changeset was told to have landed
+        self.landed: Counter[str] = Counter()  # how often an event had a changeset as landed
         self.streams = 0
-        self.open = threading.Event()  # set once it has been told where it stands
+        self.open = threading.Event()  # set once an event has given it a position
         self._url = url
         self._tally = tally
         self._last = ""
@@ -61,7 +61,7 @@ class Listener(threading.Thread):
             self._over.wait(self._pause)
 
     def await_landed(self, changesets: set[str], timeout: float) -> set[str]:
-        """Wait until all of these were told to have landed; return those that were not."""
+        """Wait until events had all of these as landed; return those that they had not."""
         with self._news:
             self._news.wait_for(lambda: changesets <= self.landed.keys(), timeout)
             return changesets - self.landed.keys()
@@ -100,11 +100,11 @@ class Listener(threading.Thread):
         if text:
             self._tally.breach(f"the stream of events ended inside of an event: {text[:200]!r}")
 
-    def _take(self, told: dict[str, str]) -> None:
-        self._last = told.get("id", self._last)
-        self._pause = float(told.get("retry", 1000.0 * self._pause)) / 1000.0
+    def _take(self, event: dict[str, str]) -> None:
+        self._last = event.get("id", self._last)
+        self._pause = float(event.get("retry", 1000.0 * self._pause)) / 1000.0
         self.open.set()
-        if told.get("event") == "landed":
+        if event.get("event") == "landed":
             with self._news:
-                self.landed[json.loads(told["data"])["id"]] += 1
+                self.landed[json.loads(event["data"])["id"]] += 1
                 self._news.notify_all()

@@ -95,8 +95,8 @@ class Scene:
         """Wait until a changeset has landed."""
         until = time.monotonic() + _GOES_ON
         while time.monotonic() < until:
-            found = self.session.look(changeset, wait=5)
-            if found and found["status"] == "landed":
+            document = self.session.look(changeset, wait=5)
+            if document and document["status"] == "landed":
                 return
         self._within(None, f"{changeset} did not land within {_GOES_ON:g} s")
 
@@ -152,27 +152,29 @@ def run(
             plan(scene)
             scene.carry_on()
             poller.end()
-            session.say(held, "release")
+            session.post(held, "release")
             load.settle(_SETTLE)
             poller.join()
         evidence = gather(tally, load.history, stack.settings, _differences(stack), _SETTLE)
         report.violations += check(load.history, evidence)
         report.outcomes = outcomes(load.history, evidence)
-        landed = {each for each, answer in evidence.final.items() if answer.document.get("status") == "landed"}
-        report.violations += _told(listener, landed)
+        landed = {
+            changeset for changeset, answer in evidence.final.items() if answer.document.get("status") == "landed"
+        }
+        report.violations += _event_violations(listener, landed)
         listener.end()
     report.answers, report.slowest, report.breaches = tally.answers, tally.slowest, tally.breaches
     report.streams, report.seconds = listener.streams, time.monotonic() - began
     return report
 
 
-def _told(listener: Listener, landed: set[str]) -> list[Violation]:
-    """Whether the stream told each changeset that landed, once, however often it was taken up."""
+def _event_violations(listener: Listener, landed: set[str]) -> list[Violation]:
+    """Return where the stream does not have each landed changeset once, however often it was resumed."""
     missed = listener.await_landed(landed, _GOES_ON)
-    twice = sorted(each for each, times in listener.landed.items() if times > 1)
-    said = {f"landed and was never told by the stream of events: {sorted(missed)}": missed}
-    said |= {f"was told twice by the stream of events: {twice}": set(twice)}
-    return [Violation("events-come-once", text) for text, which in said.items() if which]
+    twice = sorted(changeset for changeset, times in listener.landed.items() if times > 1)
+    wrong = {f"landed, without an event: {sorted(missed)}": missed}
+    wrong |= {f"has two events or more: {twice}": set(twice)}
+    return [Violation("events-come-once", text) for text, changesets in wrong.items() if changesets]
 
 
 def _differences(stack: Stack) -> list[str]:

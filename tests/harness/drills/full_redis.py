@@ -66,17 +66,17 @@ def _land_many(scene: Scene, changesets: int) -> None:
     scene.say(f"landing {changesets:,} changesets")
     made = [_changeset(number) for number in range(changesets)]
     for submission, _ in made:
-        scene.session.history.sends(submission)
+        scene.session.history.note_sent(submission)
     groups = [made[start : start + _PER_REQUEST] for start in range(0, len(made), _PER_REQUEST)]
     with ThreadPoolExecutor(_SENDERS) as pool:
         list(pool.map(lambda group: _send(scene, group), groups))
     until = time.monotonic() + _LOADING
     for last, _ in (group[-1] for group in groups):  # of one slice, in the order of their ids
         changeset = next(iter(last.ids))
-        while (found := scene.session.look(changeset, wait=5)) is None or found["status"] != "landed":
+        while (document := scene.session.look(changeset, wait=5)) is None or document["status"] != "landed":
             if time.monotonic() > until:
                 raise TimeoutError(f"{changeset} has not landed after {_LOADING:g} s")
-    scene.session.history.ended.update(each for submission, _ in made for each in submission.ids)
+    scene.session.history.ended.update(changeset for submission, _ in made for changeset in submission.ids)
 
 
 def _changeset(number: int) -> tuple[Submission, Json]:
@@ -103,7 +103,7 @@ def _not_taken(
 ) -> Iterator[tuple[Submission, Json]]:
     for (submission, body), outcome in zip(sent, outcomes, strict=True):
         if outcome["status"] == 202:
-            scene.session.history.accepted(submission, outcome["changeset"])
+            scene.session.history.note_accepted(submission, outcome["changeset"])
         elif outcome["status"] in {429, 503}:
             yield submission, body
         else:

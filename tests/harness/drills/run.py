@@ -81,11 +81,11 @@ def _show(report: Report) -> None:
     print(f"  {'the slowest request':56}{report.slowest:10.2f} s")
     for what, (before, after) in report.memory.items():
         print(f"  {what:56}{before >> 10:10,} KiB, then {after >> 10:,}")
-    said = ", ".join(f"{status or 'none'}: {count}" for status, count in sorted(report.answers.items()))
-    print(f"answers by status: {said}; the stream of events was opened {report.streams} times")
+    counts = ", ".join(f"{status or 'none'}: {count}" for status, count in sorted(report.answers.items()))
+    print(f"answers by status: {counts}; the stream of events was opened {report.streams} times")
     print("changesets:", ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.most_common()))
     print(
-        f"failed and not told to come back: {len(report.breaches)}; lost, twice or wrong: {len(report.violations)}; "
+        f"answers that no client may get: {len(report.breaches)}; lost, twice or wrong: {len(report.violations)}; "
         f"too late: {len(report.late)}\n"
     )
 

@@ -49,7 +49,7 @@ class Tally:
             self._reads_go_on = False
 
     def breach(self, text: str) -> None:
-        """Note that somebody was failed and not told to come back."""
+        """Note an answer that no client may get."""
         with self._lock:
             self.breaches.append(text)
 

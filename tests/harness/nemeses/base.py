@@ -32,7 +32,7 @@ class Nemesis:
         """Do what has to be done before anything is broken, once a round."""
 
     def strike(self) -> str | None:
-        """Break it; return where, in a word (empty: there is one place alone), None if it could not be broken now."""
+        """Break it; return where, in a word (empty: there is only one), None if it could not be broken now."""
         raise NotImplementedError
 
     def heal(self) -> None:

@@ -72,8 +72,8 @@ class NoLocks(Nemesis):
 
 
 KINDS = [
-    *(Kill.kind(f"kill-{each}", victim=each) for each in ("api", "worker", "merger", "beat", "redis", "s3")),
-    *(Freeze.kind(f"freeze-{each}", victim=each) for each in ("api", "worker", "merger", "redis", "s3")),
+    *(Kill.kind(f"kill-{victim}", victim=victim) for victim in ("api", "worker", "merger", "beat", "redis", "s3")),
+    *(Freeze.kind(f"freeze-{victim}", victim=victim) for victim in ("api", "worker", "merger", "redis", "s3")),
     DoubleBeat,
     NoLocks,
 ]

@@ -1,4 +1,4 @@
-"""Whoever works stops for longer than locks live, or dies, before or after a step of what it does. See `places`."""
+"""Whoever works stops for longer than locks live, or dies, before or after a step of what it does. See `failpoints`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import signal
 from collections import Counter
 from typing import ClassVar
 
+from tests.harness.failpoints import KILL, KILL_NODE, KILL_PARENT, STOP, WHEN
 from tests.harness.nemeses.base import Nemesis
 from tests.harness.nemeses.losses import flush, forget
-from tests.harness.places import KILL, KILL_NODE, KILL_PARENT, STOP, WHEN
 from tests.harness.rig import LONGEST_LOCK, Rig
 
 BATCH = {
@@ -26,10 +26,10 @@ BATCH = {
     "apply": "apply",
     "release": "release",
 }
-"""The steps of a commit batch, in order, and what they are called as places."""
+"""The steps of a commit batch, in order, and their names as failpoints."""
 
-# So long is waited for somebody to come to a place (seconds), and so many are tried: some are not passed every time,
-# and those that are, late on a machine that is slow.
+# Seconds to wait until somebody reaches a failpoint, and how many are tried: some are not passed every time, and those
+# that are, late on a machine that is slow.
 _COMES, _COMES_SURELY, _TRIES = 4.0, 15.0, 3
 
 
@@ -46,25 +46,25 @@ class AtStep(Nemesis):
         self._stopped: int | None = None
 
     def strike(self) -> str | None:
-        """Have somebody come to a place, of those that were tried least, and wait until it has."""
+        """Have somebody come to a failpoint, of those that were tried least, and wait until it has."""
         for _ in range(_TRIES):
-            known = [f"{self.scope}.{each}" for each in self.steps] or self.rig.places.known(self.scope)
-            places = [f"{each}.{when}" for each in known for when in WHEN]
-            least = min([self._tried[each] for each in places], default=0)
+            known = [f"{self.scope}.{step}" for step in self.steps] or self.rig.failpoints.known(self.scope)
+            points = [f"{step}.{when}" for step in known for when in WHEN]
+            least = min([self._tried[point] for point in points], default=0)
             # A scope that nobody was in yet has at least a beginning.
-            place = self.rng.choice(
-                [each for each in places if self._tried[each] == least] or [f"{self.scope}.run.before"]
+            point = self.rng.choice(
+                [point for point in points if self._tried[point] == least] or [f"{self.scope}.run.before"]
             )
-            self._tried[place] += 1
-            if self._reached(place):
-                return place.partition(".")[2].replace(".", " ")
+            self._tried[point] += 1
+            if self._reached(point):
+                return point.partition(".")[2].replace(".", " ")
         return None
 
-    def _reached(self, place: str) -> bool:
+    def _reached(self, point: str) -> bool:
         action = self.rng.choice(self.actions)
-        self.rig.places.arm(place, action)
+        self.rig.failpoints.arm(point, action)
         self._provoke()
-        reached = self.rig.places.await_reached(place, action, _COMES_SURELY if self.steps else _COMES)
+        reached = self.rig.failpoints.await_reached(point, action, _COMES_SURELY if self.steps else _COMES)
         self._stopped = reached if action == STOP else None
         return reached is not None
 
