@@ -17,35 +17,35 @@ from app.console.failures import Failure
 _FOLDERS = {
     "writer": {
         "abandon": "Take back changesets, or close their conflicts.",
-        "check": "Say what would become of a submission, and submit nothing.",
-        "checkout": "Write a slice's files into a folder that remembers them.",
-        "conflicts": "List open conflicts, or show a changeset's with their lines.",
+        "check": "Predict the outcome of a submission, and submit nothing.",
+        "checkout": "Write a slice's files into a folder, to be edited and submitted.",
+        "conflicts": "List open conflicts, or show those of a changeset.",
         "diff": "Show what a changeset changes.",
         "log": "Show the global history.",
-        "rebase": "Move changesets onto the tip, merged.",
-        "release": "Let held changesets be committed.",
+        "rebase": "Merge changesets onto the tip, as new ones.",
+        "release": "Queue held changesets, so that they can be committed.",
         "resolve": "Resolve a changeset's conflicts, in an editor or by taking sides.",
-        "slice": "Make, change, delete, list and show slices.",
-        "status": "Show a changeset, or what is going on.",
+        "slice": "Create, change, delete, list and show slices.",
+        "status": "Show a changeset, or the state of the deployment.",
         "submit": "Submit a directory, or a range of Git commits, as one changeset.",
-        "watch": "Show what becomes of changesets, as it happens.",
+        "watch": "Show the events of changesets as they happen.",
     },
     "operator": {
-        "backup": "Copy what the bucket has into a folder.",
-        "export": "Write everything as a bare Git repository.",
-        "gc": "Delete packs that no entry of the log names.",
-        "merge": "Ask for a batch merge.",
-        "rebuild": "Build the view in Redis anew from the bucket.",
-        "restore": "Put a backup into an empty bucket.",
+        "backup": "Back up the bucket into a folder.",
+        "export": "Export everything as a bare Git repository.",
+        "gc": "Delete packs that no log entry names.",
+        "merge": "Request a batch merge.",
+        "rebuild": "Rebuild the view in Redis from the bucket.",
+        "restore": "Restore a backup into an empty bucket.",
         "settings": "Show every setting, with its unit and default.",
         "verify": "Check the bucket, the log and the view against each other.",
     },
     "local": {
-        "contend": "Let many writers change one base at once, and resolve what collides.",
-        "demo": "Replay a history on a stack of its own, and show what came of it.",
-        "replay": "Land a local Git repository's history, from concurrent writers.",
-        "replay-merges": "Merge what a local Git repository merged, and compare with Git.",
-        "restart": "Restart what `sluice up` runs, without failing a request.",
+        "contend": "Let many writers change the same base at once, and resolve conflicts.",
+        "demo": "Replay a history on a temporary stack, and verify the result.",
+        "replay": "Submit a local Git repository's history, from concurrent writers.",
+        "replay-merges": "Repeat a local Git repository's merges, and compare with Git.",
+        "restart": "Restart the processes of `sluice up`, without failing a request.",
         "up": "Run the whole stack on this machine, without Docker.",
     },
 }
@@ -107,12 +107,12 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="sluice")
 @click.option(
-    "--debug", is_flag=True, envvar="SLUICE_DEBUG", help="Show the traceback of an error; also SLUICE_DEBUG=1."
+    "--debug", is_flag=True, envvar="SLUICE_DEBUG", help="Show the traceback of an error; as SLUICE_DEBUG=1 does."
 )
 def cli(debug: bool) -> None:
     """Land changes from many writers into one large shared code base.
 
-    Start with `sluice up`, or with `sluice demo`. Each command has a --help with an example.
+    To begin, run `sluice up`, or `sluice demo`. Each command has a --help with an example.
     """
 
 

@@ -72,12 +72,25 @@ _progress = Console(stderr=True)
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A small repository and few changesets: a minute instead of several.")
-@click.option("--s3", type=click.Choice(["auto", "minio", "seaweedfs"]), default="auto", help="The S3 server to use.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=OUT, help="The figures, as JSON.")
-@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Run these parts only.")
+@click.option("--quick", is_flag=True, help="Use a small repository and few changesets: a minute instead of several.")
+@click.option(
+    "--s3",
+    type=click.Choice(["auto", "minio", "seaweedfs"]),
+    default="auto",
+    help="S3 server; auto: MinIO if it is on PATH.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=OUT,
+    help="Write the figures to this file, as JSON.",
+)
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Run only this part; repeatable.")
 def main(quick: bool, s3: str, out: Path, only: tuple[str, ...]) -> None:
-    """Measure what Sluice claims, and its peers beside it."""
+    """Measure Sluice, and other ways to land changes; prints tables, and writes JSON (see docs/benchmarks.md).
+
+    Example: python -m benchmarks --quick --only landing
+    """
     plan = QUICK if quick else FULL
     parts = set(only or PARTS)
     s3 = find_s3(s3)[0]

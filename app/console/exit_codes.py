@@ -14,16 +14,16 @@ READER_GONE = 141
 
 MEANINGS = {
     DONE: "done",
-    WRONG: "checked, and found wrong (verify, backup, restore, demo, replay, contend)",
+    WRONG: "a check failed (verify, backup, restore, demo, replay, contend)",
     USAGE: "wrong usage: the command line, a setting, or a file or folder that it names",
     CONFLICTED: "conflicted",
     REJECTED: "rejected or abandoned",
-    TIMED_OUT: "the time of --timeout is over, and nothing is decided yet",
+    TIMED_OUT: "--timeout has passed, and nothing is decided yet",
     UNREACHABLE: "the API, Redis or the bucket cannot be reached",
     REFUSED: "refused: by the API, or by what is stored or running",
     BUG: "a bug in Sluice; with SLUICE_DEBUG=1 it shows its traceback",
     INTERRUPTED: "stopped by Ctrl-C",
-    READER_GONE: "nobody reads the output any more, as in `sluice log | head -1`",
+    READER_GONE: "the reader of the output is gone, as in `sluice log | head -1`",
 }
 
 

@@ -63,15 +63,15 @@ class _Seconds(click.ParamType):
 SECONDS = _Seconds()
 
 as_json = click.option(
-    "--json", "as_json", is_flag=True, callback=ask_for_json, help="Print JSON, for scripts: an object on each line."
+    "--json", "as_json", is_flag=True, callback=ask_for_json, help="Print JSON for scripts: one object per line."
 )
 s3_kind = click.option(
     "--s3", type=click.Choice(["auto", "minio", "seaweedfs"]), default="auto", show_default=True,
-    help="The S3 server of a stack of its own.",
+    help="S3 server of a temporary stack; auto: MinIO if it is on PATH, else SeaweedFS.",
 )  # fmt: skip
 data_folder = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), default=None,
-    help="Folder of a stack that `sluice up` runs. Default: the SLUICE_* environment, or .sluice without one.",
+    help="Data folder of a stack that `sluice up` runs. Default: the SLUICE_* variables; .sluice without them.",
 )  # fmt: skip
 
 
@@ -99,8 +99,8 @@ def url(command: Command) -> Command:
 def ask_to_wait(command: Command) -> Command:
     """Add --wait and --timeout."""
     timeout = click.option("--timeout", type=SECONDS, default=300.0, show_default=True,
-                           help="Seconds that --wait waits at most.")  # fmt: skip
-    wait = click.option("--wait", is_flag=True, help="Return once it is committed, conflicted, rejected or abandoned.")
+                           help="Longest time that --wait waits.")  # fmt: skip
+    wait = click.option("--wait", is_flag=True, help="Wait until it is committed, conflicted, rejected or abandoned.")
     return wait(timeout(command))
 
 

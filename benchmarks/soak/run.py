@@ -34,21 +34,31 @@ _IDLE_SECONDS = 20.0
 
 
 @click.command()
-@click.option("--minutes", type=float, default=30.0, show_default=True, help="How long.")
+@click.option("--minutes", type=float, default=30.0, show_default=True, help="Length of the run.")
 @click.option(
-    "--rate", default="auto", show_default=True, help="Changesets a second; auto: half of the most that land."
+    "--rate", default="auto", show_default=True, help="Changesets per second; auto: half of the maximal rate."
 )
-@click.option("--measure", type=float, default=20.0, show_default=True, help="Seconds in which the most is measured.")
+@click.option("--measure", type=float, default=20.0, show_default=True, help="Seconds to measure the maximal rate.")
+@click.option("--warm-up", type=float, default=None, help="Seconds that are not judged. Default: a third, at most 600.")
 @click.option(
-    "--warm-up", type=float, default=None, help="Seconds that are not judged; else a third, 10 minutes at most."
+    "--s3",
+    type=click.Choice(["auto", "minio", "seaweedfs"]),
+    default="auto",
+    help="S3 server; auto: MinIO if it is on PATH.",
 )
-@click.option("--s3", type=click.Choice(["auto", "minio", "seaweedfs"]), default="auto", help="The S3 server to use.")
-@click.option("--files", type=int, default=10_000, show_default=True, help="Files of the repository.")
-@click.option("--clients", type=int, default=_CLIENTS, show_default=True, help="Clients that submit.")
-@click.option("--bulk", type=int, default=0, show_default=True, help="Bulk requests among a hundred operations.")
+@click.option("--files", type=int, default=10_000, show_default=True, help="Number of files in the repository.")
+@click.option("--clients", type=int, default=_CLIENTS, show_default=True, help="Number of clients that submit.")
+@click.option("--bulk", type=int, default=0, show_default=True, help="Bulk requests per 100 operations.")
 @click.option("--every", type=float, default=5.0, show_default=True, help="Seconds between samples.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=OUT, help="The samples, as JSON lines.")
-@click.option("--judge", type=click.Path(exists=True, path_type=Path), help="Judge the samples of an earlier run.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=OUT,
+    help="Write the samples to this file, as JSON lines.",
+)
+@click.option(
+    "--judge", type=click.Path(exists=True, path_type=Path), help="Run nothing; judge the samples of an earlier run."
+)
 def main(
     minutes: float,
     rate: str,
@@ -62,7 +72,10 @@ def main(
     out: Path,
     judge: Path | None,
 ) -> None:
-    """Run a soak and say what is flat; exit 1 where something is not."""
+    """Load a stack for long at half of its maximal rate, and show what grows; exit 1 if something does.
+
+    Example: python -m benchmarks.soak --minutes 60
+    """
     # So that it stops what it started, and leaves no folder behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if judge:

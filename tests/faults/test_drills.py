@@ -14,6 +14,7 @@ import pytest
 from app.stack.commands import NAMES
 from app.stack.stack import Stack
 from tests.harness.drills import failover, full_redis, outage, restart
+from tests.harness.drills import run as command_line
 from tests.harness.drills.drill import Plan, Report, run
 from tests.harness.movable import Movable
 from tests.harness.wire import Http
@@ -34,6 +35,13 @@ def drilled(name: str, plan: Plan, folder: Path, s3_kind: str, s3_program: str, 
     assert not report.violations, "\n".join(map(str, report.violations))
     assert report.outcomes["landed"] > 0
     return report
+
+
+@pytest.mark.parametrize("line", ["", "outage", "restart", "full-redis", "failover"])
+def test_help_teaches(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        command_line.main([*line.split(), "--help"])
+    assert end.value.code == 0 and capsys.readouterr().out.startswith("usage: python -m tests.harness.drills")
 
 
 def test_while_s3_is_away_the_answer_is_503_and_when_it_is_back_nothing_is_lost(

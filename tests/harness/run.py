@@ -1,7 +1,10 @@
-"""`python -m tests.harness`: rounds of faults for some minutes; tables, one JSON line, and exit 1 on violations.
+"""`python -m tests.harness`: break a stack under load for some minutes; exit 1 if a promise is broken.
 
 A round is a fresh stack, on which every fault strikes alone and in pairs. Rounds take turns between the S3 servers.
-Each prints its seed: with that, and the same server, it can be run again alone.
+Each prints its seed: with that, and the same server, it can be run again alone. At the end there are tables, and a line
+of JSON.
+
+Example: python -m tests.harness --minutes 2 --s3 seaweedfs --nemesis kill-redis flush
 """
 
 from __future__ import annotations
@@ -49,22 +52,30 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m tests.harness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=5.0, help="how long faults are made, in all (default: 5)")
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long to make faults, in all (default: 5)")
     parser.add_argument(
         "--seed",
         default=secrets.token_hex(4),
-        help="what is written and broken, in which order; behind a / a round to begin with",
+        help="decides what is written and broken, in which order; SEED/3 begins with round 3 (default: random)",
     )
     parser.add_argument(
         "--s3",
         choices=["minio", "seaweedfs", "both"],
         default="both",
-        help="the S3 server (default: rounds in turns on both, where there is a minio)",
+        help="the S3 server (default: both in turns, if minio is on PATH)",
     )
-    parser.add_argument("--nemesis", nargs="+", choices=sorted(NEMESES), metavar="NAME", help=", ".join(NEMESES))
-    parser.add_argument("--writers", type=int, default=6, help="how many write at once (default: 6)")
-    parser.add_argument("--keep", type=Path, help="a folder where the stacks' data and logs are left")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="where to write the tables of docs/guarantees.md")
+    parser.add_argument(
+        "--nemesis",
+        nargs="+",
+        choices=sorted(NEMESES),
+        metavar="NAME",
+        help="faults to make (default: all): " + ", ".join(NEMESES),
+    )
+    parser.add_argument("--writers", type=int, default=6, help="number of concurrent writers (default: 6)")
+    parser.add_argument("--keep", type=Path, help="keep the stacks' data and logs in this folder")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the tables of docs/guarantees.md to this file"
+    )
     return parser
 
 

@@ -15,15 +15,15 @@ _PATIENCE = 60.0
 
 @click.command()
 @click.option("--writers", default=99, show_default=True, type=click.IntRange(3, 300), help="Writers, in three groups.")
-@click.option("--url", help="Against this API, of a repository that nobody else uses, instead of a stack of its own.")
+@click.option("--url", help="Use this API, of a repository that nobody else uses, instead of a temporary stack.")
 @s3_kind
 @as_json
 def command(writers: int, url: str | None, s3: str, as_json: bool) -> None:
-    """Let many writers change one base at once, on overlapping slices.
+    """Let many writers change the same base at once, on overlapping slices, and resolve their conflicts.
 
-    A third of them have a file each, a third a region each in shared files, and a third all want the same line. All of
-    the first two land, the second merged; of the last one lands, and every other gets the lines that collide,
-    resolves them through the API, and lands.
+    A third of the writers change a file each, a third a region each of shared files, and a third the same line. All of
+    the first two groups land, the second merged. Of the last group one lands; the others are conflicted, resolve that
+    through the API, and land.
 
     Example: sluice contend --writers 99
     """

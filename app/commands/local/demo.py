@@ -66,12 +66,12 @@ class Outcome:
 @s3_kind
 @as_json
 def command(repo: Path | None, limit: int, writers: int, s3: str, as_json: bool) -> None:
-    """Land a real history end to end, on a stack of its own, and let Git judge what came of it.
+    """Land a real history on a temporary stack, and verify the result with Git.
 
-    Starts Redis, an S3 server, the API and the workers; lets concurrent writers submit the history of Sluice's own
-    repository (or one made of the installed dependencies' code, where that is too short); exports everything as a Git
-    repository, runs `git fsck --strict` on it, and compares the tree with the one that Git has. Then everything is
-    stopped and removed. The exit code is 0 only if all of it is right.
+    Starts Redis, an S3 server, the API and the workers. Concurrent writers submit the history of Sluice's own
+    repository (or of one made of the installed dependencies' code, if that is too short). Everything is exported as a
+    Git repository, checked with `git fsck --strict`, and its tree compared with the original. Then the stack is stopped
+    and removed. The exit code is 0 only if every check passes.
 
     Example: sluice demo --repo ~/src/click
     """

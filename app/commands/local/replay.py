@@ -17,10 +17,10 @@ _PROBLEMS = 10
 @click.command()
 @click.argument("repository", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--writers", default=16, show_default=True, type=click.IntRange(1, 256), help="Concurrent writers.")
-@click.option("--limit", type=click.IntRange(1), help="Replay only the last N commits; what was before is imported.")
-@click.option("--bulk", default=50, show_default=True, type=click.IntRange(1, 1000), help="Changesets in a request.")
-@click.option("--url", help="Replay against this API, of an empty repository, instead of a stack of its own.")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the stack; kept afterwards.")
+@click.option("--limit", type=click.IntRange(1), help="Replay only the last N commits; import what was before.")
+@click.option("--bulk", default=50, show_default=True, type=click.IntRange(1, 1000), help="Changesets per request.")
+@click.option("--url", help="Use this API, of an empty repository, instead of a temporary stack.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the stack's data in this folder.")
 @s3_kind
 @as_json
 def command(
@@ -33,11 +33,11 @@ def command(
     s3: str,
     as_json: bool,
 ) -> None:
-    """Land a local Git REPOSITORY's history, from concurrent writers.
+    """Submit the history of the local Git REPOSITORY from concurrent writers, and compare the result.
 
-    An early commit of the first-parent line is imported; every later commit's changes are submitted, each top-level
-    directory as a slice of its own, in order and without waiting for outcomes. At the end the tree that Sluice built
-    is compared with the repository's own. A bare repository will do.
+    An early commit of the first-parent line is imported. The changes of every later commit are submitted in order, each
+    top-level directory as a slice of its own, without waiting for outcomes. At the end Sluice's tree is compared with
+    the repository's. The repository may be bare.
 
     Example: sluice replay ~/src/click --limit 500 --writers 16
     """

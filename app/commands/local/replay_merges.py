@@ -16,22 +16,22 @@ from app.judge import Judge, MergeHistory
 @click.command("replay-merges")
 @click.argument("repository", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--writers", default=8, show_default=True, type=click.IntRange(1, 256), help="Concurrent writers.")
-@click.option("--limit", type=click.IntRange(1), help="Compare at most the newest N merges, skipped ones not counted.")
-@click.option("--url", help="Replay against this API, of an empty repository, instead of a stack of its own.")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the stack; kept afterwards.")
+@click.option("--limit", type=click.IntRange(1), help="Compare at most the newest N merges, without skipped ones.")
+@click.option("--url", help="Use this API, of an empty repository, instead of a temporary stack.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the stack's data in this folder.")
 @s3_kind
 @as_json
 def command(
     repository: Path, writers: int, limit: int | None, url: str | None, data: Path | None, s3: str, as_json: bool
 ) -> None:
-    """Merge what a local Git REPOSITORY merged, and compare with Git.
+    """Repeat the merges of the local Git REPOSITORY in Sluice, and compare the results with Git.
 
-    Takes the merge commits of two parents that HEAD reaches, newest first. Both parents' changes since their merge
-    base (where there are several, the first that `git merge-base` prints) are submitted as changesets of two writers
-    on that base. Verdict and tree are compared with those of `git merge-tree` without renames, attributes and
-    configuration. Merges in which one side changed nothing are skipped. A bare repository will do.
+    Takes the merge commits with two parents that HEAD reaches, newest first. Both parents' changes since their merge
+    base (of several, the first that `git merge-base` prints) are submitted as changesets of two writers on that base.
+    Outcome and tree are compared with those of `git merge-tree` without renames, attributes and configuration. Merges
+    in which one side changed nothing are skipped. The repository may be bare.
 
-    The exit code is 1 unless all are the same; differences are listed on stderr.
+    The exit code is 1 unless all are the same; standard error lists the differences.
 
     Example: sluice replay-merges ~/src/click --limit 500
     """

@@ -9,15 +9,15 @@ from app.stack.commands import NAMES
 from app.stack.restarts import ask
 
 
-@click.command(short_help="Restart what `sluice up` runs, without failing a request.")
+@click.command(short_help="Restart the processes of `sluice up`, without failing a request.")
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
-@click.option("--all", "everything", is_flag=True, help="Redis and the S3 server too.")
+@click.option("--all", "everything", is_flag=True, help="Also restart Redis and the S3 server.")
 @stack_folder("The data folder of the stack.")
 @as_json
 def command(names: tuple[str, ...], everything: bool, data: Path, as_json: bool) -> None:
-    """Restart the processes of the stack on the data folder, one after another: all of Sluice's own, or NAMES.
+    """Restart the processes of a stack that `sluice up` runs, one after another: all of Sluice's own, or those named.
 
-    No request fails: a new API process takes over before the old one stops. While Redis or the S3 server are away,
+    No request fails: a new API process takes over before the old one stops. While Redis or the S3 server restart,
     answers are 503 with Retry-After.
 
     Example: sluice restart api worker

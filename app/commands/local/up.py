@@ -20,32 +20,31 @@ _PORT = click.IntRange(0, 65535)
 
 
 @click.command("up", short_help="Run the whole stack on this machine.")
-@stack_folder("Folder for everything that is kept: the bucket, Redis, credentials, logs.")
+@stack_folder("Folder for all data: the bucket, Redis, credentials, logs.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the API listens on.")
-@click.option("--port", type=_PORT, default=8080, show_default=True, help="Port of the API; 0 takes a free one.")
-@click.option("--flower/--no-flower", default=True, show_default=True, help="Run Flower, on the loopback.")
-@click.option("--flower-port", type=_PORT, default=5555, show_default=True, help="Port of Flower; 0 takes a free one.")
+@click.option("--port", type=_PORT, default=8080, show_default=True, help="Port of the API; 0: any free port.")
+@click.option("--flower/--no-flower", default=True, show_default=True, help="Run Flower, on the loopback interface.")
+@click.option("--flower-port", type=_PORT, default=5555, show_default=True, help="Port of Flower; 0: any free port.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
     default=None,
-    help="Processes that commit. Default: SLUICE_COMMIT_WORKERS, or 2.",
+    help="Number of processes that commit. Default: SLUICE_COMMIT_WORKERS, or 2.",
 )
 @click.option(
     "--s3",
     type=click.Choice(["auto", *S3_KINDS]),
     default="auto",
     show_default=True,
-    help="S3 server; auto is minio where it is on PATH, else SeaweedFS.",
+    help="S3 server; auto: MinIO if it is on PATH, else SeaweedFS.",
 )
 def command(data: Path, host: str, port: int, flower: bool, flower_port: int, workers: int | None, s3: str) -> None:
     """Run Redis, an S3 server, the API, workers, beat and Flower on this machine, without Docker.
 
-    Ctrl-C or SIGTERM stops everything that was started. What is in the data folder is there again the next time.
-    `sluice restart` starts its processes anew without failing a request.
+    Ctrl-C or SIGTERM stops everything. The data folder keeps all data until the next start. `sluice restart` restarts
+    the processes without failing a request.
 
-    SLUICE_* settings of the environment are taken; those that name a server's address are an error, since the servers
-    are this command's own.
+    SLUICE_* variables apply; those with a server's address are an error, since this command runs its own servers.
 
     Example: SLUICE_MAX_QUEUED=1000 sluice up --port 8090
     """

@@ -18,10 +18,10 @@ from app.console.progress import progress_bars
 @data_folder
 @as_json
 def command(directory: Path, data: Path | None, as_json: bool) -> None:
-    """Copy what the bucket has and DIRECTORY has not; exit 1 where the bucket lacks something.
+    """Copy the objects of the bucket that DIRECTORY lacks; exit 1 if some are missing from the bucket itself.
 
-    DIRECTORY is empty at first, and a consistent backup whenever a run ends. Writers need not stop, Redis is not
-    asked, and a run that died is gone on with by the next. `sluice restore` puts it into another bucket.
+    DIRECTORY is empty at first, and a consistent backup after every complete run. Writers need not stop, and Redis is
+    not used. If a run is interrupted, run the same command again. `sluice restore` puts the backup into another bucket.
 
     Example: sluice backup /backups/code
     """

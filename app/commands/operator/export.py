@@ -15,10 +15,10 @@ from app.console.progress import progress_bars
 @data_folder
 @as_json
 def command(directory: Path, data: Path | None, as_json: bool) -> None:
-    """Write a bare Git repository of everything into DIRECTORY, which must be empty or missing.
+    """Export everything as a bare Git repository into DIRECTORY, which must be empty or missing.
 
-    `main` has the global commits: its first-parent history shows the batches, its full history every changeset.
-    `next` is the chain, which may be ahead of main. Reads the bucket alone (SLUICE_S3_*), Redis may be gone.
+    `main` has the global commits: its first-parent history shows the batches, its full history every changeset. `next`
+    is the chain, which may be ahead of main. Only the bucket is read (SLUICE_S3_*), Redis may be gone.
 
     Example: sluice export backup.git && git -C backup.git log --first-parent main
     """

@@ -12,14 +12,14 @@ from storage.repository import Repository
 
 @click.command()
 @data_folder
-@click.option("--dry-run", is_flag=True, help="Find garbage, and leave it where it is.")
+@click.option("--dry-run", is_flag=True, help="Find garbage, but delete nothing.")
 @as_json
 def command(data: Path | None, dry_run: bool, as_json: bool) -> None:
-    """Delete packs that no entry of the log names, once they are older than gc_grace.
+    """Delete packs that no log entry names, once they are older than gc_grace.
 
-    Whoever stored them died, or lost the race for its place in the log. They are condemned by an entry first, so this
-    is safe beside writers. Upkeep does it by itself every gc_interval, some packs a run; a run goes on where the last
-    one stopped.
+    Processes that died, or lost the race for a log position, left them. A log entry tombstones them first, so this is
+    safe while others write. Upkeep does the same every gc_interval, a limited number of packs at a time; each run
+    continues where the last one stopped.
 
     Example: sluice gc --dry-run
     """

@@ -12,15 +12,15 @@ _POLL = 0.1
 
 
 @click.command()
-@click.option("--wait", is_flag=True, help="Return once nothing is pending.")
-@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, help="Seconds that --wait waits at most.")
+@click.option("--wait", is_flag=True, help="Wait until nothing is pending.")
+@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, help="Longest time that --wait waits.")
 @url
 @as_json
 def command(client: Client, wait: bool, timeout: float, as_json: bool) -> None:
-    """Ask for a batch merge: the committed changesets land under one new global commit.
+    """Request a batch merge: the committed changesets land under one new global commit.
 
-    One comes by itself every merge interval, too. With --wait the exit code is 5 if changesets were still pending at
-    the end; on a busy repository there may always be some.
+    Merges also run by themselves every merge interval. With --wait the exit code is 5 if changesets are still pending
+    when --timeout has passed; on a busy repository some may always be.
 
     Example: sluice merge --wait
     """

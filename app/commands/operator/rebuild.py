@@ -15,10 +15,10 @@ from storage.repository import Repository
 @data_folder
 @as_json
 def command(data: Path | None, as_json: bool) -> None:
-    """Build the view in Redis anew from the bucket, and queue every changeset that has no outcome.
+    """Rebuild the view in Redis from the bucket, and queue every changeset without an outcome.
 
-    Upkeep does this by itself where the view is gone or wrong; this is for operators who want it now. Safe beside
-    writers: the new view is published at once when it is whole.
+    Upkeep does this by itself if the view is missing or wrong; this command does it now. Safe while others write: the
+    new view replaces the old one when it is complete.
 
     Example: sluice rebuild
     """

@@ -19,14 +19,14 @@ _SHOWN = 20
 
 @click.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--verify/--no-verify", "with_verify", default=True, help="Run `sluice verify` on what was restored.")
+@click.option("--verify/--no-verify", "with_verify", default=True, help="Run `sluice verify` afterwards.")
 @data_folder
 @as_json
 def command(directory: Path, with_verify: bool, data: Path | None, as_json: bool) -> None:
-    """Put the backup in DIRECTORY into an empty bucket, load the view, and verify; exit 1 on differences.
+    """Restore the backup in DIRECTORY into an empty bucket, load the view and verify it; exit 1 on differences.
 
-    The repository's name may be another one than the backup's. Every file is checked before anything is written.
-    Run it before the API and the workers are started; a restore that died is gone on with by the same command.
+    The repository may have another name than in the backup. Every file is checked before anything is written. Run this
+    before you start the API and the workers; if it is interrupted, run the same command again.
 
     Example: SLUICE_REPOSITORY=copy sluice restore /backups/code
     """

@@ -15,19 +15,19 @@ from storage.repository import Repository
 
 
 @click.command()
-@click.option("--git/--no-git", "with_git", default=True, help="Export too, and have git fsck --strict judge it.")
-@click.option("--deep", "with_deep", is_flag=True, help="Have Git make every root again from what was submitted.")
+@click.option("--git/--no-git", "with_git", default=True, help="Also check an export with `git fsck --strict`.")
+@click.option("--deep", "with_deep", is_flag=True, help="Have Git rebuild every commit's tree from what was submitted.")
 @data_folder
 @as_json
 def command(with_git: bool, with_deep: bool, data: Path | None, as_json: bool) -> None:
-    """Check everything that is stored; exit 1 and list the differences where there are any.
+    """Check everything that is stored; exit 1 and list the differences if there are any.
 
-    The log's entries are dense and hash one another; their packs are there; the view in Redis is what the entries
-    make it; every accepted changeset has one outcome or waits; an export passes git fsck --strict, and every
-    committed changeset stands in exactly one commit. Safe beside writers.
+    Log entries have no gaps, and each has the hash of the one before; their packs exist; the view in Redis is what the
+    entries make; every accepted changeset has one outcome or waits; an export passes `git fsck --strict`, and each
+    committed changeset is in exactly one of its commits. Safe while others write.
 
-    --deep reads everything that was ever submitted, makes each changeset's tree by git fast-import and each merge by
-    git merge-tree, and compares them with the commits, conflicts too. It names the first that differs.
+    --deep reads everything that was ever submitted, rebuilds each changeset's tree with `git fast-import` and each
+    merge with `git merge-tree`, and compares them with the commits, conflicts too. It names the first that differs.
 
     Example: sluice verify
     """

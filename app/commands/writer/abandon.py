@@ -14,8 +14,8 @@ from app.console.options import as_json, emit_or_show, end, url
 def command(client: Client, changesets: tuple[str, ...], as_json: bool) -> None:
     """Take back changesets that are held or queued; of conflicted ones, close the conflict.
 
-    The exit code is 7 if one is committed already, which cannot be taken back, or is not there; the others are
-    abandoned all the same. With --json there is one line for each that was.
+    A committed changeset cannot be taken back. If one is committed or unknown, the exit code is 7, and the others are
+    abandoned all the same. With --json, one line for each abandoned changeset.
 
     Example: sluice abandon 01JG8Y6Z3M4N5P6Q7R8S9T0V1W
     """

@@ -26,10 +26,10 @@ def command(
     client: Client, slice_name: str, directory: Path | None, as_json: bool, message: str | None, author: str | None,
     **given: Any,
 ) -> None:  # fmt: skip
-    """Ask whether what `sluice submit` would submit would be committed if it were the next; nothing is stored.
+    """Predict the outcome of `sluice submit` with the same arguments, if it were the next; nothing is stored.
 
-    It takes what `sluice submit` takes, and prints which paths would be merged, or which collide. The exit code is 0 if
-    it would be committed, 3 if it would be conflicted, 4 if it would be rejected, and 5 if that is not decided yet.
+    Prints the paths that would be merged or in conflict. The exit code is 0 if the changeset would be committed, 3 if
+    it would be conflicted, 4 if it would be rejected, and 5 if that is not decided yet.
 
     \b
     Example: sluice check web ./checkout

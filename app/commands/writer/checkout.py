@@ -18,21 +18,21 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 @click.command()
 @click.argument("slice_name", metavar="SLICE")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--commit", metavar="ID", help="A commit, in full. Default: the tip, the newest that is committed.")
-@click.option("--force", is_flag=True, help="Overwrite files that were changed in DIRECTORY, or are in the way there.")
+@click.option("--commit", metavar="ID", help="Full id of the commit to write. Default: the tip, the newest.")
+@click.option("--force", is_flag=True, help="Overwrite files in DIRECTORY that were changed, or are in the way.")
 @url
 @as_json
 def command(
     client: Client, slice_name: str, directory: Path, commit: str | None, force: bool, as_json: bool
 ) -> None:  # fmt: skip
-    """Write the files of SLICE into DIRECTORY, to be changed and submitted from there.
+    """Write the files of SLICE into DIRECTORY, to be edited and submitted from there.
 
-    DIRECTORY is made, or is one that this command made before: then it is brought to the tip, with what others landed
-    meanwhile. Files that you changed stay as they are; where others changed them too nothing is written, and they are
-    named: submit first, then they are merged.
+    DIRECTORY is created. If this command created it earlier, it is updated to the tip, with what others changed
+    meanwhile. Files that you changed stay as they are; if others changed them too, nothing is written and they are
+    listed: submit first, and your changes are merged.
 
-    DIRECTORY/.sluice-base.json remembers the commit, so that `sluice submit` knows which changes are yours. It is never
-    submitted. If a checkout is cut short, the same command completes it.
+    DIRECTORY/.sluice-base.json records the commit, so that `sluice submit` knows which changes are yours; it is never
+    submitted. If a checkout is interrupted, run the same command again.
 
     \b
     Example: sluice checkout web work

@@ -18,18 +18,18 @@ _SIDES = {"base": "", "ours": "cyan", "theirs": "magenta"}
 
 @click.command()
 @click.argument("changeset", metavar="[ID]", required=False)
-@click.option("--slice", "slice_name", metavar="NAME", help="Only those of this slice, by name or id.")
-@click.option("--path", help="Only those on this path.")
-@click.option("--exit-code", is_flag=True, help="Exit with 3 if there are any.")
+@click.option("--slice", "slice_name", metavar="NAME", help="Only changesets of this slice, by name or id.")
+@click.option("--path", help="Only conflicts on this path.")
+@click.option("--exit-code", is_flag=True, help="Exit with 3 if there are any conflicts.")
 @url
 @as_json
 def command(
     client: Client, changeset: str | None, slice_name: str | None, path: str | None, exit_code: bool, as_json: bool
 ) -> None:
-    """List the changesets whose conflicts are open, oldest first; of one changeset, show what collides in detail.
+    """List the changesets with open conflicts, oldest first; with an ID, show that changeset's conflicts.
 
-    Each hunk shows the lines of the base, ours (what stands in the head) and theirs (what was submitted), with their
-    numbers. With --json there is one line for each changeset, or for each conflict of the one. See `sluice resolve`.
+    Each hunk shows the lines of base, ours (the head) and theirs (what was submitted), with line numbers. With --json,
+    one line for each changeset, or for each conflict of the one. `sluice resolve` resolves them.
 
     \b
     Example: sluice conflicts --slice web

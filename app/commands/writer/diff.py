@@ -19,15 +19,14 @@ _OMITTED = {"not-stored": "what was seen is not stored here", "too-large": "too 
 
 @click.command()
 @click.argument("changeset", metavar="ID")
-@click.option("--stat", is_flag=True, help="Only how many lines of each file.")
+@click.option("--stat", is_flag=True, help="Show only the number of changed lines of each file.")
 @url
 @as_json
 def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
-    """Show what a changeset changes, against what its writer saw.
+    """Show what a changeset changes, compared with what its writer saw.
 
-    The diff is one that `git apply` takes, except where a file is binary, too large to be shown, or seen in a version
-    that is not stored here; its lines have the bytes of the files, in whatever encoding. With --json there is one line
-    for each file.
+    `git apply` accepts the diff, except for files that are binary, too large to show, or compared with a version that
+    is not stored here. Lines are the bytes of the files, in whatever encoding. With --json, one line for each file.
 
     \b
     Example: sluice diff 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --stat

@@ -11,14 +11,14 @@ from app.console.options import as_json, console, emit_or_show, url
 
 
 @click.command()
-@click.option("-n", "--number", default=20, show_default=True, type=click.IntRange(1), help="How many commits.")
-@click.option("-v", "--verbose", is_flag=True, help="Also the changesets that each one merged.")
+@click.option("-n", "--number", default=20, show_default=True, type=click.IntRange(1), help="Number of commits.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show the changesets that each one merged.")
 @url
 @as_json
 def command(client: Client, number: int, verbose: bool, as_json: bool) -> None:
     """Show the global commits, newest first. Each one is a batch merge of committed changesets.
 
-    With --json there is one line for each.
+    With --json, one line for each.
 
     Example: sluice log -n 3 -v
     """

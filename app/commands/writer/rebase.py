@@ -13,12 +13,11 @@ from app.console.options import as_json, ask_to_wait, emit_or_show, end, tell, u
 @url
 @as_json
 def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: float, as_json: bool) -> None:
-    """Make a new changeset on the tip of each that is held, conflicted, abandoned, or rejected because of its base.
+    """Merge changesets that are held, conflicted, abandoned, or rejected for their base onto the tip, as new ones.
 
-    Its changes are merged into what stands there now; where they collide nothing is made, standard error tells the
-    paths, and the exit code is 3 (7 where it is refused for another reason). A held changeset is abandoned, and the new
-    one held. With --wait the exit code is also that of `sluice status --wait` for the new ones. With --json there is
-    one line for each new changeset.
+    If the changes conflict with the tip, no changeset is made, standard error lists the paths, and the exit code is 3
+    (7 if it is refused for another reason). A held changeset is abandoned, and the new one is held. With --wait the
+    exit code is also that of `sluice status --wait` for the new changesets. With --json, one line for each of them.
 
     Example: sluice rebase 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait
     """

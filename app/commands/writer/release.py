@@ -13,11 +13,11 @@ from app.console.options import as_json, ask_to_wait, emit_or_show, end, url
 @url
 @as_json
 def command(client: Client, changesets: tuple[str, ...], wait: bool, timeout: float, as_json: bool) -> None:
-    """Let held changesets be committed: they are queued now.
+    """Queue held changesets, so that they can be committed.
 
-    What is no longer held stays as it is. The exit code is 7 if one was abandoned before or is not there; the others
-    are released all the same. With --wait it is that of `sluice status --wait`. With --json there is one line for each
-    that was released.
+    Changesets that are no longer held stay as they are. The exit code is 7 if one was abandoned or is unknown; the
+    others are released all the same. With --wait it is that of `sluice status --wait`. With --json, one line for each
+    released changeset.
 
     Example: sluice release 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait
     """

@@ -19,17 +19,17 @@ _TAKE: dict[str, Json] = {"ours": {"take": "ours"}, "theirs": {"take": "theirs"}
 
 @click.command()
 @click.argument("changeset", metavar="ID")
-@click.option("--checkout", metavar="DIR", type=_DIRECTORY, help="Put the conflicts into DIR, and submit nothing yet.")
-@click.option("--force", is_flag=True, help="With --checkout: overwrite what lies there.")
-@click.option("--from", "origin", metavar="DIR", type=_DIRECTORY, help="Submit what stands in DIR now.")
-@click.option("--allow-markers", is_flag=True, help="With --from: conflict markers are meant to be there.")
-@click.option("--ours", metavar="PATH", multiple=True, help="Keep what stands in the head there; may be repeated.")
-@click.option("--theirs", metavar="PATH", multiple=True, help="Take what was submitted there; may be repeated.")
-@click.option("--delete", metavar="PATH", multiple=True, help="Delete this file; may be repeated.")
-@click.option("--all-ours", is_flag=True, help="Keep what stands in the head at every other path in conflict.")
-@click.option("--all-theirs", is_flag=True, help="Take what was submitted at every other path in conflict.")
+@click.option("--checkout", metavar="DIR", type=_DIRECTORY, help="Write the conflicts to DIR; submit nothing yet.")
+@click.option("--force", is_flag=True, help="With --checkout: overwrite existing files.")
+@click.option("--from", "origin", metavar="DIR", type=_DIRECTORY, help="Submit the resolved files in DIR.")
+@click.option("--allow-markers", is_flag=True, help="With --from: submit files that have conflict markers.")
+@click.option("--ours", metavar="PATH", multiple=True, help="Take the head's version of PATH; repeatable.")
+@click.option("--theirs", metavar="PATH", multiple=True, help="Take the submitted version of PATH; repeatable.")
+@click.option("--delete", metavar="PATH", multiple=True, help="Delete PATH; repeatable.")
+@click.option("--all-ours", is_flag=True, help="Take the head's version of every other path in conflict.")
+@click.option("--all-theirs", is_flag=True, help="Take the submitted version of every other path in conflict.")
 @click.option("-m", "--message", help="The commit message. Default: the changeset's.")
-@click.option("--key", help="An Idempotency-Key: a repeat under it is answered with the same changeset.")
+@click.option("--key", help="Idempotency-Key: a repeat with the same key gets the same changeset.")
 @ask_to_wait
 @url
 @as_json
@@ -38,14 +38,14 @@ def command(
     ours: tuple[str, ...], theirs: tuple[str, ...], delete: tuple[str, ...], all_ours: bool, all_theirs: bool,
     message: str | None, key: str | None, wait: bool, timeout: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Resolve the conflicts of the changeset ID, all of them at once: a new changeset takes its place.
+    """Resolve all conflicts of the changeset ID at once: a new changeset replaces it.
 
-    With --checkout each file in conflict is put into DIR with conflict markers, as Git has them. Of one that has no
-    lines in common (it is binary, or was deleted) PATH.base, PATH.ours and PATH.theirs are put there, as far as the API
-    tells them. Edit the files, leave one file PATH or remove all of them, and submit what stands there with --from.
+    With --checkout each file in conflict is written to DIR with conflict markers, as by Git. Of a file without common
+    lines (binary or deleted), PATH.base, PATH.ours and PATH.theirs are written, if the API has them: rename one of them
+    to PATH, or remove all. Edit the files, then submit DIR with --from.
 
-    Ours is what stands in the head, theirs is what was submitted. If the head has moved once more meanwhile, that is
-    merged, or is a conflict of the new changeset. With --wait the exit code is that of `sluice status --wait` for it.
+    Ours is the head's version, theirs the submitted one. If the head has moved since, that is merged too, or conflicts
+    with the new changeset. With --wait the exit code is that of `sluice status --wait` for the new changeset.
 
     \b
     Example: sluice resolve 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --checkout fix

@@ -16,7 +16,7 @@ _COUNTED = ("held", "queued", "conflicted")
 
 @click.group()
 def command() -> None:
-    """Make, change, delete, list and show slices: the named sets of paths that writers submit against.
+    """Create, change, delete, list and show slices: the named sets of paths that writers submit against.
 
     Example: sluice slice create web web/ README.md
     """
@@ -28,10 +28,10 @@ def command() -> None:
 @url
 @as_json
 def create(client: Client, name: str, paths: tuple[str, ...], as_json: bool) -> None:
-    """Make the slice NAME of PATHS: directories with a slash at the end, single files, or / for everything.
+    """Create the slice NAME of PATHS.
 
-    Slices may overlap. It warns of what is likely meant otherwise: a directory without its slash, a file with one, or a
-    pattern.
+    A path is a directory with a slash at the end, a single file, or / for everything. Slices may overlap. It warns of
+    likely mistakes: a directory without its slash, a file with one, or a pattern.
 
     Example: sluice slice create web web/ README.md
     """
@@ -42,14 +42,14 @@ def create(client: Client, name: str, paths: tuple[str, ...], as_json: bool) -> 
 
 @command.command()
 @click.argument("name")
-@click.option("--path", "paths", multiple=True, required=True, help="A path of the new definition; repeat it for more.")
+@click.option("--path", "paths", multiple=True, required=True, help="A path of the new definition; repeatable.")
 @click.option("--version", type=click.IntRange(1), help="Only if the slice still has this version.")
 @url
 @as_json
 def change(client: Client, name: str, paths: tuple[str, ...], version: int | None, as_json: bool) -> None:
-    """Give the slice NAME (a name or an id) other paths, instead of those that it has.
+    """Replace the paths of the slice NAME (a name or an id).
 
-    What is queued in it is decided by the definition that it meets: outside of it, it is rejected.
+    Queued changesets are decided by the definition of that moment: one with a path outside of it is rejected.
 
     Example: sluice slice change web --path web/ --path README.md
     """
@@ -64,7 +64,7 @@ def change(client: Client, name: str, paths: tuple[str, ...], version: int | Non
 @url
 @as_json
 def delete(client: Client, name: str, version: int | None, as_json: bool) -> None:
-    """Delete the slice NAME (a name or an id). Its files stay; what is queued in it will be rejected.
+    """Delete the slice NAME (a name or an id). Its files stay; changesets that are queued in it are rejected.
 
     Example: sluice slice delete web
     """
@@ -82,7 +82,7 @@ def _answer(as_json: bool, value: Json, done: str, name: str, more: str = "") ->
 @url
 @as_json
 def list_slices(client: Client, path: str | None, as_json: bool) -> None:
-    """List the slices. With --json there is one line for each.
+    """List the slices. With --json, one line for each.
 
     Example: sluice slice list --path web/hello.txt
     """
@@ -101,7 +101,7 @@ def list_slices(client: Client, path: str | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--files", is_flag=True, help="Also its files at the global head.")
+@click.option("--files", is_flag=True, help="Also list its files at the global head.")
 @url
 @as_json
 def show(client: Client, name: str, files: bool, as_json: bool) -> None:

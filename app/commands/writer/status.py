@@ -12,17 +12,17 @@ from app.console.options import SECONDS, as_json, console, emit, emit_or_show, e
 
 @click.command()
 @click.argument("changeset", required=False)
-@click.option("--wait", is_flag=True, help="Return once the changeset has a final answer.")
+@click.option("--wait", is_flag=True, help="Wait until the changeset has its outcome.")
 @click.option("--until", type=click.Choice(["committed", "landed"]), default="committed", show_default=True,
-              help="What --wait waits for; committed promises that it will land.")  # fmt: skip
-@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, help="Seconds that --wait waits at most.")
+              help="What --wait waits for. What is committed will land.")  # fmt: skip
+@click.option("--timeout", type=SECONDS, default=300.0, show_default=True, help="Longest time that --wait waits.")
 @url
 @as_json
 def command(client: Client, changeset: str | None, wait: bool, until: str, timeout: float, as_json: bool) -> None:
-    """Show what became of CHANGESET; without one, the head, what is pending and whether the deployment is healthy.
+    """Show what became of CHANGESET; without one, the head, what is pending, and the deployment's health.
 
-    The exit code is 3 if the changeset was conflicted, 4 if it was rejected or abandoned, and 5 if it has no final
-    answer when --wait gives up. It is 1 if the deployment is not healthy.
+    The exit code is 3 if the changeset was conflicted, 4 if it was rejected or abandoned, and 5 if --timeout passes
+    before its outcome. Without a changeset it is 1 if the deployment is not healthy.
 
     Example: sluice status 01JG8Y6Z3M4N5P6Q7R8S9T0V1W --wait --until landed
     """

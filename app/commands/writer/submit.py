@@ -29,18 +29,18 @@ _OPTIONS = (
     click.argument("slice_name", metavar="SLICE"),
     click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False),
     click.option("--git", "commits", metavar="RANGE", help="Take these commits of the repository DIRECTORY instead."),
-    click.option("-m", "--message", help="The commit message. Default: for --git, that of the commits."),
+    click.option("-m", "--message", help="The commit message. Default with --git: that of the commits."),
     click.option("--author", metavar="'NAME <EMAIL>'",
-                 help="Default: for --git, of the last commit; else who Git says you are."),
-    click.option("--delete", is_flag=True, help="Also delete what was in DIRECTORY and is no longer there."),
+                 help="Default: with --git, the last commit's; else your identity in Git."),
+    click.option("--delete", is_flag=True, help="Also delete the files that are gone from DIRECTORY."),
     click.option("--base", metavar="COMMIT",
-                 help="The commit that DIRECTORY was made from. Default: what `sluice checkout` or the last submission "
-                      "left there, or what Git says of it. Only without --git."),
-    click.option("--no-ignore", is_flag=True, help="Also take files that Git ignores (.gitignore)."),
-    click.option("--hold", is_flag=True, help="Hold it: it is not committed before `sluice release`."),
+                 help="The commit that DIRECTORY is based on. Default: what `sluice checkout` or the last submission "
+                      "recorded, else Git's HEAD. Only without --git."),
+    click.option("--no-ignore", is_flag=True, help="Also submit files that Git ignores (.gitignore)."),
+    click.option("--hold", is_flag=True, help="Hold the changeset: it is not committed before `sluice release`."),
     click.option("--strategy", "strategies", metavar="PATTERN=STRATEGY", multiple=True,
-                 help=f"What is done at the paths of a gitignore pattern if they moved: {', '.join(STRATEGIES)}. "
-                      "The last one that matches counts."),
+                 help=f"What to do with paths of a gitignore pattern that changed meanwhile: {', '.join(STRATEGIES)}. "
+                      "The last match counts."),
 )  # fmt: skip
 
 
@@ -53,11 +53,11 @@ def what(command: Command) -> Command:
 
 @click.command()
 @what
-@click.option("--key", help="An Idempotency-Key. Default: one that follows from what is submitted, so that a repeat "
+@click.option("--key", help="Idempotency-Key. Default: derived from what is submitted, so that a repeat "
                             "submits nothing new.")  # fmt: skip
-@click.option("--split", is_flag=True, help="If it is too large for one changeset, submit it as several, each on the "
+@click.option("--split", is_flag=True, help="Split what is too large for one changeset into several, each on the "
                                             "one before.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Show the changes, and submit nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the changes; submit nothing.")
 @ask_to_wait
 @url
 @as_json
@@ -67,17 +67,16 @@ def command(
 ) -> None:  # fmt: skip
     """Submit the files of DIRECTORY (the current one by default) against SLICE, as one changeset.
 
-    Paths are the same on both sides: DIRECTORY/web/a.js becomes web/a.js. Files that differ from those that DIRECTORY
-    was made from become the changes: `sluice checkout` makes one that remembers it, and each submission from there
-    renews it. Files that the slice does not cover or Git ignores, .git, .sluice* and a stack's data folder are left
-    alone.
+    Paths are relative to DIRECTORY: DIRECTORY/web/a.js becomes web/a.js. The changes are the files that differ from the
+    commit that DIRECTORY is based on: `sluice checkout` records it, and each submission updates the record. Files that
+    the slice does not cover or Git ignores, .git, .sluice* and a stack's data folder are left alone.
 
-    With --git the changes between two commits are submitted, based on the versions of files that they changed: what
-    moved in Sluice since is merged, or is a conflict. RANGE is A..B, A...B, or one commit.
+    With --git the changes between two Git commits are submitted, based on the versions of files that they changed: what
+    changed in Sluice since is merged, or is a conflict. RANGE is A..B, A...B, or one commit.
 
-    The id is printed as soon as it is accepted. The same command again is harmless: it gets the same changeset. With
-    --wait the exit code says what became of it: 0 committed, 3 conflicted, 4 rejected or abandoned, 5 the time is over.
-    `sluice check` asks before.
+    The id is printed as soon as it is accepted. To repeat the command is harmless: it gets the same changeset. With
+    --wait the exit code is the outcome: 0 committed, 3 conflicted, 4 rejected or abandoned, 5 timed out. `sluice
+    check` predicts the outcome.
 
     \b
     Example: sluice submit web ./checkout -m "Say hello" --wait

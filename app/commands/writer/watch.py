@@ -16,18 +16,16 @@ COLOURS = {"committed": "green", "landed": "bold green", "conflicted": "red", "r
 
 @click.command()
 @click.option("--slice", "slice_name", metavar="NAME", help="Only changesets of this slice, by name or id.")
-@click.option(
-    "--after", metavar="ID", help="Begin behind this event, or behind this entry of the log; 0: from the beginning."
-)
-@click.option("-n", "--number", type=click.IntRange(1), help="End after so many events. Default: never.")
+@click.option("--after", metavar="ID", help="Start after this event, or after this log entry; 0: from the beginning.")
+@click.option("-n", "--number", type=click.IntRange(1), help="Stop after N events. Default: never.")
 @url
 @as_json
 def command(client: Client, slice_name: str | None, after: str | None, number: int | None, as_json: bool) -> None:
-    """Show what becomes of changesets, a line for each event, from now on.
+    """Show the events of changesets as they happen, one line for each.
 
-    An event is committed, landed, conflicted, rejected, abandoned or released. A connection that breaks is taken up
-    again where it broke: no event is missed, and none is shown twice. With --json each line is an object,
-    `{"id", "event", "data"}`; its id can be given to --after another time. Ctrl-C ends it, with the exit code 0.
+    An event is committed, landed, conflicted, rejected, abandoned or released. A broken connection is resumed: no event
+    is missed, and none is shown twice. With --json each line is an object, `{"id", "event", "data"}`; give its id to
+    --after to continue there later. Ctrl-C ends it, with the exit code 0.
 
     \b
     Example: sluice watch --slice web

@@ -1,4 +1,9 @@
-"""`python -m tests.harness.drills`: a drill from the command line; lines for people, one of JSON, and exit 1."""
+"""`python -m tests.harness.drills`: run a drill under load; exit 1 if a promise is broken.
+
+It prints figures, and a line of JSON.
+
+Example: python -m tests.harness.drills outage --seconds 10 --s3 seaweedfs
+"""
 
 from __future__ import annotations
 
@@ -51,22 +56,28 @@ def _plan(chosen: argparse.Namespace) -> tuple[Plan, type[Stack]]:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m tests.harness.drills", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m tests.harness.drills", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     drills = parser.add_subparsers(dest="drill", required=True, metavar="DRILL")
-    away = drills.add_parser("outage", help="the S3 server is away under load")
-    away.add_argument("--seconds", type=float, default=30.0, help="how long it is away (default: 30)")
-    again = drills.add_parser("restart", help="every process is restarted under load, one after another")
-    again.add_argument("--rounds", type=int, default=1, help="how often each is restarted (default: once)")
-    full = drills.add_parser("full-redis", help="Redis is at its maxmemory under load: 1 % of its use, then 20 MB more")
-    full.add_argument("--seconds", type=float, default=60.0, help="how long each of the two lasts (default: 60)")
-    full.add_argument("--changesets", type=int, default=100_000, help="so many have landed before (default: 100000)")
-    over = drills.add_parser("failover", help="Redis fails over to a replica under load, and back")
-    over.add_argument("--rounds", type=int, default=1, help="how often (default: once)")
+    away = drills.add_parser("outage", help="stop the S3 server under load")
+    away.add_argument("--seconds", type=float, default=30.0, help="seconds that it is stopped (default: 30)")
+    again = drills.add_parser("restart", help="restart every process under load, one after another")
+    again.add_argument("--rounds", type=int, default=1, help="times that each is restarted (default: 1)")
+    full = drills.add_parser(
+        "full-redis", help="fill Redis under load: its maxmemory is 1 %% of its use, then 20 MB more than its use"
+    )
+    full.add_argument("--seconds", type=float, default=60.0, help="seconds of each of the two (default: 60)")
+    full.add_argument(
+        "--changesets", type=int, default=100_000, help="number of changesets that land before (default: 100000)"
+    )
+    over = drills.add_parser("failover", help="fail Redis over to a replica under load, and back")
+    over.add_argument("--rounds", type=int, default=1, help="number of failovers (default: 1)")
     for drill in (away, again, full, over):
         drill.add_argument("--s3", choices=["minio", "seaweedfs"], default=find_s3()[0], help="the S3 server")
-        drill.add_argument("--writers", type=int, default=8, help="how many write at once (default: 8)")
-        drill.add_argument("--seed", default=secrets.token_hex(4), help="what is written")
-        drill.add_argument("--keep", type=Path, help="a folder where the stack's data and logs are left")
+        drill.add_argument("--writers", type=int, default=8, help="number of concurrent writers (default: 8)")
+        drill.add_argument("--seed", default=secrets.token_hex(4), help="decides what is written (default: random)")
+        drill.add_argument("--keep", type=Path, help="keep the stack's data and logs in this folder")
     return parser
 
 
