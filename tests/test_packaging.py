@@ -97,7 +97,7 @@ def test_the_pythons_that_are_promised_are_named_where_users_look(version: str):
 
 
 @pytest.mark.parametrize("section", ["install_requires", *CONFIG["options.extras_require"]])
-def test_every_requirement_has_one_version_in_the_constraints_which_fits_it(section: str):
+def test_every_requirement_has_one_fitting_version_in_the_constraints(section: str):
     text = CONFIG["options"].get(section) or CONFIG["options.extras_require"][section]
     wrong = [
         f"{requirement}: constraints.txt has {pin or 'no version'}; renew it: make constraints"

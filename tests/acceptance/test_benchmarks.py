@@ -31,7 +31,7 @@ def test_a_larger_repository_holds_the_files_of_a_smaller_one():
     assert dict(SMALL.tree()).items() <= dict(larger.tree()).items()
 
 
-def test_no_two_changesets_of_a_run_touch_one_file_and_each_stays_in_its_slice():
+def test_no_two_changesets_of_a_run_share_a_file_and_each_keeps_its_slice():
     changesets = list(SMALL.changesets(100))
     touched = [path for each in changesets for path, _ in each.files]
     assert len(touched) == len(set(touched)) == 200

@@ -72,7 +72,7 @@ def test_every_process_writes_json_lines_and_none_while_nothing_happens(new_stac
 
 
 @one_s3
-def test_an_accepted_changeset_is_found_by_its_request_its_id_and_its_batch(new_stack: Callable[..., Stack]) -> None:
+def test_an_accepted_changeset_is_found_by_request_id_and_batch(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack(with_flower=False)
     client = Client(stack.url)
     client.create_slice("all", ["/"])
@@ -169,7 +169,7 @@ def test_celerys_programs_log_at_the_configured_level_and_no_secrets(program: st
     assert (said["event"], said["process"], said["text"]) == ("b", program, "(hidden)")
 
 
-def test_a_command_on_a_stack_of_its_own_or_a_deployment_logs_as_the_settings_say() -> None:
+def test_a_command_logs_as_settings_say_on_a_stack_or_a_deployment() -> None:
     script = (
         "import sys; from app.console.options import log_events; from storage.base import logging_setup\n"
         "log_events(); logging_setup.log.info('a'); logging_setup.log.error('b', text=sys.stdin.read())"

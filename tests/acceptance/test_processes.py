@@ -177,7 +177,7 @@ def imported(calls: str) -> set[str]:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1", "utf-8"])
-def test_names_that_the_terminal_has_no_characters_for_are_printed_all_the_same(encoding: str) -> None:
+def test_names_outside_the_terminals_encoding_are_printed_all_the_same(encoding: str) -> None:
     answers: list[tuple[str, int, Any]] = [
         ("GET /v1/slices.*", 200, {"items": [{"id": "01S", "name": "naïve-日本", "paths": ["x/"]}], "next": None})
     ]

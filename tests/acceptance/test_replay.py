@@ -106,9 +106,7 @@ def test_the_tree_is_the_repositorys_own_whatever_the_number_of_writers(
     assert not verify(Repository(stack.settings)).differences
 
 
-def test_workers_that_are_killed_and_a_redis_that_is_flushed_change_nothing(
-    new_stack: Callable[..., Stack], history: Path
-) -> None:
+def test_killed_workers_and_a_flushed_redis_change_nothing(new_stack: Callable[..., Stack], history: Path) -> None:
     stack = new_stack(with_flower=False)
     faults = [
         lambda: stack.kill("worker", signal.SIGKILL),

@@ -117,7 +117,7 @@ def test_merges_here_are_merges_there(new_stack: Callable[..., Stack], merges: P
         replay(stack, merges, 1)
 
 
-def test_a_merge_that_the_api_refuses_is_skipped_and_the_others_are_compared(
+def test_a_merge_that_the_api_refuses_is_skipped_and_others_are_compared(
     new_stack: Callable[..., Stack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where an API has lower limits than the defaults, which are looked at before."""

@@ -139,9 +139,7 @@ def test_a_killed_worker_leaves_no_children_and_is_started_again(new_stack: Call
     worker.await_ready()
 
 
-def test_a_folder_keeps_its_credentials_and_data_and_serves_one_stack_at_a_time(
-    new_stack: Callable[..., Stack], tmp_path: Path
-):
+def test_a_folder_keeps_credentials_and_data_for_one_stack_at_a_time(new_stack: Callable[..., Stack], tmp_path: Path):
     first = new_stack(data=tmp_path / "data", with_flower=False, with_beat=False, abrupt=False)
     with pytest.raises(FolderInUse):
         Stack(tmp_path / "data").start()
@@ -209,7 +207,7 @@ def test_an_api_whose_successor_does_not_come_up_goes_on(new_stack: Callable[...
 
 
 @one_s3
-def test_a_restart_waits_for_the_deployments_health_and_says_who_is_missing(
+def test_a_restart_waits_for_health_and_names_what_is_missing(
     new_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
 ):
     stack = new_stack(with_flower=False)
@@ -251,7 +249,7 @@ def test_sluice_restart_restarts_what_sluice_up_runs_and_nobody_is_refused(
     assert done.returncode == 7 and "no stack runs on" in done.stderr
 
 
-def test_the_processes_read_these_settings_and_no_others_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_the_processes_read_only_these_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SLUICE_MAX_WAIT", "1")
     wanted = settings.Settings(repository="mine", max_page=7)
     child = settings.environment(wanted, {"MORE": "yes"})

@@ -53,7 +53,7 @@ def test_a_hundred_operations_are_of_each_kind_as_many_as_its_share(bulk: int):
     assert counts == Counter({**SHARES, "bulk": bulk, "plain": 100 - sum(SHARES.values()) - bulk})
 
 
-def test_changesets_change_each_file_in_turn_with_contents_that_no_other_has():
+def test_changesets_change_each_file_in_turn_with_unique_contents():
     mix = Mix(SMALL, Tally(), "a")
     bodies = [mix._rewrite(number, "") for number in range(800)]
     changes = [change for body in bodies for change in body["changes"]]

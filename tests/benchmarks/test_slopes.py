@@ -68,7 +68,7 @@ def test_a_few_samples_far_off_move_nothing():
     assert judged(points) is Flatness.FLAT
 
 
-def test_a_cache_that_is_full_when_the_warm_up_is_over_is_flat_and_one_that_is_not_grows():
+def test_a_cache_is_flat_only_if_it_is_full_when_the_warm_up_ends():
     filling = series(lambda t: LEVEL + 40 * min(t, 0.15))
     assert judged([(t, y) for t, y in filling if t >= 0.16]) is Flatness.FLAT
     assert judged([(t, y) for t, y in filling if t <= 0.16]) is Flatness.GROWS
@@ -113,7 +113,7 @@ def test_the_slope_is_the_median_of_all_pairs():
     assert theil_sen([1, 1], [0, 9]) == 0
 
 
-def test_a_series_is_thinned_to_medians_of_neighbours_and_keeps_its_ends_apart():
+def test_a_series_is_thinned_to_medians_and_keeps_its_ends_apart():
     points = [(float(i), float(i)) for i in range(100)]
     thinned = thin(points, 10)
     assert thinned == [(4.5 + 10 * i, 4.5 + 10 * i) for i in range(10)]

@@ -80,7 +80,7 @@ def test_a_process_that_leaks_is_named():
     assert not found.flat and grown(found) == {"worker.1 RSS"}
 
 
-def test_a_process_that_fills_its_caches_before_the_warm_up_is_over_is_flat():
+def test_a_process_that_fills_its_caches_during_the_warm_up_is_flat():
     def fill(t: int, sample: Json) -> None:
         sample["processes"]["api"]["rss"] += 100 * MIB * min(t, WARM_UP) // WARM_UP
 
@@ -94,7 +94,7 @@ def test_memory_of_a_server_that_is_not_ours_is_shown_and_not_judged():
     assert verdicts(found)["redis RSS"] is Flatness.OTHERS and found.flat
 
 
-def test_what_redis_says_of_itself_is_judged_at_its_lowest_and_told_by_changeset():
+def test_redis_memory_is_judged_at_its_lowest_and_per_changeset():
     def saw(t: int, sample: Json) -> None:
         sample["redis"]["used_memory"] += t % 60 * MIB // 4
 
@@ -162,7 +162,7 @@ def test_a_folder_that_grows_faster_than_the_changes_is_named():
     assert grown(report(samples(swell), WARM_UP)) == {"bucket log/"}
 
 
-def test_a_folder_whose_objects_are_deleted_again_may_not_grow_even_with_the_changes():
+def test_a_folder_of_temporary_objects_may_not_grow_even_with_the_changes():
     def keep(_t: int, sample: Json) -> None:
         if "bucket" in sample:
             sample["bucket"]["folders"]["inbox/"]["bytes"] += 200 * sample["merged"]
@@ -170,7 +170,7 @@ def test_a_folder_whose_objects_are_deleted_again_may_not_grow_even_with_the_cha
     assert grown(report(samples(keep), WARM_UP)) == {"bucket inbox/"}
 
 
-def test_entries_written_without_submissions_count_as_growth_except_compactions():
+def test_entries_without_submissions_are_growth_except_compactions():
     made = samples()
     made[-1]["idle_entries"] = {"compact": 2, "condemn": 1}
     assert report(made, WARM_UP).flat

@@ -127,9 +127,7 @@ def test_trailers_are_those_that_git_finds(oracle: GitOracle, batch: list[str]) 
 
 @MANY
 @given(batch=st.lists(MESSAGES, min_size=300, max_size=300))
-def test_git_finds_our_trailer_in_every_message_that_is_taken_and_the_writers_own_still(
-    oracle: GitOracle, batch: list[str]
-) -> None:
+def test_git_reads_our_trailer_and_the_writers_own_in_every_valid_message(oracle: GitOracle, batch: list[str]) -> None:
     # A message ends with a line feed to whoever adds a trailer, and blank lines before its subject are none of it.
     taken = [message for message in [*batch, *CORPUS] if carries(message)]
     trimmed = [message.rstrip(" \t\r\n") + "\n" for message in taken]
@@ -166,9 +164,7 @@ def test_a_message_that_cannot_carry_a_trailer_is_refused(oracle: GitOracle, bat
 
 @MANY
 @given(batch=st.lists(MESSAGES, min_size=300, max_size=300))
-def test_whatever_was_written_at_first_names_its_changeset_to_git_or_in_the_old_form(
-    oracle: GitOracle, batch: list[str]
-) -> None:
+def test_every_old_message_names_its_changeset_to_git_or_in_the_old_form(oracle: GitOracle, batch: list[str]) -> None:
     written = [f"{message.rstrip()}\n\n{CHANGESET_ID}: {ID}\n".lstrip("\n") for message in [*batch, *CORPUS]]
     for message, found in zip(written, found_by_git(oracle, written), strict=True):
         by_git = found.splitlines().count(f"{CHANGESET_ID}: {ID}")

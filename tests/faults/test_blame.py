@@ -90,9 +90,7 @@ def test_an_index_that_is_away_for_a_moment_makes_nobody_a_suspect(
     assert [world.status(each) for each in ids] == ["committed"] * 3 and suspects(world) == []
 
 
-def test_a_damaged_index_stops_all_until_it_is_right_and_makes_nobody_a_suspect(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_index_stops_all_and_makes_nobody_a_suspect(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     append_unapplied(world, monkeypatch)
     ids = submitted(world)
     name = max(name for name in world.repo.bucket.list_keys("packs/") if name.endswith(".idx"))
@@ -109,9 +107,7 @@ def test_a_damaged_index_stops_all_until_it_is_right_and_makes_nobody_a_suspect(
     assert [world.status(each) for each in ids] == ["committed"] * 3
 
 
-def test_a_submission_pack_that_is_away_for_a_moment_makes_nobody_a_suspect(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_submission_pack_that_is_briefly_away_makes_no_suspect(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = submitted(world)
     monkeypatch.setattr(Queue, "manifests", lambda _, wanted: [None] * len(wanted))
     missed = away_once(monkeypatch, lambda name: name.startswith("inbox/"))
@@ -133,7 +129,7 @@ def test_a_submission_pack_that_is_lost_does_not_stop_the_others(world: World, m
     assert [world.status(each) for each in ids] == ["committed"] * 3
 
 
-def test_a_forked_log_is_waited_out_by_commits_and_merges_until_upkeep_has_loaded_the_view(
+def test_commits_and_merges_wait_on_a_forked_log_until_upkeep_has_loaded(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

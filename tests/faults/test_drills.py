@@ -44,22 +44,18 @@ def test_help_teaches(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert end.value.code == 0 and capsys.readouterr().out.startswith("usage: python -m tests.harness.drills")
 
 
-def test_while_s3_is_away_the_answer_is_503_and_when_it_is_back_nothing_is_lost(
-    s3_kind: str, s3_program: str, tmp_path: Path
-) -> None:
+def test_an_s3_outage_is_503_and_loses_nothing(s3_kind: str, s3_program: str, tmp_path: Path) -> None:
     report = drilled("outage", outage.plan(AWAY), tmp_path / "stack", s3_kind, s3_program)
     assert report.answers[503] > 0
 
 
-def test_a_rolling_restart_of_every_process_fails_no_request_and_loses_nothing(
-    s3_kind: str, s3_program: str, tmp_path: Path
-) -> None:
+def test_a_rolling_restart_fails_no_request_and_loses_nothing(s3_kind: str, s3_program: str, tmp_path: Path) -> None:
     report = drilled("restart", restart.plan(1), tmp_path / "stack", s3_kind, s3_program)
     assert {name.split()[0] for name in report.figures} == set(NAMES)
     assert report.streams > 1, "the stream of events was taken up where it ended"
 
 
-def test_a_full_redis_still_serves_reads_recovers_by_itself_and_loses_nothing(
+def test_a_full_redis_serves_reads_recovers_by_itself_and_loses_nothing(
     s3_kind: str, s3_program: str, tmp_path: Path
 ) -> None:
     plan = full_redis.plan(FULL, CHANGESETS)

@@ -35,7 +35,7 @@ def recovered(world: World) -> World:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-call", "with-its-answer-lost"])
-def test_a_worker_that_dies_at_any_call_of_a_commit_loses_and_repeats_nothing(
+def test_death_at_any_call_of_a_commit_loses_and_repeats_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     dying = Dying(monkeypatch)
@@ -65,7 +65,7 @@ def test_a_worker_that_dies_at_any_call_of_a_commit_loses_and_repeats_nothing(
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-call", "with-its-answer-lost"])
-def test_a_worker_that_dies_at_any_call_of_a_merge_loses_and_repeats_nothing(
+def test_death_at_any_call_of_a_merge_loses_and_repeats_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     dying = Dying(monkeypatch)
@@ -111,7 +111,7 @@ def test_an_entry_that_was_written_though_its_put_timed_out_counts_once(
     assert not findings.differences and findings.committed == 1
 
 
-def test_an_entry_whose_writer_died_before_it_was_applied_is_found_by_the_next_appender(
+def test_an_entry_that_its_dead_writer_never_applied_is_found_by_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dying = Dying(monkeypatch)

@@ -120,7 +120,7 @@ def test_what_somebody_else_has_put_into_the_bucket_stops_nothing(
     assert not report.problems and report.entries == world.repo.view.head().applied
 
 
-def test_a_pack_that_could_not_be_read_for_a_while_is_queued_by_a_later_look(
+def test_a_pack_that_was_unreadable_for_a_while_is_queued_by_a_later_look(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that the mark has passed, as a held one's is."""
@@ -139,7 +139,7 @@ def test_a_pack_that_could_not_be_read_for_a_while_is_queued_by_a_later_look(
     assert world.repo.queue.stages([waiting]) == [Stage.WAITING]
 
 
-def test_a_released_changeset_that_cannot_be_read_keeps_no_other_from_its_queue(
+def test_an_unreadable_released_changeset_keeps_no_other_from_its_queue(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = [world.submit(item(world.all, {f"f{i}": b"1"}, world.tip, hold=True))[0] for i in range(2)]
@@ -230,7 +230,7 @@ def test_an_older_copy_of_redis_catches_up_and_queues_what_it_never_knew(world: 
     assert not findings.differences and findings.committed == 3
 
 
-def test_an_older_snapshot_restored_during_upkeep_is_not_marked_as_recovered(
+def test_an_older_snapshot_restored_during_upkeep_is_not_recovered(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it lacks may be in the log, and the upkeep that looked there did so before."""
@@ -295,7 +295,7 @@ def test_a_batch_on_an_older_copy_cannot_append_where_the_log_goes_on(world: Wor
     assert not findings.differences and findings.committed == 2
 
 
-def test_an_older_copy_of_redis_does_not_go_on_without_what_is_away_for_a_moment(world: World) -> None:
+def test_an_older_copy_of_redis_does_not_proceed_without_what_is_away(world: World) -> None:
     repo = world.repo
     with rolled_back(world):
         world.put({"f": b"1", "d/g": b"2"})
@@ -593,7 +593,7 @@ def test_what_lands_while_a_view_is_loaded_is_in_it_once_it_is_recovered(
     assert world.repo.queue.length() == 0
 
 
-def test_a_consistent_read_ends_in_recovering_when_redis_was_lost_in_between(world: World) -> None:
+def test_a_consistent_read_ends_in_recovering_if_redis_is_lost_in_it(world: World) -> None:
     queue = world.repo.queue
 
     def lost_and_found() -> None:

@@ -53,9 +53,7 @@ def never_links(monkeypatch: pytest.MonkeyPatch, world: World, changesets: Seque
     return linked
 
 
-def test_a_changeset_that_exceeds_the_budget_alone_is_rejected_and_others_land(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changeset_that_alone_exceeds_the_budget_is_rejected(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     tip = world.tip
     before, late, after = world.submit(*[item(world.all, {path: b"1"}, tip) for path in "alb"])
     linked = never_links(monkeypatch, world, [late])
@@ -71,9 +69,7 @@ def test_a_changeset_that_exceeds_the_budget_alone_is_rejected_and_others_land(
     assert not verify(world.repo).differences
 
 
-def test_without_anything_else_that_is_committed_being_late_is_held_against_nobody(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_being_late_is_no_fault_while_nothing_else_is_committed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     late = world.put({"l": b"1"})
     linked = never_links(monkeypatch, world, [late])
     for _ in range(3):
@@ -85,7 +81,7 @@ def test_without_anything_else_that_is_committed_being_late_is_held_against_nobo
     assert world.status(late) == "committed", "what it could not do then it does now"
 
 
-def test_a_late_suspect_is_tried_with_the_ticket_which_others_do_not_take_from_it(
+def test_a_late_suspect_is_tried_with_the_ticket_held_against_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = world.put({"l": b"1"})
@@ -115,7 +111,7 @@ def test_a_batch_that_links_for_too_long_commits_what_it_has(world: World, monke
     assert work(world, Overdue) == 0 and not world.repo.queue.length(), "and the others go on"
 
 
-def test_a_changeset_whose_merges_never_fit_is_rejected_and_its_neighbours_land(settings: Settings) -> None:
+def test_a_changeset_whose_merges_never_fit_is_rejected_and_others_land(settings: Settings) -> None:
     # Without any time for merges, nothing that needs one can be decided.
     world = World(Repository(replace(settings, merge_budget=0.0, slow_call=NEVER_SLOW, poison_wait=3600.0)))
     lines = b"".join(b"%d\n" % i for i in range(9))

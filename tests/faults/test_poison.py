@@ -55,7 +55,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, poison: list[str], error: type[BaseEx
     return tried
 
 
-def test_a_changeset_that_fails_every_batch_is_rejected_and_its_neighbours_land(
+def test_a_changeset_that_fails_every_batch_is_rejected_and_others_land(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web = define(world.repo, "web", ["web/"])

@@ -103,7 +103,7 @@ def test_doubled_ticks_are_harmless(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("write", [commit_batch, merge_batch, lambda repo: define(repo, "web", ["web/"])])
-def test_whoever_never_gets_a_position_in_the_log_finds_it_busy_and_loses_nothing(
+def test_an_append_that_never_gets_a_position_is_busy_and_loses_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, write: Callable[[Repository], object]
 ) -> None:
     world = World(Repository(settings))
@@ -158,7 +158,7 @@ def load_behind(settings: Settings, applied: int) -> None:
     repo.view.drop(before)
 
 
-def test_a_name_is_defined_once_though_the_view_is_rebuilt_between_the_look_ups(settings: Settings) -> None:
+def test_a_name_is_defined_once_though_the_view_is_rebuilt_in_between(settings: Settings) -> None:
     world = World(Repository(settings))
     view, epoch = world.repo.view, world.repo.view.epoch()
     define(world.repo, "web", ["web/"])
@@ -172,7 +172,7 @@ def test_a_name_is_defined_once_though_the_view_is_rebuilt_between_the_look_ups(
 
 
 @pytest.mark.parametrize("again", [abandon, release])
-def test_nothing_is_logged_twice_when_an_older_view_is_published_between_the_look_ups(
+def test_nothing_is_logged_twice_though_an_older_view_is_published(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, again: Callable[[Repository, ChangesetId], None]
 ) -> None:
     world = World(Repository(settings))

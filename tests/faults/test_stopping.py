@@ -71,7 +71,7 @@ def held(world: World) -> list[bytes]:
 @pytest.mark.parametrize(
     ("seconds", "grace"), [(0.5, 30.0), (600.0, 1.0)], ids=["who-can-finish-does", "who-cannot-gives-back"]
 )
-def test_a_worker_that_is_asked_to_stop_under_load_leaves_no_lock_and_loses_nothing(
+def test_a_worker_that_stops_under_load_leaves_no_lock_and_loses_nothing(
     settings: Settings, start: Start, seconds: float, grace: float
 ) -> None:
     # Locks of the dead would last longer than this test may.
@@ -108,9 +108,7 @@ def test_a_worker_that_is_killed_under_load_loses_nothing(settings: Settings, st
     assert not verify(world.repo).differences
 
 
-def test_a_changeset_that_ends_its_workers_process_is_rejected_and_its_neighbours_land(
-    settings: Settings, start: Start
-) -> None:
+def test_a_changeset_that_ends_its_workers_process_is_rejected(settings: Settings, start: Start) -> None:
     settings = replace(settings, lock_ttl=1.0, upkeep_interval=0.5, merge_interval=600.0)
     world = World(Repository(settings))
     before, poison, after = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in ("a", "poison", "b")])

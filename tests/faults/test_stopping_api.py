@@ -110,7 +110,7 @@ def test_a_connection_on_which_nobody_asked_is_answered_once_more(api: Api) -> N
     assert process.status == 0 and "Exception in worker process" not in process.logs(), process.logs()
 
 
-def test_a_connection_that_stays_idle_is_closed_and_does_not_hold_the_process(api: Api) -> None:
+def test_an_idle_connection_is_closed_and_does_not_hold_the_process(api: Api) -> None:
     process, connect = api
     busy, idle = connect(), connect()
     assert get(idle, "/healthz")[:2] == (200, "keep-alive")

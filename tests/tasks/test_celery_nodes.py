@@ -82,7 +82,7 @@ def test_messages_of_an_older_version_are_taken(celery_setup: CeleryTestSetup):
     assert "task_failed" not in "".join(node.logs() for node in celery_setup.worker_cluster)
 
 
-def test_nodes_outlive_a_broker_that_is_full_and_take_hints_again_when_it_has_room(celery_setup: CeleryTestSetup):
+def test_nodes_outlive_a_full_broker_and_take_hints_again_afterwards(celery_setup: CeleryTestSetup):
     nodes = [node.those_that_stay()[0] for node in celery_setup.worker_cluster]
     with celery_setup.broker.container.client as known:
         known.config_set("maxmemory", 1)

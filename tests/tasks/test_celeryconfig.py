@@ -39,7 +39,7 @@ def test_every_name_is_one_that_celery_knows(config: ModuleType):
     assert given - known == set()
 
 
-def test_no_message_is_handed_out_again_while_its_reader_may_still_be_at_it(config: ModuleType):
+def test_no_message_is_redelivered_while_its_reader_may_still_work_on_it(config: ModuleType):
     # One being run, and one prefetched behind it.
     assert config.worker_prefetch_multiplier == 1
     longest = max([config.task_time_limit, *(limits["time_limit"] for limits in config.task_annotations.values())])

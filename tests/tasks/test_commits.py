@@ -24,7 +24,7 @@ def test_a_changeset_is_committed_and_then_landed(world: World) -> None:
     assert world.files() == {"a/b.txt": b"one", "c": b"two"}
 
 
-def test_a_path_that_moved_since_the_base_is_a_conflict_that_names_all_three_versions(world: World) -> None:
+def test_a_path_that_moved_since_the_base_conflicts_with_three_versions(world: World) -> None:
     base = world.tip
     world.put({"f": b"one"}, base)
     late = world.put({"f": b"two", "g": b"x"}, base)

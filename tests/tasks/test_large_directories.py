@@ -55,9 +55,7 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-def test_a_batch_reads_a_large_directory_once_and_parses_each_version_of_it_at_most_twice(
-    world: World, costs: Counter[str]
-) -> None:
+def test_a_batch_reads_a_large_directory_once_and_parses_it_at_most_twice(world: World, costs: Counter[str]) -> None:
     old = ObjectId(bytes.fromhex(world.repo.view.head().root))
     world.submit(
         item(world.all, {f"big/new{i:04d}": b"y" for i in range(2000)}, world.tip),
@@ -90,7 +88,7 @@ def test_what_writers_saw_in_a_large_directory_is_read_once_for_all_paths(world:
     assert costs.pop("read") == 1 and set(costs.values()) == {1}
 
 
-def test_many_changesets_in_a_large_directory_take_several_batches_and_hold_up_nobody(world: World) -> None:
+def test_many_changesets_in_a_large_directory_take_batches_and_block_none(world: World) -> None:
     size = MEGABYTE * 4 // 3
     worker = Repository(replace(world.repo.settings, batch_bytes=4 * size))
     small = define(world.repo, "small", ["small/"])

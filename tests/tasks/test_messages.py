@@ -45,7 +45,7 @@ def message_of(world: World, changeset: ChangesetId) -> str:
     return world.repo.objects.commit(ObjectId(bytes.fromhex(outcome.commit))).message
 
 
-def test_what_was_accepted_before_messages_had_to_carry_a_trailer_lands_with_one(world: World) -> None:
+def test_messages_accepted_before_trailers_were_required_land_with_one(world: World) -> None:
     ids = land(world, [*UNFIT, *OTHERS])
     for changeset in ids:
         assert (CHANGESET_ID, changeset) in trailers(message_of(world, changeset))

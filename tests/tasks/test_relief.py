@@ -66,7 +66,7 @@ def test_relief_waits_longer_and_longer_for_a_redis_that_takes_no_writes(
     assert grown == [4.0, 8.0, 15.0, 15.0, 15.0, 15.0]
 
 
-def test_rounds_that_make_no_room_pause_longer_and_longer_whatever_they_did(
+def test_rounds_that_make_no_room_pause_longer_and_longer(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     tight_for(7, monkeypatch)

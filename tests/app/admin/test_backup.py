@@ -157,7 +157,7 @@ def test_a_backup_that_died_anywhere_is_gone_on_with(
     assert not verify(copy, with_git=False).differences
 
 
-def test_a_backup_that_failed_writes_nothing_when_its_folder_is_free_for_another(
+def test_a_failed_backup_writes_nothing_once_another_may_use_its_folder(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, first, another_writes, writing = Folder.write, threading.Lock(), threading.Event(), []

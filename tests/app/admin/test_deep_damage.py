@@ -24,7 +24,7 @@ def difference(api: Api) -> str:
 @pytest.mark.parametrize("again", ["again\n", "at first\n"])
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("resolution", [{"delete": True}, {"take": "ours"}, {"take": "theirs"}, {"content": "3"}])
-def test_a_resolution_that_names_a_file_where_a_directory_stands_by_then_is_right(
+def test_a_resolution_may_name_a_file_where_a_directory_is_by_then(
     api: Api, resolution: Json, order: int, again: str
 ) -> None:
     base = landed(api, **{"d/m": "at first\n", "d/n": "n\n"})
@@ -104,7 +104,7 @@ class Swapper:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_histories_of_files_and_directories_that_swap_and_are_resolved_are_what_git_makes(api: Api, seed: int) -> None:
+def test_resolved_swaps_of_files_and_directories_are_as_in_git(api: Api, seed: int) -> None:
     landed(api, **{"d/m": "1\n", "d/n": "2\n", "e": "3\n"})
     writer = Swapper(api, seed)
     for _ in range(12):

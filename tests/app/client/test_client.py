@@ -110,7 +110,7 @@ def test_a_retry_after_that_is_a_date_does_not_break_anything(script: Script) ->
     assert len(script.requests) == 2
 
 
-def test_a_broken_connection_and_any_5xx_repeat_a_submission_with_its_key_and_its_body(script: Script) -> None:
+def test_broken_connections_and_5xx_repeat_a_submission_with_key_and_body(script: Script) -> None:
     script.answers = [HANG_UP, problem(500), (502, b"<html>"), problem(503), problem(504), (202, {"id": "01A"})]
     assert script.client().submit("web", {"message": "Say hello"})["id"] == "01A"
     assert len(script.requests) == 6
@@ -171,7 +171,7 @@ def outcome(status: int, name: str = "") -> dict[str, Any]:
     return {"status": 202, "changeset": {"id": name}} if status == 202 else {"status": status, "problem": {}}
 
 
-def test_items_that_a_full_queue_refused_are_sent_again_with_those_before_them(script: Script) -> None:
+def test_items_refused_by_a_full_queue_are_resent_with_those_before_them(script: Script) -> None:
     script.answers = [
         (202, {"outcomes": [outcome(202, "01A"), outcome(429), outcome(422)]}),
         (422, {"outcomes": [outcome(202, "01A"), outcome(503), outcome(422)]}),
@@ -266,7 +266,7 @@ def test_each_call_is_the_request_that_the_documentation_names(
     assert [(r.method, r.path) for r in script.requests] == [(method, path)]
 
 
-def test_a_resolution_is_repeated_as_it_was_and_has_a_key_only_if_one_is_given(script: Script) -> None:
+def test_a_resolution_is_repeated_unchanged_and_has_a_key_only_if_given(script: Script) -> None:
     script.answers = [HANG_UP, problem(503), (202, {"id": "01B"})]
     client = script.client()
     assert client.resolve("01A", {"f": {"take": "ours"}})["id"] == "01B"
@@ -322,7 +322,7 @@ def test_a_wait_is_asked_for_as_the_api_takes_it(script: Script, wait: float | N
         assert load_query({"wait": asked}, Settings(), "wait").wait == float(asked)
 
 
-def test_health_that_cannot_be_told_is_the_problem_that_the_server_says_it_is(script: Script) -> None:
+def test_health_that_is_unavailable_is_the_servers_problem_document(script: Script) -> None:
     problem = {"type": "urn:sluice:problem:unavailable", "title": "Not available at the moment", "status": 503}
     script.answers = [(503, problem | {"detail": "it took too long (request_budget)"})]
     with pytest.raises(ProblemError, match="took too long") as caught:

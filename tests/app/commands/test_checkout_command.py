@@ -253,7 +253,7 @@ def test_bars_are_shown_on_a_terminal_alone_and_never_with_json(
     assert said == ("" if more else f"{work / FILE} remembers it\n")
 
 
-def test_what_cannot_be_checked_out_or_submitted_is_the_same_kind_of_problem_in_json(run: Run, tmp_path: Path) -> None:
+def test_failed_checkouts_and_submissions_are_the_same_problem_in_json(run: Run, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("1")
     for line in (("checkout", "all", tmp_path), ("submit", "all", tmp_path, "-m", "m")):
         problem = json.loads(run(*line, "--json", code=2).stderr)

@@ -47,9 +47,7 @@ def test_a_folder_that_nobody_knows_the_base_of_is_refused_and_told_how(api: Api
     assert len(commits(api)) == 1
 
 
-def test_a_folder_from_before_a_colleague_landed_takes_nothing_of_the_colleagues_back(
-    api: Api, run: Run, tmp_path: Path
-) -> None:
+def test_a_folder_older_than_a_colleagues_changes_reverts_none_of_them(api: Api, run: Run, tmp_path: Path) -> None:
     land(api, f=LINES, g="1\n")
     run("checkout", "all", tmp_path / "work")
     shutil.copytree(tmp_path / "work", tmp_path / "copy")
@@ -59,9 +57,7 @@ def test_a_folder_from_before_a_colleague_landed_takes_nothing_of_the_colleagues
     assert files(api) == {"f": edit(15, "mine", edit(5, "colleague")).encode(), "g": b"1\n", "new": b"theirs\n"}
 
 
-def test_a_submission_renews_what_was_seen_by_what_was_submitted_and_nothing_else(
-    api: Api, run: Run, tmp_path: Path
-) -> None:
+def test_a_submission_updates_what_was_seen_by_its_own_files_only(api: Api, run: Run, tmp_path: Path) -> None:
     land(api, f=LINES)
     work = tmp_path / "work"
     run("checkout", "all", work)
@@ -214,9 +210,7 @@ def test_a_checkout_that_lost_all_its_files_says_so(api: Api, run: Run, tmp_path
     assert files(api) == {}
 
 
-def test_a_name_that_is_not_utf8_is_named_and_matters_only_where_it_is_submitted(
-    api: Api, run: Run, tmp_path: Path
-) -> None:
+def test_a_name_that_is_not_utf8_is_an_error_only_if_it_is_submitted(api: Api, run: Run, tmp_path: Path) -> None:
     api.post("/slices", {"name": "web", "paths": ["web/"]}, 201)
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "a").write_text("1")
@@ -368,7 +362,7 @@ def test_the_id_is_told_as_soon_as_it_is_accepted(
     assert f"submitted {made}" in answer.stderr and f"sluice status {made} --wait" in answer.stderr
 
 
-def test_stopped_before_the_answer_the_same_command_finds_the_same_changeset(
+def test_after_a_stop_before_the_answer_a_repeat_finds_the_changeset(
     api: Api, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "f").write_text("1")
@@ -451,8 +445,6 @@ def limit(monkeypatch: pytest.MonkeyPatch, api: Api, **limits: int) -> None:
     monkeypatch.setattr(repo, "settings", replace(repo.settings, **limits))
 
 
-def test_a_folder_without_files_of_its_slice_is_told_the_commit_for_its_first(
-    api: Api, run: Run, tmp_path: Path
-) -> None:
+def test_a_folder_without_files_of_its_slice_gets_a_hint_at_the_base(api: Api, run: Run, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("1")
     assert f"--base {api.tip} " in run("submit", "all", tmp_path, "-m", "m", code=2).stderr

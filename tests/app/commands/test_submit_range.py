@@ -116,7 +116,7 @@ def test_a_merge_is_what_it_brought_to_its_first_parent(repo: GitRepository) -> 
     assert changes(repo).keys() == {"b"} and message(repo) == "Merge side"
 
 
-def test_two_dots_are_from_one_to_the_other_and_three_from_where_they_parted(repo: GitRepository) -> None:
+def test_two_dots_compare_both_ends_and_three_the_merge_base(repo: GitRepository) -> None:
     side_by_side(repo)
     assert {path: change["op"] for path, change in changes(repo, "before..side").items()} == {"a": "delete", "b": "put"}
     assert changes(repo, "before...side").keys() == {"b"}
@@ -371,7 +371,7 @@ def test_a_clone_of_an_export_was_made_from_the_commit_that_it_is_at(
 
 
 @pytest.mark.parametrize("own", [1, 2, 20, 21, 25])
-def test_a_clone_of_an_export_was_made_from_it_however_many_commits_of_ones_own_are_on_top(
+def test_a_clone_of_an_export_is_based_on_it_under_any_own_commits(
     api: Api, run: Run, tmp_path: Path, own: int
 ) -> None:
     from app.admin.export import export
@@ -392,9 +392,7 @@ def test_a_clone_of_an_export_was_made_from_it_however_many_commits_of_ones_own_
     assert files(api) == {"f": LINES.encode(), "g": b"2\n", "mine": f"{own - 1}\n".encode()}
 
 
-def test_committed_work_that_sluice_has_not_is_never_taken_for_no_difference(
-    api: Api, run: Run, repo: GitRepository
-) -> None:
+def test_commits_that_sluice_lacks_are_never_taken_for_no_difference(api: Api, run: Run, repo: GitRepository) -> None:
     api.submit(base=api.tip, changes=[put("README", "first\n")])
     api.world.work()
     assert "nothing differs" in run("submit", "all", repo.path, "-m", "m").stderr, "HEAD is as it is there"

@@ -122,7 +122,7 @@ def test_a_file_that_moved_is_one_that_went_and_one_that_came(
         assert case.expected.keys() == {path for path, content in kept.items() if content is not None}
 
 
-def test_merges_are_read_newest_first_from_all_of_the_history_and_only_so_many(repo: GitRepository) -> None:
+def test_merges_are_read_newest_first_from_all_history_up_to_a_limit(repo: GitRepository) -> None:
     first = merged(repo, {"a": "1"}, {"b": "1"})
     side = merged(repo, {"c": "1"}, {"d": "1"})
     repo.git("checkout", "--quiet", "-B", "main", first)

@@ -28,12 +28,12 @@ def named(plan: Plan) -> dict[str, tuple[str, ...]]:
     return {each.name: each.paths for each in plan.slices}
 
 
-def test_each_top_level_directory_is_a_slice_and_the_files_beside_them_are_one() -> None:
+def test_each_top_level_directory_is_a_slice_and_loose_files_are_one() -> None:
     plan = Plan(["src/a.py", "src/b/c.py", "docs/x", "README", "setup.py"])
     assert named(plan) == {"docs": ("docs/",), "src": ("src/",), TOP: ("README", "setup.py")}
 
 
-def test_a_name_that_is_a_directory_at_one_time_and_a_file_at_another_is_one_slice() -> None:
+def test_a_name_that_is_first_a_directory_and_then_a_file_is_one_slice() -> None:
     plan = Plan(["tool", "tool/main.py", "README"])
     assert named(plan) == {"tool": ("tool/", "tool"), TOP: ("README",)}
     assert list(plan.split(commit("tool", "tool/main.py"))) == [0], "a delete and the puts stay together"
@@ -78,7 +78,7 @@ def test_whatever_the_paths_each_has_exactly_one_slice_that_covers_it(paths: set
 
 
 @given(st.sets(PATHS, max_size=40))
-def test_whatever_the_paths_the_names_are_fit_for_refs_and_tell_slices_apart_without_case(paths: set[str]) -> None:
+def test_names_of_slices_are_valid_refs_and_differ_beyond_case(paths: set[str]) -> None:
     names = [each.name for each in Plan(paths).slices]
     for name in names:
         check_slice_name(name)

@@ -159,7 +159,7 @@ def replay(history: History, api: Any, **options: Any) -> Report:
 
 @pytest.mark.parametrize("writers", [1, 4, 16])
 @pytest.mark.parametrize("bulk", [1, 50])
-def test_every_change_of_every_commit_is_sent_once_in_the_order_of_its_slice(
+def test_every_change_of_every_commit_is_sent_once_in_its_slices_order(
     history: History, api: Api, writers: int, bulk: int
 ) -> None:
     report = replay(history, api, writers=writers, bulk=bulk)
@@ -197,7 +197,7 @@ def test_the_first_commit_is_imported_before_anything_is_based_on_it(history: Hi
     assert api.sent("id-of-src")[0]["base"] == f"tip-{len(items)}", "the tip after the import"
 
 
-def test_inside_a_request_the_base_is_the_item_before_and_across_requests_its_id(history: History, api: Api) -> None:
+def test_the_base_is_the_item_before_or_its_id_across_requests(history: History, api: Api) -> None:
     replay(history, api, bulk=2)
     assert [item["base"] for item in api.sent("id-of-src")][1] == 0
     last = api.sent("id-of-src")[2]["base"]

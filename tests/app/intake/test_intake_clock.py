@@ -25,7 +25,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-3600.0, 3600.0], ids=["behind", "ahead"])
-def test_a_clock_that_differs_from_the_stores_by_more_than_late_put_is_no_202(
+def test_no_202_if_the_clock_is_off_the_stores_by_more_than_late_put(
     api: Api, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = [{"op": "put", "path": "f", "content": "1"}]

@@ -47,7 +47,7 @@ class Failing:
             assert self._healed.wait(60)
 
 
-def test_an_accepted_changeset_is_never_unknown_and_is_queued_when_that_is_possible(
+def test_an_accepted_changeset_is_never_unknown_and_queued_once_possible(
     api: Api, unsent: SimpleQueue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = api.put("known", "1")["id"]

@@ -54,7 +54,7 @@ VERBS = [(first, second) for first in ("resolve", "rebase") for second in ("reso
 
 @pytest.mark.parametrize(("first", "second"), VERBS)
 @pytest.mark.parametrize("keys", [(None, None), ("a", "b"), (None, "b"), ("a", None)])
-def test_while_one_is_undecided_another_is_a_409_that_names_it_whatever_its_key(
+def test_while_one_is_undecided_any_other_is_a_409_that_names_it(
     api: Api, first: str, second: str, keys: tuple[str | None, str | None]
 ) -> None:
     found, end = conflict_for(api, first, second)
@@ -73,7 +73,7 @@ def test_while_one_is_undecided_another_is_a_409_that_names_it_whatever_its_key(
     assert verify(api.world.repo).differences == []
 
 
-def test_three_resolutions_under_keys_of_their_own_are_one_while_nothing_is_committed(api: Api) -> None:
+def test_three_resolutions_with_keys_are_one_while_nothing_is_committed(api: Api) -> None:
     found = collide_on(api)
     answers = [say(api, found, "resolve", side, key) for side, key in (("theirs", "1"), ("ours", "2"), ("ours", "3"))]
     assert [code for code, _ in answers] == [202, 409, 409]
@@ -118,9 +118,7 @@ def two(settings: Settings, api: Api) -> Iterator[list[Api]]:
 
 
 @pytest.mark.parametrize("verbs", [("resolve",), ("rebase",), ("resolve", "rebase")])
-def test_of_many_that_ask_two_processes_at_once_one_is_taken_and_every_other_is_told_which(
-    two: list[Api], verbs: tuple[str, ...]
-) -> None:
+def test_of_many_at_once_one_is_accepted_and_the_others_get_its_id(two: list[Api], verbs: tuple[str, ...]) -> None:
     api = two[0]
     found, _ = conflict_for(api, *verbs)
     count = 8
@@ -170,7 +168,7 @@ def test_after_redis_was_lost_the_one_that_waits_is_found_again(api: Api) -> Non
 
 @pytest.mark.parametrize("flushed", [False, True])
 @pytest.mark.parametrize(("first", "second"), VERBS)
-def test_of_two_that_were_both_accepted_the_log_gives_the_place_to_the_first(
+def test_of_two_accepted_successors_the_first_in_the_log_counts(
     api: Api, unguarded: Callable[[], None], first: str, second: str, flushed: bool
 ) -> None:
     found, end = conflict_for(api, first, second)
@@ -189,9 +187,7 @@ def test_of_two_that_were_both_accepted_the_log_gives_the_place_to_the_first(
     assert verify(api.world.repo, with_git=False).differences == []
 
 
-def test_a_conflict_that_was_closed_long_ago_stays_closed_by_what_closed_it(
-    api: Api, unguarded: Callable[[], None]
-) -> None:
+def test_a_conflict_that_was_closed_long_ago_stays_closed_by_the_same(api: Api, unguarded: Callable[[], None]) -> None:
     """What closed it stands in the archive alone by the time when a second one is decided."""
     found = collide_on(api)
     unguarded()
@@ -210,7 +206,7 @@ def test_a_conflict_that_was_closed_long_ago_stays_closed_by_what_closed_it(
     assert closed_by(api, found) == made["id"]
 
 
-def test_who_abandons_a_conflict_closes_it_also_to_the_resolution_that_waits(api: Api) -> None:
+def test_an_abandoned_conflict_is_closed_also_to_a_waiting_resolution(api: Api) -> None:
     found = collide_on(api)
     _, made = say(api, found, "resolve")
     assert api.post(f"/changesets/{found['id']}/abandon", None, 200).get_json()["closed_by"] == "abandoned"
@@ -221,7 +217,7 @@ def test_who_abandons_a_conflict_closes_it_also_to_the_resolution_that_waits(api
     assert say(api, found, "resolve", "ours", "b")[1]["closed_by"] == "abandoned"
 
 
-def test_a_resolution_that_waits_takes_the_place_of_a_conflict_that_expired_meanwhile(api: Api) -> None:
+def test_a_waiting_resolution_replaces_a_conflict_that_expired_meanwhile(api: Api) -> None:
     found = collide_on(api)
     _, made = say(api, found, "resolve")
     run_upkeep(api.world.reopened(max_open_conflicts=0).repo)
@@ -230,7 +226,7 @@ def test_a_resolution_that_waits_takes_the_place_of_a_conflict_that_expired_mean
     assert status(api, made) == "landed" and closed_by(api, found) == made["id"]
 
 
-def test_a_successor_that_conflicts_takes_the_place_and_its_own_conflict_is_the_open_one(api: Api) -> None:
+def test_a_conflicted_successor_replaces_and_leaves_its_own_conflict_open(api: Api) -> None:
     found = collide_on(api)
     api.submit(base=api.tip, changes=[put("f", edit(5, "again"))])
     api.world.work()

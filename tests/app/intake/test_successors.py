@@ -140,7 +140,7 @@ def test_what_is_kept_stands_in_the_way_of_what_is_below_it(api: Api) -> None:
     assert status(api, made) == "landed" and api.world.files() == {"d/x": b"x\n", "keep": b"1\n"}
 
 
-def test_a_file_in_the_way_goes_though_a_change_of_its_own_would_have_kept_it(api: Api) -> None:
+def test_a_file_in_the_way_goes_though_its_own_change_would_keep_it(api: Api) -> None:
     base = landed(api, d="1\n", keep="1\n")
     api.submit(base=base, changes=[put("d", "2\n")])
     leaves = {"op": "delete", "path": "d", "strategy": "ours"}
@@ -216,7 +216,7 @@ def test_a_change_of_mode_copies_no_content(api: Api) -> None:
     assert {mode_of(api, name) for name in names} == {"100755"}
 
 
-def test_a_mode_in_conflict_with_a_symlink_brings_the_file_back_where_it_is_taken(api: Api) -> None:
+def test_taking_a_mode_in_conflict_with_a_symlink_restores_the_file(api: Api) -> None:
     base = landed(api, f="1\n")
     api.submit(base=base, changes=[put("f", "1\n") | {"mode": "120000"}])
     late = api.submit(base=base, changes=[chmod("f")])
@@ -229,7 +229,7 @@ def test_a_mode_in_conflict_with_a_symlink_brings_the_file_back_where_it_is_take
 
 
 @pytest.mark.parametrize("mode", ["100644", "120000"])
-def test_a_content_is_a_file_or_a_symlinks_target_as_its_writer_says_where_the_two_collide(api: Api, mode: str) -> None:
+def test_the_writer_decides_whether_content_is_a_file_or_a_symlink(api: Api, mode: str) -> None:
     base = landed(api, f="1\n")
     api.submit(base=base, changes=[put("f", "target") | {"mode": "120000"}])
     late = api.submit(base=base, changes=[put("f", "2\n")])
@@ -274,7 +274,7 @@ def test_a_held_change_of_a_symlinks_mode_cannot_be_rebased(api: Api) -> None:
     assert status(api, held) == "held"
 
 
-def test_a_change_of_a_symlinks_mode_that_was_accepted_once_is_not_resolved_into_a_file(
+def test_an_accepted_mode_change_of_a_symlink_is_not_resolved_into_a_file(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = landed(api, f=LINES)

@@ -293,7 +293,7 @@ def test_reading_can_stop_in_the_middle(repo: GitRepository, history: Callable[[
 
 
 @given(st.text(), st.text())
-def test_whatever_a_name_and_an_address_are_the_api_takes_what_is_made_of_them(name: str, email: str) -> None:
+def test_the_api_takes_what_is_made_of_any_name_and_address(name: str, email: str) -> None:
     name, email = fit_ident(name.encode(errors="ignore").decode()), fit_ident(email.encode(errors="ignore").decode())
     check_ident(name or "unknown", email)
     assert len(name.encode()) <= 1000

@@ -46,7 +46,7 @@ def item(label: str, some: list[dict[str, Any]]) -> dict[str, Any]:
     return {"slice": "all", "message": label, "changes": some}
 
 
-def test_a_body_of_millions_of_empty_objects_is_refused_without_the_memory_for_them(server: Server) -> None:
+def test_a_body_of_millions_of_empty_objects_is_refused_without_memory(server: Server) -> None:
     body = b'{"changesets":[' + b"{}," * (21 * MIB) + b"{}]}"
     before = server.memory()
     with ThreadPoolExecutor(3) as pool:

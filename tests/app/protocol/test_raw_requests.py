@@ -107,7 +107,7 @@ REFUSED: dict[str, tuple[bytes, int]] = {
 }
 
 
-def test_each_malformed_request_is_refused_by_a_problem_document_and_others_are_answered(server: Server) -> None:
+def test_malformed_requests_get_a_problem_document_and_others_an_answer(server: Server) -> None:
     for name, (sent, status) in REFUSED.items():
         sock = server.connect()
         with suppress(OSError):  # refused before all was sent

@@ -72,7 +72,7 @@ def test_nesting_and_numbers_are_bounded() -> None:
         b'""' * 3_000_000,
     ],
 )
-def test_a_body_with_more_values_than_any_request_has_is_refused_before_one_is_made(
+def test_a_body_with_too_many_values_is_refused_before_one_is_made(
     body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(json, "loads", None)
@@ -90,7 +90,7 @@ def test_all_changes_of_a_request_together_are_bounded_by_name() -> None:
     assert len(load_bulk({"changesets": items}, Settings(max_request_changes=12))) == 2
 
 
-def test_the_largest_request_that_is_valid_has_no_more_values_than_are_allowed() -> None:
+def test_the_largest_valid_request_has_an_allowed_number_of_values() -> None:
     few = Settings(max_request_changes=20, max_bulk_changesets=2, max_strategies=2, max_slice_paths=1)
     change = dict.fromkeys(("op", "path", "mode", "content", "content_base64", "id", "base", "strategy"), "x")
     rules = [{"pattern": "p", "strategy": "ours"}] * 2

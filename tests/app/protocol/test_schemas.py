@@ -318,7 +318,7 @@ def test_a_blob_or_a_submodule_is_put_by_its_id() -> None:
     assert (second.mode, second.oid, second.content) == (0o160000, bytes.fromhex(COMMIT), None)
 
 
-def test_a_file_may_take_the_place_of_a_directory_that_is_deleted_beside_it() -> None:
+def test_a_file_may_replace_a_directory_that_is_deleted_beside_it() -> None:
     loaded = load_changeset(
         changed(put(path="a"), {"op": "delete", "path": "a/b"}, {"op": "delete", "path": "a/c"}), SMALL
     )

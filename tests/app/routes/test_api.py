@@ -117,7 +117,7 @@ def test_modes_submodules_and_blobs_by_id(api: Api) -> None:
     assert "no blob" in refused["detail"]
 
 
-def test_a_bulk_has_an_outcome_for_each_and_its_items_may_stand_on_one_another(api: Api) -> None:
+def test_a_bulk_has_an_outcome_per_item_and_items_may_build_on_another(api: Api) -> None:
     def item(path: str, base: Any, **more: Any) -> Json:
         change = {"op": "put", "path": path, "content": path}
         return {"slice": "all", "base": base, "message": "m", "changes": [change], **more}
@@ -136,7 +136,7 @@ def test_a_bulk_has_an_outcome_for_each_and_its_items_may_stand_on_one_another(a
     api.post("/changesets", {"changesets": [item("../x", api.tip)]}, 422)
 
 
-def test_an_idempotency_key_gets_its_one_changeset_before_and_after_it_is_decided(api: Api) -> None:
+def test_an_idempotency_key_gets_one_changeset_before_and_after_a_decision(api: Api) -> None:
     base = api.tip
     change = [{"op": "put", "path": "f", "content": "1"}]
     first = api.submit(key="once", base=base, changes=change)
@@ -311,7 +311,7 @@ def test_without_a_view_nothing_is_called_unknown(api: Api, unsent: SimpleQueue[
     assert api.http.get("/readyz").status_code == 503 and api.http.get("/healthz").status_code == 200
 
 
-def test_an_older_copy_of_redis_tells_nothing_that_may_have_been_told_otherwise(api: Api) -> None:
+def test_an_older_copy_of_redis_contradicts_no_earlier_answer(api: Api) -> None:
     landed, other = api.put("f", "1"), api.put("g", "1")
     commit_batch(api.world.repo)
     merge_batch(api.world.repo)

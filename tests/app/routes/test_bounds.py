@@ -45,7 +45,7 @@ def everywhere(api: Api, paths: list[str], lines: int = 1, every: int = 1) -> st
     return collide(api, texts("base"), texts("head"), texts("late"))
 
 
-def test_a_page_of_conflicts_ends_with_its_bytes_and_one_more_at_most_is_explained(
+def test_a_page_of_conflicts_ends_by_bytes_and_explains_at_most_one_more(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = Api(replace(settings, max_page_bytes=25_000))
@@ -178,7 +178,7 @@ def test_pages_of_paths_of_control_characters_go_on(api: Api) -> None:
 
 
 @pytest.mark.parametrize("error", [Spent("request_budget"), ViewStale("another epoch"), Recovering("behind")])
-def test_health_and_readiness_say_which_check_failed_where_servers_are_slow(
+def test_health_and_readiness_name_the_failed_check_of_slow_servers(
     api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_args: object) -> None:

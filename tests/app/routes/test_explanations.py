@@ -154,7 +154,7 @@ def test_of_a_version_that_was_seen_elsewhere_the_mode_is_unknown(api: Api, stra
     assert explained["moved"]["hunks"][0]["base"]["lines"] == ["1"]
 
 
-def test_a_version_of_unknown_mode_is_merged_with_the_mode_that_was_submitted(api: Api) -> None:
+def test_a_version_of_unknown_mode_is_merged_with_the_submitted_mode(api: Api) -> None:
     first = land(api, put("f", LETTERS), put("g", LETTERS, mode="100755"))
     seen = api.get("/slices/all/tree", commit=first)["items"][0]["id"]
     land(api, put("f", "0\n" + LETTERS, mode="100755"), put("g", "0\n" + LETTERS))

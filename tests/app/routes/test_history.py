@@ -120,7 +120,7 @@ def test_an_archived_conflict_is_resolved_and_another_is_merged_again(past: Past
     assert past.conflicted not in [each["id"] for each in walk(api, "/conflicts")]
 
 
-def test_an_archived_changeset_is_a_base_and_an_archived_blob_can_be_put_again(past: Past) -> None:
+def test_an_archived_changeset_is_a_base_and_its_blob_can_be_put_again(past: Past) -> None:
     archive(past)
     api = past.api
     first = past.ids[0]

@@ -92,9 +92,7 @@ def test_in_a_bulk_the_item_with_an_id_of_the_wrong_kind_is_refused_alone(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_version_of_the_wrong_kind_that_was_accepted_before_is_decided_at_once(
-    api: Api, ids: dict[str, str], kind: str
-) -> None:
+def test_an_accepted_version_of_the_wrong_kind_is_decided_at_once(api: Api, ids: dict[str, str], kind: str) -> None:
     """As one that is not stored here: no batch fails, and nobody waits."""
     made = [
         accepted_before(api, op, path, ids[kind], strategy)
@@ -121,7 +119,7 @@ def accepted_before(api: Api, op: str, path: str, base: str, strategy: Strategy)
     return api.world.submit(replace(made, submission=replace(made.submission, changes=(given,))))[0]
 
 
-def test_a_submodule_may_point_to_what_is_stored_here_and_may_have_been_seen(api: Api, ids: dict[str, str]) -> None:
+def test_a_submodule_may_point_to_a_stored_object_and_be_a_seen_version(api: Api, ids: dict[str, str]) -> None:
     for kind in KINDS:
         api.submit(base=api.tip, changes=[{"op": "put", "path": f"sub-{kind}", "id": ids[kind], "mode": "160000"}])
     api.world.work()
@@ -257,7 +255,7 @@ def test_what_is_in_a_compacted_pack_is_told_by_its_first_bytes(api: Api, ids: d
 @pytest.mark.parametrize(
     ("path", "mode"), [("link", "120000"), (".gitmodules", "100644"), (".gitattributes", "100644")]
 )
-def test_a_content_by_id_is_read_where_it_is_judged_and_only_if_it_is_small(
+def test_content_by_id_is_read_only_where_it_is_judged_and_if_small(
     api: Api, read: list[int], path: str, mode: str
 ) -> None:
     contents = {
@@ -310,7 +308,7 @@ def by_ids(ids: list[str]) -> list[Json]:
     return [{"op": "put", "path": f"copy{i}", "id": oid} for i, oid in enumerate(ids)]
 
 
-def test_more_new_ids_than_are_looked_up_at_once_are_503_and_a_repeat_goes_on_from_there(
+def test_too_many_new_ids_are_503_and_a_repeat_continues_there(
     api: Api, compacted_ids: list[str], read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage_kinds, "MAX_LOOKUPS", 2)
@@ -327,7 +325,7 @@ def test_more_new_ids_than_are_looked_up_at_once_are_503_and_a_repeat_goes_on_fr
     fresh.close()
 
 
-def test_what_was_looked_up_before_the_time_was_over_is_not_looked_up_again(
+def test_what_was_looked_up_before_the_time_limit_is_not_looked_up_again(
     api: Api, compacted_ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh, looked_up = api.another(), list[ObjectId]()

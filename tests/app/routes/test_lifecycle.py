@@ -324,9 +324,7 @@ def test_resolutions_that_are_none_are_refused(api: Api, body: Json, field: str)
     assert [each["id"] for each in walk(api, "/conflicts")] == [found["id"]]
 
 
-def test_an_older_copy_that_comes_back_within_a_request_refuses_nothing_for_good(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_copy_within_a_request_refuses_nothing_for_good(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     late, view = collide_on(api), api.world.repo.view
 
     def forget(self: View, name: str) -> None:

@@ -35,7 +35,7 @@ def test_a_writers_trailers_stay_trailers_through_rebase_and_resolution(api: Api
 
 
 @pytest.mark.parametrize("message", ["", " \n", f"{SCISSORS}\nx", "Fix it\n\nchangeset-id: mine", "a\0b"])
-def test_a_message_that_cannot_be_a_commits_is_refused_by_name_wherever_it_is_given(api: Api, message: str) -> None:
+def test_a_message_that_no_commit_can_have_is_refused_everywhere_by_name(api: Api, message: str) -> None:
     found = collide_on(api)
     body = {"base": api.tip, "message": message, "changes": [put("a", "1")]}
     for path in ("/slices/all/changesets", "/slices/all/check"):

@@ -14,7 +14,7 @@ from app.service.body_limit import BodyLimit, Full, Pool, Share
 from storage.base.settings import Settings
 
 
-def test_a_body_for_which_there_is_no_room_now_is_refused_and_has_room_later() -> None:
+def test_a_body_without_room_now_is_refused_and_has_room_later() -> None:
     app = Flask("room")
     problems.register(app)
     BodyLimit(Settings(max_bodies_bytes=100)).register(app)
@@ -69,7 +69,7 @@ def test_a_body_that_nobody_uses_takes_no_room_from_one_that_somebody_does(metho
     assert app.test_client().open("/wait", method=method, data=b"x" * 1001).status_code == 413
 
 
-def test_a_body_for_which_there_is_no_such_resource_or_method_takes_no_room() -> None:
+def test_a_body_for_an_unknown_resource_or_method_takes_no_room() -> None:
     app = Flask("room")
     problems.register(app)
     BodyLimit(Settings(max_bodies_bytes=100)).register(app)

@@ -129,7 +129,7 @@ def blocks_until(answer: TestResponse, count: int) -> list[Json]:
     return found
 
 
-def test_a_stream_begins_with_an_id_so_that_who_is_cut_off_at_once_misses_nothing(api: Api) -> None:
+def test_a_stream_begins_with_an_id_so_that_an_early_cut_misses_nothing(api: Api) -> None:
     with closing(open_stream(api)) as answer:
         begin = next(blocks(answer))
     assert begin == {"retry": "1000", "id": "2"}, "behind the newest entry, and no event"
@@ -233,7 +233,7 @@ def test_a_stream_ends_and_who_comes_back_again_and_again_is_told_all_once(
     assert found == [(event, each) for event in ("committed", "landed") for each in made]
 
 
-def test_silence_is_broken_by_comments_and_moves_the_id_over_what_a_slice_does_not_see(
+def test_comments_break_silence_and_move_the_id_over_other_slices_events(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api.post("/slices", {"name": "web", "paths": ["web/"]}, 201)
@@ -310,7 +310,7 @@ def test_a_client_reads_the_same_events_however_their_bytes_arrive(cuts: list[in
 
 
 @given(st.integers(0, len(TEXT)))
-def test_a_client_that_is_cut_off_anywhere_takes_up_behind_the_last_whole_event(cut: int) -> None:
+def test_a_client_that_is_cut_off_resumes_after_the_last_whole_event(cut: int) -> None:
     reader = _EventStream()
     found = list(reader.feed(TEXT[:cut].encode()))
     known = {"": 0, "2": 0, "3-0": 1, "3-1": 2, "4": 3}[reader.last_id]

@@ -68,9 +68,7 @@ def reads(api: Api) -> list[str]:
     ]
 
 
-def test_while_redis_is_full_reads_are_answered_and_submissions_refused_with_the_reason(
-    api: Api, server: redis.Redis
-) -> None:
+def test_a_full_redis_answers_reads_and_refuses_submissions_with_a_reason(api: Api, server: redis.Redis) -> None:
     where = reads(api)
     before = {at: api.http.get(at).status_code for at in where}
     stored = len(list(api.world.repo.bucket.list_keys("inbox/")))
@@ -96,7 +94,7 @@ def test_while_redis_is_full_what_makes_room_and_what_only_asks_goes_on(api: Api
         assert api.get(f"/changesets/{queued}")["status"] == "abandoned"
 
 
-def test_what_was_let_through_before_redis_was_full_is_202_and_its_writer_can_ask_for_it(
+def test_what_was_let_through_before_redis_was_full_is_202_and_readable(
     api: Api, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Memory, "is_high", lambda self: False)
@@ -130,7 +128,7 @@ def demoted(server: redis.Redis) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("broken", [broken_disk, demoted])
-def test_while_redis_takes_no_writes_reads_work_and_accepted_changesets_are_queued_later(
+def test_without_writes_to_redis_reads_work_and_queueing_is_made_up_later(
     api: Api, server: redis.Redis, broken: Callable[[redis.Redis], Callable[[], object]]
 ) -> None:
     landed = api.put("d/f", "1\n")["id"]

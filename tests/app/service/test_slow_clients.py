@@ -57,7 +57,7 @@ def submitted(server: Server, path: str, content: str = "x") -> int:
     return server.post("/v1/slices/all/changesets", submission(path, content)).status
 
 
-def test_a_head_that_does_not_end_is_408_and_a_connection_without_a_byte_is_closed(server: Server) -> None:
+def test_an_endless_head_is_408_and_a_connection_without_bytes_is_closed(server: Server) -> None:
     assert answers_of(server.connect()) == [], "closed, without an answer to what was not asked"
     for part in (b"G", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: h\r\nX-A: "):
         [answer] = answers_of(server.send(part))
@@ -211,7 +211,7 @@ def test_a_slow_upload_does_not_use_up_the_budget_of_its_request(settings: Setti
         assert [each.status for each in answers_of(sock)] == [202], "four seconds later"
 
 
-def test_a_crowd_of_stalled_clients_of_every_kind_keeps_no_writer_from_its_answers(server: Server) -> None:
+def test_a_crowd_of_stalled_clients_keeps_no_writer_from_its_answers(server: Server) -> None:
     client = Client("127.0.0.1", server.port)
     client.post("/v1/slices", {"name": "stalled", "paths": ["/"]})
     with crowded("127.0.0.1", server.port, of_each=2) as crowd:

@@ -99,7 +99,7 @@ def test_no_secret_has_a_default_outside_of_the_example(secret: str):
     assert "change-me" not in text
 
 
-def test_flower_and_the_console_are_published_on_the_loopback_and_redis_not_at_all():
+def test_flower_and_the_console_are_on_the_loopback_and_redis_is_private():
     assert [str(port).split(":")[0] for port in SERVICES["flower"]["ports"]] == ["127.0.0.1"]
     assert [str(port).split(":")[0] for port in SERVICES["minio"]["ports"]] == ["127.0.0.1"]
     assert "ports" not in SERVICES["redis"]

@@ -29,19 +29,19 @@ def test_a_misspelt_limit_is_an_error_that_names_it():
 
 
 @pytest.mark.parametrize("field", OWN_ADDRESSES)
-def test_the_address_of_a_server_that_the_stack_starts_itself_is_an_error_that_names_it(field: str, tmp_path: Path):
+def test_the_address_of_a_server_that_the_stack_starts_is_an_error(field: str, tmp_path: Path):
     elsewhere = "redis://elsewhere" if field in {"redis_url", "broker_url"} else "http://elsewhere"
     secret = {variable("s3_secret_key"): "x"} if field == "s3_access_key" else {}
     with pytest.raises(SettingsError, match=f"{variable(field)} is set"):
         refuse_addresses(tmp_path, {variable(field): elsewhere, **secret})
 
 
-def test_the_addresses_that_the_same_stack_had_before_may_stay_in_the_environment(tmp_path: Path):
+def test_the_stacks_own_earlier_addresses_may_stay_in_the_environment(tmp_path: Path):
     environment.save_environment(tmp_path, Settings(redis_url="redis://127.0.0.1:1234/0"))
     refuse_addresses(tmp_path, environment.load_environment(tmp_path))
 
 
-def test_a_folder_that_a_version_with_other_settings_has_left_keeps_no_stack_from_starting(tmp_path: Path):
+def test_a_folder_of_a_version_with_other_settings_starts_all_the_same(tmp_path: Path):
     (tmp_path / environment.ENVIRONMENT).write_text(
         "SLUICE_A_SETTING_OF_OLD=1\nSLUICE_MAX_CHANGES=many\nSLUICE_REDIS_URL=redis://127.0.0.1:1234/0\n"
     )
@@ -52,7 +52,7 @@ def test_a_folder_that_a_version_with_other_settings_has_left_keeps_no_stack_fro
 
 
 @pytest.mark.parametrize("left", ["SLUICE_A_SETTING_OF_OLD=1", "SLUICE_MAX_CHANGES=many"])
-def test_a_command_on_a_folder_of_another_version_names_the_file_and_what_writes_it_anew(left: str, tmp_path: Path):
+def test_a_folder_of_another_version_is_an_error_that_says_how_to_fix_it(left: str, tmp_path: Path):
     path = tmp_path / environment.ENVIRONMENT
     path.write_text(left + "\n")
     with pytest.raises(SettingsError, match=left.partition("=")[0]) as error:

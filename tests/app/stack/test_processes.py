@@ -66,7 +66,7 @@ def test_a_process_that_dies_is_started_again_and_the_log_says_so(run):
     assert events == [{"event": "process_died", "child": "it", "pid": first, "status": -9, "log_level": "warning"}]
 
 
-def test_without_restart_a_process_that_dies_stays_dead_until_it_is_started(tmp_path: Path):
+def test_without_restart_a_dead_process_stays_dead_until_it_is_started(tmp_path: Path):
     with Supervisor(tmp_path / "logs", restart=False) as supervisor:
         supervisor.start(Command("it", [sys.executable, "-c", WAIT], dict(os.environ), tmp_path))
         process = supervisor.processes["it"]

@@ -187,9 +187,7 @@ def test_the_bucket_may_be_made_by_several_at_once(s3_settings: Settings) -> Non
         list(pool.map(lambda _: Bucket(s3_settings).ensure(), range(4)))
 
 
-def test_the_probe_passes_on_a_store_that_keeps_its_word_and_refuses_one_that_does_not(
-    s3_settings: Settings, bucket: Bucket
-) -> None:
+def test_the_probe_passes_only_on_a_store_that_keeps_its_promises(s3_settings: Settings, bucket: Bucket) -> None:
     probe([bucket])
 
     class Careless(Bucket):

@@ -22,7 +22,7 @@ LOCALE = "cs_CZ.UTF-8"
 
 
 @pytest.mark.servers
-def test_in_a_locale_that_has_letters_before_digits_the_mark_passes_what_it_passes(tmp_path: Path) -> None:
+def test_the_mark_passes_the_same_in_a_locale_with_letters_before_digits(tmp_path: Path) -> None:
     localedef = shutil.which("localedef")
     made = tmp_path / LOCALE
     if (

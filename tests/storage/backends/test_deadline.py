@@ -159,9 +159,7 @@ def relay(source: socket.socket, sink: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("call", ["create", "get", "list_keys"])
-def test_a_call_that_a_store_takes_and_never_answers_is_sent_again_while_there_is_time(
-    s3_settings: Settings, call: str
-) -> None:
+def test_a_call_that_a_store_never_answers_is_repeated_within_the_time(s3_settings: Settings, call: str) -> None:
     direct = Bucket(s3_settings)
     direct.ensure()
     direct.create("x", b"1")

@@ -57,7 +57,7 @@ def test_a_write_that_a_demoted_server_refuses_is_done_on_the_new_primary(pair: 
     assert port_of(client) == pair.second
 
 
-def test_a_pipeline_that_a_demoted_server_refuses_is_done_on_the_new_primary(pair: Pair, client: redis.Redis) -> None:
+def test_a_pipeline_refused_by_a_demoted_server_is_done_on_the_new_primary(pair: Pair, client: redis.Redis) -> None:
     for transaction in (True, False):
         pipeline = client.pipeline(transaction=transaction)
         pipeline.get("a")
@@ -106,7 +106,7 @@ def test_a_subscription_is_made_anew_on_the_new_primary(pair: Pair, client: redi
         assert channel.get_message(timeout=5)["data"] == b"it goes on"
 
 
-def test_a_replica_that_is_the_only_one_answers_reads_and_refuses_writes_with_the_reason(pair: Pair) -> None:
+def test_a_lone_replica_answers_reads_and_refuses_writes_with_the_reason(pair: Pair) -> None:
     client = connect(Settings(redis_url=f"redis://127.0.0.1:{pair.second}/0"))
     assert client.get("nothing") is None
     with pytest.raises(primary.NotPrimary) as refused:

@@ -123,7 +123,7 @@ def age(world: World) -> None:
         pass
 
 
-def test_room_is_made_without_a_message_and_before_history_age_but_keys_stay(world: World, server: redis.Redis) -> None:
+def test_room_is_made_without_a_message_before_history_age_but_keys_stay(world: World, server: redis.Redis) -> None:
     keys = [f"key {i}" for i in range(12)]
     ids = []
     for i, key in enumerate(keys):
@@ -196,7 +196,7 @@ def test_a_step_that_a_full_redis_refuses_keeps_no_other_from_being_taken(
 
 
 @pytest.mark.parametrize("recover", [keep_up, relieve])
-def test_a_redis_that_was_restarted_while_it_was_full_is_recovered_though_it_still_is(
+def test_a_redis_that_was_restarted_full_recovers_though_it_is_still_full(
     world: World, server: redis.Redis, recover: Callable[[Repository], object]
 ) -> None:
     queued = world.put({"g": b"1"})
@@ -218,7 +218,7 @@ RAW_WRITES = (
 )
 
 
-def test_only_what_may_fail_while_redis_is_full_is_written_without_a_script() -> None:
+def test_only_what_may_fail_on_a_full_redis_is_written_without_a_script() -> None:
     found = {
         (path.relative_to(ROOT).as_posix(), name)
         for package in ("storage", "tasks", "app")

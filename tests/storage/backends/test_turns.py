@@ -32,7 +32,7 @@ def _free() -> int:
         return sum(pool.map(ask, [barrier] * 3))
 
 
-def test_a_large_request_that_waits_for_a_server_lets_another_have_its_turn() -> None:
+def test_a_large_request_that_waits_for_a_server_yields_its_turn() -> None:
     assert _free() == 2
     with taking_turns(LARGE):
         assert _free() == 1

@@ -89,7 +89,7 @@ def test_what_fails_or_is_warned_of_is_one_event(script: str, event: str) -> Non
     assert "Traceback" in found.get("exception", "Traceback")
 
 
-def test_a_secret_is_hidden_wherever_it_stands_and_a_short_one_only_by_its_name() -> None:
+def test_a_secret_is_hidden_anywhere_and_a_short_one_only_by_its_name() -> None:
     found = written("""
 logging.getLogger("x").warning("key s3cr3t/key of abc")
 logging_setup.log.error("failed", error=ValueError("s3cr3t/key"), where=[{"a": "s3cr3t/key"}])

@@ -59,9 +59,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_ten_thousand_changes_in_one_directory_read_it_once_to_link_and_once_to_prove(
-    repo: LinkBench, what: str
-) -> None:
+def test_ten_thousand_changes_read_a_directory_once_to_link_and_to_prove(repo: LinkBench, what: str) -> None:
     linked = repo.link([changeset("X", *CHANGES[what])], {BASE: repo.root})
     assert linked.committed == 1
     old = repo.trees.build(OLD_FILES)
@@ -70,7 +68,7 @@ def test_ten_thousand_changes_in_one_directory_read_it_once_to_link_and_once_to_
     assert repo.trees.of[old] <= 3 and repo.trees.most() <= 3
 
 
-def test_a_hundred_changesets_in_one_directory_read_it_once_for_all_of_them(repo: LinkBench) -> None:
+def test_a_hundred_changesets_in_one_directory_read_it_once(repo: LinkBench) -> None:
     changesets = [changeset(f"X{i:03d}", put(b"dir/new%03d" % i, A)) for i in range(100)]
     assert repo.link(changesets, {BASE: repo.root}).committed == 100
     assert repo.trees.most() <= 3
@@ -85,7 +83,7 @@ def test_proving_reads_each_directory_once_in_either_tree() -> None:
     assert trees.most() == 1 and len(trees.of) == 4, "both roots, and the directory in both"
 
 
-def test_proving_finds_what_was_not_taken_what_is_missing_and_what_is_another() -> None:
+def test_a_proof_finds_what_was_left_out_is_missing_or_differs() -> None:
     trees = Trees()
     old, new = trees.build({b"d/a": FILE, b"d/b": FILE}), trees.build({b"d/a": FILE, b"d/b": FILE, b"d/c": FILE})
     other = Version(FILE_MODE, B)
@@ -111,7 +109,7 @@ def test_a_difference_reads_each_directory_once_in_either_tree() -> None:
 
 
 @given(FILES, st.lists(PATHS, max_size=10))
-def test_many_look_ups_find_what_single_ones_find_and_read_each_directory_once(files: dict, paths: list[bytes]) -> None:
+def test_many_look_ups_equal_single_ones_and_read_each_directory_once(files: dict, paths: list[bytes]) -> None:
     trees = Counted()
     root = trees.build(files)
     found = lookup_many(trees.read, root, paths)
@@ -125,9 +123,7 @@ def test_many_look_ups_find_what_single_ones_find_and_read_each_directory_once(f
 
 
 @given(FILES, st.lists(FILES, min_size=1, max_size=3), st.sampled_from([0, 1, 1000]))
-def test_changes_that_are_merged_and_those_made_one_by_one_give_the_same_tree(
-    start: dict, states: list[dict], few: int
-) -> None:
+def test_merged_changes_and_changes_one_by_one_give_the_same_tree(start: dict, states: list[dict], few: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree_editor, "_FEW", few)
         trees = Trees()
@@ -164,7 +160,7 @@ class Unlisted(list):
         raise AssertionError("all rows were gone through")
 
 
-def test_a_page_in_a_large_directory_does_not_go_through_the_rows_before_it() -> None:
+def test_a_page_in_a_large_directory_does_not_read_the_rows_before_it() -> None:
     trees = Trees()
     root = trees.build(OLD_FILES)
 
@@ -210,7 +206,7 @@ def test_a_batch_ends_early_where_it_is_told_to_and_never_with_nothing(repo: Lin
     assert linked.committed == 1 and linked.left == ["X1", "X2"]
 
 
-def test_look_ups_in_ever_more_trees_keep_no_more_of_them_than_there_is_room_for() -> None:
+def test_look_ups_in_ever_more_trees_keep_only_as_many_as_have_room() -> None:
     trees = Counted()
     roots = [trees.build({b"d/f%04d" % i: FILE for i in range(1000)} | {b"d/own%d" % n: FILE}) for n in range(20)]
     memory = trees.read(roots[0]).memory + trees.read(lookup(trees.read, roots[0], b"d").oid).memory
@@ -245,7 +241,7 @@ def test_a_batch_takes_small_changesets_beside_a_queue_of_large_ones() -> None:
     assert [each.id for each in taken] == [*(f"A{i}" for i in range(7)), *(f"B{i}" for i in range(5))]
 
 
-def test_slices_take_turns_and_the_one_that_has_waited_longest_is_the_first() -> None:
+def test_slices_take_turns_and_the_one_that_waited_longest_is_first() -> None:
     queues = [asks(f"{i}-{where}", where, b"big/%d" % i) for where in ("c", "a", "b") for i in range(4)]
     taken = portion(queues, {b"big/": 10}, 40)
     assert {each.id for each in taken} == {"0-a", "0-b", "0-c", "1-a"}

@@ -91,7 +91,7 @@ def test_three_versions_decide_as_in_git(base, head, change, outcome, after) -> 
 
 @pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("kind", [SYMLINK_MODE, SUBMODULE_MODE])
-def test_a_mode_cannot_change_of_what_an_earlier_change_of_the_stack_made_no_file(batches: int, kind: int) -> None:
+def test_a_mode_cannot_change_once_the_stack_has_made_it_no_file(batches: int, kind: int) -> None:
     repo = LinkBench({b"f": FILE})
     seen = repo.trees.build({b"f": FILE})
     below, above = changeset("A", put(b"f", B, kind)), changeset("B", chmod(b"f", EXECUTABLE_MODE), on="A")
@@ -160,7 +160,7 @@ CONFLICT = Outcome(
 @pytest.mark.parametrize(
     ("closed", "second"), [({}, "rejected"), ({"C": "expired"}, "rejected"), ({"C": "abandoned"}, "rejected")]
 )
-def test_a_conflicted_changeset_has_one_successor_and_an_abandoned_one_has_none(closed, second) -> None:
+def test_a_conflicted_changeset_has_one_successor_an_abandoned_one_none(closed, second) -> None:
     repo = LinkBench({b"f": FILE})
     batch = [
         replace(changeset("A", put(b"f", B)), resolves="C"),
@@ -251,7 +251,7 @@ def test_all_or_nothing_for_a_changeset() -> None:
     assert linked.decided[0].status == "conflicted" and linked.root == repo.root and not linked.objects
 
 
-def test_a_file_becomes_a_directory_and_back_when_the_deletes_stand_beside_it() -> None:
+def test_a_file_becomes_a_directory_and_back_with_the_deletes_beside_it() -> None:
     repo = LinkBench({b"a": FILE})
     there = changeset("X", delete(b"a"), put(b"a/b", B))
     back = changeset("Y", delete(b"a/b"), put(b"a", C), on="X")
@@ -260,7 +260,7 @@ def test_a_file_becomes_a_directory_and_back_when_the_deletes_stand_beside_it() 
     assert repo.files(linked) == {b"a": Version(FILE_MODE, C)}
 
 
-def test_a_file_in_the_way_that_the_writer_saw_is_refused_and_one_that_came_since_conflicts() -> None:
+def test_a_seen_file_in_the_way_is_refused_and_a_newer_one_conflicts() -> None:
     repo = LinkBench({b"a/b": FILE})
     seen = linked = repo.link([changeset("X", put(b"a", B))], {BASE: repo.root})
     assert seen.decided[0].reason == "in-the-way"
@@ -318,7 +318,7 @@ def test_a_stack_in_many_batches_ends_like_the_stack_in_one(states: list[dict], 
     assert parts.root == one.root
 
 
-def test_a_base_that_is_not_decided_is_waited_for_and_one_that_did_not_make_it_is_a_reason() -> None:
+def test_an_undecided_base_is_waited_for_and_a_failed_one_is_a_reason() -> None:
     repo = LinkBench({})
     waits = changeset("W", put(b"f", A), on="unknown")
     linked = repo.link([waits])
@@ -363,7 +363,7 @@ def test_a_stack_on_another_request_with_a_used_key_is_rejected() -> None:
     assert linked.decided[2].reason == "base-not-landed"
 
 
-def test_changesets_are_decided_by_the_definition_of_their_slice_at_the_snapshot() -> None:
+def test_changesets_are_decided_by_their_slices_definition_at_the_snapshot() -> None:
     repo = LinkBench({})
     only_a = {"all": Slice("all", "all", frozenset([b"a/"]), 2)}
     linked = repo.link([changeset("X", put(b"b", A))], {BASE: repo.root}, slices=only_a)

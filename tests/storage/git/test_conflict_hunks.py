@@ -167,7 +167,7 @@ def texts(draw: st.DrawFn) -> tuple[bytes | None, bytes, bytes]:
 
 @given(texts())
 @example((b"a\nb\n" * 4, b"b\na\n" * 4, b"b\nb\na\n" * 3))
-def test_lines_stand_where_a_hunk_says_and_choosing_a_side_is_what_git_gives(
+def test_lines_are_where_a_hunk_says_and_a_chosen_side_is_as_in_git(
     three: tuple[bytes | None, bytes, bytes],
 ) -> None:
     found = explain(*three)

@@ -28,7 +28,7 @@ def test_every_variable_by_which_git_finds_another_repository_is_dropped(repo: P
     assert kept["HOME"] == "/home/ada" and kept["GIT_NO_REPLACE_OBJECTS"] == "1" and kept["LC_ALL"] == "C"
 
 
-def test_a_users_settings_are_theirs_in_their_own_repository_and_nobodys_in_ours(
+def test_a_users_git_settings_apply_in_their_repository_and_not_in_ours(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "settings").write_text("[user]\n\tname = Ada\n")

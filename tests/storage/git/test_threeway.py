@@ -195,7 +195,7 @@ def test_contents_are_merged_together_and_each_three_once(stub: StubMerger) -> N
     assert stub.calls == [3]
 
 
-def test_a_merge_that_is_too_slow_is_too_large_and_its_neighbours_are_merged(stub: StubMerger) -> None:
+def test_a_merge_that_is_too_slow_is_too_large_and_others_are_merged(stub: StubMerger) -> None:
     wanted, blobs = threes(b"one", b"slow", b"two")
     merges = ContentMerges(Settings())
     merges.premerge(wanted, blobs.__getitem__, 60)

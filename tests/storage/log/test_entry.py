@@ -53,7 +53,7 @@ def test_what_they_set_in_the_view() -> None:
     assert commits.head["committed"] == 2 and merge.head["merged"] == 2 and merge.head["through"] == 3
 
 
-def test_a_release_lets_held_changesets_go_and_their_outcomes_take_that_back() -> None:
+def test_a_release_frees_held_changesets_and_their_outcomes_undo_that() -> None:
     release, commits = rows()[4:6]
     committed, abandoned, elsewhere = ulid("C0"), ulid("C1"), ulid("C9")
     assert release.sorted_sets == {"released": {committed: 5, elsewhere: 5}}
@@ -75,7 +75,7 @@ def test_a_commit_tells_of_merges_and_takes_the_place_of_a_conflict() -> None:
     assert commits.sorted_sets["chain"] == {merged: log_position(6, 0), resolves: log_position(6, 2)}
 
 
-def test_the_size_of_a_merged_file_is_known_from_the_entry_where_it_says_so() -> None:
+def test_the_size_of_a_merged_file_is_known_from_the_entry_if_it_has_it() -> None:
     followed = [entry for entry, _ in follow(iter(entries()))]
     assert followed[5].decided[0].merged[0].size is UNSET, "as the first writers wrote it"
     [blob] = locations(followed[5], {}).values()

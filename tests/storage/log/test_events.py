@@ -60,7 +60,7 @@ def test_a_merge_tells_of_every_commit_of_its_entries_and_of_nothing_else() -> N
     assert told[0][2]["commit"] == "da23aa6719007a46a16b9d85dd6643a8925b2ef9" and told[0][2]["seq"] == 3
 
 
-def test_a_changeset_in_the_place_of_another_names_it_and_an_abandoned_one_is_told() -> None:
+def test_a_resolution_names_what_it_replaces_and_an_abandon_is_an_event() -> None:
     resolving = with_record(0, resolves="01ARZ3NDEKTSV4RRFFQ69G5FAA")
     abandoned = Decided(id="i", slice="s", pack="p", status=Status.ABANDONED)
     with_both = replace(resolving, decided=(resolving.decided[0], abandoned))

@@ -139,7 +139,7 @@ def test_small_packs_become_one_and_are_deleted_after_the_grace(world: World) ->
     assert fresh.files()["more"] == b"1"
 
 
-def test_what_cannot_be_deleted_is_left_to_a_later_one_and_history_leaves_all_the_same(
+def test_what_cannot_be_deleted_is_left_to_a_later_one_and_history_leaves(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some_work(world, 0)
@@ -169,7 +169,7 @@ def test_what_cannot_be_deleted_is_left_to_a_later_one_and_history_leaves_all_th
     assert not set(world.repo.bucket.list_keys("inbox/")) and not verify(world.repo).differences
 
 
-def test_a_location_that_was_looked_up_before_its_pack_was_deleted_costs_a_second_look(world: World) -> None:
+def test_a_location_in_a_pack_that_was_deleted_since_costs_a_second_look(world: World) -> None:
     some_work(world, 1)
     blob = next(oid for oid in [world.repo.objects.commit(world.tip).tree])
     [before] = world.repo.view.locate([blob])
@@ -378,7 +378,7 @@ def test_the_mark_passes_so_many_undecided_ones_at_once(world: World, monkeypatc
     assert not verify(world.repo).differences
 
 
-def test_a_pack_with_more_undecided_ones_than_the_mark_passes_at_once_is_passed_alone(
+def test_a_pack_with_too_many_undecided_ones_is_passed_by_the_mark_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "MAX_UNDECIDED_BELOW", 2)
@@ -596,7 +596,7 @@ def held_item(world: World, path: str, base: bytes) -> Item:
     return item(world.all, {path: b"1"}, base, hold=True)
 
 
-def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archived(world: World) -> None:
+def test_what_was_committed_beside_a_held_one_is_found_once_archived(world: World) -> None:
     """Its pack stays, since something in it is undecided, and the rows of its blobs go."""
     base = world.tip
     ids = world.submit(item(world.all, {"kept": b"precious"}, base), held_item(world, "h", base))
@@ -618,7 +618,7 @@ def test_what_was_committed_beside_a_held_one_is_found_when_its_entry_is_archive
     assert not verify(fresh.repo).differences
 
 
-def test_a_pack_that_was_decided_in_parts_is_copied_once_and_alone_looked_up(
+def test_a_pack_decided_in_parts_is_copied_once_and_alone_looked_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the manifest of a pack stands is asked for only where another compaction may have copied it."""

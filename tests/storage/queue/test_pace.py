@@ -5,7 +5,7 @@ from __future__ import annotations
 from storage.queue.pace import Pace
 
 
-def test_batches_halve_from_the_second_that_is_late_on_and_double_with_each_that_is_not() -> None:
+def test_batches_halve_from_the_second_late_one_on_and_double_otherwise() -> None:
     pace = Pace(256)
     pace.fell_behind(100)
     assert pace.changesets == 256, "one may have met a server that was away"

@@ -60,7 +60,7 @@ def owner_of(bench: QueueBench, key: str) -> tuple[str | None, int]:
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["queued", "held"])
-def test_an_idempotency_key_is_known_for_as_long_as_its_changeset_is_undecided(bench: QueueBench, hold: bool) -> None:
+def test_an_idempotency_key_is_known_while_its_changeset_is_undecided(bench: QueueBench, hold: bool) -> None:
     first, second = (replace(bench.made("S0", "f"), key="k", fingerprint="f", hold=hold) for _ in range(2))
     bench.queue.enqueue([(first, b"{}"), (second, b"{}")])
     assert owner_of(bench, "k") == (first.id, -1)
@@ -73,7 +73,7 @@ def test_an_idempotency_key_is_known_for_as_long_as_its_changeset_is_undecided(b
     assert owner == first.id and 0 < seconds <= 60
 
 
-def test_the_key_of_a_dead_workers_changeset_goes_when_its_lease_is_cleaned_up(
+def test_a_dead_workers_changesets_key_goes_with_its_lease(
     bench: QueueBench,
 ) -> None:
     one = replace(bench.made("S0", "f"), key="k", fingerprint="f")
@@ -85,7 +85,7 @@ def test_the_key_of_a_dead_workers_changeset_goes_when_its_lease_is_cleaned_up(
     assert owner == one.id and 0 < seconds <= 60
 
 
-def test_a_key_does_not_expire_when_a_view_that_knows_less_queues_its_changeset_again(bench: QueueBench) -> None:
+def test_a_key_does_not_expire_if_an_older_view_requeues_its_changeset(bench: QueueBench) -> None:
     one = replace(bench.made("S0", "f"), key="k", fingerprint="f")
     bench.view.redis.set(f"{bench.view.prefix}key:k", f"{one.id} f", ex=60)
     bench.queue.enqueue([(one, b"{}")])
@@ -152,7 +152,7 @@ def test_two_owners_never_hold_one_slice_or_one_file(bench: QueueBench) -> None:
     assert set(claimed(bench, "c", use_locks=False)) == {one, busy, shares, free}
 
 
-def test_a_slice_whose_files_are_always_busy_goes_ahead_without_their_locks_at_last(bench: QueueBench) -> None:
+def test_a_slice_of_always_busy_files_goes_on_without_their_locks_at_last(bench: QueueBench) -> None:
     bench.put("S0", "shared")
     held = bench.queue.claim("a")
     [late] = bench.put("S1", "shared")
@@ -198,14 +198,14 @@ def test_a_base_in_the_same_claim_is_no_reason_to_wait(bench: QueueBench) -> Non
     assert claimed(bench) == [first, second]
 
 
-def test_changesets_that_wait_for_bases_cannot_hide_what_stands_behind_them(bench: QueueBench) -> None:
+def test_changesets_that_wait_for_bases_cannot_hide_those_behind_them(bench: QueueBench) -> None:
     bench.put("S0", "f", base=new_ulid(), count=5)
     [free] = bench.put("S0", "g")
     near_sighted = Queue(bench.settings, bench.view, bench.archive, look_ahead=2)
     assert [[each.id for each in near_sighted.claim("me")] for _ in range(3)] == [[], [], [free]]
 
 
-def test_nothing_is_claimed_before_the_inbox_was_listed_nor_while_too_much_is_pending(bench: QueueBench) -> None:
+def test_nothing_is_claimed_before_the_inbox_is_listed_or_under_backlog(bench: QueueBench) -> None:
     bench.put("S0", "f")
     bench.view.redis.delete(bench.view.prefix + "recovered")
     with pytest.raises(Recovering):
@@ -220,7 +220,7 @@ def test_nothing_is_claimed_before_the_inbox_was_listed_nor_while_too_much_is_pe
         bench.queue.claim("me")
 
 
-def test_messages_are_sent_where_there_is_work_and_fewer_are_outstanding_than_allowed(bench: QueueBench) -> None:
+def test_messages_are_sent_for_work_while_fewer_than_allowed_are_out(bench: QueueBench) -> None:
     assert bench.queue.ask("commit", 2) is None, "no work"
     bench.put("S0", "f")
     first, second, third = (bench.queue.ask("commit", 2) for _ in range(3))
@@ -235,7 +235,7 @@ def test_a_lost_message_stops_counting_after_its_time(bench: QueueBench) -> None
     assert bench.queue.ask("commit", 1)
 
 
-def test_a_lost_message_of_a_sender_whose_clock_is_fast_stops_counting_as_soon(
+def test_a_lost_message_of_a_fast_clock_stops_counting_as_soon(
     redis_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = QueueBench(replace(redis_settings, message_ttl=0.02))
@@ -248,7 +248,7 @@ def test_a_lost_message_of_a_sender_whose_clock_is_fast_stops_counting_as_soon(
     assert bench.queue.ask("commit", 1)
 
 
-def test_a_run_that_could_claim_nothing_does_not_call_itself_again_but_sees_new_work(bench: QueueBench) -> None:
+def test_a_run_without_a_claim_does_not_call_itself_but_sees_new_work(bench: QueueBench) -> None:
     bench.put("S0", "f", base=new_ulid())
     started = int(time.time() * 1000)
     token = bench.queue.ask("commit", 1)
@@ -300,7 +300,7 @@ def test_who_has_waited_longer_asks_for_the_ticket_more_often(monkeypatch: pytes
     assert not ticket_of(Held(10**6), Settings()).take("a", 1.0) and now < 2.0
 
 
-def test_one_of_a_process_asks_for_the_ticket_and_the_others_wait_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_thread_of_a_process_asks_for_the_ticket_and_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(40)
     ticket = ticket_of(held, Settings())
 

@@ -27,7 +27,7 @@ def world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def test_new_workers_commit_and_merge_on_it_until_upkeep_has_loaded_the_new_one(world: World) -> None:
+def test_new_workers_commit_and_merge_on_it_until_upkeep_loads_the_new_one(world: World) -> None:
     old = world.repo.view.epoch()
     second = world.put({"f": b"2"})
     world.work()

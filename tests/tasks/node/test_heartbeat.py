@@ -37,7 +37,7 @@ def work(nodes: Nodes) -> set[str]:
     return {each for node in nodes.at_work() for each in node.work}
 
 
-def test_a_node_that_is_killed_or_hangs_is_missed_and_one_that_comes_back_is_not(
+def test_a_node_is_missed_while_it_is_dead_or_hangs_and_not_afterwards(
     celery_setup: CeleryTestSetup, nodes: Nodes
 ) -> None:
     worker, merger = celery_setup.worker_cluster

@@ -77,9 +77,7 @@ def test_consumer_and_sender_leave_a_demoted_broker_for_the_new_one(
             assert anew.SimpleQueue("hints").get(timeout=5).payload == {"hint": 2}
 
 
-def test_a_node_and_a_beat_that_start_while_the_broker_is_full_wait_and_then_work(
-    tmp_path: Path, servers: object
-) -> None:
+def test_a_node_and_a_beat_started_on_a_full_broker_wait_and_then_work(tmp_path: Path, servers: object) -> None:
     with own_redis(tmp_path) as server, Supervisor(tmp_path / "nodes", restart=False, abrupt=True) as nodes:
         server.config_set("maxmemory", 1)
         # No bucket: that a task is taken is all that is asked.
