@@ -14,7 +14,7 @@ from benchmarks.workload import Workload
 
 IMPORT_PUTS = 500  # files in a changeset of the import
 IMPORT_CHANGESETS = 2  # changesets in a request of the import
-# The server tells of its head only when it is asked.
+# The server gives its head only on request.
 ASK_EVERY = 0.02
 T = TypeVar("T")
 _JSON = {"Content-Type": "application/json"}

@@ -23,7 +23,7 @@ from benchmarks.workload import Workload
 
 # Writers that are later than this (seconds) take up the pace from now on: what was missed is no burst later.
 _MOST_LATE = 2.0
-_TELL_EVERY = 1.0
+_REPORT_EVERY = 1.0
 # The base of what is written is the tip of at most so long ago (seconds).
 _LOOK_EVERY = 0.25
 _READ_EVERY = 0.2
@@ -142,7 +142,7 @@ class _Run:
         others += self._start("waiter", self._wait, _WAITERS)
         others += self._start("stream", self._stream, _STREAMS)
         others += self._start("reader", self._read, 1)
-        while not self._failures and not self._parent.poll(_TELL_EVERY):
+        while not self._failures and not self._parent.poll(_REPORT_EVERY):
             self._parent.send(self._report())
         self._stop.set()
         for thread in writers + others:

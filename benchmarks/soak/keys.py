@@ -29,7 +29,7 @@ Kinds = dict[str, dict[str, int]]
 
 
 def kind_of(key: bytes, repository: str) -> str:
-    """Return the kind of a key: its name without what tells it from its like."""
+    """Return the kind of a key: its name without what distinguishes it from its like."""
     text = key.decode("latin-1")
     for prefix, shown in ((f"sluice:{{{repository}}}:", ""), (f"{repository}:celery:", "celery ")):
         if text.startswith(prefix):

@@ -80,7 +80,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if judge:
         header, samples = _read(judge)
-        tell(samples, header["warm_up"] if warm_up is None else warm_up)
+        show_and_exit(samples, header["warm_up"] if warm_up is None else warm_up)
     warm_up = min(600.0, minutes * _MINUTE / 3) if warm_up is None else warm_up
     progress = Console(stderr=True)
 
@@ -111,7 +111,7 @@ def main(
         restarts = {name: process.starts for name, process in bench.stack.processes.items() if process.starts > 1}
         if restarts:
             failure = failure or f"processes died and were started again: {restarts}"
-    tell(soak.samples, warm_up, failure)
+    show_and_exit(soak.samples, warm_up, failure)
 
 
 def _read(path: Path) -> tuple[Json, list[Json]]:
@@ -121,7 +121,7 @@ def _read(path: Path) -> tuple[Json, list[Json]]:
     return read[0], read[1:]
 
 
-def tell(samples: Sequence[Json], warm_up: float, failure: str = "") -> None:
+def show_and_exit(samples: Sequence[Json], warm_up: float, failure: str = "") -> None:
     """Show what the samples say, and exit: with 1 where something is not flat, or the run failed."""
     verdict = report(samples, warm_up)
     show.show(verdict)

@@ -35,7 +35,7 @@ class Submission:
     held: bool = False
     replaces: str | None = None  # the id of the conflicted changeset that it resolves
     sent: float = 0.0  # when it was first sent
-    unknown: int = 0  # how many of its tries had no answer, or one that says nothing
+    unknown: int = 0  # how many of its tries had no answer, or one that leaves its result open
     # The ids that a 202 gave it, and when first. More than one only if a repeat was not known for one.
     ids: dict[str, float] = field(default_factory=dict)
 

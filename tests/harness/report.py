@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.harness.checker import RULES, Violation
 
 NAMES = {"minio": "MinIO", "seaweedfs": "SeaweedFS"}
-# What a row of the tables says of changesets; `accepted` is their sum.
+# What the rows of the tables mean; `accepted` is their sum.
 _OUTCOMES = {
     "landed": "landed",
     "conflicted": "conflicted",

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         _say(f"a round on {s3}; again alone: --minutes {_ROUND_MINUTES:g} --seed {seed}/{number} --s3 {s3}")
         reports[s3].add(_round(chosen, s3, seed, number, min(until, time.monotonic() + 60 * _ROUND_MINUTES)))
         number += 1
-    return _tell(chosen, [report for report in reports.values() if report.rounds])
+    return _print_results(chosen, [report for report in reports.values() if report.rounds])
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -99,8 +99,8 @@ def _round(chosen: argparse.Namespace, s3: str, seed: str, number: int, until: f
         )
 
 
-def _tell(chosen: argparse.Namespace, reports: list[Report]) -> int:
-    """Say what came of it, and return the exit status."""
+def _print_results(chosen: argparse.Namespace, reports: list[Report]) -> int:
+    """Print the results, and return the exit status."""
     table = markdown(reports, f"make faults MINUTES={chosen.minutes:g} SEED={chosen.seed}")
     print(table)
     if chosen.markdown:
