@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from app.intake import ContentsTooLarge, Contradiction, FieldRefused, Intake, KeyReused, NotQueued, TookTooLong
+from app.intake.intake import Intake, NotQueued, TookTooLong
+from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, KeyReused
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName

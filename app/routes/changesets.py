@@ -8,7 +8,10 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from msgspec import to_builtins
 
-from app.intake import Accepted, Admitted, Duplicate, FieldRefused, Item, admit
+from app.intake.admission import Admitted, Duplicate, admit
+from app.intake.intake import Accepted
+from app.intake.packing import Item
+from app.intake.refusals import FieldRefused
 from app.protocol import cursors
 from app.protocol.bodies import load_json
 from app.protocol.problems import invalid, not_found, problem_of

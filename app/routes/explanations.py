@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from msgspec import to_builtins
 
-from app.intake import read_changeset
+from app.intake.successors import read_changeset
 from app.protocol import cursors
 from app.protocol.loading import load_path
 from app.protocol.problems import not_found

@@ -4,18 +4,11 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.intake import (
-    Item,
-    Successor,
-    admit_to_check,
-    check_capacity,
-    fingerprint_of,
-    key_of,
-    paths_of,
-    read_changeset,
-    rebasable,
-)
+from app.intake.admission import admit_to_check
+from app.intake.checks import check_capacity
 from app.intake.dry_run import dry_run
+from app.intake.packing import Item
+from app.intake.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
 from app.protocol.bodies import load_json
 from app.protocol.problems import conflict, key_reused, not_found
 from app.protocol.queries import load_key

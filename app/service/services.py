@@ -5,7 +5,7 @@ from typing import cast
 
 from flask import current_app
 
-from app.intake import Intake
+from app.intake.intake import Intake
 from app.service.event_streams import Streams
 from app.service.long_polls import Waiting
 from storage.base.settings import Settings
