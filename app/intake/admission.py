@@ -161,6 +161,8 @@ class _Request:
         before = self.admitted[base.position]
         if isinstance(before, Duplicate):
             return ChangesetBase(before.changeset)
+        if isinstance(before, LimitReached):
+            raise LimitReached(f"item {base.position}, its base, waits: {before}")
         raise FieldRefused("base", f"item {base.position} was refused")
 
     def _check_versions(self, submission: Submission) -> None:

@@ -22,7 +22,7 @@ from app.routes.slices import find_slice
 from app.service.request_log import about
 from app.service.services import services
 from storage.backends.turns import taking_turns
-from storage.base.errors import Recovering
+from storage.base.errors import LimitReached, Recovering
 from storage.base.ids import ChangesetId, is_ulid
 from storage.log.entry import SLOTS, log_position
 from storage.log.records import Status
@@ -87,6 +87,9 @@ def submit_many() -> tuple[Response, int]:
     with taking_turns(len(body)):
         submissions = load_bulk(load_json(body, settings), settings, key)
         admitted = admit(services().repo, submissions)
+    limits = [outcome for outcome in admitted if isinstance(outcome, LimitReached)]
+    if len(limits) == len(admitted):
+        raise limits[0]  # nothing is taken now, and all of it may be later
     outcomes = [
         _refusal(taken, position) if isinstance(taken, Exception) else {"status": 202, "changeset": taken}
         for position, taken in enumerate(_take(admitted))

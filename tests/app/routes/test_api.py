@@ -256,6 +256,20 @@ def test_limits_answer_with_their_names_and_when_to_come_back(settings: Settings
     assert "max_pending" in pending.submit(429, base=pending.tip, changes=[{"op": "delete", "path": "a"}])["detail"]
 
 
+def test_an_item_on_one_that_has_no_room_now_has_none_now_either(settings: Settings) -> None:
+    api = Api(replace(settings, max_queued_per_slice=2))
+    first = {"slice": "all", "message": "m", "base": api.tip}
+    items = [first | {"changes": [{"op": "put", "path": name, "content": "1"}]} for name in "abcd"]
+    items[3]["base"] = 2
+    outcomes = api.post("/changesets", {"changesets": items}, 202).get_json()["outcomes"]
+    assert [outcome["status"] for outcome in outcomes] == [202, 202, 429, 429]
+    assert "item 2" in outcomes[3]["problem"]["detail"] and "max_queued_per_slice" in outcomes[3]["problem"]["detail"]
+    full = api.post("/changesets", {"changesets": [items[2], items[3] | {"base": 0}]}, 429)
+    assert "max_queued_per_slice" in full.get_json(force=True)["detail"] and int(full.headers["Retry-After"]) >= 1
+    wrong = api.post("/changesets", {"changesets": [items[2], items[0] | {"slice": "nowhere"}]}, 422)
+    assert [outcome["status"] for outcome in wrong.get_json()["outcomes"]] == [429, 404]
+
+
 def test_two_applications_in_a_process_answer_with_their_own_settings(settings: Settings) -> None:
     apis = [
         Api(replace(settings, repository=f"{settings.repository}{wait}", max_queued_per_slice=0, retry_after=wait))
