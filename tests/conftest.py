@@ -40,6 +40,23 @@ S3_CONTRACTS = (
     "app/stack/test_servers.py",
     "acceptance/",
 )
+# Tests that take ten seconds to two minutes each, those that take longest first. Each process begins with some of them,
+# so that what is left in the end is short.
+LONG = (
+    "faults/test_harness.py",
+    "faults/test_drills.py",
+    "faults/test_checker.py",
+    "acceptance/test_stack.py",
+    "acceptance/",
+    "faults/",
+    "tasks/test_celery_nodes.py",
+    "tasks/node/test_heartbeat.py",
+    "storage/maintenance/test_compaction.py",
+    "compat/test_merge_oracle.py",
+    "compat/test_patterns_oracle.py",
+    "app/service/test_slow_clients.py",
+    "storage/backends/test_primary.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,6 +91,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(top)
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("servers")
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        items[:] = _long_first(items, processes)
+
+
+def _long_first(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """Order tests for pytest-xdist's `worksteal`, which gives each process an equal part of the list at first."""
+
+    def rank(item: pytest.Item) -> int:
+        name = item.nodeid.removeprefix("tests/")
+        return next((number for number, beginning in enumerate(LONG) if name.startswith(beginning)), len(LONG))
+
+    long = sorted((item for item in items if rank(item) < len(LONG)), key=rank)
+    short = [item for item in items if rank(item) == len(LONG)]
+    ordered: list[pytest.Item] = []
+    for process in range(processes):
+        size = (len(items) - len(ordered)) // (processes - process)
+        part = long[process::processes]
+        more = max(0, size - len(part))
+        ordered += part + short[:more]
+        short = short[more:]
+    return ordered + short
 
 
 def _repeats(item: pytest.Item) -> bool:
