@@ -1,8 +1,11 @@
 """Reading a JSON body: its values are counted before it is parsed."""
 
 import json
+from contextlib import suppress
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from app.protocol.loading import no_constant, unique
 from app.protocol.problems import invalid, malformed
@@ -23,7 +26,13 @@ def load_json(body: bytes, settings: Settings) -> Any:
 
 def _read_json(body: bytes, most: int) -> Any:
     try:
-        scan(body, most)
+        names = scan(body, most)
+        # msgspec is ten times as fast as json, and keeps the last value of a name that is given twice. It refuses
+        # whatever is not valid; then json says where.
+        with suppress(ValueError, RecursionError):
+            value = msgspec.json.decode(body)
+            if _count_names(value) == names:
+                return value
         return json.loads(body.decode(), parse_constant=no_constant, object_pairs_hook=unique)
     except UnicodeDecodeError:
         raise malformed("the body is not UTF-8") from None
@@ -34,6 +43,19 @@ def _read_json(body: bytes, most: int) -> Any:
     except ValueError as error:
         where = f" at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         raise malformed(f"the body is not JSON{where}") from None
+
+
+def _count_names(value: Any) -> int:
+    """Return how many names the objects of a value have."""
+    count, left = 0, [value]
+    while left:
+        value = left.pop()
+        if type(value) is dict:
+            count += len(value)
+            left += value.values()
+        elif type(value) is list:
+            left += value
+    return count
 
 
 def _most_values(settings: Settings) -> int:

@@ -22,6 +22,32 @@ class LimitedSchema(Schema):
     def __init__(self, settings: Settings, **kwargs: Any) -> None:
         self.settings = settings
         super().__init__(**kwargs)
+        self._checks = {name: field.check for name, field in self.fields.items() if isinstance(field, fields.Checked)}
+        self._nullable = {name for name, field in self.fields.items() if field.allow_none}
+        self._required = {name for name, field in self.fields.items() if field.required}
+
+    def load_valid(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what `load` returns, in a third of its time; None where `data` is not valid, for `load` to say why.
+
+        The fields here are only such as `Checked` and Raw, under their own names, without defaults and hooks: then
+        marshmallow calls each field's check, and looks for what is missing and unknown.
+        """
+        loaded: dict[str, Any] = {}
+        for name, value in data.items():
+            if value is None:
+                if name not in self._nullable:
+                    return None
+                loaded[name] = None
+            elif check := self._checks.get(name):
+                try:
+                    loaded[name] = check(value)
+                except (ValidationError, FsckError, PathError):
+                    return None
+            elif name in self.fields:
+                loaded[name] = value
+            else:
+                return None
+        return loaded if self._required <= loaded.keys() else None
 
 
 class ErrorsAt:
@@ -42,10 +68,13 @@ class ErrorsAt:
             raise invalid(self._field, str(error)) from None
 
 
-def load_object(schema: Schema, data: Any, at: str = "") -> dict[str, Any]:
+def load_object(schema: LimitedSchema, data: Any, at: str = "") -> dict[str, Any]:
     """Load an object. Raises Invalid, with fields that begin with `at`."""
     if type(data) is not dict:
         raise invalid(at, "must be an object")
+    valid = schema.load_valid(data)
+    if valid is not None:
+        return valid
     if len(data) > len(schema.fields) + MAX_ERRORS:
         # marshmallow copies all errors for each new one.
         unknown = [name for name in data if name not in schema.fields]

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
-from marshmallow import Schema, ValidationError
+from marshmallow import ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
@@ -166,7 +166,7 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
 
 def _submission(
     loader: _Loader,
-    schema: Schema,
+    schema: LimitedSchema,
     data: Any,
     prefix: str,
     position: int | None,
@@ -256,7 +256,7 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
     return tuple(changes)
 
 
-def _change(schema: Schema, data: Any, by_versions: bool, rules: Rules | None) -> Change:
+def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | None) -> Change:
     """Load one change, with what its `op` asks for; the fields of errors are relative to it."""
     loaded = load_object(schema, data)
     path, ordinary = loaded["path"]

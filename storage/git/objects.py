@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from hashlib import sha1
 
+import msgspec
+
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId
 
@@ -67,8 +69,7 @@ def object_id(kind: Kind, data: bytes) -> ObjectId:
 EMPTY_TREE = object_id(Kind.TREE, b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True, gc=False):
     """What stands at a path: a file, a symlink, a submodule or a directory. Absent is None, never a Version."""
 
     mode: int

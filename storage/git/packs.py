@@ -11,6 +11,8 @@ from hashlib import sha1
 from itertools import accumulate
 from typing import NamedTuple
 
+from isal import isal_zlib
+
 from storage.base.errors import Refused
 from storage.base.ids import ObjectId, PackId
 from storage.git.objects import CorruptObject, Kind, object_id
@@ -124,15 +126,16 @@ def encode(kind: Kind, data: bytes, level: int = 1) -> bytes:
         head[-1] |= 0x80
         head.append(size & 0x7F)
         size >>= 7
-    return bytes(head) + zlib.compress(data, level)
+    # ISA-L deflates texts at level 1 seven times as fast as zlib, and as small. Its level 0 is not "stored".
+    return bytes(head) + (isal_zlib.compress(data, level) if level else zlib.compress(data, 0))
 
 
 def decode(stored: bytes) -> tuple[Kind, bytes]:
     """Return the kind and bytes of one stored object. Raises CorruptObject unless it is whole and undeltified."""
     kind, size, at = _head_of(stored)
     try:
-        data = zlib.decompress(stored[at:])
-    except zlib.error as error:
+        data = isal_zlib.decompress(stored[at:])
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub types the class as an instance
         raise CorruptObject("not an object of a pack of ours") from error
     if len(data) != size:
         raise CorruptObject("an object's size is not what its header says")

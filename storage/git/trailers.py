@@ -25,6 +25,8 @@ _RUNS = re.compile(
     rb"(?P<comments>(?:(?:#[^\n]*)?\n|#[^\n]+\Z)+)|(?P<conflicts>Conflicts:\n)|(?P<paths>(?:\t[^\n]*\n?)+)"
     rb"|(?P<text>(?:(?!Conflicts:\n)[^#\n\t][^\n]*\n?)+)"
 )
+# What a line that is a comment, a scissors line, or of a list of conflicts has at its beginning.
+_MAY_END_EARLY = re.compile(rb"^(?:#|\t|Conflicts:$)", re.MULTILINE)
 _BLANK_START = re.compile(rb"(?:[ \t\r]*\n)+")
 _BLANK_LINE = re.compile(rb"^[ \t\r]*(?:\n|\Z)", re.MULTILINE)
 _TOKEN = re.compile(rb"[A-Za-z0-9-]+[ \t]*:")
@@ -123,6 +125,9 @@ def _block(data: bytes) -> tuple[int, int]:
 
 def _end(data: bytes) -> int:
     """Return where a message ends to Git: before a scissors line, and before what comments and conflicts stand last."""
+    if not _MAY_END_EARLY.search(data):
+        # Then blank lines alone count as comments. This is most messages, and takes a fiftieth of the time.
+        return min(len(data.rstrip(b"\n")) + 1, len(data)) if data.strip(b"\n") else len(data)
     cut = 0 if data.startswith(_CUT_LINE) else data.find(b"\n" + _CUT_LINE) + 1 or len(data)
     ignored, in_conflicts = 0, False
     for run in _RUNS.finditer(data, 0, cut):

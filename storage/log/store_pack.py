@@ -8,7 +8,7 @@ from storage.log.entry import NO_HASH, Genesis, encode, placed
 from storage.log.log import Log
 
 # Deflating trees hardly shrinks them: ids are noise. Level 1 still halves the names of small ones.
-_LEVELS = {Kind.TREE: 0, Kind.COMMIT: 1, Kind.BLOB: 1}
+_LEVELS = {Kind.TREE: 0, Kind.COMMIT: 0, Kind.BLOB: 1}
 
 
 def pack_of(objects: dict[ObjectId, tuple[Kind, bytes]]) -> PackWriter:
