@@ -10,6 +10,7 @@ from storage.commit import commit_batch, poison
 from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
+from tasks.merges import merge_now
 from tasks.notify import ask_for_upkeep, ask_for_work
 from tasks.report import did
 
@@ -48,5 +49,7 @@ def _commit(repo: Repository) -> bool:
         return True  # as with any other fault
     else:
         did(result.line)
+        if result.ahead:
+            merge_now(repo, result.ahead)  # a message to the other node would take as long again
         return result.changesets > 0
     return False

@@ -5,7 +5,8 @@ import structlog
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep
-from storage.commit import merge_batch
+from storage.commit import PreparedMerge, merge_batch
+from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.notify import ask_for_upkeep, ask_for_work
@@ -19,8 +20,17 @@ def merge(token: str = "", reason: str = "") -> None:
     """Make one batch merge; if more is pending, send the next message. `reason` is for people."""
     repo = repository()
     try:
+        merge_now(repo)
+    finally:
+        # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
+        ask_for_work(repo, merged=token)
+
+
+def merge_now(repo: Repository, ahead: PreparedMerge | None = None) -> None:
+    """Make one batch merge, and report it; a server that is away costs time only."""
+    try:
         with budget("batch_budget", repo.settings.batch_budget):
-            did(merge_batch(repo).line)
+            did(merge_batch(repo, ahead).line)
     except NeedsUpkeep as error:
         log.info("merge_waits", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")
@@ -28,6 +38,3 @@ def merge(token: str = "", reason: str = "") -> None:
     except UNAVAILABLE as error:
         log.warning("merge_waits", reason=type(error).__name__, detail=str(error))
         did(f"waits: {type(error).__name__}")
-    finally:
-        # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
-        ask_for_work(repo, merged=token)

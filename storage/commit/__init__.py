@@ -15,7 +15,7 @@ from storage.commit.append_loop import (
 from storage.commit.base_resolver import BaseResolver
 from storage.commit.batch import commit_batch
 from storage.commit.decide import Conflict, Rejection, Taken, base_to_merge, seen_version, why_no_mode
-from storage.commit.global_merge import merge_batch
+from storage.commit.global_merge import PreparedMerge, merge_batch
 from storage.commit.link import Linker
 from storage.commit.merged_blobs import MergedBlobs
 from storage.commit.prefetch import snapshot_for, sources
@@ -23,7 +23,7 @@ from storage.commit.records import EXPIRED, closing, recorded, without_commits
 
 __all__ = [
     "EXPIRED", "BaseResolver", "Conflict", "Draft", "EntryBuilder", "Linker", "LogBusy", "MergedBlobs", "NoEntry",
-    "Rejection", "SnapshotStale", "Taken", "append_directly", "base_to_merge", "check_snapshot_current", "closing",
-    "commit_batch", "merge_batch", "recorded", "seen_version", "snapshot_for", "sources", "why_no_mode",
-    "without_commits",
+    "PreparedMerge", "Rejection", "SnapshotStale", "Taken", "append_directly", "base_to_merge",
+    "check_snapshot_current", "closing", "commit_batch", "merge_batch", "recorded", "seen_version", "snapshot_for",
+    "sources", "why_no_mode", "without_commits",
 ]  # fmt: skip

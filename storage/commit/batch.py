@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 from redis.exceptions import RedisError
@@ -11,12 +12,13 @@ from storage.backends.deadline import Budget as Spending
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep, ViewStale
-from storage.base.ids import ChangesetId, PackId, new_ulid, oid_of
+from storage.base.ids import ChangesetId, PackId, Seq, new_ulid, oid_of
 from storage.base.logging_setup import in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
 from storage.commit.append_loop import Draft, NoEntry, SnapshotStale, append_loop, check_snapshot_current
 from storage.commit.attempt import Attempt
+from storage.commit.global_merge import PreparedMerge, begin_merge
 from storage.commit.link import Linked, Linker
 from storage.commit.prefetch import depends_on, linker_on, prepare
 from storage.commit.prove import RootMismatch, prove
@@ -26,6 +28,7 @@ from storage.log.records import Status
 from storage.log.store_pack import pack_of, store_pack
 from storage.queue import Claimed, read_changesets
 from storage.repository import Repository
+from storage.view.rows import Batch
 from storage.view.snapshot import Head, Snapshot
 
 log = structlog.get_logger()
@@ -38,9 +41,15 @@ class BatchResult:
     changesets: int = 0  # that it decided, or found decided since they were claimed
     line: str = ""  # the same for a person; empty where nothing was claimed
     too_long: ChangesetId | None = None  # the one whose merges took too long, if one's did
+    ahead: PreparedMerge | None = None  # the global commit of its entry, where nothing else was pending or queued
 
 
-_Appended = tuple[int, Linked]  # the entry's position in the log, 0 where nothing was appended
+class _Appended(NamedTuple):
+    """What was linked, and where its entry stands in the log: 0 where nothing was appended."""
+
+    seq: int
+    linked: Linked
+    ahead: PreparedMerge | None = None
 
 
 def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
@@ -106,7 +115,7 @@ def _commit_claimed(
             linker = linker_on(repo, snapshot, spending)
             linked = linker.run(changesets)
         if not linked.decided:
-            return NoEntry((0, linked))
+            return NoEntry(_Appended(0, linked))
         if any(record.reason == "unknown-base" for record in linked.decided):
             try:
                 check_snapshot_current(repo, snapshot)  # that it was not found has to be true of the snapshot
@@ -116,14 +125,14 @@ def _commit_claimed(
         attempt.tries([changeset.id for changeset in changesets if changeset.id in linking])
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
-        return _draft(repo, snapshot.head, linked, watch)
+        return _draft(repo, snapshot.head, linked, len(claimed), watch)
 
     with ExitStack() as stack:
         with watch.stage("wait"):
             # Who may die while it has the append lock goes without: the others would wait for it.
             if not first.deaths or first.fault in poison.LATE:
                 stack.enter_context(repo.append_lock.held(owner))
-        seq, linked = append_loop(repo, build_entry, *depends_on(changesets), watch=watch)
+        seq, linked, ahead = append_loop(repo, build_entry, *depends_on(changesets), watch=watch)
         if not seq:
             log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
             line = f"decided none of {len(claimed)}, given back {len(linked.deferred)}"
@@ -132,7 +141,7 @@ def _commit_claimed(
             # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
             seen = [oid_of(record.seen) for record in linked.decided if record.seen and record.base]
             repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
-    return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long)
+    return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long, ahead)
 
 
 def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> str:
@@ -169,7 +178,7 @@ def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked)
         raise
 
 
-def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Draft[_Appended]:
+def _draft(repo: Repository, head: Head, linked: Linked, claimed: int, watch: Stopwatch) -> Draft[_Appended]:
     """Store what was linked, and return the entry that names it."""
     packs: tuple[tuple[PackId, int], ...] = ()
     ranges = {}
@@ -183,4 +192,11 @@ def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Dr
         packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
         time=linked.time if linked.committed else head.tip_time, committed=head.committed + linked.committed,
     )  # fmt: skip
-    return Draft(entry, (head.applied + 1, linked), ranges)
+    ahead = None
+    if linked.committed and head.committed == head.merged and repo.queue.length() <= claimed:
+        # Nobody else waits, whom one global commit could merge together with these: it is stored beside their entry.
+        batch = Batch(
+            count=linked.committed, seq=Seq(head.applied + 1), time=entry.time, tip=entry.tip, tree=entry.root
+        )
+        ahead = begin_merge(repo, head, [batch])
+    return Draft(entry, _Appended(head.applied + 1, linked, ahead), ranges)

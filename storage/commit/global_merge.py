@@ -1,6 +1,6 @@
 """Batch merges: publish the next bounded run of the chain as one global commit."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import structlog
@@ -8,8 +8,9 @@ import structlog
 from storage.base.ids import ObjectId, new_ulid, oid_of
 from storage.commit.append_loop import Draft, NoEntry, append_loop
 from storage.git.objects import Commit, Ident, Kind, object_id
+from storage.git.packs import PackWriter
 from storage.log.entry import Merge
-from storage.log.store_pack import pack_of, store_pack
+from storage.log.store_pack import PackInFlight, begin_pack, pack_of
 from storage.repository import Repository
 from storage.view.rows import Batch
 from storage.view.snapshot import Head, Snapshot
@@ -35,11 +36,26 @@ class MergeResult:
         return f"merged {self.changesets}, entry {self.seq}" if self.changesets else ""
 
 
-_Merged = tuple[MergeResult, Mapping[ObjectId, tuple[Kind, bytes]]]
+@dataclass(frozen=True, slots=True)
+class PreparedMerge:
+    """A global commit that is made, and whose pack is being stored."""
+
+    parent: str  # the global commit before it
+    batches: Sequence[Batch]
+    time: int
+    id: ObjectId
+    data: bytes
+    writer: PackWriter
+    pack: PackInFlight
+
+    @property
+    def changesets(self) -> int:
+        """How many it merges."""
+        return sum(batch.count for batch in self.batches)
 
 
-def merge_batch(repo: Repository) -> MergeResult:
-    """Make the next global commit.
+def merge_batch(repo: Repository, ahead: PreparedMerge | None = None) -> MergeResult:
+    """Make the next global commit: `ahead`, if it is of what is pending.
 
     It is made for one parent: if another merge was appended meanwhile it is discarded, never rebased. Other new entries
     only change its position in the log. Raises Unavailable.
@@ -48,19 +64,24 @@ def merge_batch(repo: Repository) -> MergeResult:
 
     def build_entry(snapshot: Snapshot) -> Draft[_Merged] | NoEntry[_Merged]:
         nonlocal parent
-        if parent in (None, snapshot.head.main):
-            parent = snapshot.head.main
+        head = snapshot.head
+        if parent in (None, head.main):
+            parent = head.main
             if batches := _next_batches(repo, snapshot):
-                return _draft(repo, snapshot.head, batches)
-        return NoEntry((MergeResult(), {}))
+                is_it = ahead is not None and (ahead.parent, ahead.batches) == (parent, batches)
+                return _draft(head, ahead if ahead and is_it else begin_merge(repo, head, batches))
+        return NoEntry((MergeResult(), None))
 
     with repo.append_lock.held(new_ulid()):
-        result, objects = append_loop(repo, build_entry)
-        if objects:
-            repo.objects.share(objects)
+        result, made = append_loop(repo, build_entry)
+        if made:
+            repo.objects.share({made.id: (Kind.COMMIT, made.data)})
     if result.changesets:
         log.info("batch_merged", **asdict(result))
     return result
+
+
+_Merged = tuple[MergeResult, PreparedMerge | None]
 
 
 def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Batch]:
@@ -75,7 +96,8 @@ def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Batch]:
     return chosen
 
 
-def _draft(repo: Repository, head: Head, batches: list[Batch]) -> Draft[_Merged]:
+def begin_merge(repo: Repository, head: Head, batches: Sequence[Batch]) -> PreparedMerge:
+    """Make a global commit of these batches on the head's, and begin to store it."""
     last = batches[-1]
     count = sum(batch.count for batch in batches)
     now = repo.committer()
@@ -84,16 +106,19 @@ def _draft(repo: Repository, head: Head, batches: list[Batch]) -> Draft[_Merged]
         f"Merge {count} changeset{'s' if count != 1 else ''}\n\n"
         f"Merged-Entries: {batches[0].seq}-{last.seq}\nMerged-Changesets: {count}\n"
     )
-    parents = (oid_of(head.main), oid_of(last.tip))
-    data = Commit(oid_of(last.tree), parents, who, who, message).encode()
+    data = Commit(oid_of(last.tree), (oid_of(head.main), oid_of(last.tip)), who, who, message).encode()
     commit = object_id(Kind.COMMIT, data)
-    objects = {commit: (Kind.COMMIT, data)}
-    writer = pack_of(objects)
-    pack, size = store_pack(repo.bucket, writer)
+    writer = pack_of({commit: (Kind.COMMIT, data)})
+    return PreparedMerge(head.main, batches, who.time, commit, data, writer, begin_pack(repo.bucket, writer))
+
+
+def _draft(head: Head, made: PreparedMerge) -> Draft[_Merged]:
+    first, last = made.batches[0], made.batches[-1]
+    pack, size = made.pack.stored()
     entry = Merge(
-        packs=((pack, size),), commit=commit.hex(), tree=last.tree, time=who.time,
-        parents=tuple([parent.hex() for parent in parents]), first=batches[0].seq, through=last.seq,
-        changesets=count, merged=head.merged + count,
+        packs=((pack, size),), commit=made.id.hex(), tree=last.tree, time=made.time,
+        parents=(head.main, last.tip), first=first.seq, through=last.seq,
+        changesets=made.changesets, merged=head.merged + made.changesets,
     )  # fmt: skip
-    result = MergeResult(count, len(batches), head.applied + 1, commit.hex())
-    return Draft(entry, (result, objects), {pack: writer.ranges})
+    result = MergeResult(made.changesets, len(made.batches), head.applied + 1, made.id.hex())
+    return Draft(entry, (result, made), {pack: made.writer.ranges})
