@@ -49,7 +49,7 @@ def _commit(repo: Repository) -> bool:
         return True  # as with any other fault
     else:
         did(result.line)
-        if result.ahead:
-            merge_now(repo, result.ahead)  # a message to the other node would take as long again
+        if result.merge:
+            merge_now(repo, result.merge)  # a message to the other node would take as long again
         return result.changesets > 0
     return False

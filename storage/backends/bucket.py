@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -190,20 +190,13 @@ class Bucket:
         items = list(items)
         if len(items) <= 1:
             return [call(item) for item in items]
-        # Each in a copy of this context, for the budget: one that is still in line when it is spent is not made.
-        contexts = [copy_context() for _ in items]
-        return list(self._threads().map(lambda context, item: context.run(call, item), contexts, items))
-
-    def begin(self, call: Callable[[A], T], item: A) -> Future[T]:
-        """Begin a call that uses this bucket, within the present budget, beside whatever else is done."""
-        return self._threads().submit(copy_context().run, call, item)
-
-    def _threads(self) -> ThreadPoolExecutor:
         with self._pool_lock:
             # Made on first use, since a worker forks after it has imported.
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="bucket")
-            return self._pool
+        # Each in a copy of this context, for the budget: one that is still in line when it is spent is not made.
+        contexts = [copy_context() for _ in items]
+        return list(self._pool.map(lambda context, item: context.run(call, item), contexts, items))
 
     def get_many(self, names: Iterable[str]) -> list[bytes | None]:
         """Return several objects, None where there is none. Raises BucketError."""

@@ -18,11 +18,11 @@ from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
 from storage.commit.append_loop import Draft, NoEntry, SnapshotStale, append_loop, check_snapshot_current
 from storage.commit.attempt import Attempt
-from storage.commit.global_merge import PreparedMerge, begin_merge
+from storage.commit.global_merge import PreparedMerge, prepare_merge
 from storage.commit.link import Linked, Linker
 from storage.commit.prefetch import depends_on, linker_on, prepare
 from storage.commit.prove import RootMismatch, prove
-from storage.git.objects import CorruptObject
+from storage.git.objects import CorruptObject, Kind
 from storage.log.entry import Commits
 from storage.log.records import Status
 from storage.log.store_pack import pack_of, store_pack
@@ -41,7 +41,7 @@ class BatchResult:
     changesets: int = 0  # that it decided, or found decided since they were claimed
     line: str = ""  # the same for a person; empty where nothing was claimed
     too_long: ChangesetId | None = None  # the one whose merges took too long, if one's did
-    ahead: PreparedMerge | None = None  # the global commit of its entry, where nothing else was pending or queued
+    merge: PreparedMerge | None = None  # of its entry, stored with it: where nothing else was pending or queued
 
 
 class _Appended(NamedTuple):
@@ -49,7 +49,7 @@ class _Appended(NamedTuple):
 
     seq: int
     linked: Linked
-    ahead: PreparedMerge | None = None
+    merge: PreparedMerge | None = None
 
 
 def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
@@ -132,7 +132,7 @@ def _commit_claimed(
             # Who may die while it has the append lock goes without: the others would wait for it.
             if not first.deaths or first.fault in poison.LATE:
                 stack.enter_context(repo.append_lock.held(owner))
-        seq, linked, ahead = append_loop(repo, build_entry, *depends_on(changesets), watch=watch)
+        seq, linked, merge = append_loop(repo, build_entry, *depends_on(changesets), watch=watch)
         if not seq:
             log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
             line = f"decided none of {len(claimed)}, given back {len(linked.deferred)}"
@@ -141,7 +141,7 @@ def _commit_claimed(
             # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
             seen = [oid_of(record.seen) for record in linked.decided if record.seen and record.base]
             repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
-    return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long, ahead)
+    return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long, merge)
 
 
 def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> str:
@@ -182,21 +182,22 @@ def _draft(repo: Repository, head: Head, linked: Linked, claimed: int, watch: St
     """Store what was linked, and return the entry that names it."""
     packs: tuple[tuple[PackId, int], ...] = ()
     ranges = {}
+    time = linked.time if linked.committed else head.tip_time
+    merge = None
+    if linked.committed and head.committed == head.merged and repo.queue.length() <= claimed:
+        # Nobody waits whom a global commit could merge together with these, so theirs is stored with them.
+        batch = Batch(
+            count=linked.committed, seq=Seq(head.applied + 1), time=time, tip=linked.tip.hex(), tree=linked.root.hex()
+        )
+        merge = prepare_merge(repo, head, [batch])
     if linked.objects:
         with watch.stage("pack"):
-            writer = pack_of(linked.objects)
+            writer = pack_of(linked.objects | ({merge.id: (Kind.COMMIT, merge.data)} if merge else {}))
         with watch.stage("put"):
             pack, size = store_pack(repo.bucket, writer)
         packs, ranges = ((pack, size),), {pack: writer.ranges}
     entry = Commits(
         packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
-        time=linked.time if linked.committed else head.tip_time, committed=head.committed + linked.committed,
+        time=time, committed=head.committed + linked.committed,
     )  # fmt: skip
-    ahead = None
-    if linked.committed and head.committed == head.merged and repo.queue.length() <= claimed:
-        # Nobody else waits, whom one global commit could merge together with these: it is stored beside their entry.
-        batch = Batch(
-            count=linked.committed, seq=Seq(head.applied + 1), time=entry.time, tip=entry.tip, tree=entry.root
-        )
-        ahead = begin_merge(repo, head, [batch])
-    return Draft(entry, _Appended(head.applied + 1, linked, ahead), ranges)
+    return Draft(entry, _Appended(head.applied + 1, linked, merge), ranges)

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
-from storage.base.ids import ObjectId, new_ulid, oid_of
+from storage.base.ids import ObjectId, PackId, new_ulid, oid_of
 from storage.commit.append_loop import Draft, NoEntry, append_loop
 from storage.git.objects import Commit, Ident, Kind, object_id
-from storage.git.packs import PackWriter
+from storage.git.packs import PackRange
 from storage.log.entry import Merge
-from storage.log.store_pack import PackInFlight, begin_pack, pack_of
+from storage.log.store_pack import pack_of, store_pack
 from storage.repository import Repository
 from storage.view.rows import Batch
 from storage.view.snapshot import Head, Snapshot
@@ -38,24 +38,34 @@ class MergeResult:
 
 @dataclass(frozen=True, slots=True)
 class PreparedMerge:
-    """A global commit that is made, and whose pack is being stored."""
+    """A global commit of these batches, which no entry names yet."""
 
     parent: str  # the global commit before it
     batches: Sequence[Batch]
     time: int
     id: ObjectId
     data: bytes
-    writer: PackWriter
-    pack: PackInFlight
-
-    @property
-    def changesets(self) -> int:
-        """How many it merges."""
-        return sum(batch.count for batch in self.batches)
 
 
-def merge_batch(repo: Repository, ahead: PreparedMerge | None = None) -> MergeResult:
-    """Make the next global commit: `ahead`, if it is of what is pending.
+_Merged = tuple[MergeResult, PreparedMerge | None]
+
+
+def prepare_merge(repo: Repository, head: Head, batches: Sequence[Batch]) -> PreparedMerge:
+    """Make the global commit of these batches that follows the head's."""
+    last = batches[-1]
+    count = sum(batch.count for batch in batches)
+    now = repo.committer()
+    who = Ident(now.name, now.email, max(now.time, head.main_time, last.time))
+    message = (
+        f"Merge {count} changeset{'s' if count != 1 else ''}\n\n"
+        f"Merged-Entries: {batches[0].seq}-{last.seq}\nMerged-Changesets: {count}\n"
+    )
+    data = Commit(oid_of(last.tree), (oid_of(head.main), oid_of(last.tip)), who, who, message).encode()
+    return PreparedMerge(head.main, batches, who.time, object_id(Kind.COMMIT, data), data)
+
+
+def merge_batch(repo: Repository, stored: PreparedMerge | None = None) -> MergeResult:
+    """Make the next global commit: `stored`, whose object a pack has already, if it is of all that is pending.
 
     It is made for one parent: if another merge was appended meanwhile it is discarded, never rebased. Other new entries
     only change its position in the log. Raises Unavailable.
@@ -68,8 +78,12 @@ def merge_batch(repo: Repository, ahead: PreparedMerge | None = None) -> MergeRe
         if parent in (None, head.main):
             parent = head.main
             if batches := _next_batches(repo, snapshot):
-                is_it = ahead is not None and (ahead.parent, ahead.batches) == (parent, batches)
-                return _draft(head, ahead if ahead and is_it else begin_merge(repo, head, batches))
+                if stored and (stored.parent, stored.batches) == (parent, batches):
+                    return _draft(head, stored)
+                made = prepare_merge(repo, head, batches)
+                writer = pack_of({made.id: (Kind.COMMIT, made.data)})
+                pack, size = store_pack(repo.bucket, writer)
+                return _draft(head, made, size, {pack: writer.ranges})
         return NoEntry((MergeResult(), None))
 
     with repo.append_lock.held(new_ulid()):
@@ -79,9 +93,6 @@ def merge_batch(repo: Repository, ahead: PreparedMerge | None = None) -> MergeRe
     if result.changesets:
         log.info("batch_merged", **asdict(result))
     return result
-
-
-_Merged = tuple[MergeResult, PreparedMerge | None]
 
 
 def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Batch]:
@@ -96,29 +107,16 @@ def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Batch]:
     return chosen
 
 
-def begin_merge(repo: Repository, head: Head, batches: Sequence[Batch]) -> PreparedMerge:
-    """Make a global commit of these batches on the head's, and begin to store it."""
-    last = batches[-1]
-    count = sum(batch.count for batch in batches)
-    now = repo.committer()
-    who = Ident(now.name, now.email, max(now.time, head.main_time, last.time))
-    message = (
-        f"Merge {count} changeset{'s' if count != 1 else ''}\n\n"
-        f"Merged-Entries: {batches[0].seq}-{last.seq}\nMerged-Changesets: {count}\n"
-    )
-    data = Commit(oid_of(last.tree), (oid_of(head.main), oid_of(last.tip)), who, who, message).encode()
-    commit = object_id(Kind.COMMIT, data)
-    writer = pack_of({commit: (Kind.COMMIT, data)})
-    return PreparedMerge(head.main, batches, who.time, commit, data, writer, begin_pack(repo.bucket, writer))
-
-
-def _draft(head: Head, made: PreparedMerge) -> Draft[_Merged]:
+def _draft(
+    head: Head, made: PreparedMerge, size: int = 0, ranges: dict[PackId, dict[ObjectId, PackRange]] | None = None
+) -> Draft[_Merged]:
+    """Return the entry of a global commit; with `ranges`, it brings the pack (of `size` bytes) that has its object."""
     first, last = made.batches[0], made.batches[-1]
-    pack, size = made.pack.stored()
+    count = sum(batch.count for batch in made.batches)
     entry = Merge(
-        packs=((pack, size),), commit=made.id.hex(), tree=last.tree, time=made.time,
-        parents=(head.main, last.tip), first=first.seq, through=last.seq,
-        changesets=made.changesets, merged=head.merged + made.changesets,
+        packs=tuple([(pack, size) for pack in ranges or {}]),
+        commit=made.id.hex(), tree=last.tree, time=made.time, parents=(head.main, last.tip),
+        first=first.seq, through=last.seq, changesets=count, merged=head.merged + count,
     )  # fmt: skip
-    result = MergeResult(made.changesets, len(made.batches), head.applied + 1, made.id.hex())
-    return Draft(entry, (result, made), {pack: made.writer.ranges})
+    result = MergeResult(count, len(made.batches), head.applied + 1, made.id.hex())
+    return Draft(entry, (result, made), ranges or {})

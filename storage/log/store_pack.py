@@ -1,9 +1,5 @@
 """Storing a pack before an entry names it, and the entry that begins a log."""
 
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
-
 from storage.backends.bucket import Bucket
 from storage.base.ids import ObjectId, PackId, Seq, new_ulid
 from storage.git.objects import EMPTY_TREE, Commit, Ident, Kind, object_id
@@ -23,32 +19,12 @@ def pack_of(objects: dict[ObjectId, tuple[Kind, bytes]]) -> PackWriter:
     return writer
 
 
-@dataclass(frozen=True, slots=True)
-class PackInFlight:
-    """A pack and its index that are being stored."""
-
-    name: PackId
-    size: int
-    calls: tuple[Future[Any], ...]
-
-    def stored(self) -> tuple[PackId, int]:
-        """Return its name and size once both are stored: then an entry may name them. Raises BucketError."""
-        for call in self.calls:
-            call.result()
-        return self.name, self.size
-
-
-def begin_pack(bucket: Bucket, writer: PackWriter) -> PackInFlight:
-    """Begin to store a pack and its index."""
+def store_pack(bucket: Bucket, writer: PackWriter) -> tuple[PackId, int]:
+    """Store a pack and its index, both before an entry may name them; return its name and size. Raises BucketError."""
     pack, data = PackId(f"packs/{new_ulid()}"), writer.finish()
     files = [(pack + ".pack", data), (pack + ".idx", writer.index())]
-    calls = [bucket.begin(lambda file: bucket.put_verified(*file), file) for file in files]
-    return PackInFlight(pack, len(data), tuple(calls))
-
-
-def store_pack(bucket: Bucket, writer: PackWriter) -> tuple[PackId, int]:
-    """Store a pack and its index; return its name and size. Raises BucketError."""
-    return begin_pack(bucket, writer).stored()
+    bucket.map_concurrently(lambda file: bucket.put_verified(*file), files)
+    return pack, len(data)
 
 
 def create_genesis(log: Log, bucket: Bucket, committer: Ident) -> None:

@@ -1,0 +1,71 @@
+"""A batch that is all there is has its global commit stored with it: a change lands in four PUTs one after another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.admin.verify import verify
+from storage.backends.bucket import Bucket, Created
+from storage.base.settings import Settings
+from storage.commit import commit_batch, merge_batch
+from storage.log.entry import Merge, decode
+from storage.repository import Repository
+from tests.support.world import World
+
+
+@pytest.fixture
+def world(settings: Settings) -> World:
+    return World(Repository(replace(settings, commit_changesets=2)))
+
+
+def last_entry(world: World) -> Merge:
+    entry = decode(world.repo.log.read(world.repo.view.head().applied) or b"")
+    assert isinstance(entry, Merge)
+    return entry
+
+
+def test_the_global_commit_of_a_lone_batch_needs_no_pack_of_its_own(world: World) -> None:
+    world.put({"f": b"1"})
+    stored = commit_batch(world.repo).merge
+    assert stored
+    assert merge_batch(world.repo, stored).commit == stored.id.hex() == world.repo.view.head().main
+    assert last_entry(world).packs == ()
+    assert world.repo.objects.commit(stored.id).tree.hex() == world.repo.view.head().root
+    world.repo.view.erase()
+    world.repo.prepare()
+    assert Repository(world.repo.settings).objects.commit(stored.id), "found by a view that was loaded anew"
+    assert not verify(world.repo).differences
+
+
+def test_one_that_is_not_all_that_is_pending_any_more_is_made_again(world: World) -> None:
+    world.put({"f": b"1"})
+    stored = commit_batch(world.repo).merge
+    world.put({"g": b"1"})
+    assert commit_batch(world.repo).merge is None, "something was pending"
+    made = merge_batch(world.repo, stored)
+    assert stored and made.changesets == 2 and made.commit != stored.id.hex() and last_entry(world).packs
+    assert not verify(world.repo).differences, "that an object is stored which nothing names is no fault"
+
+
+def test_a_batch_that_others_wait_behind_is_merged_with_them(world: World) -> None:
+    for name in "abc":
+        world.put({name: b"1"})
+    first = commit_batch(world.repo)
+    assert (first.changesets, first.merge) == (2, None)
+    assert commit_batch(world.repo).merge is None and merge_batch(world.repo).changesets == 3
+
+
+def test_a_change_lands_in_four_puts_one_after_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    puts: list[str] = []
+    create = Bucket.create
+
+    def noted(bucket: Bucket, name: str, data: bytes) -> Created:
+        puts.append(name.split("/")[0])
+        return create(bucket, name, data)
+
+    monkeypatch.setattr(Bucket, "create", noted)
+    world.put({"f": b"1"})
+    merge_batch(world.repo, commit_batch(world.repo).merge)
+    assert puts == ["inbox", "packs", "packs", "log", "log"], "a pack and its index are stored beside each other"
