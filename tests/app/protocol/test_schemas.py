@@ -9,12 +9,25 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from marshmallow import ValidationError
 
 from app.protocol.bodies import load_json
-from app.protocol.loading import load_path
+from app.protocol.loading import LimitedSchema, load_path
 from app.protocol.problems import MAX_ERRORS, Problem
 from app.protocol.queries import load_key, load_oid, load_query
-from app.protocol.schemas import load_bulk, load_changeset, load_slice, load_slice_paths
+from app.protocol.schemas import (
+    AuthorSchema,
+    ChangeSchema,
+    ChangesetSchema,
+    ItemSchema,
+    RuleSchema,
+    SlicePathsSchema,
+    SliceSchema,
+    load_bulk,
+    load_changeset,
+    load_slice,
+    load_slice_paths,
+)
 from app.protocol.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.base.settings import Settings
 
@@ -580,3 +593,37 @@ def test_whatever_is_sent_is_loaded_or_refused_in_words_that_can_be_sent(thing: 
                 if isinstance(each, Problem):
                     assert each.errors
                     assert json.dumps(each.to_json(), ensure_ascii=False).encode()
+
+
+VALUES = [None, True, 1, 0, -1, "", "x", "put", "delete", "100644", "merge", "a/b", "/a", "\ud800", "eA==", "a" * 40]
+VALUES += [
+    "0" * 40,
+    "2026-01-31T12:00:00+01:00",
+    "m\n\nChangeset-Id: x",
+    [],
+    [1],
+    {},
+    1.5,
+    "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+]
+
+
+@pytest.mark.parametrize(
+    "kind", [ChangeSchema, ItemSchema, ChangesetSchema, AuthorSchema, RuleSchema, SliceSchema, SlicePathsSchema]
+)
+def test_what_is_valid_is_loaded_as_marshmallow_loads_it(kind: type[LimitedSchema]) -> None:
+    schema = kind(Settings())
+    names = [*schema.fields, "unknown"]
+
+    @given(st.dictionaries(st.sampled_from(names), st.sampled_from(VALUES)))
+    def check(data: dict[str, Any]) -> None:
+        try:
+            expected = schema.load(data)
+        except ValidationError:
+            expected = None
+        assert schema.load_valid(data) == expected
+
+    check()
+    for name in names:
+        for value in VALUES:
+            check.hypothesis.inner_test({"op": "put", "path": "a/b", "message": "m", "changes": [1], name: value})
