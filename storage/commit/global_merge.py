@@ -8,7 +8,6 @@ import structlog
 from storage.base.ids import ObjectId, PackId, new_ulid, oid_of
 from storage.commit.append_loop import Draft, NoEntry, append_loop
 from storage.git.objects import Commit, Ident, Kind, object_id
-from storage.git.packs import PackRange
 from storage.log.entry import Merge
 from storage.log.store_pack import pack_of, store_pack
 from storage.repository import Repository
@@ -78,12 +77,7 @@ def merge_batch(repo: Repository, stored: PreparedMerge | None = None) -> MergeR
         if parent in (None, head.main):
             parent = head.main
             if batches := _next_batches(repo, snapshot):
-                if stored and (stored.parent, stored.batches) == (parent, batches):
-                    return _draft(head, stored)
-                made = prepare_merge(repo, head, batches)
-                writer = pack_of({made.id: (Kind.COMMIT, made.data)})
-                pack, size = store_pack(repo.bucket, writer)
-                return _draft(head, made, size, {pack: writer.ranges})
+                return _draft(repo, head, batches, stored)
         return NoEntry((MergeResult(), None))
 
     with repo.append_lock.held(new_ulid()):
@@ -108,15 +102,22 @@ def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Batch]:
 
 
 def _draft(
-    head: Head, made: PreparedMerge, size: int = 0, ranges: dict[PackId, dict[ObjectId, PackRange]] | None = None
+    repo: Repository, head: Head, batches: Sequence[Batch], stored: PreparedMerge | None = None
 ) -> Draft[_Merged]:
-    """Return the entry of a global commit; with `ranges`, it brings the pack (of `size` bytes) that has its object."""
-    first, last = made.batches[0], made.batches[-1]
-    count = sum(batch.count for batch in made.batches)
+    """Return the entry of the global commit of these batches: `stored` if it is that, else one that it stores."""
+    packs: tuple[tuple[PackId, int], ...] = ()
+    ranges = {}
+    if stored and (stored.parent, stored.batches) == (head.main, batches):
+        made = stored
+    else:
+        made = prepare_merge(repo, head, batches)
+        writer = pack_of({made.id: (Kind.COMMIT, made.data)})
+        pack, size = store_pack(repo.bucket, writer)
+        packs, ranges = ((pack, size),), {pack: writer.ranges}
+    first, last = batches[0], batches[-1]
+    count = sum(batch.count for batch in batches)
     entry = Merge(
-        packs=tuple([(pack, size) for pack in ranges or {}]),
-        commit=made.id.hex(), tree=last.tree, time=made.time, parents=(head.main, last.tip),
+        packs=packs, commit=made.id.hex(), tree=last.tree, time=made.time, parents=(head.main, last.tip),
         first=first.seq, through=last.seq, changesets=count, merged=head.merged + count,
     )  # fmt: skip
-    result = MergeResult(count, len(made.batches), head.applied + 1, made.id.hex())
-    return Draft(entry, (result, made), ranges or {})
+    return Draft(entry, (MergeResult(count, len(batches), head.applied + 1, made.id.hex()), made), ranges)

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from app.admin.deep import deep
 from app.admin.verify import verify
 from storage.backends.bucket import Bucket, Created
+from storage.base.ids import oid_of
 from storage.base.settings import Settings
 from storage.commit import commit_batch, merge_batch
 from storage.log.entry import Merge, decode
 from storage.repository import Repository
+from tests.support.compaction import aged, compacted
 from tests.support.world import World
 
 
@@ -69,3 +72,15 @@ def test_a_change_lands_in_four_puts_one_after_another(world: World, monkeypatch
     world.put({"f": b"1"})
     merge_batch(world.repo, commit_batch(world.repo).merge)
     assert puts == ["inbox", "packs", "packs", "log", "log"], "a pack and its index are stored beside each other"
+
+
+def test_a_compaction_keeps_the_global_commits_that_stand_in_other_packs(settings: Settings) -> None:
+    world, made = World(Repository(aged(settings))), []
+    for number in range(12):
+        world.put({f"f{number}": b"1"})
+        made.append(merge_batch(world.repo, commit_batch(world.repo).merge).commit)
+    assert sum(done.entries for done in compacted(world)) > 20
+    world.repo.objects.drop_copies()
+    fresh = Repository(world.repo.settings)
+    assert [fresh.objects.commit(oid_of(commit)).parents for commit in made], "read from the archive"
+    assert not verify(fresh).differences and not deep(fresh.settings).difference

@@ -226,7 +226,8 @@ def test_history_that_is_forgotten_is_not_even_read(world: World, monkeypatch: p
     assert repo.view.head().archived > 20
     # What is left is of the last merge, which is behind what it merged.
     left = [name for name in history(repo) if not name.startswith(b"key:")]
-    assert len(left) == 4 and all(name.startswith((b"at:", b"merges", b"merge_seqs", b"packs")) for name in left)
+    assert {name.split(b":")[0] for name in left} - {b"at"} == {b"merges", b"merge_seqs", b"packs"}
+    assert len(left) <= 4, "the merge's commit alone, unless the archive has it"
 
 
 def test_one_that_is_killed_at_any_call_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
