@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from typing import Any, TypeVar
 from xml.etree.ElementTree import ParseError
 
@@ -19,6 +20,7 @@ import urllib3
 from minio.error import S3Error
 
 from storage.backends import deadline
+from storage.backends.ranges import Range, groups
 from storage.backends.s3_client import FAILURES, S3Client
 from storage.base.batched import batched
 from storage.base.errors import Refused, Unavailable
@@ -136,6 +138,23 @@ class Bucket:
     def get_range(self, name: str, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`, or as many as there are. Raises Missing, OutOfRange and BucketError."""
         return self._get(name, offset=offset, length=length)
+
+    def get_ranges(self, wanted: Sequence[Range]) -> list[bytes | None]:
+        """Return several ranges, None where the object is missing; those near one another are read by one request.
+
+        Raises OutOfRange and BucketError.
+        """
+
+        def read(group: list[Range]) -> list[tuple[Range, bytes | None]]:
+            name, start, _ = group[0]
+            try:
+                data = self.get_range(name, start, max(offset + length for _, offset, length in group) - start)
+            except Missing:
+                return [(range_, None) for range_ in group]
+            return [((name, at, length), data[at - start : at - start + length]) for _, at, length in group]
+
+        parts = dict(chain.from_iterable(self.map_concurrently(read, groups(set(wanted)))))
+        return [parts[range_] for range_ in wanted]
 
     def _get(self, name: str, **span: Any) -> bytes:
         try:

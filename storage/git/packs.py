@@ -33,11 +33,6 @@ class PackRange(NamedTuple):
     length: int
     size: int
 
-    @property
-    def end(self) -> int:
-        """The first byte behind it."""
-        return self.offset + self.length
-
 
 class Location(NamedTuple):
     """Where an object can be read: a pack and the range in it."""

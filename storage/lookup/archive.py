@@ -218,10 +218,14 @@ class Archive:
                     wanted[table.name, offset] = length
                     looks.append((key, (table.name, offset)))
 
-        def read_run(at: tuple[str, int]) -> bytes:
-            return self.bucket.get_range(at[0] + SUFFIX, at[1], wanted[at])
+        def read_runs(missing: list[tuple[str, int]]) -> Iterator[bytes]:
+            ranges = [(name + SUFFIX, offset, wanted[name, offset]) for name, offset in missing]
+            for (name, _, _), run in zip(ranges, self.bucket.get_ranges(ranges), strict=True):
+                if run is None:
+                    raise Missing(name)
+                yield run
 
-        runs = self._cached(self._runs, wanted, lambda missing: self.bucket.map_concurrently(read_run, missing))
+        runs = self._cached(self._runs, wanted, read_runs)
         values = ((key, find(runs[at], key)) for key, at in looks)
         return {key: value for key, value in values if value is not None}
 

@@ -7,7 +7,6 @@ Trees are cached parsed, whatever their size, as long as several of them fit: la
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from cachetools import LRUCache
@@ -38,29 +37,6 @@ _ENTRY_BYTES = 400
 _MAX_COMMITS = 1024
 # What is stored of a commit has no more bytes, or twice those of the longest message.
 _LARGEST_COMMIT = 1 << 20
-
-
-# Objects of one pack with fewer bytes between them are read by one request, since each costs as much as reading these
-# (0.7 ms of an S3 server's CPU time); but of so many bytes at most.
-_GAP = 64 << 10
-_RUN_BYTES = 1 << 20
-
-Located = tuple[ObjectId, Location]
-
-
-def runs(located: Iterable[Located]) -> list[list[Located]]:
-    """Return objects as runs, each to be read by one request: of one pack, in its order, and near one another."""
-    made: list[list[Located]] = []
-    start, end, pack = 0, 0, ""
-    for oid, location in sorted(located, key=lambda pair: pair[1]):
-        bounds = location.range
-        near = location.pack == pack and bounds.offset - end <= _GAP and bounds.end - start <= _RUN_BYTES
-        if not near:
-            made.append([])
-            start, pack = bounds.offset, location.pack
-        made[-1].append((oid, location))
-        end = bounds.end
-    return made
 
 
 class ObjectMissing(Corrupt):
@@ -233,29 +209,17 @@ class ObjectStore:
         for group in batched_by_size(located, lambda pair: pair[1].range.length, _BYTES_TOGETHER):
             yield from self._load_stored(group)
 
-    def _load_stored(self, group: Sequence[Located]) -> Iterator[tuple[ObjectId, Any]]:
+    def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
+        ranges = [(location.pack + ".pack", *location.range[:2]) for _, location in group]
         fresh = {}
-        for oid, item in chain.from_iterable(self._bucket.map_concurrently(self._fetch_run, runs(group))):
+        for (oid, location), stored in zip(group, self._bucket.get_ranges(ranges), strict=True):
+            item = self._fetch(oid, location) if stored is None else in_thread_if_large(decode, stored)
             if in_thread_if_large(partial(object_id, item[0]), item[1]) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             fresh[oid] = item
         self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
         for oid, item in fresh.items():
             yield oid, self._keep(oid, *item)
-
-    def _fetch_run(self, run: Sequence[Located]) -> list[tuple[ObjectId, tuple[Kind, bytes]]]:
-        """Return objects that stand near one another in a pack, read at once."""
-        pack, start, end = run[0][1].pack, run[0][1].range.offset, run[-1][1].range.end
-        try:
-            data = self._bucket.get_range(pack + ".pack", start, end - start) if len(run) > 1 else b""
-        except Missing:
-            data = b""  # see `stored`
-        if not data:
-            return [(oid, self._fetch(oid, location)) for oid, location in run]
-        return [
-            (oid, in_thread_if_large(decode, data[location.range.offset - start : location.range.end - start]))
-            for oid, location in run
-        ]
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
         return in_thread_if_large(decode, self.stored(oid, location))
