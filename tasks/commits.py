@@ -24,7 +24,7 @@ def commit(token: str = "", reason: str = "") -> None:
     try:
         moved = _commit(repo)
     except Exception:
-        moved = True  # somebody is suspected now, and the others need not wait
+        moved = True  # where it was a batch that failed, somebody is suspected now: the others need not wait
         raise
     finally:
         ask_for_work(repo, committed=token, before=None if moved else started)

@@ -7,7 +7,7 @@ from redis.exceptions import OutOfMemoryError
 
 from storage.backends.bucket import Missing
 from storage.backends.redis_client import UNAVAILABLE
-from storage.base.errors import LogForked, LogUnreadable
+from storage.base.errors import Corrupt, LogForked, LogUnreadable
 from storage.base.ids import new_ulid
 from storage.coordination import Lease, LeaseName
 from storage.log.entry import digest
@@ -65,7 +65,12 @@ def keep_up(repo: Repository) -> InboxScan:
     # Read the run id first. If Redis restarts from an older snapshot meanwhile, the id differs and it must not be
     # marked as recovered.
     run = repo.queue.run()
-    return _keep_queues(repo, run, _keep_view(repo))
+    try:
+        epoch = _keep_view(repo)
+    except (Corrupt, LogUnreadable) as error:
+        log.error("log_unreadable", detail=str(error))
+        raise
+    return _keep_queues(repo, run, epoch)
 
 
 def tidy(repo: Repository) -> None:
@@ -128,11 +133,7 @@ def _catch_up(repo: Repository) -> None:
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
     with repo.append_lock.held(new_ulid()):
-        try:
-            applied = catch_up(repo.view, repo.log, repo.bucket)
-        except LogUnreadable as error:
-            log.error("log_unreadable", detail=str(error))
-            raise
+        applied = catch_up(repo.view, repo.log, repo.bucket)
     if applied:
         log.warning("view_caught_up", entries=applied)
         did(f"view caught up by {applied} entries")

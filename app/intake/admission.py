@@ -162,7 +162,7 @@ class _Request:
         if isinstance(before, Duplicate):
             return ChangesetBase(before.changeset)
         if isinstance(before, LimitReached):
-            raise LimitReached(f"item {base.position}, its base, waits: {before}")
+            raise before  # all that stands on an item waits for the same
         raise FieldRefused("base", f"item {base.position} was refused")
 
     def _check_versions(self, submission: Submission) -> None:

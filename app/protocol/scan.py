@@ -13,7 +13,6 @@ from storage.base.errors import Refused
 # Bytes that are looked at with one call.
 _WINDOW = 256 << 10
 _ESCAPES = re.compile(rb'\\[\\"]')
-_BACKSLASHES = re.compile(rb"\\*")
 _SIGNS = (b",", b":", b"[", b"{")
 # A number of more characters says nothing that one of these could not, and takes long to read.
 MAX_NUMBER = 1000
@@ -52,13 +51,10 @@ def scan(body: bytes, most: int) -> int:
 
 
 def _window_end(body: bytes, at: int) -> int:
-    """Return where a window ends that begins at `at`: never within an escape."""
-    end = at + _WINDOW
-    if body[end - 1 : end] == b"\\":
-        behind = _BACKSLASHES.match(body, end)
-        assert behind is not None  # it may be empty
-        end = behind.end() + 1
-    return end
+    """Return where a window ends that begins at `at`, which is not within an escape: nor is the end."""
+    window = body[at : at + _WINDOW]
+    backslashes = len(window) - len(window.rstrip(b"\\"))
+    return at + len(window) + backslashes % 2
 
 
 def _depth(brackets: bytes, depth: int) -> int:

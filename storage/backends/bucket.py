@@ -36,6 +36,8 @@ _MAX_PROBE_ROUNDS = 6
 _DELETED_AT_ONCE = 100
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
+_thread = threading.local()
+
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -142,7 +144,7 @@ class Bucket:
     def get_ranges(self, wanted: Sequence[Range]) -> list[bytes | None]:
         """Return several ranges, None where the object is missing; those near one another are read by one request.
 
-        Raises OutOfRange and BucketError.
+        Raises OutOfRange where an object ends before one of them begins, and BucketError.
         """
 
         def read(group: list[Range]) -> list[tuple[Range, bytes | None]]:
@@ -151,6 +153,8 @@ class Bucket:
                 data = self.get_range(name, start, max(offset + length for _, offset, length in group) - start)
             except Missing:
                 return [(range_, None) for range_ in group]
+            if len(data) <= max(at for _, at, _ in group) - start:
+                raise OutOfRange(f"GET {name}: it ends before")
             return [((name, at, length), data[at - start : at - start + length]) for _, at, length in group]
 
         parts = dict(chain.from_iterable(self.map_concurrently(read, groups(set(wanted)))))
@@ -207,12 +211,13 @@ class Bucket:
     def map_concurrently(self, call: Callable[[A], T], items: Iterable[A]) -> list[T]:
         """Return what `call`, which uses this bucket, makes of items, in their order; at most `READERS` run at once."""
         items = list(items)
-        if len(items) <= 1:
+        # A call that is one of several makes its own one after another: all threads could be waiting for such.
+        if len(items) <= 1 or getattr(_thread, "is_of_pool", False):
             return [call(item) for item in items]
         with self._pool_lock:
             # Made on first use, since a worker forks after it has imported.
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="bucket")
+                self._pool = ThreadPoolExecutor(READERS, "bucket", lambda: setattr(_thread, "is_of_pool", True))
         # Each in a copy of this context, for the budget: one that is still in line when it is spent is not made.
         contexts = [copy_context() for _ in items]
         return list(self._pool.map(lambda context, item: context.run(call, item), contexts, items))

@@ -58,7 +58,7 @@ class Paused(Unavailable):
 
 
 class LogUnreadable(NeedsUpkeep):
-    """The next entry of the log, or the index of its pack, is damaged: nothing lands until that is put right."""
+    """The index of a pack that the next entry of the log brings is damaged: nothing lands until it is put right."""
 
 
 class LogForked(NeedsUpkeep):

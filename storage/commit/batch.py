@@ -41,7 +41,7 @@ class BatchResult:
     changesets: int = 0  # that it decided, or found decided since they were claimed
     line: str = ""  # the same for a person; empty where nothing was claimed
     too_long: ChangesetId | None = None  # the one whose merges took too long, if one's did
-    merge: PreparedMerge | None = None  # of its entry, stored with it: where nothing else was pending or queued
+    merge: PreparedMerge | None = None  # the global commit of this batch alone, where nothing else was there to merge
 
 
 class _Appended(NamedTuple):

@@ -64,7 +64,7 @@ def prepare_merge(repo: Repository, head: Head, batches: Sequence[Batch]) -> Pre
 
 
 def merge_batch(repo: Repository, stored: PreparedMerge | None = None) -> MergeResult:
-    """Make the next global commit: `stored`, whose object a pack has already, if it is of all that is pending.
+    """Make the next global commit: `stored`, whose object a pack has already, if it merges exactly what is next.
 
     It is made for one parent: if another merge was appended meanwhile it is discarded, never rebased. Other new entries
     only change its position in the log. Raises Unavailable.

@@ -13,6 +13,7 @@ from cachetools import LRUCache
 
 from storage.backends import deadline
 from storage.backends.bucket import Bucket, BucketError, Missing
+from storage.backends.ranges import Range
 from storage.backends.turns import in_thread_if_large
 from storage.base.batched import batched, batched_by_size
 from storage.base.errors import Corrupt
@@ -210,16 +211,30 @@ class ObjectStore:
             yield from self._load_stored(group)
 
     def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
-        ranges = [(location.pack + ".pack", *location.range[:2]) for _, location in group]
+        read = zip(group, self._bucket.get_ranges([_range(location) for _, location in group]), strict=True)
+        stored = {oid: data for (oid, _), data in read if data is not None}
+        if gone := [(oid, location) for oid, location in group if oid not in stored]:
+            stored |= self._read_archived(gone)
         fresh = {}
-        for (oid, location), stored in zip(group, self._bucket.get_ranges(ranges), strict=True):
-            item = self._fetch(oid, location) if stored is None else in_thread_if_large(decode, stored)
+        for oid, data in stored.items():
+            item = in_thread_if_large(decode, data)
             if in_thread_if_large(partial(object_id, item[0]), item[1]) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             fresh[oid] = item
         self.share({oid: item for oid, item in fresh.items() if item[0] != Kind.BLOB})
         for oid, item in fresh.items():
             yield oid, self._keep(oid, *item)
+
+    def _read_archived(self, gone: Sequence[tuple[ObjectId, Location]]) -> dict[ObjectId, bytes]:
+        """Return objects whose packs are gone, as the archive has them. Raises BucketError; see `stored`."""
+        archived = zip(gone, self._archive.locate([oid for oid, _ in gone]), strict=True)
+        located = {oid: location for (oid, _), location in archived if location}
+        read = self._bucket.get_ranges([_range(location) for location in located.values()])
+        stored = {oid: data for oid, data in zip(located, read, strict=True) if data is not None}
+        for oid, location in gone:
+            if oid not in stored:
+                raise BucketError(f"{oid.hex()} is listed in {location.pack}, which is gone")
+        return stored
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
         return in_thread_if_large(decode, self.stored(oid, location))
@@ -261,3 +276,7 @@ class ObjectStore:
     def _put(self, oid: ObjectId, item: Any, memory: int) -> None:
         with self._lock:
             self._cache[oid] = (item, _ENTRY_BYTES + memory)
+
+
+def _range(location: Location) -> Range:
+    return location.pack + ".pack", location.range.offset, location.range.length

@@ -53,6 +53,21 @@ def test_what_is_no_json_is_looked_at_without_an_error_of_another_kind(body: byt
             scan(body, 10)
 
 
+@pytest.mark.parametrize("more", [0, 1, 2, 3])
+def test_a_run_of_backslashes_is_looked_at_window_by_window(more: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WINDOW", 1000)
+    windows: list[int] = []
+    find_end = module._window_end
+    monkeypatch.setattr(
+        module, "_window_end", lambda body, at: windows.append(find_end(body, at) - at) or at + windows[-1]
+    )
+    value = ["\\" * (5000 + more), {"a": '"' * more}]
+    scan(json.dumps(value).encode(), signs(value))
+    assert max(windows) <= 1001
+    with pytest.raises(TooMany):
+        scan(json.dumps(value).encode(), signs(value) - 1)
+
+
 def test_nesting_and_numbers_are_bounded() -> None:
     scan(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, 10_000)
     scan(b"[[]," * 90 + b"1" + b"]" * 90, 10_000)

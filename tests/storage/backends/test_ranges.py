@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 from random import Random
+from threading import Barrier
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.backends.bucket import Bucket
+from storage.backends.bucket import READERS, Bucket, OutOfRange
 from storage.backends.ranges import GAP, LARGEST, Range, groups
 from storage.base.settings import Settings
 
@@ -43,3 +45,16 @@ def test_several_ranges_are_what_each_alone_is(s3_settings: Settings) -> None:
         None if name == "gone" else data[offset : offset + length] for name, offset, length in wanted
     ]
     assert bucket.get_ranges([]) == []
+    with pytest.raises(OutOfRange):
+        bucket.get_ranges([("long", len(data) - 1, 1), ("long", len(data) + 1, 5)])
+
+
+def test_calls_of_calls_at_once_wait_for_no_thread(s3_settings: Settings) -> None:
+    bucket = Bucket(s3_settings)
+    everywhere = Barrier(READERS)
+
+    def outer(number: int) -> list[int]:
+        everywhere.wait(60)  # every thread is taken
+        return bucket.map_concurrently(lambda inner: number * inner, range(3))
+
+    assert bucket.map_concurrently(outer, range(READERS)) == [[0, number, 2 * number] for number in range(READERS)]

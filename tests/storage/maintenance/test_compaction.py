@@ -169,7 +169,9 @@ def test_what_cannot_be_deleted_is_left_to_a_later_one_and_history_leaves(
     assert not set(world.repo.bucket.list_keys("inbox/")) and not verify(world.repo).differences
 
 
-def test_a_location_in_a_pack_that_was_deleted_since_costs_a_second_look(world: World) -> None:
+def test_a_location_in_a_pack_that_was_deleted_since_costs_a_second_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     some_work(world, 1)
     blob = next(oid for oid in [world.repo.objects.commit(world.tip).tree])
     [before] = world.repo.view.locate([blob])
@@ -180,6 +182,8 @@ def test_a_location_in_a_pack_that_was_deleted_since_costs_a_second_look(world: 
     assert before is not None and world.repo.view.locate([blob]) == [None]
     fresh = Repository(world.repo.settings)
     assert fresh.objects._fetch(blob, before) == world.repo.objects.read(blob)
+    monkeypatch.setattr(fresh.objects, "locate", lambda oids: [before] * len(oids))
+    assert fresh.objects.read(blob) == world.repo.objects.read(blob), "also as one of many"
 
 
 @pytest.mark.parametrize("grace", [1e6, -1000.0], ids=["packs-in-their-grace", "packs-deleted"])
