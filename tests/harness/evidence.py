@@ -23,6 +23,7 @@ _ASKERS = 4
 # Above so many changesets, those that landed are read from the pages of their slice's commits: asking about each of
 # 100,000 takes a quarter of an hour. The others, and this many of those that landed, are asked about one by one.
 _ASKED_ALONE = 1_000
+_A_PAGE = 60.0  # seconds for which a page is asked for again
 _SLICE = "everything"  # the one that all of a large history is submitted to
 _KEY = re.compile(r"^Submission (\S+)$", re.MULTILINE)
 _TRAILER = re.compile(r"^Changeset-Id: (\S+)$", re.MULTILINE)
@@ -70,7 +71,7 @@ def gather(wire: Wire, history: History, settings: Settings, differences: list[s
     evidence = Evidence(differences=differences)
     ids = [changeset for submission in list(history.submissions.values()) for changeset in submission.ids]
     if len(ids) > _ASKED_ALONE:
-        listed = {row["changeset"]: row for row in _commits(wire, began + patience) if row["status"] == "landed"}
+        listed = {row["changeset"]: row for row in _commits(wire) if row["status"] == "landed"}
         paged = [changeset for changeset in ids if changeset in listed][:-_ASKED_ALONE]
         evidence.final |= {changeset: Answer(200, json.dumps(listed[changeset]).encode()) for changeset in paged}
         ids = [changeset for changeset in ids if changeset not in evidence.final]
@@ -107,11 +108,12 @@ def _get(wire: Wire, path: str, until: float) -> Answer:
         time.sleep(0.1)
 
 
-def _commits(wire: Wire, until: float) -> Iterator[Json]:
+def _commits(wire: Wire) -> Iterator[Json]:
     """Yield every commit of the slice of large histories, oldest first; none any more once a page has no answer."""
     cursor: str | None = ""
     while cursor is not None:
-        page = _get(wire, f"/v1/slices/{_SLICE}/commits?limit=1000{cursor and f'&cursor={cursor}'}", until)
+        path = f"/v1/slices/{_SLICE}/commits?limit=1000{cursor and f'&cursor={cursor}'}"
+        page = _get(wire, path, time.monotonic() + _A_PAGE)
         if page.status != 200:
             return
         yield from page.document["items"]
