@@ -225,38 +225,33 @@ class ObjectStore:
         for oid, item in fresh.items():
             yield oid, self._keep(oid, *item)
 
-    def _read_archived(self, gone: Sequence[tuple[ObjectId, Location]]) -> dict[ObjectId, bytes]:
-        """Return objects whose packs are gone, as the archive has them. Raises BucketError; see `stored`."""
-        archived = zip(gone, self._archive.locate([oid for oid, _ in gone]), strict=True)
-        located = {oid: location for (oid, _), location in archived if location}
-        read = self._bucket.get_ranges([_range(location) for location in located.values()])
-        stored = {oid: data for oid, data in zip(located, read, strict=True) if data is not None}
-        for oid, location in gone:
-            if oid not in stored:
-                raise BucketError(f"{oid.hex()} is listed in {location.pack}, which is gone")
-        return stored
-
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
         return in_thread_if_large(decode, self.stored(oid, location))
 
     def stored(self, oid: ObjectId, location: Location, most: int | None = None) -> bytes:
         """Return an object as its pack has it, or its first `most` bytes. Raises BucketError."""
         try:
-            return self._read(location, most)
+            return self._bucket.get_range(*_range(location, most))
         except Missing:
-            # Compacted, and its pack deleted, since it was located, or since its submission was written down.
-            [archived] = self._archive.locate([oid])
-        try:
-            if archived is not None:
-                return self._read(archived, most)
-        except Missing:
-            pass
-        # Of an older view, or away: that it is stored is known, so nobody may take it for something that never was.
-        raise BucketError(f"{oid.hex()} is listed in {location.pack}, which is gone")
+            return self._read_archived([(oid, location)], most)[oid]
 
-    def _read(self, location: Location, most: int | None) -> bytes:
-        length = location.range.length if most is None else min(most, location.range.length)
-        return self._bucket.get_range(location.pack + ".pack", location.range.offset, length)
+    def _read_archived(
+        self, gone: Sequence[tuple[ObjectId, Location]], most: int | None = None
+    ) -> dict[ObjectId, bytes]:
+        """Return objects whose packs are gone: compacted, and deleted since they were located or written down.
+
+        Raises BucketError.
+        """
+        archived = zip(gone, self._archive.locate([oid for oid, _ in gone]), strict=True)
+        located = {oid: location for (oid, _), location in archived if location}
+        read = self._bucket.get_ranges([_range(location, most) for location in located.values()])
+        stored = {oid: data for oid, data in zip(located, read, strict=True) if data is not None}
+        for oid, location in gone:
+            if oid not in stored:
+                # Of an older view, or away: that it is stored is known, so nobody may take it for something that never
+                # was.
+                raise BucketError(f"{oid.hex()} is listed in {location.pack}, which is gone")
+        return stored
 
     def _cached(self, oid: ObjectId) -> Any:
         with self._lock:
@@ -278,5 +273,7 @@ class ObjectStore:
             self._cache[oid] = (item, _ENTRY_BYTES + memory)
 
 
-def _range(location: Location) -> Range:
-    return location.pack + ".pack", location.range.offset, location.range.length
+def _range(location: Location, most: int | None = None) -> Range:
+    """Return where an object stands, or its first `most` bytes."""
+    length = location.range.length
+    return location.pack + ".pack", location.range.offset, length if most is None else min(most, length)
