@@ -91,8 +91,13 @@ def test_an_accepted_changeset_is_found_by_request_id_and_batch(new_stack: Calla
     await_true(lambda: any(made[-1] in each.get("ids", ()) for each in events(stack, "worker")))
     batch = next(each for each in events(stack, "worker") if made[-1] in each.get("ids", ()))
     assert batch["seq"] == landed["seq"] and batch["task"] == "sluice.commit"
-    runs = [each for each in events(stack, "worker") if each.get("task_id") == batch["task_id"]]
-    done = next(each for each in runs if each["event"] == "task_done")
+
+    def ended() -> list[dict[str, Any]]:
+        runs = (each for each in events(stack, "worker") if each.get("task_id") == batch["task_id"])
+        return [each for each in runs if each["event"] == "task_done"]
+
+    await_true(ended)  # the line of a task is written once it has returned, which may merge first
+    [done] = ended()
     assert f"entry {landed['seq']}" in done["result"].split(", ")
 
 
