@@ -5,6 +5,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from app.intake.intake import Intake, NotQueued, TookTooLong
+from app.intake.lookups import Lookups
 from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, KeyReused
 from app.protocol import problems
 from app.protocol.queries import check_url
@@ -49,7 +50,9 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = repo.settings.max_body_bytes
-    services = app.extensions["sluice"] = Services(repo, Intake(repo), Waiting(repo), Streams(repo))
+    services = app.extensions["sluice"] = Services(
+        repo, Lookups(repo.queue), Intake(repo), Waiting(repo), Streams(repo)
+    )
     services.start()
     app.url_map.converters |= {"slice": SliceName, "path": FilePath}
     app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is

@@ -99,6 +99,7 @@ class ApiWorker(GeventWorker):
                     start_response.__self__.force_close()  # type: ignore[attr-defined]  # gunicorn's response
                 if not body.ended:
                     environ["gunicorn.socket"].leave_unread()
+                environ["gunicorn.socket"].keep_head()
                 return start_response(*args)
 
             return application(environ, start)
@@ -143,7 +144,10 @@ class ApiWorker(GeventWorker):
             req._expected_100_continue = False  # it is refused without having been sent
         if isinstance(req.body.reader, ChunkedReader):
             req.body.reader.limit_trailer_section = self._limits.head_bytes
-        answered = super().handle_request(listener_name, req, sock, addr)
+        try:
+            answered = super().handle_request(listener_name, req, sock, addr)
+        finally:
+            sock.flush()
         sock.begin_head()
         return answered
 

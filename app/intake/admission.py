@@ -6,7 +6,7 @@ first bytes of objects that are given by id are read. checks.py has the checks t
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -51,15 +51,18 @@ class Judged(NamedTuple):
 Admitted = Item | Duplicate | Refused | LimitReached
 Asked = Sequence[Submission | Refused]
 """The submissions of a request, in order; in the place of one that is not well-formed stands its refusal."""
+LookUp = Callable[[Sequence[str], Sequence[str], Sequence[str]], Admission]
+"""How slices, bases and idempotency keys are looked up: as Queue.admit does."""
 
 
-def admit(repo: Repository, submissions: Asked) -> list[Admitted]:
+def admit(repo: Repository, submissions: Asked, look_up: LookUp | None = None) -> list[Admitted]:
     """Return for each submission what it has become: ready for the intake, a repeat, or refused.
 
+    `look_up` is Queue.admit, or shares its calls with other requests (app/intake/lookups.py).
     Raises what holds for the whole request, of which nothing has been taken: LimitReached where there is no room for
     it, and other Unavailable, such as Recovering where it is not known yet whether something is there.
     """
-    admission = _look_up(repo, submissions)
+    admission = _look_up(look_up or repo.queue.admit, submissions)
     check_capacity(repo.settings, admission, _valid(submissions))
     request = _Request(repo, admission, submissions)
     coming = Counter[str]()  # by slice: how many of this request it will queue
@@ -81,7 +84,7 @@ def admit(repo: Repository, submissions: Asked) -> list[Admitted]:
 
 def admit_to_check(repo: Repository, submission: Submission) -> Item:
     """Return what the intake would take of a submission without a key, however much waits. Raises as `admit` does."""
-    judged = _Request(repo, _look_up(repo, [submission]), [submission]).judge(0)
+    judged = _Request(repo, _look_up(repo.queue.admit, [submission]), [submission]).judge(0)
     assert isinstance(judged, Judged)
     return Item.of(*judged)
 
@@ -90,9 +93,9 @@ def _valid(submissions: Asked) -> list[Submission]:
     return [submission for submission in submissions if isinstance(submission, Submission)]
 
 
-def _look_up(repo: Repository, submissions: Asked) -> Admission:
+def _look_up(look_up: LookUp, submissions: Asked) -> Admission:
     valid = _valid(submissions)
-    return repo.queue.admit(
+    return look_up(
         list(dict.fromkeys(submission.slice for submission in valid)),
         list(dict.fromkeys(submission.base.id for submission in valid if isinstance(submission.base, ChangesetBase))),
         list(dict.fromkeys(submission.key for submission in valid if submission.key)),
@@ -216,6 +219,8 @@ class _Request:
         changes = [change for submission in new for change in submission.changes]
         wanted = {ObjectId(change.oid) for change in changes if change.oid and puts_by_id(change)}
         seen = [ObjectId(change.base) for change in changes if change.base and change.mode != SUBMODULE_MODE]
+        if not wanted and not seen:
+            return {}
         with without_turn():
             kinds = self._repo.kinds.of(wanted)
             if len(kinds) < len(wanted):

@@ -1,23 +1,26 @@
 """The intake: makes submissions durable (invariant 1), many in one pack, and only then queues and announces them.
 
-This is group commit without a timer: requests that arrive while packs are being stored wait, and form the next pack.
-So an idle API stores a request at once, and a busy one makes packs larger instead of more numerous.
+This is group commit: requests that arrive while a pack is being stored wait, and form the next pack. So an idle API
+stores a request at once, and a busy one makes packs larger instead of more numerous (app/intake/gathering.py).
 """
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import structlog
 
+from app.intake.gathering import Gathering
 from app.intake.packing import Item, build
 from app.intake.requeue import MAX_PACKS, Requeue
 from storage.backends import deadline
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import Unavailable
 from storage.base.ids import PackId, made_at
+from storage.base.settings import Settings
 from storage.log.manifest import Changeset
 from storage.repository import Repository
 from tasks.notify import ask_for_commit_safely
@@ -47,10 +50,33 @@ class _Request:
     done: Future[list[Accepted]] = field(default_factory=Future)
 
 
+class _Taken:
+    """The requests of one pack."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.requests: list[_Request] = []
+        self._settings = settings
+        self._count = 0
+        self._size = 0
+
+    def add(self, request: _Request) -> None:
+        self.requests.append(request)
+        self._count += len(request.items)
+        self._size += sum(item.size for item in request.items)
+
+    @property
+    def has_room(self) -> bool:
+        return self._count < self._settings.pack_changesets and self._size < self._settings.pack_bytes
+
+    def has_room_for(self, request: _Request) -> bool:
+        return self._count + len(request.items) <= self._settings.pack_changesets
+
+
 class Intake:
     """One for each API process; its threads store packs, `settings.pack_puts` at once."""
 
     def __init__(self, repo: Repository) -> None:
+        self.gathering = Gathering()
         self._repo = repo
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()  # None ends a thread
         self._left: _Request | None = None
@@ -99,7 +125,9 @@ class Intake:
             raise TookTooLong("storing took longer than request_budget") from None
 
     def _run(self) -> None:
-        while requests := self._next():
+        while taken := self._next():
+            requests, alone = taken
+            began = time.monotonic()
             try:
                 self._store(requests)
             except BaseException as error:
@@ -108,35 +136,42 @@ class Intake:
                         request.done.set_exception(error)
                 if not isinstance(error, Exception):
                     raise
+            finally:
+                self.gathering.arrived(alone, time.monotonic() - began)
 
-    def _next(self) -> list[_Request]:
-        """Wait for a request, and take all that wait then, as many as fit into one pack; none ends the thread."""
-        settings = self._repo.settings
+    def _next(self) -> tuple[list[_Request], bool] | None:
+        """Wait for a request, and take those that come with it, as many as fit into one pack.
+
+        Returns them, and whether no other pack is on its way; None ends the thread.
+        """
         with self._lock:
             first = self._left or self._first()
             if first is None:
-                return []
-            taken = [first]
+                return None
             self._left = None
-            count = len(taken[0].items)
-            size = sum(item.size for item in taken[0].items)
-            while count < settings.pack_changesets and size < settings.pack_bytes:
-                try:
-                    request = self._requests.get_nowait()
-                except queue.Empty:
-                    break
-                if request is None:
-                    self._requests.put(None)  # for the next one who asks
-                    break
-                if not request.done.set_running_or_notify_cancel():
-                    continue
-                count += len(request.items)
-                size += sum(item.size for item in request.items)
-                if count > settings.pack_changesets:
-                    self._left = request
-                    break
-                taken.append(request)
-            return taken
+            taken = _Taken(self._repo.settings)
+            taken.add(first)
+            alone, waiting = self.gathering.wait_for_pack(), self.gathering.waiting()
+            while taken.has_room and self._left is None and waiting.goes_on(len(taken.requests)):
+                self._take_waiting(taken)
+            return taken.requests, alone
+
+    def _take_waiting(self, taken: _Taken) -> None:
+        """Take the requests that wait, as far as there is room."""
+        while taken.has_room:
+            try:
+                request = self._requests.get_nowait()
+            except queue.Empty:
+                return
+            if request is None:
+                self._requests.put(None)  # for the next one who asks
+                return
+            if not request.done.set_running_or_notify_cancel():
+                continue
+            if not taken.has_room_for(request):
+                self._left = request
+                return
+            taken.add(request)
 
     def _first(self) -> _Request | None:
         while request := self._requests.get():

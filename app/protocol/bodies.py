@@ -10,7 +10,7 @@ import msgspec
 from app.protocol.loading import no_constant, unique
 from app.protocol.problems import invalid, malformed
 from app.protocol.scan import TooLarge, TooMany, scan
-from app.protocol.schemas import ChangeSchema, ItemSchema, RuleSchema
+from app.protocol.schemas import most_values
 from storage.backends.turns import LARGE, in_thread
 from storage.base.settings import Settings
 
@@ -20,7 +20,7 @@ def load_json(body: bytes, settings: Settings) -> Any:
 
     Raises a Problem; json alone would take UTF-16, NaN and a name twice, and any number of values.
     """
-    call = partial(_read_json, body, _most_values(settings))
+    call = partial(_read_json, body, most_values(settings))
     return in_thread(call) if len(body) > LARGE else call()
 
 
@@ -57,17 +57,3 @@ def _count_names(value: Any) -> int:
         elif type(value) is list:
             left += value
     return count
-
-
-def _most_values(settings: Settings) -> int:
-    """Return how many values, names and signs the largest request has: each with all its fields, in all its places."""
-    changesets = len(ItemSchema(settings).fields) + len(RuleSchema(settings).fields) * settings.max_strategies
-    return (
-        4
-        * (
-            len(ChangeSchema(settings).fields) * settings.max_request_changes
-            + changesets * settings.max_bulk_changesets
-            + settings.max_slice_paths
-        )
-        + 10_000
-    )

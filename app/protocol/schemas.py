@@ -113,9 +113,21 @@ class _Loader:
         self.changeset = ChangesetSchema(settings)
         self.item = ItemSchema(settings)
         self.bulk = BulkSchema(settings)
+        self.most_values = self._count_most_values()
+
+    def _count_most_values(self) -> int:
+        s = self.settings
+        item = len(self.item.fields) + len(self.rule.fields) * s.max_strategies
+        changes = len(self.change.fields) * s.max_request_changes
+        return 4 * (changes + item * s.max_bulk_changesets + s.max_slice_paths) + 10_000
 
 
 _loader = lru_cache(maxsize=4)(_Loader)
+
+
+def most_values(settings: Settings) -> int:
+    """Return how many values, names and signs the largest request has: each with all its fields, in all its places."""
+    return _loader(settings).most_values
 
 
 def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:

@@ -70,9 +70,9 @@ def submit(name: str) -> tuple[Response, int]:
     """Take one changeset."""
     key = load_key(request.headers.get("Idempotency-Key"))
     settings, body = services().settings, request.get_data()
-    with taking_turns(len(body)):
+    with services().intake.gathering.coming(), taking_turns(len(body)):
         submission = load_changeset(load_json(body, settings), settings, name, key)
-        admitted = admit(services().repo, [submission])
+        admitted = admit(services().repo, [submission], services().lookups.admission)
     [outcome] = _take(admitted)
     if isinstance(outcome, Exception):
         raise outcome
@@ -84,9 +84,9 @@ def submit_many() -> tuple[Response, int]:
     """Take many changesets, with an outcome for each."""
     key = load_key(request.headers.get("Idempotency-Key"))
     settings, body = services().settings, request.get_data()
-    with taking_turns(len(body)):
+    with services().intake.gathering.coming(), taking_turns(len(body)):
         submissions = load_bulk(load_json(body, settings), settings, key)
-        admitted = admit(services().repo, submissions)
+        admitted = admit(services().repo, submissions, services().lookups.admission)
     limits = [outcome for outcome in admitted if isinstance(outcome, LimitReached)]
     if len(limits) == len(admitted):
         raise limits[0]  # nothing is taken now, and all of it may be later

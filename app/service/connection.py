@@ -23,6 +23,7 @@ from storage.base.errors import Refused
 # Bytes that are moved at once; and seconds after which others are let run, where none of it had to be waited for.
 _PIECE = 256 << 10
 _TURN = 0.01
+_SMALL = 64 << 10  # bytes of a body that are sent in one piece with its head
 # What a client still sends is taken for so long before its connection is closed: a reset would destroy its answer.
 _LINGER = 3.0
 
@@ -80,6 +81,8 @@ class Connection:
         self._turn_ends = 0.0
         self._body: Pace | None = None
         self._unread = False
+        self._head: bytes | None = None  # of the answer, while it is kept for what follows it
+        self._keeps_head = False
         self.begin_head(limits.head)
 
     def __getattr__(self, name: str) -> Any:
@@ -135,8 +138,31 @@ class Connection:
             self._take_turns(began)
             return data
 
+    def keep_head(self) -> None:
+        """Keep the next that is sent, the head of an answer, until more is sent or `flush` is called.
+
+        gunicorn sends head and body one after the other, which costs this process and the client's a call each.
+        """
+        self._keeps_head = True
+
+    def flush(self) -> None:
+        """Send what is kept. Raises as `sendall` does."""
+        self._keeps_head = False
+        if self._head is not None:
+            self.sendall(b"")
+
     def sendall(self, data: Any) -> None:
         """Send it all. Raises BrokenPipeError where the client takes it too slowly, as if it had gone."""
+        if self._keeps_head:
+            self._keeps_head, self._head = False, bytes(data)
+            return
+        if self._head is not None:
+            # One buffer of both, but no copy of a large body.
+            head, self._head = self._head, None
+            if len(data) <= _SMALL:
+                data = head + data
+            else:
+                self.sendall(head)
         view, pace = memoryview(data).cast("B"), Pace("send_timeout", self._limits.send, self._limits.rate)
         while view:
             self._sock.settimeout(pace.left)

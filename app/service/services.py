@@ -6,6 +6,7 @@ from typing import cast
 from flask import current_app
 
 from app.intake.intake import Intake
+from app.intake.lookups import Lookups
 from app.service.event_streams import Streams
 from app.service.long_polls import Waiting
 from storage.base.settings import Settings
@@ -14,9 +15,10 @@ from storage.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The repository, the intake, the long polls and the streams of this process."""
+    """The repository, the look-ups, the intake, the long polls and the streams of this process."""
 
     repo: Repository
+    lookups: Lookups
     intake: Intake
     waiting: Waiting
     streams: Streams

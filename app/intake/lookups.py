@@ -1,0 +1,72 @@
+"""One call to Redis for the look-ups of all requests that wait for one.
+
+This is how group commit is done too (app/intake/intake.py): while a call is under way, the look-ups of the requests
+that arrive form the next call. A lone request is looked up at once, and many share what a call costs.
+"""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from storage.backends import deadline
+from storage.queue import Admission, Queue
+
+
+class _Call:
+    """A call that has not begun: what it asks for, each once and in order."""
+
+    def __init__(self) -> None:
+        self.slices: dict[str, None] = {}
+        self.bases: dict[str, None] = {}
+        self.keys: dict[str, None] = {}
+        self.answer: Future[Admission] = Future()
+
+
+class Lookups:
+    """The look-ups of one API process."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._next: _Call | None = None
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()  # held while a call is under way
+
+    def admission(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
+        """Return what Queue.admit says of at least these, as of now. Raises Unavailable."""
+        with self._lock:
+            call, first = self._next, self._next is None
+            if call is None:
+                call = self._next = _Call()
+            call.slices.update(dict.fromkeys(slices))
+            call.bases.update(dict.fromkeys(bases))
+            call.keys.update(dict.fromkeys(keys))
+        if first:
+            self._make(call)
+        try:
+            return call.answer.result(deadline.left(threading.TIMEOUT_MAX))
+        except TimeoutError:
+            raise deadline.Spent("request_budget") from None
+
+    def _make(self, call: _Call) -> None:
+        """Make a call once the one before has ended; its outcome is that of everybody who waits for it."""
+        try:
+            if not self._turn.acquire(timeout=deadline.left(threading.TIMEOUT_MAX)):
+                raise deadline.Spent("request_budget")
+            try:
+                self._begin(call)
+                answer = self._queue.admit(list(call.slices), list(call.bases), list(call.keys))
+            finally:
+                self._turn.release()
+        except BaseException as error:
+            self._begin(call)
+            call.answer.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            call.answer.set_result(answer)
+
+    def _begin(self, call: _Call) -> None:
+        """Let nobody else join a call."""
+        with self._lock:
+            if self._next is call:
+                self._next = None
