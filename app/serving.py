@@ -105,6 +105,9 @@ class ApiWorker(GeventWorker):
             return application(environ, start)
 
         self.wsgi = serve
+        from storage.base.collector import collect_rarely  # behind gevent's patches
+
+        collect_rarely()
 
     def _limits_of(self, services: Services) -> Limits:
         chosen = services.settings

@@ -6,9 +6,17 @@ from typing import Any
 import structlog
 from billiard import active_children
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, task_received, worker_ready, worker_shutting_down
+from celery.signals import (
+    beat_init,
+    celeryd_init,
+    task_received,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
 
 from storage.base import settings
+from storage.base.collector import collect_rarely
 from tasks.base import send
 from tasks.flower_rows import RowRequest
 from tasks.node import SaysAlive, Watch, keep_little, kombu_fixes, program
@@ -32,6 +40,12 @@ def prepare_node(sender: str, instance: Any = None, **_: Any) -> None:
     keep_little()
     # Not when the node is ready: with a broker that is full it may never be, unless room is made.
     Watch().start()
+
+
+@worker_process_init.connect
+def prepare_process(**_: Any) -> None:
+    """Begin a process that runs tasks."""
+    collect_rarely()
 
 
 @beat_init.connect
