@@ -1,0 +1,81 @@
+"""How many requests to Redis and to the bucket a change may cost, from POST to landed: they limit the rate.
+
+A script is one request, and so is a pipeline. The messages of Celery are not counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import redis
+import urllib3
+
+from storage.commit import commit_batch, merge_batch
+from tests.support.api import Api
+
+Requests = Counter[str]
+MOST = 23  # requests to Redis
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """The requests that this process makes: `redis` and `s3`, and each kind of them."""
+    counted: Requests = Counter()
+    urlopen, send = urllib3.HTTPConnectionPool.urlopen, redis.Connection.send_packed_command
+
+    def to_bucket(pool: Any, method: str, *args: Any, **options: Any) -> Any:
+        counted.update(["s3", f"s3 {method}"])
+        return urlopen(pool, method, *args, **options)
+
+    def to_redis(connection: Any, command: Any, *args: Any, **options: Any) -> Any:
+        words = command[0].split(b"\r\n")
+        counted.update(["redis", f"redis {words[2].decode()}"])
+        return send(connection, command, *args, **options)
+
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", to_bucket)
+    monkeypatch.setattr(redis.Connection, "send_packed_command", to_redis)
+    return counted
+
+
+def land(api: Api) -> int:
+    """Commit and merge all that is queued; return how many landed."""
+    landed = 0
+    while (batch := commit_batch(api.world.repo)).changesets:
+        merge_batch(api.world.repo, batch.merge)
+        landed += batch.changesets
+    return landed
+
+
+@pytest.fixture
+def warm(api: Api) -> Api:
+    """A deployment that has landed something: its caches know the tip."""
+    api.put("d/f", "0")
+    land(api)
+    return api
+
+
+def test_a_lone_change_costs_few_requests(warm: Api, made: Requests) -> None:
+    tip = warm.tip
+    made.clear()
+    warm.put("d/g", "1", base=tip)
+    batch = commit_batch(warm.world.repo)
+    merge_batch(warm.world.repo, batch.merge)
+    spent = made.copy()
+    assert warm.get("/head")["pending"] == 0
+    assert spent["s3"] == spent["s3 PUT"] == 5, spent
+    assert spent["redis"] <= MOST, spent
+
+
+def test_a_batch_costs_no_more_requests_than_one_change(warm: Api, made: Requests) -> None:
+    changes = [[{"op": "put", "path": f"d/f{i}", "content": "x"}] for i in range(64)]
+    items = [{"slice": "all", "base": warm.tip, "message": "m", "changes": each} for each in changes]
+    made.clear()
+    warm.post("/changesets", {"changesets": items}, 202)
+    batch = commit_batch(warm.world.repo)
+    merge_batch(warm.world.repo, batch.merge)
+    spent = made.copy()
+    assert batch.changesets == 64 and warm.get("/head")["pending"] == 0
+    assert spent["s3"] == spent["s3 PUT"] == 5, spent
+    assert spent["redis"] <= MOST, spent
