@@ -42,6 +42,16 @@ class Figure:
         }
 
 
+def at_least(goal: float, floor: float | None = None) -> dict[str, Any]:
+    """Return the details of a figure that should not be below a goal; below its floor what is built is not done."""
+    return {"goal": goal, "goal_is": "at least"} | ({} if floor is None else {"floor": floor})
+
+
+def at_most(goal: float) -> dict[str, Any]:
+    """Return the details of a figure that should not be above a goal."""
+    return {"goal": goal, "goal_is": "at most"}
+
+
 def prove(what: str, tree: str, expected: str) -> None:
     """Raise Disproved unless the trees are equal."""
     if tree != expected:
