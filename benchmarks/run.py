@@ -24,11 +24,12 @@ import click
 import psutil
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import landing, rebuild, scaling, sharing, stalled
+from benchmarks import far, landing, rebuild, scaling, sharing, stalled
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
 from benchmarks.repos import Repo
 from benchmarks.show import QUIET, say, show
+from benchmarks.toxiproxy import HOW, PROGRAM, VARIABLE, find_toxiproxy
 from benchmarks.workload import Workload
 
 SCHEMA = 1
@@ -59,12 +60,54 @@ class Plan:
     scaling_rounds: int
     sharers: int
     rebuilt: int
+    far_workload: Workload
+    far_phases: Mapping[str, landing.Phase]
+    far_latencies: Sequence[int]
+    far_seconds: float
     s3: str = "auto"
 
 
-FULL = Plan(Workload(seed=SEED), 25.0, 600, 3000, 5000, landing.PHASES, 3, 200_000, 5, 1_000, 100_000)
+FULL = Plan(
+    workload=Workload(seed=SEED),
+    race_seconds=25.0,
+    merges=600,
+    loose=3000,
+    imported=5000,
+    phases=landing.PHASES,
+    rounds=3,
+    large_files=200_000,
+    scaling_rounds=5,
+    sharers=1_000,
+    rebuilt=100_000,
+    # Bulk takes twice the changesets: its end, which is some latencies long, would weigh too much.
+    far_workload=Workload(files=20_000, seed=SEED),
+    far_phases={
+        **landing.PHASES,
+        "bulk": dataclasses.replace(landing.PHASES["bulk"], count=10_000),
+        "1": dataclasses.replace(landing.PHASES["1"], count=500),
+        "alone": dataclasses.replace(landing.PHASES["alone"], count=100),
+    },
+    far_latencies=far.LATENCIES,
+    far_seconds=far.SECONDS,
+)
 # Enough to see that all of it works, and the order of magnitude.
-QUICK = Plan(Workload(files=2000, seed=SEED), 8.0, 100, 500, 1000, landing.QUICK, 1, 20_000, 2, 100, 2_000)
+QUICK = Plan(
+    workload=Workload(files=2000, seed=SEED),
+    race_seconds=8.0,
+    merges=100,
+    loose=500,
+    imported=1000,
+    phases=landing.QUICK,
+    rounds=1,
+    large_files=20_000,
+    scaling_rounds=2,
+    sharers=100,
+    rebuilt=2_000,
+    far_workload=Workload(files=2000, seed=SEED),
+    far_phases=landing.QUICK,
+    far_latencies=(0, 180),
+    far_seconds=3.0,
+)
 
 
 def _peers(plan: Plan, folder: Path) -> list[Figure]:
@@ -87,6 +130,27 @@ def _peers(plan: Plan, folder: Path) -> list[Figure]:
 def _landing(plan: Plan, folder: Path) -> list[Figure]:
     phases, imported = list(plan.phases.values()), plan.imported
     return landing.run(plan.workload, folder, say, phases=phases, rounds=plan.rounds, imported=imported, s3=plan.s3)
+
+
+def _far(plan: Plan, folder: Path) -> list[Figure]:
+    return far.run(
+        plan.far_workload,
+        folder,
+        say,
+        _toxiproxy(),
+        phases=plan.far_phases,
+        added=plan.far_latencies,
+        rounds=plan.rounds,
+        seconds=plan.far_seconds,
+        s3=plan.s3,
+    )
+
+
+def _toxiproxy() -> str:
+    program = find_toxiproxy()
+    if program is None:
+        raise click.ClickException(f"no toxiproxy: put {PROGRAM} on PATH, or name it in {VARIABLE} ({HOW})")
+    return program
 
 
 def _scaling(plan: Plan, folder: Path) -> list[Figure]:
@@ -113,7 +177,10 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "sharing": _sharing,
     "stalled": _stalled,
     "rebuild": _rebuild,
+    "far": _far,
 }
+# Those that take long, and are run where they are asked for.
+LONG = {"far"}
 
 
 @click.command()
@@ -130,14 +197,19 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     default=OUT,
     help="Write the figures to this file, as JSON.",
 )
-@click.option("--only", type=click.Choice(list(PARTS)), multiple=True, help="Run only this part; repeatable.")
+@click.option(
+    "--only",
+    type=click.Choice(list(PARTS)),
+    multiple=True,
+    help="Run only this part; repeatable. Default: all but far.",
+)
 @click.option(
     "--phase",
     type=click.Choice(list(landing.PHASES)),
     multiple=True,
-    help="Of landing, run only this phase: bulk, alone, or so many clients; repeatable.",
+    help="Of landing and far, run only this phase: bulk, alone, or so many clients; repeatable.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing and far.")
 def main(quick: bool, s3: str, out: Path, only: tuple[str, ...], phase: tuple[str, ...], rounds: int | None) -> None:
     """Measure Sluice, and other ways to land changes; prints tables, and writes JSON (see docs/benchmarks.md).
 
@@ -149,8 +221,11 @@ def main(quick: bool, s3: str, out: Path, only: tuple[str, ...], phase: tuple[st
     if plan is FULL and digest != PINNED:
         raise click.ClickException(f"the input's hash is {digest}, it is pinned to {PINNED}")
     s3 = find_s3(s3)[0]
-    phases = {name: which for name, which in plan.phases.items() if name in (phase or plan.phases)}
-    plan = dataclasses.replace(plan, s3=s3, phases=phases, rounds=rounds or plan.rounds)
+    parts = set(only or PARTS.keys() - LONG)
+    if "far" in parts:
+        _toxiproxy()
+    phases, far_phases = _chosen(plan.phases, phase), _chosen(plan.far_phases, phase)
+    plan = dataclasses.replace(plan, s3=s3, phases=phases, far_phases=far_phases, rounds=rounds or plan.rounds)
     say(f"input: {plan.workload.files:,} files, {count:,} changesets, SHA-256 {digest}")
     machine, started = _machine(), time.monotonic()
     figures: list[Figure] = []
@@ -159,7 +234,7 @@ def main(quick: bool, s3: str, out: Path, only: tuple[str, ...], phase: tuple[st
         # Git's own temporary files go there too.
         with tempfile.TemporaryDirectory(prefix="sluice-bench-") as name:
             for part, run in PARTS.items():
-                if part in (only or PARTS):
+                if part in parts:
                     others[part] = _used_by_others(part)
                     folder = Path(name) / part
                     folder.mkdir()
@@ -179,6 +254,10 @@ def main(quick: bool, s3: str, out: Path, only: tuple[str, ...], phase: tuple[st
     show(report)
     out.write_text(json.dumps(report, indent=1) + "\n")
     say(f"written to {out}")
+
+
+def _chosen(phases: Mapping[str, landing.Phase], names: Sequence[str]) -> dict[str, landing.Phase]:
+    return {name: phase for name, phase in phases.items() if name in (names or phases)}
 
 
 def _with_ratio(figure: Figure, figures: Sequence[Figure]) -> dict[str, Any]:

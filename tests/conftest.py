@@ -15,8 +15,9 @@ import pytest
 from app.stack import servers as stack_servers
 from app.stack.processes import Supervisor
 from app.stack.stack import Stack
+from benchmarks.toxiproxy import Proxy
 from storage.base.settings import Settings
-from tests.support.servers import MISSING, REQUIRED, Proxy, Servers, require, seaweedfs
+from tests.support.servers import MISSING, REQUIRED, Servers, require, seaweedfs
 
 pytest_plugins = ["tests.support.celery_nodes"]
 

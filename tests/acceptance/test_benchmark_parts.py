@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import landing
+import pytest
+
+from benchmarks import far, landing
 from benchmarks.landing import Phase
 from benchmarks.workload import Workload
+from tests.support.servers import require
 
 SMALL = Workload(files=200, width=10, fan=5, slice_leaves=5)
 
@@ -45,3 +48,31 @@ def test_landing_has_figures_of_each_phase_and_of_the_yardstick(tmp_path: Path):
     assert by_name["alone"].details["latency_sample"] == 6
     # A submission and an entry are the least.
     assert by_name["alone, PUTs"].value >= 2
+
+
+def test_a_far_store_is_compared_with_the_same_store_near(tmp_path: Path, request: pytest.FixtureRequest):
+    phases = {
+        "bulk": Phase("bulk", 2, 10, 40),
+        "alone": Phase("alone", 1, 1, 2, until_landed=True),
+        "200": Phase("many", 20, 1, 40, half_load=True),
+    }
+    program = require("toxiproxy", request)
+    figures = far.run(
+        SMALL, tmp_path, quiet, program, phases=phases, added=(0, 20), rounds=1, seconds=0.5, s3="seaweedfs"
+    )
+    assert [figure.name for figure in figures] == [
+        "0 ms, bulk",
+        "0 ms, alone",
+        "0 ms, many",
+        "20 ms, bulk",
+        "20 ms, alone",
+        "20 ms, many",
+        "20 ms, many, half load",
+        "20 ms, bulk, rate",
+        "20 ms, alone, wait",
+        "20 ms, many, rate",
+        "20 ms, many, half load, wait",
+    ]
+    by_name = {figure.name: figure for figure in figures}
+    # A changeset that comes alone waits for a submission and an entry, each of which takes the latency.
+    assert by_name["20 ms, alone, wait"].value >= 2

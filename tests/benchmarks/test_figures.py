@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.far import possible, sized
 from benchmarks.figures import at_least, at_most
 from benchmarks.landing import PHASES, QUICK, spread
 from benchmarks.load.generator import Outcome
@@ -49,3 +50,19 @@ def test_objects_are_counted_by_folder_unless_some_were_deleted():
     after = before | {"inbox/2", "inbox/3", "packs/2.pack", "packs/2.idx", "log/2", "log/3"}
     assert created(before, after, 2) == {"inbox": 1.0, "log": 1.0, "packs": 1.0, "all": 3.0}
     assert created(before, after - {"inbox/1"}, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "near", "bound"),
+    [("1", 90.0, 5.0), ("16", 300.0, 80.0), ("64", 300.0, 300.0), ("64", 400.0, 320.0), ("bulk", 1200.0, 1200.0)],
+)
+def test_a_far_rate_is_bound_by_the_near_one_and_by_one_put_a_client(name: str, near: float, bound: float):
+    assert possible(PHASES[name], 0.2, near) == pytest.approx(bound)
+
+
+@pytest.mark.parametrize(
+    ("name", "near", "count"),
+    [("1", 90.0, 50), ("alone", 20.0, 8), ("64", 30.0, 300), ("64", 3000.0, 3000), ("1000", 3.0, 1000)],
+)
+def test_a_far_phase_has_changesets_for_its_seconds_and_for_each_client(name: str, near: float, count: int):
+    assert sized(PHASES[name], 0.2, near, 10.0).count == count

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.admin.verify import verify
+from benchmarks.toxiproxy import Proxy
 from storage.backends.bucket import BucketError
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings
@@ -25,7 +26,6 @@ from storage.operations.slices import define
 from storage.queue.append_lock import AppendLock
 from storage.repository import Repository
 from tests.support.failing_batches import more, until_rejected, work
-from tests.support.servers import Proxy
 from tests.support.world import World, item
 
 BUDGET = 1.0

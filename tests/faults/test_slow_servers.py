@@ -17,12 +17,12 @@ import pytest
 from app.stack import commands
 from app.stack.processes import Command, Supervisor
 from app.stack.servers import free_ports
+from benchmarks.toxiproxy import Proxy
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings, environment
 from storage.commit.batch import commit_batch
 from storage.queue.states import Claimed
 from storage.repository import Repository
-from tests.support.servers import Proxy
 from tests.support.world import World, item
 
 ROOT = Path(__file__).parents[2]

@@ -16,9 +16,9 @@ import pytest
 from app.stack import commands
 from app.stack.processes import Command, Process, Supervisor
 from app.stack.servers import free_ports
+from benchmarks.toxiproxy import Proxy
 from storage.base.settings import Settings, environment
 from storage.repository import Repository
-from tests.support.servers import Proxy
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]

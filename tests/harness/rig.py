@@ -25,11 +25,10 @@ from ulid import ULID
 from app.stack import commands, state
 from app.stack.processes import Command, Process, ProcessFailed, Supervisor
 from app.stack.servers import S3_PORTS, free_ports
+from benchmarks.toxiproxy import Proxy, Toxiproxy, toxiproxy_server
 from storage.backends.bucket import Bucket, BucketError
-from storage.base.settings import Settings, environment
 from tests.harness.failpoints import ENVIRON, Failpoints
 from tests.harness.movable import Movable
-from tests.support.servers import Proxy, Toxiproxy
 
 # Short times, so that what waits for one of them is seen within a round.
 SETTINGS: dict[str, Any] = {
@@ -212,20 +211,9 @@ class Rig(Movable):
     def _link(self, program: str) -> None:
         assert self._data
         supervisor = self._around.enter_context(Supervisor(self._data / "logs", restart=False, abrupt=True))
-        [port] = free_ports(1)
-        toxiproxy = Toxiproxy(f"http://127.0.0.1:{port}")
-
-        def ready() -> bool:
-            try:
-                toxiproxy.call("GET", "/version")
-            except OSError:
-                return False
-            except ValueError:  # its version is no JSON
-                return True
-            return True
-
-        argv = [program, "-host", "127.0.0.1", "-port", str(port)]
-        supervisor.start(Command("toxiproxy", argv, environment(Settings()), self._data, ready))
+        proxies = toxiproxy_server(program, self._data)
+        supervisor.start(proxies.command)
+        toxiproxy = Toxiproxy(proxies.settings["api"])
         ports = {"redis": self.address.port, "s3": self._ports[3], "api": self._ports[0]}
         for server, processes in LINKS.items():
             for name in processes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from benchmarks.toxiproxy import Proxy
 from tests.harness.nemeses.base import Nemesis
-from tests.support.servers import Proxy
 
 _TOXICS = ("latency", "reset_peer", "timeout", "limit_data")
 

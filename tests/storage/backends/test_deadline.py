@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from benchmarks.toxiproxy import Proxy
 from storage.backends import deadline
 from storage.backends.bucket import Bucket, BucketError
 from storage.backends.deadline import Spent
 from storage.backends.redis_client import connect
 from storage.base.settings import Settings
-from tests.support.servers import Proxy
 
 NewProxy = Callable[[str], Proxy]
 # What a hung call may take beyond its budget on a busy machine; without budgets, the calls here take over 20 seconds.
