@@ -89,6 +89,14 @@ class Repo:
             raise RuntimeError(f"git {' '.join(args)}: {done.stderr.decode(errors='replace')}")
         return done.stdout.decode()
 
+    def succeeds(self, *args: str) -> bool:
+        """Run git, and return whether it succeeded; where it may fail as a matter of course."""
+        null = subprocess.DEVNULL
+        done = subprocess.run(
+            ["git", *args], cwd=self.path, env=self.environ, stdin=null, stdout=null, stderr=null, check=False
+        )
+        return done.returncode == 0
+
     def fast_import(self, parts: Iterable[bytes]) -> None:
         """Run `git fast-import` on a stream."""
         self.git("fast-import", "--quiet", data=b"".join(parts))

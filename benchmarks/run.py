@@ -25,6 +25,7 @@ import psutil
 
 from app.stack.servers import find_redis, find_s3
 from benchmarks import far, landing, rebuild, scaling, sharing, stalled
+from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
 from benchmarks.repos import Repo
@@ -60,6 +61,9 @@ class Plan:
     scaling_rounds: int
     sharers: int
     rebuilt: int
+    agents: Mapping[int, int]
+    pushing: int
+    pushing_seconds: float
     far_workload: Workload
     far_phases: Mapping[str, landing.Phase]
     far_latencies: Sequence[int]
@@ -79,6 +83,9 @@ FULL = Plan(
     scaling_rounds=5,
     sharers=1_000,
     rebuilt=100_000,
+    agents=contention.AGENTS,
+    pushing=contention.PUSHERS,
+    pushing_seconds=20.0,
     # Bulk takes twice the changesets: its end, which is some latencies long, would weigh too much.
     far_workload=Workload(files=20_000, seed=SEED),
     far_phases={
@@ -103,6 +110,9 @@ QUICK = Plan(
     scaling_rounds=2,
     sharers=100,
     rebuilt=2_000,
+    agents=contention.QUICK,
+    pushing=8,
+    pushing_seconds=5.0,
     far_workload=Workload(files=2000, seed=SEED),
     far_phases=landing.QUICK,
     far_latencies=(0, 180),
@@ -130,6 +140,19 @@ def _peers(plan: Plan, folder: Path) -> list[Figure]:
 def _landing(plan: Plan, folder: Path) -> list[Figure]:
     phases, imported = list(plan.phases.values()), plan.imported
     return landing.run(plan.workload, folder, say, phases=phases, rounds=plan.rounds, imported=imported, s3=plan.s3)
+
+
+def _contention(plan: Plan, folder: Path) -> list[Figure]:
+    return contention.run(
+        folder,
+        say,
+        workload=dataclasses.replace(contention.WORKLOAD, seed=SEED),
+        agents=plan.agents,
+        pushing=plan.pushing,
+        seconds=plan.pushing_seconds,
+        rounds=plan.rounds,
+        s3=plan.s3,
+    )
 
 
 def _far(plan: Plan, folder: Path) -> list[Figure]:
@@ -173,6 +196,7 @@ def _rebuild(plan: Plan, folder: Path) -> list[Figure]:
 PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "peers": _peers,
     "landing": _landing,
+    "contention": _contention,
     "scaling": _scaling,
     "sharing": _sharing,
     "stalled": _stalled,
@@ -209,7 +233,7 @@ LONG = {"far"}
     multiple=True,
     help="Of landing and far, run only this phase: bulk, alone, or so many clients; repeatable.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing and far.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention and far.")
 def main(quick: bool, s3: str, out: Path, only: tuple[str, ...], phase: tuple[str, ...], rounds: int | None) -> None:
     """Measure Sluice, and other ways to land changes; prints tables, and writes JSON (see docs/benchmarks.md).
 

@@ -38,7 +38,8 @@ def show(report: Shown) -> None:
             times.add_row(figure["name"], figure["axis"], f"{figure['value']:.1f}")
     title = f"Landing: {machine['cores']} cores, {input_['files']:,} files, 2 files a changeset"
     for table in (
-        _rates(title, [figure for figure in figures if figure["unit"] == "landed/s"]),
+        _rates(title, [figure for figure in figures if figure["unit"] == "landed/s" and "agents" not in figure]),
+        _contention([figure for figure in figures if "agents" in figure]),
         _stages([figure for figure in figures if "latency_ms" in figure and "server" in figure]),
         _ratios([figure for figure in figures if figure["unit"] in _COMPARED]),
         times,
@@ -69,6 +70,26 @@ def _rate_row(figure: Shown) -> list[str]:
     shown = [f"{wait['p50']:,.0f} / {wait['p99']:,.0f}" if wait else "" for wait in waits]
     throttled = str(figure.get("waited", ""))
     return [figure["name"], figure["axis"], f"{figure['value']:,.4g}", ends, times, *shown, throttled]
+
+
+def _contention(figures: Sequence[Shown]) -> Table:
+    table = Table(
+        title="Contention: agents whose changes are disjoint, or a fifth of them in conflict", title_justify="left"
+    )
+    for name in ("", "changes", "landed", "attempts a change", "p50 / p99 to landed", "landed/s", "throttled"):
+        table.add_column(name, justify="right" if name else "left")
+    for figure in figures:
+        wait = figure["landed_ms"]
+        table.add_row(
+            figure["name"],
+            f"{figure['changes']:,}",
+            f"{100 * figure['landed_share']:.4g} %",
+            f"{figure['attempts_a_change']:.2f}",
+            f"{wait['p50']:,.0f} / {wait['p99']:,.0f}" if wait else "",
+            f"{figure['value']:,.4g}",
+            str(figure.get("waited", "")),
+        )
+    return table
 
 
 def _ratios(figures: Sequence[Shown]) -> Table:

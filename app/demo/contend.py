@@ -200,7 +200,7 @@ class Contest:
         group = self._report.groups[writer.group]
         for _ in range(_MAX_ROUNDS):
             [conflict] = self._client.pages(f"/v1/changesets/{outcome['id']}/conflicts")
-            made = self._client.resolve(outcome["id"], {_HOT: {"content": _both_sides(conflict["marked"])}})
+            made = self._client.resolve(outcome["id"], {_HOT: {"content": both_sides(conflict["marked"])}})
             group.rounds += 1
             outcome = self._settle(made["id"])
             if outcome["status"] == "landed":
@@ -240,7 +240,7 @@ def _own_line(number: int) -> str:
     return f"line of writer {number}.\n"
 
 
-def _both_sides(marked: str) -> str:
+def both_sides(marked: str) -> str:
     """Return a text with conflict markers resolved by keeping both sides, the head's first."""
     kept, keep = [], True
     for line in marked.splitlines(keepends=True):

@@ -49,7 +49,7 @@ def run(
     bare = seed_repo.copy(folder / "bare.git")
     base = bare.resolve("main")
     with ThreadPoolExecutor(clones) as pool:
-        writers = list(pool.map(lambda i: _clone(bare, folder / f"clone{i}"), range(clones)))
+        writers = list(pool.map(lambda i: clone(bare, folder / f"clone{i}"), range(clones)))
         most = min(most, workload.files // 4)
         changesets = list(workload.changesets(most))
         started = time.perf_counter()
@@ -72,7 +72,8 @@ def run(
     )
 
 
-def _clone(bare: Repo, path: Path) -> Repo:
+def clone(bare: Repo, path: Path) -> Repo:
+    """Return a clone of its own for one writer."""
     bare.git("clone", "--quiet", "--local", str(bare.path), str(path))
     writer = Repo(path)
     # Not the working tree: Git would take it for part of the project.
@@ -88,13 +89,13 @@ def _write(writer: Repo, race: _Race) -> None:
         while time.perf_counter() < race.deadline:
             writer.git("fetch", "--quiet", "origin")
             writer.git("rebase", "--quiet", "origin/main")
-            won = _push(writer)
+            won = push(writer)
             race.pushed(won)
             if won:
                 break
 
 
-def _push(writer: Repo) -> bool:
+def push(writer: Repo) -> bool:
     """Push; whether it won is asked of the answer, for losing is a matter of course here."""
     answer = writer.git("push", "--porcelain", "origin", "HEAD:refs/heads/main", check=False)
     return any(line.startswith((" \t", "*\t")) for line in answer.splitlines())

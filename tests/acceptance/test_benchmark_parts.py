@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import far, landing
+from benchmarks.contention import run as contention
+from benchmarks.contention.plan import plan
 from benchmarks.landing import Phase
+from benchmarks.peers.contended_push import pushers
 from benchmarks.workload import Workload
 from tests.support.servers import require
 
@@ -76,3 +79,38 @@ def test_a_far_store_is_compared_with_the_same_store_near(tmp_path: Path, reques
     by_name = {figure.name: figure for figure in figures}
     # A changeset that comes alone waits for a submission and an entry, each of which takes the latency.
     assert by_name["20 ms, alone, wait"].value >= 2
+
+
+def test_every_change_of_a_contest_becomes_what_was_planned(tmp_path: Path):
+    figures = contention.run(
+        tmp_path, quiet, workload=SMALL, agents={2: 5, 20: 1}, pushing=2, seconds=1.0, rounds=1, s3="seaweedfs"
+    )
+    assert [figure.name for figure in figures] == [
+        "sluice, 2 agents, disjoint",
+        "git push, 2 agents, disjoint",
+        "sluice, 2 agents, conflicts",
+        "git push, 2 agents, conflicts",
+        "sluice, 2 agents, resolver",
+        "git push, 2 agents, resolver",
+        "sluice, 20 agents, disjoint",
+        "sluice, 20 agents, conflicts",
+        "sluice, 20 agents, resolver",
+    ]
+    shares = {
+        f.name: (f.details["landed_share"], f.details["attempts_a_change"], f.details["conflicted"]) for f in figures
+    }
+    for agents, conflicts in ((2, 2), (20, 4)):
+        assert shares[f"sluice, {agents} agents, disjoint"] == (1.0, 1.0, 0)
+        assert shares[f"sluice, {agents} agents, conflicts"] == (0.8, 1.0, conflicts)
+        assert shares[f"sluice, {agents} agents, resolver"] == (1.0, 1.2, conflicts)
+
+
+def test_agents_who_push_land_the_same_tree(tmp_path: Path):
+    with pushers(SMALL, tmp_path, 3) as peers:
+        for run, (collide, resolving) in enumerate([(False, False), (True, False), (True, True)]):
+            contest = plan(SMALL, 3, 5, run, collide)
+            results, _ = peers.contend(contest, resolving, seconds=120)
+            landed = {result.number for result in results if result.status == "landed"}
+            given_up = {change.number for change in contest.changes if change.conflict and not resolving}
+            assert landed == set(range(15)) - given_up
+            assert sum(result.conflicts for result in results) == 3 * collide
