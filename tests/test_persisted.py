@@ -32,7 +32,7 @@ def test_each_sample_is_one_that_is_read_here() -> None:
 
 
 def test_a_manifest_has_its_changesets() -> None:
-    changesets = manifest.split(stored("v1.manifest"), persisted.PACK)
+    changesets = list(manifest.split(stored("v1.manifest"), persisted.PACK))
     assert changesets == persisted.changesets()
     assert manifest.join([manifest.encode(each) for each in changesets]) == stored("v1.manifest")
 

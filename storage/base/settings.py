@@ -161,6 +161,11 @@ class Settings:
     commit_changes: int = _setting(
         20_000, "changes", "A commit batch with more changes than this takes no further changeset."
     )
+    commit_bytes: int = _setting(
+        64 << 20,
+        "bytes",
+        "A commit batch with more bytes of submitted contents and manifests takes no further changeset.",
+    )
     batch_bytes: int = _setting(
         32 << 20,
         "bytes",

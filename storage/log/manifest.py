@@ -5,6 +5,7 @@ Format 1. Readers must read every format that was ever written.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
@@ -74,6 +75,11 @@ class Changeset:
     def base_versions(self) -> bool:
         """Whether each change says what its writer saw."""
         return self.base_commit is None and self.base_changeset is None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the contents that its submission pack has for it."""
+        return sum(change.range.size for change in self.changes if change.range)
 
 
 def encode(changeset: Changeset) -> bytes:
@@ -156,10 +162,11 @@ def join(parts: list[bytes]) -> bytes:
     return b'{"format":%d,"changesets":[\n%s\n]}' % (FORMAT, b",\n".join(parts))
 
 
-def split(manifest: bytes, pack: PackId) -> list[Changeset]:
-    """Return the changesets of a pack's manifest. Raises CorruptManifest, also for an unknown format."""
+def split(manifest: bytes, pack: PackId) -> Iterator[Changeset]:
+    """Yield the changesets of a pack's manifest. Raises CorruptManifest, also for an unknown format."""
     head, _, body = manifest.partition(b"\n")
     if head != b'{"format":%d,"changesets":[' % FORMAT or not body.endswith(b"\n]}"):
         raise CorruptManifest(f"{pack} has a manifest of an unknown format")
     # JSON has no raw newline inside a value, so a line is a changeset.
-    return [decode(line.removesuffix(b","), pack) for line in body[:-3].split(b"\n")]
+    for line in body[:-3].split(b"\n"):
+        yield decode(line.removesuffix(b","), pack)

@@ -59,6 +59,7 @@ class Queue(QueueReader):
             args += [changeset.id, changeset.slice, changeset.pack, changeset.base_changeset or ""]
             args += [len(changeset.changes), _lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
+            args += [changeset.size + len(part)]
         positions = self._scripts("enqueue" if listed else "accept", *args)
         return [position if position >= 0 else NoPosition(position) for position in positions]
 
@@ -77,7 +78,7 @@ class Queue(QueueReader):
                 rows = self._scripts(
                     "claim", int(time.time() * 1000), owner, int(s.lock_ttl * 1000), s.commit_changesets,
                     s.commit_changes, s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
-                    int(recovered_only), s.poison_tries, int(s.poison_wait * 1000),
+                    int(recovered_only), s.poison_tries, int(s.poison_wait * 1000), s.commit_bytes,
                 )  # fmt: skip
             except redis.RedisError:
                 self._owed.append((owner, (), "", "", None))  # made perhaps, and its answer lost

@@ -1,8 +1,9 @@
 """Reading submission packs back: the changesets in them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from storage.backends.bucket import Missing
+from storage.backends.bucket import Bucket, Missing
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId
 from storage.git import packs
@@ -15,35 +16,64 @@ from storage.queue.queue import Queue
 UNREADABLE = (Missing, Corrupt)
 
 
+# Packs of fewer bytes are read many at once; of larger ones, which have any size, one is in memory at a time.
+_SMALL_PACK = 1 << 20
+
+
 def read_pack(archive: Archive, pack: PackId) -> list[Changeset]:
     """Return a submission pack's changesets, also of a compacted one. Raises Missing, Unavailable and Corrupt."""
+    return list(manifest.split(_manifest(archive, pack, partial(archive.bucket.get, pack + ".pack")), pack))
+
+
+def _manifest(archive: Archive, pack: PackId, read: Callable[[], bytes]) -> bytes:
+    """Return the manifest of a pack that `read` reads, or of a compacted one."""
     try:
         data = b""
-        for _, _, content in packs.scan(archive.bucket.get(pack + ".pack")):
+        for _, _, content in packs.scan(read()):
             data = content  # the manifest is the last object
+        return data
     except Missing:
         location = archive.manifests([pack]).get(pack)
         if location is None:
             raise
         stored = archive.bucket.get_range(location.pack + ".pack", location.range.offset, location.range.length)
-        _, data = packs.decode(stored)
-    return manifest.split(data, pack)
+        return packs.decode(stored)[1]
+
+
+class _Large(Exception):
+    """A pack has _SMALL_PACK bytes or more."""
+
+
+def _small(bucket: Bucket, pack: PackId) -> bytes:
+    """Return a small pack. Raises _Large, Missing and BucketError."""
+    data = bucket.get_range(pack + ".pack", 0, _SMALL_PACK)
+    if len(data) == _SMALL_PACK:
+        raise _Large
+    return data
 
 
 def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[ChangesetId, PackId]]) -> list[Changeset]:
-    """Return changesets by id and pack, in order: from the copies in Redis, the others from their packs, read at once.
+    """Return changesets by id and pack, in order: from the copies in Redis, the others from their packs.
 
-    Raises Unavailable where a pack is away for a moment, and Corrupt where nothing can be had of one.
+    Small packs are read many at once, large ones one after another. Raises Unavailable where a pack is away for a
+    moment, and Corrupt where nothing can be had of one.
     """
+    ids = {changeset_id for changeset_id, _ in wanted}
 
-    def read(pack: PackId) -> list[Changeset]:
+    def parse(pack: PackId, read: Callable[[], bytes]) -> list[Changeset]:
         try:
-            return read_pack(archive, pack)
+            return [member for member in manifest.split(_manifest(archive, pack, read), pack) if member.id in ids]
         except Missing as error:
             if any(True for _ in archive.bucket.list_keys(pack)):
                 raise
             # Neither read nor listed: it is lost, and those whose changesets are in other packs must not wait for it.
             raise CorruptManifest(f"the submission pack {pack} is gone") from error
+
+    def parse_small(pack: PackId) -> list[Changeset] | None:
+        try:
+            return parse(pack, lambda: _small(archive.bucket, pack))
+        except _Large:
+            return None
 
     by_id: dict[ChangesetId, Changeset] = {}
     lost: dict[PackId, None] = {}
@@ -52,7 +82,10 @@ def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[Chang
             by_id[changeset_id] = manifest.decode(copy, pack)
         else:
             lost[pack] = None
-    for changesets in archive.bucket.map_concurrently(read, lost):
+    small = archive.bucket.map_concurrently(parse_small, lost) if len(lost) > 1 else [None] * len(lost)
+    for pack, changesets in zip(lost, small, strict=True):
+        if changesets is None:
+            changesets = parse(pack, partial(archive.bucket.get, pack + ".pack"))
         by_id |= {changeset.id: changeset for changeset in changesets if changeset.id not in by_id}
     missing = [changeset_id for changeset_id, _ in wanted if changeset_id not in by_id]
     if missing:

@@ -52,7 +52,7 @@ def test_git_accepts_a_submission_pack_and_its_last_object_is_the_manifest(tmp_p
     pack, data, [group] = build([items])
     assert pack == inbox_pack(group[0][0].id, 2)
     *_, (_, _, manifest) = scan(data)
-    assert split(manifest, PackId(pack)) == [changeset for changeset, _ in group]
+    assert list(split(manifest, PackId(pack))) == [changeset for changeset, _ in group]
     assert group[1][0].base_changeset == group[0][0].id
 
     path = tmp_path / "submission.pack"

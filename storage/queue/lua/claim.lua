@@ -5,7 +5,7 @@
 -- KEYS[1] the epoch pointer. ARGV: prefix, the caller's time (ms), owner, life of locks (ms), most changesets, most changes,
 -- most slices, tries before a slice goes ahead without file locks, '1' to take locks, how far to look into a queue,
 -- most pending changesets, '1' to claim only from a Redis that is recovered, alone-deaths that make a changeset poison,
--- how long a suspect rests (ms).
+-- how long a suspect rests (ms), most bytes of contents and manifests.
 -- A claim has a lease in `trying` until it is released. If the lease of another claim has expired, only that claim is
 -- returned, as {'', owner, ids in one string}: release it as died (release.lua), and claim again. Suspects, whose `work`
 -- has a field `deaths`, are claimed alone and without locks, alternating with the others: their lease is their score in
@@ -23,7 +23,7 @@
 local callers_time, owner, ttl, locking, recovered_only = ARGV[2], ARGV[3], ARGV[4], ARGV[9] == '1', ARGV[12] == '1'
 local most, most_changes, most_slices = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local lock_tries, look, max_pending = tonumber(ARGV[8]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local poison_tries, rest = tonumber(ARGV[13]), tonumber(ARGV[14])
+local poison_tries, rest, most_bytes = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local now = now_ms()
 if recovered_only and not is_recovered(prefix, epoch) then
   return redis.error_reply('RECOVERING the inbox is being listed')
@@ -42,33 +42,35 @@ local function held(name)
 end
 local decided = decisions(view)
 
-local claimed, picked, changes, slices = {}, {}, 0, 0
+local claimed, picked, changes, bytes, slices = {}, {}, 0, 0, 0
 
 -- What of a slice's queue can be taken now: ids in order, and the names of their files' locks.
 local function choose(slice)
   local queue, cursor = prefix .. 'queue:' .. slice, prefix .. 'cursor:' .. slice
   local start = tonumber(redis.call('GET', cursor) or '0')
   local ids = redis.call('ZRANGE', queue, start, start + look - 1)
-  local take, files, local_changes, full = {}, {}, 0, false
+  local take, files, local_changes, local_bytes, full = {}, {}, 0, 0, false
   local here = {}
   for _, id in ipairs(ids) do
-    local base, count, names, pack, key, suspect = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'base', 'count',
-      'files', 'pack', 'key', 'deaths'))
+    local base, count, names, pack, key, suspect, size = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'base', 'count',
+      'files', 'pack', 'key', 'deaths', 'size'))
     if not count or decided(id) then
       -- Decided by a batch whose worker died before it released, or half lost: recovery enqueues that again.
       forget_work(prefix, slice, id, names, key)
     elseif suspect then
       -- Tried alone; what is based on it waits.
     elseif base == '' or here[base] or picked[base] or decided(base) then
-      count = tonumber(count)
+      -- What was queued by a version that noted no size counts as an equal part of a full claim.
+      count, size = tonumber(count), tonumber(size or most_bytes / most)
       local before = #claimed + #take
-      if before >= most or (before > 0 and changes + local_changes + count > most_changes) then
+      if before >= most or (before > 0 and (changes + local_changes + count > most_changes
+          or bytes + local_bytes + size > most_bytes)) then
         full = true
         break
       end
       take[#take + 1] = {slice, id, pack}
       here[id] = true
-      local_changes = local_changes + count
+      local_changes, local_bytes = local_changes + count, local_bytes + size
       for i = 1, #names, 8 do files[#files + 1] = string.sub(names, i, i + 7) end
     end
   end
@@ -79,7 +81,7 @@ local function choose(slice)
     redis.call('DEL', cursor)
   end
   if redis.call('ZCARD', queue) == 0 then redis.call('ZREM', prefix .. 'ready', slice) end
-  return take, files, local_changes, here, full
+  return take, files, local_changes, local_bytes, here, full
 end
 
 -- New work must not wait for all that was tried in vain, nor what was tried for all new work: neither fills a claim
@@ -123,7 +125,7 @@ if #claimed == 0 then
     if #claimed >= most or slices >= most_slices then break end
     redis.call('ZADD', prefix .. 'ready', 'XX', callers_time, slice)
     if not (locking and held('lock:slice:' .. slice)) then
-      local take, files, count, here, full = choose(slice)
+      local take, files, count, size, here, full = choose(slice)
       local busy = false
       if locking and #take > 0 then
         for _, name in ipairs(files) do
@@ -141,7 +143,7 @@ if #claimed == 0 then
           for _, name in ipairs(files) do redis.call('SET', prefix .. 'lock:file:' .. name, owner, 'PX', ttl) end
         end
         slices = slices + 1
-        changes = changes + count
+        changes, bytes = changes + count, bytes + size
         for _, item in ipairs(take) do claimed[#claimed + 1] = item end
         for id in pairs(here) do picked[id] = true end
       end

@@ -3,7 +3,7 @@
 -- KEYS[1] the epoch pointer. ARGV: prefix, seconds that copies of manifests live, then for each changeset:
 -- id, slice, pack, base changeset or '', number of changes, its files' lock names (8 bytes each, in one string),
 -- manifest or '', idempotency key or '', fingerprint of the request, '1' if it is held until it is
--- released, the changeset whose place it takes or ''.
+-- released, the changeset whose place it takes or '', the bytes of its contents and its manifest.
 -- A queue is a sorted set of ids with score 0, so it is ordered by ULID. In `ready` a slice with new work has a score
 -- below 0, ordered by the time when it came (Redis's, ms); a claim that looks at it makes that the time of the try.
 -- A key belongs to the first changeset that was queued with it, until that is decided and released: then the view knows.
@@ -13,15 +13,15 @@
 -- Errors: ABSENT where there is no view to know outcomes from. Cost: O(changesets * log(queue)).
 local keep, fresh = ARGV[2], now_ms() - 1e13
 local decided, positions = decisions(view), {}
-for i = 3, #ARGV, 11 do
-  local id, slice, pack, base, count, files, manifest, key, fingerprint, hold, resolves = unpack(ARGV, i, i + 10)
+for i = 3, #ARGV, 12 do
+  local id, slice, pack, base, count, files, manifest, key, fingerprint, hold, resolves, size = unpack(ARGV, i, i + 11)
   local queue, work, held = prefix .. 'queue:' .. slice, prefix .. 'work:' .. id, prefix .. 'held:' .. slice
   local parked = hold == '1' and not redis.call('ZSCORE', view .. 'released', id)
   if decided(id) then
     positions[#positions + 1] = -1
   else
     if redis.call('EXISTS', work) == 0 or not redis.call('ZSCORE', parked and held or queue, id) then
-      redis.call('HSET', work, 'slice', slice, 'pack', pack, 'base', base, 'count', count, 'files', files)
+      redis.call('HSET', work, 'slice', slice, 'pack', pack, 'base', base, 'count', count, 'size', size, 'files', files)
       if hold == '1' then redis.call('HSET', work, 'hold', '1') end
       if resolves ~= '' then
         redis.call('HSET', work, 'resolves', resolves)

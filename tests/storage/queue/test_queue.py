@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from storage.base.errors import Paused, Recovering, ViewAbsent
-from storage.base.ids import PackId, SliceId, new_ulid
+from storage.base.ids import ChangesetId, PackId, SliceId, new_ulid
 from storage.base.settings import Settings
 from storage.git.objects import Ident
+from storage.git.packs import PackRange
 from storage.log.manifest import Changeset
 from storage.queue import append_lock as lock_module
 from storage.queue.append_lock import AppendLock
@@ -140,6 +141,32 @@ def test_claims_are_bounded_by_changesets_changes_and_slices(bench: QueueBench) 
     for where in bench3.slices:
         bench3.put(where, where)
     assert len(claimed(bench3, "a", commit_slices=2)) == 2
+
+
+def with_contents(bench: QueueBench, where: str, path: str, *sizes: int) -> list[ChangesetId]:
+    """Queue a changeset of one file for each of these sizes."""
+    made = [bench.made(where, path) for _ in sizes]
+    sized = [
+        replace(one, changes=(replace(one.changes[0], range=PackRange(12, 9, size)),))
+        for one, size in zip(made, sizes, strict=True)
+    ]
+    bench.queue.enqueue([(one, b"{}") for one in sized])
+    return [one.id for one in sized]
+
+
+def test_a_claim_is_bounded_by_the_bytes_of_contents_and_has_one_at_least(bench: QueueBench) -> None:
+    [large, _] = with_contents(bench, "S0", "a", 900, 10)
+    [other] = with_contents(bench, "S1", "b", 5)
+    assert claimed(bench, "a", commit_bytes=800) == [large], "nothing would ever be claimed else"
+    rest = with_contents(bench, "S2", "c", 500, 285, 5)
+    assert claimed(bench, "b", commit_bytes=796) == [other, *rest[:2]], "790 bytes of contents and 6 of manifests"
+
+
+def test_what_an_older_version_queued_is_bounded_by_count_alone(bench: QueueBench) -> None:
+    ids = with_contents(bench, "S0", "a", *[1000] * 5)
+    for changeset in ids:
+        assert bench.view.redis.hdel(f"{bench.view.prefix}work:{changeset}", "size") == 1
+    assert claimed(bench, commit_bytes=100, commit_changesets=4) == ids[:4]
 
 
 def test_two_owners_never_hold_one_slice_or_one_file(bench: QueueBench) -> None:
