@@ -178,6 +178,8 @@ class _Request:
             for i, change in enumerate(submission.changes)
             if change.base and change.mode != SUBMODULE_MODE
         ][: self._bases_left]
+        if not given:
+            return
         self._bases_left -= len(given)
         kinds = self._repo.kinds.of(oid for _, oid in given)
         for i, oid in given:

@@ -19,6 +19,7 @@ from app.protocol.queries import STATUSES, load_key, load_query
 from app.protocol.schemas import load_bulk, load_changeset
 from app.routes.pages import page
 from app.routes.slices import find_slice
+from app.service.body_limit import body
 from app.service.request_log import about
 from app.service.services import services
 from storage.backends.turns import taking_turns
@@ -69,9 +70,9 @@ def status_of(state: ChangesetState) -> Status:
 def submit(name: str) -> tuple[Response, int]:
     """Take one changeset."""
     key = load_key(request.headers.get("Idempotency-Key"))
-    settings, body = services().settings, request.get_data()
-    with services().intake.gathering.coming(), taking_turns(len(body)):
-        submission = load_changeset(load_json(body, settings), settings, name, key)
+    settings, data = services().settings, body()
+    with services().intake.gathering.coming(), taking_turns(len(data)):
+        submission = load_changeset(load_json(data, settings), settings, name, key)
         admitted = admit(services().repo, [submission], services().lookups.admission)
     [outcome] = _take(admitted)
     if isinstance(outcome, Exception):
@@ -83,9 +84,9 @@ def submit(name: str) -> tuple[Response, int]:
 def submit_many() -> tuple[Response, int]:
     """Take many changesets, with an outcome for each."""
     key = load_key(request.headers.get("Idempotency-Key"))
-    settings, body = services().settings, request.get_data()
-    with services().intake.gathering.coming(), taking_turns(len(body)):
-        submissions = load_bulk(load_json(body, settings), settings, key)
+    settings, data = services().settings, body()
+    with services().intake.gathering.coming(), taking_turns(len(data)):
+        submissions = load_bulk(load_json(data, settings), settings, key)
         admitted = admit(services().repo, submissions, services().lookups.admission)
     limits = [outcome for outcome in admitted if isinstance(outcome, LimitReached)]
     if len(limits) == len(admitted):

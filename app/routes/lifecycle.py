@@ -15,6 +15,7 @@ from app.protocol.queries import load_key
 from app.protocol.resolutions import load_resolutions
 from app.protocol.schemas import load_changeset
 from app.routes.changesets import accepted_json, changeset_json, state_of, states_of, status_of
+from app.service.body_limit import body
 from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
 from app.service.services import services
@@ -72,9 +73,9 @@ def resolve(changeset: str) -> tuple[Response, int]:
     """Make a new changeset with the conflicts of one resolved."""
     old = ChangesetId(changeset)
     state_of(old)
-    settings, body = services().settings, request.get_data()
-    with taking_turns(len(body)):
-        paths, message = load_resolutions(load_json(body, settings), settings)
+    settings, data = services().settings, body()
+    with taking_turns(len(data)):
+        paths, message = load_resolutions(load_json(data, settings), settings)
     fingerprint = fingerprint_of("resolve", old, (list(paths_of(paths)), message))
 
     def resolved(state: ChangesetState, key: str) -> Item:
@@ -88,9 +89,9 @@ def resolve(changeset: str) -> tuple[Response, int]:
 @routes.post("/slices/<slice:name>/check")
 def check(name: str) -> Response:
     """Return the outcome that a changeset would have if it were submitted now."""
-    settings, body = services().settings, request.get_data()
-    with taking_turns(len(body)):
-        submission = load_changeset(load_json(body, settings), settings, name)
+    settings, data = services().settings, body()
+    with taking_turns(len(data)):
+        submission = load_changeset(load_json(data, settings), settings, name)
         item = admit_to_check(services().repo, submission)
     return jsonify(services().repo.confirmed(lambda: dry_run(services().repo, item)))
 

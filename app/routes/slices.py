@@ -11,6 +11,7 @@ from app.protocol.problems import not_found
 from app.protocol.queries import load_query
 from app.protocol.schemas import load_slice, load_slice_paths
 from app.routes.pages import page
+from app.service.body_limit import body
 from app.service.services import services
 from storage.base.ids import SliceId
 from storage.operations.slices import change_paths, define, delete
@@ -40,7 +41,7 @@ def find_slice(name: str) -> Slice:
 @routes.post("/slices")
 def create() -> tuple[Response, int]:
     """Make a slice."""
-    name, paths = load_slice(load_json(request.get_data(), services().settings), services().settings)
+    name, paths = load_slice(load_json(body(), services().settings), services().settings)
     return jsonify(slice_json(define(services().repo, name, paths))), 201
 
 
@@ -53,7 +54,7 @@ def show(name: str) -> Response:
 @routes.patch("/slices/<slice:name>")
 def change(name: str) -> Response:
     """Give a slice other paths."""
-    paths, version = load_slice_paths(load_json(request.get_data(), services().settings), services().settings)
+    paths, version = load_slice_paths(load_json(body(), services().settings), services().settings)
     return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
 
 

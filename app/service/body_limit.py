@@ -5,6 +5,7 @@ counts by the bytes that have arrived. If a limit is reached, the oldest transfe
 second: a client that sends or reads slowly does not make others wait.
 """
 
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -108,7 +109,7 @@ class BodyLimit:
         request.environ["wsgi.input"] = counted
         try:
             if used:
-                request.get_data()
+                g.body = _whole(counted)
             else:
                 # Read, so that the next request of the connection begins behind it, and kept by nobody: it needs no
                 # room, whatever its answer waits for.
@@ -161,6 +162,29 @@ class _Counted:
         self._count(len(data))
         breathe()
         return data
+
+
+def body() -> bytes:
+    """Return the body of the present request."""
+    data: bytes = g.body
+    return data
+
+
+def _whole(source: _Counted) -> bytes:
+    """Return the body of the present request, read once, in pieces that count as they arrive.
+
+    Raises RequestEntityTooLarge where it says, or turns out, to be larger than MAX_CONTENT_LENGTH.
+    """
+    left, most = request.content_length, request.max_content_length
+    if left is None or left > _PIECE or (most is not None and left > most):
+        return request.get_data()
+    pieces = []
+    while left and (piece := source.read(left)):
+        pieces.append(piece)
+        left -= len(piece)
+    data = b"".join(pieces)
+    request.environ["wsgi.input"] = io.BytesIO(data)  # for whoever reads the body by werkzeug's means
+    return data
 
 
 def _drop(stream: IO[bytes]) -> None:

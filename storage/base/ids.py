@@ -41,14 +41,20 @@ def new_ulid() -> str:
     consecutive ids never carry into the time.
     """
     milliseconds = time.time_ns() // 1_000_000
-    return str(ULID.from_int(milliseconds << 80 | secrets.randbits(79)))
+    return _spelled(milliseconds << 80 | secrets.randbits(79))
 
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TO_INT = str.maketrans(_DIGITS, "0123456789abcdefghijklmnopqrstuv")  # int() knows base 32 with another alphabet
 _PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
+_SHIFTS = range(120, -10, -10)  # of each pair's bits in the number that a ULID is
 _LOW = 4  # digits that counting on changes, as a rule
 _LAST = "Z" * 12  # the other random digits of ids that might be counted on into the next millisecond
+
+
+def _spelled(number: int) -> str:
+    """Return the text of a ULID; str(ULID) takes eight times as long."""
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def bytes_of(ulid: str) -> bytes:
@@ -58,11 +64,7 @@ def bytes_of(ulid: str) -> bytes:
 
 def text_of(raw: bytes) -> str:
     """Return the text of a ULID's 16 bytes."""
-    number, digits = int.from_bytes(raw, "big"), []
-    for _ in range(26):
-        number, digit = divmod(number, 32)
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits))
+    return _spelled(int.from_bytes(raw, "big"))
 
 
 def is_ulid(text: str) -> bool:

@@ -5,12 +5,15 @@
 deployment, logs of libraries and fatal errors become such lines too: storage/base/log_streams.py.
 """
 
+import json
 import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
@@ -85,8 +88,13 @@ def hide_secrets(_logger: Any, _method: str, event: _Event) -> _Event:
     return event
 
 
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAMES.search(name) is not None
+
+
 def _hidden(name: str, value: Any) -> Any:
-    if _SECRET_NAMES.search(name):
+    if _is_secret(name):
         return HIDDEN
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -106,6 +114,13 @@ def _hidden_in_text(text: str) -> str:
     return text
 
 
+def _json(event: _Event, **_: Any) -> str:
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except (ValueError, TypeError):  # half a surrogate pair is text to Python, and not to msgspec
+        return json.dumps(event, default=str)
+
+
 PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     _name_process,
@@ -113,5 +128,5 @@ PROCESSORS: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
     hide_secrets,
-    structlog.processors.JSONRenderer(default=str),
+    structlog.processors.JSONRenderer(_json),
 ]

@@ -8,7 +8,8 @@ docs/configuration.md are made. A field `redis_url` is read from `SLUICE_REDIS_U
 import dataclasses
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
@@ -246,6 +247,14 @@ class Settings:
         if self.late_put >= self.inbox_margin:
             # What is accepted so late could be behind the mark, where nobody looks.
             raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(astuple(self))
+
+    def __hash__(self) -> int:
+        """Return a number that is computed once: schemas are looked up by their settings for each request."""
+        return self._hash
 
     @property
     def broker(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from storage.backends.bucket import Bucket, Missing
+from storage.backends.bucket import Missing
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId
 from storage.git import packs
@@ -40,18 +40,6 @@ def _manifest(archive: Archive, pack: PackId, read: Callable[[], bytes]) -> byte
         return packs.decode(stored)[1]
 
 
-class _Large(Exception):
-    """A pack has _SMALL_PACK bytes or more."""
-
-
-def _small(bucket: Bucket, pack: PackId) -> bytes:
-    """Return a small pack. Raises _Large, Missing and BucketError."""
-    data = bucket.get_range(pack + ".pack", 0, _SMALL_PACK)
-    if len(data) == _SMALL_PACK:
-        raise _Large
-    return data
-
-
 def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[ChangesetId, PackId]]) -> list[Changeset]:
     """Return changesets by id and pack, in order: from the copies in Redis, the others from their packs.
 
@@ -70,10 +58,12 @@ def read_changesets(archive: Archive, queue: Queue, wanted: Sequence[tuple[Chang
             raise CorruptManifest(f"the submission pack {pack} is gone") from error
 
     def parse_small(pack: PackId) -> list[Changeset] | None:
+        """Return what is wanted of a pack, None where it is a large one."""
         try:
-            return parse(pack, lambda: _small(archive.bucket, pack))
-        except _Large:
-            return None
+            data = archive.bucket.get_range(pack + ".pack", 0, _SMALL_PACK)
+        except Missing:
+            return parse(pack, partial(archive.bucket.get, pack + ".pack"))
+        return parse(pack, lambda: data) if len(data) < _SMALL_PACK else None
 
     by_id: dict[ChangesetId, Changeset] = {}
     lost: dict[PackId, None] = {}
