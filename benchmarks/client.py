@@ -5,15 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from benchmarks.figures import Disproved
 from benchmarks.workload import Workload
 
-IMPORT_PUTS = 500  # files in a changeset of the import
-IMPORT_CHANGESETS = 2  # changesets in a request of the import
 # The server gives its head only on request.
 ASK_EVERY = 0.02
 T = TypeVar("T")
@@ -24,16 +25,26 @@ class Refused(Exception):
     """The server refused a request of a benchmark, which sends none that it may refuse."""
 
 
+@dataclass(frozen=True)
+class Import:
+    """How the files of a workload are imported."""
+
+    puts: int = 500  # files in a changeset
+    changesets: int = 2  # in a request
+    connections: int = 1
+
+
 class Client:
     """One connection to the API."""
 
     def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
         self._connection = http.client.HTTPConnection(host, port, timeout=120)
         self.waited = 0  # answers 429 and 503
 
-    def connect(self) -> None:
-        """Connect now instead of with the first request."""
-        self._connection.connect()
+    def another(self) -> Client:
+        """Return a client of the same API, with a connection of its own."""
+        return Client(*self._address)
 
     def send(self, path: str, body: bytes) -> bytes:
         """POST a body made beforehand and return the answer's; 429 and 503 are obeyed. Raises Refused."""
@@ -99,13 +110,43 @@ class Client:
             cursor = f"&cursor={page['next']}"
 
 
-def set_up(client: Client, workload: Workload, expected: str) -> None:
+def set_up(
+    client: Client,
+    workload: Workload,
+    expected: str,
+    how: Import = Import(),
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
     """Define the workload's slices and import its files, through a slice of everything; not timed."""
     client.post("/v1/slices", {"name": "everything", "paths": ["/"]})
     define(client, workload)
-    changesets = ({"slice": "everything", "message": "Import", "changes": puts} for puts in _puts(workload))
-    for some in chunks(changesets, IMPORT_CHANGESETS):
-        accepted(client.post("/v1/changesets", {"changesets": some}))
+    changesets = ({"slice": "everything", "message": "Import", "changes": puts} for puts in _puts(workload, how.puts))
+    more = [client.another() for _ in range(how.connections - 1)]
+    free = SimpleQueue[Client]()
+    for each in (client, *more):
+        free.put(each)
+    sent = 0
+
+    def send(connection: Client, some: list[dict[str, Any]]) -> None:
+        try:
+            accepted(connection.post("/v1/changesets", {"changesets": some}))
+        finally:
+            free.put(connection)
+
+    with ThreadPoolExecutor(how.connections) as pool:
+        sending: list[Future[None]] = []
+        for some in chunks(changesets, how.changesets):
+            # Not before a connection is free, so that few of the bodies are in memory.
+            connection = free.get()
+            if any(future.done() and future.exception() for future in sending):
+                break
+            sending.append(pool.submit(send, connection, some))
+            sent += sum(len(one["changes"]) for one in some)
+            progress(sent)
+    for future in sending:
+        future.result()
+    for connection in more:
+        connection.close()
     client.await_tree(expected, 1200)
 
 
@@ -115,10 +156,10 @@ def define(client: Client, workload: Workload) -> None:
         client.post("/v1/slices", {"name": name, "paths": paths})
 
 
-def _puts(workload: Workload) -> Iterator[list[dict[str, Any]]]:
+def _puts(workload: Workload, each: int) -> Iterator[list[dict[str, Any]]]:
     """Yield the files of a workload as the changes of whole changesets; none was there before."""
     puts = ({"op": "put", "path": path, "content": data.decode(), "base": None} for path, data in workload.tree())
-    return chunks(puts, IMPORT_PUTS)
+    return chunks(puts, each)
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

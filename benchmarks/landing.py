@@ -10,14 +10,14 @@ import dataclasses
 import itertools
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.stack.stack import Stack
 from benchmarks import observe
-from benchmarks.client import Client, set_up
+from benchmarks.client import Client, Import, set_up
 from benchmarks.figures import Disproved, Figure, at_least, at_most, percentiles, rounded
 from benchmarks.load.generator import Job, Outcome, generate
 from benchmarks.peers import git_fast_import
@@ -34,6 +34,8 @@ _HALF_SECONDS, _HALF_SAMPLED, _HALF_GOAL = 10.0, 5, 4.0
 # PUTs to the store that are timed, and changesets whose objects are counted: so few that no compaction is due.
 _PUTS, _COUNTED = 50, 30
 _COUNTING_TRIES = 5
+# Files of an import between two lines that say how far it is.
+_SHOW_EVERY = 50_000
 
 
 @dataclass(frozen=True)
@@ -117,22 +119,41 @@ class Site:
 
 
 @contextmanager
-def site(workload: Workload, folder: Path, say: Say, **options: Any) -> Iterator[Site]:
+def site(
+    workload: Workload,
+    folder: Path,
+    say: Say,
+    *,
+    how: Import = Import(),  # noqa: B008 - it is frozen
+    **options: Any,
+) -> Iterator[Site]:
     """Start a stack (options as Stack's) and import the workload."""
-    with holding(Stack(**options), workload, folder, say) as bench:
+    with holding(Stack(**options), workload, folder, say, how) as bench:
         yield bench
 
 
 @contextmanager
-def holding(stack: Stack, workload: Workload, folder: Path, say: Say) -> Iterator[Site]:
+def holding(
+    stack: Stack,
+    workload: Workload,
+    folder: Path,
+    say: Say,
+    how: Import = Import(),  # noqa: B008 - it is frozen
+) -> Iterator[Site]:
     """Start this stack and import the workload."""
     say(f"importing {workload.files:,} files")
     judge = Judge(folder, workload)
-    with stack:
-        client = Client(*address(stack))
-        set_up(client, workload, judge.tree)
+    shown = 0
+
+    def progress(sent: int) -> None:
+        nonlocal shown
+        if sent - shown >= _SHOW_EVERY:
+            shown = sent
+            say(f"importing {workload.files:,} files: {sent:,} sent")
+
+    with stack, closing(Client(*address(stack))) as client:
+        set_up(client, workload, judge.tree, how, progress)
         yield Site(stack, client, judge)
-        client.close()
 
 
 def address(stack: Stack) -> tuple[str, int]:

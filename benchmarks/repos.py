@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.workload import Changeset, Workload
@@ -98,8 +100,17 @@ class Repo:
         return done.returncode == 0
 
     def fast_import(self, parts: Iterable[bytes]) -> None:
-        """Run `git fast-import` on a stream."""
-        self.git("fast-import", "--quiet", data=b"".join(parts))
+        """Run `git fast-import` on a stream, which is not held in memory as a whole."""
+        with tempfile.TemporaryFile() as errors:
+            argv = ["git", "fast-import", "--quiet"]
+            running = subprocess.Popen(argv, cwd=self.path, env=self.environ, stdin=subprocess.PIPE, stderr=errors)
+            assert running.stdin
+            with suppress(BrokenPipeError):  # it has failed, and says why
+                running.stdin.writelines(parts)
+                running.stdin.close()
+            if running.wait():
+                errors.seek(0)
+                raise RuntimeError(f"git fast-import: {errors.read().decode(errors='replace')}")
 
     def resolve(self, name: str) -> str:
         """Return the id that a name stands for."""

@@ -24,7 +24,7 @@ import click
 import psutil
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import far, landing, rebuild, scaling, sharing, stalled
+from benchmarks import far, landing, rebuild, scaling, sharing, stalled, wide
 from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
@@ -64,6 +64,9 @@ class Plan:
     agents: Mapping[int, int]
     pushing: int
     pushing_seconds: float
+    wide_files: int
+    wide_small: int
+    wide_rounds: int
     far_workload: Workload
     far_phases: Mapping[str, landing.Phase]
     far_latencies: Sequence[int]
@@ -86,6 +89,9 @@ FULL = Plan(
     agents=contention.AGENTS,
     pushing=contention.PUSHERS,
     pushing_seconds=20.0,
+    wide_files=wide.FILES,
+    wide_small=wide.SMALL_FILES,
+    wide_rounds=3,
     # Bulk takes twice the changesets: its end, which is some latencies long, would weigh too much.
     far_workload=Workload(files=20_000, seed=SEED),
     far_phases={
@@ -113,6 +119,9 @@ QUICK = Plan(
     agents=contention.QUICK,
     pushing=8,
     pushing_seconds=5.0,
+    wide_files=50_000,
+    wide_small=wide.SMALL_FILES,
+    wide_rounds=1,
     far_workload=Workload(files=2000, seed=SEED),
     far_phases=landing.QUICK,
     far_latencies=(0, 180),
@@ -176,6 +185,11 @@ def _toxiproxy() -> str:
     return program
 
 
+def _wide(plan: Plan, folder: Path) -> list[Figure]:
+    files, small = plan.wide_files, plan.wide_small
+    return wide.run(folder, say, files=files, small_files=small, rounds=plan.wide_rounds, seed=SEED, s3=plan.s3)
+
+
 def _scaling(plan: Plan, folder: Path) -> list[Figure]:
     return scaling.run(folder, say, large_files=plan.large_files, rounds=plan.scaling_rounds, seed=SEED, s3=plan.s3)
 
@@ -202,9 +216,10 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "stalled": _stalled,
     "rebuild": _rebuild,
     "far": _far,
+    "wide": _wide,
 }
 # Those that take long, and are run where they are asked for.
-LONG = {"far"}
+LONG = {"far", "wide"}
 
 
 @click.command()
@@ -225,7 +240,7 @@ LONG = {"far"}
     "--only",
     type=click.Choice(list(PARTS)),
     multiple=True,
-    help="Run only this part; repeatable. Default: all but far.",
+    help="Run only this part; repeatable. Default: all but far and wide.",
 )
 @click.option(
     "--phase",
@@ -233,8 +248,17 @@ LONG = {"far"}
     multiple=True,
     help="Of landing and far, run only this phase: bulk, alone, or so many clients; repeatable.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention and far.")
-def main(quick: bool, s3: str, out: Path, only: tuple[str, ...], phase: tuple[str, ...], rounds: int | None) -> None:
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention, far and wide.")
+@click.option("--files", type=click.IntRange(min=wide.LEAST_FILES), help="Of wide, files in the large repository.")
+def main(
+    quick: bool,
+    s3: str,
+    out: Path,
+    only: tuple[str, ...],
+    phase: tuple[str, ...],
+    rounds: int | None,
+    files: int | None,
+) -> None:
     """Measure Sluice, and other ways to land changes; prints tables, and writes JSON (see docs/benchmarks.md).
 
     Example: python -m benchmarks --quick --only landing --phase bulk --phase 64
@@ -248,8 +272,15 @@ def main(quick: bool, s3: str, out: Path, only: tuple[str, ...], phase: tuple[st
     parts = set(only or PARTS.keys() - LONG)
     if "far" in parts:
         _toxiproxy()
-    phases, far_phases = _chosen(plan.phases, phase), _chosen(plan.far_phases, phase)
-    plan = dataclasses.replace(plan, s3=s3, phases=phases, far_phases=far_phases, rounds=rounds or plan.rounds)
+    plan = dataclasses.replace(
+        plan,
+        s3=s3,
+        phases=_chosen(plan.phases, phase),
+        far_phases=_chosen(plan.far_phases, phase),
+        rounds=rounds or plan.rounds,
+        wide_rounds=rounds or plan.wide_rounds,
+        wide_files=files or plan.wide_files,
+    )
     say(f"input: {plan.workload.files:,} files, {count:,} changesets, SHA-256 {digest}")
     machine, started = _machine(), time.monotonic()
     figures: list[Figure] = []

@@ -88,7 +88,7 @@ def main(
         progress.print(f"[dim]{what}[/dim]", highlight=False)
 
     workload, chosen, failure = Workload(files=files), settings_of_soak(), ""
-    options = {"s3": find_s3(s3)[0], "settings": chosen, "flower_tasks": FLOWER_TASKS}
+    options: Json = {"s3": find_s3(s3)[0], "settings": chosen, "flower_tasks": FLOWER_TASKS}
     with (
         tempfile.TemporaryDirectory(prefix="sluice-soak-") as folder,
         out.open("w") as samples_file,

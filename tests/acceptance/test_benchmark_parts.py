@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import far, landing
+from benchmarks import far, landing, ratios, wide
+from benchmarks.client import Import
 from benchmarks.contention import run as contention
 from benchmarks.contention.plan import plan
 from benchmarks.landing import Phase
@@ -114,3 +115,18 @@ def test_agents_who_push_land_the_same_tree(tmp_path: Path):
             given_up = {change.number for change in contest.changes if change.conflict and not resolving}
             assert landed == set(range(15)) - given_up
             assert sum(result.conflicts for result in results) == 3 * collide
+
+
+def test_a_wide_repository_takes_turns_with_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ratios, "PHASE", Phase("ratio", 2, 20, 40))
+    # Before the first changeset the tree of every file has to be there, whichever connection sent it.
+    monkeypatch.setattr(wide, "_IMPORT", Import(puts=50, changesets=3, connections=4))
+    figures = wide.run(tmp_path, quiet, files=8_000, small_files=1_200, rounds=2, s3="seaweedfs")
+    assert [figure.name for figure in figures] == [
+        "wide, together, time",
+        "wide, together, server CPU",
+        "wide, spread, time",
+        "wide, spread, server CPU",
+    ]
+    assert all(len(figure.rounds) == 2 and figure.details["goal"] == 1.3 for figure in figures)
+    assert all(figure.details["waited"] == 0 for figure in figures)
