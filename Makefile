@@ -62,7 +62,7 @@ containers: install ## Run Dockerfile and compose.yaml by Docker or Podman: heal
 faults: install ## Break everything under load and check what was promised (MINUTES=5 SEED=… ARGS=…)
 	@$(BIN)/python -m tests.harness $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-drills: install ## Show that an outage of S3, a full Redis, a failover, a restart fail nobody (ARGS="outage --seconds 30", full-redis, failover, restart)
+drills: install ## Show that an outage of S3, a full Redis, a failover, a restart, a death fail nobody (ARGS="outage --seconds 30", full-redis, failover, restart, killed)
 	@$(BIN)/python -m tests.harness.drills $(or $(ARGS),restart)
 
 bench: install ## Measure what we claim, and the peers beside it, as JSON and a table (ARGS=…)

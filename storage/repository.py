@@ -11,7 +11,7 @@ from storage.backends.redis_memory import Memory
 from storage.base.errors import Refused, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
-from storage.coordination import Nodes
+from storage.coordination import Heartbeat, Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
 from storage.log.log import Log
@@ -21,7 +21,7 @@ from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
-from storage.queue import AppendLock, Heartbeat, Inbox, Pace, Queue
+from storage.queue import AppendLock, Inbox, Pace, Queue
 from storage.view.load import load
 from storage.view.snapshot import Snapshot
 from storage.view.view import View
@@ -49,8 +49,8 @@ class Repository:
         self.archive = Archive(settings, self.bucket, self.log, self.view)
         self.queue = Queue(settings, self.view, self.archive)
         self.inbox = Inbox(settings, self.archive, self.view, self.queue)
-        self.heartbeat = Heartbeat(settings, self.queue)
-        self.append_lock = AppendLock(settings, self.view)
+        self.heartbeat = Heartbeat(settings)
+        self.append_lock = AppendLock(settings, self.view, self.heartbeat)
         self.pace = Pace(settings.commit_changesets)
         self.nodes = Nodes(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)

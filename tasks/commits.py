@@ -3,16 +3,19 @@
 import time
 
 import structlog
+from celery.signals import worker_process_init
 
+from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep, Paused
 from storage.commit import commit_batch, poison
+from storage.coordination import end_orphans, holders
 from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.merges import merge_now
 from tasks.notify import ask_for_upkeep, ask_for_work
-from tasks.report import did
+from tasks.report import because, did
 
 log = structlog.get_logger()
 
@@ -22,7 +25,8 @@ def commit(token: str = "", reason: str = "") -> None:
     """Commit one bounded batch; if work is left, send the next message. `reason` is for people."""
     repo, started, moved = repository(), int(time.time() * 1000), False
     try:
-        moved = _commit(repo)
+        with repo.heartbeat.of_message("commit", token):
+            moved = _commit(repo)
     except Exception:
         moved = True  # where it was a batch that failed, somebody is suspected now: the others need not wait
         raise
@@ -53,3 +57,18 @@ def _commit(repo: Repository) -> bool:
             merge_now(repo, result.merge)  # a message to the other node would take as long again
         return result.changesets > 0
     return False
+
+
+@worker_process_init.connect
+def take_the_place(**_: object) -> None:
+    """End the leases of the child in whose place this one was forked, and ask for the work that it left."""
+    repo = repository()
+    try:
+        with budget("lock_ttl", repo.settings.lock_ttl):  # by then they have expired
+            orphans = end_orphans(repo.view, {*repo.queue.claimants(), *holders(repo.view)})
+            if orphans:
+                log.warning("leases_ended", owners=orphans)
+                with because("a worker process has died"):
+                    ask_for_work(repo)
+    except UNAVAILABLE as error:
+        log.info("leases_not_ended", reason=str(error))

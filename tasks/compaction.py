@@ -27,7 +27,7 @@ def compaction(reason: str = "") -> None:
     """Make the compactions that are due; another run meanwhile does nothing. `reason` is for people."""
     repo = repository()
     try:
-        with Lease(repo.view, LeaseName.COMPACTING, ALONE).held() as alone:
+        with Lease(repo.view, LeaseName.COMPACTING, ALONE, repo.heartbeat).held() as alone:
             if alone:
                 # It has all in memory that it archives, which a worker's child never has otherwise.
                 run_job(run, repo.settings)

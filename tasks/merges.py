@@ -20,7 +20,8 @@ def merge(token: str = "", reason: str = "") -> None:
     """Make one batch merge; if more is pending, send the next message. `reason` is for people."""
     repo = repository()
     try:
-        merge_now(repo)
+        with repo.heartbeat.of_message("merge", token):
+            merge_now(repo)
     finally:
         # The shortest tick that there is: commits that could not reach the bucket are tried again at each.
         ask_for_work(repo, merged=token)

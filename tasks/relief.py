@@ -98,7 +98,7 @@ def _tried(step: Callable[[Repository], bool], repo: Repository) -> bool:
 
 def run(repo: Repository) -> None:
     """Make room until there is enough; wait while another process does, or Redis refuses or does not answer."""
-    lease = Lease(repo.view, LeaseName.COMPACTING, compaction.ALONE)
+    lease = Lease(repo.view, LeaseName.COMPACTING, compaction.ALONE, repo.heartbeat)
     _say(repo, "redis_memory_tight")
     dropped, pause = time.monotonic() - _COPIES_EVERY, _PAUSE
     while repo.memory.is_tight():

@@ -8,8 +8,7 @@ from redis.exceptions import OutOfMemoryError
 from storage.backends.bucket import Missing
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import Corrupt, LogForked, LogUnreadable
-from storage.base.ids import new_ulid
-from storage.coordination import Lease, LeaseName
+from storage.coordination import Lease, LeaseName, new_owner
 from storage.log.entry import digest
 from storage.maintenance import checkpoint, collect, roll_up
 from storage.operations.lifecycle import close_oldest, release_decided, requeue_released
@@ -28,8 +27,8 @@ log = structlog.get_logger()
 _DEEP_LOOK = 120.0
 # Seconds that upkeep waits for who loads the view: longer than it takes to find that one dead (storage/view/view.py).
 _LOADING_PATIENCE = 15.0
-# Seconds within which nobody else begins to recover the inbox: so much is lost where who does so dies.
-_RECOVERING = 5.0
+# Seconds within which nobody else begins to recover the inbox, as long as who does so lives.
+_RECOVERING = 60.0
 # Each names its paths in one entry.
 _EXPIRED_AT_ONCE = 100
 # An epoch of the view whose loading has not gone on for so long (seconds) was left by a process that died.
@@ -132,7 +131,7 @@ def _catch_up(repo: Repository) -> None:
     """Apply entries that their writers did not apply: a writer holds the append lock until the view has its entry."""
     if repo.log.read(repo.view.head().applied + 1) is None:
         return
-    with repo.append_lock.held(new_ulid()):
+    with repo.append_lock.held(new_owner()):
         applied = catch_up(repo.view, repo.log, repo.bucket)
     if applied:
         log.warning("view_caught_up", entries=applied)
@@ -154,7 +153,7 @@ def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> InboxScan:
 
 def _recover(repo: Repository, run: bytes, epoch: str | None) -> InboxScan:
     """Recover the inbox, unless another process has just begun to: every requested upkeep would list the same."""
-    with Lease(repo.view, LeaseName.RECOVERING, _RECOVERING).held() as alone:
+    with Lease(repo.view, LeaseName.RECOVERING, _RECOVERING, repo.heartbeat).held() as alone:
         if not alone:
             return InboxScan()
         scan = repo.inbox.recover(run, epoch)

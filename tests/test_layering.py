@@ -44,7 +44,7 @@ _TABLE = {
     "storage.lookup": "base backends git log view",
     "storage.queue": "base backends git log view coordination lookup",
     "storage.repository": "base backends git log view coordination lookup queue",
-    "storage.commit": "base backends git log view lookup queue repository",
+    "storage.commit": "base backends git log view coordination lookup queue repository",
     "storage.operations": "base backends git log view queue repository commit",
     "storage.maintenance": "base backends git log view lookup queue repository commit",
     "tasks.node": "base backends view coordination repository",

@@ -202,7 +202,11 @@ class Settings:
     inbox_margin: float = _setting(
         120.0, "seconds", "Submission packs younger than this are scanned again: late PUTs, wrong clocks."
     )
-    lock_ttl: float = _setting(10.0, "seconds", "Expiry of claims and locks whose holder has died.")
+    lock_ttl: float = _setting(
+        2.5,
+        "seconds",
+        "Expiry of claims and locks whose holder has died; a process renews its own four times as often.",
+    )
     stop_grace: float = _setting(
         20.0, "seconds", "A worker that is asked to stop finishes its batch in this time, or releases it."
     )
@@ -213,7 +217,11 @@ class Settings:
         300.0, "seconds", "Time between two such tries, unless another batch succeeded in between."
     )
     max_queue_age: float = _setting(120.0, "seconds", "/v1/health is 503 if a changeset has waited longer.")
-    message_ttl: float = _setting(10.0, "seconds", "A message that was not answered within this time counts as lost.")
+    message_ttl: float = _setting(
+        3.0,
+        "seconds",
+        "A message that no run has taken within this time counts as lost, as does one whose run has died.",
+    )
     lock_tries: int = _setting(
         5, "tries", "After so many claims of a slice that failed on file locks, it is claimed without them."
     )

@@ -13,6 +13,7 @@ import structlog
 from storage.base.errors import Unavailable, ViewStale
 from storage.base.ids import ObjectId, PackId, Seq, new_ulid
 from storage.base.stopwatch import Stopwatch
+from storage.coordination import new_owner
 from storage.git.packs import PackRange
 from storage.log.entry import Entry, digest, encode, placed
 from storage.repository import Repository
@@ -106,7 +107,7 @@ def append_directly(
     repo: Repository, build_entry: EntryBuilder[T], changesets: Sequence[str] = (), slices: Sequence[str] = ()
 ) -> T:
     """Run `append_loop` under the append lock: for entries that are made in no time. Raises what that raises."""
-    with repo.append_lock.held(new_ulid()):
+    with repo.append_lock.held(new_owner()):
         return append_loop(repo, build_entry, changesets, slices)
 
 

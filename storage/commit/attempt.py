@@ -18,7 +18,7 @@ class Attempt:
     def tries(self, changesets: Sequence[ChangesetId]) -> None:
         """Say that from now on exactly these of the claimed changesets are tried. Raises RedisError."""
         if list(changesets) != self.tried:
-            self._queue.renew(self._owner, self._claimed, changesets)
+            self._queue.note_tried(self._owner, changesets)
             self.tried = list(changesets)
 
     def release(self, fault: str = "", only: str = "") -> None:

@@ -12,7 +12,7 @@ from storage.backends.deadline import Budget as Spending
 from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep, ViewStale
-from storage.base.ids import ChangesetId, PackId, Seq, new_ulid, oid_of
+from storage.base.ids import ChangesetId, PackId, Seq, oid_of
 from storage.base.logging_setup import in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
@@ -22,6 +22,7 @@ from storage.commit.global_merge import PreparedMerge, prepare_merge
 from storage.commit.link import Linked, Linker
 from storage.commit.prefetch import depends_on, linker_on, prepare
 from storage.commit.prove import RootMismatch, prove
+from storage.coordination import new_owner
 from storage.git.objects import CorruptObject, Kind
 from storage.log.entry import Commits
 from storage.log.records import Status
@@ -58,7 +59,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
     Raises NeedsUpkeep and Paused where nothing can be claimed. UNAVAILABLE, Overdue and whatever else goes wrong end
     the batch, and what is not decided is given back: blamed for the latter two (storage/commit/poison.py).
     """
-    owner, watch = new_ulid(), Stopwatch()
+    owner, watch = new_owner(), Stopwatch()
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         with watch.stage("claim"):
             claimed = repo.queue.claim(owner, recovered_only)
@@ -67,7 +68,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
         blame: tuple[str, ...] = ()
         attempt = Attempt(repo.queue, owner, claimed)
         try:
-            with repo.heartbeat.of(owner, claimed):
+            with repo.heartbeat.of(owner):
                 taken = claimed[: repo.pace.changesets]
                 attempt.tries([item.id for item in taken])
                 result = _commit_claimed(repo, owner, taken, attempt, watch, spending)

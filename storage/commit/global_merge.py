@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
-from storage.base.ids import ObjectId, PackId, new_ulid, oid_of
+from storage.base.ids import ObjectId, PackId, oid_of
 from storage.commit.append_loop import Draft, NoEntry, append_loop
+from storage.coordination import new_owner
 from storage.git.objects import Commit, Ident, Kind, object_id
 from storage.log.entry import Merge
 from storage.log.store_pack import pack_of, store_pack
@@ -80,7 +81,7 @@ def merge_batch(repo: Repository, stored: PreparedMerge | None = None) -> MergeR
                 return _draft(repo, head, batches, stored)
         return NoEntry((MergeResult(), None))
 
-    with repo.append_lock.held(new_ulid()):
+    with repo.append_lock.held(new_owner()):
         result, made = append_loop(repo, build_entry)
         if made:
             repo.objects.share({made.id: (Kind.COMMIT, made.data)})

@@ -1,11 +1,44 @@
 """Locks that expire, and can be taken while Redis is full, since the processes that make room need them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 
 from storage.base.ids import new_ulid
+from storage.coordination.heartbeat import Heartbeat
 from storage.view.view import View
+
+# The same in this process and in those that it forks.
+_FAMILY = secrets.token_hex(6)
+
+
+def new_owner() -> str:
+    """Return a name for an owner of locks: this process's, and behind a slash what nobody else has."""
+    return f"{_FAMILY}-{os.getpid()}/{new_ulid()}"
+
+
+def end_orphans(view: View, owners: Iterable[str]) -> list[str]:
+    """End the leases of those of `owners` whose process this one or its parent forked, and which has ended.
+
+    So nobody waits for them to expire. Returns them. Raises redis.RedisError.
+    """
+    orphans = [owner for owner in owners if _is_orphan(owner)]
+    if orphans:
+        view.redis.delete(*(f"{view.prefix}lease:{owner}" for owner in orphans))
+    return orphans
+
+
+def _is_orphan(owner: str) -> bool:
+    family, _, pid = owner.partition("/")[0].rpartition("-")
+    if family != _FAMILY:
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 class LeaseName(StrEnum):
@@ -20,35 +53,43 @@ class LeaseName(StrEnum):
     FULL_SCAN = "deep_look"  # the inbox was scanned from the low watermark on within the last interval
 
 
+def holders(view: View) -> list[str]:
+    """Return who has a lock by name now. Raises redis.RedisError."""
+    values = view.redis.mget([view.prefix + name for name in LeaseName])
+    return [value.split(b" ")[0].decode() for value in values if value]
+
+
 class Lease:
     """One lock by its name. It is advisory: it saves work, and outcomes are right without it."""
 
-    def __init__(self, view: View, name: LeaseName, seconds: float) -> None:
+    def __init__(self, view: View, name: LeaseName, seconds: float, heartbeat: Heartbeat | None = None) -> None:
+        """It ends after `seconds`; where it is held with a `heartbeat`, also soon after its owner's process."""
         self._view = view
         self._name = name
         self._life = int(seconds * 1000)
+        self._heartbeat = heartbeat
 
     def take(self, owner: str) -> bool:
         """Try to take it, or to keep it for longer; tell whether it is the owner's now."""
-        return bool(self._view.scripts("take", self._name, owner, self._life))
+        ttl = self._heartbeat.ttl if self._heartbeat else 0
+        return bool(self._view.scripts("take", self._name, owner, self._life, ttl))
 
     def take_turn(self) -> bool:
-        """Take it, without an owner, if it is free, and tell: so one of many processes acts once in its time."""
+        """Take it, for all of its time, if it is free, and tell: so one of many processes acts once in that time."""
         return self.take(new_ulid())
 
     @contextmanager
     def held(self) -> Iterator[bool]:
         """Hold it in this block if it is free; yields whether it was."""
-        owner = new_ulid()
+        owner = new_owner() if self._heartbeat else new_ulid()
         taken = self.take(owner)
         try:
-            yield taken
+            with self._heartbeat.of(owner) if taken and self._heartbeat else nullcontext():
+                yield taken
         finally:
             if taken:
                 self.release(owner)
 
     def release(self, owner: str) -> None:
-        """Give it back if it still is the owner's; a lost race here only lets two work at once."""
-        key = self._view.prefix + self._name
-        if (self._view.redis.get(key) or b"").split(b" ")[0] == owner.encode():
-            self._view.redis.delete(key)
+        """Give it back if it still is the owner's. Raises redis.RedisError."""
+        self._view.scripts("give", self._name, owner)

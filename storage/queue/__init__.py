@@ -5,7 +5,6 @@ Imports the packages of storage up to lookup.
 """
 
 from storage.queue.append_lock import AppendLock
-from storage.queue.heartbeat import Heartbeat
 from storage.queue.pace import Pace
 from storage.queue.queue import LEASE_EXPIRED, Queue
 from storage.queue.recovery import MAX_PASSED_PACKS, Inbox, InboxScan, Watermark
@@ -14,5 +13,5 @@ from storage.queue.submission_packs import UNREADABLE, read_changesets, read_pac
 
 __all__ = [
     "LEASE_EXPIRED", "MAX_PASSED_PACKS", "UNREADABLE", "Admission", "AppendLock", "ChangesetState", "Claimed",
-    "Heartbeat", "Inbox", "InboxScan", "Pace", "Queue", "Stage", "Watermark", "read_changesets", "read_pack",
+    "Inbox", "InboxScan", "Pace", "Queue", "Stage", "Watermark", "read_changesets", "read_pack",
 ]  # fmt: skip

@@ -9,32 +9,38 @@ from redis.exceptions import RedisError
 
 from storage.backends.deadline import budget
 from storage.base.settings import Settings
-from storage.coordination import Lease, LeaseName
+from storage.coordination import Heartbeat, Lease, LeaseName
 from storage.view.view import View
 
 # Between two attempts to take the lock (seconds), at first and in the end.
 _LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
+# How long to wait for it, in lives of a lease: a holder that lives may well keep it for longer than one.
+_PATIENCE = 4
 
 
 class AppendLock:
     """Admits one linker at a time. It is advisory: it avoids races for the same entry number. Safe for threads."""
 
-    def __init__(self, settings: Settings, view: View) -> None:
-        self._lease = Lease(view, LeaseName.APPEND, settings.lock_ttl)
+    def __init__(self, settings: Settings, view: View, heartbeat: Heartbeat) -> None:
+        # Past its budget a batch is stuck elsewhere, and others may go on though its process lives.
+        longest = settings.batch_budget + settings.lock_ttl
+        self._lease = Lease(view, LeaseName.APPEND, longest, heartbeat)
+        self._heartbeat = heartbeat
         self._settings = settings
         # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
         self._asking = threading.Lock()
 
     @contextmanager
     def held(self, owner: str) -> Iterator[None]:
-        """Hold the lock in this block; or go on without it where others have it for longer than one may.
+        """Hold the lock in this block; or go on without it where others have it for long.
 
         It is released whatever the block has spent of its budget: others would wait for it. Where Redis is away, it
         expires.
         """
         try:
-            self.take(owner, timeout=self._settings.lock_ttl)
-            yield
+            self.take(owner, timeout=_PATIENCE * self._settings.lock_ttl)
+            with self._heartbeat.of(owner):
+                yield
         finally:
             with budget("redis_timeout", self._settings.redis_timeout), suppress(RedisError):
                 self.release(owner)
@@ -59,5 +65,5 @@ class AppendLock:
             self._asking.release()
 
     def release(self, owner: str) -> None:
-        """Release the lock if it still is the owner's; a lost race here only lets two link at once."""
+        """Release the lock if it still is the owner's."""
         self._lease.release(owner)

@@ -29,6 +29,8 @@ _LOOK_AHEAD = 1000
 _ULID = 26
 # Claims of the dead that one claim looks after.
 _MAX_DEAD = 32
+# More claims than run at once.
+_MAX_CLAIMS = 1000
 # What release.lua calls the fault of an owner that fell silent.
 LEASE_EXPIRED = "died"
 
@@ -64,7 +66,7 @@ class Queue(QueueReader):
         return [position if position >= 0 else NoPosition(position) for position in positions]
 
     def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
-        """Claim a bounded batch for `owner`; a suspect is claimed alone.
+        """Claim a bounded batch for `owner` (`new_owner`), whose lease it begins; a suspect is claimed alone.
 
         First it expires the leases of dead owners, and makes the changesets that they tried suspects. Raises
         Unavailable and Paused.
@@ -73,12 +75,15 @@ class Queue(QueueReader):
             self._release(*self._owed[0])
             self._owed.pop(0)
         s = self._settings
+        # Past its budget a batch is stuck elsewhere, and its claim ends though its process lives.
+        longest = int((s.batch_budget + s.lock_ttl) * 1000)
         for _ in range(_MAX_DEAD):
             try:
                 rows = self._scripts(
-                    "claim", int(time.time() * 1000), owner, int(s.lock_ttl * 1000), s.commit_changesets,
+                    "claim", int(time.time() * 1000), owner, longest, s.commit_changesets,
                     s.commit_changes, s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
                     int(recovered_only), s.poison_tries, int(s.poison_wait * 1000), s.commit_bytes,
+                    max(1, int(s.lock_ttl * 1000)),
                 )  # fmt: skip
             except redis.RedisError:
                 self._owed.append((owner, (), "", "", None))  # made perhaps, and its answer lost
@@ -112,10 +117,13 @@ class Queue(QueueReader):
         log.warning("claim_ran_out", owner=owner, changesets=len(changesets), first=changesets[0] if changesets else "")
         self._release(owner, [("", changeset) for changeset in changesets], LEASE_EXPIRED)
 
-    def renew(self, owner: str, claimed: Sequence[Claimed], tried: Sequence[ChangesetId] = ()) -> bool:
-        """Extend the lease of a claim's owner, and note newly tried changesets; tell whether the claim exists."""
-        ttl = int(self._settings.lock_ttl * 1000)
-        return bool(self._scripts("renew", owner, ttl, "".join(tried), *chain.from_iterable(_members(claimed))))
+    def note_tried(self, owner: str, tried: Sequence[ChangesetId]) -> bool:
+        """Note which changesets of its claim an owner really tries; tell whether the claim exists."""
+        return bool(self._scripts("tries", owner, "".join(tried)))
+
+    def claimants(self) -> list[str]:
+        """Return the owners of claims that are not released yet."""
+        return [owner.decode() for owner in self._redis.zrange(self._prefix + "trying", 0, _MAX_CLAIMS)]
 
     def _release(
         self, owner: str, members: Sequence[_Member], fault: str = "", only: str = "",

@@ -1,12 +1,14 @@
 """Bringing the view up to date with the log: by the entries that it lacks, or by loading it under a new epoch."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from contextvars import copy_context
 
 from storage.backends.bucket import Bucket, Missing, OutOfRange
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.batched import batched
 from storage.base.errors import Corrupt, LogForked, LogUnreadable, ViewAbsent
 from storage.base.ids import ObjectId, PackId, Seq, oid_of
@@ -145,20 +147,21 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
     epoch, published = new_epoch(), False
     run = view.begin_loading(epoch, before)
     try:
-        through, last_hash = _load_segments(view, log, bucket, epoch, progress)
-        batch: list[tuple[Entry, str]] = []
-        gone = set[PackId]()
-        for pair in follow(log.read_from(through + 1), last_hash):
-            batch.append(pair)
-            if len(batch) == _BATCH:
-                _apply(view, log, bucket, epoch, batch, gone)
-                progress(batch[-1][0].seq)
-                batch = []
-        _apply(view, log, bucket, epoch, batch, gone)
-        _refuse(gone)
-        if not view.redis.exists(f"{view.prefix}v:{epoch}:head"):
-            raise ViewAbsent("there is no log")
-        published = view.publish(before, epoch, run)
+        with _SaysAtWork(view, epoch):
+            through, last_hash = _load_segments(view, log, bucket, epoch, progress)
+            batch: list[tuple[Entry, str]] = []
+            gone = set[PackId]()
+            for pair in follow(log.read_from(through + 1), last_hash):
+                batch.append(pair)
+                if len(batch) == _BATCH:
+                    _apply(view, log, bucket, epoch, batch, gone)
+                    progress(batch[-1][0].seq)
+                    batch = []
+            _apply(view, log, bucket, epoch, batch, gone)
+            _refuse(gone)
+            if not view.redis.exists(f"{view.prefix}v:{epoch}:head"):
+                raise ViewAbsent("there is no log")
+            published = view.publish(before, epoch, run)
     finally:
         stale = before if published else epoch
         if stale:
@@ -166,7 +169,34 @@ def load(view: View, log: Log, bucket: Bucket, before: str | None, progress: Pro
     return published
 
 
+class _SaysAtWork(threading.Thread):
+    """Says that the loader of an epoch is at work, for as long as its process lives, whatever it waits for."""
+
+    def __init__(self, view: View, epoch: str) -> None:
+        super().__init__(name="pulse", daemon=True)
+        self._view = view
+        self._epoch = epoch
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Say so until the end of the block."""
+        while not self._over.wait(_SAYS_EVERY):
+            with suppress(*UNAVAILABLE):  # where the epoch is gone, its loader finds that out
+                self._view.loading(self._epoch)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        """End."""
+        self._over.set()
+        self.join()
+
+
 _BATCH = 32
+# Seconds, of the few after which a silent loader counts as dead (storage/view/view.py).
+_SAYS_EVERY = 0.6
 # Rows of the index that are gathered over segments; as objects they take 200 bytes each.
 _GATHERED = 1 << 18
 _NO_ENTRY = Seq(0)

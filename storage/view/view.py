@@ -23,8 +23,8 @@ from storage.view.lists import Lists
 from storage.view.rows import NOTHING_FORGOTTEN, Effects, Forgotten, effects
 from storage.view.snapshot import Head, Slice, Snapshot, head_of
 
-# A loader says that it is at work after each few entries; one that was silent so long (ms) is dead, or may as well be.
-_SILENT_LOADER = 10_000
+# A loader says four times as often that it is at work; one that was silent so long (ms) is dead, or may as well be.
+_SILENT_LOADER = 2_500
 # Keys, members or fields of one command inside `apply`: one or two arguments each; Lua's stack holds 8,000.
 _ARGUMENTS = 500
 _INDEX_ROWS = 10_000

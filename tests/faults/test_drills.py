@@ -1,4 +1,4 @@
-"""The drills, for a few seconds: S3 is away, Redis is full or fails over, every process is restarted: nobody is failed.
+"""The drills, for a few seconds: S3 is away, Redis is full, workers die, every process is restarted: nobody is failed.
 
 `make drills` is the same for as long as one likes, and judges how soon landing goes on.
 """
@@ -13,7 +13,7 @@ import pytest
 
 from app.stack.commands import NAMES
 from app.stack.stack import Stack
-from tests.harness.drills import failover, full_redis, outage, restart
+from tests.harness.drills import failover, full_redis, killed, outage, restart
 from tests.harness.drills import run as command_line
 from tests.harness.drills.drill import Plan, Report, run
 from tests.harness.movable import Movable
@@ -37,7 +37,7 @@ def drilled(name: str, plan: Plan, folder: Path, s3_kind: str, s3_program: str, 
     return report
 
 
-@pytest.mark.parametrize("line", ["", "outage", "restart", "full-redis", "failover"])
+@pytest.mark.parametrize("line", ["", "outage", "restart", "full-redis", "failover", "killed"])
 def test_help_teaches(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         command_line.main([*line.split(), "--help"])
@@ -66,6 +66,11 @@ def test_a_full_redis_serves_reads_recovers_by_itself_and_loses_nothing(
 
 def test_a_failover_of_redis_loses_nothing_and_needs_no_restart(s3_kind: str, s3_program: str, tmp_path: Path) -> None:
     drilled("failover", failover.plan(1), tmp_path / "stack", s3_kind, s3_program, kind=Movable)
+
+
+def test_a_worker_killed_with_the_append_lock_loses_nothing(s3_kind: str, s3_program: str, tmp_path: Path) -> None:
+    report = drilled("killed", killed.plan(1), tmp_path / "stack", s3_kind, s3_program, kind=killed.TwoHosts)
+    assert sum("append lock" in name for name in report.figures) == 2
 
 
 @pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)

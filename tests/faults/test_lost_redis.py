@@ -46,6 +46,7 @@ from tasks.upkeep import run as run_upkeep
 from tests.support.compaction import aged_world, compacted
 from tests.support.dying import NO_STEP
 from tests.support.redis_rows import copied, drop_shared, flush, keys, restore
+from tests.support.waiting import await_true
 from tests.support.world import World, item
 
 
@@ -470,7 +471,7 @@ def test_redis_may_lose_what_any_one_call_told_it(world: World, monkeypatch: pyt
             with contextlib.suppress(ViewStale, ViewAbsent, Recovering):
                 commit_batch(world.repo)
         # A copy has no lives: what would expire soon is taken away.
-        world.repo.redis.delete(*keys(world, "lock:", "ticket", "trying"), b"none")
+        world.repo.redis.delete(*keys(world, "lock:", "lease:", "ticket", "trying"), b"none")
         run_upkeep(world.repo)
         world.work()
     # What processes share in Redis for some minutes may hide that a place is not known.
@@ -657,6 +658,24 @@ def test_a_loader_that_died_is_followed_by_another(world: World, monkeypatch: py
     monkeypatch.setattr("storage.view.view._SILENT_LOADER", 1)
     world.repo.prepare(timeout=60)
     assert world.repo.view.epoch() not in {None, "DEAD"}
+
+
+def test_a_loader_that_waits_for_a_slow_store_says_that_it_is_at_work(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, read_from = world.repo.view, world.repo.log.read_from
+
+    def said() -> dict[bytes, float]:
+        return dict(view.redis.zrange(view.prefix + "epochs", 0, -1, withscores=True))
+
+    def slowly(seq: int) -> Iterator[tuple[int, bytes]]:
+        before = said()
+        await_true(lambda: any(at > before[epoch] for epoch, at in said().items()))
+        yield from read_from(seq)
+
+    flush(world)
+    monkeypatch.setattr(world.repo.log, "read_from", slowly)
+    assert load(view, world.repo.log, world.repo.bucket, before=None)
 
 
 def test_upkeep_beside_a_loading_view_waits_and_marks_it_as_recovered(

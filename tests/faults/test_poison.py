@@ -17,6 +17,7 @@ from storage.base.settings import Settings
 from storage.commit import batch, prefetch
 from storage.commit.batch import commit_batch
 from storage.commit.link import Linked, Linker
+from storage.coordination import new_owner
 from storage.log.entry import decode
 from storage.log.manifest import Changeset
 from storage.operations.slices import define
@@ -25,6 +26,7 @@ from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
 from tests.support.failing_batches import more, until_rejected, work
 from tests.support.redis_rows import flush
+from tests.support.waiting import await_true
 from tests.support.world import World, item
 
 
@@ -88,18 +90,13 @@ def test_a_changeset_whose_worker_dies_is_rejected_and_its_neighbours_land(
     tip = world.tip
     before, poison, after = world.submit(*[item(world.all, {path: b"1"}, tip) for path in "apb"])
     reads(monkeypatch, [poison], Died)
-    release, trying = world.repo.queue.release, world.repo.view.prefix + "trying"
+    release, lease = world.repo.queue.release, world.repo.view.prefix + "lease:"
     deaths: list[str] = []
-
-    def now() -> float:
-        seconds, micros = world.repo.redis.time()
-        return seconds * 1000 + micros / 1000
 
     def dies_with_its_worker(owner: str, claimed: Sequence[batch.Claimed], fault: str = "", *more: Any) -> None:
         if any(each.id == poison for each in claimed) and claimed[0].deaths < 3:
             deaths.append(owner)
-            while world.repo.redis.zscore(trying, owner) > now():  # nothing announces the end of its claim
-                time.sleep(0.02)
+            await_true(lambda: not world.repo.redis.exists(lease + owner))
             return
         release(owner, claimed, fault, *more)
 
@@ -230,11 +227,12 @@ def test_a_batch_that_is_slow_keeps_its_claim(world: World, monkeypatch: pytest.
 
 def test_an_owner_that_was_taken_for_dead_takes_the_blame_back(world: World) -> None:
     [changeset] = world.submit(item(world.all, {"a": b"1"}, world.tip))
-    mine = world.repo.queue.claim("slow")
-    time.sleep(0.35)
+    slow = new_owner()
+    mine = world.repo.queue.claim(slow)
+    await_true(lambda: not world.repo.redis.exists(f"{world.repo.view.prefix}lease:{slow}"))
     [theirs] = world.repo.queue.claim("next")
     assert (theirs.id, theirs.deaths) == (changeset, 1)
-    world.repo.queue.release("slow", mine)
+    world.repo.queue.release(slow, mine)
     world.repo.queue.release("next", [theirs])
     [again] = world.repo.queue.claim("third")
     assert (again.id, again.deaths) == (changeset, 0)

@@ -21,8 +21,10 @@ from benchmarks.toxiproxy import Proxy
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings, environment
 from storage.commit.batch import commit_batch
+from storage.coordination import new_owner
 from storage.queue.states import Claimed
 from storage.repository import Repository
+from tests.support.waiting import await_true
 from tests.support.world import World, item
 
 ROOT = Path(__file__).parents[2]
@@ -146,4 +148,25 @@ def test_a_worker_gives_its_batch_back_within_its_budget(
     assert commit_batch(worker).changesets == 20, (
         "all at once: what could not be given back was, and nobody is suspected"
     )
+    assert [world.status(each) for each in ids] == ["committed"] * 20
+
+
+def test_a_store_slower_than_a_lease_loses_none(world: World, behind: Settings, proxies: dict[str, Proxy]) -> None:
+    worker = Repository(replace(behind, s3_timeout=80.0))
+    ids = world.submit(*[item(world.all, {f"f{i}": b"x"}, world.tip) for i in range(20)])
+    proxies["s3"].add("latency", latency=int(1.2 * worker.settings.lock_ttl * 1000))
+    redis, prefix = world.repo.redis, world.repo.view.prefix
+    seen, lost = set(), []
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(commit_batch, worker)
+        await_true(world.repo.queue.claimants)
+        while not batch.done():
+            ticket = redis.get(prefix + "ticket")
+            owner = (ticket or b"").decode().partition(" ")[0]
+            still, lease = redis.pipeline().get(prefix + "ticket").exists(f"{prefix}lease:{owner}").execute()
+            if ticket and ticket == still:
+                seen.add(owner)
+                lost += [owner] * (not lease)
+            assert world.repo.queue.claim(new_owner()) == []
+    assert batch.result().changesets == 20 and len(seen) == 1 and lost == []
     assert [world.status(each) for each in ids] == ["committed"] * 20

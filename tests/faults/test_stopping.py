@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from app.admin.verify import verify
 from app.stack import commands
 from app.stack.processes import Command, Process, Supervisor
 from storage.base.settings import Settings, environment
+from storage.coordination import new_owner
 from storage.operations.slices import define
 from storage.repository import Repository
 from tests.support.redis_rows import keys
@@ -65,7 +67,7 @@ def loaded(world: World) -> list[str]:
 def held(world: World) -> list[bytes]:
     """The keys of claims, locks and tickets."""
     names = [key.removeprefix(world.repo.view.prefix.encode()) for key in keys(world)]
-    return [name for name in names if name.startswith((b"lock:", b"ticket", b"trying", b"tried"))]
+    return [name for name in names if name.startswith((b"lock:", b"lease:", b"ticket", b"trying", b"tried"))]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,58 @@ def test_a_worker_that_is_killed_under_load_loses_nothing(settings: Settings, st
 
     wait_for(all_done)
     assert held(world) == []
+    assert not verify(world.repo).differences
+
+
+def holder(world: World) -> str:
+    """Return who has the append lock, or nobody's name."""
+    value = world.repo.redis.get(f"{world.repo.view.prefix}ticket") or b""
+    return value.decode().partition(" ")[0]  # type: ignore[no-any-return]
+
+
+def child_of(owner: str) -> int:
+    """Return the process that an owner's name begins with."""
+    return int(owner.partition("/")[0].rpartition("-")[2])
+
+
+def test_the_lock_of_a_killed_host_is_free_and_the_other_host_goes_on(
+    settings: Settings, start: Start, tmp_path: Path
+) -> None:
+    settings = replace(settings, commit_changesets=10, commit_slices=1)
+    world = World(Repository(settings))
+    ids = loaded(world)
+    killed = start(settings, f"stall:{tmp_path / 'stalled'}", commands.worker(1))
+    wait_for((tmp_path / "stalled").exists)
+    owner = holder(world)
+    redis, prefix = world.repo.redis, world.repo.view.prefix
+    assert 0 < redis.pttl(f"{prefix}lease:{owner}") <= 3000 < redis.pttl(f"{prefix}ticket")
+    assert not world.repo.append_lock.take(new_owner(), 0.0)
+    start(settings, "none:", commands.worker(1))
+    start(settings, "none:", commands.beat())
+    killed.send(signal.SIGKILL)
+    os.kill(child_of(owner), signal.SIGKILL)
+    mine = new_owner()
+    assert world.repo.append_lock.take(mine, PATIENCE), "it is got, and not gone without"
+    assert redis.exists(f"{prefix}lease:{owner}") == 0
+    world.repo.append_lock.release(mine)
+    wait_for(lambda: {world.status(each) for each in ids} == {"committed"})
+    assert not verify(world.repo).differences
+
+
+def test_a_killed_childs_leases_end_at_once_while_its_node_lives(
+    settings: Settings, start: Start, tmp_path: Path
+) -> None:
+    # Nothing expires within this test.
+    settings = replace(settings, lock_ttl=3600.0, message_ttl=3600.0, commit_workers=4)
+    world = World(Repository(settings))
+    ids = loaded(world)
+    start(settings, f"stall:{tmp_path / 'stalled'}", commands.worker(1))
+    wait_for((tmp_path / "stalled").exists)
+    owner = holder(world)
+    assert world.repo.redis.pttl(f"{world.repo.view.prefix}lease:{owner}") > 3_000_000
+    os.kill(child_of(owner), signal.SIGKILL)
+    wait_for(lambda: {world.status(each) for each in ids} == {"committed"})
+    assert world.repo.redis.exists(f"{world.repo.view.prefix}lease:{owner}") == 0
     assert not verify(world.repo).differences
 
 

@@ -2,23 +2,25 @@
 -- Claim a bounded batch: slices with new work and slices that were tried before, alternately, those first that have waited
 -- longest; of each the first changesets of its queue. Takes locks on the slices and on the files that these change, all
 -- or none for a slice. The locks are advisory.
--- KEYS[1] the epoch pointer. ARGV: prefix, the caller's time (ms), owner, life of locks (ms), most changesets, most changes,
+-- KEYS[1] the epoch pointer. ARGV: prefix, the caller's time (ms), owner, life of claim and locks (ms), most changesets, most changes,
 -- most slices, tries before a slice goes ahead without file locks, '1' to take locks, how far to look into a queue,
 -- most pending changesets, '1' to claim only from a Redis that is recovered, alone-deaths that make a changeset poison,
--- how long a suspect rests (ms), most bytes of contents and manifests.
--- A claim has a lease in `trying` until it is released. If the lease of another claim has expired, only that claim is
--- returned, as {'', owner, ids in one string}: release it as died (release.lua), and claim again. Suspects, whose `work`
--- has a field `deaths`, are claimed alone and without locks, alternating with the others: their lease is their score in
--- `suspects`. One that failed twice rests until an entry was appended since, or for the given time.
+-- how long a suspect rests (ms), most bytes of contents and manifests, life of the owner's lease (ms).
+-- A claim stands in `trying` until it is released, with the time when it ends. If another one has ended, or its owner has
+-- no lease (leases.lua), only that claim is returned, as {'', owner, ids in one string}: release it as died (release.lua),
+-- and claim again. Suspects, whose `work` has a field `deaths`, are claimed alone and without locks, alternating with the
+-- others, until the time that is their score in `suspects`. One that failed twice rests until an entry was appended since,
+-- or for the given time.
 -- Returns {slice, id, pack} for each changeset, in order; of a suspect also its deaths alone and the last fault.
 -- Errors: ABSENT no view; RECOVERING the inbox has not been listed since Redis came up; PAUSED too much is pending.
--- Cost: O(slices looked at * look-ahead + locks).
+-- Cost: O(claims that run + slices looked at * look-ahead + locks).
 --include open_view
 --include clock
 --include decided
 --include successors
 --include forget
 --include run
+--include leases
 -- `ttl` stays a text: each of many locks is given it, and Lua would write a number anew for each.
 local callers_time, owner, ttl, locking, recovered_only = ARGV[2], ARGV[3], ARGV[4], ARGV[9] == '1', ARGV[12] == '1'
 local most, most_changes, most_slices = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -32,13 +34,18 @@ local committed, merged, applied = unpack(redis.call('HMGET', view .. 'head', 'c
 if tonumber(committed) - tonumber(merged) >= max_pending then
   return redis.error_reply('PAUSED commits wait for merges')
 end
-local silent = redis.call('ZRANGEBYSCORE', prefix .. 'trying', '-inf', now, 'LIMIT', 0, 1)[1]
-if silent then return {{'', silent, redis.call('HGET', prefix .. 'tried', silent) or ''}} end
+local running = redis.call('ZRANGE', prefix .. 'trying', 0, -1, 'WITHSCORES')
+for i = 1, #running, 2 do
+  local other = running[i]
+  if tonumber(running[i + 1]) <= now or not is_alive(prefix, other) then
+    return {{'', other, redis.call('HGET', prefix .. 'tried', other) or ''}}
+  end
+end
 local turn = redis.call('INCR', prefix .. 'claims')
 
 local function held(name)
   local holder = redis.call('GET', prefix .. name)
-  return holder and holder ~= owner
+  return holder and holder ~= owner and is_alive(prefix, holder)
 end
 local decided = decisions(view)
 
@@ -157,5 +164,6 @@ if #claimed > 0 then
   for i, item in ipairs(claimed) do ids[i] = item[2] end
   redis.call('ZADD', prefix .. 'trying', now + ttl, owner)
   redis.call('HSET', prefix .. 'tried', owner, table.concat(ids))
+  begin_lease(prefix, owner, ARGV[16])
 end
 return claimed

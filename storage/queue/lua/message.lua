@@ -7,6 +7,7 @@
 -- work ('' for all; a run that could claim nothing must not call itself again at once).
 -- Returns 1 if the caller is to send a message with the new token. Cost: O(log(tokens) + 64).
 --include clock
+--include leases
 local prefix, kind, life, limit, token, done, tried_before = unpack(ARGV)
 local tokens, now = prefix .. 'messages:' .. kind, now_ms()
 if done ~= '' then redis.call('ZREM', tokens, done) end
@@ -18,7 +19,8 @@ if kind == 'merge' then
 else
   local highest = tried_before == '' and '+inf' or '(' .. tried_before
   for _, slice in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'ready', '-inf', highest, 'LIMIT', 0, 64)) do
-    if redis.call('EXISTS', prefix .. 'lock:slice:' .. slice) == 0 then work = true break end
+    local holder = redis.call('GET', prefix .. 'lock:slice:' .. slice)
+    if not holder or not is_alive(prefix, holder) then work = true break end
   end
   -- A suspect that rests calls for a run as well: it finds nothing, and its own question does not count suspects.
   if not work and tried_before == '' then work = redis.call('ZCOUNT', prefix .. 'suspects', '-inf', now) > 0 end

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- Release a claim: remove decided changesets from the queues, and the locks that are still the owner's.
 -- KEYS[1] the epoch pointer. ARGV: prefix, owner ('' for nobody), what went wrong ('' nothing that the changesets could
--- have done; 'died' reported by another process about an owner without heartbeats; else the kind of an exception), how long a suspect rests
+-- have done; 'died' reported by another process about an owner without a lease; else the kind of an exception), how long a suspect rests
 -- (ms), the one changeset that it went wrong with ('' where that is not known), how many of the changesets were tried,
--- then slice ('' where only `work` knows it) and id of each claimed changeset, those that were tried first.
+-- then slice ('' where only `work` knows it) and id of each claimed changeset, those that were tried first; none: as the
+-- claim has them, for an owner that never learned what it claimed.
 -- The view says what is decided, so a batch that failed half way releases just the rest.
 -- Suspicion: changesets that were claimed and not tried get none. If several were tried together, each becomes a suspect.
 -- If one was tried alone, the failure is counted in its `work`: always the first, later ones only if an entry was appended
@@ -13,8 +14,11 @@
 --include decided
 --include successors
 --include forget
+--include leases
 local prefix, owner, fault, rest, only, tried = unpack(ARGV, 1, 6)
 rest, tried = tonumber(rest), tonumber(tried)
+local members = {}
+for i = 7, #ARGV do members[i - 6] = ARGV[i] end
 local epoch = redis.call('GET', KEYS[1]) or ''
 local view = prefix .. 'v:' .. epoch .. ':'
 local decided, suspects = decisions(view), prefix .. 'suspects'
@@ -23,11 +27,19 @@ local alone, buried = tried == 1, false
 if owner ~= '' then
   if fault == 'died' then
     local deadline = redis.call('ZSCORE', prefix .. 'trying', owner)
-    -- Somebody else was faster, or it spoke meanwhile.
-    if not deadline or tonumber(deadline) > now then return 0 end
+    -- Somebody else was faster, or its lease was renewed meanwhile.
+    if not deadline or (tonumber(deadline) > now and is_alive(prefix, owner)) then return 0 end
+  end
+  if #members == 0 then
+    local ids = redis.call('HGET', prefix .. 'tried', owner) or ''
+    for i = 1, #ids, 26 do
+      members[#members + 1] = ''
+      members[#members + 1] = string.sub(ids, i, i + 25)
+    end
   end
   buried = redis.call('ZREM', prefix .. 'trying', owner) == 0
   redis.call('HDEL', prefix .. 'tried', owner)
+  redis.call('DEL', prefix .. 'lease:' .. owner)
 end
 local some = redis.call('ZCARD', suspects) > 0
 
@@ -61,8 +73,8 @@ local function take_back(work, id)
 end
 
 local slices = {}
-for i = 7, #ARGV, 2 do
-  local slice, id = ARGV[i], ARGV[i + 1]
+for i = 1, #members, 2 do
+  local slice, id = members[i], members[i + 1]
   local work = prefix .. 'work:' .. id
   local files, key, known = unpack(redis.call('HMGET', work, 'files', 'key', 'slice'))
   if slice == '' then slice = known or '' end
@@ -76,7 +88,7 @@ for i = 7, #ARGV, 2 do
     redis.call('EXPIRE', prefix .. 'manifest:' .. id, 60)
     if some then redis.call('ZREM', suspects, id) end
     removed = removed + 1
-  elseif known and fault ~= '' and (i - 7) / 2 < tried and (only == '' or only == id) then
+  elseif known and fault ~= '' and (i - 1) / 2 < tried and (only == '' or only == id) then
     blame(work, id)
   elseif known and buried then
     take_back(work, id)

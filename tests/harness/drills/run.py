@@ -18,7 +18,7 @@ from pathlib import Path
 
 from app.stack.servers import find_s3
 from app.stack.stack import Stack
-from tests.harness.drills import failover, full_redis, outage, restart
+from tests.harness.drills import failover, full_redis, killed, outage, restart
 from tests.harness.drills.drill import Plan, Report, run
 from tests.harness.movable import Movable
 
@@ -52,6 +52,8 @@ def _plan(chosen: argparse.Namespace) -> tuple[Plan, type[Stack]]:
             return full_redis.plan(chosen.seconds, chosen.changesets), Stack
         case "failover":
             return failover.plan(chosen.rounds), Movable
+        case "killed":
+            return killed.plan(chosen.rounds), killed.TwoHosts
     return restart.plan(chosen.rounds), Stack
 
 
@@ -73,7 +75,9 @@ def _arguments() -> argparse.ArgumentParser:
     )
     over = drills.add_parser("failover", help="fail Redis over to a replica under load, and back")
     over.add_argument("--rounds", type=int, default=1, help="number of failovers (default: 1)")
-    for drill in (away, again, full, over):
+    dead = drills.add_parser("killed", help="kill a worker that has the append lock, and its host, under load")
+    dead.add_argument("--rounds", type=int, default=1, help="number of deaths of each kind (default: 1)")
+    for drill in (away, again, full, over, dead):
         drill.add_argument("--s3", choices=["minio", "seaweedfs"], default=find_s3()[0], help="the S3 server")
         drill.add_argument("--writers", type=int, default=8, help="number of concurrent writers (default: 8)")
         drill.add_argument("--seed", default=secrets.token_hex(4), help="decides what is written (default: random)")

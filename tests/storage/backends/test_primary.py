@@ -12,6 +12,7 @@ import redis
 from storage.backends import primary
 from storage.backends.redis_client import connect
 from storage.base.settings import Settings
+from storage.coordination import Heartbeat
 from storage.queue.append_lock import AppendLock
 from storage.queue.queue import Queue
 from storage.view.view import View
@@ -164,7 +165,7 @@ def test_a_server_demoted_and_promoted_again_counts_as_another_run(tmp_path: Pat
 def test_locks_claims_and_messages_of_before_hold_nobody_up(pair: Pair, repository: str) -> None:
     bench = QueueBench(Settings(repository=repository, redis_url=pair.address.url))
     [changeset] = bench.put("S1", "f")
-    ticket = AppendLock(bench.settings, bench.view)
+    ticket = AppendLock(bench.settings, bench.view, Heartbeat(bench.settings))
     assert ticket.take("who died", 0.0)
     assert [each.id for each in bench.queue.claim("who died")] == [changeset]
     bench.view.redis.wait(1, 5000)

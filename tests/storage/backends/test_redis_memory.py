@@ -53,7 +53,7 @@ def fill(server: redis.Redis, world: World, limit: int = 1) -> None:
 
 SCRIPTS = {
     "no-writes": {"admit", "known", "locate", "nodes", "oldest", "snapshot", "status", "successor", "tables"},
-    "allow-oom": {"accept", "alive", "apply", "note", "publish", "release", "renew", "retire", "take"},
+    "allow-oom": {"accept", "alive", "apply", "beat", "give", "note", "publish", "release", "retire", "take", "tries"},
     "": {"claim", "enqueue", "loading", "message", "segment"},
 }
 

@@ -9,10 +9,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import redis
 
+from storage.backends.scripts import Scripts
 from storage.base.errors import Paused, Recovering, ViewAbsent
 from storage.base.ids import ChangesetId, PackId, SliceId, new_ulid
 from storage.base.settings import Settings
+from storage.coordination import Heartbeat, new_owner
 from storage.git.objects import Ident
 from storage.git.packs import PackRange
 from storage.log.manifest import Changeset
@@ -21,6 +24,7 @@ from storage.queue.append_lock import AppendLock
 from storage.queue.queue import Queue
 from storage.queue.states import Claimed, NoPosition
 from tests.support.queue_bench import QueueBench
+from tests.support.waiting import await_true
 
 
 @pytest.fixture
@@ -196,13 +200,80 @@ def test_a_holder_that_died_blocks_only_until_its_locks_expire(bench: QueueBench
     assert claimed(bench, "b") == [one]
 
 
+def end_lease(bench: QueueBench, owner: str) -> None:
+    """Let the lease of an owner expire, as it does soon after its process has died."""
+    assert bench.view.redis.delete(f"{bench.view.prefix}lease:{owner}") == 1
+
+
+def test_all_that_a_dead_owner_has_ends_with_its_one_lease(bench: QueueBench) -> None:
+    [one] = bench.put("S0", "shared")
+    owner, ttl = new_owner(), bench.settings.lock_ttl * 1000
+    lock = AppendLock(bench.settings, bench.view, Heartbeat(bench.settings))
+    assert [each.id for each in bench.queue.claim(owner)] == [one] and lock.take(owner, 0.0)
+    assert bench.queue.ask("commit", 1) is None, "all work is claimed"
+    [other] = bench.put("S1", "shared")
+    assert 0 < bench.view.redis.pttl(f"{bench.view.prefix}lease:{owner}") <= ttl <= 3000
+    assert bench.view.redis.pttl(f"{bench.view.prefix}lock:slice:S0") > ttl, "no lock has to be renewed"
+    assert not lock.take(new_owner(), 0.0) and claimed(bench, "b") == []
+    end_lease(bench, owner)
+    assert lock.take(new_owner(), 0.0), "the append lock"
+    assert {*claimed(bench, "c"), *claimed(bench, "d")} == {one, other}, "slice and file"
+
+
+def test_what_a_dead_owner_has_claimed_is_work_for_a_message(bench: QueueBench) -> None:
+    bench.put("S0", "f")
+    owner = new_owner()
+    assert bench.queue.claim(owner) and bench.queue.ask("commit", 1) is None
+    end_lease(bench, owner)
+    assert bench.queue.ask("commit", 1)
+
+
+def test_a_lease_that_expired_revives_while_nobody_took_its_locks(bench: QueueBench) -> None:
+    [one] = bench.put("S0", "f")
+    owner, heartbeat = new_owner(), Heartbeat(bench.settings)
+    assert [each.id for each in bench.queue.claim(owner)] == [one]
+    end_lease(bench, owner)
+    with heartbeat.of(owner):
+        await_true(lambda: bench.view.redis.exists(f"{bench.view.prefix}lease:{owner}") == 1)
+        assert claimed(bench, "b") == [] and bench.queue.claimants() == [owner]
+
+
+def test_a_message_counts_for_as_long_as_its_run_lives(bench: QueueBench) -> None:
+    bench.put("S0", "f")
+    token = bench.queue.ask("commit", 1)
+    assert token
+    key = bench.view.prefix + "messages:commit"
+    before = bench.view.redis.zscore(key, token)
+    with Heartbeat(bench.settings).of_message("commit", token):
+        await_true(lambda: bench.view.redis.zscore(key, token) > before)
+
+
+def test_a_claim_whose_answer_was_lost_is_released_whole(bench: QueueBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    [one] = bench.put("S0", "f")
+    scripts = Scripts.__call__
+
+    def lost(self: Scripts, name: str, *args: object, **more: object) -> object:
+        answer = scripts(self, name, *args, **more)
+        if name == "claim":
+            raise redis.ConnectionError("its answer is lost")
+        return answer
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Scripts, "__call__", lost)
+        with pytest.raises(redis.ConnectionError):
+            bench.queue.claim(new_owner())
+    assert [each.id for each in bench.queue.claim(new_owner())] == [one]
+    assert len(bench.queue.claimants()) == 1
+
+
 def test_releasing_leaves_the_locks_that_are_somebody_elses_now(bench: QueueBench) -> None:
     bench.put("S0", "f")
-    mine = Queue(replace(bench.settings, lock_ttl=0.02), bench.view, bench.archive).claim("slow")
-    time.sleep(0.05)
+    slow = new_owner()
+    mine = bench.queue.claim(slow)
+    end_lease(bench, slow)
     theirs = bench.queue.claim("next")
     assert [each.id for each in theirs] == [each.id for each in mine]
-    bench.queue.release("slow", mine)
+    bench.queue.release(slow, mine)
     assert bench.queue.claim("third") == []
 
 
@@ -287,11 +358,12 @@ def test_a_run_without_a_claim_does_not_call_itself_but_sees_new_work(bench: Que
 
 def test_the_ticket_admits_one_and_a_dead_holders_expires(bench: QueueBench) -> None:
     view = bench.view
-    ticket = AppendLock(bench.settings, view)
+    ticket = AppendLock(bench.settings, view, Heartbeat(bench.settings))
     assert ticket.take("a", 0.1)
-    assert not AppendLock(bench.settings, view).take("b", 0.0)
+    other = AppendLock(bench.settings, view, Heartbeat(bench.settings))
+    assert not other.take("b", 0.0)
     bench.run_out()
-    assert AppendLock(bench.settings, view).take("b", 10.0), "after the holder's time"
+    assert other.take("b", 10.0), "after the holder's time"
     ticket.release("a")
     assert not ticket.take("c", 0.0), "only the owner gives it back"
 
@@ -310,7 +382,7 @@ class Held:
 
 
 def ticket_of(held: Held, settings: Settings) -> AppendLock:
-    return AppendLock(settings, SimpleNamespace(scripts=held))  # type: ignore[arg-type]
+    return AppendLock(settings, SimpleNamespace(scripts=held), Heartbeat(settings))  # type: ignore[arg-type]
 
 
 def test_who_has_waited_longer_asks_for_the_ticket_more_often(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,71 @@
+"""Locks by name, on a real Redis: who has one, until when, and what of a process that has ended is free."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from storage.backends.redis_client import connect
+from storage.base.settings import Settings
+from storage.coordination import Heartbeat, Lease, LeaseName, end_orphans, holders, new_owner
+from storage.view.view import View
+from tests.support.waiting import await_true
+
+
+@pytest.fixture
+def view(redis_settings: Settings) -> View:
+    return View(redis_settings, connect(redis_settings))
+
+
+def lease_of(view: View, owner: str) -> str:
+    return f"{view.prefix}lease:{owner}"
+
+
+@pytest.mark.parametrize("beats", [True, False], ids=["with-a-heartbeat", "for-a-fixed-time"])
+def test_a_held_lock_is_free_once_its_owner_has_no_lease(redis_settings: Settings, view: View, beats: bool) -> None:
+    heartbeat = Heartbeat(redis_settings) if beats else None
+    lease, other = (Lease(view, LeaseName.COMPACTING, 600.0, heartbeat) for _ in range(2))
+    taken, others = (new_owner(), new_owner()) if beats else ("of-an-older-version", "another")
+    assert lease.take(taken) and not other.take(others)
+    assert view.redis.pttl(view.prefix + LeaseName.COMPACTING) > 590_000
+    assert view.redis.delete(lease_of(view, taken)) == int(beats), "only an owner that renews it has one"
+    assert other.take(others) is beats
+
+
+def test_a_block_keeps_its_lease_and_ends_it(redis_settings: Settings, view: View) -> None:
+    lease = Lease(view, LeaseName.COMPACTING, 600.0, Heartbeat(redis_settings))
+    with lease.held() as alone:
+        [owner] = holders(view)
+        assert alone and view.redis.delete(lease_of(view, owner))
+        await_true(lambda: view.redis.exists(lease_of(view, owner)) == 1)  # whatever the block does
+        with lease.held() as second:
+            assert not second
+    assert holders(view) == []
+    with lease.held() as again:
+        assert again
+
+
+def test_a_turn_lasts_for_its_time_whoever_took_it(view: View) -> None:
+    assert Lease(view, LeaseName.GARBAGE, 600.0).take_turn()
+    assert not Lease(view, LeaseName.GARBAGE, 600.0).take_turn()
+    assert not list(view.redis.scan_iter(view.prefix + "lease:*"))
+
+
+def test_only_the_leases_of_ended_processes_of_the_family_end(view: View) -> None:
+    ended = os.fork()
+    if not ended:
+        os._exit(0)
+    os.waitpid(ended, 0)
+    family = new_owner().partition("-")[0]
+    stranger = subprocess.run(
+        [sys.executable, "-c", "from storage.coordination import new_owner; print(new_owner())"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    mine, orphan, plain = new_owner(), f"{family}-{ended}/X", "of an older version"
+    for owner in (mine, orphan, plain, stranger):
+        view.redis.set(lease_of(view, owner), "")
+    assert end_orphans(view, [mine, orphan, plain, stranger]) == [orphan]
+    assert [view.redis.exists(lease_of(view, owner)) for owner in (mine, orphan, plain, stranger)] == [1, 0, 1, 1]
