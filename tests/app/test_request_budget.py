@@ -5,6 +5,7 @@ A script is one request, and so is a pipeline. The messages of Celery are not co
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import Any
 
@@ -16,7 +17,7 @@ from storage.commit import commit_batch, merge_batch
 from tests.support.api import Api
 
 Requests = Counter[str]
-MOST = 23  # requests to Redis
+MOST = 21  # requests to Redis
 
 
 @pytest.fixture
@@ -30,8 +31,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Requests:
         return urlopen(pool, method, *args, **options)
 
     def to_redis(connection: Any, command: Any, *args: Any, **options: Any) -> Any:
-        words = command[0].split(b"\r\n")
-        counted.update(["redis", f"redis {words[2].decode()}"])
+        if threading.current_thread().name != "pulse":  # whose number depends on how long the change takes
+            words = command[0].split(b"\r\n")
+            counted.update(["redis", f"redis {words[2].decode()}"])
         return send(connection, command, *args, **options)
 
     monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", to_bucket)
