@@ -54,7 +54,7 @@ class Repository:
         self.pace = Pace(settings.commit_changesets)
         self.nodes = Nodes(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)
-        self.kinds = Kinds(settings, self.bucket, self.objects)
+        self.kinds = Kinds(settings, self.objects)
         self.merges = ContentMerges(settings)
 
     def snapshot(

@@ -7,13 +7,21 @@ mean fetching and parsing megabytes, so no function reads a directory twice, how
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from storage.base.ids import ObjectId
 from storage.git.objects import EMPTY_TREE, TREE_MODE, Kind, Tree, Version, object_id, row, version_of
 
 ReadTree = Callable[[ObjectId], Tree]
+
+ReadTrees = Callable[[Sequence[ObjectId]], Mapping[ObjectId, Tree]]
+"""Returns several trees, which it reads together."""
+
+# Directories that `runs` reads at once, at most; and how many rows it holds that are still to be yielded, about.
+_DIRECTORIES_AHEAD = 64
+_ROWS_AHEAD = 1 << 16
 
 
 def lookup(read: ReadTree, root: ObjectId, path: bytes) -> Version | None:
@@ -110,6 +118,80 @@ def _first_behind(keys: Sequence[bytes], after: bytes, base: bytes) -> int:
     rest = after[len(base) :]
     i = bisect_right(keys, rest)
     return i - 1 if i and keys[i - 1].endswith(b"/") and rest.startswith(keys[i - 1]) else i
+
+
+class Run(NamedTuple):
+    """Files that follow one another in a directory: the rows of its tree from `start` up to `end`."""
+
+    base: bytes  # the directory's path: empty, or with a slash at its end
+    tree: Tree
+    start: int
+    end: int
+
+    @property
+    def rows(self) -> list[bytes]:
+        """The rows of the files; each has a mode of six digits, as all but a directory's have."""
+        return self.tree.rows[self.start : self.end]
+
+
+def runs(read: ReadTrees, root: ObjectId, after: bytes = b"", prefix: bytes = b"") -> Iterator[Run]:
+    """Yield the files that `walk` yields, in runs, for who wants all of them.
+
+    Directories are read together, ahead of their turn: the first few one by one, and then as many as have
+    `_ROWS_AHEAD` rows.
+    """
+    if prefix:
+        version = lookup(lambda oid: read([oid])[oid], root, prefix[:-1])
+        if version is None or not version.is_tree:
+            return
+        root = version.oid
+    left: list[Run | tuple[bytes, ObjectId]] = [(prefix, root)]  # the next one last
+    together, held = 1, 0
+    while left:
+        item = left.pop()
+        if isinstance(item, Run):
+            held -= item.end - item.start
+            yield item
+            continue
+        left.append(item)
+        opened, rows = _open_directories(read, left, after, 1 if held > _ROWS_AHEAD else together)
+        held += rows
+        together = max(1, min(2 * together, _DIRECTORIES_AHEAD, _ROWS_AHEAD * opened // max(1, rows)))
+
+
+def _open_directories(
+    read: ReadTrees, left: list[Run | tuple[bytes, ObjectId]], after: bytes, together: int
+) -> tuple[int, int]:
+    """Put what is in the next directories in their place; return how many these are, and their files."""
+    positions: list[int] = []
+    for i in range(len(left) - 1, max(-1, len(left) - 1 - 4 * together), -1):
+        if not isinstance(left[i], Run):
+            positions.append(i)
+            if len(positions) == together:
+                break
+    directories = [item for i in positions if not isinstance(item := left[i], Run)]
+    trees = read([oid for _, oid in directories])
+    files = 0
+    # From the last position on, so that the others stay.
+    for i, (base, oid) in zip(positions, directories, strict=True):
+        items = list(_items_of(base, trees[oid], after))
+        files += sum(item.end - item.start for item in items if isinstance(item, Run))
+        left[i : i + 1] = reversed(items)
+    return len(positions), files
+
+
+def _items_of(base: bytes, tree: Tree, after: bytes) -> Iterator[Run | tuple[bytes, ObjectId]]:
+    """Yield the runs of files and the directories of a directory behind `after`."""
+    keys = tree.keys
+    start = _first_behind(keys, after, base)
+    for i in range(start, len(keys)):
+        if keys[i].endswith(b"/"):
+            if start < i:
+                yield Run(base, tree, start, i)
+            yield base + keys[i], ObjectId(tree.rows[i][-20:])
+            start = i + 1
+    if start < len(keys):
+        yield Run(base, tree, start, len(keys))
 
 
 Change = tuple[bytes, Version | None, Version | None]

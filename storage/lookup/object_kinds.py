@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from cachetools import LRUCache
 
-from storage.backends.bucket import Bucket
 from storage.base.batched import batched
 from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId
@@ -26,6 +25,7 @@ MAX_LOOKUPS = 4000
 # Beside what one request can name: else a request that is repeated until all its ids are known never ended.
 _REMEMBERED = 1 << 16
 _TOGETHER = 5000  # ids in one look into the index, which Redis does in one go
+_HEADS_TOGETHER = 512  # objects whose first bytes are read at once; what was read stays known if the time is up
 
 
 class LookedUpInPart(Unavailable):
@@ -42,8 +42,7 @@ class Described(NamedTuple):
 class Kinds:
     """The kinds of all objects that the log names. Safe for threads."""
 
-    def __init__(self, settings: Settings, bucket: Bucket, objects: ObjectStore) -> None:
-        self._bucket = bucket
+    def __init__(self, settings: Settings, objects: ObjectStore) -> None:
         self._objects = objects
         self._known: LRUCache[ObjectId, Described] = LRUCache(_REMEMBERED + settings.max_request_changes)
         self._lock = threading.Lock()
@@ -51,9 +50,9 @@ class Kinds:
     def of(self, oids: Iterable[ObjectId]) -> dict[ObjectId, Described]:
         """Return what these objects are, without those that are not stored.
 
-        Costs few looks into the index, and a few bytes of the bucket for each that stands in no submission pack. Raises
-        ViewAbsent, BucketError, Spent and CorruptObject; and LookedUpInPart after `MAX_LOOKUPS` in the bucket. What
-        was looked up until then is remembered.
+        Costs few looks into the index, and the first bytes of those that stand in no submission pack, read together.
+        Raises ViewAbsent, BucketError, Spent and CorruptObject; and LookedUpInPart after `MAX_LOOKUPS` in the bucket.
+        What was looked up until then is remembered.
         """
         wanted = list(dict.fromkeys(oids))
         with self._lock:
@@ -67,13 +66,12 @@ class Kinds:
                 elif location:
                     below.append((oid, location))
         first = below[:MAX_LOOKUPS]
-        read = self._bucket.map_concurrently(lambda located: self._read(*located), first)
+        for heads in batched(first, _HEADS_TOGETHER):
+            for oid, head in self._objects.stored_many(heads, HEAD_BYTES).items():
+                described[oid] = self._remember(oid, Described(*decode_head(head)))
         if len(first) < len(below):
             raise LookedUpInPart(f"{len(first)} of {len(below)} ids that are new to this process were looked up")
-        return described | dict(zip((oid for oid, _ in first), read, strict=True))
-
-    def _read(self, oid: ObjectId, location: Location) -> Described:
-        return self._remember(oid, Described(*decode_head(self._objects.stored(oid, location, HEAD_BYTES))))
+        return described
 
     def _remember(self, oid: ObjectId, described: Described) -> Described:
         with self._lock:

@@ -12,7 +12,7 @@ from typing import Any
 from cachetools import LRUCache
 
 from storage.backends import deadline
-from storage.backends.bucket import Bucket, BucketError, Missing
+from storage.backends.bucket import Bucket, BucketError
 from storage.backends.ranges import Range
 from storage.backends.turns import in_thread_if_large
 from storage.base.batched import batched, batched_by_size
@@ -71,6 +71,17 @@ class ObjectStore:
         if not isinstance(item, Tree):
             raise CorruptObject(f"{oid.hex()} is no tree")
         return item
+
+    def trees(self, oids: Sequence[ObjectId]) -> dict[ObjectId, Tree]:
+        """Return trees, read together: few looks in Redis, then the bucket, many at once. Raises as `tree` does."""
+        deadline.left()
+        trees = dict(self._items(oids))
+        for oid in oids:
+            if oid not in trees:
+                raise ObjectMissing(oid.hex())
+            if not isinstance(trees[oid], Tree):
+                raise CorruptObject(f"{oid.hex()} is no tree")
+        return trees
 
     def commit(self, oid: ObjectId) -> Commit:
         """Return a commit, parsed. Raises ObjectMissing, CorruptObject where it is none of ours, and BucketError."""
@@ -211,12 +222,8 @@ class ObjectStore:
             yield from self._load_stored(group)
 
     def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
-        read = zip(group, self._bucket.get_ranges([_range(location) for _, location in group]), strict=True)
-        stored = {oid: data for (oid, _), data in read if data is not None}
-        if gone := [(oid, location) for oid, location in group if oid not in stored]:
-            stored |= self._read_archived(gone)
         fresh = {}
-        for oid, data in stored.items():
+        for oid, data in self.stored_many(group).items():
             item = in_thread_if_large(decode, data)
             if in_thread_if_large(partial(object_id, item[0]), item[1]) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
@@ -226,14 +233,21 @@ class ObjectStore:
             yield oid, self._keep(oid, *item)
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
-        return in_thread_if_large(decode, self.stored(oid, location))
+        return in_thread_if_large(decode, self.stored_many([(oid, location)])[oid])
 
-    def stored(self, oid: ObjectId, location: Location, most: int | None = None) -> bytes:
-        """Return an object as its pack has it, or its first `most` bytes. Raises BucketError."""
-        try:
-            return self._bucket.get_range(*_range(location, most))
-        except Missing:
-            return self._read_archived([(oid, location)], most)[oid]
+    def stored_many(
+        self, located: Sequence[tuple[ObjectId, Location]], most: int | None = None
+    ) -> dict[ObjectId, bytes]:
+        """Return objects as their packs have them, or their first `most` bytes; neighbours are read together.
+
+        Raises BucketError.
+        """
+        ranges = [_range(location, most) for _, location in located]
+        read = zip(located, self._bucket.get_ranges(ranges), strict=True)
+        stored = {oid: data for (oid, _), data in read if data is not None}
+        if gone := [(oid, location) for oid, location in located if oid not in stored]:
+            stored |= self._read_archived(gone, most)
+        return stored
 
     def _read_archived(
         self, gone: Sequence[tuple[ObjectId, Location]], most: int | None = None

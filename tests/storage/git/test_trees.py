@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.git.objects import FILE_MODE, Kind, Tree, Version, object_id
-from storage.git.trees import covers, diff, lookup, project, walk
+from storage.git.trees import covers, diff, lookup, project, runs, walk
 from tests.support.trees import FILES, PATHS, Trees
 
 BLOB = Version(FILE_MODE, object_id(Kind.BLOB, b"x"))
@@ -90,3 +90,31 @@ def test_a_tree_reads_back_as_it_was_written() -> None:
     data = b"100644 a.b\0" + b"\0" * 20 + b"40000 a\0" + b" \0" * 10 + b"100755 b c\0" + b"\n" * 20
     tree = Tree.parse(data)
     assert tree.encode() == data and tree.keys == [b"a.b", b"a/", b"b c"]
+
+
+@given(FILES, st.sampled_from([b"", b"a/", b"a/b/"]), st.integers(0, 30))
+def test_runs_have_the_files_of_the_walk_in_its_order(files: dict, prefix: bytes, skipped: int) -> None:
+    trees = Trees()
+    root = trees.build(files)
+    paths = [path for path, _ in walk(trees.read, root, b"", prefix)]
+    after = paths[skipped % len(paths)] if paths else b""
+    expected = list(walk(trees.read, root, after, prefix))
+    found = [
+        (run.base + row[7:-21], Version(int(row[:6], 8), row[-20:]))
+        for run in runs(lambda oids: {oid: trees.read(oid) for oid in oids}, root, after, prefix)
+        for row in run.rows
+    ]
+    assert found == expected
+
+
+def test_all_directories_are_read_once_and_many_at_a_time() -> None:
+    trees = Trees()
+    root = trees.build({b"d%02d/s%02d/f%d" % (i, j, k): BLOB for i in range(20) for j in range(20) for k in range(2)})
+    asked: list[list[bytes]] = []
+
+    def read(oids):
+        asked.append(list(oids))
+        return {oid: trees.read(oid) for oid in oids}
+
+    assert sum(len(run.rows) for run in runs(read, root)) == 800
+    assert len(asked) < 20 and sum(map(len, asked)) == 421
