@@ -12,9 +12,21 @@ from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, K
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
-from app.routes import changesets, conflicts, events, explanations, health, lifecycle, reads, slices
+from app.routes import (
+    changesets,
+    conflicts,
+    events,
+    explanations,
+    file_contents,
+    health,
+    lifecycle,
+    reads,
+    slices,
+    trees,
+)
 from app.service import memory_limit, request_log
 from app.service.body_limit import BodyLimit
+from app.service.downloads import Downloads
 from app.service.event_streams import Streams
 from app.service.long_polls import Waiting
 from app.service.services import Services
@@ -68,7 +80,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.json.compact = True  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = repo.settings.max_body_bytes
     services = app.extensions["sluice"] = Services(
-        repo, Lookups(repo.queue), Intake(repo), Waiting(repo), Streams(repo)
+        repo, Lookups(repo.queue), Intake(repo), Waiting(repo), Streams(repo), Downloads(chosen)
     )
     services.start()
     app.url_map.converters |= {"slice": SliceName, "path": FilePath}
@@ -81,7 +93,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.before_request(lambda: deadline.set_current(deadline.Budget("request_budget", chosen.request_budget)))
     app.teardown_request(lambda _error: deadline.set_current(None))
     memory_limit.register(app, repo)
-    for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads):
+    for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads, trees, file_contents):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(health.routes, url_prefix="/v1")
     app.register_blueprint(health.health)

@@ -53,9 +53,12 @@ _TABLE = {
     "app.protocol": "base backends git log",
     "app.judge": "base git",
     "app.folder": "base git app.client app.judge",
+    "app.downloads": "base backends git lookup",
     "app.intake": "base backends git log view lookup queue repository commit operations tasks app.protocol",
     "app.service": "base backends log coordination queue repository app.protocol app.intake",
-    "app.routes": "base backends git log view lookup queue operations tasks app.protocol app.intake app.service",
+    "app.routes": (
+        "base backends git log view lookup queue operations tasks app.protocol app.downloads app.intake app.service"
+    ),
     "app.admin": "base backends git log view lookup queue repository commit maintenance app.judge",
     "app.stack": "base backends view coordination",
     "app.demo": "base git app.client app.protocol app.judge app.admin",

@@ -31,11 +31,13 @@ class QuerySchema(LimitedSchema):
     slice = fields.Checked(fields.text)
     version = fields.Checked(fields.number)
     after = fields.Checked(fields.text)
+    format = fields.choice({name: name for name in ("tar", "tar.gz", "zip")})
+    sizes = fields.choice({"true": True, "false": False})
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The arguments of a request; what was not given is None, but for `limit` and `until`."""
+    """The arguments of a request; what was not given is None, but for those that have a default."""
 
     limit: int
     cursor: str | None = None
@@ -48,6 +50,8 @@ class Query:
     slice: str | None = None
     version: int | None = None
     after: str | None = None
+    format: str = "tar"
+    sizes: bool = False
 
 
 def check_url() -> None:

@@ -9,13 +9,13 @@ marshmallow's loop over fields (`LimitedSchema.load_valid`).
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from marshmallow import ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
-from app.protocol.loading import ErrorsAt, LimitedSchema, load_object
+from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, load_path
 from app.protocol.problems import MAX_ERRORS, FieldError, Invalid, Problem, invalid
 from app.protocol.strategies import STRATEGIES, MatchBudget, Rule, Rules, pattern
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
@@ -45,6 +45,14 @@ class SlicePathsSchema(LimitedSchema):
 
     paths = Raw(required=True)
     version = fields.Checked(fields.natural)
+
+
+class FilesSchema(LimitedSchema):
+    """Files whose contents are asked for."""
+
+    paths = Raw(required=True)
+    commit = fields.Checked(fields.oid)
+    cursor = fields.Checked(fields.text)
 
 
 class ChangeSchema(LimitedSchema):
@@ -100,6 +108,14 @@ class BulkSchema(LimitedSchema):
     changesets = Raw(required=True)
 
 
+class WantedFiles(NamedTuple):
+    """Files that are asked for."""
+
+    paths: tuple[bytes, ...]  # in the order of the request, each once
+    commit: bytes | None
+    cursor: str | None
+
+
 class _Loader:
     """The schemas of one deployment."""
 
@@ -107,6 +123,7 @@ class _Loader:
         self.settings = settings
         self.slice = SliceSchema(settings)
         self.slice_paths = SlicePathsSchema(settings)
+        self.files = FilesSchema(settings)
         self.change = ChangeSchema(settings)
         self.rule = RuleSchema(settings)
         self.author = AuthorSchema(settings)
@@ -140,6 +157,15 @@ def load_slice_paths(data: Any, settings: Settings) -> tuple[list[str], int | No
     """Return the paths that a slice shall have, and the version that it must still have. Raises a Problem."""
     loaded = load_object(_loader(settings).slice_paths, data)
     return _slice_paths(loaded["paths"], settings), loaded.get("version")
+
+
+def load_files(data: Any, settings: Settings) -> WantedFiles:
+    """Return which files a request asks for. Raises a Problem."""
+    loaded = load_object(_loader(settings).files, data)
+    paths = loaded["paths"]
+    _check_list("paths", paths, ("max_read_paths", settings.max_read_paths))
+    checked = [load_path(path, settings, f"paths[{i}]") for i, path in enumerate(paths)]
+    return WantedFiles(tuple(dict.fromkeys(checked)), loaded.get("commit"), loaded.get("cursor"))
 
 
 def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str | None = None) -> Submission:

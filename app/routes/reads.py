@@ -1,30 +1,27 @@
-"""Reading a slice's commits, tree and files, and the global history."""
+"""Reading a slice's commits and single files, and the global history."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
 from app.protocol import cursors
 from app.protocol.loading import load_path
-from app.protocol.problems import invalid, not_found
-from app.protocol.queries import Query, load_oid, load_query
+from app.protocol.problems import not_found
+from app.protocol.queries import load_oid, load_query
 from app.routes.changesets import states_of
 from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice
+from app.routes.trees import commit_of
 from app.service.services import services
 from storage.base.ids import ObjectId
-from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Tree, Version
-from storage.git.trees import covers, lookup, project, walk
+from storage.git.objects import SUBMODULE_MODE, Ident, Version
+from storage.git.trees import covers, lookup
 from storage.log.entry import SLOTS, GlobalCommit, log_position
 from storage.log.records import Status
-from storage.lookup.object_store import ObjectMissing
 from storage.operations import history
 from storage.queue import ChangesetState
-from storage.view.snapshot import Slice
 
 routes = Blueprint("reads", __name__)
 
@@ -79,90 +76,6 @@ def _time(who: Ident) -> str:
     return clock.isoformat(timespec="seconds")
 
 
-@routes.get("/slices/<slice:name>/tree")
-def tree(name: str) -> Response:
-    """List a slice's files at a commit."""
-    query = load_query(request.args, services().settings, "limit", "cursor", "commit", "prefix")
-    slice_, listed = _listing_of(name, query)
-    root = _root_of(listed.commit)
-    objects = services().repo.objects
-
-    def read() -> tuple[ObjectId, list[tuple[bytes, Version]]]:
-        projected, made = project(objects.tree, root, slice_.paths)
-
-        def read(oid: ObjectId) -> Tree:
-            return made[oid] if oid in made else objects.tree(oid)
-
-        return projected, list(islice(walk(read, projected, listed.after, listed.prefix), query.limit + 1))
-
-    def show(batch: Sequence[tuple[bytes, Version]]) -> Iterator[dict[str, Any]]:
-        locations = objects.locate([version.oid for _, version in batch])
-        for (path, version), location in zip(batch, locations, strict=True):
-            yield _file_json(path, version, location.range.size if location else None)
-
-    projected, files = services().repo.confirmed(read)
-    return page(
-        "tree",
-        _tree_filters(slice_, listed.prefix),
-        files,
-        query.limit,
-        lambda row: (row[0], listed.commit.hex(), slice_.version, listed.seq),
-        show,
-        together=_ROWS,
-        more={"commit": listed.commit.hex(), "tree": projected.hex()},
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """What a page of a tree is of; its pages are all of the commit and the slice's definition of the first one."""
-
-    commit: ObjectId
-    prefix: bytes
-    after: bytes  # the path behind which the page begins
-    seq: int  # the entry at which the slice still had the definition of the first page
-
-
-def _listing_of(name: str, query: Query) -> tuple[Slice, _Listing]:
-    """Return the slice as the first page of a tree had it, and what the page is of."""
-    repo = services().repo
-    # Before the slice is read: a definition that comes later stands behind this entry.
-    head = repo.view.head()
-    slice_ = find_slice(name)
-    prefix = (query.prefix or b"").rstrip(b"/") + b"/" if query.prefix else b""
-    if query.cursor is None:
-        commit = _oid(head.main) if query.commit is None else ObjectId(query.commit)
-        return slice_, _Listing(commit, prefix, b"", head.applied)
-    position = cursors.decode(query.cursor, "tree", _tree_filters(slice_, prefix), (bytes, str, int, int))
-    after, at, version, seq = cast(tuple[bytes, str, int, int], position)
-    commit = ObjectId(load_oid(at, "cursor"))
-    if query.commit is not None and query.commit != commit:
-        raise invalid("cursor", f"belongs to another list: that of {commit.hex()}")
-    if version == slice_.version:
-        return slice_, _Listing(commit, prefix, after, head.applied)
-    before = repo.confirmed(lambda: history.slice_before(repo, slice_.id, version, seq))
-    if before is None:
-        raise invalid(
-            "cursor", f"is of version {version} of the slice, which has version {slice_.version}: begin again"
-        )
-    return before, _Listing(commit, prefix, after, seq)
-
-
-def _tree_filters(slice_: Slice, prefix: bytes) -> cursors.Filters:
-    return {"slice": slice_.id, "prefix": prefix.decode()}
-
-
-def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any]:
-    submodule = version.mode == SUBMODULE_MODE
-    return {
-        "path": path.decode(),
-        "mode": f"{version.mode:06o}",
-        "type": "commit" if submodule else "blob",
-        "id": version.oid.hex(),
-        "size": None if submodule else size,
-    }
-
-
 @routes.get("/slices/<slice:name>/files/<path:path>")
 def file(name: str, path: str) -> Response:
     """Return one file's bytes."""
@@ -172,7 +85,8 @@ def file(name: str, path: str) -> Response:
 
     def read() -> tuple[Version, bytes] | None:
         covered = covers(find_slice(name).paths, raw)
-        root = _root_of(ObjectId(query.commit) if query.commit else _oid(services().repo.view.head().main))
+        commit = ObjectId(query.commit) if query.commit else _oid(services().repo.view.head().main)
+        root = commit_of(commit).tree
         version = lookup(objects.tree, root, raw) if covered else None
         if version is None or version.is_tree or version.mode == SUBMODULE_MODE:
             return None
@@ -182,15 +96,6 @@ def file(name: str, path: str) -> Response:
     if stored is None:
         raise not_found("file", path)
     return blob_response(*stored)
-
-
-def _root_of(commit: ObjectId) -> ObjectId:
-    """Return the tree of a commit that was asked for."""
-    repo = services().repo
-    try:
-        return repo.confirmed(lambda: repo.objects.commit(commit)).tree
-    except (CorruptObject, ObjectMissing):
-        raise invalid("commit", f"{commit.hex()} is no commit of this repository") from None
 
 
 @routes.get("/head")

@@ -10,7 +10,7 @@ from app.protocol.problems import unavailable
 from storage.repository import Repository
 
 # Of the methods that write, those that add nothing that stays: they say what would be, make room, or ask for a merge.
-_ADDS_NOTHING = frozenset({"lifecycle.abandon_one", "lifecycle.check", "operations.merge"})
+_ADDS_NOTHING = frozenset({"lifecycle.abandon_one", "lifecycle.check", "operations.merge", "file_contents.contents"})
 _METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 

@@ -7,6 +7,7 @@ from flask import current_app
 
 from app.intake.intake import Intake
 from app.intake.lookups import Lookups
+from app.service.downloads import Downloads
 from app.service.event_streams import Streams
 from app.service.long_polls import Waiting
 from storage.base.settings import Settings
@@ -15,13 +16,14 @@ from storage.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The repository, the look-ups, the intake, the long polls and the streams of this process."""
+    """The repository, the look-ups, the intake, the long polls, the streams and the downloads of this process."""
 
     repo: Repository
     lookups: Lookups
     intake: Intake
     waiting: Waiting
     streams: Streams
+    downloads: Downloads
 
     def start(self) -> None:
         """Start the threads that store packs, announce, and wait for news."""

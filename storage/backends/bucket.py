@@ -157,7 +157,10 @@ class Bucket:
                 raise OutOfRange(f"GET {name}: it ends before")
             return [((name, at, length), data[at - start : at - start + length]) for _, at, length in group]
 
-        parts = dict(chain.from_iterable(self.map_concurrently(read, groups(set(wanted)))))
+        parts: dict[Range, bytes | None] = {}
+        # Few at a time: all who read share the threads, in the order of their calls.
+        for some in batched(groups(set(wanted)), 2 * READERS):
+            parts.update(chain.from_iterable(self.map_concurrently(read, some)))
         return [parts[range_] for range_ in wanted]
 
     def _get(self, name: str, **span: Any) -> bytes:

@@ -144,6 +144,16 @@ class Settings:
     max_streams: int = _setting(200, "streams", "Maximum event streams that one API process serves; above it 429.")
     max_stream_seconds: float = _setting(600.0, "seconds", "After this an event stream ends; its client reconnects.")
     stream_cache_bytes: int = _setting(32 << 20, "bytes", "Cache of events in each API process, for its event streams.")
+    max_read_paths: int = _setting(1000, "paths", "Maximum paths in a request for the contents of several files.")
+    max_read_bytes: int = _setting(
+        8 << 20, "bytes", "Contents in an answer to such a request; one file may have more. The rest has a cursor."
+    )
+    max_downloads: int = _setting(
+        16, "downloads", "Manifests and archives that one API process sends at once; above it 429."
+    )
+    archive_ahead_bytes: int = _setting(
+        8 << 20, "bytes", "Compressed contents that an archive holds ahead of its client, unless one file has more."
+    )
     retry_after: int = _setting(1, "seconds", "Retry-After of a 429 or 503.")
 
     pack_changesets: int = _setting(2048, "changesets", "Maximum changesets in one submission pack.")

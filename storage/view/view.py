@@ -265,7 +265,12 @@ def _pack_bytes(pack: PackId) -> bytes:
 
 def decode_location(row: bytes) -> Location:
     """Read what `encode_location` wrote."""
-    count, raw = _PACK.unpack_from(row)
+    return Location(_pack_id(row[: _PACK.size]), PackRange(*_RANGE.unpack_from(row, _PACK.size)))
+
+
+@lru_cache(maxsize=1024)
+def _pack_id(packed: bytes) -> PackId:
+    """Return a pack's name from what `_pack_bytes` returned."""
+    count, raw = _PACK.unpack(packed)
     ulid = text_of(raw)
-    pack = f"inbox/{ulid}-{count}" if count else f"packs/{ulid}"
-    return Location(PackId(pack), PackRange(*_RANGE.unpack_from(row, _PACK.size)))
+    return PackId(f"inbox/{ulid}-{count}" if count else f"packs/{ulid}")

@@ -1,0 +1,109 @@
+"""The contents of several files of a slice, in one answer."""
+
+import re
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from itertools import chain
+from typing import Any, cast
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from app.downloads.contents import Stored, groups
+from app.downloads.files import File
+from app.protocol import cursors
+from app.protocol.bodies import load_json
+from app.protocol.problems import invalid
+from app.protocol.queries import load_oid
+from app.protocol.schemas import load_files
+from app.routes.slices import find_slice
+from app.routes.trees import commit_of, sizes_of
+from app.service.services import services
+from storage.backends.turns import in_thread, taking_turns
+from storage.base.ids import ObjectId, oid_of
+from storage.git.objects import SUBMODULE_MODE, Version
+from storage.git.trees import covers, lookup_many
+
+routes = Blueprint("file_contents", __name__)
+
+# What takes six bytes in JSON: a content that has it is shorter in base64.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# Compressed contents that are read at once: all that an answer may have.
+_ANY = sys.maxsize
+
+
+@routes.post("/slices/<slice:name>/files")
+def contents(name: str) -> Response:
+    """Return the contents of some files at a commit, those that have room in an answer."""
+    repo, body = services().repo, request.get_data()
+    with taking_turns(len(body)):
+        wanted = load_files(load_json(body, repo.settings), repo.settings)
+    slice_ = find_slice(name)
+    filters = {"slice": slice_.id, "paths": sha256(b"\0".join(wanted.paths)).hexdigest()}
+    commit, start = ObjectId(wanted.commit) if wanted.commit else oid_of(repo.view.head().main), 0
+    if wanted.cursor is not None:
+        start, at = cast(tuple[int, str], cursors.decode(wanted.cursor, "files", filters, (int, str)))
+        commit = ObjectId(load_oid(at, "cursor"))
+        if wanted.commit not in (None, commit):
+            raise invalid("cursor", f"belongs to another list: that of {commit.hex()}")
+    paths = wanted.paths[start:]
+    there = _files_at(commit_of(commit).tree, [path for path in paths if covers(slice_.paths, path)])
+    sizes = sizes_of([file.oid for file in there.values() if file.mode != SUBMODULE_MODE])
+    taken = _first(paths, lambda path: sizes.get(there[path].oid, 0) if path in there else 0)
+    stored = chain.from_iterable(groups(repo.objects, [there[path] for path in taken if path in there], _ANY))
+    shown = {
+        "commit": commit.hex(),
+        "files": list(stored),
+        "missing": [path.decode() for path in taken if path not in there],
+        "next": cursors.encode("files", filters, (start + len(taken), commit.hex())) if taken != paths else None,
+    }
+    response = Response(in_thread(_encode, shown), mimetype="application/json")
+    response.headers["X-Git-Commit"] = commit.hex()
+    return response
+
+
+def _files_at(root: ObjectId, paths: Sequence[bytes]) -> dict[bytes, File]:
+    """Return which of these paths are files, symlinks or submodules, and what they are."""
+    repo = services().repo
+
+    def read() -> dict[bytes, Version | None]:
+        repo.objects.prefetch_paths(root, paths)
+        return lookup_many(repo.objects.tree, root, paths)
+
+    versions = repo.confirmed(read)
+    return {
+        path: File(path, version.mode, version.oid)
+        for path, version in versions.items()
+        if version is not None and not version.is_tree
+    }
+
+
+def _first(paths: Sequence[bytes], size_of: Callable[[bytes], int]) -> Sequence[bytes]:
+    """Return as many of these, and at least one, as have `max_read_bytes` together."""
+    size = 0
+    for count, path in enumerate(paths):
+        size += size_of(path)
+        if count and size > services().settings.max_read_bytes:
+            return paths[:count]
+    return paths
+
+
+def _encode(shown: dict[str, Any]) -> bytes:
+    """Return the JSON of an answer, with the contents of its files inflated."""
+    return msgspec.json.encode({**shown, "files": [_content_json(stored) for stored in shown["files"]]}) + b"\n"
+
+
+def _content_json(stored: Stored) -> dict[str, Any]:
+    file = stored.file
+    shown: dict[str, Any] = {"path": file.path.decode(), "mode": f"{file.mode:06o}", "id": file.oid.hex()}
+    if file.mode == SUBMODULE_MODE:
+        return shown
+    content = stored.content()
+    shown["size"] = len(content)
+    if not _CONTROL.search(content):
+        with suppress(UnicodeDecodeError):
+            return shown | {"content": content.decode()}
+    return shown | {"content_base64": b64encode(content).decode()}
