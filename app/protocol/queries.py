@@ -1,16 +1,18 @@
-"""Parsing URLs and headers: the arguments of a query, ids, paths and keys, checked once like bodies."""
+"""What reads ask for: the arguments of a query, ids, paths and keys, and the body that names files; checked once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from flask import request
+from marshmallow.fields import Raw
 
 from app.protocol import fields
-from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, safe_name
+from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, load_path, safe_name
 from app.protocol.problems import invalid, malformed
+from app.protocol.schemas import check_list
 from storage.base.settings import Settings
 from storage.log.records import Status
 
@@ -33,6 +35,22 @@ class QuerySchema(LimitedSchema):
     after = fields.Checked(fields.text)
     format = fields.choice({name: name for name in ("tar", "tar.gz", "zip")})
     sizes = fields.choice({"true": True, "false": False})
+
+
+class FilesSchema(LimitedSchema):
+    """Files whose contents are asked for."""
+
+    paths = Raw(required=True)
+    commit = fields.Checked(fields.oid)
+    cursor = fields.Checked(fields.text)
+
+
+class WantedFiles(NamedTuple):
+    """Files that are asked for."""
+
+    paths: tuple[bytes, ...]  # in the order of the request, each once
+    commit: bytes | None
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +114,17 @@ def load_query(args: Mapping[str, Any], settings: Settings, *names: str) -> Quer
     if b"\0" in loaded.get("prefix", b"") or loaded.get("prefix", b"").startswith(b"/"):
         raise invalid("prefix", "begins with a slash or contains a NUL")
     return Query(**{"limit": min(settings.default_page, settings.max_page), **loaded})
+
+
+@lru_cache(maxsize=4)
+def _files_schema(settings: Settings) -> FilesSchema:
+    return FilesSchema(settings)
+
+
+def load_files(data: Any, settings: Settings) -> WantedFiles:
+    """Return which files a request asks for. Raises a Problem."""
+    loaded = load_object(_files_schema(settings), data)
+    paths = loaded["paths"]
+    check_list("paths", paths, ("max_read_paths", settings.max_read_paths))
+    checked = [load_path(path, settings, f"paths[{i}]") for i, path in enumerate(paths)]
+    return WantedFiles(tuple(dict.fromkeys(checked)), loaded.get("commit"), loaded.get("cursor"))

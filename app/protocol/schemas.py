@@ -9,13 +9,13 @@ marshmallow's loop over fields (`LimitedSchema.load_valid`).
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from marshmallow import ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
-from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, load_path
+from app.protocol.loading import ErrorsAt, LimitedSchema, load_object
 from app.protocol.problems import MAX_ERRORS, FieldError, Invalid, Problem, invalid
 from app.protocol.strategies import STRATEGIES, MatchBudget, Rule, Rules, pattern
 from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
@@ -47,12 +47,10 @@ class SlicePathsSchema(LimitedSchema):
     version = fields.Checked(fields.natural)
 
 
-class FilesSchema(LimitedSchema):
-    """Files whose contents are asked for."""
+class BulkSlicesSchema(LimitedSchema):
+    """The envelope of a request for many slices."""
 
-    paths = Raw(required=True)
-    commit = fields.Checked(fields.oid)
-    cursor = fields.Checked(fields.text)
+    slices = Raw(required=True)
 
 
 class ChangeSchema(LimitedSchema):
@@ -108,14 +106,6 @@ class BulkSchema(LimitedSchema):
     changesets = Raw(required=True)
 
 
-class WantedFiles(NamedTuple):
-    """Files that are asked for."""
-
-    paths: tuple[bytes, ...]  # in the order of the request, each once
-    commit: bytes | None
-    cursor: str | None
-
-
 class _Loader:
     """The schemas of one deployment."""
 
@@ -123,7 +113,7 @@ class _Loader:
         self.settings = settings
         self.slice = SliceSchema(settings)
         self.slice_paths = SlicePathsSchema(settings)
-        self.files = FilesSchema(settings)
+        self.bulk_slices = BulkSlicesSchema(settings)
         self.change = ChangeSchema(settings)
         self.rule = RuleSchema(settings)
         self.author = AuthorSchema(settings)
@@ -149,23 +139,36 @@ def most_values(settings: Settings) -> int:
 
 def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:
     """Return the name and the paths of a slice that is asked for. Raises a Problem."""
-    loaded = load_object(_loader(settings).slice, data)
-    return loaded["name"], _slice_paths(loaded["paths"], settings)
+    return _slice(data, settings, "")
+
+
+def load_slices(data: Any, settings: Settings) -> list[tuple[str, list[str]] | Invalid]:
+    """Return name and paths of each slice of a bulk request, or its problem. Raises a Problem of the envelope."""
+    items = load_object(_loader(settings).bulk_slices, data)["slices"]
+    check_list("slices", items, ("max_bulk_slices", settings.max_bulk_slices))
+    lists = [item.get("paths") for item in items if type(item) is dict]
+    count = sum(len(paths) for paths in lists if type(paths) is list)
+    with ErrorsAt("slices"):
+        fields.within(count, ("max_bulk_paths", settings.max_bulk_paths), "paths together")
+    loaded: list[tuple[str, list[str]] | Invalid] = []
+    for position, item in enumerate(items):
+        breathe()
+        try:
+            loaded.append(_slice(item, settings, f"slices[{position}]"))
+        except Invalid as problem:
+            loaded.append(problem)
+    return loaded
+
+
+def _slice(data: Any, settings: Settings, prefix: str) -> tuple[str, list[str]]:
+    loaded = load_object(_loader(settings).slice, data, prefix)
+    return loaded["name"], _slice_paths(loaded["paths"], settings, prefix and prefix + ".")
 
 
 def load_slice_paths(data: Any, settings: Settings) -> tuple[list[str], int | None]:
     """Return the paths that a slice shall have, and the version that it must still have. Raises a Problem."""
     loaded = load_object(_loader(settings).slice_paths, data)
     return _slice_paths(loaded["paths"], settings), loaded.get("version")
-
-
-def load_files(data: Any, settings: Settings) -> WantedFiles:
-    """Return which files a request asks for. Raises a Problem."""
-    loaded = load_object(_loader(settings).files, data)
-    paths = loaded["paths"]
-    _check_list("paths", paths, ("max_read_paths", settings.max_read_paths))
-    checked = [load_path(path, settings, f"paths[{i}]") for i, path in enumerate(paths)]
-    return WantedFiles(tuple(dict.fromkeys(checked)), loaded.get("commit"), loaded.get("cursor"))
 
 
 def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str | None = None) -> Submission:
@@ -178,7 +181,7 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
     """Return each item of a bulk request, or its problem; `key` is the header's. Raises a Problem of the envelope."""
     loader = _loader(settings)
     items = load_object(loader.bulk, data)["changesets"]
-    _check_list("changesets", items, ("max_bulk_changesets", settings.max_bulk_changesets))
+    check_list("changesets", items, ("max_bulk_changesets", settings.max_bulk_changesets))
     # Before any of them is looked at.
     lists = [item.get("changes") for item in items if type(item) is dict]
     count = sum(len(changes) for changes in lists if type(changes) is list)
@@ -264,14 +267,14 @@ def _author(loader: _Loader, value: Any, field: str) -> tuple[str, str]:
 
 
 def _rules(loader: _Loader, items: Any, field: str, effort: MatchBudget) -> Rules:
-    _check_list(field, items, ("max_strategies", loader.settings.max_strategies))
+    check_list(field, items, ("max_strategies", loader.settings.max_strategies))
     rules = [Rule(**load_object(loader.rule, item, f"{field}[{i}]")) for i, item in enumerate(items)]
     with ErrorsAt(field):
         return Rules(rules, effort)
 
 
 def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Rules | None) -> tuple[Change, ...]:
-    _check_list(dot + "changes", items, ("max_changes", loader.settings.max_changes))
+    check_list(dot + "changes", items, ("max_changes", loader.settings.max_changes))
     changes: list[Change] = []
     errors: list[FieldError] = []
     for i, item in enumerate(items):
@@ -360,11 +363,11 @@ def in_each_others_way(changes: list[Change]) -> Iterator[tuple[int, str]]:
             yield max(i, j), f"cannot be put beside changes[{min(i, j)}]: one is a directory of the other"
 
 
-def _slice_paths(items: Any, settings: Settings) -> list[str]:
-    _check_list("paths", items, ("max_slice_paths", settings.max_slice_paths))
+def _slice_paths(items: Any, settings: Settings, dot: str = "") -> list[str]:
+    check_list(dot + "paths", items, ("max_slice_paths", settings.max_slice_paths))
     seen: set[str] = set()
     for i, item in enumerate(items):
-        with ErrorsAt(f"paths[{i}]"):
+        with ErrorsAt(f"{dot}paths[{i}]"):
             path = fields.utf8(item)
             if path != b"/":
                 check_path(path.removesuffix(b"/"), settings.max_path_bytes)
@@ -374,7 +377,8 @@ def _slice_paths(items: Any, settings: Settings) -> list[str]:
     return list(items)
 
 
-def _check_list(field: str, items: Any, limit: tuple[str, int]) -> None:
+def check_list(field: str, items: Any, limit: tuple[str, int]) -> None:
+    """Check that a field is a list with items, within a limit. Raises a Problem."""
     if type(items) is not list or not items:
         raise invalid(field, "must be a list with at least one item")
     with ErrorsAt(field):

@@ -17,8 +17,7 @@ from app.downloads.files import File
 from app.protocol import cursors
 from app.protocol.bodies import load_json
 from app.protocol.problems import invalid
-from app.protocol.queries import load_oid
-from app.protocol.schemas import load_files
+from app.protocol.queries import load_files, load_oid
 from app.routes.slices import find_slice
 from app.routes.trees import commit_of, sizes_of
 from app.service.services import services

@@ -7,14 +7,15 @@ from flask import Blueprint, Response, jsonify, request
 
 from app.protocol import cursors
 from app.protocol.bodies import load_json
-from app.protocol.problems import not_found
+from app.protocol.problems import Invalid, not_found, problem_of
 from app.protocol.queries import load_query
-from app.protocol.schemas import load_slice, load_slice_paths
+from app.protocol.schemas import load_slice, load_slice_paths, load_slices
 from app.routes.pages import page
 from app.service.body_limit import body
 from app.service.services import services
+from storage.backends.turns import taking_turns
 from storage.base.ids import SliceId
-from storage.operations.slices import change_paths, define, delete
+from storage.operations.slices import Defined, SliceExists, change_paths, define, define_many, delete
 from storage.view.snapshot import Slice
 
 routes = Blueprint("slices", __name__)
@@ -40,9 +41,31 @@ def find_slice(name: str) -> Slice:
 
 @routes.post("/slices")
 def create() -> tuple[Response, int]:
-    """Make a slice."""
-    name, paths = load_slice(load_json(body(), services().settings), services().settings)
-    return jsonify(slice_json(define(services().repo, name, paths))), 201
+    """Make a slice, or many."""
+    repo, data = services().repo, body()
+    with taking_turns(len(data)):
+        value = load_json(data, repo.settings)
+        if type(value) is dict and "slices" in value:
+            return _create_many(load_slices(value, repo.settings))
+        name, paths = load_slice(value, repo.settings)
+    return jsonify(slice_json(define(repo, name, paths))), 201
+
+
+def _create_many(wanted: list[tuple[str, list[str]] | Invalid]) -> tuple[Response, int]:
+    """Make slices, with an outcome for each."""
+    valid = [item for item in wanted if not isinstance(item, Invalid)]
+    defined = iter(define_many(services().repo, valid) if valid else [])
+    outcomes = [_outcome(item if isinstance(item, Invalid) else next(defined)) for item in wanted]
+    statuses = {outcome["status"] for outcome in outcomes}
+    return jsonify({"outcomes": outcomes}), next((status for status in (201, 200) if status in statuses), 422)
+
+
+def _outcome(made: Defined | SliceExists | Invalid) -> dict[str, Any]:
+    if isinstance(made, Defined):
+        return {"status": 201 if made.is_new else 200, "slice": slice_json(made.slice)}
+    problem = problem_of(made)
+    assert problem is not None, "the table of problems has it"
+    return {"status": problem.status, "problem": problem.to_json()}
 
 
 @routes.get("/slices/<slice:name>")

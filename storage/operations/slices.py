@@ -3,7 +3,9 @@
 Changesets are decided by the definition at their snapshot, so these operations need not wait for queued changesets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -13,7 +15,9 @@ from storage.commit import Draft, EntryBuilder, NoEntry, SnapshotStale, append_d
 from storage.log.entry import Definition, Slices
 from storage.repository import Repository
 from storage.view.snapshot import Slice, Snapshot
-from storage.view.view import slice_of
+from storage.view.view import prefixes, slice_of
+
+T = TypeVar("T")
 
 
 class SliceExists(Refused):
@@ -22,6 +26,17 @@ class SliceExists(Refused):
     def __init__(self, name: str, other: Slice) -> None:
         super().__init__(f"{name} collides with the slice {other.name}")
         self.other = other
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """A slice that was asked for."""
+
+    slice: Slice
+    is_new: bool  # whether it was made now, and not before with the same paths
+
+
+Outcome = Defined | SliceExists
 
 
 class SliceGone(Refused):
@@ -36,19 +51,26 @@ class SliceChanged(Refused):
         self.current = current
 
 
-def _append(repo: Repository, build_entry: EntryBuilder[Slice], slices: Sequence[str] = ()) -> Slice:
-    """Append what `build_entry` makes; that it refuses, or makes nothing, counts only under Queue.consistent_read.
+def _append(
+    repo: Repository,
+    build_entry: EntryBuilder[T],
+    slices: Sequence[str] = (),
+    is_sure: Callable[[T], bool] = lambda _: True,
+) -> T:
+    """Append what `build_entry` makes and return its result.
+
+    That it refuses, makes nothing, or returns what is not sure by itself, counts only under Queue.consistent_read.
 
     Redis restored from an older snapshot may have the slice as it was before a change that was already reported. Raises
     what `build_entry` raises, and Unavailable.
     """
 
-    def unconfirmed(snapshot: Snapshot) -> Draft[Slice | None] | NoEntry[None]:
+    def unconfirmed(snapshot: Snapshot) -> Draft[T | None] | NoEntry[None]:
         try:
             draft = build_entry(snapshot)
         except Refused:
             return NoEntry(None)
-        return draft if isinstance(draft, Draft) else NoEntry(None)
+        return draft if isinstance(draft, Draft) and is_sure(draft.result) else NoEntry(None)
 
     changed = append_directly(repo, unconfirmed, slices=slices)
     if changed is not None:
@@ -59,19 +81,57 @@ def _append(repo: Repository, build_entry: EntryBuilder[Slice], slices: Sequence
 
 def define(repo: Repository, name: str, paths: list[str]) -> Slice:
     """Make a slice if its name is free, and return it once it is durable. Raises SliceExists and Unavailable."""
-    definition = Definition(id=SliceId(new_ulid()), name=name, paths=tuple(paths), version=1)
+    [outcome] = define_many(repo, [(name, paths)])
+    if isinstance(outcome, SliceExists):
+        raise outcome
+    if not outcome.is_new:
+        raise SliceExists(name, outcome.slice)
+    return outcome.slice
 
-    def build_entry(snapshot: Snapshot) -> Draft[Slice]:
-        other = repo.view.colliding_slice(name)
-        slice_ = repo.view.slice(other) if other else None
+
+def define_many(repo: Repository, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[Outcome]:
+    """Make slices, given by name and paths, by one entry; return what has become of each once that is durable.
+
+    Repeated, it makes no other ones: a slice that exists with just these paths is returned as it is. Raises
+    Unavailable.
+    """
+    definitions = [
+        Definition(id=SliceId(new_ulid()), name=name, paths=tuple(paths), version=1) for name, paths in wanted
+    ]
+
+    def build_entry(snapshot: Snapshot) -> Draft[list[Outcome]] | NoEntry[list[Outcome]]:
+        colliding = repo.view.colliding_slices([definition.name for definition in definitions])
+        others = {slice_.name: slice_ for slice_ in repo.view.slices_named(list(colliding.values()))}
         check_snapshot_current(repo, snapshot)
-        if other is None:
-            return Draft(Slices(define=(definition,)), slice_of(definition))
-        if slice_ is None:
+        if not others.keys() >= set(colliding.values()):
             raise SnapshotStale
-        raise SliceExists(name, slice_)
+        outcomes = list(_outcomes(definitions, {name: others[other] for name, other in colliding.items()}))
+        new = [definition for definition, outcome in zip(definitions, outcomes, strict=True) if _is_new(outcome)]
+        return Draft(Slices(define=tuple(new)), outcomes) if new else NoEntry(outcomes)
 
-    return _append(repo, build_entry)
+    return _append(repo, build_entry, is_sure=lambda outcomes: all(map(_is_new, outcomes)))
+
+
+def _is_new(outcome: Outcome) -> bool:
+    return isinstance(outcome, Defined) and outcome.is_new
+
+
+def _outcomes(definitions: Sequence[Definition], known: Mapping[str, Slice]) -> Iterator[Outcome]:
+    """Yield what becomes of definitions; `known` are the slices with which they collide, by their names."""
+    new: dict[str, Slice] = {}
+    above: dict[str, Slice] = {}  # names that stand above those of new slices
+    for definition in definitions:
+        name, slice_ = definition.name, slice_of(definition)
+        names = prefixes(name)
+        other = known.get(name) or above.get(name) or next((new[prefix] for prefix in names if prefix in new), None)
+        if other is None:
+            new[name] = slice_
+            above.update(dict.fromkeys(names[:-1], slice_))
+            yield Defined(slice_, is_new=True)
+        elif (other.name, other.paths) == (name, slice_.paths):
+            yield Defined(other, is_new=False)
+        else:
+            yield SliceExists(name, other)
 
 
 def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int | None = None) -> Slice:

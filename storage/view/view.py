@@ -37,6 +37,12 @@ _RANGE = struct.Struct(">III")
 FORMAT = 3
 
 
+def prefixes(name: str) -> list[str]:
+    """Return the names that would stand above a slice's as refs, from the first on, and itself."""
+    parts = name.split("/")
+    return ["/".join(parts[: i + 1]) for i in range(len(parts))]
+
+
 def new_epoch() -> str:
     """Return a new epoch, which says the format of its view."""
     return f"{FORMAT}-{new_ulid()}"
@@ -117,15 +123,33 @@ class View(Lists):
         rows = self.redis.hmget(self.key("slices"), ids) if ids else []
         return [decode_slice(row) for row in rows if row]
 
-    def colliding_slice(self, name: str) -> str | None:
-        """Return the name of a slice that `name` would collide with as a ref: itself, one above it or one below it."""
-        parts = name.split("/")
-        above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
-        for taken, slice_id in zip(above, self.redis.hmget(self.key("slice_ids"), above), strict=True):
-            if slice_id:
-                return taken
-        below = self.redis.zrange(self.key("slice_names"), f"[{name}/", f"({name}0", bylex=True, offset=0, num=1)
-        return below[0].decode() if below else None
+    def slices_named(self, names: Sequence[str]) -> list[Slice]:
+        """Return the slices with these names, without those that are gone."""
+        ids = self.redis.hmget(self.key("slice_ids"), names) if names else []
+        return self.slices([slice_id.decode() for slice_id in ids if slice_id])
+
+    def colliding_slices(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the names of slices with which some of these would collide as refs, by them.
+
+        That is the name itself, one above it or one below it. Costs two calls of Redis for all names.
+        """
+        above = {name: prefixes(name) for name in names}
+        asked = list(dict.fromkeys(chain.from_iterable(above.values())))
+        pipeline = self.redis.pipeline(transaction=False)
+        for some in batched(asked, _ARGUMENTS):
+            pipeline.hmget(self.key("slice_ids"), some)
+        taken = {
+            name for name, slice_id in zip(asked, chain.from_iterable(pipeline.execute()), strict=True) if slice_id
+        }
+        order = self.key("slice_names")
+        for name in names:
+            pipeline.zrange(order, f"[{name}/", f"({name}0", bylex=True, offset=0, num=1)
+        colliding = {}
+        for name, below in zip(names, pipeline.execute(), strict=True):
+            others = [prefix for prefix in above[name] if prefix in taken] + [other.decode() for other in below]
+            if others:
+                colliding[name] = others[0]
+        return colliding
 
     def merge(self, commit: str) -> GlobalCommit | None:
         """Return a global commit as its entry has it, None where `commit` is none, or is archived."""

@@ -204,10 +204,9 @@ def test_loading_that_fails_leaves_nothing(settings: Settings) -> None:
 
 def test_names_of_slices_collide_as_refs_do(view: View) -> None:
     view.apply("E", slices(2, "h1", "team/web", "x"), "h2")
-    assert view.colliding_slice("team/web") == "team/web"
-    assert view.colliding_slice("team") == "team/web"
-    assert view.colliding_slice("team/web/js") == "team/web"
-    assert view.colliding_slice("team/we") is None and view.colliding_slice("team0") is None
+    names = ["team/web", "team", "team/web/js", "team/we", "team0"]
+    assert view.colliding_slices(names) == dict.fromkeys(names[:3], "team/web")
+    assert [slice_.name for slice_ in view.slices_named(["team", "team/web"])] == ["team/web"]
 
 
 def test_applying_step_by_step_catching_up_and_loading_anew_give_one_view(settings: Settings) -> None:
