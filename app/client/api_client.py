@@ -7,15 +7,18 @@ Temporary failures are retried within one time limit: 429 and 503 after their Re
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
 
+from app.client.file_streams import manifest, members
 from app.client.transport import FIRST_PAUSE, PASSING, Json, NotSluice, Pauses, ProblemError, Transport, Unreachable
+from storage.base.batched import batched
 from storage.base.ids import new_ulid
+from storage.base.settings import Settings
 
 __all__ = ["Client", "Json", "NotSluice", "ProblemError", "Unreachable", "content", "none_if"]
 
@@ -51,6 +54,18 @@ class Client(Transport):
             if (there["name"], there["paths"]) != (name, paths):
                 raise
             return there
+
+    def create_slices(self, slices: Sequence[Json]) -> list[Json]:
+        """Make slices, given with name and paths, and return an outcome for each; a repeat makes no others."""
+        try:
+            answer: Json = self.call("POST", "/v1/slices", {"slices": slices})
+        except ProblemError as refusal:
+            # Where all are refused, the status of the whole is 422, with an outcome for each all the same.
+            if "outcomes" not in refusal.document:
+                raise
+            answer = refusal.document
+        outcomes: list[Json] = answer["outcomes"]
+        return outcomes
 
     def slice(self, name: str) -> Json:
         """Return a slice by id or name."""
@@ -162,8 +177,29 @@ class Client(Transport):
         return self.pages(_slice_path(slice_name, "/commits"))
 
     def tree(self, slice_name: str, commit: str | None = None, prefix: str | None = None) -> Iterator[Json]:
-        """Yield a slice's files."""
-        return self.pages(_slice_path(slice_name, "/tree"), commit=commit, prefix=prefix, limit=1000)
+        """Yield a slice's files, without their sizes."""
+        path = _slice_path(slice_name, "/tree")
+        return manifest(self, path, {"commit": commit, "prefix": prefix}, Pauses(self._retry_for, self._sleep))
+
+    def archive(self, slice_name: str, commit: str) -> Iterator[tuple[str, bytes]]:
+        """Yield a slice's files and symlinks with their contents, as far as they come in one answer."""
+        path = _slice_path(slice_name, f"/files?{urlencode({'format': 'tar', 'commit': commit})}")
+        return members(self.raw("GET", path, streamed=True))
+
+    def files(self, slice_name: str, paths: Iterable[str], commit: str) -> Iterator[tuple[str, bytes]]:
+        """Yield those of these paths that are files or symlinks of a slice, with their contents."""
+        for some in batched(paths, Settings.max_read_paths):
+            body: Json = {"paths": some, "commit": commit}
+            while True:
+                answer = self.call("POST", _slice_path(slice_name, "/files"), body)
+                for file in answer["files"]:
+                    if "content" in file:
+                        yield file["path"], file["content"].encode()
+                    elif "content_base64" in file:
+                        yield file["path"], base64.b64decode(file["content_base64"])
+                if answer["next"] is None:
+                    break
+                body = body | {"cursor": answer["next"]}
 
     def has_files(self, slice_name: str, prefix: str) -> bool:
         """Whether a slice has files below a directory, whose path ends in a slash."""

@@ -201,8 +201,13 @@ class Pauses:
     """The pauses between the tries of one call: growing, never shorter than Retry-After, and limited in sum."""
 
     def __init__(self, retry_for: float, sleep: Callable[[float], None]) -> None:
-        self._until = time.monotonic() + retry_for
+        self._retry_for = retry_for
         self._sleep = sleep
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew: there was progress."""
+        self._until = time.monotonic() + self._retry_for
         self._next = FIRST_PAUSE
 
     def take(self, at_least: float = 0.0) -> bool:

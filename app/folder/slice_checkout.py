@@ -8,9 +8,7 @@ submitted from it until the same command has completed it.
 
 import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,8 +20,7 @@ from app.folder.own_files import data_folder_above, is_own
 from app.folder.submission import local_file
 from storage.git.objects import Kind, ModeText, object_id
 
-_AT_ONCE = 16  # files that are fetched at once
-_AHEAD = 32  # files that may be held in memory, waiting for one that takes longer
+_FEW = 100  # so many files are asked for by their paths
 _NEW = ".sluice-new"  # in the folder: files that are written, before they take their places
 _SHOWN = 10
 
@@ -219,7 +216,7 @@ def _carry_out(
     try:
         for path in plan.deletes:
             _delete(directory, path)
-        for count, (path, entry, data) in enumerate(_contents(client, done, plan.writes), 1):
+        for count, (path, entry, data) in enumerate(_contents(client, done, plan), 1):
             _put(directory, new / "file", path, entry, data)
             progress(count, len(plan.writes))
     finally:
@@ -227,30 +224,29 @@ def _carry_out(
     folder_base.write(directory, done)
 
 
-def _contents(client: Client, done: FolderBase, writes: Entries) -> Iterator[tuple[str, Json, bytes]]:
-    """Yield the files that are written, with their bytes; a few are fetched ahead."""
+def _contents(client: Client, done: FolderBase, plan: Plan) -> Iterator[tuple[str, Json, bytes]]:
+    """Yield the files that are written, with their bytes.
 
-    def fetch(item: tuple[str, Json]) -> tuple[str, Json, bytes]:
-        path, entry = item
-        if entry["mode"] == ModeText.SUBMODULE:
-            return path, entry, b""
-        data = client.file(done.slice, path, done.commit)
-        if object_id(Kind.BLOB, data).hex() != entry["id"]:
-            raise CheckoutError(f"{path} came as another content than {entry['id']}")
-        return path, entry, data
-
-    ahead: deque[Future[tuple[str, Json, bytes]]] = deque()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        try:
-            for item in writes.items():
-                ahead.append(pool.submit(fetch, item))
-                if len(ahead) > _AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            # Whoever stops is not kept until all of them have come.
-            pool.shutdown(wait=False, cancel_futures=True)
+    Most of a slice comes as its archive; few files, and those that an archive lacks that broke off, are asked for.
+    """
+    left = dict(plan.writes)
+    for path in [path for path, entry in left.items() if entry["mode"] == ModeText.SUBMODULE]:
+        yield path, left.pop(path), b""
+    commit = done.commit
+    assert commit is not None
+    sources = [lambda: client.files(done.slice, list(left), commit)]
+    if len(left) > max(_FEW, plan.kept):
+        sources.insert(0, lambda: client.archive(done.slice, commit))
+    for source in sources:
+        for path, data in source() if left else ():
+            entry = left.pop(path, None)
+            if entry is None:
+                continue
+            if object_id(Kind.BLOB, data).hex() != entry["id"]:
+                raise CheckoutError(f"{path} came as another content than {entry['id']}")
+            yield path, entry, data
+    if left:
+        raise CheckoutError(f"{next(iter(left))} is not there at {done.commit}")
 
 
 def _put(directory: Path, new: Path, path: str, entry: Json, data: bytes) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -220,7 +222,6 @@ LISTS: list[tuple[Callable[[Client], Iterator[Any]], str]] = [
     (lambda client: client.slices(), "/v1/slices?limit=1000"),
     (lambda client: client.changesets("a/b", "queued"), "/v1/slices/a%2Fb/changesets?status=queued&limit=1000"),
     (lambda client: client.commits("web"), "/v1/slices/web/commits"),
-    (lambda client: client.tree("web", prefix="web/src/"), "/v1/slices/web/tree?prefix=web%2Fsrc%2F&limit=1000"),
     (lambda client: client.global_commits(), "/v1/commits?limit=100"),
     (lambda client: client.merged("c0ffee"), "/v1/commits/c0ffee/changesets?limit=1000"),
     (lambda client: client.diff("01A"), "/v1/changesets/01A/diff"),
@@ -331,3 +332,70 @@ def test_health_that_is_unavailable_is_the_servers_problem_document(script: Scri
     unfit = {"healthy": False, "checks": {}}
     script.answers = [(503, unfit)]
     assert script.client().health() == unfit
+
+
+LINES = {"Content-Type": "application/x-ndjson"}
+
+
+def lines(*values: Any) -> bytes:
+    return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+
+
+def file(path: str) -> dict[str, str]:
+    return {"path": path, "mode": "100644", "type": "blob", "id": "c0ffee"}
+
+
+def test_a_manifest_that_breaks_off_goes_on_behind_its_last_cursor(script: Script) -> None:
+    whole = lines({"commit": "c0"}, file("a"), file("b"), {"next": "x y"}, file("c"), file("d"))
+    script.answers = [
+        HANG_UP,
+        (200, whole[:-5], LINES),
+        (200, lines({"commit": "c0"}), LINES),
+        (503, {"title": "No"}),
+        (200, lines({"commit": "c0"}, file("c"), {"next": "z"}), LINES),
+        (200, lines({"commit": "c0"}, file("d"), {"next": None, "files": 1}), LINES),
+    ]
+    assert [item["path"] for item in script.client().tree("web", "c0", "web/")] == ["a", "b", "c", "d"]
+    path = "/v1/slices/web/tree?commit=c0&prefix=web%2F"
+    assert [request.path for request in script.requests] == [path] * 2 + [f"{path}&cursor=x+y"] * 3 + [
+        f"{path}&cursor=z"
+    ]
+
+
+def test_a_manifest_without_its_last_line_is_not_whole(script: Script) -> None:
+    script.answers = [(200, lines({"commit": "c0"}, file("a")), LINES)]
+    with pytest.raises(Unreachable, match="before the manifest was complete"):
+        list(script.client().tree("web"))
+
+
+def test_what_answers_with_something_else_than_a_manifest_is_no_sluice(script: Script) -> None:
+    script.answers = [(200, {"items": [], "next": None})]
+    with pytest.raises(NotSluice):
+        list(script.client().tree("web"))
+
+
+def test_an_archive_that_breaks_off_yields_the_files_that_came(script: Script) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name in ("a", "b"):
+            member = tarfile.TarInfo(name)
+            member.size = 5000
+            tar.addfile(member, io.BytesIO(b"x" * 5000))
+    script.answers = [(200, made.getvalue()[:7000])]
+    assert list(script.client().archive("web", "c0")) == [("a", b"x" * 5000)]
+    assert script.requests[0].path == "/v1/slices/web/files?format=tar&commit=c0"
+
+
+def test_several_files_are_asked_for_until_all_have_come(script: Script) -> None:
+    script.answers = [
+        (200, {"files": [{"path": "a", "content": "ü"}, {"path": "m", "mode": "160000"}], "missing": [], "next": "x"}),
+        (200, {"files": [{"path": "b", "content_base64": "/w=="}], "missing": ["c"], "next": None}),
+    ]
+    assert list(script.client().files("web", ["a", "m", "b", "c"], "c0")) == [("a", "ü".encode()), ("b", b"\xff")]
+    body = {"paths": ["a", "m", "b", "c"], "commit": "c0"}
+    assert [request.body for request in script.requests] == [body, body | {"cursor": "x"}]
+
+
+def test_slices_that_are_all_refused_have_their_outcomes(script: Script) -> None:
+    script.answers = [HANG_UP, (422, {"outcomes": [{"status": 409, "problem": {}}]})]
+    assert script.client().create_slices([{"name": "a", "paths": ["a/"]}]) == [{"status": 409, "problem": {}}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from app import cli
 from app.client.api_client import Client
 from app.console.output import Notes
+from app.folder import slice_checkout
 from app.folder.folder_base import FILE
 from tests.support.api import Api, Json
 from tests.support.collisions import LINES, Run, delete, edit, files, new_id, put, runner
@@ -185,22 +187,41 @@ def test_what_was_submitted_from_the_folder_is_waited_for(api: Api, run: Run, wo
     assert there(work) == {"f": edit(15, "mine", edit(5, "colleague"))}
 
 
-def test_one_that_was_cut_short_is_known_and_completed(
+def test_a_whole_slice_comes_as_an_archive_and_what_that_lacks_by_paths(
     api: Api, run: Run, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    land(api, *[put(f"f{number}", "1") for number in range(20)])
-    real, asked = Client.file, []
+    expected = {f"d{number % 7}/f{number}": f"{number}" for number in range(120)}
+    land(api, *[put(path, text) for path, text in expected.items()], put("link", "d1/f1", mode="120000"))
+    real, asked = Client.files, []
+    archive = Client.archive
 
-    def stop(client: Client, slice_name: str, path: str, commit: str | None = None) -> bytes:
-        asked.append(path)
-        if len(asked) > 12:
-            raise KeyboardInterrupt
-        return real(client, slice_name, path, commit)
+    def files(client: Client, slice_name: str, paths: list[str], commit: str) -> Iterator[tuple[str, bytes]]:
+        asked.extend(paths)
+        yield from real(client, slice_name, paths, commit)
+
+    monkeypatch.setattr(Client, "files", files)
+    run("checkout", "all", work)
+    assert there(work) == expected | {"link": "-> d1/f1"} and not asked
+    monkeypatch.setattr(Client, "archive", lambda *given: islice(archive(*given), 50))
+    run("checkout", "all", work.with_name("again"))
+    assert there(work.with_name("again")) == there(work) and len(asked) == 71
+
+
+@pytest.mark.parametrize("source", ["files", "archive"])
+def test_one_that_was_cut_short_is_known_and_completed(
+    api: Api, run: Run, work: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setattr(slice_checkout, "_FEW", 100 if source == "files" else 0)
+    land(api, *[put(f"f{number}", "1") for number in range(20)])
+    real = getattr(Client, source)
+
+    def stop(*given: object) -> Iterator[tuple[str, bytes]]:
+        yield from islice(real(*given), 12)
+        raise KeyboardInterrupt
 
     def cut_short() -> None:
-        asked.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(Client, "file", stop)
+            patch.setattr(Client, source, stop)
             assert CliRunner().invoke(cli.cli, ["checkout", "all", str(work)]).exit_code != 0
         assert "was cut short" in run("submit", "all", work, "-m", "m", "--delete", code=2).stderr
         assert 0 < len(there(work)) <= 20
