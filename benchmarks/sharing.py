@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from benchmarks.client import define_all
 from benchmarks.figures import Figure
 from benchmarks.landing import Say, site
 from benchmarks.ratios import Question, compare
@@ -28,8 +29,7 @@ def run(
         site(workload, folder / "shared.git", say, s3=s3, with_flower=False) as shared,
     ):
         say(f"defining {slices:,} slices")
-        for number in range(slices):
-            shared.client.post("/v1/slices", {"name": f"sharer{number}", "paths": directories})
+        define_all(shared.client, {f"sharer{number}": directories for number in range(slices)})
         question = Question(
             f"sharing, {slices:,} slices", f"slices that hold a directory, {slices:,} against one", GOAL
         )

@@ -19,6 +19,7 @@ from app import cli
 from app.console import failures
 
 ID = "01JG8Y6Z3M4N5P6Q7R8S9T0V1W"
+LINES = "application/x-ndjson"
 COMMIT = "8d3f1c0a5b7e92461f0d8c3b5a7e9f1d2c4b6a80"
 
 
@@ -55,7 +56,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 class Fake:
     """Something that answers: the first of `answers` whose pattern matches `METHOD path`, else `otherwise`.
 
-    An answer is a status with an object, or with bytes that are no JSON.
+    An answer is a status with an object, or with bytes that are no JSON. A page is sent in lines to who asks for them.
     """
 
     answers: list[tuple[str, int, Any]] = field(default_factory=list)
@@ -84,8 +85,12 @@ def serve(fake: Fake) -> Iterator[Fake]:
             status, document = fake.answer(f"{self.command} {self.path}")
             html = isinstance(document, bytes)
             body = document if html else json.dumps(document).encode()
+            kind = "text/html" if html else "application/json"
+            if self.headers.get("Accept") == LINES and status == 200 and not html:
+                rows = [*document["items"], {"next": None, "files": len(document["items"])}]
+                kind, body = LINES, b"".join(json.dumps(row).encode() + b"\n" for row in rows)
             self.send_response(status)
-            self.send_header("Content-Type", "text/html" if html else "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(b"" if self.command == "HEAD" else body)

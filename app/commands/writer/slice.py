@@ -3,6 +3,7 @@
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 from rich.table import Column, Table
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json, ProblemError, Unreachable
 from app.console.options import as_json, console, emit, emit_or_show, url, warn
+from app.console.slices_of_file import create_many, read_slices
 
 _COUNTED = ("held", "queued", "conflicted")
 
@@ -23,18 +25,39 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("name")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("name", required=False)
+@click.argument("paths", nargs=-1)
+@click.option(
+    "--from",
+    "source",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Create the slices of FILE: a JSON object with name and paths a line; - is standard input.",
+)
 @url
 @as_json
-def create(client: Client, name: str, paths: tuple[str, ...], as_json: bool) -> None:
-    """Create the slice NAME of PATHS.
+def create(
+    client: Client, name: str | None, paths: tuple[str, ...], source: BinaryIO | None, as_json: bool
+) -> None:  # fmt: skip
+    """Create the slice NAME of PATHS, or the slices of a file.
 
     A path is a directory with a slash at the end, a single file, or / for everything. Slices may overlap. It warns of
     likely mistakes: a directory without its slash, a file with one, or a pattern.
 
+    FILE is what `sluice slice list --json` prints. A slice that exists with the same paths stays as it is, so the
+    command can be repeated; one that is refused does not hinder the others. With --json, one line for each.
+
+    \b
     Example: sluice slice create web web/ README.md
-    """
+             sluice slice create --from slices.jsonl
+    """  # noqa: D301 - click takes the character itself
+    if source is not None:
+        if name is not None:
+            raise click.UsageError("give either NAME and PATHS or --from")
+        create_many(client, read_slices(source), as_json)
+        return
+    if name is None or not paths:
+        raise click.UsageError("give NAME and PATHS, or --from FILE")
     made = client.create_slice(name, list(paths))
     _warn(client, paths)
     _answer(as_json, made, "made", made["name"], f" ({made['id']})")

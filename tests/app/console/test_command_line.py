@@ -318,6 +318,44 @@ def test_paths_that_mean_what_they_say_are_not_warned_of(paths: str, fake: Fake)
     assert sluice("slice", "create", "web", *paths.split()).stderr == ""
 
 
+MANY = [{"name": f"s{number}", "paths": [f"s{number}/"]} for number in range(3)]
+REFUSED_SLICE = {"title": "It contradicts what is there", "detail": "s1 collides with the slice s1/x", "status": 409}
+MADE: list[dict[str, Any]] = [
+    {"status": 201, "slice": {**SLICE, "name": "s0"}},
+    {"status": 409, "problem": REFUSED_SLICE},
+    {"status": 200, "slice": {**SLICE, "name": "s2"}},
+]
+
+
+def test_the_slices_of_a_file_are_made_with_an_outcome_for_each(fake: Fake, tmp_path: Path) -> None:
+    # What `slice list --json` prints has more than is needed, and files have empty lines.
+    (tmp_path / "many").write_text("\n".join(json.dumps({**item, "id": "01S", "version": 3}) for item in MANY) + "\n\n")
+    fake.answers = [("POST /v1/slices", 201, {"outcomes": MADE})]
+    answer = sluice("slice", "create", "--from", "many")
+    assert answer.exit_code == exit_codes.REFUSED
+    assert answer.stdout == "made 1 slices; there before: 1; refused: 1\n"
+    assert answer.stderr == "s1: s1 collides with the slice s1/x\n"
+    assert objects(sluice("slice", "create", "--from", "many", "--json").stdout) == MADE
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("{}", "line 1 is no JSON object"), ('{"name": "a", "paths": []}\n[]', "line 2 is no"), ("\n", "has no slices"),
+     ("name", "line 1 is no")],
+)  # fmt: skip
+def test_a_file_without_a_slice_on_each_line_is_refused(tmp_path: Path, text: str, error: str) -> None:
+    (tmp_path / "many").write_text(text)
+    answer = sluice("slice", "create", "--from", "many")
+    assert answer.exit_code == exit_codes.USAGE and error in answer.stderr
+
+
+@pytest.mark.parametrize("line", ["slice create", "slice create web", "slice create web web/ --from many"])
+def test_a_slice_is_given_by_a_name_with_paths_or_by_a_file(tmp_path: Path, line: str) -> None:
+    (tmp_path / "many").write_text(json.dumps(MANY[0]))
+    answer = sluice(*line.split())
+    assert answer.exit_code == exit_codes.USAGE and "--from" in answer.stderr
+
+
 def test_the_exit_codes_are_one_table_in_help_and_in_the_documentation() -> None:
     shown = " ".join(sluice("--help").stdout.partition("Exit codes:")[2].split())
     page = (ROOT / "docs" / "cli.md").read_text()
