@@ -204,7 +204,9 @@ def listing(name: str) -> Response:
     # A final status stays true whatever is not known here; what an older copy of Redis calls committed may have landed.
     with repo.queue.consistent_read() if query.status == Status.COMMITTED else nullcontext():
         rows, looked = _decided(slice_.id, query.status, position, most)
-    return changesets_page("changesets", filters, rows, query.limit, looked)
+    # No conflicts, so none is large.
+    together = query.limit if query.status in {Status.COMMITTED, Status.LANDED} else None
+    return changesets_page("changesets", filters, rows, query.limit, looked, together)
 
 
 def changesets_page(
@@ -213,17 +215,19 @@ def changesets_page(
     rows: Sequence[tuple[str, str | int]],
     limit: int,
     looked: int | None = None,
+    together: int | None = None,
 ) -> Response:
     """Answer with a page of changesets, given by id and position; it may end before `limit`, by their bytes.
 
-    `rows` have one more than `limit` where the list goes on; `looked` is as in `page`.
+    `rows` have one more than `limit` where the list goes on; `looked` and `together` are as in
+    `page`.
     """
 
     def show(batch: Sequence[tuple[str, str | int]]) -> Iterator[dict[str, Any]]:
         ids = [changeset for changeset, _ in batch]
         yield from map(changeset_json, ids, states_of(ids))
 
-    return page(name, filters, rows, limit, lambda row: (row[1],), show, looked=looked, together=_TOGETHER)
+    return page(name, filters, rows, limit, lambda row: (row[1],), show, looked=looked, together=together or _TOGETHER)
 
 
 def _decided(slice_id: str, status: str, after: int, limit: int) -> history.Listed:

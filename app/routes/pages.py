@@ -14,7 +14,7 @@ from flask import Response, current_app, request
 
 from app.protocol import cursors
 from app.service.services import services
-from storage.backends.turns import let_others_run
+from storage.backends.turns import breathe
 from storage.git.objects import Version
 
 Json = dict[str, Any]
@@ -81,7 +81,7 @@ class _Page:
         for row in batch:
             if self._over or not self._take(row, next(shown)):
                 return False
-            let_others_run()  # others may run: an item is bounded, and a page is many
+            breathe()  # others may run: an item is bounded, and a page is many
             self._over = time.monotonic() > self._end
         return True
 

@@ -15,7 +15,7 @@ from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice
 from app.routes.trees import commit_of
 from app.service.services import services
-from storage.base.ids import ObjectId
+from storage.base.ids import ChangesetId, ObjectId
 from storage.git.objects import SUBMODULE_MODE, Ident, Version
 from storage.git.trees import covers, lookup
 from storage.log.entry import SLOTS, GlobalCommit, log_position
@@ -26,8 +26,8 @@ from storage.queue import ChangesetState
 routes = Blueprint("reads", __name__)
 
 _OF_GLOBAL_COMMITS = ("commit", "parents", "tree", "seq", "through", "changesets")
-# Rows of a list that are looked up at once, where none of them is large.
-_ROWS = 128
+# Rows of a list that are looked up at once, where none of them is large: a whole page.
+_ROWS = 1000
 
 
 @routes.get("/slices/<slice:name>/commits")
@@ -39,12 +39,14 @@ def commits(name: str) -> Response:
     position = int(cursors.decode(query.cursor, "commits", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
     rows, looked = history.decided(repo, slice_.id, Status.COMMITTED, position, None, query.limit + 1)
+    # All of a page at once: those that are archived are spread over the same few tables.
+    ids = [changeset for changeset, _ in rows]
+    states = dict(zip(ids, states_of(ids), strict=True))
+    oids = [_oid(state.outcome.commit) for state in states.values() if state.outcome and state.outcome.commit]
+    repo.objects.prefetch(oids, services().settings.max_page_bytes)
 
-    def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
-        ids = [changeset for changeset, _ in batch]
-        now = list(zip(ids, states_of(ids), strict=True))
-        repo.objects.prefetch(_oid(state.outcome.commit) for _, state in now if state.outcome and state.outcome.commit)
-        yield from (_commit_json(changeset, state) for changeset, state in now)
+    def show(batch: Sequence[tuple[ChangesetId, int]]) -> Iterator[dict[str, Any] | None]:
+        yield from (_commit_json(changeset, states[changeset]) for changeset, _ in batch)
 
     return page("commits", filters, rows, query.limit, lambda row: (row[1],), show, looked=looked)
 

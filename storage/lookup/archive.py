@@ -134,13 +134,15 @@ class Archive:
     def outcomes(self, changesets: Sequence[N], since: int) -> dict[N, Outcome]:
         """Return the outcomes of archived changesets: a look-up, and an entry of the log for each. See `positions`."""
         outcomes: dict[N, Outcome] = {}
+        by_entry: dict[int, list[tuple[int, N]]] = {}
+        for changeset, position in self.positions(changesets, since).items():
+            seq, index = divmod(position, SLOTS)
+            by_entry.setdefault(seq, []).append((index, changeset))
         # In log order and some entries at a time: each may have megabytes.
-        positions = sorted((position, changeset) for changeset, position in self.positions(changesets, since).items())
-        for some in batched(positions, _TOGETHER):
-            entries = self._read({position // SLOTS for position, _ in some})
-            for position, changeset in some:
-                seq, index = divmod(position, SLOTS)
-                outcomes[changeset] = Outcome.of(entries[seq].decided[index], seq, index)
+        for some in batched(sorted(by_entry), _TOGETHER):
+            for seq, entry in self._read(some).items():
+                for index, changeset in by_entry[seq]:
+                    outcomes[changeset] = Outcome.of(entry.decided[index], seq, index)
         return outcomes
 
     def decisions(self, changesets: Sequence[N], since: int) -> tuple[dict[N, Outcome], dict[N, str]]:

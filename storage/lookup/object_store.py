@@ -4,6 +4,7 @@ All three levels have only content-addressed objects, so no copy can be wrong; t
 Trees are cached parsed, whatever their size, as long as several of them fit: large directories cost most to read.
 """
 
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -129,10 +130,16 @@ class ObjectStore:
             raise ObjectMissing(f"{oid.hex()} is no blob")
         return bytes(item[1])
 
-    def prefetch(self, oids: Iterable[ObjectId]) -> None:
-        """Have these objects in this process, those that exist: few looks in Redis, then the bucket, many at once."""
-        for _ in self._items(oids):
-            pass
+    def prefetch(self, oids: Iterable[ObjectId], most: int = sys.maxsize) -> None:
+        """Have these objects in this process, those that exist: few looks in Redis, then the bucket, many at once.
+
+        Ends early where they have more than `most` bytes.
+        """
+        size = 0
+        for _, item in self._items(oids):
+            size += item.size if isinstance(item, Tree) else len(item[1])
+            if size > most:
+                break
 
     def prefetch_paths(self, root: ObjectId, paths: Sequence[bytes]) -> None:
         """Have every tree on these paths in this process: a round of reads for each level, not for each path.

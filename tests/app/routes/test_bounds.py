@@ -64,7 +64,7 @@ def test_a_page_of_conflicts_ends_with_its_time_and_lets_others_run(api: Api, mo
     made = everywhere(api, ["a", "b", "c"])
     ticks, turns = iter(range(0, 1000, 4)), []
     monkeypatch.setattr(routes_pages, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    monkeypatch.setattr(routes_pages, "let_others_run", lambda: turns.append(0))
+    monkeypatch.setattr(routes_pages, "breathe", lambda: turns.append(0))
     assert [len(page) for page in pages(api, f"/changesets/{made}/conflicts")] == [3], "in less than ten seconds"
     assert len(turns) == 3
     ticks = iter(range(0, 1000, 6))

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from storage.backends.bucket import Bucket
 from storage.operations import history
 from tests.support.api import Api, walk
 from tests.support.compaction import aged_world, compacted
 from tests.support.redis_rows import drop_shared
+from tests.support.world import item
 
 pytestmark = pytest.mark.usefixtures("unsent")
 
@@ -139,3 +141,24 @@ def test_an_archived_changeset_is_a_base_and_its_blob_can_be_put_again(past: Pas
 def test_an_unknown_id_from_before_the_mark_is_unknown(past: Past) -> None:
     archive(past)
     past.api.get("/changesets/" + "0" * 26, 404)
+
+
+def test_a_page_of_archived_commits_reads_what_it_needs_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.world = aged_world(api.world)
+    for batch in range(6):
+        world = api.world
+        world.submit(*[item(world.all, {f"d{batch}/f{i}": b"%d\n" % i}, world.tip) for i in range(100)])
+        world.work()
+    compacted(api.world)
+    drop_shared(api.world)
+    fresh, read = api.another(), []
+    real = Bucket._get
+
+    def get(bucket: Bucket, name: str, **span: int) -> bytes:
+        read.append(name)
+        return real(bucket, name, **span)
+
+    monkeypatch.setattr(Bucket, "_get", get)
+    assert len(fresh.get("/slices/all/commits", limit=600)["items"]) == 600
+    assert len(read) < 50, "twelve entries, their tables, and the packs of six hundred commits"
+    assert max(read.count(name) for name in read) < 8
