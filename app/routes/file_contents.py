@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any, cast
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app.downloads.contents import Stored, groups
 from app.downloads.files import File
@@ -20,6 +20,7 @@ from app.protocol.problems import invalid
 from app.protocol.queries import load_files, load_oid
 from app.routes.slices import find_slice
 from app.routes.trees import commit_of, sizes_of
+from app.service.body_limit import body
 from app.service.services import services
 from storage.backends.turns import in_thread, taking_turns
 from storage.base.ids import ObjectId, oid_of
@@ -37,9 +38,9 @@ _ANY = sys.maxsize
 @routes.post("/slices/<slice:name>/files")
 def contents(name: str) -> Response:
     """Return the contents of some files at a commit, those that have room in an answer."""
-    repo, body = services().repo, request.get_data()
-    with taking_turns(len(body)):
-        wanted = load_files(load_json(body, repo.settings), repo.settings)
+    repo, data = services().repo, body()
+    with taking_turns(len(data)):
+        wanted = load_files(load_json(data, repo.settings), repo.settings)
     slice_ = find_slice(name)
     filters = {"slice": slice_.id, "paths": sha256(b"\0".join(wanted.paths)).hexdigest()}
     commit, start = ObjectId(wanted.commit) if wanted.commit else oid_of(repo.view.head().main), 0
