@@ -12,7 +12,7 @@ from flask import Response, request
 
 from app.protocol.problems import request_id
 from storage.backends import deadline
-from storage.base.errors import LimitReached
+from storage.base.errors import LimitReached, Unavailable
 from storage.base.logging_setup import log
 from storage.base.settings import Settings
 
@@ -21,7 +21,7 @@ _FIRST = 2
 _LONGEST_PATH = 300
 
 
-class Interrupted(Exception):
+class Interrupted(Unavailable):
     """An answer that has begun cannot be completed; its connection is closed."""
 
 
