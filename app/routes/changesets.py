@@ -70,10 +70,11 @@ def status_of(state: ChangesetState) -> Status:
 def submit(name: str) -> tuple[Response, int]:
     """Take one changeset."""
     key = load_key(request.headers.get("Idempotency-Key"))
-    settings, data = services().settings, body()
-    with services().intake.gathering.coming(), taking_turns(len(data)):
+    here, data = services(), body()
+    settings = here.settings
+    with here.intake.gathering.coming(), taking_turns(len(data)):
         submission = load_changeset(load_json(data, settings), settings, name, key)
-        admitted = admit(services().repo, [submission], services().lookups.admission)
+        admitted = admit(here.repo, [submission], here.lookups.admission)
     [outcome] = _take(admitted)
     if isinstance(outcome, Exception):
         raise outcome
@@ -84,10 +85,11 @@ def submit(name: str) -> tuple[Response, int]:
 def submit_many() -> tuple[Response, int]:
     """Take many changesets, with an outcome for each."""
     key = load_key(request.headers.get("Idempotency-Key"))
-    settings, data = services().settings, body()
-    with services().intake.gathering.coming(), taking_turns(len(data)):
+    here, data = services(), body()
+    settings = here.settings
+    with here.intake.gathering.coming(), taking_turns(len(data)):
         submissions = load_bulk(load_json(data, settings), settings, key)
-        admitted = admit(services().repo, submissions, services().lookups.admission)
+        admitted = admit(here.repo, submissions, here.lookups.admission)
     limits = [outcome for outcome in admitted if isinstance(outcome, LimitReached)]
     if len(limits) == len(admitted):
         raise limits[0]  # nothing is taken now, and all of it may be later

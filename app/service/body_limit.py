@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from app.protocol.problems import Problem, http_problem, malformed, respond, too_many
@@ -103,19 +103,22 @@ class BodyLimit:
         app.teardown_request(self._leave)
 
     def _enter(self) -> None:
-        used = request.method in _WITH_BODY and request.url_rule is not None
-        g.room = share = Share(_ending(request.environ, "stop_reading"))
-        counted = _Counted(request.environ["wsgi.input"], lambda size: self._bodies.grow(share, size if used else 0))
-        request.environ["wsgi.input"] = counted
+        # Each use of the proxy takes as long as a call.
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+        environ = asked.environ
+        used = asked.method in _WITH_BODY and asked.url_rule is not None
+        g.room = share = Share(_ending(environ, "stop_reading"))
+        counted = _Counted(environ["wsgi.input"], lambda size: self._bodies.grow(share, size if used else 0))
+        environ["wsgi.input"] = counted
         try:
             if used:
-                g.body = _whole(counted)
+                g.body = _whole(asked, counted)
             else:
                 # Read, so that the next request of the connection begins behind it, and kept by nobody: it needs no
                 # room, whatever its answer waits for.
-                _drop(request.stream)
+                _drop(asked.stream)
             # Where a body says no length, werkzeug ends it at the limit without a word.
-            if "wsgi.input_terminated" in request.environ and counted.read(1):
+            if asked.content_length is None and "wsgi.input_terminated" in environ and counted.read(1):
                 raise RequestEntityTooLarge
         except TooSlow as error:
             raise http_problem(408, f"the body takes too long ({error}, min_rate)") from None
@@ -170,20 +173,20 @@ def body() -> bytes:
     return data
 
 
-def _whole(source: _Counted) -> bytes:
-    """Return the body of the present request, read once, in pieces that count as they arrive.
+def _whole(asked: Request, source: _Counted) -> bytes:
+    """Return the body of a request, read once, in pieces that count as they arrive.
 
     Raises RequestEntityTooLarge where it says, or turns out, to be larger than MAX_CONTENT_LENGTH.
     """
-    left, most = request.content_length, request.max_content_length
+    left, most = asked.content_length, asked.max_content_length
     if left is None or left > _PIECE or (most is not None and left > most):
-        return request.get_data()
+        return asked.get_data()
     pieces = []
     while left and (piece := source.read(left)):
         pieces.append(piece)
         left -= len(piece)
     data = b"".join(pieces)
-    request.environ["wsgi.input"] = io.BytesIO(data)  # for whoever reads the body by werkzeug's means
+    asked.environ["wsgi.input"] = io.BytesIO(data)  # for whoever reads the body by werkzeug's means
     return data
 
 
