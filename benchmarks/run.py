@@ -24,7 +24,7 @@ import click
 import psutil
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import far, landing, rebuild, scaling, sharing, stalled, wide
+from benchmarks import far, landing, reads, rebuild, scaling, sharing, stalled, wide
 from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
@@ -61,6 +61,7 @@ class Plan:
     scaling_rounds: int
     sharers: int
     rebuilt: int
+    read_workload: Workload
     agents: Mapping[int, int]
     pushing: int
     pushing_seconds: float
@@ -86,6 +87,7 @@ FULL = Plan(
     scaling_rounds=5,
     sharers=1_000,
     rebuilt=100_000,
+    read_workload=dataclasses.replace(reads.WORKLOAD, seed=SEED),
     agents=contention.AGENTS,
     pushing=contention.PUSHERS,
     pushing_seconds=20.0,
@@ -116,6 +118,7 @@ QUICK = Plan(
     scaling_rounds=2,
     sharers=100,
     rebuilt=2_000,
+    read_workload=dataclasses.replace(reads.WORKLOAD, files=5_000, seed=SEED),
     agents=contention.QUICK,
     pushing=8,
     pushing_seconds=5.0,
@@ -206,6 +209,10 @@ def _rebuild(plan: Plan, folder: Path) -> list[Figure]:
     return rebuild.run(plan.workload, folder, say, changesets=plan.rebuilt, s3=plan.s3)
 
 
+def _reads(plan: Plan, folder: Path) -> list[Figure]:
+    return reads.run(plan.read_workload, folder, say, rounds=plan.rounds, s3=plan.s3)
+
+
 # In the order in which they are run.
 PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "peers": _peers,
@@ -215,6 +222,7 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "sharing": _sharing,
     "stalled": _stalled,
     "rebuild": _rebuild,
+    "reads": _reads,
     "far": _far,
     "wide": _wide,
 }
@@ -248,7 +256,7 @@ LONG = {"far", "wide"}
     multiple=True,
     help="Of landing and far, run only this phase: bulk, alone, or so many clients; repeatable.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention, far and wide.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention, reads, far and wide.")
 @click.option("--files", type=click.IntRange(min=wide.LEAST_FILES), help="Of wide, files in the large repository.")
 def main(
     quick: bool,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import far, landing, ratios, wide
+from benchmarks import far, landing, ratios, reads, wide
 from benchmarks.client import Import
 from benchmarks.contention import run as contention
 from benchmarks.contention.plan import plan
@@ -130,3 +130,13 @@ def test_a_wide_repository_takes_turns_with_a_small_one(tmp_path: Path, monkeypa
     ]
     assert all(len(figure.rounds) == 2 and figure.details["goal"] == 1.3 for figure in figures)
     assert all(figure.details["waited"] == 0 for figure in figures)
+
+
+def test_reads_are_compared_with_those_of_git(tmp_path: Path):
+    figures = reads.run(SMALL, tmp_path, quiet, rounds=2, s3="seaweedfs")
+    assert [figure.name for figure in figures] == [
+        "manifest, to git ls-tree -r",
+        "manifest of a new process, to git ls-tree -r",
+        "tar archive, to git archive",
+    ]
+    assert {len(figure.rounds) for figure in figures} == {2}
