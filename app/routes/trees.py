@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from app.service.services import services
 from storage.base.ids import ObjectId, oid_of
 from storage.git.objects import SUBMODULE_MODE, Commit, CorruptObject, Tree, Version
 from storage.git.trees import Run, project, runs, walk
+from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing
 from storage.operations import history
 from storage.view.snapshot import Slice
@@ -101,7 +103,7 @@ def _pages(name: str) -> Response:
     files = services().repo.confirmed(lambda: list(islice(rows, query.limit + 1)))
 
     def show(batch: Sequence[tuple[bytes, Version]]) -> Iterator[dict[str, Any]]:
-        sizes = sizes_of([version.oid for _, version in batch if version.mode != SUBMODULE_MODE])
+        sizes = sizes_of(services().repo.kinds, [version.oid for _, version in batch if version.mode != SUBMODULE_MODE])
         yield from (_file_json(path, version, sizes.get(version.oid)) for path, version in batch)
 
     return page(
@@ -122,13 +124,15 @@ def _lines(name: str) -> Response:
     projected = _Projected(listed.commit, listed.slice.paths)
     about = {"commit": listed.commit.hex(), "tree": projected.root.hex(), "slice": listed.slice.id}
     rows = runs(projected.trees, projected.root, listed.after, listed.prefix)
-    lines = manifest(about, rows, listed.cursor, sizes_of if query.sizes else None)
+    # Most of it is made when the request is over.
+    sizes = partial(sizes_of, services().repo.kinds) if query.sizes else None
+    lines = manifest(about, rows, listed.cursor, sizes)
     return _download(lines, MEDIA_TYPE, listed.commit)
 
 
-def sizes_of(oids: Sequence[ObjectId]) -> dict[ObjectId, int]:
+def sizes_of(kinds: Kinds, oids: Sequence[ObjectId]) -> dict[ObjectId, int]:
     """Return the sizes of those objects that are stored. Raises as Kinds.of does."""
-    return {oid: described.size for oid, described in services().repo.kinds.of(oids).items()}
+    return {oid: described.size for oid, described in kinds.of(oids).items()}
 
 
 def _download(pieces: Generator[bytes, None, None], media_type: str, commit: ObjectId) -> Response:

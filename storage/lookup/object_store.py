@@ -15,7 +15,7 @@ from cachetools import LRUCache
 from storage.backends import deadline
 from storage.backends.bucket import Bucket, BucketError
 from storage.backends.ranges import Range
-from storage.backends.turns import in_thread_if_large
+from storage.backends.turns import breathe, in_thread_if_large
 from storage.base.batched import batched, batched_by_size
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId
@@ -76,7 +76,10 @@ class ObjectStore:
     def trees(self, oids: Sequence[ObjectId]) -> dict[ObjectId, Tree]:
         """Return trees, read together: few looks in Redis, then the bucket, many at once. Raises as `tree` does."""
         deadline.left()
-        trees = dict(self._items(oids))
+        trees = {}
+        for oid, item in self._items(oids):
+            trees[oid] = item
+            breathe()  # one may take long to parse
         for oid in oids:
             if oid not in trees:
                 raise ObjectMissing(oid.hex())

@@ -66,6 +66,12 @@ def test_a_manifest_has_the_files_of_the_pages(filled: Api, query: Json) -> None
     assert files(lines(filled, **query)) == without
 
 
+def test_sizes_are_looked_up_while_lines_are_sent(filled: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(manifests, "_ROWS", 1)
+    assert files(lines(filled, sizes="true")) == filled.get("/slices/all/tree")["items"]
+
+
 def test_a_manifest_is_of_the_paths_of_its_slice(filled: Api) -> None:
     filled.post("/slices", {"name": "some", "paths": ["web/deep/", "a.txt", "none/"]}, 201)
     found = lines(filled, "some")
