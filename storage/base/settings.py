@@ -160,7 +160,7 @@ class Settings:
 
     pack_changesets: int = _setting(2048, "changesets", "Maximum changesets in one submission pack.")
     pack_bytes: int = _setting(32 << 20, "bytes", "A submission pack that exceeds this size takes no further request.")
-    pack_puts: int = _setting(2, "PUTs", "Submission packs that each API process stores at the same time.")
+    pack_puts: int = _setting(4, "PUTs", "Submission packs that each API process stores at the same time.")
     late_put: float = _setting(
         60.0,
         "seconds",
