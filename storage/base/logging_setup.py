@@ -5,7 +5,6 @@
 deployment, logs of libraries and fatal errors become such lines too: storage/base/log_streams.py.
 """
 
-import json
 import logging
 import re
 import sys
@@ -13,7 +12,6 @@ from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import msgspec
 import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
@@ -114,13 +112,6 @@ def _hidden_in_text(text: str) -> str:
     return text
 
 
-def _json(event: _Event, **_: Any) -> str:
-    try:
-        return msgspec.json.encode(event, enc_hook=str).decode()
-    except (ValueError, TypeError):  # half a surrogate pair is text to Python, and not to msgspec
-        return json.dumps(event, default=str)
-
-
 PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     _name_process,
@@ -128,5 +119,5 @@ PROCESSORS: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
     hide_secrets,
-    structlog.processors.JSONRenderer(_json),
+    structlog.processors.JSONRenderer(default=str),
 ]
