@@ -11,7 +11,7 @@ from storage.backends.redis_memory import Memory
 from storage.base.errors import Refused, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
-from storage.coordination import Heartbeat, Nodes
+from storage.coordination import Heartbeat, LeaseName, Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
 from storage.log.log import Log
@@ -51,7 +51,8 @@ class Repository:
         self.inbox = Inbox(settings, self.archive, self.view, self.queue)
         self.heartbeat = Heartbeat(settings)
         self.append_lock = AppendLock(settings, self.view, self.heartbeat)
-        self.pace = Pace(settings.commit_changesets)
+        self.link_lock = AppendLock(settings, self.view, self.heartbeat, LeaseName.LINK)
+        self.pace = Pace(settings.commit_changesets, settings.far_changesets)
         self.nodes = Nodes(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)
         self.kinds = Kinds(settings, self.objects)

@@ -1,6 +1,7 @@
 """The task that commits: one batch (storage/commit/batch.py) and what came of it, then messages for what is left."""
 
 import time
+from contextlib import ExitStack
 
 import structlog
 from celery.signals import worker_process_init
@@ -14,7 +15,7 @@ from storage.repository import Repository
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.merges import merge_now
-from tasks.notify import ask_for_upkeep, ask_for_work
+from tasks.notify import ask_for_commit_safely, ask_for_upkeep, ask_for_work
 from tasks.report import because, did
 
 log = structlog.get_logger()
@@ -37,7 +38,13 @@ def commit(token: str = "", reason: str = "") -> None:
 def _commit(repo: Repository) -> bool:
     """Commit a batch and report what came of it; tell whether more may be done at once."""
     try:
-        result = commit_batch(repo)
+        with ExitStack() as appending:
+            result = commit_batch(repo, appending=appending)
+            did(result.line)
+            if result.merge:
+                if repo.pace.is_far:
+                    ask_for_commit_safely(repo)  # the next batch is prepared while the global commit is on its way
+                merge_now(repo, result.merge, locked=True)  # a message to the other node would take as long again
     except NeedsUpkeep as error:
         log.info("commit_deferred", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")
@@ -52,9 +59,6 @@ def _commit(repo: Repository) -> bool:
         did(f"not done within batch_budget: {error}")
         return True  # as with any other fault
     else:
-        did(result.line)
-        if result.merge:
-            merge_now(repo, result.merge)  # a message to the other node would take as long again
         return result.changesets > 0
     return False
 

@@ -27,11 +27,11 @@ def merge(token: str = "", reason: str = "") -> None:
         ask_for_work(repo, merged=token)
 
 
-def merge_now(repo: Repository, stored: PreparedMerge | None = None) -> None:
-    """Make one batch merge, and report it; a server that is away costs time only."""
+def merge_now(repo: Repository, stored: PreparedMerge | None = None, locked: bool = False) -> None:
+    """Make one batch merge (see merge_batch), and report it; a server that is away costs time only."""
     try:
         with budget("batch_budget", repo.settings.batch_budget):
-            did(merge_batch(repo, stored).line)
+            did(merge_batch(repo, stored, locked).line)
     except NeedsUpkeep as error:
         log.info("merge_waits", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")

@@ -20,7 +20,12 @@ PREFIX = "SLUICE_"
 
 
 # A changeset's place in the log has 13 bits for its index in an entry; a location has 16 for a pack's changesets.
-_MOST = {"commit_changesets": 1 << 13, "pack_changesets": 1 << 15, "max_bulk_changesets": 1 << 15}
+_MOST = {
+    "commit_changesets": 1 << 13,
+    "far_changesets": 1 << 13,
+    "pack_changesets": 1 << 15,
+    "max_bulk_changesets": 1 << 15,
+}
 # Without them, one client could hold what all share.
 _ABOVE_ZERO = ("header_timeout", "body_timeout", "send_timeout", "min_rate", "max_head_bytes", "max_request_changes")
 
@@ -171,6 +176,12 @@ class Settings:
         2, "messages", "Maximum outstanding commit messages; the number of workers for them."
     )
     commit_changesets: int = _setting(256, "changesets", "Maximum changesets in a commit batch.")
+    far_changesets: int = _setting(
+        1024,
+        "changesets",
+        "Maximum changesets in a commit batch where the store is far: a PUT takes 25 ms or more. Between this and"
+        " commit_changesets, the limit grows with the time of a PUT.",
+    )
     commit_changes: int = _setting(
         20_000, "changes", "A commit batch with more changes than this takes no further changeset."
     )

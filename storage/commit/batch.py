@@ -1,8 +1,10 @@
 """Committing a batch: claim changesets, read ahead, link them, prove the root, append the entry."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
 from typing import NamedTuple
 
 import structlog
@@ -18,7 +20,7 @@ from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
 from storage.commit.append_loop import Draft, NoEntry, SnapshotStale, append_loop, check_snapshot_current
 from storage.commit.attempt import Attempt
-from storage.commit.global_merge import PreparedMerge, prepare_merge
+from storage.commit.global_merge import PreparedMerge, merge_beside, prepare_merge
 from storage.commit.link import Linked, Linker
 from storage.commit.prefetch import depends_on, linker_on, prepare
 from storage.commit.prove import RootMismatch, prove
@@ -42,7 +44,7 @@ class BatchResult:
     changesets: int = 0  # that it decided, or found decided since they were claimed
     line: str = ""  # the same for a person; empty where nothing was claimed
     too_long: ChangesetId | None = None  # the one whose merges took too long, if one's did
-    merge: PreparedMerge | None = None  # the global commit of this batch alone, where nothing else was there to merge
+    merge: PreparedMerge | None = None  # the global commit that is to follow, where this task is to append it
 
 
 class _Appended(NamedTuple):
@@ -53,25 +55,70 @@ class _Appended(NamedTuple):
     merge: PreparedMerge | None = None
 
 
-def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
-    """Commit one bounded batch.
+class _Turn:
+    """The locks that a batch has: of linking, and of appending. Closing it releases them."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._locks = {"link": repo.link_lock, "append": repo.append_lock}
+        self._held: dict[str, ExitStack] = {}
+        self._none = False
+
+    def take(self, name: str) -> None:
+        """Wait for the lock "link" or "append", unless the batch has it; or go on without."""
+        if name not in self._held and not self._none:
+            self._held[name] = ExitStack()
+            # An owner each: all that an owner holds ends when it gives one lock back.
+            self._held[name].enter_context(self._locks[name].held(new_owner()))
+
+    def go_without(self) -> None:
+        """Take no lock any more: this batch may kill its worker, and the others would wait for it."""
+        self.close()
+        self._none = True
+
+    def leave_append_lock(self, to: ExitStack) -> None:
+        """Have `to` release the append lock."""
+        if "append" in self._held:
+            to.push(self._held.pop("append"))
+
+    def close(self) -> None:
+        """Release the locks."""
+        with ExitStack() as all_of_them:
+            for stack in self._held.values():
+                all_of_them.push(stack)
+            self._held.clear()
+
+
+def commit_batch(repo: Repository, recovered_only: bool = True, appending: ExitStack | None = None) -> BatchResult:
+    """Commit one bounded batch. Where its result has a merge, `appending` is given the append lock for it.
+
+    Where the store is far, it claims when it may link: what comes in while others link is in the batch as well. As soon
+    as its entry is in the log others may claim and link, while the caller appends the global commit.
 
     Raises NeedsUpkeep and Paused where nothing can be claimed. UNAVAILABLE, Overdue and whatever else goes wrong end
     the batch, and what is not decided is given back: blamed for the latter two (storage/commit/poison.py).
     """
     owner, watch = new_owner(), Stopwatch()
+    with closing(_Turn(repo)) as turn:
+        if repo.pace.is_far:
+            with watch.stage("wait"):
+                turn.take("link")
+        result = _commit(repo, owner, turn, watch, recovered_only)
+        if result.merge and appending is not None:
+            turn.leave_append_lock(appending)
+        return result
+
+
+def _commit(repo: Repository, owner: str, turn: _Turn, watch: Stopwatch, recovered_only: bool) -> BatchResult:
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         with watch.stage("claim"):
-            claimed = repo.queue.claim(owner, recovered_only)
+            claimed = repo.queue.claim(owner, recovered_only, repo.pace.changesets)
         if not claimed:
             return BatchResult()
         blame: tuple[str, ...] = ()
         attempt = Attempt(repo.queue, owner, claimed)
         try:
             with repo.heartbeat.of(owner):
-                taken = claimed[: repo.pace.changesets]
-                attempt.tries([item.id for item in taken])
-                result = _commit_claimed(repo, owner, taken, attempt, watch, spending)
+                result = _commit_claimed(repo, claimed, attempt, turn, watch, spending)
             repo.pace.went_well(spending.used)
             if result.too_long is not None and not spending.was_held_up:
                 blame = (poison.MERGES_TOO_LONG, result.too_long)
@@ -99,7 +146,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True) -> BatchResult:
 
 
 def _commit_claimed(
-    repo: Repository, owner: str, claimed: Sequence[Claimed], attempt: Attempt, watch: Stopwatch, spending: Spending
+    repo: Repository, claimed: Sequence[Claimed], attempt: Attempt, turn: _Turn, watch: Stopwatch, spending: Spending
 ) -> BatchResult:
     first = claimed[0]
     if first.deaths >= repo.settings.poison_tries:
@@ -108,7 +155,8 @@ def _commit_claimed(
         return BatchResult(1, f"rejected {first.id} as poison")
     with watch.stage("prepare"):
         changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
-        changesets = prepare(repo, changesets, attempt)
+        # Others may link while contents are merged.
+        changesets = prepare(repo, changesets, attempt, turn.close)
 
     def build_entry(snapshot: Snapshot) -> Draft[_Appended] | NoEntry[_Appended]:
         attempt.tries([changeset.id for changeset in changesets])
@@ -128,20 +176,22 @@ def _commit_claimed(
             _prove(repo, linker, snapshot, linked)
         return _draft(repo, snapshot.head, linked, len(claimed), watch)
 
-    with ExitStack() as stack:
-        with watch.stage("wait"):
-            # Who may die while it has the append lock goes without: the others would wait for it.
-            if not first.deaths or first.fault in poison.LATE:
-                stack.enter_context(repo.append_lock.held(owner))
-        seq, linked, merge = append_loop(repo, build_entry, *depends_on(changesets), watch=watch)
-        if not seq:
-            log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
-            line = f"decided none of {len(claimed)}, given back {len(linked.deferred)}"
-            return BatchResult(len(changesets) - len(linked.deferred), line, linked.too_long)
-        with watch.stage("share"):
-            # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
-            seen = [oid_of(record.seen) for record in linked.decided if record.seen and record.base]
-            repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
+    with watch.stage("wait"):
+        if first.deaths and first.fault not in poison.LATE:
+            turn.go_without()
+        turn.take("link")
+    lock = partial(turn.take, "append")
+    seq, linked, merge = append_loop(repo, build_entry, *depends_on(changesets), watch=watch, lock=lock)
+    if not seq:
+        log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
+        line = f"decided none of {len(claimed)}, given back {len(linked.deferred)}"
+        return BatchResult(len(changesets) - len(linked.deferred), line, linked.too_long)
+    with watch.stage("share"):
+        # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
+        seen = [oid_of(record.seen) for record in linked.decided if record.seen and record.base]
+        repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
+    if merge is None and not repo.pace.is_far:
+        turn.close()  # others wait for it who have claimed already
     return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long, merge)
 
 
@@ -179,26 +229,42 @@ def _prove(repo: Repository, linker: Linker, snapshot: Snapshot, linked: Linked)
         raise
 
 
+def _batch_behind(head: Head, linked: Linked, time: int) -> Batch:
+    """Return what the view will say of the commits that were linked, once their entry follows `head`."""
+    return Batch(
+        count=linked.committed, seq=Seq(head.applied + 1), time=time, tip=linked.tip.hex(), tree=linked.root.hex()
+    )
+
+
 def _draft(repo: Repository, head: Head, linked: Linked, claimed: int, watch: Stopwatch) -> Draft[_Appended]:
     """Store what was linked, and return the entry that names it."""
     packs: tuple[tuple[PackId, int], ...] = ()
     ranges = {}
     time = linked.time if linked.committed else head.tip_time
     merge = None
-    if linked.committed and head.committed == head.merged and repo.queue.length() <= claimed:
+    if linked.committed and not head.pending and (repo.pace.is_far or repo.queue.length() <= claimed):
         # Nobody waits whom a global commit could merge together with these, so theirs is stored with them.
-        batch = Batch(
-            count=linked.committed, seq=Seq(head.applied + 1), time=time, tip=linked.tip.hex(), tree=linked.root.hex()
-        )
-        merge = prepare_merge(repo, head, [batch])
+        merge = prepare_merge(repo, head, [_batch_behind(head, linked, time)])
     if linked.objects:
         with watch.stage("pack"):
             writer = pack_of(linked.objects | ({merge.id: (Kind.COMMIT, merge.data)} if merge else {}))
         with watch.stage("put"):
+            began = perf_counter()
             pack, size = store_pack(repo.bucket, writer)
+            repo.pace.stored(perf_counter() - began, size)
         packs, ranges = ((pack, size),), {pack: writer.ranges}
     entry = Commits(
         packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
         time=time, committed=head.committed + linked.committed,
     )  # fmt: skip
-    return Draft(entry, _Appended(head.applied + 1, linked, merge), ranges)
+
+    def moved(now: Head) -> Draft[_Appended]:
+        batch = _batch_behind(now, linked, time)
+        following, beside = merge, list[Callable[[], None]]()
+        if merge and (merge.parent, merge.batches) != (now.main, [batch]):
+            following = None
+        if following is None and linked.committed and repo.pace.is_far:
+            following, beside = merge_beside(repo, now, batch)
+        return Draft(entry, _Appended(now.applied + 1, linked, following), ranges, moved=moved, beside=beside)
+
+    return moved(head)

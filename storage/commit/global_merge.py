@@ -1,16 +1,20 @@
 """Batch merges: publish the next bounded run of the chain as one global commit."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import structlog
 
+from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId, PackId, oid_of
 from storage.commit.append_loop import Draft, NoEntry, append_loop
 from storage.coordination import new_owner
 from storage.git.objects import Commit, Ident, Kind, object_id
+from storage.git.packs import PackRange
 from storage.log.entry import Merge
-from storage.log.store_pack import pack_of, store_pack
+from storage.log.store_pack import files_of, pack_of, store_pack
 from storage.repository import Repository
 from storage.view.rows import Batch
 from storage.view.snapshot import Head, Snapshot
@@ -45,6 +49,9 @@ class PreparedMerge:
     time: int
     id: ObjectId
     data: bytes
+    packs: tuple[tuple[PackId, int], ...] = ()  # that its entry has to bring: none where the batch's pack has it
+    ranges: dict[PackId, dict[ObjectId, PackRange]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)  # files of that pack that could not be stored
 
 
 _Merged = tuple[MergeResult, PreparedMerge | None]
@@ -64,8 +71,35 @@ def prepare_merge(repo: Repository, head: Head, batches: Sequence[Batch]) -> Pre
     return PreparedMerge(head.main, batches, who.time, object_id(Kind.COMMIT, data), data)
 
 
-def merge_batch(repo: Repository, stored: PreparedMerge | None = None) -> MergeResult:
+def merge_beside(repo: Repository, head: Head, batch: Batch) -> tuple[PreparedMerge | None, list[Callable[[], None]]]:
+    """Return the global commit of all that is pending at `head` and of the batch behind it, with what stores it.
+
+    That is to be called while the batch's entry is being stored; it never raises, but notes what was `lost`. Returns
+    None where they are too many for one global commit.
+    """
+    batches = [*(_next_batches(repo, head) if head.pending else ()), batch]
+    count = sum(each.count for each in batches)
+    if count != head.pending + batch.count or (head.pending and count > repo.settings.merge_changesets):
+        return None, []
+    made = prepare_merge(repo, head, batches)
+    writer = pack_of({made.id: (Kind.COMMIT, made.data)})
+    pack, size, files = files_of(writer)
+
+    def store(name: str, data: bytes) -> None:
+        try:
+            repo.bucket.put_verified(name, data)
+        except Unavailable as error:
+            log.warning("merge_not_stored", file=name, reason=str(error))
+            made.lost.append(name)
+
+    made = replace(made, packs=((pack, size),), ranges={pack: writer.ranges})
+    return made, [partial(store, *file) for file in files]
+
+
+def merge_batch(repo: Repository, stored: PreparedMerge | None = None, locked: bool = False) -> MergeResult:
     """Make the next global commit: `stored`, whose object a pack has already, if it merges exactly what is next.
+
+    `locked` says that the caller has the append lock.
 
     It is made for one parent: if another merge was appended meanwhile it is discarded, never rebased. Other new entries
     only change its position in the log. Raises Unavailable.
@@ -77,11 +111,11 @@ def merge_batch(repo: Repository, stored: PreparedMerge | None = None) -> MergeR
         head = snapshot.head
         if parent in (None, head.main):
             parent = head.main
-            if batches := _next_batches(repo, snapshot):
+            if batches := _next_batches(repo, head):
                 return _draft(repo, head, batches, stored)
         return NoEntry((MergeResult(), None))
 
-    with repo.append_lock.held(new_owner()):
+    with nullcontext() if locked else repo.append_lock.held(new_owner()):
         result, made = append_loop(repo, build_entry)
         if made:
             repo.objects.share({made.id: (Kind.COMMIT, made.data)})
@@ -90,11 +124,11 @@ def merge_batch(repo: Repository, stored: PreparedMerge | None = None) -> MergeR
     return result
 
 
-def _next_batches(repo: Repository, snapshot: Snapshot) -> list[Batch]:
+def _next_batches(repo: Repository, head: Head) -> list[Batch]:
     """Return the oldest whole entries that are not merged, up to the limit but at least one."""
     chosen: list[Batch] = []
     total = 0
-    for batch in repo.view.unmerged_batches(snapshot.head, _MAX_ENTRIES):
+    for batch in repo.view.unmerged_batches(head, _MAX_ENTRIES):
         if chosen and total + batch.count > repo.settings.merge_changesets:
             break
         total += batch.count
@@ -106,10 +140,8 @@ def _draft(
     repo: Repository, head: Head, batches: Sequence[Batch], stored: PreparedMerge | None = None
 ) -> Draft[_Merged]:
     """Return the entry of the global commit of these batches: `stored` if it is that, else one that it stores."""
-    packs: tuple[tuple[PackId, int], ...] = ()
-    ranges = {}
-    if stored and (stored.parent, stored.batches) == (head.main, batches):
-        made = stored
+    if stored and not stored.lost and (stored.parent, stored.batches) == (head.main, batches):
+        made, packs, ranges = stored, stored.packs, stored.ranges
     else:
         made = prepare_merge(repo, head, batches)
         writer = pack_of({made.id: (Kind.COMMIT, made.data)})

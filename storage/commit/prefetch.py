@@ -1,6 +1,6 @@
 """Reading ahead for a batch, many objects at once; and making the linker, which reads stored objects."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -44,8 +44,13 @@ def snapshot_for(repo: Repository, changesets: Sequence[Changeset]) -> Snapshot:
     return repo.snapshot(*depends_on(changesets))
 
 
-def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt) -> list[Changeset]:
-    """Return the changesets that one batch takes, after reading, many at once, the trees that deciding them needs."""
+def prepare(
+    repo: Repository, changesets: Sequence[Changeset], attempt: Attempt, merging: Callable[[], object] = lambda: None
+) -> list[Changeset]:
+    """Return the changesets that one batch takes, after reading, many at once, the trees that deciding them needs.
+
+    `merging` is called before contents are merged, which may take long.
+    """
     snapshot = snapshot_for(repo, changesets)
     head = oid_of(snapshot.head.root)
     everywhere = [change.path for changeset in changesets for change in changeset.changes]
@@ -64,11 +69,17 @@ def prepare(repo: Repository, changesets: Sequence[Changeset], attempt: Attempt)
             paths.setdefault(root, []).extend(change.path for change in changeset.changes)
     for root, touched in paths.items():
         repo.objects.prefetch_paths(root, touched)
-    _premerge(repo, head, changesets, bases)
+    _premerge(repo, head, changesets, bases, merging)
     return changesets
 
 
-def _premerge(repo: Repository, head: ObjectId, changesets: Sequence[Changeset], bases: BaseResolver) -> None:
+def _premerge(
+    repo: Repository,
+    head: ObjectId,
+    changesets: Sequence[Changeset],
+    bases: BaseResolver,
+    merging: Callable[[], object],
+) -> None:
     """Merge the contents that both sides changed, in few runs of Git; linking finds them while the heads stand."""
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
     locations: dict[ObjectId, Location] = {}
@@ -89,6 +100,9 @@ def _premerge(repo: Repository, head: ObjectId, changesets: Sequence[Changeset],
             three = contents_to_merge(before, ours, change.version(before))
             if three:
                 wanted.append(three)
+    if not wanted:
+        return
+    merging()
     try:
         repo.merges.premerge(wanted, lambda oid: repo.objects.blob(oid, locations.get(oid)), repo.settings.merge_budget)
     except MergeUnavailable as error:

@@ -44,7 +44,8 @@ def _is_orphan(owner: str) -> bool:
 class LeaseName(StrEnum):
     """The names of all leases, as their keys have them."""
 
-    APPEND = "ticket"  # who prepares the next entry of the log (storage/queue/append_lock.py)
+    APPEND = "ticket"  # who appends the next entry of the log (storage/queue/append_lock.py)
+    LINK = "linking"  # who links the next batch
     RECOVERING = "recovering"  # who queues what Redis has lost
     COMPACTING = "compacting"  # who compacts, or makes room in Redis
     UPKEEP_ASKED = "upkeep_asked"  # upkeep was asked for a moment ago

@@ -21,10 +21,15 @@ def pack_of(objects: dict[ObjectId, tuple[Kind, bytes]]) -> PackWriter:
 
 def store_pack(bucket: Bucket, writer: PackWriter) -> tuple[PackId, int]:
     """Store a pack and its index, both before an entry may name them; return its name and size. Raises BucketError."""
-    pack, data = PackId(f"packs/{new_ulid()}"), writer.finish()
-    files = [(pack + ".pack", data), (pack + ".idx", writer.index())]
+    pack, size, files = files_of(writer)
     bucket.map_concurrently(lambda file: bucket.put_verified(*file), files)
-    return pack, len(data)
+    return pack, size
+
+
+def files_of(writer: PackWriter) -> tuple[PackId, int, list[tuple[str, bytes]]]:
+    """Return the name and size of a new pack, and its two files by name."""
+    pack, data = PackId(f"packs/{new_ulid()}"), writer.finish()
+    return pack, len(data), [(pack + ".pack", data), (pack + ".idx", writer.index())]
 
 
 def create_genesis(log: Log, bucket: Bucket, committer: Ident) -> None:

@@ -1,4 +1,8 @@
-"""The append lock: one writer at a time prepares an entry, so that few lose the race for the next entry number."""
+"""The locks of those who append to the log, so that few lose the race for the next entry number.
+
+Batches link one after another, since each commit is made on the one before it: that is the link lock. The append lock
+is for the append alone, so that a batch is linked, and its pack is stored, while somebody else's entry is on its way.
+"""
 
 import threading
 import time
@@ -19,12 +23,14 @@ _PATIENCE = 4
 
 
 class AppendLock:
-    """Admits one linker at a time. It is advisory: it avoids races for the same entry number. Safe for threads."""
+    """Admits one at a time. It is advisory: it avoids races for the same entry number. Safe for threads."""
 
-    def __init__(self, settings: Settings, view: View, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, settings: Settings, view: View, heartbeat: Heartbeat, name: LeaseName = LeaseName.APPEND
+    ) -> None:
         # Past its budget a batch is stuck elsewhere, and others may go on though its process lives.
         longest = settings.batch_budget + settings.lock_ttl
-        self._lease = Lease(view, LeaseName.APPEND, longest, heartbeat)
+        self._lease = Lease(view, name, longest, heartbeat)
         self._heartbeat = heartbeat
         self._settings = settings
         # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.

@@ -1,30 +1,65 @@
-"""The size of batches while servers are slow: halved for each late batch, from the second in a row on.
+"""The size of batches: by how far the store is, and halved for each late batch from the second in a row on.
 
-So a store that could not process a large batch within its budget gets small ones, instead of the same one for ever. A
-single late batch may have met a server that was unreachable for a moment, which says nothing about its size.
+Where a PUT takes long, so does each entry of the log, however many changesets it decides: a batch then takes more of
+them, and its task appends its global commit too (`is_far`). A store that could not process a large batch within its
+budget gets small ones, instead of the same one for ever. A single late batch may have met a server that was unreachable
+for a moment, which says nothing about its size.
 """
 
+from collections import deque
+
+from storage.backends.deadline import SLOW_BYTES
+
+FAR = 0.025
+"""From so many seconds of a PUT on the store is far; one in the same data centre takes a few milliseconds."""
+_PUTS = 4
 _EASILY = 0.25
 
 
 class Pace:
-    """The pace of one process; it forgets with it."""
+    """The pace of one process; it forgets with it. Safe for threads."""
 
-    def __init__(self, most: int) -> None:
-        """`most` is the number of changesets of a batch where nothing is wrong."""
+    def __init__(self, most: int, far: int) -> None:
+        """`most` is the number of changesets of a batch where nothing is wrong; `far` that of a store that is far."""
         self._most = most
+        self._far = max(most, far)
+        self._puts: deque[float] = deque(maxlen=_PUTS)
         self._behind = 0  # batches in a row
-        self.changesets = most
+        self._reduced: int | None = None
+
+    @property
+    def changesets(self) -> int:
         """How many changesets the next batch may take."""
+        return self._full if self._reduced is None else self._reduced
+
+    @property
+    def _full(self) -> int:
+        return max(self._most, min(self._far, int(self._most * self._latency / FAR)))
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the store is far."""
+        return self._latency >= FAR
+
+    @property
+    def _latency(self) -> float:
+        """Seconds that the store takes for a PUT: of the last ones the shortest, since a busy machine delays some."""
+        return min(tuple(self._puts), default=0.0)
+
+    def stored(self, seconds: float, size: int) -> None:
+        """Count a PUT of `size` bytes."""
+        self._puts.append(seconds - size / SLOW_BYTES)
 
     def fell_behind(self, tried: int) -> None:
         """Take fewer: a batch of `tried` changesets was not done in time, nor the one before."""
         self._behind += 1
         if self._behind > 1:
-            self.changesets = max(1, min(self.changesets, tried) // 2)
+            self._reduced = max(1, min(self.changesets, tried) // 2)
 
     def went_well(self, used: float) -> None:
         """Take more again where twice as many would have fitted easily; `used` is the share of its time."""
         self._behind = 0
-        if used < _EASILY:
-            self.changesets = min(self._most, 2 * self.changesets)
+        if used < _EASILY and self._reduced is not None:
+            self._reduced *= 2
+            if self._reduced >= self._full:
+                self._reduced = None

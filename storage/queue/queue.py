@@ -65,8 +65,10 @@ class Queue(QueueReader):
         positions = self._scripts("enqueue" if listed else "accept", *args)
         return [position if position >= 0 else NoPosition(position) for position in positions]
 
-    def claim(self, owner: str, recovered_only: bool = True) -> list[Claimed]:
-        """Claim a bounded batch for `owner` (`new_owner`), whose lease it begins; a suspect is claimed alone.
+    def claim(self, owner: str, recovered_only: bool = True, most: int | None = None) -> list[Claimed]:
+        """Claim a batch of at most `most` changesets (None: commit_changesets); a suspect is claimed alone.
+
+        The lease of `owner` (`new_owner`) begins.
 
         First it expires the leases of dead owners, and makes the changesets that they tried suspects. Raises
         Unavailable and Paused.
@@ -80,7 +82,7 @@ class Queue(QueueReader):
         for _ in range(_MAX_DEAD):
             try:
                 rows = self._scripts(
-                    "claim", int(time.time() * 1000), owner, longest, s.commit_changesets,
+                    "claim", int(time.time() * 1000), owner, longest, most or s.commit_changesets,
                     s.commit_changes, s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
                     int(recovered_only), s.poison_tries, int(s.poison_wait * 1000), s.commit_bytes,
                     max(1, int(s.lock_ttl * 1000)),

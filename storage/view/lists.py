@@ -75,6 +75,11 @@ class Lists:
         """Return the commits of the oldest entries that no global commit has merged."""
         return [decode_batch(row) for row, _ in self._by_score("batches", f"({head.through}", head.applied, limit)]
 
+    def only_merged(self, epoch: str, after: Seq, through: Seq) -> bool:
+        """Tell whether all entries behind `after`, up to one that the view of `epoch` has, are global commits."""
+        count = self.redis.zcount(f"{self.prefix}v:{epoch}:merges", f"({after}", through)
+        return bool(count == through - after)
+
     def global_commits(self, after: Seq, before: int | None, limit: int) -> list[GlobalCommit]:
         """Return global commits of the entries between two, newest first; the newest of all where `before` is None."""
         high = "+inf" if before is None else f"({before}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -134,8 +135,8 @@ def test_a_worker_gives_its_batch_back_within_its_budget(
     worker = Repository(replace(behind, batch_budget=BUDGET, redis_timeout=1.0, lock_ttl=3600.0))
     claim = worker.queue.claim
 
-    def claim_and_lose(owner: str, recovered_only: bool = True) -> list[Claimed]:
-        claimed = claim(owner, recovered_only)
+    def claim_and_lose(*args: Any) -> list[Claimed]:
+        claimed = claim(*args)
         proxies[which].add("timeout", timeout=0)
         return claimed
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+
 from storage.queue.pace import Pace
 
 
-def test_batches_halve_from_the_second_late_one_on_and_double_otherwise() -> None:
-    pace = Pace(256)
+@pytest.fixture
+def pace() -> Pace:
+    return Pace(256, 1024)
+
+
+def far(pace: Pace, seconds: float, size: int = 0) -> Pace:
+    for _ in range(4):
+        pace.stored(seconds, size)
+    return pace
+
+
+def test_batches_halve_from_the_second_late_one_on_and_double_otherwise(pace: Pace) -> None:
     pace.fell_behind(100)
     assert pace.changesets == 256, "one may have met a server that was away"
     for expected in (50, 25, 12, 6, 3, 1, 1):
@@ -15,5 +27,27 @@ def test_batches_halve_from_the_second_late_one_on_and_double_otherwise() -> Non
     pace.went_well(0.5)
     assert pace.changesets == 1, "twice as many might not fit"
     for expected in (2, 4, 8, 16, 32, 64, 128, 256, 256):
+        pace.went_well(0.1)
+        assert pace.changesets == expected
+
+
+def test_batches_grow_with_the_time_of_a_put_up_to_a_limit(pace: Pace) -> None:
+    assert (pace.changesets, pace.is_far) == (256, False), "nothing is known yet"
+    sizes = [(far(pace, seconds).changesets, pace.is_far) for seconds in (0.004, 0.0249, 0.05, 0.18, 5.0)]
+    assert sizes == [(256, False), (256, False), (512, True), (1024, True), (1024, True)]
+
+
+def test_a_store_is_far_by_its_quickest_puts_without_their_bytes(pace: Pace) -> None:
+    far(pace, 0.1).stored(0.004, 0)
+    assert not pace.is_far, "a busy machine delayed the others"
+    assert not far(pace, 1.0, size=8 << 20).is_far
+
+
+def test_batches_that_were_late_grow_to_what_a_far_store_allows(pace: Pace) -> None:
+    far(pace, 0.18)
+    for _ in range(2):
+        pace.fell_behind(600)
+    assert pace.changesets == 300
+    for expected in (600, 1024):
         pace.went_well(0.1)
         assert pace.changesets == expected
