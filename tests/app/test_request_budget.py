@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -44,10 +45,17 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Requests:
 def land(api: Api) -> int:
     """Commit and merge all that is queued; return how many landed."""
     landed = 0
-    while (batch := commit_batch(api.world.repo)).changesets:
-        merge_batch(api.world.repo, batch.merge)
-        landed += batch.changesets
+    while count := land_batch(api):
+        landed += count
     return landed
+
+
+def land_batch(api: Api) -> int:
+    """Commit a batch and append its global commit, as the task does; return how many landed."""
+    with ExitStack() as appending:
+        batch = commit_batch(api.world.repo, appending=appending)
+        merge_batch(api.world.repo, batch.merge, locked=batch.merge is not None)
+    return batch.changesets
 
 
 @pytest.fixture
@@ -62,8 +70,7 @@ def test_a_lone_change_costs_few_requests(warm: Api, made: Requests) -> None:
     tip = warm.tip
     made.clear()
     warm.put("d/g", "1", base=tip)
-    batch = commit_batch(warm.world.repo)
-    merge_batch(warm.world.repo, batch.merge)
+    land_batch(warm)
     spent = made.copy()
     assert warm.get("/head")["pending"] == 0
     assert spent["s3"] == spent["s3 PUT"] == 5, spent
@@ -75,9 +82,8 @@ def test_a_batch_costs_no_more_requests_than_one_change(warm: Api, made: Request
     items = [{"slice": "all", "base": warm.tip, "message": "m", "changes": each} for each in changes]
     made.clear()
     warm.post("/changesets", {"changesets": items}, 202)
-    batch = commit_batch(warm.world.repo)
-    merge_batch(warm.world.repo, batch.merge)
+    landed = land_batch(warm)
     spent = made.copy()
-    assert batch.changesets == 64 and warm.get("/head")["pending"] == 0
+    assert landed == 64 and warm.get("/head")["pending"] == 0
     assert spent["s3"] == spent["s3 PUT"] == 5, spent
     assert spent["redis"] <= MOST, spent
