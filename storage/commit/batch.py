@@ -189,7 +189,8 @@ def _commit_claimed(
     with watch.stage("share"):
         # What the next batches will read: the tip, and the trees below the root and below what stacks saw.
         seen = [oid_of(record.seen) for record in linked.decided if record.seen and record.base]
-        repo.objects.keep([linked.tip, linked.root, *seen], linked.objects)
+        following = {merge.id: (Kind.COMMIT, merge.data)} if merge else {}
+        repo.objects.keep([linked.tip, linked.root, *seen, *following], linked.objects | following, linked.parsed)
     if merge is None and not repo.pace.is_far:
         turn.close()  # others wait for it who have claimed already
     return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long, merge)

@@ -56,6 +56,8 @@ class NewTrees:
         """`read` reads what is stored."""
         self._read = read
         self._new: dict[ObjectId, bytes] = {}
+        self.parsed: dict[ObjectId, Tree] = {}
+        """Those of the batch that were read again, such as by `prove`."""
 
     def add(self, oid: ObjectId, data: bytes) -> bool:
         """Add a tree; tell whether it is new."""
@@ -67,7 +69,11 @@ class NewTrees:
     def read(self, oid: ObjectId) -> Tree:
         """Return a tree, of the batch or from storage."""
         data = self._new.get(oid)
-        return self._read(oid) if data is None else Tree.parse(data)
+        if data is None:
+            return self._read(oid)
+        if oid not in self.parsed:
+            self.parsed[oid] = Tree.parse(data)
+        return self.parsed[oid]
 
 
 class LookUps:

@@ -117,7 +117,7 @@ def merge_batch(repo: Repository, stored: PreparedMerge | None = None, locked: b
 
     with nullcontext() if locked else repo.append_lock.held(new_owner()):
         result, made = append_loop(repo, build_entry)
-        if made:
+        if made and made is not stored:  # its batch has shared that
             repo.objects.share({made.id: (Kind.COMMIT, made.data)})
     if result.changesets:
         log.info("batch_merged", **asdict(result))

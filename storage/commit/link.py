@@ -22,7 +22,7 @@ from storage.commit.decide import Rejection, Taken, decide
 from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.merged_blobs import MergeBlobs, MergedBlobs, ReadBlob
 from storage.commit.records import EXPIRED, closing, recorded
-from storage.git.objects import Commit, Ident, Kind, Version, object_id
+from storage.git.objects import Commit, Ident, Kind, Tree, Version, object_id
 from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
 from storage.git.trailers import CHANGESET_ID, with_trailer
 from storage.git.tree_editor import TreeEditor
@@ -41,6 +41,7 @@ class Linked:
     left: list[ChangesetId] = field(default_factory=list)  # would have made the batch too large, or too long
     too_long: ChangesetId | None = None  # of `deferred`: the one whose merges took all the time that a batch has
     objects: dict[ObjectId, tuple[Kind, bytes]] = field(default_factory=dict)  # trees and commits, in order of birth
+    parsed: dict[ObjectId, Tree] = field(default_factory=dict)  # trees of these that were read again
     net: Taken = field(default_factory=dict)  # what the batch as a whole changes
     tip: ObjectId = ObjectId(b"")
     root: ObjectId = ObjectId(b"")
@@ -95,7 +96,12 @@ class Linker:
         self._too_large = False  # a file of the changeset that is being decided
         self._keys = dict(snapshot.keys)
         self._closed = dict(snapshot.closed)
-        self.result = Linked(tip=oid_of(snapshot.head.tip), root=self._head.root, time=self._committer.time)
+        self.result = Linked(
+            tip=oid_of(snapshot.head.tip),
+            root=self._head.root,
+            time=self._committer.time,
+            parsed=self._new_trees.parsed,
+        )
 
     def run(self, changesets: Sequence[Changeset]) -> Linked:
         """Link `changesets` in order, those left out that cannot be decided now.

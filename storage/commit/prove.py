@@ -39,9 +39,12 @@ def _checked(read: ReadTree) -> ReadTree:
 
     def checked(oid: ObjectId) -> Tree:
         tree = read(oid)
+        if tree.in_order:
+            return tree
         names = {key.rstrip(b"/") for key in tree.keys}
         if len(names) != len(tree.keys) or sorted(tree.keys) != tree.keys:
             raise CorruptObject(f"tree {oid.hex()} is not in Git's order, or has a name twice")
+        tree.in_order = True
         return tree
 
     return checked

@@ -94,13 +94,15 @@ def row(mode: int, name: bytes, oid: bytes) -> bytes:
 class Tree:
     """A tree's rows in Git's order, and their sort keys: the name, with `/` behind it for a directory."""
 
-    __slots__ = ("keys", "rows", "size")
+    __slots__ = ("in_order", "keys", "rows", "size")
 
     def __init__(self, keys: list[bytes], rows: list[bytes], size: int | None = None) -> None:
         """`size` is the number of bytes of all rows, where the caller knows it."""
         self.keys = keys
         self.rows = rows
         self.size = sum(map(len, rows)) if size is None else size
+        self.in_order = False
+        """Whether somebody has checked that the rows are in Git's order, and that no name stands twice."""
 
     @property
     def memory(self) -> int:

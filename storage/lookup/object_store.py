@@ -39,6 +39,7 @@ _ENTRY_BYTES = 400
 _MAX_COMMITS = 1024
 # What is stored of a commit has no more bytes, or twice those of the longest message.
 _LARGEST_COMMIT = 1 << 20
+_NOTHING_PARSED: Mapping[ObjectId, Tree] = {}
 
 
 class ObjectMissing(Corrupt):
@@ -177,14 +178,22 @@ class ObjectStore:
         if missing:
             yield from self._load(missing, tolerant=True)
 
-    def keep(self, wanted: Iterable[ObjectId], objects: Mapping[ObjectId, tuple[Kind, bytes]]) -> None:
-        """Have new objects, `wanted` ones and the trees below, in this process, which reads them soon, and in Redis."""
+    def keep(
+        self,
+        wanted: Iterable[ObjectId],
+        objects: Mapping[ObjectId, tuple[Kind, bytes]],
+        parsed: Mapping[ObjectId, Tree] = _NOTHING_PARSED,
+    ) -> None:
+        """Have new objects, `wanted` ones and the trees below, in this process, which reads them soon, and in Redis.
+
+        `parsed` are trees of these, as far as somebody has read them already.
+        """
         left, kept = list(wanted), {}
         while left:
             oid = left.pop()
             if oid in objects and oid not in kept:
                 kept[oid] = objects[oid]
-                item = self._keep(oid, *objects[oid])
+                item = self._keep(oid, *objects[oid], parsed.get(oid))
                 left += item.directories() if isinstance(item, Tree) else []
         self.share(kept)
 
@@ -282,9 +291,9 @@ class ObjectStore:
             entry = self._cache.get(oid)
         return entry[0] if entry else None
 
-    def _keep(self, oid: ObjectId, kind: Kind, data: bytes) -> Any:
+    def _keep(self, oid: ObjectId, kind: Kind, data: bytes, parsed: Tree | None = None) -> Any:
         if kind == Kind.TREE:
-            tree = Tree.parse(data)
+            tree = parsed or Tree.parse(data)
             if tree.memory <= self._cache.maxsize // _SHARE_OF_A_TREE:
                 self._put(oid, tree, tree.memory)
             return tree
