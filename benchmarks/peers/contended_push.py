@@ -1,6 +1,6 @@
 """The same contest by `git push`: agents commit, fetch, rebase and push to one branch until it lands.
 
-Each agent has a clone with a working tree, and starts each change from the commit that all of them saw. What the rebase
+Each agent has a clone with a sparse working tree, and starts each change from the commit that all saw. What the rebase
 cannot merge is resolved by keeping both sides' lines, or given up. It ends after some seconds, whatever has landed.
 """
 
@@ -18,6 +18,8 @@ from benchmarks.peers.git_push_race import clone, push
 from benchmarks.repos import Repo, stream
 from benchmarks.workload import Changeset, Workload
 
+_AT_ONCE = 4  # clones that are prepared at once
+
 
 class Pushers:
     """A bare repository, and clones that are used for one contest after the other."""
@@ -33,8 +35,9 @@ class Pushers:
         seen = self._commit(contest.base)
         start = self._commit(contest.rival)
         clones = self._clones[: contest.agents]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda i: _prepare(clones[i], contest.of_agent(i)), range(contest.agents)))
         with ThreadPoolExecutor(len(clones)) as pool:
-            list(pool.map(lambda repo: repo.git("fetch", "--quiet", "origin"), clones))
             began = time.perf_counter()
             agents = [_Agent(repo, seen, began + seconds, resolving) for repo in clones]
             running = [pool.submit(agent.run, contest.of_agent(i)) for i, agent in enumerate(agents)]
@@ -56,9 +59,16 @@ class Pushers:
 def pushers(workload: Workload, folder: Path, agents: int) -> Iterator[Pushers]:
     """Make the repository, and a clone for each of so many agents."""
     bare = Repo.create(folder / "contended.git", workload)
-    with ThreadPoolExecutor(4) as pool:
-        clones = list(pool.map(lambda i: clone(bare, folder / f"agent{i}"), range(agents)))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        clones = list(pool.map(lambda i: clone(bare, folder / f"agent{i}", "--sparse"), range(agents)))
     yield Pushers(bare, clones)
+
+
+def _prepare(repo: Repo, changes: Iterable[Change]) -> None:
+    """Have a clone know the commits, and its working tree only the directories of these changes: all that Git needs."""
+    repo.git("fetch", "--quiet", "origin")
+    folders = {path.rpartition("/")[0] for change in changes for path, _ in change.files}
+    repo.git("sparse-checkout", "set", "--cone", *sorted(folders))
 
 
 class _Agent:

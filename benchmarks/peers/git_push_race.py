@@ -72,9 +72,9 @@ def run(
     )
 
 
-def clone(bare: Repo, path: Path) -> Repo:
-    """Return a clone of its own for one writer."""
-    bare.git("clone", "--quiet", "--local", str(bare.path), str(path))
+def clone(bare: Repo, path: Path, *options: str) -> Repo:
+    """Return a clone for one writer, made with options of `git clone`."""
+    bare.git("clone", "--quiet", "--local", *options, str(bare.path), str(path))
     writer = Repo(path)
     # Not the working tree: Git would take it for part of the project.
     writer.environ = bare.environ
