@@ -130,10 +130,14 @@ if some and math.floor(turn / 2) % 2 == 1 then take_suspect() end
 if #claimed == 0 then
   for _, slice in ipairs(candidates()) do
     if #claimed >= most or slices >= most_slices then break end
-    redis.call('ZADD', prefix .. 'ready', 'XX', callers_time, slice)
+    local ready = prefix .. 'ready'
+    local since = redis.call('ZSCORE', ready, slice)
+    redis.call('ZADD', ready, 'XX', callers_time, slice)
     if not (locking and held('lock:slice:' .. slice)) then
       local take, files, count, size, here, full = choose(slice)
       local busy = false
+      -- Its first changeset has no room behind those of others: it keeps its place, to be first some time.
+      if full and #take == 0 and since then redis.call('ZADD', ready, 'XX', since, slice) end
       if locking and #take > 0 then
         for _, name in ipairs(files) do
           if held('lock:file:' .. name) then busy = true break end

@@ -166,6 +166,22 @@ def test_a_claim_is_bounded_by_the_bytes_of_contents_and_has_one_at_least(bench:
     assert claimed(bench, "b", commit_bytes=796) == [other, *rest[:2]], "790 bytes of contents and 6 of manifests"
 
 
+def test_what_has_no_room_behind_others_is_the_first_in_the_end(bench: QueueBench) -> None:
+    queue, large = Queue(replace(bench.settings, commit_bytes=100), bench.view, bench.archive), ""
+    for i in range(4):
+        # Always work for the one slice, and then for the other, whose first changeset has no room behind that.
+        with_contents(bench, "S0", f"a{i}", 50)
+        first, *_ = with_contents(bench, "S1", f"b{i}", 1 if large else 80)
+        large = large or first
+        taken = queue.claim(f"owner {i}")
+        for item in taken:
+            bench.decide(item.id, item.slice)
+        queue.release(f"owner {i}", taken)
+        if large in [item.id for item in taken]:
+            return
+    pytest.fail("it is never claimed")
+
+
 def test_what_an_older_version_queued_is_bounded_by_count_alone(bench: QueueBench) -> None:
     ids = with_contents(bench, "S0", "a", *[1000] * 5)
     for changeset in ids:
