@@ -6,10 +6,13 @@ that arrive form the next call. A lone request is looked up at once, and many sh
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 
 from storage.backends import deadline
 from storage.queue import Admission, Queue
+
+# What one call asks for, about: Redis does nothing else meanwhile.
+_MOST = 5000
 
 
 class _Call:
@@ -32,36 +35,55 @@ class Lookups:
         self._turn = threading.Lock()  # held while a call is under way
 
     def admission(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
-        """Return what Queue.admit says of at least these, as of now. Raises Unavailable."""
+        """Return what Queue.admit says of at least these, as of now. Raises Unavailable.
+
+        Each looks for its own bases in the archive: nobody else waits for the bucket, or fails with an index there.
+        """
+        return self._queue.with_archived(self._by_view(slices, bases, keys), bases)
+
+    def _by_view(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
+        while True:
+            call, first = self._join(slices, bases, keys)
+            if first:
+                self._make(call)
+            try:
+                return call.answer.result(deadline.left(threading.TIMEOUT_MAX))
+            except TimeoutError:
+                raise deadline.Spent("request_budget") from None
+            except CancelledError:
+                pass  # whoever made it had no time left, or was ended; those who waited for it make another
+
+    def _join(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> tuple[_Call, bool]:
+        """Return the call that asks for these, and whether the caller is to make it."""
         with self._lock:
             call, first = self._next, self._next is None
-            if call is None:
-                call = self._next = _Call()
+            if call is None or len(call.slices) + len(call.bases) + len(call.keys) >= _MOST:
+                call, first = _Call(), True
+                self._next = call
             call.slices.update(dict.fromkeys(slices))
             call.bases.update(dict.fromkeys(bases))
             call.keys.update(dict.fromkeys(keys))
-        if first:
-            self._make(call)
-        try:
-            return call.answer.result(deadline.left(threading.TIMEOUT_MAX))
-        except TimeoutError:
-            raise deadline.Spent("request_budget") from None
+        return call, first
 
     def _make(self, call: _Call) -> None:
-        """Make a call once the one before has ended; its outcome is that of everybody who waits for it."""
+        """Make a call once the one before has ended; what it raises is raised for everybody who waits for it.
+
+        Unless the maker's own time is up, or it is ended: that concerns nobody else.
+        """
         try:
             if not self._turn.acquire(timeout=deadline.left(threading.TIMEOUT_MAX)):
                 raise deadline.Spent("request_budget")
             try:
                 self._begin(call)
-                answer = self._queue.admit(list(call.slices), list(call.bases), list(call.keys))
+                answer = self._queue.admit_by_view(list(call.slices), list(call.bases), list(call.keys))
             finally:
                 self._turn.release()
         except BaseException as error:
             self._begin(call)
-            call.answer.set_exception(error)
-            if not isinstance(error, Exception):
+            if _is_spent() or not isinstance(error, Exception):
+                call.answer.cancel()
                 raise
+            call.answer.set_exception(error)
         else:
             call.answer.set_result(answer)
 
@@ -70,3 +92,12 @@ class Lookups:
         with self._lock:
             if self._next is call:
                 self._next = None
+
+
+def _is_spent() -> bool:
+    """Tell whether nothing is left of the present budget."""
+    try:
+        deadline.left()
+    except deadline.Spent:
+        return True
+    return False

@@ -32,10 +32,12 @@ class QueueReader:
 
     def admit(self, slices: Sequence[str] = (), bases: Sequence[str] = (), keys: Sequence[str] = ()) -> Admission:
         """Return what is known of submissions' slices, bases and idempotency keys. Raises Unavailable."""
+        return self.with_archived(self.admit_by_view(slices, bases, keys), bases)
+
+    def admit_by_view(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
+        """Return what `admit` does, without bases in the archive: one call to Redis, and none to the bucket."""
         args = [item for names in (slices, bases, keys) for item in (len(names), *names)]
         recovered, pending, queued, held, rows, known, owners, mark, compacted = self._scripts("admit", *args)
-        here = {base for base, yes in zip(bases, known, strict=True) if yes}
-        passed = [base for base in bases if base not in here and base <= mark.decode()]
         named = {name: row for name, row in zip(slices, rows, strict=True) if row[0]}
         return Admission(
             recovered=bool(recovered),
@@ -44,9 +46,17 @@ class QueueReader:
             held=held,
             slices={name: decode_slice(row[0]) for name, row in named.items()},
             queued_in={name: row[1] for name, row in named.items()},
-            bases=frozenset(here | self._archive.positions(passed, int(compacted)).keys()),
+            bases=frozenset(base for base, yes in zip(bases, known, strict=True) if yes),
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
+            mark=mark.decode(),
+            compacted=int(compacted),
         )
+
+    def with_archived(self, admission: Admission, bases: Sequence[str]) -> Admission:
+        """Return what `admit_by_view` has returned with those of `bases` that are archived. Raises Unavailable."""
+        passed = [base for base in bases if base not in admission.bases and base <= admission.mark]
+        archived = self._archive.positions(passed, admission.compacted).keys() if passed else ()
+        return replace(admission, bases=admission.bases.union(archived))
 
     def key_owners(self, keys: Sequence[str]) -> dict[str, tuple[ChangesetId, str]]:
         """Return the owners of idempotency keys, with the fingerprints of their requests. Raises ViewAbsent."""

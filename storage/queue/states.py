@@ -67,3 +67,5 @@ class Admission:
     queued_in: dict[str, int] = field(default_factory=dict)
     bases: frozenset[str] = frozenset()  # of those asked for, the changesets that are known
     keys: dict[str, tuple[ChangesetId, str]] = field(default_factory=dict)  # owner and fingerprint
+    mark: str = ""  # up to it, changesets may be in the archive
+    compacted: int = 0  # the entry of the last compaction

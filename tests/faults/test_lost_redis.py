@@ -509,14 +509,14 @@ def test_what_an_older_copy_does_not_know_is_not_refused_for_good(
         older.enter_context(rolled_back(world))
         world.put({"f": b"1"})
         world.work()
-        admit = Queue.admit
+        admit = Queue.admit_by_view
 
         def comes_back(queue: Queue, *asked: Sequence[str]) -> Admission:
             found = admit(queue, *asked)
             older.close()
             return found
 
-        coming_back.setattr(Queue, "admit", comes_back)
+        coming_back.setattr(Queue, "admit_by_view", comes_back)
         change = {"op": "put", "path": "g", "content": "2"}
         if told == "a commit":
             base = world.tip.hex()
