@@ -211,7 +211,8 @@ class Connection:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close it without a reset, so that the sent bytes arrive."""
+        """Close it without a reset, so that the sent bytes arrive; a head that is kept has nothing to lead."""
+        self._keeps_head, self._head = False, None
         if self._unread:
             with suppress(OSError):
                 self._drain()
