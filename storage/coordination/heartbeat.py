@@ -57,10 +57,10 @@ class Heartbeat:
     @contextmanager
     def _kept(self, counts: Counter[Any], item: Any) -> Iterator[None]:
         with self._lock:
-            counts[item] += 1
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
                 self._thread.start()
+            counts[item] += 1  # behind what may fail: nobody would take it back
         try:
             yield
         finally:

@@ -38,6 +38,8 @@ def _is_orphan(owner: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
+    except PermissionError:
+        pass  # another user's process has its number by now: the lease expires by itself
     return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -69,3 +70,29 @@ def test_only_the_leases_of_ended_processes_of_the_family_end(view: View) -> Non
         view.redis.set(lease_of(view, owner), "")
     assert end_orphans(view, [mine, orphan, plain, stranger]) == [orphan]
     assert [view.redis.exists(lease_of(view, owner)) for owner in (mine, orphan, plain, stranger)] == [1, 0, 1, 1]
+
+
+def test_a_process_whose_number_another_user_has_ends_nothing(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(pid: int, signal: int) -> None:
+        raise PermissionError(pid, signal)
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert end_orphans(view, [new_owner()]) == []
+
+
+def test_an_owner_is_not_renewed_where_the_thread_could_not_start(
+    redis_settings: Settings, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heartbeat, owner = Heartbeat(redis_settings), new_owner()
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", _cannot_start)
+        with pytest.raises(RuntimeError), heartbeat.of(owner):
+            pytest.fail("nobody would renew it")
+    with heartbeat.of(new_owner()):
+        [other] = heartbeat._owners  # one too many would be renewed for ever
+        await_true(lambda: view.redis.exists(lease_of(view, other)) == 1)
+    assert other != owner and not view.redis.exists(lease_of(view, owner))
+
+
+def _cannot_start(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
