@@ -45,9 +45,10 @@ def create() -> tuple[Response, int]:
     repo, data = services().repo, body()
     with taking_turns(len(data)):
         value = load_json(data, repo.settings)
-        if type(value) is dict and "slices" in value:
-            return _create_many(load_slices(value, repo.settings))
-        name, paths = load_slice(value, repo.settings)
+        many = load_slices(value, repo.settings) if type(value) is dict and "slices" in value else None
+        name, paths = load_slice(value, repo.settings) if many is None else ("", [])
+    if many is not None:
+        return _create_many(many)
     return jsonify(slice_json(define(repo, name, paths))), 201
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from app.routes import slices
+from storage.backends import turns
 from storage.base.ids import Seq
 from storage.base.settings import Settings
 from storage.log.entry import Slices, decode
+from storage.operations.slices import define_many
 from storage.view.load import load
 from tests.support.api import Api, Json
 
@@ -118,3 +123,18 @@ def test_writers_of_the_same_slices_make_them_once(api: Api) -> None:
     second = make(another, item("b"), item("c"))
     assert [outcome["status"] for outcome in (*first, *second)] == [201, 201, 200, 201]
     assert second[0]["slice"] == first[1]["slice"]
+
+
+def test_a_large_request_keeps_no_other_waiting_while_its_entry_is_appended(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    had_turn: list[bool] = []
+
+    def noting(*given: Any) -> Any:
+        had_turn.append(turns._has_turn.get())
+        return define_many(*given)
+
+    monkeypatch.setattr(slices, "define_many", noting)
+    body = json.dumps({"slices": [item("a")]}).ljust(turns.LARGE_REQUEST + 1)
+    answer = api.http.post("/v1/slices", data=body, content_type="application/json")
+    assert answer.status_code == 201 and had_turn == [False]
