@@ -19,6 +19,7 @@ from storage.lookup.object_store import ObjectStore
 from tests.support.api import Api, Json
 from tests.support.api_server import PATIENCE, serving
 from tests.support.collisions import put
+from tests.support.compaction import aged_world, compacted
 from tests.support.waiting import await_true
 
 FORMATS = ("tar", "tar.gz", "zip")
@@ -66,6 +67,17 @@ def test_the_same_commit_and_slice_give_the_same_bytes(filled: Api, form: str) -
     land(filled, put("later", "1\n"))
     assert archive(filled.another(), format=form, commit=commit) == first
     assert archive(filled, format=form) != first
+
+
+def test_an_archive_is_the_same_where_packs_were_compacted(api: Api) -> None:
+    api.world = aged_world(api.world, gc_grace=-1000.0)
+    for i in range(4):
+        land(api, put(f"d{i}/f", f"{i}\n"), put("all", f"{i}\n"))
+    before = archive(api)
+    compacted(api.world)
+    assert not any(name.startswith("inbox/") for name in api.world.repo.bucket.list_keys("inbox/"))
+    assert archive(api.another()) == before
+    assert archive(api, commit=main(api)) == before
 
 
 def test_an_archive_has_the_files_of_its_slice_below_the_prefix(filled: Api) -> None:

@@ -66,6 +66,14 @@ def test_a_manifest_has_the_files_of_the_pages(filled: Api, query: Json) -> None
     assert files(lines(filled, **query)) == without
 
 
+def test_others_are_served_while_a_manifest_is_made(filled: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[int] = []
+    monkeypatch.setattr(manifests, "_ROWS", 2)
+    monkeypatch.setattr(manifests, "breathe", lambda: turns.append(0))
+    assert len(files(lines(filled))) == 7
+    assert len(turns) >= 4, "two lines at a time, and none of another directory"
+
+
 def test_sizes_are_looked_up_while_lines_are_sent(filled: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "_PIECE_BYTES", 1)
     monkeypatch.setattr(manifests, "_ROWS", 1)
