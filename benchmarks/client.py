@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from benchmarks.figures import Disproved
 from benchmarks.workload import Workload
 
-BULK_SLICES = 1000  # slices in a request
+BULK_SLICES = 200  # slices in a request; they may have 50 paths each
 # The server gives its head only on request.
 ASK_EVERY = 0.02
 T = TypeVar("T")

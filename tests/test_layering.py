@@ -53,7 +53,7 @@ _TABLE = {
     "app.protocol": "base backends git log",
     "app.judge": "base git",
     "app.folder": "base git app.client app.judge",
-    "app.downloads": "base backends git lookup",
+    "app.downloads": "base backends git lookup repository",
     "app.intake": "base backends git log view lookup queue repository commit operations tasks app.protocol",
     "app.service": "base backends log coordination queue repository app.protocol app.intake",
     "app.routes": (

@@ -14,9 +14,8 @@ from app.downloads.tar_format import GzippedTar, Tar
 from app.downloads.zip_format import Zip
 from storage.backends.turns import breathe, in_thread
 from storage.base.batched import batched_by_size
-from storage.base.settings import Settings
 from storage.git.trees import Run
-from storage.lookup.object_store import ObjectStore
+from storage.repository import Repository
 
 # Contents that are inflated at once, unless one alone has more; and how many.
 _INFLATED_BYTES = 1 << 20
@@ -44,15 +43,13 @@ FORMATS: dict[str, Callable[[str, int], Format]] = {"tar": Tar, "tar.gz": Gzippe
 """The formats by their names; each takes a commit and the time of all entries."""
 
 
-def archive(
-    made: Format, runs: Callable[[], Iterator[Run]], objects: ObjectStore, settings: Settings
-) -> Generator[bytes, None, None]:
+def archive(made: Format, runs: Callable[[], Iterator[Run]], repo: Repository) -> Generator[bytes, None, None]:
     """Yield an archive of the files in `runs`, which are asked for again at its end.
 
     Raises what reading raises: Unavailable, Corrupt, and ObjectMissing where a content is not stored.
     """
     yield made.begin()
-    for group in read_ahead(objects, files_of(runs()), settings):
+    for group in read_ahead(repo, files_of(runs())):
         for some in batched_by_size(group, attrgetter("size"), _INFLATED_BYTES, _INFLATED):
             yield in_thread(_add, made, some)
     for piece in made.end(files_of(runs())):

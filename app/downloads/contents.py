@@ -3,7 +3,7 @@
 What is kept is compressed, as packs have it, and is inflated and checked a few files at a time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -13,10 +13,10 @@ from storage.backends import deadline
 from storage.backends.turns import breathe
 from storage.base.batched import batched, batched_by_size
 from storage.base.ids import ObjectId
-from storage.base.settings import Settings
 from storage.git.objects import SUBMODULE_MODE, CorruptObject, Kind, object_id
 from storage.git.packs import Location, decode, decode_head
-from storage.lookup.object_store import ObjectMissing, ObjectStore
+from storage.lookup.object_store import ObjectMissing
+from storage.repository import Repository
 
 _FILES = 4096  # whose contents are located at once
 
@@ -42,40 +42,45 @@ class Stored(NamedTuple):
         return content
 
 
-def groups(objects: ObjectStore, files: Iterable[File], most: int) -> Iterator[list[Stored]]:
+def groups(repo: Repository, files: Iterable[File], most: int) -> Iterator[list[Stored]]:
     """Yield files with their contents, those together that take `most` bytes compressed; one that takes more is alone.
 
-    Raises ObjectMissing where a content is not stored, ViewAbsent and BucketError.
+    Raises ObjectMissing where a content is not stored, and Unavailable.
     """
     for some in batched(files, _FILES):
         oids = list(dict.fromkeys(file.oid for file in some if file.mode != SUBMODULE_MODE))
-        located = dict(zip(oids, objects.locate(oids) if oids else [], strict=True))
+        located = repo.confirmed(partial(_locate, repo, oids))
         breathe()
         for group in batched_by_size(some, partial(_length, located), most):
-            wanted = {file.oid: location for file in group if (location := located.get(file.oid))}
-            stored = objects.stored_many(list(wanted.items()))
+            wanted = {file.oid: located[file.oid] for file in group if file.mode != SUBMODULE_MODE}
+            stored = repo.objects.stored_many(list(wanted.items()))
             breathe()
             yield [Stored(file, stored.get(file.oid, b"")) for file in group]
 
 
-def _length(located: dict[ObjectId, Location | None], file: File) -> int:
-    if file.mode == SUBMODULE_MODE:
-        return 0
-    location = located[file.oid]
-    if location is None:
-        raise ObjectMissing(file.oid.hex())
-    return location.range.length
+def _locate(repo: Repository, oids: Sequence[ObjectId]) -> dict[ObjectId, Location]:
+    """Return where objects are. Raises ObjectMissing."""
+    located = {}
+    for oid, location in zip(oids, repo.objects.locate(oids) if oids else [], strict=True):
+        if location is None:
+            raise ObjectMissing(oid.hex())
+        located[oid] = location
+    return located
 
 
-def read_ahead(objects: ObjectStore, files: Iterable[File], settings: Settings) -> Iterator[list[Stored]]:
+def _length(located: Mapping[ObjectId, Location], file: File) -> int:
+    return 0 if file.mode == SUBMODULE_MODE else located[file.oid].range.length
+
+
+def read_ahead(repo: Repository, files: Iterable[File]) -> Iterator[list[Stored]]:
     """Yield what `groups` does, and read the next group while the caller has the one before.
 
     The two have `archive_ahead_bytes` together.
     """
-    following = groups(objects, files, settings.archive_ahead_bytes // 2)
+    following = groups(repo, files, repo.settings.archive_ahead_bytes // 2)
 
     def read() -> list[Stored] | None:
-        with deadline.budget("request_budget", settings.request_budget):
+        with deadline.budget("request_budget", repo.settings.request_budget):
             return next(following, None)
 
     pool = ThreadPoolExecutor(1, "archive")

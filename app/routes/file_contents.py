@@ -53,7 +53,7 @@ def contents(name: str) -> Response:
     there = _files_at(commit_of(commit).tree, [path for path in paths if covers(slice_.paths, path)])
     sizes = sizes_of(repo.kinds, [file.oid for file in there.values() if file.mode != SUBMODULE_MODE])
     taken = _first(paths, lambda path: sizes.get(there[path].oid, 0) if path in there else 0)
-    stored = chain.from_iterable(groups(repo.objects, [there[path] for path in taken if path in there], _ANY))
+    stored = chain.from_iterable(groups(repo, [there[path] for path in taken if path in there], _ANY))
     shown = {
         "commit": commit.hex(),
         "files": list(stored),

@@ -99,8 +99,11 @@ def _pages(name: str) -> Response:
     query = load_query(request.args, services().settings, "limit", "cursor", "commit", "prefix")
     listed = _listing_of(name, query)
     projected = _Projected(listed.commit, listed.slice.paths)
-    rows = walk(projected.tree, projected.root, listed.after, listed.prefix)
-    files = services().repo.confirmed(lambda: list(islice(rows, query.limit + 1)))
+
+    def read() -> list[tuple[bytes, Version]]:
+        return list(islice(walk(projected.tree, projected.root, listed.after, listed.prefix), query.limit + 1))
+
+    files = services().repo.confirmed(read)
 
     def show(batch: Sequence[tuple[bytes, Version]]) -> Iterator[dict[str, Any]]:
         sizes = sizes_of(services().repo.kinds, [version.oid for _, version in batch if version.mode != SUBMODULE_MODE])
@@ -192,7 +195,7 @@ def files(name: str) -> Response:
     if request.if_none_match.contains_weak(tag):
         response = Response(status=304)
     else:
-        pieces = archive(made, lambda: _runs(projected, listed), repo.objects, repo.settings)
+        pieces = archive(made, lambda: _runs(projected, listed), repo)
         response = _download(pieces, made.media_type, listed.commit)
     response.set_etag(tag, weak=not made.is_stable)
     file_name = f"{listed.slice.name.replace('/', '-')}-{listed.commit.hex()[:_COMMIT_SHOWN]}{made.suffix}"

@@ -126,7 +126,9 @@ class Settings:
     max_message_bytes: int = _setting(64 << 10, "bytes", "Maximum length of a commit message.")
     max_slice_paths: int = _setting(1000, "paths", "Maximum paths in the definition of a slice.")
     max_bulk_slices: int = _setting(1000, "slices", "Maximum slices in one bulk request, which makes one log entry.")
-    max_bulk_paths: int = _setting(50_000, "paths", "Maximum paths of all slices in a bulk request.")
+    max_bulk_paths: int = _setting(
+        10_000, "paths", "Maximum paths of all slices in a bulk request; Redis takes them in one go."
+    )
     max_queued_per_slice: int = _setting(20_000, "changesets", "Maximum changesets queued in a slice; above it 429.")
     max_queued: int = _setting(200_000, "changesets", "Maximum changesets queued in all slices; above it 429.")
     max_held: int = _setting(10_000, "changesets", "Maximum held changesets; above it 429.")

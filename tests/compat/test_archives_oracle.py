@@ -71,8 +71,8 @@ def filled(empty: Api) -> Api:
 def test_of_no_files_an_archive_is_what_git_archive_writes(empty: Api, settings: Settings, tmp_path: Path) -> None:
     export(settings, tmp_path / "all.git")
     assert archive_of(empty) == git_archive(tmp_path / "all.git", "main")
-    with zipfile.ZipFile(io.BytesIO(archive_of(empty, format="zip"))) as found:
-        assert found.namelist() == []
+    with zipfile.ZipFile(io.BytesIO(archive_of(empty, format="zip"))) as archived:
+        assert archived.namelist() == []
 
 
 def test_a_tar_is_what_git_archive_writes(filled: Api, settings: Settings, tmp_path: Path) -> None:
@@ -93,12 +93,12 @@ def test_a_zip_has_what_git_archive_puts_into_one(filled: Api, settings: Setting
     argv = ["git", "archive", "--format=zip", "main"]
     theirs = subprocess.run(argv, cwd=tmp_path / "all.git", check=True, capture_output=True).stdout
     mine = archive_of(filled, format="zip")
-    with zipfile.ZipFile(io.BytesIO(theirs)) as expected, zipfile.ZipFile(io.BytesIO(mine)) as found:
-        assert found.testzip() is None and found.comment == expected.comment
-        assert found.namelist() == expected.namelist()
-        for name in found.namelist():
-            assert found.read(name) == expected.read(name)
-            theirs_mode, mine_mode = (each.getinfo(name).external_attr >> 16 for each in (expected, found))
+    with zipfile.ZipFile(io.BytesIO(theirs)) as expected, zipfile.ZipFile(io.BytesIO(mine)) as archived:
+        assert archived.testzip() is None and archived.comment == expected.comment
+        assert archived.namelist() == expected.namelist()
+        for name in archived.namelist():
+            assert archived.read(name) == expected.read(name)
+            theirs_mode, mine_mode = (opened.getinfo(name).external_attr >> 16 for opened in (expected, archived))
             assert mine_mode & 0o170000 == theirs_mode & 0o170000 or not theirs_mode
             assert mine_mode & 0o100 == theirs_mode & 0o100 or not theirs_mode
 
@@ -129,8 +129,8 @@ def test_tar_extracts_every_file_with_its_path_mode_and_content(
         if not path.is_symlink():
             assert bool(path.stat().st_mode & 0o100) == (item["mode"] == "100755")
     # Python's library takes names that are no pax records for what the locale says.
-    with tarfile.open(fileobj=io.BytesIO(data), encoding="latin-1") as found:
-        names = set(found.getnames())
+    with tarfile.open(fileobj=io.BytesIO(data), encoding="latin-1") as archived:
+        names = set(archived.getnames())
         assert {"uml", *odd} <= names
-        assert found.getmember("uml").linkname == "ü/ß"
-        assert {(entry.uid, entry.gid, entry.uname, entry.gname) for entry in found} == {(0, 0, "root", "root")}
+        assert archived.getmember("uml").linkname == "ü/ß"
+        assert {(entry.uid, entry.gid, entry.uname, entry.gname) for entry in archived} == {(0, 0, "root", "root")}

@@ -21,7 +21,7 @@ COMMIT = "8d" * 20
 TIME = 1_700_000_001
 
 
-def archived(form: str, contents: dict[bytes, tuple[int, bytes]]) -> bytes:
+def archive_of(form: str, contents: dict[bytes, tuple[int, bytes]]) -> bytes:
     made = FORMATS[form](COMMIT, TIME)
     files = [File(path, mode, object_id(Kind.BLOB, data)) for path, (mode, data) in contents.items()]
     parts = [made.begin(), *(made.add(file, contents[file.path][1]) for file in files), *made.end(iter(files))]
@@ -30,11 +30,11 @@ def archived(form: str, contents: dict[bytes, tuple[int, bytes]]) -> bytes:
 
 def test_a_zip_of_more_entries_than_two_bytes_count_is_a_zip64() -> None:
     contents = {b"d%03d/f%d" % (i // 1000, i): (FILE_MODE, b"%d" % i) for i in range(66_000)}
-    with zipfile.ZipFile(io.BytesIO(archived("zip", contents))) as found:
-        names = found.namelist()
+    with zipfile.ZipFile(io.BytesIO(archive_of("zip", contents))) as archived:
+        names = archived.namelist()
         assert len(names) == 66_066 and names[:2] == ["d000/", "d000/f0"]
-        assert found.read("d065/f65999") == b"65999"
-        assert found.comment == COMMIT.encode()
+        assert archived.read("d065/f65999") == b"65999"
+        assert archived.comment == COMMIT.encode()
 
 
 def test_what_stands_behind_four_gigabytes_has_a_wide_offset() -> None:
@@ -49,8 +49,8 @@ def test_a_zip_has_times_that_it_can_write(time: int) -> None:
     made = FORMATS["zip"](COMMIT, time)
     file = File(b"f", FILE_MODE, object_id(Kind.BLOB, b"x"))
     data = b"".join([made.begin(), made.add(file, b"x"), *made.end(iter([file]))])
-    with zipfile.ZipFile(io.BytesIO(data)) as found:
-        assert found.getinfo("f").date_time >= (1980, 1, 1, 0, 0, 0) and found.read("f") == b"x"
+    with zipfile.ZipFile(io.BytesIO(data)) as archived:
+        assert archived.getinfo("f").date_time >= (1980, 1, 1, 0, 0, 0) and archived.read("f") == b"x"
 
 
 def _texts(length: int) -> Iterator[bytes]:
@@ -68,11 +68,11 @@ def test_names_and_targets_of_any_length_are_read_back(form: str, length: int) -
         if not path or path.endswith(b"/") or path.startswith(b"/"):
             continue
         contents = {path: (EXECUTABLE_MODE, b"x" * 513), path + b"z": (SYMLINK_MODE, path)}
-        with tarfile.open(fileobj=io.BytesIO(archived(form, contents))) as found:
-            assert found.pax_headers["comment"] == COMMIT
-            first, second = (entry for entry in found if not entry.isdir())
+        with tarfile.open(fileobj=io.BytesIO(archive_of(form, contents))) as archived:
+            assert archived.pax_headers["comment"] == COMMIT
+            first, second = (entry for entry in archived if not entry.isdir())
             assert (first.name.encode(), first.mode, first.mtime) == (path, 0o775, TIME)
-            assert found.extractfile(first).read() == b"x" * 513  # type: ignore[union-attr]
+            assert archived.extractfile(first).read() == b"x" * 513  # type: ignore[union-attr]
             assert (second.name.encode(), second.linkname.encode()) == (path + b"z", path)
 
 

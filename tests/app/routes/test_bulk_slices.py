@@ -40,10 +40,10 @@ def test_many_slices_are_one_entry_which_loads_again(api: Api) -> None:
     outcomes = make(api, *wanted)
     assert {outcome["status"] for outcome in outcomes} == {201}
     assert [(outcome["slice"]["name"], outcome["slice"]["version"]) for outcome in outcomes] == [
-        (each["name"], 1) for each in wanted
+        (given["name"], 1) for given in wanted
     ]
     assert api.world.repo.view.head().applied == before + 1
-    assert [definition.name for definition in entry_of(api).define] == [each["name"] for each in wanted]
+    assert [definition.name for definition in entry_of(api).define] == [given["name"] for given in wanted]
     assert api.get("/slices/team699") == outcomes[699]["slice"]
     repo = api.world.repo
     load(repo.view, repo.log, repo.bucket, before=repo.view.epoch())

@@ -76,20 +76,20 @@ def test_an_answer_has_bounded_contents_and_a_cursor_for_the_rest(settings: Sett
     paths = [f"f{i}" for i in range(6)]
     land(api, *[put(path, path * 20) for path in paths], put("large", "x" * 500))
     wanted = [*paths[:3], "none", "large", *paths[3:]]
-    found, missing, cursor, answers = [], [], None, 0
+    contents, missing, cursor, answers = [], [], None, 0
     while True:
         answer = ask(api, paths=wanted, **({"cursor": cursor} if cursor else {}))
         sizes = [item["size"] for item in answer["files"]]
         assert sum(sizes) <= 100 or len(sizes) == 1
-        found += answer["files"]
+        contents += answer["files"]
         missing += answer["missing"]
         cursor, answers = answer["next"], answers + 1
         if cursor is None:
             break
         # All answers are of the first one's commit.
         land(api, put("f5", f"other {answers}"))
-    assert [item["path"] for item in found] == [path for path in wanted if path != "none"] and missing == ["none"]
-    assert content(found[-1]) == b"f5" * 20
+    assert [item["path"] for item in contents] == [path for path in wanted if path != "none"] and missing == ["none"]
+    assert content(contents[-1]) == b"f5" * 20
     refused = ask(api, status=422, paths=paths, cursor=api_cursor(api, wanted))
     assert refused["errors"][0]["field"] == "cursor"
 

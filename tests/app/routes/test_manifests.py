@@ -14,7 +14,8 @@ from storage.backends.bucket import BucketError
 from storage.base.settings import Settings
 from storage.lookup.object_store import ObjectStore
 from tests.support.api import Api, Json
-from tests.support.collisions import put
+from tests.support.collisions import edit, put
+from tests.support.compaction import emptied
 
 LINES = {"Accept": manifests.MEDIA_TYPE}
 MODULE = "8d" * 20
@@ -46,22 +47,22 @@ def lines(api: Api, where: str = "all", **query: Any) -> list[Json]:
     assert answer.status_code == 200, answer.data
     assert answer.mimetype == manifests.MEDIA_TYPE and answer.vary.as_set() == {"accept"}
     assert answer.data.endswith(b"\n")
-    found = [json.loads(line) for line in answer.data.splitlines()]
-    assert answer.headers["X-Git-Commit"] == found[0]["commit"]
-    return found
+    manifest = [json.loads(line) for line in answer.data.splitlines()]
+    assert answer.headers["X-Git-Commit"] == manifest[0]["commit"]
+    return manifest
 
 
-def files(found: list[Json]) -> list[Json]:
-    return [line for line in found if "path" in line]
+def files(manifest: list[Json]) -> list[Json]:
+    return [line for line in manifest if "path" in line]
 
 
 @pytest.mark.parametrize("query", [{}, {"prefix": "web"}, {"prefix": "web/deep/"}, {"prefix": "none"}])
 def test_a_manifest_has_the_files_of_the_pages(filled: Api, query: Json) -> None:
     page = filled.get("/slices/all/tree", **query)
-    found = lines(filled, sizes="true", **query)
-    assert files(found) == page["items"]
-    assert (found[0]["commit"], found[0]["tree"]) == (page["commit"], page["tree"])
-    assert found[-1] == {"next": None, "files": len(page["items"])}
+    manifest = lines(filled, sizes="true", **query)
+    assert files(manifest) == page["items"]
+    assert (manifest[0]["commit"], manifest[0]["tree"]) == (page["commit"], page["tree"])
+    assert manifest[-1] == {"next": None, "files": len(page["items"])}
     without = [{name: value for name, value in item.items() if name != "size"} for item in page["items"]]
     assert files(lines(filled, **query)) == without
 
@@ -82,9 +83,9 @@ def test_sizes_are_looked_up_while_lines_are_sent(filled: Api, monkeypatch: pyte
 
 def test_a_manifest_is_of_the_paths_of_its_slice(filled: Api) -> None:
     filled.post("/slices", {"name": "some", "paths": ["web/deep/", "a.txt", "none/"]}, 201)
-    found = lines(filled, "some")
-    assert [item["path"] for item in files(found)] == ["a.txt", "web/deep/er/x"]
-    assert found[0]["tree"] == filled.get("/slices/some/tree")["tree"]
+    manifest = lines(filled, "some")
+    assert [item["path"] for item in files(manifest)] == ["a.txt", "web/deep/er/x"]
+    assert manifest[0]["tree"] == filled.get("/slices/some/tree")["tree"]
 
 
 def test_a_manifest_is_of_the_commit_that_is_asked_for(filled: Api) -> None:
@@ -196,3 +197,16 @@ def test_a_failure_behind_the_first_lines_cuts_the_answer_off(
 
 def _failing(*_: object) -> Any:
     raise BucketError("the bucket is away")
+
+
+def test_a_merged_file_has_its_size_after_redis_was_lost(api: Api) -> None:
+    text = "".join(f"line {number}\n" for number in range(20))
+    base = land(api, put("f", text))
+    for number in (3, 15):
+        api.submit(base=base, changes=[put("f", edit(number, "changed by one of two", text))])
+    api.world.work()
+    merged = len(text) + 2 * len("changed by one of two") - len("line 3") - len("line 15")
+    emptied(api.world)
+    fresh = api.another()
+    assert fresh.get("/slices/all/tree")["items"][0]["size"] == merged
+    assert files(lines(fresh, sizes="true"))[0]["size"] == merged

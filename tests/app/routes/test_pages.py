@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from app.protocol import cursors
+from storage.base.ids import ObjectId
 from storage.base.settings import Settings
+from storage.git.objects import Tree
+from storage.lookup.object_store import ObjectMissing, ObjectStore
 from storage.operations import history
 from tests.support.api import Api, Json
 from tests.support.collisions import collide, put
@@ -100,6 +103,25 @@ def test_where_it_is_not_known_any_more_how_the_slice_was_that_is_said(
     monkeypatch.setattr(history, "MAX_READ", 4)
     refused = api.get("/slices/web/tree", 422, cursor=cursor)
     assert refused["errors"][0]["field"] == "cursor" and "begin again" in refused["detail"]
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_page_is_read_again_where_a_tree_was_not_found_at_first(
+    api: Api, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    land(api, *[put(f"d{i}/f", "1\n") for i in range(3)])
+    whole = api.get("/slices/all/tree")["items"]
+    real, read = ObjectStore.tree, []
+
+    def tree(store: ObjectStore, oid: ObjectId) -> Tree:
+        read.append(oid)
+        if len(read) == failing:
+            raise ObjectMissing(oid.hex())
+        return real(store, oid)
+
+    monkeypatch.setattr(ObjectStore, "tree", tree)
+    assert api.get("/slices/all/tree")["items"] == whole
+    assert len(read) > failing
 
 
 def test_a_cursor_of_an_earlier_version_is_refused_with_what_to_do(api: Api) -> None:
