@@ -7,6 +7,7 @@ references is never deleted, so the results can be cached.
 
 import threading
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import NamedTuple
 
 from cachetools import LRUCache
@@ -25,7 +26,8 @@ MAX_LOOKUPS = 4000
 # Beside what one request can name: else a request that is repeated until all its ids are known never ended.
 _REMEMBERED = 1 << 16
 _TOGETHER = 5000  # ids in one look into the index, which Redis does in one go
-_HEADS_TOGETHER = 512  # objects whose first bytes are read at once; what was read stays known if the time is up
+# Objects whose first bytes are read at once: first few, so that something is known when the time is up, then more.
+_HEADS_FIRST, _HEADS_MOST = 64, 512
 
 
 class LookedUpInPart(Unavailable):
@@ -65,10 +67,13 @@ class Kinds:
                     described[oid] = self._remember(oid, Described(Kind.BLOB, location.range.size))
                 elif location:
                     below.append((oid, location))
-        first = below[:MAX_LOOKUPS]
-        for heads in batched(first, _HEADS_TOGETHER):
+        # In the order of their packs, where neighbours are read by one request.
+        first = sorted(below[:MAX_LOOKUPS], key=itemgetter(1))
+        start, count = 0, _HEADS_FIRST
+        while heads := first[start : start + count]:
             for oid, head in self._objects.stored_many(heads, HEAD_BYTES).items():
                 described[oid] = self._remember(oid, Described(*decode_head(head)))
+            start, count = start + count, min(2 * count, _HEADS_MOST)
         if len(first) < len(below):
             raise LookedUpInPart(f"{len(first)} of {len(below)} ids that are new to this process were looked up")
         return described

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from storage.backends.bucket import Bucket
 from storage.backends.deadline import Spent
 from storage.base.ids import ObjectId
 from storage.commit.batch import commit_batch
+from storage.git.packs import HEAD_BYTES
 from storage.git.threeway import Strategy
 from storage.lookup import object_kinds as storage_kinds
 from storage.lookup.object_store import ObjectStore
@@ -328,18 +330,21 @@ def test_too_many_new_ids_are_503_and_a_repeat_continues_there(
 def test_what_was_looked_up_before_the_time_limit_is_not_looked_up_again(
     api: Api, compacted_ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh, looked_up = api.another(), list[ObjectId]()
-    stored = ObjectStore.stored
+    fresh, looked_up = api.another(), list[list[ObjectId]]()
+    stored_many = ObjectStore.stored_many
 
-    def slow(store: ObjectStore, oid: ObjectId, *args: object) -> bytes:
-        looked_up.append(oid)
-        if len(looked_up) == 3:
-            raise Spent("request_budget")
-        return stored(store, oid, *args)  # type: ignore[arg-type]
+    def slow(store: ObjectStore, located: Any, most: int | None = None) -> dict[ObjectId, bytes]:
+        if most == HEAD_BYTES:
+            looked_up.append([oid for oid, _ in located])
+            if len(looked_up) == 2:
+                raise Spent("request_budget")
+        return stored_many(store, located, most)
 
-    monkeypatch.setattr(ObjectStore, "stored", slow)
-    monkeypatch.setattr(Bucket, "map_concurrently", lambda bucket, call, items: [call(item) for item in items])
+    monkeypatch.setattr(storage_kinds, "_HEADS_FIRST", 2)
+    monkeypatch.setattr(ObjectStore, "stored_many", slow)
     fresh.submit(503, base=api.tip, changes=by_ids(compacted_ids))
     fresh.submit(base=api.tip, changes=by_ids(compacted_ids))
-    assert len(looked_up) == 6 and len(set(looked_up)) == 5, "only the one that failed was asked for again"
+    first, failed, *rest = looked_up
+    assert (len(first), len(failed)) == (2, 3)
+    assert [oid for oids in rest for oid in oids] == failed, "only those that failed were asked for again"
     fresh.close()
