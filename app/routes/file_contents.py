@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from flask import Blueprint, Response
@@ -17,7 +17,7 @@ from app.downloads.files import File
 from app.protocol import cursors
 from app.protocol.bodies import load_json
 from app.protocol.problems import invalid
-from app.protocol.queries import load_files, load_oid
+from app.protocol.queries import WantedFiles, load_files, load_oid
 from app.routes.slices import find_slice
 from app.routes.trees import commit_of, sizes_of
 from app.service.body_limit import body
@@ -41,9 +41,48 @@ def contents(name: str) -> Response:
     repo, data = services().repo, body()
     with taking_turns(len(data)):
         wanted = load_files(load_json(data, repo.settings), repo.settings)
+    asked = _look(name, wanted)
+    if len(asked.there) < len(asked.paths):
+        # That something is missing counts only where Redis cannot know less than it did before.
+        with repo.queue.consistent_read():
+            asked = _look(name, wanted)
+    there, paths, commit = asked.there, asked.paths, asked.commit
+    sizes = sizes_of(repo.kinds, [file.oid for file in there.values() if file.mode != SUBMODULE_MODE])
+    taken = _first(paths, lambda path: sizes.get(there[path].oid, 0) if path in there else 0)
+    files = [there[path] for path in taken if path in there]
+    shown: dict[str, Any] = {
+        "commit": commit.hex(),
+        "files": (),
+        "missing": [path.decode() for path in taken if path not in there],
+        "next": asked.cursor(len(taken)) if taken != paths else None,
+    }
+    with services().downloads.reading(sum(sizes.get(file.oid, 0) for file in files)):
+        stored = list(chain.from_iterable(groups(repo, files, _ANY)))
+        answer = in_thread(_encode, shown, stored)
+    response = Response(answer, mimetype="application/json")
+    response.headers["X-Git-Commit"] = commit.hex()
+    return response
+
+
+class _Asked(NamedTuple):
+    """What a request asks for, as of now."""
+
+    commit: ObjectId
+    start: int  # how many of its paths were answered before
+    paths: Sequence[bytes]
+    there: dict[bytes, File]  # those of them that are files of the slice
+    filters: cursors.Filters
+
+    def cursor(self, count: int) -> str:
+        """Return the cursor behind so many of the paths."""
+        return cursors.encode("files", self.filters, (self.start + count, self.commit.hex()))
+
+
+def _look(name: str, wanted: WantedFiles) -> _Asked:
+    """Look up what a request asks for. Raises a Problem."""
     slice_ = find_slice(name)
     filters = {"slice": slice_.id, "paths": sha256(b"\0".join(wanted.paths)).hexdigest()}
-    commit, start = ObjectId(wanted.commit) if wanted.commit else oid_of(repo.view.head().main), 0
+    commit, start = ObjectId(wanted.commit) if wanted.commit else oid_of(services().repo.view.head().main), 0
     if wanted.cursor is not None:
         start, at = cast(tuple[int, str], cursors.decode(wanted.cursor, "files", filters, (int, str)))
         commit = ObjectId(load_oid(at, "cursor"))
@@ -51,18 +90,7 @@ def contents(name: str) -> Response:
             raise invalid("cursor", f"belongs to another list: that of {commit.hex()}")
     paths = wanted.paths[start:]
     there = _files_at(commit_of(commit).tree, [path for path in paths if covers(slice_.paths, path)])
-    sizes = sizes_of(repo.kinds, [file.oid for file in there.values() if file.mode != SUBMODULE_MODE])
-    taken = _first(paths, lambda path: sizes.get(there[path].oid, 0) if path in there else 0)
-    stored = chain.from_iterable(groups(repo, [there[path] for path in taken if path in there], _ANY))
-    shown = {
-        "commit": commit.hex(),
-        "files": list(stored),
-        "missing": [path.decode() for path in taken if path not in there],
-        "next": cursors.encode("files", filters, (start + len(taken), commit.hex())) if taken != paths else None,
-    }
-    response = Response(in_thread(_encode, shown), mimetype="application/json")
-    response.headers["X-Git-Commit"] = commit.hex()
-    return response
+    return _Asked(commit, start, paths, there, filters)
 
 
 def _files_at(root: ObjectId, paths: Sequence[bytes]) -> dict[bytes, File]:
@@ -91,9 +119,9 @@ def _first(paths: Sequence[bytes], size_of: Callable[[bytes], int]) -> Sequence[
     return paths
 
 
-def _encode(shown: dict[str, Any]) -> bytes:
+def _encode(shown: dict[str, Any], stored: Sequence[Stored]) -> bytes:
     """Return the JSON of an answer, with the contents of its files inflated."""
-    return msgspec.json.encode({**shown, "files": [_content_json(stored) for stored in shown["files"]]}) + b"\n"
+    return msgspec.json.encode({**shown, "files": [_content_json(each) for each in stored]}) + b"\n"
 
 
 def _content_json(stored: Stored) -> dict[str, Any]:

@@ -116,3 +116,10 @@ def api_cursor(api: Api, paths: list[str]) -> str:
 )
 def test_a_wrong_request_for_files_names_its_field(api: Api, body: Json, field: str) -> None:
     assert ask(api, status=422, **body)["errors"][0]["field"] == field
+
+
+def test_what_an_older_copy_of_redis_does_not_know_is_not_missing(filled: Api) -> None:
+    redis, key = filled.world.repo.redis, filled.world.repo.view.prefix + "recovered"
+    redis.set(key, "the id of an earlier run")
+    assert ask(filled, paths=["a.txt"])["missing"] == []
+    assert ask(filled, status=503, paths=["a.txt", "none"])
