@@ -32,6 +32,10 @@ class TooSlow(Refused):
     """The client let a deadline pass; the text names its setting."""
 
 
+class _ReadingEnded(OSError):
+    """Another greenlet has ended the reading of a request."""
+
+
 class BrokenBody(Refused):
     """The body of a request cannot be read: its framing is wrong."""
 
@@ -81,6 +85,7 @@ class Connection:
         self._turn_ends = 0.0
         self._body: Pace | None = None
         self._unread = False
+        self._stopped = False
         self._head: bytes | None = None  # of the answer, while it is kept for what follows it
         self._keeps_head = False
         self.begin_head(limits.head)
@@ -126,7 +131,7 @@ class Connection:
         return data
 
     def _recv_body(self, size: int, pace: Pace) -> bytes:
-        while True:
+        while not self._stopped:
             self._sock.settimeout(pace.left)
             began = time.monotonic()
             try:
@@ -134,9 +139,12 @@ class Connection:
             except TimeoutError:
                 pace.step(time.monotonic() - began, 0)
                 continue
+            except _ReadingEnded:
+                break
             pace.step(time.monotonic() - began, len(data))
             self._take_turns(began)
             return data
+        return b""  # as if the client had closed it
 
     def keep_head(self) -> None:
         """Keep the next that is sent, the head of an answer, until more is sent or `flush` is called.
@@ -200,9 +208,13 @@ class Connection:
         self._unread = True
 
     def stop_reading(self) -> None:
-        """End the reading of a request, from another greenlet; an answer can still be sent."""
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RD)
+        """End the reading of a request, from another greenlet; an answer can still be sent.
+
+        Not by shutdown(2): a client that is sending would not hear of room any more, even when it is there, and would
+        wait until the kernel ends the connection, a minute later, before it reads its answer.
+        """
+        self._stopped = True
+        gevent.get_hub().cancel_wait(self._sock._read_event, _ReadingEnded(errno.ECANCELED, "nothing more is read"))
 
     def cut(self) -> None:
         """End the connection, from another greenlet."""
