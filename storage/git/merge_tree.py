@@ -9,8 +9,11 @@ import re
 import subprocess
 import threading
 import zlib
+from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from storage.base.errors import Refused
@@ -24,6 +27,9 @@ _OLDEST_GIT = (2, 39)  # `git merge-tree --stdin`
 # The folder is made anew after so much.
 _MAX_MERGES = 2000
 _MAX_BYTES = 256 << 20
+# Texts of calls that share a run: they bound its memory, and how long a call may wait for those of others.
+_TOGETHER = 100
+_BYTES_TOGETHER = 4 << 20
 _FILE = b"file"
 _NOBODY = Ident("merge", "merge@localhost", 1)
 NO_RENAMES = """\
@@ -116,29 +122,82 @@ class Merged:
     content: bytes
 
 
+class _Call:
+    """Texts that one caller waits for."""
+
+    def __init__(self, wanted: Sequence[Texts]) -> None:
+        self.wanted = wanted
+        self.size = sum(texts.size for texts in wanted)
+        self.merged: list[Merged] | None = None
+        self.alone = False  # after a run that failed: whose texts made it fail is not known
+
+
 class GitMerger:
-    """Merges texts. Safe for threads; needs Git 2.39 or newer."""
+    """Merges texts. Safe for threads; needs Git 2.39 or newer.
+
+    Calls that wait while Git runs share its next run: starting Git takes longer than merging what a person wrote.
+    """
 
     def __init__(self, style: str = "merge", timeout: float = 10.0) -> None:
-        """Choose how conflicts are marked (`merge.conflictStyle`) and how many seconds one call may take."""
+        """Choose how conflicts are marked (`merge.conflictStyle`) and how many seconds one run may take."""
         self._style = style
         self._timeout = timeout
         self._lock = threading.Lock()
+        self._waiting: deque[_Call] = deque()
         self._folder: _Folder | None = None
 
     def merge(self, wanted: Sequence[Texts]) -> list[Merged]:
         """Merge each in one run of Git. Raises MergerFailed, and MergeTooSlow where one takes too long."""
-        with self._lock:
-            try:
-                if self._folder is None or self._folder.full:
-                    self._folder = _Folder(self._style)
-                return self._folder.merge(wanted, self._timeout)
-            except subprocess.TimeoutExpired as error:
-                self._folder = None
-                raise MergeTooSlow(f"git merge-tree took longer than {self._timeout:g} seconds") from error
-            except (OSError, ValueError, zlib.error, GitFailed) as error:
-                self._folder = None
-                raise MergerFailed(f"texts were not merged: {error}") from error
+        call = _Call(wanted)
+        self._waiting.append(call)
+        try:
+            with self._lock:
+                while call.merged is None:
+                    self._run([call] if call.alone else self._together(call))
+        finally:
+            self._forget(call)
+        return call.merged
+
+    def _together(self, call: _Call) -> list[_Call]:
+        """Take the call from those that wait, and as many others as one run may have."""
+        self._forget(call)
+        taken, count, size = [call], len(call.wanted), call.size
+        for other in list(self._waiting):
+            count, size = count + len(other.wanted), size + other.size
+            if count > _TOGETHER or size > _BYTES_TOGETHER:
+                break
+            self._forget(other)
+            taken.append(other)
+        return taken
+
+    def _forget(self, call: _Call) -> None:
+        with suppress(ValueError):  # somebody took it
+            self._waiting.remove(call)
+
+    def _run(self, calls: Sequence[_Call]) -> None:
+        """Merge what the calls want; where that fails, each of several has to be tried alone."""
+        try:
+            merged = iter(self._merge([texts for call in calls for texts in call.wanted]))
+        except MergerFailed:
+            if len(calls) == 1:
+                raise
+            for call in calls:
+                call.alone = True
+            return
+        for call in calls:
+            call.merged = list(islice(merged, len(call.wanted)))
+
+    def _merge(self, wanted: Sequence[Texts]) -> list[Merged]:
+        try:
+            if self._folder is None or self._folder.full:
+                self._folder = _Folder(self._style)
+            return self._folder.merge(wanted, self._timeout)
+        except subprocess.TimeoutExpired as error:
+            self._folder = None
+            raise MergeTooSlow(f"git merge-tree took longer than {self._timeout:g} seconds") from error
+        except (OSError, ValueError, zlib.error, GitFailed) as error:
+            self._folder = None
+            raise MergerFailed(f"texts were not merged: {error}") from error
 
 
 class _Folder:
