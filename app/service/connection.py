@@ -18,7 +18,7 @@ import gevent
 from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.http.errors import InvalidRequestLine, LimitRequestHeaders, LimitRequestLine, ParseException
 
-from storage.base.errors import Refused
+from storage.base.errors import Refused, Unavailable
 
 # Bytes that are moved at once; and seconds after which others are let run, where none of it had to be waited for.
 _PIECE = 256 << 10
@@ -32,7 +32,7 @@ class TooSlow(Refused):
     """The client let a deadline pass; the text names its setting."""
 
 
-class _ReadingEnded(OSError):
+class _ReadingEnded(Unavailable):
     """Another greenlet has ended the reading of a request."""
 
 
@@ -214,7 +214,7 @@ class Connection:
         wait until the kernel ends the connection, a minute later, before it reads its answer.
         """
         self._stopped = True
-        gevent.get_hub().cancel_wait(self._sock._read_event, _ReadingEnded(errno.ECANCELED, "nothing more is read"))
+        gevent.get_hub().cancel_wait(self._sock._read_event, _ReadingEnded())
 
     def cut(self) -> None:
         """End the connection, from another greenlet."""
