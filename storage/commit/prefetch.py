@@ -10,13 +10,12 @@ from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.commit.attempt import Attempt
 from storage.commit.base_resolver import BaseResolver
 from storage.commit.decide import seen_version
-from storage.commit.footprint import LookUps, portion
+from storage.commit.footprint import portion
 from storage.commit.link import BatchSources, Linker
 from storage.git.objects import EMPTY_TREE, as_file
 from storage.git.packs import Location
 from storage.git.threeway import MergeUnavailable, Strategy, contents_to_merge
-from storage.git.tree_editor import TreeEditor
-from storage.git.trees import sizes
+from storage.git.trees import lookup_many, sizes
 from storage.log.manifest import Changeset, Proposal
 from storage.log.records import Decision, Outcome
 from storage.lookup.content_merges import MergeBudget
@@ -83,20 +82,25 @@ def _premerge(
     """Merge the contents that both sides changed, in few runs of Git; linking finds them while the heads stand."""
     wanted: list[tuple[ObjectId | None, ObjectId, ObjectId]] = []
     locations: dict[ObjectId, Location] = {}
-    heads, trees = TreeEditor(repo.objects.tree, head), LookUps(repo.objects.tree, repo.settings.batch_bytes)
+    on: dict[ObjectId, list[tuple[Changeset, Proposal, ObjectId]]] = {}
     for changeset in changesets:
         base = bases.tree_of(changeset)
         if base is None or base == head:
             continue
         for change in changeset.changes:
-            if change.op != "put" or change.strategy != Strategy.MERGE or change.oid is None:
-                continue
-            seen, ours = as_file(trees[base].get(change.path)), as_file(heads.get(change.path))
+            if change.op == "put" and change.strategy == Strategy.MERGE and change.oid is not None:
+                on.setdefault(base, []).append((changeset, change, change.oid))
+    for base, merges in on.items():
+        paths = [change.path for _, change, _ in merges]
+        # Each directory once, whatever the number of its paths: mostly nothing is to be merged.
+        was, now = (lookup_many(repo.objects.tree, root, paths) for root in (base, head))
+        for changeset, change, oid in merges:
+            seen, ours = as_file(was[change.path]), as_file(now[change.path])
             before = seen_version(changeset, change, seen, ours)
             if ours == before:
                 continue
             if change.range:
-                locations[change.oid] = Location(changeset.pack, change.range)
+                locations[oid] = Location(changeset.pack, change.range)
             three = contents_to_merge(before, ours, change.version(before))
             if three:
                 wanted.append(three)
