@@ -43,10 +43,10 @@ class Zip:
     def __init__(self, commit: str, time: int) -> None:
         """`time`, in seconds since 1970, is that of all entries."""
         self._comment = commit.encode()
-        # Zip's own times are in no zone and begin in 1980.
-        moment = clock.gmtime(max(time, 315532800))
+        # Zip's own times are in no zone, begin in 1980 and end with 2107.
+        moment = clock.gmtime(min(max(time, 315532800), 4354819199))
         self._time = moment.tm_hour << 11 | moment.tm_min << 5 | moment.tm_sec // 2
-        self._date = min(moment.tm_year - 1980, 127) << 9 | moment.tm_mon << 5 | moment.tm_mday
+        self._date = moment.tm_year - 1980 << 9 | moment.tm_mon << 5 | moment.tm_mday
         self._extra = _UNIX_TIME.pack(0x5455, 5, 1, max(time, 0) & _FAR)
         self._directories = Directories()
         self._size = 0

@@ -44,7 +44,7 @@ def test_what_stands_behind_four_gigabytes_has_a_wide_offset() -> None:
     assert struct.unpack_from("<HHQ", row, len(row) - 12) == (1, 8, 5 << 30)
 
 
-@pytest.mark.parametrize("time", [0, 315_532_801, 4_102_444_800])
+@pytest.mark.parametrize("time", [0, 315_532_801, 4_102_444_800, 1 << 62])
 def test_a_zip_has_times_that_it_can_write(time: int) -> None:
     made = FORMATS["zip"](COMMIT, time)
     file = File(b"f", FILE_MODE, object_id(Kind.BLOB, b"x"))
