@@ -58,11 +58,11 @@ def members(answer: urllib3.BaseHTTPResponse) -> Iterator[tuple[str, bytes]]:
     with (
         closing(answer),
         suppress(HTTPError, OSError, tarfile.TarError),
-        tarfile.open(fileobj=answer, mode="r|", bufsize=_READ) as tar,
+        tarfile.open(fileobj=answer, mode="r|", bufsize=_READ, encoding="utf-8", errors="surrogateescape") as tar,
     ):
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # it would grow with the archive
             if member.issym():
-                yield member.name, member.linkname.encode()
+                yield member.name, member.linkname.encode(errors="surrogateescape")
             elif content := tar.extractfile(member):
                 yield member.name, content.read()

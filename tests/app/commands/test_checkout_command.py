@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -205,6 +206,19 @@ def test_a_whole_slice_comes_as_an_archive_and_what_that_lacks_by_paths(
     monkeypatch.setattr(Client, "archive", lambda *given: islice(archive(*given), 50))
     run("checkout", "all", work.with_name("again"))
     assert there(work.with_name("again")) == there(work) and len(asked) == 71
+
+
+@pytest.mark.parametrize("few", [100, 0], ids=["files", "archive"])
+def test_a_link_points_where_it_did_in_any_encoding(
+    api: Api, run: Run, work: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(slice_checkout, "_FEW", few)
+    targets = {"short": b"\xff/x", "long": b"\xfe" * 120, "utf8": "ü".encode()}
+    for name, target in targets.items():
+        link = {"op": "put", "path": name, "content_base64": b64encode(target).decode(), "mode": "120000"}
+        land(api, link)
+    run("checkout", "all", work)
+    assert {name: os.fsencode((work / name).readlink()) for name in targets} == targets
 
 
 @pytest.mark.parametrize("source", ["files", "archive"])
