@@ -32,6 +32,12 @@ def bench(redis_settings: Settings) -> QueueBench:
     return QueueBench(redis_settings)
 
 
+@pytest.fixture
+def unhurried(redis_settings: Settings) -> QueueBench:
+    """One in which no lease expires because the machine is busy."""
+    return QueueBench(replace(redis_settings, lock_ttl=300.0))
+
+
 def claimed(bench: QueueBench, owner: str = "me", **settings: object) -> list[str]:
     queue = Queue(replace(bench.settings, **settings), bench.view, bench.archive)  # type: ignore[arg-type]
     return [each.id for each in queue.claim(owner)]
@@ -221,37 +227,38 @@ def end_lease(bench: QueueBench, owner: str) -> None:
     assert bench.view.redis.delete(f"{bench.view.prefix}lease:{owner}") == 1
 
 
-def test_all_that_a_dead_owner_has_ends_with_its_one_lease(bench: QueueBench) -> None:
-    [one] = bench.put("S0", "shared")
-    owner, ttl = new_owner(), bench.settings.lock_ttl * 1000
-    lock = AppendLock(bench.settings, bench.view, Heartbeat(bench.settings))
-    assert [each.id for each in bench.queue.claim(owner)] == [one] and lock.take(owner, 0.0)
-    assert bench.queue.ask("commit", 1) is None, "all work is claimed"
-    [other] = bench.put("S1", "shared")
-    assert 0 < bench.view.redis.pttl(f"{bench.view.prefix}lease:{owner}") <= ttl <= 3000
-    assert bench.view.redis.pttl(f"{bench.view.prefix}lock:slice:S0") > ttl, "no lock has to be renewed"
-    assert not lock.take(new_owner(), 0.0) and claimed(bench, "b") == []
-    end_lease(bench, owner)
+def test_all_that_a_dead_owner_has_ends_with_its_one_lease(unhurried: QueueBench) -> None:
+    [one] = unhurried.put("S0", "shared")
+    owner, ttl = new_owner(), unhurried.settings.lock_ttl * 1000
+    lock = AppendLock(unhurried.settings, unhurried.view, Heartbeat(unhurried.settings))
+    assert [each.id for each in unhurried.queue.claim(owner)] == [one] and lock.take(owner, 0.0)
+    assert unhurried.queue.ask("commit", 1) is None, "all work is claimed"
+    [other] = unhurried.put("S1", "shared")
+    assert 0 < unhurried.view.redis.pttl(f"{unhurried.view.prefix}lease:{owner}") <= ttl
+    assert Settings().lock_ttl <= 3
+    assert unhurried.view.redis.pttl(f"{unhurried.view.prefix}lock:slice:S0") > ttl, "no lock has to be renewed"
+    assert not lock.take(new_owner(), 0.0) and claimed(unhurried, "b") == []
+    end_lease(unhurried, owner)
     assert lock.take(new_owner(), 0.0), "the append lock"
-    assert {*claimed(bench, "c"), *claimed(bench, "d")} == {one, other}, "slice and file"
+    assert {*claimed(unhurried, "c"), *claimed(unhurried, "d")} == {one, other}, "slice and file"
 
 
-def test_what_a_dead_owner_has_claimed_is_work_for_a_message(bench: QueueBench) -> None:
-    bench.put("S0", "f")
+def test_what_a_dead_owner_has_claimed_is_work_for_a_message(unhurried: QueueBench) -> None:
+    unhurried.put("S0", "f")
     owner = new_owner()
-    assert bench.queue.claim(owner) and bench.queue.ask("commit", 1) is None
-    end_lease(bench, owner)
-    assert bench.queue.ask("commit", 1)
+    assert unhurried.queue.claim(owner) and unhurried.queue.ask("commit", 1) is None
+    end_lease(unhurried, owner)
+    assert unhurried.queue.ask("commit", 1)
 
 
-def test_a_lease_that_expired_revives_while_nobody_took_its_locks(bench: QueueBench) -> None:
-    [one] = bench.put("S0", "f")
-    owner, heartbeat = new_owner(), Heartbeat(bench.settings)
-    assert [each.id for each in bench.queue.claim(owner)] == [one]
-    end_lease(bench, owner)
+def test_a_lease_that_expired_revives_while_nobody_took_its_locks(unhurried: QueueBench) -> None:
+    [one] = unhurried.put("S0", "f")
+    owner, heartbeat = new_owner(), Heartbeat(unhurried.settings)
+    assert [each.id for each in unhurried.queue.claim(owner)] == [one]
+    end_lease(unhurried, owner)
     with heartbeat.of(owner):
-        await_true(lambda: bench.view.redis.exists(f"{bench.view.prefix}lease:{owner}") == 1)
-        assert claimed(bench, "b") == [] and bench.queue.claimants() == [owner]
+        await_true(lambda: unhurried.view.redis.exists(f"{unhurried.view.prefix}lease:{owner}") == 1)
+        assert claimed(unhurried, "b") == [] and unhurried.queue.claimants() == [owner]
 
 
 def test_a_message_counts_for_as_long_as_its_run_lives(bench: QueueBench) -> None:
