@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.client import ASK_EVERY, accepted, chunks
 from benchmarks.figures import Disproved
 from benchmarks.load.loop import Loop, Script
-from benchmarks.load.requests import Asker, get, post
+from benchmarks.load.requests import POLL, Asker, get, post
 from benchmarks.workload import Changeset
 
 
@@ -96,7 +96,8 @@ class _Run:
             self._cpu, self._started = time.process_time(), time.perf_counter()
             for _ in range(self._job.clients):
                 loop.start(self._client())
-            loop.run(self._job.seconds)
+            # A little longer than it has: what is missing at the end says more than who waits for it.
+            loop.run(self._job.seconds + 2 * POLL)
         latencies = {
             "accepted": self._accepted,
             "committed": [committed for committed, _ in self._times],
