@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.downloads import tar_format
 from app.downloads.archive import FORMATS
 from app.downloads.files import Directories, File
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Kind, object_id
@@ -59,6 +60,11 @@ def _texts(length: int) -> Iterator[bytes]:
         b"a" * (length // 2) + b"/" + b"b" * (length - length // 2 - 1),
         "ä".encode() * (length // 2),
     )
+
+
+@given(st.binary(min_size=256, max_size=256) | st.just(b"\xff" * 256))
+def test_the_checksum_of_a_header_is_the_sum_of_its_bytes(half: bytes) -> None:
+    assert tar_format._sum(half) == sum(half)
 
 
 @pytest.mark.parametrize("length", [1, 99, 100, 101, 102, 155, 156, 157, 200, 254, 256, 257, 300, 4000])
