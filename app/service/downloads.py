@@ -103,9 +103,9 @@ class Downloads:
         # Not at the end of the generator: one that was never begun never ends.
         @response.call_on_close
         def end() -> None:
-            pieces.close()
             self._sending.discard(sending)
             self._free.release()
+            pieces.close()
 
         return response
 
