@@ -9,6 +9,7 @@ This module is imported before gevent has patched anything: it must not import a
 
 import errno
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -86,6 +87,7 @@ class Connection:
         self._body: Pace | None = None
         self._unread = False
         self._stopped = False
+        self._by_reset = False
         self._head: bytes | None = None  # of the answer, while it is kept for what follows it
         self._keeps_head = False
         self.begin_head(limits.head)
@@ -216,6 +218,17 @@ class Connection:
         self._stopped = True
         gevent.get_hub().cancel_wait(self._sock._read_event, _ReadingEnded())
 
+    def end_by_reset(self, on: bool) -> None:
+        """Have the connection end by a reset, whatever ends it, or not any more."""
+        self._by_reset = on
+        with suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
+
+    def shutdown(self, how: int) -> None:
+        """Shut it down as a socket is; not before a reset, which would come behind what ends an answer."""
+        if not self._by_reset:
+            self._sock.shutdown(how)
+
     def cut(self) -> None:
         """End the connection, from another greenlet."""
         self._unread = False
@@ -225,7 +238,7 @@ class Connection:
     def close(self) -> None:
         """Close it without a reset, so that the sent bytes arrive; a head that is kept has nothing to lead."""
         self._keeps_head, self._head = False, None
-        if self._unread:
+        if self._unread and not self._by_reset:
             with suppress(OSError):
                 self._drain()
         self._sock.close()

@@ -1,8 +1,8 @@
 """Answers that are sent while they are made: manifests and archives, as many at once as a process has memory for.
 
 Each takes its pieces one by one, no faster than its client reads them. One that fails in the middle ends without the
-last chunk that HTTP has, so that its client notices, and says so in the log. So does the slowest of them where another
-client finds no place: who reads slowly does not keep all others from reading.
+last chunk that HTTP has (HTTP/1.0 has no chunks: by a reset), so that its client notices, and says so in the log. So
+does the slowest of them where another client finds no place: who reads slowly does not keep all others from reading.
 """
 
 import threading
@@ -38,10 +38,19 @@ class _Sending:
 
     def __init__(self) -> None:
         self.request, self.path = request_id(), request.path[:_LONGEST_PATH]
-        self.cut: Callable[[], None] | None = getattr(request.environ.get("gunicorn.socket"), "cut", None)
+        connection = request.environ.get("gunicorn.socket")
+        self.cut: Callable[[], None] | None = getattr(connection, "cut", None)
+        self._end_by_reset: Callable[[bool], None] | None = None
+        if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+            self._end_by_reset = getattr(connection, "end_by_reset", None)
         self._taken = 0  # bytes that the client has taken
         self._waited = 0.0  # seconds for which its client was waited for
         self._since: float | None = None  # when the wait for it began
+
+    def is_whole(self, whole: bool) -> None:
+        """Say whether the client may take the end of the connection for that of the answer."""
+        if self._end_by_reset:  # else the framing of the answer tells
+            self._end_by_reset(not whole)
 
     def given(self) -> None:
         """Note that the client has a piece to take."""
@@ -119,10 +128,12 @@ class Downloads:
             slowest.cut()
 
     def _send(self, first: list[bytes], pieces: Iterator[bytes], sending: _Sending) -> Iterator[bytes]:
+        sending.is_whole(False)
         for piece in self._pieces(first, pieces, sending):
             sending.given()
             yield piece
             sending.took(len(piece))
+        sending.is_whole(True)
 
     def _pieces(self, first: list[bytes], pieces: Iterator[bytes], sending: _Sending) -> Iterator[bytes]:
         while first:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import socket
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,7 @@ def test_an_archive_that_cannot_go_on_ends_without_its_last_chunk(
     noise = "".join(f"{i * 2654435761 % (1 << 32):08x}" for i in range(8192))
     for i in range(8):
         land(api, put(f"f{i}", f"{i}{noise}"))
+    land(api, put("d/whole", "x"))
     last = api.get("/slices/all/tree")["items"][-1]["id"]
     [location] = api.world.repo.objects.locate([ObjectId(bytes.fromhex(last))])
     assert location is not None
@@ -182,11 +184,24 @@ def test_an_archive_that_cannot_go_on_ends_without_its_last_chunk(
         with pytest.raises(http.client.IncompleteRead):
             answer.read()
         connection.close()
+        # HTTP/1.0, as proxies speak it, has no chunks: the end of the connection would be that of the answer.
+        with pytest.raises(ConnectionResetError):
+            whole(server.send(b"GET /v1/slices/all/files HTTP/1.0\r\n\r\n"))
+        found = whole(server.send(b"GET /v1/slices/all/files?prefix=d HTTP/1.0\r\n\r\n"))
+        assert names(found.partition(b"\r\n\r\n")[2]) == ["d", "d/whole"]
         log = tmp_path / "logs" / "api.log"
         await_true(lambda: "download_failed" in log.read_text())
         lines = [json.loads(line) for line in log.read_text().splitlines() if "download_failed" in line]
         assert lines[0]["path"] == "/v1/slices/all/files" and lines[0]["request"] == answer.headers["X-Request-Id"]
         assert server.get("/v1/head").status == 200
+
+
+def whole(sock: socket.socket) -> bytes:
+    """Return all that comes until the connection ends."""
+    data = b""
+    while piece := sock.recv(1 << 20):
+        data += piece
+    return data
 
 
 def test_a_client_that_hangs_up_ends_the_work(settings: Settings, unsent: object, tmp_path: Path) -> None:
