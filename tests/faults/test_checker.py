@@ -123,7 +123,7 @@ def rebases_merges(monkeypatch: pytest.MonkeyPatch) -> None:
     """A merge that finds another before it is put behind that instead of being thrown away."""
 
     def merge(repo: Repository) -> MergeResult:
-        batches = global_merge._next_batches(repo, repo.view.snapshot())
+        batches = global_merge._next_batches(repo, repo.view.snapshot().head)
         for _ in range(append_loop.MAX_ATTEMPTS if batches else 0):
             snapshot = repo.view.snapshot()
             draft = global_merge._draft(repo, snapshot.head, batches)
