@@ -32,6 +32,8 @@ from tests.support.waiting import await_true
 ROOT = Path(__file__).parents[2]
 NAMES = ["redis", "s3", "api", "worker", "merger", "beat", "flower"]
 TASKS = {"sluice.commit", "sluice.merge"}
+# A batch that others wait behind is merged by a task of its own.
+SETTINGS = {"merge_interval": 0.5, "upkeep_interval": 0.5, "commit_changesets": 1}
 # What has nothing to do with the bucket is tested on one kind of S3 server.
 one_s3 = pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
 
@@ -55,9 +57,11 @@ def land(stack: Stack, path: str) -> bool:
     client = Client(stack.url)
     if not any(each["name"] == "all" for each in client.slices()):
         client.create_slice("all", ["/"])
-    change = {"op": "put", "path": path, "content": path}
-    made = client.submit("all", {"base": client.head()["tip"]["commit"], "message": "m", "changes": [change]})
-    assert client.changeset(made["id"], 30, "landed")["status"] == "landed"
+    item = {"slice": "all", "base": client.head()["tip"]["commit"], "message": "m"}
+    changes = [{"op": "put", "path": f"{path}-{i}", "content": path} for i in range(4)]
+    made = client.submit_many([item | {"changes": [change]} for change in changes])
+    for each in made:
+        assert client.changeset(each["changeset"]["id"], 30, "landed")["status"] == "landed"
     return False
 
 
@@ -84,7 +88,7 @@ def test_the_stack_comes_up_with_everything_and_goes_without_a_trace(new_stack: 
 
 @one_s3
 def test_flower_shows_the_tasks_by_name_to_those_who_know_the_password(new_stack: Callable[..., Stack]):
-    stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
+    stack = new_stack(SETTINGS)
     land(stack, "f")
     await_true(lambda: {task["name"] for task in flowers_tasks(stack) if task["state"] == "SUCCESS"} >= TASKS)
     for path in ("/api/tasks", "/api/workers", "/tasks", "/workers"):
@@ -96,7 +100,7 @@ def test_flower_shows_the_tasks_by_name_to_those_who_know_the_password(new_stack
 
 @one_s3
 def test_workers_beat_and_flower_come_back_after_redis_forgot_everything(new_stack: Callable[..., Stack]):
-    stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
+    stack = new_stack(SETTINGS)
     land(stack, "before")
     starts = {name: process.starts for name, process in stack.processes.items()}
     with redis.Redis.from_url(stack.settings.redis_url) as known:
@@ -114,7 +118,7 @@ def test_workers_beat_and_flower_come_back_after_redis_forgot_everything(new_sta
 
 @one_s3
 def test_workers_beat_and_flower_come_back_after_redis_was_away(new_stack: Callable[..., Stack]):
-    stack = new_stack({"merge_interval": 0.5, "upkeep_interval": 0.5})
+    stack = new_stack(SETTINGS)
     stack.halt("redis")
     stack.resume("redis")
     back = time.time()
