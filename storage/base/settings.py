@@ -182,7 +182,7 @@ class Settings:
         1024,
         "changesets",
         "Maximum changesets in a commit batch where the store is far: a PUT takes 25 ms or more. Between this and"
-        " commit_changesets, the limit grows with the time of a PUT.",
+        " commit_changesets, the limit grows with the time of a PUT. Below commit_changesets: no store counts as far.",
     )
     commit_changes: int = _setting(
         20_000, "changes", "A commit batch with more changes than this takes no further changeset."

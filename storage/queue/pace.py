@@ -20,9 +20,12 @@ class Pace:
     """The pace of one process; it forgets with it. Safe for threads."""
 
     def __init__(self, most: int, far: int) -> None:
-        """`most` is the number of changesets of a batch where nothing is wrong; `far` that of a store that is far."""
+        """`most` is the number of changesets of a batch where nothing is wrong; `far` that of a store that is far.
+
+        Where `far` is below `most`, no store counts as far.
+        """
         self._most = most
-        self._far = max(most, far)
+        self._far = far
         self._puts: deque[float] = deque(maxlen=_PUTS)
         self._behind = 0  # batches in a row
         self._reduced: int | None = None
@@ -39,7 +42,7 @@ class Pace:
     @property
     def is_far(self) -> bool:
         """Whether the store is far."""
-        return self._latency >= FAR
+        return self._far >= self._most and self._latency >= FAR
 
     @property
     def _latency(self) -> float:

@@ -37,6 +37,11 @@ def test_batches_grow_with_the_time_of_a_put_up_to_a_limit(pace: Pace) -> None:
     assert sizes == [(256, False), (256, False), (512, True), (1024, True), (1024, True)]
 
 
+def test_no_store_is_far_where_batches_for_one_would_be_smaller() -> None:
+    pace = far(Pace(256, 255), 5.0)
+    assert (pace.changesets, pace.is_far) == (256, False)
+
+
 def test_a_store_is_far_by_its_quickest_puts_without_their_bytes(pace: Pace) -> None:
     far(pace, 0.1).stored(0.004, 0)
     assert not pace.is_far, "a busy machine delayed the others"
