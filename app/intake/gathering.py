@@ -22,6 +22,8 @@ _LONGEST = 0.05
 _SHORTEST, _PART = 0.01, 0.25
 _PAUSE = 0.001
 _NEW_WEIGHT = 0.2  # of the last pack in the usual time
+# A pack counts as no longer: one that a store kept for half a minute does not say how long the next one takes.
+_LONGEST_PACK = 1.0
 
 
 class Gathering:
@@ -50,7 +52,7 @@ class Gathering:
 
     def arrived(self, alone: bool, seconds: float) -> None:
         """Note how long a pack took; `alone` is what `wait_for_pack` returned."""
-        self._usual += _NEW_WEIGHT * (seconds - self._usual)
+        self._usual += _NEW_WEIGHT * (min(seconds, _LONGEST_PACK) - self._usual)
         if alone:
             self._free.release()
 

@@ -57,7 +57,7 @@ class Result:
     number: int
     status: str
     attempts: int  # submissions, or pushes
-    conflicts: int  # how often it was told of one
+    conflicts: int  # how often it met one
     seconds: float  # from before its submission until it landed, or could not
 
 

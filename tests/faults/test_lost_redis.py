@@ -665,12 +665,12 @@ def test_a_loader_that_waits_for_a_slow_store_says_that_it_is_at_work(
 ) -> None:
     view, read_from = world.repo.view, world.repo.log.read_from
 
-    def said() -> dict[bytes, float]:
+    def stamps() -> dict[bytes, float]:
         return dict(view.redis.zrange(view.prefix + "epochs", 0, -1, withscores=True))
 
     def slowly(seq: int) -> Iterator[tuple[int, bytes]]:
-        before = said()
-        await_true(lambda: any(at > before[epoch] for epoch, at in said().items()))
+        before = stamps()
+        await_true(lambda: any(at > before[epoch] for epoch, at in stamps().items()))
         yield from read_from(seq)
 
     flush(world)
