@@ -150,7 +150,8 @@ def _break(chosen: list[Nemesis], rng: random.Random, hold: float, pulse: Heartb
     lasts = rng.uniform(0.0, hold)
     if any(nemesis.least for nemesis in struck):
         time.sleep(max(nemesis.least for nemesis in struck) + lasts)
-    for nemesis in struck:
+    # The last one first: what it took away, an earlier one may need to heal.
+    for nemesis in reversed(struck):
         nemesis.heal()
     name = " + ".join(names)
     recovery = pulse.recovery(_RECOVERY)

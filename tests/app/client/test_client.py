@@ -365,7 +365,7 @@ def test_a_manifest_that_breaks_off_goes_on_behind_its_last_cursor(script: Scrip
 def test_a_manifest_without_its_last_line_is_not_whole(script: Script) -> None:
     script.answers = [(200, lines({"commit": "c0"}, file("a")), LINES)]
     with pytest.raises(Unreachable, match="before the manifest was complete"):
-        list(script.client().tree("web"))
+        list(script.client(retry_for=0.2).tree("web"))
 
 
 def test_what_answers_with_something_else_than_a_manifest_is_no_sluice(script: Script) -> None:
