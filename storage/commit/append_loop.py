@@ -135,8 +135,9 @@ def _moved(repo: Repository, snapshot: Snapshot, draft: Draft[T]) -> tuple[Snaps
     now = repo.view.snapshot()
     if (now.epoch, now.run) != (snapshot.epoch, snapshot.run) or now.head.applied < snapshot.head.applied:
         return None
-    behind = snapshot.head.applied, now.head.applied
-    if behind[0] != behind[1] and not repo.view.only_merged(now.epoch, *behind):
+    if now.head.applied == snapshot.head.applied:
+        return snapshot, draft
+    if not repo.view.only_merged(now.epoch, snapshot.head.applied, now.head.applied):
         return None
     return now, draft.moved(now.head)
 
