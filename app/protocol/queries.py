@@ -13,6 +13,7 @@ from app.protocol import fields
 from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, load_path, safe_name
 from app.protocol.problems import invalid, malformed
 from app.protocol.schemas import check_list
+from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.log.records import Status
 
@@ -91,6 +92,14 @@ def load_oid(text: str, field: str = "id") -> bytes:
     """Return an object's id that stands in a URL. Raises a Problem."""
     with ErrorsAt(field):
         return fields.oid(text)
+
+
+def load_cursor_commit(text: str, asked: bytes | None) -> ObjectId:
+    """Return the commit that stands in a cursor. Raises a Problem if the request asks for another one."""
+    commit = ObjectId(load_oid(text, "cursor"))
+    if asked is not None and asked != commit:
+        raise invalid("cursor", f"belongs to another list: that of {commit.hex()}")
+    return commit
 
 
 @lru_cache(maxsize=64)

@@ -16,8 +16,7 @@ from app.downloads.contents import Stored, groups
 from app.downloads.files import File
 from app.protocol import cursors
 from app.protocol.bodies import load_json
-from app.protocol.problems import invalid
-from app.protocol.queries import WantedFiles, load_files, load_oid
+from app.protocol.queries import WantedFiles, load_cursor_commit, load_files
 from app.routes.slices import find_slice
 from app.routes.trees import commit_of, sizes_of
 from app.service.body_limit import body
@@ -85,9 +84,7 @@ def _look(name: str, wanted: WantedFiles) -> _Asked:
     commit, start = ObjectId(wanted.commit) if wanted.commit else oid_of(services().repo.view.head().main), 0
     if wanted.cursor is not None:
         start, at = cast(tuple[int, str], cursors.decode(wanted.cursor, "files", filters, (int, str)))
-        commit = ObjectId(load_oid(at, "cursor"))
-        if wanted.commit not in (None, commit):
-            raise invalid("cursor", f"belongs to another list: that of {commit.hex()}")
+        commit = load_cursor_commit(at, wanted.commit)
     paths = wanted.paths[start:]
     there = _files_at(commit_of(commit).tree, [path for path in paths if covers(slice_.paths, path)])
     return _Asked(commit, start, paths, there, filters)

@@ -14,7 +14,7 @@ from app.downloads.archive import FORMATS, archive
 from app.downloads.manifest import MEDIA_TYPE, manifest
 from app.protocol import cursors
 from app.protocol.problems import invalid, not_found
-from app.protocol.queries import Query, load_oid, load_query
+from app.protocol.queries import Query, load_cursor_commit, load_query
 from app.routes.pages import page
 from app.routes.slices import find_slice
 from app.service.services import services
@@ -158,9 +158,7 @@ def _listing_of(name: str, query: Query) -> _Listing:
     filters = {"slice": slice_.id, "prefix": prefix.decode()}
     position = cursors.decode(query.cursor, "tree", filters, (bytes, str, int, int))
     after, at, version, seq = cast(tuple[bytes, str, int, int], position)
-    commit = ObjectId(load_oid(at, "cursor"))
-    if query.commit is not None and query.commit != commit:
-        raise invalid("cursor", f"belongs to another list: that of {commit.hex()}")
+    commit = load_cursor_commit(at, query.commit)
     if version == slice_.version:
         return _Listing(slice_, commit, prefix, after, head.applied)
     before = repo.confirmed(lambda: history.slice_before(repo, slice_.id, version, seq))
