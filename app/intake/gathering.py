@@ -6,8 +6,6 @@ that one to arrive: but no longer than a quarter of the time that packs take, so
 An idle process waits for nothing.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator
@@ -56,10 +54,6 @@ class Gathering:
         if alone:
             self._free.release()
 
-    def waiting(self) -> Waiting:
-        """Return how long a pack that begins now waits for requests."""
-        return Waiting(self)
-
     @property
     def is_coming(self) -> bool:
         """Whether a submission is being processed."""
@@ -67,7 +61,7 @@ class Gathering:
 
 
 class Waiting:
-    """How long one pack waits for requests."""
+    """How long a pack that begins now waits for requests."""
 
     def __init__(self, gathering: Gathering) -> None:
         self._gathering = gathering

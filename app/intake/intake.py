@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from app.intake.gathering import Gathering
+from app.intake.gathering import Gathering, Waiting
 from app.intake.packing import Item, build
 from app.intake.requeue import MAX_PACKS, Requeue
 from storage.backends import deadline
@@ -151,7 +151,7 @@ class Intake:
             self._left = None
             taken = _Taken(self._repo.settings)
             taken.add(first)
-            alone, waiting = self.gathering.wait_for_pack(), self.gathering.waiting()
+            alone, waiting = self.gathering.wait_for_pack(), Waiting(self.gathering)
             while taken.has_room and self._left is None and waiting.goes_on(len(taken.requests)):
                 self._take_waiting(taken)
             return taken.requests, alone

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.intake import gathering as module
-from app.intake.gathering import Gathering
+from app.intake.gathering import Gathering, Waiting
 from storage.backends.bucket import Bucket
 from storage.base.ids import PackId, changesets_of
 from tests.support.api import Api
@@ -27,11 +27,11 @@ def packs(api: Api) -> list[int]:
 def test_a_pack_waits_only_for_requests_that_are_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LONGEST", 60.0)
     gathering = Gathering()
-    alone = gathering.waiting()
+    alone = Waiting(gathering)
     assert alone.goes_on(1), "those whose bytes have arrived are let run once"
     assert not alone.goes_on(1)
     with gathering.coming():
-        busy = gathering.waiting()
+        busy = Waiting(gathering)
         assert busy.goes_on(1) and busy.goes_on(1) and busy.goes_on(1)
     assert busy.goes_on(2), "one more came meanwhile"
     assert not busy.goes_on(2)
@@ -40,7 +40,7 @@ def test_a_pack_waits_only_for_requests_that_are_coming(monkeypatch: pytest.Monk
 def test_a_pack_does_not_wait_for_ever_for_what_is_coming() -> None:
     gathering = Gathering()
     with gathering.coming():
-        waiting, passes = gathering.waiting(), 1
+        waiting, passes = Waiting(gathering), 1
         while waiting.goes_on(passes):
             passes += 1
         assert gathering.is_coming
