@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.admin.verify import verify
-from storage.backends.bucket import Bucket, BucketError, Created
+from storage.backends.bucket import Bucket, BucketError
 from storage.base.ids import new_ulid
 from storage.base.settings import Settings
 from storage.commit import batch, commit_batch, merge_batch
@@ -162,19 +162,6 @@ def test_a_batch_is_linked_again_on_a_view_that_was_loaded_anew(world: World, li
 
 
 # --- the global commit ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def puts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    made: list[str] = []
-    create = Bucket.create
-
-    def noted(bucket: Bucket, name: str, data: bytes) -> Created:
-        made.append(name.split("/")[0])
-        return create(bucket, name, data)
-
-    monkeypatch.setattr(Bucket, "create", noted)
-    return made
 
 
 def test_the_global_commit_of_all_pending_is_stored_beside_an_entry(world: World, puts: list[str]) -> None:

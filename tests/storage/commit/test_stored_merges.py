@@ -8,7 +8,6 @@ import pytest
 
 from app.admin.deep import deep
 from app.admin.verify import verify
-from storage.backends.bucket import Bucket, Created
 from storage.base.ids import oid_of
 from storage.base.settings import Settings
 from storage.commit import commit_batch, merge_batch
@@ -60,15 +59,7 @@ def test_a_batch_that_others_wait_behind_is_merged_with_them(world: World) -> No
     assert commit_batch(world.repo).merge is None and merge_batch(world.repo).changesets == 3
 
 
-def test_a_change_lands_in_four_puts_one_after_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    puts: list[str] = []
-    create = Bucket.create
-
-    def noted(bucket: Bucket, name: str, data: bytes) -> Created:
-        puts.append(name.split("/")[0])
-        return create(bucket, name, data)
-
-    monkeypatch.setattr(Bucket, "create", noted)
+def test_a_change_lands_in_four_puts_one_after_another(world: World, puts: list[str]) -> None:
     world.put({"f": b"1"})
     merge_batch(world.repo, commit_batch(world.repo).merge)
     assert puts == ["inbox", "packs", "packs", "log", "log"], "a pack and its index are stored beside each other"
