@@ -266,6 +266,8 @@ class Input:
         """Whether it was read to its end, so that the next request begins there."""
         if self._body.failed:
             return False
+        if self._missing is not None:
+            return not self._missing  # gunicorn's LengthReader counts what was asked of it, not what came
         reader = self._body.reader
         return reader.parser is None if isinstance(reader, ChunkedReader) else not getattr(reader, "length", 0)
 
