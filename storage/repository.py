@@ -52,7 +52,7 @@ class Repository:
         self.heartbeat = Heartbeat(settings)
         self.append_lock = AppendLock(settings, self.view, self.heartbeat)
         self.link_lock = AppendLock(settings, self.view, self.heartbeat, LeaseName.LINK)
-        self.pace = Pace(settings.commit_changesets, settings.far_changesets)
+        self.pace = Pace(settings.commit_changesets, settings.max_commit_changesets)
         self.nodes = Nodes(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)
         self.kinds = Kinds(settings, self.objects)

@@ -3,7 +3,7 @@
 A pack costs the store, this process and the workers about the same whether it holds one changeset or fifty. So a pack
 waits for the requests that are being read or looked up right now. While another pack is on its way, it also waits for
 that one to arrive: but no longer than a quarter of the time that packs take, so that far stores get several at once.
-An idle process waits for nothing.
+An idle process waits for nothing, and so does a pack that is large already: it has nothing to gain.
 """
 
 import threading
@@ -19,6 +19,8 @@ _LONGEST = 0.05
 # Seconds for which it waits, at least, for a pack that is on its way, and the part of such a pack's usual time.
 _SHORTEST, _PART = 0.01, 0.25
 _PAUSE = 0.001
+ENOUGH = 256
+"""Changesets of a pack that waits for no others: what the pack itself costs is nothing beside them."""
 _NEW_WEIGHT = 0.2  # of the last pack in the usual time
 # A pack counts as no longer: one that a store kept for half a minute does not say how long the next one takes.
 _LONGEST_PACK = 1.0
@@ -41,11 +43,15 @@ class Gathering:
         finally:
             self._coming -= 1
 
-    def wait_for_pack(self) -> bool:
+    def wait_for_pack(self, has: int) -> bool:
         """Wait for the pack that is on its way, but not for long; tell whether there is none any more.
+
+        A pack that `has` ENOUGH changesets does not wait.
 
         Then whoever called this has to call `arrived`, with True, when its own pack has arrived.
         """
+        if has >= ENOUGH:
+            return self._free.acquire(blocking=False)
         return self._free.acquire(timeout=max(_SHORTEST, _PART * self._usual))
 
     def arrived(self, alone: bool, seconds: float) -> None:

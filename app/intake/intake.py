@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from app.intake.gathering import Gathering, Waiting
+from app.intake.gathering import ENOUGH, Gathering, Waiting
 from app.intake.packing import Item, build
 from app.intake.requeue import MAX_PACKS, Requeue
 from storage.backends import deadline
@@ -56,20 +56,20 @@ class _Taken:
     def __init__(self, settings: Settings) -> None:
         self.requests: list[_Request] = []
         self._settings = settings
-        self._count = 0
+        self.count = 0  # changesets
         self._size = 0
 
     def add(self, request: _Request) -> None:
         self.requests.append(request)
-        self._count += len(request.items)
+        self.count += len(request.items)
         self._size += sum(item.size for item in request.items)
 
     @property
     def has_room(self) -> bool:
-        return self._count < self._settings.pack_changesets and self._size < self._settings.pack_bytes
+        return self.count < self._settings.pack_changesets and self._size < self._settings.pack_bytes
 
     def has_room_for(self, request: _Request) -> bool:
-        return self._count + len(request.items) <= self._settings.pack_changesets
+        return self.count + len(request.items) <= self._settings.pack_changesets
 
 
 class Intake:
@@ -151,8 +151,11 @@ class Intake:
             self._left = None
             taken = _Taken(self._repo.settings)
             taken.add(first)
-            alone, waiting = self.gathering.wait_for_pack(), Waiting(self.gathering)
-            while taken.has_room and self._left is None and waiting.goes_on(len(taken.requests)):
+            alone, waiting = self.gathering.wait_for_pack(taken.count), Waiting(self.gathering)
+            self._take_waiting(taken)
+            while (
+                taken.count < ENOUGH and taken.has_room and self._left is None and waiting.goes_on(len(taken.requests))
+            ):
                 self._take_waiting(taken)
             return taken.requests, alone
 

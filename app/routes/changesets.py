@@ -72,7 +72,7 @@ def submit(name: str) -> tuple[Response, int]:
     key = load_key(request.headers.get("Idempotency-Key"))
     here, data = services(), body()
     settings = here.settings
-    with here.intake.gathering.coming(), taking_turns(len(data)):
+    with taking_turns(len(data)), here.intake.gathering.coming():
         submission = load_changeset(load_json(data, settings), settings, name, key)
         admitted = admit(here.repo, [submission], here.lookups.admission)
     [outcome] = _take(admitted)
@@ -87,7 +87,7 @@ def submit_many() -> tuple[Response, int]:
     key = load_key(request.headers.get("Idempotency-Key"))
     here, data = services(), body()
     settings = here.settings
-    with here.intake.gathering.coming(), taking_turns(len(data)):
+    with taking_turns(len(data)), here.intake.gathering.coming():
         submissions = load_bulk(load_json(data, settings), settings, key)
         admitted = admit(here.repo, submissions, here.lookups.admission)
     limits = [outcome for outcome in admitted if isinstance(outcome, LimitReached)]

@@ -22,7 +22,7 @@ PREFIX = "SLUICE_"
 # A changeset's place in the log has 13 bits for its index in an entry; a location has 16 for a pack's changesets.
 _MOST = {
     "commit_changesets": 1 << 13,
-    "far_changesets": 1 << 13,
+    "max_commit_changesets": 1 << 13,
     "pack_changesets": 1 << 15,
     "max_bulk_changesets": 1 << 15,
 }
@@ -177,12 +177,15 @@ class Settings:
     commit_workers: int = _setting(
         2, "messages", "Maximum outstanding commit messages; the number of workers for them."
     )
-    commit_changesets: int = _setting(256, "changesets", "Maximum changesets in a commit batch.")
-    far_changesets: int = _setting(
+    commit_changesets: int = _setting(
+        256, "changesets", "Maximum changesets in a commit batch where few are queued and the store is near."
+    )
+    max_commit_changesets: int = _setting(
         1024,
         "changesets",
-        "Maximum changesets in a commit batch where the store is far: a PUT takes 25 ms or more. Between this and"
-        " commit_changesets, the limit grows with the time of a PUT. Below commit_changesets: no store counts as far.",
+        "Maximum changesets in any commit batch. Between commit_changesets and this, a batch takes a fourth of what is"
+        " queued; where the store is far (a PUT takes 25 ms or more), the limit grows with the time of a PUT as well."
+        " Below commit_changesets: batches never grow, and no store counts as far.",
     )
     commit_changes: int = _setting(
         20_000, "changes", "A commit batch with more changes than this takes no further changeset."

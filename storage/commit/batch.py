@@ -111,7 +111,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True, appending: ExitS
 def _commit(repo: Repository, owner: str, turn: _Turn, watch: Stopwatch, recovered_only: bool) -> BatchResult:
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         with watch.stage("claim"):
-            claimed = repo.queue.claim(owner, recovered_only, repo.pace.changesets)
+            claimed = repo.queue.claim(owner, recovered_only, repo.pace.changesets, repo.pace.most)
         if not claimed:
             return BatchResult()
         blame: tuple[str, ...] = ()

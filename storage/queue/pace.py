@@ -1,9 +1,11 @@
 """The size of batches: by how far the store is, and halved for each late batch from the second in a row on.
 
 Where a PUT takes long, so does each entry of the log, however many changesets it decides: a batch then takes more of
-them, and its task appends its global commit too (`is_far`). A store that could not process a large batch within its
-budget gets small ones, instead of the same one for ever. A single late batch may have met a server that was unreachable
-for a moment, which says nothing about its size.
+them, and its task appends its global commit too (`is_far`). Where many are queued, a batch takes more of them as well
+(lua/claim.lua): what a batch costs besides its changesets is then the smaller part.
+
+A store that could not process a large batch within its budget gets small ones, instead of the same one for ever. A
+single late batch may have met a server that was unreachable for a moment, which says nothing about its size.
 """
 
 from collections import deque
@@ -19,13 +21,13 @@ _EASILY = 0.25
 class Pace:
     """The pace of one process; it forgets with it. Safe for threads."""
 
-    def __init__(self, most: int, far: int) -> None:
-        """`most` is the number of changesets of a batch where nothing is wrong; `far` that of a store that is far.
+    def __init__(self, usual: int, most: int) -> None:
+        """`usual` is the limit of a batch; `most` is that for a store that is far, or where many are queued.
 
-        Where `far` is below `most`, no store counts as far.
+        Where `most` is below `usual`, batches never grow, and no store counts as far.
         """
+        self._usual = usual
         self._most = most
-        self._far = far
         self._puts: deque[float] = deque(maxlen=_PUTS)
         self._behind = 0  # batches in a row
         self._reduced: int | None = None
@@ -36,13 +38,18 @@ class Pace:
         return self._full if self._reduced is None else self._reduced
 
     @property
+    def most(self) -> int:
+        """How many changesets the next batch may take where many are queued."""
+        return max(self._usual, self._most) if self._reduced is None else self._reduced
+
+    @property
     def _full(self) -> int:
-        return max(self._most, min(self._far, int(self._most * self._latency / FAR)))
+        return max(self._usual, min(self._most, int(self._usual * self._latency / FAR)))
 
     @property
     def is_far(self) -> bool:
         """Whether the store is far."""
-        return self._far >= self._most and self._latency >= FAR
+        return self._most >= self._usual and self._latency >= FAR
 
     @property
     def _latency(self) -> float:

@@ -65,8 +65,12 @@ class Queue(QueueReader):
         positions = self._scripts("enqueue" if listed else "accept", *args)
         return [position if position >= 0 else NoPosition(position) for position in positions]
 
-    def claim(self, owner: str, recovered_only: bool = True, most: int | None = None) -> list[Claimed]:
+    def claim(
+        self, owner: str, recovered_only: bool = True, most: int | None = None, most_of_many: int = 0
+    ) -> list[Claimed]:
         """Claim a batch of at most `most` changesets (None: commit_changesets); a suspect is claimed alone.
+
+        Where many are queued it is a fourth of them, if that is more than `most`, but at most `most_of_many`.
 
         The lease of `owner` (`new_owner`) begins.
 
@@ -85,7 +89,7 @@ class Queue(QueueReader):
                     "claim", int(time.time() * 1000), owner, longest, most or s.commit_changesets,
                     s.commit_changes, s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
                     int(recovered_only), s.poison_tries, int(s.poison_wait * 1000), s.commit_bytes,
-                    max(1, int(s.lock_ttl * 1000)),
+                    max(1, int(s.lock_ttl * 1000)), most_of_many,
                 )  # fmt: skip
             except redis.RedisError:
                 self._owed.append((owner, (), "", "", None))  # made perhaps, and its answer lost

@@ -105,7 +105,7 @@ def test_a_row_says_what_its_run_did_and_why_it_was_asked_for(new_stack: Callabl
 
 def test_ticks_that_find_nothing_to_do_are_no_rows(new_stack: Callable[..., Stack]) -> None:
     # However slow the store is, it does not count as far, where a batch's task merges as well.
-    settings = {"merge_interval": 0.5, "upkeep_interval": 0.5, "log_level": "debug", "far_changesets": 1}
+    settings = {"merge_interval": 0.5, "upkeep_interval": 0.5, "log_level": "debug", "max_commit_changesets": 1}
     stack = new_stack(settings, with_flower=True)
     dashboard = Dashboard(stack)
     client = Client(stack.url)

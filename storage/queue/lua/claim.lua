@@ -5,7 +5,8 @@
 -- KEYS[1] the epoch pointer. ARGV: prefix, the caller's time (ms), owner, life of claim and locks (ms), most changesets, most changes,
 -- most slices, tries before a slice goes ahead without file locks, '1' to take locks, how far to look into a queue,
 -- most pending changesets, '1' to claim only from a Redis that is recovered, alone-deaths that make a changeset poison,
--- how long a suspect rests (ms), most bytes of contents and manifests, life of the owner's lease (ms).
+-- how long a suspect rests (ms), most bytes of contents and manifests, life of the owner's lease (ms), most changesets
+-- where many are queued: a claim takes up to a fourth of what is queued, if that is more than the most otherwise.
 -- A claim stands in `trying` until it is released, with the time when it ends. If another one has ended, or its owner has
 -- no lease (leases.lua), only that claim is returned, as {'', owner, ids in one string}: release it as died (release.lua),
 -- and claim again. Suspects, whose `work` has a field `deaths`, are claimed alone and without locks, alternating with the
@@ -26,6 +27,7 @@ local callers_time, owner, ttl, locking, recovered_only = ARGV[2], ARGV[3], ARGV
 local most, most_changes, most_slices = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local lock_tries, look, max_pending = tonumber(ARGV[8]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local poison_tries, rest, most_bytes = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+most = math.max(most, math.min(tonumber(ARGV[17]), math.floor(redis.call('ZCARD', prefix .. 'queued') / 4)))
 local now = now_ms()
 if recovered_only and not is_recovered(prefix, epoch) then
   return redis.error_reply('RECOVERING the inbox is being listed')

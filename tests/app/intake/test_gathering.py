@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.intake import gathering as module
-from app.intake.gathering import Gathering, Waiting
+from app.intake.gathering import ENOUGH, Gathering, Waiting
 from storage.backends.bucket import Bucket
 from storage.base.ids import PackId, changesets_of
 from tests.support.api import Api
@@ -48,12 +48,28 @@ def test_a_pack_does_not_wait_for_ever_for_what_is_coming() -> None:
 
 def test_a_pack_waits_for_the_one_before_and_goes_beside_it_where_that_takes_long() -> None:
     gathering = Gathering()
-    assert gathering.wait_for_pack(), "none is on its way"
-    assert not gathering.wait_for_pack(), "the one before did not arrive in time"
+    assert gathering.wait_for_pack(1), "none is on its way"
+    assert not gathering.wait_for_pack(1), "the one before did not arrive in time"
     gathering.arrived(False, 0.0)
-    assert not gathering.wait_for_pack(), "the first is still on its way"
+    assert not gathering.wait_for_pack(1), "the first is still on its way"
     gathering.arrived(True, 0.0)
-    assert gathering.wait_for_pack()
+    assert gathering.wait_for_pack(1)
+
+
+def test_a_pack_that_is_large_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    gathering = Gathering()
+    assert gathering.wait_for_pack(1)
+    monkeypatch.setattr(gathering, "_usual", 1200.0)
+    assert not gathering.wait_for_pack(ENOUGH), "the one before is on its way for minutes"
+
+
+def test_a_large_request_is_stored_while_others_are_coming(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LONGEST", 1200.0)
+    change = {"op": "put", "content": "x", "base": None}
+    many = [{"slice": "all", "message": "m", "changes": [change | {"path": f"f{i}"}]} for i in range(ENOUGH)]
+    with api.http.application.extensions["sluice"].intake.gathering.coming():
+        assert api.http.post("/v1/changesets", json={"changesets": many}).status_code == 202
+    assert packs(api) == [ENOUGH]
 
 
 def test_requests_that_come_together_are_stored_in_one_pack(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

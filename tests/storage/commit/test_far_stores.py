@@ -333,7 +333,7 @@ def test_death_at_any_call_loses_and_repeats_nothing(
 
 @pytest.mark.parametrize("use_locks", [True, False], ids=["with-locks", "without-locks"])
 def test_workers_at_once_decide_every_changeset_once(settings: Settings, use_locks: bool) -> None:
-    settings = replace(settings, use_locks=use_locks, commit_changesets=4, far_changesets=4)
+    settings = replace(settings, use_locks=use_locks, commit_changesets=4, max_commit_changesets=4)
     world = World(Repository(settings))
     base, ids = world.tip, []
     for i in range(12):

@@ -37,6 +37,14 @@ def test_batches_grow_with_the_time_of_a_put_up_to_a_limit(pace: Pace) -> None:
     assert sizes == [(256, False), (256, False), (512, True), (1024, True), (1024, True)]
 
 
+def test_batches_grow_by_what_is_queued_unless_servers_are_too_slow(pace: Pace) -> None:
+    assert pace.most == 1024
+    for _ in range(2):
+        pace.fell_behind(1000)
+    assert (pace.changesets, pace.most) == (128, 128)
+    assert Pace(256, 255).most == 256
+
+
 def test_no_store_is_far_where_batches_for_one_would_be_smaller() -> None:
     pace = far(Pace(256, 255), 5.0)
     assert (pace.changesets, pace.is_far) == (256, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,15 @@ def with_contents(bench: QueueBench, where: str, path: str, *sizes: int) -> list
     ]
     bench.queue.enqueue([(one, b"{}") for one in sized])
     return [one.id for one in sized]
+
+
+@pytest.mark.parametrize(("queued", "most_of_many", "expected"), [(40, 8, 8), (40, 100, 10), (16, 8, 4), (40, 0, 4)])
+def test_a_claim_takes_a_fourth_of_what_is_queued(
+    bench: QueueBench, queued: int, most_of_many: int, expected: int
+) -> None:
+    for i in range(queued):
+        bench.put(f"S{i % 4}", f"f{i}")
+    assert len(bench.queue.claim("me", most=4, most_of_many=most_of_many)) == expected
 
 
 def test_a_claim_is_bounded_by_the_bytes_of_contents_and_has_one_at_least(bench: QueueBench) -> None:
@@ -391,50 +401,59 @@ def test_the_ticket_admits_one_and_a_dead_holders_expires(bench: QueueBench) -> 
     assert not ticket.take("c", 0.0), "only the owner gives it back"
 
 
+def test_who_waits_for_the_ticket_gets_it_when_it_is_given_back(
+    bench: QueueBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "_PAUSE", 40.0)  # nobody asks again before
+    first, second = (AppendLock(bench.settings, bench.view, Heartbeat(bench.settings)) for _ in range(2))
+    assert first.take("a", 0.0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(second.take, "b", 60.0)
+        await_true(lambda: bench.view.redis.info("clients")["blocked_clients"] >= 1)
+        first.release("a")
+        assert waiting.result(30.0)
+    second.release("b")
+    assert first.take("c", 0.0)
+    key = f"{bench.view.prefix}free:ticket"
+    assert bench.view.redis.llen(key) == 1, "nobody waited: the next who comes asks twice, and does not wait"
+    assert 0 < bench.view.redis.pttl(key) <= 1000
+
+
 class Held:
-    """A Redis in which somebody else has the ticket for so many questions; it notes how many ask at once."""
+    """A Redis in which somebody else has the ticket for so many questions; it notes how many wait at once."""
+
+    prefix = ""
 
     def __init__(self, questions: int) -> None:
         self.left, self.at_once, self.most = questions, 0, 0
         self.lock = threading.Lock()
+        self.redis = self
 
-    def __call__(self, *_: object) -> int:
+    def scripts(self, *_: object) -> int:
         with self.lock:
             self.left -= 1
             return int(self.left < 0)
 
-
-def ticket_of(held: Held, settings: Settings) -> AppendLock:
-    return AppendLock(settings, SimpleNamespace(scripts=held), Heartbeat(settings))  # type: ignore[arg-type]
-
-
-def test_who_has_waited_longer_asks_for_the_ticket_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, pauses = 0.0, []
-
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-        pauses.append(seconds)
-
-    monkeypatch.setattr(lock_module, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
-    assert ticket_of(Held(100), Settings()).take("a", 10.0)
-    assert pauses == sorted(pauses, reverse=True) and (pauses[0], pauses[-1]) == (0.02, 0.002)
-    assert not ticket_of(Held(10**6), Settings()).take("a", 1.0) and now < 2.0
-
-
-def test_one_thread_of_a_process_asks_for_the_ticket_and_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Held(40)
-    ticket = ticket_of(held, Settings())
-
-    def sleep(_: float) -> None:
-        with held.lock:
-            held.at_once += 1
-            held.most = max(held.most, held.at_once)
+    def blpop(self, *_: object, **__: object) -> None:
+        with self.lock:
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
         threading.Event().wait(0.001)
-        with held.lock:
-            held.at_once -= 1
+        with self.lock:
+            self.at_once -= 1
 
-    monkeypatch.setattr(lock_module, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep))
+
+def test_nobody_waits_for_the_ticket_for_longer_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, clock = Held(10**6), itertools.count(step=0.1)
+    monkeypatch.setattr(lock_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    settings = Settings()
+    assert not AppendLock(settings, held, Heartbeat(settings)).take("a", 1.0)  # type: ignore[arg-type]
+    assert next(clock) < 2.0
+
+
+def test_one_thread_of_a_process_asks_for_the_ticket_and_others_wait() -> None:
+    held, settings = Held(40), Settings()
+    ticket = AppendLock(settings, held, Heartbeat(settings))  # type: ignore[arg-type]
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda i: ticket.take(f"owner {i}", 10.0), range(8)))
     assert held.most == 1 and held.left == -8
