@@ -149,7 +149,13 @@ class Tree:
 
 def version_of(whole: bytes) -> Version:
     """Return the version in a row."""
-    return Version(int(whole[: whole.index(b" ")], 8), ObjectId(whole[-20:]))
+    if whole[:7] == b"100644 ":  # nearly all rows, and it takes half the time
+        mode = FILE_MODE
+    elif whole[:6] == b"40000 ":
+        mode = TREE_MODE
+    else:
+        mode = int(whole[: whole.index(b" ")], 8)
+    return Version(mode, ObjectId(whole[-20:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,8 @@ def _extended(text: bytes, line: bytes) -> bytes | None:
     """Return a text with a trailer that Git finds there, beside those that it had; None where that cannot be."""
     if not text:
         return None
+    if text.find(b"\n") == len(text) - 1 and _TOKEN.match(line) and not _MAY_END_EARLY.search(text):
+        return text + b"\n" + line  # as below; a subject alone is most messages, and takes a tenth of the time
     start, end = _block(text)
     wanted = (text[start:end].rstrip(_SPACE) + b"\n" + line).lstrip(b"\n").rstrip(_SPACE)
     for made in (_inserted(text, line, start, end), text + b"\n" + line):

@@ -4,10 +4,11 @@ A manifest is immutable, so copies of it may be kept anywhere; the one in the bu
 Format 1. Readers must read every format that was ever written.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
@@ -102,7 +103,7 @@ def encode(changeset: Changeset) -> bytes:
         record["hold"] = True
     if changeset.resolves:
         record["resolves"] = changeset.resolves
-    return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+    return msgspec.json.encode(record)
 
 
 def _encode_change(change: Proposal) -> list[Any]:
@@ -122,7 +123,7 @@ def _encode_change(change: Proposal) -> list[Any]:
 def decode(data: bytes | str, pack: PackId) -> Changeset:
     """Read what `encode` wrote for a changeset of `pack`. Raises CorruptManifest where it is something else."""
     try:
-        record = json.loads(data)
+        record = msgspec.json.decode(data)
         name, email, time, zone = record["author"]
         commit = record.get("base_commit")
         return Changeset(

@@ -45,15 +45,21 @@ for i = 1, #running, 2 do
 end
 local turn = redis.call('INCR', prefix .. 'claims')
 
-local function held(name)
-  local holder = redis.call('GET', prefix .. name)
-  return holder and holder ~= owner and is_alive(prefix, holder)
+-- Whether another owner has one of the locks with these keys.
+local function held(keys)
+  local busy = false
+  in_parts(keys, function(...)
+    for _, holder in ipairs(redis.call('MGET', ...)) do
+      busy = busy or (holder and holder ~= owner and is_alive(prefix, holder))
+    end
+  end)
+  return busy
 end
 local decided = decisions(view)
 
 local claimed, picked, changes, bytes, slices = {}, {}, 0, 0, 0
 
--- What of a slice's queue can be taken now: ids in order, and the names of their files' locks.
+-- What of a slice's queue can be taken now: ids in order, and the keys of their files' locks.
 local function choose(slice)
   local queue, cursor = prefix .. 'queue:' .. slice, prefix .. 'cursor:' .. slice
   local start = tonumber(redis.call('GET', cursor) or '0')
@@ -61,11 +67,11 @@ local function choose(slice)
   local take, files, local_changes, local_bytes, full = {}, {}, 0, 0, false
   local here = {}
   for _, id in ipairs(ids) do
-    local base, count, names, pack, key, suspect, size = unpack(redis.call('HMGET', prefix .. 'work:' .. id, 'base', 'count',
-      'files', 'pack', 'key', 'deaths', 'size'))
+    local base, count, names, pack, key, suspect, size, resolves = unpack(redis.call('HMGET', prefix .. 'work:' .. id,
+      'base', 'count', 'files', 'pack', 'key', 'deaths', 'size', 'resolves'))
     if not count or decided(id) then
       -- Decided by a batch whose worker died before it released, or half lost: recovery enqueues that again.
-      forget_work(prefix, slice, id, names, key)
+      forget_work(prefix, {{slice, id, names, key, resolves}})
     elseif suspect then
       -- Tried alone; what is based on it waits.
     elseif base == '' or here[base] or picked[base] or decided(base) then
@@ -80,7 +86,7 @@ local function choose(slice)
       take[#take + 1] = {slice, id, pack}
       here[id] = true
       local_changes, local_bytes = local_changes + count, local_bytes + size
-      for i = 1, #names, 8 do files[#files + 1] = string.sub(names, i, i + 7) end
+      for i = 1, #names, 8 do files[#files + 1] = prefix .. 'lock:file:' .. string.sub(names, i, i + 7) end
     end
   end
   -- A run of changesets that all wait for bases must not hide what stands behind them.
@@ -135,15 +141,14 @@ if #claimed == 0 then
     local ready = prefix .. 'ready'
     local since = redis.call('ZSCORE', ready, slice)
     redis.call('ZADD', ready, 'XX', callers_time, slice)
-    if not (locking and held('lock:slice:' .. slice)) then
+    local lock = prefix .. 'lock:slice:' .. slice
+    if not (locking and held({lock})) then
       local take, files, count, size, here, full = choose(slice)
       local busy = false
       -- Its first changeset has no room behind those of others: it keeps its place, to be first some time.
       if full and #take == 0 and since then redis.call('ZADD', ready, 'XX', since, slice) end
       if locking and #take > 0 then
-        for _, name in ipairs(files) do
-          if held('lock:file:' .. name) then busy = true break end
-        end
+        busy = held(files)
         if busy and redis.call('HINCRBY', prefix .. 'tries', slice, 1) > lock_tries then
           -- Never all of its locks at once: go ahead without those of files (the log decides).
           busy, files = false, {}
@@ -152,8 +157,8 @@ if #claimed == 0 then
       if #take > 0 and not busy then
         if locking then
           redis.call('HDEL', prefix .. 'tries', slice)
-          redis.call('SET', prefix .. 'lock:slice:' .. slice, owner, 'PX', ttl)
-          for _, name in ipairs(files) do redis.call('SET', prefix .. 'lock:file:' .. name, owner, 'PX', ttl) end
+          redis.call('SET', lock, owner, 'PX', ttl)
+          for _, key in ipairs(files) do redis.call('SET', key, owner, 'PX', ttl) end
         end
         slices = slices + 1
         changes, bytes = changes + count, bytes + size

@@ -12,7 +12,7 @@
 -- Returns for each changeset its position in the queue, -1 where it was skipped, -2 where it is held.
 -- Errors: ABSENT where there is no view to know outcomes from. Cost: O(changesets * log(queue)).
 local keep, fresh = ARGV[2], now_ms() - 1e13
-local decided, positions = decisions(view), {}
+local decided, positions, fresh_slices = decisions(view), {}, {}
 for i = 3, #ARGV, 12 do
   local id, slice, pack, base, count, files, manifest, key, fingerprint, hold, resolves, size = unpack(ARGV, i, i + 11)
   local queue, work, held = prefix .. 'queue:' .. slice, prefix .. 'work:' .. id, prefix .. 'held:' .. slice
@@ -42,7 +42,7 @@ for i = 3, #ARGV, 12 do
       else
         redis.call('ZADD', queue, 0, id)
         redis.call('ZADD', prefix .. 'queued', 0, id)
-        redis.call('ZADD', prefix .. 'ready', 'LT', fresh, slice)
+        fresh_slices[slice] = true
         if hold == '1' then
           redis.call('ZREM', held, id)
           redis.call('ZREM', prefix .. 'held', id)
@@ -52,4 +52,5 @@ for i = 3, #ARGV, 12 do
     positions[#positions + 1] = parked and -2 or redis.call('ZRANK', queue, id)
   end
 end
+for slice in pairs(fresh_slices) do redis.call('ZADD', prefix .. 'ready', 'LT', fresh, slice) end
 return positions

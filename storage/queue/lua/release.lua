@@ -22,7 +22,7 @@ for i = 7, #ARGV do members[i - 6] = ARGV[i] end
 local epoch = redis.call('GET', KEYS[1]) or ''
 local view = prefix .. 'v:' .. epoch .. ':'
 local decided, suspects = decisions(view), prefix .. 'suspects'
-local now, removed = now_ms(), 0
+local now = now_ms()
 local alone, buried = tried == 1, false
 if owner ~= '' then
   if fault == 'died' then
@@ -43,8 +43,15 @@ if owner ~= '' then
 end
 local some = redis.call('ZCARD', suspects) > 0
 
-local function unlock(name)
-  if redis.call('GET', prefix .. name) == owner then redis.call('DEL', prefix .. name) end
+local locks, gone = {}, {}
+local function unlock_all()
+  in_parts(locks, function(...)
+    local holders, own = redis.call('MGET', ...), {}
+    for i, name in ipairs({...}) do
+      if holders[i] == owner then own[#own + 1] = name end
+    end
+    if #own > 0 then redis.call('DEL', unpack(own)) end
+  end)
 end
 
 local function blame(work, id)
@@ -76,18 +83,19 @@ local slices = {}
 for i = 1, #members, 2 do
   local slice, id = members[i], members[i + 1]
   local work = prefix .. 'work:' .. id
-  local files, key, known = unpack(redis.call('HMGET', work, 'files', 'key', 'slice'))
+  local files, key, known, hold, resolves = unpack(redis.call('HMGET', work, 'files', 'key', 'slice', 'hold', 'resolves'))
   if slice == '' then slice = known or '' end
   slices[slice] = true
   files = files or ''
-  for j = 1, #files, 8 do unlock('lock:file:' .. string.sub(files, j, j + 7)) end
+  for j = 1, #files, 8 do locks[#locks + 1] = prefix .. 'lock:file:' .. string.sub(files, j, j + 7) end
   if decided(id) then
-    forget_work(prefix, slice, id, files, key)
-    if redis.call('ZREM', prefix .. 'held:' .. slice, id) == 1 then redis.call('ZREM', prefix .. 'held', id) end
+    gone[#gone + 1] = {slice, id, files, key, resolves}
+    if hold or not known then
+      if redis.call('ZREM', prefix .. 'held:' .. slice, id) == 1 then redis.call('ZREM', prefix .. 'held', id) end
+    end
     -- Those who stack on it soon save a look at its pack.
     redis.call('EXPIRE', prefix .. 'manifest:' .. id, 60)
     if some then redis.call('ZREM', suspects, id) end
-    removed = removed + 1
   elseif known and fault ~= '' and (i - 1) / 2 < tried and (only == '' or only == id) then
     blame(work, id)
   elseif known and buried then
@@ -96,8 +104,10 @@ for i = 1, #members, 2 do
     redis.call('ZADD', suspects, 'XX', now, id)
   end
 end
+forget_work(prefix, gone)
 for slice in pairs(slices) do
-  unlock('lock:slice:' .. slice)
+  locks[#locks + 1] = prefix .. 'lock:slice:' .. slice
   if redis.call('ZCARD', prefix .. 'queue:' .. slice) == 0 then redis.call('ZREM', prefix .. 'ready', slice) end
 end
-return removed
+unlock_all()
+return #gone

@@ -4,7 +4,6 @@ local function name_successor(prefix, decided, old, id)
   local other = redis.call('GET', successor_key(prefix, old))
   if not other or decided(other) then redis.call('SET', successor_key(prefix, old), id) end
 end
-local function forget_successor(prefix, work, id)
-  local old = redis.call('HGET', work, 'resolves')
-  if old and redis.call('GET', successor_key(prefix, old)) == id then redis.call('DEL', successor_key(prefix, old)) end
+local function forget_successor(prefix, old, id)
+  if redis.call('GET', successor_key(prefix, old)) == id then redis.call('DEL', successor_key(prefix, old)) end
 end
