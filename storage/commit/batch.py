@@ -75,6 +75,11 @@ class _Turn:
         self.close()
         self._none = True
 
+    def release_link_lock(self) -> None:
+        """Release the link lock: others may link."""
+        if "link" in self._held:
+            self._held.pop("link").close()
+
     def leave_append_lock(self, to: ExitStack) -> None:
         """Have `to` release the append lock."""
         if "append" in self._held:
@@ -174,7 +179,7 @@ def _commit_claimed(
         attempt.tries([changeset.id for changeset in changesets if changeset.id in linking])
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
-        return _draft(repo, snapshot.head, linked, len(claimed), watch)
+        return _draft(repo, snapshot.head, linked, watch)
 
     with watch.stage("wait"):
         if first.deaths and first.fault not in poison.LATE:
@@ -191,8 +196,10 @@ def _commit_claimed(
         seen = [oid_of(record.seen) for record in linked.decided if record.seen and record.base]
         following = {merge.id: (Kind.COMMIT, merge.data)} if merge else {}
         repo.objects.keep([linked.tip, linked.root, *seen, *following], linked.objects | following, linked.parsed)
-    if merge is None and not repo.pace.is_far:
-        turn.close()  # others wait for it who have claimed already
+    if not repo.pace.is_far:
+        turn.release_link_lock()  # others wait for it who have claimed already
+    if merge is None:
+        turn.close()
     return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long, merge)
 
 
@@ -237,14 +244,13 @@ def _batch_behind(head: Head, linked: Linked, time: int) -> Batch:
     )
 
 
-def _draft(repo: Repository, head: Head, linked: Linked, claimed: int, watch: Stopwatch) -> Draft[_Appended]:
+def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Draft[_Appended]:
     """Store what was linked, and return the entry that names it."""
     packs: tuple[tuple[PackId, int], ...] = ()
     ranges = {}
     time = linked.time if linked.committed else head.tip_time
     merge = None
-    if linked.committed and not head.pending and (repo.pace.is_far or repo.queue.length() <= claimed):
-        # Nobody waits whom a global commit could merge together with these, so theirs is stored with them.
+    if linked.committed and not head.pending:  # else others' global commit is still to come
         merge = prepare_merge(repo, head, [_batch_behind(head, linked, time)])
     if linked.objects:
         with watch.stage("pack"):
@@ -264,7 +270,7 @@ def _draft(repo: Repository, head: Head, linked: Linked, claimed: int, watch: St
         following, beside = merge, list[Callable[[], None]]()
         if merge and (merge.parent, merge.batches) != (now.main, [batch]):
             following = None
-        if following is None and linked.committed and repo.pace.is_far:
+        if following is None and linked.committed:
             following, beside = merge_beside(repo, now, batch)
         return Draft(entry, _Appended(now.applied + 1, linked, following), ranges, moved=moved, beside=beside)
 

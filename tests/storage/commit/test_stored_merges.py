@@ -1,4 +1,4 @@
-"""A batch that is all there is has its global commit stored with it: a change lands in four PUTs one after another."""
+"""A batch has its global commit stored with it: a change lands in four PUTs one after another."""
 
 from __future__ import annotations
 
@@ -45,18 +45,30 @@ def test_one_that_is_not_all_that_is_pending_any_more_is_made_again(world: World
     world.put({"f": b"1"})
     stored = commit_batch(world.repo).merge
     world.put({"g": b"1"})
-    assert commit_batch(world.repo).merge is None, "something was pending"
+    both = commit_batch(world.repo).merge
+    assert both and [batch.count for batch in both.batches] == [1, 1], "what was pending is merged with it"
     made = merge_batch(world.repo, stored)
     assert stored and made.changesets == 2 and made.commit != stored.id.hex() and last_entry(world).packs
     assert not verify(world.repo).differences, "that an object is stored which nothing names is no fault"
 
 
-def test_a_batch_that_others_wait_behind_is_merged_with_them(world: World) -> None:
+def test_a_batch_that_others_wait_behind_is_merged_before_them(world: World) -> None:
     for name in "abc":
         world.put({name: b"1"})
     first = commit_batch(world.repo)
-    assert (first.changesets, first.merge) == (2, None)
-    assert commit_batch(world.repo).merge is None and merge_batch(world.repo).changesets == 3
+    assert first.merge and merge_batch(world.repo, first.merge).changesets == 2 and last_entry(world).packs == ()
+    second = commit_batch(world.repo)
+    assert second.merge and merge_batch(world.repo, second.merge).changesets == 1 and last_entry(world).packs == ()
+    assert world.repo.view.head().pending == 0
+
+
+def test_more_than_one_global_commit_takes_is_left_to_the_merge_task(settings: Settings) -> None:
+    world = World(Repository(replace(settings, merge_changesets=2)))
+    for name in "abc":
+        world.put({name: b"1"})
+        made = commit_batch(world.repo).merge
+    assert made is None, "three were pending"
+    assert [merge_batch(world.repo).changesets for _ in range(3)] == [2, 1, 0]
 
 
 def test_a_change_lands_in_four_puts_one_after_another(world: World, puts: list[str]) -> None:
