@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ import urllib3
 
 from app.client.api_client import Client
 from app.stack.stack import FLOWER_USER, Stack
+from tests.support.logs import logged
 from tests.support.waiting import await_true
 
 PATIENCE = 60.0
@@ -65,7 +65,7 @@ def await_ticks(stack: Stack, name: str, task: str) -> None:
     """Wait until ticks have had a node run a task, and it found nothing to do: at `debug` the node says so."""
     until = time.monotonic() + PATIENCE
     while True:
-        events = [json.loads(line) for line in stack.processes[name].logs().splitlines()]
+        events = logged(stack.processes[name].logs())
         idle = [each for each in events if each.get("task") == task and each.get("result") == "nothing to do"]
         if sum(each["reason"] == "tick" for each in idle) >= TICKS:
             return

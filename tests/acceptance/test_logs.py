@@ -19,6 +19,7 @@ from app.client.api_client import Client
 from app.stack import commands
 from app.stack.stack import Stack
 from storage.base.settings import Settings, SettingsError, environment, load
+from tests.support.logs import logged
 
 ROOT = Path(__file__).parents[2]
 OURS = ("api", "worker", "merger", "beat", "flower")
@@ -30,8 +31,7 @@ one_s3 = pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
 
 def events(stack: Stack, *names: str) -> list[dict[str, Any]]:
     """Everything that processes wrote; each line of it is an event."""
-    lines = [line for name in names or OURS for line in stack.processes[name].log_file.read_text().splitlines()]
-    found = [json.loads(line) for line in lines]
+    found = [each for name in names or OURS for each in logged(stack.processes[name].log_file.read_text())]
     assert all({"event", "level", "process", "timestamp"} <= each.keys() for each in found)
     return found
 

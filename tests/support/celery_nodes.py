@@ -91,7 +91,7 @@ class ProcessContainer:
         number = signal.Signals[sent] if isinstance(sent, str) else signal.Signals(sent or signal.SIGKILL)
         pid = self._process.send(number)
         if number == signal.SIGKILL:
-            assert self._process.await_end(pid, timeout=10)
+            assert self._process.await_end(pid, timeout=60)
 
     def restart(self, timeout: float = 10) -> None:
         self._process.stop()
@@ -182,7 +182,7 @@ class SluiceWorker(CeleryTestWorker):
 
     def those_that_stay(self) -> list[int]:
         """The ids of the node and its children, when what a child forks for a moment is not there."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while True:
             rows = self.get_running_processes_info(["pid", "status"])
             pids = [row["pid"] for row in rows if row["status"] != psutil.STATUS_ZOMBIE]

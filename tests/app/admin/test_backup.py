@@ -164,7 +164,7 @@ def test_a_failed_backup_writes_nothing_once_another_may_use_its_folder(
 
     def write(folder: Folder, name: str, data: bytes) -> Any:
         if first.acquire(blocking=False):
-            assert another_writes.wait(10)
+            assert another_writes.wait(60)
             raise OSError("no space left")
         writing.append(name)
         another_writes.set()

@@ -51,7 +51,7 @@ def test_an_accepted_changeset_is_never_unknown_and_queued_once_possible(
     api: Api, unsent: SimpleQueue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = api.put("known", "1")["id"]
-    assert unsent.get(timeout=10) == "sluice.commit"
+    assert unsent.get(timeout=60) == "sluice.commit"
     api.world.work()
     base = api.tip
     redis_fails = Failing(monkeypatch)
@@ -69,7 +69,7 @@ def test_an_accepted_changeset_is_never_unknown_and_queued_once_possible(
     api.get("/slices/none", 404)
     api.submit(422, base="ab" * 20, changes=on_it)
     redis_fails.heal()
-    while unsent.get(timeout=10) != "sluice.commit":
+    while unsent.get(timeout=60) != "sluice.commit":
         pass  # upkeep was asked for
     assert api.get(f"/changesets/{made}")["status"] == "queued"
     api.get(f"/changesets/{UNKNOWN}", 404)
@@ -85,7 +85,7 @@ def test_pauses_between_tries_grow_up_to_a_limit(
 ) -> None:
     redis_fails = Failing(monkeypatch, times=10)
     made = api.put("f", "1")["id"]
-    assert unsent.get(timeout=10) == "sluice.commit"
+    assert unsent.get(timeout=60) == "sluice.commit"
     assert api.get(f"/changesets/{made}")["status"] == "queued"
     assert redis_fails.pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
 
@@ -101,7 +101,7 @@ def test_too_much_that_cannot_be_queued_stops_the_intake(
     assert refused["detail"] == "what was accepted before cannot be queued"
     assert sum(1 for _ in api.world.repo.bucket.list_keys("inbox/")) == stored == 2
     redis_fails.heal()
-    assert unsent.get(timeout=10) == "sluice.commit"
+    assert unsent.get(timeout=60) == "sluice.commit"
     for each in made:
         assert any(api.http.get(f"/v1/changesets/{each}").status_code == 200 for _ in range(10_000)), each
     assert [api.get(f"/changesets/{each}")["position"] for each in made] == [0, 1]

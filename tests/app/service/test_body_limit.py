@@ -23,7 +23,7 @@ def test_a_body_without_room_now_is_refused_and_has_room_later() -> None:
     @app.post("/hold")
     def hold() -> Response:
         inside.set()
-        assert leave.wait(10)
+        assert leave.wait(60)
         return Response(request.get_data())
 
     @app.post("/")
@@ -32,7 +32,7 @@ def test_a_body_without_room_now_is_refused_and_has_room_later() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(lambda: app.test_client().post("/hold", data=b"x" * 80))
-        assert inside.wait(10)
+        assert inside.wait(60)
         refused = app.test_client().post("/", data=b"x" * 30)
         assert refused.status_code == 429 and refused.headers["Retry-After"] and b"max_bodies_bytes" in refused.data
         assert app.test_client().post("/", data=b"x" * 20).status_code == 200
@@ -53,7 +53,7 @@ def test_a_body_that_nobody_uses_takes_no_room_from_one_that_somebody_does(metho
     @app.route("/wait", methods=["GET", "DELETE", "OPTIONS"])
     def wait() -> Response:
         inside.set()
-        assert leave.wait(10)
+        assert leave.wait(60)
         return Response(str(len(request.get_data())))
 
     @app.post("/")
@@ -62,7 +62,7 @@ def test_a_body_that_nobody_uses_takes_no_room_from_one_that_somebody_does(metho
 
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(lambda: app.test_client().open("/wait", method=method, data=b"x" * 900))
-        assert inside.wait(10)
+        assert inside.wait(60)
         assert app.test_client().post("/", data=b"x" * 90).status_code == 200
         leave.set()
         assert held.result().status_code == 200 and held.result().data in (b"0", b"")

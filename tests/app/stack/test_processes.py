@@ -16,7 +16,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from app.stack.health import answers
+from app.stack import health
 from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
 
 # Says READY once its handlers are in place, then waits for ever.
@@ -43,7 +43,7 @@ def run(supervisor: Supervisor, tmp_path: Path) -> Callable[..., Process]:
         def ready() -> bool:
             return "READY" in supervisor.processes[name].logs()
 
-        options = {"ready": ready, "start_timeout": 30.0, **options}
+        options = {"ready": ready, "start_timeout": 120.0, **options}
         supervisor.start(Command(name, [sys.executable, "-c", program], dict(os.environ), tmp_path, **options))
         return supervisor.processes[name]
 
@@ -59,8 +59,8 @@ def test_a_process_that_dies_is_started_again_and_the_log_says_so(run):
     process = run(WAIT)
     with capture_logs() as events:
         first = process.send(signal.SIGKILL)
-        assert process.await_end(first, timeout=10)
-        assert process.await_start(after=1, timeout=10)
+        assert process.await_end(first, timeout=60)
+        assert process.await_start(after=1, timeout=60)
     assert process.starts == 2
     assert process.pid != first
     assert events == [{"event": "process_died", "child": "it", "pid": first, "status": -9, "log_level": "warning"}]
@@ -70,7 +70,7 @@ def test_without_restart_a_dead_process_stays_dead_until_it_is_started(tmp_path:
     with Supervisor(tmp_path / "logs", restart=False) as supervisor:
         supervisor.start(Command("it", [sys.executable, "-c", WAIT], dict(os.environ), tmp_path))
         process = supervisor.processes["it"]
-        assert process.await_end(process.send(signal.SIGKILL), timeout=10)
+        assert process.await_end(process.send(signal.SIGKILL), timeout=60)
         process.stop()
         assert (process.running, process.starts, process.status) == (False, 1, -9)
         process.start()
@@ -92,8 +92,8 @@ def test_a_process_that_ignores_sigterm_is_killed_after_its_grace(run):
 def test_what_a_killed_process_left_behind_is_gone_when_its_end_is_seen(run):
     process = run(WITH_CHILD)
     child = child_of(process)
-    assert process.await_end(process.send(signal.SIGKILL), timeout=10)
-    child.wait(timeout=10)
+    assert process.await_end(process.send(signal.SIGKILL), timeout=60)
+    child.wait(timeout=60)
     assert not child.is_running()
 
 
@@ -103,7 +103,7 @@ def test_stopping_ends_exactly_what_was_started(run, supervisor: Supervisor):
         one, two = run(WITH_CHILD, "one"), run(WAIT, "two")
         started = [psutil.Process(one.pid), child_of(one), psutil.Process(two.pid)]
         supervisor.stop()
-        assert psutil.wait_procs(started, timeout=10)[1] == []
+        assert psutil.wait_procs(started, timeout=60)[1] == []
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -138,7 +138,11 @@ def test_one_that_is_not_ready_in_time_fails_with_what_it_still_needs(run):
     ],
     ids=["whole", "half-a-body", "half-a-head", "nothing"],
 )
-def test_an_api_that_says_no_or_is_killed_while_it_answers_is_not_ready(sent: bytes, said: str) -> None:
+def test_an_api_that_says_no_or_is_killed_while_it_answers_is_not_ready(
+    sent: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_PATIENCE", 60.0)
+
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -150,7 +154,7 @@ def test_an_api_that_says_no_or_is_killed_while_it_answers_is_not_ready(sent: by
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(NotReady, match=re.escape(said)):
-            answers(f"http://127.0.0.1:{server.getsockname()[1]}/readyz")
+            health.answers(f"http://127.0.0.1:{server.getsockname()[1]}/readyz")
         thread.join()
 
 
@@ -221,5 +225,5 @@ signal.pause()
         assert keeper.stdout
         process = psutil.Process(int(keeper.stdout.readline()))
         keeper.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
     assert not process.is_running()

@@ -21,10 +21,10 @@ def _free() -> int:
     def ask(asked: threading.Barrier) -> bool:
         try:
             with budget("test", 0.05), taking_turns(LARGE):
-                asked.wait(10)
+                asked.wait(60)
                 return True
         except Spent:
-            asked.wait(10)
+            asked.wait(60)
             return False
 
     barrier = threading.Barrier(3)

@@ -230,7 +230,7 @@ def test_what_comes_while_others_link_is_in_the_next_batch(world: World) -> None
     world.put({"f": b"1"})
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(commit_batch, world.repo)
-        assert waits.wait(30)
+        assert waits.wait(60)
         world.put({"g": b"1"})
         world.repo.link_lock.release("another")
         assert done.result().changesets == 2

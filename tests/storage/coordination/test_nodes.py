@@ -16,7 +16,9 @@ BEAT = Node("beat@a", ("beat",), 9)
 
 
 @pytest.fixture
-def known(redis_settings: Settings) -> Nodes:
+def known(redis_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    """Nodes that do not fall silent because the machine is busy."""
+    monkeypatch.setattr(nodes, "SILENCE", 50.0)
     return Nodes(View(redis_settings, connect(redis_settings)))
 
 

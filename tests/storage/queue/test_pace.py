@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from storage.queue.pace import Pace
+from storage.queue import pace as module
+from storage.queue.pace import FAR, Pace
+
+
+@pytest.fixture(autouse=True)
+def as_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FAR", FAR)
 
 
 @pytest.fixture

@@ -29,14 +29,14 @@ from tests.support.waiting import await_true
 
 
 @pytest.fixture
-def bench(redis_settings: Settings) -> QueueBench:
-    return QueueBench(redis_settings)
+def unhurried(redis_settings: Settings) -> Settings:
+    """Settings with which no lease expires, and no message is lost, because the machine is busy."""
+    return replace(redis_settings, lock_ttl=300.0, message_ttl=300.0)
 
 
 @pytest.fixture
-def unhurried(redis_settings: Settings) -> QueueBench:
-    """One in which no lease expires because the machine is busy."""
-    return QueueBench(replace(redis_settings, lock_ttl=300.0))
+def bench(unhurried: Settings) -> QueueBench:
+    return QueueBench(unhurried)
 
 
 def claimed(bench: QueueBench, owner: str = "me", **settings: object) -> list[str]:
@@ -113,8 +113,8 @@ def test_a_slice_with_a_thousand_waiting_does_not_starve_one_with_one(bench: Que
 
 
 @pytest.mark.parametrize("others", [1, 2], ids=["with-little-new-work-each", "with-new-work-that-fills-a-claim"])
-def test_a_slice_that_submits_nothing_new_is_claimed_among_busy_ones(redis_settings: Settings, others: int) -> None:
-    bench = QueueBench(redis_settings, slices=5)
+def test_a_slice_that_submits_nothing_new_is_claimed_among_busy_ones(unhurried: Settings, others: int) -> None:
+    bench = QueueBench(unhurried, slices=5)
     old = bench.put("S0", "old", count=5)
     got = []
     for number in range(16):
@@ -131,8 +131,8 @@ def test_a_slice_that_submits_nothing_new_is_claimed_among_busy_ones(redis_setti
     assert {where for where, _ in got} == set(bench.slices), "nor do the busy ones starve each other"
 
 
-def test_new_work_is_claimed_among_slices_that_were_tried_in_vain(redis_settings: Settings) -> None:
-    bench = QueueBench(redis_settings, slices=20)
+def test_new_work_is_claimed_among_slices_that_were_tried_in_vain(unhurried: Settings) -> None:
+    bench = QueueBench(unhurried, slices=20)
     for where in bench.slices[:-1]:
         bench.put(where, where, base=new_ulid())
     for _ in range(10):
@@ -237,38 +237,38 @@ def end_lease(bench: QueueBench, owner: str) -> None:
     assert bench.view.redis.delete(f"{bench.view.prefix}lease:{owner}") == 1
 
 
-def test_all_that_a_dead_owner_has_ends_with_its_one_lease(unhurried: QueueBench) -> None:
-    [one] = unhurried.put("S0", "shared")
-    owner, ttl = new_owner(), unhurried.settings.lock_ttl * 1000
-    lock = AppendLock(unhurried.settings, unhurried.view, Heartbeat(unhurried.settings))
-    assert [each.id for each in unhurried.queue.claim(owner)] == [one] and lock.take(owner, 0.0)
-    assert unhurried.queue.ask("commit", 1) is None, "all work is claimed"
-    [other] = unhurried.put("S1", "shared")
-    assert 0 < unhurried.view.redis.pttl(f"{unhurried.view.prefix}lease:{owner}") <= ttl
+def test_all_that_a_dead_owner_has_ends_with_its_one_lease(bench: QueueBench) -> None:
+    [one] = bench.put("S0", "shared")
+    owner, ttl = new_owner(), bench.settings.lock_ttl * 1000
+    lock = AppendLock(bench.settings, bench.view, Heartbeat(bench.settings))
+    assert [each.id for each in bench.queue.claim(owner)] == [one] and lock.take(owner, 0.0)
+    assert bench.queue.ask("commit", 1) is None, "all work is claimed"
+    [other] = bench.put("S1", "shared")
+    assert 0 < bench.view.redis.pttl(f"{bench.view.prefix}lease:{owner}") <= ttl
     assert Settings().lock_ttl <= 3
-    assert unhurried.view.redis.pttl(f"{unhurried.view.prefix}lock:slice:S0") > ttl, "no lock has to be renewed"
-    assert not lock.take(new_owner(), 0.0) and claimed(unhurried, "b") == []
-    end_lease(unhurried, owner)
+    assert bench.view.redis.pttl(f"{bench.view.prefix}lock:slice:S0") > ttl, "no lock has to be renewed"
+    assert not lock.take(new_owner(), 0.0) and claimed(bench, "b") == []
+    end_lease(bench, owner)
     assert lock.take(new_owner(), 0.0), "the append lock"
-    assert {*claimed(unhurried, "c"), *claimed(unhurried, "d")} == {one, other}, "slice and file"
+    assert {*claimed(bench, "c"), *claimed(bench, "d")} == {one, other}, "slice and file"
 
 
-def test_what_a_dead_owner_has_claimed_is_work_for_a_message(unhurried: QueueBench) -> None:
-    unhurried.put("S0", "f")
+def test_what_a_dead_owner_has_claimed_is_work_for_a_message(bench: QueueBench) -> None:
+    bench.put("S0", "f")
     owner = new_owner()
-    assert unhurried.queue.claim(owner) and unhurried.queue.ask("commit", 1) is None
-    end_lease(unhurried, owner)
-    assert unhurried.queue.ask("commit", 1)
+    assert bench.queue.claim(owner) and bench.queue.ask("commit", 1) is None
+    end_lease(bench, owner)
+    assert bench.queue.ask("commit", 1)
 
 
-def test_a_lease_that_expired_revives_while_nobody_took_its_locks(unhurried: QueueBench) -> None:
-    [one] = unhurried.put("S0", "f")
-    owner, heartbeat = new_owner(), Heartbeat(unhurried.settings)
-    assert [each.id for each in unhurried.queue.claim(owner)] == [one]
-    end_lease(unhurried, owner)
+def test_a_lease_that_expired_revives_while_nobody_took_its_locks(bench: QueueBench) -> None:
+    [one] = bench.put("S0", "f")
+    owner, heartbeat = new_owner(), Heartbeat(bench.settings)
+    assert [each.id for each in bench.queue.claim(owner)] == [one]
+    end_lease(bench, owner)
     with heartbeat.of(owner):
-        await_true(lambda: unhurried.view.redis.exists(f"{unhurried.view.prefix}lease:{owner}") == 1)
-        assert claimed(unhurried, "b") == [] and unhurried.queue.claimants() == [owner]
+        await_true(lambda: bench.view.redis.exists(f"{bench.view.prefix}lease:{owner}") == 1)
+        assert claimed(bench, "b") == [] and bench.queue.claimants() == [owner]
 
 
 def test_a_message_counts_for_as_long_as_its_run_lives(bench: QueueBench) -> None:

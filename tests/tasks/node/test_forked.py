@@ -71,7 +71,7 @@ def waiting(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[s
 
 def ended(process: psutil.Process) -> bool:
     try:
-        process.wait(10)
+        process.wait(60)
     except psutil.TimeoutExpired:
         return False
     return True

@@ -42,7 +42,7 @@ def test_a_node_is_missed_while_it_is_dead_or_hangs_and_not_afterwards(
 ) -> None:
     worker, merger = celery_setup.worker_cluster
     await_true(lambda: work(nodes) == {"commits", "merges", "upkeep"})
-    assert {node.name for node in nodes.at_work()} == {worker.hostname(), merger.hostname()}
+    await_true(lambda: {node.name for node in nodes.at_work()} == {worker.hostname(), merger.hostname()})
     merger.kill("SIGSTOP")
     await_true(lambda: work(nodes) == {"commits", "upkeep"})
     merger.kill("SIGCONT")
@@ -78,7 +78,7 @@ def test_a_health_check_asks_for_the_node_of_its_own_host(
             [sys.executable, "-m", "tasks.alive", *argv], cwd=ROOT, env=environ, check=False
         ).returncode
 
-    assert status(name) == 0
+    await_true(lambda: status(name) == 0)
     assert status("commits") == 1, "its host has another name"
     assert status() == 2
     os.kill(celery_setup.worker.get_running_processes_info(["pid"])[0]["pid"], 19)

@@ -25,7 +25,7 @@ def test_a_lost_acknowledgement_gives_its_place_free(redis_url: str, repository:
         queue = connection.SimpleQueue("hints")
         queue.consumer.qos(prefetch_count=1)
         queue.put({"hint": 1})
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=60)
         counting = queue.channel.qos
         assert not counting.can_consume()
 
@@ -48,7 +48,7 @@ def test_a_message_that_redis_has_no_room_to_remember_is_worked_off(
         queue = connection.SimpleQueue("hints")
         queue.put({"hint": 1})
         server.config_set("maxmemory", 1)
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=60)
         assert message.payload == {"hint": 1}
         message.ack()
         assert queue.channel.qos.can_consume()
@@ -56,7 +56,7 @@ def test_a_message_that_redis_has_no_room_to_remember_is_worked_off(
             queue.put({"hint": 2})
         server.config_set("maxmemory", 0)
         queue.put({"hint": 3})
-        assert queue.get(timeout=5).payload == {"hint": 3}
+        assert queue.get(timeout=60).payload == {"hint": 3}
         queue.close()
 
 
@@ -68,13 +68,13 @@ def test_consumer_and_sender_leave_a_demoted_broker_for_the_new_one(
     with own_pair(tmp_path) as pair, Connection(pair.address.url) as sender, Connection(pair.address.url) as consumer:
         producer, queue = sender.Producer(serializer="json"), consumer.SimpleQueue("hints")
         producer.publish({"hint": 1}, routing_key="hints", retry=True)
-        assert queue.get(timeout=5).payload == {"hint": 1}
+        assert queue.get(timeout=60).payload == {"hint": 1}
         pair.fail_over()
         producer.publish({"hint": 2}, routing_key="hints", retry=True, retry_policy={"max_retries": 3})
         with pytest.raises(consumer.connection_errors):
-            queue.get(timeout=5)
+            queue.get(timeout=60)
         with Connection(pair.address.url) as anew:
-            assert anew.SimpleQueue("hints").get(timeout=5).payload == {"hint": 2}
+            assert anew.SimpleQueue("hints").get(timeout=60).payload == {"hint": 2}
 
 
 def test_a_node_and_a_beat_started_on_a_full_broker_wait_and_then_work(tmp_path: Path, servers: object) -> None:
