@@ -42,7 +42,7 @@ def client(pair: Pair) -> Iterator[redis.Redis]:
 
 
 def await_(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -97,14 +97,27 @@ def test_what_one_connection_met_all_others_of_the_process_leave_too(pair: Pair,
 def test_a_subscription_is_made_anew_on_the_new_primary(pair: Pair, client: redis.Redis) -> None:
     with client.pubsub(ignore_subscribe_messages=True) as channel:
         channel.subscribe("news")
-        assert channel.get_message(timeout=5) is None  # subscribed
+        await_(lambda: dict(client.pubsub_numsub("news")) == {b"news": 1})
+        assert channel.get_message(timeout=0.1) is None
         client.set("b", 1)  # on a connection of its own
         pair.fail_over()
         client.set("b", 2)
-        channel.get_message(timeout=0.1)
-        assert dict(client.pubsub_numsub("news")) == {b"news": 1}
+
+        def subscribed() -> bool:
+            assert channel.get_message(timeout=0.1) is None
+            return dict(client.pubsub_numsub("news")) == {b"news": 1}
+
+        await_(subscribed)
         client.publish("news", "it goes on")
-        assert channel.get_message(timeout=5)["data"] == b"it goes on"
+        heard: list[bytes] = []
+
+        def heard_it() -> bool:
+            message = channel.get_message(timeout=0.1)  # none where it is that of the subscription
+            heard.extend([message["data"]] if message else [])
+            return bool(heard)
+
+        await_(heard_it)
+        assert heard == [b"it goes on"]
 
 
 def test_a_lone_replica_answers_reads_and_refuses_writes_with_the_reason(pair: Pair) -> None:
@@ -123,7 +136,7 @@ def test_neither_a_replica_nor_a_promoted_server_counts_as_recovered(pair: Pair,
 
     bench = QueueBench(Settings(repository=repository, redis_url=pair.address.url))
     assert bench.queue.recovered_state() and bench.queue.states([])[0]
-    bench.view.redis.wait(1, 5000)  # the replica has it
+    await_(lambda: bench.view.redis.wait(1, 1000) == 1)  # the replica has it
     replica = queue_at(pair.second)
     assert replica.recovered_state() is None and not replica.states([])[0]
     pair.fail_over()
@@ -168,7 +181,7 @@ def test_locks_claims_and_messages_of_before_hold_nobody_up(pair: Pair, reposito
     ticket = AppendLock(bench.settings, bench.view, Heartbeat(bench.settings))
     assert ticket.take("who died", 0.0)
     assert [each.id for each in bench.queue.claim("who died")] == [changeset]
-    bench.view.redis.wait(1, 5000)
+    await_(lambda: bench.view.redis.wait(1, 1000) == 1)
     pair.fail_over()
     assert ticket.take("another", 0.0)
     bench.queue.begin_anew()
