@@ -81,7 +81,7 @@ def test_a_worker_that_stops_under_load_leaves_no_lock_and_loses_nothing(
     world = World(Repository(settings))
     ids = loaded(world)
     worker = start(settings, f"slow:{seconds}")
-    wait_for(lambda: held(world))
+    wait_for(world.repo.queue.claimants)
     pid = worker.send(signal.SIGTERM)
     assert worker.await_end(pid, TOO_LONG), worker.logs()
     assert held(world) == [], worker.logs()
@@ -98,7 +98,7 @@ def test_a_worker_that_is_killed_under_load_loses_nothing(settings: Settings, st
     world = World(Repository(settings))
     ids = loaded(world)
     worker = start(settings, "slow:1.0")
-    wait_for(lambda: held(world))
+    wait_for(world.repo.queue.claimants)
     worker.send(signal.SIGKILL)
 
     def all_done() -> bool:
@@ -106,7 +106,8 @@ def test_a_worker_that_is_killed_under_load_loses_nothing(settings: Settings, st
         return {world.status(each) for each in ids} == {"committed"}
 
     wait_for(all_done)
-    assert held(world) == []
+    assert [name for name in held(world) if not name.startswith(b"lease:")] == []
+    wait_for(lambda: held(world) == [])  # upkeep that was killed has a lease as well, and no claim
     assert not verify(world.repo).differences
 
 
@@ -124,14 +125,15 @@ def child_of(owner: str) -> int:
 def test_the_lock_of_a_killed_host_is_free_and_the_other_host_goes_on(
     settings: Settings, start: Start, tmp_path: Path
 ) -> None:
-    settings = replace(settings, commit_changesets=10, commit_slices=1)
+    # A lease that outlives a stall of its process.
+    settings = replace(settings, lock_ttl=10.0, commit_changesets=10, commit_slices=1)
     world = World(Repository(settings))
     ids = loaded(world)
     killed = start(settings, f"stall:{tmp_path / 'stalled'}", commands.worker(1))
     wait_for((tmp_path / "stalled").exists)
     owner = holder(world)
     redis, prefix = world.repo.redis, world.repo.view.prefix
-    assert 0 < redis.pttl(f"{prefix}lease:{owner}") <= 3000 < redis.pttl(f"{prefix}ticket")
+    assert 0 < redis.pttl(f"{prefix}lease:{owner}") <= 10_000 < redis.pttl(f"{prefix}ticket")
     assert not world.repo.append_lock.take(new_owner(), 0.0)
     start(settings, "none:", commands.worker(1))
     start(settings, "none:", commands.beat())
@@ -163,7 +165,8 @@ def test_a_killed_childs_leases_end_at_once_while_its_node_lives(
 
 
 def test_a_changeset_that_ends_its_workers_process_is_rejected(settings: Settings, start: Start) -> None:
-    settings = replace(settings, lock_ttl=1.0, upkeep_interval=0.5, merge_interval=600.0)
+    # Nobody is taken for dead who only stalls: a node ends the leases of its dead children itself.
+    settings = replace(settings, lock_ttl=60.0, upkeep_interval=0.5, merge_interval=600.0)
     world = World(Repository(settings))
     before, poison, after = world.submit(*[item(world.all, {path: b"1"}, world.tip) for path in ("a", "poison", "b")])
     start(settings, "die:poison")
