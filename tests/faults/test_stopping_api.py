@@ -19,6 +19,7 @@ from app.stack.servers import free_ports
 from benchmarks.toxiproxy import Proxy
 from storage.base.settings import Settings, environment
 from storage.repository import Repository
+from tests.support.waiting import await_true
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +69,7 @@ def api(settings: Settings, proxy: Proxy, redis_proxy: Proxy, tmp_path: Path) ->
         settings,
         s3_endpoints=f"http://{proxy.address}",
         redis_url=f"redis://{redis_proxy.address}/0",
-        redis_timeout=2.0,
+        redis_timeout=5.0,
     )
     environ = environment(behind, {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"})
     with Supervisor(tmp_path / "logs", restart=False) as supervisor:
@@ -102,6 +103,7 @@ def test_a_connection_on_which_nobody_asked_is_answered_once_more(api: Api) -> N
     busy, idle, new = connect(), connect(), connect()
     assert get(idle, "/healthz")[:2] == (200, "keep-alive")
     new.connect()
+    assert get(busy, "/healthz")[0] == 200, "connections are accepted in order"
     pid = process.pid
     stopped(process, busy)
     assert get(idle, "/healthz")[:2] == (200, "close")
@@ -131,15 +133,16 @@ def test_long_polls_and_streams_end_in_order_and_with_what_is_known(api: Api) ->
     events = stream.getresponse()
     first = [events.readline() for _ in range(3)]
     assert first[0].startswith(b"retry: ")
+    busy, poll = connect(), connect()
+    for each in (busy, poll):
+        assert get(each, "/healthz")[0] == 200, "it is accepted"
+    poll.request("GET", f"/v1/changesets/{held}?wait={WAIT}")
     with ThreadPoolExecutor() as pool:
-        poll = pool.submit(get, connect(), f"/v1/changesets/{held}?wait={WAIT}")
         rest = pool.submit(events.read)  # raises where the stream is cut
-        busy = connect()
-        while get(busy, "/healthz")[0] != 200:
-            pass
         stopped(process, busy)
-        status, connection, body = poll.result()
-        assert (status, connection, json.loads(body)["status"]) == (200, "close", "held")
+        answer = poll.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert json.load(answer)["status"] == "held"
         assert rest.result().endswith(first[1] + b"\n"), "and says where to go on"
 
 
@@ -156,8 +159,8 @@ def test_a_submission_under_way_is_accepted(api: Api, proxy: Proxy, settings: Se
         proxy.heal()
         assert slow.result()[:2] == (202, "close")
         changeset = json.loads(slow.result()[2])["id"]
-    _, [state] = Repository(settings).queue.states([changeset])
-    assert state.slice is not None, "and it is queued"
+    queue = Repository(settings).queue
+    await_true(lambda: queue.states([changeset])[1][0].slice is not None)  # at once, or once Redis has answered
 
 
 def test_what_could_not_be_queued_is_queued_before_the_process_ends(
