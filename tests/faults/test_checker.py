@@ -43,7 +43,7 @@ from tests.harness.rounds import Load
 from tests.harness.small import EVERY, Small
 from tests.harness.writers import message_of
 
-_FOUND_WITHIN = 60.0
+_FOUND_WITHIN = 300.0
 # Seconds of writing before the judge is asked, and of waiting for what a bug may have made endless.
 _WRITING, _SETTLING = 5.0, 8.0
 
