@@ -22,11 +22,14 @@ import pytest
 import redis
 
 from app.client.api_client import Client
+from app.stack import health
 from app.stack import stack as stack_module
 from app.stack.processes import ProcessFailed
 from app.stack.stack import FLOWER_USER, Stack
 from app.stack.state import FolderInUse
 from storage.base import settings
+from storage.coordination import nodes
+from storage.repository import Repository
 from tests.support.waiting import await_true
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +41,7 @@ SETTINGS = {"merge_interval": 0.5, "upkeep_interval": 0.5, "commit_changesets": 
 one_s3 = pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
 
 
-def fetch(url: str, user: str = "", password: str = "", timeout: float = 10.0) -> Any:
+def fetch(url: str, user: str = "", password: str = "", timeout: float = 60.0) -> Any:
     request = urllib.request.Request(url)
     if user:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
@@ -61,7 +64,7 @@ def land(stack: Stack, path: str) -> bool:
     changes = [{"op": "put", "path": f"{path}-{i}", "content": path} for i in range(4)]
     made = client.submit_many([item | {"changes": [change]} for change in changes])
     for each in made:
-        assert client.changeset(each["changeset"]["id"], 30, "landed")["status"] == "landed"
+        await_true(lambda each=each: client.changeset(each["changeset"]["id"], 30, "landed")["status"] == "landed")  # type: ignore[misc]
     return False
 
 
@@ -76,14 +79,19 @@ def family(stack: Stack) -> list[psutil.Process]:
     return [*leaders, *(child for leader in leaders for child in leader.children(recursive=True))]
 
 
-def test_the_stack_comes_up_with_everything_and_goes_without_a_trace(new_stack: Callable[..., Stack]):
+def test_the_stack_comes_up_with_everything_and_goes_without_a_trace(
+    new_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
+):
     stack = new_stack(abrupt=False)
     assert list(stack.processes) == NAMES
     assert fetch(f"{stack.url}/readyz")["ready"] is True
-    assert is_healthy(stack), "who has started it need not wait once more"
+    monkeypatch.setattr(nodes, "SILENCE", 50.0)  # to the API they may be silent for a moment on a busy machine
+    reported = Repository(stack.settings).nodes.at_work()
+    assert nodes.missing(reported) == [], "who has started it need not wait once more"
+    await_true(lambda: is_healthy(stack))
     everyone = family(stack)
     stack.stop()
-    assert psutil.wait_procs(everyone, timeout=10)[1] == []
+    assert psutil.wait_procs(everyone, timeout=60)[1] == []
 
 
 @one_s3
@@ -137,9 +145,9 @@ def test_a_killed_worker_leaves_no_children_and_is_started_again(new_stack: Call
     children = psutil.Process(worker.pid).children(recursive=True)
     assert children
     pid = stack.kill("worker")
-    assert worker.await_end(pid, timeout=10)
-    assert psutil.wait_procs(children, timeout=10)[1] == []
-    assert worker.await_start(after=1, timeout=30)
+    assert worker.await_end(pid, timeout=60)
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert worker.await_start(after=1, timeout=60)
     worker.await_ready()
 
 
@@ -193,7 +201,7 @@ def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
         )
         up.send_signal(number)
         assert up.wait(timeout=60) == 0
-    assert psutil.wait_procs(everyone, timeout=10)[1] == []
+    assert psutil.wait_procs(everyone, timeout=60)[1] == []
 
 
 @one_s3
@@ -206,7 +214,7 @@ def test_an_api_whose_successor_does_not_come_up_goes_on(new_stack: Callable[...
     assert stack.processes["api"].pid == before
     assert fetch(f"{stack.url}/readyz")["ready"] is True
     stack.kill("api")
-    assert stack.processes["api"].await_start(after=1, timeout=30)
+    assert stack.processes["api"].await_start(after=1, timeout=60)
     assert fetch(f"{stack.url}/healthz", timeout=90.0)["alive"] is True, "who connected meanwhile has waited"
 
 
@@ -218,7 +226,8 @@ def test_a_restart_waits_for_health_and_names_what_is_missing(
     assert [name for name, _ in stack.restart("worker", "merger", "beat")] == ["worker", "merger", "beat"]
     stack.halt("beat")
     monkeypatch.setattr(stack_module, "_FIT_PATIENCE", 8.0)
-    with pytest.raises(ProcessFailed, match="no answer from beat"):
+    monkeypatch.setattr(health, "_PATIENCE", 60.0)  # or a busy machine's API may say nothing at last
+    with pytest.raises(ProcessFailed, match=r"no answer from .*beat"):
         list(stack.restart("api"))
     assert fetch(f"{stack.url}/readyz")["ready"] is True
 
