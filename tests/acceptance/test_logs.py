@@ -122,7 +122,7 @@ def test_what_ends_a_child_is_an_event_of_its_node(new_stack: Callable[..., Stac
 def test_what_keeps_a_process_from_starting_is_said_in_json_lines(argv: list[str], tmp_path: Path) -> None:
     environ = environment(Settings(), {"PYTHONPATH": str(ROOT)}) | {"SLUICE_NO_SUCH_SETTING": "1"}
     done = subprocess.run(
-        commands.runnable(argv), cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=False
+        commands.runnable(argv), cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode != 0
     said = [json.loads(line) for line in (done.stdout + done.stderr).splitlines()]

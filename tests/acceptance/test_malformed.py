@@ -146,7 +146,7 @@ def test_each_is_refused_by_name_and_nothing_is_half_done(new_stack: Callable[..
     http = urllib3.PoolManager(retries=False)
     kinds: dict[str, int] = {}
     for kind, method, path, body, word in requests(before["tip"]["commit"], cursors):
-        answer = http.request(method, stack.url + path, body=body or None, timeout=30)
+        answer = http.request(method, stack.url + path, body=body or None, timeout=60)
         shown = f"{kind}: {method} {path} {body[:200]!r} -> {answer.status} {answer.data[:400]!r}"
         assert 400 <= answer.status < 500, shown
         assert answer.headers["Content-Type"] == "application/problem+json", shown

@@ -34,7 +34,7 @@ def walk(script: str, url: str, folder: Path) -> str:
     # No shell ends a pipe's failure inside $( ), so each command's code is looked at: 3 is what the walk is about.
     traced = "set -uo pipefail\ntrap 'code=$?; [ $code = 3 ] || exit $code' ERR\n" + script
     done = subprocess.run(
-        ["bash", "-c", traced], cwd=folder, env=names, capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-c", traced], cwd=folder, env=names, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

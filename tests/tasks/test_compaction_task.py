@@ -14,7 +14,7 @@ from storage.repository import Repository
 from tests.support.world import World
 
 SOON = {
-    "history_age": 1.0, "late_put": 1.0, "inbox_margin": 2.0, "gc_grace": 60.0, "compact_entries": 4,
+    "history_age": 1.0, "late_put": 4.0, "inbox_margin": 6.0, "gc_grace": 60.0, "compact_entries": 4,
     "checkpoint_entries": 2,
 }  # fmt: skip
 
@@ -26,7 +26,7 @@ def celery_settings(celery_settings: Settings) -> Settings:
 
 def archived(world: World, setup: CeleryTestSetup, more_than: int) -> int:
     """Have the nodes keep up and compact until more entries are archived; return up to which they are."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         for task in ("sluice.upkeep", "sluice.compact"):
             setup.app.send_task(task)
@@ -34,7 +34,7 @@ def archived(world: World, setup: CeleryTestSetup, more_than: int) -> int:
         if found > more_than:
             return found
         time.sleep(0.5)
-    raise AssertionError(f"no more than {more_than} entries are archived after a minute")
+    raise AssertionError(f"no more than {more_than} entries are archived after two minutes")
 
 
 def running(setup: CeleryTestSetup) -> list[int]:
@@ -53,9 +53,9 @@ def landed(world: World, names: range) -> list[ChangesetId]:
 
 def test_nodes_compact(celery_setup: CeleryTestSetup, celery_settings: Settings) -> None:
     repo = Repository(celery_settings)
-    repo.prepare(timeout=30.0)  # the nodes do so as well
+    repo.prepare(timeout=60.0)  # the nodes do so as well
     world = World(repo)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while (
         not repo.queue.recovered_state() and time.monotonic() < until
     ):  # a node may have begun to look through the inbox
@@ -67,7 +67,7 @@ def test_nodes_compact(celery_setup: CeleryTestSetup, celery_settings: Settings)
     archived(world, celery_setup, first)
     assert [world.status(each) for each in ids] == ["committed"] * 8
     # Nobody died of it, and none is left of those that were forked.
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while (now := running(celery_setup)) != processes and time.monotonic() < until:
         time.sleep(0.1)
     assert now == processes

@@ -40,7 +40,8 @@ def _every_store_is_far(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def world(settings: Settings) -> World:
-    return World(Repository(settings))
+    """One in which no lock runs out because the machine is busy."""
+    return World(Repository(replace(settings, lock_ttl=60.0)))
 
 
 def land(repo: Repository) -> tuple[BatchResult, MergeResult]:
