@@ -19,7 +19,7 @@ from storage.queue.states import Stage
 from tests.support.api import Api
 from tests.support.own_redis import own_redis, url_of
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
