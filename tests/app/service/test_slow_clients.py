@@ -19,6 +19,7 @@ from benchmarks.stalled import KINDS, crowded, write
 from storage.base.settings import Settings
 from storage.repository import Repository
 from tests.support.api_server import Server, answers_of, serving
+from tests.support.waiting import await_true
 from tests.support.world import World
 
 END = b"\r\n\r\n"
@@ -158,13 +159,24 @@ def test_what_is_announced_takes_no_room_from_others(patient: Server) -> None:
     assert all(connections(patient, each) for each in stalled[:3])
 
 
+def unread(server: Server, sock: socket.socket) -> int:
+    """Return how much of what was sent on a connection the kernel still has; /proc/net/tcp is Linux's."""
+    table = Path("/proc/net/tcp")
+    ends = {server.port, sock.getsockname()[1]}
+    rows = [line.split() for line in table.read_text().splitlines()[1:]] if table.exists() else []
+    queues = [row[4] for row in rows if {int(end.partition(":")[2], 16) for end in row[1:3]} == ends]
+    return sum(int(size, 16) for queue in queues for size in queue.split(":"))
+
+
 def test_bodies_that_stand_still_make_room_for_one_that_moves(patient: Server) -> None:
     held = []
     for _ in range(2):
         held.append(patient.send(POST + b"Content-Length: %d" % LARGE + END + b" " * (LARGE - 100)))
         patient.get("/healthz")  # the one before has begun: a server that stood still might begin with the second
-    # At first there may be room, for what the kernel still buffers of the two; then there is none, until they have
-    # stood for long enough to be called slow.
+    # Else the next could have the room that is left, and the second body would be the one that is refused.
+    for _ in range(2):  # what was on its way between the two queues at the first look
+        await_true(lambda: all(unread(patient, sock) == 0 for sock in held))
+    # There is no room, until they have stood for long enough to be called slow.
     answers = [submitted(patient, "next", "x" * 2_000_000)]
     while not select.select(held[:1], [], [], 0)[0]:
         answers.append(submitted(patient, "next", "x" * 2_000_000))
