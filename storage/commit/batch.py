@@ -250,7 +250,8 @@ def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Dr
     ranges = {}
     time = linked.time if linked.committed else head.tip_time
     merge = None
-    if linked.committed and not head.pending:  # else others' global commit is still to come
+    # Where something is pending, another global commit is still to come.
+    if 0 < linked.committed <= repo.settings.merge_changesets and not head.pending:
         merge = prepare_merge(repo, head, [_batch_behind(head, linked, time)])
     if linked.objects:
         with watch.stage("pack"):

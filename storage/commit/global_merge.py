@@ -79,7 +79,7 @@ def merge_beside(repo: Repository, head: Head, batch: Batch) -> tuple[PreparedMe
     """
     batches = [*(_next_batches(repo, head) if head.pending else ()), batch]
     count = sum(each.count for each in batches)
-    if count != head.pending + batch.count or (head.pending and count > repo.settings.merge_changesets):
+    if count != head.pending + batch.count or count > repo.settings.merge_changesets:
         return None, []
     made = prepare_merge(repo, head, batches)
     writer = pack_of({made.id: (Kind.COMMIT, made.data)})

@@ -35,8 +35,8 @@ from tests.support.waiting import await_true
 ROOT = Path(__file__).parents[2]
 NAMES = ["redis", "s3", "api", "worker", "merger", "beat", "flower"]
 TASKS = {"sluice.commit", "sluice.merge"}
-# A batch that others wait behind is merged by a task of its own, unless the store is so slow that it counts as far.
-SETTINGS = {"merge_interval": 0.5, "upkeep_interval": 0.5, "commit_changesets": 2, "max_commit_changesets": 1}
+# A batch of more changesets than one global commit takes is merged by a task of its own.
+SETTINGS = {"merge_interval": 0.5, "upkeep_interval": 0.5, "commit_changesets": 2, "merge_changesets": 1}
 # What has nothing to do with the bucket is tested on one kind of S3 server.
 one_s3 = pytest.mark.parametrize("s3_kind", ["seaweedfs"], indirect=True)
 

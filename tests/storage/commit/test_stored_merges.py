@@ -62,6 +62,14 @@ def test_a_batch_that_others_wait_behind_is_merged_before_them(world: World) -> 
     assert world.repo.view.head().pending == 0
 
 
+def test_a_batch_larger_than_a_global_commit_is_left_to_the_merge_task(settings: Settings) -> None:
+    world = World(Repository(replace(settings, merge_changesets=1)))
+    for name in "ab":
+        world.put({name: b"1"})
+    assert commit_batch(world.repo).merge is None
+    assert merge_batch(world.repo).changesets == 2, "an entry is merged whole"
+
+
 def test_more_than_one_global_commit_takes_is_left_to_the_merge_task(settings: Settings) -> None:
     world = World(Repository(replace(settings, merge_changesets=2)))
     for name in "abc":
