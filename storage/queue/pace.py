@@ -1,8 +1,8 @@
 """The size of batches: by how far the store is, and halved for each late batch from the second in a row on.
 
-Where a PUT takes long, so does each entry of the log, however many changesets it decides: a batch then takes more of
-them, and its task appends its global commit too (`is_far`). Where many are queued, a batch takes more of them as well
-(lua/claim.lua): what a batch costs besides its changesets is then the smaller part.
+Where a PUT takes long (`is_far`), so does each entry of the log, however many changesets it decides: a batch then takes
+more of them. Where many are queued, a batch takes more of them as well (lua/claim.lua): what it costs besides its
+changesets is then the smaller part.
 
 A store that could not process a large batch within its budget gets small ones, instead of the same one for ever. A
 single late batch may have met a server that was unreachable for a moment, which says nothing about its size.
