@@ -44,7 +44,7 @@ def _commit(repo: Repository) -> bool:
             if result.merge:
                 if repo.pace.is_far:
                     ask_for_commit_safely(repo)  # the next batch is prepared while the global commit is on its way
-                merge_now(repo, result.merge, locked=True)  # a message to the other node would take as long again
+                merge_now(repo, result.merge, result.locked)  # a message to the other node would take as long again
     except NeedsUpkeep as error:
         log.info("commit_deferred", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")

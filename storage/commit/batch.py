@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
@@ -45,6 +45,7 @@ class BatchResult:
     line: str = ""  # the same for a person; empty where nothing was claimed
     too_long: ChangesetId | None = None  # the one whose merges took too long, if one's did
     merge: PreparedMerge | None = None  # the global commit that is to follow, where this task is to append it
+    locked: bool = False  # whether the append lock is still held, for that
 
 
 class _Appended(NamedTuple):
@@ -80,10 +81,12 @@ class _Turn:
         if "link" in self._held:
             self._held.pop("link").close()
 
-    def leave_append_lock(self, to: ExitStack) -> None:
-        """Have `to` release the append lock."""
-        if "append" in self._held:
-            to.push(self._held.pop("append"))
+    def leave_append_lock(self, to: ExitStack) -> bool:
+        """Have `to` release the append lock; tell whether the batch has it."""
+        if "append" not in self._held:
+            return False
+        to.push(self._held.pop("append"))
+        return True
 
     def close(self) -> None:
         """Release the locks."""
@@ -109,7 +112,7 @@ def commit_batch(repo: Repository, recovered_only: bool = True, appending: ExitS
                 turn.take("link")
         result = _commit(repo, owner, turn, watch, recovered_only)
         if result.merge and appending is not None:
-            turn.leave_append_lock(appending)
+            return replace(result, locked=turn.leave_append_lock(appending))
         return result
 
 
@@ -162,6 +165,7 @@ def _commit_claimed(
         changesets = read_changesets(repo.archive, repo.queue, [(item.id, item.pack) for item in claimed])
         # Others may link while contents are merged.
         changesets = prepare(repo, changesets, attempt, turn.close)
+        repo.pace.took(len(claimed), len(changesets))
 
     def build_entry(snapshot: Snapshot) -> Draft[_Appended] | NoEntry[_Appended]:
         attempt.tries([changeset.id for changeset in changesets])

@@ -12,8 +12,6 @@ from storage.view.view import View
 
 # The same in this process and in those that it forks.
 _FAMILY = secrets.token_hex(6)
-# For so long (ms) is remembered that a lock was given back while nobody waited.
-_NEWS = 1000
 
 
 def new_owner() -> str:
@@ -67,18 +65,12 @@ def holders(view: View) -> list[str]:
 class Lease:
     """One lock by its name. It is advisory: it saves work, and outcomes are right without it."""
 
-    def __init__(
-        self, view: View, name: LeaseName, seconds: float, heartbeat: Heartbeat | None = None, waited_for: bool = False
-    ) -> None:
-        """It ends after `seconds`; where it is held with a `heartbeat`, also soon after its owner's process.
-
-        With `waited_for`, whoever calls `wait` learns at once that it was given back.
-        """
+    def __init__(self, view: View, name: LeaseName, seconds: float, heartbeat: Heartbeat | None = None) -> None:
+        """It ends after `seconds`; where it is held with a `heartbeat`, also soon after its owner's process."""
         self._view = view
         self._name = name
         self._life = int(seconds * 1000)
         self._heartbeat = heartbeat
-        self._news = _NEWS if waited_for else 0
 
     def take(self, owner: str) -> bool:
         """Try to take it, or to keep it for longer; tell whether it is the owner's now."""
@@ -103,11 +95,4 @@ class Lease:
 
     def release(self, owner: str) -> None:
         """Give it back if it still is the owner's. Raises redis.RedisError."""
-        self._view.scripts("give", self._name, owner, self._news)
-
-    def wait(self, seconds: float) -> None:
-        """Wait until it is given back, but not longer than this: it may expire, which nobody tells.
-
-        Of several who wait, the one that has waited longest learns of it. Raises redis.RedisError.
-        """
-        self._view.redis.blpop([f"{self._view.prefix}free:{self._name}"], timeout=seconds)
+        self._view.scripts("give", self._name, owner)

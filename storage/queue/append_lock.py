@@ -16,8 +16,8 @@ from storage.base.settings import Settings
 from storage.coordination import Heartbeat, Lease, LeaseName
 from storage.view.view import View
 
-# Between two attempts to take the lock (seconds), unless it is given back meanwhile: its holder may have died.
-_PAUSE = 0.1
+# Between two attempts to take the lock (seconds), at first and in the end.
+_LONGEST_PAUSE, _SHORTEST_PAUSE = 0.02, 0.002
 # How long to wait for it, in lives of a lease: a holder that lives may well keep it for longer than one.
 _PATIENCE = 4
 
@@ -30,7 +30,7 @@ class AppendLock:
     ) -> None:
         # Past its budget a batch is stuck elsewhere, and others may go on though its process lives.
         longest = settings.batch_budget + settings.lock_ttl
-        self._lease = Lease(view, name, longest, heartbeat, waited_for=True)
+        self._lease = Lease(view, name, longest, heartbeat)
         self._heartbeat = heartbeat
         self._settings = settings
         # One of a process asks, or many of an API process would keep Redis and themselves busy with nothing else.
@@ -60,9 +60,12 @@ class AppendLock:
             return False
         try:
             while not self._lease.take(owner):
-                if time.monotonic() - began > timeout:
+                waited = time.monotonic() - began
+                if waited > timeout:
                     return False
-                self._lease.wait(_PAUSE)
+                # Whoever has waited longer asks more often, and comes first mostly: they would all have the same chance
+                # otherwise, and who adds one entry would wait as long as batches are made one after another.
+                time.sleep(max(_SHORTEST_PAUSE, _LONGEST_PAUSE - waited / 5))
             return True
         finally:
             self._asking.release()

@@ -31,20 +31,26 @@ class Pace:
         self._puts: deque[float] = deque(maxlen=_PUTS)
         self._behind = 0  # batches in a row
         self._reduced: int | None = None
+        self._fits: int | None = None
 
     @property
     def changesets(self) -> int:
         """How many changesets the next batch may take."""
-        return self._full if self._reduced is None else self._reduced
+        return self._full if self._reduced is None else min(self._full, self._reduced)
 
     @property
     def most(self) -> int:
         """How many changesets the next batch may take where many are queued."""
-        return max(self._usual, self._most) if self._reduced is None else self._reduced
+        most = self._highest if self._reduced is None else self._reduced
+        return most if self._fits is None else min(most, self._fits)
 
     @property
     def _full(self) -> int:
         return max(self._usual, min(self._most, int(self._usual * self._latency / FAR)))
+
+    @property
+    def _highest(self) -> int:
+        return max(self._usual, self._most)
 
     @property
     def is_far(self) -> bool:
@@ -60,16 +66,20 @@ class Pace:
         """Count a PUT of `size` bytes."""
         self._puts.append(seconds - size / SLOW_BYTES)
 
+    def took(self, claimed: int, taken: int) -> None:
+        """Count a batch that took so many of those that it had claimed: the others did not fit by their bytes."""
+        self._fits = None if taken == claimed else max(self._usual, 2 * taken)
+
     def fell_behind(self, tried: int) -> None:
         """Take fewer: a batch of `tried` changesets was not done in time, nor the one before."""
         self._behind += 1
         if self._behind > 1:
-            self._reduced = max(1, min(self.changesets, tried) // 2)
+            self._reduced = max(1, min(self.most, tried) // 2)
 
     def went_well(self, used: float) -> None:
         """Take more again where twice as many would have fitted easily; `used` is the share of its time."""
         self._behind = 0
         if used < _EASILY and self._reduced is not None:
             self._reduced *= 2
-            if self._reduced >= self._full:
+            if self._reduced >= self._highest:
                 self._reduced = None

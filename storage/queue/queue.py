@@ -43,10 +43,13 @@ log = structlog.get_logger()
 class Queue(QueueReader):
     """The queues of one repository."""
 
-    def __init__(self, settings: Settings, view: View, archive: Archive, look_ahead: int = _LOOK_AHEAD) -> None:
-        """A claim looks for changesets whose base is decided among the first `look_ahead` of each slice's queue."""
+    def __init__(self, settings: Settings, view: View, archive: Archive, look_ahead: int = 0) -> None:
+        """A claim looks for changesets whose base is decided among the first `look_ahead` of each slice's queue.
+
+        0: a thousand, or as many as a batch may take.
+        """
         super().__init__(settings, view, archive)
-        self._look_ahead = look_ahead
+        self._look_ahead = look_ahead or max(_LOOK_AHEAD, settings.max_commit_changesets)
         # What could not be given back because Redis did not answer.
         self._owed: list[tuple[str, Sequence[_Member], str, str, Collection[ChangesetId] | None]] = []
 

@@ -1,14 +1,8 @@
 #!lua flags=allow-oom
 -- Give a lock back (take.lua) if it still is the owner's, and end the owner's lease unless it has a claim as well.
--- KEYS[1] the epoch pointer. ARGV: prefix, name of the lock, owner, for how long the first who waits, now or later, learns
--- of it at once (ms; Lease.wait). Returns 1 if it was the owner's, else 0. Cost: O(1).
-local prefix, name, owner, news = unpack(ARGV)
+-- KEYS[1] the epoch pointer. ARGV: prefix, name of the lock, owner. Returns 1 if it was the owner's, else 0. Cost: O(1).
+local prefix, name, owner = unpack(ARGV)
 local key = prefix .. name
 if not redis.call('ZSCORE', prefix .. 'trying', owner) then redis.call('DEL', prefix .. 'lease:' .. owner) end
 if string.match(redis.call('GET', key) or '', '^%S+') ~= owner then return 0 end
-redis.call('DEL', key)
-if news ~= '0' and redis.call('LPUSH', prefix .. 'free:' .. name, 1) > 0 then
-  redis.call('LTRIM', prefix .. 'free:' .. name, 0, 0)
-  redis.call('PEXPIRE', prefix .. 'free:' .. name, news)
-end
-return 1
+return redis.call('DEL', key)

@@ -27,6 +27,7 @@ local callers_time, owner, ttl, locking, recovered_only = ARGV[2], ARGV[3], ARGV
 local most, most_changes, most_slices = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local lock_tries, look, max_pending = tonumber(ARGV[8]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local poison_tries, rest, most_bytes = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+local usual = most
 most = math.max(most, math.min(tonumber(ARGV[17]), math.floor(redis.call('ZCARD', prefix .. 'queued') / 4)))
 local now = now_ms()
 if recovered_only and not is_recovered(prefix, epoch) then
@@ -76,7 +77,7 @@ local function choose(slice)
       -- Tried alone; what is based on it waits.
     elseif base == '' or here[base] or picked[base] or decided(base) then
       -- What was queued by a version that noted no size counts as an equal part of a full claim.
-      count, size = tonumber(count), tonumber(size or most_bytes / most)
+      count, size = tonumber(count), tonumber(size or most_bytes / usual)
       local before = #claimed + #take
       if before >= most or (before > 0 and (changes + local_changes + count > most_changes
           or bytes + local_bytes + size > most_bytes)) then

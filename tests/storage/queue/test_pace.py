@@ -43,12 +43,26 @@ def test_batches_grow_with_the_time_of_a_put_up_to_a_limit(pace: Pace) -> None:
     assert sizes == [(256, False), (256, False), (512, True), (1024, True), (1024, True)]
 
 
-def test_batches_grow_by_what_is_queued_unless_servers_are_too_slow(pace: Pace) -> None:
+def test_batches_that_grew_are_halved_too_and_grow_again_by_doubling(pace: Pace) -> None:
     assert pace.most == 1024
     for _ in range(2):
-        pace.fell_behind(1000)
-    assert (pace.changesets, pace.most) == (128, 128)
+        pace.fell_behind(1024)
+    assert (pace.changesets, pace.most) == (256, 512)
+    pace.fell_behind(512)
+    assert (pace.changesets, pace.most) == (256, 256)
+    for expected in (512, 1024):
+        pace.went_well(0.1)
+        assert (pace.changesets, pace.most) == (256, expected)
     assert Pace(256, 255).most == 256
+
+
+def test_no_more_is_claimed_than_fits_into_a_batch_by_its_bytes(pace: Pace) -> None:
+    pace.took(1024, 200)
+    assert (pace.changesets, pace.most) == (256, 400)
+    pace.took(400, 30)
+    assert (pace.changesets, pace.most) == (256, 256)
+    pace.took(256, 256)
+    assert pace.most == 1024
 
 
 def test_no_store_is_far_where_batches_for_one_would_be_smaller() -> None:
