@@ -136,6 +136,8 @@ def redis_server(folder: Path, port: int = 0, name: str = "redis") -> Server:
     argv = [
         *(find_redis(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
         *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+        # A rewrite forks, and makes each page that is written meanwhile twice as slow: a small file is not worth one.
+        *("--auto-aof-rewrite-min-size", "256mb", "--rdbcompression", "no"),
         *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
     ]
     url = f"redis://127.0.0.1:{port}/0"

@@ -74,7 +74,7 @@ def test_redis_is_durable_and_evicts_nothing_as_on_one_machine(tmp_path: Path):
     def durability(argv: list[str]) -> dict[str, str]:
         return {option: argv[argv.index(option) + 1] for option in kept}
 
-    kept = ("--appendonly", "--appendfsync", "--save", "--maxmemory-policy")
+    kept = ("--appendonly", "--appendfsync", "--save", "--maxmemory-policy", "--auto-aof-rewrite-min-size")
     assert durability(SERVICES["redis"]["command"]) == durability(redis_server(tmp_path).command.argv)
 
 
