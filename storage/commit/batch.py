@@ -202,8 +202,8 @@ def _commit_claimed(
         repo.objects.keep([linked.tip, linked.root, *seen, *following], linked.objects | following, linked.parsed)
     if not repo.pace.is_far:
         turn.release_link_lock()  # others wait for it who have claimed already
-    if merge is None:
-        turn.close()
+        if merge is None:
+            turn.close()
     return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long, merge)
 
 
