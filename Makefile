@@ -1,6 +1,10 @@
 # Every habit has one word; `make` alone lists them. Each works on a fresh machine with Python 3.11 to 3.13 and Git.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The distribution's Python comes first: it is built with profile-guided optimisation, which pyenv leaves out unless told
+# otherwise, and everything here is a tenth faster with it. Debian's needs the package python3-venv, else it is passed by.
+FITS := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in /usr/bin/python3 python3.11 python3.12 python3.13 python3; do \
+	$$python -c '$(FITS)' 2>/dev/null && command -v $$python && exit; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -22,7 +22,7 @@ from storage.base.progress import Progress, no_progress
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import SLOTS, Close, CorruptEntry, Entry, Genesis, Merge, log_position
+from storage.log.entry import SLOTS, Close, CorruptEntry, Entry, log_position
 from storage.log.log import Log, follow
 from storage.log.records import Status
 from storage.log.summary import LogSummary, catch_up
@@ -120,12 +120,11 @@ class _Contents(LogSummary):
             self.outcomes[decided.id] = _Decided(decided.status, decided.commit, log_position(entry.seq, index))
             if decided.closes:
                 self.closed.setdefault(decided.closes.id, []).append((decided.id, entry.seq))
-        match entry:
-            case Close():
-                for closed in entry.closed:
-                    self.closed.setdefault(closed.id, []).append((closed.by or "", entry.seq))
-            case Genesis() | Merge():
-                self.commits[entry.commit] = entry.seq
+        if isinstance(entry, Close):
+            for closed in entry.closed:
+                self.closed.setdefault(closed.id, []).append((closed.by or "", entry.seq))
+        if made := entry.global_commit:
+            self.commits[made.commit] = entry.seq
 
     def catch_up(self, log: Log) -> None:
         """Take what was appended meanwhile, as far as it fits: a compaction tells what it had deleted."""

@@ -26,7 +26,7 @@ from storage.commit.prefetch import depends_on, linker_on, prepare
 from storage.commit.prove import RootMismatch, prove
 from storage.coordination import new_owner
 from storage.git.objects import CorruptObject, Kind
-from storage.log.entry import Commits
+from storage.log.entry import FORMATS, Commits, Published
 from storage.log.records import Status
 from storage.log.store_pack import pack_of, store_pack
 from storage.queue import Claimed, read_changesets
@@ -53,7 +53,8 @@ class _Appended(NamedTuple):
 
     seq: int
     linked: Linked
-    merge: PreparedMerge | None = None
+    merge: PreparedMerge | None = None  # its global commit
+    follows: bool = False  # whether that is still to be appended
 
 
 class _Turn:
@@ -97,7 +98,10 @@ class _Turn:
 
 
 def commit_batch(repo: Repository, recovered_only: bool = True, appending: ExitStack | None = None) -> BatchResult:
-    """Commit one bounded batch. Where its result has a merge, `appending` is given the append lock for it.
+    """Commit one bounded batch; with `appending`, see to its global commit as well.
+
+    Where nothing else waits for a global commit, the batch's entry brings it. Else the result has the merge that is to
+    follow, and `appending` is given the append lock for it.
 
     Where the store is far, it claims when it may link: what comes in while others link is in the batch as well. As soon
     as its entry is in the log others may claim and link, while the caller appends the global commit.
@@ -110,13 +114,15 @@ def commit_batch(repo: Repository, recovered_only: bool = True, appending: ExitS
         if repo.pace.is_far:
             with watch.stage("wait"):
                 turn.take("link")
-        result = _commit(repo, owner, turn, watch, recovered_only)
+        result = _commit(repo, owner, turn, watch, recovered_only, appending is not None)
         if result.merge and appending is not None:
             return replace(result, locked=turn.leave_append_lock(appending))
         return result
 
 
-def _commit(repo: Repository, owner: str, turn: _Turn, watch: Stopwatch, recovered_only: bool) -> BatchResult:
+def _commit(
+    repo: Repository, owner: str, turn: _Turn, watch: Stopwatch, recovered_only: bool, publish: bool
+) -> BatchResult:
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
         with watch.stage("claim"):
             claimed = repo.queue.claim(owner, recovered_only, repo.pace.changesets, repo.pace.most)
@@ -126,7 +132,9 @@ def _commit(repo: Repository, owner: str, turn: _Turn, watch: Stopwatch, recover
         attempt = Attempt(repo.queue, owner, claimed)
         try:
             with repo.heartbeat.of(owner):
-                result = _commit_claimed(repo, claimed, attempt, turn, watch, spending)
+                # Older nodes cannot read an entry that has both.
+                publish = publish and repo.nodes.all_read(FORMATS[1])
+                result = _commit_claimed(repo, claimed, attempt, turn, watch, spending, publish)
             repo.pace.went_well(spending.used)
             if result.too_long is not None and not spending.was_held_up:
                 blame = (poison.MERGES_TOO_LONG, result.too_long)
@@ -154,7 +162,13 @@ def _commit(repo: Repository, owner: str, turn: _Turn, watch: Stopwatch, recover
 
 
 def _commit_claimed(
-    repo: Repository, claimed: Sequence[Claimed], attempt: Attempt, turn: _Turn, watch: Stopwatch, spending: Spending
+    repo: Repository,
+    claimed: Sequence[Claimed],
+    attempt: Attempt,
+    turn: _Turn,
+    watch: Stopwatch,
+    spending: Spending,
+    publish: bool,
 ) -> BatchResult:
     first = claimed[0]
     if first.deaths >= repo.settings.poison_tries:
@@ -183,14 +197,15 @@ def _commit_claimed(
         attempt.tries([changeset.id for changeset in changesets if changeset.id in linking])
         with watch.stage("prove"):
             _prove(repo, linker, snapshot, linked)
-        return _draft(repo, snapshot.head, linked, watch)
+        return _draft(repo, snapshot.head, linked, watch, publish)
 
     with watch.stage("wait"):
         if first.deaths and first.fault not in poison.LATE:
             turn.go_without()
         turn.take("link")
     lock = partial(turn.take, "append")
-    seq, linked, merge = append_loop(repo, build_entry, *depends_on(changesets), watch=watch, lock=lock)
+    appended = append_loop(repo, build_entry, *depends_on(changesets), watch=watch, lock=lock)
+    seq, linked, merge = appended.seq, appended.linked, appended.merge
     if not seq:
         log.info("nothing_decided", claimed=len(claimed), deferred=len(linked.deferred))
         line = f"decided none of {len(claimed)}, given back {len(linked.deferred)}"
@@ -202,13 +217,15 @@ def _commit_claimed(
         repo.objects.keep([linked.tip, linked.root, *seen, *following], linked.objects | following, linked.parsed)
     if not repo.pace.is_far:
         turn.release_link_lock()  # others wait for it who have claimed already
-        if merge is None:
+        if not appended.follows:
             turn.close()
-    return BatchResult(len(linked.decided), _log_decided(seq, linked, len(claimed), watch), linked.too_long, merge)
+    line = _log_decided(appended, len(claimed), watch)
+    return BatchResult(len(linked.decided), line, linked.too_long, merge if appended.follows else None)
 
 
-def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> str:
+def _log_decided(appended: _Appended, claimed: int, watch: Stopwatch) -> str:
     """Log what an entry decided, with all ids, so that each one's request is found; return the counts in a line."""
+    seq, linked = appended.seq, appended.linked
     statuses = [decided.status for decided in linked.decided]
     first, *more = in_lines([decided.id for decided in linked.decided])
     counts = {str(status): statuses.count(status) for status in (Status.CONFLICTED, Status.REJECTED)}
@@ -225,7 +242,8 @@ def _log_decided(seq: int, linked: Linked, claimed: int, watch: Stopwatch) -> st
     )
     for ids in more:
         log.info("batch_committed_too", seq=seq, ids=ids)
-    shown = {"committed": linked.committed, **counts, "given back": deferred}
+    merged = linked.committed if appended.merge and not appended.follows else 0
+    shown = {"committed": linked.committed, **counts, "given back": deferred, "merged": merged}
     return ", ".join([*(f"{name} {count}" for name, count in shown.items() if count), f"entry {seq}"])
 
 
@@ -248,7 +266,7 @@ def _batch_behind(head: Head, linked: Linked, time: int) -> Batch:
     )
 
 
-def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Draft[_Appended]:
+def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch, publish: bool) -> Draft[_Appended]:
     """Store what was linked, and return the entry that names it."""
     packs: tuple[tuple[PackId, int], ...] = ()
     ranges = {}
@@ -265,8 +283,8 @@ def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Dr
             pack, size = store_pack(repo.bucket, writer)
             repo.pace.stored(perf_counter() - began, size)
         packs, ranges = ((pack, size),), {pack: writer.ranges}
-    entry = Commits(
-        packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
+    entry = partial(
+        Commits, packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
         time=time, committed=head.committed + linked.committed,
     )  # fmt: skip
 
@@ -277,6 +295,13 @@ def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch) -> Dr
             following = None
         if following is None and linked.committed:
             following, beside = merge_beside(repo, now, batch)
-        return Draft(entry, _Appended(now.applied + 1, linked, following), ranges, moved=moved, beside=beside)
+        elif following and publish:
+            published = Published(
+                commit=following.id.hex(), parent=now.main, time=following.time,
+                changesets=linked.committed, merged=now.merged + linked.committed,
+            )  # fmt: skip
+            return Draft(entry(published=published), _Appended(now.applied + 1, linked, following), ranges, moved=moved)
+        appended = _Appended(now.applied + 1, linked, following, follows=following is not None)
+        return Draft(entry(), appended, ranges, moved=moved, beside=beside)
 
     return moved(head)

@@ -4,7 +4,9 @@ An entry is JSON in a canonical form (sorted keys, no spaces), so that equal ent
 entry is a value, never an increment, so that an interrupted `apply` can be repeated (invariant 4). storage/view/rows.py
 turns an entry into the rows of the view.
 
-Format 1. Readers must read every format that was ever written; tests/testdata/entries holds one of each.
+Readers must read every format that was ever written; tests/testdata/entries holds one of each. An entry has the oldest
+format that can say it: 2 where a batch has its global commit with it, else 1. A format is written once every node reads
+it (storage/coordination/nodes.py).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId, Seq, SliceId
 from storage.log.records import Closing, Decided, Record, written
 
-FORMAT = 1
+FORMATS = (1, 2)
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
@@ -68,6 +70,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
         return str(self.__struct_config__.tag)
 
     @property
+    def global_commit(self) -> GlobalCommit | None:
+        """The global commit that the entry makes."""
+        return None
+
+    @property
     def packs(self) -> tuple[tuple[PackId, int], ...]:
         """The packs that came with the entry, with their sizes."""
         return ()
@@ -94,6 +101,14 @@ class Genesis(Entry, tag="genesis", frozen=True, kw_only=True):
     tree: str
     time: int
 
+    @property
+    def global_commit(self) -> GlobalCommit:
+        """The first one, without parents."""
+        return GlobalCommit(
+            commit=self.commit, tree=self.tree, seq=self.seq, first=self.seq, through=self.seq,
+            changesets=0, parents=(),
+        )  # fmt: skip
+
 
 class Slices(Entry, tag="slices", frozen=True, kw_only=True):
     """Slices are defined, changed (taken back and defined again, under the same id) or deleted."""
@@ -102,8 +117,18 @@ class Slices(Entry, tag="slices", frozen=True, kw_only=True):
     undefine: tuple[Definition, ...] = ()
 
 
+class Published(Record, frozen=True, kw_only=True):
+    """The global commit of an entry's own commits, and of no others; its tree is theirs."""
+
+    commit: str
+    parent: str  # the global commit before it
+    time: int
+    changesets: int
+    merged: int  # changesets merged so far
+
+
 class Commits(Entry, tag="commits", frozen=True, kw_only=True):
-    """Changesets are decided, and those committed that can be."""
+    """Changesets are decided, and those committed that can be; where none waited for it, with their global commit."""
 
     packs: tuple[tuple[PackId, int], ...]
     decided: tuple[Decided, ...]
@@ -111,6 +136,18 @@ class Commits(Entry, tag="commits", frozen=True, kw_only=True):
     root: str  # its tree
     time: int  # its committer's, in seconds
     committed: int  # changesets committed so far
+    published: Published | None = None
+
+    @property
+    def global_commit(self) -> GlobalCommit | None:
+        """The global commit of its own commits, where it stands here; else an entry that follows makes it."""
+        of = self.published
+        if of is None:
+            return None
+        return GlobalCommit(
+            commit=of.commit, tree=self.root, seq=self.seq, first=self.seq, through=self.seq,
+            changesets=of.changesets, parents=(of.parent, self.tip),
+        )  # fmt: skip
 
 
 class Merge(Entry, tag="merge", frozen=True, kw_only=True):
@@ -125,6 +162,14 @@ class Merge(Entry, tag="merge", frozen=True, kw_only=True):
     through: Seq
     changesets: int
     merged: int  # changesets merged so far
+
+    @property
+    def global_commit(self) -> GlobalCommit:
+        """The global commit."""
+        return GlobalCommit(
+            commit=self.commit, tree=self.tree, seq=self.seq, first=self.first, through=self.through,
+            changesets=self.changesets, parents=self.parents,
+        )  # fmt: skip
 
 
 class Release(Entry, tag="release", frozen=True, kw_only=True):
@@ -167,22 +212,11 @@ class GlobalCommit(Record, frozen=True, kw_only=True):
 
     commit: str
     tree: str
-    seq: int
-    first: int
+    seq: int  # of its entry
+    first: int  # the entries whose commits it merges
     through: int
     changesets: int
     parents: tuple[str, ...]
-
-    @classmethod
-    def of(cls, entry: Genesis | Merge) -> GlobalCommit:
-        """Return the global commit that an entry made; the first as well."""
-        first, through, changesets, parents = entry.seq, entry.seq, 0, tuple[str, ...]()
-        if isinstance(entry, Merge):
-            first, through, changesets, parents = entry.first, entry.through, entry.changesets, entry.parents
-        return cls(
-            commit=entry.commit, tree=entry.tree, seq=entry.seq,
-            first=first, through=through, changesets=changesets, parents=parents,
-        )  # fmt: skip
 
 
 decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
@@ -194,7 +228,8 @@ _decoder = msgspec.json.Decoder(Genesis | Slices | Commits | Merge | Release | C
 
 def placed(entry: E, seq: Seq, previous: str, by: str) -> E:
     """Return an entry with its position in the log: `seq`, behind the entry with the hash `previous`, written `by`."""
-    return replace(entry, format=FORMAT, seq=seq, previous=previous, by=by)
+    written = FORMATS[1] if isinstance(entry, Commits) and entry.published else FORMATS[0]
+    return replace(entry, format=written, seq=seq, previous=previous, by=by)
 
 
 def encode(entry: Entry) -> bytes:
@@ -221,7 +256,7 @@ def decode(data: bytes) -> Entry:
         raise CorruptEntry(f"an entry is not of a format that this version of Sluice knows: {error}") from error
     except msgspec.DecodeError as error:
         raise CorruptEntry("an entry is not JSON") from error
-    if entry.format != FORMAT:
+    if entry.format not in FORMATS:
         raise CorruptEntry("an entry has a format that this version of Sluice does not know")
     return entry
 

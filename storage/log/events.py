@@ -6,6 +6,7 @@ all events of the entry; `0` is the position before all events.
 
 `events_of` reduces an entry to the data for its events, which is small and shared by all streams. The events of a batch
 merge are about the commits of earlier entries, so its data is a range of entries; `events` reads these one at a time.
+An entry that brings the global commit of its own commits tells first what it decided, and then what landed.
 """
 
 import json
@@ -100,11 +101,10 @@ def events_of(entry: Entry) -> EntryEvents:
     """Return what an entry tells."""
     match entry:
         case Commits():
+            told = tuple(_decided(record, entry.seq, record.status) for record in entry.decided)
             committed = [record for record in entry.decided if record.status == Status.COMMITTED]
-            return EntryEvents(
-                tuple(_decided(record, entry.seq, record.status) for record in entry.decided),
-                tuple(_decided(record, entry.seq, Status.LANDED) for record in committed),
-            )
+            landing = tuple(_decided(record, entry.seq, Status.LANDED) for record in committed)
+            return EntryEvents(told + landing) if entry.published else EntryEvents(told, landing)
         case Merge():
             return EntryEvents(merged=Merged(entry.first, entry.through, entry.changesets))
         case Release():

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from storage.base.ids import Seq
-from storage.log.entry import NO_HASH, Commits, Entry, Genesis, Merge
+from storage.log.entry import NO_HASH, Commits, Entry, Genesis
 from storage.log.log import Log, follow
 from storage.log.references import References
 
@@ -29,14 +29,14 @@ class LogSummary:
         """Take the next entry."""
         self.entries, self.hash = entry.seq, entry_hash
         self.named.add(entry)
+        self.changesets += len(entry.decided)
         match entry:
             case Genesis():
-                self.main = self.tip = entry.commit
-            case Merge():
-                self.main = entry.commit
+                self.tip = entry.commit
             case Commits():
                 self.tip = entry.tip
-                self.changesets += len(entry.decided)
+        if made := entry.global_commit:
+            self.main = made.commit
 
 
 def catch_up(log: Log, contents: LogSummary) -> None:

@@ -22,7 +22,7 @@ from storage.base.errors import ViewStale
 from storage.base.ids import ObjectId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.packs import Location
-from storage.log.entry import SLOTS, Entry, Genesis, GlobalCommit, Merge, TableRow, decode
+from storage.log.entry import SLOTS, Entry, GlobalCommit, TableRow, decode
 from storage.log.log import Log
 from storage.log.records import Outcome, Status
 from storage.lookup.tables import HEAD_BYTES, VALUE_BYTES, Head, find, head_of, oldest_first, prefix_of, rows_of
@@ -155,7 +155,7 @@ class Archive:
         """Return an archived global commit, None where there is none. Raises Unavailable."""
         seq = self._look_up(GLOBAL_COMMITS, [commit]).get(commit)
         entry = self._read({seq})[seq] if seq is not None else None
-        return GlobalCommit.of(entry) if isinstance(entry, Genesis | Merge) else None
+        return entry.global_commit if entry else None
 
     def _look_up(self, kind: RowKind[V], names: Sequence[N], since: int = 0) -> dict[N, V]:
         keys = {kind.key(name): name for name in names}

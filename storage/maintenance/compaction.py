@@ -29,7 +29,7 @@ from storage.base.ids import ChangesetId, ObjectId, PackId, Seq, changesets_of, 
 from storage.commit import Draft, NoEntry, append_directly, check_snapshot_current
 from storage.git.objects import object_id
 from storage.git.packs import Location, PackRange, PackWriter, scan
-from storage.log.entry import NO_HASH, Close, Compact, Entry, Genesis, Merge, TableRow, digest, log_position
+from storage.log.entry import NO_HASH, Close, Compact, Entry, TableRow, digest, log_position
 from storage.log.log import follow, name_of
 from storage.log.records import Decided
 from storage.log.store_pack import store_pack
@@ -269,12 +269,11 @@ def _note_history(history: Entries, made: _Made) -> None:
             made.add(POSITIONS.row(decided.id, log_position(entry.seq, index)))
             if decided.closes:
                 made.add(CLOSED_BY.row(decided.closes.id, decided.id))
-        match entry:
-            case Close():
-                for closed in entry.closed:
-                    made.add(CLOSED_BY.row(closed.id, closed.by or ""))
-            case Genesis() | Merge():
-                made.add(GLOBAL_COMMITS.row(entry.commit, entry.seq))
+        if isinstance(entry, Close):
+            for closed in entry.closed:
+                made.add(CLOSED_BY.row(closed.id, closed.by or ""))
+        if of := entry.global_commit:
+            made.add(GLOBAL_COMMITS.row(of.commit, entry.seq))
 
 
 def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[PackId, set[str]]]:

@@ -10,16 +10,7 @@ from typing import NamedTuple
 
 from storage.base.batched import batched
 from storage.base.errors import ViewStale
-from storage.log.entry import (
-    SLOTS,
-    Entry,
-    Genesis,
-    GlobalCommit,
-    Merge,
-    Slices,
-    decode,
-    log_position,
-)
+from storage.log.entry import SLOTS, Entry, GlobalCommit, Slices, decode, log_position
 from storage.log.entry_bundles import RUN
 from storage.log.records import Decided, Status
 from storage.repository import Repository
@@ -105,8 +96,8 @@ def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[li
     first = max(1, last - MAX_READ + 1)
     if len(rows) < limit:
         for entry in _read(repo, range(last, first - 1, -1)):
-            if isinstance(entry, Genesis | Merge):
-                rows.append(GlobalCommit.of(entry))
+            if made := entry.global_commit:
+                rows.append(made)
                 if len(rows) == limit:
                     return rows, None
         return rows, first if first > 1 else None

@@ -76,9 +76,12 @@ class Lists:
         return [decode_batch(row) for row, _ in self._by_score("batches", f"({head.through}", head.applied, limit)]
 
     def only_merged(self, epoch: str, after: Seq, through: Seq) -> bool:
-        """Tell whether all entries behind `after`, up to one that the view of `epoch` has, are global commits."""
-        count = self.redis.zcount(f"{self.prefix}v:{epoch}:merges", f"({after}", through)
-        return bool(count == through - after)
+        """Tell whether all entries behind `after`, up to one that the view of `epoch` has, are global commits alone."""
+        pipeline = self.redis.pipeline(transaction=True)
+        for kind in ("merges", "batches"):
+            pipeline.zcount(f"{self.prefix}v:{epoch}:{kind}", f"({after}", through)
+        merges, batches = pipeline.execute()
+        return bool(merges == through - after and not batches)
 
     def global_commits(self, after: Seq, before: int | None, limit: int) -> list[GlobalCommit]:
         """Return global commits of the entries between two, newest first; the newest of all where `before` is None."""

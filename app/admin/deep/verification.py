@@ -23,7 +23,7 @@ from storage.base.settings import Settings
 from storage.git.objects import EMPTY_TREE, REGULAR_MODES, SUBMODULE_MODE, Version, as_file
 from storage.git.threeway import Strategy
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import Commits, Entry, Genesis, Merge
+from storage.log.entry import Commits, Entry, Genesis, GlobalCommit
 from storage.log.log import Log
 from storage.log.manifest import Changeset
 from storage.log.records import Decided, Status
@@ -123,7 +123,6 @@ class _Verification:
         try:
             for entry in entries(log, self._contents.entries):
                 self._entry(entry, f"entry {entry.seq}")
-                self._tips[entry.seq] = self._tip
                 self._report.entries += 1
         except Differs:
             # What was prepared before it may differ too, and comes first.
@@ -142,22 +141,23 @@ class _Verification:
                 if self._info(self._tip, where).tree != entry.tree:
                     raise Differs(f"{where}: its tree is not that of its commit")
                 self._past.add(self._tip)
-            case Merge():
-                self._merge(entry, where)
             case Commits():
                 self._batch(entry, where)
+        self._tips[entry.seq] = self._tip
+        if (made := entry.global_commit) and not isinstance(entry, Genesis):
+            self._merge(made, where)
 
-    def _merge(self, entry: Merge, where: str) -> None:
+    def _merge(self, made: GlobalCommit, where: str) -> None:
         """Check that a global commit publishes a commit of the chain as it is."""
-        info = self._info(entry.commit, where)
-        merged = self._tips.get(entry.through)
+        info = self._info(made.commit, where)
+        merged = self._tips.get(made.through)
         if merged is None or info.parents != [self._main, merged] or info.changesets:
-            raise Differs(f"{where}: {entry.commit} is no merge of {merged} into {self._main}")
-        if not info.tree == entry.tree == self._commits[merged].tree:
+            raise Differs(f"{where}: {made.commit} is no merge of {merged} into {self._main}")
+        if not info.tree == made.tree == self._commits[merged].tree:
             raise Differs(f"{where}: the merge's tree is not that of {merged}, which it merges")
-        self._main = entry.commit
+        self._main = made.commit
         self._past.add(self._main)
-        for seq in [seq for seq in self._tips if seq < entry.through]:
+        for seq in [seq for seq in self._tips if seq < made.through]:
             del self._tips[seq]
 
     def _batch(self, entry: Commits, where: str) -> None:
