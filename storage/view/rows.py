@@ -96,16 +96,18 @@ def effects(entry: Entry, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOT
     match entry:
         case Genesis():
             head |= {"tip": entry.commit, "tip_time": entry.time, "root": entry.tree}
-            _global_effects(entry.global_commit, entry.time, 0, rows)
-            head["committed"] = 0
+            _global_effects(entry.global_commit, entry.time, rows)
+            head |= {"committed": 0, "merged": 0}
         case Slices():
             _slice_effects(entry, rows)
         case Commits():
             _commit_effects(entry, rows)
             if (published := entry.published) and (made := entry.global_commit):
-                _global_effects(made, published.time, published.merged, rows)
+                _global_effects(made, published.time, rows)
+                head["merged"] = published.merged
         case Merge():
-            _global_effects(entry.global_commit, entry.time, entry.merged, rows)
+            _global_effects(entry.global_commit, entry.time, rows)
+            head["merged"] = entry.merged
         case Release():
             rows.score_all("released", [released.id for released in entry.released], entry.seq)
         case Condemn():
@@ -119,9 +121,9 @@ def effects(entry: Entry, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOT
     return rows
 
 
-def _global_effects(made: GlobalCommit, time: int, merged: int, rows: Effects) -> None:
+def _global_effects(made: GlobalCommit, time: int, rows: Effects) -> None:
     rows.head |= {"main": made.commit, "main_tree": made.tree, "main_time": time, "main_seq": made.seq}
-    rows.head |= {"through": made.through, "merged": merged}
+    rows.head["through"] = made.through
     rows.score("merges", encode_record(made), made.seq)
     rows.hashes["merge_seqs"] = {made.commit: made.seq}
 

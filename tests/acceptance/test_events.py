@@ -80,8 +80,10 @@ def expected(repo: Repository) -> Iterator[Told]:
         match entry:
             case Commits():
                 committed[entry.seq] = [decided.id for decided in entry.decided if decided.status == "committed"]
-                for i, decided in enumerate(entry.decided):
-                    yield f"{entry.seq}-{i}", decided.status, decided.id
+                landed = committed[entry.seq] if entry.published else []
+                told = [(decided.status, decided.id) for decided in entry.decided]
+                for i, (status, each) in enumerate([*told, *(("landed", each) for each in landed)]):
+                    yield f"{entry.seq}-{i}", status, each
             case Merge():
                 landed = [each for at in range(entry.first, entry.through + 1) for each in committed.get(at, [])]
                 for i, each in enumerate(landed):

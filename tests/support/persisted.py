@@ -50,6 +50,11 @@ def entries() -> list[tuple[Seq, bytes]]:
     return [(Seq(seq), (TESTDATA / "entries" / f"v1-{name}.json").read_bytes()) for seq, name in enumerate(ENTRIES, 1)]
 
 
+def published() -> tuple[Seq, bytes]:
+    """Return the entry behind these, of format 2."""
+    return Seq(len(ENTRIES) + 1), (TESTDATA / "entries" / "v2-commits.json").read_bytes()
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))

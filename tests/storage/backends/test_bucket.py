@@ -18,7 +18,7 @@ from minio.deleteobjects import DeleteError, DeleteObject
 from storage.backends.bucket import Bucket, BucketError, BucketUnsafe, Created, Missing, OutOfRange, probe
 from storage.base.ids import Seq
 from storage.base.settings import Settings
-from storage.log.entry import FORMAT, NO_HASH, CorruptEntry, Slices, digest, encode
+from storage.log.entry import FORMATS, NO_HASH, CorruptEntry, Slices, digest, encode
 from storage.log.log import Log, follow
 
 
@@ -235,7 +235,7 @@ def test_a_store_that_is_away_is_an_error_and_nothing_is_known() -> None:
 
 
 def entry(seq: int, previous: str, **more: object) -> bytes:
-    return encode(Slices(format=FORMAT, seq=Seq(seq), previous=previous, define=(), **more))
+    return encode(Slices(format=FORMATS[0], seq=Seq(seq), previous=previous, define=(), **more))
 
 
 def test_the_log_is_dense_and_an_entry_never_changes(bucket: Bucket) -> None:

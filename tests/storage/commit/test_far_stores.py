@@ -258,6 +258,8 @@ def test_contents_are_merged_without_the_link_lock(world: World, monkeypatch: py
 
 
 def test_others_may_link_and_claim_before_the_global_commit_is_appended(world: World) -> None:
+    world.put({"e": b"1"})
+    commit_batch(world.repo)
     world.put({"f": b"1"})
     with ExitStack() as appending:
         first = commit_batch(world.repo, appending=appending)
@@ -265,7 +267,7 @@ def test_others_may_link_and_claim_before_the_global_commit_is_appended(world: W
         keys = {key.removeprefix(prefix.encode()) for key in world.repo.redis.scan_iter(prefix + "*")}
         assert first.merge and b"ticket" in keys
         assert not keys & {b"linking", b"trying"} and not [key for key in keys if key.startswith(b"lock:")]
-        assert merge_batch(world.repo, first.merge, locked=True).changesets == 1
+        assert merge_batch(world.repo, first.merge, locked=True).changesets == 2
     assert not world.repo.redis.exists(prefix + "ticket")
 
 

@@ -9,11 +9,11 @@ from msgspec import UNSET
 
 from storage.base.ids import ObjectId, PackId
 from storage.git.packs import PackRange
-from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, log_position
+from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, encode_record, log_position
 from storage.log.log import follow
 from storage.view.load import locations
 from storage.view.rows import Effects, Forgotten, effects
-from tests.support.persisted import ENTRIES, entries, ulid
+from tests.support.persisted import ENTRIES, entries, published, ulid
 
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
@@ -32,6 +32,18 @@ def test_entries_of_format_1_are_read_and_chained() -> None:
     followed = list(follow(iter(entries())))
     assert [entry.kind for entry, _ in followed] == [name.partition("-")[0] for name in ENTRIES]
     assert {seq: followed[seq - 1][1] for seq in HASHES} == HASHES
+
+
+def test_an_entry_of_format_2_has_its_global_commit() -> None:
+    [*_, (entry, entry_hash)] = follow(iter([*entries(), published()]))
+    assert (entry.format, encode(entry)) == (2, published()[1])
+    assert entry_hash == "836f7b198d936d0c747a7f358538b20b705cb5bdfde1f8f873b33e0d85b9c66d"
+    made, rows = entry.global_commit, effects(entry, entry_hash)
+    assert made and made.parents == ("2" * 40, entry.tip) and made.tree == entry.root
+    assert (made.first, made.through, made.changesets) == (12, 12, 1)
+    assert rows.sorted_sets["merges"] == {encode_record(made): 12} and rows.hashes["merge_seqs"] == {"9" * 40: 12}
+    named = {"main": "9" * 40, "main_tree": entry.root, "main_time": 1700000010, "main_seq": 12, "through": 12}
+    assert rows.head.items() >= (named | {"merged": rows.head["committed"], "tip": entry.tip}).items()
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
@@ -160,7 +172,7 @@ def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> N
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: data.replace(b'"format":1', b'"format":2'),
+        lambda data: data.replace(b'"format":1', b'"format":3'),
         lambda data: data.replace(b'"seq":3', b'"seq":4'),
         lambda data: data[:-1],
         lambda data: b"[]",

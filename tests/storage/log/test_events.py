@@ -15,7 +15,7 @@ from storage.base.ids import Seq
 from storage.log.entry import Close, Entry, Release, Released, decode
 from storage.log.events import NOTHING, EntryEvents, Event, Position, behind, events, events_of, parse
 from storage.log.records import Decided, Status
-from tests.support.persisted import TESTDATA
+from tests.support.persisted import TESTDATA, published, ulid
 
 
 def entry(kind: str) -> Entry:
@@ -27,6 +27,19 @@ def with_record(index: int, **fields: Any) -> Entry:
     records = list(entry("commits").decided)
     records[index] = replace(records[index], **fields)
     return replace(entry("commits"), decided=tuple(records))
+
+
+def test_commits_with_their_global_commit_tell_what_they_decided_and_then_what_landed() -> None:
+    told = events_of(decode(published()[1]))
+    about = {"id": ulid("G0"), "slice": ulid("A3"), "seq": 12, "commit": "7" * 40}
+    abandoned = {"id": ulid("G1"), "slice": ulid("A3"), "seq": 12, "status": "abandoned"}
+    assert told.count == 3 and not told.landing
+    assert shown(told) == [
+        (0, "committed", {**about, "status": "committed"}),
+        (1, "abandoned", abandoned),
+        (2, "landed", {**about, "status": "landed"}),
+    ]
+    assert [index for index, *_ in shown(told, skip=2)] == [2]
 
 
 def shown(told: EntryEvents, *commits: EntryEvents, skip: int = 0) -> list[tuple[int, str, dict[str, Any]]]:
