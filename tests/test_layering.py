@@ -40,7 +40,7 @@ _TABLE = {
     "storage.git": "base",
     "storage.log": "base backends git",
     "storage.view": "base backends git log",
-    "storage.coordination": "base backends view",
+    "storage.coordination": "base backends log view",
     "storage.lookup": "base backends git log view",
     "storage.queue": "base backends git log view coordination lookup",
     "storage.repository": "base backends git log view coordination lookup queue",

@@ -16,10 +16,12 @@ _SHORTEST = len(".git")  # nothing shorter is a spelling of anything
 MAX_PART_BYTES = 255  # NAME_MAX of the usual file systems
 MAX_PARTS = 100  # a changed file costs a tree for each; no code base comes near
 
-# Parts that begin with .git go the long way, but for the most usual. The quantifiers are possessive: one pass a path.
+# Parts that begin with .git go the long way, but for the most usual. The quantifier within a part is possessive, and a
+# slash ends a part: one pass a path. That of the parts is not: in Python before 3.11.5 such a group matches what it
+# should not (python/cpython#106052).
 _DOT = rb"\.(?=[\w-])(?!(?i:git)(?!hub|ignore|keep))"
 _PART = rb"(?:[\w+@=,!%%&()\[\]{}$#'-]|%s)[\w.+@=,!%%&()\[\]{}$#' -]{0,254}+" % _DOT
-_ORDINARY = re.compile(rb"%s(?:/%s)*+" % (_PART, _PART), re.ASCII)
+_ORDINARY = re.compile(rb"%s(?:/%s)*" % (_PART, _PART), re.ASCII)
 
 # An NTFS name ends at a stream (`.git::$INDEX_ALLOCATION`), and spaces and dots before that do not count.
 _NTFS_GIT = re.compile(rb"(?:\.git|git~1)[ .]*(?::|\Z)", re.IGNORECASE | re.DOTALL)
