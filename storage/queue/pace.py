@@ -63,8 +63,12 @@ class Pace:
         return min(tuple(self._puts), default=0.0)
 
     def stored(self, seconds: float, size: int) -> None:
-        """Count a PUT of `size` bytes."""
-        self._puts.append(seconds - size / SLOW_BYTES)
+        """Count a PUT of `size` bytes, unless it may have taken half of its time by these."""
+        by_bytes = size / SLOW_BYTES
+        if seconds < FAR:
+            self._puts.append(seconds)
+        elif 2 * by_bytes <= seconds:
+            self._puts.append(seconds - by_bytes)
 
     def took(self, claimed: int, taken: int) -> None:
         """Count a batch that took so many of those that it had claimed: the others did not fit by their bytes."""

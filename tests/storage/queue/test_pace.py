@@ -76,6 +76,15 @@ def test_a_store_is_far_by_its_quickest_puts_without_their_bytes(pace: Pace) -> 
     assert not far(pace, 1.0, size=8 << 20).is_far
 
 
+def test_a_put_of_many_bytes_says_nothing_of_the_distance(pace: Pace) -> None:
+    """Without the time of their bytes on a slow line, packs of megabytes would have arrived before they were sent."""
+    far(pace, 0.2)
+    pace.stored(0.25, 5 << 20)
+    assert pace.is_far and pace.changesets == 1024
+    pace.stored(0.01, 5 << 20)
+    assert not pace.is_far, "whatever its bytes, it took no time"
+
+
 def test_batches_that_were_late_grow_to_what_a_far_store_allows(pace: Pace) -> None:
     far(pace, 0.18)
     for _ in range(2):
