@@ -6,12 +6,17 @@ from typing import Any
 from flask import Flask, Request
 from werkzeug.routing import MapAdapter
 
+from app import guard
+from app.access.authentication import Access
+from app.access.caller import NotAllowed
+from app.access.current import tells_counts
 from app.intake.intake import Intake, NotQueued, TookTooLong
 from app.intake.lookups import Lookups
 from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, KeyReused
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
+from app.routes import access as access_routes
 from app.routes import (
     changesets,
     conflicts,
@@ -37,6 +42,7 @@ from storage.base.settings import Settings
 from storage.commit import LogBusy
 from storage.git.threeway import MergeUnavailable
 from storage.lookup.object_kinds import LookedUpInPart
+from storage.operations.access import NoAdmin, OlderNodes, PolicyChanged
 from storage.operations.lifecycle import NotPossible
 from storage.operations.seen import StackTooDeep, UnknownBase
 from storage.operations.slices import SliceChanged, SliceExists, SliceGone
@@ -79,24 +85,45 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = repo.settings.max_body_bytes
+    access = Access(repo)
     services = app.extensions["sluice"] = Services(
-        repo, Lookups(repo.queue), Intake(repo), Waiting(repo), Streams(repo), Downloads(chosen)
+        repo,
+        Lookups(repo.queue),
+        Intake(repo),
+        Waiting(repo, access.expire),
+        Streams(repo, access.expire),
+        Downloads(chosen),
+        access,
     )
     services.start()
     app.url_map.converters |= {"slice": SliceName, "path": FilePath}
     app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is
     problems.register(app, problem_table(repo))
     request_log.register(app)
+    app.before_request(guard.check)  # before anything of a body is read
     BodyLimit(repo.settings).register(app)
+    app.before_request(guard.check_again)
     app.before_request(check_url)
     # All calls of one request together have `request_budget`.
     app.before_request(lambda: deadline.set_current(deadline.Budget("request_budget", chosen.request_budget)))
     app.teardown_request(lambda _error: deadline.set_current(None))
     memory_limit.register(app, repo)
-    for module in (slices, changesets, lifecycle, conflicts, explanations, events, reads, trees, file_contents):
+    for module in (
+        access_routes,
+        slices,
+        changesets,
+        lifecycle,
+        conflicts,
+        explanations,
+        events,
+        reads,
+        trees,
+        file_contents,
+    ):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(health.routes, url_prefix="/v1")
     app.register_blueprint(health.health)
+    guard.check_complete(app)
     return app
 
 
@@ -117,7 +144,7 @@ def problem_table(repo: Repository) -> problems.Table:
     return {
         **problems.SERVERS,
         NeedsUpkeep: upkeep,
-        LimitReached: lambda error: problems.too_many(str(error), wait),
+        LimitReached: lambda error: problems.too_many(str(error) if tells_counts() else "too much is waiting", wait),
         LogBusy: away("the log is busy"),
         MergeUnavailable: away("contents cannot be merged"),
         LookedUpInPart: lambda error: problems.unavailable(f"{error}: repeat the request, which goes on from there"),
@@ -125,8 +152,8 @@ def problem_table(repo: Repository) -> problems.Table:
         TookTooLong: away("the bucket was too slow"),
         NotQueued: away(),
         SliceGone: lambda error: problems.not_found("slice", str(error)),
-        SliceExists: lambda error: problems.conflict(str(error), slice=error.other.id),
-        SliceChanged: lambda error: problems.conflict(str(error), slice=slices.slice_json(error.current)),
+        SliceExists: slices.collision,
+        SliceChanged: slices.changed,
         NotPossible: lambda error: problems.conflict(str(error)),
         Contradiction: lambda error: problems.conflict(str(error), **error.more),
         UnknownBase: lambda error: problems.conflict(f"what its writer saw is not known: {error}"),
@@ -134,4 +161,8 @@ def problem_table(repo: Repository) -> problems.Table:
         ContentsTooLarge: lambda error: problems.Problem(413, "too-large", "It is too large", str(error)),
         FieldRefused: lambda error: problems.invalid(error.field, error.message),
         KeyReused: lambda error: problems.key_reused(),
+        NotAllowed: lambda error: problems.forbidden(error.path, error.role),
+        OlderNodes: away(),
+        NoAdmin: lambda error: problems.invalid("grants", str(error)),
+        PolicyChanged: lambda error: problems.precondition_failed(str(error), version=error.current.version),
     }

@@ -40,6 +40,11 @@ _FOLDERS = {
         "settings": "Show every setting, with its unit and default.",
         "verify": "Check the bucket, the log and the view against each other.",
     },
+    "access": {
+        "policy": "Show, set and check who may do what.",
+        "token": "Make, list and revoke tokens.",
+        "whoami": "Show who you are to the API, and what you may do.",
+    },
     "local": {
         "contend": "Let many writers change the same base at once, and resolve conflicts.",
         "demo": "Replay a history on a temporary stack, and verify the result.",

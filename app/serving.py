@@ -18,9 +18,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 
 import gevent
+from gunicorn.arbiter import Arbiter
 from gunicorn.http import errors as http
 from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.ggevent import GeventWorker
@@ -87,6 +89,7 @@ class ApiWorker(GeventWorker):
         super().load_wsgi()
         application = self._application = self.wsgi
         self._limits = self._limits_of(self._services)
+        self._stay_at_home()
 
         def serve(environ: Any, start_response: Callable[..., Any]) -> Any:
             body = environ["wsgi.input"] = Input(environ["wsgi.input"], _length(environ))
@@ -108,6 +111,25 @@ class ApiWorker(GeventWorker):
         from storage.base.collector import collect_rarely  # behind gevent's patches
 
         collect_rarely()
+
+    def _stay_at_home(self) -> None:
+        """End the server where anybody may do everything, and others than this machine could ask."""
+        from storage.backends.redis_client import UNAVAILABLE  # behind gevent's patches
+
+        try:
+            if not self._services.access.is_open:
+                return
+        except UNAVAILABLE:
+            return  # there were tokens, or nobody knows: requests are answered 503 until somebody does
+        strangers = [str(listener) for listener in self.sockets if not _is_local(listener)]
+        if strangers:
+            self.log.critical(
+                "There are no tokens, so anybody may do everything: listening on %s is refused. Set"
+                " SLUICE_ROOT_TOKEN_SHA256 to the hash of a token (`sluice token generate`), or listen on 127.0.0.1",
+                ", ".join(strangers),
+            )
+            sys.exit(Arbiter.APP_LOAD_ERROR)
+        self.log.warning("There are no tokens: whoever reaches this machine's loopback may do everything")
 
     def _limits_of(self, services: Services) -> Limits:
         chosen = services.settings
@@ -209,6 +231,14 @@ class ApiWorker(GeventWorker):
                     with suppress(OSError):  # its client was faster
                         client.shutdown(socket.SHUT_RD)
             gevent.sleep(_POLL_INTERVAL)
+
+
+def _is_local(listener: Any) -> bool:
+    """Tell whether only this machine reaches a listening socket."""
+    address = listener.getsockname()
+    if not isinstance(address, tuple):
+        return True  # a Unix socket
+    return ip_address(str(address[0]).partition("%")[0]).is_loopback
 
 
 def _length(headers: dict[str, Any]) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from deploy.engine import CommandFailed, Engine
+from deploy.production import ask
 
 PROJECT = "sluice-check"
 HEALTHY_SECONDS = 180.0
@@ -22,8 +23,9 @@ LOG_LINES = "40"
 class Deployment:
     """The services of one project's compose.yaml."""
 
-    def __init__(self, engine: Engine, project: Path) -> None:
+    def __init__(self, engine: Engine, project: Path, token: str) -> None:
         self._engine = engine
+        self._token = token
         self._project = project
         self._services: dict[str, Any] = yaml.safe_load((project / "compose.yaml").read_text())["services"]
         lines = (project / ".env").read_text().splitlines()
@@ -85,9 +87,8 @@ class Deployment:
         """Return what must outlive every kill: the tip, the global head, and the epoch that Redis' volume keeps."""
         key = f"sluice:{{{repository}}}:epoch"
         epoch = self.run_in("redis", ["redis-cli", "get", key]).strip()
-        head = "import json, urllib.request as r; h = json.load(r.urlopen('http://127.0.0.1:8080/v1/head'))"
-        shown = "print(h['tip']['commit'], h['main']['commit'])"
-        return {"epoch": epoch, "heads": self.run_in("api", ["python", "-c", f"{head}; {shown}"]).strip()}
+        head = ask(f"{self.url}/v1/head", token=self._token)
+        return {"epoch": epoch, "heads": f"{head['tip']['commit']} {head['main']['commit']}"}
 
     def show_logs(self) -> None:
         """Print the last lines of every service's log."""

@@ -9,6 +9,7 @@ that is empty at the start. Where Podman can pull no image, stand-ins are made b
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ from app.stack.servers import free_ports
 from deploy.compose import Deployment
 from deploy.engine import CommandFailed, Engine, find_engine
 from deploy.production import ROOT, SOURCES, CheckFailed, land_a_change
+from storage.access.new_secret import new_secret
+from storage.access.tokens import hash_of
 
 REPOSITORY = "code"
 # Copied beside the sources: what a build and compose read.
@@ -49,12 +52,12 @@ def main() -> int:
 
 def check(engine: Engine, project: Path, repository: Path, limit: int) -> None:
     """Build, start, use, kill, verify, take down. Raises CommandFailed."""
-    write_project(project)
+    token = write_project(project)
     with step("base images"):
         engine.prepare_images(base_images(project))
     with step("build"):
         engine.build(project, "sluice")
-    deployment = Deployment(engine, project)
+    deployment = Deployment(engine, project, token)
     try:
         with step("up, every health check"):
             deployment.up()
@@ -63,7 +66,7 @@ def check(engine: Engine, project: Path, repository: Path, limit: int) -> None:
             for service in deployment.own_services:
                 deployment.check_confinement(service)
         with step(f"a replay of at most {limit} commits"):
-            replay(deployment.url, repository, limit)
+            replay(deployment.url, repository, limit, token)
         before = deployment.state(REPOSITORY)
         for service in deployment.services:
             with step(f"{service} killed and back"):
@@ -73,7 +76,7 @@ def check(engine: Engine, project: Path, repository: Path, limit: int) -> None:
         if after != before:
             raise CommandFailed(f"Redis or the bucket lost something: {before} before the kills, {after} after them")
         with step("a change on what is there"):
-            land_a_change(deployment.url, "after-the-kills")
+            land_a_change(deployment.url, "after-the-kills", token)
         with step("sluice verify, in a container"):
             deployment.run_in("api", ["sluice", "verify"])
     except (CommandFailed, CheckFailed):
@@ -84,8 +87,11 @@ def check(engine: Engine, project: Path, repository: Path, limit: int) -> None:
             deployment.down()
 
 
-def write_project(folder: Path) -> None:
-    """Copy what the containers are made from, with an .env of random passwords and free ports beside it."""
+def write_project(folder: Path) -> str:
+    """Copy what the containers are made from, with an .env of random passwords and free ports.
+
+    Returns the root token.
+    """
     folder.mkdir()
     for name in (*SOURCES, *CONTAINER_FILES):
         origin = ROOT / name
@@ -94,16 +100,19 @@ def write_project(folder: Path) -> None:
         else:
             shutil.copy2(origin, folder / name)
     api, flower, console = free_ports(3)
+    token = new_secret()
     variables = {
         "MINIO_ROOT_USER": "sluice",
         "MINIO_ROOT_PASSWORD": secrets.token_hex(16),
         "FLOWER_BASIC_AUTH": f"sluice:{secrets.token_hex(16)}",
         "SLUICE_REPOSITORY": REPOSITORY,
+        "SLUICE_ROOT_TOKEN_SHA256": hash_of(token),
         "API_PORT": str(api),
         "FLOWER_PORT": str(flower),
         "MINIO_CONSOLE_PORT": str(console),
     }
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    return token
 
 
 def base_images(project: Path) -> list[str]:
@@ -118,11 +127,12 @@ def base_images(project: Path) -> list[str]:
     return sorted(set(named))
 
 
-def replay(url: str, repository: Path, limit: int) -> None:
+def replay(url: str, repository: Path, limit: int, token: str) -> None:
     """Land a history through the published port, and let the command compare the tree with Git's."""
     sluice = str(Path(sys.executable).parent / "sluice")
     command = [sluice, "replay", str(repository), "--url", url, "--limit", str(limit), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environ = {**os.environ, "SLUICE_TOKEN": token}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CommandFailed(f"sluice replay ended with {done.returncode}: {done.stdout}{done.stderr}")
 

@@ -149,7 +149,8 @@ def land(binaries: Path, folder: Path, environment: dict[str, str]) -> None:
         )
     try:
         url = await_ready(stack, folder, log)
-        land_a_change(url, "docs")
+        land_a_change(url, "docs", (folder / ".sluice" / "root-token").read_text().strip())
+        run([sluice, "whoami", "--url", url], environment, folder)
         run([sluice, "verify"], environment, folder)
         stack.send_signal(signal.SIGINT)
         code = stack.wait(STOP_SECONDS)
@@ -175,28 +176,34 @@ def await_ready(stack: subprocess.Popen[bytes], folder: Path, log: Path) -> str:
     raise CheckFailed(f"`sluice up` did not come up:\n{log.read_text()}")
 
 
-def land_a_change(url: str, name: str) -> None:
+def land_a_change(url: str, name: str, token: str) -> None:
     """Land one file in a new slice, `name`, through the HTTP API, and read it back. Raises CheckFailed."""
-    ask(f"{url}/v1/slices", {"name": name, "paths": [f"{name}/"]})
-    base = ask(f"{url}/v1/head")["tip"]["commit"]
+    ask(f"{url}/v1/slices", {"name": name, "paths": [f"{name}/"]}, token)
+    base = ask(f"{url}/v1/head", token=token)["tip"]["commit"]
     change = {"op": "put", "path": f"{name}/hello.txt", "content": "hello\n"}
     author = {"name": "Ada", "email": "ada@example.org"}
     body = {"base": base, "message": "Say hello", "author": author, "changes": [change]}
-    accepted = ask(f"{url}/v1/slices/{name}/changesets", body)
-    state = ask(f"{url}/v1/changesets/{accepted['id']}?wait=50&until=landed")
+    accepted = ask(f"{url}/v1/slices/{name}/changesets", body, token)
+    state = ask(f"{url}/v1/changesets/{accepted['id']}?wait=50&until=landed", token=token)
     if state["status"] != "landed":
         raise CheckFailed(f"the change did not land: {state}")
-    with urllib.request.urlopen(f"{url}/v1/slices/{name}/files/{name}/hello.txt", timeout=30) as answer:
+    with urllib.request.urlopen(
+        request_for(f"{url}/v1/slices/{name}/files/{name}/hello.txt", token), timeout=30
+    ) as answer:
         if answer.read() != b"hello\n":
             raise CheckFailed("the file that landed has other bytes")
 
 
-def ask(url: str, body: object = None) -> Any:
+def request_for(url: str, token: str, data: bytes | None = None) -> urllib.request.Request:
+    """Return a request with a token."""
+    return urllib.request.Request(url, data, {"Content-Type": "application/json", "Authorization": f"Bearer {token}"})
+
+
+def ask(url: str, body: object = None, token: str = "") -> Any:
     """Return the JSON that a request is answered with. Raises CheckFailed."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request_for(url, token, data), timeout=60) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as refusal:
         raise CheckFailed(f"{url}: {refusal.code} {refusal.read().decode()}") from refusal

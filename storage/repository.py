@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
+from storage.access.rights import WITHOUT_POLICY, Compiled
 from storage.backends.bucket import Bucket, probe
 from storage.backends.redis_client import connect
 from storage.backends.redis_memory import Memory
@@ -22,12 +23,14 @@ from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
 from storage.queue import AppendLock, Inbox, Pace, Queue
+from storage.view.access import read_policy
 from storage.view.load import load
 from storage.view.snapshot import Snapshot
 from storage.view.view import View
 
 # Between looks whether whoever loads the view is done.
 _LOADING_PAUSE = 0.1
+_POLICY_TRIES = 5
 
 T = TypeVar("T")
 
@@ -57,6 +60,7 @@ class Repository:
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)
         self.kinds = Kinds(settings, self.objects)
         self.merges = ContentMerges(settings)
+        self._policy = WITHOUT_POLICY
 
     def snapshot(
         self, changesets: Iterable[str] = (), slices: Iterable[str] = (), keys: Iterable[str] = ()
@@ -66,12 +70,24 @@ class Repository:
         Raises ViewAbsent, ViewStale where the view went back meanwhile, and BucketError.
         """
         wanted = [ChangesetId(id_) for id_ in dict.fromkeys(changesets)]
-        snapshot = self.view.snapshot(wanted, slices, keys)
+        for _ in range(_POLICY_TRIES):
+            snapshot = self.view.snapshot(wanted, slices, keys)
+            if policy := self._policy_of(snapshot.head.policy):
+                break
+        else:
+            raise ViewStale("the policy is replaced again and again")
+        snapshot = replace(snapshot, policy=policy)
         passed = [changeset for changeset in wanted if snapshot.has_passed(changeset)]
         if not passed:
             return snapshot
         outcomes, closed = self.archive.decisions(passed, snapshot.head.compacted)
         return replace(snapshot, outcomes={**snapshot.outcomes, **outcomes}, closed={**closed, **snapshot.closed})
+
+    def _policy_of(self, version: int) -> Compiled | None:
+        """Return the policy with a version, None where it was replaced since that was seen."""
+        if version != self._policy.policy.version:
+            self._policy = Compiled(read_policy(self.view))
+        return self._policy if version == self._policy.policy.version else None
 
     def outcome(self, changeset: ChangesetId) -> Outcome | None:
         """Return a changeset's outcome, None while it has none. Raises Unavailable."""

@@ -38,39 +38,46 @@ _TABLE = {
     "storage.base": "",
     "storage.backends": "base",
     "storage.git": "base",
-    "storage.log": "base backends git",
-    "storage.view": "base backends git log",
+    "storage.access": "",
+    "storage.log": "base backends git access",
+    "storage.view": "base backends git log access",
     "storage.coordination": "base backends log view",
     "storage.lookup": "base backends git log view",
     "storage.queue": "base backends git log view coordination lookup",
-    "storage.repository": "base backends git log view coordination lookup queue",
-    "storage.commit": "base backends git log view coordination lookup queue repository",
-    "storage.operations": "base backends git log view queue repository commit",
+    "storage.repository": "access base backends git log view coordination lookup queue",
+    "storage.commit": "access base backends git log view coordination lookup queue repository",
+    "storage.operations": "access base backends git log view queue repository commit",
     "storage.maintenance": "base backends git log view lookup queue repository commit",
     "tasks.node": "base backends view coordination repository",
     "tasks": "base backends log view coordination queue repository commit operations maintenance tasks.node",
     "app.client": "base git",
     "app.protocol": "base backends git log",
     "app.judge": "base git",
+    "app.access": "access base backends git log view queue repository app.protocol",
     "app.folder": "base git app.client app.judge",
     "app.downloads": "base backends git lookup repository",
-    "app.intake": "base backends git log view lookup queue repository commit operations tasks app.protocol",
-    "app.service": "base backends log coordination queue repository app.protocol app.intake",
-    "app.routes": (
-        "base backends git log view lookup queue operations tasks app.protocol app.downloads app.intake app.service"
+    "app.intake": (
+        "access base backends git log view lookup queue repository commit operations tasks app.protocol app.access"
     ),
-    "app.admin": "base backends git log view lookup queue repository commit maintenance app.judge",
-    "app.stack": "base backends view coordination",
+    "app.service": "base backends log coordination queue repository app.protocol app.access app.intake",
+    "app.guard": "access backends app.access app.service",
+    "app.routes": (
+        "access base backends git log view lookup queue operations tasks app.protocol app.access app.downloads "
+        "app.intake app.service"
+    ),
+    "app.admin": "base backends git log view lookup queue repository commit operations maintenance app.judge",
+    "app.stack": "access base backends view coordination",
     "app.demo": "base git app.client app.protocol app.judge app.admin",
     "app.console": "base app.client app.stack",
     "app.commands": (
-        "base git repository maintenance app.client app.judge app.folder app.admin app.stack app.demo app.console"
+        "access base git repository maintenance app.client app.judge app.folder app.admin app.stack app.demo "
+        "app.console"
     ),
     "app.api": (
-        "base backends git lookup repository commit operations tasks app.protocol app.intake app.service "
-        "app.routes"
+        "base backends git lookup repository commit operations tasks app.protocol app.access app.intake app.service "
+        "app.routes app.guard"
     ),
-    "app.serving": "base app.protocol app.service",
+    "app.serving": "base backends app.protocol app.service",
     "app.cli": "app.console",
     "app.main": "app.cli",
 }  # fmt: skip
@@ -79,13 +86,17 @@ MAY_IMPORT = {
     for step, others in _TABLE.items()
 }
 # Modules in the folders of packages that are steps of their own.
-ENTRY_POINTS = {"storage.repository", "app.api", "app.serving", "app.cli", "app.main"}
+ENTRY_POINTS = {"storage.repository", "app.api", "app.guard", "app.serving", "app.cli", "app.main"}
 MOST_FILES = 14
 LONGEST = 400
 
 # The pure core: values in, values out.
 PURE = {
     "app.protocol.submissions",
+    "storage.access.covering",
+    "storage.access.policy",
+    "storage.access.rights",
+    "storage.access.tokens",
     "storage.base.errors",
     "storage.commit.base_resolver",
     "storage.commit.decide",

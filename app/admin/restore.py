@@ -15,12 +15,16 @@ from app.admin.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest
 from storage.backends.bucket import READERS, Bucket
 from storage.base.errors import Corrupt
 from storage.base.progress import Progress, batched_with_progress, no_progress
-from storage.log.entry import digest
+from storage.log.entry import Access, decode, digest
 from storage.log.log import name_of
+from storage.log.records import Actor
 from storage.maintenance.rebuild import rebuild
+from storage.operations.access import revoke
 from storage.repository import Repository
 
 _AT_ONCE = 64
+# By whom the log says that tokens were revoked.
+_PRINCIPAL = "sluice:restore"
 
 
 class Damaged(Corrupt):
@@ -45,6 +49,7 @@ class Restored:
     copied: int = 0  # by this run
     applied: int = 0  # the last entry of the view
     enqueued: int = 0  # changesets without an outcome, queued again
+    revoked: int = 0  # tokens
 
 
 def check(folder: Folder, manifest: Manifest, progress: Progress) -> None:
@@ -67,8 +72,10 @@ def check(folder: Folder, manifest: Manifest, progress: Progress) -> None:
         raise Damaged(faults)
 
 
-def restore(repo: Repository, directory: Path, progress: Progress = no_progress) -> Restored:
+def restore(repo: Repository, directory: Path, progress: Progress = no_progress, keep_tokens: bool = False) -> Restored:
     """Put the backup in `directory` into the repository's bucket, and load the view from it.
+
+    All its tokens are revoked, unless `keep_tokens`: some may have been revoked since the backup was made.
 
     What Redis knows of a repository of this name is forgotten, since it is of another bucket. Nothing else may use the
     repository meanwhile. Raises Refused, Corrupt and Unavailable.
@@ -83,8 +90,28 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress)
     put.run(f"{MARKERS}{name}.json")
     repo.view.erase()  # what Redis has is of the bucket that was here before
     _, recovered = rebuild(repo, None, lambda seq: progress("view", seq, manifest.entries))
+    revoked = 0 if keep_tokens else _revoke_all(repo)
     applied = repo.view.head().applied
-    return Restored(manifest.entries, len(manifest.files), manifest.size, put.copied, applied, recovered.enqueued)
+    return Restored(
+        manifest.entries, len(manifest.files), manifest.size, put.copied, applied, recovered.enqueued, revoked
+    )
+
+
+def _revoke_all(repo: Repository) -> int:
+    """Revoke all tokens, and return how many. Raises Unavailable."""
+    count = 0
+    while ids := repo.view.token_ids("", _AT_ONCE):
+        revoked = len(revoke(repo, ids, Actor(principal=_PRINCIPAL)))
+        if not revoked:
+            raise Corrupt(f"the view names tokens that it does not have, such as {ids[0]}")
+        count += revoked
+    return count
+
+
+def _revokes(data: bytes) -> bool:
+    """Tell whether an entry is one by which a restore revokes tokens."""
+    entry = decode(data)
+    return isinstance(entry, Access) and entry.actor.principal == _PRINCIPAL
 
 
 class _Put:
@@ -113,6 +140,9 @@ class _Put:
     def _begun(self, present: set[str]) -> int:
         """Return how many entries a restore that died has written. Raises NotEmpty where others are there."""
         count = len([name for name in present if name.startswith(LOG)])
+        # Those that revoke tokens are its own, by a run that did not come to its end.
+        while count > self._manifest.entries and _revokes(self._bucket.get(name_of(count))):
+            count -= 1
         if count > self._manifest.entries:
             raise NotEmpty(f"the bucket has {count} entries, the backup {self._manifest.entries}: it is in use since")
         if count and self._bucket.get(name_of(count)) != self._read(name_of(count)):

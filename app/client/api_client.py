@@ -88,6 +88,38 @@ class Client(Transport):
             if refusal.status != 404 or not refusal.repeated:
                 raise
 
+    def me(self) -> Json:
+        """Return who one is, and what one may do."""
+        return self.call("GET", "/v1/me")
+
+    def create_token(self, principal: str, **wanted: Any) -> Json:
+        """Make a token for a principal; the answer alone has its secret."""
+        return self.call("POST", "/v1/tokens", {"principal": principal, **wanted})
+
+    def tokens(self) -> Iterator[Json]:
+        """Yield the tokens that one may see."""
+        return self.pages("/v1/tokens")
+
+    def revoke_token(self, token_id: str) -> None:
+        """End a token."""
+        try:
+            answer = self.raw("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
+            if answer.data:  # Sluice has nothing to say there
+                self._read(answer)
+        except ProblemError as refusal:
+            # An earlier try that was not answered has ended it.
+            if refusal.status != 404 or not refusal.repeated:
+                raise
+
+    def policy(self) -> Json:
+        """Return the policy."""
+        return self.call("GET", "/v1/policy")
+
+    def set_policy(self, policy: Json, version: int | None, dry_run: bool = False) -> Json:
+        """Put a policy in the place of the one with a version (None: any); `dry_run` says what that would change."""
+        headers = {"If-Match": "*" if version is None else f'"{version}"'}
+        return self.call("PUT", "/v1/policy" + ("?dry_run=true" if dry_run else ""), policy, headers)
+
     def slices(self, path: str | None = None) -> Iterator[Json]:
         """Yield slices, those that cover `path` if it is given."""
         return self.pages("/v1/slices", path=path, limit=1000)
@@ -278,7 +310,7 @@ class Client(Transport):
     def health(self) -> Json:
         """Return what /v1/health answers, fit or not. Raises ProblemError where that is another problem document."""
         try:
-            answer = self._http.request("GET", self.url + "/v1/health")
+            answer = self._http.request("GET", self.url + "/v1/health", headers=self.authorization)
         except HTTPError as error:
             raise Unreachable(f"GET {self.url}/v1/health: {self._why(error)}") from error
         health = self._read(answer)

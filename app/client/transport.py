@@ -88,8 +88,9 @@ class Transport:
         connections: int = 16,
         timeout: float = 90.0,
         sleep: Callable[[float], None] = time.sleep,
+        token: str | None = None,
     ) -> None:
-        """Describe an API at `url`.
+        """Describe an API at `url`, to which `token` is sent.
 
         `retry_for` bounds, in seconds, how long one call is repeated; `timeout` is that of one answer, above the
         longest long poll; `sleep` passes the time between tries.
@@ -97,8 +98,14 @@ class Transport:
         self.url = (url if "://" in url else f"http://{url}").rstrip("/")
         self._retry_for = retry_for
         self._sleep = sleep
+        self._token = token
         timeouts = urllib3.Timeout(connect=_CONNECT, read=timeout)
         self._http = urllib3.PoolManager(maxsize=connections, timeout=timeouts, retries=False)
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header with the token, where there is one."""
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Json:
         """Return the answer's JSON. Raises ProblemError for a final refusal, and Unreachable."""
@@ -118,7 +125,7 @@ class Transport:
         Repeats exactly the same request while it may still succeed. Raises ProblemError for a final refusal.
         """
         pauses = Pauses(self._retry_for, self._sleep)
-        headers = {"Content-Type": "application/json", **(headers or {})}
+        headers = {"Content-Type": "application/json", **self.authorization, **(headers or {})}
         unknown = False
         while True:
             retry_after = 0.0

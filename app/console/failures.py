@@ -20,6 +20,12 @@ _TYPE_PREFIX = "urn:sluice:problem:"
 _CHANGE = re.compile(r"changes\[(\d+)\]")
 _SETTINGS = "`sluice settings` lists them"
 _AGAIN = "it passes: try again"
+# By the status of a refusal.
+_HINTS = {
+    401: "set SLUICE_TOKEN, or SLUICE_TOKEN_FILE to a file that has it; `sluice up` writes the root token to "
+    "root-token in its data folder",
+    403: "`sluice whoami` shows what you may do",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ TABLE: dict[str, Kind] = {
     "storage.backends.deadline.Spent": Kind(exit_codes.UNREACHABLE, "unreachable", "It took too long", _AGAIN),
     "app.client.transport.NotSluice": Kind(exit_codes.UNREACHABLE, "no-sluice", "No Sluice answers there",
                                            "is --url right? A proxy before the API may answer instead of it, too"),
+    "app.console.token.TokenFileError": Kind(exit_codes.USAGE, "token-file", "The token cannot be read"),
     "app.client.transport.ProblemError": Kind(exit_codes.REFUSED, "refused", "Refused"),
     "app.client.transport.Unreachable": Kind(exit_codes.UNREACHABLE, "unreachable", "The API cannot be reached",
                                              "is `sluice up` running, and is --url right?"),
@@ -155,9 +162,10 @@ def _of_problem(error: ProblemError, kind: Kind) -> Failure:
     conflicts = error.document.get("conflicts", [])
     faults += [f"{conflict['path']}: {conflict['class']}" for conflict in conflicts]
     code = exit_codes.CONFLICTED if conflicts else kind.code
+    hint = _HINTS.get(error.status, kind.hint)
     document = {"type": _TYPE_PREFIX + kind.slug, "title": error.title, **error.document}
-    document |= {"errors": errors} if errors else {}
-    return Failure(code, {**document, "exit_code": code}, _lines(first, faults, kind.hint))
+    document |= ({"errors": errors} if errors else {}) | ({"hint": hint} if hint else {})
+    return Failure(code, {**document, "exit_code": code}, _lines(first, faults, hint))
 
 
 def line(document: Json) -> str:

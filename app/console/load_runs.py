@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from app.client.api_client import Client, Json
 from app.console import exit_codes
 from app.console.options import emit_or_show, end, log_events
+from app.console.token import find_token
 
 PATIENCE = 120.0  # seconds for which requests are repeated: servers may be killed, and come back
 
@@ -43,10 +44,14 @@ def client_of(
             from app.stack.environment import limits
             from app.stack.stack import Stack  # what runs a stack is imported only where one is run
 
-            stack = opened.enter_context(Stack(data=data, settings=limits(), s3=s3, with_flower=False))
+            stack = opened.enter_context(
+                Stack(data=data, settings=limits(), s3=s3, with_flower=False, with_tokens=True)
+            )
             log_events(stack.settings)
-            url = stack.url
-        yield Client(url, retry_for=patience, connections=writers + 2)
+            url, token = stack.url, stack.token
+        else:
+            token = find_token(url)
+        yield Client(url, retry_for=patience, connections=writers + 2, token=token)
 
 
 def finish(report: R, show: Callable[[R], None], as_json: bool) -> None:

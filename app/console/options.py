@@ -13,6 +13,7 @@ import click
 from app.client.api_client import Client, ProblemError
 from app.console import failures
 from app.console.output import ask_for_json, console, emit, emit_or_show, json_asked, notes, tell, warn
+from app.console.token import find_token
 from app.stack.environment import ENVIRONMENT, load_environment
 from storage.base import settings
 from storage.base.settings import Settings, SettingsError
@@ -87,7 +88,8 @@ def url(command: Command) -> Command:
     @click.option("--url", default=None, help="Address of the API. Default: SLUICE_API_URL, or http://127.0.0.1:8080.")
     def called(url: str | None, **arguments: Any) -> Any:
         known = settings.load()
-        return command(client=Client(url or known.api_url, known.api_patience), **arguments)
+        address = url or known.api_url
+        return command(client=Client(address, known.api_patience, token=find_token(address)), **arguments)
 
     called.__doc__ = command.__doc__
     called.__name__ = command.__name__

@@ -9,9 +9,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
-from app.intake.checks import check_base, check_capacity, check_key, check_queue, check_slice, check_stored, puts_by_id
+from app.access.caller import EVERYBODY, Caller
+from app.access.visibility import visible
+from app.intake.checks import (
+    check_author,
+    check_base,
+    check_capacity,
+    check_key,
+    check_queue,
+    check_slice,
+    check_stored,
+    keys_of,
+    puts_by_id,
+)
 from app.intake.fingerprints import Fingerprints
 from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
@@ -22,7 +35,8 @@ from storage.base.ids import ChangesetId, ObjectId, SliceId, oid_of
 from storage.base.settings import Settings
 from storage.git.fsck import ContentError, check_content, needs_content
 from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
-from storage.git.trees import lookup
+from storage.git.trees import lookup, lookup_many
+from storage.log.records import Submitter
 from storage.lookup.object_kinds import Described
 from storage.lookup.object_store import ObjectMissing
 from storage.queue import Admission
@@ -55,16 +69,23 @@ LookUp = Callable[[Sequence[str], Sequence[str], Sequence[str]], Admission]
 """How slices, bases and idempotency keys are looked up: as Queue.admit does."""
 
 
-def admit(repo: Repository, submissions: Asked, look_up: LookUp | None = None) -> list[Admitted]:
+def admit(
+    repo: Repository,
+    submissions: Asked,
+    look_up: LookUp | None = None,
+    who: Caller = EVERYBODY,
+    by: Submitter | None = None,
+) -> list[Admitted]:
     """Return for each submission what it has become: ready for the intake, a repeat, or refused.
 
-    `look_up` is Queue.admit, or shares its calls with other requests (app/intake/lookups.py).
-    Raises what holds for the whole request, of which nothing has been taken: LimitReached where there is no room for
-    it, and other Unavailable, such as Recovering where it is not known yet whether something is there.
+    They are of a caller, whom the log calls `by`. `look_up` is Queue.admit, or shares its calls with other requests
+    (app/intake/lookups.py). Raises what holds for the whole request, of which nothing has been taken: LimitReached
+    where there is no room for it, and other Unavailable, such as Recovering where it is not known yet whether something
+    is there.
     """
     admission = _look_up(look_up or repo.queue.admit, submissions)
     check_capacity(repo.settings, admission, _valid(submissions))
-    request = _Request(repo, admission, submissions)
+    request = _Request(repo, admission, submissions, who)
     coming = Counter[str]()  # by slice: how many of this request it will queue
     for position, submission in enumerate(submissions):
         breathe()
@@ -75,18 +96,20 @@ def admit(repo: Repository, submissions: Asked, look_up: LookUp | None = None) -
             if isinstance(outcome, Judged):
                 coming[submission.slice] += 1
                 check_queue(repo.settings, admission, submission.slice, coming[submission.slice])
-                outcome = Item.of(*outcome)
+                outcome = Item.of(*outcome, by)
         except (Refused, LimitReached) as refusal:
             outcome = refusal
         request.add(outcome)
     return request.admitted
 
 
-def admit_to_check(repo: Repository, submission: Submission) -> Item:
+def admit_to_check(
+    repo: Repository, submission: Submission, who: Caller = EVERYBODY, by: Submitter | None = None
+) -> Item:
     """Return what the intake would take of a submission without a key, however much waits. Raises as `admit` does."""
-    judged = _Request(repo, _look_up(repo.queue.admit, [submission]), [submission]).judge(0)
+    judged = _Request(repo, _look_up(repo.queue.admit, [submission]), [submission], who).judge(0)
     assert isinstance(judged, Judged)
-    return Item.of(*judged)
+    return Item.of(*judged, by)
 
 
 def _valid(submissions: Asked) -> list[Submission]:
@@ -98,15 +121,17 @@ def _look_up(look_up: LookUp, submissions: Asked) -> Admission:
     return look_up(
         list(dict.fromkeys(submission.slice for submission in valid)),
         list(dict.fromkeys(submission.base.id for submission in valid if isinstance(submission.base, ChangesetBase))),
-        list(dict.fromkeys(submission.key for submission in valid if submission.key)),
+        list(dict.fromkeys(chain.from_iterable(keys_of(submission.key) for submission in valid))),
     )
 
 
 class _Request:
     """One request's submissions, and what became of them so far."""
 
-    def __init__(self, repo: Repository, admission: Admission, submissions: Asked) -> None:
+    def __init__(self, repo: Repository, admission: Admission, submissions: Asked, who: Caller) -> None:
         self.admitted: list[Admitted] = []
+        self._who = who
+        self._roots: list[ObjectId] | None = None
         self._repo = repo
         self._admission = admission
         self._submissions = submissions
@@ -116,7 +141,9 @@ class _Request:
         self._put_by_id = 0  # bytes of the contents
         self._bases_left = MAX_BASES  # that are still looked up
         bases = [submission.base for submission in _valid(submissions)]
-        unknown = {ChangesetId(base.id) for base in bases if isinstance(base, ChangesetBase)} - admission.bases
+        stacked = [ChangesetId(base.id) for base in bases if isinstance(base, ChangesetBase)]
+        self._check_visible(stacked)
+        unknown = set(stacked) - admission.bases
         if unknown and (not admission.recovered or repo.inbox.holds(sorted(unknown))):
             raise Recovering("changesets are being looked for")
         self._kinds = self._kinds_by_id()  # of the contents that are put by id
@@ -131,19 +158,22 @@ class _Request:
         """Return what the next submission is, as far as it can be taken. Raises Refused and Unavailable."""
         submission = self._submissions[position]
         assert isinstance(submission, Submission)
-        where = check_slice(self._admission, submission)
+        where = check_slice(self._admission, submission, self._who)
         fingerprint = ""
         if submission.key:
             fingerprint = self._fingerprints.of(position)
             if submission.key in self._keys:
                 raise FieldRefused("idempotency_key", "is given twice in this request")
             self._keys.add(submission.key)
-            if owner := check_key(self._admission, submission.key, fingerprint):
+            if owner := check_key(self._admission, keys_of(submission.key), fingerprint):
                 return Duplicate(owner)
         base = self._base(submission)
+        if not self._who.reads_all:
+            self._check_ids(submission)
         self._check_versions(submission)
         self._check_contents(submission)
-        author = _author(submission, self._repo.settings)
+        check_author(submission, self._who)
+        author = _author(submission, self._repo.settings, self._who)
         taken = replace(submission, base=base, author_name=None, author_email=None, author_time=None, author_zone=0)
         return Judged(taken, where.id, author, fingerprint)
 
@@ -167,6 +197,41 @@ class _Request:
         if isinstance(before, LimitReached):
             raise before  # all that stands on an item waits for the same
         raise FieldRefused("base", f"item {base.position} was refused")
+
+    def _check_visible(self, stacked: Sequence[ChangesetId]) -> None:
+        """Refuse bases that are changesets of which the caller may not know."""
+        if not stacked or self._who.reads_all:
+            return
+        states = dict(zip(stacked, self._repo.queue.states(stacked)[1], strict=True))
+        hidden = set(stacked) - visible(self._repo, self._who, states)
+        if hidden:
+            self._admission = replace(self._admission, bases=self._admission.bases - hidden)
+
+    def _check_ids(self, submission: Submission) -> None:
+        """Refuse ids of what the caller may not read for sure: what stands at that very path it may, and no other.
+
+        An id is no right to bytes: a diff or a conflict would show what it names.
+        """
+        given = [
+            (change.path, ObjectId(oid), f"changes[{i}].{field}")
+            for i, change in enumerate(submission.changes)
+            for field, oid in (("id", change.oid if puts_by_id(change) else None), ("base", change.base))
+            if oid
+        ]
+        if not given:
+            return
+        if self._roots is None:
+            head = self._repo.view.head()
+            self._roots = [oid_of(head.root), oid_of(head.main_tree)]
+        roots = list(self._roots)
+        if isinstance(submission.base, CommitBase):
+            roots.append(self._repo.objects.commit(ObjectId(submission.base.oid)).tree)
+        paths = [path for path, _, _ in given]
+        stands = [lookup_many(self._repo.objects.tree, root, paths) for root in dict.fromkeys(roots)]
+        for path, oid, field in given:
+            if not any((version := known.get(path)) and version.oid == oid for known in stands):
+                detail = f"{oid.hex()} is not what stands at {path.decode()}; who may read / may give any id"
+                raise FieldRefused(field, detail)
 
     def _check_versions(self, submission: Submission) -> None:
         """Refuse what no file's version can be, in a base by versions: an id that is stored here as another kind.
@@ -232,8 +297,10 @@ class _Request:
         return kinds
 
 
-def _author(submission: Submission, settings: Settings) -> Ident:
+def _author(submission: Submission, settings: Settings, who: Caller) -> Ident:
     now = int(time.time()) if submission.author_time is None else submission.author_time
     if submission.author_name is None or submission.author_email is None:
+        if who.person:
+            return Ident(who.person.name, who.person.emails[0], now, submission.author_zone)
         return Ident(settings.committer_name, settings.committer_email, now, submission.author_zone)
     return Ident(submission.author_name, submission.author_email, now, submission.author_zone)

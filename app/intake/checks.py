@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from app.access.caller import EVERYBODY, KEY_SEPARATOR, Caller
 from app.intake.refusals import FieldRefused, KeyReused
 from app.protocol.submissions import Change, ChangesetBase, Submission
+from storage.access.policy import Right
 from storage.backends.turns import breathe
 from storage.base.errors import LimitReached, Recovering, Refused, SluiceError
 from storage.base.ids import ChangesetId
@@ -42,16 +44,36 @@ def check_queue(settings: Settings, admission: Admission, name: str, coming: int
         raise LimitReached(f"{queued} changesets of {name} are queued (max_queued_per_slice)")
 
 
-def check_slice(admission: Admission, submission: Submission) -> Slice:
-    """Return the slice of a submission, which has all its paths. Raises SliceGone, FieldRefused and Recovering."""
+def check_slice(admission: Admission, submission: Submission, who: Caller = EVERYBODY) -> Slice:
+    """Return the slice of a submission, which has all its paths, all of which the caller may write.
+
+    Raises SliceGone, FieldRefused, a Problem (403) and Recovering.
+    """
     where = admission.slices.get(submission.slice)
-    if where is None:
+    if where is None or not who.may(Right.READ, where.paths):
         raise _unless_behind(admission, SliceGone(submission.slice))
     for i, change in enumerate(submission.changes):
         breathe()
         if not covers(where.paths, change.path):
             raise _unless_behind(admission, FieldRefused(f"changes[{i}].path", f"is not in the slice {where.name}"))
+    who.require(Right.WRITE, [change.path for change in submission.changes])
     return where
+
+
+def check_author(submission: Submission, who: Caller) -> None:
+    """Raise a Problem (403) where a caller may name itself alone as the author, and names another."""
+    if not who.only_own_authors or submission.author_email is None:
+        return
+    if who.person is None or submission.author_email not in who.person.emails:
+        who.require(Right.IMPERSONATE, [change.path for change in submission.changes])
+
+
+def keys_of(key: str | None) -> tuple[str, ...]:
+    """Return an idempotency key, and as what it counts that was given before keys had an owner."""
+    if not key:
+        return ()
+    _, separator, bare = key.partition(KEY_SEPARATOR)
+    return (key, bare) if separator else (key,)
 
 
 def _unless_behind(admission: Admission, refusal: Refused) -> SluiceError:
@@ -59,9 +81,9 @@ def _unless_behind(admission: Admission, refusal: Refused) -> SluiceError:
     return refusal if admission.recovered else Recovering("the view may be behind the log")
 
 
-def check_key(admission: Admission, key: str, fingerprint: str) -> ChangesetId | None:
+def check_key(admission: Admission, keys: Sequence[str], fingerprint: str) -> ChangesetId | None:
     """Return the changeset that was made with an idempotency key already. Raises KeyReused where it is another."""
-    owner = admission.keys.get(key)
+    owner = next((admission.keys[key] for key in keys if key in admission.keys), None)
     if owner is None:
         return None
     if owner[1] != fingerprint:

@@ -3,22 +3,22 @@
 from dataclasses import replace
 from typing import Any
 
-from msgspec import to_builtins
-
+from app.access.caller import EVERYBODY, Caller
+from app.access.visibility import shown_conflicts
 from app.intake.packing import Item, build
 from storage.base.ids import ObjectId
 from storage.commit import Linker, snapshot_for, sources
 from storage.git.objects import Kind, object_id
 from storage.git.packs import Location, decode
 from storage.git.threeway import MergeUnavailable
-from storage.log.records import Status
+from storage.log.records import NAMING_OTHERS, Status
 from storage.repository import Repository
 
 _WOULD = {Status.COMMITTED: "commit", Status.CONFLICTED: "conflict", Status.REJECTED: "reject"}
 
 
-def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
-    """Return what `check` answers. Raises Unavailable, also where contents cannot be merged now."""
+def dry_run(repo: Repository, item: Item, who: Caller = EVERYBODY) -> dict[str, Any]:
+    """Return what `check` answers to a caller. Raises Unavailable, also where contents cannot be merged now."""
     pack, data, [[(changeset, _)]] = build([[item]])
 
     def read_blob(oid: ObjectId, location: Location | None) -> bytes:
@@ -40,7 +40,9 @@ def dry_run(repo: Repository, item: Item) -> dict[str, Any]:
     if record.merged:
         shown["merged"] = [merged.path for merged in record.merged]
     if record.status == Status.CONFLICTED:
-        shown |= {"conflicts": to_builtins(record.conflicts), "conflict_count": record.conflict_count}
+        shown |= {"conflicts": shown_conflicts(who, record.conflicts), "conflict_count": record.conflict_count}
     if record.reason is not None:
-        shown |= {"reason": record.reason, "detail": record.detail}
+        shown["reason"] = record.reason
+        if who.reads_all or record.reason not in NAMING_OTHERS:
+            shown["detail"] = record.detail
     return shown

@@ -13,6 +13,7 @@ from storage.git.objects import Ident, Kind, object_id
 from storage.git.packs import PackRange, PackWriter, encode
 from storage.log import manifest
 from storage.log.manifest import Changeset, Proposal
+from storage.log.records import Submitter
 
 _LEVEL = 1
 
@@ -27,9 +28,17 @@ class Item:
     oids: tuple[ObjectId | None, ...]  # of each change
     blobs: dict[ObjectId, tuple[bytes, int]]  # stored bytes and size
     fingerprint: str = ""
+    by: Submitter | None = None
 
     @classmethod
-    def of(cls, submission: Submission, slice_id: SliceId, author: Ident, fingerprint: str = "") -> Item:
+    def of(
+        cls,
+        submission: Submission,
+        slice_id: SliceId,
+        author: Ident,
+        fingerprint: str = "",
+        by: Submitter | None = None,
+    ) -> Item:
         """Return a submission with the blobs of its contents; one put by id has none, since the log has it for good."""
         oids: list[ObjectId | None] = []
         blobs: dict[ObjectId, tuple[bytes, int]] = {}
@@ -41,8 +50,9 @@ class Item:
                 blobs[oid] = stored
             oids.append(oid)
         return cls(
-            submission=submission, slice=slice_id, author=author, oids=tuple(oids), blobs=blobs, fingerprint=fingerprint
-        )
+            submission=submission, slice=slice_id, author=author, oids=tuple(oids), blobs=blobs,
+            fingerprint=fingerprint, by=by,
+        )  # fmt: skip
 
     @property
     def size(self) -> int:
@@ -128,4 +138,5 @@ def _changeset(
         fingerprint=item.fingerprint,
         hold=submission.hold,
         resolves=ChangesetId(submission.resolves) if submission.resolves else None,
+        by=item.by,
     )

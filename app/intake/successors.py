@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
-from msgspec import to_builtins
-
+from app.access.caller import EVERYBODY, Caller
+from app.access.visibility import is_hidden, shown_conflicts
 from app.intake.packing import Item, blob
 from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused
 from app.protocol.resolutions import Resolution
@@ -59,7 +59,7 @@ class Successor:
         self._seen = seen.versions
         self._remerge = Remerge(repo, changeset, seen)
 
-    def rebase(self, key: str) -> Item:
+    def rebase(self, key: str, who: Caller = EVERYBODY) -> Item:
         """Return the changeset on the present tip.
 
         Raises Contradiction, with the conflicts where they collide, and ContentsTooLarge.
@@ -70,7 +70,7 @@ class Successor:
         if isinstance(decision, Rejection):
             raise Contradiction(decision.detail, reason=decision.reason)
         if isinstance(decision, list):
-            raise colliding(decision)
+            raise colliding(decision, who)
         modes = [change.path for change in self._changeset.changes if change.op == "mode" and change.path in decision]
         heads = lookup_many(self._repo.objects.tree, root, modes)
         for change in self._changeset.changes:
@@ -91,7 +91,14 @@ class Successor:
         hold = self._state.held or (self._changeset.hold and outcome is not None and outcome.status == Status.ABANDONED)
         return self._item(base, key, fingerprint, self._changeset.message, hold)
 
-    def resolve(self, paths: dict[bytes, Resolution], key: str, fingerprint: str, message: str | None) -> Item:
+    def resolve(
+        self,
+        paths: dict[bytes, Resolution],
+        key: str,
+        fingerprint: str,
+        message: str | None,
+        who: Caller = EVERYBODY,
+    ) -> Item:
         """Return the changeset with its conflicts resolved, by a writer who saw the versions in the conflicts.
 
         Raises FieldRefused where a path in conflict is left out, another is named, or answers contradict each other.
@@ -109,7 +116,7 @@ class Successor:
         for path in conflicts:
             if path not in paths:
                 raise FieldRefused(f"paths.{path.decode()}", "is in conflict and not resolved")
-        for path, version in self._blockers(conflicts, paths).items():
+        for path, version in self._blockers(conflicts, paths, who).items():
             self._take(path, None, version, Strategy.MERGE)
         for change in self._changeset.changes:
             try:
@@ -125,7 +132,7 @@ class Successor:
         return self._item(VersionsBase(), key, fingerprint, message or self._changeset.message, hold=False)
 
     def _blockers(
-        self, conflicts: dict[bytes, RecordedConflict], paths: dict[bytes, Resolution]
+        self, conflicts: dict[bytes, RecordedConflict], paths: dict[bytes, Resolution], who: Caller
     ) -> dict[bytes, Version | None]:
         """Return the files, as they were seen, that must be deleted because they are in the way of a resolution."""
         blockers = {}
@@ -133,6 +140,8 @@ class Successor:
             if not conflict.blocker or not _stays(conflict, paths[path]):
                 continue
             blocker, field = conflict.blocker.encode(), f"paths.{path.decode()}"
+            if is_hidden(who, conflict):
+                raise FieldRefused(field, "cannot stand there: something is in its way that is not for you to see")
             if blocker in conflicts:
                 if _stays(conflicts[blocker], paths[blocker]):
                     raise FieldRefused(
@@ -275,11 +284,11 @@ def rebasable(state: ChangesetState) -> bool:
     return outcome.status == Status.REJECTED and outcome.reason == "base-not-landed"
 
 
-def colliding(conflicts: list[Conflict]) -> Contradiction:
+def colliding(conflicts: list[Conflict], who: Caller) -> Contradiction:
     """The changes collide with the head."""
     return Contradiction(
         f"it collides with the head at {len(conflicts)} paths",
-        conflicts=to_builtins(recorded(conflicts)),
+        conflicts=shown_conflicts(who, recorded(conflicts)),
         conflict_count=len(conflicts),
     )
 

@@ -80,6 +80,18 @@ def malformed(detail: str) -> Problem:
     return Problem(400, "malformed", "The request cannot be read", detail)
 
 
+def unauthorized(detail: str) -> Problem:
+    """It is not known who asks; never a hint whether a principal exists."""
+    headers = {"WWW-Authenticate": 'Bearer realm="sluice", Basic realm="sluice", charset="UTF-8"'}
+    return Problem(401, "unauthorized", "Who asks is not known", detail, headers=headers)
+
+
+def forbidden(path: str, role: str) -> Problem:
+    """Who asks may see what it is about, and may not do this to it."""
+    detail = f"{path}: the role {role} is needed"
+    return Problem(403, "forbidden", "It is not allowed", detail, more={"path": path, "role": role})
+
+
 def not_found(what: str, name: str) -> Problem:
     """There is no such thing: `not_found("slice", "web")`."""
     return Problem(404, "not-found", "Not found", f"there is no {what} {name!r}")
@@ -88,6 +100,11 @@ def not_found(what: str, name: str) -> Problem:
 def conflict(detail: str, **more: Any) -> Problem:
     """It contradicts what is there; `more` names what."""
     return Problem(409, "conflict", "It contradicts what is there", detail, more=more)
+
+
+def precondition_failed(detail: str, **more: Any) -> Problem:
+    """It has another version than the one that If-Match names."""
+    return Problem(412, "precondition-failed", "It has changed meanwhile", detail, more=more)
 
 
 def key_reused() -> Problem:

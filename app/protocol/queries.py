@@ -36,6 +36,7 @@ class QuerySchema(LimitedSchema):
     after = fields.Checked(fields.text)
     format = fields.choice({name: name for name in ("tar", "tar.gz", "zip")})
     sizes = fields.choice({"true": True, "false": False})
+    dry_run = fields.choice({"true": True, "false": False})
 
 
 class FilesSchema(LimitedSchema):
@@ -71,6 +72,7 @@ class Query:
     after: str | None = None
     format: str = "tar"
     sizes: bool = False
+    dry_run: bool = False
 
 
 def check_url() -> None:

@@ -6,7 +6,8 @@ rules between the fields of a change are plain code in `_change` instead of hook
 marshmallow's loop over fields (`LimitedSchema.load_valid`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -162,13 +163,13 @@ def load_slices(data: Any, settings: Settings) -> list[tuple[str, list[str]] | I
 
 def _slice(data: Any, settings: Settings, prefix: str) -> tuple[str, list[str]]:
     loaded = load_object(_loader(settings).slice, data, prefix)
-    return loaded["name"], _slice_paths(loaded["paths"], settings, prefix and prefix + ".")
+    return loaded["name"], check_paths(loaded["paths"], settings, (prefix and prefix + ".") + "paths")
 
 
 def load_slice_paths(data: Any, settings: Settings) -> tuple[list[str], int | None]:
     """Return the paths that a slice shall have, and the version that it must still have. Raises a Problem."""
     loaded = load_object(_loader(settings).slice_paths, data)
-    return _slice_paths(loaded["paths"], settings), loaded.get("version")
+    return check_paths(loaded["paths"], settings), loaded.get("version")
 
 
 def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str | None = None) -> Submission:
@@ -177,8 +178,13 @@ def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str
     return _submission(loader, loader.changeset, data, "", None, slice_name, key, MatchBudget())
 
 
-def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Submission | Problem]:
-    """Return each item of a bulk request, or its problem; `key` is the header's. Raises a Problem of the envelope."""
+def load_bulk(
+    data: Any, settings: Settings, key: str | None = None, own_key: Callable[[str | None], str | None] = lambda key: key
+) -> list[Submission | Problem]:
+    """Return each item of a bulk request, or its problem; `key` is the header's, and `own_key` makes it the caller's.
+
+    Raises a Problem of the envelope.
+    """
     loader = _loader(settings)
     items = load_object(loader.bulk, data)["changesets"]
     check_list("changesets", items, ("max_bulk_changesets", settings.max_bulk_changesets))
@@ -192,10 +198,11 @@ def load_bulk(data: Any, settings: Settings, key: str | None = None) -> list[Sub
     shown = 0
     for position, item in enumerate(items):
         breathe()
-        own_key = None if key is None else f"{key}/{position}"
+        each_key = None if key is None else f"{key}/{position}"
         try:
             prefix = f"changesets[{position}]"
-            loaded.append(_submission(loader, loader.item, item, prefix, position, "", own_key, effort))
+            made = _submission(loader, loader.item, item, prefix, position, "", each_key, effort)
+            loaded.append(replace(made, key=own_key(made.key)) if made.key else made)
         except Invalid as problem:
             # Each has one at least; a thousand answers with all of theirs would be megabytes.
             errors = problem.field_errors[: max(1, _MAX_BULK_ERRORS - shown)]
@@ -363,18 +370,25 @@ def in_each_others_way(changes: list[Change]) -> Iterator[tuple[int, str]]:
             yield max(i, j), f"cannot be put beside changes[{min(i, j)}]: one is a directory of the other"
 
 
-def _slice_paths(items: Any, settings: Settings, dot: str = "") -> list[str]:
-    check_list(dot + "paths", items, ("max_slice_paths", settings.max_slice_paths))
+def check_paths(items: Any, settings: Settings, field: str = "paths") -> list[str]:
+    """Return a list of path prefixes: `/`, directories that end with a slash, and files. Raises a Problem."""
+    check_list(field, items, ("max_slice_paths", settings.max_slice_paths))
     seen: set[str] = set()
     for i, item in enumerate(items):
-        with ErrorsAt(f"{dot}paths[{i}]"):
-            path = fields.utf8(item)
-            if path != b"/":
-                check_path(path.removesuffix(b"/"), settings.max_path_bytes)
+        with ErrorsAt(f"{field}[{i}]"):
+            path_prefix(item, settings)
             if item in seen:
                 raise ValidationError("is given twice")
         seen.add(item)
     return list(items)
+
+
+def path_prefix(value: Any, settings: Settings) -> str:
+    """Return a path prefix. Raises ValidationError and PathError."""
+    path = fields.utf8(value)
+    if path != b"/":
+        check_path(path.removesuffix(b"/"), settings.max_path_bytes)
+    return str(value)
 
 
 def check_list(field: str, items: Any, limit: tuple[str, int]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from msgspec import to_builtins
 
+from app.access.current import caller, own_key, submitter
+from app.access.visibility import shown_conflicts, visible
 from app.intake.admission import Admitted, Duplicate, admit
 from app.intake.intake import Accepted
 from app.intake.packing import Item
@@ -26,7 +28,7 @@ from storage.backends.turns import taking_turns
 from storage.base.errors import LimitReached, Recovering
 from storage.base.ids import ChangesetId, is_ulid
 from storage.log.entry import SLOTS, log_position
-from storage.log.records import Status
+from storage.log.records import NAMING_OTHERS, RecordedConflict, Status
 from storage.operations import history
 from storage.queue import ChangesetState, Stage
 
@@ -38,6 +40,8 @@ _SHOWN = ("commit", "seq", "merged_count", "resolves", "reason", "detail", "firs
 # Changesets of a list whose outcomes are read at once. One takes some 100 KB where many long paths collide.
 _TOGETHER = 16
 _LOOKED_FOR = "changesets are being looked for"
+# What closed a conflict, for who may not know of that changeset.
+_ANOTHER = "another changeset"
 _QUEUES = {Status.QUEUED: False, Status.HELD: True}  # the statuses without an outcome, and whether they are held
 
 
@@ -53,7 +57,22 @@ def changeset_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
     shown = {name: about[name] for name in _SHOWN if name in about}
     if state.closed_by:
         shown["closed_by"] = state.closed_by
+    if outcome.by:
+        shown["submitter"] = outcome.by.principal
+    if not caller().reads_all:
+        _leave_out(shown, outcome.conflicts)
     return {"id": changeset, "slice": outcome.slice, "status": status_of(state), **shown}
+
+
+def _leave_out(shown: dict[str, Any], conflicts: Sequence[RecordedConflict]) -> None:
+    """Take out what tells of others' changesets, and of paths that the caller may not read."""
+    if is_ulid(shown.get("closed_by", "")):
+        shown["closed_by"] = _ANOTHER
+    shown.pop("first", None)
+    if "conflicts" in shown:
+        shown["conflicts"] = shown_conflicts(caller(), conflicts)
+    if shown.get("reason") in NAMING_OTHERS:
+        shown.pop("detail", None)
 
 
 def status_of(state: ChangesetState) -> Status:
@@ -69,12 +88,12 @@ def status_of(state: ChangesetState) -> Status:
 @routes.post("/slices/<slice:name>/changesets")
 def submit(name: str) -> tuple[Response, int]:
     """Take one changeset."""
-    key = load_key(request.headers.get("Idempotency-Key"))
+    key = own_key(load_key(request.headers.get("Idempotency-Key")))
     here, data = services(), body()
     settings = here.settings
     with taking_turns(len(data)), here.intake.gathering.coming():
         submission = load_changeset(load_json(data, settings), settings, name, key)
-        admitted = admit(here.repo, [submission], here.lookups.admission)
+        admitted = admit(here.repo, [submission], here.lookups.admission, caller(), submitter())
     [outcome] = _take(admitted)
     if isinstance(outcome, Exception):
         raise outcome
@@ -88,8 +107,8 @@ def submit_many() -> tuple[Response, int]:
     here, data = services(), body()
     settings = here.settings
     with taking_turns(len(data)), here.intake.gathering.coming():
-        submissions = load_bulk(load_json(data, settings), settings, key)
-        admitted = admit(here.repo, submissions, here.lookups.admission)
+        submissions = load_bulk(load_json(data, settings), settings, key, own_key)
+        admitted = admit(here.repo, submissions, here.lookups.admission, caller(), submitter())
     limits = [outcome for outcome in admitted if isinstance(outcome, LimitReached)]
     if len(limits) == len(admitted):
         raise limits[0]  # nothing is taken now, and all of it may be later
@@ -153,20 +172,25 @@ def show(changeset: str) -> Response:
     state = state_of(changeset)
     left = until - time.monotonic()
     if left > 0 and status_of(state) not in final:
-        services().waiting.wait(changeset, left, lambda now: status_of(now) in final)
+        who, access = caller(), services().access
+        services().waiting.wait(changeset, left, lambda now: status_of(now) in final or access.has_ended(who))
+        access.check(who)
         state = state_of(changeset)
     return jsonify(changeset_json(changeset, state))
 
 
 def state_of(changeset: str) -> ChangesetState:
-    """Return where a changeset stands, or refuse: its id is malformed, unknown, or not known yet."""
+    """Return where a changeset stands, or refuse: its id is malformed, unknown to the caller, or not known yet."""
     if not is_ulid(changeset):
         raise invalid("id", "is not the id of a changeset")
+    repo, who = services().repo, caller()
     [state] = states_of([changeset])
     if state.stage is Stage.UNKNOWN:
         # What could not be queued was accepted all the same, perhaps by another process.
-        if services().repo.inbox.holds([ChangesetId(changeset)]):
+        if repo.inbox.holds([ChangesetId(changeset)]):
             raise Recovering(_LOOKED_FOR)
+        raise not_found("changeset", changeset)
+    if changeset not in visible(repo, who, {changeset: state}):
         raise not_found("changeset", changeset)
     return state
 
@@ -225,9 +249,11 @@ def changesets_page(
     `page`.
     """
 
-    def show(batch: Sequence[tuple[str, str | int]]) -> Iterator[dict[str, Any]]:
+    def show(batch: Sequence[tuple[str, str | int]]) -> Iterator[dict[str, Any] | None]:
         ids = [changeset for changeset, _ in batch]
-        yield from map(changeset_json, ids, states_of(ids))
+        states = dict(zip(ids, states_of(ids), strict=True))
+        seen = visible(services().repo, caller(), states)
+        yield from (changeset_json(each, state) if each in seen else None for each, state in states.items())
 
     return page(name, filters, rows, limit, lambda row: (row[1],), show, looked=looked, together=together or _TOGETHER)
 

@@ -2,13 +2,16 @@
 
 from flask import Blueprint, Response, jsonify, request
 
+from app.access.current import caller
+from app.access.visibility import visible
 from app.protocol import cursors
 from app.protocol.loading import load_path
-from app.protocol.problems import invalid
+from app.protocol.problems import invalid, not_found
 from app.protocol.queries import load_query
 from app.routes.changesets import changesets_page
 from app.routes.slices import find_slice
 from app.service.services import services
+from storage.access.policy import Right
 from storage.operations.activity import MOST, activity
 
 routes = Blueprint("conflicts", __name__)
@@ -31,28 +34,35 @@ def listing() -> Response:
     position = int(cursors.decode(query.cursor, "conflicts", filters, (int,))[0]) if query.cursor is not None else -1
     repo = services().repo
     with repo.queue.consistent_read():
-        rows = repo.view.open_conflicts(position, query.limit + 1, slice_id, query.path)
+        if query.path is not None and not caller().may(Right.READ, [query.path]):
+            rows = []
+        else:
+            rows = repo.view.open_conflicts(position, query.limit + 1, slice_id, query.path)
     return changesets_page("conflicts", filters, rows, query.limit)
 
 
 @routes.get("/paths/<path:path>")
 def show(path: str) -> Response:
-    """Show the slices that cover a path, and who is at work on it."""
-    settings = services().settings
+    """Show the slices that cover a path, and who is at work on it, as far as the caller may know of them."""
+    settings, who = services().settings, caller()
     raw = load_path(path, settings)
     load_query(request.args, settings)
+    if not who.may(Right.READ, [raw]):
+        raise not_found("path", path)
     repo, limit = services().repo, settings.max_page
     with repo.queue.consistent_read():
         work = activity(repo, raw, min(limit, MOST))
         covering = repo.view.slices_covering(raw, "", limit + 1)
-        slices = repo.view.slices(covering[:limit])
+        slices = [slice_ for slice_ in repo.view.slices(covering[:limit]) if who.may(Right.READ, slice_.paths)]
+        ids = [*work.queued, *work.committed]
+        seen = visible(repo, who, dict(zip(ids, repo.queue.states(ids)[1] if ids else [], strict=True)))
     return jsonify(
         {
             "path": path,
             "slices": [{"id": slice_.id, "name": slice_.name} for slice_ in slices],
-            "queued": work.queued,
-            "committed": work.committed,
-            "lock": {"owner": work.lock[0], "seconds": work.lock[1]} if work.lock else None,
+            "queued": [changeset for changeset in work.queued if changeset in seen],
+            "committed": [changeset for changeset in work.committed if changeset in seen],
+            "lock": {"owner": work.lock[0], "seconds": work.lock[1]} if work.lock and who.reads_all else None,
             "complete": work.complete and len(covering) <= limit,
         }
     )

@@ -6,11 +6,14 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from app.access.caller import Caller
+from app.access.current import caller
 from app.protocol.problems import invalid
 from app.protocol.queries import load_query
 from app.routes.slices import find_slice
 from app.service.services import services
-from storage.log.events import Position, behind, parse
+from storage.access.policy import Right
+from storage.log.events import Event, Position, behind, parse
 
 routes = Blueprint("events", __name__)
 
@@ -30,7 +33,10 @@ def stream() -> Response:
     streams, peer = services().streams, request.environ.get("gunicorn.socket")
     streams.enter()
     try:
-        response = Response(streams.read(position, slice_id, _watch(peer)), mimetype="text/event-stream")
+        gone, who, access = _watch(peer), caller(), services().access
+        # Whoever lost a right comes back with what is left.
+        events = streams.read(position, _wanted(who, slice_id), gone, lambda: access.has_other_rights(who))
+        response = Response(events, mimetype="text/event-stream")
     except BaseException:
         streams.release()
         raise
@@ -43,6 +49,14 @@ def stream() -> Response:
         streams.release()
 
     return response
+
+
+def _wanted(who: Caller, slice_id: str | None) -> Callable[[Event], bool]:
+    """Return what tells which events a stream has: a slice's, or all, that its client may know of."""
+    return lambda event: (
+        (slice_id is None or event.slice == slice_id)
+        and who.may(Right.READ, [prefix.encode() for prefix in event.covers or ("/",)])
+    )
 
 
 def _position(field: str, text: str) -> Position:

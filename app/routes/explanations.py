@@ -9,6 +9,8 @@ from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from msgspec import to_builtins
 
+from app.access.current import caller
+from app.access.visibility import is_hidden, shown_conflicts
 from app.intake.successors import read_changeset
 from app.protocol import cursors
 from app.protocol.loading import load_path
@@ -96,7 +98,10 @@ def side(changeset: str, side: str, path: str) -> Response:
     load_query(request.args, services().settings)
     state = state_of(changeset)
     recorded = state.outcome.conflicts if state.outcome else ()
-    version = next((version_of(getattr(conflict, side)) for conflict in recorded if _path(conflict) == raw), None)
+    conflict = next((conflict for conflict in recorded if _path(conflict) == raw), None)
+    if conflict is None or (side == "head" and is_hidden(caller(), conflict)):
+        raise not_found(side, path)
+    version = version_of(getattr(conflict, side))
     if version is None or version.mode == SUBMODULE_MODE or version.is_tree:
         raise not_found(side, path)
     repo = services().repo
@@ -171,11 +176,11 @@ def _shown_conflicts(group: Sequence[RecordedConflict], contents: Contents) -> I
     texts = [_texts(three, contents) if three else None for three in versions]
     explainer = cast(Explainer, current_app.extensions["sluice-explainer"])
     explained = explainer.together([three for three in texts if three and not isinstance(three, Omitted)])
-    for conflict, three in zip(group, texts, strict=True):
+    for shown, three in zip(shown_conflicts(caller(), group), texts, strict=True):
         if three is None or isinstance(three, Omitted):
-            yield to_builtins(conflict) | {"hunks": None, "marked": None} | ({"omitted": three} if three else {})
+            yield shown | {"hunks": None, "marked": None} | ({"omitted": three} if three else {})
         else:
-            yield to_builtins(conflict) | _explanation_json(next(explained))
+            yield shown | _explanation_json(next(explained))
 
 
 def _path(conflict: RecordedConflict) -> bytes:

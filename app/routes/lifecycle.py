@@ -1,11 +1,14 @@
 """Operations on a changeset: release, abandon, rebase, resolve; and a check before it is submitted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from flask import Blueprint, Response, jsonify, request
 
+from app.access.caller import ROOT_PATH
+from app.access.current import caller, own_key, submitter
 from app.intake.admission import admit_to_check
-from app.intake.checks import check_capacity
+from app.intake.checks import check_capacity, keys_of
 from app.intake.dry_run import dry_run
 from app.intake.packing import Item
 from app.intake.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
@@ -19,6 +22,7 @@ from app.service.body_limit import body
 from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
 from app.service.services import services
+from storage.access.policy import Right
 from storage.backends.turns import taking_turns
 from storage.base.ids import ChangesetId
 from storage.log.records import Status
@@ -37,7 +41,7 @@ _MAX_ATTEMPTS = 100
 @confirm_refusals
 def release_one(changeset: str) -> Response:
     """Let a held changeset be committed."""
-    state_of(changeset)
+    _require(changeset, state_of(changeset), own=False)
     release(services().repo, ChangesetId(changeset))
     ask_for_commit_safely(services().repo)
     return jsonify(changeset_json(changeset, state_of(changeset)))
@@ -47,7 +51,7 @@ def release_one(changeset: str) -> Response:
 @confirm_refusals
 def abandon_one(changeset: str) -> Response:
     """Take back a changeset, or close its conflict."""
-    state_of(changeset)
+    _require(changeset, state_of(changeset))
     abandon(services().repo, ChangesetId(changeset))
     return jsonify(changeset_json(changeset, state_of(changeset)))
 
@@ -57,12 +61,12 @@ def abandon_one(changeset: str) -> Response:
 def rebase(changeset: str) -> tuple[Response, int]:
     """Make a new changeset on the tip of one that was not to be committed as it is."""
     old = ChangesetId(changeset)
-    state_of(old)
+    _require(old, state_of(old))
 
     def rebased(state: ChangesetState, key: str) -> Item:
         if not rebasable(state):
             raise conflict(f"it is {status_of(state)}")
-        return _successor(old, state).rebase(key)
+        return _successor(old, state).rebase(key, caller())
 
     return _replace("rebase", old, fingerprint_of("rebase", old), rebased)
 
@@ -72,7 +76,7 @@ def rebase(changeset: str) -> tuple[Response, int]:
 def resolve(changeset: str) -> tuple[Response, int]:
     """Make a new changeset with the conflicts of one resolved."""
     old = ChangesetId(changeset)
-    state_of(old)
+    _require(old, state_of(old))
     settings, data = services().settings, body()
     with taking_turns(len(data)):
         paths, message = load_resolutions(load_json(data, settings), settings)
@@ -81,7 +85,7 @@ def resolve(changeset: str) -> tuple[Response, int]:
     def resolved(state: ChangesetState, key: str) -> Item:
         if status_of(state) != Status.CONFLICTED:
             raise conflict(f"it is {status_of(state)}, not conflicted")
-        return _successor(old, state).resolve(paths, key, fingerprint, message)
+        return _successor(old, state).resolve(paths, key, fingerprint, message, caller())
 
     return _replace("resolve", old, fingerprint, resolved)
 
@@ -92,8 +96,18 @@ def check(name: str) -> Response:
     settings, data = services().settings, body()
     with taking_turns(len(data)):
         submission = load_changeset(load_json(data, settings), settings, name)
-        item = admit_to_check(services().repo, submission)
-    return jsonify(services().repo.confirmed(lambda: dry_run(services().repo, item)))
+        item = admit_to_check(services().repo, submission, caller(), submitter())
+    return jsonify(services().repo.confirmed(lambda: dry_run(services().repo, item, caller())))
+
+
+def _require(changeset: str, state: ChangesetState, own: bool = True) -> None:
+    """Refuse who may not do something with a changeset: maintainers of its paths may, and with `own` its submitter."""
+    who = caller()
+    if who.may(Right.MAINTAIN, [ROOT_PATH]):
+        return
+    submitted = read_changeset(services().repo, ChangesetId(changeset), state)
+    is_own = own and submitted.by is not None and submitted.by.principal == who.principal
+    who.require(Right.WRITE if is_own else Right.MAINTAIN, [change.path for change in submitted.changes])
 
 
 def _replace(
@@ -107,7 +121,8 @@ def _replace(
             about([known])
             return jsonify(changeset_json(known, state_of(known))), 202
         state = _free(old)
-        item = make(state, key)
+        item = replace(make(state, key), by=submitter())
+        caller().require(Right.WRITE, [change.path for change in item.submission.changes], only_readable=True)
         check_capacity(repo.settings, repo.queue.admit([item.slice]), [item.submission], item.slice)
         if state.held:
             # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
@@ -120,9 +135,10 @@ def _replace(
 def _known(verb: str, old: ChangesetId, fingerprint: str) -> tuple[str, ChangesetId | None]:
     """Return the key for a successor of `old`, and the one that has it already. Raises a Problem if it is another."""
     queue = services().repo.queue
-    own = load_key(request.headers.get("Idempotency-Key"))
+    own = own_key(load_key(request.headers.get("Idempotency-Key")))
     if own is not None:
-        owner = queue.key_owners([own]).get(own)
+        owners = queue.key_owners(list(keys_of(own)))
+        owner = next((owners[key] for key in keys_of(own) if key in owners), None)
         if owner is not None and owner[1] != fingerprint:
             raise key_reused()
         return own, owner[0] if owner else None

@@ -6,6 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from app.access.current import caller
+from app.access.visibility import visible
 from app.protocol import cursors
 from app.protocol.loading import load_path
 from app.protocol.problems import not_found
@@ -26,6 +28,7 @@ from storage.queue import ChangesetState
 routes = Blueprint("reads", __name__)
 
 _OF_GLOBAL_COMMITS = ("commit", "parents", "tree", "seq", "through", "changesets")
+_OF_GLOBAL_COMMITS_TO_ALL = ("commit", "parents", "seq", "through")
 # Rows of a list that are looked up at once, where none of them is large: a whole page.
 _ROWS = 1000
 
@@ -42,11 +45,14 @@ def commits(name: str) -> Response:
     # All of a page at once: those that are archived are spread over the same few tables.
     ids = [changeset for changeset, _ in rows]
     states = dict(zip(ids, states_of(ids), strict=True))
+    seen = visible(repo, caller(), states)
+    states = {changeset: state for changeset, state in states.items() if changeset in seen}
     oids = [_oid(state.outcome.commit) for state in states.values() if state.outcome and state.outcome.commit]
     repo.objects.prefetch(oids, services().settings.max_page_bytes)
 
     def show(batch: Sequence[tuple[ChangesetId, int]]) -> Iterator[dict[str, Any] | None]:
-        yield from (_commit_json(changeset, states[changeset]) for changeset, _ in batch)
+        for changeset, _ in batch:
+            yield _commit_json(changeset, states[changeset]) if changeset in states else None
 
     return page("commits", filters, rows, query.limit, lambda row: (row[1],), show, looked=looked)
 
@@ -104,14 +110,13 @@ def file(name: str, path: str) -> Response:
 def head() -> Response:
     """Show the newest global commit and the tip of the chain."""
     now = services().repo.view.head()
-    return jsonify(
-        {
-            "main": {"commit": now.main, "tree": now.main_tree, "seq": now.main_seq},
-            "tip": {"commit": now.tip, "tree": now.root, "seq": now.applied},
-            "applied": now.applied,
-            "pending": now.pending,
-        }
-    )
+    main: dict[str, Any] = {"commit": now.main, "seq": now.main_seq}
+    tip: dict[str, Any] = {"commit": now.tip, "seq": now.applied}
+    if not caller().reads_all:
+        # By the id of a tree one could find out whether a guess of a small hidden file is right.
+        return jsonify({"main": main, "tip": tip, "applied": now.applied})
+    main["tree"], tip["tree"] = now.main_tree, now.root
+    return jsonify({"main": main, "tip": tip, "applied": now.applied, "pending": now.pending})
 
 
 @routes.get("/commits")
@@ -122,7 +127,8 @@ def global_commits() -> Response:
     rows, looked = history.global_commits(services().repo, before, query.limit + 1)
 
     def show(batch: Sequence[GlobalCommit]) -> Iterator[dict[str, Any]]:
-        yield from ({name: getattr(merge, name) for name in _OF_GLOBAL_COMMITS} for merge in batch)
+        shown = _OF_GLOBAL_COMMITS if caller().reads_all else _OF_GLOBAL_COMMITS_TO_ALL
+        yield from ({name: getattr(merge, name) for name in shown} for merge in batch)
 
     return page("global", {}, rows, query.limit, lambda merge: (merge.seq,), show, looked=looked)
 
@@ -143,8 +149,10 @@ def merged(commit: str) -> Response:
 
     def show(batch: Sequence[tuple[str, int]]) -> Iterator[dict[str, Any] | None]:
         ids = [changeset for changeset, _ in batch]
-        for changeset, now in zip(ids, repo.queue.states(ids)[1], strict=True):
-            of = now.outcome
+        states = dict(zip(ids, repo.queue.states(ids)[1], strict=True))
+        seen = visible(repo, caller(), states)
+        for changeset, now in states.items():
+            of = now.outcome if changeset in seen else None
             yield {"changeset": changeset, "commit": of.commit, "slice": of.slice} if of else None
 
     return page("merged", filters, rows, query.limit, lambda row: (row[1],), show, looked=looked, together=_ROWS)

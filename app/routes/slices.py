@@ -5,17 +5,21 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from app.access.caller import NotAllowed
+from app.access.current import caller
 from app.protocol import cursors
 from app.protocol.bodies import load_json
-from app.protocol.problems import Invalid, not_found, problem_of
+from app.protocol.problems import Problem, conflict, not_found, problem_of
 from app.protocol.queries import load_query
 from app.protocol.schemas import load_slice, load_slice_paths, load_slices
 from app.routes.pages import page
 from app.service.body_limit import body
 from app.service.services import services
+from storage.access.policy import Right
 from storage.backends.turns import taking_turns
+from storage.base.errors import Refused
 from storage.base.ids import SliceId
-from storage.operations.slices import Defined, SliceExists, change_paths, define, define_many, delete
+from storage.operations.slices import Defined, SliceChanged, SliceExists, change_paths, define, define_many, delete
 from storage.view.snapshot import Slice
 
 routes = Blueprint("slices", __name__)
@@ -31,12 +35,31 @@ def slice_json(slice_: Slice) -> dict[str, Any]:
 
 
 def find_slice(name: str) -> Slice:
-    """Return the slice with this id or name, or refuse."""
+    """Return the slice with this id or name, or refuse: one that may not be read whole does not exist."""
     repo = services().repo
     slice_ = repo.confirmed(lambda: repo.view.slice(name))
-    if slice_ is None:
+    if slice_ is None or not caller().may(Right.READ, slice_.paths):
         raise not_found("slice", name)
     return slice_
+
+
+def collision(error: SliceExists) -> Problem:
+    """Return the problem of a name that is taken; of a slice that may not be read, not even the name is told."""
+    if caller().may(Right.READ, error.other.paths):
+        return conflict(str(error), slice=error.other.id)
+    return conflict("the name collides with that of another slice")
+
+
+def changed(error: SliceChanged) -> Problem:
+    """Return the problem of a slice that has another version by now; it is shown to who may read it."""
+    if caller().may(Right.READ, error.current.paths):
+        return conflict(str(error), slice=slice_json(error.current))
+    return conflict("the slice has another version by now")
+
+
+def encoded(paths: Sequence[str]) -> list[bytes]:
+    """Return the paths of a definition as rights have them."""
+    return [path.encode() for path in paths]
 
 
 @routes.post("/slices")
@@ -49,19 +72,29 @@ def create() -> tuple[Response, int]:
         name, paths = load_slice(value, repo.settings) if many is None else ("", [])
     if many is not None:
         return _create_many(many)
+    caller().require(Right.MAINTAIN, encoded(paths))
     return jsonify(slice_json(define(repo, name, paths))), 201
 
 
-def _create_many(wanted: list[tuple[str, list[str]] | Invalid]) -> tuple[Response, int]:
+def _create_many(wanted: Sequence[tuple[str, list[str]] | Refused]) -> tuple[Response, int]:
     """Make slices, with an outcome for each."""
-    valid = [item for item in wanted if not isinstance(item, Invalid)]
+    wanted = [item if isinstance(item, Refused) else _allowed(*item) for item in wanted]
+    valid = [item for item in wanted if not isinstance(item, Refused)]
     defined = iter(define_many(services().repo, valid) if valid else [])
-    outcomes = [_outcome(item if isinstance(item, Invalid) else next(defined)) for item in wanted]
+    outcomes = [_outcome(item if isinstance(item, Refused) else next(defined)) for item in wanted]
     statuses = {outcome["status"] for outcome in outcomes}
-    return jsonify({"outcomes": outcomes}), next((status for status in (201, 200) if status in statuses), 422)
+    return jsonify({"outcomes": outcomes}), next((status for status in (201, 200, 422) if status in statuses), 403)
 
 
-def _outcome(made: Defined | SliceExists | Invalid) -> dict[str, Any]:
+def _allowed(name: str, paths: list[str]) -> tuple[str, list[str]] | NotAllowed:
+    try:
+        caller().require(Right.MAINTAIN, encoded(paths))
+    except NotAllowed as refusal:
+        return refusal
+    return name, paths
+
+
+def _outcome(made: Defined | Refused) -> dict[str, Any]:
     if isinstance(made, Defined):
         return {"status": 201 if made.is_new else 200, "slice": slice_json(made.slice)}
     problem = problem_of(made)
@@ -79,29 +112,37 @@ def show(name: str) -> Response:
 def change(name: str) -> Response:
     """Give a slice other paths."""
     paths, version = load_slice_paths(load_json(body(), services().settings), services().settings)
-    return jsonify(slice_json(change_paths(services().repo, find_slice(name).id, paths, version)))
+    slice_ = find_slice(name)
+    caller().require(Right.MAINTAIN, [*encoded(paths), *slice_.paths])
+    # The rights are those of this version.
+    return jsonify(slice_json(change_paths(services().repo, slice_.id, paths, version or slice_.version)))
 
 
 @routes.delete("/slices/<slice:name>")
 def remove(name: str) -> tuple[str, int]:
     """Delete a slice."""
     query = load_query(request.args, services().settings, "version")
-    delete(services().repo, find_slice(name).id, query.version)
+    slice_ = find_slice(name)
+    caller().require(Right.MAINTAIN, slice_.paths)
+    delete(services().repo, slice_.id, query.version or slice_.version)
     return "", 204
 
 
 @routes.get("/slices")
 def listing() -> Response:
     """List slices by id; with `path`, those that cover it."""
-    view = services().repo.view
+    view, may = services().repo.view, caller().may
     query = load_query(request.args, services().settings, "limit", "cursor", "path")
     filters = {"path": query.path.decode() if query.path else None}
     after = str(cursors.decode(query.cursor, "slices", filters, (str,))[0]) if query.cursor is not None else ""
     limit = query.limit + 1
-    ids = view.slices_covering(query.path, after, limit) if query.path else view.slice_ids(after, limit)
+    if query.path and not may(Right.READ, [query.path]):
+        ids: list[str] = []
+    else:
+        ids = view.slices_covering(query.path, after, limit) if query.path else view.slice_ids(after, limit)
 
     def show(batch: Sequence[str]) -> Iterator[dict[str, Any] | None]:
-        there = {slice_.id: slice_ for slice_ in view.slices(batch)}
+        there = {slice_.id: slice_ for slice_ in view.slices(batch) if may(Right.READ, slice_.paths)}
         yield from (slice_json(there[SliceId(slice_id)]) if slice_id in there else None for slice_id in batch)
 
     return page("slices", filters, ids, query.limit, lambda slice_id: (slice_id,), show, together=_TOGETHER)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotAcceptable
 
+from app.access.current import caller
 from app.downloads.archive import FORMATS, archive
 from app.downloads.manifest import MEDIA_TYPE, manifest
 from app.protocol import cursors
@@ -18,6 +19,7 @@ from app.protocol.queries import Query, load_cursor_commit, load_query
 from app.routes.pages import page
 from app.routes.slices import find_slice
 from app.service.services import services
+from storage.access.policy import Right
 from storage.base.ids import ObjectId, oid_of
 from storage.git.objects import SUBMODULE_MODE, Commit, CorruptObject, Tree, Version
 from storage.git.trees import Run, project, runs, walk
@@ -162,7 +164,7 @@ def _listing_of(name: str, query: Query) -> _Listing:
     if version == slice_.version:
         return _Listing(slice_, commit, prefix, after, head.applied)
     before = repo.confirmed(lambda: history.slice_before(repo, slice_.id, version, seq))
-    if before is None:
+    if before is None or not caller().may(Right.READ, before.paths):
         raise invalid(
             "cursor", f"is of version {version} of the slice, which has version {slice_.version}: begin again"
         )

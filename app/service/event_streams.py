@@ -19,7 +19,7 @@ from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.turns import let_others_run
 from storage.base.errors import LimitReached
 from storage.log.entry import decode
-from storage.log.events import EntryEvents, Position, events, events_of
+from storage.log.events import EntryEvents, Event, Position, events, events_of
 from storage.repository import Repository
 
 log = structlog.get_logger()
@@ -68,8 +68,10 @@ class Entries:
 class Streams:
     """The streams of this process."""
 
-    def __init__(self, repo: Repository) -> None:
+    def __init__(self, repo: Repository, on_news: Callable[[], None] = lambda: None) -> None:
+        """Begin; `on_news` is called before anything else where entries may have been applied."""
         self._repo = repo
+        self._on_news = on_news
         self._settings = repo.settings
         self.entries = Entries(repo, repo.settings.stream_cache_bytes)
         self.open = 0
@@ -98,19 +100,29 @@ class Streams:
             self._leaving = True
             self._news.notify_all()
 
-    def read(self, start: Position, slice_id: str | None, gone: Callable[[], bool]) -> Iterator[str]:
-        """Yield the text of a stream from `start` on, until its time is over or its client is `gone`.
+    def read(
+        self,
+        start: Position,
+        wanted: Callable[[Event], bool],
+        gone: Callable[[], bool],
+        ended: Callable[[], bool] = lambda: False,
+    ) -> Iterator[str]:
+        """Yield the text of a stream of `wanted` events from `start` on, until its time is over or its client `gone`.
 
-        It also ends when this process stops. It begins with the position's id, and repeats the id while there are no
-        events: so a client that reconnects before the first event, or after many events that the slice's filter left
-        out, continues at this stream's position.
+        It also ends when this process stops, or when its client's rights have `ended`. It begins with the position's
+        id, and repeats the id while there are no events: so a client that reconnects before the first event, or after
+        many events that were not wanted, continues at this stream's position.
         """
         end = time.monotonic() + self._settings.max_stream_seconds
         yield f"retry: {RETRY}\nid: {start}\n\n"
         spoke = time.monotonic()
-        for position, text in self._rounds(start, slice_id):
+        position = start
+        for reached, text in self._rounds(start, wanted):
             if gone():
                 return
+            if ended():
+                break
+            position = reached
             now = time.monotonic()
             if text or now - spoke >= KEEP_ALIVE:
                 yield text or f": keep-alive\nid: {position}\n\n"
@@ -119,13 +131,13 @@ class Streams:
                 break
         yield f"id: {position}\n\n"
 
-    def _rounds(self, start: Position, slice_id: str | None) -> Iterator[tuple[Position, str]]:
+    def _rounds(self, start: Position, wanted: Callable[[Event], bool]) -> Iterator[tuple[Position, str]]:
         """Yield what there is to say and the position behind it, for ever; now and then nothing."""
         position = start
         while True:
             try:
                 if self._await(position.seq):
-                    for reached, text in self._pieces(position, slice_id):
+                    for reached, text in self._pieces(position, wanted):
                         position = reached
                         let_others_run()  # others may run, however much there is to send or to pass over
                         yield position, text
@@ -142,7 +154,7 @@ class Streams:
             self._news.wait_for(lambda: self._leaving or self._applied >= seq, AT_LEAST_EVERY)
             return self._applied >= seq
 
-    def _pieces(self, position: Position, slice_id: str | None) -> Iterator[tuple[Position, str]]:
+    def _pieces(self, position: Position, wanted: Callable[[Event], bool]) -> Iterator[tuple[Position, str]]:
         """Yield what the position's entry has left to send, in bounded pieces, each with the position behind it."""
         seq = position.seq
         entry = self.entries.of_entry(seq)
@@ -153,7 +165,7 @@ class Streams:
         began = time.monotonic()
         for index, event in events(entry, map(self.entries.of_entry, merged), position.sent):
             scanned += 1
-            if slice_id is None or event.slice == slice_id:
+            if wanted(event):
                 parts.append(f"id: {seq}-{index}\nevent: {event.name}\ndata: {event.data}\n\n")
                 size += len(parts[-1])
             # Each may have had to be read from a bucket that is slow, and a proxy cuts what is silent.
@@ -164,6 +176,7 @@ class Streams:
         yield Position(seq + 1), "".join(parts)
 
     def _look(self) -> None:
+        self._on_news()
         applied = self._repo.view.head().applied
         with self._news:
             # A Redis older than what was sent already changes nothing: the log decides.

@@ -28,8 +28,10 @@ class _Waiter:
 class Waiting:
     """The requests of this process that wait."""
 
-    def __init__(self, repo: Repository) -> None:
+    def __init__(self, repo: Repository, on_news: Callable[[], None] = lambda: None) -> None:
+        """Begin; `on_news` is called before anything else where entries may have been applied."""
         self._repo = repo
+        self._on_news = on_news
         self._waiters: set[_Waiter] = set()
         self._lock = threading.Lock()
         self._leaving = False
@@ -65,6 +67,7 @@ class Waiting:
                 waiter.woken.set()
 
     def _look(self) -> None:
+        self._on_news()
         with self._lock:
             waiters = list(self._waiters)
         for chunk in batched(waiters, _MAX_AT_ONCE):

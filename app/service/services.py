@@ -5,6 +5,7 @@ from typing import cast
 
 from flask import current_app
 
+from app.access.authentication import Access
 from app.intake.intake import Intake
 from app.intake.lookups import Lookups
 from app.service.downloads import Downloads
@@ -16,7 +17,7 @@ from storage.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The repository, the look-ups, the intake, the long polls, the streams and the downloads of this process."""
+    """What this process has of everything that routes use, each once."""
 
     repo: Repository
     lookups: Lookups
@@ -24,6 +25,7 @@ class Services:
     waiting: Waiting
     streams: Streams
     downloads: Downloads
+    access: Access
 
     def start(self) -> None:
         """Start the threads that store packs, announce, and wait for news."""

@@ -22,16 +22,17 @@ _PATIENCE = 2.0
 _SHOWN = 2000
 
 
-def ask_health(api: str, with_beat: bool) -> None:
+def ask_health(api: str, with_beat: bool, token: str | None = None) -> None:
     """Return if all is well, else raise NotReady with what is wrong. A stack without beat needs none."""
-    answers(f"{api}/v1/health", lambda answer: not with_beat and _only_beat_is_missing(answer))
+    answers(f"{api}/v1/health", lambda answer: not with_beat and _only_beat_is_missing(answer), token)
 
 
-def answers(url: str, suffices: Callable[[str], bool] = lambda answer: False) -> bool:
+def answers(url: str, suffices: Callable[[str], bool] = lambda answer: False, token: str | None = None) -> bool:
     """Return if it answers 200, or else what `suffices`. Raises NotReady with the answer, or why there is none."""
     try:
         try:
-            with urllib.request.urlopen(url, timeout=_PATIENCE):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_PATIENCE):
                 return True
         except urllib.error.HTTPError as refusal:  # not ready (503)
             with refusal:

@@ -129,18 +129,24 @@ def _redis_major(program: str) -> int:
     return int(match[1]) if match else 0
 
 
-def redis_server(folder: Path, port: int = 0, name: str = "redis") -> Server:
-    """Redis with its data in `folder`, on the loopback: AOF on, and nothing evicted (it holds queues)."""
-    folder.mkdir(parents=True, exist_ok=True)
+def redis_server(folder: Path, port: int = 0, name: str = "redis", password: str = "") -> Server:
+    """Redis with its data in `folder`, on the loopback: AOF on, and nothing evicted (it holds queues).
+
+    The password stands in a file that its owner alone may read: the command line is for everybody to see.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     port = port or free_ports(1)[0]
+    config = folder / "redis.conf"
+    with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(f'requirepass "{password}"\n' if password else "")
     argv = [
-        *(find_redis(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+        *(find_redis(), str(config), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
         *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
         # A rewrite forks, and makes each page that is written meanwhile twice as slow: a small file is not worth one.
         *("--auto-aof-rewrite-min-size", "256mb", "--rdbcompression", "no"),
         *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
     ]
-    url = f"redis://127.0.0.1:{port}/0"
+    url = f"redis://{f':{password}@' if password else ''}127.0.0.1:{port}/0"
 
     def ready() -> bool:
         with redis.Redis.from_url(url, socket_timeout=_ASK_TIMEOUT, socket_connect_timeout=_ASK_TIMEOUT) as client:

@@ -36,6 +36,7 @@ from app.stack.servers import (
     reserved,
     s3_server,
 )  # fmt: skip
+from storage.access.tokens import hash_of
 from storage.base.settings import Settings, environment
 
 _ASK_TIMEOUT = 2.0
@@ -69,13 +70,15 @@ class Stack:
         restart: bool = True,
         abrupt: bool = False,
         environ: Mapping[str, str] | None = None,
+        with_tokens: bool = False,
     ) -> None:
         """Describe a stack; nothing runs yet.
 
         `data` is kept (None: a temporary folder, removed with the stack); `settings` are fields of Settings
         other than those of the servers; port 0 is any free one; `host` is for the API alone, everything else stays
         on the loopback; `environ` is given to the processes in addition to their settings;
-        `abrupt` stops with SIGKILL, as a stack with a temporary folder is always stopped.
+        `abrupt` stops with SIGKILL, as a stack with a temporary folder is always stopped; `with_tokens` gives it a root
+        token, without which nobody is let in who has no other one, and Redis a password.
         """
         self._data = data
         self._overrides = dict(settings or {})
@@ -89,6 +92,7 @@ class Stack:
         self._restart = restart
         self._abrupt = abrupt or data is None
         self._environ = dict(environ or {})
+        self._with_tokens = with_tokens
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock: IO[str] | None = None
         self._supervisor: Supervisor | None = None
@@ -98,6 +102,7 @@ class Stack:
         self.data = data or Path()
         self.settings = Settings()
         self.flower_password = ""
+        self.token: str | None = None  # the root token, where it has one
         self.s3_kind = ""
         # Whether the data folder was empty before this start.
         self.fresh = True
@@ -179,7 +184,7 @@ class Stack:
         until = time.monotonic() + _FIT_PATIENCE
         while True:
             try:
-                ask_health(self.url, "beat" in self.processes)
+                ask_health(self.url, "beat" in self.processes, self.token)
                 return
             except NotReady as answer:
                 if time.monotonic() > until:
@@ -202,7 +207,10 @@ class Stack:
             redis, s3 = self._prepare()
         assert self._supervisor
         self._supervisor.start(redis.command, s3.command)
-        own = {"api_url": self.url, "commit_workers": self._workers}
+        own: dict[str, Any] = {"api_url": self.url, "commit_workers": self._workers}
+        if self._with_tokens:
+            self.token = state.root_token(self.data)
+            own["root_token_sha256"] = hash_of(self.token)
         self.settings = Settings(**{**redis.settings, **s3.settings, **own, **self._overrides})
         save_environment(self.data, self.settings)
         self._listener = _listen(self._host, self._api_port)
@@ -228,10 +236,12 @@ class Stack:
         self.s3_kind, self.flower_password = known.s3, known.flower_password
         self._supervisor = Supervisor(self.data / "logs", self._restart, self._abrupt)
 
+        if self._with_tokens and not known.redis_password:
+            known = dataclasses.replace(known, redis_password=state.new_redis_password())
         ports = free_ports(3 + S3_PORTS, known.ports)
         state.save(self.data, dataclasses.replace(known, ports=ports))
         self._api_port, self._flower_port = self._api_port or ports[0], self._flower_port or ports[1]
-        redis = redis_server(self.data / "redis", ports[2])
+        redis = redis_server(self.data / "redis", ports[2], password=known.redis_password if self._with_tokens else "")
         s3 = s3_server(self.data / f"s3-{known.s3}", known.s3, known.credentials, ports[3:], program=self._s3_program)
         return redis, s3
 

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
+from storage.access.new_secret import new_secret
+from storage.access.tokens import is_well_formed
 from storage.base.errors import Refused
 
 VERSION = 1
+ROOT_TOKEN = "root-token"
+"""The file with the root token in a stack's data folder."""
 
 
 class FolderInUse(Refused):
@@ -50,6 +54,8 @@ class State:
     flower_password: str = field(repr=False)
     # Ports of the last run in a fixed order, taken again where they are free.
     ports: list[int] = field(default_factory=list)
+    # Folders of earlier versions have none: they get one at their next start.
+    redis_password: str = field(default="", repr=False)
 
     @property
     def credentials(self) -> Credentials:
@@ -57,9 +63,33 @@ class State:
         return Credentials(self.access_key, self.secret_key)
 
 
+def new_redis_password() -> str:
+    """Return a password for a stack's Redis."""
+    return secrets.token_urlsafe(30)
+
+
+def root_token(folder: Path) -> str:
+    """Return the root token of a stack, made at its first start; the only line of a file that its owner may read."""
+    path = folder / ROOT_TOKEN
+    try:
+        secret = path.read_text().strip()
+    except FileNotFoundError:
+        secret, new = new_secret(), folder / f"{ROOT_TOKEN}.new"
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secret + "\n")
+        new.replace(path)
+    if not is_well_formed(secret):
+        raise StateDamaged(f"{path} has no token: delete it, and the next start makes another one")
+    return secret
+
+
 def lock(folder: Path) -> IO[str]:
-    """Hold the folder until the file is closed or this program ends; it names this program. Raises FolderInUse."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Hold the folder until the file is closed or this program ends; it names this program. Raises FolderInUse.
+
+    A folder that is made for it is its user's alone: it has everything that Redis and the bucket have.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = (folder / "lock").open("a+")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,5 +143,6 @@ def save(folder: Path, state: State) -> None:
     new.unlink(missing_ok=True)
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as output:
-        json.dump({"version": VERSION, **dataclasses.asdict(state)}, output, indent=2)
+        kept = {name: value for name, value in dataclasses.asdict(state).items() if name != "redis_password" or value}
+        json.dump({"version": VERSION, **kept}, output, indent=2)
     new.replace(path)

@@ -7,9 +7,11 @@ docs/configuration.md are made. A field `redis_url` is read from `SLUICE_REDIS_U
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,6 +19,8 @@ from storage.base.errors import BadInput
 from storage.base.values import read
 
 PREFIX = "SLUICE_"
+TOKEN, TOKEN_FILE = PREFIX + "TOKEN", PREFIX + "TOKEN_FILE"
+"""Variables of the command line that are no settings: a secret of its user's, which no server is to have."""
 
 
 # A changeset's place in the log has 13 bits for its index in an entry; a location has 16 for a pack's changesets.
@@ -30,6 +34,8 @@ _MOST = {
 _ABOVE_ZERO = ("header_timeout", "body_timeout", "send_timeout", "min_rate", "max_head_bytes", "max_request_changes")
 
 
+_SHA256_OF_NOTHING = sha256().hexdigest()
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -84,6 +90,13 @@ class Settings:
         "A call to Redis or the bucket that takes longer, plus a second for each 8 MiB, is slow; no changeset is "
         "blamed for a batch that slow calls delayed.",
     )
+    root_token_sha256: str = _setting(
+        "",
+        "hash",
+        "SHA-256, in hexadecimal, of the token that may do everything. Without it, and without any token that was "
+        "issued, everybody may do everything, and the API listens on the loopback alone.",
+    )
+    open_metrics: bool = _setting(False, "yes/no", "/metrics answers without a token too.")
     log_level: str = _setting(
         "info", "level", "Lowest level of log events that are written: debug, info, warning, error or critical."
     )
@@ -129,6 +142,7 @@ class Settings:
     max_bulk_paths: int = _setting(
         10_000, "paths", "Maximum paths of all slices in a bulk request; Redis takes them in one go."
     )
+    max_grants: int = _setting(10_000, "grants", "Maximum grants of the policy, and maximum members of a group.")
     max_queued_per_slice: int = _setting(20_000, "changesets", "Maximum changesets queued in a slice; above it 429.")
     max_queued: int = _setting(200_000, "changesets", "Maximum changesets queued in all slices; above it 429.")
     max_held: int = _setting(10_000, "changesets", "Maximum held changesets; above it 429.")
@@ -272,6 +286,10 @@ class Settings:
         for name, most in _MOST.items():
             if not 1 <= getattr(self, name) <= most:
                 raise SettingsError(f"{PREFIX}{name.upper()} must be from 1 to {most}")
+        if self.root_token_sha256 and not _SHA256.fullmatch(self.root_token_sha256):
+            raise SettingsError(f"{PREFIX}ROOT_TOKEN_SHA256 must be 64 hexadecimal digits in lower case")
+        if self.root_token_sha256 == _SHA256_OF_NOTHING:
+            raise SettingsError(f"{PREFIX}ROOT_TOKEN_SHA256 is the hash of nothing, and not of a token")
         if self.log_level not in LOG_LEVELS:
             raise SettingsError(f"{PREFIX}LOG_LEVEL: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}")
         if not 0 < self.redis_memory_compact <= self.redis_memory_high <= 1:
@@ -326,7 +344,7 @@ def given(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     fields = {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings)}
     values = {}
     for name, text in environ.items():
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name in (TOKEN, TOKEN_FILE):
             continue
         if name not in fields:
             raise SettingsError(f"{name} is not a setting of Sluice")
@@ -338,6 +356,12 @@ def given(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     if values.get("s3_access_key") and not values.get("s3_secret_key"):
         raise SettingsError(f"{PREFIX}S3_ACCESS_KEY is set without {PREFIX}S3_SECRET_KEY")
     return values
+
+
+def client_token(environ: Mapping[str, str] | None = None) -> tuple[str | None, str | None]:
+    """Return the token and the file with a token that `environ` (the process's own by default) has for a client."""
+    environ = os.environ if environ is None else environ
+    return environ.get(TOKEN), environ.get(TOKEN_FILE)
 
 
 def dump(settings: Settings) -> dict[str, str]:

@@ -26,7 +26,7 @@ from storage.commit.prefetch import depends_on, linker_on, prepare
 from storage.commit.prove import RootMismatch, prove
 from storage.coordination import new_owner
 from storage.git.objects import CorruptObject, Kind
-from storage.log.entry import FORMATS, Commits, Published
+from storage.log.entry import PUBLISHED_FORMAT, Commits, Published
 from storage.log.records import Status
 from storage.log.store_pack import pack_of, store_pack
 from storage.queue import Claimed, read_changesets
@@ -133,7 +133,7 @@ def _commit(
         try:
             with repo.heartbeat.of(owner):
                 # Older nodes cannot read an entry that has both.
-                publish = publish and repo.nodes.all_read(FORMATS[1])
+                publish = publish and repo.nodes.all_read(PUBLISHED_FORMAT)
                 result = _commit_claimed(repo, claimed, attempt, turn, watch, spending, publish)
             repo.pace.went_well(spending.used)
             if result.too_long is not None and not spending.was_held_up:

@@ -16,19 +16,21 @@ from functools import partial
 
 from msgspec import structs
 
+from storage.access.policy import ROOT, Right
+from storage.access.rights import ALL, limited_to
 from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.commit.base_resolver import BaseResolver, CommitTree, ReadOutcome
 from storage.commit.decide import Rejection, Taken, decide
 from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.merged_blobs import MergeBlobs, MergedBlobs, ReadBlob
-from storage.commit.records import EXPIRED, closing, recorded
+from storage.commit.records import EXPIRED, actor_of, closing, covers_of, recorded
 from storage.git.objects import Commit, Ident, Kind, Tree, Version, object_id
 from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
 from storage.git.trailers import CHANGESET_ID, with_trailer
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import ReadTree, covers
 from storage.log.manifest import Changeset, Proposal
-from storage.log.records import Closing, Decided, Decision, MergedFile, Status
+from storage.log.records import Closing, Decided, Decision, MergedFile, Status, Submitter
 from storage.view.snapshot import Snapshot
 
 
@@ -169,7 +171,20 @@ class Linker:
         for change in changeset.changes:
             if not covers(definition.paths, change.path):
                 return Rejection("outside-slice", f"{change.path.decode()} is not in slice {definition.name}")
+        if changeset.by:
+            return self._not_allowed(changeset.by, changeset)
         return None
+
+    def _not_allowed(self, by: Submitter, changeset: Changeset) -> Rejection | None:
+        """Return why a submitter may not change what it changes, as the policy is now; it may have waited for long."""
+        rights = ALL if by.principal == ROOT else self._snapshot.policy.rights(by.principal)
+        paths = [change.path for change in changeset.changes]
+        missing = rights.missing(Right.WRITE, paths)
+        if missing is None and (by.role or by.paths):
+            missing = limited_to(by.role, by.paths).missing(Right.WRITE, paths)
+        if missing is None:
+            return None
+        return Rejection("not-allowed", f"{by.principal} has not the role writer at {missing.decode()}")
 
     def _base(self, changeset: Changeset) -> tuple[TreeEditor, ObjectId | None] | Rejection | None:
         """Return what the writer saw, with its tree's id unless that is in a stack of this batch; None: not decided."""
@@ -304,6 +319,8 @@ class Linker:
             closes=closes,
             key=changeset.key or None,
             fingerprint=changeset.fingerprint if changeset.key else None,
+            by=actor_of(changeset),
+            covers=covers_of(changeset),
         )
 
     def _closes(self, resolved: ChangesetId, status: Status) -> Closing | None:

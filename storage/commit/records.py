@@ -2,10 +2,12 @@
 
 from itertools import accumulate
 
+from storage.access.covering import covering
 from storage.base.ids import ChangesetId
 from storage.commit.decide import MAX_CONFLICTS, Conflict
 from storage.log.entry import Commits
-from storage.log.records import Closing, Decided, Decision, RecordedConflict, RecordedVersion
+from storage.log.manifest import Changeset
+from storage.log.records import Actor, Closing, Decided, Decision, RecordedConflict, RecordedVersion
 from storage.view.snapshot import Head
 
 MAX_CONFLICT_BYTES = 64 << 10
@@ -31,6 +33,19 @@ def recorded(conflicts: list[Conflict]) -> tuple[RecordedConflict, ...]:
         )
         for conflict in first[:most]
     )
+
+
+def actor_of(changeset: Changeset) -> Actor | None:
+    """Return who submitted a changeset; None where there were no tokens."""
+    by = changeset.by
+    return by and Actor(principal=by.principal, token=by.token, request=by.request, address=by.address)
+
+
+def covers_of(changeset: Changeset) -> tuple[str, ...]:
+    """Return path prefixes that hold all that a changeset changes; none where there were no tokens."""
+    if changeset.by is None:
+        return ()
+    return tuple([prefix.decode() for prefix in covering(change.path for change in changeset.changes)])
 
 
 def without_commits(head: Head, *decided: Decided) -> Commits:

@@ -5,8 +5,8 @@ entry is a value, never an increment, so that an interrupted `apply` can be repe
 turns an entry into the rows of the view.
 
 Readers must read every format that was ever written; tests/testdata/entries holds one of each. An entry has the oldest
-format that can say it: 2 where a batch has its global commit with it, else 1. A format is written once every node reads
-it (storage/coordination/nodes.py).
+format that can say it: 2 where a batch has its global commit with it, 3 for tokens and the policy, else 1. A format is
+written once every node reads it (storage/coordination/nodes.py).
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from typing import NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from storage.access.policy import Policy
+from storage.access.tokens import Token
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId, Seq, SliceId
-from storage.log.records import Closing, Decided, Record, written
+from storage.log.records import Actor, Closing, Decided, Record, written
 
-FORMATS = (1, 2)
+FORMATS = (1, 2, 3)
+PUBLISHED_FORMAT = 2
+ACCESS_FORMAT = 3
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
@@ -54,6 +58,7 @@ class Released(Record, frozen=True, kw_only=True):
 
     id: ChangesetId
     slice: SliceId
+    covers: tuple[str, ...] = ()  # as in its record
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
@@ -172,6 +177,24 @@ class Merge(Entry, tag="merge", frozen=True, kw_only=True):
         )  # fmt: skip
 
 
+class RevokedToken(Record, frozen=True, kw_only=True):
+    """A token that is not valid any more."""
+
+    id: str
+    hash: str
+    principal: str
+
+
+class Access(Entry, tag="access", frozen=True, kw_only=True):
+    """Tokens are issued or revoked, or the policy is replaced."""
+
+    actor: Actor
+    time: int  # in seconds
+    issued: tuple[Token, ...] = ()
+    revoked: tuple[RevokedToken, ...] = ()
+    policy: Policy | None = None
+
+
 class Release(Entry, tag="release", frozen=True, kw_only=True):
     """Changesets that were held are let go."""
 
@@ -223,12 +246,16 @@ decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
 """Reads a global commit as the view has it."""
 
 _encoder = msgspec.json.Encoder(order="sorted")
-_decoder = msgspec.json.Decoder(Genesis | Slices | Commits | Merge | Release | Close | Condemn | Compact)
+_decoder = msgspec.json.Decoder(Genesis | Slices | Commits | Merge | Access | Release | Close | Condemn | Compact)
 
 
 def placed(entry: E, seq: Seq, previous: str, by: str) -> E:
     """Return an entry with its position in the log: `seq`, behind the entry with the hash `previous`, written `by`."""
-    written = FORMATS[1] if isinstance(entry, Commits) and entry.published else FORMATS[0]
+    written = FORMATS[0]
+    if isinstance(entry, Access):
+        written = ACCESS_FORMAT
+    elif isinstance(entry, Commits) and entry.published:
+        written = PUBLISHED_FORMAT
     return replace(entry, format=written, seq=seq, previous=previous, by=by)
 
 
@@ -243,7 +270,7 @@ def encode(entry: Entry) -> bytes:
     return _encoder.encode(replace(entry, decided=decided))
 
 
-def encode_record(record: Record) -> str:
+def encode_record(record: msgspec.Struct) -> str:
     """Return the JSON of a record as the view has it."""
     return _encoder.encode(record).decode()
 

@@ -17,7 +17,7 @@ from itertools import chain, islice
 
 from storage.base.ids import Seq
 from storage.log.entry import Commits, Entry, Merge, Release, Released
-from storage.log.records import Decided, Status
+from storage.log.records import NAMING_OTHERS, Decided, Status
 
 RELEASED = "released"
 
@@ -34,6 +34,7 @@ class Event:
     name: str  # a final or passing status, or "released"
     slice: str | None  # the changeset's; None where nobody knows it any more
     data: str  # JSON on one line
+    covers: tuple[str, ...] = ()  # path prefixes by which it is judged who may know of it; none: who may read all
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +133,16 @@ def events(entry: EntryEvents, commits: Iterable[EntryEvents], skip: int = 0) ->
 def _decided(record: Decided, seq: int, status: Status) -> Event:
     data: dict[str, object] = {"id": record.id, "slice": record.slice, "status": status, "seq": seq}
     data |= {name: value for name in _ABOUT if (value := getattr(record, name)) is not None}
+    if record.by and record.reason in NAMING_OTHERS:
+        del data["detail"]  # an event is the same for everybody who may know of its changeset
     if record.conflicts:
         data["conflicts"] = [conflict.path for conflict in record.conflicts]
-    return Event(str(status), record.slice, _json(data))
+    return Event(str(status), record.slice, _json(data), record.covers)
 
 
 def _released(record: Released, seq: int) -> Event:
     data = {"id": record.id, "slice": record.slice, "status": Status.QUEUED, "seq": seq}
-    return Event(RELEASED, record.slice, _json(data))
+    return Event(RELEASED, record.slice, _json(data), record.covers)
 
 
 def _json(data: Mapping[str, object]) -> str:

@@ -15,7 +15,7 @@ from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.git.objects import Ident, Version
 from storage.git.packs import PackRange
 from storage.git.threeway import Strategy
-from storage.log.records import RecordedChange
+from storage.log.records import RecordedChange, Submitter
 
 FORMAT = 1
 
@@ -71,6 +71,7 @@ class Changeset:
     fingerprint: str = ""  # with a key: what tells a repeat from another request
     hold: bool = False  # not committed before it is released
     resolves: ChangesetId | None = None  # the conflicted changeset whose place it takes
+    by: Submitter | None = None  # None: it was accepted while there were no tokens
 
     @property
     def base_versions(self) -> bool:
@@ -103,6 +104,8 @@ def encode(changeset: Changeset) -> bytes:
         record["hold"] = True
     if changeset.resolves:
         record["resolves"] = changeset.resolves
+    if changeset.by:
+        record["by"] = changeset.by
     return msgspec.json.encode(record)
 
 
@@ -139,6 +142,7 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
             fingerprint=record.get("fingerprint", ""),
             hold=record.get("hold", False),
             resolves=record.get("resolves"),
+            by=msgspec.convert(record["by"], Submitter) if "by" in record else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptManifest(f"{pack} has a manifest that cannot be read") from error

@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.json import Decoder
 from msgspec.structs import fields
 
+from storage.access.policy import Role
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
 from storage.git.objects import UNKNOWN_MODE, Version
 from storage.git.packs import PackRange
@@ -29,8 +30,28 @@ class Status(StrEnum):
     ABANDONED = "abandoned"  # final: taken back before it was committed
 
 
+NAMING_OTHERS = frozenset({"duplicate", "conflict-closed", "base-not-landed", "in-the-way"})
+"""Reasons of rejections whose detail may name changesets, or paths, that the submitter may not know of."""
+
+
 class Record(Struct, frozen=True, omit_defaults=True, gc=False):
     """A part of an entry."""
+
+
+class Actor(Record, frozen=True, kw_only=True):
+    """Who had something done: a principal, by which of its tokens, in which request, from where."""
+
+    principal: str
+    token: str = ""  # its id; empty for the root token
+    request: str = ""
+    address: str = ""
+
+
+class Submitter(Actor, frozen=True, kw_only=True):
+    """Who submitted a changeset, and to what its token is limited, which counts when the changeset is decided."""
+
+    role: Role | None = None
+    paths: tuple[str, ...] = ()
 
 
 class RecordedVersion(Record, frozen=True, kw_only=True):
@@ -122,6 +143,8 @@ class Decision(Record, frozen=True, kw_only=True):
     resolves: ChangesetId | None = None  # the conflicted changeset whose place it takes
     key: str | None = None  # the idempotency key
     fingerprint: str | None = None  # with a key: what tells a repeat from another request
+    by: Actor | None = None  # who submitted it; None: it was accepted while there were no tokens
+    covers: tuple[str, ...] = ()  # with `by`: path prefixes that hold all paths that it changes
 
 
 class Decided(Decision, frozen=True, kw_only=True):

@@ -12,9 +12,11 @@ from storage.commit import (
     Draft,
     NoEntry,
     SnapshotStale,
+    actor_of,
     append_directly,
     check_snapshot_current,
     closing,
+    covers_of,
     without_commits,
 )
 from storage.log import manifest
@@ -46,10 +48,13 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
         if outcome and outcome.status == Status.ABANDONED:
             raise NotPossible("it has been abandoned")
         state = _state_of(repo, changeset)
+        covers: tuple[str, ...] = ()
+        if state.held and state.pack is not None:
+            covers = covers_of(read_changesets(repo.archive, repo.queue, [(changeset, state.pack)])[0])
         check_snapshot_current(repo, snapshot)
         if outcome is not None or not state.held or state.slice is None:
             return NoEntry(None)
-        return Draft(Release(released=(Released(id=changeset, slice=state.slice),)), None)
+        return Draft(Release(released=(Released(id=changeset, slice=state.slice, covers=covers),)), None)
 
     append_directly(repo, build_entry, [changeset])
     if not _queue(repo, changeset):
@@ -157,6 +162,8 @@ def _abandoned(repo: Repository, changeset: ChangesetId, state: ChangesetState) 
         key=key,
         fingerprint=submission.fingerprint if key else None,
         resolves=submission.resolves or None,
+        by=actor_of(submission),
+        covers=covers_of(submission),
     )
 
 

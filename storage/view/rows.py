@@ -7,6 +7,7 @@ from msgspec.json import Decoder
 
 from storage.base.ids import Seq
 from storage.log.entry import (
+    Access,
     Close,
     Commits,
     Compact,
@@ -108,6 +109,8 @@ def effects(entry: Entry, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOT
         case Merge():
             _global_effects(entry.global_commit, entry.time, rows)
             head["merged"] = entry.merged
+        case Access():
+            _access_effects(entry, rows)
         case Release():
             rows.score_all("released", [released.id for released in entry.released], entry.seq)
         case Condemn():
@@ -126,6 +129,21 @@ def _global_effects(made: GlobalCommit, time: int, rows: Effects) -> None:
     rows.head["through"] = made.through
     rows.score("merges", encode_record(made), made.seq)
     rows.hashes["merge_seqs"] = {made.commit: made.seq}
+
+
+def _access_effects(entry: Access, rows: Effects) -> None:
+    rows.head["access"] = entry.seq
+    for gone in entry.revoked:
+        rows.removed_fields.setdefault("tokens", []).append(gone.hash)
+        rows.removed_fields.setdefault("token_hashes", []).append(gone.id)
+        rows.remove("token_order", gone.id)
+    for token in entry.issued:
+        rows.hashes.setdefault("tokens", {})[token.hash] = encode_record(token)
+        rows.hashes.setdefault("token_hashes", {})[token.id] = token.hash
+        rows.score("token_order", token.id, 0)
+    if entry.policy:
+        rows.strings["policy"] = encode_record(entry.policy)
+        rows.head["policy"] = entry.policy.version
 
 
 def _slice_effects(entry: Slices, rows: Effects) -> None:

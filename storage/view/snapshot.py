@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from storage.access.rights import WITHOUT_POLICY, Compiled
 from storage.base.ids import ChangesetId, Seq, SliceId
 from storage.log.records import Outcome
 
@@ -29,6 +30,8 @@ class Head:
     keys_through: Seq = Seq(0)  # idempotency keys of the entries up to this one are forgotten
     mark: str = ""  # changesets up to this id are decided, but for those that the view has as undecided
     compacted: Seq = Seq(0)  # the last entry that compacted
+    access: Seq = Seq(0)  # the last entry about tokens and the policy
+    policy: int = 0  # the version of the policy
 
     @property
     def pending(self) -> int:
@@ -68,6 +71,7 @@ class Snapshot:
     undecided: frozenset[ChangesetId] = frozenset()  # those of the candidates that the mark has passed by
     run: str = ""  # of Redis: another one may know less, and more again before anybody looks
     closed: Mapping[ChangesetId, str] = field(default_factory=dict)  # of the candidates' conflicts: what closed them
+    policy: Compiled = WITHOUT_POLICY
 
     def has_passed(self, changeset: ChangesetId) -> bool:
         """Tell whether a changeset without an outcome here is decided, or was never accepted: the mark is behind it."""

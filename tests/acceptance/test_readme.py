@@ -41,8 +41,15 @@ def walk(script: str, url: str, folder: Path) -> str:
     return done.stdout
 
 
+def beside(new_stack: Callable[..., Stack], folder: Path) -> Stack:
+    """Start a stack with a root token, whose data folder stands in a folder as that of `make up` does."""
+    stack = new_stack(with_flower=False, with_tokens=True)
+    (folder / ".sluice").symlink_to(stack.data)
+    return stack
+
+
 def test_a_first_change_with_curl(new_stack: Callable[..., Stack], tmp_path: Path) -> None:
-    stack = new_stack(with_flower=False)
+    stack = beside(new_stack, tmp_path)
     for _ in range(2):
         printed = walk(walks(stack.url)[0], stack.url, tmp_path)
         assert '"status":"landed"' in printed and printed.endswith("hello\n")
@@ -50,7 +57,7 @@ def test_a_first_change_with_curl(new_stack: Callable[..., Stack], tmp_path: Pat
 
 @one_s3
 def test_both_walks_can_be_walked_again_whatever_is_open(new_stack: Callable[..., Stack], tmp_path: Path) -> None:
-    stack = new_stack(with_flower=False)
+    stack = beside(new_stack, tmp_path)
     first, second = walks(stack.url)
     upto, found, _ = second.partition("sluice resolve $id --checkout")
     assert found
@@ -58,7 +65,7 @@ def test_both_walks_can_be_walked_again_whatever_is_open(new_stack: Callable[...
         # Where a walk was given up its conflict is still open.
         printed = walk(f"{first}\n{script}", stack.url, tmp_path)
         assert "conflicted" in printed and "hello Ada" in printed and "hello Bob" in printed
-    client = Client(stack.url)
+    client = Client(stack.url, token=stack.token)
     assert client.file("docs", "docs/hello.txt", client.head()["tip"]["commit"]) == b"hello Ada and Bob\n"
     assert sum(1 for _ in client.conflicts("docs")) == 2
 

@@ -13,7 +13,8 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from app.stack import health
 from app.stack import stack as stack_module
 from app.stack.processes import ProcessFailed
 from app.stack.stack import FLOWER_USER, Stack
-from app.stack.state import FolderInUse
+from app.stack.state import ROOT_TOKEN, FolderInUse
 from storage.base import settings
 from storage.coordination import nodes
 from storage.repository import Repository
@@ -47,6 +48,16 @@ def fetch(url: str, user: str = "", password: str = "", timeout: float = 60.0) -
         request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
     with urllib.request.urlopen(request, timeout=timeout) as response:
         return json.loads(response.read())
+
+
+@contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """A test that fails does not wait for a program that would run for ever."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
 
 
 def flowers_tasks(stack: Stack) -> list[dict[str, Any]]:
@@ -182,7 +193,7 @@ def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
     monkeypatch.setenv("SLUICE_MAX_PAGE", "100")
     options = ["--data", str(tmp_path / "data"), "--port", "0", "--flower-port", "0", "--s3", s3_kind]
     argv = [sys.executable, "-c", "from app.commands.local.up import command; command()", *options]
-    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as up:
+    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as up, ended(up):
         assert up.stderr
         panel = ""
         while "Ctrl-C" not in panel:
@@ -194,7 +205,7 @@ def test_sluice_up_prints_the_addresses_and_a_signal_stops_everything(
         assert found
         assert fetch(f"{found[1]}/readyz")["ready"] is True
         with pytest.raises(urllib.error.HTTPError, match="422"):  # a limit of the environment holds
-            fetch(f"{found[1]}/v1/slices?limit=101")
+            fetch(f"{found[1]}/v1/slices?limit=101", "root", (tmp_path / "data" / ROOT_TOKEN).read_text().strip())
         assert re.search(r"Flower\s+http://127\.0\.0\.1:\d+", panel)
         assert re.search(
             rf"password \S*{json.loads((tmp_path / 'data/stack.json').read_text())['flower_password']}", panel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, ClassVar
 
 from flask.testing import FlaskClient
@@ -38,6 +39,14 @@ class Api:
     def another(self) -> Api:
         """Return a second API process of the same repository, with nothing in its caches."""
         return Api(self._settings, World(Repository(self._settings), self.world.all))
+
+    def as_(self, token: str | None) -> Api:
+        """Return a client of the same API that sends a token, or none."""
+        other = copy(self)
+        other.http = self.http.application.test_client()
+        if token:
+            other.http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        return other
 
     @property
     def tip(self) -> str:

@@ -55,6 +55,11 @@ def published() -> tuple[Seq, bytes]:
     return Seq(len(ENTRIES) + 1), (TESTDATA / "entries" / "v2-commits.json").read_bytes()
 
 
+def access() -> tuple[Seq, bytes]:
+    """Return the entry behind that, of format 3."""
+    return Seq(len(ENTRIES) + 2), (TESTDATA / "entries" / "v3-access.json").read_bytes()
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))

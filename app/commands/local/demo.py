@@ -112,9 +112,9 @@ def _source(repo: Path | None, folder: Path) -> tuple[str, Path]:
 def _run(opened: ExitStack, source: str, path: Path, folder: Path, limit: int, writers: int, s3: str) -> Outcome:
     history = opened.enter_context(History(path))
     notes.print("Starting Redis, an S3 server, the API and the workers…")
-    stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False))
+    stack = opened.enter_context(Stack(settings=limits(), s3=s3, with_flower=False, with_tokens=True))
     log_events(stack.settings)
-    client = Client(stack.url, retry_for=PATIENCE, connections=writers + 2)
+    client = Client(stack.url, retry_for=PATIENCE, connections=writers + 2, token=stack.token)
     tell(f"{writers} writers submit {source}…")
     with progress_bars() as progress:
         report = Replay(history, client, writers, limit, progress=progress).run()

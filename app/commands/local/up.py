@@ -15,6 +15,7 @@ from app.stack import restarts
 from app.stack.environment import limits, refuse_addresses
 from app.stack.servers import S3_KINDS
 from app.stack.stack import FLOWER_USER, Stack
+from app.stack.state import ROOT_TOKEN
 
 _PORT = click.IntRange(0, 65535)
 
@@ -55,7 +56,9 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
         signal.signal(number, signal.default_int_handler)
     refuse_addresses(data)
     chosen = limits() | ({"commit_workers": workers} if workers else {})
-    stack = Stack(data, chosen, s3=s3, host=host, api_port=port, flower_port=flower_port, with_flower=flower)
+    stack = Stack(
+        data, chosen, s3=s3, host=host, api_port=port, flower_port=flower_port, with_flower=flower, with_tokens=True
+    )
     asked: SimpleQueue[int] = SimpleQueue()  # one that a handler may put into, whatever it interrupts
     signal.signal(restarts.SIGNAL, lambda number, frame: asked.put(number))
     try:
@@ -72,6 +75,11 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
         stack.stop()
 
 
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
 def _panel(stack: Stack, flower: bool) -> Panel:
     """The addresses, and what to try first."""
     rows = Table.grid(padding=(0, 2))
@@ -81,8 +89,10 @@ def _panel(stack: Stack, flower: bool) -> Panel:
         rows.add_row("[bold]Flower[/]", f"[link={stack.flower_url}]{stack.flower_url}[/link]")
         rows.add_row("", f"user [cyan]{FLOWER_USER}[/], password [cyan]{password}[/]")
     rows.add_row("[bold]S3[/]", f"{stack.settings.endpoints[0]} ({stack.s3_kind})")
-    rows.add_row("[bold]Redis[/]", stack.settings.redis_url)
+    rows.add_row("[bold]Redis[/]", _without_password(stack.settings.redis_url))
     rows.add_row("[bold]Data[/]", f"{stack.data}, logs in {stack.data / 'logs'}")
+    token = stack.data / ROOT_TOKEN
+    rows.add_row("[bold]Token[/]", f"{token}: may do everything; commands run in {stack.data.parent} use it")
     rows.add_row("", "")
-    rows.add_row("[bold]Try[/]", f"curl {stack.url}/v1/head")
+    rows.add_row("[bold]Try[/]", f"sluice whoami --url {stack.url}")
     return Panel(rows, title="Sluice is up", subtitle="Ctrl-C stops everything", border_style="green", expand=False)

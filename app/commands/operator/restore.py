@@ -20,13 +20,15 @@ _SHOWN = 20
 @click.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--verify/--no-verify", "with_verify", default=True, help="Run `sluice verify` afterwards.")
+@click.option("--keep-tokens", is_flag=True, help="Keep the backup's tokens valid, also those that were revoked since.")
 @data_folder
 @as_json
-def command(directory: Path, with_verify: bool, data: Path | None, as_json: bool) -> None:
+def command(directory: Path, with_verify: bool, keep_tokens: bool, data: Path | None, as_json: bool) -> None:
     """Restore the backup in DIRECTORY into an empty bucket, load the view and verify it; exit 1 on differences.
 
     The repository may have another name than in the backup. Every file is checked before anything is written. Run this
-    before you start the API and the workers; if it is interrupted, run the same command again.
+    before you start the API and the workers; if it is interrupted, run the same command again. Tokens of the backup are
+    revoked: the root token makes new ones.
 
     Example: SLUICE_REPOSITORY=copy sluice restore /backups/code
     """
@@ -34,7 +36,7 @@ def command(directory: Path, with_verify: bool, data: Path | None, as_json: bool
     repo = Repository(deployment(data))
     with progress_bars() as progress:
         try:
-            restored = restore(repo, directory, progress)
+            restored = restore(repo, directory, progress, keep_tokens)
             differences = verify(repo, progress=progress).differences if with_verify else None
         except Damaged as error:
             for problem in error.wrong[:_SHOWN]:
@@ -51,7 +53,8 @@ def command(directory: Path, with_verify: bool, data: Path | None, as_json: bool
         verdict = "not verified" if differences is None else "[bold red]NOT clean[/]" if differences else "clean"
         console.print(
             f"{verdict}: {restored.entries} entries, {restored.files} files, {restored.bytes:,} bytes;"
-            f" {restored.copied} files copied, {restored.enqueued} changesets queued again, in {seconds} s"
+            f" {restored.copied} files copied, {restored.enqueued} changesets queued again,"
+            f" {restored.revoked} tokens revoked, in {seconds} s"
         )
     if differences:
         end(exit_codes.WRONG)

@@ -25,14 +25,16 @@ def command(client: Client, number: int, verbose: bool, as_json: bool) -> None:
     names = {slice_["id"]: slice_["name"] for slice_ in client.slices()} if verbose else {}
     for commit in islice(client.global_commits(min(number, 1000)), number):
         # The first one has no changesets: it is the empty start.
-        merged = list(client.merged(commit["commit"])) if verbose and commit["changesets"] else []
+        merged = list(client.merged(commit["commit"])) if verbose and commit.get("changesets") else []
         value = commit | ({"merged": merged} if verbose else {})
         emit_or_show(as_json, value, partial(_show, merged=merged, names=names))
 
 
 def _show(commit: Json, merged: list[Json], names: dict[str, str]) -> None:
-    what = f"merged {commit['changesets']}" if commit["changesets"] else "the empty start"
-    console.print(Text.assemble(("●", "yellow"), " ", (commit["commit"], "cyan"), f" {what}, tree {commit['tree']}"),
+    count, tree = commit.get("changesets"), commit.get("tree")  # told to who may read everything
+    what = "a global commit" if count is None else f"merged {count}" if count else "the empty start"
+    what += f", tree {tree}" if tree else ""
+    console.print(Text.assemble(("●", "yellow"), " ", (commit["commit"], "cyan"), f" {what}"),
                   soft_wrap=True)  # fmt: skip
     for row in merged:
         name = names.get(row["slice"], row["slice"])

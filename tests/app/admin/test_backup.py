@@ -18,12 +18,16 @@ from app.admin.backup import BackupError, Folder, backup
 from app.admin.export import export
 from app.admin.restore import Damaged, NotEmpty, restore
 from app.admin.verify import verify
+from storage.access.tokens import Token
 from storage.backends.bucket import Bucket
 from storage.base import settings as settings_module
 from storage.base.ids import new_ulid
 from storage.base.settings import Settings
 from storage.log.log import name_of
+from storage.log.records import Actor
+from storage.operations.access import issue
 from storage.repository import Repository
+from storage.view.access import token_of_hash
 from tests.support.dying import Died, Dying
 from tests.support.world import World
 
@@ -75,6 +79,22 @@ def test_what_is_restored_is_what_was_backed_up(world: World, tmp_path: Path) ->
     copied = taken_over(copy)
     land(copied, 1)
     assert not verify(copy).differences, "it goes on as any other repository"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_tokens_of_a_backup_are_revoked_when_it_is_restored(world: World, tmp_path: Path, keep: bool) -> None:
+    """One of them may have been revoked since the backup was made."""
+    root = Actor(principal="root")
+    for number in range(3):
+        issue(world.repo, Token(id=new_ulid(), hash=f"{number:064}", principal="agent:a", by="root"), root)
+    land(world, 2)
+    backup(world.repo.settings, tmp_path / "b")
+    copy = another(world)
+    restored = restore(copy, tmp_path / "b", keep_tokens=keep)
+    left = copy.view.token_ids("", 10)
+    assert (restored.revoked, len(left)) == ((0, 3) if keep else (3, 0))
+    assert (token_of_hash(copy.view, "0" * 64) is not None) is keep
+    assert not verify(copy).differences
 
 
 def test_a_later_backup_copies_only_what_is_new(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

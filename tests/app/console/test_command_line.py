@@ -18,13 +18,16 @@ from tests.support.command_line import COMMIT, ID, Fake, objects, serve, sluice
 
 ROOT = Path(__file__).parents[3]
 LONG = "a-name-that-is-longer-than-any-terminal-is-wide-" * 4
+POLICY = ROOT / "tests" / "testdata" / "policy.json"
 SUBMISSION = f"-m Hello --base {COMMIT} --author Ada<ada@example.org>"
 # A line of each command that asks the API.
 CLIENTS = [
     f"abandon {ID}", f"check web . {SUBMISSION}", "conflicts", f"conflicts {ID}", f"diff {ID}", "log", "log -v",
-    "merge", f"rebase {ID}", f"release {ID}", f"resolve {ID} --all-ours", f"resolve {ID} --checkout fix",
-    "slice change web --path web/", "slice create web web/", "slice delete web", "slice list", "slice show web",
-    "status", f"status {ID}", f"status {ID} --wait", f"submit web . {SUBMISSION}", "watch -n 1",
+    "merge", f"policy check {POLICY}", f"policy set {POLICY}", "policy show", f"rebase {ID}", f"release {ID}",
+    f"resolve {ID} --all-ours", f"resolve {ID} --checkout fix", "slice change web --path web/",
+    "slice create web web/", "slice delete web", "slice list", "slice show web", "status", f"status {ID}",
+    f"status {ID} --wait", f"submit web . {SUBMISSION}", "token create user:ada", "token list", f"token revoke {ID}",
+    "watch -n 1", "whoami",
 ]  # fmt: skip
 # Those of the rest that ask Redis and the bucket.
 OPERATORS = ["backup copy", "export copy.git", "gc", "rebuild", "verify"]

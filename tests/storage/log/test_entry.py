@@ -13,7 +13,7 @@ from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, encode_reco
 from storage.log.log import follow
 from storage.view.load import locations
 from storage.view.rows import Effects, Forgotten, effects
-from tests.support.persisted import ENTRIES, entries, published, ulid
+from tests.support.persisted import ENTRIES, access, entries, published, ulid
 
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
@@ -44,6 +44,19 @@ def test_an_entry_of_format_2_has_its_global_commit() -> None:
     assert rows.sorted_sets["merges"] == {encode_record(made): 12} and rows.hashes["merge_seqs"] == {"9" * 40: 12}
     named = {"main": "9" * 40, "main_tree": entry.root, "main_time": 1700000010, "main_seq": 12, "through": 12}
     assert rows.head.items() >= (named | {"merged": rows.head["committed"], "tip": entry.tip}).items()
+
+
+def test_an_entry_of_format_3_has_tokens_and_the_policy() -> None:
+    [*_, (entry, entry_hash)] = follow(iter([*entries(), published(), access()]))
+    assert (entry.format, encode(entry)) == (3, access()[1])
+    assert entry_hash == "59ae653b74fe2af5f5a3ac58e3ac8636cdeb9016d5f3c7aeffdaa8b7faa56945"
+    made = effects(entry, entry_hash)
+    assert made.head["access"] == 13 and made.head["policy"] == 2
+    assert list(made.hashes["tokens"]) == ["ab" * 32] and made.hashes["token_hashes"] == {ulid("H2"): "ab" * 32}
+    assert made.removed_fields == {"tokens": ["cd" * 32], "token_hashes": [ulid("H3")]}
+    assert made.sorted_sets["token_order"] == {ulid("H2"): 0}
+    assert made.removed_members == {"token_order": [ulid("H3")]}
+    assert json.loads(made.strings["policy"])["version"] == 2
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
@@ -172,7 +185,7 @@ def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> N
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: data.replace(b'"format":1', b'"format":3'),
+        lambda data: data.replace(b'"format":1', b'"format":4'),
         lambda data: data.replace(b'"seq":3', b'"seq":4'),
         lambda data: data[:-1],
         lambda data: b"[]",

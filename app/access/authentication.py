@@ -1,0 +1,176 @@
+"""Who asks, and what they may do: tokens and the policy, as this process knows them from the view.
+
+They are looked at again every `FRESH` seconds at the most, by the request that finds them older. So a token that was
+revoked is refused within that time, and a request costs no call of Redis of its own. While Redis is not known to be
+current (it may be a copy from before a revocation), nobody is let in.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import threading
+import time
+from dataclasses import dataclass, field
+
+from app.access.caller import EVERYBODY, Caller
+from app.protocol.problems import unauthorized
+from storage.access import tokens
+from storage.access.policy import ROOT, Authors, Policy
+from storage.access.rights import ALL, Compiled, limited_to
+from storage.backends.redis_client import UNAVAILABLE
+from storage.base.errors import Recovering, ViewStale
+from storage.repository import Repository
+from storage.view.access import read_policy, token_of_hash
+
+FRESH = 0.4
+"""Seconds after which tokens and policy are looked at again."""
+
+# Unknown tokens that are remembered as such: whoever tries many must not fill the memory.
+_MOST_UNKNOWN = 10_000
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one version of tokens and policy."""
+
+    seq: int  # of the last entry about them
+    epoch: str
+    compiled: Compiled
+    callers: dict[str, Caller | None] = field(default_factory=dict)  # by the hash of their token; None: no such token
+
+
+class Access:
+    """The tokens and the policy of one repository, in one process."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+        self._root = repo.settings.root_token_sha256
+        self._known: _Known | None = None
+        self._news = 0
+        self._looked = -FRESH
+        self._lock = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may do everything: there is no root token, and no token was ever issued."""
+        return not self._root and not self._current().seq
+
+    def policy(self) -> Policy:
+        """Return the policy. Raises Unavailable and RedisError."""
+        return self._current().compiled.policy
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Return who sends this Authorization header. Raises a Problem (401), Unavailable and RedisError."""
+        if authorization is None:
+            if self.is_open:
+                return EVERYBODY
+            raise unauthorized("a token is needed: Authorization: Bearer slc_…")
+        secret = secret_of(authorization)
+        if not secret:
+            raise unauthorized("a token is needed: the Authorization header has none")
+        token_hash = tokens.hash_of(secret)
+        if self._root and hmac.compare_digest(token_hash, self._root):
+            return Caller(ROOT, ALL)
+        # Told without a look-up, whatever anybody sends.
+        caller = self._of_hash(token_hash) if tokens.is_well_formed(secret) else None
+        if caller is None:
+            raise unauthorized("the token is not valid")
+        if caller.token and caller.token.expires is not None and time.time() >= caller.token.expires:
+            raise unauthorized("the token has expired")
+        return caller
+
+    def check(self, caller: Caller) -> None:
+        """Raise a Problem (401) where a caller is not let in any more, since its request began."""
+        if not self._is_valid(caller):
+            raise unauthorized("the token is not valid any more")
+
+    def expire(self) -> None:
+        """Have the next request look: there is news, which may be of a revocation."""
+        self._news += 1
+        self._looked = -FRESH
+
+    def has_ended(self, caller: Caller) -> bool:
+        """Tell whether a caller is not let in any more; while that cannot be known, it is."""
+        try:
+            return not self._is_valid(caller)
+        except UNAVAILABLE:
+            return False
+
+    def has_other_rights(self, caller: Caller) -> bool:
+        """Tell whether a caller is not let in any more, or with other rights; while that cannot be known, it is not."""
+        try:
+            if not self._is_valid(caller):
+                return True
+            now = self._of_hash(caller.token.hash) if caller.token else caller
+        except UNAVAILABLE:
+            return False
+        return now is None or not now.rights.gives_as(caller.rights)
+
+    def _is_valid(self, caller: Caller) -> bool:
+        if caller.token is None:
+            return caller.principal == ROOT or self.is_open
+        expires = caller.token.expires
+        return self._of_hash(caller.token.hash) is not None and (expires is None or time.time() < expires)
+
+    def _of_hash(self, token_hash: str) -> Caller | None:
+        known = self._current()
+        if token_hash in known.callers:
+            return known.callers[token_hash]
+        token = token_of_hash(self._repo.view, token_hash)
+        caller = None
+        if token:
+            limit = limited_to(token.role, token.paths) if token.role or token.paths else ALL
+            policy, who = known.compiled.policy, token.principal
+            own = policy.authors is Authors.OWN
+            caller = Caller(who, known.compiled.rights(who), token, limit, policy.people.get(who), own)
+        if len(known.callers) > _MOST_UNKNOWN:
+            known.callers = {name: each for name, each in known.callers.items() if each}
+        known.callers[token_hash] = caller
+        return caller
+
+    def _current(self) -> _Known:
+        """Return what is known, looked at a moment ago. Raises Unavailable and RedisError."""
+        known = self._known
+        if known is not None and time.monotonic() - self._looked < FRESH:
+            return known
+        with self._lock:
+            if self._known is not None and time.monotonic() - self._looked < FRESH:
+                return self._known
+            began, news = time.monotonic(), self._news
+            self._known = self._look(self._known)
+            if news == self._news:  # else what came meanwhile may not be in it
+                self._looked = began
+            return self._known
+
+    def _look(self, known: _Known | None) -> _Known:
+        repo = self._repo
+        snapshot = repo.view.snapshot()
+        seq = snapshot.head.access
+        if known is not None and seq < known.seq:
+            raise ViewStale("the view is older than tokens that were seen")
+        if seq and repo.queue.recovered_state() is None:
+            raise Recovering("it is not known whether tokens were revoked meanwhile")
+        if known is not None and (seq, snapshot.epoch) == (known.seq, known.epoch):
+            return known
+        if known is not None and known.compiled.policy.version == snapshot.head.policy:
+            return _Known(seq, snapshot.epoch, known.compiled)
+        policy = read_policy(repo.view)
+        if policy.version != snapshot.head.policy:
+            raise ViewStale("the policy was replaced a moment ago")
+        return _Known(seq, snapshot.epoch, Compiled(policy))
+
+
+def secret_of(authorization: str) -> str:
+    """Return the token in an Authorization header: Bearer, or the password of Basic. Raises a Problem (401)."""
+    scheme, _, value = authorization.partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer" and value:
+        return value
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            raise unauthorized("the Authorization header cannot be read") from None
+    raise unauthorized("the Authorization header must be Bearer or Basic")

@@ -1,0 +1,74 @@
+"""Who sent a request, and what it may do. Values; current.py has that of the present request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from storage.access.policy import ROLE_WITH, Person, Right, Role
+from storage.access.rights import ALL, NOTHING, Rights
+from storage.access.tokens import Token
+from storage.base.errors import Refused
+
+_NOBODY = "unknown"
+ROOT_PATH = b"/"
+KEY_SEPARATOR = "\n"
+"""Between a principal and its idempotency key, in which it cannot be."""
+
+
+class NotAllowed(Refused):
+    """A right is missing: the caller may see what it is about, and may not do this to it."""
+
+    def __init__(self, path: str, role: Role) -> None:
+        super().__init__(f"{path}: the role {role} is needed")
+        self.path, self.role = path, role
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A principal, by a token that may give it less than the policy does."""
+
+    principal: str
+    rights: Rights
+    token: Token | None = None
+    limit: Rights = ALL
+    person: Person | None = None  # how it is named in commits
+    only_own_authors: bool = False
+
+    def may(self, right: Right, paths: Iterable[bytes]) -> bool:
+        """Tell whether there is a right at all of these paths, now."""
+        return self.missing(right, paths) is None
+
+    def missing(self, right: Right, paths: Iterable[bytes]) -> bytes | None:
+        """Return the first of these paths at which there is no such right now, None where there is one at all."""
+        now = time.time()
+        return next(
+            (path for path in paths if not (self.rights.has(right, path, now) and self.limit.has(right, path))), None
+        )
+
+    def require(self, right: Right, paths: Iterable[bytes], only_readable: bool = False) -> None:
+        """Raise NotAllowed, which names the first path at which the right is missing.
+
+        With `only_readable` a path that may not be read is not named: the caller has not named it either.
+        """
+        path = self.missing(right, paths)
+        if path is not None:
+            hidden = only_readable and not self.may(Right.READ, [path])
+            raise NotAllowed("a path that is not shown" if hidden else path.decode(), ROLE_WITH[right])
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it may read the whole repository: then nothing needs to be left out."""
+        return self.may(Right.READ, [ROOT_PATH])
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has authenticated."""
+        return self.principal != _NOBODY
+
+
+EVERYBODY = Caller(_NOBODY, ALL)
+"""Who asks where there are no tokens."""
+STRANGER = Caller(_NOBODY, NOTHING)
+"""Who asks for what is not there."""

@@ -1,0 +1,49 @@
+"""Who sent the request that is being answered, and how the log names it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from flask import g, request
+
+from app.access.caller import KEY_SEPARATOR, Caller
+from app.protocol.problems import request_id
+from storage.log.records import Actor, Submitter
+
+
+def caller() -> Caller:
+    """Return who sent the present request."""
+    return cast(Caller, g.caller)
+
+
+def tells_counts() -> bool:
+    """Tell whether whoever sent the present request may know how much there is of what others submit."""
+    who: Caller | None = g.get("caller")
+    return who is None or who.reads_all
+
+
+def own_key(key: str | None) -> str | None:
+    """Return an idempotency key as the caller's own: two principals may use the same."""
+    who = caller()
+    return f"{who.principal}{KEY_SEPARATOR}{key}" if key is not None and who.is_known else key
+
+
+def actor() -> Actor:
+    """Return how the log names who sent the present request."""
+    who = caller()
+    token = who.token.id if who.token else ""
+    return Actor(principal=who.principal, token=token, request=request_id(), address=request.remote_addr or "")
+
+
+def submitter() -> Submitter | None:
+    """Return the same for a changeset; None where there are no tokens."""
+    who = caller()
+    if not who.is_known:
+        return None
+    token, address = who.token, request.remote_addr or ""
+    if token is None:
+        return Submitter(principal=who.principal, request=request_id(), address=address)
+    return Submitter(
+        principal=who.principal, token=token.id, request=request_id(), address=address,
+        role=token.role, paths=token.paths,
+    )  # fmt: skip

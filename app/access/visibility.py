@@ -1,0 +1,65 @@
+"""Which changesets a caller may know of: those all of whose paths it may read, whatever their slice says today.
+
+A record of a changeset names a few prefixes that cover its paths; by these, a list judges at no cost. Where they are
+too coarse for its own submitter, or an older record has none, the manifest says the paths themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from msgspec import to_builtins
+
+from app.access.caller import Caller
+from storage.access.policy import Right
+from storage.base.errors import Corrupt
+from storage.base.ids import ChangesetId, PackId
+from storage.log.records import RecordedConflict
+from storage.queue import ChangesetState, read_changesets
+from storage.repository import Repository
+
+N = TypeVar("N", bound=str)
+
+
+def shown_conflicts(who: Caller, conflicts: Iterable[RecordedConflict]) -> list[dict[str, Any]]:
+    """Return conflicts as answers show them; what is in the way at a path that may not be read is not told."""
+    shown = []
+    for conflict in conflicts:
+        told: dict[str, Any] = to_builtins(conflict)
+        if is_hidden(who, conflict):
+            del told["blocker"]
+            told["head"] = None  # which is the version of what is in the way
+        shown.append(told)
+    return shown
+
+
+def is_hidden(who: Caller, conflict: RecordedConflict) -> bool:
+    """Tell whether what is in the way of a change stands where a caller may not read."""
+    return conflict.blocker is not None and not who.may(Right.READ, [conflict.blocker.encode()])
+
+
+def visible(repo: Repository, who: Caller, states: Mapping[N, ChangesetState]) -> set[N]:
+    """Return those of these changesets that a caller may know of. Raises Unavailable."""
+    if who.reads_all:
+        return set(states)
+    seen: set[N] = set()
+    unsure: dict[N, PackId] = {}
+    for changeset, state in states.items():
+        outcome = state.outcome
+        if outcome and outcome.covers and who.may(Right.READ, [prefix.encode() for prefix in outcome.covers]):
+            seen.add(changeset)
+            continue
+        is_own = outcome is None or not outcome.by or outcome.by.principal == who.principal
+        pack = outcome.pack if outcome else state.pack
+        if is_own and pack is not None:
+            unsure[changeset] = pack
+    try:
+        wanted = [(ChangesetId(changeset), pack) for changeset, pack in unsure.items()]
+        exact = read_changesets(repo.archive, repo.queue, wanted) if wanted else []
+    except Corrupt:
+        return seen  # nobody knows what they change
+    for changeset, submitted in zip(unsure, exact, strict=True):
+        if who.may(Right.READ, [change.path for change in submitted.changes]):
+            seen.add(changeset)
+    return seen

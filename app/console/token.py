@@ -1,0 +1,64 @@
+"""Which token the command line sends: from the environment or a file, never from an argument, which others can see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from app.stack import state
+from app.stack.environment import load_environment
+from app.stack.state import ROOT_TOKEN
+from storage.base.errors import BadInput
+from storage.base.settings import PREFIX, TOKEN, TOKEN_FILE, Settings, client_token
+
+_API_URL = PREFIX + "API_URL"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class TokenFileError(BadInput):
+    """The variable or the file with the token cannot be used."""
+
+
+def find_token(url: str, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> str | None:
+    """Return the token for an API: SLUICE_TOKEN, else that in SLUICE_TOKEN_FILE, else the root token of a stack here.
+
+    The root token in `folder` (.sluice by default) is for the API of that folder's stack, and sent to no other address.
+    Raises TokenFileError.
+    """
+    folder = folder or Path(".sluice")
+    token, path = client_token(environ)
+    if token is not None:
+        return _checked(token, TOKEN)
+    if path is not None:
+        try:
+            return _checked(Path(path).read_text(encoding="utf-8-sig"), f"{TOKEN_FILE}: {path}")
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is no text"
+            raise TokenFileError(f"{TOKEN_FILE}: {path}: {why}") from None
+    if not _is_of(url, folder):
+        return None
+    try:
+        return (folder / ROOT_TOKEN).read_text().strip() or None
+    except OSError:  # there is none, or it is another user's
+        return None
+
+
+def _checked(text: str, where: str) -> str:
+    """Return a token; a JWT or an older form may come one day, but a header takes one word. Never shows the text."""
+    token = text.strip()
+    if not token:
+        raise TokenFileError(f"{where}: is set and empty; unset it to send the root token of a stack here, or none")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise TokenFileError(f"{where}: is no token: one word, such as slc_…")
+    return token
+
+
+def _is_of(url: str, folder: Path) -> bool:
+    """Tell whether a stack that runs on a folder has its API there: of one that ended, anybody may have the port."""
+    known = load_environment(folder)
+    if not known or state.holder(folder) is None:
+        return False
+    asked = urlsplit(url if "://" in url else f"http://{url}")
+    own = urlsplit(known.get(_API_URL, Settings.api_url))
+    return asked.port == own.port and asked.hostname in _LOOPBACK and own.hostname in _LOOPBACK

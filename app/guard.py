@@ -1,0 +1,99 @@
+"""The first gate: who a request is from, and what it needs before its view is called.
+
+Every endpoint is in the table, or the application does not start. Most views judge by path themselves, with what they
+read; only what concerns the whole repository needs a right on `/` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+
+from flask import Flask, g, request
+
+from app.access.caller import STRANGER, Caller, NotAllowed
+from app.service.services import services
+from storage.access.policy import ROLE_WITH, Right
+from storage.backends import deadline
+
+
+class Needs(Enum):
+    """What a request needs where it is no right on the whole repository."""
+
+    NOBODY = auto()  # it is answered without a token
+    TOKEN = auto()  # its view judges by path
+    METRICS = auto()  # as a reader of `/`, or without a token where `open_metrics` says so
+
+
+RULES: Mapping[str, Right | Needs] = {
+    "health.alive": Needs.NOBODY,
+    "health.ready": Needs.NOBODY,
+    "health.metrics": Needs.METRICS,
+    "operations.deployment": Right.READ,
+    "operations.merge": Right.MAINTAIN,
+    "access.me": Needs.TOKEN,
+    "access.create": Needs.TOKEN,
+    "access.listing": Needs.TOKEN,
+    "access.revoke": Needs.TOKEN,
+    "access.policy": Right.ADMIN,
+    "access.set_policy": Right.ADMIN,
+    "slices.create": Needs.TOKEN,
+    "slices.listing": Needs.TOKEN,
+    "slices.show": Needs.TOKEN,
+    "slices.change": Needs.TOKEN,
+    "slices.remove": Needs.TOKEN,
+    "changesets.submit": Needs.TOKEN,
+    "changesets.submit_many": Needs.TOKEN,
+    "changesets.show": Needs.TOKEN,
+    "changesets.listing": Needs.TOKEN,
+    "lifecycle.release_one": Needs.TOKEN,
+    "lifecycle.abandon_one": Needs.TOKEN,
+    "lifecycle.rebase": Needs.TOKEN,
+    "lifecycle.resolve": Needs.TOKEN,
+    "lifecycle.check": Needs.TOKEN,
+    "conflicts.listing": Needs.TOKEN,
+    "conflicts.show": Needs.TOKEN,
+    "explanations.diff": Needs.TOKEN,
+    "explanations.conflicts": Needs.TOKEN,
+    "explanations.side": Needs.TOKEN,
+    "events.stream": Needs.TOKEN,
+    "reads.commits": Needs.TOKEN,
+    "reads.file": Needs.TOKEN,
+    "reads.head": Needs.TOKEN,
+    "reads.global_commits": Needs.TOKEN,
+    "reads.merged": Needs.TOKEN,
+    "trees.tree": Needs.TOKEN,
+    "trees.files": Needs.TOKEN,
+    "file_contents.contents": Needs.TOKEN,
+}
+
+
+def check_complete(app: Flask) -> None:
+    """Raise ValueError where the table and the routes of an application differ."""
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules()}
+    if endpoints != RULES.keys():
+        raise ValueError(f"app/guard.py and the routes differ: {sorted(endpoints ^ RULES.keys())}")
+
+
+def check_again() -> None:
+    """Refuse who is not let in any more: a body may take minutes, in which its token was revoked."""
+    who: Caller | None = g.get("caller")
+    if who is not None and who.is_known:
+        services().access.check(who)
+
+
+def check() -> None:
+    """Find out who a request is from, and refuse, by a Problem, what the table does not let through."""
+    if request.endpoint is None:
+        # Nothing is there, and whoever asks is told that.
+        g.caller = STRANGER
+        return
+    needs = RULES[request.endpoint]
+    if needs is Needs.NOBODY or (needs is Needs.METRICS and services().settings.open_metrics):
+        return
+    here = services()
+    with deadline.budget("request_budget", here.settings.request_budget):  # that of the request begins behind its body
+        g.caller = who = here.access.caller(request.headers.get("Authorization"))
+    right = Right.READ if needs is Needs.METRICS else needs
+    if isinstance(right, Right) and not who.may(right, [b"/"]):
+        raise NotAllowed("/", ROLE_WITH[right])
