@@ -161,7 +161,7 @@ def problem_table(repo: Repository) -> problems.Table:
         ContentsTooLarge: lambda error: problems.Problem(413, "too-large", "It is too large", str(error)),
         FieldRefused: lambda error: problems.invalid(error.field, error.message),
         KeyReused: lambda error: problems.key_reused(),
-        NotAllowed: lambda error: problems.forbidden(error.path, error.role),
+        NotAllowed: lambda error: problems.forbidden(str(error), error.path, error.role),
         OlderNodes: away(),
         NoAdmin: lambda error: problems.invalid("grants", str(error)),
         PolicyChanged: lambda error: problems.precondition_failed(str(error), version=error.current.version),

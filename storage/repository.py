@@ -85,9 +85,10 @@ class Repository:
 
     def _policy_of(self, version: int) -> Compiled | None:
         """Return the policy with a version, None where it was replaced since that was seen."""
-        if version != self._policy.policy.version:
-            self._policy = Compiled(read_policy(self.view))
-        return self._policy if version == self._policy.policy.version else None
+        known = self._policy
+        if version != known.policy.version:
+            known = self._policy = Compiled(read_policy(self.view))
+        return known if version == known.policy.version else None
 
     def outcome(self, changeset: ChangesetId) -> Outcome | None:
         """Return a changeset's outcome, None while it has none. Raises Unavailable."""

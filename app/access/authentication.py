@@ -22,7 +22,7 @@ from storage.access.rights import ALL, Compiled, limited_to
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import Recovering, ViewStale
 from storage.repository import Repository
-from storage.view.access import read_policy, token_of_hash
+from storage.view.access import token_of_hash
 
 FRESH = 0.4
 """Seconds after which tokens and policy are looked at again."""
@@ -77,7 +77,7 @@ class Access:
         caller = self._of_hash(token_hash) if tokens.is_well_formed(secret) else None
         if caller is None:
             raise unauthorized("the token is not valid")
-        if caller.token and caller.token.expires is not None and time.time() >= caller.token.expires:
+        if _is_over(caller):
             raise unauthorized("the token has expired")
         return caller
 
@@ -111,8 +111,7 @@ class Access:
     def _is_valid(self, caller: Caller) -> bool:
         if caller.token is None:
             return caller.principal == ROOT or self.is_open
-        expires = caller.token.expires
-        return self._of_hash(caller.token.hash) is not None and (expires is None or time.time() < expires)
+        return self._of_hash(caller.token.hash) is not None and not _is_over(caller)
 
     def _of_hash(self, token_hash: str) -> Caller | None:
         known = self._current()
@@ -146,7 +145,7 @@ class Access:
 
     def _look(self, known: _Known | None) -> _Known:
         repo = self._repo
-        snapshot = repo.view.snapshot()
+        snapshot = repo.snapshot()
         seq = snapshot.head.access
         if known is not None and seq < known.seq:
             raise ViewStale("the view is older than tokens that were seen")
@@ -154,12 +153,12 @@ class Access:
             raise Recovering("it is not known whether tokens were revoked meanwhile")
         if known is not None and (seq, snapshot.epoch) == (known.seq, known.epoch):
             return known
-        if known is not None and known.compiled.policy.version == snapshot.head.policy:
-            return _Known(seq, snapshot.epoch, known.compiled)
-        policy = read_policy(repo.view)
-        if policy.version != snapshot.head.policy:
-            raise ViewStale("the policy was replaced a moment ago")
-        return _Known(seq, snapshot.epoch, Compiled(policy))
+        return _Known(seq, snapshot.epoch, snapshot.policy)
+
+
+def _is_over(caller: Caller) -> bool:
+    """Tell whether a caller's token has expired."""
+    return caller.token is not None and caller.token.expires is not None and time.time() >= caller.token.expires
 
 
 def secret_of(authorization: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from flask import g, request
+from msgspec import structs
 
 from app.access.caller import KEY_SEPARATOR, Caller
 from app.protocol.problems import request_id
@@ -40,10 +41,5 @@ def submitter() -> Submitter | None:
     who = caller()
     if not who.is_known:
         return None
-    token, address = who.token, request.remote_addr or ""
-    if token is None:
-        return Submitter(principal=who.principal, request=request_id(), address=address)
-    return Submitter(
-        principal=who.principal, token=token.id, request=request_id(), address=address,
-        role=token.role, paths=token.paths,
-    )  # fmt: skip
+    limits: dict[str, Any] = {"role": who.token.role, "paths": who.token.paths} if who.token else {}
+    return Submitter(**structs.asdict(actor()), **limits)

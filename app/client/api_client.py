@@ -79,14 +79,7 @@ class Client(Transport):
     def delete_slice(self, name: str, version: int | None = None) -> None:
         """Delete a slice; with `version`, only if it still has that one."""
         query = "" if version is None else f"?version={version}"
-        try:
-            answer = self.raw("DELETE", _slice_path(name) + query)
-            if answer.data:  # Sluice has nothing to say there
-                self._read(answer)
-        except ProblemError as refusal:
-            # An earlier try that was not answered has deleted it.
-            if refusal.status != 404 or not refusal.repeated:
-                raise
+        self._delete(_slice_path(name) + query)
 
     def me(self) -> Json:
         """Return who one is, and what one may do."""
@@ -102,12 +95,15 @@ class Client(Transport):
 
     def revoke_token(self, token_id: str) -> None:
         """End a token."""
+        self._delete(f"/v1/tokens/{quote(token_id, safe='')}")
+
+    def _delete(self, path: str) -> None:
         try:
-            answer = self.raw("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
+            answer = self.raw("DELETE", path)
             if answer.data:  # Sluice has nothing to say there
                 self._read(answer)
         except ProblemError as refusal:
-            # An earlier try that was not answered has ended it.
+            # An earlier try that was not answered has deleted it.
             if refusal.status != 404 or not refusal.repeated:
                 raise
 

@@ -47,7 +47,7 @@ def check_queue(settings: Settings, admission: Admission, name: str, coming: int
 def check_slice(admission: Admission, submission: Submission, who: Caller = EVERYBODY) -> Slice:
     """Return the slice of a submission, which has all its paths, all of which the caller may write.
 
-    Raises SliceGone, FieldRefused, a Problem (403) and Recovering.
+    Raises SliceGone, FieldRefused, NotAllowed and Recovering.
     """
     where = admission.slices.get(submission.slice)
     if where is None or not who.may(Right.READ, where.paths):
@@ -61,7 +61,7 @@ def check_slice(admission: Admission, submission: Submission, who: Caller = EVER
 
 
 def check_author(submission: Submission, who: Caller) -> None:
-    """Raise a Problem (403) where a caller may name itself alone as the author, and names another."""
+    """Raise NotAllowed where a caller may name itself alone as the author, and names another."""
     if not who.only_own_authors or submission.author_email is None:
         return
     if who.person is None or submission.author_email not in who.person.emails:

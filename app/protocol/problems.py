@@ -86,9 +86,8 @@ def unauthorized(detail: str) -> Problem:
     return Problem(401, "unauthorized", "Who asks is not known", detail, headers=headers)
 
 
-def forbidden(path: str, role: str) -> Problem:
+def forbidden(detail: str, path: str, role: str) -> Problem:
     """Who asks may see what it is about, and may not do this to it."""
-    detail = f"{path}: the role {role} is needed"
     return Problem(403, "forbidden", "It is not allowed", detail, more={"path": path, "role": role})
 
 

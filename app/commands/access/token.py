@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import click
@@ -12,9 +11,9 @@ from rich.text import Text
 from app.client.api_client import Client, Json
 from app.console.options import as_json, console, emit, emit_or_show, notes, url
 from storage.access.new_secret import new_secret
+from storage.access.policy import Role
 from storage.access.tokens import hash_of
 
-_ROLES = ("reader", "writer", "maintainer", "admin", "checker", "impersonate")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -48,7 +47,7 @@ def command() -> None:
 @command.command()
 @click.argument("principal")
 @click.option("--name", default="", help="What it is for.")
-@click.option("--role", type=click.Choice(_ROLES), help="Limit it to the rights of this role.")
+@click.option("--role", type=click.Choice([role.value for role in Role]), help="Limit it to the rights of this role.")
 @click.option("--path", "paths", multiple=True, help="Limit it to this path prefix; repeatable.")
 @click.option("--expires", type=_Span(), help="When it ends, from now: 90m, 12h, 30d, 8w. Default: never.")
 @url
@@ -105,7 +104,7 @@ def list_(client: Client, as_json: bool) -> None:
     Example: sluice token list
     """
     for token in client.tokens():
-        emit_or_show(as_json, token, partial(_show))
+        emit_or_show(as_json, token, _show)
 
 
 @command.command()

@@ -283,18 +283,24 @@ def _bytes(piece: Any) -> bytes:
     return piece.encode() if isinstance(piece, str) else bytes(piece)
 
 
+def told_until(api: Api, mark: bytes) -> bytes:
+    """Return what a stream of all events tells, up to where it has a text."""
+    stream = api.http.get("/v1/events?after=0", buffered=False)
+    told = b""
+    for piece in stream.response:
+        told += _bytes(piece)
+        if mark in told:
+            break
+    stream.close()
+    return told
+
+
 def test_a_release_is_told_to_who_may_know_of_the_changeset(root: Api) -> None:
     grants(root, "user:ada writer docs/", "user:max maintainer docs/")
     ada = principal(root, "user:ada")
     held = put(ada, "docs", "docs/a", hold=True)["id"]
     root.post(f"/changesets/{held}/release", {}, 200)
-    stream = ada.http.get("/v1/events?after=0", buffered=False)
-    told = b""
-    for piece in stream.response:
-        told += _bytes(piece)
-        if b"event: released" in told:
-            break
-    stream.close()
+    told = told_until(ada, b"event: released")
     assert held.encode() in told
 
 
@@ -303,13 +309,7 @@ def test_events_tell_of_what_one_may_read(root: Api) -> None:
     agent, writer = principal(root, "agent:a"), principal(root, "user:w")
     seen, hidden = put(writer, "docs", "docs/a")["id"], put(writer, "src", "src/a")["id"]
     root.world.work()
-    stream = agent.http.get("/v1/events?after=0", buffered=False)
-    told = b""
-    for piece in stream.response:
-        told += _bytes(piece)
-        if b"event: landed" in told:
-            break
-    stream.close()
+    told = told_until(agent, b"event: landed")
     assert seen.encode() in told and hidden.encode() not in told
 
 
