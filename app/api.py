@@ -16,19 +16,9 @@ from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, K
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
-from app.routes import access as access_routes
-from app.routes import (
-    changesets,
-    conflicts,
-    events,
-    explanations,
-    file_contents,
-    health,
-    lifecycle,
-    reads,
-    slices,
-    trees,
-)
+from app.routes import changesets, conflicts, events, explanations, health, lifecycle, slices
+from app.routes.access import policy, tokens
+from app.routes.files import file_contents, reads, trees
 from app.service import memory_limit, request_log
 from app.service.body_limit import BodyLimit
 from app.service.downloads import Downloads
@@ -109,7 +99,8 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.teardown_request(lambda _error: deadline.set_current(None))
     memory_limit.register(app, repo)
     for module in (
-        access_routes,
+        tokens,
+        policy,
         slices,
         changesets,
         lifecycle,

@@ -16,8 +16,8 @@ from typing import Any
 from isal import isal_zlib
 
 from app.protocol.bodies import load_json
+from app.protocol.changesets.schemas import ChangeSchema, ItemSchema
 from app.protocol.loading import no_constant, unique
-from app.protocol.schemas import ChangeSchema, ItemSchema
 from benchmarks.records import best
 from benchmarks.workload import Workload
 from storage.base.ids import ObjectId

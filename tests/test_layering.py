@@ -92,7 +92,7 @@ LONGEST = 400
 
 # The pure core: values in, values out.
 PURE = {
-    "app.protocol.submissions",
+    "app.protocol.changesets.submissions",
     "storage.access.covering",
     "storage.access.policy",
     "storage.access.rights",

@@ -12,9 +12,10 @@ from marshmallow import ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
+from app.protocol.changesets.schemas import MAX_IDENT_BYTES
 from app.protocol.loading import ErrorsAt, LimitedSchema, load_object
+from app.protocol.paths import check_list, check_paths, path_prefix
 from app.protocol.problems import invalid
-from app.protocol.schemas import MAX_IDENT_BYTES, check_list, check_paths, path_prefix
 from storage.access.policy import EVERYONE, GROUP, Authors, Grant, Person, Policy, Role
 from storage.access.tokens import Token
 from storage.base.settings import Settings

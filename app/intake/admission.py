@@ -28,7 +28,7 @@ from app.intake.checks import (
 from app.intake.fingerprints import Fingerprints
 from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
-from app.protocol.submissions import Base, ChangesetBase, CommitBase, ItemBase, Submission
+from app.protocol.changesets.submissions import Base, ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends.turns import breathe, without_turn
 from storage.base.errors import LimitReached, Recovering, Refused
 from storage.base.ids import ChangesetId, ObjectId, SliceId, oid_of

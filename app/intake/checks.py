@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.access.caller import EVERYBODY, KEY_SEPARATOR, Caller
 from app.intake.refusals import FieldRefused, KeyReused
-from app.protocol.submissions import Change, ChangesetBase, Submission
+from app.protocol.changesets.submissions import Change, ChangesetBase, Submission
 from storage.access.policy import Right
 from storage.backends.turns import breathe
 from storage.base.errors import LimitReached, Recovering, Refused, SluiceError

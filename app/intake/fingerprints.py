@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from app.protocol.submissions import ItemBase, Submission
+from app.protocol.changesets.submissions import ItemBase, Submission
 from storage.backends.turns import breathe, in_thread_if_large
 from storage.git.threeway import Strategy
 from storage.view.snapshot import Slice

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from app.protocol.submissions import ChangesetBase, CommitBase, ItemBase, Submission
+from app.protocol.changesets.submissions import ChangesetBase, CommitBase, ItemBase, Submission
 from storage.backends.turns import LARGE, breathe, in_thread, in_thread_if_large
 from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, consecutive, inbox_pack, new_ulid
 from storage.git.objects import Ident, Kind, object_id

@@ -7,9 +7,9 @@ from app.access.caller import EVERYBODY, Caller
 from app.access.visibility import is_hidden, shown_conflicts
 from app.intake.packing import Item, blob
 from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused
-from app.protocol.resolutions import Resolution
-from app.protocol.schemas import in_each_others_way
-from app.protocol.submissions import Base, Change, CommitBase, Submission, VersionsBase
+from app.protocol.changesets.resolutions import Resolution
+from app.protocol.changesets.schemas import in_each_others_way
+from app.protocol.changesets.submissions import Base, Change, CommitBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId, SliceId
 from storage.commit import Conflict, Rejection, recorded, why_no_mode
 from storage.git.fsck import ContentError, check_content, needs_content

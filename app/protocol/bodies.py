@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from app.protocol.changesets.schemas import most_values
 from app.protocol.loading import no_constant, unique
 from app.protocol.problems import invalid, malformed
 from app.protocol.scan import TooLarge, TooMany, scan
-from app.protocol.schemas import most_values
 from storage.backends.turns import LARGE, in_thread
 from storage.base.settings import Settings
 

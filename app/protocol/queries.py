@@ -11,8 +11,8 @@ from marshmallow.fields import Raw
 
 from app.protocol import fields
 from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, load_path, safe_name
+from app.protocol.paths import check_list
 from app.protocol.problems import invalid, malformed
-from app.protocol.schemas import check_list
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
 from storage.log.records import Status

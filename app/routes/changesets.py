@@ -16,9 +16,9 @@ from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
 from app.protocol import cursors
 from app.protocol.bodies import load_json
+from app.protocol.changesets.schemas import load_bulk, load_changeset
 from app.protocol.problems import invalid, not_found, problem_of
 from app.protocol.queries import STATUSES, load_key, load_query
-from app.protocol.schemas import load_bulk, load_changeset
 from app.routes.pages import page
 from app.routes.slices import find_slice
 from app.service.body_limit import body

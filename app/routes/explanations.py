@@ -17,7 +17,7 @@ from app.protocol.loading import load_path
 from app.protocol.problems import not_found
 from app.protocol.queries import load_query
 from app.routes.changesets import state_of
-from app.routes.contents import Contents, Omitted
+from app.routes.files.contents import Contents, Omitted
 from app.routes.pages import blob_response, page
 from app.service.confirm_refusals import confirm_refusals
 from app.service.services import services

@@ -13,10 +13,10 @@ from app.intake.dry_run import dry_run
 from app.intake.packing import Item
 from app.intake.successors import Successor, fingerprint_of, key_of, paths_of, read_changeset, rebasable
 from app.protocol.bodies import load_json
+from app.protocol.changesets.resolutions import load_resolutions
+from app.protocol.changesets.schemas import load_changeset
 from app.protocol.problems import conflict, key_reused, not_found
 from app.protocol.queries import load_key
-from app.protocol.resolutions import load_resolutions
-from app.protocol.schemas import load_changeset
 from app.routes.changesets import accepted_json, changeset_json, state_of, states_of, status_of
 from app.service.body_limit import body
 from app.service.confirm_refusals import confirm_refusals

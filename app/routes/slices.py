@@ -11,7 +11,7 @@ from app.protocol import cursors
 from app.protocol.bodies import load_json
 from app.protocol.problems import Problem, conflict, not_found, problem_of
 from app.protocol.queries import load_query
-from app.protocol.schemas import load_slice, load_slice_paths, load_slices
+from app.protocol.slices import load_slice, load_slice_paths, load_slices
 from app.routes.pages import page
 from app.service.body_limit import body
 from app.service.services import services

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.intake.packing import Item, blob, build
-from app.protocol.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
+from app.protocol.changesets.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch

@@ -14,7 +14,7 @@ from app.admin.verify import verify
 from app.intake.admission import admit
 from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
-from app.protocol.submissions import Change, CommitBase, Submission
+from app.protocol.changesets.submissions import Change, CommitBase, Submission
 from storage.base.ids import ObjectId, inbox_pack
 from storage.base.settings import Settings
 from storage.git.objects import FILE_MODE, Kind, object_id

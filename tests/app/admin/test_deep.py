@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from app import cli
 from app.admin.deep import deep
 from app.intake.packing import Item
-from app.protocol.submissions import Change, ChangesetBase, CommitBase, Submission, VersionsBase
+from app.protocol.changesets.submissions import Change, ChangesetBase, CommitBase, Submission, VersionsBase
 from storage.backends.bucket import Bucket
 from storage.base import settings as settings_module
 from storage.base.ids import ChangesetId, ObjectId

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from app.protocol import scan as module
 from app.protocol.bodies import load_json
+from app.protocol.changesets.schemas import load_bulk
 from app.protocol.problems import Problem
 from app.protocol.scan import MAX_DEPTH, TooLarge, TooMany, scan
-from app.protocol.schemas import load_bulk
 from storage.base.settings import Settings
 
 TEXTS = st.text(alphabet='ab"\\{}[],:ü\n', max_size=40)

@@ -12,23 +12,20 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from app.protocol.bodies import load_json
-from app.protocol.loading import LimitedSchema, load_path
-from app.protocol.problems import MAX_ERRORS, Problem
-from app.protocol.queries import load_key, load_oid, load_query
-from app.protocol.schemas import (
+from app.protocol.changesets.schemas import (
     AuthorSchema,
     ChangeSchema,
     ChangesetSchema,
     ItemSchema,
     RuleSchema,
-    SlicePathsSchema,
-    SliceSchema,
     load_bulk,
     load_changeset,
-    load_slice,
-    load_slice_paths,
 )
-from app.protocol.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
+from app.protocol.changesets.submissions import Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
+from app.protocol.loading import LimitedSchema, load_path
+from app.protocol.problems import MAX_ERRORS, Problem
+from app.protocol.queries import load_key, load_oid, load_query
+from app.protocol.slices import SlicePathsSchema, SliceSchema, load_slice, load_slice_paths
 from storage.base.settings import Settings
 
 SMALL = Settings(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from marshmallow import ValidationError
 
+from app.protocol.changesets.schemas import load_bulk, load_changeset
+from app.protocol.changesets.strategies import MAX_MATCHED_BYTES, MatchBudget, Rule, Rules
 from app.protocol.patterns import PatternError, Patterns, parse
 from app.protocol.problems import Problem
-from app.protocol.schemas import load_bulk, load_changeset
-from app.protocol.strategies import MAX_MATCHED_BYTES, MatchBudget, Rule, Rules
 from storage.base.settings import Settings
 from storage.git.threeway import Strategy
 

@@ -110,14 +110,14 @@ CASES: dict[str, Case] = {
     "health.metrics": Case("GET", "/metrics", TOP, by="top"),
     "operations.deployment": Case("GET", "/v1/health", (401, 403, 403, 503), by="top"),  # no node runs here
     "operations.merge": Case("POST", "/v1/merges", (401, 403, 403, 202), by="top"),
-    "access.me": Case("GET", "/v1/me", (401, 200, 200, 200)),
-    "access.create": Case(
+    "tokens.me": Case("GET", "/v1/me", (401, 200, 200, 200)),
+    "tokens.create": Case(
         "POST", "/v1/tokens", (401, 403, 403, 201), lambda planted: {"principal": "user:other"}, by="top"
     ),
-    "access.listing": Case("GET", "/v1/tokens", (401, 200, 200, 200), by="top"),
-    "access.revoke": Case("DELETE", "/v1/tokens/{token}", (401, 404, 204, 404), by="top"),  # that of `small`
-    "access.policy": Case("GET", "/v1/policy", TOP, by="top"),
-    "access.set_policy": Case("PUT", "/v1/policy", TOP, lambda planted: POLICY, ANY, by="top"),
+    "tokens.listing": Case("GET", "/v1/tokens", (401, 200, 200, 200), by="top"),
+    "tokens.revoke": Case("DELETE", "/v1/tokens/{token}", (401, 404, 204, 404), by="top"),  # that of `small`
+    "policy.show": Case("GET", "/v1/policy", TOP, by="top"),
+    "policy.replace": Case("PUT", "/v1/policy", TOP, lambda planted: POLICY, ANY, by="top"),
     "slices.create": Case(
         "POST", "/v1/slices", (401, 403, 403, 201), lambda planted: {"name": "inner", "paths": ["vault/inner/"]}
     ),

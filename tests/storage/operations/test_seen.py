@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from app.intake.packing import Item
-from app.protocol.submissions import Change
+from app.protocol.changesets.submissions import Change
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings

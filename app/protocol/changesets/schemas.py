@@ -16,14 +16,22 @@ from marshmallow import ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
+from app.protocol.changesets.strategies import STRATEGIES, MatchBudget, Rule, Rules, pattern
+from app.protocol.changesets.submissions import (
+    Base,
+    Change,
+    ChangesetBase,
+    CommitBase,
+    ItemBase,
+    Submission,
+    VersionsBase,
+)
 from app.protocol.loading import ErrorsAt, LimitedSchema, load_object
+from app.protocol.paths import check_list
 from app.protocol.problems import MAX_ERRORS, FieldError, Invalid, Problem, invalid
-from app.protocol.strategies import STRATEGIES, MatchBudget, Rule, Rules, pattern
-from app.protocol.submissions import Base, Change, ChangesetBase, CommitBase, ItemBase, Submission, VersionsBase
-from app.protocol.url_names import check_name
 from storage.backends.turns import breathe
 from storage.base.settings import Settings
-from storage.git.fsck import check_content, check_ident, check_message, check_path
+from storage.git.fsck import check_content, check_ident, check_message
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.git.threeway import Strategy
 
@@ -32,26 +40,6 @@ MAX_SLICE_REFERENCE = 200
 _MAX_BULK_ERRORS = 1000
 
 MODES = {"100644": FILE_MODE, "100755": EXECUTABLE_MODE, "120000": SYMLINK_MODE, "160000": SUBMODULE_MODE}
-
-
-class SliceSchema(LimitedSchema):
-    """A slice, as it is asked for."""
-
-    name = fields.Checked(partial(fields.text, check=check_name), required=True)
-    paths = Raw(required=True)
-
-
-class SlicePathsSchema(LimitedSchema):
-    """A slice's other paths, and the version that it must still have."""
-
-    paths = Raw(required=True)
-    version = fields.Checked(fields.natural)
-
-
-class BulkSlicesSchema(LimitedSchema):
-    """The envelope of a request for many slices."""
-
-    slices = Raw(required=True)
 
 
 class ChangeSchema(LimitedSchema):
@@ -112,9 +100,6 @@ class _Loader:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.slice = SliceSchema(settings)
-        self.slice_paths = SlicePathsSchema(settings)
-        self.bulk_slices = BulkSlicesSchema(settings)
         self.change = ChangeSchema(settings)
         self.rule = RuleSchema(settings)
         self.author = AuthorSchema(settings)
@@ -136,40 +121,6 @@ _loader = lru_cache(maxsize=4)(_Loader)
 def most_values(settings: Settings) -> int:
     """Return how many values, names and signs the largest request has: each with all its fields, in all its places."""
     return _loader(settings).most_values
-
-
-def load_slice(data: Any, settings: Settings) -> tuple[str, list[str]]:
-    """Return the name and the paths of a slice that is asked for. Raises a Problem."""
-    return _slice(data, settings, "")
-
-
-def load_slices(data: Any, settings: Settings) -> list[tuple[str, list[str]] | Invalid]:
-    """Return name and paths of each slice of a bulk request, or its problem. Raises a Problem of the envelope."""
-    items = load_object(_loader(settings).bulk_slices, data)["slices"]
-    check_list("slices", items, ("max_bulk_slices", settings.max_bulk_slices))
-    lists = [item.get("paths") for item in items if type(item) is dict]
-    count = sum(len(paths) for paths in lists if type(paths) is list)
-    with ErrorsAt("slices"):
-        fields.within(count, ("max_bulk_paths", settings.max_bulk_paths), "paths together")
-    loaded: list[tuple[str, list[str]] | Invalid] = []
-    for position, item in enumerate(items):
-        breathe()
-        try:
-            loaded.append(_slice(item, settings, f"slices[{position}]"))
-        except Invalid as problem:
-            loaded.append(problem)
-    return loaded
-
-
-def _slice(data: Any, settings: Settings, prefix: str) -> tuple[str, list[str]]:
-    loaded = load_object(_loader(settings).slice, data, prefix)
-    return loaded["name"], check_paths(loaded["paths"], settings, (prefix and prefix + ".") + "paths")
-
-
-def load_slice_paths(data: Any, settings: Settings) -> tuple[list[str], int | None]:
-    """Return the paths that a slice shall have, and the version that it must still have. Raises a Problem."""
-    loaded = load_object(_loader(settings).slice_paths, data)
-    return check_paths(loaded["paths"], settings), loaded.get("version")
 
 
 def load_changeset(data: Any, settings: Settings, slice_name: str = "", key: str | None = None) -> Submission:
@@ -368,32 +319,3 @@ def in_each_others_way(changes: list[Change]) -> Iterator[tuple[int, str]]:
     for (path, i), (after, j) in pairwise(kept):
         if after.startswith(path + b"\0"):
             yield max(i, j), f"cannot be put beside changes[{min(i, j)}]: one is a directory of the other"
-
-
-def check_paths(items: Any, settings: Settings, field: str = "paths") -> list[str]:
-    """Return a list of path prefixes: `/`, directories that end with a slash, and files. Raises a Problem."""
-    check_list(field, items, ("max_slice_paths", settings.max_slice_paths))
-    seen: set[str] = set()
-    for i, item in enumerate(items):
-        with ErrorsAt(f"{field}[{i}]"):
-            path_prefix(item, settings)
-            if item in seen:
-                raise ValidationError("is given twice")
-        seen.add(item)
-    return list(items)
-
-
-def path_prefix(value: Any, settings: Settings) -> str:
-    """Return a path prefix. Raises ValidationError and PathError."""
-    path = fields.utf8(value)
-    if path != b"/":
-        check_path(path.removesuffix(b"/"), settings.max_path_bytes)
-    return str(value)
-
-
-def check_list(field: str, items: Any, limit: tuple[str, int]) -> None:
-    """Check that a field is a list with items, within a limit. Raises a Problem."""
-    if type(items) is not list or not items:
-        raise invalid(field, "must be a list with at least one item")
-    with ErrorsAt(field):
-        fields.within(len(items), limit, "items")

@@ -13,9 +13,9 @@ from app.protocol.loading import load_path
 from app.protocol.problems import not_found
 from app.protocol.queries import load_oid, load_query
 from app.routes.changesets import states_of
+from app.routes.files.trees import commit_of
 from app.routes.pages import blob_response, page
 from app.routes.slices import find_slice
-from app.routes.trees import commit_of
 from app.service.services import services
 from storage.base.ids import ChangesetId, ObjectId
 from storage.git.objects import SUBMODULE_MODE, Ident, Version

@@ -17,8 +17,8 @@ from app.downloads.files import File
 from app.protocol import cursors
 from app.protocol.bodies import load_json
 from app.protocol.queries import WantedFiles, load_cursor_commit, load_files
+from app.routes.files.trees import commit_of, sizes_of
 from app.routes.slices import find_slice
-from app.routes.trees import commit_of, sizes_of
 from app.service.body_limit import body
 from app.service.services import services
 from storage.backends.turns import in_thread, taking_turns

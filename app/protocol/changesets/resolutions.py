@@ -7,9 +7,9 @@ from typing import Any
 from marshmallow.fields import Raw
 
 from app.protocol import fields
+from app.protocol.changesets.schemas import MODES
 from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, load_path, safe_name
 from app.protocol.problems import invalid
-from app.protocol.schemas import MODES
 from storage.backends.turns import breathe
 from storage.base.settings import Settings
 from storage.git.fsck import check_message

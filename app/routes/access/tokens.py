@@ -1,4 +1,4 @@
-"""Who one is, tokens, and the policy."""
+"""Who one is, and tokens."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ from app.access.caller import Caller, NotAllowed
 from app.access.current import actor, caller
 from app.access.documents import (
     grant_json,
-    load_policy,
     load_token,
-    policy_json,
     token_json,
 )
 from app.protocol import cursors
 from app.protocol.bodies import load_json
-from app.protocol.problems import Problem, invalid, not_found
+from app.protocol.problems import invalid, not_found
 from app.protocol.queries import load_query
+from app.routes.access.policy import require_root_token
 from app.routes.pages import page
 from app.service.body_limit import body
 from app.service.services import services
-from storage.access.changes import changes
 from storage.access.new_secret import new_secret
-from storage.access.policy import ROLE_WITH, Policy, Right, grants_of
+from storage.access.policy import ROLE_WITH, Right, grants_of
 from storage.access.tokens import Token, hash_of
 from storage.base.ids import is_ulid, new_ulid
 from storage.operations import access
 from storage.view.access import tokens_of
 
-routes = Blueprint("access", __name__)
+routes = Blueprint("tokens", __name__)
 
 _TOGETHER = 100
 
@@ -56,7 +54,7 @@ def create() -> tuple[Response, int]:
     wanted = load_token(load_json(body(), here.settings), here.settings)
     if not _may_hold(who, wanted.principal):
         raise NotAllowed("/", ROLE_WITH[Right.ADMIN])
-    _require_root_token()
+    require_root_token()
     secret = new_secret()
     token = Token(
         id=new_ulid(), hash=hash_of(secret), principal=wanted.principal, name=wanted.name,
@@ -95,54 +93,6 @@ def revoke(token_id: str) -> tuple[str, int]:
             raise not_found("token", token_id)
     access.revoke(repo, [token_id], actor())
     return "", 204
-
-
-@routes.get("/policy")
-def policy() -> Response:
-    """Show the policy."""
-    return _policy(services().access.policy())
-
-
-@routes.put("/policy")
-def set_policy() -> Response:
-    """Put a policy in the place of the one that `If-Match` names; with `dry_run`, say what that would change."""
-    here = services()
-    query = load_query(request.args, here.settings, "dry_run")
-    wanted = load_policy(load_json(body(), here.settings), here.settings)
-    access.check_admin(wanted)
-    if query.dry_run:
-        current = here.access.policy()
-        return jsonify({"version": current.version, "changes": changes(current, wanted)})
-    _require_root_token()
-    return _policy(access.replace_policy(here.repo, wanted, _version(), actor()))
-
-
-def _require_root_token() -> None:
-    """Refuse, by a Problem, to end access without tokens while nobody would be left who may do anything."""
-    if services().access.is_open:
-        detail = (
-            "the first token, or policy, ends access without one: set root_token_sha256 before, else nobody would be"
-            " left who may set a policy"
-        )
-        raise Problem(409, "no-root-token", "There is no root token yet", detail)
-
-
-def _policy(shown: Policy) -> Response:
-    response = jsonify(policy_json(shown))
-    response.set_etag(str(shown.version))
-    return response
-
-
-def _version() -> int | None:
-    """Return the version that the policy must still have, None for any. Raises a Problem without the header."""
-    match = request.if_match
-    if match.star_tag:
-        return None
-    [*tags] = match.as_set()
-    if len(tags) != 1 or not tags[0].isdecimal():
-        detail = 'If-Match must have the version that was read, such as "3", or * for any'
-        raise Problem(428, "precondition-required", "The version that was read is needed", detail)
-    return int(tags[0])
 
 
 def _may_hold(who: Caller, principal: str) -> bool:

@@ -1,0 +1,1 @@
+"""Changesets, slices and resolutions as requests bring them. Begin with schemas.py."""

@@ -1,0 +1,1 @@
+"""Who one is, tokens, and the policy."""

@@ -1,0 +1,1 @@
+"""What the repository has: commits, trees, files and their contents."""
