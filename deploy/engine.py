@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STAND_INS = Path(__file__).parent / "stand-in-images.sh"
-# Podman as root on a machine without systemd: files instead of a journal, and limits that a container may be given.
+# Podman as root on a machine without systemd: limits that a container may be given, and nothing kept outside of the
+# folder. Without events: containers that end late write theirs while `reset` deletes the events' folder, which fails.
 PODMAN_SETTINGS = """\
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
@@ -21,7 +22,8 @@ network_backend = "netavark"
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
-events_logger = "file"
+events_logger = "none"
+tmp_dir = "{folder}/tmp"
 """
 PODMAN_STORAGE = """\
 [storage]
@@ -101,7 +103,7 @@ def find_engine(folder: Path) -> Iterator[Engine]:
 
 def _podman_files(folder: Path) -> dict[str, str]:
     """Write Podman's configuration and return the variables that name it."""
-    (folder / "containers.conf").write_text(PODMAN_SETTINGS)
+    (folder / "containers.conf").write_text(PODMAN_SETTINGS.format(folder=folder))
     (folder / "storage.conf").write_text(PODMAN_STORAGE.format(folder=folder))
     return {
         "CONTAINERS_CONF": str(folder / "containers.conf"),
