@@ -9,12 +9,13 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
 
+from storage.base.api_settings import ApiSettings, setting
 from storage.base.errors import BadInput
 from storage.base.values import read
 
@@ -43,241 +44,195 @@ class SettingsError(BadInput):
     """A setting could not be read."""
 
 
-def _setting(default: Any, unit: str, about: str, secret: bool = False) -> Any:
-    """Declare a field with the words that `--help` and the documentation show."""
-    return field(default=default, repr=not secret, metadata={"unit": unit, "about": about, "secret": secret})
-
-
 @dataclass(frozen=True)
-class Settings:
+class Settings(ApiSettings):
     """What a deployment may choose. Limits bound work and memory; each refusal names the limit that it hit."""
 
-    repository: str = _setting(
+    repository: str = setting(
         "code", "name", "Name of the repository; it prefixes every key in Redis and in the bucket."
     )
-    redis_url: str = _setting(
+    redis_url: str = setting(
         "redis://127.0.0.1:6379/0", "URL", "Redis for the view, queues and locks; must have noeviction."
     )
-    broker_url: str = _setting("", "URL", "Redis for Celery's messages; empty means redis_url.")
-    s3_endpoints: str = _setting(
+    broker_url: str = setting("", "URL", "Redis for Celery's messages; empty means redis_url.")
+    s3_endpoints: str = setting(
         "http://127.0.0.1:9000",
         "URLs",
         "S3 endpoints, separated by commas; the first is used, all are probed at start.",
     )
-    s3_access_key: str = _setting("", "text", "S3 access key.")
-    s3_secret_key: str = _setting("", "text", "S3 secret key.", secret=True)
-    s3_bucket: str = _setting("sluice", "name", "The bucket; created at start if it is missing.")
-    s3_region: str = _setting("us-east-1", "name", "The region for which requests are signed.")
-    s3_timeout: float = _setting(
+    s3_access_key: str = setting("", "text", "S3 access key.")
+    s3_secret_key: str = setting("", "text", "S3 secret key.", secret=True)
+    s3_bucket: str = setting("sluice", "name", "The bucket; created at start if it is missing.")
+    s3_region: str = setting("us-east-1", "name", "The region for which requests are signed.")
+    s3_timeout: float = setting(
         20.0,
         "seconds",
         "How long the bucket may be silent; calls are repeated after an eighth, a quarter, a half of it.",
     )
-    redis_timeout: float = _setting(10.0, "seconds", "Time limit of one call to Redis.")
-    redis_memory_compact: float = _setting(
+    redis_timeout: float = setting(10.0, "seconds", "Time limit of one call to Redis.")
+    redis_memory_compact: float = setting(
         0.7, "part of 1", "Above this part of Redis's maxmemory, history is moved to the bucket before history_age."
     )
-    redis_memory_high: float = _setting(0.85, "part of 1", "Above this part of Redis's maxmemory, submissions get 503.")
-    request_budget: float = _setting(
+    redis_memory_high: float = setting(0.85, "part of 1", "Above this part of Redis's maxmemory, submissions get 503.")
+    request_budget: float = setting(
         20.0, "seconds", "Time limit for all calls of one request together; then it gets 503."
     )
-    batch_budget: float = _setting(
+    batch_budget: float = setting(
         60.0, "seconds", "Time limit for all calls of one batch together; then its changesets are released."
     )
-    slow_call: float = _setting(
+    slow_call: float = setting(
         0.25,
         "seconds",
         "A call to Redis or the bucket that takes longer, plus a second for each 8 MiB, is slow; no changeset is "
         "blamed for a batch that slow calls delayed.",
     )
-    root_token_sha256: str = _setting(
-        "",
-        "hash",
-        "SHA-256, in hexadecimal, of the token that may do everything. Without it, and without any token that was "
-        "issued, everybody may do everything, and the API listens on the loopback alone.",
-    )
-    open_metrics: bool = _setting(False, "yes/no", "/metrics answers without a token too.")
-    log_level: str = _setting(
+    log_level: str = setting(
         "info", "level", "Lowest level of log events that are written: debug, info, warning, error or critical."
     )
-    api_url: str = _setting("http://127.0.0.1:8080", "URL", "Address of the API for the command line.")
-    api_patience: float = _setting(
+    api_url: str = setting("http://127.0.0.1:8080", "URL", "Address of the API for the command line.")
+    api_patience: float = setting(
         15.0, "seconds", "How long the command line repeats a call that gets no answer, or 429 or 503."
     )
-    debug: bool = _setting(False, "yes/no", "Errors of the command line show their traceback.")
-    redis_connections: int = _setting(64, "connections", "Maximum connections of a process to Redis.")
-    committer_name: str = _setting("Sluice", "text", "Name of the committer of every commit.")
-    committer_email: str = _setting("sluice@localhost", "text", "E-mail address of the committer.")
+    debug: bool = setting(False, "yes/no", "Errors of the command line show their traceback.")
+    redis_connections: int = setting(64, "connections", "Maximum connections of a process to Redis.")
+    committer_name: str = setting("Sluice", "text", "Name of the committer of every commit.")
+    committer_email: str = setting("sluice@localhost", "text", "E-mail address of the committer.")
 
-    max_body_bytes: int = _setting(64 << 20, "bytes", "Maximum size of a request body.")
-    max_bodies_bytes: int = _setting(
-        256 << 20, "bytes", "Bodies that one API process has received and not answered; above it 429."
-    )
-    max_answers_bytes: int = _setting(256 << 20, "bytes", "Answers that one API process sends at once; above it 429.")
-    max_head_bytes: int = _setting(
-        64 << 10, "bytes", "Maximum size of a request's head: its first line (else 414) with all headers (else 431)."
-    )
-    header_timeout: float = _setting(
-        20.0, "seconds", "Time limit for the head of a request; then 408, or the client is disconnected."
-    )
-    body_timeout: float = _setting(
-        20.0, "seconds", "In each such period of a body, min_rate must arrive on average, or the rest; else 408."
-    )
-    send_timeout: float = _setting(
-        20.0,
-        "seconds",
-        "In each such period of an answer, min_rate must be read on average; else the client is disconnected.",
-    )
-    min_rate: int = _setting(
-        16 << 10, "bytes a second", "What a client must send or read on average, over body_timeout and send_timeout."
-    )
-    max_bulk_changesets: int = _setting(1000, "changesets", "Maximum changesets in one bulk request.")
-    max_changes: int = _setting(10_000, "changes", "Maximum changes in one changeset.")
-    max_request_changes: int = _setting(50_000, "changes", "Maximum changes of all changesets in a request.")
-    max_path_bytes: int = _setting(4096, "bytes", "Maximum length of a path; each component may have 255.")
-    max_blob_bytes: int = _setting(32 << 20, "bytes", "Maximum size of the content of one file.")
-    max_message_bytes: int = _setting(64 << 10, "bytes", "Maximum length of a commit message.")
-    max_slice_paths: int = _setting(1000, "paths", "Maximum paths in the definition of a slice.")
-    max_bulk_slices: int = _setting(1000, "slices", "Maximum slices in one bulk request, which makes one log entry.")
-    max_bulk_paths: int = _setting(
+    max_bulk_changesets: int = setting(1000, "changesets", "Maximum changesets in one bulk request.")
+    max_changes: int = setting(10_000, "changes", "Maximum changes in one changeset.")
+    max_request_changes: int = setting(50_000, "changes", "Maximum changes of all changesets in a request.")
+    max_path_bytes: int = setting(4096, "bytes", "Maximum length of a path; each component may have 255.")
+    max_blob_bytes: int = setting(32 << 20, "bytes", "Maximum size of the content of one file.")
+    max_message_bytes: int = setting(64 << 10, "bytes", "Maximum length of a commit message.")
+    max_slice_paths: int = setting(1000, "paths", "Maximum paths in the definition of a slice.")
+    max_bulk_slices: int = setting(1000, "slices", "Maximum slices in one bulk request, which makes one log entry.")
+    max_bulk_paths: int = setting(
         10_000, "paths", "Maximum paths of all slices in a bulk request; Redis takes them in one go."
     )
-    max_grants: int = _setting(10_000, "grants", "Maximum grants of the policy, and maximum members of a group.")
-    max_queued_per_slice: int = _setting(20_000, "changesets", "Maximum changesets queued in a slice; above it 429.")
-    max_queued: int = _setting(200_000, "changesets", "Maximum changesets queued in all slices; above it 429.")
-    max_held: int = _setting(10_000, "changesets", "Maximum held changesets; above it 429.")
-    max_open_conflicts: int = _setting(
+    max_queued_per_slice: int = setting(20_000, "changesets", "Maximum changesets queued in a slice; above it 429.")
+    max_queued: int = setting(200_000, "changesets", "Maximum changesets queued in all slices; above it 429.")
+    max_held: int = setting(10_000, "changesets", "Maximum held changesets; above it 429.")
+    max_open_conflicts: int = setting(
         100_000, "changesets", "Maximum open conflicts; above it the oldest are closed, as `expired`."
     )
-    max_pending: int = _setting(
+    max_pending: int = setting(
         50_000, "changesets", "Changesets committed and not merged; at it commits pause and submissions get 429."
     )
-    max_page: int = _setting(1000, "items", "Largest `limit` of a list.")
-    default_page: int = _setting(100, "items", "Default `limit` of a list.")
-    max_page_bytes: int = _setting(
+    max_page: int = setting(1000, "items", "Largest `limit` of a list.")
+    default_page: int = setting(100, "items", "Default `limit` of a list.")
+    max_page_bytes: int = setting(
         4 << 20, "bytes", "A page of a list ends before its items exceed this size, but has at least one."
     )
-    max_wait: float = _setting(
-        50.0,
-        "seconds",
-        "Longest long poll, below the usual time-out of proxies (60 s); a longer `wait` counts as this.",
-    )
-    max_shown_bytes: int = _setting(1 << 20, "bytes", "Maximum size of a file whose diff or conflict is shown.")
-    max_strategies: int = _setting(20, "rules", "Maximum rules in a changeset's `strategies`.")
-    max_streams: int = _setting(200, "streams", "Maximum event streams that one API process serves; above it 429.")
-    max_stream_seconds: float = _setting(600.0, "seconds", "After this an event stream ends; its client reconnects.")
-    stream_cache_bytes: int = _setting(32 << 20, "bytes", "Cache of events in each API process, for its event streams.")
-    max_read_paths: int = _setting(1000, "paths", "Maximum paths in a request for the contents of several files.")
-    max_read_bytes: int = _setting(
+    max_shown_bytes: int = setting(1 << 20, "bytes", "Maximum size of a file whose diff or conflict is shown.")
+    max_strategies: int = setting(20, "rules", "Maximum rules in a changeset's `strategies`.")
+    max_streams: int = setting(200, "streams", "Maximum event streams that one API process serves; above it 429.")
+    max_stream_seconds: float = setting(600.0, "seconds", "After this an event stream ends; its client reconnects.")
+    stream_cache_bytes: int = setting(32 << 20, "bytes", "Cache of events in each API process, for its event streams.")
+    max_read_paths: int = setting(1000, "paths", "Maximum paths in a request for the contents of several files.")
+    max_read_bytes: int = setting(
         8 << 20, "bytes", "Contents in an answer to such a request; one file may have more. The rest has a cursor."
     )
-    max_downloads: int = _setting(
+    max_downloads: int = setting(
         16, "downloads", "Manifests and archives that one API process sends at once; above it 429."
     )
-    archive_ahead_bytes: int = _setting(
+    archive_ahead_bytes: int = setting(
         8 << 20, "bytes", "Compressed contents that an archive holds ahead of its client, unless one file has more."
     )
-    retry_after: int = _setting(1, "seconds", "Retry-After of a 429 or 503.")
-
-    pack_changesets: int = _setting(2048, "changesets", "Maximum changesets in one submission pack.")
-    pack_bytes: int = _setting(32 << 20, "bytes", "A submission pack that exceeds this size takes no further request.")
-    pack_puts: int = _setting(4, "PUTs", "Submission packs that each API process stores at the same time.")
-    late_put: float = _setting(
+    pack_changesets: int = setting(2048, "changesets", "Maximum changesets in one submission pack.")
+    pack_bytes: int = setting(32 << 20, "bytes", "A submission pack that exceeds this size takes no further request.")
+    pack_puts: int = setting(4, "PUTs", "Submission packs that each API process stores at the same time.")
+    late_put: float = setting(
         60.0,
         "seconds",
         "A submission whose ids differ by more than this from the store's clock gets 503.",
     )
 
-    commit_workers: int = _setting(
-        2, "messages", "Maximum outstanding commit messages; the number of workers for them."
-    )
-    commit_changesets: int = _setting(
+    commit_workers: int = setting(2, "messages", "Maximum outstanding commit messages; the number of workers for them.")
+    commit_changesets: int = setting(
         256, "changesets", "Maximum changesets in a commit batch where few are queued and the store is near."
     )
-    max_commit_changesets: int = _setting(
+    max_commit_changesets: int = setting(
         1024,
         "changesets",
         "Maximum changesets in any commit batch. Between commit_changesets and this, a batch takes a fourth of what is"
         " queued; where the store is far (a PUT takes 25 ms or more), the limit grows with the time of a PUT as well."
         " Below commit_changesets: batches never grow, and no store counts as far.",
     )
-    commit_changes: int = _setting(
+    commit_changes: int = setting(
         20_000, "changes", "A commit batch with more changes than this takes no further changeset."
     )
-    commit_bytes: int = _setting(
+    commit_bytes: int = setting(
         64 << 20,
         "bytes",
         "A commit batch with more bytes of submitted contents and manifests takes no further changeset.",
     )
-    batch_bytes: int = _setting(
+    batch_bytes: int = setting(
         32 << 20,
         "bytes",
         "A commit batch with more bytes of new trees and merged contents takes no further changeset; it needs a few"
         " times as much memory.",
     )
-    commit_slices: int = _setting(64, "slices", "Maximum slices in one claim.")
-    max_merge_bytes: int = _setting(8 << 20, "bytes", "Larger files are not merged: a conflict of the class too-large.")
-    merge_timeout: float = _setting(10.0, "seconds", "A merge of contents that takes longer is too-large as well.")
-    merge_budget: float = _setting(
+    commit_slices: int = setting(64, "slices", "Maximum slices in one claim.")
+    max_merge_bytes: int = setting(8 << 20, "bytes", "Larger files are not merged: a conflict of the class too-large.")
+    merge_timeout: float = setting(10.0, "seconds", "A merge of contents that takes longer is too-large as well.")
+    merge_budget: float = setting(
         30.0, "seconds", "Time limit for the merges of contents in a batch; the rest waits for another batch."
     )
-    merge_changesets: int = _setting(
-        2048, "changesets", "A batch merge takes whole entries up to this many changesets."
-    )
-    merge_interval: float = _setting(2.0, "seconds", "Time between scheduled merges.")
-    upkeep_interval: float = _setting(5.0, "seconds", "Time between upkeep runs.")
-    upkeep_packs: int = _setting(5000, "packs", "Maximum submission packs that an upkeep run lists.")
-    checkpoint_entries: int = _setting(64, "entries", "Log entries in a segment of a checkpoint.")
-    checkpoint_segments: int = _setting(4, "segments", "Maximum segments that one upkeep run makes.")
-    gc_interval: float = _setting(600.0, "seconds", "Time between garbage collections.")
-    gc_packs: int = _setting(5000, "packs", "Maximum packs that one garbage collection examines.")
-    gc_grace: float = _setting(3600.0, "seconds", "A pack that no entry names is garbage after this time.")
-    history_age: float = _setting(
+    merge_changesets: int = setting(2048, "changesets", "A batch merge takes whole entries up to this many changesets.")
+    merge_interval: float = setting(2.0, "seconds", "Time between scheduled merges.")
+    upkeep_interval: float = setting(5.0, "seconds", "Time between upkeep runs.")
+    upkeep_packs: int = setting(5000, "packs", "Maximum submission packs that an upkeep run lists.")
+    checkpoint_entries: int = setting(64, "entries", "Log entries in a segment of a checkpoint.")
+    checkpoint_segments: int = setting(4, "segments", "Maximum segments that one upkeep run makes.")
+    gc_interval: float = setting(600.0, "seconds", "Time between garbage collections.")
+    gc_packs: int = setting(5000, "packs", "Maximum packs that one garbage collection examines.")
+    gc_grace: float = setting(3600.0, "seconds", "A pack that no entry names is garbage after this time.")
+    history_age: float = setting(
         3600.0, "seconds", "What was decided longer ago leaves Redis, and is looked up in the bucket."
     )
-    key_age: float = _setting(
+    key_age: float = setting(
         86_400.0, "seconds", "An idempotency key is known at least so long after its changeset was decided."
     )
-    compact_entries: int = _setting(256, "entries", "A compaction waits for this many entries that are old enough.")
-    compact_changesets: int = _setting(4096, "changesets", "Maximum changesets in one compaction.")
-    compact_bytes: int = _setting(16 << 20, "bytes", "A compaction with packs above this size takes no further entry.")
-    inbox_margin: float = _setting(
+    compact_entries: int = setting(256, "entries", "A compaction waits for this many entries that are old enough.")
+    compact_changesets: int = setting(4096, "changesets", "Maximum changesets in one compaction.")
+    compact_bytes: int = setting(16 << 20, "bytes", "A compaction with packs above this size takes no further entry.")
+    inbox_margin: float = setting(
         120.0, "seconds", "Submission packs younger than this are scanned again: late PUTs, wrong clocks."
     )
-    lock_ttl: float = _setting(
+    lock_ttl: float = setting(
         2.5,
         "seconds",
         "Expiry of claims and locks whose holder has died; a process renews its own four times as often.",
     )
-    stop_grace: float = _setting(
+    stop_grace: float = setting(
         20.0, "seconds", "A worker that is asked to stop finishes its batch in this time, or releases it."
     )
-    poison_tries: int = _setting(
+    poison_tries: int = setting(
         3, "tries", "A changeset that, tried alone, killed its worker or failed so often is rejected as poison."
     )
-    poison_wait: float = _setting(
+    poison_wait: float = setting(
         300.0, "seconds", "Time between two such tries, unless another batch succeeded in between."
     )
-    max_queue_age: float = _setting(120.0, "seconds", "/v1/health is 503 if a changeset has waited longer.")
-    message_ttl: float = _setting(
+    max_queue_age: float = setting(120.0, "seconds", "/v1/health is 503 if a changeset has waited longer.")
+    message_ttl: float = setting(
         3.0,
         "seconds",
         "A message that no run has taken within this time counts as lost, as does one whose run has died.",
     )
-    lock_tries: int = _setting(
+    lock_tries: int = setting(
         5, "tries", "After so many claims of a slice that failed on file locks, it is claimed without them."
     )
-    use_locks: bool = _setting(
+    use_locks: bool = setting(
         True, "yes/no", "Take locks. Without them work is slower, and outcomes are the same; for tests."
     )
 
-    cache_bytes: int = _setting(128 << 20, "bytes", "Cache of parsed trees and objects in each process.")
-    archive_cache_bytes: int = _setting(
+    cache_bytes: int = setting(128 << 20, "bytes", "Cache of parsed trees and objects in each process.")
+    archive_cache_bytes: int = setting(
         16 << 20, "bytes", "Cache of parts of the archive's tables, and of entries found by them, in each process."
     )
-    merge_cache_bytes: int = _setting(32 << 20, "bytes", "Cache of merged contents in each process.")
-    shared_cache_seconds: int = _setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest at most.")
-    shared_cache_bytes: int = _setting(
+    merge_cache_bytes: int = setting(32 << 20, "bytes", "Cache of merged contents in each process.")
+    shared_cache_seconds: int = setting(600, "seconds", "How long Redis keeps a copy of a tree or manifest at most.")
+    shared_cache_bytes: int = setting(
         256 << 20, "bytes", "Copies of trees and commits in Redis; if more are made, they expire earlier."
     )
 

@@ -75,6 +75,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
         return str(self.__struct_config__.tag)
 
     @property
+    def least_format(self) -> int:
+        """The oldest format that can say it."""
+        return FORMATS[0]
+
+    @property
     def global_commit(self) -> GlobalCommit | None:
         """The global commit that the entry makes."""
         return None
@@ -144,6 +149,11 @@ class Commits(Entry, tag="commits", frozen=True, kw_only=True):
     published: Published | None = None
 
     @property
+    def least_format(self) -> int:
+        """2 with its global commit."""
+        return PUBLISHED_FORMAT if self.published else FORMATS[0]
+
+    @property
     def global_commit(self) -> GlobalCommit | None:
         """The global commit of its own commits, where it stands here; else an entry that follows makes it."""
         of = self.published
@@ -193,6 +203,11 @@ class Access(Entry, tag="access", frozen=True, kw_only=True):
     issued: tuple[Token, ...] = ()
     revoked: tuple[RevokedToken, ...] = ()
     policy: Policy | None = None
+
+    @property
+    def least_format(self) -> int:
+        """3: older versions know neither tokens nor policies."""
+        return ACCESS_FORMAT
 
 
 class Release(Entry, tag="release", frozen=True, kw_only=True):
@@ -251,12 +266,7 @@ _decoder = msgspec.json.Decoder(Genesis | Slices | Commits | Merge | Access | Re
 
 def placed(entry: E, seq: Seq, previous: str, by: str) -> E:
     """Return an entry with its position in the log: `seq`, behind the entry with the hash `previous`, written `by`."""
-    written = FORMATS[0]
-    if isinstance(entry, Access):
-        written = ACCESS_FORMAT
-    elif isinstance(entry, Commits) and entry.published:
-        written = PUBLISHED_FORMAT
-    return replace(entry, format=written, seq=seq, previous=previous, by=by)
+    return replace(entry, format=entry.least_format, seq=seq, previous=previous, by=by)
 
 
 def encode(entry: Entry) -> bytes:
