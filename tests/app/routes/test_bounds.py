@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.routes import changesets, conflicts, contents
+from app.routes import changesets, conflicts
 from app.routes import pages as routes_pages
+from app.routes.files import contents
 from app.service.readiness import checks, work_checks
 from storage.backends.deadline import Spent
 from storage.base.errors import Recovering, ViewStale
