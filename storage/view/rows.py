@@ -221,7 +221,7 @@ def _forget(forgotten: Forgotten, rows: Effects) -> None:
     rows.unindexed = forgotten.objects
     for old, old_hash in forgotten.history:
         made = effects(old, old_hash)
-        rows.removed_strings += made.strings
+        rows.removed_strings += [key for key in made.strings if key.startswith(HISTORY)]
         for key, members in made.sorted_sets.items():
             if key.startswith(HISTORY):
                 rows.removed_members.setdefault(key, []).extend(members)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from app.admin.verify import verify
 from storage.access.tokens import RANDOM_DIGITS, secret_of
 from storage.base.settings import Settings
 from storage.coordination import Node
 from tests.support.api import Api
-from tests.support.compaction import emptied
+from tests.support.compaction import aged_world, compacted, emptied
 from tests.support.principals import ROOT_TOKEN, fresh, grants, principal, secured
 
 
@@ -108,6 +109,25 @@ def test_a_revoked_token_stays_so_when_redis_is_lost(root: Api) -> None:
     fresh(root)
     assert (status(agent), status(other), status(root)) == (401, 200, 200)
     assert root.get("/policy")["version"] == 1
+
+
+def test_policy_and_tokens_stay_when_the_entries_that_made_them_are_archived(root: Api) -> None:
+    grants(root, "agent:a reader docs/")
+    grants(root, "agent:a reader /")
+    agent, gone = principal(root, "agent:a"), principal(root, "agent:a")
+    root.http.delete(f"/v1/tokens/{root.get('/tokens')['items'][1]['id']}")
+    old = aged_world(root.world)
+    old.put({"docs/a": b"1"}, old.tip)
+    old.work()
+    compacted(old)
+    head = old.repo.view.head()
+    assert head.archived > head.access > 0
+    sent = [api.http.environ_base["HTTP_AUTHORIZATION"] for api in (agent, gone)]
+    for world in (root.world.reopened(), emptied(root.world)):
+        api = secured(world.repo.settings, world)
+        assert [status(api.as_(None), Authorization=each) for each in sent] == [200, 401]
+        assert api.get("/policy")["version"] == 2
+    assert verify(root.world.repo).differences == []
 
 
 def test_the_next_request_after_a_moment_sees_a_revocation_of_another_process(root: Api) -> None:
