@@ -210,7 +210,9 @@ BUGS: dict[Bug, set[str]] = {
 """Each with rules that it must break, one of them at least."""
 
 
-def judge(settings: Settings, seed: str, rebuilt: bool = False, settling: float = _SETTLING) -> list[Violation]:
+def judge(
+    settings: Settings, seed: str, rebuilt: bool = False, settling: float = _SETTLING, guests: int = 3
+) -> list[Violation]:
     """Return what is found after some seconds of writing, with Redis flushed and rolled back meanwhile.
 
     `settling`: seconds after which all that can end has ended; no longer where all has.
@@ -219,7 +221,7 @@ def judge(settings: Settings, seed: str, rebuilt: bool = False, settling: float 
     """
     with ExitStack() as around:
         small = around.enter_context(Small(settings))
-        load = Load(small.wire, seed, writers=4)
+        load = Load(small.wire, seed, writers=4, guests=guests)
         load.begin()
         until = time.monotonic() + _WRITING
         rng, pause = random.Random(seed), threading.Event()

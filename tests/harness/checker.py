@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tests.harness.evidence import Commit, Evidence
 from tests.harness.history import FINAL, Edit, History, Json, Submission
+from tests.harness.rights.judge import RIGHTS_RULES
 
 _SHOWN = 12
 
@@ -233,6 +234,8 @@ def _no_base_is_forgotten(case: Case) -> Iterator[str]:
         match last.get("reason"):
             case "duplicate" | "poison":
                 continue
+            case "not-allowed" if case.evidence.rights.policies:
+                continue  # whether it was, rights/judge.py says
             case "base-not-landed" if below is not None and not case.by_key.get(below):
                 continue
         yield f"{changeset} ({submission.key}, on {below}) is rejected as {last.get('reason')}: {last.get('detail')}"
@@ -299,11 +302,12 @@ RULES: tuple[Rule, ...] = (
     _valid_requests_are_not_refused,
     _git_finds_no_fault,
     _verify_finds_no_difference,
+    *RIGHTS_RULES,
 )
 
 
 def outcomes(history: History, evidence: Evidence) -> Counter[str]:
-    """Return how many accepted changesets came to which end; the duplicates and poison among the rejected apart."""
+    """Return how many accepted changesets came to which end; some of the rejected apart, by their reason."""
     counted: Counter[str] = Counter()
     for submission in history.submissions.values():
         counted.update(_end(submission, evidence))
@@ -317,4 +321,4 @@ def _end(submission: Submission, evidence: Evidence) -> Iterator[str]:
         answer = evidence.final[changeset]
         document = answer.document if answer.status == 200 else {}
         reason = document.get("reason")
-        yield reason if reason in {"duplicate", "poison"} else str(document.get("status", "lost"))
+        yield reason if reason in {"duplicate", "poison", "not-allowed"} else str(document.get("status", "lost"))

@@ -16,7 +16,11 @@ from pathlib import Path
 
 from app.admin.export import ExportError, export, git
 from storage.base.settings import Settings
+from storage.log.entry import Access
+from storage.log.log import follow
+from storage.repository import Repository
 from tests.harness.history import Edit, FileAnswer, History, Json
+from tests.harness.rights.judge import DecidedBy, Limit, LoggedRights
 from tests.harness.wire import Answer, Wire
 
 _ASKERS = 4
@@ -62,6 +66,7 @@ class Evidence:
     misread: list[str] = field(default_factory=list)  # answers about files that the export contradicts
     git: list[str] = field(default_factory=list)  # what Git found fault with
     differences: list[str] = field(default_factory=list)  # what `verify` found
+    rights: LoggedRights = field(default_factory=LoggedRights)  # what the log says about rights
     seconds: float = 0.0
 
 
@@ -78,6 +83,10 @@ def gather(wire: Wire, history: History, settings: Settings, differences: list[s
     _ask(wire, ids, evidence, began + patience)
     firsts = [_document(answer).get("first") for answer in evidence.final.values()]
     _ask(wire, [first for first in firsts if first and first not in evidence.final], evidence, began + patience)
+    try:
+        evidence.rights = _logged_rights(settings)
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from being read is a finding
+        evidence.differences.append(f"log: {type(error).__name__}: {error}")
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         directory = Path(folder) / "export.git"
         try:
@@ -90,6 +99,27 @@ def gather(wire: Wire, history: History, settings: Settings, differences: list[s
             evidence.git.append(f"{type(error).__name__}: {error}")
     evidence.seconds = time.monotonic() - began
     return evidence
+
+
+def _logged_rights(settings: Settings) -> LoggedRights:
+    """Read policies, tokens and decisions off the log."""
+    logged = LoggedRights()
+    for entry, _ in follow(Repository(settings).log.read_from(1)):
+        if isinstance(entry, Access):
+            logged.issued |= {token.id: Limit(token.role, token.paths) for token in entry.issued}
+            logged.revoked |= {token.id for token in entry.revoked}
+            if entry.policy is not None:
+                marks = [person.name for person in entry.policy.people.values()]
+                logged.policies.append((entry.seq, marks[0] if marks else "", entry.policy))
+        for record in entry.decided:
+            by, paths = record.by, tuple(change.path for change in record.changes)
+            logged.decided.append(
+                DecidedBy(
+                    entry.seq, record.id, record.status, record.reason, by.principal if by else None,
+                    by.token if by else "", paths,
+                )
+            )  # fmt: skip
+    return logged
 
 
 def _ask(wire: Wire, ids: Iterable[str], evidence: Evidence, until: float) -> None:

@@ -81,6 +81,47 @@ class Refusal:
     document: Json
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request with a principal's token, and its answer, as far as it concerns rights."""
+
+    principal: str
+    token: str  # its id
+    began: float
+    ended: float
+    request: str  # method and path
+    status: int
+    # What it was to do: read, write, maintain or admin; `own` is write for whoever submitted the changeset, else
+    # maintain. Empty: nothing that a right is needed for.
+    action: str = ""
+    paths: tuple[str, ...] = ()  # at which
+    changesets: tuple[str, ...] = ()  # or at the paths of which
+    told: tuple[str, ...] = ()  # rooms that the answer names and the request does not
+    told_ids: tuple[str, ...] = ()  # ids that could be those of changesets, likewise
+
+
+@dataclass(slots=True)
+class IssuedToken:
+    """A token that a 201 gave."""
+
+    id: str
+    principal: str
+    secret: str = field(repr=False)
+    role: str | None = None
+    paths: tuple[str, ...] = ()
+    made: float = 0.0  # when it was answered
+    revoked: float | None = None  # when its revocation was answered
+
+
+@dataclass(slots=True)
+class SetPolicy:
+    """A policy that was sent, by the mark that it carries."""
+
+    mark: str
+    sent: float
+    acknowledged: float | None = None
+
+
 class History:
     """Everything that was sent and answered. Safe for threads."""
 
@@ -91,6 +132,9 @@ class History:
         self.heads: list[HeadAnswer] = []
         self.files: set[FileAnswer] = set()
         self.refusals: list[Refusal] = []
+        self.asked: list[Asked] = []
+        self.tokens: dict[str, IssuedToken] = {}  # by id
+        self.policies: dict[str, SetPolicy] = {}  # by mark
         self.ended: set[str] = set()  # changesets with a final status in an answer
         self.unknown = 0  # requests without an answer, or with one that leaves open what became of them
         self._lock = threading.Lock()
@@ -147,6 +191,32 @@ class History:
         """Note an answer that a valid request must never get."""
         with self._lock:
             self.refusals.append(Refusal(time.monotonic(), writer, request, status, document))
+
+    def note_asked(self, asked: Asked) -> None:
+        """Note a request with a principal's token."""
+        with self._lock:
+            self.asked.append(asked)
+
+    def note_issued(self, token: IssuedToken) -> None:
+        """Note a 201 with a token."""
+        with self._lock:
+            token.made = time.monotonic()
+            self.tokens[token.id] = token
+
+    def note_revoked(self, token: str) -> None:
+        """Note that a revocation was answered with 204, or a repeat of it with 404."""
+        with self._lock:
+            self.tokens[token].revoked = time.monotonic()
+
+    def note_policy(self, mark: str) -> None:
+        """Note a policy before it is sent for the first time."""
+        with self._lock:
+            self.policies[mark] = SetPolicy(mark, time.monotonic())
+
+    def note_policy_set(self, mark: str) -> None:
+        """Note that a policy was answered with 200."""
+        with self._lock:
+            self.policies[mark].acknowledged = time.monotonic()
 
     def note_unknown(self, submission: Submission | None = None) -> None:
         """Note that a request has no answer, or one that leaves open what became of it."""

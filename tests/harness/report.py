@@ -17,7 +17,13 @@ _OUTCOMES = {
     "rejected": "rejected because their base did not land",
     "duplicate": "rejected as duplicates",
     "poison": "rejected as poison, after three kills while tried alone",
+    "not-allowed": "rejected because a right was withdrawn meanwhile",
     "abandoned": "abandoned",
+}
+_RIGHTS = {
+    "policies": "policies set",
+    "revoked": "tokens revoked",
+    "refused": "requests of guests that were refused (401, 403, 404)",
 }
 _WIDTH = 130
 _LEGEND = (
@@ -41,6 +47,7 @@ class Report:
     rounds: int = 0
     seconds: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)  # of submissions, by what became of them; see checker
+    rights: Counter[str] = field(default_factory=Counter)  # policies set, tokens revoked, requests refused for a right
     unknown: int = 0  # requests whose result no answer has
     faults: Counter[str] = field(default_factory=Counter)
     points: dict[str, Counter[str]] = field(default_factory=dict)  # of a fault: where it struck, where it has a choice
@@ -67,6 +74,7 @@ class Report:
         self.rounds += other.rounds
         self.seconds += other.seconds
         self.outcomes += other.outcomes
+        self.rights += other.rights
         self.unknown += other.unknown
         self.faults += other.faults
         self.missed += other.missed
@@ -95,6 +103,7 @@ class Report:
             "seconds": round(self.seconds, 1),
             "accepted": self.accepted,
             "outcomes": dict(self.outcomes),
+            "rights": dict(self.rights),
             "unknown_answers": self.unknown,
             "faults": {
                 fault: {
@@ -119,7 +128,8 @@ def markdown(reports: Sequence[Report], how: str) -> str:
     minutes = sum(report.seconds for report in reports) / 60
     summary = (
         f"`{how}`: {minutes:.0f} minutes, {faults:,} faults under load: {verdict}. Each round is a fresh stack, with "
-        "writers who record what they sent and which answers they got; faults strike alone and in pairs. At its end "
+        "writers who record what they sent and which answers they got, guests who try what they may not, and somebody "
+        "who changes the policy and replaces tokens all the time; faults strike alone and in pairs. At its end "
         f"{len(RULES)} rules (tests/harness/checker.py) are checked on that record, the API's last answers, an export "
         "(`git fsck --strict`) and `sluice verify`. A recovery lasts from the end of a fault until each changeset that "
         "was accepted by then has its outcome, and a changeset has landed; the recovery of a pair counts for both. In "
@@ -141,6 +151,8 @@ def _changesets(reports: Sequence[Report]) -> Iterator[str]:
         yield _row(text, [report.outcomes[name] for report in reports])
     yield _row("submissions whose result stayed unknown", [report.outcomes["unknown"] for report in reports])
     yield _row("answers without a result (5xx, cut connections)", [report.unknown for report in reports])
+    for name, text in _RIGHTS.items():
+        yield _row(text, [report.rights[name] for report in reports])
     yield _row("faults", [report.faults.total() for report in reports])
     yield _row("longest recovery", [f"{report.longest:.1f} s" for report in reports])
     yield _row("broken promises", [len(report.violations) for report in reports])

@@ -26,6 +26,8 @@ from app.stack import commands, state
 from app.stack.processes import Command, Process, ProcessFailed, Supervisor
 from app.stack.servers import S3_PORTS, free_ports
 from benchmarks.toxiproxy import Proxy, Toxiproxy, toxiproxy_server
+from storage.access.new_secret import new_secret
+from storage.access.tokens import hash_of
 from storage.backends.bucket import Bucket, BucketError
 from tests.harness.failpoints import ENVIRON, Failpoints
 from tests.harness.movable import Movable
@@ -70,6 +72,9 @@ class Rig(Movable):
         """Describe it; `toxiproxy` is the program, None where there is none; `s3_program` overrides the search."""
         data = data.resolve()  # which nodes get, whose working directory is another
         super().__init__(data, SETTINGS, s3=s3, with_flower=False, workers=1, abrupt=True, s3_program=s3_program)
+        # Of Redis and S3 nothing is asked that a token protects; its password would only stand in the way of nemeses.
+        self.token = new_secret()
+        self._overrides["root_token_sha256"] = hash_of(self.token)
         self.links: dict[tuple[str, str], Proxy] = {}  # by process and server, see LINKS
         self.failpoints = Failpoints(data / "failpoints")
         # Why something cannot be broken on this machine, by what it is.

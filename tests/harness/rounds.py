@@ -6,9 +6,11 @@ import itertools
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import cast
 
 from app.admin.verify import verify
 from app.stack.processes import ProcessFailed
@@ -21,10 +23,15 @@ from tests.harness.history import History
 from tests.harness.nemeses import Nemesis, make
 from tests.harness.report import Report
 from tests.harness.rig import Rig
-from tests.harness.wire import Http, Wire
-from tests.harness.writers import Writer, begin
+from tests.harness.rights.badge import Badge
+from tests.harness.rights.guests import PLANTED, ROOM_SLICES, Guest
+from tests.harness.rights.registrar import Registrar
+from tests.harness.session import Session
+from tests.harness.wire import Doors, Http, Wire
+from tests.harness.writers import SLICES, Writer, begin
 
 _STARTS = 3
+GUESTS = 3
 
 Strike = tuple[str, ...]
 """Nemeses that strike together."""
@@ -40,31 +47,73 @@ Say = Callable[[str], None]
 
 
 class Load:
-    """Writers on an API, from `begin` to `settle`."""
+    """Writers on an API, from `begin` to `settle`.
 
-    def __init__(self, wire: Wire, seed: str, writers: int) -> None:
+    With `guests`, everybody has a token, and the wire has to send the root token: somebody changes the policy and
+    replaces tokens all the time, and the guests try what they may not.
+    """
+
+    def __init__(self, wire: Wire, seed: str, writers: int, guests: int = 0) -> None:
         self.history = History()
         self._wire = wire
         self._stop, self._over = threading.Event(), threading.Event()
-        self._writers = [Writer(seed, i, wire, self.history, self._stop, self._over) for i in range(writers)]
+        self._held: list[str] = []  # by guests
+        wires: list[Wire] = [wire] * writers
+        self._around: list[Guest | Registrar] = []
+        self._registrar: Registrar | None = None
+        if guests:
+            slices = {**SLICES, **ROOM_SLICES}
+            doors = cast(Doors, wire)
+            badges = [
+                [Badge(doors, self.history, f"agent:{kind}{i}", slices) for i in range(number)]
+                for kind, number in (("w", writers), ("g", guests))
+            ]
+            wires[:] = badges[0]
+            self._registrar = Registrar(seed, wire, self.history, *badges, self._stop, self._over)
+            self._around += [Guest(seed, badge, self.history, self._held, self._stop) for badge in badges[1]]
+            self._around.append(self._registrar)
+        self._writers = [Writer(seed, i, own, self.history, self._stop, self._over) for i, own in enumerate(wires)]
 
     def begin(self) -> None:
         """Put there what the writers write on, and let them begin."""
-        begin(self._wire, self.history)
-        for writer in self._writers:
-            writer.start()
+        begin(self._wire, self.history, ROOM_SLICES if self._around else {}, PLANTED if self._around else {})
+        if self._registrar:
+            self._registrar.begin()
+        for thread in (*self._writers, *self._around):
+            thread.start()
 
     def settle(self, patience: float) -> None:
         """Let the writers end, who wait until they know what became of everything, at most so many seconds."""
         self._stop.set()
         until = time.monotonic() + patience
-        for writer in self._writers:
-            writer.join(max(0.0, until - time.monotonic()))
+        for thread in (*self._around, *self._writers):
+            thread.join(max(0.0, until - time.monotonic()))
+        self._let_go(until)
         self._over.set()
-        for writer in self._writers:
-            writer.join()
-            if writer.failure:
-                raise writer.failure
+        for thread in (*self._around, *self._writers):
+            thread.join()
+            if thread.failure:
+                raise thread.failure
+
+    def _let_go(self, until: float) -> None:
+        """Release what guests left held, and wait until everything of theirs has ended."""
+        session = Session("end", self._wire, self.history, random.Random(0), self._over)
+        for changeset in self._held:
+            session.post(changeset, "release")
+        guests = [each for each in self.history.submissions.values() if each.writer.startswith("g")]
+        for changeset in [changeset for each in guests for changeset in each.ids]:
+            while changeset not in self.history.ended and time.monotonic() < until:
+                session.look(changeset, 2.0)
+
+
+def about_rights(history: History) -> Counter[str]:
+    """Count the policies that were set, the tokens that were revoked, and the requests of guests that were refused."""
+    refused = Counter(asked.status for asked in history.asked if asked.principal.startswith("agent:g"))
+    return Counter(
+        policies=sum(policy.acknowledged is not None for policy in history.policies.values()),
+        revoked=sum(token.revoked is not None for token in history.tokens.values()),
+        refused=sum(refused[status] for status in (401, 403, 404)),
+    )
 
 
 def singles_and_pairs(names: Sequence[str], seed: str, number: int, until: float) -> Iterator[Strike]:
@@ -91,6 +140,7 @@ def run(
     schedule: Iterable[Strike],
     toxiproxy: str | None,
     writers: int = 6,
+    guests: int = GUESTS,
     hold: float = _HOLD,
     s3_program: str | None = None,
     say: Say = lambda text: None,
@@ -100,8 +150,8 @@ def run(
     began = time.monotonic()
     with _started(folder, s3, toxiproxy, s3_program) as rig:
         nemeses, report.missing = make(rig, list(names), seed)
-        wire = Http(rig.entrance)
-        load = Load(wire, seed, writers)
+        wire = Http(rig.entrance, token=rig.token)
+        load = Load(wire, seed, writers, guests)
         with Heartbeat(wire, load.history) as pulse:
             load.begin()
             for nemesis in nemeses.values():
@@ -117,6 +167,7 @@ def run(
         report.violations += check(load.history, evidence)
         report.outcomes = outcomes(load.history, evidence)
         report.unknown = load.history.unknown
+        report.rights = about_rights(load.history)
     report.seconds = time.monotonic() - began
     say(f"settled and checked: {dict(report.outcomes)}, {len(report.violations)} violations")
     return report

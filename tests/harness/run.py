@@ -72,6 +72,9 @@ def _arguments() -> argparse.ArgumentParser:
         help="faults to make (default: all): " + ", ".join(NEMESES),
     )
     parser.add_argument("--writers", type=int, default=6, help="number of concurrent writers (default: 6)")
+    parser.add_argument(
+        "--guests", type=int, default=rounds.GUESTS, help="number of those who try what they may not (default: 3)"
+    )
     parser.add_argument("--keep", type=Path, help="keep the stacks' data and logs in this folder")
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="also write the tables of docs/guarantees.md to this file"
@@ -95,8 +98,9 @@ def _round(chosen: argparse.Namespace, s3: str, seed: str, number: int, until: f
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         at = chosen.keep / f"{seed}-{number}" if chosen.keep else Path(folder)
         return rounds.run(
-            at, s3, f"{seed}/{number}", names, schedule, find("toxiproxy"), chosen.writers, s3_program=program, say=_say
-        )
+            at, s3, f"{seed}/{number}", names, schedule, find("toxiproxy"), chosen.writers, chosen.guests,
+            s3_program=program, say=_say,
+        )  # fmt: skip
 
 
 def _print_results(chosen: argparse.Namespace, reports: list[Report]) -> int:

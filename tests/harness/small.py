@@ -1,7 +1,7 @@
 """The product in one process: the API's application and threads that work, so that a test can break its code.
 
-Servers are real. There is no Celery: each worker does in a loop what its tasks would do, and a run that fails is
-forgotten, as a task is.
+Servers are real, and the API asks for tokens. There is no Celery: each worker does in a loop what its tasks would do,
+and a run that fails is forgotten, as a task is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 from app.admin.verify import verify
 from app.api import create_app
+from storage.access.new_secret import new_secret
+from storage.access.tokens import hash_of
 from storage.base.settings import Settings
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
@@ -53,9 +55,11 @@ class Small:
     """A whole Sluice; works from `with` on. Locks are off, so that nothing but the log keeps writers apart."""
 
     def __init__(self, settings: Settings) -> None:
+        token = new_secret()
+        settings = replace(settings, root_token_sha256=hash_of(token))
         self.settings = replace(settings, use_locks=False, commit_changesets=4, lock_ttl=1.0, gc_grace=0.0, **_FORGETS)
         self.repo = Repository(self.settings)
-        self.wire = InProcess(create_app(self.settings, check=False))
+        self.wire = InProcess(create_app(self.settings, check=False), token)
         self._over = threading.Event()
         self._looks = threading.Lock()
         self._threads = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -42,14 +43,24 @@ class Answer:
 class Wire(Protocol):
     """Sends requests; never raises for what a network does."""
 
-    def __call__(self, method: str, path: str, body: Any = None, key: str | None = None) -> Answer:
+    def __call__(
+        self, method: str, path: str, body: Any = None, key: str | None = None, if_match: str | None = None
+    ) -> Answer:
         """Send one request, with `key` as its Idempotency-Key, and return the answer."""
+
+
+class Doors(Wire, Protocol):
+    """A wire that can send any token."""
+
+    def as_(self, token: str | None) -> Wire:
+        """Return the same wire with another token; None sends none."""
 
 
 class Http:
     """The API over HTTP."""
 
-    def __init__(self, url: str, timeout: float = 8.0) -> None:
+    def __init__(self, url: str, timeout: float = 8.0, token: str | None = None) -> None:
+        self._token = token
         at = urlsplit(url)
         self._http = urllib3.HTTPConnectionPool(
             at.hostname or "",
@@ -59,9 +70,17 @@ class Http:
             retries=False,
         )
 
-    def __call__(self, method: str, path: str, body: Any = None, key: str | None = None) -> Answer:
+    def as_(self, token: str | None) -> Http:
+        """Return the same with another token, on the same connections."""
+        other = copy(self)
+        other._token = token
+        return other
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, key: str | None = None, if_match: str | None = None
+    ) -> Answer:
         """Send one request."""
-        headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
+        headers = {"Content-Type": "application/json", **_headers(self._token, key, if_match)}
         data = None if body is None else json.dumps(body).encode()
         try:
             answer = self._http.request(method, path, body=data, headers=headers)
@@ -76,14 +95,26 @@ class Http:
 class InProcess:
     """The API in this very process, for tests that break its code."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, token: str | None = None) -> None:
         self._app = app
+        self._token = token
 
-    def __call__(self, method: str, path: str, body: Any = None, key: str | None = None) -> Answer:
+    def as_(self, token: str | None) -> InProcess:
+        """Return the same with another token."""
+        return InProcess(self._app, token)
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, key: str | None = None, if_match: str | None = None
+    ) -> Answer:
         """Send one request."""
-        headers = {"Idempotency-Key": key} if key else {}
+        headers = _headers(self._token, key, if_match)
         answer = self._app.test_client().open(path, method=method, json=body, headers=headers)
         return _whole(answer.status_code, answer.data, dict(answer.headers))
+
+
+def _headers(token: str | None, key: str | None, if_match: str | None) -> dict[str, str]:
+    named = {"Authorization": token and f"Bearer {token}", "Idempotency-Key": key, "If-Match": if_match}
+    return {name: value for name, value in named.items() if value}
 
 
 def _whole(status: int, data: bytes, headers: Mapping[str, str]) -> Answer:

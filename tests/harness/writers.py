@@ -31,20 +31,21 @@ Seen = dict[str, Lines]
 """What a writer takes for a file's text: what it read, with what it submitted on that."""
 
 
-def begin(wire: Wire, history: History) -> None:
+def begin(wire: Wire, history: History, slices: dict[str, list[str]], planted: dict[str, str]) -> None:
     """Make the slices and the files that are there before anybody writes. Waits until they are.
 
-    Raises TimeoutError.
+    `slices` are more of them; `planted` are more files, by a word that stands in them. Raises TimeoutError.
     """
     until = time.monotonic() + _BEGINNING
     session = Session("setup", wire, history, random.Random(0), threading.Event())
-    for name, paths in SLICES.items():
+    for name, paths in (SLICES | slices).items():
         while not session_made(wire, name, paths):
             _check(until)
     head = session.head()
     assert head
     texts = {path: [f"{path} line {i}" for i in range(_LINES)] for path in SHARED}
     texts |= {path: [f"{path} nobody's"] for path in HOT}
+    texts |= {path: [f"{word} planted"] for word, path in planted.items()}
     submission = Submission("setup", "setup", {path: Edit(tuple(lines)) for path, lines in texts.items()})
     changes = [{"op": "put", "path": path, "content": text(lines)} for path, lines in texts.items()]
     body = {"base": head["tip"]["commit"], "message": message_of("setup"), "changes": changes}

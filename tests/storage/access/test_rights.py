@@ -7,25 +7,14 @@ from collections.abc import Iterable
 
 import pytest
 
-from storage.access.policy import EVERYONE, RIGHTS, Grant, Policy, Right, Role, has_admin
+from storage.access.policy import EVERYONE, Grant, Policy, Right, Role, has_admin
 from storage.access.rights import ALL, NOTHING, Compiled, limited_to
+from tests.support.slow_rights import allowed
 
 PARTS = ["a", "ab", "é"]
 PRINCIPALS = ["user:ada", "agent:a", "agent:ab", "ci:github/x"]
 GROUPS = ["web", "all"]
 NOW = 1000
-
-
-def allowed(policy: Policy, principal: str, right: Right, path: str, now: int | None) -> bool:
-    """The slow reading: every grant, in the words of the documentation."""
-    groups = ["group:" + name for name, members in policy.groups.items() if principal in members]
-    for grant in policy.grants:
-        concerns = grant.to in (principal, EVERYONE, *groups)
-        lasts = grant.until is None or now is None or now < grant.until
-        covers = grant.path == "/" or grant.path == path or (grant.path[-1] == "/" and path.startswith(grant.path))
-        if concerns and lasts and covers and right in RIGHTS[grant.role]:
-            return True
-    return False
 
 
 def a_path(chance: random.Random, prefix: bool = False) -> str:
