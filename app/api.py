@@ -32,7 +32,7 @@ from storage.base.settings import Settings
 from storage.commit import LogBusy
 from storage.git.threeway import MergeUnavailable
 from storage.lookup.object_kinds import LookedUpInPart
-from storage.operations.access import NoAdmin, OlderNodes, PolicyChanged
+from storage.operations.access import MakerRevoked, NoAdmin, OlderNodes, PolicyChanged
 from storage.operations.lifecycle import NotPossible
 from storage.operations.seen import StackTooDeep, UnknownBase
 from storage.operations.slices import SliceChanged, SliceExists, SliceGone
@@ -154,6 +154,7 @@ def problem_table(repo: Repository) -> problems.Table:
         KeyReused: lambda error: problems.key_reused(),
         NotAllowed: lambda error: problems.forbidden(str(error), error.path, error.role),
         OlderNodes: away(),
+        MakerRevoked: lambda error: problems.unauthorized("the token is not valid any more"),
         NoAdmin: lambda error: problems.invalid("grants", str(error)),
         PolicyChanged: lambda error: problems.precondition_failed(str(error), version=error.current.version),
     }

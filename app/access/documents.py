@@ -183,6 +183,7 @@ def token_json(token: Token) -> dict[str, Any]:
         "paths": list(token.paths),
         "expires": shown_time(token.expires),
         "by": token.by,
+        "made_by": list(token.made_by),
     }
 
 
@@ -201,6 +202,11 @@ def grant_json(grant: Grant) -> dict[str, Any]:
     """Return a grant as the API shows it."""
     shown = {"to": grant.to, "role": grant.role, "path": grant.path}
     return shown if grant.until is None else {**shown, "until": shown_time(grant.until)}
+
+
+def right_json(grant: Grant) -> dict[str, Any]:
+    """Return what a grant gives to whoever asks."""
+    return {name: value for name, value in grant_json(grant).items() if name != "to"}
 
 
 def shown_time(seconds: int | None) -> str | None:

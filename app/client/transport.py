@@ -51,6 +51,8 @@ class ProblemError(Refused):
         self.repeated = repeated
         # The changes that were sent, where `errors` may name them by their numbers.
         self.changes: list[Json] = []
+        # What to do about it, where who asked knows better than the status alone tells.
+        self.hint = ""
         super().__init__(f"{self.title}: {self.detail}" if self.detail else self.title)
 
 

@@ -24,7 +24,8 @@ _AGAIN = "it passes: try again"
 _HINTS = {
     401: "set SLUICE_TOKEN, or SLUICE_TOKEN_FILE to a file that has it; `sluice up` writes the root token to "
     "root-token in its data folder",
-    403: "`sluice whoami` shows what you may do",
+    403: "`sluice whoami` shows what you may do, and whether your token is limited to less; an admin gives more by "
+    "`sluice policy set`",
 }
 
 
@@ -162,7 +163,7 @@ def _of_problem(error: ProblemError, kind: Kind) -> Failure:
     conflicts = error.document.get("conflicts", [])
     faults += [f"{conflict['path']}: {conflict['class']}" for conflict in conflicts]
     code = exit_codes.CONFLICTED if conflicts else kind.code
-    hint = _HINTS.get(error.status, kind.hint)
+    hint = error.hint or _HINTS.get(error.status, kind.hint)
     document = {"type": _TYPE_PREFIX + kind.slug, "title": error.title, **error.document}
     document |= ({"errors": errors} if errors else {}) | ({"hint": hint} if hint else {})
     return Failure(code, {**document, "exit_code": code}, _lines(first, faults, hint))

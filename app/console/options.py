@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 from app.client.api_client import Client, ProblemError
 from app.console import failures
 from app.console.output import ask_for_json, console, emit, emit_or_show, json_asked, notes, tell, warn
-from app.console.token import find_token
+from app.console.token import find_token, find_url, why_refused
 from app.stack.environment import ENVIRONMENT, load_environment
 from storage.base import settings
 from storage.base.settings import Settings, SettingsError
@@ -85,11 +86,20 @@ def stack_folder(help_text: str) -> Callable[[Command], Command]:
 def url(command: Command) -> Command:
     """Add --url, and hand the command a Client as `client`."""
 
-    @click.option("--url", default=None, help="Address of the API. Default: SLUICE_API_URL, or http://127.0.0.1:8080.")
+    @click.option(
+        "--url", default=None,
+        help="Address of the API. Default: SLUICE_API_URL, else the stack that runs on .sluice, else 127.0.0.1:8080.",
+    )  # fmt: skip
     def called(url: str | None, **arguments: Any) -> Any:
         known = settings.load()
-        address = url or known.api_url
-        return command(client=Client(address, known.api_patience, token=find_token(address)), **arguments)
+        address = url or find_url()
+        client = Client(address, known.api_patience, token=find_token(address))
+        try:
+            return command(client=client, **arguments)
+        except ProblemError as refusal:
+            if refusal.status == HTTPStatus.UNAUTHORIZED:
+                refusal.hint = why_refused(address)
+            raise
 
     called.__doc__ = command.__doc__
     called.__name__ = command.__name__

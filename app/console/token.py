@@ -1,4 +1,4 @@
-"""Which token the command line sends: from the environment or a file, never from an argument, which others can see."""
+"""Where the command line finds the API, and the token that it sends: never in an argument, which others can see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.stack import state
 from app.stack.environment import load_environment
 from app.stack.state import ROOT_TOKEN
 from storage.base.errors import BadInput
-from storage.base.settings import PREFIX, TOKEN, TOKEN_FILE, Settings, client_token
+from storage.base.settings import PREFIX, TOKEN, TOKEN_FILE, Settings, client_token, given
 
 _API_URL = PREFIX + "API_URL"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -42,6 +42,34 @@ def find_token(url: str, environ: Mapping[str, str] | None = None, folder: Path 
         return (folder / ROOT_TOKEN).read_text().strip() or None
     except OSError:  # there is none, or it is another user's
         return None
+
+
+def find_url(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> str:
+    """Return the address of the API: SLUICE_API_URL, else that of a stack that runs on `folder` (.sluice), else 8080.
+
+    Raises SettingsError.
+    """
+    chosen = given(environ).get("api_url")
+    if chosen is not None:
+        return str(chosen)
+    folder = folder or Path(".sluice")
+    known = load_environment(folder) if state.holder(folder) is not None else {}
+    return known.get(_API_URL, Settings.api_url)
+
+
+def why_refused(url: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return what to do about a 401: which token was sent there, or where one would be found."""
+    token, path = client_token(environ)
+    if token is not None or path is not None:
+        where = TOKEN if token is not None else f"the file {path} ({TOKEN_FILE})"
+        return f"{where} has the token that was sent: it is revoked, has expired, or is of another deployment"
+    sent = find_token(url, environ)
+    if sent:
+        return f"the root token in .sluice/{ROOT_TOKEN} was sent, and the stack that runs here has another one"
+    return (
+        f"no token was sent: set {TOKEN}, or {TOKEN_FILE} to a file that has it. `sluice up` writes a root token to "
+        f"{ROOT_TOKEN} in its data folder (.sluice), and is found by itself from the folder in which that is"
+    )
 
 
 def _checked(text: str, where: str) -> str:

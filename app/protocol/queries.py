@@ -37,6 +37,7 @@ class QuerySchema(LimitedSchema):
     format = fields.choice({name: name for name in ("tar", "tar.gz", "zip")})
     sizes = fields.choice({"true": True, "false": False})
     dry_run = fields.choice({"true": True, "false": False})
+    with_made = fields.choice({"true": True, "false": False})
 
 
 class FilesSchema(LimitedSchema):
@@ -73,6 +74,7 @@ class Query:
     format: str = "tar"
     sizes: bool = False
     dry_run: bool = False
+    with_made: bool = False
 
 
 def check_url() -> None:

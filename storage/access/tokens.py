@@ -32,6 +32,9 @@ class Token(Struct, frozen=True, kw_only=True, omit_defaults=True):
     paths: tuple[str, ...] = ()  # nor anywhere else than at these path prefixes; none: anywhere
     expires: int | None = None  # seconds since 1970
     by: str  # the principal that made it
+    # The ids of the tokens by which it was made: that by which its maker was made and so on, its maker's last. Older
+    # tokens do not say; none: it was made by the root token.
+    made_by: tuple[str, ...] = ()
 
 
 def secret_of(random: str) -> str:

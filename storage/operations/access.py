@@ -16,10 +16,18 @@ from storage.log.records import Actor
 from storage.repository import Repository
 from storage.view.access import read_policy, tokens_of
 from storage.view.snapshot import Snapshot
+from storage.view.view import View
+
+AT_ONCE = 1000
+"""Tokens that one entry revokes, at most, and that are looked at together."""
 
 
 class OlderNodes(Unavailable):
     """A node of a version that does not know tokens and policies is at work."""
+
+
+class MakerRevoked(Refused):
+    """The token by which another one was to be made has been revoked meanwhile."""
 
 
 class NoAdmin(Refused):
@@ -35,8 +43,31 @@ class PolicyChanged(Refused):
 
 
 def issue(repo: Repository, token: Token, actor: Actor) -> None:
-    """Make a token valid; returns once that is durable. Raises Unavailable."""
-    _append(repo, lambda _: Access(actor=actor, time=int(time.time()), issued=(token,)))
+    """Make a token valid; returns once that is durable. Raises Unavailable, and MakerRevoked.
+
+    The token of the actor has to be valid where the entry comes: else one that is made while its maker is revoked,
+    with all that it made, would remain.
+    """
+
+    def build(_: Snapshot) -> Access | None:
+        gone = actor.token and not tokens_of(repo.view, [actor.token])
+        return None if gone else Access(actor=actor, time=int(time.time()), issued=(token,))
+
+    if _append(repo, build):
+        return
+    with repo.queue.consistent_read():  # Redis may be an older copy
+        if not _append(repo, build):
+            raise MakerRevoked
+
+
+def made_by(view: View, token_id: str) -> list[Token]:
+    """Return the tokens that one made, which may be revoked, and those that these made, and so on."""
+    made: list[Token] = []
+    after = ""
+    while ids := view.token_ids(after, AT_ONCE):
+        made += [token for token in tokens_of(view, ids) if token_id in token.made_by]
+        after = ids[-1]
+    return made
 
 
 def revoke(repo: Repository, ids: Sequence[str], actor: Actor) -> list[Token]:
@@ -89,13 +120,14 @@ def replace_policy(repo: Repository, policy: Policy, version: int | None, actor:
     return made[0]
 
 
-def _append(repo: Repository, build: Callable[[Snapshot], Access | None]) -> None:
+def _append(repo: Repository, build: Callable[[Snapshot], Access | None]) -> bool:
+    """Append what is built; tell whether that was anything. Raises OlderNodes and Unavailable."""
     if not repo.nodes.all_read(ACCESS_FORMAT):
         raise OlderNodes("a worker of an older version is at work, which cannot read tokens: upgrade it first")
 
-    def build_entry(snapshot: Snapshot) -> Draft[None] | NoEntry[None]:
+    def build_entry(snapshot: Snapshot) -> Draft[bool] | NoEntry[bool]:
         entry = build(snapshot)
         check_snapshot_current(repo, snapshot)
-        return Draft(entry, None) if entry else NoEntry(None)
+        return Draft(entry, True) if entry else NoEntry(False)
 
-    append_directly(repo, build_entry)
+    return append_directly(repo, build_entry)

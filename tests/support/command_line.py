@@ -95,7 +95,7 @@ def serve(fake: Fake) -> Iterator[Fake]:
             self.end_headers()
             self.wfile.write(b"" if self.command == "HEAD" else body)
 
-        do_POST = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Say nothing."""

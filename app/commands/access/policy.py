@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from app.client.api_client import Client, Json
-from app.console.options import as_json, console, emit, notes, url
+from app.console.options import as_json, console, emit, notes, url, warn
 
 _FILE = click.File("rb")
 
@@ -77,12 +77,25 @@ def set_(client: Client, file: BinaryIO, any_version: bool, as_json: bool) -> No
 def check(client: Client, file: BinaryIO, as_json: bool) -> None:
     """Say what the policy in FILE would change, and for whom; set nothing.
 
+    It also tells of paths that most likely want a slash at their end, and of another version than that in FILE.
+
     Example: sluice policy check policy.toml
     """
-    answer = client.set_policy(_read(file), None, dry_run=True)
+    policy = _read(file)
+    answer = client.set_policy(policy, None, dry_run=True)
+    version = policy.get("version")
     if as_json:
-        emit(answer)
+        emit({**answer, "file_version": version})
         return
+    if version is None:
+        notes.print("FILE has no version: `sluice policy set` needs that of the policy which it replaces")
+    elif version != answer["version"]:
+        warn(
+            f"FILE has version {version}, and the policy has version {answer['version']} by now: `sluice policy set` "
+            "refuses it; what is below is the difference to the present policy"
+        )
+    for warning in answer.get("warnings", []):
+        warn(f"{warning['field']}: {warning['message']}")
     for change in answer["changes"]:
         console.print(Text(change["principal"], "bold"), soft_wrap=True)
         for sign, style, name in (("+", "green", "gains"), ("-", "red", "loses")):

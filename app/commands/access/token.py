@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from app.client.api_client import Client, Json
-from app.console.options import as_json, console, emit, emit_or_show, notes, url
+from app.console.options import as_json, console, emit, emit_or_show, notes, url, warn
 from storage.access.new_secret import new_secret
 from storage.access.policy import Role
 from storage.access.tokens import hash_of
@@ -75,6 +75,8 @@ def create(
         emit(made)
         return
     notes.print(f"made {made['id']} for {made['principal']}; it is shown this once")
+    for warning in made.get("warnings", []):
+        warn(warning["message"])
     console.print(Text(made["token"]), soft_wrap=True)
 
 
@@ -109,18 +111,22 @@ def list_(client: Client, as_json: bool) -> None:
 
 @command.command()
 @click.argument("token_id", metavar="ID")
+@click.option("--with-made", is_flag=True, help="Also what it made, and what that made; it may be revoked.")
 @url
 @as_json
-def revoke(client: Client, token_id: str, as_json: bool) -> None:
+def revoke(client: Client, token_id: str, with_made: bool, as_json: bool) -> None:
     """End the token with the id ID. Within a second it is refused everywhere, and its streams end.
 
     Example: sluice token revoke 01K0M8XJ5E3Q4T7N9V2B6C8D0F
     """
-    client.revoke_token(token_id)
+    revoked = client.revoke_with_made(token_id) if with_made else [token_id]
+    if not with_made:
+        client.revoke_token(token_id)
     if as_json:
-        emit({"id": token_id, "revoked": True})
+        emit({"id": token_id, "revoked": True} | ({"all": revoked} if with_made else {}))
     else:
-        notes.print(f"revoked {token_id}")
+        for each in revoked:
+            notes.print(f"revoked {each}")
 
 
 def _show(token: Json) -> None:
@@ -128,6 +134,7 @@ def _show(token: Json) -> None:
     limits += token["paths"]
     more = [f"only {', '.join(limits)}"] if limits else []
     more += [f"until {token['expires']}"] if token["expires"] else []
+    more += [f"made by {token['made_by'][-1]}"] if token["made_by"] else []
     more += [token["name"]] if token["name"] else []
     line = Text.assemble((token["id"], "cyan"), " ", (token["principal"], "bold"), *(f"  {each}" for each in more))
     console.print(line, soft_wrap=True)

@@ -34,4 +34,9 @@ def _show(me: Json) -> None:
     token = me["token"]
     if token and (token["role"] or token["paths"]):
         limits = [*([token["role"]] if token["role"] else []), *token["paths"]]
-        console.print(Text(f"  by a token that is limited to {', '.join(limits)}"), soft_wrap=True)
+        console.print(Text(f"  by a token that is limited to {', '.join(limits)}, which leaves:"), soft_wrap=True)
+        for right in me["rights"]:
+            until = f" until {right['until']}" if "until" in right else ""
+            console.print(Text(f"    {right['role']} on {right['path']}{until}"), soft_wrap=True)
+        if not me["rights"]:
+            console.print("    nothing")

@@ -9,10 +9,12 @@ from app.access.documents import load_policy, policy_json
 from app.protocol.bodies import load_json
 from app.protocol.problems import Problem
 from app.protocol.queries import load_query
+from app.routes.access.warnings import slashless
 from app.service.body_limit import body
 from app.service.services import services
 from storage.access.changes import changes
 from storage.access.policy import Policy
+from storage.base.ids import oid_of
 from storage.operations import access
 
 routes = Blueprint("policy", __name__)
@@ -33,7 +35,10 @@ def replace() -> Response:
     access.check_admin(wanted)
     if query.dry_run:
         current = here.access.policy()
-        return jsonify({"version": current.version, "changes": changes(current, wanted)})
+        shown = {"version": current.version, "changes": changes(current, wanted)}
+        paths = [(f"grants[{i}].path", grant.path) for i, grant in enumerate(wanted.grants)]
+        root = oid_of(here.repo.view.head().root)
+        return jsonify({**shown, "warnings": slashless(here.repo.objects.tree, root, paths)})
     require_root_token()
     return _policy(access.replace_policy(here.repo, wanted, _version(), actor()))
 

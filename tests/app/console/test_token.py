@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.console.token import TokenFileError, find_token
+from app.console.token import TokenFileError, find_token, find_url
 from app.stack import state
 from app.stack.environment import save_environment
 from app.stack.state import ROOT_TOKEN
@@ -65,6 +65,18 @@ def test_a_root_token_goes_to_its_own_stack_alone(folder: Path, url: str) -> Non
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080/"])
 def test_the_loopback_has_several_names(folder: Path, url: str) -> None:
     assert find_token(url, {}, folder) == "slc_root"
+
+
+def test_the_address_is_that_of_the_variable_then_of_the_stack_beside(folder: Path, tmp_path: Path) -> None:
+    save_environment(folder, Settings(api_url="http://127.0.0.1:8099", s3_access_key="a", s3_secret_key="b"))
+    assert find_url({"SLUICE_API_URL": "http://example.org"}, folder) == "http://example.org"
+    assert find_url({}, folder) == "http://127.0.0.1:8099"
+    assert find_url({}, tmp_path / "none") == Settings.api_url
+
+
+def test_the_address_of_a_stack_that_ended_is_not_taken(tmp_path: Path) -> None:
+    save_environment(tmp_path, Settings(api_url="http://127.0.0.1:8099", s3_access_key="a", s3_secret_key="b"))
+    assert find_url({}, tmp_path) == Settings.api_url
 
 
 def test_without_any_there_is_none(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def status(api: Api, at: str = "/v1/head", **headers: str) -> int:
 
 
 def test_without_any_token_everybody_may_do_everything(api: Api) -> None:
-    assert api.get("/me") == {"principal": "unknown", "everything": True, "grants": [], "token": None}
+    assert api.get("/me") == {"principal": "unknown", "everything": True, "grants": [], "rights": [], "token": None}
 
 
 def test_with_a_root_token_nobody_else_gets_in(root: Api) -> None:
@@ -234,6 +234,7 @@ def test_a_dry_run_says_what_changes_for_whom(root: Api) -> None:
             {"principal": "user:ada", "gains": ["reader on docs/"], "loses": ["writer on docs/"]},
             {"principal": "user:bob", "gains": [], "loses": ["reader on src/"]},
         ],
+        "warnings": [],
     }
     fresh(root)
     assert root.get("/policy")["version"] == 1
