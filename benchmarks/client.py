@@ -38,8 +38,9 @@ class Import:
 class Client:
     """One connection to the API."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._address = (host, port)
+    def __init__(self, host: str, port: int, token: str | None = None) -> None:
+        self._address = (host, port, token)
+        self._sent = {"Authorization": f"Bearer {token}"} if token else {}
         self._connection = http.client.HTTPConnection(host, port, timeout=120)
         self.waited = 0  # answers 429 and 503
 
@@ -50,7 +51,7 @@ class Client:
     def send(self, path: str, body: bytes) -> bytes:
         """POST a body made beforehand and return the answer's; 429 and 503 are obeyed. Raises Refused."""
         while True:
-            self._connection.request("POST", path, body, _JSON)
+            self._connection.request("POST", path, body, {**_JSON, **self._sent})
             answer = self._connection.getresponse()
             data = answer.read()
             if answer.status < 300:
@@ -77,12 +78,12 @@ class Client:
 
     def _get(self, path: str) -> tuple[int, float, bytes]:
         try:
-            self._connection.request("GET", path)
+            self._connection.request("GET", path, headers=self._sent)
             answer = self._connection.getresponse()
         except ConnectionError:
             # Servers close connections that were idle for a while; asking again changes nothing.
             self._connection.close()
-            self._connection.request("GET", path)
+            self._connection.request("GET", path, headers=self._sent)
             answer = self._connection.getresponse()
         return answer.status, float(answer.headers.get("Retry-After", 0)), answer.read()
 

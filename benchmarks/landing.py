@@ -93,6 +93,7 @@ class Site:
     stack: Stack
     client: Client
     judge: Judge
+    token: str | None = None  # that changesets are sent with
 
     def land(self, phase: Phase, changesets: Sequence[Changeset]) -> tuple[Outcome, dict[str, Any]]:
         """Land changesets and return what came of it, with what the server spent. Raises Refused and Disproved."""
@@ -108,6 +109,7 @@ class Site:
             sample=phase.sample,
             rate=phase.rate,
             until_landed=phase.until_landed,
+            token=self.token,
         )
         before = observe.cpu_seconds(self.stack)
         outcome = generate(job)
@@ -151,7 +153,7 @@ def holding(
             shown = sent
             say(f"importing {workload.files:,} files: {sent:,} sent")
 
-    with stack, closing(Client(*address(stack))) as client:
+    with stack, closing(Client(*address(stack), token=stack.token)) as client:
         set_up(client, workload, judge.tree, how, progress)
         yield Site(stack, client, judge)
 

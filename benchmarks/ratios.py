@@ -32,6 +32,7 @@ def compare(
     rounds: int,
     first_run: int,
     say: Callable[[str], None],
+    phase: Phase = PHASE,
 ) -> list[Figure]:
     """Land the same number of changes on both stacks, in turns; return the ratios of time and of server CPU.
 
@@ -41,7 +42,7 @@ def compare(
     for number in range(rounds):
         say(f"{question.name}: round {number + 1} of {rounds}")
         turns = [plain, hard]
-        rows = {id(turn): _land(*turn, first_run + number) for turn in turns[:: -1 if number % 2 else 1]}
+        rows = {id(turn): _land(*turn, first_run + number, phase) for turn in turns[:: -1 if number % 2 else 1]}
         measured.append((rows[id(plain)], rows[id(hard)]))
     return [
         _figure(question, what, field, hard[1].seed, measured, invert)
@@ -49,8 +50,8 @@ def compare(
     ]
 
 
-def _land(site: Site, workload: Workload, run_number: int) -> dict[str, Any]:
-    outcome, server = site.land(PHASE, list(workload.changesets(PHASE.count, run_number)))
+def _land(site: Site, workload: Workload, run_number: int, phase: Phase) -> dict[str, Any]:
+    outcome, server = site.land(phase, list(workload.changesets(phase.count, run_number)))
     return {
         "landed_per_s": rounded(outcome.landed / outcome.seconds),
         "cpu_us": server["cpu_us"]["all"],

@@ -1,4 +1,4 @@
-"""`make bench`: peers, Sluice, scaling, sharing, stalled clients, rebuilding, in one run; a table for people, and JSON.
+"""`make bench`: peers, Sluice, scaling, sharing, stalled clients, tokens, rebuilding; a table for people, and JSON.
 
 The figures mean what docs/benchmarks.md says. Every result is proved before it has a time: a run that is disproved
 ends with an error and without figures.
@@ -24,7 +24,7 @@ import click
 import psutil
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import far, landing, reads, rebuild, scaling, sharing, stalled, wide
+from benchmarks import far, landing, reads, rebuild, scaling, sharing, stalled, tokens, wide
 from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
@@ -60,6 +60,8 @@ class Plan:
     large_files: int
     scaling_rounds: int
     sharers: int
+    token_rounds: int
+    grants: int
     rebuilt: int
     read_workload: Workload
     agents: Mapping[int, int]
@@ -86,6 +88,8 @@ FULL = Plan(
     large_files=200_000,
     scaling_rounds=5,
     sharers=1_000,
+    token_rounds=10,
+    grants=tokens.GRANTS,
     rebuilt=100_000,
     read_workload=dataclasses.replace(reads.WORKLOAD, seed=SEED),
     agents=contention.AGENTS,
@@ -117,6 +121,8 @@ QUICK = Plan(
     large_files=20_000,
     scaling_rounds=2,
     sharers=100,
+    token_rounds=2,
+    grants=1_000,
     rebuilt=2_000,
     read_workload=dataclasses.replace(reads.WORKLOAD, files=5_000, seed=SEED),
     agents=contention.QUICK,
@@ -205,6 +211,12 @@ def _stalled(plan: Plan, folder: Path) -> list[Figure]:
     return stalled.run(folder, say, rounds=plan.scaling_rounds, s3=plan.s3)
 
 
+def _tokens(plan: Plan, folder: Path) -> list[Figure]:
+    phases = [phase for name, phase in plan.phases.items() if name in ("bulk", "64")]
+    rounds, all_grants = plan.token_rounds, plan.grants
+    return tokens.run(plan.workload, folder, say, phases=phases, rounds=rounds, grants_in_all=all_grants, s3=plan.s3)
+
+
 def _rebuild(plan: Plan, folder: Path) -> list[Figure]:
     return rebuild.run(plan.workload, folder, say, changesets=plan.rebuilt, s3=plan.s3)
 
@@ -221,6 +233,7 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "scaling": _scaling,
     "sharing": _sharing,
     "stalled": _stalled,
+    "tokens": _tokens,
     "rebuild": _rebuild,
     "reads": _reads,
     "far": _far,
@@ -254,9 +267,9 @@ LONG = {"far", "wide"}
     "--phase",
     type=click.Choice(list(landing.PHASES)),
     multiple=True,
-    help="Of landing and far, run only this phase: bulk, alone, or so many clients; repeatable.",
+    help="Of landing, tokens and far, run only this phase: bulk, alone, or so many clients; repeatable.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention, reads, far and wide.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention, tokens, reads, far, wide.")
 @click.option("--files", type=click.IntRange(min=wide.LEAST_FILES), help="Of wide, files in the large repository.")
 def main(
     quick: bool,
@@ -286,6 +299,7 @@ def main(
         phases=_chosen(plan.phases, phase),
         far_phases=_chosen(plan.far_phases, phase),
         rounds=rounds or plan.rounds,
+        token_rounds=rounds or plan.token_rounds,
         wide_rounds=rounds or plan.wide_rounds,
         wide_files=files or plan.wide_files,
     )

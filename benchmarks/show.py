@@ -11,7 +11,7 @@ from rich.table import Table
 Shown = dict[str, Any]
 
 # Units of figures that compare or count; the others are rates and times.
-_COMPARED = ("ratio", "objects")
+_COMPARED = ("ratio", "objects", "µs")
 
 # Percentage of the machine that others may use before a part.
 QUIET = 10.0

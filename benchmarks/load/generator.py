@@ -40,6 +40,7 @@ class Job:
     seconds: float = 300.0  # after which the run has failed
     rate: float | None = None  # changesets a second that are due; None: the next request follows the answer
     until_landed: bool = False  # the next request follows when the changeset before has landed
+    token: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class _Run:
         watchers = 0 if job.until_landed else sum(len(request.sampled) for request in requests)
         self._todo = deque(requests)
         self._sending = job.clients
-        self._asker = Asker()
+        self._asker = Asker(token=job.token)
         self._answers: list[bytes] = []
         self._accepted: list[float] = []
         self._times: list[tuple[float, float]] = []  # to committed and to landed
@@ -160,7 +161,8 @@ class _Run:
             )
         for last in _last_of_slices(ids):
             yield from self._asker.settle(last, "landed")
-        while (head := json.loads((yield from self._asker.ask(get("/v1/head")))))["main"]["tree"] != self._job.expected:
+        ask = get("/v1/head", self._job.token)
+        while (head := json.loads((yield from self._asker.ask(ask))))["main"]["tree"] != self._job.expected:
             if time.perf_counter() - self._started > self._job.seconds:
                 raise Disproved(f"the tree must become {self._job.expected}; the head is {head}")
             yield ASK_EVERY
@@ -180,9 +182,9 @@ def plan(job: Job) -> list[Request]:
         sampled = tuple(i for i in range(len(group)) if (first + i + 1) % step == 0)
         values = [value_of(changeset, job.base) for changeset in group]
         if job.per_request == 1:
-            data = post(f"/v1/slices/{values[0].pop('slice')}/changesets", values[0])
+            data = post(f"/v1/slices/{values[0].pop('slice')}/changesets", values[0], job.token)
         else:
-            data = post("/v1/changesets", {"changesets": values})
+            data = post("/v1/changesets", {"changesets": values}, job.token)
         made.append(Request(data, first / job.rate if job.rate else 0.0, sampled))
     return made
 

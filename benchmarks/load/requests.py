@@ -17,16 +17,21 @@ _HOST = "Host: sluice\r\n"
 Asking = Generator[bytes | float, Answer | None, bytes]
 
 
-def post(path: str, value: Any) -> bytes:
+def post(path: str, value: Any, token: str | None = None) -> bytes:
     """Return the request that posts a value as JSON."""
     body = json.dumps(value).encode()
-    head = f"POST {path} HTTP/1.1\r\n{_HOST}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    length = f"Content-Length: {len(body)}\r\n"
+    head = f"POST {path} HTTP/1.1\r\n{_HOST}{_sent(token)}Content-Type: application/json\r\n{length}\r\n"
     return head.encode() + body
 
 
-def get(path: str) -> bytes:
+def get(path: str, token: str | None = None) -> bytes:
     """Return the request that gets a path."""
-    return f"GET {path} HTTP/1.1\r\n{_HOST}\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\n{_HOST}{_sent(token)}\r\n".encode()
+
+
+def _sent(token: str | None) -> str:
+    return f"Authorization: Bearer {token}\r\n" if token else ""
 
 
 @dataclass
@@ -34,6 +39,7 @@ class Asker:
     """Asks, obeys answers of 429 and 503, and counts them."""
 
     waited: int = 0
+    token: str | None = None  # that `settle` sends
 
     def ask(self, request: bytes) -> Asking:
         """Return the body of the answer. Raises Refused for an answer that no request of a benchmark should get."""
@@ -50,7 +56,7 @@ class Asker:
 
     def settle(self, changeset: str, until: str) -> Generator[bytes | float, Answer | None, dict[str, Any]]:
         """Return a changeset once it is `until` (committed, landed), or has become anything else that is final."""
-        request = get(f"/v1/changesets/{changeset}?wait={POLL}&until={until}")
+        request = get(f"/v1/changesets/{changeset}?wait={POLL}&until={until}", self.token)
         passing = {"queued"} if until == "committed" else {"queued", "committed"}
         while True:
             found: dict[str, Any] = json.loads((yield from self.ask(request)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import far, landing, ratios, reads, wide
+from benchmarks import far, landing, ratios, reads, tokens, wide
 from benchmarks.client import Import
 from benchmarks.contention import run as contention
 from benchmarks.contention.plan import plan
@@ -52,6 +52,19 @@ def test_landing_has_figures_of_each_phase_and_of_the_yardstick(tmp_path: Path):
     assert by_name["alone"].details["latency_sample"] == 6
     # A submission and an entry are the least.
     assert by_name["alone, PUTs"].value >= 2
+
+
+def test_landing_with_tokens_is_compared_with_landing_without(tmp_path: Path):
+    phases = [Phase("sluice, bulk", 2, 10, 20), Phase("sluice, many", 10, 1, 20)]
+    figures = tokens.run(SMALL, tmp_path, quiet, phases=phases, rounds=2, grants_in_all=100, s3="seaweedfs")
+    assert [figure.name for figure in figures] == [
+        "tokens, a question",
+        "tokens, bulk, time",
+        "tokens, bulk, server CPU",
+        "tokens, many, time",
+        "tokens, many, server CPU",
+    ]
+    assert all(len(figure.rounds) == 2 and len(figure.details["hard"]) == 2 for figure in figures[1:])
 
 
 def test_a_far_store_is_compared_with_the_same_store_near(tmp_path: Path, request: pytest.FixtureRequest):

@@ -1,12 +1,13 @@
 """The gate: every route, asked by nobody, by a stranger, by one with too small a role, and by one who may.
 
 A route that is missing in the table fails. What a stranger is answered is searched for all that it must not know.
+`pytest tests/app/routes/test_gate.py -n 0 -s` prints what was asked and answered as a table.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,8 +182,36 @@ def text(answer: TestResponse) -> str:
     return head + "".join(pieces)
 
 
+Answered = list[tuple[str, Case, tuple[int, ...]]]
+
+
+@pytest.fixture(scope="module")
+def answered_rows(request: pytest.FixtureRequest) -> Iterator[Answered]:
+    """What was asked and answered; printed at the end with -s."""
+    rows: Answered = []
+    yield rows
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    if terminal is None or request.config.getoption("capture") != "no":
+        return
+    names = ("nobody", "stranger", "too small", "right")
+    terminal.write_line("")
+    terminal.write_line(f"{'route':25} {'request':57}" + "".join(f"{name:>10}" for name in names))
+    wrong = 0
+    for endpoint, case, statuses in sorted(rows, key=lambda row: row[0]):
+        shown = "".join(
+            f"{status:>10}" if status == wanted else f"{f'{status} for {wanted}':>10}"
+            for status, wanted in zip(statuses, case.statuses, strict=True)
+        )
+        wrong += statuses != case.statuses
+        terminal.write_line(f"{endpoint:25} {f'{case.method} {case.url}':57}{shown}")
+    verdict = f"{wrong} are not as they must be" if wrong else "all as they must be"
+    terminal.write_line(f"{len(rows)} of {len(RULES)} routes, {len(names)} callers each: {verdict}")
+
+
 @pytest.mark.parametrize("endpoint", sorted(CASES))
-def test_each_is_answered_as_it_may_ask(planted: Planted, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_is_answered_as_it_may_ask(
+    planted: Planted, endpoint: str, answered_rows: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.service.event_streams.KEEP_ALIVE", 0.0)
     case = CASES[endpoint]
     asked = json.dumps(case.body(planted) if case.body else None) + case.url.format(**planted.ids)
@@ -194,6 +223,7 @@ def test_each_is_answered_as_it_may_ask(planted: Planted, endpoint: str, monkeyp
             told = text(answer)
             assert [each for each in planted.hidden if each in told and each not in asked] == [], told
         answer.close()
+    answered_rows.append((endpoint, case, tuple(answered)))
     assert tuple(answered) == case.statuses
 
 
