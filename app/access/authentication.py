@@ -61,6 +61,11 @@ class Access:
         """Return the policy. Raises Unavailable and RedisError."""
         return self._current().compiled.policy
 
+    def newest_policy(self) -> Policy:
+        """Return the policy, looked at now: whoever has just set it is shown that. Raises as `policy` does."""
+        self.expire()
+        return self.policy()
+
     def caller(self, authorization: str | None) -> Caller:
         """Return who sends this Authorization header. Raises a Problem (401), Unavailable and RedisError."""
         if authorization is None:

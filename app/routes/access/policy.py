@@ -23,7 +23,7 @@ routes = Blueprint("policy", __name__)
 @routes.get("/policy")
 def show() -> Response:
     """Show the policy."""
-    return _policy(services().access.policy())
+    return _policy(services().access.newest_policy())
 
 
 @routes.put("/policy")
@@ -34,7 +34,7 @@ def replace() -> Response:
     wanted = load_policy(load_json(body(), here.settings), here.settings)
     access.check_admin(wanted)
     if query.dry_run:
-        current = here.access.policy()
+        current = here.access.newest_policy()
         shown = {"version": current.version, "changes": changes(current, wanted)}
         paths = [(f"grants[{i}].path", grant.path) for i, grant in enumerate(wanted.grants)]
         root = oid_of(here.repo.view.head().root)

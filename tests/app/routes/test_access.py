@@ -224,6 +224,18 @@ def test_a_policy_is_set_by_version(root: Api) -> None:
     assert root.http.put("/v1/policy", json=more, headers={"If-Match": '"1"'}).status_code == 200
 
 
+def test_whoever_has_set_a_policy_is_shown_it_at_once(root: Api) -> None:
+    """Also before the half second is over in which the API looks at it again: it is what one edits next."""
+    body: dict[str, Any] = {"grants": [ADMIN]}
+    for version in range(1, 4):
+        body["groups"] = {f"g{version}": []}
+        root.as_(None).http.get("/v1/head")
+        assert root.http.put("/v1/policy", json=body, headers={"If-Match": f'"{version - 1}"'}).status_code == 200
+        assert root.get("/policy")["version"] == version
+        dry = root.http.put("/v1/policy?dry_run=true", json=body).get_json(force=True)
+        assert (dry["version"], dry["changes"]) == (version, [])
+
+
 def test_a_dry_run_says_what_changes_for_whom(root: Api) -> None:
     grants(root, "user:ada writer docs/", "group:web reader src/", groups={"web": ["user:bob"]})
     rows = [{"to": "user:admin", "role": "admin", "path": "/"}, {"to": "user:ada", "role": "reader", "path": "docs/"}]
