@@ -18,8 +18,11 @@ from typing import Any
 
 import pytest
 
+from app.access.authentication import Access
+from app.access.caller import EVERYBODY, Caller
 from app.intake.intake import Accepted, Intake
 from app.intake.packing import build
+from storage.access.policy import Right
 from storage.backends import scripts
 from storage.backends.bucket import Bucket, Created
 from storage.base.ids import ObjectId, PackId, changesets_of
@@ -28,6 +31,7 @@ from storage.commit import append_loop, global_merge
 from storage.commit.append_loop import Draft
 from storage.commit.base_resolver import BaseResolver
 from storage.commit.global_merge import MergeResult
+from storage.commit.link import Linker
 from storage.log.entry import Commits
 from storage.log.manifest import Changeset
 from storage.lookup.archive import PACK_FILES
@@ -196,7 +200,45 @@ def names_what_was_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(View, "tombstoned_packs", none_is)
 
 
+def keeps_tokens_that_were_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was seen once is never looked up again."""
+    of_hash, known = Access._of_hash, dict[str, Caller]()
+
+    def remembers(access: Access, token_hash: str) -> Caller | None:
+        caller = of_hash(access, token_hash)
+        if caller is not None:
+            known[token_hash] = caller
+        return known.get(token_hash)
+
+    monkeypatch.setattr(Access, "_of_hash", remembers)
+
+
+def decides_whatever_rights_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch does not ask whether a submitter may still write."""
+    monkeypatch.setattr(Linker, "_not_allowed", lambda linker, by, changeset: None)
+
+
+def admits_whatever_rights_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may read a slice may submit to it."""
+    require = Caller.require
+
+    def asks_for_no_writer(who: Caller, right: Right, *args: Any, **options: Any) -> None:
+        if right is not Right.WRITE:
+            require(who, right, *args, **options)
+
+    monkeypatch.setattr(Caller, "require", asks_for_no_writer)
+
+
+def shows_what_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice is there for everybody."""
+    monkeypatch.setattr("app.routes.slices.caller", lambda: EVERYBODY)
+
+
 BUGS: dict[Bug, set[str]] = {
+    keeps_tokens_that_were_revoked: {"revoked-is-over"},
+    decides_whatever_rights_are_left: {"committed-by-right"},
+    admits_whatever_rights_there_are: {"done-by-right"},
+    shows_what_may_not_be_read: {"told-by-right", "done-by-right"},
     appends_where_the_log_ends_now: {"commits-do-what-was-submitted", "landed-is-in-the-history-once"},
     applies_without_a_guard: {"landed-is-in-the-history-once", "one-final-outcome", "verify-finds-no-difference"},
     overwrites_entries: {"landed-is-in-the-history-once", "answers-stay-true", "what-was-seen-is-still-there"},
