@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
+from storage.access import effective as module
 from storage.access.effective import effective
 from storage.access.policy import Grant, Policy, Right, Role, grants_of
 from tests.support.slow_rights import allowed, within
@@ -36,6 +39,21 @@ def test_2_000_random_tokens_have_what_a_slow_reading_gives() -> None:
                     given += expected
         assert effective(left, None, []) == left
     assert given > 10_000
+
+
+def test_many_grants_and_many_paths_are_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def counted(*pair: Grant) -> bool:
+        nonlocal compared
+        compared += 1
+        return says_more(*pair)
+
+    says_more = module._says_more
+    monkeypatch.setattr(module, "_says_more", counted)
+    paths = [f"a{number}/b/" for number in range(1_000)]
+    grants = [Grant(to=ADA, role=Role.READER, path=path) for path in paths]
+    assert effective(grants, None, paths) == grants and compared == len(grants)
 
 
 def test_what_says_no_more_than_another_is_left_out() -> None:
