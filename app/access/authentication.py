@@ -20,7 +20,7 @@ from storage.access import tokens
 from storage.access.policy import ROOT, Authors, Policy
 from storage.access.rights import ALL, Compiled, limited_to
 from storage.backends.redis_client import UNAVAILABLE
-from storage.base.errors import Recovering, ViewStale
+from storage.base.errors import ViewStale
 from storage.repository import Repository
 from storage.view.access import token_of_hash
 
@@ -122,7 +122,10 @@ class Access:
         known = self._current()
         if token_hash in known.callers:
             return known.callers[token_hash]
-        token = token_of_hash(self._repo.view, token_hash)
+        # It is remembered until the next token or policy. In a copy of Redis that is older than what is known, a token
+        # may be missing, or be there that was revoked since.
+        with self._repo.queue.consistent_read():
+            token = token_of_hash(self._repo.view, token_hash)
         caller = None
         if token:
             limit = limited_to(token.role, token.paths) if token.role or token.paths else ALL
@@ -151,11 +154,13 @@ class Access:
     def _look(self, known: _Known | None) -> _Known:
         repo = self._repo
         snapshot = repo.snapshot()
+        if snapshot.head.access:
+            # Else it may be of a copy of Redis that is older than the log, from before a revocation.
+            with repo.queue.consistent_read():
+                snapshot = repo.snapshot()
         seq = snapshot.head.access
         if known is not None and seq < known.seq:
             raise ViewStale("the view is older than tokens that were seen")
-        if seq and repo.queue.recovered_state() is None:
-            raise Recovering("it is not known whether tokens were revoked meanwhile")
         if known is not None and (seq, snapshot.epoch) == (known.seq, known.epoch):
             return known
         return _Known(seq, snapshot.epoch, snapshot.policy)

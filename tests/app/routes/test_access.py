@@ -111,6 +111,29 @@ def test_a_revoked_token_stays_so_when_redis_is_lost(root: Api) -> None:
     assert root.get("/policy")["version"] == 1
 
 
+def test_a_token_is_not_looked_up_in_an_older_copy_of_redis(root: Api) -> None:
+    """What is found there would be remembered, also when Redis is as new as the log again."""
+    grants(root, "agent:a reader /")
+    valid, revoked = principal(root, "agent:a"), principal(root, "agent:a")
+    repo, of = root.world.repo, {token["id"]: token for token in root.get("/tokens")["items"]}
+    redis, rows = repo.redis, repo.view.key("tokens")
+    before = redis.hgetall(rows)
+    root.http.delete(f"/v1/tokens/{max(of)}")
+    [kept] = after = redis.hgetall(rows)
+    recovered = repo.view.prefix + "recovered"
+    run = redis.get(recovered)
+    fresh(root)
+    assert root.get("/policy")["version"] == 1  # which has the API look: it need not again for a moment
+    redis.hset(rows, mapping=before)
+    redis.hdel(rows, kept)
+    redis.set(recovered, "an earlier run")
+    assert (status(valid), status(revoked)) == (503, 503)
+    redis.delete(rows)
+    redis.hset(rows, mapping=after)
+    redis.set(recovered, run)
+    assert (status(valid), status(revoked)) == (200, 401)
+
+
 def test_policy_and_tokens_stay_when_the_entries_that_made_them_are_archived(root: Api) -> None:
     grants(root, "agent:a reader docs/")
     grants(root, "agent:a reader /")
