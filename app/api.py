@@ -16,7 +16,7 @@ from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, K
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
-from app.routes import changesets, conflicts, events, explanations, health, lifecycle, slices
+from app.routes import changesets, claims, conflicts, events, explanations, health, lifecycle, slices
 from app.routes.access import policy, tokens
 from app.routes.files import file_contents, reads, trees
 from app.service import memory_limit, request_log
@@ -105,6 +105,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         changesets,
         lifecycle,
         conflicts,
+        claims,
         explanations,
         events,
         reads,

@@ -40,6 +40,11 @@ _FOLDERS = {
         "settings": "Show every setting, with its unit and default.",
         "verify": "Check the bucket, the log and the view against each other.",
     },
+    "claims": {
+        "claim": "Tell others that you are at work at some paths.",
+        "claims": "List who says to be at work where.",
+        "unclaim": "End claims.",
+    },
     "access": {
         "policy": "Show, set and check who may do what.",
         "token": "Make, list and revoke tokens.",

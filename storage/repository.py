@@ -12,7 +12,7 @@ from storage.backends.redis_memory import Memory
 from storage.base.errors import Refused, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
-from storage.coordination import Heartbeat, LeaseName, Nodes
+from storage.coordination import AdvisoryClaims, Heartbeat, LeaseName, Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
 from storage.log.log import Log
@@ -57,6 +57,7 @@ class Repository:
         self.link_lock = AppendLock(settings, self.view, self.heartbeat, LeaseName.LINK)
         self.pace = Pace(settings.commit_changesets, settings.max_commit_changesets)
         self.nodes = Nodes(self.view)
+        self.advisory_claims = AdvisoryClaims(settings, self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)
         self.kinds = Kinds(settings, self.objects)
         self.merges = ContentMerges(settings)

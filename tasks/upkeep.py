@@ -73,7 +73,7 @@ def keep_up(repo: Repository) -> InboxScan:
 
 
 def tidy(repo: Repository) -> None:
-    """Make checkpoints, delete garbage and the rest of old epochs, and close conflicts above the limit.
+    """Make checkpoints, delete garbage, the rest of old epochs and expired claims, and close conflicts above the limit.
 
     Harmless as `keep_up` is, and killed at any point. Raises ViewAbsent, ViewStale and BucketError, and what a step
     raises when all others were taken.
@@ -81,7 +81,7 @@ def tidy(repo: Repository) -> None:
     wrong: list[Exception] = []
     step: Callable[[Repository], object]
     # Dropping frees the most memory and needs nothing else, so it comes first.
-    for step in (drop_forgotten, _checkpoint, _close_oldest, _collect):
+    for step in (drop_forgotten, _end_claims, _checkpoint, _close_oldest, _collect):
         try:
             step(repo)
         except OutOfMemoryError as error:
@@ -183,6 +183,10 @@ def _collect(repo: Repository) -> None:
         if collected.deleted:
             log.info("garbage_collected", packs=len(collected.deleted), listed=collected.listed)
             did(f"deleted {len(collected.deleted)} packs")
+
+
+def _end_claims(repo: Repository) -> None:
+    repo.advisory_claims.end_expired()
 
 
 def drop_forgotten(repo: Repository) -> bool:

@@ -41,7 +41,7 @@ _TABLE = {
     "storage.access": "",
     "storage.log": "base backends git access",
     "storage.view": "base backends git log access",
-    "storage.coordination": "base backends log view",
+    "storage.coordination": "base backends git log view",
     "storage.lookup": "base backends git log view",
     "storage.queue": "base backends git log view coordination lookup",
     "storage.repository": "access base backends git log view coordination lookup queue",
@@ -53,7 +53,7 @@ _TABLE = {
     "app.client": "base git",
     "app.protocol": "base backends git log",
     "app.judge": "base git",
-    "app.access": "access base backends git log view queue repository app.protocol",
+    "app.access": "access base backends git log view coordination queue repository app.protocol",
     "app.folder": "base git app.client app.judge",
     "app.downloads": "base backends git lookup repository",
     "app.intake": (
@@ -62,8 +62,8 @@ _TABLE = {
     "app.service": "base backends log coordination queue repository app.protocol app.access app.intake",
     "app.guard": "access backends app.access app.service",
     "app.routes": (
-        "access base backends git log view lookup queue operations tasks app.protocol app.access app.downloads "
-        "app.intake app.service"
+        "access base backends git log view coordination lookup queue operations tasks app.protocol app.access "
+        "app.downloads app.intake app.service"
     ),
     "app.admin": "base backends git log view lookup queue repository commit operations maintenance app.judge",
     "app.stack": "access base backends view coordination",

@@ -79,7 +79,7 @@ class Client(Transport):
     def delete_slice(self, name: str, version: int | None = None) -> None:
         """Delete a slice; with `version`, only if it still has that one."""
         query = "" if version is None else f"?version={version}"
-        self._delete(_slice_path(name) + query)
+        self.delete(_slice_path(name) + query)
 
     def me(self) -> Json:
         """Return who one is, and what one may do."""
@@ -95,7 +95,7 @@ class Client(Transport):
 
     def revoke_token(self, token_id: str) -> None:
         """End a token."""
-        self._delete(f"/v1/tokens/{quote(token_id, safe='')}")
+        self.delete(f"/v1/tokens/{quote(token_id, safe='')}")
 
     def revoke_with_made(self, token_id: str) -> list[str]:
         """End a token, which may be revoked, and all that were made by it; return the ids of those that were valid."""
@@ -106,7 +106,8 @@ class Client(Transport):
                 raise
             return []  # an earlier try that was not answered has ended them
 
-    def _delete(self, path: str) -> None:
+    def delete(self, path: str) -> None:
+        """Delete what stands at a path of the API."""
         try:
             answer = self.raw("DELETE", path)
             if answer.data:  # Sluice has nothing to say there

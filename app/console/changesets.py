@@ -76,6 +76,10 @@ def show_line(changeset: Json) -> None:
     line = Text.assemble(changeset["id"], " ", (changeset["status"], COLOURS.get(changeset["status"], "")))
     if "position" in changeset:
         line.append(f", {changeset['position']} before it in its slice")
+    if changeset.get("eta"):
+        line.append(f", about {changeset['eta']['seconds']:.0f} s to go")
+    if changeset.get("passed_by", {}).get("count"):
+        line.append(f", passed by {changeset['passed_by']['count']} that came later")
     if changeset["status"] == "held":
         line.append(" until its release")
     if "commit" in changeset:

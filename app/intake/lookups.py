@@ -33,6 +33,8 @@ class Lookups:
         self._next: _Call | None = None
         self._lock = threading.Lock()
         self._turn = threading.Lock()  # held while a call is under way
+        self.any_advisory_claims = False
+        """Whether there were advisory claims at the last call: where there are none, a submission asks for none."""
 
     def admission(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
         """Return what Queue.admit says of at least these, as of now. Raises Unavailable.
@@ -76,6 +78,7 @@ class Lookups:
             try:
                 self._begin(call)
                 answer = self._queue.admit_by_view(list(call.slices), list(call.bases), list(call.keys))
+                self.any_advisory_claims = answer.advisory_claims > 0
             finally:
                 self._turn.release()
         except BaseException as error:

@@ -32,6 +32,7 @@ class QuerySchema(LimitedSchema):
     commit = fields.Checked(fields.oid)
     prefix = fields.Checked(fields.encoded, "max_path_bytes")
     slice = fields.Checked(fields.text)
+    principal = fields.Checked(fields.text)
     version = fields.Checked(fields.number)
     after = fields.Checked(fields.text)
     format = fields.choice({name: name for name in ("tar", "tar.gz", "zip")})
@@ -65,10 +66,11 @@ class Query:
     status: str | None = None
     path: bytes | None = None
     wait: float | None = None
-    until: str = "committed"
+    until: str = "landed"
     commit: bytes | None = None
     prefix: bytes | None = None
     slice: str | None = None
+    principal: str | None = None
     version: int | None = None
     after: str | None = None
     format: str = "tar"

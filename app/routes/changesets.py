@@ -17,8 +17,10 @@ from app.intake.refusals import FieldRefused
 from app.protocol import cursors
 from app.protocol.bodies import load_json
 from app.protocol.changesets.schemas import load_bulk, load_changeset
+from app.protocol.changesets.submissions import Submission
 from app.protocol.problems import invalid, not_found, problem_of
 from app.protocol.queries import STATUSES, load_key, load_query
+from app.routes.claims import claims_on
 from app.routes.pages import page
 from app.routes.slices import find_slice
 from app.service.body_limit import body
@@ -27,6 +29,7 @@ from app.service.services import services
 from storage.backends.turns import taking_turns
 from storage.base.errors import LimitReached, Recovering
 from storage.base.ids import ChangesetId, is_ulid
+from storage.coordination import progress_of
 from storage.log.entry import SLOTS, log_position
 from storage.log.records import NAMING_OTHERS, RecordedConflict, Status
 from storage.operations import history
@@ -97,7 +100,7 @@ def submit(name: str) -> tuple[Response, int]:
     [outcome] = _take(admitted)
     if isinstance(outcome, Exception):
         raise outcome
-    return jsonify(outcome), 202
+    return jsonify(outcome | claims_on([submission])), 202
 
 
 @routes.post("/changesets")
@@ -116,8 +119,12 @@ def submit_many() -> tuple[Response, int]:
         _refusal(taken, position) if isinstance(taken, Exception) else {"status": 202, "changeset": taken}
         for position, taken in enumerate(_take(admitted))
     ]
-    accepted = any(outcome["status"] == 202 for outcome in outcomes)
-    return jsonify({"outcomes": outcomes}), 202 if accepted else 422
+    accepted = [
+        submission
+        for submission, outcome in zip(submissions, outcomes, strict=True)
+        if isinstance(submission, Submission) and outcome["status"] == 202
+    ]
+    return jsonify({"outcomes": outcomes, **claims_on(accepted)}), 202 if accepted else 422
 
 
 def _refusal(refusal: Exception, position: int) -> dict[str, Any]:
@@ -176,7 +183,21 @@ def show(changeset: str) -> Response:
         services().waiting.wait(changeset, left, lambda now: status_of(now) in final or access.has_ended(who))
         access.check(who)
         state = state_of(changeset)
-    return jsonify(changeset_json(changeset, state))
+    return jsonify(changeset_json(changeset, state) | _progress_json(changeset, state))
+
+
+def _progress_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
+    """Return how a queued changeset gets on, as far as the caller may know of others'."""
+    if state.slice is None or status_of(state) != Status.QUEUED:
+        return {}
+    now = progress_of(services().repo.view, state.slice, changeset)
+    eta = None if now.seconds is None else {"seconds": round(now.seconds, 1)}
+    if not caller().reads_all:
+        return {"eta": eta}
+    if eta is not None:
+        eta |= {"decided": now.decided, "over": round(now.over, 1)}
+    passed = {"count": now.passed, "changesets": now.passed_by, "complete": now.complete}
+    return {"eta": eta, "passed_by": passed}
 
 
 def state_of(changeset: str) -> ChangesetState:

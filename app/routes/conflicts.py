@@ -9,6 +9,8 @@ from app.protocol.loading import load_path
 from app.protocol.problems import invalid, not_found
 from app.protocol.queries import load_query
 from app.routes.changesets import changesets_page
+from app.routes.claims import claims_at
+from app.routes.pages import of_commit
 from app.routes.slices import find_slice
 from app.service.services import services
 from storage.access.policy import Right
@@ -56,13 +58,16 @@ def show(path: str) -> Response:
         slices = [slice_ for slice_ in repo.view.slices(covering[:limit]) if who.may(Right.READ, slice_.paths)]
         ids = [*work.queued, *work.committed]
         seen = visible(repo, who, dict(zip(ids, repo.queue.states(ids)[1] if ids else [], strict=True)))
-    return jsonify(
+        claims = claims_at(raw, min(limit, MOST))
+    response = jsonify(
         {
             "path": path,
             "slices": [{"id": slice_.id, "name": slice_.name} for slice_ in slices],
             "queued": [changeset for changeset in work.queued if changeset in seen],
             "committed": [changeset for changeset in work.committed if changeset in seen],
             "lock": {"owner": work.lock[0], "seconds": work.lock[1]} if work.lock and who.reads_all else None,
-            "complete": work.complete and len(covering) <= limit,
+            "claims": claims.items,
+            "complete": work.complete and len(covering) <= limit and claims.complete,
         }
     )
+    return of_commit(response, work.tip)

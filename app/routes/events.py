@@ -1,5 +1,6 @@
 """The stream of changesets' events, as server-sent events."""
 
+import json
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app.access.caller import Caller
+from app.access.claims import claim_json, may_know
 from app.access.current import caller
 from app.protocol.problems import invalid
 from app.protocol.queries import load_query
 from app.routes.slices import find_slice
 from app.service.services import services
 from storage.access.policy import Right
+from storage.coordination import ClaimEvent, overlap
 from storage.log.events import Event, Position, behind, parse
 
 routes = Blueprint("events", __name__)
@@ -22,7 +25,7 @@ routes = Blueprint("events", __name__)
 def stream() -> Response:
     """Stream the events of changesets, from now on or after a client's last event."""
     query = load_query(request.args, services().settings, "slice", "after")
-    slice_id = find_slice(query.slice).id if query.slice is not None else None
+    slice_ = find_slice(query.slice) if query.slice is not None else None
     # An EventSource that comes back repeats its URL: the header is the newer one.
     if header := request.headers.get("Last-Event-ID"):
         position = _position("Last-Event-ID", header)
@@ -35,7 +38,8 @@ def stream() -> Response:
     try:
         gone, who, access = _watch(peer), caller(), services().access
         # Whoever lost a right comes back with what is left.
-        events = streams.read(position, _wanted(who, slice_id), gone, lambda: access.has_other_rights(who))
+        wanted, told = _wanted(who, slice_.id if slice_ else None), _told(who, slice_.paths if slice_ else None)
+        events = streams.read(position, wanted, gone, lambda: access.has_other_rights(who), told)
         response = Response(events, mimetype="text/event-stream")
     except BaseException:
         streams.release()
@@ -57,6 +61,21 @@ def _wanted(who: Caller, slice_id: str | None) -> Callable[[Event], bool]:
         (slice_id is None or event.slice == slice_id)
         and who.may(Right.READ, [prefix.encode() for prefix in event.covers or ("/",)])
     )
+
+
+def _told(who: Caller, paths: frozenset[bytes] | None) -> Callable[[ClaimEvent], str]:
+    """Return what says what a stream tells of claims: of those on a slice's paths, or of all."""
+
+    def told(event: ClaimEvent) -> str:
+        claim = event.claim
+        if not may_know(who, claim) or (
+            paths is not None and not any(overlap(a, b) for a in paths for b in claim.paths)
+        ):
+            return ""
+        # Without an id: it does not move a client's position in the log.
+        return f"event: {event.name}\ndata: {json.dumps(claim_json(claim))}\n\n"
+
+    return told
 
 
 def _position(field: str, text: str) -> Position:

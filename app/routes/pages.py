@@ -104,6 +104,12 @@ class _Page:
         )
 
 
+def of_commit(response: Response, commit: str) -> Response:
+    """Say in the head of an answer of which commit it is."""
+    response.headers["X-Sluice-Commit"] = commit
+    return response
+
+
 def blob_response(version: Version, content: bytes) -> Response:
     """Answer with a file's bytes, or that the client has them already."""
     response = Response(content_type="application/octet-stream")

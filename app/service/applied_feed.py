@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import redis
 import structlog
@@ -24,10 +24,14 @@ class AppliedFeed:
     Several entries may be one piece of news. What `look` raises is logged, and it is called again.
     """
 
-    def __init__(self, repo: Repository, name: str, look: Callable[[], None]) -> None:
+    def __init__(
+        self, repo: Repository, name: str, look: Callable[[], None], others: Mapping[str, Callable[[bytes], None]] = {}
+    ) -> None:
+        """`others` are further channels, each with what is called with a message of it."""
         self._repo = repo
         self._name = name
         self._look = look
+        self._others = {channel.encode(): hear for channel, hear in others.items()}
         self._waiting = 0
         self._stopping = False
         self._changed = threading.Condition()  # either of them
@@ -66,7 +70,7 @@ class AppliedFeed:
             try:
                 if self._is_needed():
                     with self._repo.redis.pubsub(ignore_subscribe_messages=True) as channel:
-                        channel.subscribe(self._repo.view.applied_channel)
+                        channel.subscribe(self._repo.view.applied_channel, *self._others)
                         self._listen(channel)
                 continue
             except UNAVAILABLE as error:
@@ -79,7 +83,9 @@ class AppliedFeed:
         until = time.monotonic() + RENEWED_EVERY
         while self._is_needed(RENEWED_EVERY) and time.monotonic() < until:
             self._look()
-            if channel.get_message(timeout=AT_LEAST_EVERY) is not None:
-                # Several entries may have been applied by now: one look serves them all.
-                while channel.get_message(timeout=0) is not None:
-                    continue
+            message = channel.get_message(timeout=AT_LEAST_EVERY)
+            # Several entries may have been applied by now: one look serves them all.
+            while message is not None:
+                if hear := self._others.get(message["channel"]):
+                    hear(message["data"])
+                message = channel.get_message(timeout=0)

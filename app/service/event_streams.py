@@ -7,7 +7,9 @@ from it no faster than its client does, so a slow client slows only itself.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import structlog
 from cachetools import LRUCache
@@ -18,6 +20,7 @@ from storage.backends.bucket import BucketError
 from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.turns import let_others_run
 from storage.base.errors import LimitReached
+from storage.coordination import ClaimEvent
 from storage.log.entry import decode
 from storage.log.events import EntryEvents, Event, Position, events, events_of
 from storage.repository import Repository
@@ -31,6 +34,7 @@ RETRY = 1000  # milliseconds that a client is asked to wait before it comes back
 _PIECE_EVENTS = 64
 _PIECE_BYTES = 64 << 10
 _READERS = 16  # entries that are read at once
+_CLAIMS_KEPT = 200  # a stream that is further behind misses some: they are in no log
 
 
 class Entries:
@@ -78,7 +82,9 @@ class Streams:
         self._applied = 0
         self._leaving = False
         self._news = threading.Condition()  # guards them
-        self.feed = AppliedFeed(repo, "streams", self._look)
+        self._heard = 0  # how many events of advisory claims have come
+        self._claims: deque[ClaimEvent] = deque(maxlen=_CLAIMS_KEPT)  # the last of them
+        self.feed = AppliedFeed(repo, "streams", self._look, {repo.advisory_claims.channel: self._hear})
 
     def enter(self) -> None:
         """Take a place for a stream, which `give_back` does. Raises LimitReached."""
@@ -106,18 +112,23 @@ class Streams:
         wanted: Callable[[Event], bool],
         gone: Callable[[], bool],
         ended: Callable[[], bool] = lambda: False,
+        told: Callable[[ClaimEvent], str] = lambda event: "",
     ) -> Iterator[str]:
         """Yield the text of a stream of `wanted` events from `start` on, until its time is over or its client `gone`.
 
         It also ends when this process stops, or when its client's rights have `ended`. It begins with the position's
         id, and repeats the id while there are no events: so a client that reconnects before the first event, or after
         many events that were not wanted, continues at this stream's position.
+
+        Events of advisory claims come between the others, without an id: `told` gives what is said of one, if anything.
         """
+        with self._news:
+            heard = self._heard
         end = time.monotonic() + self._settings.max_stream_seconds
         yield f"retry: {RETRY}\nid: {start}\n\n"
         spoke = time.monotonic()
         position = start
-        for reached, text in self._rounds(start, wanted):
+        for reached, text in self._rounds(start, wanted, heard, told):
             if gone():
                 return
             if ended():
@@ -131,12 +142,17 @@ class Streams:
                 break
         yield f"id: {position}\n\n"
 
-    def _rounds(self, start: Position, wanted: Callable[[Event], bool]) -> Iterator[tuple[Position, str]]:
+    def _rounds(
+        self, start: Position, wanted: Callable[[Event], bool], heard: int, told: Callable[[ClaimEvent], str]
+    ) -> Iterator[tuple[Position, str]]:
         """Yield what there is to say and the position behind it, for ever; now and then nothing."""
         position = start
         while True:
             try:
-                if self._await(position.seq):
+                has_entry, claims, heard = self._await(position.seq, heard)
+                for text in filter(None, map(told, claims)):
+                    yield position, text
+                if has_entry:
                     for reached, text in self._pieces(position, wanted):
                         position = reached
                         let_others_run()  # others may run, however much there is to send or to pass over
@@ -148,11 +164,16 @@ class Streams:
                 time.sleep(AT_LEAST_EVERY)  # nothing tells when a bucket is back
             yield position, ""
 
-    def _await(self, seq: int) -> bool:
-        """Return whether the view has an entry, after waiting a moment for it."""
+    def _await(self, seq: int, heard: int) -> tuple[bool, list[ClaimEvent], int]:
+        """Wait a moment for an entry of the view, or for events of claims behind the first `heard`.
+
+        Returns whether the entry is there, these events, and how many there are by now.
+        """
         with self._news:
-            self._news.wait_for(lambda: self._leaving or self._applied >= seq, AT_LEAST_EVERY)
-            return self._applied >= seq
+            self._news.wait_for(lambda: self._leaving or self._applied >= seq or self._heard > heard, AT_LEAST_EVERY)
+            missed = min(self._heard - heard, len(self._claims))
+            claims = list(islice(self._claims, len(self._claims) - missed, None)) if missed else []
+            return self._applied >= seq, claims, self._heard
 
     def _pieces(self, position: Position, wanted: Callable[[Event], bool]) -> Iterator[tuple[Position, str]]:
         """Yield what the position's entry has left to send, in bounded pieces, each with the position behind it."""
@@ -174,6 +195,12 @@ class Streams:
                 yield Position(seq, index + 1), "".join(parts)
                 parts, scanned, size, began = [], 0, 0, time.monotonic()
         yield Position(seq + 1), "".join(parts)
+
+    def _hear(self, message: bytes) -> None:
+        with self._news:
+            self._claims.append(ClaimEvent.parse(message))
+            self._heard += 1
+            self._news.notify_all()
 
     def _look(self) -> None:
         self._on_news()

@@ -42,6 +42,11 @@ class ApiSettings:
     min_rate: int = setting(
         16 << 10, "bytes a second", "What a client must send or read on average, over body_timeout and send_timeout."
     )
+    max_claims: int = setting(10_000, "claims", "Maximum advisory claims; above it 429.")
+    max_claims_per_principal: int = setting(100, "claims", "Maximum advisory claims of one principal; above it 429.")
+    max_claim_paths: int = setting(50, "paths", "Maximum paths of an advisory claim.")
+    max_claim_ttl: int = setting(86_400, "seconds", "Longest time for which an advisory claim is made or renewed.")
+    max_claim_intent_bytes: int = setting(1000, "bytes", "Maximum length of an advisory claim's purpose.")
     max_grants: int = setting(10_000, "grants", "Maximum grants of the policy, and maximum members of a group.")
     max_wait: float = setting(
         50.0,

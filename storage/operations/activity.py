@@ -9,6 +9,7 @@ from storage.log.entry import decode
 from storage.log.log import name_of
 from storage.queue import read_changesets
 from storage.repository import Repository
+from storage.view.snapshot import Head
 
 MOST = 50
 """Changesets that wait, and entries that are not merged, that one look reads at most: each may be a pack of its own."""
@@ -25,6 +26,7 @@ class Activity:
     committed: list[ChangesetId]
     lock: tuple[str, float] | None  # who holds it, and for how many seconds at most
     complete: bool
+    tip: str  # the commit of the chain as of which it is
 
 
 def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
@@ -34,8 +36,9 @@ def activity(repo: Repository, path: bytes, limit: int = MOST) -> Activity:
     the entries that are not merged, a few at a time; at most `limit` of each, the oldest. Raises Unavailable.
     """
     queued, all_queued = _queued(repo, path, limit)
-    committed, all_committed = _committed(repo, path, limit)
-    return Activity(queued, committed, repo.queue.holder(path), all_queued and all_committed)
+    head = repo.view.head()
+    committed, all_committed = _committed(repo, head, path, limit)
+    return Activity(queued, committed, repo.queue.holder(path), all_queued and all_committed, head.tip)
 
 
 def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
@@ -50,8 +53,7 @@ def _queued(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId
     return changing, len(ids) <= limit
 
 
-def _committed(repo: Repository, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
-    head = repo.view.head()
+def _committed(repo: Repository, head: Head, path: bytes, limit: int) -> tuple[list[ChangesetId], bool]:
     batches = repo.view.unmerged_batches(head, limit + 1)
     names = [name_of(batch.seq) for batch in batches[:limit]]
     ids = []

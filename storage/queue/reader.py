@@ -37,7 +37,8 @@ class QueueReader:
     def admit_by_view(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
         """Return what `admit` does, without bases in the archive: one call to Redis, and none to the bucket."""
         args = [item for names in (slices, bases, keys) for item in (len(names), *names)]
-        recovered, pending, queued, held, rows, known, owners, mark, compacted = self._scripts("admit", *args)
+        answer = self._scripts("admit", *args)
+        recovered, pending, queued, held, rows, known, owners, mark, compacted, claims = answer
         named = {name: row for name, row in zip(slices, rows, strict=True) if row[0]}
         return Admission(
             recovered=bool(recovered),
@@ -50,6 +51,7 @@ class QueueReader:
             keys={key: _owner(value) for key, value in zip(keys, owners, strict=True) if value},
             mark=mark.decode(),
             compacted=int(compacted),
+            advisory_claims=claims,
         )
 
     def with_archived(self, admission: Admission, bases: Sequence[str]) -> Admission:

@@ -69,3 +69,4 @@ class Admission:
     keys: dict[str, tuple[ChangesetId, str]] = field(default_factory=dict)  # owner and fingerprint
     mark: str = ""  # up to it, changesets may be in the archive
     compacted: int = 0  # the entry of the last compaction
+    advisory_claims: int = 0  # how many there are, with some that have expired

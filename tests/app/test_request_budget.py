@@ -14,6 +14,7 @@ import pytest
 import redis
 import urllib3
 
+from storage.backends.scripts import Scripts
 from storage.commit import commit_batch, merge_batch
 from tests.support.api import Api
 
@@ -88,3 +89,29 @@ def test_a_batch_costs_no_more_requests_than_one_change(warm: Api, made: Request
     assert landed == 64 and warm.get("/head")["pending"] == 0
     assert spent["s3"] == spent["s3 PUT"] == 4, spent
     assert spent["redis"] <= MOST, spent
+
+
+def test_advisory_claims_cost_a_submission_nothing_where_there_are_none(
+    warm: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    call = Scripts.__call__
+
+    def counted(self: Scripts, name: str, *args: Any, **options: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():  # others store, queue and announce
+            called.append(name)
+        return call(self, name, *args, **options)
+
+    def spent(path: str) -> list[str]:
+        called.clear()
+        warm.put(path, "1", base=tip)
+        return called.copy()
+
+    tip = warm.tip
+    monkeypatch.setattr(Scripts, "__call__", counted)
+    assert spent("d/a") == ["admit"]
+    claim = warm.post("/claims", {"paths": ["e/"], "intent": "x"}, 201).get_json(force=True)
+    assert spent("d/b") == ["admit", "advisory_claims_at"]
+    assert spent("e/a") == ["admit", "advisory_claims_at", "advisory_claims_by_id"]
+    warm.http.delete(f"/v1/claims/{claim['id']}")
+    assert spent("d/c") == ["admit"]

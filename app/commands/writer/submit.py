@@ -14,8 +14,9 @@ from rich.text import Text
 from app.client.api_client import Client, Json
 from app.client.sending import Sender, Sent, is_there
 from app.console.changesets import await_final, show
+from app.console.claims import claimed
 from app.console.exit_codes import of_status
-from app.console.options import Command, as_json, ask_to_wait, console, emit, emit_or_show, end, tell, url
+from app.console.options import Command, as_json, ask_to_wait, console, emit, emit_or_show, end, tell, url, warn
 from app.folder import folder_base
 from app.folder.git_folder import git_author
 from app.folder.prepared import Prepared, from_folder, from_range
@@ -162,6 +163,8 @@ def _send(sender: Sender, prepared: Prepared, split: bool) -> list[Sent]:
             sent.append(part)
             again = "had been submitted before (--key submits it once more), " if part.is_repeat else ""
             tell(f"submitted {part.changeset['id']}, {again}changes: {len(part.changes)}")
+            for claim in part.changeset.get("claims", []):
+                warn(claimed(claim))
             _remember(prepared, part)
     except KeyboardInterrupt:
         tell("stopped before an answer came: it may have been accepted. The same command again is harmless, it has the "

@@ -8,9 +8,11 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json
 from app.console.changesets import slice_namer
+from app.console.claims import line_of
 from app.console.options import as_json, console, emit_or_show, url
 
 _SHOWN = 3  # paths in conflict
+_OF_CLAIMS = {"claimed", "claim-ended"}
 COLOURS = {"committed": "green", "landed": "bold green", "conflicted": "red", "rejected": "red", "released": "yellow"}
 
 
@@ -24,8 +26,9 @@ def command(client: Client, slice_name: str | None, after: str | None, number: i
     """Show the events of changesets as they happen, one line for each.
 
     An event is committed, landed, conflicted, rejected, abandoned or released. A broken connection is resumed: no event
-    is missed, and none is shown twice. With --json each line is an object, `{"id", "event", "data"}`; give its id to
-    --after to continue there later. Ctrl-C ends it, with the exit code 0.
+    is missed, and none is shown twice. Between them stand claimed and claim-ended, of advisory claims (`sluice
+    claims`), which are told as they happen, and not again. With --json each line is an object, `{"id", "event",
+    "data"}`; give its id to --after to continue there later. Ctrl-C ends it, with the exit code 0.
 
     \b
     Example: sluice watch --slice web
@@ -34,6 +37,9 @@ def command(client: Client, slice_name: str | None, after: str | None, number: i
     name_of = slice_namer(client)
 
     def show(event: Json) -> None:
+        if event["event"] in _OF_CLAIMS:
+            console.print(Text.assemble(f"{event['event']:<10} ", line_of(event["data"])), soft_wrap=True)
+            return
         console.print(_line(event, name_of(event["data"].get("slice", "?"))), soft_wrap=True)
 
     with suppress(KeyboardInterrupt):

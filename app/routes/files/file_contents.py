@@ -18,6 +18,7 @@ from app.protocol import cursors
 from app.protocol.bodies import load_json
 from app.protocol.queries import WantedFiles, load_cursor_commit, load_files
 from app.routes.files.trees import commit_of, sizes_of
+from app.routes.pages import of_commit
 from app.routes.slices import find_slice
 from app.service.body_limit import body
 from app.service.services import services
@@ -59,8 +60,8 @@ def contents(name: str) -> Response:
         stored = list(chain.from_iterable(groups(repo, files, _ANY)))
         answer = in_thread(_encode, shown, stored)
     response = Response(answer, mimetype="application/json")
-    response.headers["X-Git-Commit"] = commit.hex()
-    return response
+    response.headers["X-Git-Commit"] = commit.hex()  # older clients know it by this name
+    return of_commit(response, commit.hex())
 
 
 class _Asked(NamedTuple):

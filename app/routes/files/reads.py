@@ -14,7 +14,7 @@ from app.protocol.problems import not_found
 from app.protocol.queries import load_oid, load_query
 from app.routes.changesets import states_of
 from app.routes.files.trees import commit_of
-from app.routes.pages import blob_response, page
+from app.routes.pages import blob_response, of_commit, page
 from app.routes.slices import find_slice
 from app.service.services import services
 from storage.base.ids import ChangesetId, ObjectId
@@ -91,19 +91,20 @@ def file(name: str, path: str) -> Response:
     raw = load_path(path, services().settings)
     objects = services().repo.objects
 
-    def read() -> tuple[Version, bytes] | None:
+    def read() -> tuple[Version, bytes, ObjectId] | None:
         covered = covers(find_slice(name).paths, raw)
         commit = ObjectId(query.commit) if query.commit else _oid(services().repo.view.head().main)
         root = commit_of(commit).tree
         version = lookup(objects.tree, root, raw) if covered else None
         if version is None or version.is_tree or version.mode == SUBMODULE_MODE:
             return None
-        return version, objects.read(version.oid)[1]
+        return version, objects.read(version.oid)[1], commit
 
     stored = services().repo.confirmed(read)
     if stored is None:
         raise not_found("file", path)
-    return blob_response(*stored)
+    version, content, commit = stored
+    return of_commit(blob_response(version, content), commit.hex())
 
 
 @routes.get("/head")
@@ -155,7 +156,8 @@ def merged(commit: str) -> Response:
             of = now.outcome if changeset in seen else None
             yield {"changeset": changeset, "commit": of.commit, "slice": of.slice} if of else None
 
-    return page("merged", filters, rows, query.limit, lambda row: (row[1],), show, looked=looked, together=_ROWS)
+    shown = page("merged", filters, rows, query.limit, lambda row: (row[1],), show, looked=looked, together=_ROWS)
+    return of_commit(shown, commit)
 
 
 def _oid(text: str) -> ObjectId:

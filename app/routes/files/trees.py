@@ -16,7 +16,7 @@ from app.downloads.manifest import MEDIA_TYPE, manifest
 from app.protocol import cursors
 from app.protocol.problems import invalid, not_found
 from app.protocol.queries import Query, load_cursor_commit, load_query
-from app.routes.pages import page
+from app.routes.pages import of_commit, page
 from app.routes.slices import find_slice
 from app.service.services import services
 from storage.access.policy import Right
@@ -111,7 +111,7 @@ def _pages(name: str) -> Response:
         sizes = sizes_of(services().repo.kinds, [version.oid for _, version in batch if version.mode != SUBMODULE_MODE])
         yield from (_file_json(path, version, sizes.get(version.oid)) for path, version in batch)
 
-    return page(
+    shown = page(
         "tree",
         listed.filters,
         files,
@@ -121,6 +121,7 @@ def _pages(name: str) -> Response:
         together=_ROWS,
         more={"commit": listed.commit.hex(), "tree": projected.root.hex()},
     )
+    return of_commit(shown, listed.commit.hex())
 
 
 def _lines(name: str) -> Response:
@@ -142,9 +143,9 @@ def sizes_of(kinds: Kinds, oids: Sequence[ObjectId]) -> dict[ObjectId, int]:
 
 def _download(pieces: Generator[bytes, None, None], media_type: str, commit: ObjectId) -> Response:
     response = services().downloads.response(pieces, media_type)
-    response.headers["X-Git-Commit"] = commit.hex()
+    response.headers["X-Git-Commit"] = commit.hex()  # older clients know it by this name
     response.headers["X-Accel-Buffering"] = "no"
-    return response
+    return of_commit(response, commit.hex())
 
 
 def _listing_of(name: str, query: Query) -> _Listing:
@@ -193,7 +194,7 @@ def files(name: str) -> Response:
     made = FORMATS[query.format](listed.commit.hex(), projected.commit.committer.time)
     tag = f"{listed.commit.hex()}-{projected.root.hex()}{made.suffix}"
     if request.if_none_match.contains_weak(tag):
-        response = Response(status=304)
+        response = of_commit(Response(status=304), listed.commit.hex())
     else:
         pieces = archive(made, lambda: _runs(projected, listed), repo)
         response = _download(pieces, made.media_type, listed.commit)

@@ -3,7 +3,8 @@
 -- by its length: slices by id or name, changeset ids used as bases, idempotency keys.
 -- Returns {1 if Redis is recovered else 0, pending, queued in all, held in all, for each slice {definition or
 -- false, queued in it}, for each base 1 or 0 whether it is known (one
--- up to the mark may be in the archive), for each key its changeset or false, the mark, the last compaction}.
+-- up to the mark may be in the archive), for each key its changeset or false, the mark, the last compaction, how many
+-- advisory claims there are}.
 -- Errors: ABSENT. Cost: O(arguments).
 --include open_view
 --include run
@@ -27,4 +28,4 @@ local committed, merged, mark, compacted = unpack(redis.call('HMGET', view .. 'h
   'compacted'))
 return {is_recovered(prefix, epoch) and 1 or 0, tonumber(committed) - tonumber(merged),
   redis.call('ZCARD', prefix .. 'queued'), redis.call('ZCARD', prefix .. 'held'), slices, bases, keys, mark or '',
-  compacted or '0'}
+  compacted or '0', redis.call('ZCARD', prefix .. 'advisory_claims')}

@@ -15,6 +15,7 @@
 --include successors
 --include forget
 --include leases
+--include throughput
 local prefix, owner, fault, rest, only, tried = unpack(ARGV, 1, 6)
 rest, tried = tonumber(rest), tonumber(tried)
 local members = {}
@@ -105,9 +106,13 @@ for i = 1, #members, 2 do
   end
 end
 forget_work(prefix, gone)
+local left = {}
+for _, each in ipairs(gone) do left[each[1]] = (left[each[1]] or 0) + 1 end
 for slice in pairs(slices) do
   locks[#locks + 1] = prefix .. 'lock:slice:' .. slice
-  if redis.call('ZCARD', prefix .. 'queue:' .. slice) == 0 then redis.call('ZREM', prefix .. 'ready', slice) end
+  local is_empty = redis.call('ZCARD', prefix .. 'queue:' .. slice) == 0
+  if is_empty then redis.call('ZREM', prefix .. 'ready', slice) end
+  if left[slice] and slice ~= '' then count_decided(prefix, slice, left[slice], is_empty, now) end
 end
 unlock_all()
 return #gone

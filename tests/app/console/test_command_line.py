@@ -23,11 +23,12 @@ SUBMISSION = f"-m Hello --base {COMMIT} --author Ada<ada@example.org>"
 # A line of each command that asks the API.
 CLIENTS = [
     f"abandon {ID}", f"check web . {SUBMISSION}", "conflicts", f"conflicts {ID}", f"diff {ID}", "log", "log -v",
+    "claim docs/ --intent Docs", "claims",
     "merge", f"policy check {POLICY}", f"policy set {POLICY}", "policy show", f"rebase {ID}", f"release {ID}",
     f"resolve {ID} --all-ours", f"resolve {ID} --checkout fix", "slice change web --path web/",
     "slice create web web/", "slice delete web", "slice list", "slice show web", "status", f"status {ID}",
     f"status {ID} --wait", f"submit web . {SUBMISSION}", "token create user:ada", "token list", f"token revoke {ID}",
-    "watch -n 1", "whoami",
+    f"unclaim {ID}", "watch -n 1", "whoami",
 ]  # fmt: skip
 # Those of the rest that ask Redis and the bucket.
 OPERATORS = ["backup copy", "export copy.git", "gc", "rebuild", "verify"]

@@ -20,6 +20,7 @@ from tests.support.api import Api
 from tests.support.principals import grants, principal, secured
 
 CONTENT, MESSAGE, PERSON = "hunter2-content", "opens-the-vault", "Vera Vault"
+INTENT = "seal-the-vault"
 
 
 @dataclass
@@ -61,6 +62,8 @@ def planted(settings: Settings, unsent: object) -> Planted:
     root.world.work()
     made.ids["held"] = made.changeset("vault/held", CONTENT, root.tip, hold=True)
     made.ids["queued"] = made.changeset("vault/queued", CONTENT, root.tip)
+    vault = {"paths": ["vault/"], "intent": INTENT}
+    made.ids["claim"] = clients["right"].post("/claims", vault, 201).get_json(force=True)["id"]
     made.ids["blob"] = root.get("/slices/vault/tree")["items"][0]["id"]
     made.ids["slice"] = root.get("/slices/vault")["id"]
     made.ids["main"] = root.get("/head")["main"]["commit"]
@@ -69,8 +72,8 @@ def planted(settings: Settings, unsent: object) -> Planted:
     token = root.get("/tokens")["items"][1]
     made.ids["token"] = token["id"]
     assert root.get(f"/changesets/{made.ids['conflicted']}")["status"] == "conflicted"
-    hidden = [made.ids[name] for name in ("landed", "conflicted", "held", "queued", "blob", "slice", "tree")]
-    made.hidden = [*hidden, "vault", CONTENT, MESSAGE, PERSON, "user:small", "user:right"]
+    hidden = [made.ids[name] for name in ("landed", "conflicted", "held", "queued", "blob", "slice", "tree", "claim")]
+    made.hidden = [*hidden, "vault", CONTENT, MESSAGE, PERSON, INTENT, "user:small", "user:right"]
     return made
 
 
@@ -99,6 +102,10 @@ def changes(op: str = "put", **more: Any) -> Body:
 
 def many(planted: Planted) -> Any:
     return {"changesets": [{**changes()(planted), "slice": "vault"}]}
+
+
+def a_claim(planted: Planted) -> Any:
+    return {"paths": ["vault/new"], "intent": "x"}
 
 
 POLICY = {"grants": [{"to": "user:top", "role": "admin", "path": "/"}]}
@@ -142,6 +149,10 @@ CASES: dict[str, Case] = {
     "lifecycle.check": Case("POST", "/v1/slices/{slice}/check", DO, changes()),
     "conflicts.listing": Case("GET", "/v1/conflicts", (401, 200, 200, 200)),
     "conflicts.show": Case("GET", "/v1/paths/vault/queued", READ),
+    "claims.create": Case("POST", "/v1/claims", (401, 403, 403, 201), a_claim),
+    "claims.listing": Case("GET", "/v1/claims?path=vault", (401, 200, 200, 200)),
+    "claims.renew": Case("PATCH", "/v1/claims/{claim}", DO, lambda planted: {"ttl": 60}),
+    "claims.remove": Case("DELETE", "/v1/claims/{claim}", (401, 404, 403, 204)),
     "explanations.diff": Case("GET", "/v1/changesets/{queued}/diff", READ),
     "explanations.conflicts": Case("GET", "/v1/changesets/{conflicted}/conflicts", READ),
     "explanations.side": Case("GET", "/v1/changesets/{conflicted}/conflicts/head/vault/key", READ),

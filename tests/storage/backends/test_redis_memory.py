@@ -52,9 +52,35 @@ def fill(server: redis.Redis, world: World, limit: int = 1) -> None:
 
 
 SCRIPTS = {
-    "no-writes": {"admit", "known", "locate", "nodes", "oldest", "snapshot", "status", "successor", "tables"},
-    "allow-oom": {"accept", "alive", "apply", "beat", "give", "note", "publish", "release", "retire", "take", "tries"},
-    "": {"claim", "enqueue", "loading", "message", "segment"},
+    "no-writes": {
+        "admit",
+        "advisory_claims_at",
+        "advisory_claims_by_id",
+        "progress",
+        "known",
+        "locate",
+        "nodes",
+        "oldest",
+        "snapshot",
+        "status",
+        "successor",
+        "tables",
+    },
+    "allow-oom": {
+        "accept",
+        "alive",
+        "apply",
+        "beat",
+        "end_advisory_claims",
+        "give",
+        "note",
+        "publish",
+        "release",
+        "retire",
+        "take",
+        "tries",
+    },
+    "": {"claim", "enqueue", "loading", "make_advisory_claim", "message", "renew_advisory_claim", "segment"},
 }
 
 
