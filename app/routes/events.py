@@ -34,12 +34,13 @@ def stream() -> Response:
     else:
         position = behind(services().repo.view.head().applied)
     streams, peer = services().streams, request.environ.get("gunicorn.socket")
+    heard = streams.heard
     streams.enter()
     try:
         gone, who, access = _watch(peer), caller(), services().access
         # Whoever lost a right comes back with what is left.
         wanted, told = _wanted(who, slice_.id if slice_ else None), _told(who, slice_.paths if slice_ else None)
-        events = streams.read(position, wanted, gone, lambda: access.has_other_rights(who), told)
+        events = streams.read(position, wanted, gone, lambda: access.has_other_rights(who), told, heard)
         response = Response(events, mimetype="text/event-stream")
     except BaseException:
         streams.release()

@@ -86,6 +86,12 @@ class Streams:
         self._claims: deque[ClaimEvent] = deque(maxlen=_CLAIMS_KEPT)  # the last of them
         self.feed = AppliedFeed(repo, "streams", self._look, {repo.advisory_claims.channel: self._hear})
 
+    @property
+    def heard(self) -> int:
+        """How many events of advisory claims this process has heard of: a stream begins behind them."""
+        with self._news:
+            return self._heard
+
     def enter(self) -> None:
         """Take a place for a stream, which `give_back` does. Raises LimitReached."""
         with self._news:
@@ -113,6 +119,7 @@ class Streams:
         gone: Callable[[], bool],
         ended: Callable[[], bool] = lambda: False,
         told: Callable[[ClaimEvent], str] = lambda event: "",
+        heard: int = 0,
     ) -> Iterator[str]:
         """Yield the text of a stream of `wanted` events from `start` on, until its time is over or its client `gone`.
 
@@ -120,10 +127,9 @@ class Streams:
         id, and repeats the id while there are no events: so a client that reconnects before the first event, or after
         many events that were not wanted, continues at this stream's position.
 
-        Events of advisory claims come between the others, without an id: `told` gives what is said of one, if anything.
+        Events of advisory claims behind those that were `heard` come between the others, without an id: `told` gives
+        what is said of one, if anything.
         """
-        with self._news:
-            heard = self._heard
         end = time.monotonic() + self._settings.max_stream_seconds
         yield f"retry: {RETRY}\nid: {start}\n\n"
         spoke = time.monotonic()
