@@ -18,7 +18,7 @@ def command(client: Client, path: str | None, principal: str | None, as_json: bo
 
     With --json, one line for each.
 
-    Example: sluice claims docs/guide.md
+    Example: sluice claims docs/guide/
     """
     if path is not None and principal is not None:
         raise click.UsageError("--principal does not go with a PATH")
