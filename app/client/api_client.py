@@ -6,7 +6,6 @@ Temporary failures are retried within one time limit: 429 and 503 after their Re
 
 import base64
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
 
+from app.client.event_stream import EventStream
 from app.client.file_streams import manifest, members
 from app.client.transport import FIRST_PAUSE, PASSING, Json, NotSluice, Pauses, ProblemError, Transport, Unreachable
 from storage.base.batched import batched
@@ -293,7 +293,7 @@ class Client(Transport):
         """
         given = {"after": after, "slice": slice_name}
         query = urlencode({name: value for name, value in given.items() if value is not None})
-        stream, pauses = _EventStream(), Pauses(self._retry_for, self._sleep)
+        stream, pauses = EventStream(), Pauses(self._retry_for, self._sleep)
         while True:
             headers = {"Last-Event-ID": stream.last_id} if stream.last_id else {}
             answer = self.raw("GET", f"/v1/events?{query}" if query else "/v1/events", None, headers, streamed=True)
@@ -338,48 +338,6 @@ def none_if(status: int, ask: Callable[[], T]) -> T | None:
         if refusal.status != status:
             raise
         return None
-
-
-class _EventStream:
-    """Server-sent events as the HTML standard reads them, over several connections."""
-
-    # A carriage return at the very end may be the first half of a line's end.
-    _LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
-
-    def __init__(self) -> None:
-        self.last_id = ""
-        self.retry = 1.0  # seconds to wait before coming back, as the server asked last
-        self.begin()
-
-    def begin(self) -> None:
-        """Begin with a new connection: what the one before left unfinished is dropped."""
-        self._rest = b""
-        self._fields: dict[str, str] = {}
-        self._data: list[str] = []
-
-    def feed(self, data: bytes) -> Iterator[Json]:
-        """Yield the events that `data` completes."""
-        *lines, self._rest = self._LINE_END.split(self._rest + data)
-        for line in lines:
-            name, _, value = line.decode(errors="replace").partition(":")
-            value = value.removeprefix(" ")
-            match name:
-                case "" if not line:
-                    yield from self._finish()
-                case "data":
-                    self._data.append(value)
-                case "event" | "id":
-                    self._fields[name] = value
-                case "retry" if value.isascii() and value.isdigit():
-                    self.retry = int(value) / 1000
-
-    def _finish(self) -> Iterator[Json]:
-        """Yield the event that an empty line ends. One without data is none, but its id counts."""
-        fields, data = self._fields, self._data
-        self._fields, self._data = {}, []
-        self.last_id = fields.get("id", self.last_id)
-        if data:
-            yield {"id": self.last_id, "event": fields.get("event", "message"), "data": json.loads("\n".join(data))}
 
 
 def content(data: bytes) -> Json:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from app.client.api_client import _EventStream
+from app.client.event_stream import EventStream
 from app.service import event_streams
 from app.service.services import Services
 from storage.backends.bucket import BucketError
@@ -305,14 +305,14 @@ TEXT = (
 @given(st.lists(st.integers(0, len(TEXT) * 2)), st.sampled_from(["\n", "\r\n", "\r"]))
 def test_a_client_reads_the_same_events_however_their_bytes_arrive(cuts: list[int], line_end: str) -> None:
     data = TEXT.replace("\n", line_end).encode() + b":"
-    reader, bounds = _EventStream(), [0, *sorted(cuts), len(data)]
+    reader, bounds = EventStream(), [0, *sorted(cuts), len(data)]
     found = [event for i, j in pairwise(bounds) for event in reader.feed(data[i:j])]
     assert found == EVENTS and reader.last_id == "4" and reader.retry == 0.25
 
 
 @given(st.integers(0, len(TEXT)))
 def test_a_client_that_is_cut_off_resumes_after_the_last_whole_event(cut: int) -> None:
-    reader = _EventStream()
+    reader = EventStream()
     found = list(reader.feed(TEXT[:cut].encode()))
     known = {"": 0, "2": 0, "3-0": 1, "3-1": 2, "4": 3}[reader.last_id]
     assert found[:known] == EVENTS[:known] and len(found) - known in {0, 1}
