@@ -1,3 +1,3 @@
 """The Flask API, the command line `sluice`, and the tools of writers and operators. Imports tasks and storage."""
 
-__version__ = "0.1.0"
+from storage import __version__ as __version__

@@ -19,7 +19,7 @@ from app.protocol.url_names import FilePath, SliceName
 from app.routes import changesets, claims, conflicts, events, explanations, health, lifecycle, slices
 from app.routes.access import policy, tokens
 from app.routes.files import file_contents, reads, trees
-from app.service import memory_limit, request_log
+from app.service import memory_limit, metrics, request_log
 from app.service.body_limit import BodyLimit
 from app.service.downloads import Downloads
 from app.service.event_streams import Streams
@@ -30,6 +30,7 @@ from storage.base import logging_setup, settings
 from storage.base.errors import LimitReached, NeedsUpkeep, Recovering
 from storage.base.settings import Settings
 from storage.commit import LogBusy
+from storage.coordination import Reporter
 from storage.git.threeway import MergeUnavailable
 from storage.lookup.object_kinds import LookedUpInPart
 from storage.operations.access import MakerRevoked, NoAdmin, OlderNodes, PolicyChanged
@@ -76,18 +77,21 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.json.compact = True  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = repo.settings.max_body_bytes
     access = Access(repo)
+    waiting, streams = Waiting(repo, access.expire), Streams(repo, access.expire)
     services = app.extensions["sluice"] = Services(
         repo,
         Lookups(repo.queue),
         Intake(repo),
-        Waiting(repo, access.expire),
-        Streams(repo, access.expire),
+        waiting,
+        streams,
         Downloads(chosen),
         access,
+        Reporter(chosen, "api", lambda: {"event_streams": streams.open, "long_polls": waiting.count}),
     )
     services.start()
     app.url_map.converters |= {"slice": SliceName, "path": FilePath}
     app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is
+    metrics.register(app)  # first, so that its time is that of everything
     problems.register(app, problem_table(repo))
     request_log.register(app)
     app.before_request(guard.check)  # before anything of a body is read

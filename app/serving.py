@@ -179,8 +179,10 @@ class ApiWorker(GeventWorker):
     def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
         """Answer an error of HTTP, or one outside of the application, and close the connection."""
         from app.protocol.problems import respond  # behind gevent's patches
+        from app.service.metrics import count_outside
 
         problem = self._problem_of(exc, addr)
+        count_outside(problem.status, problem.slug)
         response = respond(problem)
         body = response.get_data()
         headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
@@ -215,6 +217,7 @@ class ApiWorker(GeventWorker):
         while self._services.intake.behind and time.monotonic() < until:
             self.notify()
             gevent.sleep(_POLL_INTERVAL)
+        self._services.reporter.stop()
 
     @property
     def _services(self) -> Services:

@@ -3,3 +3,5 @@
 The pure core (most of git, log and commit) takes values and returns values: no Redis,
 no bucket, no clock, no randomness. tests/test_layering.py checks that.
 """
+
+__version__ = "0.1.0"

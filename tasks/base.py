@@ -1,5 +1,6 @@
 """What all tasks share: the repository of the process, ids in the log, timing, and sending messages."""
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from kombu.exceptions import OperationalError
 
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.settings import Settings, load
+from storage.metrics.counts import COUNTS
+from storage.metrics.definitions import MESSAGES_NOT_SENT, TASK_FAILURES, TASK_SECONDS
 from storage.repository import Repository
 from tasks import report
 from tasks.flower_rows import NoEvents
@@ -45,10 +48,13 @@ class SluiceTask(Task):
             try:
                 super().__call__(*args, **kwargs)
             except Exception as error:
+                COUNTS.observe(TASK_SECONDS, time.monotonic() - started, self.name, "failed")
+                COUNTS.add(TASK_FAILURES, self.name, type(error).__name__)
                 log.exception("task_failed", error=type(error).__name__, detail=str(error), seconds=_since(started))
                 # Celery would log it once more.
                 error.is_logged = True  # type: ignore[attr-defined]
                 raise
+            COUNTS.observe(TASK_SECONDS, time.monotonic() - started, self.name, "idle" if run.is_idle else "done")
             say = log.debug if run.is_idle else log.info
             say("task_done", result=run.result, reason=run.reason, seconds=_since(started))
             return run.result
@@ -72,8 +78,8 @@ def run_job(work: Callable[[Repository], object], settings: Settings) -> bool:
                 did(f"waits: {type(reason).__name__}")
                 return False
             finally:
-                if not inner.is_idle:
-                    os.write(writing, inner.result.encode())  # less than a pipe holds, so that nobody waits
+                # Less than a pipe holds, so that nobody waits.
+                os.write(writing, json.dumps([inner.is_idle, inner.result, [*COUNTS.take().items()]]).encode())
         return True
 
     try:
@@ -81,8 +87,18 @@ def run_job(work: Callable[[Repository], object], settings: Settings) -> bool:
     finally:
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
-            did(pipe.read().decode())
+            _take_report(pipe.read())
     return done
+
+
+def _take_report(written: bytes) -> None:
+    """Take over what a job has done and counted; nothing, where it was killed before it could say so."""
+    if not written:
+        return
+    is_idle, result, counted = json.loads(written)
+    if not is_idle:
+        did(result)
+    COUNTS.take_over({(name, tuple(labels), bucket): count for (name, labels, bucket), count in counted})
 
 
 def _since(started: float) -> float:
@@ -102,6 +118,7 @@ def send(app: Celery, task: str, token: str | None = None) -> bool:
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:  # kombu says in many ways that a connection broke under it
+        COUNTS.add(MESSAGES_NOT_SENT, task)
         unknown = not isinstance(error, (*UNAVAILABLE, OperationalError))
         log.warning("message_not_sent", message=task, reason=type(error).__name__, error=str(error), exc_info=unknown)
         return False

@@ -11,6 +11,7 @@ from celery.signals import (
     celeryd_init,
     task_received,
     worker_process_init,
+    worker_process_shutdown,
     worker_ready,
     worker_shutting_down,
 )
@@ -19,7 +20,7 @@ from storage.base import settings
 from storage.base.collector import collect_rarely
 from tasks.base import send
 from tasks.flower_rows import RowRequest
-from tasks.node import SaysAlive, Watch, keep_little, kombu_fixes, program
+from tasks.node import SaysAlive, Watch, counting, keep_little, kombu_fixes, program
 from tasks.report import because
 
 log = structlog.get_logger()
@@ -46,6 +47,13 @@ def prepare_node(sender: str, instance: Any = None, **_: Any) -> None:
 def prepare_process(**_: Any) -> None:
     """Begin a process that runs tasks."""
     collect_rarely()
+    counting.begin(f"{program.named()}-tasks")
+
+
+@worker_process_shutdown.connect
+def end_process(**_: Any) -> None:
+    """End a process that runs tasks."""
+    counting.end()
 
 
 @beat_init.connect
@@ -53,6 +61,7 @@ def prepare_beat(sender: Any, **_: Any) -> None:
     """Log as beat, without a line for each tick that is sent: the nodes log what a tick did."""
     program.name("beat")
     sender.app.conf.task_send_sent_event = False
+    counting.begin("beat")
     log.info("beat_started")
 
 
@@ -61,6 +70,15 @@ def begin_row(request: Any, **_: Any) -> None:
     """Begin the row in Flower of a message that a node has taken."""
     if isinstance(request, RowRequest):
         request.say_received()
+
+
+@worker_ready.connect
+def begin_counting(**_: Any) -> None:
+    """Report what this node counts itself.
+
+    Not before it has forked its first children: one that is forked while a thread imports something has half of that.
+    """
+    counting.begin(program.named())
 
 
 @worker_ready.connect

@@ -7,9 +7,18 @@ nothing to do. Their events are held back until the run does something, and are 
 import time
 from typing import Any
 
+import structlog
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 
+from storage.metrics.counts import COUNTS
+from storage.metrics.definitions import TASK_FAILURES
 from tasks.report import NOTHING, TICK
+
+log = structlog.get_logger()
+
+# How a run ends without its process saying so.
+_KILLED = (WorkerLostError, TimeLimitExceeded, Terminated)
 
 
 class RowRequest(Request):
@@ -34,6 +43,14 @@ class RowRequest(Request):
             eta=self.eta and self.eta.isoformat(),
             expires=self.expires and self.expires.isoformat(),
         )
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
+        """Handle a run that failed; here is counted and logged what its own process could not say any more."""
+        error = getattr(exc_info.exception, "exc", None) or exc_info.exception
+        if isinstance(error, _KILLED):
+            COUNTS.add(TASK_FAILURES, self.name, type(error).__name__)
+            log.error("task_killed", task=self.name, task_id=self.id, error=type(error).__name__, detail=str(error))
+        super().on_failure(exc_info, *args, **kwargs)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """Send an event, or hold it back as long as the run of a tick has done nothing."""

@@ -36,20 +36,21 @@ FORBIDDEN = {
 # Our packages from the ground up, each with the earlier ones that it may import and does; "git" is storage.git.
 _TABLE = {
     "storage.base": "",
-    "storage.backends": "base",
+    "storage.metrics": "",
+    "storage.backends": "base metrics",
     "storage.git": "base",
     "storage.access": "",
-    "storage.log": "base backends git access",
+    "storage.log": "base metrics backends git access",
     "storage.view": "base backends git log access",
-    "storage.coordination": "base backends git log view",
+    "storage.coordination": "base metrics backends git log view",
     "storage.lookup": "base backends git log view",
     "storage.queue": "base backends git log view coordination lookup",
     "storage.repository": "access base backends git log view coordination lookup queue",
-    "storage.commit": "access base backends git log view coordination lookup queue repository",
+    "storage.commit": "access base metrics backends git log view coordination lookup queue repository",
     "storage.operations": "access base backends git log view queue repository commit",
     "storage.maintenance": "base backends git log view lookup queue repository commit",
     "tasks.node": "base backends view coordination repository",
-    "tasks": "base backends log view coordination queue repository commit operations maintenance tasks.node",
+    "tasks": "base metrics backends log view coordination queue repository commit operations maintenance tasks.node",
     "app.client": "base git",
     "app.protocol": "base backends git log",
     "app.judge": "base git",
@@ -57,9 +58,10 @@ _TABLE = {
     "app.folder": "base git app.client app.judge",
     "app.downloads": "base backends git lookup repository",
     "app.intake": (
-        "access base backends git log view lookup queue repository commit operations tasks app.protocol app.access"
+        "access base metrics backends git log view lookup queue repository commit operations tasks app.protocol "
+        "app.access"
     ),
-    "app.service": "base backends log coordination queue repository app.protocol app.access app.intake",
+    "app.service": "base metrics backends log coordination queue repository app.protocol app.access app.intake",
     "app.guard": "access backends app.access app.service",
     "app.routes": (
         "access base backends git log view coordination lookup queue operations tasks app.protocol app.access "
@@ -74,8 +76,8 @@ _TABLE = {
         "app.console"
     ),
     "app.api": (
-        "base backends git lookup repository commit operations tasks app.protocol app.access app.intake app.service "
-        "app.routes app.guard"
+        "base backends git coordination lookup repository commit operations tasks app.protocol app.access app.intake "
+        "app.service app.routes app.guard"
     ),
     "app.serving": "base backends app.protocol app.service",
     "app.cli": "app.console",
@@ -119,6 +121,7 @@ PURE = {
     "storage.log.events",
     "storage.log.manifest",
     "storage.log.records",
+    "storage.metrics.definitions",
     "storage.view.rows",
     "storage.view.snapshot",
     "storage.lookup.tables",

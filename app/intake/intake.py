@@ -22,6 +22,8 @@ from storage.base.errors import Unavailable
 from storage.base.ids import PackId, made_at
 from storage.base.settings import Settings
 from storage.log.manifest import Changeset
+from storage.metrics.counts import COUNTS
+from storage.metrics.definitions import SUBMITTED
 from storage.repository import Repository
 from tasks.notify import ask_for_commit_safely
 
@@ -193,6 +195,7 @@ class Intake:
             stored_at = bucket.put_verified(pack + ".pack", data)
         # By the store's clock, which the mark goes by: a slow PUT and a wrong clock of this machine are the same.
         self._check_time(pack, stored_at)
+        COUNTS.add(SUBMITTED, count=sum(map(len, groups)))
         pairs = [pair for group in groups for pair in group]
         positions = iter(self._enqueue(pack, pairs))
         for request, group in zip(requests, groups, strict=True):

@@ -211,6 +211,7 @@ def _answer(error: Exception) -> Response:
         log.warning(
             "request_refused", method=request.method, path=request.path, status=problem.status, error=str(error)
         )
+    g.problem = problem.slug
     return respond(problem)
 
 
@@ -224,4 +225,5 @@ def _answer_http(error: HTTPException) -> Response | HTTPException:
     # Allow and Retry-After say what to do instead; the body and its type are ours.
     kept = {"allow", "retry-after"}
     problem.headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
+    g.problem = problem.slug
     return respond(problem)

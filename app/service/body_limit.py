@@ -142,7 +142,9 @@ class BodyLimit:
             self._answers.grow(share, size)
         except Full:
             response.close()
-            response = respond(self._full("sent", "max_answers_bytes"))
+            full = self._full("sent", "max_answers_bytes")
+            g.problem = full.slug
+            response = respond(full)
         response.call_on_close(lambda: self._answers.release(share))
         return response
 

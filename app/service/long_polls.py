@@ -37,6 +37,11 @@ class Waiting:
         self._leaving = False
         self.feed = AppliedFeed(repo, "waiting", self._look)
 
+    @property
+    def count(self) -> int:
+        """How many requests wait."""
+        return len(self._waiters)
+
     def wait(self, changeset: str, seconds: float, wanted: Wanted) -> None:
         """Return when `wanted` holds for a changeset's state, or after `seconds`; the caller looks itself.
 

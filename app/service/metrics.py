@@ -1,19 +1,57 @@
-"""Prometheus metrics of the view and the queues, read when they are requested."""
+"""Prometheus metrics: what all processes have counted, and the state of the repository when it is asked."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
+from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from storage.base.ids import ulid_seconds
-from storage.coordination import WORK
+from storage.coordination import WORK, ProcessReport, read_sums
+from storage.metrics import definitions
+from storage.metrics.counts import ABOVE, COUNTS, SUM, Counted
+from storage.metrics.definitions import REFUSALS, REQUEST_SECONDS, REQUESTS, Counter, Histogram
 from storage.repository import Repository
+
+_NO_ENDPOINT = "none"  # of a path that leads nowhere, and of what is no request of HTTP
+
+LEVELS = {
+    "event_streams": "Event streams that are open.",
+    "long_polls": "Requests that wait for a changeset.",
+}
+"""What API processes report beside their counts, as gauges: the sum of all."""
+
+
+def register(app: Flask) -> None:
+    """Count each request of `app`; called before anything else is done with a request."""
+    app.before_request(_begin)
+    app.after_request(_count)
+
+
+def _begin() -> None:
+    g.began = time.monotonic()
+
+
+def _count(response: Response) -> Response:
+    endpoint, status = request.endpoint or _NO_ENDPOINT, response.status_code
+    COUNTS.add(REQUESTS, endpoint, str(status))
+    COUNTS.observe(REQUEST_SECONDS, time.monotonic() - g.began, endpoint, f"{status // 100}xx")
+    if status >= 400 and "problem" in g:
+        COUNTS.add(REFUSALS, str(status), g.problem)
+    return response
+
+
+def count_outside(status: int, problem: str) -> None:
+    """Count a request that was refused before the application had it."""
+    COUNTS.add(REQUESTS, _NO_ENDPOINT, str(status))
+    COUNTS.add(REFUSALS, str(status), problem)
 
 
 class RepositoryCollector(Collector):
-    """The state of one repository. Shared by all processes, so any API process may answer."""
+    """The state of one repository, and what its processes have counted: any API process may answer."""
 
     def __init__(self, repo: Repository) -> None:
         self._repo = repo
@@ -41,6 +79,9 @@ class RepositoryCollector(Collector):
             "sluice_oldest_queued_seconds", "Age of the oldest changeset that could be committed.", age
         )
         yield self._nodes()
+        sums = read_sums(self._repo.view)
+        yield from _of_processes(sums.processes)
+        yield from families(sums.counted)
 
     def _nodes(self) -> Metric:
         nodes = self._repo.nodes.at_work()
@@ -48,6 +89,51 @@ class RepositoryCollector(Collector):
         for work in WORK:
             gauge.add_metric([work], sum(work in node.work for node in nodes))
         return gauge
+
+
+def _of_processes(processes: Iterable[ProcessReport]) -> Iterator[Metric]:
+    known = list(processes)
+    kinds = sorted({(each.process, each.version) for each in known})
+    gauge = GaugeMetricFamily(
+        "sluice_processes", "Processes that count, by what they are.", labels=["process", "version"]
+    )
+    for process, version in kinds:
+        gauge.add_metric([process, version], sum((each.process, each.version) == (process, version) for each in known))
+    yield gauge
+    for name, about in LEVELS.items():
+        yield GaugeMetricFamily(f"{definitions.PREFIX}{name}", about, sum(each.levels.get(name, 0) for each in known))
+
+
+def families(counted: Counted) -> Iterator[Metric]:
+    """Yield every counter and histogram with what was counted of it.
+
+    Names that this version does not know are left out; so is what has other labels: another version counts it.
+    """
+    of_metric: dict[str, dict[tuple[str, ...], dict[str, int]]] = {}
+    for (name, labels, bucket), count in counted.items():
+        of_metric.setdefault(name, {}).setdefault(labels, {})[bucket] = count
+    for metric in definitions.ALL:
+        found = of_metric.get(metric.name, {})
+        series = {labels: counts for labels, counts in found.items() if len(labels) == len(metric.labels)}
+        if not metric.labels:
+            series.setdefault((), {})
+        yield _counter(metric, series) if isinstance(metric, Counter) else _histogram(metric, series)
+
+
+def _counter(metric: Counter, series: dict[tuple[str, ...], dict[str, int]]) -> Metric:
+    family = CounterMetricFamily(metric.name, metric.about, labels=metric.labels)
+    for labels, counts in sorted(series.items()):
+        family.add_metric(labels, counts.get("", 0))
+    return family
+
+
+def _histogram(metric: Histogram, series: dict[tuple[str, ...], dict[str, int]]) -> Metric:
+    family = HistogramMetricFamily(metric.name, metric.about, labels=metric.labels)
+    bounds = [*map(str, metric.bounds), ABOVE]
+    for labels, counts in sorted(series.items()):
+        within = accumulate(counts.get(bound, 0) for bound in bounds)
+        family.add_metric(labels, list(zip(bounds, within, strict=True)), counts.get(SUM, 0) / metric.scale)
+    return family
 
 
 def render(repo: Repository) -> bytes:

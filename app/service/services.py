@@ -12,6 +12,7 @@ from app.service.downloads import Downloads
 from app.service.event_streams import Streams
 from app.service.long_polls import Waiting
 from storage.base.settings import Settings
+from storage.coordination import Reporter
 from storage.repository import Repository
 
 
@@ -26,12 +27,14 @@ class Services:
     streams: Streams
     downloads: Downloads
     access: Access
+    reporter: Reporter
 
     def start(self) -> None:
-        """Start the threads that store packs, announce, and wait for news."""
+        """Start the threads that store packs, announce, wait for news, and report what is counted."""
         self.intake.start()
         self.waiting.feed.start()
         self.streams.feed.start()
+        self.reporter.start()
 
     def stop(self) -> None:
         """End them; returns when what was asked before is done. Long polls and streams end as after `leave`."""
@@ -39,6 +42,7 @@ class Services:
         self.intake.stop()
         self.waiting.feed.stop()
         self.streams.feed.stop()
+        self.reporter.stop()
 
     def leave(self) -> None:
         """End long polls and streams in order from now on: this process stops, and their clients come back."""

@@ -34,6 +34,7 @@ PROBE_RACERS = 8
 _MAX_PROBE_ROUNDS = 6
 # Names in one request: a store deletes them one after another, within the timeout of one answer.
 _DELETED_AT_ONCE = 100
+_SERVER = "bucket"
 _GONE = frozenset({"NoSuchKey", "NoSuchObject"})
 
 _thread = threading.local()
@@ -94,12 +95,12 @@ class Bucket:
         the difference matters reads what is there. Raises BucketError, after which either may be the case.
         """
         try:
-            with deadline.Call(len(data)):
+            with deadline.Call(len(data), _SERVER):
                 answer = self.s3.put_absent(self._prefix + name, data)
+                if answer.status not in {200, 412}:
+                    raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
         except FAILURES as error:
             raise BucketError(f"PUT {name} did not succeed") from error
-        if answer.status not in {200, 412}:
-            raise BucketError(f"PUT {name}: status {answer.status}: {answer.data[:300]!r}")
         return Created(answer.status == 200, self._dated(answer))
 
     def put_verified(self, name: str, data: bytes) -> float:
@@ -165,7 +166,7 @@ class Bucket:
 
     def _get(self, name: str, **span: Any) -> bytes:
         try:
-            with deadline.Call() as call:
+            with deadline.Call(server=_SERVER, answered=_is_answer) as call:
                 data = self.s3.get(self._prefix + name, **span)
                 call.size = len(data)
             return data
@@ -235,6 +236,10 @@ class Bucket:
                 return None
 
         return self.map_concurrently(get, names)
+
+
+def _is_answer(error: BaseException) -> bool:
+    return isinstance(error, S3Error) and error.code in {*_GONE, "InvalidRange"}
 
 
 def probe(buckets: Sequence[Bucket]) -> None:

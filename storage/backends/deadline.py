@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from storage.base.errors import Unavailable
+from storage.metrics.counts import COUNTS
+from storage.metrics.definitions import CALL_ERRORS, CALL_SECONDS
 
 # Bytes a second that a call may carry without being slow, beside what any call may take.
 SLOW_BYTES = 8 << 20
@@ -100,22 +102,33 @@ def budget(name: str, seconds: float, slow_call: float = math.inf) -> Iterator[B
 
 
 class Call:
-    """A block that calls a server, counted by the budget; `size` is how many bytes the call carries."""
+    """A block that calls a server, counted by the budget and the metrics; `size` is how many bytes the call carries."""
 
-    __slots__ = ("_started", "size")
+    __slots__ = ("_answered", "_server", "_started", "size")
 
-    def __init__(self, size: int = 0) -> None:
-        """`size` may also be set in the block."""
+    def __init__(
+        self, size: int = 0, server: str = "", answered: Callable[[BaseException], bool] = lambda _: False
+    ) -> None:
+        """`size` may also be set in the block; `answered` tells of an error whether the server answered with it.
+
+        The metrics count calls of a named `server`, and those that failed otherwise.
+        """
         self.size = size
+        self._server = server
+        self._answered = answered
 
     def __enter__(self) -> Call:
         self._started = time.monotonic()
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         current = _CURRENT.get()
         if current is not None:
             current.took(self._started, self.size)
+        if self._server:
+            COUNTS.observe(CALL_SECONDS, time.monotonic() - self._started, self._server)
+            if error is not None and not self._answered(error):
+                COUNTS.add(CALL_ERRORS, self._server, type(error).__name__)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from storage.backends import deadline
@@ -27,8 +28,11 @@ class RedisLate(deadline.Spent, redis.RedisError):
     """Nothing is left of the budget for a call of Redis."""
 
 
-def connect(settings: Settings) -> redis.Redis:
-    """Return a client of the settings' Redis: bytes in and out, connections and every wait bounded."""
+def connect(settings: Settings, counted: bool = True) -> redis.Redis:
+    """Return a client of the settings' Redis: bytes in and out, connections and every wait bounded.
+
+    Its calls are `counted`, but for those that report what was counted.
+    """
     pool = _Pool.from_url(
         settings.redis_url,
         # Whoever finds all of them busy waits for one: many long polls wake at once.
@@ -41,7 +45,7 @@ def connect(settings: Settings) -> redis.Redis:
     )
     # The URL says which kind: TCP, TLS or a socket in the file system.
     mixed = (FollowsPrimary, _WithinBudget, pool.connection_class)
-    pool.connection_class = type("Connection", mixed, {"departure": Departure()})
+    pool.connection_class = type("Connection", mixed, {"departure": Departure(), "server": "redis" if counted else ""})
     return redis.Redis.from_pool(pool)
 
 
@@ -71,6 +75,7 @@ class _WithinBudget:
     """A mixin for redis-py's connections: the time-outs of its socket never exceed what is left of the budget."""
 
     _patience: float | None = None
+    server = "redis"
 
     def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
         """Set the time-outs of the command and of its answer, and send it. Raises RedisLate."""
@@ -81,7 +86,7 @@ class _WithinBudget:
 
     def read_response(self: Any, *args: Any, **options: Any) -> Any:
         """Read an answer, and report the time that it took to the budget."""
-        with deadline.Call():
+        with deadline.Call(server=self.server, answered=_is_answer):
             return super().read_response(*args, **options)  # type: ignore[misc]
 
     def _connect(self: Any) -> Any:
@@ -89,8 +94,13 @@ class _WithinBudget:
         if self._patience is None:
             self._patience = self.socket_connect_timeout
         self.socket_connect_timeout = _left(self._patience)
-        with deadline.Call():
+        with deadline.Call(server=self.server):
             return super()._connect()  # type: ignore[misc]
+
+
+def _is_answer(error: BaseException) -> bool:
+    # What scripts of ours refuse, and a script that is not loaded; others, such as OOM, are of a Redis in trouble.
+    return type(error) in {redis.ResponseError, NoScriptError}
 
 
 def _left(seconds: float) -> float:

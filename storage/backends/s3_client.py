@@ -25,6 +25,8 @@ from urllib3.util import Retry, Timeout
 from storage.backends import deadline
 from storage.backends.turns import in_thread_if_large
 from storage.base.settings import Settings
+from storage.metrics.counts import COUNTS
+from storage.metrics.definitions import CALL_RETRIES
 
 FAILURES = (MinioException, urllib3.exceptions.HTTPError, deadline.Spent)
 """What a call raises that failed; minio-py's S3Error, which has a code, is one of them."""
@@ -80,6 +82,8 @@ class _Patience:
         waited = (
             sum(isinstance(retry.error, urllib3.exceptions.TimeoutError) for retry in retries.history) if retries else 0
         )
+        if retries and retries.history:
+            COUNTS.add(CALL_RETRIES, "bucket")
         seconds = min(most, most * _FIRST_PATIENCE * 2**waited)
         # The time to connect bounds the sending of a body as well.
         kw["timeout"] = _WithinBudget(connect=seconds, read=seconds)

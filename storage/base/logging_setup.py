@@ -17,7 +17,7 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, clear_con
 
 from storage.base.batched import batched
 
-__all__ = ["bind", "bound", "clear", "configure", "in_lines", "level", "line", "log", "output"]
+__all__ = ["bind", "bound", "clear", "configure", "in_lines", "level", "line", "log", "output", "process"]
 
 HIDDEN = "(hidden)"
 # Ids in one line; more of them follow in lines of their own, so that each can be searched for.
@@ -54,6 +54,11 @@ def configure(process: str, least: str = "info", secrets: Iterable[str] = ()) ->
 def level() -> int:
     """Return the least level of events that are written."""
     return int(_chosen["level"])
+
+
+def process() -> str:
+    """Return the name of this process in its events."""
+    return str(_chosen["process"])
 
 
 def output() -> structlog.WriteLogger:

@@ -21,6 +21,7 @@ from storage.base.ids import ObjectId, PackId, Seq, new_ulid
 from storage.base.stopwatch import Stopwatch
 from storage.coordination import new_owner
 from storage.git.packs import PackRange
+from storage.log.counted import count_entry
 from storage.log.entry import Entry, digest, encode, placed
 from storage.repository import Repository
 from storage.view.load import catch_up, locations
@@ -167,5 +168,6 @@ def append(repo: Repository, snapshot: Snapshot, draft: Draft[T]) -> bool:
     if not repo.bucket.map_concurrently(lambda call: call(), calls)[0]:
         catch_up(repo.view, repo.log, repo.bucket)
         return False
+    count_entry(entry)
     repo.view.apply(snapshot.epoch, entry, digest(data), locations(entry, draft.ranges), forgotten=draft.forgotten)
     return True

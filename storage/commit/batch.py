@@ -29,6 +29,8 @@ from storage.git.objects import CorruptObject, Kind
 from storage.log.entry import PUBLISHED_FORMAT, Commits, Published
 from storage.log.records import Status
 from storage.log.store_pack import pack_of, store_pack
+from storage.metrics.counts import COUNTS
+from storage.metrics.definitions import BATCH_CHANGESETS, BATCH_FAILURES, BATCH_SECONDS
 from storage.queue import Claimed, read_changesets
 from storage.repository import Repository
 from storage.view.rows import Batch
@@ -124,6 +126,7 @@ def _commit(
     repo: Repository, owner: str, turn: _Turn, watch: Stopwatch, recovered_only: bool, publish: bool
 ) -> BatchResult:
     with budget("batch_budget", repo.settings.batch_budget, repo.settings.slow_call) as spending:
+        began = perf_counter()
         with watch.stage("claim"):
             claimed = repo.queue.claim(owner, recovered_only, repo.pace.changesets, repo.pace.most)
         if not claimed:
@@ -136,12 +139,15 @@ def _commit(
                 publish = publish and repo.nodes.all_read(PUBLISHED_FORMAT)
                 result = _commit_claimed(repo, claimed, attempt, turn, watch, spending, publish)
             repo.pace.went_well(spending.used)
+            COUNTS.observe(BATCH_SECONDS, perf_counter() - began)
+            COUNTS.observe(BATCH_CHANGESETS, result.changesets)
             if result.too_long is not None and not spending.was_held_up:
                 blame = (poison.MERGES_TOO_LONG, result.too_long)
             return result
         except NeedsUpkeep:
             raise
         except UNAVAILABLE as error:
+            COUNTS.add(BATCH_FAILURES, "late" if spending.is_spent else "unavailable")
             if not spending.is_spent:
                 raise
             if spending.was_held_up:
@@ -151,6 +157,7 @@ def _commit(
             log.error("batch_overdue", changesets=len(attempt.tried), first=attempt.tried[0], **watch.fields())
             raise poison.Overdue(f"{len(attempt.tried)} changesets: {error}") from error
         except Exception as error:
+            COUNTS.add(BATCH_FAILURES, "fault")
             blame = (type(error).__name__,)
             tried = attempt.tried
             log.error("batch_failed", changesets=len(tried), first=tried[0], fault=blame[0], detail=str(error))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from time import perf_counter
 
 import structlog
 
@@ -15,6 +16,8 @@ from storage.git.objects import Commit, Ident, Kind, object_id
 from storage.git.packs import PackRange
 from storage.log.entry import Merge
 from storage.log.store_pack import files_of, pack_of, store_pack
+from storage.metrics.counts import COUNTS
+from storage.metrics.definitions import MERGE_SECONDS
 from storage.repository import Repository
 from storage.view.rows import Batch
 from storage.view.snapshot import Head, Snapshot
@@ -115,11 +118,13 @@ def merge_batch(repo: Repository, stored: PreparedMerge | None = None, locked: b
                 return _draft(repo, head, batches, stored)
         return NoEntry((MergeResult(), None))
 
+    began = perf_counter()
     with nullcontext() if locked else repo.append_lock.held(new_owner()):
         result, made = append_loop(repo, build_entry)
         if made and made is not stored:  # its batch has shared that
             repo.objects.share({made.id: (Kind.COMMIT, made.data)})
     if result.changesets:
+        COUNTS.observe(MERGE_SECONDS, perf_counter() - began)
         log.info("batch_merged", **asdict(result))
     return result
 

@@ -1,9 +1,11 @@
-"""State that the processes of a deployment share in Redis: leases that expire, advisory claims, which nodes are alive.
+"""State that the processes of a deployment share in Redis.
 
-Begin with lease.py. Imports the packages of storage up to view.
+Leases that expire, advisory claims, which nodes are alive, and what all have counted. Begin with lease.py. Imports the
+packages of storage up to view.
 """
 
 from storage.coordination.advisory_claims import AdvisoryClaim, AdvisoryClaims, ClaimEvent, overlap
+from storage.coordination.counted import ProcessReport, Reporter, read_sums
 from storage.coordination.heartbeat import Heartbeat
 from storage.coordination.lease import Lease, LeaseName, end_orphans, holders, new_owner
 from storage.coordination.nodes import EVERY, WORK, Node, Nodes, missing
@@ -11,5 +13,6 @@ from storage.coordination.progress import progress_of
 
 __all__ = [
     "EVERY", "WORK", "AdvisoryClaim", "AdvisoryClaims", "ClaimEvent", "Heartbeat", "Lease", "LeaseName", "Node",
-    "Nodes", "end_orphans", "holders", "missing", "new_owner", "overlap", "progress_of",
+    "Nodes", "ProcessReport", "Reporter", "end_orphans", "holders", "missing", "new_owner", "overlap", "progress_of",
+    "read_sums",
 ]  # fmt: skip

@@ -42,6 +42,11 @@ def name(process: str, chosen: Settings | None = None) -> None:
     logging_setup.configure(process, chosen.log_level, chosen.secrets)
 
 
+def named() -> str:
+    """Return the name under which this process logs."""
+    return logging_setup.process()
+
+
 @setup_logging.connect
 def keep_logging(**_: Any) -> None:
     """Receive Celery's signal; a receiver prevents Celery from setting up its own logging."""

@@ -53,35 +53,15 @@ def fill(server: redis.Redis, world: World, limit: int = 1) -> None:
 
 SCRIPTS = {
     "no-writes": {
-        "admit",
-        "advisory_claims_at",
-        "advisory_claims_by_id",
-        "progress",
-        "known",
-        "locate",
-        "nodes",
-        "oldest",
-        "snapshot",
-        "status",
-        "successor",
-        "tables",
+        "admit", "advisory_claims_at", "advisory_claims_by_id", "counted", "known", "locate", "nodes", "oldest", "progress",
+        "snapshot", "status", "successor", "tables",
     },
     "allow-oom": {
-        "accept",
-        "alive",
-        "apply",
-        "beat",
-        "end_advisory_claims",
-        "give",
-        "note",
-        "publish",
-        "release",
-        "retire",
-        "take",
-        "tries",
+        "accept", "alive", "apply", "beat", "count", "end_advisory_claims", "give", "note", "publish", "release",
+        "retire", "take", "tries",
     },
     "": {"claim", "enqueue", "loading", "make_advisory_claim", "message", "renew_advisory_claim", "segment"},
-}
+}  # fmt: skip
 
 
 def test_every_script_says_whether_it_may_run_while_redis_is_full() -> None:
