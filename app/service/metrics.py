@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from storage.base.ids import ulid_seconds
 from storage.coordination import WORK, ProcessReport, read_sums
 from storage.metrics import definitions
-from storage.metrics.counts import ABOVE, COUNTS, SUM, Counted
+from storage.metrics.counts import COUNTS, SUM, Counted
 from storage.metrics.definitions import REFUSALS, REQUEST_SECONDS, REQUESTS, Counter, Histogram
 from storage.repository import Repository
 
@@ -129,10 +129,9 @@ def _counter(metric: Counter, series: dict[tuple[str, ...], dict[str, int]]) -> 
 
 def _histogram(metric: Histogram, series: dict[tuple[str, ...], dict[str, int]]) -> Metric:
     family = HistogramMetricFamily(metric.name, metric.about, labels=metric.labels)
-    bounds = [*map(str, metric.bounds), ABOVE]
     for labels, counts in sorted(series.items()):
-        within = accumulate(counts.get(bound, 0) for bound in bounds)
-        family.add_metric(labels, list(zip(bounds, within, strict=True)), counts.get(SUM, 0) / metric.scale)
+        within = accumulate(counts.get(bound, 0) for bound in metric.buckets)
+        family.add_metric(labels, list(zip(metric.buckets, within, strict=True)), counts.get(SUM, 0) / metric.scale)
     return family
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import structlog
 
+from app.stack.log_files import ROTATION, Rotating, Rotation
 from storage.base.errors import Refused, Unavailable
 
 log = structlog.get_logger()
@@ -32,7 +33,6 @@ log = structlog.get_logger()
 _FIRST_DELAY, _MAX_DELAY, _STEADY = 0.2, 5.0, 10.0
 # Seconds between two questions whether a server answers; only its answer tells, so it has to be asked.
 _ASK_EVERY = 0.05
-_LOG_BYTES = 16 << 20
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: a child between fork and exec must not load libraries.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -71,11 +71,12 @@ class Command:
 class Process:
     """One command, the thread that keeps it running, and its log file."""
 
-    def __init__(self, command: Command, log_file: Path, restart: bool) -> None:
+    def __init__(self, command: Command, log_file: Path, restart: bool, rotation: Rotation = ROTATION) -> None:
         """Nothing runs before `start`."""
         self.command = command
         self.log_file = log_file
         self.restart = restart
+        self._rotation = rotation
         # How often it was started since it was made.
         self.starts = 0
         # The exit status of the last one that ended (minus the signal that killed it).
@@ -180,8 +181,9 @@ class Process:
         """Its log since it was last started, or from the byte `start` on."""
         if not self.log_file.exists():
             return ""
+        start = self._log_start if start is None else start
         with self.log_file.open("rb") as output:
-            output.seek(self._log_start if start is None else start)
+            output.seek(start if start <= self.log_file.stat().st_size else 0)  # it was rotated since
             return output.read().decode(errors="replace")
 
     def _keep(self) -> None:
@@ -207,8 +209,7 @@ class Process:
             self._stopping.wait(delay)
 
     def _fork(self) -> int:
-        if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
-            self.log_file.replace(self.log_file.with_suffix(".old.log"))
+        self._rotation.apply(self.log_file)
         with self.log_file.open("ab") as output:
             self._log_start = output.tell()
             popen = subprocess.Popen(
@@ -247,8 +248,8 @@ class Process:
 class Supervisor:
     """Processes by name. Leaving it as a context manager stops all of them."""
 
-    def __init__(self, logs: Path, restart: bool = True, abrupt: bool = False) -> None:
-        """Log files go to the folder `logs`; `restart` says whether the dead are started again.
+    def __init__(self, logs: Path, restart: bool = True, abrupt: bool = False, rotation: Rotation = ROTATION) -> None:
+        """Log files go to the folder `logs`, and are rotated; `restart` says whether the dead are started again.
 
         `abrupt` stops with SIGKILL, for processes whose data nobody will read again.
         """
@@ -257,13 +258,17 @@ class Supervisor:
         self.logs = logs
         self.restart = restart
         self.processes: dict[str, Process] = {}
+        self._rotation = rotation
+        self._rotating = Rotating(rotation, lambda: [process.log_file for process in list(self.processes.values())])
 
     def start(self, *commands: Command) -> None:
         """Start these together and wait until each is ready."""
+        self._rotating.begin()
         for command in commands:
             if command.name in self.processes:
                 raise ValueError(f"there is a {command.name} already")
-            self.processes[command.name] = Process(command, self.logs / f"{command.name}.log", self.restart)
+            log_file = self.logs / f"{command.name}.log"
+            self.processes[command.name] = Process(command, log_file, self.restart, self._rotation)
             self.processes[command.name].start()
         for command in commands:
             self.processes[command.name].await_ready()
@@ -274,7 +279,7 @@ class Supervisor:
         Raises ProcessFailed if it does not become ready: then the old one keeps running.
         """
         old = self.processes[command.name]
-        new = Process(command, old.log_file, self.restart)
+        new = Process(command, old.log_file, self.restart, self._rotation)
         new.start()
         try:
             new.await_ready()
@@ -292,12 +297,17 @@ class Supervisor:
         for process in chosen:
             process.stop()
 
+    def end(self) -> None:
+        """Look after log files no more."""
+        self._rotating.end()
+
     def __enter__(self) -> Supervisor:
         return self
 
     def __exit__(self, *exc: object) -> None:
         """Stop everything."""
         self.stop()
+        self.end()
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:

@@ -24,6 +24,7 @@ from app.stack import commands, state
 from app.stack.commands import SERVERS
 from app.stack.environment import save_environment
 from app.stack.health import answers, ask_health, is_at_work
+from app.stack.log_files import Rotation
 from app.stack.processes import Command, NotReady, Process, ProcessFailed, Supervisor
 from app.stack.servers import (
     S3_PORTS,
@@ -141,6 +142,7 @@ class Stack:
             running = self._supervisor.processes
             self._supervisor.stop(*[name for name in reversed(running) if name not in SERVERS])
             self._supervisor.stop(*[name for name in SERVERS if name in running])
+            self._supervisor.end()
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -234,7 +236,9 @@ class Stack:
         self.fresh = not state.known(self.data)
         known = self._remembered()
         self.s3_kind, self.flower_password = known.s3, known.flower_password
-        self._supervisor = Supervisor(self.data / "logs", self._restart, self._abrupt)
+        chosen = Settings(**self._overrides)
+        rotation = Rotation(chosen.log_file_bytes, chosen.log_files)
+        self._supervisor = Supervisor(self.data / "logs", self._restart, self._abrupt, rotation)
 
         if self._with_tokens and not known.redis_password:
             known = dataclasses.replace(known, redis_password=state.new_redis_password())

@@ -89,6 +89,10 @@ class Settings(ApiSettings):
     log_level: str = setting(
         "info", "level", "Lowest level of log events that are written: debug, info, warning, error or critical."
     )
+    log_file_bytes: int = setting(
+        16 << 20, "bytes", "A log file of `sluice up` that is larger is moved aside; other deployments log to stderr."
+    )
+    log_files: int = setting(3, "files", "How many of those are kept of each process.")
     api_url: str = setting("http://127.0.0.1:8080", "URL", "Address of the API for the command line.")
     api_patience: float = setting(
         15.0, "seconds", "How long the command line repeats a call that gets no answer, or 429 or 503."

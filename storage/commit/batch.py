@@ -15,7 +15,7 @@ from storage.backends.deadline import budget
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep, ViewStale
 from storage.base.ids import ChangesetId, PackId, Seq, oid_of
-from storage.base.logging_setup import in_lines
+from storage.base.logging_setup import MAX_IDS, in_lines
 from storage.base.stopwatch import Stopwatch
 from storage.commit import poison
 from storage.commit.append_loop import Draft, NoEntry, SnapshotStale, append_loop, check_snapshot_current
@@ -237,6 +237,7 @@ def _log_decided(appended: _Appended, claimed: int, watch: Stopwatch) -> str:
     first, *more = in_lines([decided.id for decided in linked.decided])
     counts = {str(status): statuses.count(status) for status in (Status.CONFLICTED, Status.REJECTED)}
     deferred = claimed - len(statuses)
+    requests = dict.fromkeys(decided.by.request for decided in linked.decided if decided.by and decided.by.request)
     log.info(
         "batch_committed",
         seq=seq,
@@ -245,6 +246,7 @@ def _log_decided(appended: _Appended, claimed: int, watch: Stopwatch) -> str:
         **counts,
         deferred=deferred,
         ids=first,
+        **({"requests": list(requests)[:MAX_IDS]} if requests else {}),
         **watch.fields(),
     )
     for ids in more:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from storage.metrics.definitions import WEBHOOKS, Counter, Histogram
 
@@ -18,8 +18,6 @@ Key = tuple[str, tuple[str, ...], str]
 Counted = Mapping[Key, int]
 
 SUM = "sum"
-ABOVE = "+Inf"
-"""The bucket of what exceeds every bound."""
 
 
 class Counts:
@@ -35,12 +33,19 @@ class Counts:
 
     def add(self, metric: Counter, *labels: str, count: int = 1) -> None:
         """Count something `count` times."""
-        self._add([((metric.name, labels, ""), count)])
+        key = (metric.name, labels, "")
+        with self._lock:
+            self._counted[key] = self._counted.get(key, 0) + count
 
     def observe(self, metric: Histogram, value: float, *labels: str, times: int = 1) -> None:
         """Count a value that was measured `times` times."""
-        total = times * round(value * metric.scale)
-        self._add([((metric.name, labels, _bucket(metric, value)), times), ((metric.name, labels, SUM), total)])
+        bucket = (metric.name, labels, metric.buckets[bisect_left(metric.bounds, value)])
+        total = (metric.name, labels, SUM)
+        amount = times * round(value * metric.scale)
+        with self._lock:
+            counted = self._counted
+            counted[bucket] = counted.get(bucket, 0) + times
+            counted[total] = counted.get(total, 0) + amount
 
     def take(self) -> Counted:
         """Return what was counted since this was called last."""
@@ -50,17 +55,9 @@ class Counts:
 
     def take_over(self, counted: Counted) -> None:
         """Add what another process has counted, which will not report it itself."""
-        self._add(counted.items())
-
-    def _add(self, counted: Iterable[tuple[Key, int]]) -> None:
         with self._lock:
-            for key, count in counted:
+            for key, count in counted.items():
                 self._counted[key] = self._counted.get(key, 0) + count
-
-
-def _bucket(metric: Histogram, value: float) -> str:
-    at = bisect_left(metric.bounds, value)
-    return ABOVE if at == len(metric.bounds) else str(metric.bounds[at])
 
 
 COUNTS = Counts()

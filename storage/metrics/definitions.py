@@ -5,7 +5,7 @@ Labels have few values, all of them words of the code: never a path, a principal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PREFIX = "sluice_"
 
@@ -29,6 +29,12 @@ class Histogram:
     bounds: tuple[float, ...]
     scale: int = 1
     """The sum is kept as a whole number of this part of its unit, so that it can be added up exactly."""
+    buckets: tuple[str, ...] = field(init=False)
+    """The bounds as text, and behind them that of what exceeds all of them."""
+
+    def __post_init__(self) -> None:
+        """Name the buckets."""
+        object.__setattr__(self, "buckets", (*map(str, self.bounds), "+Inf"))
 
 
 _MICRO = 1_000_000

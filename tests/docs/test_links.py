@@ -45,7 +45,7 @@ def test_code_names_pages_that_exist() -> None:
 def test_identifiers_that_pages_name_are_in_the_code() -> None:
     files = [path for path in ROOT.glob("*") if path.suffix in {".py", ".yaml", ".cfg"}]
     for package in ("app", "tasks", "storage", "deploy", "benchmarks", "tests"):
-        files += [path for path in (ROOT / package).rglob("*") if path.suffix in {".py", ".lua"}]
+        files += [path for path in (ROOT / package).rglob("*") if path.suffix in {".py", ".lua", ".yaml", ".json"}]
     code = set(re.findall(r"\w+", "\n".join(path.read_text() for path in files)))
     # Decisions are of their day, and the changelog names what has another name now.
     pages = [page for page in PAGES if page.name != "CHANGELOG.md" and page.parent.name != "decisions"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 from pathlib import Path
@@ -21,19 +22,60 @@ from tests.support.redis_rows import flush
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
-# Words of that form that are no events: Compose's, a field of the log, and metrics.
-OTHERS = {"stop_grace_period", "task_id", "sluice_nodes", "sluice_redis_max_bytes", "sluice_redis_used_bytes"}
+# Words of that form that are no events: Compose's, fields of the log, labels, a file.
+OTHERS = {"stop_grace_period", "task_id", "rule_files"}
+# Events whose name a variable has.
+NAMED_ELSEWHERE = {
+    "task_done": "tasks/base.py",
+    "relief_failed": "tasks/node/watch.py",
+    "redis_memory_tight": "tasks/relief.py",
+    "redis_has_room": "tasks/relief.py",
+}
+LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 
 
 def named() -> set[str]:
     """Return the events that the page names."""
-    words = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", (ROOT / "docs" / "operations.md").read_text()))
-    return words - {field.name for field in dataclasses.fields(Settings)} - OTHERS
+    page = (ROOT / "docs" / "operations.md").read_text()
+    words = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", page))
+    metrics = {word for word in words if word.startswith("sluice_")}
+    return words - {field.name for field in dataclasses.fields(Settings)} - OTHERS - metrics
+
+
+def listed() -> dict[str, str]:
+    """Return the events of the page's table, with their levels."""
+    [table] = re.findall(r"\n\| event \|.*?\n\n", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL)
+    rows = [[cell.strip() for cell in row.split("|")[1:3]] for row in table.strip().splitlines()[2:]]
+    events = {name.strip("`"): level for name, level in rows}
+    assert list(events) == sorted(events)
+    return events
+
+
+def logged() -> dict[str, set[str]]:
+    """Return the events that the code logs by a fixed name, with their levels."""
+    found: dict[str, set[str]] = {}
+    for top in ("app", "tasks", "storage"):
+        for path in (ROOT / top).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                    continue
+                if node.func.attr in LEVELS and ast.unparse(node.func.value).endswith("log"):
+                    name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+                    if isinstance(name, str) and re.fullmatch("[a-z]+(_[a-z]+)*", name):
+                        found.setdefault(name, set()).add(node.func.attr.replace("exception", "error"))
+    return found
+
+
+def test_the_page_lists_every_event_with_its_level():
+    events, page = logged(), listed()
+    assert page.keys() == events.keys() | NAMED_ELSEWHERE.keys()
+    assert {name: page[name] for name in events if page[name] not in events[name]} == {}
+    for name, file in NAMED_ELSEWHERE.items():
+        assert f'"{name}"' in (ROOT / file).read_text()
 
 
 def test_every_event_that_operators_are_to_watch_is_logged():
-    code = "".join(path.read_text() for top in ("app", "tasks", "storage") for path in (ROOT / top).rglob("*.py"))
-    assert {event for event in named() if f'"{event}"' not in code} == set()
+    assert named() - listed().keys() == set()
     assert named() >= {"pack_damaged", "not_deleted", "task_failed"}
 
 
