@@ -30,13 +30,13 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
 	@echo "Installing into $(VENV)…"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local,otel,dev]'
 	@touch $(STAMP)
 
 # A fresh environment decides; comments and lines with a marker, which are for other Pythons than this one, stay.
 constraints: ## Renew constraints.txt: the newest versions that setup.cfg allows
 	@$(PYTHON) -m venv --clear build/constraints
-	@build/constraints/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	@build/constraints/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[local,otel,dev]'
 	@grep -E '^#|;' constraints.txt > build/constraints.txt
 	@build/constraints/bin/python -m pip freeze --disable-pip-version-check --exclude-editable >> build/constraints.txt
 	@mv build/constraints.txt constraints.txt

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Flask, Request
 from werkzeug.routing import MapAdapter
 
-from app import guard
+from app import guard, tracing
 from app.access.authentication import Access
 from app.access.caller import NotAllowed
 from app.access.current import tells_counts
@@ -41,6 +41,7 @@ from storage.operations.succession import TakesTooLong
 from storage.repository import Repository
 from tasks.notify import ask_for_upkeep
 from tasks.report import because
+from tasks.tracing import start as start_tracing
 
 # How long (seconds) a start waits for a view that another process loads.
 _START_PATIENCE = 300.0
@@ -68,6 +69,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     """
     chosen = chosen or settings.load()
     logging_setup.configure("api", chosen.log_level, chosen.secrets)
+    start_tracing(chosen, "api")
     repo = Repository(chosen)
     if check:
         repo.check()
@@ -92,6 +94,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     app.url_map.converters |= {"slice": SliceName, "path": FilePath}
     app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is
     metrics.register(app)  # first, so that its time is that of everything
+    tracing.register(app)
     problems.register(app, problem_table(repo))
     request_log.register(app)
     app.before_request(guard.check)  # before anything of a body is read

@@ -218,6 +218,9 @@ class ApiWorker(GeventWorker):
             self.notify()
             gevent.sleep(_POLL_INTERVAL)
         self._services.reporter.stop()
+        from tasks import tracing  # behind gevent's patches
+
+        tracing.stop()
 
     @property
     def _services(self) -> Services:

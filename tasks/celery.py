@@ -18,6 +18,7 @@ from celery.signals import (
 
 from storage.base import settings
 from storage.base.collector import collect_rarely
+from tasks import tracing
 from tasks.base import send
 from tasks.flower_rows import RowRequest
 from tasks.node import SaysAlive, Watch, counting, keep_little, kombu_fixes, program
@@ -48,11 +49,13 @@ def prepare_process(**_: Any) -> None:
     """Begin a process that runs tasks."""
     collect_rarely()
     counting.begin(f"{program.named()}-tasks")
+    tracing.start(settings.load(), program.named())
 
 
 @worker_process_shutdown.connect
 def end_process(**_: Any) -> None:
     """End a process that runs tasks."""
+    tracing.stop()
     counting.end()
 
 

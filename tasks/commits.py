@@ -12,6 +12,7 @@ from storage.base.errors import NeedsUpkeep, Paused
 from storage.commit import commit_batch, poison
 from storage.coordination import end_orphans, holders
 from storage.repository import Repository
+from tasks import tracing
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.merges import merge_now
@@ -39,7 +40,9 @@ def _commit(repo: Repository) -> bool:
     """Commit a batch and report what came of it; tell whether more may be done at once."""
     try:
         with ExitStack() as appending:
-            result = commit_batch(repo, appending=appending)
+            with tracing.batch() as results:
+                result = commit_batch(repo, appending=appending)
+                results.append(result)
             did(result.line)
             if result.merge:
                 if repo.pace.is_far:

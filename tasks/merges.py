@@ -1,5 +1,7 @@
 """The task that merges: one global merge (storage/commit/global_merge.py), then messages for what is left."""
 
+import time
+
 import structlog
 
 from storage.backends.deadline import budget
@@ -7,6 +9,7 @@ from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import NeedsUpkeep
 from storage.commit import PreparedMerge, merge_batch
 from storage.repository import Repository
+from tasks import tracing
 from tasks.base import SluiceTask, repository
 from tasks.celery import app
 from tasks.notify import ask_for_upkeep, ask_for_work
@@ -31,7 +34,10 @@ def merge_now(repo: Repository, stored: PreparedMerge | None = None, locked: boo
     """Make one batch merge (see merge_batch), and report it; a server that is away costs time only."""
     try:
         with budget("batch_budget", repo.settings.batch_budget):
-            did(merge_batch(repo, stored, locked).line)
+            began = time.time()
+            result = merge_batch(repo, stored, locked)
+            did(result.line)
+            tracing.merged(repo, result, began)
     except NeedsUpkeep as error:
         log.info("merge_waits", reason=type(error).__name__)
         did(f"waits: {type(error).__name__}")

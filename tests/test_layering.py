@@ -56,10 +56,11 @@ _TABLE = {
     "app.judge": "base git",
     "app.access": "access base backends git log view coordination queue repository app.protocol",
     "app.folder": "base git app.client app.judge",
+    "app.tracing": "tasks",
     "app.downloads": "base backends git lookup repository",
     "app.intake": (
         "access base metrics backends git log view lookup queue repository commit operations tasks app.protocol "
-        "app.access"
+        "app.access app.tracing"
     ),
     "app.service": "base metrics backends log coordination queue repository app.protocol app.access app.intake",
     "app.guard": "access backends app.access app.service",
@@ -77,9 +78,9 @@ _TABLE = {
     ),
     "app.api": (
         "base backends git coordination lookup repository commit operations tasks app.protocol app.access app.intake "
-        "app.service app.routes app.guard"
+        "app.service app.routes app.guard app.tracing"
     ),
-    "app.serving": "base backends app.protocol app.service",
+    "app.serving": "base backends tasks app.protocol app.service",
     "app.cli": "app.console",
     "app.main": "app.cli",
 }  # fmt: skip
@@ -88,7 +89,7 @@ MAY_IMPORT = {
     for step, others in _TABLE.items()
 }
 # Modules in the folders of packages that are steps of their own.
-ENTRY_POINTS = {"storage.repository", "app.api", "app.guard", "app.serving", "app.cli", "app.main"}
+ENTRY_POINTS = {"storage.repository", "app.api", "app.guard", "app.tracing", "app.serving", "app.cli", "app.main"}
 MOST_FILES = 14
 LONGEST = 400
 

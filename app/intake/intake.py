@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from app.intake.gathering import ENOUGH, Gathering, Waiting
 from app.intake.packing import Item, build
 from app.intake.requeue import MAX_PACKS, Requeue
+from app.tracing import traceparent
 from storage.backends import deadline
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import Unavailable
@@ -117,7 +118,8 @@ class Intake:
         """
         if self.behind >= MAX_PACKS:
             raise NotQueued("what was accepted before cannot be queued")
-        request = _Request(items)
+        trace = traceparent()
+        request = _Request([replace(item, trace=trace) for item in items] if trace else items)
         self._requests.put(request)
         try:
             return request.done.result(deadline.left(threading.TIMEOUT_MAX))

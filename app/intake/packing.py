@@ -29,6 +29,7 @@ class Item:
     blobs: dict[ObjectId, tuple[bytes, int]]  # stored bytes and size
     fingerprint: str = ""
     by: Submitter | None = None
+    trace: str | None = None  # what leads to the request's span, where it is traced
 
     @classmethod
     def of(
@@ -139,4 +140,5 @@ def _changeset(
         hold=submission.hold,
         resolves=ChangesetId(submission.resolves) if submission.resolves else None,
         by=item.by,
+        trace=item.trace,
     )

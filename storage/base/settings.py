@@ -93,6 +93,12 @@ class Settings(ApiSettings):
         16 << 20, "bytes", "A log file of `sluice up` that is larger is moved aside; other deployments log to stderr."
     )
     log_files: int = setting(3, "files", "How many of those are kept of each process.")
+    otlp_endpoint: str = setting(
+        "", "URL", "Traces are sent there by OTLP over HTTP (…/v1/traces); empty: none. Needs gitsluice[otel]."
+    )
+    trace_share: float = setting(
+        1.0, "part of 1", "Requests that are traced, of those that do not say by a traceparent whether they are."
+    )
     api_url: str = setting("http://127.0.0.1:8080", "URL", "Address of the API for the command line.")
     api_patience: float = setting(
         15.0, "seconds", "How long the command line repeats a call that gets no answer, or 429 or 503."

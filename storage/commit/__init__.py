@@ -13,17 +13,17 @@ from storage.commit.append_loop import (
     check_snapshot_current,
 )
 from storage.commit.base_resolver import BaseResolver
-from storage.commit.batch import commit_batch
+from storage.commit.batch import BatchResult, commit_batch
 from storage.commit.decide import Conflict, Rejection, Taken, base_to_merge, seen_version, why_no_mode
-from storage.commit.global_merge import PreparedMerge, merge_batch
+from storage.commit.global_merge import MergeResult, PreparedMerge, merge_batch
 from storage.commit.link import Linker
 from storage.commit.merged_blobs import MergedBlobs
 from storage.commit.prefetch import snapshot_for, sources
 from storage.commit.records import EXPIRED, actor_of, closing, covers_of, recorded, without_commits
 
 __all__ = [
-    "EXPIRED", "BaseResolver", "Conflict", "Draft", "EntryBuilder", "Linker", "LogBusy", "MergedBlobs", "NoEntry",
-    "PreparedMerge", "Rejection", "SnapshotStale", "Taken", "actor_of", "append_directly", "base_to_merge",
-    "check_snapshot_current", "closing", "commit_batch", "covers_of", "merge_batch", "recorded", "seen_version",
-    "snapshot_for", "sources", "why_no_mode", "without_commits",
+    "EXPIRED", "BaseResolver", "BatchResult", "Conflict", "Draft", "EntryBuilder", "Linker", "LogBusy", "MergeResult",
+    "MergedBlobs", "NoEntry", "PreparedMerge", "Rejection", "SnapshotStale", "Taken", "actor_of", "append_directly",
+    "base_to_merge", "check_snapshot_current", "closing", "commit_batch", "covers_of", "merge_batch", "recorded",
+    "seen_version", "snapshot_for", "sources", "why_no_mode", "without_commits",
 ]  # fmt: skip

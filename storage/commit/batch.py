@@ -27,7 +27,7 @@ from storage.commit.prove import RootMismatch, prove
 from storage.coordination import new_owner
 from storage.git.objects import CorruptObject, Kind
 from storage.log.entry import PUBLISHED_FORMAT, Commits, Published
-from storage.log.records import Status
+from storage.log.records import Decided, Status
 from storage.log.store_pack import pack_of, store_pack
 from storage.metrics.counts import COUNTS
 from storage.metrics.definitions import BATCH_CHANGESETS, BATCH_FAILURES, BATCH_SECONDS
@@ -48,6 +48,9 @@ class BatchResult:
     too_long: ChangesetId | None = None  # the one whose merges took too long, if one's did
     merge: PreparedMerge | None = None  # the global commit that is to follow, where this task is to append it
     locked: bool = False  # whether the append lock is still held, for that
+    seq: int = 0  # its entry
+    decided: Sequence[Decided] = ()  # the records in that
+    published: bool = False  # whether that brings its global commit
 
 
 class _Appended(NamedTuple):
@@ -227,7 +230,10 @@ def _commit_claimed(
         if not appended.follows:
             turn.close()
     line = _log_decided(appended, len(claimed), watch)
-    return BatchResult(len(linked.decided), line, linked.too_long, merge if appended.follows else None)
+    return BatchResult(
+        len(linked.decided), line, linked.too_long, merge if appended.follows else None,
+        seq=seq, decided=linked.decided, published=merge is not None and not appended.follows,
+    )  # fmt: skip
 
 
 def _log_decided(appended: _Appended, claimed: int, watch: Stopwatch) -> str:

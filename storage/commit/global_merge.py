@@ -36,6 +36,8 @@ class MergeResult:
     entries: int = 0
     seq: int = 0  # of its own entry
     commit: str = ""
+    first: int = 0  # the entries that it merged
+    through: int = 0
 
     @property
     def line(self) -> str:
@@ -158,4 +160,6 @@ def _draft(
         packs=packs, commit=made.id.hex(), tree=last.tree, time=made.time, parents=(head.main, last.tip),
         first=first.seq, through=last.seq, changesets=count, merged=head.merged + count,
     )  # fmt: skip
-    return Draft(entry, (MergeResult(count, len(batches), head.applied + 1, made.id.hex()), made), ranges)
+    return Draft(
+        entry, (MergeResult(count, len(batches), head.applied + 1, made.id.hex(), first.seq, last.seq), made), ranges
+    )

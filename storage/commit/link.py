@@ -320,6 +320,7 @@ class Linker:
             key=changeset.key or None,
             fingerprint=changeset.fingerprint if changeset.key else None,
             by=actor_of(changeset),
+            trace=changeset.trace,
             covers=covers_of(changeset),
         )
 

@@ -72,6 +72,7 @@ class Changeset:
     hold: bool = False  # not committed before it is released
     resolves: ChangesetId | None = None  # the conflicted changeset whose place it takes
     by: Submitter | None = None  # None: it was accepted while there were no tokens
+    trace: str | None = None  # the W3C traceparent of the request that submitted it, where that is traced
 
     @property
     def base_versions(self) -> bool:
@@ -106,6 +107,8 @@ def encode(changeset: Changeset) -> bytes:
         record["resolves"] = changeset.resolves
     if changeset.by:
         record["by"] = changeset.by
+    if changeset.trace:
+        record["trace"] = changeset.trace
     return msgspec.json.encode(record)
 
 
@@ -143,6 +146,7 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
             hold=record.get("hold", False),
             resolves=record.get("resolves"),
             by=msgspec.convert(record["by"], Submitter) if "by" in record else None,
+            trace=record.get("trace"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptManifest(f"{pack} has a manifest that cannot be read") from error

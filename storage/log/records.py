@@ -154,6 +154,7 @@ class Decided(Decision, frozen=True, kw_only=True):
     changes: tuple[RecordedChange, ...] = ()  # of a committed one
     merged: tuple[MergedFile, ...] = ()
     closes: Closing | None = None
+    trace: str | None = None  # the W3C traceparent of the request that submitted it, where that is traced
 
     def blobs(self) -> Iterator[str]:
         """Yield the ids of the blobs that were taken from the submission pack."""
