@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ from storage.base.ids import inbox_pack, new_ulid
 from storage.base.settings import Settings
 from storage.commit import batch
 from storage.commit.prove import RootMismatch
+from storage.log.records import Submitter
 from storage.repository import Repository
 from tasks.upkeep import run as run_upkeep
 from tests.support.compaction import aged, compacted
 from tests.support.redis_rows import flush
-from tests.support.world import World
+from tests.support.world import World, item
 
 ROOT = Path(__file__).parents[2]
 # Words of that form that are no events: Compose's, fields of the log, labels, a file.
@@ -124,3 +126,12 @@ def test_a_wrong_root_is_critical_counted_and_commits_nothing(world: World, monk
     assert (event["log_level"], event["seq"]) == ("critical", applied + 1)
     assert world.repo.view.root_mismatches() == 1 and world.repo.view.head().applied == applied
     assert world.status(changeset) == "queued"
+
+
+def test_a_batch_names_the_requests_that_its_changesets_came_with(world: World) -> None:
+    by = [Submitter(principal="user:ada", request=request) for request in ("R1", "R2", "R1")]
+    world.submit(*(replace(item(world.all, {f"f{i}": b"1"}, world.tip), by=each) for i, each in enumerate(by)))
+    with capture_logs() as logs:
+        batch.commit_batch(world.repo)
+    [event] = [each for each in logs if each["event"] == "batch_committed"]
+    assert sorted(event["requests"]) == ["R1", "R2"]
