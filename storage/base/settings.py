@@ -94,7 +94,9 @@ class Settings(ApiSettings):
     )
     log_files: int = setting(3, "files", "How many of those are kept of each process.")
     otlp_endpoint: str = setting(
-        "", "URL", "Traces are sent there by OTLP over HTTP (…/v1/traces); empty: none. Needs gitsluice[otel]."
+        "",
+        "URL",
+        "Traces are sent there by OTLP over HTTP (its path is /v1/traces); empty: none. Needs gitsluice[otel].",
     )
     trace_share: float = setting(
         1.0, "part of 1", "Requests that are traced, of those that do not say by a traceparent whether they are."
