@@ -96,7 +96,7 @@ class Settings(ApiSettings):
     otlp_endpoint: str = setting(
         "",
         "URL",
-        "Traces are sent there by OTLP over HTTP (its path is /v1/traces); empty: none. Needs gitsluice[otel].",
+        "Traces go there by OTLP over HTTP (its path is /v1/traces); empty: none. Needs gitsluice[otel].",
     )
     trace_share: float = setting(
         1.0, "part of 1", "Requests that are traced, of those that do not say by a traceparent whether they are."

@@ -14,9 +14,12 @@ from redis.exceptions import OutOfMemoryError
 from storage.backends.redis_memory import Memory, Pressure, pressure
 from storage.base.settings import Settings, SettingsError
 from storage.commit.batch import commit_batch
+from storage.coordination import Reporter, read_sums
 from storage.git.objects import Kind, object_id
 from storage.maintenance.compaction import compact
 from storage.maintenance.garbage import Collected
+from storage.metrics.counts import COUNTS
+from storage.metrics.definitions import SUBMITTED
 from storage.operations.lifecycle import abandon
 from storage.queue.states import Stage
 from storage.repository import Repository
@@ -88,6 +91,15 @@ def test_what_reads_is_answered_while_redis_is_full(world: World, server: redis.
     assert world.repo.queue.recovered_state()
     # Nor does it matter that what was read cannot be copied into Redis.
     assert world.files() == {"f": b"1"}
+
+
+def test_what_processes_count_is_added_up_while_redis_is_full(world: World, server: redis.Redis) -> None:
+    COUNTS.take()
+    fill(server, world)
+    COUNTS.add(SUBMITTED, count=3)
+    Reporter(world.repo.settings, "api").report()
+    sums = read_sums(world.repo.view)
+    assert sums.counted["sluice_submitted", (), ""] == 3 and [each.process for each in sums.processes] == ["api"]
 
 
 def test_a_copy_that_redis_has_no_room_for_fails_nobody(
