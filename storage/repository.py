@@ -12,7 +12,8 @@ from storage.backends.redis_memory import Memory
 from storage.base.errors import Refused, ViewLoading, ViewStale
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
-from storage.coordination import AdvisoryClaims, Heartbeat, LeaseName, Nodes
+from storage.claims import AdvisoryClaims
+from storage.coordination import Heartbeat, LeaseName, Nodes
 from storage.git.merge_tree import check_git
 from storage.git.objects import Ident
 from storage.log.log import Log

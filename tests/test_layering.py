@@ -42,10 +42,11 @@ _TABLE = {
     "storage.access": "",
     "storage.log": "base metrics backends git access",
     "storage.view": "base backends git log access",
-    "storage.coordination": "base metrics backends git log view",
+    "storage.coordination": "base metrics backends log view",
+    "storage.claims": "base git view",
     "storage.lookup": "base backends git log view",
     "storage.queue": "base backends git log view coordination lookup",
-    "storage.repository": "access base backends git log view coordination lookup queue",
+    "storage.repository": "base backends git access log view coordination claims lookup queue",
     "storage.commit": "access base metrics backends git log view coordination lookup queue repository",
     "storage.operations": "access base backends git log view queue repository commit",
     "storage.maintenance": "base backends git log view lookup queue repository commit",
@@ -54,7 +55,7 @@ _TABLE = {
     "app.client": "base git",
     "app.protocol": "base backends git log",
     "app.judge": "base git",
-    "app.access": "access base backends git log view coordination queue repository app.protocol",
+    "app.access": "base backends git access log view claims queue repository app.protocol",
     "app.folder": "base git app.client app.judge",
     "app.tracing": "tasks",
     "app.downloads": "base backends git lookup repository",
@@ -62,11 +63,11 @@ _TABLE = {
         "access base metrics backends git log view lookup queue repository commit operations tasks app.protocol "
         "app.access app.tracing"
     ),
-    "app.service": "base metrics backends log coordination queue repository app.protocol app.access app.intake",
+    "app.service": "base metrics backends log coordination claims queue repository app.protocol app.access app.intake",
     "app.guard": "access backends app.access app.service",
     "app.routes": (
-        "access base backends git log view coordination lookup queue operations tasks app.protocol app.access "
-        "app.downloads app.intake app.service"
+        "base backends git access log view coordination claims lookup queue operations tasks app.protocol "
+        "app.access app.downloads app.intake app.service"
     ),
     "app.admin": "base backends git log view lookup queue repository commit operations maintenance app.judge",
     "app.stack": "access base backends view coordination",
@@ -144,7 +145,14 @@ ENVIRONMENT = {
 }
 
 # Where keys of Redis are spelled. All others ask for what stands there, and send no command that takes a key.
-KEYED = {"storage.backends", "storage.view", "storage.coordination", "storage.queue", "storage.lookup.shared_cache"}
+KEYED = {
+    "storage.backends",
+    "storage.view",
+    "storage.coordination",
+    "storage.claims",
+    "storage.queue",
+    "storage.lookup.shared_cache",
+}
 KEYLESS = {"ping", "config_get", "pubsub"}
 
 

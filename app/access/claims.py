@@ -8,7 +8,7 @@ from typing import Any
 
 from app.access.caller import Caller
 from storage.access.policy import Right
-from storage.coordination import AdvisoryClaim
+from storage.claims import AdvisoryClaim
 from storage.repository import Repository
 
 MOST_SHOWN = 20

@@ -19,7 +19,7 @@ from app.service.services import services
 from storage.access.policy import Right
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.ids import is_ulid
-from storage.coordination import AdvisoryClaim
+from storage.claims import AdvisoryClaim
 
 routes = Blueprint("claims", __name__)
 

@@ -15,7 +15,7 @@ from app.protocol.queries import load_query
 from app.routes.slices import find_slice
 from app.service.services import services
 from storage.access.policy import Right
-from storage.coordination import ClaimEvent, overlap
+from storage.claims import ClaimEvent, overlap
 from storage.log.events import Event, Position, behind, parse
 
 routes = Blueprint("events", __name__)

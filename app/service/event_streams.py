@@ -20,7 +20,7 @@ from storage.backends.bucket import BucketError
 from storage.backends.redis_client import UNAVAILABLE
 from storage.backends.turns import let_others_run
 from storage.base.errors import LimitReached
-from storage.coordination import ClaimEvent
+from storage.claims import ClaimEvent
 from storage.log.entry import decode
 from storage.log.events import EntryEvents, Event, Position, events, events_of
 from storage.repository import Repository

@@ -31,7 +31,7 @@ _INCLUDE = re.compile("^--include ([a-z_]+)$", re.MULTILINE)
 
 
 # Scripts stand beside the modules that call them; those of backends are only included.
-_PACKAGES = ("backends", "view", "coordination", "queue")
+_PACKAGES = ("backends", "view", "coordination", "claims", "queue")
 
 
 @cache

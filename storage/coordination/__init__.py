@@ -1,10 +1,9 @@
 """State that the processes of a deployment share in Redis.
 
-Leases that expire, advisory claims, which nodes are alive, and what all have counted. Begin with lease.py. Imports the
-packages of storage up to view.
+Leases that expire, which nodes are alive, what all have counted, and how queued changesets get on. Begin with lease.py.
+Imports the packages of storage up to view.
 """
 
-from storage.coordination.advisory_claims import AdvisoryClaim, AdvisoryClaims, ClaimEvent, overlap
 from storage.coordination.counted import ProcessReport, Reporter, read_sums
 from storage.coordination.heartbeat import Heartbeat
 from storage.coordination.lease import Lease, LeaseName, end_orphans, holders, new_owner
@@ -12,7 +11,6 @@ from storage.coordination.nodes import EVERY, WORK, Node, Nodes, missing
 from storage.coordination.progress import progress_of
 
 __all__ = [
-    "EVERY", "WORK", "AdvisoryClaim", "AdvisoryClaims", "ClaimEvent", "Heartbeat", "Lease", "LeaseName", "Node",
-    "Nodes", "ProcessReport", "Reporter", "end_orphans", "holders", "missing", "new_owner", "overlap", "progress_of",
-    "read_sums",
+    "EVERY", "WORK", "Heartbeat", "Lease", "LeaseName", "Node", "Nodes", "ProcessReport", "Reporter", "end_orphans",
+    "holders", "missing", "new_owner", "progress_of", "read_sums",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from werkzeug.test import TestResponse
 
 from storage.base.settings import Settings
-from storage.coordination import AdvisoryClaims
+from storage.claims import AdvisoryClaims
 from tasks.upkeep import run as run_upkeep
 from tests.support.api import Api, Json, walk
 from tests.support.principals import fresh, grants, principal, secured

@@ -11,7 +11,7 @@ from storage.backends.redis_client import connect
 from storage.base.errors import LimitReached
 from storage.base.ids import new_ulid
 from storage.base.settings import Settings
-from storage.coordination import AdvisoryClaim, AdvisoryClaims, ClaimEvent, overlap
+from storage.claims import AdvisoryClaim, AdvisoryClaims, ClaimEvent, overlap
 from storage.view.view import View
 from tests.support.waiting import await_true
 
