@@ -21,7 +21,7 @@ from tests.support.redis_rows import keys
 from tests.support.world import World, item
 
 ROOT = Path(__file__).parents[2]
-SPELLED_IN = ("storage/backends/lua", "storage/view", "storage/coordination", "storage/claims", "storage/queue", "storage/lookup")
+SPELLED_IN = tuple(f"storage/{name}" for name in ("backends/lua", "view", "coordination", "claims", "queue", "lookup"))
 # A key's name up to the first colon, as scripts and modules join it to the prefix.
 IN_LUA = re.compile(r"prefix \.\. '([a-z_]+:?)'?")
 IN_PYTHON = re.compile(r"""prefix(?:\.encode\(\))?(?:\}| \+ b?")([a-z_]+:?)""")
