@@ -17,7 +17,7 @@ from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
 from app.routes import changesets, claims, conflicts, events, explanations, health, lifecycle, slices
-from app.routes.access import policy, tokens
+from app.routes.access import limits, policy, tokens
 from app.routes.files import file_contents, reads, trees
 from app.service import memory_limit, metrics, request_log
 from app.service.body_limit import BodyLimit
@@ -25,12 +25,14 @@ from app.service.downloads import Downloads
 from app.service.event_streams import Streams
 from app.service.long_polls import Waiting
 from app.service.services import Services
+from app.shares.limits import QuotaReached
+from app.shares.rates import Rates
 from storage.backends import deadline
 from storage.base import logging_setup, settings
 from storage.base.errors import LimitReached, NeedsUpkeep, Recovering
 from storage.base.settings import Settings
 from storage.commit import LogBusy
-from storage.coordination import Reporter
+from storage.coordination import Reporter, RequestCounts
 from storage.git.threeway import MergeUnavailable
 from storage.lookup.object_kinds import LookedUpInPart
 from storage.operations.access import MakerRevoked, NoAdmin, OlderNodes, PolicyChanged
@@ -89,6 +91,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         Downloads(chosen),
         access,
         Reporter(chosen, "api", lambda: {"event_streams": streams.open, "long_polls": waiting.count}),
+        Rates(chosen, RequestCounts(repo.view).add),
     )
     services.start()
     app.url_map.converters |= {"slice": SliceName, "path": FilePath}
@@ -97,6 +100,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     tracing.register(app)
     problems.register(app, problem_table(repo))
     request_log.register(app)
+    app.after_request(guard.tell_standing)
     app.before_request(guard.check)  # before anything of a body is read
     BodyLimit(repo.settings).register(app)
     app.before_request(guard.check_again)
@@ -108,6 +112,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
     for module in (
         tokens,
         policy,
+        limits,
         slices,
         changesets,
         lifecycle,
@@ -143,6 +148,9 @@ def problem_table(repo: Repository) -> problems.Table:
     return {
         **problems.SERVERS,
         NeedsUpkeep: upkeep,
+        QuotaReached: lambda error: problems.too_many(
+            str(error), error.wait or wait, limit=error.limit, value=error.value
+        ),
         LimitReached: lambda error: problems.too_many(str(error) if tells_counts() else "too much is waiting", wait),
         LogBusy: away("the log is busy"),
         MergeUnavailable: away("contents cannot be merged"),

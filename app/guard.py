@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, auto
 
-from flask import Flask, g, request
+from flask import Flask, Response, g, request
 
 from app.access.caller import STRANGER, Caller, NotAllowed
-from app.service.services import services
+from app.service.services import Services, services
+from app.shares.bucket import Standing
+from app.shares.limits import limits_of
+from app.shares.rates import refusal
 from storage.access.policy import ROLE_WITH, Right
 from storage.backends import deadline
 
@@ -37,6 +40,7 @@ RULES: Mapping[str, Right | Needs] = {
     "tokens.revoke": Needs.TOKEN,
     "policy.show": Right.ADMIN,
     "policy.replace": Right.ADMIN,
+    "limits.show": Needs.TOKEN,
     "slices.create": Needs.TOKEN,
     "slices.listing": Needs.TOKEN,
     "slices.show": Needs.TOKEN,
@@ -98,6 +102,22 @@ def check() -> None:
     here = services()
     with deadline.budget("request_budget", here.settings.request_budget):  # that of the request begins behind its body
         g.caller = who = here.access.caller(request.headers.get("Authorization"))
+    _count(here, who)
     right = Right.READ if needs is Needs.METRICS else needs
     if isinstance(right, Right) and not who.may(right, [b"/"]):
         raise NotAllowed("/", ROLE_WITH[right])
+
+
+def _count(here: Services, who: Caller) -> None:
+    """Count a request of a principal. Raises QuotaReached."""
+    g.standing = standing = here.rates.take(who)
+    if standing is not None and not standing.allowed:
+        raise refusal(who, limits_of(here.settings, who).requests_per_second, standing)
+
+
+def tell_standing(response: Response) -> Response:
+    """Say in an answer how its principal stands with its rate."""
+    standing: Standing | None = g.get("standing")
+    if standing is not None:
+        response.headers.update(standing.headers)
+    return response

@@ -24,7 +24,7 @@ import click
 import psutil
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import far, landing, reads, rebuild, scaling, sharing, stalled, tokens, wide
+from benchmarks import far, flood, landing, reads, rebuild, scaling, sharing, stalled, tokens, wide
 from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
@@ -74,6 +74,7 @@ class Plan:
     far_phases: Mapping[str, landing.Phase]
     far_latencies: Sequence[int]
     far_seconds: float
+    flood: flood.Plan
     s3: str = "auto"
 
 
@@ -108,6 +109,7 @@ FULL = Plan(
     },
     far_latencies=far.LATENCIES,
     far_seconds=far.SECONDS,
+    flood=flood.Plan(),
 )
 # Enough to see that all of it works, and the order of magnitude.
 QUICK = Plan(
@@ -135,6 +137,7 @@ QUICK = Plan(
     far_phases=landing.QUICK,
     far_latencies=(0, 180),
     far_seconds=3.0,
+    flood=flood.QUICK,
 )
 
 
@@ -217,6 +220,10 @@ def _tokens(plan: Plan, folder: Path) -> list[Figure]:
     return tokens.run(plan.workload, folder, say, phases=phases, rounds=rounds, grants_in_all=all_grants, s3=plan.s3)
 
 
+def _flood(plan: Plan, folder: Path) -> list[Figure]:
+    return flood.run(folder, say, rounds=plan.rounds, plan=plan.flood, s3=plan.s3)
+
+
 def _rebuild(plan: Plan, folder: Path) -> list[Figure]:
     return rebuild.run(plan.workload, folder, say, changesets=plan.rebuilt, s3=plan.s3)
 
@@ -234,6 +241,7 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "sharing": _sharing,
     "stalled": _stalled,
     "tokens": _tokens,
+    "flood": _flood,
     "rebuild": _rebuild,
     "reads": _reads,
     "far": _far,

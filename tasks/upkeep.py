@@ -145,6 +145,7 @@ def _keep_queues(repo: Repository, run: bytes, epoch: str | None) -> InboxScan:
         scan = _recover(repo, run, epoch)
     scan.enqueued += requeue_released(repo, repo.settings.max_page)
     release_decided(repo, repo.settings.max_page)
+    repo.queue.forget_stale()
     if scan.enqueued:
         log.warning("changesets_requeued", packs=scan.packs, enqueued=scan.enqueued)
         did(f"found and queued {scan.enqueued} changesets")

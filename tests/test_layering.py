@@ -56,6 +56,7 @@ _TABLE = {
     "app.protocol": "base backends git log",
     "app.judge": "base git",
     "app.access": "base backends git access log view claims queue repository app.protocol",
+    "app.shares": "",
     "app.folder": "base git app.client app.judge",
     "app.tracing": "tasks",
     "app.downloads": "base backends git lookup repository",
@@ -96,6 +97,8 @@ LONGEST = 400
 
 # The pure core: values in, values out.
 PURE = {
+    "app.shares.bucket",
+    "app.shares.limits",
     "app.protocol.changesets.submissions",
     "storage.access.covering",
     "storage.access.policy",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from app.access.caller import EVERYBODY, Caller
 from app.protocol.problems import unauthorized
 from storage.access import tokens
-from storage.access.policy import ROOT, Authors, Policy
+from storage.access.policy import ROOT, Authors, Policy, quota_of
 from storage.access.rights import ALL, Compiled, limited_to
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import ViewStale
@@ -131,7 +131,8 @@ class Access:
             limit = limited_to(token.role, token.paths) if token.role or token.paths else ALL
             policy, who = known.compiled.policy, token.principal
             own = policy.authors is Authors.OWN
-            caller = Caller(who, known.compiled.rights(who), token, limit, policy.people.get(who), own)
+            person, quota = policy.people.get(who), quota_of(policy, who)
+            caller = Caller(who, known.compiled.rights(who), token, limit, person, own, quota)
         if len(known.callers) > _MOST_UNKNOWN:
             known.callers = {name: each for name, each in known.callers.items() if each}
         known.callers[token_hash] = caller

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storage.access.policy import ROLE_WITH, Person, Right, Role
+from storage.access.policy import NO_QUOTA, ROLE_WITH, Person, Quota, Right, Role
 from storage.access.rights import ALL, NOTHING, Rights
 from storage.access.tokens import Token
 from storage.base.errors import Refused
@@ -35,6 +35,7 @@ class Caller:
     limit: Rights = ALL
     person: Person | None = None  # how it is named in commits
     only_own_authors: bool = False
+    quota: Quota = NO_QUOTA
 
     def may(self, right: Right, paths: Iterable[bytes]) -> bool:
         """Tell whether there is a right at all of these paths, now."""

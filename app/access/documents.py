@@ -16,12 +16,13 @@ from app.protocol.changesets.schemas import MAX_IDENT_BYTES
 from app.protocol.loading import ErrorsAt, LimitedSchema, load_object
 from app.protocol.paths import check_list, check_paths, path_prefix
 from app.protocol.problems import invalid
-from storage.access.policy import EVERYONE, GROUP, Authors, Grant, Person, Policy, Role
+from storage.access.policy import EVERYONE, GROUP, Authors, Grant, Person, Policy, Quota, Role
 from storage.access.tokens import Token
 from storage.base.settings import Settings
 from storage.git.fsck import check_ident
 
 MAX_TEXT = 200
+_MOST = 1 << 50
 _PRINCIPAL = re.compile(r"(?!group:)[a-z][a-z0-9-]{0,30}:[A-Za-z0-9._@/+-]{1,200}", re.ASCII)
 _GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _ROLES = {role.value: role for role in Role}
@@ -45,6 +46,20 @@ def _short_text(value: Any) -> str:
     return fields.text(value, ("", MAX_TEXT))
 
 
+def _rate(value: Any) -> float:
+    """Return a number that is not negative."""
+    if type(value) not in (int, float) or not 0 <= value <= _MOST:
+        raise ValidationError("must be a number from 0, which is no limit")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    """Return a whole number that is not negative."""
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise ValidationError("must be a whole number from 0, which is no limit")
+    return value
+
+
 class TokenSchema(LimitedSchema):
     """A token that is asked for."""
 
@@ -63,6 +78,7 @@ class PolicySchema(LimitedSchema):
     grants = Raw(required=True)
     people = Raw()
     authors = fields.choice({each.value: each for each in Authors})
+    quotas = Raw()
 
 
 class GrantSchema(LimitedSchema):
@@ -81,16 +97,31 @@ class PersonSchema(LimitedSchema):
     emails = Raw(required=True)
 
 
+class QuotaSchema(LimitedSchema):
+    """What a principal may use."""
+
+    requests_per_second = fields.Checked(_rate)
+    bodies_bytes = fields.Checked(_count)
+    queued = fields.Checked(_count)
+
+
 class _Schemas(NamedTuple):
     token: TokenSchema
     policy: PolicySchema
     grant: GrantSchema
     person: PersonSchema
+    quota: QuotaSchema
 
 
 @lru_cache(maxsize=4)
 def _schemas(settings: Settings) -> _Schemas:
-    return _Schemas(TokenSchema(settings), PolicySchema(settings), GrantSchema(settings), PersonSchema(settings))
+    return _Schemas(
+        TokenSchema(settings),
+        PolicySchema(settings),
+        GrantSchema(settings),
+        PersonSchema(settings),
+        QuotaSchema(settings),
+    )
 
 
 class WantedToken(NamedTuple):
@@ -132,7 +163,9 @@ def load_policy(data: Any, settings: Settings) -> Policy:
         until = grant["until"][0] if "until" in grant else None
         grants.append(Grant(to=grant["to"], role=grant["role"], path=path, until=until))
     people = _people(loaded.get("people", {}), schemas.person)
-    return Policy(groups=groups, grants=tuple(grants), people=people, authors=loaded.get("authors", Authors.ANY))
+    quotas = _quotas(loaded.get("quotas", {}), schemas.quota, groups)
+    authors = loaded.get("authors", Authors.ANY)
+    return Policy(groups=groups, grants=tuple(grants), people=people, authors=authors, quotas=quotas)
 
 
 def _groups(value: Any, settings: Settings) -> dict[str, tuple[str, ...]]:
@@ -173,6 +206,20 @@ def _people(value: Any, schema: PersonSchema) -> dict[str, Person]:
     return people
 
 
+def _quotas(value: Any, schema: QuotaSchema, groups: dict[str, tuple[str, ...]]) -> dict[str, Quota]:
+    if type(value) is not dict:
+        raise invalid("quotas", "must be an object: principals, groups or everyone, each with limits")
+    quotas = {}
+    for to, item in value.items():
+        at = f"quotas.{to[:MAX_TEXT]}"
+        with ErrorsAt(at):
+            _to(to)
+        if to.startswith(GROUP) and to.removeprefix(GROUP) not in groups:
+            raise invalid(at, "is a group that `groups` does not have")
+        quotas[to] = Quota(**load_object(schema, item, at))
+    return quotas
+
+
 def token_json(token: Token) -> dict[str, Any]:
     """Return a token as the API shows it: without its hash."""
     return {
@@ -195,7 +242,14 @@ def policy_json(policy: Policy) -> dict[str, Any]:
         "groups": {name: list(members) for name, members in policy.groups.items()},
         "grants": [grant_json(grant) for grant in policy.grants],
         "people": {who: {"name": each.name, "emails": list(each.emails)} for who, each in policy.people.items()},
+        "quotas": {to: quota_json(quota) for to, quota in policy.quotas.items()},
     }
+
+
+def quota_json(quota: Quota) -> dict[str, Any]:
+    """Return a quota as the API shows it: the limits that it sets."""
+    shown = {name: getattr(quota, name) for name in Quota.__struct_fields__}
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def grant_json(grant: Grant) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from app.intake.checks import (
     check_base,
     check_capacity,
     check_key,
+    check_priority,
     check_queue,
     check_slice,
     check_stored,
@@ -29,6 +30,7 @@ from app.intake.fingerprints import Fingerprints
 from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
 from app.protocol.changesets.submissions import Base, ChangesetBase, CommitBase, ItemBase, Submission
+from app.shares.limits import check_queued, is_limited
 from storage.backends.turns import breathe, without_turn
 from storage.base.errors import LimitReached, Recovering, Refused
 from storage.base.ids import ChangesetId, ObjectId, SliceId, oid_of
@@ -65,8 +67,8 @@ class Judged(NamedTuple):
 Admitted = Item | Duplicate | Refused | LimitReached
 Asked = Sequence[Submission | Refused]
 """The submissions of a request, in order; in the place of one that is not well-formed stands its refusal."""
-LookUp = Callable[[Sequence[str], Sequence[str], Sequence[str]], Admission]
-"""How slices, bases and idempotency keys are looked up: as Queue.admit does."""
+LookUp = Callable[[Sequence[str], Sequence[str], Sequence[str], Sequence[str]], Admission]
+"""How slices, bases, idempotency keys and principals are looked up: as Queue.admit does."""
 
 
 def admit(
@@ -83,7 +85,8 @@ def admit(
     where there is no room for it, and other Unavailable, such as Recovering where it is not known yet whether something
     is there.
     """
-    admission = _look_up(look_up or repo.queue.admit, submissions)
+    limited = [who.principal] if is_limited(who) else []
+    admission = _look_up(look_up or repo.queue.admit, submissions, limited)
     check_capacity(repo.settings, admission, _valid(submissions))
     request = _Request(repo, admission, submissions, who)
     coming = Counter[str]()  # by slice: how many of this request it will queue
@@ -96,6 +99,7 @@ def admit(
             if isinstance(outcome, Judged):
                 coming[submission.slice] += 1
                 check_queue(repo.settings, admission, submission.slice, coming[submission.slice])
+                check_queued(repo.settings, who, admission.waiting_of.get(who.principal, 0), coming.total())
                 outcome = Item.of(*outcome, by)
         except (Refused, LimitReached) as refusal:
             outcome = refusal
@@ -116,12 +120,13 @@ def _valid(submissions: Asked) -> list[Submission]:
     return [submission for submission in submissions if isinstance(submission, Submission)]
 
 
-def _look_up(look_up: LookUp, submissions: Asked) -> Admission:
+def _look_up(look_up: LookUp, submissions: Asked, principals: Sequence[str] = ()) -> Admission:
     valid = _valid(submissions)
     return look_up(
         list(dict.fromkeys(submission.slice for submission in valid)),
         list(dict.fromkeys(submission.base.id for submission in valid if isinstance(submission.base, ChangesetBase))),
         list(dict.fromkeys(chain.from_iterable(keys_of(submission.key) for submission in valid))),
+        principals,
     )
 
 
@@ -173,6 +178,7 @@ class _Request:
         self._check_versions(submission)
         self._check_contents(submission)
         check_author(submission, self._who)
+        check_priority(submission, self._who)
         author = _author(submission, self._repo.settings, self._who)
         taken = replace(submission, base=base, author_name=None, author_email=None, author_time=None, author_zone=0)
         return Judged(taken, where.id, author, fingerprint)

@@ -68,6 +68,12 @@ def check_author(submission: Submission, who: Caller) -> None:
         who.require(Right.IMPERSONATE, [change.path for change in submission.changes])
 
 
+def check_priority(submission: Submission, who: Caller) -> None:
+    """Raise NotAllowed where a changeset would go before others', and its submitter is no maintainer of its paths."""
+    if submission.priority > 0:
+        who.require(Right.MAINTAIN, [change.path for change in submission.changes])
+
+
 def keys_of(key: str | None) -> tuple[str, ...]:
     """Return an idempotency key, and as what it counts that was given before keys had an owner."""
     if not key:

@@ -51,6 +51,8 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
             hasher.update(change.strategy.encode())
     if submission.hold:
         hasher.update(b"hold")
+    if submission.priority:
+        hasher.update(b"priority %d" % submission.priority)
     return hasher.hexdigest()[:32]
 
 

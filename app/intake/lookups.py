@@ -22,6 +22,7 @@ class _Call:
         self.slices: dict[str, None] = {}
         self.bases: dict[str, None] = {}
         self.keys: dict[str, None] = {}
+        self.principals: dict[str, None] = {}
         self.answer: Future[Admission] = Future()
 
 
@@ -36,16 +37,18 @@ class Lookups:
         self.any_advisory_claims = False
         """Whether there were advisory claims at the last call: where there are none, a submission asks for none."""
 
-    def admission(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
+    def admission(
+        self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str], principals: Sequence[str] = ()
+    ) -> Admission:
         """Return what Queue.admit says of at least these, as of now. Raises Unavailable.
 
         Each looks for its own bases in the archive: nobody else waits for the bucket, or fails with an index there.
         """
-        return self._queue.with_archived(self._by_view(slices, bases, keys), bases)
+        return self._queue.with_archived(self._by_view(slices, bases, keys, principals), bases)
 
-    def _by_view(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
+    def _by_view(self, *asked: Sequence[str]) -> Admission:
         while True:
-            call, first = self._join(slices, bases, keys)
+            call, first = self._join(*asked)
             if first:
                 self._make(call)
             try:
@@ -55,7 +58,9 @@ class Lookups:
             except CancelledError:
                 pass  # whoever made it had no time left, or was ended; those who waited for it make another
 
-    def _join(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> tuple[_Call, bool]:
+    def _join(
+        self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str], principals: Sequence[str]
+    ) -> tuple[_Call, bool]:
         """Return the call that asks for these, and whether the caller is to make it."""
         with self._lock:
             call, first = self._next, self._next is None
@@ -65,6 +70,7 @@ class Lookups:
             call.slices.update(dict.fromkeys(slices))
             call.bases.update(dict.fromkeys(bases))
             call.keys.update(dict.fromkeys(keys))
+            call.principals.update(dict.fromkeys(principals))
         return call, first
 
     def _make(self, call: _Call) -> None:
@@ -77,7 +83,9 @@ class Lookups:
                 raise deadline.Spent("request_budget")
             try:
                 self._begin(call)
-                answer = self._queue.admit_by_view(list(call.slices), list(call.bases), list(call.keys))
+                answer = self._queue.admit_by_view(
+                    list(call.slices), list(call.bases), list(call.keys), list(call.principals)
+                )
                 self.any_advisory_claims = answer.advisory_claims > 0
             finally:
                 self._turn.release()

@@ -141,4 +141,5 @@ def _changeset(
         resolves=ChangesetId(submission.resolves) if submission.resolves else None,
         by=item.by,
         trace=item.trace,
+        priority=submission.priority,
     )

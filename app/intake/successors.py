@@ -254,6 +254,7 @@ class Successor:
             key=key,
             hold=hold,
             resolves=self._changeset.id,
+            priority=self._changeset.priority,
         )
         return Item(
             submission=submission,

@@ -20,6 +20,7 @@ from storage.base.ids import is_ulid
 from storage.git.fsck import FsckError, PathError, check_path
 
 _OID = re.compile(r"[0-9a-f]{40}")
+MAX_PRIORITY = 100
 _KEY = re.compile(r"[\x20-\x7e]{1,200}")
 # RFC 3339's form of ISO 8601; datetime alone takes many more, such as week dates.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d\d:?\d\d)", re.ASCII)
@@ -141,6 +142,13 @@ def flag(value: Any) -> bool:
     """Return true or false."""
     if type(value) is not bool:
         raise ValidationError("must be true or false")
+    return value
+
+
+def priority(value: Any) -> int:
+    """Return a changeset's priority."""
+    if type(value) is not int or not -MAX_PRIORITY <= value <= MAX_PRIORITY:
+        raise ValidationError(f"must be a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")
     return value
 
 

@@ -113,9 +113,9 @@ def key_reused() -> Problem:
     return Problem(422, "key-reused", "The idempotency key is taken", f"the key {message}", errors=errors)
 
 
-def too_many(detail: str, retry_after: float) -> Problem:
-    """A limit of what may wait is reached; it will pass."""
-    return Problem(429, "too-many", "Too much is waiting", detail, headers=_retry(retry_after))
+def too_many(detail: str, retry_after: float, **more: Any) -> Problem:
+    """A limit of what may wait is reached; it will pass. `more` names the limit, and its value."""
+    return Problem(429, "too-many", "Too much is waiting", detail, headers=_retry(retry_after), more=more)
 
 
 def http_problem(status: int, detail: str = "") -> Problem:

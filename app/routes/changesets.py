@@ -39,7 +39,18 @@ routes = Blueprint("changesets", __name__)
 
 _FINAL = {"landed": {Status.LANDED, Status.CONFLICTED, Status.REJECTED, Status.ABANDONED}}
 _FINAL["committed"] = _FINAL["landed"] | {Status.COMMITTED}
-_SHOWN = ("commit", "seq", "merged_count", "resolves", "reason", "detail", "first", "conflicts", "conflict_count")
+_SHOWN = (
+    "commit",
+    "seq",
+    "merged_count",
+    "resolves",
+    "reason",
+    "detail",
+    "first",
+    "conflicts",
+    "conflict_count",
+    "priority",
+)
 # Changesets of a list whose outcomes are read at once. One takes some 100 KB where many long paths collide.
 _TOGETHER = 16
 _LOOKED_FOR = "changesets are being looked for"
@@ -55,6 +66,8 @@ def changeset_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
         waiting: dict[str, Any] = {"id": changeset, "slice": state.slice, "status": status_of(state)}
         if not state.held:
             waiting["position"] = state.position
+        if state.priority:
+            waiting["priority"] = state.priority
         return waiting | {"resolves": state.resolves} if state.resolves else waiting
     about = to_builtins(outcome)
     shown = {name: about[name] for name in _SHOWN if name in about}
@@ -164,6 +177,8 @@ def accepted_json(accepted: Accepted) -> dict[str, Any]:
         shown["status"] = Status.HELD
     if accepted.position is not None:
         shown["position"] = accepted.position
+    if changeset.priority:
+        shown["priority"] = changeset.priority
     if changeset.resolves:
         shown["resolves"] = changeset.resolves
     return shown

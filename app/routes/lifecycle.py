@@ -22,6 +22,7 @@ from app.service.body_limit import body
 from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
 from app.service.services import services
+from app.shares.limits import check_queued
 from storage.access.policy import Right
 from storage.backends.turns import taking_turns
 from storage.base.ids import ChangesetId
@@ -123,7 +124,11 @@ def _replace(
         state = _free(old)
         item = replace(make(state, key), by=submitter())
         caller().require(Right.WRITE, [change.path for change in item.submission.changes], only_readable=True)
-        check_capacity(repo.settings, repo.queue.admit([item.slice]), [item.submission], item.slice)
+        if item.submission.priority > 0 and not caller().may(Right.MAINTAIN, [c.path for c in item.submission.changes]):
+            item = replace(item, submission=replace(item.submission, priority=0))
+        admission = repo.queue.admit([item.slice], principals=[caller().principal])
+        check_capacity(repo.settings, admission, [item.submission], item.slice)
+        check_queued(repo.settings, caller(), admission.waiting_of[caller().principal], 1)
         if state.held:
             # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
             abandon(repo, old, only_held=True)

@@ -8,14 +8,17 @@ second: a client that sends or reads slowly does not make others wait.
 import io
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import IO, Any
 
 from flask import Flask, Request, Response, g, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
+from app.access.caller import STRANGER, Caller
 from app.protocol.problems import Problem, http_problem, malformed, respond, too_many
 from app.service.connection import BrokenBody, TooSlow
+from app.shares.limits import QuotaReached, limits_of
 from storage.backends.turns import breathe
 from storage.base.errors import Unavailable
 from storage.base.settings import Settings
@@ -31,10 +34,18 @@ class Full(Unavailable):
     """The limit is reached."""
 
 
-class Share:
-    """The bytes that one request holds of a pool; `cut` ends its transfer, None if that is impossible."""
+class OwnerFull(Full):
+    """The limit of one principal is reached."""
 
-    def __init__(self, cut: Callable[[], None] | None) -> None:
+
+class Share:
+    """The bytes that one request holds of a pool; `cut` ends its transfer, None if that is impossible.
+
+    With `most`, all shares of its `owner` together have so many.
+    """
+
+    def __init__(self, cut: Callable[[], None] | None, owner: str = "", most: int = 0) -> None:
+        self.owner, self.most = owner, most
         self.size = 0
         self.began = time.monotonic()
         self.cut = cut
@@ -48,6 +59,7 @@ class Pool:
         self._most = most
         self._taken = 0
         self._shares: set[Share] = set()
+        self._of: Counter[str] = Counter()  # by owner
         self._lock = threading.Lock()
 
     def grow(self, share: Share, size: int) -> None:
@@ -56,29 +68,42 @@ class Pool:
         One alone always has room, or a low limit would refuse it for ever; and nothing more needs none.
         """
         with self._lock:
+            others = self._of[share.owner] - share.size
+            if size and share.most and others > 0 and others + share.size + size > share.most:
+                raise OwnerFull
             while size and not share.lost and self._taken > share.size and self._taken + size > self._most:
                 if not self._make_room(share):
                     raise Full
             if share.lost:
                 raise Full
             self._shares.add(share)
-            share.size += size
-            self._taken += size
+            self._count(share, size)
 
     def release(self, share: Share) -> None:
         """Take back all that a share has."""
         with self._lock:
             self._shares.discard(share)
-            self._taken -= share.size
-            share.size = 0
+            self._count(share, -share.size)
+
+    def held_by(self, owner: str) -> int:
+        """Return how many bytes an owner's shares have together."""
+        with self._lock:
+            return self._of[owner]
+
+    def _count(self, share: Share, size: int) -> None:
+        share.size += size
+        self._taken += size
+        self._of[share.owner] += size
+        if not self._of[share.owner]:
+            del self._of[share.owner]
 
     def _make_room(self, asking: Share) -> bool:
         oldest = min((share for share in self._shares if share.cut), key=lambda share: share.began, default=None)
         if oldest is None or oldest is asking or time.monotonic() - oldest.began < _SLOW:
             return False
         self._shares.discard(oldest)
-        self._taken -= oldest.size
-        oldest.size, oldest.lost = 0, True
+        self._count(oldest, -oldest.size)
+        oldest.lost = True
         assert oldest.cut is not None
         oldest.cut()
         return True
@@ -92,12 +117,17 @@ class BodyLimit:
         self._bodies = Pool(settings.max_bodies_bytes)
         self._answers = Pool(settings.max_answers_bytes)
 
+    def bodies_of(self, principal: str) -> int:
+        """Return how many bytes of a principal's bodies this process has received and not answered."""
+        return self._bodies.held_by(principal)
+
     def register(self, app: Flask) -> None:
         """Have every request of `app` read its body first, within its room, and bound what is answered.
 
         Whatever else is to be measured by the time that a request takes is registered after this: the client decides
         how long its body takes.
         """
+        app.extensions["body_limit"] = self
         app.before_request(self._enter)
         app.after_request(self._answer)
         app.teardown_request(self._leave)
@@ -107,7 +137,9 @@ class BodyLimit:
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]
         environ = asked.environ
         used = asked.method in _WITH_BODY and asked.url_rule is not None
-        g.room = share = Share(_ending(environ, "stop_reading"))
+        who: Caller = g.get("caller", STRANGER)
+        most = limits_of(self._settings, who).bodies_bytes
+        g.room = share = Share(_ending(environ, "stop_reading"), who.principal, most)
         counted = _Counted(environ["wsgi.input"], lambda size: self._bodies.grow(share, size if used else 0))
         environ["wsgi.input"] = counted
         try:
@@ -123,6 +155,9 @@ class BodyLimit:
         except TooSlow as error:
             raise http_problem(408, f"the body takes too long ({error}, min_rate)") from None
         except (Full, ClientDisconnected, BrokenBody) as error:
+            if isinstance(error, OwnerFull):
+                detail = f"bodies of {who.principal} have more than {most} bytes (bodies_bytes)"
+                raise QuotaReached(detail, "bodies_bytes", most) from None
             if share.lost or isinstance(error, Full):
                 raise self._full("received", "max_bodies_bytes") from None
             if isinstance(error, BrokenBody):

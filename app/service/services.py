@@ -11,6 +11,7 @@ from app.intake.lookups import Lookups
 from app.service.downloads import Downloads
 from app.service.event_streams import Streams
 from app.service.long_polls import Waiting
+from app.shares.rates import Rates
 from storage.base.settings import Settings
 from storage.coordination import Reporter
 from storage.repository import Repository
@@ -28,13 +29,15 @@ class Services:
     downloads: Downloads
     access: Access
     reporter: Reporter
+    rates: Rates
 
     def start(self) -> None:
-        """Start the threads that store packs, announce, wait for news, and report what is counted."""
+        """Start the threads that store packs, announce, wait for news, and count and report with other processes."""
         self.intake.start()
         self.waiting.feed.start()
         self.streams.feed.start()
         self.reporter.start()
+        self.rates.start()
 
     def stop(self) -> None:
         """End them; returns when what was asked before is done. Long polls and streams end as after `leave`."""
@@ -43,6 +46,7 @@ class Services:
         self.waiting.feed.stop()
         self.streams.feed.stop()
         self.reporter.stop()
+        self.rates.stop()
 
     def leave(self) -> None:
         """End long polls and streams in order from now on: this process stops, and their clients come back."""

@@ -83,6 +83,17 @@ class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):
     emails: tuple[str, ...]  # the first is the author's where a request gives none
 
 
+class Quota(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a principal may use; None: as another quota or the settings say, 0: without a limit."""
+
+    requests_per_second: float | None = None
+    bodies_bytes: int | None = None  # received and not answered, in one API process
+    queued: int | None = None  # changesets that are queued or held
+
+
+NO_QUOTA = Quota()
+
+
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The document. Version 0 is that of a repository without one: it gives nobody anything."""
 
@@ -91,11 +102,30 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     grants: tuple[Grant, ...] = ()
     people: dict[str, Person] = field(default_factory=dict)
     authors: Authors = Authors.ANY
+    quotas: dict[str, Quota] = field(default_factory=dict)  # by principal, group or `everyone`, as grants have it
+
+
+def quota_of(policy: Policy, principal: str) -> Quota:
+    """Return the quota of a principal: its own, else the largest of its groups', else everybody's; for each limit."""
+    if not policy.quotas:
+        return NO_QUOTA
+    groups = [policy.quotas[to] for to in _groups_of(policy, principal) if to in policy.quotas]
+    found: dict[str, float | None] = {}
+    for name in Quota.__struct_fields__:
+        own, everyone = (getattr(policy.quotas.get(to), name, None) for to in (principal, EVERYONE))
+        shared = [value for each in groups if (value := getattr(each, name)) is not None]
+        largest = max(shared, key=lambda value: value or float("inf"), default=None)
+        found[name] = next((value for value in (own, largest, everyone) if value is not None), None)
+    return Quota(**found)  # type: ignore[arg-type]
+
+
+def _groups_of(policy: Policy, principal: str) -> set[str]:
+    return {GROUP + name for name, members in policy.groups.items() if principal in members}
 
 
 def grants_of(policy: Policy, principal: str) -> list[Grant]:
     """Return the grants that concern a principal: its own, those of its groups, and everybody's."""
-    groups = {GROUP + name for name, members in policy.groups.items() if principal in members}
+    groups = _groups_of(policy, principal)
     return [grant for grant in policy.grants if grant.to in groups or grant.to in (principal, EVERYONE)]
 
 

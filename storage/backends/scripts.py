@@ -31,12 +31,12 @@ _INCLUDE = re.compile("^--include ([a-z_]+)$", re.MULTILINE)
 
 
 # Scripts stand beside the modules that call them; those of backends are only included.
-_PACKAGES = ("backends", "view", "coordination", "claims", "queue")
+_FOLDERS = ("backends/lua", "view/lua", "coordination/lua", "claims/lua", "queue/lua", "queue/lua/turns")
 
 
 @cache
 def _source(name: str) -> str:
-    files = (resources.files("storage") / package / "lua" / f"{name}.lua" for package in _PACKAGES)
+    files = (resources.files("storage") / folder / f"{name}.lua" for folder in _FOLDERS)
     text = next(file for file in files if file.is_file()).read_text()
     return _INCLUDE.sub(lambda match: _source(match[1]), text)
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from storage.base.api_settings import ApiSettings, setting
 from storage.base.errors import BadInput
+from storage.base.share_settings import ShareSettings
 from storage.base.values import read
 
 PREFIX = "SLUICE_"
@@ -32,7 +33,17 @@ _MOST = {
     "max_bulk_changesets": 1 << 15,
 }
 # Without them, one client could hold what all share.
-_ABOVE_ZERO = ("header_timeout", "body_timeout", "send_timeout", "min_rate", "max_head_bytes", "max_request_changes")
+_ABOVE_ZERO = (
+    "header_timeout",
+    "body_timeout",
+    "send_timeout",
+    "min_rate",
+    "max_head_bytes",
+    "max_request_changes",
+    "principal_burst",
+    "principal_rate_exchange",
+    "commit_share",
+)
 
 
 _SHA256_OF_NOTHING = sha256().hexdigest()
@@ -45,7 +56,7 @@ class SettingsError(BadInput):
 
 
 @dataclass(frozen=True)
-class Settings(ApiSettings):
+class Settings(ApiSettings, ShareSettings):
     """What a deployment may choose. Limits bound work and memory; each refusal names the limit that it hit."""
 
     repository: str = setting(

@@ -322,6 +322,7 @@ class Linker:
             by=actor_of(changeset),
             trace=changeset.trace,
             covers=covers_of(changeset),
+            priority=changeset.priority,
         )
 
     def _closes(self, resolved: ChangesetId, status: Status) -> Closing | None:

@@ -9,8 +9,9 @@ from storage.coordination.heartbeat import Heartbeat
 from storage.coordination.lease import Lease, LeaseName, end_orphans, holders, new_owner
 from storage.coordination.nodes import EVERY, WORK, Node, Nodes, missing
 from storage.coordination.progress import progress_of
+from storage.coordination.request_counts import RequestCounts
 
 __all__ = [
-    "EVERY", "WORK", "Heartbeat", "Lease", "LeaseName", "Node", "Nodes", "ProcessReport", "Reporter", "end_orphans",
-    "holders", "missing", "new_owner", "progress_of", "read_sums",
+    "EVERY", "WORK", "Heartbeat", "Lease", "LeaseName", "Node", "Nodes", "ProcessReport", "Reporter", "RequestCounts",
+    "end_orphans", "holders", "missing", "new_owner", "progress_of", "read_sums",
 ]  # fmt: skip

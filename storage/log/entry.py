@@ -5,7 +5,8 @@ entry is a value, never an increment, so that an interrupted `apply` can be repe
 turns an entry into the rows of the view.
 
 Readers must read every format that was ever written; tests/testdata/entries holds one of each. An entry has the oldest
-format that can say it: 2 where a batch has its global commit with it, 3 for tokens and the policy, else 1. A format is
+format that can say it: 2 where a batch has its global commit with it, 3 for tokens and the policy, 4 for a policy with
+quotas, else 1. A format is
 written once every node reads it (storage/coordination/nodes.py).
 """
 
@@ -23,9 +24,10 @@ from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId, Seq, SliceId
 from storage.log.records import Actor, Closing, Decided, Record, written
 
-FORMATS = (1, 2, 3)
+FORMATS = (1, 2, 3, 4)
 PUBLISHED_FORMAT = 2
 ACCESS_FORMAT = 3
+QUOTAS_FORMAT = 4
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
@@ -206,8 +208,8 @@ class Access(Entry, tag="access", frozen=True, kw_only=True):
 
     @property
     def least_format(self) -> int:
-        """3: older versions know neither tokens nor policies."""
-        return ACCESS_FORMAT
+        """3: older versions know neither tokens nor policies; 4 with quotas, which they would lose."""
+        return QUOTAS_FORMAT if self.policy and self.policy.quotas else ACCESS_FORMAT
 
 
 class Release(Entry, tag="release", frozen=True, kw_only=True):

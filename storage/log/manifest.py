@@ -73,6 +73,7 @@ class Changeset:
     resolves: ChangesetId | None = None  # the conflicted changeset whose place it takes
     by: Submitter | None = None  # None: it was accepted while there were no tokens
     trace: str | None = None  # the W3C traceparent of the request that submitted it, where that is traced
+    priority: int = 0  # from -100 to 100; the higher, the sooner it is claimed
 
     @property
     def base_versions(self) -> bool:
@@ -109,6 +110,8 @@ def encode(changeset: Changeset) -> bytes:
         record["by"] = changeset.by
     if changeset.trace:
         record["trace"] = changeset.trace
+    if changeset.priority:
+        record["priority"] = changeset.priority
     return msgspec.json.encode(record)
 
 
@@ -147,6 +150,7 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
             resolves=record.get("resolves"),
             by=msgspec.convert(record["by"], Submitter) if "by" in record else None,
             trace=record.get("trace"),
+            priority=record.get("priority", 0),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptManifest(f"{pack} has a manifest that cannot be read") from error

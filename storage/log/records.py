@@ -145,6 +145,7 @@ class Decision(Record, frozen=True, kw_only=True):
     fingerprint: str | None = None  # with a key: what tells a repeat from another request
     by: Actor | None = None  # who submitted it; None: it was accepted while there were no tokens
     covers: tuple[str, ...] = ()  # with `by`: path prefixes that hold all paths that it changes
+    priority: int = 0
 
 
 class Decided(Decision, frozen=True, kw_only=True):

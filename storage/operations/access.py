@@ -127,6 +127,8 @@ def _append(repo: Repository, build: Callable[[Snapshot], Access | None]) -> boo
 
     def build_entry(snapshot: Snapshot) -> Draft[bool] | NoEntry[bool]:
         entry = build(snapshot)
+        if entry and entry.least_format > ACCESS_FORMAT and not repo.nodes.all_read(entry.least_format):
+            raise OlderNodes("a worker of an older version is at work, which cannot read quotas: upgrade it first")
         check_snapshot_current(repo, snapshot)
         return Draft(entry, True) if entry else NoEntry(False)
 

@@ -164,6 +164,7 @@ def _abandoned(repo: Repository, changeset: ChangesetId, state: ChangesetState) 
         resolves=submission.resolves or None,
         by=actor_of(submission),
         covers=covers_of(submission),
+        priority=submission.priority,
     )
 
 

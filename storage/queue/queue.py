@@ -29,6 +29,8 @@ _LOOK_AHEAD = 1000
 _ULID = 26
 # Claims of the dead that one claim looks after.
 _MAX_DEAD = 32
+# Principals that one upkeep looks at.
+_MOST_PRINCIPALS = 1000
 # More claims than run at once.
 _MAX_CLAIMS = 1000
 # What release.lua calls the fault of an owner that fell silent.
@@ -50,6 +52,8 @@ class Queue(QueueReader):
         """
         super().__init__(settings, view, archive)
         self._look_ahead = look_ahead or max(_LOOK_AHEAD, settings.max_commit_changesets)
+        # For how long a principal counts from its last changeset on (ms).
+        self._active = int(settings.principal_active * 1000)
         # What could not be given back because Redis did not answer.
         self._owed: list[tuple[str, Sequence[_Member], str, str, Collection[ChangesetId] | None]] = []
 
@@ -59,12 +63,12 @@ class Queue(QueueReader):
         Also while Redis is full, unless they were `listed` in the inbox, where there may be many. Idempotent. Raises
         ViewAbsent.
         """
-        args: list[str | bytes | int] = [self._settings.shared_cache_seconds]
+        args: list[str | bytes | int] = [self._settings.shared_cache_seconds, self._settings.priority_turns]
         for changeset, part in changesets:
             args += [changeset.id, changeset.slice, changeset.pack, changeset.base_changeset or ""]
             args += [len(changeset.changes), _lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
-            args += [changeset.size + len(part)]
+            args += [changeset.size + len(part), changeset.by.principal if changeset.by else "", changeset.priority]
         positions = self._scripts("enqueue" if listed else "accept", *args)
         return [position if position >= 0 else NoPosition(position) for position in positions]
 
@@ -92,7 +96,7 @@ class Queue(QueueReader):
                     "claim", int(time.time() * 1000), owner, longest, most or s.commit_changesets,
                     s.commit_changes, s.commit_slices, s.lock_tries, int(s.use_locks), self._look_ahead, s.max_pending,
                     int(recovered_only), s.poison_tries, int(s.poison_wait * 1000), s.commit_bytes,
-                    max(1, int(s.lock_ttl * 1000)), most_of_many,
+                    max(1, int(s.lock_ttl * 1000)), most_of_many, self._active, s.commit_share,
                 )  # fmt: skip
             except redis.RedisError:
                 self._owed.append((owner, (), "", "", None))  # made perhaps, and its answer lost
@@ -180,6 +184,10 @@ class Queue(QueueReader):
         if members:
             self._release("", members)
         return len(members)
+
+    def forget_stale(self) -> int:
+        """Take out of the principals' sets what is no longer in the queues; return how many there were."""
+        return int(self._scripts("forget_stale", self._active, _MOST_PRINCIPALS, _LOOK_AHEAD))
 
     def mark_recovered(self, epoch: str, run: bytes) -> None:
         """Record that all undecided changesets of the inbox are queued, in this run of Redis and this epoch only."""

@@ -30,15 +30,23 @@ class QueueReader:
         self._prefix = view.prefix
         self._scripts: Scripts = view.scripts
 
-    def admit(self, slices: Sequence[str] = (), bases: Sequence[str] = (), keys: Sequence[str] = ()) -> Admission:
-        """Return what is known of submissions' slices, bases and idempotency keys. Raises Unavailable."""
-        return self.with_archived(self.admit_by_view(slices, bases, keys), bases)
+    def admit(
+        self,
+        slices: Sequence[str] = (),
+        bases: Sequence[str] = (),
+        keys: Sequence[str] = (),
+        principals: Sequence[str] = (),
+    ) -> Admission:
+        """Return what is known of submissions' slices, bases, idempotency keys and principals. Raises Unavailable."""
+        return self.with_archived(self.admit_by_view(slices, bases, keys, principals), bases)
 
-    def admit_by_view(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
+    def admit_by_view(
+        self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str], principals: Sequence[str] = ()
+    ) -> Admission:
         """Return what `admit` does, without bases in the archive: one call to Redis, and none to the bucket."""
-        args = [item for names in (slices, bases, keys) for item in (len(names), *names)]
+        args = [item for names in (slices, bases, keys, principals) for item in (len(names), *names)]
         answer = self._scripts("admit", *args)
-        recovered, pending, queued, held, rows, known, owners, mark, compacted, claims = answer
+        recovered, pending, queued, held, rows, known, owners, mark, compacted, claims, waiting = answer
         named = {name: row for name, row in zip(slices, rows, strict=True) if row[0]}
         return Admission(
             recovered=bool(recovered),
@@ -52,6 +60,7 @@ class QueueReader:
             mark=mark.decode(),
             compacted=int(compacted),
             advisory_claims=claims,
+            waiting_of=dict(zip(principals, waiting, strict=True)),
         )
 
     def with_archived(self, admission: Admission, bases: Sequence[str]) -> Admission:
@@ -77,8 +86,9 @@ class QueueReader:
                 bool(held),
                 ChangesetId(resolves.decode()) if resolves else None,
                 closed.decode() if closed else None,
+                int(priority or 0),
             )
-            for outcome, slice_id, pack, position, held, resolves, closed in rows
+            for outcome, slice_id, pack, position, held, resolves, closed, priority in rows
         ]
         return bool(recovered), self._with_archived(ids, states, (mark or b"").decode(), int(compacted or 0))
 

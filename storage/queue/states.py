@@ -46,6 +46,7 @@ class ChangesetState:
     held: bool = False  # waits for its release
     resolves: ChangesetId | None = None  # the changeset whose place it takes, while it has no outcome
     closed_by: str | None = None  # of a conflict that is no longer open: what took its place, "abandoned" or "expired"
+    priority: int = 0  # while it has no outcome
 
     @property
     def stage(self) -> Stage:
@@ -70,3 +71,4 @@ class Admission:
     mark: str = ""  # up to it, changesets may be in the archive
     compacted: int = 0  # the entry of the last compaction
     advisory_claims: int = 0  # how many there are, with some that have expired
+    waiting_of: dict[str, int] = field(default_factory=dict)  # by principal: how many it has queued or held

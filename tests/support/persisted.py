@@ -60,6 +60,11 @@ def access() -> tuple[Seq, bytes]:
     return Seq(len(ENTRIES) + 2), (TESTDATA / "entries" / "v3-access.json").read_bytes()
 
 
+def quotas() -> tuple[Seq, bytes]:
+    """Return the entry behind that, of format 4: a policy with quotas."""
+    return Seq(len(ENTRIES) + 3), (TESTDATA / "entries" / "v4-quotas.json").read_bytes()
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))

@@ -79,6 +79,7 @@ class ChangesetSchema(LimitedSchema):
     changes = Raw(required=True)
     strategies = Raw()
     hold = fields.Checked(fields.flag)
+    priority = fields.Checked(fields.priority)
 
 
 class ItemSchema(ChangesetSchema):
@@ -197,6 +198,7 @@ def _submission(
         changes=changes,
         key=key,
         hold=loaded.get("hold", False),
+        priority=loaded.get("priority", 0),
     )
 
 

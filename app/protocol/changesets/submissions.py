@@ -65,3 +65,4 @@ class Submission:
     key: str | None = None  # the idempotency key
     hold: bool = False  # not to be committed before it is released
     resolves: str | None = None  # the changeset whose place it takes
+    priority: int = 0  # from -100 to 100; the higher, the sooner it is claimed

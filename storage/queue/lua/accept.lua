@@ -5,4 +5,5 @@
 --include clock
 --include decided
 --include successors
+--include parts
 --include queueing

@@ -1,23 +1,32 @@
--- Included, behind successors, by scripts that take decided changesets out of the queues. Each of `gone` is {slice, id, files,
--- key, resolves}, the latter three as its `work` has them, false where it has none. What many have in common is one call.
-local function in_parts(list, call)
-  for i = 1, #list, 500 do call(unpack(list, i, math.min(i + 499, #list))) end
+-- Included, behind successors and parts, by scripts that take decided changesets out of the queues. Each of `gone` is {slice,
+-- id, files, key, resolves, by, priority}, the latter five as its `work` has them, false where it has none. What many have in
+-- common is one call.
+local function leave_ready(prefix, slice)
+  redis.call('ZREM', prefix .. 'ready', slice)
+  redis.call('ZREM', prefix .. 'heads', slice)
 end
 local function forget_work(prefix, gone)
-  local ids, works, queues = {}, {}, {}
+  local ids, works, sets = {}, {}, {}
+  local function leave(key, id)
+    sets[key] = sets[key] or {}
+    table.insert(sets[key], id)
+  end
   for i, each in ipairs(gone) do
-    local slice, id, files, key, resolves = unpack(each, 1, 5)
+    local slice, id, files, key, resolves, by, priority = unpack(each, 1, 7)
     ids[i], works[i] = id, prefix .. 'work:' .. id
-    queues[slice] = queues[slice] or {}
-    table.insert(queues[slice], id)
+    leave(prefix .. 'queue:' .. slice, id)
+    leave(prefix .. 'order:' .. slice, id)
+    if by then leave(prefix .. 'queued_by:' .. by, id) end
+    if priority then leave(prefix .. 'prioritized', id) end
+    if files == '' then leave(prefix .. 'wide:' .. slice, id) end
     for j = 1, #(files or ''), 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(files, j, j + 7), id) end
     if resolves then forget_successor(prefix, resolves, id) end
     -- From now on the view knows whose key it is. Another changeset's stays: it is not decided.
     local owner = key and redis.call('GET', prefix .. 'key:' .. key)
     if owner and string.sub(owner, 1, #id + 1) == id .. ' ' then redis.call('EXPIRE', prefix .. 'key:' .. key, 60) end
   end
-  for slice, members in pairs(queues) do
-    in_parts(members, function(...) redis.call('ZREM', prefix .. 'queue:' .. slice, ...) end)
+  for key, members in pairs(sets) do
+    in_parts(members, function(...) redis.call('ZREM', key, ...) end)
   end
   in_parts(ids, function(...) redis.call('ZREM', prefix .. 'queued', ...) end)
   in_parts(works, function(...) redis.call('DEL', ...) end)

@@ -13,6 +13,7 @@
 --include clock
 --include decided
 --include successors
+--include parts
 --include forget
 --include leases
 --include throughput
@@ -84,15 +85,16 @@ local slices = {}
 for i = 1, #members, 2 do
   local slice, id = members[i], members[i + 1]
   local work = prefix .. 'work:' .. id
-  local files, key, known, hold, resolves = unpack(redis.call('HMGET', work, 'files', 'key', 'slice', 'hold', 'resolves'))
+  local files, key, known, hold, resolves, by, priority = unpack(redis.call('HMGET', work, 'files', 'key', 'slice', 'hold',
+    'resolves', 'by', 'priority'))
   if slice == '' then slice = known or '' end
   slices[slice] = true
-  files = files or ''
-  for j = 1, #files, 8 do locks[#locks + 1] = prefix .. 'lock:file:' .. string.sub(files, j, j + 7) end
+  for j = 1, #(files or ''), 8 do locks[#locks + 1] = prefix .. 'lock:file:' .. string.sub(files, j, j + 7) end
   if decided(id) then
-    gone[#gone + 1] = {slice, id, files, key, resolves}
+    gone[#gone + 1] = {slice, id, files, key, resolves, by, priority}
     if hold or not known then
       if redis.call('ZREM', prefix .. 'held:' .. slice, id) == 1 then redis.call('ZREM', prefix .. 'held', id) end
+      if by then redis.call('ZREM', prefix .. 'held_by:' .. by, id) end
     end
     -- Those who stack on it soon save a look at its pack.
     redis.call('EXPIRE', prefix .. 'manifest:' .. id, 60)
@@ -111,7 +113,7 @@ for _, each in ipairs(gone) do left[each[1]] = (left[each[1]] or 0) + 1 end
 for slice in pairs(slices) do
   locks[#locks + 1] = prefix .. 'lock:slice:' .. slice
   local is_empty = redis.call('ZCARD', prefix .. 'queue:' .. slice) == 0
-  if is_empty then redis.call('ZREM', prefix .. 'ready', slice) end
+  if is_empty then leave_ready(prefix, slice) end
   if left[slice] and slice ~= '' then count_decided(prefix, slice, left[slice], is_empty, now) end
 end
 unlock_all()

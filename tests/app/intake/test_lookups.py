@@ -27,7 +27,9 @@ class Asked:
         self.may_answer = threading.Event()
         self.error: Exception | None = None
 
-    def admit_by_view(self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str]) -> Admission:
+    def admit_by_view(
+        self, slices: Sequence[str], bases: Sequence[str], keys: Sequence[str], principals: Sequence[str]
+    ) -> Admission:
         self.calls.append((list(slices), list(bases), list(keys)))
         assert self.may_answer.wait(60)
         if self.error:

@@ -126,6 +126,7 @@ CASES: dict[str, Case] = {
     "tokens.revoke": Case("DELETE", "/v1/tokens/{token}", (401, 404, 204, 404), by="top"),  # that of `small`
     "policy.show": Case("GET", "/v1/policy", TOP, by="top"),
     "policy.replace": Case("PUT", "/v1/policy", TOP, lambda planted: POLICY, ANY, by="top"),
+    "limits.show": Case("GET", "/v1/limits", (401, 200, 200, 200)),
     "slices.create": Case(
         "POST", "/v1/slices", (401, 403, 403, 201), lambda planted: {"name": "inner", "paths": ["vault/inner/"]}
     ),

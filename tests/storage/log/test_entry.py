@@ -13,7 +13,7 @@ from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, encode_reco
 from storage.log.log import follow
 from storage.view.load import locations
 from storage.view.rows import Effects, Forgotten, effects
-from tests.support.persisted import ENTRIES, access, entries, published, ulid
+from tests.support.persisted import ENTRIES, access, entries, published, quotas, ulid
 
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
@@ -57,6 +57,15 @@ def test_an_entry_of_format_3_has_tokens_and_the_policy() -> None:
     assert made.sorted_sets["token_order"] == {ulid("H2"): 0}
     assert made.removed_members == {"token_order": [ulid("H3")]}
     assert json.loads(made.strings["policy"])["version"] == 2
+
+
+def test_an_entry_of_format_4_has_a_policy_with_quotas() -> None:
+    [*_, (entry, entry_hash)] = follow(iter([*entries(), published(), access(), quotas()]))
+    assert (entry.format, encode(entry)) == (4, quotas()[1])
+    assert entry_hash == "45f28f1d2aeaa920d898f6f58c7453011f73e44fc61a9dd1485f6bc6021afea7"
+    policy = json.loads(effects(entry, entry_hash).strings["policy"])
+    assert policy["quotas"]["agent:a"] == {"queued": 100, "requests_per_second": 0.5}
+    assert policy["quotas"]["group:web"] == {"bodies_bytes": 1 << 20, "queued": 0}
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:

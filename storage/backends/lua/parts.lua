@@ -1,0 +1,4 @@
+-- Included by scripts that give one command many arguments: as many at once as Lua can.
+local function in_parts(list, call)
+  for i = 1, #list, 500 do call(unpack(list, i, math.min(i + 499, #list))) end
+end
