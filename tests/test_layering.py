@@ -98,7 +98,6 @@ LONGEST = 400
 # The pure core: values in, values out.
 PURE = {
     "app.shares.bucket",
-    "app.shares.limits",
     "app.protocol.changesets.submissions",
     "storage.access.covering",
     "storage.access.policy",

@@ -1,4 +1,4 @@
-"""What a caller may use, by the policy's quotas and the settings; and the refusal where that is used up. Pure."""
+"""What a caller may use, by the policy's quotas and the settings; and the refusal where that is used up."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@
 -- The counts end with their hash: some time after the last request, or when it has very many principals. Callers tell
 -- that by a count that has become lower.
 -- Returns the count of each. Cost: O(principals).
-local counts, totals = ARGV[1] .. 'requests', {}
+local prefix, totals = ARGV[1], {}
+local counts = prefix .. 'requests'
 if redis.call('HLEN', counts) > 20000 then redis.call('DEL', counts) end
 for i = 2, #ARGV, 2 do
   totals[#totals + 1] = redis.call('HINCRBY', counts, ARGV[i], ARGV[i + 1])
