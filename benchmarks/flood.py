@@ -42,7 +42,7 @@ class Plan:
     seconds: float = 30.0  # after which a phase ends that is slow
 
 
-QUICK = Plan(ahead=1_000, changes=20, seconds=8.0)
+QUICK = Plan(ahead=500, changes=10, seconds=5.0)
 
 
 class Agent:
@@ -69,6 +69,11 @@ class Agent:
                 raise Refused(f"{method} {path}: {status} {found}")
             time.sleep(wait)
 
+    def waiting(self) -> int:
+        """Return how many changesets of its principal are queued or held."""
+        [queued] = [row["used"] for row in self.get("GET", "/v1/limits")["quotas"] if row["name"] == "queued"]
+        return int(queued)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -79,42 +84,71 @@ def put(path: str) -> dict[str, Any]:
     return {"message": "m", "changes": [{"op": "put", "path": path, "content": "x" * 500, "base": None}]}
 
 
-def flood(host: str, port: int, token: str, label: str, ahead: int, begun: Event, over: Event) -> int:
-    """Send changesets until it is over; return how many were accepted. Says when so many are, or no more are let in."""
-    accepted, lock = [0], threading.Lock()
+class Flood:
+    """Sends changesets of one principal as fast as it is let."""
 
-    def note(count: int, refused: bool) -> None:
-        with lock:
-            accepted[0] += count
-            if accepted[0] >= ahead or refused:
-                begun.set()
+    def __init__(self, host: str, port: int, token: str, label: str, ahead: int) -> None:
+        self._who = (host, port, token)
+        self._label = label
+        self._ahead = ahead
+        self._accepted, self._lock = 0, threading.Lock()
+        self._enough = threading.Event()
 
-    def send(number: int, bulk: int) -> None:
-        agent, sent = Agent(host, port, token), 0
-        while not over.is_set():
-            names = [f"flood/{label}/{number}/{sent + i}" for i in range(bulk or 1)]
-            sent += len(names)
-            if bulk:
-                items = [{"slice": "flooded", **put(name)} for name in names]
-                status, wait, found = agent.ask("POST", "/v1/changesets", {"changesets": items})
-                count = sum(outcome["status"] == 202 for outcome in found.get("outcomes", ()))
-                refused = count < bulk
+    def run(self, begun: Event, over: Event) -> int:
+        """Send until it is over; return how many were accepted. Says when `ahead` were, or no more are let in.
+
+        It pauses while twice as many wait: what it leaves behind has to land before the next phase.
+        """
+        threads = [threading.Thread(target=self._watch, args=(over,))]
+        for number in range(_SINGLES + 1):
+            send = (number, _BULK if number == 0 else 0, begun, over)
+            threads.append(threading.Thread(target=self._send, args=send))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return self._accepted
+
+    def _watch(self, over: Event) -> None:
+        agent = Agent(*self._who)
+        while not over.wait(0.2):
+            if agent.waiting() >= 2 * self._ahead:
+                self._enough.set()
             else:
-                status, wait, _ = agent.ask("POST", "/v1/slices/flooded/changesets", put(names[0]))
-                count, refused = int(status == 202), status != 202
-            note(count, refused)
-            if refused:
+                self._enough.clear()
+        agent.close()
+
+    def _send(self, number: int, bulk: int, begun: Event, over: Event) -> None:
+        agent, sent = Agent(*self._who), 0
+        while not over.is_set():
+            if self._enough.is_set():
+                over.wait(0.1)
+                continue
+            names = [f"flood/{self._label}/{number}/{sent + i}" for i in range(bulk or 1)]
+            sent += len(names)
+            count, wait = _submit(agent, names, bulk > 0)
+            with self._lock:
+                self._accepted += count
+                if self._accepted >= self._ahead or count < len(names):
+                    begun.set()
+            if count < len(names):
                 over.wait(max(wait, 0.05))
         agent.close()
 
-    threads = [
-        threading.Thread(target=send, args=(number, _BULK if number == 0 else 0)) for number in range(_SINGLES + 1)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return accepted[0]
+
+def _submit(agent: Agent, names: list[str], bulk: bool) -> tuple[int, float]:
+    """Submit a changeset for each name; return how many were accepted, and the Retry-After."""
+    if not bulk:
+        status, wait, _ = agent.ask("POST", "/v1/slices/flooded/changesets", put(names[0]))
+        return int(status == 202), wait
+    items = [{"slice": "flooded", **put(name)} for name in names]
+    _, wait, found = agent.ask("POST", "/v1/changesets", {"changesets": items})
+    return sum(outcome["status"] == 202 for outcome in found.get("outcomes", ())), wait
+
+
+def flood(host: str, port: int, token: str, label: str, ahead: int, begun: Event, over: Event) -> int:
+    """Flood, in a process of its own."""
+    return Flood(host, port, token, label, ahead).run(begun, over)
 
 
 class Site:
@@ -139,7 +173,7 @@ class Site:
 
     def land(self, label: str, slice_name: str, plan: Plan) -> list[float]:
         """Land one change after the other; return how long each took, in seconds."""
-        agent, took = Agent(self.host, self.port, self.tokens[WRITER]), []
+        agent, took = Agent(self.host, self.port, self.tokens[WRITER]), list[float]()
         end = time.monotonic() + plan.seconds
         for number in range(plan.changes):
             if took and time.monotonic() > end:
@@ -168,7 +202,7 @@ class Site:
                 job.result(_PATIENCE)
         end = time.monotonic() + _PATIENCE
         agent = Agent(self.host, self.port, self.tokens[by])
-        while any(row["used"] for row in agent.get("GET", "/v1/limits")["quotas"] if row["name"] == "queued"):
+        while agent.waiting():
             if time.monotonic() > end:
                 raise Refused("the flood does not land")
             time.sleep(0.2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import far, landing, ratios, reads, tokens, wide
+from benchmarks import far, flood, landing, ratios, reads, tokens, wide
 from benchmarks.client import Import
 from benchmarks.contention import run as contention
 from benchmarks.contention.plan import plan
@@ -65,6 +65,12 @@ def test_landing_with_tokens_is_compared_with_landing_without(tmp_path: Path):
         "tokens, many, server CPU",
     ]
     assert all(len(figure.rounds) == 2 and len(figure.details["hard"]) == 2 for figure in figures[1:])
+def test_a_flood_is_compared_with_a_quiet_time_in_its_slice_and_in_another(tmp_path: Path):
+    figures = flood.run(tmp_path, quiet, rounds=1, plan=flood.Plan(ahead=30, changes=2, seconds=1.0), s3="seaweedfs")
+    assert [figure.name for figure in figures] == ["flood in another slice", "flood in the same slice"]
+    for figure in figures:
+        assert figure.details["ratios"].keys() == {"without shares", "turns", "quotas"}
+        assert figure.details["latency_of"].keys() == {"quiet", *figure.details["ratios"]}
 
 
 def test_a_far_store_is_compared_with_the_same_store_near(tmp_path: Path, request: pytest.FixtureRequest):

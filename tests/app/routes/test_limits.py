@@ -97,13 +97,14 @@ def test_what_waits_is_known_again_after_redis_was_emptied(root: Api) -> None:
     quotas(root, user_ada={"queued": 2})
     ada = principal(root, "user:ada")
     submit(ada, "a")
-    submit(ada, "b", hold=True, priority=-7)
+    held = submit(ada, "b", hold=True, priority=-7)["id"]
     redis, prefix = root.world.repo.redis, root.world.repo.view.prefix
     redis.delete(*redis.scan_iter(prefix + "*"))
     keep_up(root.world.repo)
     fresh(root)
     assert used(ada)["queued"]["used"] == 2
     assert submit(ada, "c", 429)["limit"] == "queued"
+    assert ada.get(f"/changesets/{held}")["priority"] == -7
 
 
 def used(api: Api) -> dict[str, Json]:
