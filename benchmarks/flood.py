@@ -26,7 +26,7 @@ from benchmarks.figures import Figure, at_most, percentiles
 from benchmarks.landing import Say, address
 
 GOAL = 2.0
-QUOTA = {"requests_per_second": 10, "queued": 64}
+QUOTA = {"requests_per_second": 10, "queued": 32}
 WRITER, FLOOD = "user:writer", "agent:flood"
 _BULK = 200
 _SINGLES = 4  # connections that send one changeset a request

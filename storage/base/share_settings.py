@@ -38,7 +38,7 @@ class ShareSettings:
         "For so long after its last changeset a principal counts as one that others share with: batches stay small.",
     )
     commit_share: int = setting(
-        64, "changesets", "Maximum changesets of one principal in a commit batch while others are active too."
+        32, "changesets", "Maximum changesets of one principal in a commit batch while others are active too."
     )
     priority_turns: int = setting(
         1000,

@@ -30,6 +30,8 @@ def command() -> None:
         role = "writer"                  # reader, writer, maintainer, admin; checker, impersonate
         path = "web/"                    # "/", a directory, or a file
         until = "2027-01-01T00:00:00Z"   # optional
+        [quotas."group:web"]             # optional: what each of them may use; or "everyone"
+        requests_per_second = 50         # and queued, bodies_bytes
 
     Example: sluice policy show > policy.json
     """  # noqa: D301 - click takes the character itself

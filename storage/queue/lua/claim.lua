@@ -181,9 +181,12 @@ end
 
 local some = redis.call('ZCARD', prefix .. 'suspects') > 0
 if some and math.floor(turn / 2) % 2 == 1 then take_suspect() end
+local most_of_one = tonumber(ARGV[19])
 if #claimed == 0 and turn % 8 ~= 0 and (active > 1 or redis.call('ZCARD', prefix .. 'prioritized') > 0) then
-  claim_by_turns(active, tonumber(ARGV[19]))
+  claim_by_turns(active, most_of_one)
 end
+-- What is oldest may all be of one principal.
+if active > 1 then most = math.min(most, most_of_one) end
 if #claimed == 0 then
   for _, slice in ipairs(candidates()) do
     if #claimed >= most or slices >= most_slices or claim_slice(slice, choose) then break end

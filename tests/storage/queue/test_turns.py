@@ -244,3 +244,10 @@ def test_any_mix_is_decided_in_the_promised_order_and_nothing_starves(bench: Que
     left = {key.removeprefix(bench.view.prefix.encode()) for key in bench.view.redis.scan_iter(bench.view.prefix + "*")}
     names = (b"order:", b"heads", b"queued", b"prioritized", b"on:", b"wide:", b"held")
     assert not [key for key in left if key.startswith(names)]
+
+
+def test_no_claim_has_many_of_one_principal_while_another_is_active(bench: QueueBench) -> None:
+    put(bench, "user:flood", "S0", "a", count=60)
+    put(bench, "user:ada", "S1", "b")
+    sizes = [len(claim(bench, most=20, share=3)) for _ in range(16)]
+    assert max(sizes) <= 4 and min(sizes) >= 3, "those by age as well"
