@@ -157,19 +157,21 @@ class Site:
     def __init__(self, stack: Stack) -> None:
         self.host, self.port = address(stack)
         assert stack.token
-        self.root = Agent(self.host, self.port, stack.token)
+        self._root = stack.token
         self.allow({})
-        self.tokens = {
-            name: self.root.get("POST", "/v1/tokens", {"principal": name})["token"] for name in (WRITER, FLOOD)
-        }
+        root = Agent(self.host, self.port, self._root)
+        self.tokens = {name: root.get("POST", "/v1/tokens", {"principal": name})["token"] for name in (WRITER, FLOOD)}
         for name in ("flooded", "mine"):
-            self.root.get("POST", "/v1/slices", {"name": name, "paths": ["/"]})
+            root.get("POST", "/v1/slices", {"name": name, "paths": ["/"]})
+        root.close()
 
     def allow(self, quotas: dict[str, Any]) -> None:
         """Let both write, within quotas."""
         grants = [{"to": "user:admin", "role": "admin", "path": "/"}]
         grants += [{"to": name, "role": "writer", "path": "/"} for name in (WRITER, FLOOD)]
-        self.root.get("PUT", "/v1/policy", {"grants": grants, "quotas": quotas}, **{"If-Match": "*"})
+        root = Agent(self.host, self.port, self._root)  # a connection that was idle would be closed by now
+        root.get("PUT", "/v1/policy", {"grants": grants, "quotas": quotas}, **{"If-Match": "*"})
+        root.close()
 
     def land(self, label: str, slice_name: str, plan: Plan) -> list[float]:
         """Land one change after the other; return how long each took, in seconds."""

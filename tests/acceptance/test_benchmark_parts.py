@@ -65,6 +65,8 @@ def test_landing_with_tokens_is_compared_with_landing_without(tmp_path: Path):
         "tokens, many, server CPU",
     ]
     assert all(len(figure.rounds) == 2 and len(figure.details["hard"]) == 2 for figure in figures[1:])
+
+
 def test_a_flood_is_compared_with_a_quiet_time_in_its_slice_and_in_another(tmp_path: Path):
     figures = flood.run(tmp_path, quiet, rounds=1, plan=flood.Plan(ahead=30, changes=2, seconds=1.0), s3="seaweedfs")
     assert [figure.name for figure in figures] == ["flood in another slice", "flood in the same slice"]
