@@ -56,19 +56,22 @@ _TABLE = {
     "app.protocol": "base backends git log",
     "app.judge": "base git",
     "app.access": "base backends git access log view claims queue repository app.protocol",
-    "app.shares": "",
+    "app.shares": "base backends access app.access",
     "app.folder": "base git app.client app.judge",
     "app.tracing": "tasks",
     "app.downloads": "base backends git lookup repository",
     "app.intake": (
-        "access base metrics backends git log view lookup queue repository commit operations tasks app.protocol "
-        "app.access app.tracing"
+        "base metrics backends git access log view lookup queue repository commit operations tasks app.protocol "
+        "app.access app.shares app.tracing"
     ),
-    "app.service": "base metrics backends log coordination claims queue repository app.protocol app.access app.intake",
-    "app.guard": "access backends app.access app.service",
+    "app.service": (
+        "base metrics backends log coordination claims queue repository app.protocol app.access app.shares "
+        "app.intake"
+    ),
+    "app.guard": "backends access app.access app.shares app.service",
     "app.routes": (
         "base backends git access log view coordination claims lookup queue operations tasks app.protocol "
-        "app.access app.downloads app.intake app.service"
+        "app.access app.shares app.downloads app.intake app.service"
     ),
     "app.admin": "base backends git log view lookup queue repository commit operations maintenance app.judge",
     "app.stack": "access base backends view coordination",
@@ -79,8 +82,8 @@ _TABLE = {
         "app.console"
     ),
     "app.api": (
-        "base backends git coordination lookup repository commit operations tasks app.protocol app.access app.intake "
-        "app.service app.routes app.guard app.tracing"
+        "base backends git coordination lookup repository commit operations tasks app.protocol app.access "
+        "app.shares app.tracing app.intake app.service app.guard app.routes"
     ),
     "app.serving": "base backends tasks app.protocol app.service",
     "app.cli": "app.console",
