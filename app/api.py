@@ -17,7 +17,7 @@ from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
 from app.routes import changesets, claims, conflicts, events, explanations, health, lifecycle, slices
-from app.routes.access import limits, policy, tokens
+from app.routes.access import audit, limits, policy, tokens
 from app.routes.files import file_contents, reads, trees
 from app.service import memory_limit, metrics, request_log
 from app.service.body_limit import BodyLimit
@@ -113,6 +113,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         tokens,
         policy,
         limits,
+        audit,
         slices,
         changesets,
         lifecycle,

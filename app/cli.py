@@ -46,6 +46,7 @@ _FOLDERS = {
         "unclaim": "End claims.",
     },
     "access": {
+        "audit": "Show what was done, by whom, and from where.",
         "policy": "Show, set and check who may do what.",
         "token": "Make, list and revoke tokens.",
         "whoami": "Show who you are to the API, and what you may do.",

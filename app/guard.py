@@ -41,6 +41,7 @@ RULES: Mapping[str, Right | Needs] = {
     "policy.show": Right.ADMIN,
     "policy.replace": Right.ADMIN,
     "limits.show": Needs.TOKEN,
+    "audit.listing": Right.ADMIN,
     "slices.create": Needs.TOKEN,
     "slices.listing": Needs.TOKEN,
     "slices.show": Needs.TOKEN,

@@ -66,6 +66,11 @@ class Caller:
         return self.may(Right.READ, [ROOT_PATH])
 
     @property
+    def token_id(self) -> str:
+        """What the log calls the token by which it has authenticated; empty for the root token."""
+        return self.token.id if self.token else ""
+
+    @property
     def is_known(self) -> bool:
         """Whether it has authenticated."""
         return self.principal != _NOBODY

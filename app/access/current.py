@@ -32,8 +32,12 @@ def own_key(key: str | None) -> str | None:
 def actor() -> Actor:
     """Return how the log names who sent the present request."""
     who = caller()
-    token = who.token.id if who.token else ""
-    return Actor(principal=who.principal, token=token, request=request_id(), address=request.remote_addr or "")
+    return Actor(principal=who.principal, token=who.token_id, request=request_id(), address=request.remote_addr or "")
+
+
+def known_actor() -> Actor | None:
+    """Return the same; None where there are no tokens, and nobody is known."""
+    return actor() if caller().is_known else None
 
 
 def submitter() -> Submitter | None:

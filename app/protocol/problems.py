@@ -38,6 +38,7 @@ class Problem(Refused):
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
         more: Mapping[str, Any] | None = None,
+        reason: str = "",
     ) -> None:
         super().__init__(detail or title)
         self.status = status
@@ -46,6 +47,7 @@ class Problem(Refused):
         self.detail = detail
         self.errors = list(errors[:MAX_ERRORS])
         self.headers = dict(headers or {})
+        self.reason = reason or detail  # for the log, where the client is told less
         self.more = dict(more or {})  # members of this problem's own, such as the slice that has a name already
 
     def to_json(self) -> dict[str, Any]:
@@ -80,10 +82,10 @@ def malformed(detail: str) -> Problem:
     return Problem(400, "malformed", "The request cannot be read", detail)
 
 
-def unauthorized(detail: str) -> Problem:
-    """It is not known who asks; never a hint whether a principal exists."""
+def unauthorized(detail: str, reason: str = "") -> Problem:
+    """It is not known who asks; never a hint whether a principal exists. The `reason` is for the log."""
     headers = {"WWW-Authenticate": 'Bearer realm="sluice", Basic realm="sluice", charset="UTF-8"'}
-    return Problem(401, "unauthorized", "Who asks is not known", detail, headers=headers)
+    return Problem(401, "unauthorized", "Who asks is not known", detail, headers=headers, reason=reason)
 
 
 def forbidden(detail: str, path: str, role: str) -> Problem:
@@ -211,7 +213,7 @@ def _answer(error: Exception) -> Response:
         log.warning(
             "request_refused", method=request.method, path=request.path, status=problem.status, error=str(error)
         )
-    g.problem = problem.slug
+    g.problem = problem  # for the log, when the answer is made
     return respond(problem)
 
 
@@ -225,5 +227,5 @@ def _answer_http(error: HTTPException) -> Response | HTTPException:
     # Allow and Retry-After say what to do instead; the body and its type are ours.
     kept = {"allow", "retry-after"}
     problem.headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
-    g.problem = problem.slug
+    g.problem = problem
     return respond(problem)

@@ -118,17 +118,22 @@ def load_query(args: Mapping[str, Any], settings: Settings, *names: str) -> Quer
 
     Raises a Problem; an unknown argument is one, since a misspelt filter must not be no filter.
     """
-    lists = getattr(args, "lists", None)
-    given = dict(lists()) if lists else {name: [value] for name, value in args.items()}
-    for name, values in given.items():
-        if len(values) != 1:
-            raise invalid(safe_name(name), "is given more than once")
-    loaded = load_object(_query_schema(settings, names), {name: values[0] for name, values in given.items()})
+    loaded = load_object(_query_schema(settings, names), each_once(args))
     if "path" in loaded:
         loaded["path"] = loaded["path"][0]
     if b"\0" in loaded.get("prefix", b"") or loaded.get("prefix", b"").startswith(b"/"):
         raise invalid("prefix", "begins with a slash or contains a NUL")
     return Query(**{"limit": min(settings.default_page, settings.max_page), **loaded})
+
+
+def each_once(args: Mapping[str, Any]) -> dict[str, str]:
+    """Return the arguments of a query, werkzeug's MultiDict or a dict. Raises a Problem for one that is given twice."""
+    lists = getattr(args, "lists", None)
+    given = dict(lists()) if lists else {name: [value] for name, value in args.items()}
+    for name, values in given.items():
+        if len(values) != 1:
+            raise invalid(safe_name(name), "is given more than once")
+    return {name: values[0] for name, values in given.items()}
 
 
 @lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from msgspec import to_builtins
 
+from app.access.caller import NotAllowed
 from app.access.current import caller, own_key, submitter
 from app.access.visibility import shown_conflicts, visible
 from app.intake.admission import Admitted, Duplicate, admit
@@ -24,7 +25,7 @@ from app.routes.claims import claims_on
 from app.routes.pages import page
 from app.routes.slices import find_slice
 from app.service.body_limit import body
-from app.service.request_log import about
+from app.service.request_log import about, refused_parts
 from app.service.services import services
 from storage.backends.turns import taking_turns
 from storage.base.errors import LimitReached, Recovering
@@ -125,6 +126,7 @@ def submit_many() -> tuple[Response, int]:
     with taking_turns(len(data)), here.intake.gathering.coming():
         submissions = load_bulk(load_json(data, settings), settings, key, own_key)
         admitted = admit(here.repo, submissions, here.lookups.admission, caller(), submitter())
+    refused_parts(problem_of(outcome) for outcome in admitted if isinstance(outcome, NotAllowed))
     limits = [outcome for outcome in admitted if isinstance(outcome, LimitReached)]
     if len(limits) == len(admitted):
         raise limits[0]  # nothing is taken now, and all of it may be later

@@ -3,9 +3,11 @@
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from app.access.current import known_actor
 from app.service.metrics import render
 from app.service.readiness import Check, checks, fit, work_checks
 from app.service.services import services
+from storage.operations.requests import record_merge_request
 from tasks.notify import ask_for_merge, ask_for_upkeep
 from tasks.report import because
 
@@ -18,6 +20,8 @@ def merge() -> tuple[Response, int]:
     """Ask for a batch merge."""
     repo = services().repo
     pending = repo.view.head().pending
+    if pending and (who := known_actor()):
+        record_merge_request(repo, who)
     with because("POST /v1/merges"):
         ask_for_merge(repo)
     return jsonify({"requested": True, "pending": pending}), 202

@@ -6,7 +6,7 @@ from dataclasses import replace
 from flask import Blueprint, Response, jsonify, request
 
 from app.access.caller import ROOT_PATH
-from app.access.current import caller, own_key, submitter
+from app.access.current import caller, known_actor, own_key, submitter
 from app.intake.admission import admit_to_check
 from app.intake.checks import check_capacity, keys_of
 from app.intake.dry_run import dry_run
@@ -43,7 +43,7 @@ _MAX_ATTEMPTS = 100
 def release_one(changeset: str) -> Response:
     """Let a held changeset be committed."""
     _require(changeset, state_of(changeset), own=False)
-    release(services().repo, ChangesetId(changeset))
+    release(services().repo, ChangesetId(changeset), known_actor())
     ask_for_commit_safely(services().repo)
     return jsonify(changeset_json(changeset, state_of(changeset)))
 
@@ -53,7 +53,7 @@ def release_one(changeset: str) -> Response:
 def abandon_one(changeset: str) -> Response:
     """Take back a changeset, or close its conflict."""
     _require(changeset, state_of(changeset))
-    abandon(services().repo, ChangesetId(changeset))
+    abandon(services().repo, ChangesetId(changeset), known_actor())
     return jsonify(changeset_json(changeset, state_of(changeset)))
 
 
@@ -131,7 +131,7 @@ def _replace(
         check_queued(repo.settings, caller(), admission.waiting_of[caller().principal], 1)
         if state.held:
             # Before the new one, so that it can never be released beside it; what is abandoned may still be rebased.
-            abandon(repo, old, only_held=True)
+            abandon(repo, old, known_actor(), only_held=True)
         [accepted] = services().intake.accept([item])
         about([accepted.changeset.id])
         return jsonify(accepted_json(accepted)), 202

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app.access.caller import NotAllowed
-from app.access.current import caller
+from app.access.current import caller, known_actor
 from app.protocol import cursors
 from app.protocol.bodies import load_json
 from app.protocol.problems import Problem, conflict, not_found, problem_of
@@ -14,6 +14,7 @@ from app.protocol.queries import load_query
 from app.protocol.slices import load_slice, load_slice_paths, load_slices
 from app.routes.pages import page
 from app.service.body_limit import body
+from app.service.request_log import refused_parts
 from app.service.services import services
 from storage.access.policy import Right
 from storage.backends.turns import taking_turns
@@ -73,14 +74,15 @@ def create() -> tuple[Response, int]:
     if many is not None:
         return _create_many(many)
     caller().require(Right.MAINTAIN, encoded(paths))
-    return jsonify(slice_json(define(repo, name, paths))), 201
+    return jsonify(slice_json(define(repo, name, paths, known_actor()))), 201
 
 
 def _create_many(wanted: Sequence[tuple[str, list[str]] | Refused]) -> tuple[Response, int]:
     """Make slices, with an outcome for each."""
     wanted = [item if isinstance(item, Refused) else _allowed(*item) for item in wanted]
+    refused_parts(problem_of(item) for item in wanted if isinstance(item, NotAllowed))
     valid = [item for item in wanted if not isinstance(item, Refused)]
-    defined = iter(define_many(services().repo, valid) if valid else [])
+    defined = iter(define_many(services().repo, valid, known_actor()) if valid else [])
     outcomes = [_outcome(item if isinstance(item, Refused) else next(defined)) for item in wanted]
     statuses = {outcome["status"] for outcome in outcomes}
     return jsonify({"outcomes": outcomes}), next((status for status in (201, 200, 422) if status in statuses), 403)
@@ -115,7 +117,8 @@ def change(name: str) -> Response:
     slice_ = find_slice(name)
     caller().require(Right.MAINTAIN, [*encoded(paths), *slice_.paths])
     # The rights are those of this version.
-    return jsonify(slice_json(change_paths(services().repo, slice_.id, paths, version or slice_.version)))
+    version = version or slice_.version
+    return jsonify(slice_json(change_paths(services().repo, slice_.id, paths, version, known_actor())))
 
 
 @routes.delete("/slices/<slice:name>")
@@ -124,7 +127,7 @@ def remove(name: str) -> tuple[str, int]:
     query = load_query(request.args, services().settings, "version")
     slice_ = find_slice(name)
     caller().require(Right.MAINTAIN, slice_.paths)
-    delete(services().repo, slice_.id, query.version or slice_.version)
+    delete(services().repo, slice_.id, query.version or slice_.version, known_actor())
     return "", 204
 
 

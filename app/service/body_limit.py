@@ -178,7 +178,7 @@ class BodyLimit:
         except Full:
             response.close()
             full = self._full("sent", "max_answers_bytes")
-            g.problem = full.slug
+            g.problem = full
             response = respond(full)
         response.call_on_close(lambda: self._answers.release(share))
         return response

@@ -40,7 +40,7 @@ def _count(response: Response) -> Response:
     COUNTS.add(REQUESTS, endpoint, str(status))
     COUNTS.observe(REQUEST_SECONDS, time.monotonic() - g.began, endpoint, f"{status // 100}xx")
     if status >= 400 and "problem" in g:
-        COUNTS.add(REFUSALS, str(status), g.problem)
+        COUNTS.add(REFUSALS, str(status), g.problem.slug)
     return response
 
 

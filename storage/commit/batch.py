@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 import structlog
+from msgspec import structs
 from redis.exceptions import RedisError
 
 from storage.backends.deadline import Budget as Spending
@@ -281,6 +282,13 @@ def _batch_behind(head: Head, linked: Linked, time: int) -> Batch:
     )
 
 
+def _released(repo: Repository, decided: Sequence[Decided]) -> tuple[Decided, ...]:
+    """Return records of decisions; those of held changesets say which entry released them."""
+    held = [record.id for record in decided if record.held]
+    entries = repo.view.released_by(held) if held else {}
+    return tuple([structs.replace(each, released=entries.get(each.id, 0)) if each.held else each for each in decided])
+
+
 def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch, publish: bool) -> Draft[_Appended]:
     """Store what was linked, and return the entry that names it."""
     packs: tuple[tuple[PackId, int], ...] = ()
@@ -299,7 +307,7 @@ def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch, publi
             repo.pace.stored(perf_counter() - began, size)
         packs, ranges = ((pack, size),), {pack: writer.ranges}
     entry = partial(
-        Commits, packs=packs, decided=tuple(linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
+        Commits, packs=packs, decided=_released(repo, linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
         time=time, committed=head.committed + linked.committed,
     )  # fmt: skip
 

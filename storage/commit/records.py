@@ -48,11 +48,12 @@ def covers_of(changeset: Changeset) -> tuple[str, ...]:
     return tuple([prefix.decode() for prefix in covering(change.path for change in changeset.changes)])
 
 
-def without_commits(head: Head, *decided: Decided) -> Commits:
-    """Return an entry of decisions without commits: the chain stays as it is."""
+def without_commits(head: Head, *decided: Decided, actor: Actor | None = None) -> Commits:
+    """Return an entry of decisions without commits, made for an `actor`: the chain stays as it is."""
     return Commits(
-        packs=(), decided=decided, tip=head.tip, root=head.root, time=head.tip_time, committed=head.committed
-    )
+        packs=(), decided=decided, tip=head.tip, root=head.root, time=head.tip_time, committed=head.committed,
+        actor=actor,
+    )  # fmt: skip
 
 
 def closing(changeset_id: ChangesetId, outcome: Decision, by: str | None = None) -> Closing:

@@ -6,8 +6,8 @@ turns an entry into the rows of the view.
 
 Readers must read every format that was ever written; tests/testdata/entries holds one of each. An entry has the oldest
 format that can say it: 2 where a batch has its global commit with it, 3 for tokens and the policy, 4 for a policy with
-quotas, else 1. A format is
-written once every node reads it (storage/coordination/nodes.py).
+quotas and where it names who had it made and older versions did not write that, else 1. A format is written once every
+node reads it (storage/coordination/nodes.py).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ FORMATS = (1, 2, 3, 4)
 PUBLISHED_FORMAT = 2
 ACCESS_FORMAT = 3
 QUOTAS_FORMAT = 4
+ACTOR_FORMAT = 4
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
@@ -105,6 +106,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 E = TypeVar("E", bound=Entry)
 
 
+def _with_actor(actor: Actor | None) -> int:
+    """Return the oldest format of an entry that names an actor, or none."""
+    return ACTOR_FORMAT if actor else FORMATS[0]
+
+
 class Genesis(Entry, tag="genesis", frozen=True, kw_only=True):
     """The first entry: an empty repository."""
 
@@ -127,6 +133,13 @@ class Slices(Entry, tag="slices", frozen=True, kw_only=True):
 
     define: tuple[Definition, ...]
     undefine: tuple[Definition, ...] = ()
+    actor: Actor | None = None  # who asked for it; None where nobody knows, here and in the other kinds
+    time: int = 0  # with an actor: when, in seconds
+
+    @property
+    def least_format(self) -> int:
+        """4 with its actor."""
+        return _with_actor(self.actor)
 
 
 class Published(Record, frozen=True, kw_only=True):
@@ -149,11 +162,12 @@ class Commits(Entry, tag="commits", frozen=True, kw_only=True):
     time: int  # its committer's, in seconds
     committed: int  # changesets committed so far
     published: Published | None = None
+    actor: Actor | None = None  # who abandoned what was not decided; None for what a batch decides
 
     @property
     def least_format(self) -> int:
-        """2 with its global commit."""
-        return PUBLISHED_FORMAT if self.published else FORMATS[0]
+        """4 with an actor, 2 with its global commit."""
+        return max(PUBLISHED_FORMAT if self.published else FORMATS[0], _with_actor(self.actor))
 
     @property
     def global_commit(self) -> GlobalCommit | None:
@@ -216,12 +230,39 @@ class Release(Entry, tag="release", frozen=True, kw_only=True):
     """Changesets that were held are let go."""
 
     released: tuple[Released, ...]
+    actor: Actor | None = None
+    time: int = 0  # with an actor
+
+    @property
+    def least_format(self) -> int:
+        """4 with its actor."""
+        return _with_actor(self.actor)
 
 
 class Close(Entry, tag="close", frozen=True, kw_only=True):
     """Conflicts are closed by hand, or since there were too many."""
 
     closed: tuple[Closing, ...]
+    actor: Actor | None = None  # None: also where there were too many
+    time: int = 0  # with an actor
+
+    @property
+    def least_format(self) -> int:
+        """4 with its actor."""
+        return _with_actor(self.actor)
+
+
+class Asked(Entry, tag="asked", frozen=True, kw_only=True):
+    """Somebody asked for something that a worker does, and that no entry of its own would name."""
+
+    what: str  # "merge"
+    actor: Actor
+    time: int
+
+    @property
+    def least_format(self) -> int:
+        """4: older versions do not know it."""
+        return ACTOR_FORMAT
 
 
 class Condemn(Entry, tag="condemn", frozen=True, kw_only=True):
@@ -263,7 +304,9 @@ decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
 """Reads a global commit as the view has it."""
 
 _encoder = msgspec.json.Encoder(order="sorted")
-_decoder = msgspec.json.Decoder(Genesis | Slices | Commits | Merge | Access | Release | Close | Condemn | Compact)
+_decoder = msgspec.json.Decoder(
+    Genesis | Slices | Commits | Merge | Access | Release | Close | Asked | Condemn | Compact
+)
 
 
 def placed(entry: E, seq: Seq, previous: str, by: str) -> E:

@@ -140,6 +140,7 @@ class Decision(Record, frozen=True, kw_only=True):
     seen: str | None = None  # that tree with its own changes
     base: ChangesetId | None = None  # the changeset that it is stacked on, in the same batch
     held: bool = False  # it was held before it was decided
+    released: int = 0  # the entry that released it, where it was held; older entries do not say
     resolves: ChangesetId | None = None  # the conflicted changeset whose place it takes
     key: str | None = None  # the idempotency key
     fingerprint: str | None = None  # with a key: what tells a repeat from another request

@@ -21,7 +21,8 @@ from storage.commit import (
 )
 from storage.log import manifest
 from storage.log.entry import Close, Release, Released
-from storage.log.records import Closing, Decided, Status
+from storage.log.records import Actor, Closing, Decided, Status
+from storage.operations.requests import NOBODY, Recorded, recorded_as
 from storage.queue import UNREADABLE, ChangesetState, Stage, read_changesets
 from storage.repository import Repository
 from storage.view.snapshot import Snapshot
@@ -37,11 +38,12 @@ class NotPossible(Refused):
     """The state of the changeset does not allow this, or no longer allows it."""
 
 
-def release(repo: Repository, changeset: ChangesetId) -> None:
-    """Let a held changeset be committed. Repeated, or of one that was never held, it changes nothing.
+def release(repo: Repository, changeset: ChangesetId, actor: Actor | None = None) -> None:
+    """Let a held changeset be committed, for an `actor`. Repeated, or of one never held, it changes nothing.
 
     Raises UnknownChangeset, NotPossible where it was abandoned, Recovering, LogBusy, ViewAbsent and BucketError.
     """
+    by = recorded_as(repo, actor)
 
     def build_entry(snapshot: Snapshot) -> Draft[object] | NoEntry[object]:
         outcome = snapshot.outcomes.get(changeset)
@@ -54,25 +56,27 @@ def release(repo: Repository, changeset: ChangesetId) -> None:
         check_snapshot_current(repo, snapshot)
         if outcome is not None or not state.held or state.slice is None:
             return NoEntry(None)
-        return Draft(Release(released=(Released(id=changeset, slice=state.slice, covers=covers),)), None)
+        released = Released(id=changeset, slice=state.slice, covers=covers)
+        return Draft(Release(released=(released,), actor=by.actor, time=by.time), None)
 
     append_directly(repo, build_entry, [changeset])
     if not _queue(repo, changeset):
         repo.queue.drop_decided([changeset])
 
 
-def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -> None:
-    """Take back a changeset that is not committed, or close the conflict of one that is conflicted.
+def abandon(repo: Repository, changeset: ChangesetId, actor: Actor | None = None, *, only_held: bool = False) -> None:
+    """Take back a changeset that is not committed, or close the conflict of one that is conflicted, for an `actor`.
 
     With `only_held`, not one that may be committed by now: its release is a promise to whoever gave it. Raises
     UnknownChangeset, NotPossible where it is committed or rejected, Recovering, LogBusy, ViewAbsent and BucketError.
     """
+    by = recorded_as(repo, actor)
 
     def build_entry(snapshot: Snapshot) -> Draft[object] | NoEntry[object]:
         outcome = snapshot.outcomes.get(changeset)
         if outcome is None:
             state = _state_of(repo, changeset)
-            entry = without_commits(snapshot.head, _abandoned(repo, changeset, state))
+            entry = without_commits(snapshot.head, _abandoned(repo, changeset, state), actor=by.actor)
             check_snapshot_current(repo, snapshot)
             if only_held and not state.held:
                 raise NotPossible("it has been released meanwhile")
@@ -85,7 +89,7 @@ def abandon(repo: Repository, changeset: ChangesetId, only_held: bool = False) -
                 check_snapshot_current(repo, snapshot)
                 if state.closed_by:
                     return NoEntry(None)
-                return _close([closing(changeset, outcome, Status.ABANDONED)])
+                return _close([closing(changeset, outcome, Status.ABANDONED)], by)
             case status:
                 raise NotPossible(f"it is {status}")
 
@@ -122,8 +126,10 @@ def close_oldest(repo: Repository, limit: int) -> int:
     return append_directly(repo, build_entry, ids)
 
 
-def _close(closed: list[Closing]) -> Draft[int] | NoEntry[int]:
-    return Draft(Close(closed=tuple(closed)), len(closed)) if closed else NoEntry(0)
+def _close(closed: list[Closing], by: Recorded = NOBODY) -> Draft[int] | NoEntry[int]:
+    if not closed:
+        return NoEntry(0)
+    return Draft(Close(closed=tuple(closed), actor=by.actor, time=by.time), len(closed))
 
 
 def release_decided(repo: Repository, page: int) -> int:
@@ -159,6 +165,7 @@ def _abandoned(repo: Repository, changeset: ChangesetId, state: ChangesetState) 
         pack=submission.pack,
         status=Status.ABANDONED,
         held=submission.hold,
+        released=repo.view.released_by([changeset]).get(changeset, 0) if submission.hold else 0,
         key=key,
         fingerprint=submission.fingerprint if key else None,
         resolves=submission.resolves or None,

@@ -13,6 +13,8 @@ from storage.base.errors import Refused
 from storage.base.ids import SliceId, new_ulid
 from storage.commit import Draft, EntryBuilder, NoEntry, SnapshotStale, append_directly, check_snapshot_current
 from storage.log.entry import Definition, Slices
+from storage.log.records import Actor
+from storage.operations.requests import recorded_as
 from storage.repository import Repository
 from storage.view.snapshot import Slice, Snapshot
 from storage.view.view import prefixes, slice_of
@@ -79,9 +81,9 @@ def _append(
         return append_directly(repo, build_entry, slices=slices)
 
 
-def define(repo: Repository, name: str, paths: list[str]) -> Slice:
+def define(repo: Repository, name: str, paths: list[str], actor: Actor | None = None) -> Slice:
     """Make a slice if its name is free, and return it once it is durable. Raises SliceExists and Unavailable."""
-    [outcome] = define_many(repo, [(name, paths)])
+    [outcome] = define_many(repo, [(name, paths)], actor)
     if isinstance(outcome, SliceExists):
         raise outcome
     if not outcome.is_new:
@@ -89,7 +91,9 @@ def define(repo: Repository, name: str, paths: list[str]) -> Slice:
     return outcome.slice
 
 
-def define_many(repo: Repository, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[Outcome]:
+def define_many(
+    repo: Repository, wanted: Sequence[tuple[str, Sequence[str]]], actor: Actor | None = None
+) -> list[Outcome]:
     """Make slices, given by name and paths, by one entry; return what has become of each once that is durable.
 
     Repeated, it makes no other ones: a slice that exists with just these paths is returned as it is. Raises
@@ -98,6 +102,7 @@ def define_many(repo: Repository, wanted: Sequence[tuple[str, Sequence[str]]]) -
     definitions = [
         Definition(id=SliceId(new_ulid()), name=name, paths=tuple(paths), version=1) for name, paths in wanted
     ]
+    by = recorded_as(repo, actor)
 
     def build_entry(snapshot: Snapshot) -> Draft[list[Outcome]] | NoEntry[list[Outcome]]:
         colliding = repo.view.colliding_slices([definition.name for definition in definitions])
@@ -107,7 +112,8 @@ def define_many(repo: Repository, wanted: Sequence[tuple[str, Sequence[str]]]) -
             raise SnapshotStale
         outcomes = list(_outcomes(definitions, {name: others[other] for name, other in colliding.items()}))
         new = [definition for definition, outcome in zip(definitions, outcomes, strict=True) if _is_new(outcome)]
-        return Draft(Slices(define=tuple(new)), outcomes) if new else NoEntry(outcomes)
+        entry = Slices(define=tuple(new), actor=by.actor, time=by.time)
+        return Draft(entry, outcomes) if new else NoEntry(outcomes)
 
     return _append(repo, build_entry, is_sure=lambda outcomes: all(map(_is_new, outcomes)))
 
@@ -134,11 +140,14 @@ def _outcomes(definitions: Sequence[Definition], known: Mapping[str, Slice]) -> 
             yield SliceExists(name, other)
 
 
-def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int | None = None) -> Slice:
+def change_paths(
+    repo: Repository, slice_id: str, paths: list[str], version: int | None = None, actor: Actor | None = None
+) -> Slice:
     """Give a slice other paths and return it once that is durable; repeated, it changes nothing.
 
     With `version` only if the slice still has it. Raises SliceGone, SliceChanged and Unavailable.
     """
+    by = recorded_as(repo, actor)
 
     def build_entry(snapshot: Snapshot) -> Draft[Slice] | NoEntry[Slice]:
         old = _definition(snapshot, slice_id)
@@ -147,19 +156,20 @@ def change_paths(repo: Repository, slice_id: str, paths: list[str], version: int
             return NoEntry(slice_of(old))
         if version not in (None, old.version):
             raise SliceChanged(slice_of(old))
-        return Draft(Slices(undefine=(old,), define=(new,)), slice_of(new))
+        return Draft(Slices(undefine=(old,), define=(new,), actor=by.actor, time=by.time), slice_of(new))
 
     return _append(repo, build_entry, [slice_id])
 
 
-def delete(repo: Repository, slice_id: str, version: int | None = None) -> None:
+def delete(repo: Repository, slice_id: str, version: int | None = None, actor: Actor | None = None) -> None:
     """Delete a slice, if it has `version`; what is queued in it is rejected. Raises Refused and Unavailable."""
+    by = recorded_as(repo, actor)
 
     def build_entry(snapshot: Snapshot) -> Draft[Slice]:
         old = _definition(snapshot, slice_id)
         if version not in (None, old.version):
             raise SliceChanged(slice_of(old))
-        return Draft(Slices(undefine=(old,), define=()), slice_of(old))
+        return Draft(Slices(undefine=(old,), define=(), actor=by.actor, time=by.time), slice_of(old))
 
     _append(repo, build_entry, [slice_id])
 

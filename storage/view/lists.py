@@ -19,6 +19,9 @@ from storage.view.snapshot import Head
 
 T = TypeVar("T", bound=str)
 
+# Global commits that may follow an entry before the one that merges it: each merges some of what is pending.
+_MERGES = 1000
+
 Positions = list[tuple[ChangesetId, int]]
 """Changesets with their positions in the log (`log_position`), in that order."""
 
@@ -70,6 +73,19 @@ class Lists:
     def released(self, limit: int) -> list[ChangesetId]:
         """Return changesets that were held, have been released, and have no outcome yet; first released first."""
         return [changeset for changeset, _ in self._positions("released", -1, None, limit)]
+
+    def released_by(self, changesets: Sequence[ChangesetId]) -> dict[ChangesetId, Seq]:
+        """Return the entries that released held changesets, of those that were released and have no outcome yet."""
+        scores = self.redis.zmscore(self.key("released"), changesets) if changesets else []
+        return {each: Seq(int(score)) for each, score in zip(changesets, scores, strict=True) if score is not None}
+
+    def landing_of(self, seq: Seq) -> GlobalCommit | None:
+        """Return the global commit that merged the commits of an entry, None where the view has none."""
+        for row, _ in self._by_score("merges", seq, "+inf", _MERGES):
+            made = decode_global_commit(row)
+            if made.through >= seq:
+                return made if made.first <= seq else None
+        return None
 
     def unmerged_batches(self, head: Head, limit: int) -> list[Batch]:
         """Return the commits of the oldest entries that no global commit has merged."""

@@ -65,6 +65,16 @@ def quotas() -> tuple[Seq, bytes]:
     return Seq(len(ENTRIES) + 3), (TESTDATA / "entries" / "v4-quotas.json").read_bytes()
 
 
+def with_actors() -> list[tuple[Seq, bytes]]:
+    """Return the entries behind that, of format 4: each kind that names who had it made."""
+    kinds = ("slices", "commits", "release", "close", "asked")
+    first = len(ENTRIES) + 3
+    return [
+        (Seq(seq), (TESTDATA / "entries" / f"v4-actor-{kind}.json").read_bytes())
+        for seq, kind in enumerate(kinds, first)
+    ]
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))

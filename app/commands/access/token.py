@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -10,11 +10,10 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json
 from app.console.options import as_json, console, emit, emit_or_show, notes, url, warn
+from app.console.spans import span_of
 from storage.access.new_secret import new_secret
 from storage.access.policy import Role
 from storage.access.tokens import hash_of
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class _Span(click.ParamType):
@@ -24,11 +23,11 @@ class _Span(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the time at which it ends."""
-        number, unit = value[:-1], value[-1:]
-        if not number.isdecimal() or unit not in _UNITS:
-            self.fail(f"{value!r} is no time such as 90m, 12h, 30d or 8w", param, ctx)
         try:
-            ends = datetime.now(UTC) + timedelta(**{_UNITS[unit]: int(number)})
+            span = span_of(value)
+            if span is None:
+                self.fail(f"{value!r} is no time such as 90m, 12h, 30d or 8w", param, ctx)
+            ends = datetime.now(UTC) + span
         except OverflowError:
             self.fail(f"{value!r} ends beyond the calendar", param, ctx)
         return ends.isoformat(timespec="seconds")

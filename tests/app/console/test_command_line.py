@@ -22,6 +22,7 @@ POLICY = ROOT / "tests" / "testdata" / "policy.json"
 SUBMISSION = f"-m Hello --base {COMMIT} --author Ada<ada@example.org>"
 # A line of each command that asks the API.
 CLIENTS = [
+    "audit", f"audit --changeset {ID}", "audit --follow -n 1",
     f"abandon {ID}", f"check web . {SUBMISSION}", "conflicts", f"conflicts {ID}", f"diff {ID}", "log", "log -v",
     "claim docs/ --intent Docs", "claims",
     "merge", f"policy check {POLICY}", f"policy set {POLICY}", "policy show", f"rebase {ID}", f"release {ID}",

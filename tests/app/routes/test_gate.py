@@ -127,6 +127,7 @@ CASES: dict[str, Case] = {
     "policy.show": Case("GET", "/v1/policy", TOP, by="top"),
     "policy.replace": Case("PUT", "/v1/policy", TOP, lambda planted: POLICY, ANY, by="top"),
     "limits.show": Case("GET", "/v1/limits", (401, 200, 200, 200)),
+    "audit.listing": Case("GET", "/v1/audit", TOP, by="top"),
     "slices.create": Case(
         "POST", "/v1/slices", (401, 403, 403, 201), lambda planted: {"name": "inner", "paths": ["vault/inner/"]}
     ),

@@ -9,11 +9,11 @@ from msgspec import UNSET
 
 from storage.base.ids import ObjectId, PackId
 from storage.git.packs import PackRange
-from storage.log.entry import NO_HASH, CorruptEntry, digest, encode, encode_record, log_position
+from storage.log.entry import NO_HASH, Close, CorruptEntry, Release, Slices, digest, encode, encode_record, log_position
 from storage.log.log import follow
 from storage.view.load import locations
 from storage.view.rows import Effects, Forgotten, effects
-from tests.support.persisted import ENTRIES, access, entries, published, quotas, ulid
+from tests.support.persisted import ENTRIES, access, entries, published, quotas, ulid, with_actors
 
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
@@ -66,6 +66,18 @@ def test_an_entry_of_format_4_has_a_policy_with_quotas() -> None:
     policy = json.loads(effects(entry, entry_hash).strings["policy"])
     assert policy["quotas"]["agent:a"] == {"queued": 100, "requests_per_second": 0.5}
     assert policy["quotas"]["group:web"] == {"bodies_bytes": 1 << 20, "queued": 0}
+
+
+def test_entries_of_format_4_name_who_had_them_made() -> None:
+    stored = [*entries(), published(), access(), *with_actors()]
+    made = list(follow(iter(stored)))[-len(with_actors()) :]
+    assert [(entry.format, encode(entry)) for entry, _ in made] == [(4, data) for _, data in with_actors()]
+    assert made[-1][1] == "5b90466a356108a636657a267756ea9b30d8f4d510ee6fbab5502e6b4b35aea5"
+    assert effects(*made[-1]).head.keys() == {"applied", "hash"}
+
+
+def test_an_entry_without_an_actor_has_the_format_that_it_had() -> None:
+    assert Release(released=()).least_format == Close(closed=()).least_format == Slices(define=()).least_format == 1
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
@@ -194,7 +206,7 @@ def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> N
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: data.replace(b'"format":1', b'"format":4'),
+        lambda data: data.replace(b'"format":1', b'"format":5'),
         lambda data: data.replace(b'"seq":3', b'"seq":4'),
         lambda data: data[:-1],
         lambda data: b"[]",
