@@ -15,10 +15,13 @@ import time
 from dataclasses import dataclass, field
 
 from app.access.caller import EVERYBODY, Caller
-from app.protocol.problems import unauthorized
+from app.access.issuer_keys import KeysUnavailable
+from app.access.web_tokens import NotValid, WebToken, WebTokens, is_web_token
+from app.protocol.problems import unauthorized, unavailable
 from storage.access import tokens
 from storage.access.policy import ROOT, Authors, Policy, quota_of
 from storage.access.rights import ALL, Compiled, limited_to
+from storage.access.tokens import Token
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import ViewStale
 from storage.repository import Repository
@@ -44,9 +47,11 @@ class _Known:
 class Access:
     """The tokens and the policy of one repository, in one process."""
 
-    def __init__(self, repo: Repository) -> None:
+    def __init__(self, repo: Repository, web: WebTokens | None = None) -> None:
+        """Begin; `web` has the issuers of JSON Web Tokens, by default those of the settings."""
         self._repo = repo
         self._root = repo.settings.root_token_sha256
+        self._web = web or (WebTokens(repo.settings.issuers) if repo.settings.issuers else None)
         self._known: _Known | None = None
         self._news = 0
         self._looked = -FRESH
@@ -73,6 +78,8 @@ class Access:
                 return EVERYBODY
             raise unauthorized("a token is needed: Authorization: Bearer slc_…")
         secret = secret_of(authorization)
+        if self._web and is_web_token(secret):
+            return self._of_secret_web_token(secret)
         if not secret:
             raise unauthorized("a token is needed: the Authorization header has none")
         token_hash = tokens.hash_of(secret)
@@ -108,7 +115,7 @@ class Access:
         try:
             if not self._is_valid(caller):
                 return True
-            now = self._of_hash(caller.token.hash) if caller.token else caller
+            now = self._looked_up(caller)
         except UNAVAILABLE:
             return False
         return now is None or not now.rights.gives_as(caller.rights)
@@ -116,7 +123,41 @@ class Access:
     def _is_valid(self, caller: Caller) -> bool:
         if caller.token is None:
             return caller.principal == ROOT or self.is_open
-        return self._of_hash(caller.token.hash) is not None and not _is_over(caller)
+        now = self._looked_up(caller)
+        return now is not None and now.principal == caller.principal and not _is_over(caller)
+
+    def _looked_up(self, caller: Caller) -> Caller | None:
+        """Return a caller as it is by now, None where it is not let in any more."""
+        if caller.token is None:
+            return caller
+        if caller.web is None:
+            return self._of_hash(caller.token.hash)
+        return None if self._web is None or self._web.has_ended(caller.web) else self._of_web_token(caller.web)
+
+    def _of_secret_web_token(self, secret: str) -> Caller:
+        """Return who sends a JSON Web Token. Raises a Problem (401, 503); why it is not valid is for the log alone."""
+        assert self._web is not None
+        try:
+            token = self._web.verify(secret)
+        except NotValid as error:
+            raise unauthorized("the token is not valid", f"a JSON Web Token: {error}") from None
+        except KeysUnavailable as error:
+            raise unavailable("the keys of the token's issuer cannot be fetched", error.retry_after) from error
+        caller = self._of_web_token(token)
+        if caller is None:
+            raise unauthorized("the token is not valid", f"no identity of the policy fits the claims of {token.id}")
+        return caller
+
+    def _of_web_token(self, web: WebToken) -> Caller | None:
+        """Return the caller for which a valid JSON Web Token stands by the present policy, None where it is nobody."""
+        compiled = self._current().compiled
+        who = compiled.identities.principal(web.issuer, web.claims)
+        if who is None:
+            return None
+        token = Token(id=web.id, hash="", principal=who, expires=web.ends, by=web.issuer)
+        policy = compiled.policy
+        own = policy.authors is Authors.OWN
+        return Caller(who, compiled.rights(who), token, ALL, policy.people.get(who), own, web)
 
     def _of_hash(self, token_hash: str) -> Caller | None:
         known = self._current()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from app.access.web_tokens import WebToken
 from storage.access.policy import NO_QUOTA, ROLE_WITH, Person, Quota, Right, Role
 from storage.access.rights import ALL, NOTHING, Rights
 from storage.access.tokens import Token
@@ -36,6 +37,7 @@ class Caller:
     person: Person | None = None  # how it is named in commits
     only_own_authors: bool = False
     quota: Quota = NO_QUOTA
+    web: WebToken | None = None  # the JSON Web Token that `token` was made of
 
     def may(self, right: Right, paths: Iterable[bytes]) -> bool:
         """Tell whether there is a right at all of these paths, now."""

@@ -10,19 +10,22 @@ from typing import Any, NamedTuple
 
 from marshmallow import ValidationError
 from marshmallow.fields import Raw
+from msgspec import to_builtins
 
 from app.protocol import fields
 from app.protocol.changesets.schemas import MAX_IDENT_BYTES
-from app.protocol.loading import ErrorsAt, LimitedSchema, load_object
+from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, safe_name
 from app.protocol.paths import check_list, check_paths, path_prefix
 from app.protocol.problems import invalid
-from storage.access.policy import EVERYONE, GROUP, Authors, Grant, Person, Policy, Quota, Role
+from storage.access.policy import EVERYONE, GROUP, Authors, Grant, Identity, Person, Policy, Quota, Role
 from storage.access.tokens import Token
+from storage.base.issuers import MOST_TEXT
 from storage.base.settings import Settings
 from storage.git.fsck import check_ident
 
 MAX_TEXT = 200
 _MOST = 1 << 50
+_MOST_CLAIMS = 20
 _PRINCIPAL = re.compile(r"(?!group:)[a-z][a-z0-9-]{0,30}:[A-Za-z0-9._@/+-]{1,200}", re.ASCII)
 _GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _ROLES = {role.value: role for role in Role}
@@ -60,6 +63,13 @@ def _count(value: Any) -> int:
     return value
 
 
+def _filled(value: Any, what: str) -> str:
+    """Return a text that is not empty."""
+    if not (text := fields.text(value, ("", MOST_TEXT))):
+        raise ValidationError(f"must be {what}: a text that is not empty")
+    return text
+
+
 class TokenSchema(LimitedSchema):
     """A token that is asked for."""
 
@@ -77,6 +87,7 @@ class PolicySchema(LimitedSchema):
     groups = Raw()
     grants = Raw(required=True)
     people = Raw()
+    identities = Raw()
     authors = fields.choice({each.value: each for each in Authors})
     quotas = Raw()
 
@@ -88,6 +99,14 @@ class GrantSchema(LimitedSchema):
     role = fields.choice(_ROLES, required=True)
     path = Raw(required=True)
     until = fields.Checked(fields.time)
+
+
+class IdentitySchema(LimitedSchema):
+    """The principal for which an issuer's JSON Web Tokens stand."""
+
+    issuer = fields.Checked(partial(_filled, what="the `iss` of tokens"), required=True)
+    claims = Raw(required=True)
+    principal = fields.Checked(principal, required=True)
 
 
 class PersonSchema(LimitedSchema):
@@ -111,6 +130,7 @@ class _Schemas(NamedTuple):
     grant: GrantSchema
     person: PersonSchema
     quota: QuotaSchema
+    identity: IdentitySchema
 
 
 @lru_cache(maxsize=4)
@@ -121,6 +141,7 @@ def _schemas(settings: Settings) -> _Schemas:
         GrantSchema(settings),
         PersonSchema(settings),
         QuotaSchema(settings),
+        IdentitySchema(settings),
     )
 
 
@@ -164,8 +185,11 @@ def load_policy(data: Any, settings: Settings) -> Policy:
         grants.append(Grant(to=grant["to"], role=grant["role"], path=path, until=until))
     people = _people(loaded.get("people", {}), schemas.person)
     quotas = _quotas(loaded.get("quotas", {}), schemas.quota, groups)
-    authors = loaded.get("authors", Authors.ANY)
-    return Policy(groups=groups, grants=tuple(grants), people=people, authors=authors, quotas=quotas)
+    identities = _identities(loaded.get("identities", []), schemas.identity, settings)
+    return Policy(
+        groups=groups, grants=tuple(grants), people=people, authors=loaded.get("authors", Authors.ANY), quotas=quotas,
+        identities=identities,
+    )  # fmt: skip
 
 
 def _groups(value: Any, settings: Settings) -> dict[str, tuple[str, ...]]:
@@ -220,6 +244,27 @@ def _quotas(value: Any, schema: QuotaSchema, groups: dict[str, tuple[str, ...]])
     return quotas
 
 
+def _identities(value: Any, schema: IdentitySchema, settings: Settings) -> tuple[Identity, ...]:
+    if type(value) is not list:
+        raise invalid("identities", "must be a list")
+    with ErrorsAt("identities"):
+        fields.within(len(value), ("max_grants", settings.max_grants), "identities")
+    identities = []
+    for i, item in enumerate(value):
+        at = f"identities[{i}]"
+        loaded = load_object(schema, item, at)
+        claims = loaded["claims"]
+        if type(claims) is not dict or not 0 < len(claims) <= _MOST_CLAIMS:
+            # Without any, everybody to whom the issuer gives a token would be this principal.
+            raise invalid(f"{at}.claims", f"must be an object of 1 to {_MOST_CLAIMS} claims, each with its value")
+        for name, expected in claims.items():
+            with ErrorsAt(f"{at}.claims.{safe_name(name)}"):
+                _filled(name, "a claim")
+                _filled(expected, "the value of the claim")
+        identities.append(Identity(issuer=loaded["issuer"], claims=claims, principal=loaded["principal"]))
+    return tuple(identities)
+
+
 def token_json(token: Token) -> dict[str, Any]:
     """Return a token as the API shows it: without its hash."""
     return {
@@ -243,6 +288,7 @@ def policy_json(policy: Policy) -> dict[str, Any]:
         "grants": [grant_json(grant) for grant in policy.grants],
         "people": {who: {"name": each.name, "emails": list(each.emails)} for who, each in policy.people.items()},
         "quotas": {to: quota_json(quota) for to, quota in policy.quotas.items()},
+        "identities": [to_builtins(identity) for identity in policy.identities],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TypedDict
 
-from storage.access.policy import EVERYONE, Grant, Policy, Quota, grants_of, quota_of
+from storage.access.policy import EVERYONE, Grant, Identity, Policy, Quota, grants_of, quota_of
 
 
 class Change(TypedDict):
@@ -29,15 +29,22 @@ def changes(old: Policy, new: Policy) -> list[Change]:
 def _named(policy: Policy) -> set[str]:
     """Return all principals that a policy names, and everyone."""
     members = {member for group in policy.groups.values() for member in group}
+    mapped = {identity.principal for identity in policy.identities}
     named = [*(grant.to for grant in policy.grants), *policy.quotas]
-    return {EVERYONE, *members, *(to for to in named if not to.startswith("group:"))}
+    return {EVERYONE, *members, *mapped, *(to for to in named if not to.startswith("group:"))}
 
 
 def _shown(policy: Policy, principal: str) -> set[str]:
     quota = quota_of(policy, principal)
     limits = {name: getattr(quota, name) for name in Quota.__struct_fields__}
     quotas = {f"quota {name} {value:g}" for name, value in limits.items() if value is not None}
-    return {_text(grant) for grant in grants_of(policy, principal)} | quotas
+    identities = {_identity(each) for each in policy.identities if each.principal == principal}
+    return {_text(grant) for grant in grants_of(policy, principal)} | quotas | identities
+
+
+def _identity(identity: Identity) -> str:
+    claims = " and ".join(f"{name}={value}" for name, value in sorted(identity.claims.items()))
+    return f"tokens of {identity.issuer} with {claims}"
 
 
 def _text(grant: Grant) -> str:

@@ -94,6 +94,14 @@ class Quota(Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_QUOTA = Quota()
 
 
+class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The principal for which an issuer's JSON Web Tokens stand that have these claims."""
+
+    issuer: str
+    claims: dict[str, str]
+    principal: str
+
+
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The document. Version 0 is that of a repository without one: it gives nobody anything."""
 
@@ -103,6 +111,7 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     people: dict[str, Person] = field(default_factory=dict)
     authors: Authors = Authors.ANY
     quotas: dict[str, Quota] = field(default_factory=dict)  # by principal, group or `everyone`, as grants have it
+    identities: tuple[Identity, ...] = ()  # the first that fits counts
 
 
 def quota_of(policy: Policy, principal: str) -> Quota:

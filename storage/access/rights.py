@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from storage.access.identities import Identities
 from storage.access.policy import EVERYONE, EVERYTHING, GROUP, RIGHTS, Grant, Policy, Right, Role
 
 
@@ -63,6 +64,7 @@ class Compiled:
             for member in members:
                 self._groups.setdefault(member, []).append(GROUP + group)
         self._rights: dict[str, Rights] = {}
+        self.identities = Identities(policy.identities)
 
     def rights(self, principal: str) -> Rights:
         """Return what a principal may do."""

@@ -19,6 +19,12 @@ class ApiSettings:
         "SHA-256, in hexadecimal, of the token that may do everything. Without it, and without any token that was "
         "issued, everybody may do everything, and the API listens on the loopback alone.",
     )
+    jwt_issuers: str = setting(
+        "",
+        "JSON",
+        "Issuers whose JSON Web Tokens are accepted: a list of objects with `issuer`, `audience`, `jwks` (the URL of "
+        "its keys) and `algorithms`. The policy says which claims are which principal.",
+    )
     open_metrics: bool = setting(False, "yes/no", "/metrics answers without a token too.")
     max_body_bytes: int = setting(64 << 20, "bytes", "Maximum size of a request body.")
     max_bodies_bytes: int = setting(

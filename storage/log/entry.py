@@ -27,8 +27,7 @@ from storage.log.records import Actor, Closing, Decided, Record, written
 FORMATS = (1, 2, 3, 4)
 PUBLISHED_FORMAT = 2
 ACCESS_FORMAT = 3
-QUOTAS_FORMAT = 4
-ACTOR_FORMAT = 4
+QUOTAS_FORMAT = IDENTITIES_FORMAT = ACTOR_FORMAT = 4
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
@@ -222,8 +221,9 @@ class Access(Entry, tag="access", frozen=True, kw_only=True):
 
     @property
     def least_format(self) -> int:
-        """3: older versions know neither tokens nor policies; 4 with quotas, which they would lose."""
-        return QUOTAS_FORMAT if self.policy and self.policy.quotas else ACCESS_FORMAT
+        """3: older versions know neither tokens nor policies; 4 with quotas or identities, which they would lose."""
+        is_newer = self.policy is not None and (self.policy.quotas or self.policy.identities)
+        return QUOTAS_FORMAT if is_newer else ACCESS_FORMAT
 
 
 class Release(Entry, tag="release", frozen=True, kw_only=True):

@@ -75,6 +75,11 @@ def with_actors() -> list[tuple[Seq, bytes]]:
     ]
 
 
+def identities() -> tuple[Seq, bytes]:
+    """Return the entry behind these, of format 4 too: a policy with identities."""
+    return Seq(len(ENTRIES) + 3 + len(with_actors())), (TESTDATA / "entries" / "v4-identities.json").read_bytes()
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))

@@ -32,6 +32,10 @@ def command() -> None:
         until = "2027-01-01T00:00:00Z"   # optional
         [quotas."group:web"]             # optional: what each of them may use; or "everyone"
         requests_per_second = 50         # and queued, bodies_bytes
+        [[identities]]                   # whose JSON Web Tokens are which principal
+        issuer = "https://token.actions.githubusercontent.com"
+        claims = {repository_id = "74", repository_owner_id = "65"}
+        principal = "ci:github/acme/web"
 
     Example: sluice policy show > policy.json
     """  # noqa: D301 - click takes the character itself

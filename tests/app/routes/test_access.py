@@ -237,7 +237,15 @@ def test_a_policy_is_set_by_version(root: Api) -> None:
     first = root.http.put("/v1/policy", json={"grants": [ADMIN]}, headers={"If-Match": '"0"'})
     assert first.status_code == 200 and first.headers["ETag"] == '"1"'
     shown = root.get("/policy")
-    assert shown == {"version": 1, "authors": "any", "groups": {}, "grants": [ADMIN], "people": {}, "quotas": {}}
+    assert shown == {
+        "version": 1,
+        "authors": "any",
+        "groups": {},
+        "grants": [ADMIN],
+        "people": {},
+        "quotas": {},
+        "identities": [],
+    }
     again = root.http.put("/v1/policy", json=shown, headers={"If-Match": '"0"'})
     assert again.status_code == 200 and again.get_json(force=True)["version"] == 1, "a repeat changes nothing"
     more = {**shown, "grants": [ADMIN, {"to": "everyone", "role": "reader", "path": "docs/"}]}

@@ -13,7 +13,7 @@ from storage.log.entry import NO_HASH, Close, CorruptEntry, Release, Slices, dig
 from storage.log.log import follow
 from storage.view.load import locations
 from storage.view.rows import Effects, Forgotten, effects
-from tests.support.persisted import ENTRIES, access, entries, published, quotas, ulid, with_actors
+from tests.support.persisted import ENTRIES, access, entries, identities, published, quotas, ulid, with_actors
 
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
@@ -74,6 +74,15 @@ def test_entries_of_format_4_name_who_had_them_made() -> None:
     assert [(entry.format, encode(entry)) for entry, _ in made] == [(4, data) for _, data in with_actors()]
     assert made[-1][1] == "5b90466a356108a636657a267756ea9b30d8f4d510ee6fbab5502e6b4b35aea5"
     assert effects(*made[-1]).head.keys() == {"applied", "hash"}
+
+
+def test_a_policy_with_identities_is_of_format_4() -> None:
+    stored = [*entries(), published(), access(), *with_actors(), identities()]
+    [*_, (entry, entry_hash)] = follow(iter(stored))
+    assert (entry.format, encode(entry)) == (4, identities()[1])
+    assert entry_hash == "f48beea16f4efdb90c2d2ac52a6446d73b43188ccbf501e2c1c3bec1130ad8b5"
+    made = json.loads(effects(entry, entry_hash).strings["policy"])
+    assert made["identities"][0]["claims"] == {"repository_id": "74"}
 
 
 def test_an_entry_without_an_actor_has_the_format_that_it_had() -> None:
