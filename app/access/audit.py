@@ -17,6 +17,7 @@ from app.protocol import fields
 from app.protocol.loading import LimitedSchema, load_object
 from app.protocol.problems import invalid
 from app.protocol.queries import each_once
+from storage.access.tokens import is_well_formed
 from storage.base.settings import Settings
 from storage.log.audit import ACTIONS, Act
 
@@ -45,6 +46,13 @@ def _document(value: Any) -> tuple[int, int | None]:
 _text = partial(fields.text, limit=("", _MOST_TEXT))
 
 
+def _token_id(value: Any) -> str:
+    """Return the id of a token."""
+    if is_well_formed(text := _text(value)):
+        raise ValidationError("is a token, which is a secret, and not the id of one; `sluice token list` shows ids")
+    return text
+
+
 class AuditSchema(LimitedSchema):
     """The arguments of a list of the audit."""
 
@@ -52,7 +60,7 @@ class AuditSchema(LimitedSchema):
     cursor = fields.Checked(fields.text)
     actor = fields.Checked(_text)
     action = fields.Checked(_action)
-    token = fields.Checked(_text)
+    token_id = fields.Checked(_token_id)
     slice = fields.Checked(fields.text)
     changeset = fields.Checked(fields.text)
     since = fields.Checked(fields.time)
@@ -71,7 +79,7 @@ class AuditQuery:
     cursor: str | None = None
     actor: str | None = None
     action: str | None = None
-    token: str | None = None
+    token_id: str | None = None
     slice: str | None = None
     changeset: str | None = None
     since: int | None = None
@@ -82,7 +90,7 @@ class AuditQuery:
         """Tell whether an act is one of those that are asked for; `slice_id` is that of the slice."""
         return (
             (self.actor is None or (act.actor is not None and act.actor.principal == self.actor))
-            and (self.token is None or (act.actor is not None and act.actor.token == self.token))
+            and (self.token_id is None or (act.actor is not None and act.actor.token == self.token_id))
             and (self.action is None or self.action in (act.action, act.action.partition(".")[0]))
             and (slice_id is None or act.slice == slice_id)
         )

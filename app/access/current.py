@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import g, request
+from flask import current_app, g, request
 from msgspec import structs
 
+from app.access.addresses import client_address
 from app.access.caller import KEY_SEPARATOR, Caller
 from app.protocol.problems import request_id
+from storage.base.networks import read_networks
 from storage.log.records import Actor, Submitter
 
 
@@ -29,10 +31,16 @@ def own_key(key: str | None) -> str | None:
     return f"{who.principal}{KEY_SEPARATOR}{key}" if key is not None and who.is_known else key
 
 
+def address() -> str:
+    """Return from where the present request came: headers count as far as trusted proxies have written them."""
+    trusted = read_networks(current_app.extensions["sluice"].settings.trusted_proxies)
+    return client_address(request.remote_addr or "", request.headers.getlist("X-Forwarded-For"), trusted)
+
+
 def actor() -> Actor:
     """Return how the log names who sent the present request."""
     who = caller()
-    return Actor(principal=who.principal, token=who.token_id, request=request_id(), address=request.remote_addr or "")
+    return Actor(principal=who.principal, token=who.token_id, request=request_id(), address=address())
 
 
 def known_actor() -> Actor | None:

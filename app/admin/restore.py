@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import structs
+
 from app.admin.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest
 from storage.backends.bucket import READERS, Bucket
 from storage.base.errors import Corrupt
@@ -19,8 +21,9 @@ from storage.log.entry import Access, decode, digest
 from storage.log.log import name_of
 from storage.log.records import Actor
 from storage.maintenance.rebuild import rebuild
-from storage.operations.access import revoke
+from storage.operations.access import replace_policy, revoke
 from storage.repository import Repository
+from storage.view.access import read_policy
 
 _AT_ONCE = 64
 # By whom the log says that tokens were revoked.
@@ -75,7 +78,8 @@ def check(folder: Folder, manifest: Manifest, progress: Progress) -> None:
 def restore(repo: Repository, directory: Path, progress: Progress = no_progress, keep_tokens: bool = False) -> Restored:
     """Put the backup in `directory` into the repository's bucket, and load the view from it.
 
-    All its tokens are revoked, unless `keep_tokens`: some may have been revoked since the backup was made.
+    All its tokens are revoked, and the policy's identities taken out, unless `keep_tokens`: some may have been ended
+    since the backup was made.
 
     What Redis knows of a repository of this name is forgotten, since it is of another bucket. Nothing else may use the
     repository meanwhile. Raises Refused, Corrupt and Unavailable.
@@ -91,6 +95,8 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress,
     repo.view.erase()  # what Redis has is of the bucket that was here before
     _, recovered = rebuild(repo, None, lambda seq: progress("view", seq, manifest.entries))
     revoked = 0 if keep_tokens else _revoke_all(repo)
+    if not keep_tokens:
+        _forget_identities(repo)
     applied = repo.view.head().applied
     return Restored(
         manifest.entries, len(manifest.files), manifest.size, put.copied, applied, recovered.enqueued, revoked
@@ -108,8 +114,15 @@ def _revoke_all(repo: Repository) -> int:
     return count
 
 
+def _forget_identities(repo: Repository) -> None:
+    """Let no JSON Web Token stand for anybody. Raises Unavailable."""
+    policy = read_policy(repo.view)
+    if policy.identities:
+        replace_policy(repo, structs.replace(policy, identities=()), policy.version, Actor(principal=_PRINCIPAL))
+
+
 def _revokes(data: bytes) -> bool:
-    """Tell whether an entry is one by which a restore revokes tokens."""
+    """Tell whether an entry is one by which a restore revokes tokens, or takes out identities."""
     entry = decode(data)
     return isinstance(entry, Access) and entry.actor.principal == _PRINCIPAL
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from flask import Flask, Response, g, request
 
 from app.access.caller import Caller
+from app.access.current import address
 from app.protocol.problems import Problem
 from storage.base.logging_setup import in_lines, log
 
@@ -37,7 +38,7 @@ def refused(status: int, reason: str, parts: int = 1) -> None:
     """
     log.warning(
         "access_refused", status=status, method=request.method, path=request.path[:_LONGEST_PATH], reason=reason,
-        address=request.remote_addr, parts=parts, **_caller(),
+        address=address(), parts=parts, **_caller(),
     )  # fmt: skip
 
 

@@ -25,6 +25,12 @@ class ApiSettings:
         "Issuers whose JSON Web Tokens are accepted: a list of objects with `issuer`, `audience`, `jwks` (the URL of "
         "its keys) and `algorithms`. The policy says which claims are which principal.",
     )
+    trusted_proxies: str = setting(
+        "",
+        "networks",
+        "Addresses or networks of proxies, separated by commas, whose X-Forwarded-For says where a request comes from. "
+        "Without any, that is where its connection comes from.",
+    )
     open_metrics: bool = setting(False, "yes/no", "/metrics answers without a token too.")
     max_body_bytes: int = setting(64 << 20, "bytes", "Maximum size of a request body.")
     max_bodies_bytes: int = setting(

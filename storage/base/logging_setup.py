@@ -25,8 +25,10 @@ MAX_IDS = 100
 # Shorter secrets are only hidden by their names: their text may stand anywhere by chance.
 _SHORTEST_SECRET = 6
 
-_SECRET_NAMES = re.compile(r"password|secret|token|authorization|cookie|credential|access_key", re.IGNORECASE)
+# The id of a token is none: it says which one, to who may revoke it.
+_SECRET_NAMES = re.compile(r"password|secret|token(?!_id$)|authorization|cookie|credential|access_key", re.IGNORECASE)
 # To the last @: an unescaped one may stand in a password.
+_TOKENS = re.compile(r"slc_[0-9A-Za-z]{8,}", re.ASCII)
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 
 log = structlog.get_logger()
@@ -111,6 +113,8 @@ def _hidden(name: str, value: Any) -> Any:
 def _hidden_in_text(text: str) -> str:
     if "://" in text:
         text = _CREDENTIALS.sub(f"{HIDDEN}@", text)
+    if "slc_" in text:  # somebody may have sent one where an id belongs
+        text = _TOKENS.sub(HIDDEN, text)
     for secret in _chosen["secrets"]:
         if secret in text:
             text = text.replace(secret, HIDDEN)

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from storage.base.api_settings import ApiSettings, setting
 from storage.base.errors import BadInput
 from storage.base.issuers import Issuer, read_issuers
+from storage.base.networks import read_networks
 from storage.base.share_settings import ShareSettings
 from storage.base.values import read
 
@@ -269,10 +270,11 @@ class Settings(ApiSettings, ShareSettings):
             raise SettingsError(f"{PREFIX}ROOT_TOKEN_SHA256 must be 64 hexadecimal digits in lower case")
         if self.root_token_sha256 == _SHA256_OF_NOTHING:
             raise SettingsError(f"{PREFIX}ROOT_TOKEN_SHA256 is the hash of nothing, and not of a token")
-        try:
-            read_issuers(self.jwt_issuers)
-        except ValueError as error:
-            raise SettingsError(f"{PREFIX}JWT_ISSUERS: {error}") from None
+        for name, check in (("jwt_issuers", read_issuers), ("trusted_proxies", read_networks)):
+            try:
+                check(getattr(self, name))
+            except ValueError as error:
+                raise SettingsError(f"{PREFIX}{name.upper()}: {error}") from None
         if self.log_level not in LOG_LEVELS:
             raise SettingsError(f"{PREFIX}LOG_LEVEL: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}")
         if not 0 < self.redis_memory_compact <= self.redis_memory_high <= 1:

@@ -41,7 +41,7 @@ class _Moment(click.ParamType):
 @click.option("--changeset", metavar="ID", help="All about one changeset, from its submission to its landing.")
 @click.option("--actor", metavar="PRINCIPAL", help="Only what was done by, or for, this principal.")
 @click.option("--action", help="Only this action (slice.create), or this kind (slice).")
-@click.option("--token", metavar="ID", help="Only what was done with this token.")
+@click.option("--token-id", metavar="ID", help="Only what was done with this token.")
 @click.option("--slice", "slice_name", metavar="NAME", help="Only what is about this slice, by name or id.")
 @click.option("--since", type=_Moment(), help="From this time on; or from so long ago: 90m, 12h, 30d, 8w.")
 @click.option("--until", type=_Moment(), help="Up to this time; or to so long ago.")

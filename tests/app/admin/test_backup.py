@@ -18,6 +18,7 @@ from app.admin.backup import BackupError, Folder, backup
 from app.admin.export import export
 from app.admin.restore import Damaged, NotEmpty, restore
 from app.admin.verify import verify
+from storage.access.policy import Grant, Identity, Policy, Role
 from storage.access.tokens import Token
 from storage.backends.bucket import Bucket
 from storage.base import settings as settings_module
@@ -25,9 +26,9 @@ from storage.base.ids import new_ulid
 from storage.base.settings import Settings
 from storage.log.log import name_of
 from storage.log.records import Actor
-from storage.operations.access import issue
+from storage.operations.access import issue, replace_policy
 from storage.repository import Repository
-from storage.view.access import token_of_hash
+from storage.view.access import read_policy, token_of_hash
 from tests.support.dying import Died, Dying
 from tests.support.world import World
 
@@ -82,15 +83,20 @@ def test_what_is_restored_is_what_was_backed_up(world: World, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_the_tokens_of_a_backup_are_revoked_when_it_is_restored(world: World, tmp_path: Path, keep: bool) -> None:
+def test_tokens_and_identities_of_a_backup_end_when_it_is_restored(world: World, tmp_path: Path, keep: bool) -> None:
     """One of them may have been revoked since the backup was made."""
     root = Actor(principal="root")
     for number in range(3):
         issue(world.repo, Token(id=new_ulid(), hash=f"{number:064}", principal="agent:a", by="root"), root)
+    admin = Grant(to="user:ada", role=Role.ADMIN, path="/")
+    robots = (Identity(issuer="https://i.example", claims={"repository_id": "74"}, principal="ci:a"),)
+    replace_policy(world.repo, Policy(grants=(admin,), identities=robots), None, root)
     land(world, 2)
     backup(world.repo.settings, tmp_path / "b")
     copy = another(world)
     restored = restore(copy, tmp_path / "b", keep_tokens=keep)
+    policy = read_policy(copy.view)
+    assert (policy.grants, policy.identities) == ((admin,), robots if keep else ())
     left = copy.view.token_ids("", 10)
     assert (restored.revoked, len(left)) == ((0, 3) if keep else (3, 0))
     assert (token_of_hash(copy.view, "0" * 64) is not None) is keep

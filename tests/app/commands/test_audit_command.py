@@ -49,9 +49,11 @@ def test_json_lines_are_the_rows_of_all_pages(fake: Fake) -> None:
 
 
 def test_filters_are_those_of_the_api(fake: Fake) -> None:
-    wanted = r"GET /v1/audit\?slice=web&actor=user%3Aada&action=slice&token=t&since=2026-01-31T11%3A00%3A00%2B00%3A00"
+    wanted = (
+        r"GET /v1/audit\?slice=web&actor=user%3Aada&action=slice&token_id=t&since=2026-01-31T11%3A00%3A00%2B00%3A00"
+    )
     fake.answers.append((wanted, 200, page(row(1))))
-    more = ("--actor", "user:ada", "--action", "slice", "--token", "t", "--since", "2026-01-31T12:00+01:00")
+    more = ("--actor", "user:ada", "--action", "slice", "--token-id", "t", "--since", "2026-01-31T12:00+01:00")
     assert objects(sluice("audit", "--slice", "web", *more, "--json").stdout) == [row(1)]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from storage.base.logging_setup import hide_secrets
 from storage.base.settings import Settings
 from storage.commit import commit_batch
 from storage.coordination import Node
@@ -192,7 +193,7 @@ def test_filters_leave_out_everything_else(root: Api, ada: Api) -> None:
     assert rows(root, slice="docs") == rows(root, slice=docs) == [row for row in whole if row.get("slice") == docs]
     assert rows(root, actor="user:ada") == [row for row in whole if row["actor"] == "user:ada"] != []
     token = token_of(root, "user:ada")
-    assert rows(root, token=token) == [row for row in whole if row["token_id"] == token] != []
+    assert rows(root, token_id=token) == [row for row in whole if row["token_id"] == token] != []
     assert rows(root, action="token") == [row for row in whole if row["action"] == "token.create"] != []
 
 
@@ -226,6 +227,7 @@ def test_a_page_reads_a_bounded_part_of_the_log(root: Api, ada: Api, monkeypatch
         ({"action": "changeset.eat"}, "action"),
         ({"since": "yesterday"}, "since"),
         ({"order": "random"}, "order"),
+        ({"token_id": ROOT_TOKEN}, "token_id"),
         ({"after": "x"}, "after"),
         ({"after": "1-1", "order": "newest"}, "after"),
         ({"changeset": "x"}, "id"),
@@ -294,6 +296,7 @@ def test_a_refusal_is_one_line_with_who_what_and_why(root: Api, ada: Api) -> Non
     assert answer.status_code == 403
     assert (second["status"], second["reason"]) == (401, "the token is not valid") and "principal" not in second
     assert "slc_x" not in str(logs)
+    assert hide_secrets(None, "", dict(first))["token_id"] == first["token_id"], "it is not hidden as a token is"
 
 
 def test_refused_parts_of_a_request_are_one_line(root: Api) -> None:
@@ -310,3 +313,11 @@ def test_a_request_that_was_done_says_who_sent_it(root: Api, ada: Api) -> None:
         ada.post("/slices", {"name": "docs", "paths": ["docs/"]}, 201)
     [line] = [line for line in logs if line["event"] == "request_done"]
     assert (line["principal"], line["token_id"]) == ("user:ada", token_of(root, "user:ada"))
+
+
+def test_an_address_that_a_trusted_proxy_forwards_is_told(settings: Settings, unsent: object) -> None:
+    root = secured(settings, trusted_proxies="127.0.0.0/8")
+    forwarded = {"X-Forwarded-For": "203.0.113.9, 198.51.100.1"}
+    body = {"name": "docs", "paths": ["docs/"]}
+    assert root.http.post("/v1/slices", json=body, headers=forwarded).status_code == 201
+    assert rows(root, action="slice.create")[-1]["actor_ip"] == "198.51.100.1"
