@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, jsonify, request
 
 from app.access.audit import AuditQuery, act_json, load_audit_query
 from app.protocol import cursors
@@ -15,7 +15,7 @@ from app.routes.pages import page
 from app.service.services import services
 from storage.base.ids import ChangesetId, is_ulid
 from storage.log.audit import Act
-from storage.operations.audit import Listed, Range, listed, of_changeset, place, place_of
+from storage.operations.audit import Range, listed, of_changeset, place, place_of
 
 routes = Blueprint("audit", __name__)
 
@@ -31,14 +31,14 @@ def listing() -> Response:
     if query.changeset is not None:
         changeset = ChangesetId(query.changeset)
         found = of_changeset(repo, changeset, state_of(changeset), at)
-        found = Listed([act for act in found.acts if query.wants(act, slice_id)], found.looked)
-        limit = max(1, len(found.acts))  # they are few
-    else:
-        limit = query.limit
-        within = Range(_start(query) if at is None else at, query.newest_first, query.since, query.until)
-        found = listed(repo, within, lambda act: query.wants(act, slice_id), through, limit + 1)
+        # They are few: one answer has them all, and `next` is for the rest of the log.
+        items = [act_json(act) for act in found.acts if query.wants(act, slice_id)]
+        following = None if found.looked is None else cursors.encode("audit", query.given, (found.looked,))
+        return jsonify({"items": items, "next": following, "through": str(through)})
+    within = Range(_start(query) if at is None else at, query.newest_first, query.since, query.until)
+    found = listed(repo, within, lambda act: query.wants(act, slice_id), through, query.limit + 1)
     more = {"through": str(through)}
-    return page("audit", query.given, found.acts, limit, _position, _show, looked=found.looked, more=more)
+    return page("audit", query.given, found.acts, query.limit, _position, _show, looked=found.looked, more=more)
 
 
 def _start(query: AuditQuery) -> int | None:

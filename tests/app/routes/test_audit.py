@@ -16,6 +16,7 @@ from storage.base.settings import Settings
 from storage.commit import commit_batch
 from storage.coordination import Node
 from storage.log.entry import decode
+from storage.log.log import Log
 from storage.operations import audit
 from storage.operations.slices import define
 from tests.support.api import Api, Json, walk
@@ -321,3 +322,28 @@ def test_an_address_that_a_trusted_proxy_forwards_is_told(settings: Settings, un
     body = {"name": "docs", "paths": ["docs/"]}
     assert root.http.post("/v1/slices", json=body, headers=forwarded).status_code == 201
     assert rows(root, action="slice.create")[-1]["actor_ip"] == "198.51.100.1"
+
+
+def test_one_changeset_costs_the_entries_that_are_about_it(
+    root: Api, ada: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = ada.submit(base=root.tip, changes=change("a"), hold=True)["id"]
+    for number in range(10):
+        root.put(f"f{number}", "1")
+        root.world.work()
+    ada.post(f"/changesets/{held}/release", None, 200)
+    for number in range(10, 15):
+        root.put(f"f{number}", "1")
+        commit_batch(root.world.repo)
+    root.world.work()
+    read: list[range] = []
+    seen = Log.read_range
+    monkeypatch.setattr(
+        Log, "read_range", lambda self, first, last: read.append(range(first, last + 1)) or seen(self, first, last)
+    )
+    told = root.get("/audit", changeset=held)["items"]
+    assert actions(told) == ["changeset.submit", "changeset.release", "changeset.commit", "changeset.land"]
+    assert len(read) <= 3 and {len(some) for some in read} == {1}
+    read.clear()
+    root.get("/audit", limit=2)
+    assert sum(map(len, read)) <= 4
