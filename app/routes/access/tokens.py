@@ -17,7 +17,7 @@ from app.access.documents import (
 )
 from app.protocol import cursors
 from app.protocol.bodies import load_json
-from app.protocol.problems import conflict, invalid, not_found
+from app.protocol.problems import conflict, forbidden, invalid, not_found
 from app.protocol.queries import load_query
 from app.routes.access.policy import require_root_token
 from app.routes.access.warnings import enumerate_paths, slashless
@@ -63,6 +63,10 @@ def create() -> tuple[Response, int]:
     wanted = load_token(load_json(body(), here.settings), here.settings)
     if not _may_hold(who, wanted.principal):
         raise NotAllowed("/", ROLE_WITH[Right.ADMIN])
+    if who.web is not None:
+        # Nobody could end what it made together with it: an issuer's token is revoked by nobody.
+        detail = "the token of an issuer makes no tokens, which would outlive it"
+        raise forbidden(detail, "/", ROLE_WITH[Right.ADMIN])
     require_root_token()
     secret = new_secret()
     token = Token(

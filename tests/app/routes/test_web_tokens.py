@@ -234,8 +234,11 @@ def test_a_stream_ends_when_the_policy_gives_its_token_no_principal_any_more(
 
 
 def test_it_makes_no_tokens_that_outlive_it(root: Api, issuer: Issuer) -> None:
-    answer = root.as_(issuer.token()).http.post("/v1/tokens", json={"principal": ROBOT})
-    assert answer.status_code == 403
+    for role in ("writer", "admin"):
+        grants(root, f"{ROBOT} {role} /", identities=[identity(issuer)])
+        answer = root.as_(issuer.token()).http.post("/v1/tokens", json={"principal": ROBOT})
+        assert answer.status_code == 403
+    assert "outlive" in answer.get_json(force=True)["detail"] and root.get("/tokens")["items"] == []
 
 
 @pytest.mark.parametrize(
