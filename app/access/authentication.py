@@ -157,7 +157,8 @@ class Access:
         token = Token(id=web.id, hash="", principal=who, expires=web.ends, by=web.issuer)
         policy = compiled.policy
         own = policy.authors is Authors.OWN
-        return Caller(who, compiled.rights(who), token, ALL, policy.people.get(who), own, web)
+        person, quota = policy.people.get(who), quota_of(policy, who)
+        return Caller(who, compiled.rights(who), token, ALL, person, own, quota, web)
 
     def _of_hash(self, token_hash: str) -> Caller | None:
         known = self._current()

@@ -15,11 +15,11 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
 
-from storage.base.api_settings import ApiSettings, setting
 from storage.base.errors import BadInput
 from storage.base.issuers import Issuer, read_issuers
 from storage.base.networks import read_networks
-from storage.base.share_settings import ShareSettings
+from storage.base.setting_groups.api_settings import ApiSettings, setting
+from storage.base.setting_groups.share_settings import ShareSettings
 from storage.base.values import read
 
 PREFIX = "SLUICE_"

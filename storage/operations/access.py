@@ -11,7 +11,7 @@ from storage.access.policy import Policy, has_admin
 from storage.access.tokens import Token
 from storage.base.errors import Refused, Unavailable
 from storage.commit import Draft, NoEntry, append_directly, check_snapshot_current
-from storage.log.entry import ACCESS_FORMAT, IDENTITIES_FORMAT, Access, RevokedToken
+from storage.log.entry import Access, RevokedToken
 from storage.log.records import Actor
 from storage.repository import Repository
 from storage.view.access import read_policy, tokens_of
@@ -116,19 +116,17 @@ def replace_policy(repo: Repository, policy: Policy, version: int | None, actor:
         return Access(actor=actor, time=int(time.time()), policy=made[0])
 
     with repo.queue.consistent_read():
-        _append(repo, build, IDENTITIES_FORMAT if policy.identities else ACCESS_FORMAT)
+        _append(repo, build)
     return made[0]
 
 
-def _append(repo: Repository, build: Callable[[Snapshot], Access | None], written: int = ACCESS_FORMAT) -> bool:
+def _append(repo: Repository, build: Callable[[Snapshot], Access | None]) -> bool:
     """Append what is built; tell whether that was anything. Raises OlderNodes and Unavailable."""
-    if not repo.nodes.all_read(written):
-        raise OlderNodes("a worker of an older version is at work, which cannot read this: upgrade it first")
 
     def build_entry(snapshot: Snapshot) -> Draft[bool] | NoEntry[bool]:
         entry = build(snapshot)
-        if entry and entry.least_format > ACCESS_FORMAT and not repo.nodes.all_read(entry.least_format):
-            raise OlderNodes("a worker of an older version is at work, which cannot read quotas: upgrade it first")
+        if entry and not repo.nodes.all_read(entry.least_format):
+            raise OlderNodes("a worker of an older version is at work, which cannot read this: upgrade it first")
         check_snapshot_current(repo, snapshot)
         return Draft(entry, True) if entry else NoEntry(False)
 

@@ -25,7 +25,7 @@ from tests.support.world import World, item
 
 ROOT = Path(__file__).parents[2]
 # Words of that form that are no events: Compose's, fields of the log and of the policy, labels, a file.
-OTHERS = {"stop_grace_period", "task_id", "rule_files", "requests_per_second", "bodies_bytes"}
+OTHERS = {"stop_grace_period", "task_id", "rule_files", "requests_per_second", "bodies_bytes", "token_id"}
 # Events whose name a variable has.
 NAMED_ELSEWHERE = {
     "task_done": "tasks/base.py",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from storage.base.api_settings import setting
+from storage.base.setting_groups.api_settings import setting
 
 
 @dataclass(frozen=True)
