@@ -62,7 +62,7 @@ task_ignore_result = True
 # --- queues and routes ------------------------------------------------------------------------------------------------
 # The nameless exchange needs no table of bindings in Redis, which a FLUSHALL would take away for good:
 # producers declare once for each connection.
-task_queues = [Queue(name, Exchange(""), routing_key=name) for name in ("commits", "merges", "upkeep")]
+task_queues = [Queue(name, Exchange(""), routing_key=name) for name in ("commits", "merges", "upkeep", "webhooks")]
 task_default_queue = "commits"
 # A misspelt queue is an error where it is used, instead of a list in Redis that nobody reads.
 task_create_missing_queues = False
@@ -71,6 +71,9 @@ task_routes = {
     "sluice.merge": {"queue": "merges"},
     "sluice.upkeep": {"queue": "upkeep"},
     "sluice.compact": {"queue": "upkeep"},
+    # Of its own: a receiver that is slow must not hold up what lands.
+    "sluice.webhooks": {"queue": "webhooks"},
+    "sluice.deliver": {"queue": "webhooks"},
 }
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -118,3 +121,5 @@ beat_schedule = {
     "upkeep": _tick("sluice.upkeep", _chosen.upkeep_interval),
     "compact": _tick("sluice.compact", _chosen.upkeep_interval),
 }
+if _chosen.webhook_key:
+    beat_schedule["webhooks"] = _tick("sluice.webhooks", _chosen.webhook_interval)

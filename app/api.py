@@ -16,7 +16,7 @@ from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, K
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
-from app.routes import changesets, claims, conflicts, events, explanations, health, lifecycle, slices
+from app.routes import changesets, claims, conflicts, events, explanations, health, lifecycle, slices, webhooks
 from app.routes.access import audit, limits, policy, tokens
 from app.routes.files import file_contents, reads, trees
 from app.service import memory_limit, metrics, request_log
@@ -40,6 +40,7 @@ from storage.operations.lifecycle import NotPossible
 from storage.operations.seen import StackTooDeep, UnknownBase
 from storage.operations.slices import SliceChanged, SliceExists, SliceGone
 from storage.operations.succession import TakesTooLong
+from storage.operations.webhooks import NoWebhookKey, TooManyWebhooks, WebhookGone
 from storage.repository import Repository
 from tasks.notify import ask_for_upkeep
 from tasks.report import because
@@ -124,6 +125,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         reads,
         trees,
         file_contents,
+        webhooks,
     ):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(health.routes, url_prefix="/v1")
@@ -173,5 +175,8 @@ def problem_table(repo: Repository) -> problems.Table:
         OlderNodes: away(),
         MakerRevoked: lambda error: problems.unauthorized("the token is not valid any more"),
         NoAdmin: lambda error: problems.invalid("grants", str(error)),
+        NoWebhookKey: lambda error: problems.conflict("there are no webhooks here: the setting webhook_key is empty"),
+        TooManyWebhooks: lambda error: problems.conflict(str(error)),
+        WebhookGone: lambda error: problems.not_found("webhook", str(error)),
         PolicyChanged: lambda error: problems.precondition_failed(str(error), version=error.current.version),
     }

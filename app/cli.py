@@ -49,6 +49,7 @@ _FOLDERS = {
         "audit": "Show what was done, by whom, and from where.",
         "policy": "Show, set and check who may do what.",
         "token": "Make, list and revoke tokens.",
+        "webhook": "Make, list and delete webhooks, and see what they were told.",
         "whoami": "Show who you are to the API, and what you may do.",
     },
     "local": {

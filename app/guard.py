@@ -74,6 +74,15 @@ RULES: Mapping[str, Right | Needs] = {
     "trees.tree": Needs.TOKEN,
     "trees.files": Needs.TOKEN,
     "file_contents.contents": Needs.TOKEN,
+    "webhooks.create": Needs.TOKEN,
+    "webhooks.listing": Needs.TOKEN,
+    "webhooks.show": Needs.TOKEN,
+    "webhooks.change": Needs.TOKEN,
+    "webhooks.remove": Needs.TOKEN,
+    "webhooks.rotate": Needs.TOKEN,
+    "webhooks.ping": Needs.TOKEN,
+    "webhooks.deliveries": Needs.TOKEN,
+    "webhooks.redeliver": Needs.TOKEN,
 }
 
 

@@ -23,7 +23,7 @@ from storage.lookup.archive import Archive
 from storage.lookup.content_merges import ContentMerges
 from storage.lookup.object_kinds import Kinds
 from storage.lookup.object_store import ObjectMissing, ObjectStore
-from storage.queue import AppendLock, Inbox, Pace, Queue
+from storage.queue import AppendLock, Deliveries, Inbox, Pace, Queue
 from storage.view.access import read_policy
 from storage.view.load import load
 from storage.view.snapshot import Snapshot
@@ -59,6 +59,7 @@ class Repository:
         self.pace = Pace(settings.commit_changesets, settings.max_commit_changesets)
         self.nodes = Nodes(self.view)
         self.advisory_claims = AdvisoryClaims(settings, self.view)
+        self.deliveries = Deliveries(self.view)
         self.objects = ObjectStore(settings, self.bucket, self.view, self.archive)
         self.kinds = Kinds(settings, self.objects)
         self.merges = ContentMerges(settings)

@@ -105,14 +105,18 @@ def _since(started: float) -> float:
     return round(time.monotonic() - started, 4)
 
 
-def send(app: Celery, task: str, token: str | None = None) -> bool:
-    """Send a message, with the token that the queue gave for it; tell whether it was sent.
+def send(app: Celery, task: str, token: str | None = None, expires: float | None = None, **more: str) -> bool:
+    """Send a message, with the token that the queue gave for it, and what else it says; tell whether it was sent.
+
+    One that nobody has taken when it `expires` (seconds) is dropped.
 
     If the broker is unavailable, or refuses it (its Redis is full, or a replica), the work is only delayed.
     """
     reason = report.reason()
-    kwargs = {"reason": reason} | ({} if token is None else {"token": token})
-    options = {"event_dispatcher": NoEvents()} if reason == report.TICK else {}
+    kwargs = {"reason": reason, **more} | ({} if token is None else {"token": token})
+    options: dict[str, Any] = {"event_dispatcher": NoEvents()} if reason == report.TICK else {}
+    if expires is not None:
+        options["expires"] = expires
     try:
         app.send_task(task, kwargs=kwargs, **options)
     except SoftTimeLimitExceeded:

@@ -28,7 +28,9 @@ log = structlog.get_logger()
 
 program.begin()
 kombu_fixes.install()
-app = Celery("sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep", "tasks.compaction"])
+app = Celery(
+    "sluice", include=["tasks.commits", "tasks.merges", "tasks.upkeep", "tasks.compaction", "tasks.webhooks.tasks"]
+)
 app.config_from_object("celeryconfig")
 app.steps["consumer"].add(SaysAlive)
 

@@ -15,6 +15,8 @@ from tasks.report import because
 log = structlog.get_logger()
 
 _ASK_PAUSE = 1.0  # seconds
+# A message for a webhook that no run has taken by then is dropped: the next look sends another one.
+_DELIVERY_EXPIRES = 10.0
 
 
 def ask(repo: Repository, kind: str, limit: int, done: str = "", before: int | None = None) -> None:
@@ -38,6 +40,11 @@ def ask_for_upkeep(repo: Repository) -> None:
     with _costs_time_only():
         if Lease(repo.view, LeaseName.UPKEEP_ASKED, _ASK_PAUSE).take_turn():
             send(app, "sluice.upkeep")
+
+
+def ask_for_delivery(webhook: str) -> None:
+    """Send the message that has events delivered to a webhook; one that is lost costs time only."""
+    send(app, "sluice.deliver", expires=_DELIVERY_EXPIRES, webhook=webhook)
 
 
 def ask_for_merge(repo: Repository) -> None:

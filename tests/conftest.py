@@ -52,6 +52,7 @@ LONG = (
     "acceptance/test_stack.py",
     "acceptance/",
     "faults/",
+    "tasks/webhooks/test_delivery.py",
     "tasks/test_celery_nodes.py",
     "tasks/node/test_heartbeat.py",
     "storage/maintenance/test_compaction.py",

@@ -40,20 +40,22 @@ _TABLE = {
     "storage.backends": "base metrics",
     "storage.git": "base",
     "storage.access": "",
-    "storage.log": "base metrics backends git access",
-    "storage.view": "base backends git log access",
+    "storage.webhooks": "access",
+    "storage.log": "base metrics backends git access webhooks",
+    "storage.view": "base backends git log access webhooks",
     "storage.coordination": "base metrics backends log view",
     "storage.claims": "base git view",
     "storage.lookup": "base backends git log view",
     "storage.queue": "base backends git log view coordination lookup",
     "storage.repository": "base backends git access log view coordination claims lookup queue",
     "storage.commit": "access base metrics backends git log view coordination lookup queue repository",
-    "storage.operations": "access base backends git log view queue repository commit",
+    "storage.operations": "access base backends git log view queue repository commit webhooks",
     "storage.maintenance": "base backends git log view lookup queue repository commit",
     "tasks.node": "base backends view coordination repository",
     "tasks": "base metrics backends log view coordination queue repository commit operations maintenance tasks.node",
+    "tasks.webhooks": "access base metrics backends log view coordination queue repository operations webhooks tasks",
     "app.client": "base git",
-    "app.protocol": "base backends git log",
+    "app.protocol": "base backends git log queue webhooks",
     "app.judge": "base git",
     "app.access": "base backends git access log view claims queue repository app.protocol",
     "app.shares": "base backends access app.access",
@@ -65,15 +67,17 @@ _TABLE = {
         "app.access app.shares app.tracing"
     ),
     "app.service": (
-        "base metrics backends log coordination claims queue repository app.protocol app.access app.shares "
+        "base metrics backends log view coordination claims queue repository app.protocol app.access app.shares "
         "app.intake"
     ),
     "app.guard": "backends access app.access app.shares app.service",
     "app.routes": (
-        "base backends git access log view coordination claims lookup queue operations tasks app.protocol "
+        "base backends git access log view coordination claims lookup queue operations webhooks tasks app.protocol "
         "app.access app.shares app.downloads app.intake app.service"
     ),
-    "app.admin": "base backends git log view lookup queue repository commit operations maintenance app.judge",
+    "app.admin": (
+        "base backends git log view lookup queue repository commit operations webhooks maintenance app.judge"
+    ),
     "app.stack": "access base backends view coordination",
     "app.demo": "base git app.client app.protocol app.judge app.admin",
     "app.console": "base app.client app.stack",
@@ -133,6 +137,9 @@ PURE = {
     "storage.view.rows",
     "storage.view.snapshot",
     "storage.lookup.tables",
+    "storage.webhooks.records",
+    "storage.webhooks.signing",
+    "storage.webhooks.targets",
 }  # fmt: skip
 # What it must not touch: servers, clocks, chance, processes, the environment.
 IMPURE = {

@@ -17,16 +17,19 @@ from app.admin.backup import LOG, MARKERS, PROBES, BackupError, Folder, Manifest
 from storage.backends.bucket import READERS, Bucket
 from storage.base.errors import Corrupt
 from storage.base.progress import Progress, batched_with_progress, no_progress
-from storage.log.entry import Access, decode, digest
+from storage.log.entry import Access, Webhooks, decode, digest
 from storage.log.log import name_of
 from storage.log.records import Actor
 from storage.maintenance.rebuild import rebuild
 from storage.operations.access import replace_policy, revoke
+from storage.operations.webhooks import disable_all
 from storage.repository import Repository
 from storage.view.access import read_policy
+from storage.view.webhooks import count_webhooks
+from storage.webhooks.records import Disabled
 
 _AT_ONCE = 64
-# By whom the log says that tokens were revoked.
+# By whom the log says that tokens were revoked and webhooks disabled.
 _PRINCIPAL = "sluice:restore"
 
 
@@ -53,6 +56,7 @@ class Restored:
     applied: int = 0  # the last entry of the view
     enqueued: int = 0  # changesets without an outcome, queued again
     revoked: int = 0  # tokens
+    disabled: int = 0  # webhooks
 
 
 def check(folder: Folder, manifest: Manifest, progress: Progress) -> None:
@@ -79,7 +83,8 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress,
     """Put the backup in `directory` into the repository's bucket, and load the view from it.
 
     All its tokens are revoked, and the policy's identities taken out, unless `keep_tokens`: some may have been ended
-    since the backup was made.
+    since the backup was made. So are its webhooks disabled: the deployment that the backup is of may call them as well,
+    under the same ids.
 
     What Redis knows of a repository of this name is forgotten, since it is of another bucket. Nothing else may use the
     repository meanwhile. Raises Refused, Corrupt and Unavailable.
@@ -97,9 +102,10 @@ def restore(repo: Repository, directory: Path, progress: Progress = no_progress,
     revoked = 0 if keep_tokens else _revoke_all(repo)
     if not keep_tokens:
         _forget_identities(repo)
+    disabled = 0 if keep_tokens else _disable_all(repo)
     applied = repo.view.head().applied
     return Restored(
-        manifest.entries, len(manifest.files), manifest.size, put.copied, applied, recovered.enqueued, revoked
+        manifest.entries, len(manifest.files), manifest.size, put.copied, applied, recovered.enqueued, revoked, disabled
     )
 
 
@@ -121,10 +127,16 @@ def _forget_identities(repo: Repository) -> None:
         replace_policy(repo, structs.replace(policy, identities=()), policy.version, Actor(principal=_PRINCIPAL))
 
 
-def _revokes(data: bytes) -> bool:
-    """Tell whether an entry is one by which a restore revokes tokens, or takes out identities."""
+def _disable_all(repo: Repository) -> int:
+    """Disable all webhooks, and return how many. Raises Unavailable."""
+    return disable_all(repo, Disabled.RESTORED, Actor(principal=_PRINCIPAL)) if count_webhooks(repo.view) else 0
+
+
+def _is_own(data: bytes) -> bool:
+    """Tell whether an entry is one by which a restore revokes tokens, takes out identities or disables webhooks."""
     entry = decode(data)
-    return isinstance(entry, Access) and entry.actor.principal == _PRINCIPAL
+    of = entry.actor if isinstance(entry, Access | Webhooks) else None
+    return of is not None and of.principal == _PRINCIPAL
 
 
 class _Put:
@@ -153,8 +165,8 @@ class _Put:
     def _begun(self, present: set[str]) -> int:
         """Return how many entries a restore that died has written. Raises NotEmpty where others are there."""
         count = len([name for name in present if name.startswith(LOG)])
-        # Those that revoke tokens are its own, by a run that did not come to its end.
-        while count > self._manifest.entries and _revokes(self._bucket.get(name_of(count))):
+        # Those that revoke tokens and disable webhooks are its own, by a run that did not come to its end.
+        while count > self._manifest.entries and _is_own(self._bucket.get(name_of(count))):
             count -= 1
         if count > self._manifest.entries:
             raise NotEmpty(f"the bucket has {count} entries, the backup {self._manifest.entries}: it is in use since")

@@ -11,9 +11,10 @@ from typing import Any
 
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.ids import ulid_seconds
-from storage.coordination import WORK, missing
+from storage.coordination import WEBHOOKS, WORK, missing
 from storage.log.log import name_of
 from storage.repository import Repository
+from storage.view.webhooks import count_webhooks
 
 _MAX_LAG = 1000
 _PROBE = "probe/ready"
@@ -94,7 +95,8 @@ def _queue(repo: Repository) -> Check:
 
 def _workers(repo: Repository) -> Check:
     nodes = repo.nodes.at_work()
-    gone = missing(nodes)
-    at_work = {work: [node.name for node in nodes if work in node.work] for work in WORK}
-    detail = "no answer from " + ", ".join(f"{work} ({WORK[work]})" for work in gone) if gone else "all answer"
+    needed = {**WORK, **(WEBHOOKS if repo.settings.webhook_key and count_webhooks(repo.view) else {})}
+    gone = missing(nodes, needed)
+    at_work = {work: [node.name for node in nodes if work in node.work] for work in needed}
+    detail = "no answer from " + ", ".join(f"{work} ({needed[work]})" for work in gone) if gone else "all answer"
     return {"ok": not gone, "detail": detail, "missing": gone, "nodes": at_work}

@@ -10,7 +10,7 @@ from storage.base.settings import Settings
 
 # The names of a stack's processes.
 SERVERS = ("redis", "s3")
-NAMES = (*SERVERS, "api", "worker", "merger", "beat", "flower")
+NAMES = (*SERVERS, "api", "worker", "merger", "sender", "beat", "flower")
 # Flower keeps its tasks in memory; beyond so many it forgets the oldest.
 FLOWER_TASKS = 10_000
 
@@ -51,6 +51,26 @@ def worker(concurrency: int) -> list[str]:
 def merger() -> list[str]:
     """The worker for merges and upkeep: two processes, so that merges do not wait for a compaction."""
     return [*_CELERY, "worker", "-Q", "merges,upkeep", "-c", "2", "-n", "merges@%h", *_WORKER]
+
+
+def sender(concurrency: int) -> list[str]:
+    """The worker that calls webhooks; `concurrency` is Settings.webhook_senders.
+
+    It does nothing but wait for receivers, so its runs are threads, and slow receivers hold up no other work.
+    """
+    return [
+        *_CELERY,
+        "worker",
+        "-Q",
+        "webhooks",
+        "-P",
+        "threads",
+        "-c",
+        str(concurrency),
+        "-n",
+        "webhooks@%h",
+        *_WORKER,
+    ]
 
 
 def api_grace() -> float:

@@ -51,7 +51,8 @@ FLOWER_USER = "sluice"
 class Stack:
     """Everything, started by `start` or `with`, and stopped by `stop` or at the end of the `with`.
 
-    Processes are named redis, s3, api, worker (commits), merger (merges and upkeep), beat and flower.
+    Processes are named redis, s3, api, worker (commits), merger (merges and upkeep), sender (webhooks), beat and
+    flower.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Stack:
         abrupt: bool = False,
         environ: Mapping[str, str] | None = None,
         with_tokens: bool = False,
+        with_webhooks: bool = False,
     ) -> None:
         """Describe a stack; nothing runs yet.
 
@@ -79,7 +81,8 @@ class Stack:
         other than those of the servers; port 0 is any free one; `host` is for the API alone, everything else stays
         on the loopback; `environ` is given to the processes in addition to their settings;
         `abrupt` stops with SIGKILL, as a stack with a temporary folder is always stopped; `with_tokens` gives it a root
-        token, without which nobody is let in who has no other one, and Redis a password.
+        token, without which nobody is let in who has no other one, and Redis a password; `with_webhooks` gives it a key
+        for webhooks, and a process that calls them.
         """
         self._data = data
         self._overrides = dict(settings or {})
@@ -94,6 +97,8 @@ class Stack:
         self._abrupt = abrupt or data is None
         self._environ = dict(environ or {})
         self._with_tokens = with_tokens
+        self._with_webhooks = with_webhooks
+        self._webhook_key = ""
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock: IO[str] | None = None
         self._supervisor: Supervisor | None = None
@@ -213,6 +218,8 @@ class Stack:
         if self._with_tokens:
             self.token = state.root_token(self.data)
             own["root_token_sha256"] = hash_of(self.token)
+        if self._with_webhooks:
+            own["webhook_key"] = self._webhook_key
         self.settings = Settings(**{**redis.settings, **s3.settings, **own, **self._overrides})
         save_environment(self.data, self.settings)
         self._listener = _listen(self._host, self._api_port)
@@ -242,6 +249,9 @@ class Stack:
 
         if self._with_tokens and not known.redis_password:
             known = dataclasses.replace(known, redis_password=state.new_redis_password())
+        if self._with_webhooks and not known.webhook_key:
+            known = dataclasses.replace(known, webhook_key=state.new_webhook_key())
+        self._webhook_key = known.webhook_key
         ports = free_ports(3 + S3_PORTS, known.ports)
         state.save(self.data, dataclasses.replace(known, ports=ports))
         self._api_port, self._flower_port = self._api_port or ports[0], self._flower_port or ports[1]
@@ -269,6 +279,9 @@ class Stack:
             self._command("worker", workers, lambda: _node_answers(self.settings, "commits"), grace),
             self._command("merger", commands.merger(), lambda: _node_answers(self.settings, "merges"), grace),
         ]
+        if self._with_webhooks:
+            argv = commands.sender(self.settings.webhook_senders)
+            own.append(self._command("sender", argv, lambda: _node_answers(self.settings, "webhooks"), grace))
         if self._with_beat:
             own.append(self._command("beat", commands.beat(), lambda: is_at_work(self.settings, "beat")))
         if self._with_flower:

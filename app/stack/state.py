@@ -14,6 +14,8 @@ from storage.access.tokens import is_well_formed
 from storage.base.errors import Refused
 
 VERSION = 1
+# What earlier versions did not write.
+_LATER = ("redis_password", "webhook_key")
 ROOT_TOKEN = "root-token"
 """The file with the root token in a stack's data folder."""
 
@@ -56,6 +58,7 @@ class State:
     ports: list[int] = field(default_factory=list)
     # Folders of earlier versions have none: they get one at their next start.
     redis_password: str = field(default="", repr=False)
+    webhook_key: str = field(default="", repr=False)
 
     @property
     def credentials(self) -> Credentials:
@@ -66,6 +69,11 @@ class State:
 def new_redis_password() -> str:
     """Return a password for a stack's Redis."""
     return secrets.token_urlsafe(30)
+
+
+def new_webhook_key() -> str:
+    """Return a key from which the secrets of a stack's webhooks are made."""
+    return secrets.token_urlsafe(32)
 
 
 def root_token(folder: Path) -> str:
@@ -143,6 +151,6 @@ def save(folder: Path, state: State) -> None:
     new.unlink(missing_ok=True)
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as output:
-        kept = {name: value for name, value in dataclasses.asdict(state).items() if name != "redis_password" or value}
+        kept = {name: value for name, value in dataclasses.asdict(state).items() if name not in _LATER or value}
         json.dump({"version": VERSION, **kept}, output, indent=2)
     new.replace(path)

@@ -21,6 +21,7 @@ from storage.base.networks import read_networks
 from storage.base.setting_groups.api_settings import ApiSettings, setting
 from storage.base.setting_groups.share_settings import ShareSettings
 from storage.base.values import read
+from storage.base.webhook_settings import WebhookSettings
 
 PREFIX = "SLUICE_"
 TOKEN, TOKEN_FILE = PREFIX + "TOKEN", PREFIX + "TOKEN_FILE"
@@ -46,6 +47,7 @@ _ABOVE_ZERO = (
     "principal_rate_exchange",
     "commit_share",
 )
+_LEAST_KEY = 32  # characters
 
 
 _SHA256_OF_NOTHING = sha256().hexdigest()
@@ -58,7 +60,7 @@ class SettingsError(BadInput):
 
 
 @dataclass(frozen=True)
-class Settings(ApiSettings, ShareSettings):
+class Settings(WebhookSettings, ApiSettings, ShareSettings):
     """What a deployment may choose. Limits bound work and memory; each refusal names the limit that it hit."""
 
     repository: str = setting(
@@ -283,6 +285,12 @@ class Settings(ApiSettings, ShareSettings):
         for name in _ABOVE_ZERO:
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{PREFIX}{name.upper()} must be above 0")
+        if 0 < len(self.webhook_key) < _LEAST_KEY:
+            raise SettingsError(f"{PREFIX}WEBHOOK_KEY must have {_LEAST_KEY} characters or more")
+        try:
+            _ = self.retry_waits
+        except ValueError:
+            raise SettingsError(f"{PREFIX}WEBHOOK_WAITS must be seconds, separated by commas") from None
         if self.late_put >= self.inbox_margin:
             # What is accepted so late could be behind the mark, where nobody looks.
             raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")
@@ -311,7 +319,7 @@ class Settings(ApiSettings, ShareSettings):
         urls = [self.redis_url, self.broker, self.api_url, *self.endpoints]
         # To the last @: an unescaped one may stand in a password.
         written = [url.partition("://")[2].rpartition("@")[0].partition(":")[2] for url in urls]
-        return [secret for secret in (self.s3_secret_key, *written, *map(unquote, written)) if secret]
+        return [secret for secret in (self.s3_secret_key, self.webhook_key, *written, *map(unquote, written)) if secret]
 
     @property
     def endpoints(self) -> list[str]:

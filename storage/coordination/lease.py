@@ -54,6 +54,8 @@ class LeaseName(StrEnum):
     UPKEEP_WAITS = "upkeep_waits"  # one run of upkeep waits for who loads the view
     GARBAGE = "gc"  # garbage was collected within the last interval
     FULL_SCAN = "deep_look"  # the inbox was scanned from the low watermark on within the last interval
+    DELIVERING = "delivering:"  # with a webhook's id: who delivers to it
+    CURSORS = "webhooks_noted"  # how far webhooks have come was noted in the log within the last interval
 
 
 def holders(view: View) -> list[str]:
@@ -65,10 +67,15 @@ def holders(view: View) -> list[str]:
 class Lease:
     """One lock by its name. It is advisory: it saves work, and outcomes are right without it."""
 
-    def __init__(self, view: View, name: LeaseName, seconds: float, heartbeat: Heartbeat | None = None) -> None:
-        """It ends after `seconds`; where it is held with a `heartbeat`, also soon after its owner's process."""
+    def __init__(
+        self, view: View, name: LeaseName, seconds: float, heartbeat: Heartbeat | None = None, of: str = ""
+    ) -> None:
+        """It ends after `seconds`; where it is held with a `heartbeat`, also soon after its owner's process.
+
+        `of` is what it is for, where there are many of its name.
+        """
         self._view = view
-        self._name = name
+        self._name = name + of
         self._life = int(seconds * 1000)
         self._heartbeat = heartbeat
 

@@ -30,6 +30,8 @@ _LOOK_EVERY = 5.0
 
 WORK = {"commits": "worker", "merges": "merger", "upkeep": "worker or merger", "beat": "beat"}
 """What a deployment needs somebody for, and the process of `sluice up` and compose.yaml that does it."""
+WEBHOOKS = {"webhooks": "sender"}
+"""The same where there are webhooks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Nodes:
         return self._all_read >= written
 
 
-def missing(nodes: Collection[Node]) -> list[str]:
-    """Return the kinds of work that none of these nodes does, in the order of WORK."""
+def missing(nodes: Collection[Node], needed: Collection[str] = tuple(WORK)) -> list[str]:
+    """Return the kinds of work that none of these nodes does, in the order of `needed`."""
     done = {work for node in nodes for work in node.work}
-    return [work for work in WORK if work not in done]
+    return [work for work in needed if work not in done]

@@ -6,8 +6,8 @@ turns an entry into the rows of the view.
 
 Readers must read every format that was ever written; tests/testdata/entries holds one of each. An entry has the oldest
 format that can say it: 2 where a batch has its global commit with it, 3 for tokens and the policy, 4 for a policy with
-quotas and where it names who had it made and older versions did not write that, else 1. A format is written once every
-node reads it (storage/coordination/nodes.py).
+quotas, for webhooks, and where it names who had it made and older versions did not write that, else 1. A format is
+written once every node reads it (storage/coordination/nodes.py).
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from storage.access.tokens import Token
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId, Seq, SliceId
 from storage.log.records import Actor, Closing, Decided, Record, written
+from storage.webhooks.records import Webhook
 
 FORMATS = (1, 2, 3, 4)
 PUBLISHED_FORMAT = 2
 ACCESS_FORMAT = 3
-QUOTAS_FORMAT = IDENTITIES_FORMAT = ACTOR_FORMAT = 4
+QUOTAS_FORMAT = IDENTITIES_FORMAT = ACTOR_FORMAT = WEBHOOKS_FORMAT = 4
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
@@ -226,6 +227,22 @@ class Access(Entry, tag="access", frozen=True, kw_only=True):
         return QUOTAS_FORMAT if is_newer else ACCESS_FORMAT
 
 
+class Webhooks(Entry, tag="webhooks", frozen=True, kw_only=True):
+    """Webhooks are made, changed or deleted, or how far they have come is noted."""
+
+    actor: Actor | None = None  # None: Sluice itself
+    time: int  # in seconds
+    created: tuple[Webhook, ...] = ()  # they begin behind this entry
+    changed: tuple[Webhook, ...] = ()
+    deleted: tuple[str, ...] = ()
+    reached: dict[str, tuple[int, int]] = {}  # by webhook: all events before an entry, and so many of its own
+
+    @property
+    def least_format(self) -> int:
+        """4: older versions know no webhooks."""
+        return WEBHOOKS_FORMAT
+
+
 class Release(Entry, tag="release", frozen=True, kw_only=True):
     """Changesets that were held are let go."""
 
@@ -305,7 +322,7 @@ decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(
-    Genesis | Slices | Commits | Merge | Access | Release | Close | Asked | Condemn | Compact
+    Genesis | Slices | Commits | Merge | Access | Webhooks | Release | Close | Asked | Condemn | Compact
 )
 
 

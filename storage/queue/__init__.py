@@ -5,6 +5,7 @@ Imports the packages of storage up to lookup.
 """
 
 from storage.queue.append_lock import AppendLock
+from storage.queue.deliveries import Deliveries, Delivery, Progress, Wanted
 from storage.queue.pace import Pace
 from storage.queue.queue import LEASE_EXPIRED, Queue
 from storage.queue.recovery import MAX_PASSED_PACKS, Inbox, InboxScan, Watermark
@@ -13,5 +14,6 @@ from storage.queue.submission_packs import UNREADABLE, read_changesets, read_pac
 
 __all__ = [
     "LEASE_EXPIRED", "MAX_PASSED_PACKS", "UNREADABLE", "Admission", "AppendLock", "ChangesetState", "Claimed",
-    "Inbox", "InboxScan", "Pace", "Queue", "Stage", "Watermark", "read_changesets", "read_pack",
+    "Deliveries", "Delivery", "Inbox", "InboxScan", "Pace", "Progress", "Queue", "Stage", "Wanted", "Watermark",
+    "read_changesets", "read_pack",
 ]  # fmt: skip

@@ -115,6 +115,10 @@ class Lists:
         """Return the ids of tokens that are not revoked, behind `after`, in the order in which they were made."""
         return self._by_name("token_order", after, limit)
 
+    def webhook_ids(self, after: str, limit: int) -> list[str]:
+        """Return the ids of webhooks behind `after`, in the order in which they were made."""
+        return self._by_name("webhook_order", after, limit)
+
     def slices_covering(self, path: bytes, after: str, limit: int) -> list[str]:
         """Return the ids of slices that cover a path, behind `after`, in order."""
         # Each holder of the path has an ordered set of slices; the first of all of them, merged, are the page.

@@ -18,6 +18,7 @@ from storage.log.entry import (
     Merge,
     Release,
     Slices,
+    Webhooks,
     encode_record,
     log_position,
 )
@@ -103,14 +104,14 @@ def effects(entry: Entry, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOT
             _slice_effects(entry, rows)
         case Commits():
             _commit_effects(entry, rows)
-            if (published := entry.published) and (made := entry.global_commit):
-                _global_effects(made, published.time, rows)
-                head["merged"] = published.merged
+            _published_effects(entry, rows)
         case Merge():
             _global_effects(entry.global_commit, entry.time, rows)
             head["merged"] = entry.merged
         case Access():
             _access_effects(entry, rows)
+        case Webhooks():
+            _webhook_effects(entry, rows)
         case Release():
             rows.score_all("released", [released.id for released in entry.released], entry.seq)
         case Condemn():
@@ -122,6 +123,12 @@ def effects(entry: Entry, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOT
             _compact_effects(entry, rows)
             _forget(forgotten, rows)
     return rows
+
+
+def _published_effects(entry: Commits, rows: Effects) -> None:
+    if (published := entry.published) and (made := entry.global_commit):
+        _global_effects(made, published.time, rows)
+        rows.head["merged"] = published.merged
 
 
 def _global_effects(made: GlobalCommit, time: int, rows: Effects) -> None:
@@ -144,6 +151,19 @@ def _access_effects(entry: Access, rows: Effects) -> None:
     if entry.policy:
         rows.strings["policy"] = encode_record(entry.policy)
         rows.head["policy"] = entry.policy.version
+
+
+def _webhook_effects(entry: Webhooks, rows: Effects) -> None:
+    for gone in entry.deleted:
+        for key in ("webhooks", "webhook_cursors"):
+            rows.removed_fields.setdefault(key, []).append(gone)
+        rows.remove("webhook_order", gone)
+    reached = {webhook.id: (entry.seq + 1, 0) for webhook in entry.created} | entry.reached
+    for webhook in (*entry.created, *entry.changed):
+        rows.hashes.setdefault("webhooks", {})[webhook.id] = encode_record(webhook)
+    rows.score_all("webhook_order", [webhook.id for webhook in entry.created], 0)
+    for webhook_id, (seq, sent) in reached.items():
+        rows.hashes.setdefault("webhook_cursors", {})[webhook_id] = f"{seq} {sent}"
 
 
 def _slice_effects(entry: Slices, rows: Effects) -> None:

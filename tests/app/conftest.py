@@ -14,7 +14,7 @@ from tests.support.api import Api
 def nothing_is_sent() -> Iterator[None]:
     """What an API's thread announces after its test goes nowhere, and not to a Redis that may run on this machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(notify, "send", lambda app, task, token=None: None)
+        patch.setattr(notify, "send", lambda app, task, token=None, **more: None)
         yield
 
 
@@ -22,7 +22,7 @@ def nothing_is_sent() -> Iterator[None]:
 def unsent(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
     """Messages that would go to Celery; the tests work themselves."""
     sent: SimpleQueue[str] = SimpleQueue()
-    monkeypatch.setattr(notify, "send", lambda app, task, token=None: sent.put(task))
+    monkeypatch.setattr(notify, "send", lambda app, task, token=None, **more: sent.put(task))
     return sent
 
 

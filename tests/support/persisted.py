@@ -80,6 +80,11 @@ def identities() -> tuple[Seq, bytes]:
     return Seq(len(ENTRIES) + 3 + len(with_actors())), (TESTDATA / "entries" / "v4-identities.json").read_bytes()
 
 
+def webhooks() -> tuple[Seq, bytes]:
+    """Return an entry of webhooks, behind those."""
+    return Seq(len(ENTRIES) + 3), (TESTDATA / "entries" / "v4-webhooks.json").read_bytes()
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))

@@ -57,8 +57,9 @@ def command(data: Path, host: str, port: int, flower: bool, flower_port: int, wo
     refuse_addresses(data)
     chosen = limits() | ({"commit_workers": workers} if workers else {})
     stack = Stack(
-        data, chosen, s3=s3, host=host, api_port=port, flower_port=flower_port, with_flower=flower, with_tokens=True
-    )
+        data, chosen, s3=s3, host=host, api_port=port, flower_port=flower_port, with_flower=flower, with_tokens=True,
+        with_webhooks=True,
+    )  # fmt: skip
     asked: SimpleQueue[int] = SimpleQueue()  # one that a handler may put into, whatever it interrupts
     signal.signal(restarts.SIGNAL, lambda number, frame: asked.put(number))
     try:

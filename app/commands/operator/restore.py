@@ -21,8 +21,9 @@ _SHOWN = 20
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--verify/--no-verify", "with_verify", default=True, help="Run `sluice verify` afterwards.")
 @click.option(
-    "--keep-tokens", is_flag=True, help="Keep the backup's tokens and identities, also those that were ended since."
-)
+    "--keep-tokens", is_flag=True,
+    help="Keep the backup's tokens and identities, also those that were ended since, and its webhooks enabled.",
+)  # fmt: skip
 @data_folder
 @as_json
 def command(directory: Path, with_verify: bool, keep_tokens: bool, data: Path | None, as_json: bool) -> None:
@@ -30,7 +31,7 @@ def command(directory: Path, with_verify: bool, keep_tokens: bool, data: Path | 
 
     The repository may have another name than in the backup. Every file is checked before anything is written. Run this
     before you start the API and the workers; if it is interrupted, run the same command again. Tokens of the backup are
-    revoked, and the identities of its policy are taken out: the root token makes new ones.
+    revoked, and the identities of its policy are taken out: the root token makes new ones. Its webhooks are disabled.
 
     Example: SLUICE_REPOSITORY=copy sluice restore /backups/code
     """
@@ -56,7 +57,8 @@ def command(directory: Path, with_verify: bool, keep_tokens: bool, data: Path | 
         console.print(
             f"{verdict}: {restored.entries} entries, {restored.files} files, {restored.bytes:,} bytes;"
             f" {restored.copied} files copied, {restored.enqueued} changesets queued again,"
-            f" {restored.revoked} tokens revoked, in {seconds} s"
+            f" {restored.revoked} tokens revoked, {restored.disabled} webhooks disabled,"
+            f" in {seconds} s"
         )
     if differences:
         end(exit_codes.WRONG)

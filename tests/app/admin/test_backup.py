@@ -27,8 +27,11 @@ from storage.base.settings import Settings
 from storage.log.log import name_of
 from storage.log.records import Actor
 from storage.operations.access import issue, replace_policy
+from storage.operations.webhooks import create
 from storage.repository import Repository
 from storage.view.access import read_policy, token_of_hash
+from storage.view.webhooks import read_webhooks
+from storage.webhooks.records import Webhook
 from tests.support.dying import Died, Dying
 from tests.support.world import World
 
@@ -101,6 +104,21 @@ def test_tokens_and_identities_of_a_backup_end_when_it_is_restored(world: World,
     assert (restored.revoked, len(left)) == ((0, 3) if keep else (3, 0))
     assert (token_of_hash(copy.view, "0" * 64) is not None) is keep
     assert not verify(copy).differences
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_webhooks_of_a_backup_are_disabled_when_it_is_restored(world: World, tmp_path: Path, keep: bool) -> None:
+    """The deployment that the backup is of calls them too."""
+    world.repo.settings = dataclasses.replace(world.repo.settings, webhook_key="k" * 32)
+    made = Webhook(id=new_ulid(), url="https://hooks.example/", owner="root")
+    create(world.repo, made, Actor(principal="root"))
+    land(world, 1)
+    backup(world.repo.settings, tmp_path / "b")
+    copy = another(world)
+    restored = restore(copy, tmp_path / "b", keep_tokens=keep)
+    [there] = read_webhooks(copy.view)
+    assert (restored.disabled, there.disabled) == ((0, None) if keep else (1, "restored"))
+    assert restored.revoked == 0 and not verify(copy).differences
 
 
 def test_a_later_backup_copies_only_what_is_new(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,10 @@ CLIENTS = [
     f"resolve {ID} --all-ours", f"resolve {ID} --checkout fix", "slice change web --path web/",
     "slice create web web/", "slice delete web", "slice list", "slice show web", "status", f"status {ID}",
     f"status {ID} --wait", f"submit web . {SUBMISSION}", "token create user:ada", "token list", f"token revoke {ID}",
-    f"unclaim {ID}", "watch -n 1", "whoami",
+    f"unclaim {ID}",
+    "watch -n 1", "webhook create https://example.org/", f"webhook deliveries {ID}", f"webhook delete {ID}",
+    f"webhook disable {ID}", f"webhook enable {ID}", "webhook list", f"webhook ping {ID}",
+    f"webhook redeliver {ID} 3-0", f"webhook rotate {ID}", f"webhook show {ID}", "whoami",
 ]  # fmt: skip
 # Those of the rest that ask Redis and the bucket.
 OPERATORS = ["backup copy", "export copy.git", "gc", "rebuild", "verify"]

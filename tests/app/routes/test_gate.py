@@ -41,7 +41,7 @@ class Planted:
 
 @pytest.fixture
 def planted(settings: Settings, unsent: object) -> Planted:
-    root = secured(settings)
+    root = secured(settings, webhook_key="k" * 32)
     for name in ("vault", "open"):
         root.post("/slices", {"name": name, "paths": [f"{name}/"]}, 201)
     grants(
@@ -71,8 +71,12 @@ def planted(settings: Settings, unsent: object) -> Planted:
     made.ids["tree"] = root.get("/head")["main"]["tree"]
     token = root.get("/tokens")["items"][1]
     made.ids["token"] = token["id"]
+    asked = {"url": "https://vault.example/", "name": MESSAGE, "slices": ["vault"]}
+    made.ids["webhook"] = made.clients["right"].post("/webhooks", asked, 201).get_json(force=True)["id"]
+    made.ids["event"] = f"{root.get('/changesets/' + made.ids['landed'])['seq']}-0"
     assert root.get(f"/changesets/{made.ids['conflicted']}")["status"] == "conflicted"
-    hidden = [made.ids[name] for name in ("landed", "conflicted", "held", "queued", "blob", "slice", "tree", "claim")]
+    names = ("landed", "conflicted", "held", "queued", "blob", "slice", "tree", "claim", "webhook")
+    hidden = [made.ids[name] for name in names]
     made.hidden = [*hidden, "vault", CONTENT, MESSAGE, PERSON, INTENT, "user:small", "user:right"]
     return made
 
@@ -110,6 +114,7 @@ def a_claim(planted: Planted) -> Any:
 
 POLICY = {"grants": [{"to": "user:top", "role": "admin", "path": "/"}]}
 ANY = {"If-Match": "*"}
+OWN = (401, 404, 404, 200)  # a webhook is its owner's
 READ, DO, TOP = (401, 404, 200, 200), (401, 404, 403, 200), (401, 403, 403, 200)
 
 CASES: dict[str, Case] = {
@@ -167,6 +172,20 @@ CASES: dict[str, Case] = {
     "trees.tree": Case("GET", "/v1/slices/{slice}/tree", READ),
     "trees.files": Case("GET", "/v1/slices/{slice}/files", READ),
     "file_contents.contents": Case("POST", "/v1/slices/{slice}/files", READ, lambda planted: {"paths": ["vault/key"]}),
+    "webhooks.create": Case(
+        "POST",
+        "/v1/webhooks",
+        (401, 404, 201, 201),
+        lambda planted: {"url": "https://hooks.example/", "slices": [planted.ids["slice"]]},
+    ),
+    "webhooks.listing": Case("GET", "/v1/webhooks", (401, 200, 200, 200)),
+    "webhooks.show": Case("GET", "/v1/webhooks/{webhook}", OWN),
+    "webhooks.change": Case("PATCH", "/v1/webhooks/{webhook}", OWN, lambda planted: {"enabled": False}),
+    "webhooks.remove": Case("DELETE", "/v1/webhooks/{webhook}", (401, 404, 404, 204)),
+    "webhooks.rotate": Case("POST", "/v1/webhooks/{webhook}/rotate", OWN),
+    "webhooks.ping": Case("POST", "/v1/webhooks/{webhook}/ping", (401, 404, 404, 202)),
+    "webhooks.deliveries": Case("GET", "/v1/webhooks/{webhook}/deliveries", OWN),
+    "webhooks.redeliver": Case("POST", "/v1/webhooks/{webhook}/deliveries/{event}/redeliver", (401, 404, 404, 202)),
 }
 
 

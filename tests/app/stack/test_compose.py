@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "tests" / "testdata" / "compose-spec" / "compose-spec.json"
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = ("api", "worker", "merger", "beat", "flower")
+OURS = ("api", "worker", "merger", "sender", "beat", "flower")
 # `${NAME}`, `${NAME:-default}`, `${NAME:?message}`; `$$` is a dollar.
 VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?:(:[-?])([^}]*))?\}")
 
@@ -62,6 +62,7 @@ def test_compose_yaml_is_valid_by_the_compose_specification():
         ("api", commands.api("0.0.0.0:8080")),
         ("worker", commands.worker(settings.Settings().commit_workers)),
         ("merger", commands.merger()),
+        ("sender", commands.sender(settings.Settings().webhook_senders)),
         ("beat", commands.beat()),
         ("flower", commands.flower("0.0.0.0", 5555)),
     ],
@@ -105,6 +106,8 @@ def test_flower_and_the_console_are_on_the_loopback_and_redis_is_private():
     assert "ports" not in SERVICES["redis"]
     assert SERVICES["redis"]["networks"] == ["inner"]
     assert COMPOSE["networks"]["inner"] == {"internal": True}
+    reach_out = [name for name in ("worker", "merger", "sender", "beat") if SERVICES[name]["networks"] != ["inner"]]
+    assert reach_out == ["sender"]
 
 
 def test_every_service_has_a_health_check_and_servers_have_volumes():
@@ -114,6 +117,6 @@ def test_every_service_has_a_health_check_and_servers_have_volumes():
         assert [volume.split(":")[0] for volume in SERVICES[name]["volumes"]] == [name]
 
 
-@pytest.mark.parametrize("service", ["worker", "merger"])
+@pytest.mark.parametrize("service", ["worker", "merger", "sender"])
 def test_a_worker_has_time_to_finish_or_to_give_back(service: str):
     assert float(SERVICES[service]["stop_grace_period"].removesuffix("s")) >= commands.grace(settings.Settings())

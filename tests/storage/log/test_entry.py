@@ -13,7 +13,9 @@ from storage.log.entry import NO_HASH, Close, CorruptEntry, Release, Slices, dig
 from storage.log.log import follow
 from storage.view.load import locations
 from storage.view.rows import Effects, Forgotten, effects
-from tests.support.persisted import ENTRIES, access, entries, identities, published, quotas, ulid, with_actors
+from tests.support.persisted import (
+    ENTRIES, access, entries, identities, published, quotas, ulid, webhooks, with_actors,
+)  # fmt: skip
 
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.
 HASHES = {
@@ -87,6 +89,20 @@ def test_a_policy_with_identities_is_of_format_4() -> None:
 
 def test_an_entry_without_an_actor_has_the_format_that_it_had() -> None:
     assert Release(released=()).least_format == Close(closed=()).least_format == Slices(define=()).least_format == 1
+
+
+def test_an_entry_of_format_4_has_webhooks_and_how_far_they_have_come() -> None:
+    [*_, (entry, entry_hash)] = follow(iter([*entries(), published(), access(), webhooks()]))
+    assert (entry.format, encode(entry)) == (4, webhooks()[1])
+    assert entry_hash == "e6ba6e861eaceb0cabedf40d2a9dbf7c6bbdaf168700fd00922269087a22923c"
+    made = effects(entry, entry_hash)
+    assert list(made.hashes["webhooks"]) == [ulid("W1"), ulid("W2")]
+    assert made.hashes["webhook_cursors"] == {ulid("W1"): "15 0", ulid("W2"): "12 1"}
+    assert made.sorted_sets["webhook_order"] == {ulid("W1"): 0}
+    assert made.removed_fields == {"webhooks": [ulid("W3")], "webhook_cursors": [ulid("W3")]}
+    assert made.removed_members == {"webhook_order": [ulid("W3")]}
+    changed = json.loads(str(made.hashes["webhooks"][ulid("W2")]))
+    assert (changed["rotation"], changed["disabled"], changed["url"]) == (2, "gone", "https://b.example/")
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
@@ -215,7 +231,7 @@ def test_a_compaction_takes_back_what_grows_with_history_and_nothing_else() -> N
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: data.replace(b'"format":1', b'"format":5'),
+        lambda data: data.replace(b'"format":1', b'"format":99'),
         lambda data: data.replace(b'"seq":3', b'"seq":4'),
         lambda data: data[:-1],
         lambda data: b"[]",
