@@ -8,7 +8,7 @@ docs/configuration.md are made. A field `redis_url` is read from `SLUICE_REDIS_U
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -20,8 +20,8 @@ from storage.base.issuers import Issuer, read_issuers
 from storage.base.networks import read_networks
 from storage.base.setting_groups.api_settings import ApiSettings, setting
 from storage.base.setting_groups.share_settings import ShareSettings
+from storage.base.setting_groups.webhook_settings import WebhookSettings, check_key, read_waits
 from storage.base.values import read
-from storage.base.webhook_settings import WebhookSettings
 
 PREFIX = "SLUICE_"
 TOKEN, TOKEN_FILE = PREFIX + "TOKEN", PREFIX + "TOKEN_FILE"
@@ -35,6 +35,9 @@ _MOST = {
     "pack_changesets": 1 << 15,
     "max_bulk_changesets": 1 << 15,
 }
+_CHECKS: dict[str, Callable[[str], object]] = {
+    "jwt_issuers": read_issuers, "trusted_proxies": read_networks, "webhook_key": check_key, "webhook_waits": read_waits,
+}  # fmt: skip
 # Without them, one client could hold what all share.
 _ABOVE_ZERO = (
     "header_timeout",
@@ -47,7 +50,6 @@ _ABOVE_ZERO = (
     "principal_rate_exchange",
     "commit_share",
 )
-_LEAST_KEY = 32  # characters
 
 
 _SHA256_OF_NOTHING = sha256().hexdigest()
@@ -272,7 +274,7 @@ class Settings(WebhookSettings, ApiSettings, ShareSettings):
             raise SettingsError(f"{PREFIX}ROOT_TOKEN_SHA256 must be 64 hexadecimal digits in lower case")
         if self.root_token_sha256 == _SHA256_OF_NOTHING:
             raise SettingsError(f"{PREFIX}ROOT_TOKEN_SHA256 is the hash of nothing, and not of a token")
-        for name, check in (("jwt_issuers", read_issuers), ("trusted_proxies", read_networks)):
+        for name, check in _CHECKS.items():
             try:
                 check(getattr(self, name))
             except ValueError as error:
@@ -285,12 +287,6 @@ class Settings(WebhookSettings, ApiSettings, ShareSettings):
         for name in _ABOVE_ZERO:
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{PREFIX}{name.upper()} must be above 0")
-        if 0 < len(self.webhook_key) < _LEAST_KEY:
-            raise SettingsError(f"{PREFIX}WEBHOOK_KEY must have {_LEAST_KEY} characters or more")
-        try:
-            _ = self.retry_waits
-        except ValueError:
-            raise SettingsError(f"{PREFIX}WEBHOOK_WAITS must be seconds, separated by commas") from None
         if self.late_put >= self.inbox_margin:
             # What is accepted so late could be behind the mark, where nobody looks.
             raise SettingsError(f"{PREFIX}LATE_PUT must be less than {PREFIX}INBOX_MARGIN")

@@ -26,6 +26,7 @@ from storage.log.entry import (
     Merge,
     Release,
     Slices,
+    Webhooks,
 )
 from storage.log.manifest import Changeset
 from storage.log.records import Actor, Decided, Record, Status
@@ -39,7 +40,8 @@ OUTCOMES = {
 }
 ACTIONS = (
     "repository.create", SUBMIT, *OUTCOMES.values(), RELEASE, CLOSE, LAND, "slice.create", "slice.change",
-    "slice.delete", "token.create", "token.revoke", "policy.replace", "merge.request", "pack.condemn",
+    "slice.delete", "token.create", "token.revoke", "policy.replace", "webhook.create",
+    "webhook.change", "webhook.delete", "merge.request", "pack.condemn",
     "history.compact",
 )  # fmt: skip
 """Every action, of which acts say what was done."""
@@ -57,24 +59,25 @@ class Act(Record, frozen=True, kw_only=True):
     slice: str | None = None  # its id
     name: str | None = None  # of a slice or a token
     paths: tuple[str, ...] = ()
-    version: int | None = None  # of a slice or the policy
+    version: int | None = None  # of a slice or the policy; of a webhook, its rotation
     submitter: str | None = None  # of a changeset: the principal
     commit: str | None = None
     reason: str | None = None
     resolves: ChangesetId | None = None
     closed_by: str | None = None
     changesets: int | None = None  # how many a global commit merged
-    principal: str | None = None  # whose token it is
+    principal: str | None = None  # whose token, or webhook, it is
     subject_token: str | None = None  # the id of a token that is made or revoked
     token_hash: str | None = None  # its SHA-256, in hexadecimal
     role: str | None = None
     expires: int | None = None
+    webhook: str | None = None  # its id; its URL may be a secret
     packs: int | None = None
 
 
 def moment_of(entry: Entry) -> float | None:
     """Return when an entry was made, in seconds since 1970; None where it does not say."""
-    if isinstance(entry, Access | Asked | Slices | Release | Close) and entry.time:
+    if isinstance(entry, Access | Asked | Slices | Release | Close | Webhooks) and entry.time:
         return entry.time
     return ulid_seconds(entry.by) if is_ulid(entry.by) else None
 
@@ -121,6 +124,8 @@ def _of_others(entry: Entry) -> Iterator[Act]:
         case Close():
             for closed in entry.closed:
                 yield Act(action=CLOSE, actor=entry.actor, changeset=closed.id, slice=closed.slice, closed_by=closed.by)
+        case Webhooks():
+            yield from _of_webhooks(entry)
         case Asked():
             yield Act(action=f"{entry.what}.request", actor=entry.actor)
         case Condemn():
@@ -176,6 +181,18 @@ def _of_access(entry: Access) -> Iterator[Act]:
         )  # fmt: skip
     if entry.policy:
         yield Act(action="policy.replace", actor=entry.actor, version=entry.policy.version)
+
+
+def _of_webhooks(entry: Webhooks) -> Iterator[Act]:
+    for webhook in entry.created:
+        yield Act(action="webhook.create", actor=entry.actor, webhook=webhook.id, principal=webhook.owner)
+    for webhook in entry.changed:
+        yield Act(
+            action="webhook.change", actor=entry.actor, webhook=webhook.id, principal=webhook.owner,
+            reason=webhook.disabled, version=webhook.rotation,
+        )  # fmt: skip
+    for deleted in entry.deleted:
+        yield Act(action="webhook.delete", actor=entry.actor, webhook=deleted)
 
 
 def _principal(by: Actor | None) -> str | None:

@@ -6,7 +6,7 @@ from storage.base.ids import ulid_seconds
 from storage.log.audit import ACTIONS, Act, acts_of
 from storage.log.entry import Entry
 from storage.log.log import follow
-from tests.support.persisted import access, entries, published, ulid, with_actors
+from tests.support.persisted import access, entries, published, ulid, webhooks, with_actors
 
 
 def log() -> list[Entry]:
@@ -56,5 +56,20 @@ def test_a_successor_closes_the_conflict_that_it_resolves() -> None:
     assert [(act.changeset, act.closed_by) for act in closed] == [(ulid("AX"), ulid("C2"))]
 
 
+def of_webhooks() -> list[Act]:
+    [*_, (entry, _)] = follow(iter([*entries(), published(), access(), webhooks()]))
+    return list(acts_of(entry))
+
+
+def test_a_webhook_is_told_of_by_its_id_and_owner_and_never_by_its_url() -> None:
+    acts = of_webhooks()
+    assert [(act.action, act.webhook) for act in acts] == [
+        ("webhook.create", ulid("W1")), ("webhook.change", ulid("W2")), ("webhook.delete", ulid("W3")),
+    ]  # fmt: skip
+    assert (acts[1].version, acts[1].reason) == (2, "gone")
+    assert not any("https:" in str(act) for act in acts)
+
+
 def test_every_action_is_in_the_list() -> None:
-    assert {act.action for act in told(1, 18)} | {"slice.delete"} == set(ACTIONS)
+    acts = [*told(1, 18), *of_webhooks()]
+    assert {act.action for act in acts} | {"slice.delete"} == set(ACTIONS)

@@ -14,7 +14,15 @@ from storage.log.log import follow
 from storage.view.load import locations
 from storage.view.rows import Effects, Forgotten, effects
 from tests.support.persisted import (
-    ENTRIES, access, entries, identities, published, quotas, ulid, webhooks, with_actors,
+    ENTRIES,
+    access,
+    entries,
+    identities,
+    published,
+    quotas,
+    ulid,
+    webhooks,
+    with_actors,
 )  # fmt: skip
 
 # The hash of the last, each time that some were added: whoever changes the bytes of an old entry changes these.

@@ -3,7 +3,26 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from storage.base.api_settings import setting
+from storage.base.setting_groups.api_settings import setting
+
+_LEAST_KEY = 32  # characters
+
+
+def read_waits(text: str) -> tuple[float, ...]:
+    """Return seconds that are separated by commas. Raises ValueError."""
+    try:
+        waits = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        waits = (-1.0,)
+    if not all(0 <= wait < 1e7 for wait in waits):
+        raise ValueError("must be seconds, separated by commas")
+    return waits
+
+
+def check_key(text: str) -> None:
+    """Raise ValueError where a key can be guessed."""
+    if 0 < len(text) < _LEAST_KEY:
+        raise ValueError(f"must have {_LEAST_KEY} characters or more")
 
 
 @dataclass(frozen=True)
@@ -49,8 +68,5 @@ class WebhookSettings:
 
     @cached_property
     def retry_waits(self) -> tuple[float, ...]:
-        """The waits between the tries of one event, in seconds. Raises ValueError."""
-        waits = tuple(float(part) for part in self.webhook_waits.split(",") if part.strip())
-        if not all(0 <= wait < 1e7 for wait in waits):
-            raise ValueError("not a list of seconds")
-        return waits
+        """The waits between the tries of one event, in seconds."""
+        return read_waits(self.webhook_waits)
