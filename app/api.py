@@ -16,7 +16,18 @@ from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, K
 from app.protocol import problems
 from app.protocol.queries import check_url
 from app.protocol.url_names import FilePath, SliceName
-from app.routes import changesets, claims, conflicts, events, explanations, health, lifecycle, slices, webhooks
+from app.routes import (
+    changeset_lists,
+    changesets,
+    claims,
+    conflicts,
+    events,
+    explanations,
+    health,
+    lifecycle,
+    slices,
+    webhooks,
+)
 from app.routes.access import audit, limits, policy, tokens
 from app.routes.files import file_contents, reads, trees
 from app.service import memory_limit, metrics, request_log
@@ -117,6 +128,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         audit,
         slices,
         changesets,
+        changeset_lists,
         lifecycle,
         conflicts,
         claims,

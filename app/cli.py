@@ -30,6 +30,10 @@ _FOLDERS = {
         "submit": "Submit a directory, or a range of Git commits, as one changeset.",
         "watch": "Show the events of changesets as they happen.",
     },
+    "lists": {
+        "changesets": "List changesets by who submitted them, path, label and more.",
+        "mine": "List the changesets that you submitted.",
+    },
     "operator": {
         "backup": "Back up the bucket into a folder.",
         "export": "Export everything as a bare Git repository.",

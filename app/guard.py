@@ -51,6 +51,8 @@ RULES: Mapping[str, Right | Needs] = {
     "changesets.submit_many": Needs.TOKEN,
     "changesets.show": Needs.TOKEN,
     "changesets.listing": Needs.TOKEN,
+    "changeset_lists.listing": Needs.TOKEN,
+    "changeset_lists.states": Needs.TOKEN,
     "lifecycle.release_one": Needs.TOKEN,
     "lifecycle.abandon_one": Needs.TOKEN,
     "lifecycle.rebase": Needs.TOKEN,

@@ -131,6 +131,7 @@ PURE = {
     "storage.log.entry",
     "storage.log.entry_bundles",
     "storage.log.events",
+    "storage.log.facts",
     "storage.log.manifest",
     "storage.log.records",
     "storage.metrics.definitions",

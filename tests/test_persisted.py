@@ -15,7 +15,7 @@ from storage.view import segments
 from tests.support import persisted
 
 # What is compressed: another zlib's bytes are as good.
-COMPRESSED = {"v1.roll", "v3.3.segment"}
+COMPRESSED = {"v1.roll", "v4.3.segment"}
 
 
 def stored(name: str) -> bytes:
@@ -48,7 +48,7 @@ def test_a_bundle_has_its_entries() -> None:
 
 
 def test_a_segment_has_what_its_entries_set_in_the_view() -> None:
-    assert segments.decode(stored("v3.3.segment")) == persisted.segment()
+    assert segments.decode(stored("v4.3.segment")) == persisted.segment()
 
 
 def test_a_backup_manifest_has_its_files() -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 
+import click
 from rich.text import Text
 
 from app.client.api_client import Client, Json, NotSluice, ProblemError
@@ -107,6 +108,14 @@ def _version(version: Json | None) -> str:
     if version is None:
         return "nothing"
     return f"{version['mode'] or 'unknown mode'} {version['id'][:12]}"
+
+
+def label_of(text: str) -> tuple[str, str]:
+    """Return the label that an option --label names."""
+    key, equals, value = text.partition("=")
+    if not equals or not key or not value:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--label")
+    return key, value
 
 
 def slice_namer(client: Client) -> Callable[[str], str]:

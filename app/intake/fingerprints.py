@@ -53,6 +53,8 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
         hasher.update(b"hold")
     if submission.priority:
         hasher.update(b"priority %d" % submission.priority)
+    if submission.labels:
+        hasher.update(b"labels" + repr(submission.labels).encode())
     return hasher.hexdigest()[:32]
 
 

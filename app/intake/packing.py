@@ -142,4 +142,5 @@ def _changeset(
         by=item.by,
         trace=item.trace,
         priority=submission.priority,
+        labels=submission.labels,
     )

@@ -255,6 +255,7 @@ class Successor:
             hold=hold,
             resolves=self._changeset.id,
             priority=self._changeset.priority,
+            labels=self._changeset.labels,
         )
         return Item(
             submission=submission,

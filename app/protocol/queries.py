@@ -10,10 +10,11 @@ from flask import request
 from marshmallow.fields import Raw
 
 from app.protocol import fields
+from app.protocol.changesets.labels import label
 from app.protocol.loading import ErrorsAt, LimitedSchema, load_object, load_path, safe_name
 from app.protocol.paths import check_list
 from app.protocol.problems import invalid, malformed
-from storage.base.ids import ObjectId
+from storage.base.ids import ObjectId, is_ulid
 from storage.base.settings import Settings
 from storage.log.records import Status
 
@@ -39,6 +40,11 @@ class QuerySchema(LimitedSchema):
     sizes = fields.choice({"true": True, "false": False})
     dry_run = fields.choice({"true": True, "false": False})
     with_made = fields.choice({"true": True, "false": False})
+    submitter = fields.Checked(fields.text)
+    author = fields.Checked(fields.text)
+    label = fields.Checked(label)
+    since = fields.Checked(fields.time)
+    order = fields.choice({"newest": True, "oldest": False})
 
 
 class FilesSchema(LimitedSchema):
@@ -47,6 +53,12 @@ class FilesSchema(LimitedSchema):
     paths = Raw(required=True)
     commit = fields.Checked(fields.oid)
     cursor = fields.Checked(fields.text)
+
+
+class IdsSchema(LimitedSchema):
+    """Changesets whose states are asked for."""
+
+    ids = Raw(required=True)
 
 
 class WantedFiles(NamedTuple):
@@ -77,6 +89,11 @@ class Query:
     sizes: bool = False
     dry_run: bool = False
     with_made: bool = False
+    submitter: str | None = None
+    author: str | None = None
+    label: tuple[str, str] | None = None
+    since: int | None = None  # seconds since 1970
+    order: bool = True  # newest first
 
 
 def check_url() -> None:
@@ -121,6 +138,8 @@ def load_query(args: Mapping[str, Any], settings: Settings, *names: str) -> Quer
     loaded = load_object(_query_schema(settings, names), each_once(args))
     if "path" in loaded:
         loaded["path"] = loaded["path"][0]
+    if "since" in loaded:
+        loaded["since"] = loaded["since"][0]
     if b"\0" in loaded.get("prefix", b"") or loaded.get("prefix", b"").startswith(b"/"):
         raise invalid("prefix", "begins with a slash or contains a NUL")
     return Query(**{"limit": min(settings.default_page, settings.max_page), **loaded})
@@ -148,3 +167,18 @@ def load_files(data: Any, settings: Settings) -> WantedFiles:
     check_list("paths", paths, ("max_read_paths", settings.max_read_paths))
     checked = [load_path(path, settings, f"paths[{i}]") for i, path in enumerate(paths)]
     return WantedFiles(tuple(dict.fromkeys(checked)), loaded.get("commit"), loaded.get("cursor"))
+
+
+@lru_cache(maxsize=4)
+def _ids_schema(settings: Settings) -> IdsSchema:
+    return IdsSchema(settings)
+
+
+def load_ids(data: Any, settings: Settings) -> list[str]:
+    """Return the changesets whose states a request asks for, in its order. Raises a Problem."""
+    ids = load_object(_ids_schema(settings), data)["ids"]
+    check_list("ids", ids, ("max_status_ids", settings.max_status_ids))
+    for position, each in enumerate(ids):
+        if type(each) is not str or not is_ulid(each):
+            raise invalid(f"ids[{position}]", "is not the id of a changeset")
+    return list(ids)

@@ -21,6 +21,7 @@ from app.protocol.changesets.schemas import load_bulk, load_changeset
 from app.protocol.changesets.submissions import Submission
 from app.protocol.problems import invalid, not_found, problem_of
 from app.protocol.queries import STATUSES, load_key, load_query
+from app.routes.changeset_facts import Beside, facts_json, tell_all
 from app.routes.claims import claims_on
 from app.routes.pages import page
 from app.routes.slices import find_slice
@@ -37,6 +38,9 @@ from storage.operations import history
 from storage.queue import ChangesetState, Stage
 
 routes = Blueprint("changesets", __name__)
+
+Row = tuple[str, str | int | cursors.Position]
+"""A changeset, and where a list goes on behind it."""
 
 _FINAL = {"landed": {Status.LANDED, Status.CONFLICTED, Status.REJECTED, Status.ABANDONED}}
 _FINAL["committed"] = _FINAL["landed"] | {Status.COMMITTED}
@@ -60,8 +64,13 @@ _ANOTHER = "another changeset"
 _QUEUES = {Status.QUEUED: False, Status.HELD: True}  # the statuses without an outcome, and whether they are held
 
 
-def changeset_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
-    """Return a changeset as the API shows it."""
+def changeset_json(changeset: str, state: ChangesetState, beside: Beside | None = None) -> dict[str, Any]:
+    """Return a changeset as the API shows it; `beside` has what is read for several at once."""
+    return outcome_json(changeset, state) | facts_json(changeset, state, beside or Beside.of([state]))
+
+
+def outcome_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
+    """Return what became of a changeset: a repeated submission is answered with this, as the first was."""
     outcome = state.outcome
     if outcome is None:
         waiting: dict[str, Any] = {"id": changeset, "slice": state.slice, "status": status_of(state)}
@@ -74,8 +83,6 @@ def changeset_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
     shown = {name: about[name] for name in _SHOWN if name in about}
     if state.closed_by:
         shown["closed_by"] = state.closed_by
-    if outcome.by:
-        shown["submitter"] = outcome.by.principal
     if not caller().reads_all:
         _leave_out(shown, outcome.conflicts)
     return {"id": changeset, "slice": outcome.slice, "status": status_of(state), **shown}
@@ -165,7 +172,7 @@ def _take(admitted: list[Admitted]) -> list[dict[str, Any] | Exception]:
         if isinstance(outcome, Exception):
             taken.append(outcome)
         elif isinstance(outcome, Duplicate):
-            taken.append(changeset_json(outcome.changeset, states[outcome.changeset]))
+            taken.append(outcome_json(outcome.changeset, states[outcome.changeset]))
         else:
             taken.append(accepted_json(next(accepted)))
     return taken
@@ -200,7 +207,8 @@ def show(changeset: str) -> Response:
         services().waiting.wait(changeset, left, lambda now: status_of(now) in final or access.has_ended(who))
         access.check(who)
         state = state_of(changeset)
-    return jsonify(changeset_json(changeset, state) | _progress_json(changeset, state))
+    shown = tell_all(changeset_json(changeset, state), ChangesetId(changeset), state)
+    return jsonify(shown | _progress_json(changeset, state))
 
 
 def _progress_json(changeset: str, state: ChangesetState) -> dict[str, Any]:
@@ -276,9 +284,9 @@ def listing(name: str) -> Response:
 def changesets_page(
     name: str,
     filters: cursors.Filters,
-    rows: Sequence[tuple[str, str | int]],
+    rows: Sequence[Row],
     limit: int,
-    looked: int | None = None,
+    looked: int | cursors.Position | None = None,
     together: int | None = None,
 ) -> Response:
     """Answer with a page of changesets, given by id and position; it may end before `limit`, by their bytes.
@@ -287,13 +295,17 @@ def changesets_page(
     `page`.
     """
 
-    def show(batch: Sequence[tuple[str, str | int]]) -> Iterator[dict[str, Any] | None]:
+    def show(batch: Sequence[Row]) -> Iterator[dict[str, Any] | None]:
         ids = [changeset for changeset, _ in batch]
         states = dict(zip(ids, states_of(ids), strict=True))
         seen = visible(services().repo, caller(), states)
-        yield from (changeset_json(each, state) if each in seen else None for each, state in states.items())
+        beside = Beside.of([states[each] for each in seen])
+        yield from (changeset_json(each, state, beside) if each in seen else None for each, state in states.items())
 
-    return page(name, filters, rows, limit, lambda row: (row[1],), show, looked=looked, together=together or _TOGETHER)
+    def position(row: Row) -> cursors.Position:
+        return row[1] if isinstance(row[1], tuple) else (row[1],)
+
+    return page(name, filters, rows, limit, position, show, looked=looked, together=together or _TOGETHER)
 
 
 def _decided(slice_id: str, status: str, after: int, limit: int) -> history.Listed:

@@ -1,5 +1,8 @@
 """Reading conflicts, and the activity at a path."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from flask import Blueprint, Response, jsonify, request
 
 from app.access.current import caller
@@ -8,13 +11,16 @@ from app.protocol import cursors
 from app.protocol.loading import load_path
 from app.protocol.problems import invalid, not_found
 from app.protocol.queries import load_query
+from app.routes.changeset_facts import short_json
 from app.routes.changesets import changesets_page
 from app.routes.claims import claims_at
 from app.routes.pages import of_commit
 from app.routes.slices import find_slice
 from app.service.services import services
 from storage.access.policy import Right
+from storage.base.ids import ChangesetId, SliceId
 from storage.operations.activity import MOST, activity
+from storage.queue import ChangesetState
 
 routes = Blueprint("conflicts", __name__)
 
@@ -57,17 +63,30 @@ def show(path: str) -> Response:
         covering = repo.view.slices_covering(raw, "", limit + 1)
         slices = [slice_ for slice_ in repo.view.slices(covering[:limit]) if who.may(Right.READ, slice_.paths)]
         ids = [*work.queued, *work.committed]
-        seen = visible(repo, who, dict(zip(ids, repo.queue.states(ids)[1] if ids else [], strict=True)))
+        states = dict(zip(ids, repo.queue.states(ids)[1] if ids else [], strict=True))
+        seen = visible(repo, who, states)
         claims = claims_at(raw, min(limit, MOST))
+        names = {slice_.id: slice_.name for slice_ in slices}
+
+    def shown(changesets: Sequence[ChangesetId]) -> list[dict[str, Any]]:
+        return [_at_work(each, states[each], names) for each in changesets if each in seen]
+
     response = jsonify(
         {
             "path": path,
             "slices": [{"id": slice_.id, "name": slice_.name} for slice_ in slices],
-            "queued": [changeset for changeset in work.queued if changeset in seen],
-            "committed": [changeset for changeset in work.committed if changeset in seen],
+            "queued": shown(work.queued),
+            "committed": shown(work.committed),
             "lock": {"owner": work.lock[0], "seconds": work.lock[1]} if work.lock and who.reads_all else None,
             "claims": claims.items,
             "complete": work.complete and len(covering) <= limit and claims.complete,
         }
     )
     return of_commit(response, work.tip)
+
+
+def _at_work(changeset: ChangesetId, state: ChangesetState, names: Mapping[SliceId, str]) -> dict[str, Any]:
+    """Return what a path's activity tells of a changeset; `names` has those of the slices that may be named."""
+    slice_id = state.outcome.slice if state.outcome else state.slice
+    named = {"slice_name": names[slice_id]} if slice_id is not None and slice_id in names else {}
+    return {"id": changeset, "slice": slice_id, **named, **short_json(changeset, state)}

@@ -17,7 +17,7 @@ from app.protocol.changesets.resolutions import load_resolutions
 from app.protocol.changesets.schemas import load_changeset
 from app.protocol.problems import conflict, key_reused, not_found
 from app.protocol.queries import load_key
-from app.routes.changesets import accepted_json, changeset_json, state_of, states_of, status_of
+from app.routes.changesets import accepted_json, changeset_json, outcome_json, state_of, states_of, status_of
 from app.service.body_limit import body
 from app.service.confirm_refusals import confirm_refusals
 from app.service.request_log import about
@@ -120,7 +120,7 @@ def _replace(
         key, known = _known(verb, old, fingerprint)
         if known is not None:
             about([known])
-            return jsonify(changeset_json(known, state_of(known))), 202
+            return jsonify(outcome_json(known, state_of(known))), 202
         state = _free(old)
         item = replace(make(state, key), by=submitter())
         caller().require(Right.WRITE, [change.path for change in item.submission.changes], only_readable=True)

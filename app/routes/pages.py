@@ -29,7 +29,7 @@ def page(
     position: Callable[[T], cursors.Position],
     show: Callable[[Sequence[T]], Iterable[Json | None]],
     *,
-    looked: int | None = None,
+    looked: int | cursors.Position | None = None,
     together: int = 16,
     seconds: float = math.inf,
     more: Mapping[str, Any] | None = None,
@@ -51,7 +51,7 @@ def page(
     if behind:
         following = cursors.encode(name, filters, position(made.last))
     elif looked is not None:
-        following = cursors.encode(name, filters, (looked,))
+        following = cursors.encode(name, filters, looked if isinstance(looked, tuple) else (looked,))
     return made.response({"next": following, **(more or {})})
 
 

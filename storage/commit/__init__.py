@@ -19,11 +19,11 @@ from storage.commit.global_merge import MergeResult, PreparedMerge, merge_batch
 from storage.commit.link import Linker
 from storage.commit.merged_blobs import MergedBlobs
 from storage.commit.prefetch import snapshot_for, sources
-from storage.commit.records import EXPIRED, actor_of, closing, covers_of, recorded, without_commits
+from storage.commit.records import EXPIRED, actor_of, closing, recorded, without_commits
 
 __all__ = [
     "EXPIRED", "BaseResolver", "BatchResult", "Conflict", "Draft", "EntryBuilder", "Linker", "LogBusy", "MergeResult",
     "MergedBlobs", "NoEntry", "PreparedMerge", "Rejection", "SnapshotStale", "Taken", "actor_of", "append_directly",
-    "base_to_merge", "check_snapshot_current", "closing", "commit_batch", "covers_of", "merge_batch", "recorded",
+    "base_to_merge", "check_snapshot_current", "closing", "commit_batch", "merge_batch", "recorded",
     "seen_version", "snapshot_for", "sources", "why_no_mode", "without_commits",
 ]  # fmt: skip

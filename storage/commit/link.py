@@ -23,12 +23,13 @@ from storage.commit.base_resolver import BaseResolver, CommitTree, ReadOutcome
 from storage.commit.decide import Rejection, Taken, decide
 from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.merged_blobs import MergeBlobs, MergedBlobs, ReadBlob
-from storage.commit.records import EXPIRED, actor_of, closing, covers_of, recorded
+from storage.commit.records import EXPIRED, actor_of, closing, recorded
 from storage.git.objects import Commit, Ident, Kind, Tree, Version, object_id
 from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
 from storage.git.trailers import CHANGESET_ID, with_trailer
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import ReadTree, covers
+from storage.log.facts import covers_of, facts_of
 from storage.log.manifest import Changeset, Proposal
 from storage.log.records import Closing, Decided, Decision, MergedFile, Status, Submitter
 from storage.view.snapshot import Snapshot
@@ -312,6 +313,7 @@ class Linker:
                 self._closed[changeset.resolves] = changeset.id
         if changeset.key:
             self._keys.setdefault(changeset.key, changeset.id)
+        covers = covers_of(changeset)
         self._records[changeset.id] = structs.replace(
             record,
             held=changeset.hold,
@@ -321,8 +323,9 @@ class Linker:
             fingerprint=changeset.fingerprint if changeset.key else None,
             by=actor_of(changeset),
             trace=changeset.trace,
-            covers=covers_of(changeset),
             priority=changeset.priority,
+            covers=covers,
+            facts=facts_of(changeset, covers),
         )
 
     def _closes(self, resolved: ChangesetId, status: Status) -> Closing | None:

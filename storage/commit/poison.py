@@ -8,6 +8,8 @@ Redis or a bucket that does not answer do not count. Counts may be lost with Red
 A batch that exceeds its time counts as failed, unless slow servers delayed it.
 """
 
+import time
+
 from storage.base.errors import Refused
 from storage.base.ids import ChangesetId
 from storage.commit.append_loop import Draft, NoEntry, append_directly, check_snapshot_current
@@ -53,6 +55,7 @@ def reject(repo: Repository, item: Claimed) -> None:
             status=Status.REJECTED,
             reason=REASON,
             detail=detail,
+            at=int(time.time()),
             held="hold" in work,
             resolves=ChangesetId(work["resolves"]) if "resolves" in work else None,
             key=key,

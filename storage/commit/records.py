@@ -2,7 +2,6 @@
 
 from itertools import accumulate
 
-from storage.access.covering import covering
 from storage.base.ids import ChangesetId
 from storage.commit.decide import MAX_CONFLICTS, Conflict
 from storage.log.entry import Commits
@@ -39,13 +38,6 @@ def actor_of(changeset: Changeset) -> Actor | None:
     """Return who submitted a changeset; None where there were no tokens."""
     by = changeset.by
     return by and Actor(principal=by.principal, token=by.token, request=by.request, address=by.address)
-
-
-def covers_of(changeset: Changeset) -> tuple[str, ...]:
-    """Return path prefixes that hold all that a changeset changes; none where there were no tokens."""
-    if changeset.by is None:
-        return ()
-    return tuple([prefix.decode() for prefix in covering(change.path for change in changeset.changes)])
 
 
 def without_commits(head: Head, *decided: Decided, actor: Actor | None = None) -> Commits:

@@ -22,7 +22,7 @@ from storage.access.policy import Policy
 from storage.access.tokens import Token
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId, Seq, SliceId
-from storage.log.records import Actor, Closing, Decided, Record, written
+from storage.log.records import Actor, Closing, Decided, Outcome, Record, written
 from storage.webhooks.records import Webhook
 
 FORMATS = (1, 2, 3, 4)
@@ -124,7 +124,7 @@ class Genesis(Entry, tag="genesis", frozen=True, kw_only=True):
         """The first one, without parents."""
         return GlobalCommit(
             commit=self.commit, tree=self.tree, seq=self.seq, first=self.seq, through=self.seq,
-            changesets=0, parents=(),
+            changesets=0, parents=(), time=self.time,
         )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ class Commits(Entry, tag="commits", frozen=True, kw_only=True):
             return None
         return GlobalCommit(
             commit=of.commit, tree=self.root, seq=self.seq, first=self.seq, through=self.seq,
-            changesets=of.changesets, parents=(of.parent, self.tip),
+            changesets=of.changesets, parents=(of.parent, self.tip), time=of.time,
         )  # fmt: skip
 
 
@@ -199,7 +199,7 @@ class Merge(Entry, tag="merge", frozen=True, kw_only=True):
         """The global commit."""
         return GlobalCommit(
             commit=self.commit, tree=self.tree, seq=self.seq, first=self.first, through=self.through,
-            changesets=self.changesets, parents=self.parents,
+            changesets=self.changesets, parents=self.parents, time=self.time,
         )  # fmt: skip
 
 
@@ -315,6 +315,7 @@ class GlobalCommit(Record, frozen=True, kw_only=True):
     through: int
     changesets: int
     parents: tuple[str, ...]
+    time: int = 0  # in seconds; 0: an older version noted it in the view
 
 
 decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
@@ -358,6 +359,12 @@ def decode(data: bytes) -> Entry:
     if entry.format not in FORMATS:
         raise CorruptEntry("an entry has a format that this version of Sluice does not know")
     return entry
+
+
+def outcome_in(entry: Entry, index: int) -> Outcome:
+    """Return the outcome that an entry's record has in the view."""
+    assert isinstance(entry, Commits)
+    return Outcome.of(entry.decided[index], entry.seq, index, entry.time, entry.published is not None)
 
 
 def digest(data: bytes) -> str:

@@ -133,6 +133,11 @@ def events(entry: EntryEvents, commits: Iterable[EntryEvents], skip: int = 0) ->
 def _decided(record: Decided, seq: int, status: Status) -> Event:
     data: dict[str, object] = {"id": record.id, "slice": record.slice, "status": status, "seq": seq}
     data |= {name: value for name in _ABOUT if (value := getattr(record, name)) is not None}
+    if record.by:
+        data["submitter"] = record.by.principal
+    if facts := record.facts:
+        data |= {"author": {"name": facts.author[0], "email": facts.author[1]}, "message": facts.subject}
+        data |= {"labels": facts.labels} if facts.labels else {}
     if record.by and record.reason in NAMING_OTHERS:
         del data["detail"]  # an event is the same for everybody who may know of its changeset
     if record.conflicts:

@@ -5,7 +5,7 @@ Format 1. Readers must read every format that was ever written.
 """
 
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -74,6 +74,7 @@ class Changeset:
     by: Submitter | None = None  # None: it was accepted while there were no tokens
     trace: str | None = None  # the W3C traceparent of the request that submitted it, where that is traced
     priority: int = 0  # from -100 to 100; the higher, the sooner it is claimed
+    labels: dict[str, str] = field(default_factory=dict)
 
     @property
     def base_versions(self) -> bool:
@@ -112,6 +113,8 @@ def encode(changeset: Changeset) -> bytes:
         record["trace"] = changeset.trace
     if changeset.priority:
         record["priority"] = changeset.priority
+    if changeset.labels:
+        record["labels"] = changeset.labels
     return msgspec.json.encode(record)
 
 
@@ -151,6 +154,7 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
             by=msgspec.convert(record["by"], Submitter) if "by" in record else None,
             trace=record.get("trace"),
             priority=record.get("priority", 0),
+            labels=record.get("labels", {}),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptManifest(f"{pack} has a manifest that cannot be read") from error

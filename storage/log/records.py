@@ -54,6 +54,25 @@ class Submitter(Actor, frozen=True, kw_only=True):
     paths: tuple[str, ...] = ()
 
 
+class Facts(Record, frozen=True, kw_only=True):
+    """What a changeset's writer said of it, as far as lists and events tell it."""
+
+    author: tuple[str, str]  # name and e-mail
+    subject: str  # the first line of its message, cut
+    more: bool = False  # the message has more than that
+    labels: dict[str, str] = {}
+    base: str | None = None  # the commit, or the changeset, that it was based on; None: on versions
+    paths: int = 0  # how many paths it changes, where `covers` does not name each
+
+
+class Waiting(Record, frozen=True, kw_only=True):
+    """What lists tell of a changeset that is not decided."""
+
+    facts: Facts
+    by: str = ""  # the principal that submitted it; empty where there were no tokens
+    covers: tuple[str, ...] = ()
+
+
 class RecordedVersion(Record, frozen=True, kw_only=True):
     """A version at a path, as conflicts name it."""
 
@@ -145,7 +164,9 @@ class Decision(Record, frozen=True, kw_only=True):
     key: str | None = None  # the idempotency key
     fingerprint: str | None = None  # with a key: what tells a repeat from another request
     by: Actor | None = None  # who submitted it; None: it was accepted while there were no tokens
-    covers: tuple[str, ...] = ()  # with `by`: path prefixes that hold all paths that it changes
+    covers: tuple[str, ...] = ()  # path prefixes that hold all paths that it changes; older: only with `by`
+    facts: Facts | None = None  # None: an older version wrote it, or its manifest could not be read
+    at: int = 0  # when it was decided, in seconds; 0: at the time of its entry
     priority: int = 0
 
 
@@ -168,15 +189,21 @@ class Outcome(Decision, frozen=True, kw_only=True):
 
     seq: int
     index: int
+    main: bool = False  # its entry has brought the global commit, too: it landed when it was committed
 
     @classmethod
-    def of(cls, decided: Decided, seq: int, index: int) -> Self:
-        """Return the outcome of a record in entry `seq`."""
-        return cls(seq=seq, index=index, **{name: getattr(decided, name) for name in _DECISION})
+    def of(cls, decided: Decided, seq: int, index: int, time: int = 0, main: bool = False) -> Self:
+        """Return the outcome of a record in entry `seq`, which was made at `time` (seconds)."""
+        values = {name: getattr(decided, name) for name in _DECISION}
+        values["at"] = values["at"] or time
+        return cls(seq=seq, index=index, main=main and decided.status == Status.COMMITTED, **values)
 
 
 decode_outcome = Decoder(Outcome).decode
 """Reads an outcome as the view has it."""
+
+decode_waiting = Decoder(Waiting).decode
+"""Reads what the queues have of a changeset."""
 
 _DECISION = tuple(info.name for info in fields(Decision))
 

@@ -22,7 +22,7 @@ from storage.base.errors import ViewStale
 from storage.base.ids import ObjectId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.packs import Location
-from storage.log.entry import SLOTS, Entry, GlobalCommit, TableRow, decode
+from storage.log.entry import SLOTS, Entry, GlobalCommit, TableRow, decode, outcome_in
 from storage.log.log import Log
 from storage.log.records import Outcome, Status
 from storage.lookup.tables import HEAD_BYTES, VALUE_BYTES, Head, find, head_of, oldest_first, prefix_of, rows_of
@@ -142,7 +142,7 @@ class Archive:
         for some in batched(sorted(by_entry), _TOGETHER):
             for seq, entry in self._read(some).items():
                 for index, changeset in by_entry[seq]:
-                    outcomes[changeset] = Outcome.of(entry.decided[index], seq, index)
+                    outcomes[changeset] = outcome_in(entry, index)
         return outcomes
 
     def decisions(self, changesets: Sequence[N], since: int) -> tuple[dict[N, Outcome], dict[N, str]]:

@@ -64,7 +64,8 @@ _MAX_IDS = 1 << 16
 # Most rows of the view that one compaction takes back, about: Redis does nothing else while it does. A changeset has
 # some beside those of its changes.
 _MAX_ROWS = 1 << 15
-_ROWS = 6
+_ROWS = 8
+_ROWS_OF_CHANGE = 2
 # Packs that are deleted, and names that are listed, at most.
 _MAX_DELETED = 2000
 # The mark alone is worth an entry when it passes so many packs.
@@ -247,7 +248,7 @@ def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[
 
 def _rows(decided: Sequence[Decided]) -> int:
     """Return about how many rows of the view are of decided changesets, which goes with the size of their entry."""
-    return sum(_ROWS + len(record.changes) for record in decided)
+    return sum(_ROWS + _ROWS_OF_CHANGE * len(record.changes) for record in decided)
 
 
 def _copy(repo: Repository, history: Entries, made: _Made) -> None:

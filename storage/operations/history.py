@@ -21,8 +21,8 @@ from storage.view.view import slice_of
 MAX_READ = 256
 """Entries of the log that one call reads at most."""
 
-# The view may archive more while a list is read, and then it is read again.
-_TURNS = 5
+TURNS = 5
+"""How often a list is read at most: the view may archive more meanwhile."""
 
 _InView = Callable[[int, int | None, int], Positions]
 
@@ -54,7 +54,7 @@ def committed(repo: Repository, after: int, high: int, limit: int) -> Listed:
 def _listed(
     repo: Repository, in_view: _InView, is_wanted: Callable[[Decided], bool], after: int, high: int | None, limit: int
 ) -> Listed:
-    for _ in range(_TURNS):
+    for _ in range(TURNS):
         archived = repo.view.head().archived
         last = archived if high is None else min(archived, high // SLOTS)
         rows, looked = _in_log(repo, is_wanted, after, last, limit)
@@ -73,7 +73,7 @@ def _in_log(
     rows: Positions = []
     first = max(1, (after + 1) // SLOTS)
     end = min(last, first + MAX_READ - 1)
-    for entry in _read(repo, range(first, end + 1)):
+    for entry in read_entries(repo, range(first, end + 1)):
         for index, record in enumerate(entry.decided):
             position = log_position(entry.seq, index)
             if position > after and is_wanted(record):
@@ -85,7 +85,7 @@ def _in_log(
 
 def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[list[GlobalCommit], int | None]:
     """Return global commits before an entry, newest first, and how far was looked (`Listed`). Raises Unavailable."""
-    for _ in range(_TURNS):
+    for _ in range(TURNS):
         archived = repo.view.head().archived
         rows = repo.view.global_commits(archived, before, limit)
         if repo.view.head().archived == archived:
@@ -95,7 +95,7 @@ def global_commits(repo: Repository, before: int | None, limit: int) -> tuple[li
     last = archived if before is None else min(archived, before - 1)
     first = max(1, last - MAX_READ + 1)
     if len(rows) < limit:
-        for entry in _read(repo, range(last, first - 1, -1)):
+        for entry in read_entries(repo, range(last, first - 1, -1)):
             if made := entry.global_commit:
                 rows.append(made)
                 if len(rows) == limit:
@@ -115,15 +115,15 @@ def slice_before(repo: Repository, slice_id: str, version: int, seq: int) -> Sli
     None where none of the next MAX_READ entries did. Raises Unavailable.
     """
     last = min(repo.view.head().applied, seq + MAX_READ)
-    for entry in _read(repo, range(seq + 1, last + 1)):
+    for entry in read_entries(repo, range(seq + 1, last + 1)):
         for old in entry.undefine if isinstance(entry, Slices) else ():
             if (old.id, old.version) == (slice_id, version):
                 return slice_of(old)
     return None
 
 
-def _read(repo: Repository, seqs: Sequence[int]) -> Iterator[Entry]:
-    """Yield the entries of a range, up or down, some read at once."""
+def read_entries(repo: Repository, seqs: Sequence[int]) -> Iterator[Entry]:
+    """Yield the entries of a range, up or down, some read at once. Raises Unavailable."""
     for some in batched(seqs, RUN):
         stored = repo.log.read_range(min(some), max(some))
         for data in stored if some[0] <= some[-1] else reversed(stored):

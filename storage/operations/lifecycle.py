@@ -3,6 +3,8 @@
 Each appends an entry on a snapshot that allows it, before the request is answered. Repeating one changes nothing.
 """
 
+import time
+
 import structlog
 
 from storage.base.errors import Recovering, Refused
@@ -16,11 +18,11 @@ from storage.commit import (
     append_directly,
     check_snapshot_current,
     closing,
-    covers_of,
     without_commits,
 )
 from storage.log import manifest
 from storage.log.entry import Close, Release, Released
+from storage.log.facts import covers_of, facts_of
 from storage.log.records import Actor, Closing, Decided, Status
 from storage.operations.requests import NOBODY, Recorded, recorded_as
 from storage.queue import UNREADABLE, ChangesetState, Stage, read_changesets
@@ -159,6 +161,7 @@ def _abandoned(repo: Repository, changeset: ChangesetId, state: ChangesetState) 
     [submission] = read_changesets(repo.archive, repo.queue, [(changeset, state.pack)])
     # A key that is another's stays that one's, also when the view has forgotten whose it was.
     key = submission.key if submission.key and not repo.view.snapshot(keys=[submission.key]).keys else None
+    covers = covers_of(submission)
     return Decided(
         id=changeset,
         slice=submission.slice,
@@ -170,7 +173,9 @@ def _abandoned(repo: Repository, changeset: ChangesetId, state: ChangesetState) 
         fingerprint=submission.fingerprint if key else None,
         resolves=submission.resolves or None,
         by=actor_of(submission),
-        covers=covers_of(submission),
+        covers=covers,
+        facts=facts_of(submission, covers),
+        at=int(time.time()),
         priority=submission.priority,
     )
 

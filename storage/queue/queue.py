@@ -15,6 +15,8 @@ from redis.lock import Lock
 from storage.backends.redis_memory import delete_all
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
+from storage.log.entry import encode_record
+from storage.log.facts import said_digests, waiting_of
 from storage.log.manifest import Changeset
 from storage.lookup.archive import Archive
 from storage.queue.reader import QueueReader, lock_name
@@ -68,7 +70,9 @@ class Queue(QueueReader):
             args += [changeset.id, changeset.slice, changeset.pack, changeset.base_changeset or ""]
             args += [len(changeset.changes), _lock_names(changeset), part if len(part) <= _LARGEST_MANIFEST else b""]
             args += [changeset.key or "", changeset.fingerprint, int(changeset.hold), changeset.resolves or ""]
-            args += [changeset.size + len(part), changeset.by.principal if changeset.by else "", changeset.priority]
+            told = waiting_of(changeset)
+            found_by = b"".join(said_digests(told.facts, told.by))
+            args += [changeset.size + len(part), told.by, changeset.priority, encode_record(told), found_by]
         positions = self._scripts("enqueue" if listed else "accept", *args)
         return [position if position >= 0 else NoPosition(position) for position in positions]
 

@@ -10,7 +10,7 @@ from storage.base.batched import batched
 from storage.base.errors import Recovering
 from storage.base.ids import ChangesetId, PackId, SliceId
 from storage.base.settings import Settings
-from storage.log.records import decode_outcome
+from storage.log.records import decode_outcome, decode_waiting
 from storage.lookup.archive import Archive
 from storage.queue.states import Admission, ChangesetState, Stage
 from storage.view.view import View, decode_slice
@@ -18,6 +18,8 @@ from storage.view.view import View, decode_slice
 _BEHIND = "the view may be behind the log"
 # Redis does nothing else while it looks for so many.
 _KNOWN_AT_ONCE = 5000
+# Fields of `work:` that are no texts.
+_BYTES = (b"files", b"digests")
 
 
 class QueueReader:
@@ -87,8 +89,9 @@ class QueueReader:
                 ChangesetId(resolves.decode()) if resolves else None,
                 closed.decode() if closed else None,
                 int(priority or 0),
+                decode_waiting(told) if told else None,
             )
-            for outcome, slice_id, pack, position, held, resolves, closed, priority in rows
+            for outcome, slice_id, pack, position, held, resolves, closed, priority, told in rows
         ]
         return bool(recovered), self._with_archived(ids, states, (mark or b"").decode(), int(compacted or 0))
 
@@ -117,7 +120,7 @@ class QueueReader:
     def work(self, changeset: ChangesetId) -> dict[str, str]:
         """Return the data of an undecided changeset besides its manifest; empty if there is none."""
         fields = self._redis.hgetall(f"{self._prefix}work:{changeset}")
-        return {name.decode(): value.decode() for name, value in fields.items() if name != b"files"}
+        return {name.decode(): value.decode() for name, value in fields.items() if name not in _BYTES}
 
     def manifests(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the copies of manifests that Redis still has."""
@@ -139,16 +142,39 @@ class QueueReader:
         """
         return self._ids(b"on:" + lock_name(path), after, limit)
 
+    def undecided(
+        self, after: str, limit: int, newest_first: bool, *, held: bool | None = None, slice_id: str | None = None,
+        path: bytes | None = None, digest: bytes | None = None,
+    ) -> list[str]:  # fmt: skip
+        """Return ids of undecided changesets behind `after`, in the order of their ids, or newest first.
+
+        Those of one digest (storage/log/facts.py); else those that want a file, as `wanting` has them; else those of a
+        slice; else all. By digest or file both the queued and the held are returned, whatever `held` says.
+        """
+        if digest is not None:
+            return self._ids(b"of:" + digest, after, limit, newest_first)
+        if path is not None:
+            return self._ids(b"on:" + lock_name(path), after, limit, newest_first)
+        behind = f":{slice_id}" if slice_id is not None else ""
+        names = {True: ["held"], False: ["queue" if behind else "queued"]}
+        wanted = names[held] if held is not None else names[False] + names[True]
+        ids = {each for name in wanted for each in self._ids(name + behind, after, limit, newest_first)}
+        return sorted(ids, reverse=newest_first)[:limit]
+
     def holder(self, path: bytes) -> tuple[str, float] | None:
         """Return who holds a file's lock, and for how many seconds at most; None where nobody does."""
         key = self._prefix.encode() + b"lock:file:" + lock_name(path)
         owner, left = self._redis.get(key), self._redis.pttl(key)
         return (owner.decode(), max(0, left) / 1000) if owner else None
 
-    def _ids(self, name: str | bytes, after: str, limit: int) -> list[str]:
+    def _ids(self, name: str | bytes, after: str, limit: int, newest_first: bool = False) -> list[str]:
         key = self._prefix.encode() + (name if isinstance(name, bytes) else name.encode())
-        low = "(" + after if after else "-"
-        members = self._redis.zrange(key, low, "+", bylex=True, offset=0, num=limit)
+        first, last = "-", "+"
+        if newest_first:
+            first, last = "(" + after if after else "+", "-"
+        elif after:
+            first = "(" + after
+        members = self._redis.zrange(key, first, last, desc=newest_first, bylex=True, offset=0, num=limit)
         return [member.decode() for member in members]
 
     def oldest(self, look: int = 5000) -> str | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from storage.base.ids import ChangesetId, PackId, SliceId
-from storage.log.records import Outcome
+from storage.log.records import Outcome, Waiting
 from storage.view.snapshot import Slice
 
 
@@ -47,6 +47,7 @@ class ChangesetState:
     resolves: ChangesetId | None = None  # the changeset whose place it takes, while it has no outcome
     closed_by: str | None = None  # of a conflict that is no longer open: what took its place, "abandoned" or "expired"
     priority: int = 0  # while it has no outcome
+    told: Waiting | None = None  # while it waits: what lists tell of it; None where an older version queued it
 
     @property
     def stage(self) -> Stage:

@@ -13,8 +13,8 @@ from storage.base.errors import ViewAbsent
 from storage.base.ids import ChangesetId, PackId, Seq
 from storage.base.settings import Settings
 from storage.git.trees import holders
-from storage.log.entry import GlobalCommit, decode_global_commit
-from storage.view.rows import Batch, decode_batch
+from storage.log.entry import SLOTS, GlobalCommit, decode_global_commit
+from storage.view.rows import LISTED_TOGETHER, Batch, decode_batch, listed_after, listed_in, listed_key
 from storage.view.snapshot import Head
 
 T = TypeVar("T", bound=str)
@@ -62,13 +62,31 @@ class Lists:
         """Return those whose conflicts are open."""
         return self._members("open", changesets)
 
-    def decided(self, slice_id: str, status: str, after: int, through: int | None, limit: int) -> Positions:
+    def decided(
+        self, slice_id: str, status: str, after: int, through: int | None, limit: int, newest_first: bool = False
+    ) -> Positions:
         """Return a slice's decided changesets of one status; all behind `after` where `through` is None."""
-        return self._positions(f"decided:{slice_id}:{status}", after, through, limit)
+        return self._positions(f"decided:{slice_id}:{status}", after, through, limit, newest_first)
 
-    def committed(self, after: int, through: int | None, limit: int) -> Positions:
+    def committed(self, after: int, through: int | None, limit: int, newest_first: bool = False) -> Positions:
         """Return committed changesets of all slices; all behind `after` where `through` is None."""
-        return self._positions("chain", after, through, limit)
+        return self._positions("chain", after, through, limit, newest_first)
+
+    def listed(self, digest: bytes, after: int, before: int, limit: int, newest_first: bool = False) -> Positions:
+        """Return changesets of a digest (storage/log/facts.py) between two positions in the log, at most `limit`."""
+        name, rows = self.key(listed_key(digest)), Positions()
+        # In a member's place what is looked for may begin in its middle.
+        low, high = listed_after(digest, max(0, after + 1) // SLOTS), listed_after(digest, before // SLOTS + 1)
+        while len(rows) < limit:
+            bounds = (b"(" + high, b"[" + low) if newest_first else (b"[" + low, b"(" + high)
+            members = self.redis.zrange(name, *bounds, bylex=True, desc=newest_first, offset=0, num=LISTED_TOGETHER)
+            for member in members:
+                some = [row for row in listed_in(member) if after < row[1] < before]
+                rows += reversed(some) if newest_first else some
+            if len(members) < LISTED_TOGETHER:
+                break
+            low, high = (low, members[-1]) if newest_first else (members[-1] + b"\0", high)
+        return rows[:limit]
 
     def released(self, limit: int) -> list[ChangesetId]:
         """Return changesets that were held, have been released, and have no outcome yet; first released first."""
@@ -107,6 +125,15 @@ class Lists:
             for row, _ in self._by_score("merges", f"({after}", high, limit, newest_first=True)
         ]
 
+    def merges_behind(self, seqs: Sequence[int]) -> list[GlobalCommit | None]:
+        """Return for each entry the first global commit that it or a later one has made, None where there is none."""
+        if not seqs:
+            return []
+        name, pipeline = self.key("merges"), self.redis.pipeline(transaction=False)
+        for seq in seqs:
+            pipeline.zrange(name, seq, "+inf", byscore=True, offset=0, num=1)
+        return [decode_global_commit(rows[0]) if rows else None for rows in pipeline.execute()]
+
     def slice_ids(self, after: str, limit: int) -> list[str]:
         """Return the ids of slices behind `after`, in order."""
         return self._by_name("slice_order", after, limit)
@@ -143,8 +170,10 @@ class Lists:
         rows = self.redis.hgetall(self.key("undecided"))
         return {ChangesetId(changeset.decode()): PackId(pack.decode()) for changeset, pack in rows.items()}
 
-    def _positions(self, name: str, after: int, through: int | None, limit: int) -> Positions:
-        members = self._by_score(name, f"({after}", "+inf" if through is None else through, limit)
+    def _positions(
+        self, name: str, after: int, through: int | None, limit: int, newest_first: bool = False
+    ) -> Positions:
+        members = self._by_score(name, f"({after}", "+inf" if through is None else through, limit, newest_first)
         return [(ChangesetId(member.decode()), position) for member, position in members]
 
     def _by_score(

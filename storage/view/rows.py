@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from msgspec.json import Decoder
 
-from storage.base.ids import Seq
+from storage.base.ids import ChangesetId, Seq, bytes_of, text_of
 from storage.log.entry import (
     Access,
     Close,
@@ -21,8 +21,10 @@ from storage.log.entry import (
     Webhooks,
     encode_record,
     log_position,
+    outcome_in,
 )
-from storage.log.records import Closing, Outcome, Record, Status
+from storage.log.facts import digests
+from storage.log.records import Closing, Record, Status
 
 
 class Batch(Record, frozen=True, kw_only=True):
@@ -70,12 +72,20 @@ class Effects:
         self.removed_members.setdefault(key, []).append(member)
 
 
-LASTING = ("outcome:", "chain", "decided:", "batches", "merges", "merge_seqs")
+LASTING = ("outcome:", "chain", "decided:", "listed:", "batches", "merges", "merge_seqs")
 """What the keys of rows begin with that no later entry touches until they are archived."""
 HISTORY = (*LASTING, "packs", "condemned", "closed", "at:")
 """What the keys of all rows begin with that go when their entry is archived."""
 KEYS = ("key:",)
 """What the keys of rows begin with that are kept longer, for `key_age`."""
+
+
+LISTED_TOGETHER = 64
+"""Changesets in one member of a `listed:` set at most."""
+LISTED_BYTES = 18
+"""Bytes that such a member has for each: its index in the entry (2), and its id as a number (16)."""
+LISTED_HEAD = 11
+"""Bytes at its beginning: the digest without its first two, and the number of the entry (5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +200,7 @@ def _commit_effects(entry: Commits, rows: Effects) -> None:
     landed = 0
     for index, decided in enumerate(entry.decided):
         changeset, position = decided.id, log_position(seq, index)
-        rows.strings["outcome:" + changeset] = encode_record(Outcome.of(decided, seq, index))
+        rows.strings["outcome:" + changeset] = encode_record(outcome_in(entry, index))
         rows.score(f"decided:{decided.slice}:{decided.status}", changeset, position)
         if decided.key and decided.reason != "duplicate":
             rows.firsts.setdefault("key:" + decided.key, f"{changeset} {decided.fingerprint}")
@@ -208,6 +218,42 @@ def _commit_effects(entry: Commits, rows: Effects) -> None:
     if landed:
         batch = Batch(count=landed, seq=seq, time=entry.time, tip=entry.tip, tree=entry.root)
         rows.score("batches", encode_record(batch), seq)
+    _list_effects(entry, rows)
+
+
+def _list_effects(entry: Commits, rows: Effects) -> None:
+    """Set what lists find changesets by."""
+    listed: dict[bytes, list[bytes]] = {}  # by digest: index and id of each changeset
+    for index, decided in enumerate(entry.decided):
+        if found_by := dict.fromkeys(digests(decided)):
+            item = index.to_bytes(2, "big") + bytes_of(decided.id)
+            for digest in found_by:
+                listed.setdefault(digest, []).append(item)
+    for digest, items in listed.items():
+        for start in range(0, len(items), LISTED_TOGETHER):
+            member = listed_after(digest, entry.seq) + b"".join(items[start : start + LISTED_TOGETHER])
+            rows.score(listed_key(digest), member, 0)
+
+
+def listed_key(digest: bytes) -> str:
+    """Return the key of the sorted set that has the changesets of a digest, and some of others."""
+    return f"listed:{digest[:2].hex()}"
+
+
+def listed_after(digest: bytes, seq: int) -> bytes:
+    """Return with what the members begin that have the changesets of a digest in entry `seq`.
+
+    One member has many of one entry: a set in which everything of a batch is counted once each takes 120 bytes for it.
+    All have the score 0, so that they stand in the order of their bytes: by digest, then by position in the log.
+    """
+    return digest[2:] + seq.to_bytes(5, "big")
+
+
+def listed_in(member: bytes) -> list[tuple[ChangesetId, int]]:
+    """Return the changesets that a member names, with their positions in the log, in order."""
+    seq = int.from_bytes(member[LISTED_HEAD - 5 : LISTED_HEAD], "big")
+    items = (member[at : at + LISTED_BYTES] for at in range(LISTED_HEAD, len(member), LISTED_BYTES))
+    return [(ChangesetId(text_of(item[2:])), log_position(seq, int.from_bytes(item[:2], "big"))) for item in items]
 
 
 def _close(closed: Closing, by: str, rows: Effects) -> None:

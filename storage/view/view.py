@@ -34,7 +34,7 @@ _RANGE = struct.Struct(">III")
 
 
 # What `entries.effects` makes of an entry has changed: a view of another format is loaded anew.
-FORMAT = 3
+FORMAT = 4
 
 
 def prefixes(name: str) -> list[str]:

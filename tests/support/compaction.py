@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from storage.base.ids import Seq
 from storage.base.settings import Settings
+from storage.log.entry import Compact
 from storage.maintenance.checkpoints import checkpoint
 from storage.maintenance.compaction import Compacted, compact
 from storage.repository import Repository
@@ -35,6 +37,14 @@ def aged(settings: Settings, **changed: Any) -> Settings:
 def aged_world(world: World, **changed: Any) -> World:
     """Return the world as a process has it to which everything is old at once."""
     return World(Repository(aged(world.repo.settings, **changed)), world.all)
+
+
+def compaction(through: int) -> Compact:
+    """Return the entry that archives those up to one, with their keys, and does nothing else."""
+    return Compact(
+        first=Seq(1), archived=Seq(through), keys_first=Seq(1), keys_through=Seq(through), mark="", archives=(),
+        tables=(), dropped=(), retired=(), deleted=(), undecided={}, time=0,
+    )  # fmt: skip
 
 
 def compacted(world: World) -> list[Compacted]:

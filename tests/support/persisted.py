@@ -164,7 +164,7 @@ def samples() -> Iterator[tuple[str, bytes]]:
     yield "v1.manifest", manifest.join([manifest.encode(changeset) for changeset in changesets()])
     yield "v1.table", tables.encode(rows())
     yield "v1.roll", entry_bundles.encode(bundle())
-    yield "v3.3.segment", segments.encode(segment())
+    yield "v4.3.segment", segments.encode(segment())
     yield "v1-backup.jsonl", BACKUP.encode()
     yield "v1-stack.json", _in_a_folder(lambda folder: state.save(folder, STATE), "stack.json")
     yield "v1-sluice-base.json", _in_a_folder(lambda folder: folder_base.write(folder, BASE), folder_base.FILE)

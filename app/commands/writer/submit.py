@@ -13,7 +13,7 @@ from rich.text import Text
 
 from app.client.api_client import Client, Json
 from app.client.sending import Sender, Sent, is_there
-from app.console.changesets import await_final, show
+from app.console.changesets import await_final, label_of, show
 from app.console.claims import claimed
 from app.console.exit_codes import of_status
 from app.console.options import Command, as_json, ask_to_wait, console, emit, emit_or_show, end, tell, url, warn
@@ -39,6 +39,8 @@ _OPTIONS = (
                       "recorded, else Git's HEAD. Only without --git."),
     click.option("--no-ignore", is_flag=True, help="Also submit files that Git ignores (.gitignore)."),
     click.option("--hold", is_flag=True, help="Hold the changeset: it is not committed before `sluice release`."),
+    click.option("--label", "labels", metavar="KEY=VALUE", multiple=True,
+                 help="What to find the changeset by later, such as ticket=ABC-12."),
     click.option("--strategy", "strategies", metavar="PATTERN=STRATEGY", multiple=True,
                  help=f"What to do with paths of a gitignore pattern that changed meanwhile: {', '.join(STRATEGIES)}. "
                       "The last match counts."),
@@ -110,10 +112,11 @@ def command(
 
 def prepare(
     client: Client, slice_name: str, directory: Path | None, commits: str | None, delete: bool, base: str | None,
-    no_ignore: bool, hold: bool, strategies: tuple[str, ...],
+    no_ignore: bool, hold: bool, strategies: tuple[str, ...], labels: tuple[str, ...],
 ) -> Prepared:  # fmt: skip
     """Return the changeset that the arguments of `what` describe, and print what there is to say about it."""
     rules = [_rule(strategy) for strategy in strategies]
+    named = dict(label_of(label) for label in labels)
     if commits is not None and not commits.strip(". \t\n"):
         raise click.BadParameter(f"{commits!r} names no commit", param_hint="--git")
     if commits is not None and (delete or base or no_ignore):
@@ -128,6 +131,8 @@ def prepare(
         prepared.changeset["hold"] = True
     if rules:
         prepared.changeset["strategies"] = rules
+    if named:
+        prepared.changeset["labels"] = named
     for note in prepared.notes:
         tell(note)
     return prepared

@@ -16,6 +16,7 @@ from marshmallow import ValidationError
 from marshmallow.fields import Raw
 
 from app.protocol import fields
+from app.protocol.changesets.labels import load_labels
 from app.protocol.changesets.strategies import STRATEGIES, MatchBudget, Rule, Rules, pattern
 from app.protocol.changesets.submissions import (
     Base,
@@ -80,6 +81,7 @@ class ChangesetSchema(LimitedSchema):
     strategies = Raw()
     hold = fields.Checked(fields.flag)
     priority = fields.Checked(fields.priority)
+    labels = Raw()
 
 
 class ItemSchema(ChangesetSchema):
@@ -111,7 +113,7 @@ class _Loader:
 
     def _count_most_values(self) -> int:
         s = self.settings
-        item = len(self.item.fields) + len(self.rule.fields) * s.max_strategies
+        item = len(self.item.fields) + len(self.rule.fields) * s.max_strategies + s.max_labels
         changes = len(self.change.fields) * s.max_request_changes
         return 4 * (changes + item * s.max_bulk_changesets + s.max_slice_paths) + 10_000
 
@@ -199,6 +201,7 @@ def _submission(
         key=key,
         hold=loaded.get("hold", False),
         priority=loaded.get("priority", 0),
+        labels=load_labels(loaded["labels"], loader.settings, dot + "labels") if "labels" in loaded else {},
     )
 
 

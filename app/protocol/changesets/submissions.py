@@ -1,6 +1,6 @@
 """What a writer submits, after app/protocol has checked it and before anything is stored. Pure values."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
 from storage.git.threeway import Strategy
 from storage.log.manifest import Op
@@ -66,3 +66,4 @@ class Submission:
     hold: bool = False  # not to be committed before it is released
     resolves: str | None = None  # the changeset whose place it takes
     priority: int = 0  # from -100 to 100; the higher, the sooner it is claimed
+    labels: dict[str, str] = field(default_factory=dict)  # in the order of their keys

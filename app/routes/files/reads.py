@@ -12,6 +12,7 @@ from app.protocol import cursors
 from app.protocol.loading import load_path
 from app.protocol.problems import not_found
 from app.protocol.queries import load_oid, load_query
+from app.routes.changeset_facts import short_json
 from app.routes.changesets import states_of
 from app.routes.files.trees import commit_of
 from app.routes.pages import blob_response, of_commit, page
@@ -67,8 +68,9 @@ def _commit_json(changeset: str, state: ChangesetState) -> dict[str, Any] | None
         "commit": outcome.commit,
         "seq": outcome.seq,
         "status": Status.LANDED if outcome.seq <= state.through else Status.COMMITTED,
-        "author": {"name": commit.author.name, "email": commit.author.email},
         "time": _time(commit.author),
+        **short_json(changeset, state),
+        "author": {"name": commit.author.name, "email": commit.author.email},
         "message": commit.message,
     }
 
@@ -154,7 +156,8 @@ def merged(commit: str) -> Response:
         seen = visible(repo, caller(), states)
         for changeset, now in states.items():
             of = now.outcome if changeset in seen else None
-            yield {"changeset": changeset, "commit": of.commit, "slice": of.slice} if of else None
+            about = {"changeset": changeset, "commit": of.commit, "slice": of.slice} if of else None
+            yield about and about | short_json(changeset, now)
 
     shown = page("merged", filters, rows, query.limit, lambda row: (row[1],), show, looked=looked, together=_ROWS)
     return of_commit(shown, commit)

@@ -59,6 +59,9 @@ class ApiSettings:
     max_claim_paths: int = setting(50, "paths", "Maximum paths of an advisory claim.")
     max_claim_ttl: int = setting(86_400, "seconds", "Longest time for which an advisory claim is made or renewed.")
     max_claim_intent_bytes: int = setting(1000, "bytes", "Maximum length of an advisory claim's purpose.")
+    max_labels: int = setting(8, "labels", "Maximum labels of a changeset.")
+    max_label_bytes: int = setting(512, "bytes", "Maximum length of a changeset's labels, keys and values together.")
+    max_status_ids: int = setting(1000, "changesets", "Maximum ids in one request for the states of many changesets.")
     max_grants: int = setting(10_000, "grants", "Maximum grants of the policy, and maximum members of a group.")
     max_wait: float = setting(
         50.0,

@@ -81,7 +81,8 @@ local function choose(slice)
       prefix .. 'work:' .. id, 'base', 'count', 'files', 'pack', 'key', 'deaths', 'size', 'resolves', 'by', 'priority'))
     if not count or decided(id) then
       -- Decided by a batch whose worker died before it released, or half lost: recovery enqueues that again.
-      forget_work(prefix, {{slice, id, names, key, resolves, by, priority}})
+      forget_work(prefix, {{slice, id, names, key, resolves, by, priority,
+        redis.call('HGET', prefix .. 'work:' .. id, 'digests')}})
     elseif suspect then
       -- Tried alone; what is based on it waits.
     elseif base == '' or here[base] or picked[base] or decided(base) then

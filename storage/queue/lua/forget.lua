@@ -1,5 +1,5 @@
 -- Included, behind successors and parts, by scripts that take decided changesets out of the queues. Each of `gone` is {slice,
--- id, files, key, resolves, by, priority}, the latter five as its `work` has them, false where it has none. What many have in
+-- id, files, key, resolves, by, priority, digests}, the latter six as its `work` has them, false where it has none. What many have in
 -- common is one call.
 local function leave_ready(prefix, slice)
   redis.call('ZREM', prefix .. 'ready', slice)
@@ -12,7 +12,7 @@ local function forget_work(prefix, gone)
     table.insert(sets[key], id)
   end
   for i, each in ipairs(gone) do
-    local slice, id, files, key, resolves, by, priority = unpack(each, 1, 7)
+    local slice, id, files, key, resolves, by, priority, digests = unpack(each, 1, 8)
     ids[i], works[i] = id, prefix .. 'work:' .. id
     leave(prefix .. 'queue:' .. slice, id)
     leave(prefix .. 'order:' .. slice, id)
@@ -20,6 +20,7 @@ local function forget_work(prefix, gone)
     if priority then leave(prefix .. 'prioritized', id) end
     if files == '' then leave(prefix .. 'wide:' .. slice, id) end
     for j = 1, #(files or ''), 8 do redis.call('ZREM', prefix .. 'on:' .. string.sub(files, j, j + 7), id) end
+    for j = 1, #(digests or ''), 8 do redis.call('ZREM', prefix .. 'of:' .. string.sub(digests, j, j + 7), id) end
     if resolves then forget_successor(prefix, resolves, id) end
     -- From now on the view knows whose key it is. Another changeset's stays: it is not decided.
     local owner = key and redis.call('GET', prefix .. 'key:' .. key)

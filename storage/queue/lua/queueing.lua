@@ -4,7 +4,7 @@
 -- worth, then for each changeset: id, slice, pack, base changeset or '', number of changes, its files' lock names (8 bytes
 -- each, in one string), manifest or '', idempotency key or '', fingerprint of the request, '1' if it is held until it is
 -- released, the changeset whose place it takes or '', the bytes of its contents and its manifest, its principal, its
--- priority.
+-- priority, what lists tell of it, the digests by which they find it (8 bytes each, in one string).
 -- A queue is a sorted set of ids with score 0, so it is ordered by ULID. In `ready` a slice with new work has a score
 -- below 0, ordered by the time when it came (Redis's, ms); a claim that looks at it makes that the time of the try.
 -- `order:<slice>` has the same ids by turn: the one that claims have reached, plus how many of the same principal wait
@@ -26,8 +26,8 @@ local function add(key, score, id)
 end
 
 local function queue_up(i, held, is_parked)
-  local id, slice, pack, base, count, files, manifest, key, fingerprint, hold, resolves, size, by, priority =
-    unpack(ARGV, i, i + 13)
+  local id, slice, pack, base, count, files, manifest, key, fingerprint, hold, resolves, size, by, priority, told,
+    digests = unpack(ARGV, i, i + 15)
   local more = {}
   local function note(name, value) more[#more + 1], more[#more + 2] = name, value end
   if hold == '1' then note('hold', '1') end
@@ -37,6 +37,7 @@ local function queue_up(i, held, is_parked)
     name_successor(prefix, decided, resolves, id)
   end
   for j = 1, #files, 8 do redis.call('ZADD', prefix .. 'on:' .. string.sub(files, j, j + 7), 0, id) end
+  for j = 1, #digests, 8 do redis.call('ZADD', prefix .. 'of:' .. string.sub(digests, j, j + 7), 0, id) end
   if files == '' then add(prefix .. 'wide:' .. slice, 0, id) end
   if manifest ~= '' then redis.call('SET', prefix .. 'manifest:' .. id, manifest, 'EX', keep) end
   if key ~= '' then
@@ -49,7 +50,7 @@ local function queue_up(i, held, is_parked)
     end
   end
   redis.call('HSET', prefix .. 'work:' .. id, 'slice', slice, 'pack', pack, 'base', base, 'count', count, 'size', size,
-    'files', files, 'by', by, unpack(more))
+    'files', files, 'by', by, 'told', told, 'digests', digests, unpack(more))
   waiting[by] = waiting[by] or {}
   if is_parked then
     add(held, 0, id)
@@ -66,7 +67,7 @@ local function queue_up(i, held, is_parked)
   end
 end
 
-for i = 4, #ARGV, 14 do
+for i = 4, #ARGV, 16 do
   local id, slice, parked = ARGV[i], ARGV[i + 1], false
   local queue, work, held = prefix .. 'queue:' .. slice, prefix .. 'work:' .. id, prefix .. 'held:' .. slice
   if decided(id) then
@@ -106,6 +107,6 @@ for slice, turn in pairs(lowest) do
   redis.call('ZADD', prefix .. 'heads', 'LT', turn, slice)
 end
 for i, queue in ipairs(positions) do
-  if queue ~= -1 and queue ~= -2 then positions[i] = redis.call('ZRANK', queue, ARGV[4 + (i - 1) * 14]) end
+  if queue ~= -1 and queue ~= -2 then positions[i] = redis.call('ZRANK', queue, ARGV[4 + (i - 1) * 16]) end
 end
 return positions

@@ -85,13 +85,13 @@ local slices = {}
 for i = 1, #members, 2 do
   local slice, id = members[i], members[i + 1]
   local work = prefix .. 'work:' .. id
-  local files, key, known, hold, resolves, by, priority = unpack(redis.call('HMGET', work, 'files', 'key', 'slice', 'hold',
-    'resolves', 'by', 'priority'))
+  local files, key, known, hold, resolves, by, priority, digests = unpack(redis.call('HMGET', work, 'files', 'key', 'slice', 'hold',
+    'resolves', 'by', 'priority', 'digests'))
   if slice == '' then slice = known or '' end
   slices[slice] = true
   for j = 1, #(files or ''), 8 do locks[#locks + 1] = prefix .. 'lock:file:' .. string.sub(files, j, j + 7) end
   if decided(id) then
-    gone[#gone + 1] = {slice, id, files, key, resolves, by, priority}
+    gone[#gone + 1] = {slice, id, files, key, resolves, by, priority, digests}
     if hold or not known then
       if redis.call('ZREM', prefix .. 'held:' .. slice, id) == 1 then redis.call('ZREM', prefix .. 'held', id) end
       if by then redis.call('ZREM', prefix .. 'held_by:' .. by, id) end

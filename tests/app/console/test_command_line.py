@@ -23,7 +23,8 @@ SUBMISSION = f"-m Hello --base {COMMIT} --author Ada<ada@example.org>"
 # A line of each command that asks the API.
 CLIENTS = [
     "audit", f"audit --changeset {ID}", "audit --follow -n 1",
-    f"abandon {ID}", f"check web . {SUBMISSION}", "conflicts", f"conflicts {ID}", f"diff {ID}", "log", "log -v",
+    f"abandon {ID}", "changesets", "changesets --label a=b --since 1h", "mine",
+    f"check web . {SUBMISSION}", "conflicts", f"conflicts {ID}", f"diff {ID}", "log", "log -v",
     "claim docs/ --intent Docs", "claims",
     "merge", f"policy check {POLICY}", f"policy set {POLICY}", "policy show", f"rebase {ID}", f"release {ID}",
     f"resolve {ID} --all-ours", f"resolve {ID} --checkout fix", "slice change web --path web/",

@@ -21,6 +21,7 @@ from tests.support.principals import grants, principal, secured
 
 CONTENT, MESSAGE, PERSON = "hunter2-content", "opens-the-vault", "Vera Vault"
 INTENT = "seal-the-vault"
+LABELS = {"combination": "11-22-33"}
 
 
 @dataclass
@@ -35,7 +36,8 @@ class Planted:
     def changeset(self, path: str, content: str, base: str, **more: Any) -> str:
         change = {"op": "put", "path": path, "content": content}
         author = {"name": PERSON, "email": "vera@vault.example"}
-        made = self.root.submit(where="vault", base=base, changes=[change], message=MESSAGE, author=author, **more)
+        said = {"message": MESSAGE, "author": author, "labels": LABELS}
+        made = self.root.submit(where="vault", base=base, changes=[change], **said, **more)
         return str(made["id"])
 
 
@@ -78,6 +80,7 @@ def planted(settings: Settings, unsent: object) -> Planted:
     names = ("landed", "conflicted", "held", "queued", "blob", "slice", "tree", "claim", "webhook")
     hidden = [made.ids[name] for name in names]
     made.hidden = [*hidden, "vault", CONTENT, MESSAGE, PERSON, INTENT, "user:small", "user:right"]
+    made.hidden += [*LABELS, *LABELS.values()]
     return made
 
 
@@ -112,6 +115,10 @@ def a_claim(planted: Planted) -> Any:
     return {"paths": ["vault/new"], "intent": "x"}
 
 
+def of_all(planted: Planted) -> Any:
+    return {"ids": [planted.ids[name] for name in ("landed", "conflicted", "held", "queued")]}
+
+
 POLICY = {"grants": [{"to": "user:top", "role": "admin", "path": "/"}]}
 ANY = {"If-Match": "*"}
 OWN = (401, 404, 404, 200)  # a webhook is its owner's
@@ -144,6 +151,8 @@ CASES: dict[str, Case] = {
     "changesets.submit_many": Case("POST", "/v1/changesets", (401, 422, 422, 202), many),
     "changesets.show": Case("GET", "/v1/changesets/{landed}", READ),
     "changesets.listing": Case("GET", "/v1/slices/{slice}/changesets?status=landed", READ),
+    "changeset_lists.listing": Case("GET", "/v1/changesets", (401, 200, 200, 200)),
+    "changeset_lists.states": Case("POST", "/v1/changesets/status", (401, 200, 200, 200), of_all),
     "lifecycle.release_one": Case("POST", "/v1/changesets/{held}/release", DO),
     "lifecycle.abandon_one": Case("POST", "/v1/changesets/{queued}/abandon", DO),
     "lifecycle.rebase": Case("POST", "/v1/changesets/{held}/rebase", (401, 404, 403, 202)),

@@ -101,7 +101,7 @@ def test_a_page_of_a_list_with_few_items_ends_where_it_has_read_enough(
     page = past.api.get("/slices/docs/changesets", status="conflicted")
     assert page["items"] == [] and page["next"]
     read: list[int] = []
-    monkeypatch.setattr(history, "_read", lambda repo, seqs: read.append(len(seqs)) or iter(()))
+    monkeypatch.setattr(history, "read_entries", lambda repo, seqs: read.append(len(seqs)) or iter(()))
     past.api.get("/slices/docs/changesets", status="conflicted", cursor=page["next"])
     assert read == [2]
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from storage.base.ids import Seq
-from storage.log.entry import Compact, decode
+from storage.log.entry import decode
 from storage.view.rows import Forgotten, effects
+from tests.support.compaction import compaction
 from tests.support.persisted import access
 
 
 def test_the_policy_and_the_tokens_stay_when_their_entry_is_archived() -> None:
     made = decode(access()[1])
-    compaction = Compact(
-        first=Seq(1), archived=made.seq, keys_first=Seq(1), keys_through=made.seq, mark="", archives=(), tables=(),
-        dropped=(), retired=(), deleted=(), undecided={}, time=0,
-    )  # fmt: skip
-    rows = effects(compaction, "hash", Forgotten(history=[(made, "hash")], keys=[(made, "hash")]))
+    rows = effects(compaction(made.seq), "hash", Forgotten(history=[(made, "hash")], keys=[(made, "hash")]))
     assert effects(made, "hash").strings.keys() == {"policy"}
     assert not rows.removed_strings and not rows.removed_fields and not rows.removed_members

@@ -1,0 +1,1 @@
+"""Commands that list changesets; they talk to the API alone."""
