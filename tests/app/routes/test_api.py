@@ -54,7 +54,9 @@ def test_a_changeset_goes_from_queued_over_committed_to_landed(api: Api, unsent:
     assert unsent.get(timeout=60) == "sluice.commit"
     assert api.put("b", "1")["position"] == 1
     passed_by = {"count": 0, "changesets": [], "complete": True}
-    assert api.get(f"/changesets/{made['id']}") == made | {"eta": None, "passed_by": passed_by}
+    shown = api.get(f"/changesets/{made['id']}")
+    assert {name: shown[name] for name in [*made, "eta", "passed_by"]} == made | {"eta": None, "passed_by": passed_by}
+    assert shown["base"] == api.tip and shown["paths"] == ["a"] and "decided" not in shown
     commit_batch(api.world.repo)
     committed = api.get(f"/changesets/{made['id']}")
     assert committed["status"] == "committed" and committed["commit"] and committed["seq"] == 3

@@ -113,11 +113,12 @@ def test_an_event_says_what_a_listener_needs(api: Api) -> None:
         told = [json.loads(block["data"]) for block in blocks_until(answer, 3)]
     slice_id = api.get("/slices/all")["id"]
     shown = [api.get(f"/changesets/{each['id']}") for each in told]
-    assert told[0] == {"status": "committed", **{name: shown[0][name] for name in ("id", "slice", "seq", "commit")}} | {
-        "status": "committed"
-    }
-    assert told[1] == {"id": shown[1]["id"], "slice": slice_id, "status": "conflicted", "seq": 3, "conflicts": ["f"]}
-    assert told[2] == {name: shown[0][name] for name in ("id", "slice", "status", "seq", "commit")}, "as it is shown"
+    said = ("author", "message")
+    first = {name: shown[0][name] for name in ("id", "slice", "seq", "commit", "status", *said)}
+    assert told[0] == first | {"status": "committed"}
+    collided = {"id": shown[1]["id"], "slice": slice_id, "status": "conflicted", "seq": 3, "conflicts": ["f"]}
+    assert told[1] == collided | {name: shown[1][name] for name in said}
+    assert told[2] == first, "as it is shown"
 
 
 def blocks_until(answer: TestResponse, count: int) -> list[Json]:
