@@ -36,8 +36,11 @@ _MOST = {
     "max_bulk_changesets": 1 << 15,
 }
 _CHECKS: dict[str, Callable[[str], object]] = {
-    "jwt_issuers": read_issuers, "trusted_proxies": read_networks, "webhook_key": check_key, "webhook_waits": read_waits,
-}  # fmt: skip
+    "jwt_issuers": read_issuers,
+    "trusted_proxies": read_networks,
+    "webhook_key": check_key,
+    "webhook_waits": read_waits,
+}
 # Without them, one client could hold what all share.
 _ABOVE_ZERO = (
     "header_timeout",

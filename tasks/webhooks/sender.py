@@ -20,6 +20,7 @@ from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from storage.base.errors import Refused
 from storage.base.settings import Settings
 from storage.webhooks.targets import is_public
 
@@ -30,7 +31,7 @@ _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
-class PrivateTarget(OSError):
+class PrivateTarget(Refused):
     """A receiver's name has an address that may not be called."""
 
 
