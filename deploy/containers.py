@@ -107,6 +107,7 @@ def write_project(folder: Path) -> str:
         "FLOWER_BASIC_AUTH": f"sluice:{secrets.token_hex(16)}",
         "SLUICE_REPOSITORY": REPOSITORY,
         "SLUICE_ROOT_TOKEN_SHA256": hash_of(token),
+        "SLUICE_WEBHOOK_KEY": secrets.token_hex(32),
         "API_PORT": str(api),
         "FLOWER_PORT": str(flower),
         "MINIO_CONSOLE_PORT": str(console),

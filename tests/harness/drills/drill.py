@@ -135,7 +135,7 @@ def run(
     """Do what `plan` does to a stack (of this kind) under load, and return what came of it."""
     report = Report(name, s3, seed)
     began = time.monotonic()
-    with kind(folder, settings, s3=s3, s3_program=s3_program, abrupt=True) as stack:
+    with kind(folder, settings, s3=s3, s3_program=s3_program, abrupt=True, with_webhooks=True) as stack:
         tally = Tally(Http(stack.url, _PATIENCE))
         load = Load(tally, seed, writers)
         listener = Listener(stack.url, tally)
