@@ -62,7 +62,8 @@ def create(
 ) -> None:
     """Make a token for PRINCIPAL, such as user:ada, agent:fixer-12 or ci:github/owner/repo.
 
-    The token is the only line on standard output, so that it can go into a file; it is shown this once.
+    The token is the only line on standard output, so that it can go into a file; it is shown this once. It may do what
+    the policy grants PRINCIPAL (`sluice policy`): --role and --path leave less of that, and grant nothing.
 
     Example: (umask 077; sluice token create agent:fixer-12 --role writer > fixer.token)
     """
