@@ -27,6 +27,10 @@ def _show(me: Json) -> None:
     console.print(Text(me["principal"], "bold"))
     if me["everything"]:
         console.print("  may do everything")
+    elif not me["grants"]:
+        console.print(
+            "  may do nothing: the policy grants it no role; an admin gives one by `sluice policy set`", soft_wrap=True
+        )
     for grant in me["grants"]:
         until = f" until {grant['until']}" if "until" in grant else ""
         through = "" if grant["to"] == me["principal"] else f" (as {grant['to']})"

@@ -54,6 +54,13 @@ def test_one_sees_what_a_limited_token_leaves(fake: Fake) -> None:
     assert sluice("whoami").stdout.splitlines()[-1] == "    nothing"
 
 
+def test_one_without_any_grant_is_told_who_gives_one(fake: Fake) -> None:
+    me = {"principal": "user:ada", "everything": False, "grants": [], "rights": [], "token": TOKEN}
+    fake.answers = [("GET /v1/me", 200, me)]
+    name, told = sluice("whoami").stdout.splitlines()
+    assert name == "user:ada" and "may do nothing" in told and "sluice policy set" in told
+
+
 OUTDATED = "warning: FILE has version 3, and the policy has version 5"
 
 
