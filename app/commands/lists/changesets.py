@@ -58,6 +58,8 @@ def list_them(client: Client, as_json: bool, number: int, oldest: bool, **filter
     """Print the changesets that pass the filters."""
     if (label := filters.get("label")) is not None:
         filters["label"] = ":".join(label_of(label))
+    if (path := filters.get("path")) is not None and path.endswith("/"):
+        raise click.BadParameter(f"{path!r} is a directory; it takes one file", param_hint="--path")
     if (since := filters.get("since")) is not None:
         filters["since"] = _time(since)
     order = "oldest" if oldest else "newest"
@@ -84,6 +86,8 @@ def _time(text: str) -> str:
     """Return a time for the API: `text` itself, or so long ago."""
     unit = _UNITS.get(text[-1:])
     if unit is None or not text[:-1].isdecimal() or not text.isascii():
+        if not text[:1].isdigit():
+            raise click.BadParameter(f"{text!r} is neither an age such as 12h or 7d nor a time", param_hint="--since")
         return text
     try:
         moment = datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * unit)

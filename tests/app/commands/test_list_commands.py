@@ -49,7 +49,12 @@ def test_a_time_or_age_that_is_none_is_refused(api: Api, run: Run) -> None:
     api.submit(base=api.tip, changes=[put("f", "1")])
     assert len(objects(run("changesets", "--since", "99999w", "--json").stdout)) == 1
     run("changesets", "--since", "9" * 30 + "d", code=2)
-    assert "since" in run("changesets", "--since", "yesterday", code=7).stderr
+    assert "neither an age" in run("changesets", "--since", "yesterday", code=2).stderr
+    assert "since" in run("changesets", "--since", "2026-13-01", code=7).stderr
+
+
+def test_a_directory_is_refused_where_a_file_is_asked_for(api: Api, run: Run) -> None:
+    assert "takes one file" in run("changesets", "--path", "web/", code=2).stderr
 
 
 def test_nobodys_changesets_are_not_listed_as_mine(api: Api, run: Run) -> None:
