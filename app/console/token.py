@@ -31,6 +31,8 @@ def find_token(url: str, environ: Mapping[str, str] | None = None, folder: Path 
     if token is not None:
         return _checked(token, TOKEN)
     if path is not None:
+        if not path:
+            raise TokenFileError(f"{TOKEN_FILE} is set and empty; unset it, or let it name a file with a token")
         try:
             return _checked(Path(path).read_text(encoding="utf-8-sig"), f"{TOKEN_FILE}: {path}")
         except (OSError, ValueError) as error:

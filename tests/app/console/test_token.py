@@ -86,6 +86,8 @@ def test_without_any_there_is_none(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(TokenFileError, match=r"SLUICE_TOKEN_FILE: .*/none: No such file"):
         find_token(URL, {"SLUICE_TOKEN_FILE": str(tmp_path / "none")}, tmp_path)
+    with pytest.raises(TokenFileError, match="SLUICE_TOKEN_FILE is set and empty"):
+        find_token(URL, {"SLUICE_TOKEN_FILE": ""}, tmp_path)
 
 
 def test_no_server_takes_a_clients_token_as_a_setting() -> None:
