@@ -57,6 +57,9 @@ def command(
     With --follow, or with --changeset, in the order in which it was done. With --json each line is an object, under the
     names that GitHub's audit log has. Ctrl-C ends --follow, with the exit code 0.
 
+    A line is: time, action, actor, id of the token, address, id of the request, and what it is about by name; `-` is
+    for what is not known, and for what nobody asked for.
+
     \b
     Example: sluice audit --changeset 01K0M8XJ5E3Q4T7N9V2B6C8D0F
              sluice audit --follow --action token --json

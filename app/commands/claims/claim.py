@@ -27,8 +27,8 @@ class _Span(click.ParamType):
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1)
-@click.option("--intent", help="What you are about to do there.")
-@click.option("--ttl", type=_Span(), help="How long it lasts: 90s, 30m, 2h, 1d. Default: 10 minutes.")
+@click.option("--intent", help="What you are about to do there. Needed, but with --renew.")
+@click.option("--ttl", type=_Span(), help="How long it lasts: 90s, 30m, 2h, 1d. Default: 10 minutes; --renew needs it.")
 @click.option("--renew", metavar="ID", help="Let this claim last for --ttl from now on, instead of making one.")
 @url
 @as_json
@@ -46,7 +46,7 @@ def command(
     """  # noqa: D301 - click takes the character itself
     if renew is not None:
         if paths or ttl is None:
-            raise click.UsageError("--renew goes with --ttl, and not with a PATH")
+            raise click.UsageError("--renew needs --ttl, and takes no PATH")
         made = claims.renew(client, renew, ttl, intent)
     elif not paths or not intent:
         raise click.UsageError("a claim needs a PATH and an --intent")

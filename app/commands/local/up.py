@@ -90,7 +90,9 @@ def _panel(stack: Stack, flower: bool) -> Panel:
         rows.add_row("[bold]Flower[/]", f"[link={stack.flower_url}]{stack.flower_url}[/link]")
         rows.add_row("", f"user [cyan]{FLOWER_USER}[/], password [cyan]{password}[/]")
     rows.add_row("[bold]S3[/]", f"{stack.settings.endpoints[0]} ({stack.s3_kind})")
-    rows.add_row("[bold]Redis[/]", _without_password(stack.settings.redis_url))
+    rows.add_row(
+        "[bold]Redis[/]", f"{_without_password(stack.settings.redis_url)}, password in {stack.data / 'environment'}"
+    )
     rows.add_row("[bold]Data[/]", f"{stack.data}, logs in {stack.data / 'logs'}")
     token = stack.data / ROOT_TOKEN
     rows.add_row("[bold]Token[/]", f"{token}: may do everything; commands run in {stack.data.parent} use it")
