@@ -84,7 +84,7 @@ def _position(field: str, text: str) -> Position:
     try:
         position = parse(text)
     except ValueError:
-        raise invalid(field, "is not the id of an event") from None
+        raise invalid(field, "is neither the id of an event, such as 812-3, nor the number of an entry") from None
     repo = services().repo
     # Redis may have been restored from an older snapshot than what was sent before: the log decides.
     if position.named > repo.view.head().applied and repo.log.read(position.named) is None:
