@@ -236,7 +236,7 @@ class _Request:
         stands = [lookup_many(self._repo.objects.tree, root, paths) for root in dict.fromkeys(roots)]
         for path, oid, field in given:
             if not any((version := known.get(path)) and version.oid == oid for known in stands):
-                detail = f"{oid.hex()} is not what stands at {path.decode()}; who may read / may give any id"
+                detail = f"{oid.hex()} is not what stands at {path.decode()}; only readers of / may give others"
                 raise FieldRefused(field, detail)
 
     def _check_versions(self, submission: Submission) -> None:

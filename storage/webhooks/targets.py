@@ -37,9 +37,9 @@ def check_url(text: str, private: bool) -> None:
     if parts.fragment:
         raise ValueError("must not have a fragment")
     if parts.scheme != "https" and not private:
-        raise ValueError("must begin with https:// (webhook_private_targets)")
+        raise ValueError("must begin with https://, unless the setting webhook_private_targets is on")
     if not private and not (_is_name(host) or is_public(host)):
-        raise ValueError("is a private address (webhook_private_targets)")
+        raise ValueError("is a private address, which only the setting webhook_private_targets allows")
 
 
 def is_public(address: str) -> bool:
