@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.service.readiness import needed_work
 from storage.base.ids import ulid_seconds
-from storage.coordination import WORK, ProcessReport, read_sums
+from storage.coordination import ProcessReport, read_sums
 from storage.metrics import definitions
 from storage.metrics.counts import COUNTS, SUM, Counted
 from storage.metrics.definitions import REFUSALS, REQUEST_SECONDS, REQUESTS, Counter, Histogram
@@ -86,7 +87,7 @@ class RepositoryCollector(Collector):
     def _nodes(self) -> Metric:
         nodes = self._repo.nodes.at_work()
         gauge = GaugeMetricFamily("sluice_nodes", "Nodes that answer, by what they do.", labels=["work"])
-        for work in WORK:
+        for work in needed_work(self._repo):
             gauge.add_metric([work], sum(work in node.work for node in nodes))
         return gauge
 

@@ -93,9 +93,14 @@ def _queue(repo: Repository) -> Check:
     }
 
 
+def needed_work(repo: Repository) -> dict[str, str]:
+    """Return the kinds of work that somebody has to do, with their processes: webhooks where there are any."""
+    return {**WORK, **(WEBHOOKS if repo.settings.webhook_key and count_webhooks(repo.view) else {})}
+
+
 def _workers(repo: Repository) -> Check:
     nodes = repo.nodes.at_work()
-    needed = {**WORK, **(WEBHOOKS if repo.settings.webhook_key and count_webhooks(repo.view) else {})}
+    needed = needed_work(repo)
     gone = missing(nodes, needed)
     at_work = {work: [node.name for node in nodes if work in node.work] for work in needed}
     detail = "no answer from " + ", ".join(f"{work} ({needed[work]})" for work in gone) if gone else "all answer"

@@ -56,6 +56,18 @@ def land(api: Api, *paths: str) -> None:
         api.world.work()
 
 
+def test_that_nobody_calls_webhooks_can_be_alerted_on_once_there_is_one(root: Api) -> None:
+    def at_work() -> list[str]:
+        lines = root.http.get("/metrics").get_data(as_text=True).splitlines()
+        return [line for line in lines if line.startswith('sluice_nodes{work="webhooks"}')]
+
+    assert at_work() == []
+    create(root)
+    assert at_work() == ['sluice_nodes{work="webhooks"} 0.0']
+    root.http.application.extensions["sluice"].repo.nodes.say(Node("webhooks@host", ("webhooks",), 1))
+    assert at_work() == ['sluice_nodes{work="webhooks"} 1.0']
+
+
 def types(receiver: Receiver) -> list[str]:
     return [told.json["type"] for told in receiver.told]
 
