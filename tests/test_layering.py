@@ -104,6 +104,7 @@ LONGEST = 400
 
 # The pure core: values in, values out.
 PURE = {
+    "app.admin.submitters",
     "app.shares.bucket",
     "app.protocol.changesets.submissions",
     "storage.access.covering",

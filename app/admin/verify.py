@@ -4,6 +4,7 @@ It trusts nothing that was written: the log's chain is hashed again, the view is
 commits are counted by their trailers in an export, and `git fsck --strict` checks that export.
 """
 
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.admin.export import ExportError, export, git
+from app.admin.submitters import SUBMITTERS, misnamed, submitter_of
 from storage.backends.bucket import BucketError, Missing
 from storage.base.batched import batched
 from storage.base.errors import Corrupt
@@ -22,7 +24,7 @@ from storage.base.progress import Progress, no_progress
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import SLOTS, Close, CorruptEntry, Entry, log_position
+from storage.log.entry import SLOTS, Close, Commits, CorruptEntry, Entry, log_position
 from storage.log.log import Log, follow
 from storage.log.records import Status
 from storage.log.summary import LogSummary, catch_up
@@ -99,6 +101,7 @@ class _Decided(NamedTuple):
     status: Status
     commit: str | None
     position: int
+    submitter: str | None  # whom its commit has to name, empty: nobody; None: an older version made its entry
 
 
 class _Contents(LogSummary):
@@ -114,10 +117,13 @@ class _Contents(LogSummary):
     def add(self, entry: Entry, entry_hash: str) -> None:
         """Take the next entry."""
         super().add(entry, entry_hash)
+        signed = isinstance(entry, Commits) and entry.submitters
         for index, decided in enumerate(entry.decided):
             if decided.id in self.outcomes:
                 self._findings.differ(f"log: changeset {decided.id} has a second outcome in entry {entry.seq}")
-            self.outcomes[decided.id] = _Decided(decided.status, decided.commit, log_position(entry.seq, index))
+            submitter = sys.intern(submitter_of(decided)) if signed else None  # there are few, of many changesets
+            position = log_position(entry.seq, index)
+            self.outcomes[decided.id] = _Decided(decided.status, decided.commit, position, submitter)
             if decided.closes:
                 self.closed.setdefault(decided.closes.id, []).append((decided.id, entry.seq))
         if isinstance(entry, Close):
@@ -321,39 +327,50 @@ def _check_git(repo: Repository, contents: _Contents, findings: Findings, progre
         _check_trailers(chain, main, contents.until(exported.entries), findings)
 
 
-def _named(directory: Path, branch: str) -> dict[str, list[str]]:
-    """Return the commits of a branch, and the changesets that each names, as Git reads trailers.
+class _Names(NamedTuple):
+    """What the trailers of a commit name."""
+
+    changesets: list[str]
+    submitters: str  # as SUBMITTERS has Git print them
+
+
+def _named(directory: Path, branch: str) -> dict[str, _Names]:
+    """Return the commits of a branch, and what each names, as Git reads trailers.
 
     A commit in which Git finds none may be of the form in which Sluice wrote them at first: then what that says.
     """
-    form = "--format=%H %(trailers:key=Changeset-Id,valueonly,separator=%x20)"
-    lines = [line.split() for line in git(directory, "log", branch, form).splitlines()]
-    named = {commit: ids for commit, *ids in lines}
+    form = f"--format=%H%x09%(trailers:key=Changeset-Id,valueonly,separator=%x20)%x09{SUBMITTERS}"
+    rows = [each.split("\t", 2) for each in git(directory, "log", "-z", branch, form).split("\0") if each]
+    named = {commit: _Names(ids.split(), submitters) for commit, ids, submitters in rows}
     with tempfile.TemporaryFile() as others:
-        others.write("".join([f"{commit}\n" for commit, ids in named.items() if not ids]).encode())
+        others.write("".join([f"{commit}\n" for commit, names in named.items() if not names.changesets]).encode())
         others.seek(0)
         messages = git(directory, "log", "--no-walk", "--stdin", "-z", "--format=%H%n%B", stdin=others)
     for commit, _, message in (text.partition("\n") for text in messages.split("\0")):
         if old := changeset_of_old(message):
-            named[commit] = [old]
+            named[commit] = named[commit]._replace(changesets=[old])
     return named
 
 
 def _check_trailers(
-    chain: dict[str, list[str]], main: dict[str, list[str]], outcomes: dict[str, _Decided], findings: Findings
+    chain: dict[str, _Names], main: dict[str, _Names], outcomes: dict[str, _Decided], findings: Findings
 ) -> None:
     commits: dict[str, list[str]] = {}
-    for commit, ids in chain.items():
-        for changeset in ids:
+    for commit, names in chain.items():
+        for changeset in names.changesets:
             commits.setdefault(changeset, []).append(commit)
     for changeset, outcome in outcomes.items():
         actual = commits.pop(changeset, [])
         expected = [outcome.commit] if outcome.status == Status.COMMITTED else []
         if actual != expected:
             findings.differ(f"git: changeset {changeset} stands in the commits {actual}, and should in {expected}")
+        elif outcome.submitter is not None and actual:
+            difference = misnamed(chain[actual[0]].submitters, outcome.submitter)
+            if difference:
+                findings.differ(f"git: the commit {outcome.commit} of changeset {changeset} {difference}")
     for changeset, actual in commits.items():
         findings.differ(f"git: changeset {changeset}, of which the log knows nothing, stands in the commits {actual}")
-    for changeset, count in Counter(changeset for ids in main.values() for changeset in ids).items():
+    for changeset, count in Counter(changeset for names in main.values() for changeset in names.changesets).items():
         if count != 1:
             findings.differ(f"git: changeset {changeset} stands {count} times in main")
         if changeset not in outcomes:

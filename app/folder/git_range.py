@@ -188,7 +188,7 @@ def _message(messages: list[str]) -> str:
 
 
 def _without_trailer(message: str) -> str:
-    """Return a message without the trailer Changeset-Id, which Sluice writes itself.
+    """Return a message without the trailers Changeset-Id and Changeset-Submitter, which Sluice writes itself.
 
     Only the last paragraph has trailers. Lines end with a line feed and with nothing else, as in Git.
     """

@@ -219,7 +219,7 @@ def fit_ident(text: str) -> str:
 
 
 def fit_message(text: str) -> str:
-    """Return a message that the API takes: no NUL, no line that counts as Sluice's trailer, not empty or too long."""
+    """Return a message that the API takes: no NUL, no line that counts as Sluice's trailers, not empty or too long."""
     lines = text.replace("\0", "").splitlines(keepends=True)
     kept = "".join([line for line in lines if not names_changeset(line)])
     kept = kept.encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")

@@ -14,7 +14,7 @@ from app.intake.successors import read_changeset
 from app.service.services import services
 from storage.base.errors import Corrupt, Unavailable
 from storage.base.ids import ChangesetId, bytes_of, is_ulid, oid_of
-from storage.git.trailers import CHANGESET_ID
+from storage.git.trailers import CHANGESET_ID, CHANGESET_SUBMITTER
 from storage.log.records import Facts, Outcome, Status
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.listed import landed_at
@@ -108,11 +108,13 @@ def tell_all(shown: Json, changeset: ChangesetId, state: ChangesetState) -> Json
 
 
 def _message(changeset: ChangesetId, state: ChangesetState) -> str:
-    """Return a whole message, a commit's without the trailer. Raises Unavailable, Corrupt and ObjectMissing."""
+    """Return a whole message, a commit's without Sluice's trailers. Raises Unavailable, Corrupt and ObjectMissing."""
     outcome = state.outcome
     if outcome is None or outcome.commit is None:
         return read_changeset(services().repo, changeset, state).message
     message = services().repo.objects.commit(oid_of(outcome.commit)).message
+    if outcome.by:
+        message = message.replace(f"{CHANGESET_SUBMITTER}: {outcome.by.principal}\n", "")
     return message.replace(f"{CHANGESET_ID}: {changeset}\n", "").rstrip()
 
 

@@ -308,7 +308,7 @@ def _draft(repo: Repository, head: Head, linked: Linked, watch: Stopwatch, publi
         packs, ranges = ((pack, size),), {pack: writer.ranges}
     entry = partial(
         Commits, packs=packs, decided=_released(repo, linked.decided), tip=linked.tip.hex(), root=linked.root.hex(),
-        time=time, committed=head.committed + linked.committed,
+        time=time, committed=head.committed + linked.committed, submitters=linked.committed > 0,
     )  # fmt: skip
 
     def moved(now: Head) -> Draft[_Appended]:

@@ -26,7 +26,7 @@ from storage.commit.merged_blobs import MergeBlobs, MergedBlobs, ReadBlob
 from storage.commit.records import EXPIRED, actor_of, closing, recorded
 from storage.git.objects import Commit, Ident, Kind, Tree, Version, object_id
 from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
-from storage.git.trailers import CHANGESET_ID, with_trailer
+from storage.git.trailers import CHANGESET_ID, CHANGESET_SUBMITTER, with_trailer, without_submitter
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import ReadTree, covers
 from storage.log.facts import covers_of, facts_of
@@ -252,7 +252,8 @@ class Linker:
         before = self._head.root
         self._head.change(taken)  # all at once: a put may need the place of a file that is deleted
         root = self._head.write(self._emit_tree)
-        message = with_trailer(changeset.message, CHANGESET_ID, changeset.id)
+        submitter = [(CHANGESET_SUBMITTER, changeset.by.principal)] if changeset.by else []
+        message = with_trailer(without_submitter(changeset.message), CHANGESET_ID, changeset.id, *submitter)
         data = Commit(root, (self.result.tip,), changeset.author, self._committer, message).encode()
         self.result.tip = object_id(Kind.COMMIT, data)
         self.result.objects[self.result.tip] = (Kind.COMMIT, data)

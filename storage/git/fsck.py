@@ -12,7 +12,7 @@ from storage.base.ids import is_ulid
 from storage.git import gitmodules
 from storage.git.objects import FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE
 from storage.git.paths import ATTRIBUTES, MODULES, PathError, check_path, special_names
-from storage.git.trailers import carries
+from storage.git.trailers import RESERVED, carries
 
 __all__ = [
     "ContentError",
@@ -33,10 +33,10 @@ MAX_SLICE_NAME_BYTES = 200
 
 # A tab would pass fsck, but `git commit` makes no such name.
 _NOT_IN_IDENT = re.compile(r"[\x00-\x1f\x7f<>]")
-# The trailer in any spelling that a reader might count, after any line break that a reader might honour. The space
-# before it is without line breaks, else a message of nothing else would take quadratic time.
+# The reserved trailers in any spelling that a reader might count, after any line break that a reader might honour. The
+# space before it is without line breaks, else a message of nothing else would take quadratic time.
 _BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
-_TRAILER = re.compile(rf"(?:^|[{_BREAKS}])[^\S{_BREAKS}]*changeset-id[^\S{_BREAKS}]*:", re.IGNORECASE)
+_TRAILER = re.compile(rf"(?:^|[{_BREAKS}])[^\S{_BREAKS}]*({'|'.join(RESERVED)})[^\S{_BREAKS}]*:", re.IGNORECASE)
 _NOT_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 
@@ -125,15 +125,17 @@ def check_ident(name: str, email: str) -> None:
 def check_message(text: str) -> None:
     """Check a commit's message.
 
-    Raises FsckError. The trailer Changeset-Id is Sluice's own: audits count it, so nobody else may write it, and every
-    message has to be one that can carry it.
+    Raises FsckError. The trailers Changeset-Id and Changeset-Submitter are Sluice's own: audits count on them, so
+    nobody else may write them, and every message has to be one that can carry them.
     """
     if not text.strip():
         raise FsckError("is empty")
     if "\0" in text:
         raise FsckError("contains a NUL")
-    if _TRAILER.search(text):
-        raise FsckError("has a line that begins with Changeset-Id:, which is for Sluice to write")
+    if found := _TRAILER.search(text):
+        # As it is spelled here: the message may have it in other letters, even in some beyond ASCII.
+        name = next(name for name in RESERVED if re.fullmatch(name, found[1], re.IGNORECASE))
+        raise FsckError(f"has a line that begins with {name}:, which is for Sluice to write")
     if not carries(text):
         raise FsckError("has nothing before its scissors line (# --- >8 ---), where Git takes a message to end")
 

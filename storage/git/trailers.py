@@ -10,10 +10,18 @@ import re
 CHANGESET_ID = "Changeset-Id"
 """The trailer by which a commit names its changeset."""
 
+CHANGESET_SUBMITTER = "Changeset-Submitter"
+"""The trailer by which a commit names the principal that submitted its changeset."""
+
+RESERVED = (CHANGESET_ID, CHANGESET_SUBMITTER)
+"""The trailers that are for Sluice to write."""
+
 NO_SUBJECT = "(no message)"
 """The first line of a commit whose changeset has a message that cannot carry a trailer by itself."""
 
-_CHANGESET_LINE = re.compile(rf"\s*{CHANGESET_ID}\s*:", re.IGNORECASE)
+_RESERVED_LINE = re.compile(rf"\s*(?:{'|'.join(RESERVED)})\s*:", re.IGNORECASE)
+# As Git reads it: at the very beginning of a line, in any case of its letters.
+_SUBMITTER_LINE = re.compile(rf"^{CHANGESET_SUBMITTER}[ \t]*:[^\n]*\n?", re.IGNORECASE | re.MULTILINE | re.ASCII)
 _COMMENT = b"#"
 _CUT_LINE = b"# ------------------------ >8 ------------------------\n"
 # With one of these among its lines, a quarter of a paragraph has to be trailers, else all of it.
@@ -40,21 +48,32 @@ def trailers(message: str) -> list[tuple[str, str]]:
 
 
 def names_changeset(line: str) -> bool:
-    """Tell whether a line of a message could pass for the trailer Changeset-Id, which is for Sluice to write."""
-    return bool(_CHANGESET_LINE.match(line))
+    """Tell whether a line of a message could pass for a trailer that is for Sluice to write (RESERVED)."""
+    return bool(_RESERVED_LINE.match(line))
 
 
-def with_trailer(message: str, name: str, value: str) -> str:
-    """Return `message` with one more trailer, where `git interpret-trailers --no-divider` puts it.
+def without_submitter(message: str) -> str:
+    """Return `message` without lines that Git could take for the trailer Changeset-Submitter.
 
-    At the end of the trailers that the message has, else in a paragraph of its own. A message that cannot carry it (see
-    `carries`) gets a subject that can.
+    Only messages that were accepted before that name was reserved have any.
     """
-    text, line = _trimmed(message), f"{name}: {value}\n".encode()
-    extended = _extended(text, line)
+    # Nearly no message has that part of it, and looking for it takes less time than the expression.
+    return _SUBMITTER_LINE.sub("", message) if "-submitter" in message.lower() else message
+
+
+def with_trailer(message: str, name: str, value: str, *more: tuple[str, str]) -> str:
+    """Return `message` with one more trailer, or several, where `git interpret-trailers --no-divider` puts them.
+
+    At the end of the trailers that the message has, else in a paragraph of their own. A message that cannot carry them
+    (see `carries`) gets a subject that can. Each of `more` is a name and a value.
+    """
+    text, lines = _trimmed(message), f"{name}: {value}\n".encode()
+    for other, its_value in more:
+        lines += f"{other}: {its_value}\n".encode()
+    extended = _extended(text, lines)
     if extended is None:
         text = f"{NO_SUBJECT}\n\n".encode() + text
-        extended = _inserted(text, line, *_block(text))
+        extended = _inserted(text, lines, *_block(text))
     return extended.decode()
 
 
@@ -80,28 +99,28 @@ def _trimmed(message: str) -> bytes:
     return _without_blank_start(data) + b"\n" if data else b""
 
 
-def _extended(text: bytes, line: bytes) -> bytes | None:
-    """Return a text with a trailer that Git finds there, beside those that it had; None where that cannot be."""
+def _extended(text: bytes, lines: bytes) -> bytes | None:
+    """Return a text with trailers that Git finds there, beside those that it had; None where that cannot be."""
     if not text:
         return None
-    if text.find(b"\n") == len(text) - 1 and _TOKEN.match(line) and not _MAY_END_EARLY.search(text):
-        return text + b"\n" + line  # as below; a subject alone is most messages, and takes a tenth of the time
+    if text.find(b"\n") == len(text) - 1 and _TOKEN.match(lines) and not _MAY_END_EARLY.search(text):
+        return text + b"\n" + lines  # as below; a subject alone is most messages, and takes a tenth of the time
     start, end = _block(text)
-    wanted = (text[start:end].rstrip(_SPACE) + b"\n" + line).lstrip(b"\n").rstrip(_SPACE)
-    for made in (_inserted(text, line, start, end), text + b"\n" + line):
+    wanted = (text[start:end].rstrip(_SPACE) + b"\n" + lines).lstrip(b"\n").rstrip(_SPACE)
+    for made in (_inserted(text, lines, start, end), text + b"\n" + lines):
         if made[slice(*_block(made))].rstrip(_SPACE) == wanted:
             return made
     return None
 
 
-def _inserted(text: bytes, line: bytes, start: int, end: int) -> bytes:
-    """Return a text with a line at the end of its trailers, which stand between `start` and `end`."""
+def _inserted(text: bytes, lines: bytes, start: int, end: int) -> bytes:
+    """Return a text with lines at the end of its trailers, which stand between `start` and `end`."""
     before, block = text[:start], text[start:end]
     if block:
-        block = block.rstrip(_SPACE) + b"\n"  # a blank line at its end would set the new one apart
+        block = block.rstrip(_SPACE) + b"\n"  # a blank line at its end would set the new ones apart
     elif before and not _is_blank(before[before.rfind(b"\n", 0, -1) + 1 :]):
         before += b"\n"
-    return before + block + line + text[end:]
+    return before + block + lines + text[end:]
 
 
 def _trailer_lines(data: bytes) -> list[bytes]:

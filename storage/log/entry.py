@@ -163,6 +163,7 @@ class Commits(Entry, tag="commits", frozen=True, kw_only=True):
     committed: int  # changesets committed so far
     published: Published | None = None
     actor: Actor | None = None  # who abandoned what was not decided; None for what a batch decides
+    submitters: bool = False  # its commits name who submitted them, and nobody else; False: an older version made them
 
     @property
     def least_format(self) -> int:

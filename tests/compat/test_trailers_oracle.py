@@ -11,10 +11,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from storage.git.fsck import FsckError, check_message
-from storage.git.trailers import CHANGESET_ID, NO_SUBJECT, carries, changeset_of_old, trailers, with_trailer
+from storage.git.trailers import (
+    CHANGESET_ID,
+    CHANGESET_SUBMITTER,
+    NO_SUBJECT,
+    carries,
+    changeset_of_old,
+    trailers,
+    with_trailer,
+    without_submitter,
+)
 from tests.support.git_oracle import GitOracle
 
 ID = "01JG8Y6Z3M4N5P6Q7R8S9T0V1W"
+SUBMITTER = (CHANGESET_SUBMITTER, "ci:github/owner/repo")
+BOTH = f"{CHANGESET_ID}: {ID}\n{CHANGESET_SUBMITTER}: {SUBMITTER[1]}\n"
 SCISSORS = "# ------------------------ >8 ------------------------"
 # Shrinking hundreds of messages would take minutes; the assertion shows the first.
 MANY = settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
@@ -146,6 +157,48 @@ def test_our_trailer_stands_where_git_would_have_put_it(oracle: GitOracle, messa
     mine = with_trailer(message, CHANGESET_ID, ID)
     assert mine.replace("\r\n", "\n") == made.replace("\r\n", "\n")
     assert f"{CHANGESET_ID}: {ID}\n" in interpreted(oracle, mine, "--parse")
+
+
+@MANY
+@given(batch=st.lists(MESSAGES, min_size=300, max_size=300))
+def test_two_trailers_are_found_as_one_is_and_stand_as_if_added_in_turn(oracle: GitOracle, batch: list[str]) -> None:
+    taken = [*batch, *CORPUS, f"{SCISSORS}\nx\n", ""]
+    made = [with_trailer(each, CHANGESET_ID, ID, SUBMITTER) for each in taken]
+    alone = [with_trailer(each, CHANGESET_ID, ID) for each in taken]
+    in_turn = [with_trailer(each, *SUBMITTER) for each in alone]
+    assert [each.rstrip() for each in made] == [each.rstrip() for each in in_turn]
+    found = zip(taken, found_by_git(oracle, alone), found_by_git(oracle, made), strict=True)
+    for message, one, two in found:
+        assert two == one.replace(f"{CHANGESET_ID}: {ID}\n", BOTH), repr(message)
+
+
+@pytest.mark.parametrize("message", CORPUS[:-2])
+def test_both_trailers_stand_where_git_would_have_put_them(oracle: GitOracle, message: str) -> None:
+    trimmed = message.lstrip("\n \r") + "\n" * (not message.endswith("\n"))
+    wanted = [f"--trailer={line}" for line in BOTH.splitlines()]
+    mine = with_trailer(message, CHANGESET_ID, ID, SUBMITTER)
+    assert mine.replace("\r\n", "\n") == interpreted(oracle, trimmed, *wanted).replace("\r\n", "\n")
+    assert BOTH in interpreted(oracle, mine, "--parse")
+
+
+FORGED = ["Changeset-Submitter: root", "changeset-SUBMITTER \t:root", "Changeset-Submitter:", " Changeset-Submitter: x"]
+FORGED_MESSAGES = st.lists(st.sampled_from([*LINES, *FORGED]), max_size=9).map("\n".join)
+
+
+@MANY
+@given(batch=st.lists(FORGED_MESSAGES, min_size=300, max_size=300))
+def test_git_finds_one_submitter_whatever_an_old_message_says(oracle: GitOracle, batch: list[str]) -> None:
+    made = [with_trailer(without_submitter(each), CHANGESET_ID, ID, SUBMITTER) for each in batch]
+    for message, found in zip(batch, found_by_git(oracle, made), strict=True):
+        named = [line for line in found.splitlines() if line.lower().startswith("changeset-submitter")]
+        assert named == [": ".join(SUBMITTER)], repr(message)
+
+
+@pytest.mark.parametrize(
+    "message", ["Fix it", "Fix -submitter\n", " Changeset-Submitter: x", "A Changeset-Submitter: x"]
+)
+def test_a_message_that_git_finds_no_submitter_in_stays_as_it_is(message: str) -> None:
+    assert without_submitter(message) == message
 
 
 @MANY

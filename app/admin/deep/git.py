@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from app.admin.submitters import SUBMITTERS
 from storage.backends.bucket import Bucket
 from storage.base.batched import batched_by_size
 from storage.base.errors import Corrupt
@@ -28,7 +29,7 @@ _PACK_BYTES = 64 << 20
 # What is asked before an answer is read: more than a pipe holds, and both sides would wait for each other.
 _ASKED_BYTES = 16 << 10
 _CONFIG = "[core]\n\tcompression = 1\n"
-_TRAILERS = "%(trailers:key=Changeset-Id,valueonly,separator=%x20)"
+_FORMAT = f"--format=%H%x09%T%x09%P%x09%(trailers:key=Changeset-Id,valueonly,separator=%x20)%x09{SUBMITTERS}"
 _BRANCH = b"refs/heads/deep"
 
 
@@ -42,6 +43,7 @@ class CommitInfo(NamedTuple):
     tree: str
     parents: list[str]
     changesets: list[str]  # of the trailers Changeset-Id
+    submitters: str  # the trailers Changeset-Submitter, as SUBMITTERS has Git print them
 
 
 class Workbench(ScratchRepository):
@@ -85,11 +87,9 @@ class Workbench(ScratchRepository):
 
     def commits(self, tips: Iterable[str]) -> dict[str, CommitInfo]:
         """Return all commits that `tips` reach, by id. Raises GitRefused."""
-        listed = self.run(
-            "log", "--stdin", f"--format=%H%x09%T%x09%P%x09{_TRAILERS}", given="\n".join([*tips, ""]).encode()
-        )
-        rows = (line.split("\t", 3) for line in listed.decode(errors="replace").splitlines())
-        return {oid: CommitInfo(tree, parents.split(), changesets.split()) for oid, tree, parents, changesets in rows}
+        listed = self.run("log", "--stdin", "-z", _FORMAT, given="\n".join([*tips, ""]).encode())
+        rows = (each.split("\t", 4) for each in listed.decode(errors="replace").split("\0") if each)
+        return {oid: CommitInfo(tree, parents.split(), ids.split(), who) for oid, tree, parents, ids, who in rows}
 
     def run(self, *arguments: str, given: bytes) -> bytes:
         """Run git and return what it printed. Raises GitRefused."""

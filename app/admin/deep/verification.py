@@ -14,6 +14,7 @@ from app.admin.deep.git import CommitInfo, GitRefused, Importer, Reader, Workben
 from app.admin.deep.merges import Case, Differs, examine, excuses_of
 from app.admin.deep.submitted import Manifests, entries, load
 from app.admin.deep.versions import Saw, above, versions_seen
+from app.admin.submitters import misnamed, submitter_of
 from app.judge import HistoryError, Judge
 from storage.backends.bucket import Bucket, Missing
 from storage.base.errors import Corrupt, Refused
@@ -151,7 +152,7 @@ class _Verification:
         """Check that a global commit publishes a commit of the chain as it is."""
         info = self._info(made.commit, where)
         merged = self._tips.get(made.through)
-        if merged is None or info.parents != [self._main, merged] or info.changesets:
+        if merged is None or info.parents != [self._main, merged] or info.changesets or info.submitters:
             raise Differs(f"{where}: {made.commit} is no merge of {merged} into {self._main}")
         if not info.tree == made.tree == self._commits[merged].tree:
             raise Differs(f"{where}: the merge's tree is not that of {merged}, which it merges")
@@ -167,7 +168,7 @@ class _Verification:
                 raise Differs(f"{at}: it has an outcome already")
             self._report.changesets += 1
             if record.status in (Status.COMMITTED, Status.CONFLICTED):
-                self._changeset(record, at)
+                self._changeset(record, at, entry.submitters)
             else:
                 self._known[record.id] = _known_of(record)
             self._progress("deep", self._report.changesets, self._contents.changesets)
@@ -177,11 +178,11 @@ class _Verification:
         if entry.root != root:
             raise Differs(f"{where}: its root is {entry.root}, and its tip's tree {root}")
 
-    def _changeset(self, record: Decided, at: str) -> None:
+    def _changeset(self, record: Decided, at: str, signed: bool) -> None:
         """Make a committed or conflicted changeset again, and have its merge made with the next ones."""
         chain, committed = self._tip, record.status == Status.COMMITTED
         if committed:
-            self._committed(record, at)
+            self._committed(record, at, signed)
         self._known[record.id] = _known_of(record)
         changeset = self._manifests.find(record, at)
         try:
@@ -203,8 +204,8 @@ class _Verification:
         if len(self._cases) >= _WINDOW or self._paths >= _WINDOW_PATHS:
             self._flush()
 
-    def _committed(self, record: Decided, at: str) -> None:
-        """Check that the chain goes on with a changeset's commit, and go on to it."""
+    def _committed(self, record: Decided, at: str, signed: bool) -> None:
+        """Check that the chain goes on with a changeset's commit, and go on to it; `signed`: it names its submitter."""
         commit = record.commit or ""
         info = self._info(commit, at)
         if info.parents != [self._tip]:
@@ -212,6 +213,8 @@ class _Verification:
         named = info.changesets or [changeset_of_old(self._manifests.reader.message(commit)) or ""]
         if named != [record.id]:
             raise Differs(f"{at}: the trailers of {commit} name {info.changesets}")
+        if signed and (difference := misnamed(info.submitters, submitter_of(record))):
+            raise Differs(f"{at}: {commit} {difference}")
         self._tip = commit
         self._past.add(self._tip)
 

@@ -148,6 +148,7 @@ def test_only_a_line_feed_ends_a_line_of_a_message(repo: GitRepository, end: str
     [
         ("S\n\nText\n\nChangeset-Id: 01A\n", "S\n\nText"),
         ("S\n\nSigned-off-by: A <a@b.c>\nchangeset-id : 01A\nX: y\n", "S\n\nSigned-off-by: A <a@b.c>\nX: y"),
+        ("S\n\nX: y\nChangeset-Id: 01A\nChangeset-Submitter: user:ada\n", "S\n\nX: y"),
         ("S\n\nchangeset-ids are long\n", "S\n\nchangeset-ids are long"),
         ("changeset-id without a colon\n\nchangeset-id too\n", "changeset-id without a colon\n\nchangeset-id too"),
         ("S\n\nSee the Changeset-Id: of it\n", "S\n\nSee the Changeset-Id: of it"),

@@ -299,7 +299,14 @@ def test_the_api_takes_what_is_made_of_any_name_and_address(name: str, email: st
     assert len(name.encode()) <= 1000
 
 
-@given(st.lists(st.text() | st.sampled_from(["Changeset-Id: x", " changeset-ID : y", "\r", "\x85", "\u2028", "Fix\n"])))
+@given(
+    st.lists(
+        st.text()
+        | st.sampled_from(
+            ["Changeset-Id: x", " changeset-ID : y", "Changeset-Submitter: z", "\r", "\x85", "\u2028", "Fix\n"]
+        )
+    )
+)
 def test_whatever_a_message_is_the_api_takes_what_is_made_of_it(parts: list[str]) -> None:
     message = fit_message("".join(parts).encode(errors="ignore").decode())
     check_message(message)
@@ -308,7 +315,7 @@ def test_whatever_a_message_is_the_api_takes_what_is_made_of_it(parts: list[str]
 
 def test_a_message_loses_nothing_but_what_it_must() -> None:
     assert fit_message("Fix\n\n  it \r\nChangeset-Id: 1\nMore") == "Fix\n\n  it \r\nMore"
-    assert fit_message("Changeset-Id: 1\n") == "(no message)\n"
+    assert fit_message("Changeset-Id: 1\n") == fit_message("Changeset-Submitter: a\n") == "(no message)\n"
     assert len(fit_message("ü" * 100_000).encode()) == 60_000
 
 

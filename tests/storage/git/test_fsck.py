@@ -190,11 +190,22 @@ def test_an_author_may_have_no_address() -> None:
         "a\nCHANGESET-ID :x",
         "a\n  Changeset-Id: x",
         "a\rChangeset-Id:",
+        "Changeset-Submitter: x",
+        "a\n\nchangeset-submitter : x\nSigned-off-by: A",
+        "a\n \tCHANGESET-SUBMITTER:",
+        "a\u2028Changeſet-Submitter: x",
     ],
 )
 def test_a_message_cannot_carry_a_nul_or_our_trailer(text: str) -> None:
     with pytest.raises(fsck.FsckError):
         fsck.check_message(text)
+
+
+@pytest.mark.parametrize("name", ["Changeset-Id", "Changeset-Submitter"])
+def test_the_trailer_that_a_message_may_not_have_is_named(name: str) -> None:
+    for written in (name, name.lower(), name.replace("s", "ſ")):
+        with pytest.raises(fsck.FsckError, match=f"begins with {name}:, which is for Sluice to write"):
+            fsck.check_message(f"Fix it\n\n{written}: x")
 
 
 @pytest.mark.parametrize("text", ["", " \t\r\n", "\u3000", f"{SCISSORS}\nFix it", f"\n \n{SCISSORS}\n"])
@@ -212,6 +223,8 @@ def test_a_message_has_a_subject(text: str) -> None:
         "Fix it",
         "About Changeset-Id: trailers",
         "Changeset-Ids: two",
+        "About Changeset-Submitter: trailers",
+        "Submitted-by: A",
         "a\n\nSigned-off-by: A",
     ],
 )
