@@ -166,6 +166,15 @@ def test_what_an_older_version_took_out_of_the_queues_does_not_count_for_long(be
     assert other in ids(claim(bench)), "its id among the turns is passed over"
 
 
+def test_what_a_worker_decided_and_did_not_release_is_forgotten_as_a_whole(bench: QueueBench) -> None:
+    [decided] = put(bench, "user:a", "S0", "a", labels={"ticket": "A-1"})
+    [other] = put(bench, "user:b", "S0", "b")
+    bench.decide(decided, "S0")
+    assert ids(claim(bench)) == [other]
+    left = {key.removeprefix(bench.view.prefix.encode()) for key in bench.view.redis.scan_iter(bench.view.prefix + "*")}
+    assert not [key for key in left if key.startswith((b"of:", b"on:", b"work:", b"order:", b"queued"))]
+
+
 def test_a_principal_without_work_is_forgotten(redis_settings: Settings) -> None:
     bench = QueueBench(replace(redis_settings, lock_ttl=300.0, principal_active=0.01))
     put(bench, "user:a", "S0", "a")

@@ -32,12 +32,14 @@ local function choose_by_turn(slice)
 
   -- 'taken', 'later' where it could be decided now and is not taken, or 'never' where it could not.
   local function ask(id, depth)
+    local work = prefix .. 'work:' .. id
     local where, base, count, names, pack, key, suspect, size, resolves, by, priority = unpack(redis.call('HMGET',
-      prefix .. 'work:' .. id, 'slice', 'base', 'count', 'files', 'pack', 'key', 'deaths', 'size', 'resolves', 'by',
-      'priority'))
+      work, 'slice', 'base', 'count', 'files', 'pack', 'key', 'deaths', 'size', 'resolves', 'by', 'priority'))
     if depth > 0 and where ~= slice then return 'never' end
     if not count or decided(id) then
-      if depth == 0 then forget_work(prefix, {{slice, id, names, key, resolves, by, priority}}) end
+      if depth == 0 then
+        forget_work(prefix, {{slice, id, names, key, resolves, by, priority, redis.call('HGET', work, 'digests')}})
+      end
       return 'never'
     end
     if not redis.call('ZSCORE', queue, id) then
