@@ -56,7 +56,8 @@ def listing() -> Response:
     start: tuple[str, int] = ("", TOP if query.order else -1)
     is_first = query.cursor is None
     if query.cursor is not None:
-        start = cast(tuple[str, int], cursors.decode(query.cursor, "listed", filters, (str, int)))
+        waiting, at = cast(tuple[str, int], cursors.decode(query.cursor, "listed", filters, (str, int)))
+        start = waiting, min(at, TOP)  # behind which there is nothing, whatever a made-up cursor says
     if query.path is not None and not caller().may(Right.READ, [query.path]):
         return changesets_page("listed", filters, [], query.limit)
     repo = services().repo

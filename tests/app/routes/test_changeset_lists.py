@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.protocol import cursors
 from app.routes import changeset_lists
 from storage.base.settings import Settings
 from storage.operations import history
@@ -365,3 +366,11 @@ def test_activity_and_global_commits_tell_authors_and_messages(many: Many) -> No
     assert merged["changeset"] == made and merged.items() >= expected.items()
     commits = many.root.get("/slices/docs/commits", limit=200)["items"]
     assert {**commits[-1], "message": "One"}.items() >= expected.items()
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_a_cursor_that_nobody_gave_finds_nothing(settings: Settings, order: str) -> None:
+    root = secured(settings)
+    filters = {"submitter": "root", "order": int(order == "newest")}
+    cursor = cursors.encode("listed", filters, ("", cursors.MAX_NUMBER))
+    assert root.get("/changesets", submitter="root", order=order, cursor=cursor) == {"items": [], "next": None}
