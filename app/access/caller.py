@@ -68,6 +68,18 @@ class Caller:
         return self.may(Right.READ, [ROOT_PATH])
 
     @property
+    def readable(self) -> list[bytes]:
+        """The path prefixes that hold what it may read now, in the order of bytes; none holds another."""
+        if self.reads_all:
+            return [ROOT_PATH]
+        given = self.rights.prefixes(Right.READ) | self.limit.prefixes(Right.READ)
+        found: list[bytes] = []
+        for prefix in sorted(each for each in given if self.may(Right.READ, [each])):
+            if not (found and found[-1].endswith(b"/") and prefix.startswith(found[-1])):
+                found.append(prefix)
+        return found
+
+    @property
     def token_id(self) -> str:
         """What the log calls the token by which it has authenticated; empty for the root token."""
         return self.token.id if self.token else ""

@@ -55,7 +55,7 @@ def listing() -> Response:
     after = None
     if query.cursor is not None:
         after = cast(tuple[bytes, str], cursors.decode(query.cursor, "claims", filters, (bytes, str)))
-    rows = claims.at(query.path, after, query.limit + 1)
+    rows = claims.at(query.path, after, query.limit + 1, caller().readable)
 
     def is_first(claim: AdvisoryClaim, path: bytes) -> bool:
         # One with several paths stands in the list once.
@@ -113,7 +113,7 @@ class ClaimsAt(NamedTuple):
 def claims_at(path: bytes, limit: int) -> ClaimsAt:
     """Return the claims on a path, above it and below it, of which the caller may know."""
     claims = services().repo.advisory_claims
-    rows = claims.at(path, None, limit + 1)
+    rows = claims.at(path, None, limit + 1, caller().readable)
     there = claims.some(id_ for _, id_ in rows[:limit])
     shown = [claim_json(claim) for claim in there.values() if may_know(caller(), claim)]
     return ClaimsAt(shown, len(rows) <= limit)

@@ -42,6 +42,11 @@ class Rights:
             for prefix, rights, until in self._ending
         )
 
+    def prefixes(self, right: Right) -> set[bytes]:
+        """Return the path prefixes at which there is a right, also those where it has ended by now."""
+        given = {prefix for prefix, rights in self._lasting.items() if rights & int(right)}
+        return given | {prefix for prefix, rights, _ in self._ending if rights & int(right)}
+
     def missing(self, right: Right, paths: Iterable[bytes], now: float | None = None) -> bytes | None:
         """Return the first of these paths at which there is no such right, None where there is one at all of them."""
         return next((path for path in paths if not self.has(right, path, now)), None)

@@ -26,6 +26,10 @@ _MOST_RANGES = 2000
 
 Claimed = tuple[bytes, str]
 """A path prefix that is claimed, and the id of the claim."""
+Range = tuple[bytes, bytes]
+"""A range of the set of paths: from, and up to without."""
+
+_EVERYTHING = (b"\0", b"\xff")  # no UTF-8 has a byte as high
 
 
 class AdvisoryClaim(NamedTuple):
@@ -111,9 +115,16 @@ class AdvisoryClaims:
         ids = sorted(member.decode() for member in self._redis.zrange(key, 0, -1))
         return [id_ for id_ in ids if id_ > after][:limit]
 
-    def at(self, path: bytes | None, after: Claimed | None, limit: int) -> list[Claimed]:
-        """Return what is claimed above, at and below a path (None: everything), behind `after`, in order of bytes."""
-        return self._find(_ranges_of(path), after and _row(after), limit, "")
+    def at(
+        self, path: bytes | None, after: Claimed | None, limit: int, within: Iterable[bytes] = (b"/",)
+    ) -> list[Claimed]:
+        """Return what is claimed above, at and below a path (None: everything), behind `after`, in order of bytes.
+
+        Only what the path prefixes of `within` hold, which are in order and do not hold each other: another path is
+        told to nobody, not even by the position at which a list goes on.
+        """
+        ranges = _in_both(_ranges_of(path), [_held_by(prefix) for prefix in within])
+        return self._find(ranges, after and _row(after), limit, "")
 
     def over(self, files: Iterable[bytes], limit: int, but: str = "") -> list[Claimed]:
         """Return which claims hold some of these files, without those of the principal `but`.
@@ -164,11 +175,32 @@ def _exactly(path: bytes) -> tuple[bytes, bytes]:
 def _ranges_of(path: bytes | None) -> list[tuple[bytes, bytes]]:
     """Return the ranges of a path's claims, in the order of bytes."""
     if path is None:
-        return [(b"\0", b"\xff")]  # no UTF-8 has a byte as high
+        return [_EVERYTHING]
     everything, *above, bare = holders(path.removesuffix(b"/"))
     # A file that has the name of a directory is in its way. `0` is the byte behind the slash.
     held = [everything, *chain.from_iterable((each.removesuffix(b"/"), each) for each in above), bare]
     return [*map(_exactly, held), (bare + b"/", bare + b"0")]
+
+
+def _held_by(prefix: bytes) -> tuple[bytes, bytes]:
+    """Return the range of the claims on what a path prefix holds."""
+    if prefix == b"/":
+        return _EVERYTHING
+    return (prefix, prefix[:-1] + b"0") if prefix.endswith(b"/") else _exactly(prefix)
+
+
+def _in_both(some: Sequence[Range], others: Sequence[Range]) -> list[Range]:
+    """Return what ranges have in common with others, all of them in order."""
+    found, i, j = list[Range](), 0, 0
+    while i < len(some) and j < len(others):
+        low, high = max(some[i][0], others[j][0]), min(some[i][1], others[j][1])
+        if low < high:
+            found.append((low, high))
+        if some[i][1] < others[j][1]:
+            i += 1
+        else:
+            j += 1
+    return found
 
 
 def _claim(id_: str, principal: bytes, intent: bytes, ends: bytes, paths: bytes) -> AdvisoryClaim:

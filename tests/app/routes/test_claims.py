@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -166,6 +167,23 @@ def test_writers_of_all_the_paths_make_claims_and_readers_of_all_of_them_know(ro
     assert principal(root, "agent:top").http.delete(f"/v1/claims/{docs['id']}").status_code == 204
     small = principal(root, "agent:b", role="reader")
     assert small.http.delete(f"/v1/claims/{wide['id']}").status_code == 403, "its token may only read"
+
+
+def test_a_page_goes_on_behind_no_path_that_is_hidden(root: Api, a: Api, b: Api) -> None:
+    secret = [claim(b, f"src/plan-{number}") for number in range(3)]
+    claim(b, "docs/seen", "src/unseen")
+    mine = claim(a, "docs/mine", "docs/other")
+    for query in ({}, {"path": "docs"}, {"path": "src/plan-1"}):
+        following, seen = "", list[Json]()
+        while following is not None:
+            page = a.get("/claims", limit=1, **query, **({"cursor": following} if following else {}))
+            seen, following = seen + page["items"], page["next"]
+            if following:
+                data = b64decode(following + "=" * (-len(following) % 4), altchars=b"-_")
+                assert b64decode(json.loads(data[9:])[0]).startswith(b"docs/")
+        assert seen == ([] if query.get("path") == "src/plan-1" else [mine])
+    limited = principal(root, "agent:all", paths=["src/plan-0", "src/plan-1"])
+    assert list(walk(limited, "/claims")) == secret[:2]
 
 
 def test_claims_are_bounded(root: Api, a: Api) -> None:
