@@ -1,6 +1,7 @@
 """Which changesets a caller may know of: those all of whose paths it may read, whatever their slice says today.
 
-A record of a changeset names a few prefixes that cover its paths; by these, a list judges at no cost. Where they are
+A record of a changeset, and what the queues have of one, name a few prefixes that cover its paths; by these, a list
+judges at no cost. Where they are
 too coarse for its own submitter, or an older record has none, the manifest says the paths themselves.
 """
 
@@ -46,10 +47,12 @@ def visible(repo: Repository, who: Caller, states: Mapping[N, ChangesetState]) -
     seen: set[N] = set()
     unsure: dict[N, PackId] = {}
     for changeset, state in states.items():
-        outcome = state.outcome
-        if outcome and outcome.covers and who.may(Right.READ, [prefix.encode() for prefix in outcome.covers]):
+        outcome, covers = state.outcome, state.covers
+        if covers and who.may(Right.READ, [prefix.encode() for prefix in covers]):
             seen.add(changeset)
             continue
+        if covers and (facts := state.facts) and not facts.paths:
+            continue  # these prefixes are its paths themselves: its manifest says no more
         is_own = outcome is None or not outcome.by or outcome.by.principal == who.principal
         pack = outcome.pack if outcome else state.pack
         if is_own and pack is not None:

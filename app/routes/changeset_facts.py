@@ -37,18 +37,11 @@ class Beside:
         landed = landed_at(repo, [outcome for state in states if (outcome := _landed(state))])
         bases: set[str] = set()
         if not who.reads_all:
-            facts = [facts for state in states if (facts := facts_of(state))]
+            facts = [facts for state in states if (facts := state.facts)]
             stacked = sorted({each.base for each in facts if each.base and is_ulid(each.base)})
             if stacked:
                 bases = visible(repo, who, dict(zip(stacked, repo.queue.states(stacked)[1], strict=True)))
         return cls(bases, landed)
-
-
-def facts_of(state: ChangesetState) -> Facts | None:
-    """Return what a changeset's writer said of it; None where an older version took it or decided it."""
-    if state.outcome:
-        return state.outcome.facts
-    return state.told.facts if state.told else None
 
 
 def _landed(state: ChangesetState) -> Outcome | None:
@@ -58,7 +51,7 @@ def _landed(state: ChangesetState) -> Outcome | None:
 
 def facts_json(changeset: str, state: ChangesetState, beside: Beside) -> Json:
     """Return what answers tell of a changeset of which the caller may know; what is not known is left out."""
-    outcome, facts = state.outcome, facts_of(state)
+    outcome, facts = state.outcome, state.facts
     shown: Json = {}
     submitter = outcome.by.principal if outcome and outcome.by else state.told.by if state.told else ""
     if submitter:
@@ -67,8 +60,7 @@ def facts_json(changeset: str, state: ChangesetState, beside: Beside) -> Json:
         shown |= said_json(facts)
         if facts.base and (not is_ulid(facts.base) or caller().reads_all or facts.base in beside.bases):
             shown["base"] = facts.base
-        covers = outcome.covers if outcome else state.told.covers if state.told else ()
-        shown |= {"paths": covers, "path_count": facts.paths or len(covers)}
+        shown |= {"paths": state.covers, "path_count": facts.paths or len(state.covers)}
     shown["submitted"] = _time(submitted_at(changeset), "milliseconds")
     if outcome and outcome.at:
         shown["decided"] = _time(outcome.at)
@@ -99,7 +91,7 @@ def tell_all(shown: Json, changeset: ChangesetId, state: ChangesetState) -> Json
 
     Where the store does not answer, it stays cut: what became of the changeset can be told all the same.
     """
-    facts = facts_of(state)
+    facts = state.facts
     with suppress(Unavailable, Corrupt, ObjectMissing):
         if facts and facts.more:
             shown["message"] = _message(changeset, state)

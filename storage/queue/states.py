@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from storage.base.ids import ChangesetId, PackId, SliceId
-from storage.log.records import Outcome, Waiting
+from storage.log.records import Facts, Outcome, Waiting
 from storage.view.snapshot import Slice
 
 
@@ -48,6 +48,20 @@ class ChangesetState:
     closed_by: str | None = None  # of a conflict that is no longer open: what took its place, "abandoned" or "expired"
     priority: int = 0  # while it has no outcome
     told: Waiting | None = None  # while it waits: what lists tell of it; None where an older version queued it
+
+    @property
+    def facts(self) -> Facts | None:
+        """What its writer said of it; None where an older version took it or decided it."""
+        if self.outcome is not None:
+            return self.outcome.facts
+        return self.told.facts if self.told else None
+
+    @property
+    def covers(self) -> tuple[str, ...]:
+        """Path prefixes that hold all that it changes; none where that is not known here."""
+        if self.outcome is not None:
+            return self.outcome.covers
+        return self.told.covers if self.told else ()
 
     @property
     def stage(self) -> Stage:

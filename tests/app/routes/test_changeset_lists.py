@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.access import visibility
 from app.protocol import cursors
 from app.routes import changeset_lists
 from storage.base.settings import Settings
@@ -374,3 +375,15 @@ def test_a_cursor_that_nobody_gave_finds_nothing(settings: Settings, order: str)
     filters = {"submitter": "root", "order": int(order == "newest")}
     cursor = cursors.encode("listed", filters, ("", cursors.MAX_NUMBER))
     assert root.get("/changesets", submitter="root", order=order, cursor=cursor) == {"items": [], "next": None}
+
+
+def test_who_may_know_of_a_waiting_changeset_is_told_without_its_pack(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = Many(settings, 1, count=0)
+    put = lambda path: [{"op": "put", "path": path, "content": "1"}]  # noqa: E731
+    theirs = {place: many.root.submit(base=many.root.tip, changes=put(f"{place}/x"))["id"] for place in ("docs", "src")}
+    monkeypatch.setattr(visibility, "read_changesets", lambda *_: pytest.fail("its manifest is read"))
+    assert [each["id"] for each in many.outside.get("/changesets", status="queued")["items"]] == [theirs["docs"]]
+    shown = many.outside.post("/changesets/status", {"ids": list(theirs.values())}, 200).get_json(force=True)
+    assert [each["status"] for each in shown["items"]] == ["queued", "unknown"]
