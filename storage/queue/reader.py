@@ -1,4 +1,4 @@
-"""The reads of the queues; nothing here changes them."""
+"""The reads of the queues; nothing here changes what is queued."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ _BYTES = (b"files", b"digests")
 
 
 class QueueReader:
-    """The reads of Queue, each by one call to Redis."""
+    """The reads of Queue, each by one call to Redis, or a few."""
 
     def __init__(self, settings: Settings, view: View, archive: Archive) -> None:
         self._settings = settings
@@ -152,7 +152,7 @@ class QueueReader:
         slice; else all. By digest or file both the queued and the held are returned, whatever `held` says.
         """
         if digest is not None:
-            return self._ids(b"of:" + digest, after, limit, newest_first)
+            return self._found_by(digest, after, limit, newest_first)
         if path is not None:
             return self._ids(b"on:" + lock_name(path), after, limit, newest_first)
         behind = f":{slice_id}" if slice_id is not None else ""
@@ -160,6 +160,29 @@ class QueueReader:
         wanted = names[held] if held is not None else names[False] + names[True]
         ids = {each for name in wanted for each in self._ids(name + behind, after, limit, newest_first)}
         return sorted(ids, reverse=newest_first)[:limit]
+
+    def _found_by(self, digest: bytes, after: str, limit: int, newest_first: bool) -> list[str]:
+        """Return undecided changesets of a digest, and take those out of its set that are decided.
+
+        A version that does not know these sets, at work during an upgrade, takes what it has decided out of the queues
+        alone.
+        """
+        found: list[str] = []
+        while len(found) < limit:
+            asked = limit - len(found)
+            ids = self._ids(b"of:" + digest, after, asked, newest_first)
+            pipeline = self._redis.pipeline(transaction=False)
+            for each in ids:
+                pipeline.exists(f"{self._prefix}work:{each}")
+            there = dict(zip(ids, pipeline.execute(), strict=True))
+            found += [each for each in ids if there[each]]
+            gone = [each for each in ids if not there[each]]
+            if gone:
+                self._redis.zrem(self._prefix.encode() + b"of:" + digest, *gone)
+            if len(ids) < asked:
+                break
+            after = ids[-1]
+        return found
 
     def holder(self, path: bytes) -> tuple[str, float] | None:
         """Return who holds a file's lock, and for how many seconds at most; None where nobody does."""

@@ -11,6 +11,7 @@ import pytest
 
 from storage.base.ids import ChangesetId
 from storage.base.settings import Settings
+from storage.log.facts import digest_of
 from storage.log.manifest import Changeset
 from storage.log.records import Submitter
 from storage.queue.queue import Queue
@@ -164,6 +165,18 @@ def test_what_an_older_version_took_out_of_the_queues_does_not_count_for_long(be
     [other] = put(bench, "user:b", "S0", "b")
     put(bench, "user:c", "S0", "c")
     assert other in ids(claim(bench)), "its id among the turns is passed over"
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_what_an_older_version_decided_does_not_stay_in_lists(bench: QueueBench, newest_first: bool) -> None:
+    made = put(bench, "user:a", "S0", "a", count=9)
+    digest, redis, prefix = digest_of("submitter", "user:a"), bench.view.redis, bench.view.prefix
+    left = [made[0], made[4], made[8]]
+    redis.delete(*(f"{prefix}work:{each}" for each in made if each not in left))
+    expected = left[::-1] if newest_first else left
+    assert bench.queue.undecided("", 2, newest_first, digest=digest) == expected[:2]
+    assert bench.queue.undecided(expected[1], 2, newest_first, digest=digest) == expected[2:]
+    assert redis.zcard(prefix.encode() + b"of:" + digest) == 3
 
 
 def test_what_a_worker_decided_and_did_not_release_is_forgotten_as_a_whole(bench: QueueBench) -> None:
