@@ -160,6 +160,18 @@ def test_one_sees_and_changes_ones_own_and_an_admin_all(root: Api) -> None:
     assert root.http.delete(f"/v1/webhooks/{webhook}").status_code == 204
 
 
+def test_a_page_of_webhooks_tells_nothing_of_others(root: Api) -> None:
+    grants(root, "user:a writer docs/")
+    a = principal(root, "user:a")
+    for _ in range(2):
+        create(root)
+    assert a.get("/webhooks", limit=1) == {"items": [], "next": None}
+    own = [create(a)["id"], create(a)["id"]]
+    create(root)
+    assert [each["id"] for each in walk(a, "/webhooks")] == own
+    assert len(list(walk(root, "/webhooks"))) == 5
+
+
 def test_a_limited_token_makes_a_limited_webhook_and_touches_no_other(root: Api, receiver: Receiver) -> None:
     grants(root, "user:ada reader /")
     ada = principal(root, "user:ada")
