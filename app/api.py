@@ -24,6 +24,7 @@ from app.routes import (
     events,
     explanations,
     health,
+    index,
     lifecycle,
     slices,
     webhooks,
@@ -142,6 +143,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(health.routes, url_prefix="/v1")
     app.register_blueprint(health.health)
+    app.register_blueprint(index.routes)
     guard.check_complete(app)
     return app
 

@@ -29,6 +29,13 @@ class Needs(Enum):
 
 
 RULES: Mapping[str, Right | Needs] = {
+    # What is public anyway: it tells nothing of a deployment.
+    "index.root": Needs.NOBODY,
+    "index.openapi": Needs.NOBODY,
+    "index.docs": Needs.NOBODY,
+    "index.docs_file": Needs.NOBODY,
+    "index.problems": Needs.NOBODY,
+    "index.version": Needs.TOKEN,
     "health.alive": Needs.NOBODY,
     "health.ready": Needs.NOBODY,
     "health.metrics": Needs.METRICS,

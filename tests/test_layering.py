@@ -71,6 +71,7 @@ _TABLE = {
         "app.intake"
     ),
     "app.guard": "backends access app.access app.shares app.service",
+    "app.openapi": "access base git log app.protocol app.access app.guard",
     "app.routes": (
         "base backends git access log view coordination claims lookup queue operations webhooks tasks app.protocol "
         "app.access app.shares app.downloads app.intake app.service"

@@ -38,14 +38,15 @@ def principal(value: Any) -> str:
     return value
 
 
-def _to(value: Any) -> str:
+def grantee(value: Any) -> str:
     """Return to whom a grant gives something."""
     if value == EVERYONE or (type(value) is str and value.startswith(GROUP)):
         return str(value)
     return principal(value)
 
 
-def _short_text(value: Any) -> str:
+def short_text(value: Any) -> str:
+    """Return a text of a line or two."""
     return fields.text(value, ("", MAX_TEXT))
 
 
@@ -74,7 +75,7 @@ class TokenSchema(LimitedSchema):
     """A token that is asked for."""
 
     principal = fields.Checked(principal, required=True)
-    name = fields.Checked(_short_text)
+    name = fields.Checked(short_text)
     role = fields.choice(_ROLES)
     paths = Raw()
     expires = fields.Checked(fields.time)
@@ -95,7 +96,7 @@ class PolicySchema(LimitedSchema):
 class GrantSchema(LimitedSchema):
     """A role for somebody on a path prefix."""
 
-    to = fields.Checked(_to, required=True)
+    to = fields.Checked(grantee, required=True)
     role = fields.choice(_ROLES, required=True)
     path = Raw(required=True)
     until = fields.Checked(fields.time)

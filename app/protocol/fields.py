@@ -129,10 +129,11 @@ def path(value: Any, limit: Limit) -> tuple[bytes, bool]:
 
 def choice(choices: Mapping[str, Any], **kwargs: Any) -> Checked:
     """Return the field of one of a few texts, which may stand for values."""
-    return Checked(partial(_one_of, choices), **kwargs)
+    return Checked(partial(one_of, choices), **kwargs)
 
 
-def _one_of(choices: Mapping[str, Any], value: Any) -> Any:
+def one_of(choices: Mapping[str, Any], value: Any) -> Any:
+    """Return what one of a few texts stands for."""
     if type(value) is not str or value not in choices:
         raise ValidationError(f"must be one of {', '.join(choices)}")
     return choices[value]

@@ -122,7 +122,7 @@ def too_many(detail: str, retry_after: float, **more: Any) -> Problem:
 
 def http_problem(status: int, detail: str = "") -> Problem:
     """Return the problem that HTTP itself has under a status."""
-    title = responses.get(status, "Error")
+    title = _HTTP_TITLES.get(status) or responses.get(status, "Error")
     return Problem(status, title.lower().replace(" ", "-"), title, detail or _HTTP_DETAILS.get(status, ""))
 
 
@@ -153,6 +153,8 @@ SERVERS: Table = {
     Unavailable: lambda error: unavailable("something that is needed is away or busy"),
 }
 
+# Python 3.13 has other names for these; a problem's type is the same whatever Python serves it.
+_HTTP_TITLES = {413: "Request Entity Too Large", 414: "Request-URI Too Long"}
 _HTTP_DETAILS = {
     400: "the request cannot be read",
     404: "there is no such resource",

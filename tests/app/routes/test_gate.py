@@ -125,6 +125,12 @@ OWN = (401, 404, 404, 200)  # a webhook is its owner's
 READ, DO, TOP = (401, 404, 200, 200), (401, 404, 403, 200), (401, 403, 403, 200)
 
 CASES: dict[str, Case] = {
+    "index.root": Case("GET", "/v1", (200, 200, 200, 200)),
+    "index.version": Case("GET", "/v1/version", (401, 200, 200, 200)),
+    "index.openapi": Case("GET", "/v1/openapi.json", (200, 200, 200, 200)),
+    "index.docs": Case("GET", "/docs", (200, 200, 200, 200)),
+    "index.problems": Case("GET", "/docs/problems", (200, 200, 200, 200)),
+    "index.docs_file": Case("GET", "/docs/begin.js", (200, 200, 200, 200)),
     "health.alive": Case("GET", "/healthz", (200, 200, 200, 200)),
     "health.ready": Case("GET", "/readyz", (200, 200, 200, 200)),
     "health.metrics": Case("GET", "/metrics", TOP, by="top"),

@@ -1,0 +1,82 @@
+"""The schemas of request bodies: those that check them, and the shapes of what these leave to code.
+
+`Raw` fields of a schema are lists and objects that app/protocol checks by loops of its own: `RAW` says what they take.
+"""
+
+from __future__ import annotations
+
+from app.access import documents
+from app.openapi.operation import Json, many, schema
+from app.openapi.values import PRINCIPAL, TEXT
+from app.protocol import queries, slices
+from app.protocol.changesets import resolutions, schemas
+from app.protocol.loading import LimitedSchema
+
+SCHEMAS: dict[str, type[LimitedSchema]] = {
+    "NewToken": documents.TokenSchema,
+    "NewPolicy": documents.PolicySchema,
+    "Grant": documents.GrantSchema,
+    "Person": documents.PersonSchema,
+    "NewSlice": slices.SliceSchema,
+    "NewSlices": slices.BulkSlicesSchema,
+    "SlicePaths": slices.SlicePathsSchema,
+    "Author": schemas.AuthorSchema,
+    "Change": schemas.ChangeSchema,
+    "StrategyRule": schemas.RuleSchema,
+    "NewChangeset": schemas.ChangesetSchema,
+    "NewChangesetItem": schemas.ItemSchema,
+    "NewChangesets": schemas.BulkSchema,
+    "Resolution": resolutions.ResolutionSchema,
+    "Resolutions": resolutions.ResolveSchema,
+    "WantedFiles": queries.FilesSchema,
+}
+
+
+def _some(items: Json, text: str = "") -> Json:
+    made: Json = {"type": "array", "items": items, "minItems": 1}
+    return {**made, "description": text} if text else made
+
+
+def _named(values: Json) -> Json:
+    return {"type": "object", "additionalProperties": values}
+
+
+_PREFIX: Json = {"type": "string", "minLength": 1, "description": "`/`, a directory that ends with a slash, or a file"}
+_PREFIXES = {**_some(_PREFIX, "At most `max_slice_paths` (1,000 by default)."), "uniqueItems": True}
+
+RAW: dict[tuple[type[LimitedSchema], str], Json] = {
+    (documents.TokenSchema, "paths"): {**_PREFIXES, "description": "The token gives rights below these alone."},
+    (documents.PolicySchema, "version"): {"description": "Has no effect: `If-Match` decides."},
+    (documents.PolicySchema, "groups"): _named(many(PRINCIPAL)),
+    (documents.PolicySchema, "grants"): _some(schema("Grant")),
+    (documents.PolicySchema, "people"): _named(schema("Person")),
+    (documents.GrantSchema, "path"): _PREFIX,
+    (documents.PersonSchema, "emails"): {**_some(TEXT), "maxItems": 100},
+    (slices.SliceSchema, "paths"): _PREFIXES,
+    (slices.SlicePathsSchema, "paths"): _PREFIXES,
+    (slices.BulkSlicesSchema, "slices"): _some(schema("NewSlice"), "At most `max_bulk_slices` (1,000 by default)."),
+    (schemas.ChangesetSchema, "author"): schema("Author"),
+    (schemas.ChangesetSchema, "changes"): _some(schema("Change"), "At most `max_changes` (10,000 by default)."),
+    (schemas.ChangesetSchema, "strategies"): _some(
+        schema("StrategyRule"), "The last rule whose pattern matches a path counts."
+    ),
+    (schemas.BulkSchema, "changesets"): _some(
+        schema("NewChangesetItem"), "At most `max_bulk_changesets` (1,000 by default)."
+    ),
+    (resolutions.ResolveSchema, "paths"): {
+        **_named(schema("Resolution")),
+        "minProperties": 1,
+        "description": "The result for every path that is in conflict.",
+    },
+    (queries.FilesSchema, "paths"): _some(
+        {"type": "string", "minLength": 1}, "At most `max_read_paths` (1,000 by default)."
+    ),
+}
+
+TEXTS = {
+    "Change": "One path of a changeset. A `put` has exactly one of `content`, `content_base64` and `id`; `mode` belongs"
+    " to a put, and to the op `mode`, which needs it. `base` is given where the changeset has none.",
+    "NewChangeset": "A changeset. Without `base`, each change has its own.",
+    "NewChangesetItem": "A changeset of a bulk request. Its `base` may be the position of an earlier item.",
+    "Resolution": "What shall stand at a path: exactly one of `take`, a content and `delete`.",
+}

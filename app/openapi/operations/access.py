@@ -1,0 +1,93 @@
+"""Who one is, tokens, and the policy."""
+
+from app.openapi import examples
+from app.openapi.operation import JSON, Answer, Body, Family, Link, Operation, answer, nothing, page, schema
+
+FAMILY = Family(
+    "Access",
+    "Who one is, tokens, and the policy: docs/access.md says who may do what.",
+    {
+        "tokens.me": Operation(
+            id="getMe",
+            summary="Show who one is, and what one may do",
+            answers={200: answer("Who sent the token", "Me")},
+        ),
+        "tokens.create": Operation(
+            id="createToken",
+            summary="Make a token",
+            text="Only this answer has the secret. Admins make tokens for everybody; others for themselves, with a"
+            " token that is not limited.",
+            body=Body(
+                "NewToken",
+                {
+                    "an agent": {"principal": "agent:fixer-12"},
+                    "limited": {
+                        "principal": "ci:docs",
+                        "name": "builds the docs",
+                        "role": "reader",
+                        "paths": ["docs/"],
+                        "expires": "2099-01-01T00:00:00Z",
+                    },
+                },
+            ),
+            answers={
+                201: answer(
+                    "The token, with its secret",
+                    "IssuedToken",
+                    links={"revoke": Link("revokeToken", {"token_id": "$response.body#/id"})},
+                )
+            },
+            problems=("forbidden", "no-root-token", "invalid"),
+        ),
+        "tokens.listing": Operation(
+            id="listTokens",
+            summary="List the tokens that are not revoked",
+            text="In the order in which they were made: all of them for an admin, else one's own.",
+            query=("limit", "cursor"),
+            answers={200: page("Token")},
+            problems=("invalid",),
+        ),
+        "tokens.revoke": Operation(
+            id="revokeToken",
+            summary="End a token",
+            text="Within a second it is refused, and the streams and long polls that it began are ended.",
+            answers={204: nothing("It is revoked")},
+            problems=("not-found", "invalid"),
+            path={"token_id": examples.TOKEN},
+        ),
+        "policy.show": Operation(
+            id="getPolicy",
+            summary="Show the policy",
+            answers={200: answer("The policy, with its version as `ETag`", "Policy", "ETag")},
+        ),
+        "policy.replace": Operation(
+            id="replacePolicy",
+            summary="Put another policy in the place of the one that If-Match names",
+            text="If it is that one already, nothing is changed.",
+            query=("dry_run",),
+            headers=("If-Match",),
+            body=Body(
+                "NewPolicy",
+                {
+                    "a team": {
+                        "groups": {"docs": ["user:ada", "user:bob"]},
+                        "grants": [
+                            {"to": "user:ada", "role": "admin", "path": "/"},
+                            {"to": "group:docs", "role": "writer", "path": "docs/"},
+                            {"to": "everyone", "role": "reader", "path": "README.md"},
+                        ],
+                        "people": {"user:ada": {"name": "Ada", "emails": ["ada@example.org"]}},
+                    }
+                },
+            ),
+            answers={
+                200: Answer(
+                    "The policy with its new version; with `dry_run`, what it would change",
+                    {JSON: {"anyOf": [schema("Policy"), schema("PolicyChanges")]}},
+                    ("ETag",),
+                )
+            },
+            problems=("no-root-token", "precondition-failed", "precondition-required", "invalid"),
+        ),
+    },
+)

@@ -1,0 +1,74 @@
+"""What a request says beside its body: what its URL has, arguments of its query, headers; and headers of answers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from app.openapi import examples
+from app.openapi.operation import Json
+from app.openapi.values import COUNT, OID, PATH, TEXT, ULID
+
+
+class Parameter(NamedTuple):
+    """Something with a name."""
+
+    name: str
+    shape: Json
+    text: str
+    example: str = ""
+
+
+# By the name of the argument in a route; one that is not here keeps its name, and is a text.
+IN_PATH = {
+    "name": Parameter("slice", {**TEXT, "minLength": 1}, "A slice's name or id; a slash in a name is `%2F`",
+                      examples.SLICE),
+    "changeset": Parameter("id", ULID, "The id of a changeset", examples.LANDED),
+    "commit": Parameter("id", OID, "The id of a global commit", examples.MAIN),
+    "token_id": Parameter("token_id", ULID, "The id of a token, which is not its secret", examples.TOKEN),
+    "path": Parameter("path", PATH, "A file's path, percent-encoded", examples.PATH),
+    "side": Parameter("side", {"type": "string", "enum": ["base", "head", "submitted"]}, "Which version", "head"),
+    "file": Parameter("file", TEXT, "The name of a file of the page", "swagger-ui.css"),
+}  # fmt: skip
+
+# What the arguments of queries mean; their schemas are those that check them (app/protocol/queries.py).
+IN_QUERY = {
+    "limit": "How many items a page may have. At most `max_page` (1,000 by default); without it `default_page` (100).",
+    "cursor": "The `next` of the page before this one.",
+    "status": "Only changesets with this status.",
+    "path": "Only what is at this path.",
+    "wait": "How long to wait for a final status, in seconds; at most `max_wait` (50 by default).",
+    "until": "Which status ends the wait.",
+    "commit": "The full id of any commit of the chain, or of a global commit. Without it: the global head.",
+    "prefix": "Only what is below this directory.",
+    "slice": "Only what is of this slice: its name or id.",
+    "version": "The version of the slice that is deleted; another is a 409.",
+    "after": "The id of an event: those behind it are sent.",
+    "format": "The format of the archive; `tar` without it.",
+    "sizes": "Whether each line has the file's size. Only of the lines, not of pages.",
+    "dry_run": "With `true` nothing is set, and the answer says what would change.",
+}
+# Whose schema depends on where it stands.
+REQUIRED_IN = {"listChangesetsOfSlice": {"status"}}
+
+HEADERS = {
+    "Idempotency-Key": Parameter("Idempotency-Key", {"type": "string", "pattern": "^[ -~]{1,200}$"},
+                                 "Makes repeats safe: the same request gets the first one's changeset."),
+    "If-Match": Parameter("If-Match", {"type": "string", "pattern": r'^("[1-9][0-9]{0,8}"|\*)$'},
+                          'The version that is replaced, such as `"3"`, or `*` for any; without it 428.', "*"),
+    "If-None-Match": Parameter("If-None-Match", TEXT, "The `ETag` that the client has already."),
+    "Last-Event-ID": Parameter("Last-Event-ID", TEXT, "The id of the last event that was received."),
+}  # fmt: skip
+
+REQUIRED_HEADERS = {"If-Match"}
+
+OF_ANSWERS = {
+    "X-Request-Id": Parameter("X-Request-Id", ULID, "The request's id, by which the log has it"),
+    "Retry-After": Parameter("Retry-After", COUNT, "After how many seconds to try again"),
+    "WWW-Authenticate": Parameter("WWW-Authenticate", TEXT, "How to say who asks"),
+    "ETag": Parameter("ETag", TEXT, "What `If-None-Match` takes; of a policy, what `If-Match` takes"),
+    "X-Git-Mode": Parameter("X-Git-Mode", {"type": "string", "pattern": "^[0-7]{6}$"}, "The file's mode, octal"),
+    "X-Git-Commit": Parameter("X-Git-Commit", OID, "The commit that the answer is of"),
+    "Content-Disposition": Parameter("Content-Disposition", TEXT, "A name for the file"),
+    "Cache-Control": Parameter("Cache-Control", TEXT, "How long the answer may be kept"),
+    "Content-Security-Policy": Parameter("Content-Security-Policy", TEXT, "What the page may load"),
+}

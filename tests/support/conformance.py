@@ -1,0 +1,87 @@
+"""Whether answers are what the OpenAPI document says; and the document without room for what it does not say."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from typing import Any
+
+from flask import Flask, Response, request
+from jsonschema import Draft202012Validator
+
+from app.openapi.document import FAMILIES
+from app.routes.index import Described
+
+Json = dict[str, Any]
+
+
+def closed(document: Json) -> Json:
+    """Return a document whose answers have the fields that it names and no others.
+
+    Clients are told to ignore what they do not know; a test of this server is not.
+    """
+    made = deepcopy(document)
+    for kind in ("schemas", "responses"):
+        _close(made["components"][kind])
+    _close(made["paths"])
+    return made
+
+
+def _close(value: Any) -> None:
+    if isinstance(value, dict):
+        if value.get("type") == "object" and "properties" in value and "additionalProperties" not in value:
+            value["additionalProperties"] = False
+        for each in value.values():
+            _close(each)
+    elif isinstance(value, list):
+        for each in value:
+            _close(each)
+
+
+class Watch:
+    """Looks at each answer of an application as it is sent, and remembers what the document does not say."""
+
+    def __init__(self, app: Flask) -> None:
+        self.wrong: list[str] = []
+        self.seen: set[tuple[str, int]] = set()  # endpoints, with the statuses that they have answered
+        self._document = closed(Described(app).document)
+        by_id = {each["operationId"]: each for methods in self._document["paths"].values() for each in methods.values()}
+        self._operations = {
+            endpoint: by_id[each.id] for family in FAMILIES for endpoint, each in family.operations.items()
+        }
+        self._validators: dict[str, Draft202012Validator] = {}
+        app.after_request(self._look)
+
+    def _look(self, response: Response) -> Response:
+        if request.url_rule is not None and request.method not in {"HEAD", "OPTIONS"}:
+            self.seen.add((str(request.endpoint), response.status_code))
+            for wrong in self._differences(response):
+                shown = "" if response.is_streamed else response.get_data(as_text=True)[:500]
+                self.wrong.append(f"{request.method} {request.path} -> {response.status_code}: {wrong}\n{shown}")
+        return response
+
+    def _differences(self, response: Response) -> list[str]:
+        said = self._operations[str(request.endpoint)]["responses"].get(str(response.status_code))
+        if said is None:
+            return ["this status is not described"]
+        if "$ref" in said:
+            said = self._document["components"]["responses"][said["$ref"].rpartition("/")[2]]
+        wrong = []
+        if response.status_code in {429, 503} and "Retry-After" not in response.headers:
+            wrong.append("it has no Retry-After")
+        names = {"X-Request-Id", *said.get("headers", {})}
+        ours = {name for name, _ in response.headers if name.startswith("X-Git") or name in {"ETag", "Retry-After"}}
+        wrong += [f"the header {name} is not described" for name in sorted(ours - names)]
+        content = said.get("content", {})
+        if not content:
+            return wrong + ([] if response.status_code in {204, 304} else ["it has a body"])
+        if response.mimetype not in content:
+            return [*wrong, f"{response.mimetype} is not described"]
+        if response.is_streamed or not response.mimetype.endswith("json"):
+            return wrong
+        schema = json.dumps(content[response.mimetype].get("schema", {}))
+        if schema not in self._validators:
+            whole = {**json.loads(schema), "components": self._document["components"]}
+            self._validators[schema] = Draft202012Validator(whole)
+        shown = json.loads(response.get_data())
+        return wrong + [f"{error.json_path}: {error.message}" for error in self._validators[schema].iter_errors(shown)]
