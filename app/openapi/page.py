@@ -22,7 +22,7 @@ window.addEventListener("load", () => {
     url: new URL("v1/openapi.json", document.baseURI).href,
     dom_id: "#swagger-ui",
     deepLinking: true,
-    docExpansion: "none",
+    docExpansion: "list",
     defaultModelsExpandDepth: 0,
     validatorUrl: null,
   });

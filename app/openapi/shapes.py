@@ -91,7 +91,7 @@ SHAPES: dict[str, Json] = {
     "Changeset": thing(
         {"id": ULID, "slice": ULID, "status": "Status"},
         {
-            "position": {**or_null(COUNT), "description": "How many changesets of its slice are ahead of it, while queued"},
+            "position": {**or_null(COUNT), "description": "While queued: how many of its slice are ahead of it"},
             "commit": OID,
             "seq": {**COUNT, "description": "The entry of the log"},
             "submitter": TEXT,

@@ -1,9 +1,14 @@
 """Slices."""
 
+from dataclasses import replace
+
 from app.openapi import examples
 from app.openapi.operation import JSON, Answer, Body, Family, Link, Operation, answer, nothing, page, schema
 
 _MADE = {"anyOf": [schema("Slice"), schema("SliceOutcomes")]}
+
+_OF_SLICE = ("getSlice", "changeSlice", "submitChangeset", "listChangesetsOfSlice", "listCommits", "getTree")
+_LINKS = {name: Link(name, {"slice": "$response.body#/items/0/id"}) for name in _OF_SLICE}
 
 FAMILY = Family(
     "Slices",
@@ -26,10 +31,6 @@ FAMILY = Family(
                 201: Answer(
                     "The slice; of many, an outcome for each, at least one of which is new",
                     {JSON: _MADE},
-                    links={
-                        name: Link(name, {"slice": "$response.body#/id"})
-                        for name in ("getSlice", "changeSlice", "deleteSlice", "submitChangeset", "getTree")
-                    },
                 ),
                 200: Answer("Of many, each of which was there already or is refused: an outcome for each",
                             {JSON: schema("SliceOutcomes")}),
@@ -43,7 +44,7 @@ FAMILY = Family(
             summary="List slices, by id",
             text="With `path`, those that cover it.",
             query=("limit", "cursor", "path"),
-            answers={200: page("Slice")},
+            answers={200: replace(page("Slice"), links=_LINKS)},
             problems=("invalid",),
         ),
         "slices.show": Operation(
