@@ -166,7 +166,7 @@ def _parameters(route: Route, operation: Operation) -> Iterable[Json]:
         yield _parameter("query", name, shape, parameters.IN_QUERY[name], required=required)
     for name in operation.headers:
         _, shape, text, example = parameters.HEADERS[name]
-        yield _parameter("header", name, shape, text, example, required=name in parameters.REQUIRED_HEADERS)
+        yield _parameter("header", name, shape, text, example)
 
 
 def _of_query(field: Field[Any]) -> Json:

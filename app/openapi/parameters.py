@@ -53,13 +53,12 @@ REQUIRED_IN = {"listChangesetsOfSlice": {"status"}}
 HEADERS = {
     "Idempotency-Key": Parameter("Idempotency-Key", {"type": "string", "pattern": "^[ -~]{1,200}$"},
                                  "Makes repeats safe: the same request gets the first one's changeset."),
-    "If-Match": Parameter("If-Match", {"type": "string", "pattern": r'^("[1-9][0-9]{0,8}"|\*)$'},
-                          'The version that is replaced, such as `"3"`, or `*` for any; without it 428.', "*"),
+    "If-Match": Parameter("If-Match", {**TEXT, "minLength": 1},
+                          'The version that is replaced, such as `"3"`, or `*` for any. Without it 428, unless it is a '
+                          "dry run.", "*"),
     "If-None-Match": Parameter("If-None-Match", TEXT, "The `ETag` that the client has already."),
     "Last-Event-ID": Parameter("Last-Event-ID", TEXT, "The id of the last event that was received."),
 }  # fmt: skip
-
-REQUIRED_HEADERS = {"If-Match"}
 
 OF_ANSWERS = {
     "X-Request-Id": Parameter("X-Request-Id", ULID, "The request's id, by which the log has it"),

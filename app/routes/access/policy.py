@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Blueprint, Response, jsonify, request
 
 from app.access.current import actor
@@ -19,6 +21,8 @@ from storage.operations import access
 
 routes = Blueprint("policy", __name__)
 
+_VERSION = re.compile(r"[0-9]{1,15}", re.ASCII)
+
 
 @routes.get("/policy")
 def show() -> Response:
@@ -34,6 +38,8 @@ def replace() -> Response:
     wanted = load_policy(load_json(body(), here.settings), here.settings)
     access.check_admin(wanted)
     if query.dry_run:
+        if "If-Match" in request.headers:
+            _version()  # it need not be there; what is there must be right
         current = here.access.newest_policy()
         shown = {"version": current.version, "changes": changes(current, wanted)}
         paths = [(f"grants[{i}].path", grant.path) for i, grant in enumerate(wanted.grants)]
@@ -65,7 +71,7 @@ def _version() -> int | None:
     if match.star_tag:
         return None
     [*tags] = match.as_set()
-    if len(tags) != 1 or not tags[0].isdecimal():
+    if len(tags) != 1 or not _VERSION.fullmatch(tags[0]):
         detail = 'If-Match must have the version that was read, such as "3", or * for any'
         raise Problem(428, "precondition-required", "The version that was read is needed", detail)
     return int(tags[0])

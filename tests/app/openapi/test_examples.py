@@ -55,7 +55,7 @@ class Examples:
         for parameter in operation["parameters"]:
             if parameter["in"] == "path":
                 path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
-            elif parameter["required"] and parameter["in"] == "header":
+            elif parameter["in"] == "header" and "example" in parameter:
                 headers[parameter["name"]] = parameter["example"]
             elif parameter["required"]:
                 query[parameter["name"]] = parameter["schema"]["enum"][0]

@@ -318,6 +318,13 @@ def test_only_an_admin_sees_and_sets_the_policy(root: Api) -> None:
     assert principal(root, "user:admin").get("/policy")["version"] == 1
 
 
+@pytest.mark.parametrize("given", ["", "3x", '"1", "2"', '"-1"', f'"{"9" * 5000}"', "\u00b2"])
+def test_a_version_that_is_none_is_refused_by_a_dry_run_as_well(root: Api, given: str) -> None:
+    for url in ("/v1/policy", "/v1/policy?dry_run=true"):
+        answer = root.http.put(url, json={"grants": [ADMIN]}, headers={"If-Match": given})
+        assert answer.status_code == 428, answer.data
+
+
 def test_one_sees_what_oneself_may(root: Api) -> None:
     grants(root, "user:ada writer docs/", "group:web reader web/", "everyone reader x/", groups={"web": ["user:ada"]})
     me = principal(root, "user:ada", paths=["docs/"]).get("/me")
