@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -150,6 +151,7 @@ def land(binaries: Path, folder: Path, environment: dict[str, str]) -> None:
     try:
         url = await_ready(stack, folder, log)
         land_a_change(url, "docs", (folder / ".sluice" / "root-token").read_text().strip())
+        show_the_api(url)
         run([sluice, "whoami", "--url", url], environment, folder)
         run([sluice, "verify"], environment, folder)
         stack.send_signal(signal.SIGINT)
@@ -192,6 +194,20 @@ def land_a_change(url: str, name: str, token: str) -> None:
     ) as answer:
         if answer.read() != b"hello\n":
             raise CheckFailed("the file that landed has other bytes")
+
+
+def show_the_api(url: str) -> None:
+    """Read the page of the API with all its files, which a package ships, and the document. Raises CheckFailed."""
+    with urllib.request.urlopen(f"{url}/docs", timeout=30) as answer:
+        named = re.findall(r'(?:src|href)="(docs/[^"]+)"', answer.read().decode())
+    sizes = {}
+    for name in named:
+        with urllib.request.urlopen(f"{url}/{name}", timeout=30) as answer:
+            sizes[name] = len(answer.read())
+    if len(sizes) < 4 or not all(sizes.values()):
+        raise CheckFailed(f"the page at /docs lacks files: {sizes}")
+    if "/v1/head" not in ask(f"{url}/v1/openapi.json")["paths"]:
+        raise CheckFailed("the OpenAPI document lacks routes")
 
 
 def request_for(url: str, token: str, data: bytes | None = None) -> urllib.request.Request:

@@ -38,23 +38,31 @@ def _close(value: Any) -> None:
             _close(each)
 
 
+# What is known of the document of applications with the same routes: each test makes a few.
+_KNOWN: dict[frozenset[str], tuple[Json, Json, dict[str, Draft202012Validator]]] = {}
+
+
+def _described(app: Flask) -> tuple[Json, Json, dict[str, Draft202012Validator]]:
+    """Return the closed document, its operations by endpoint, and a place for validators of its schemas."""
+    routes = frozenset(f"{rule.endpoint} {rule.rule}" for rule in app.url_map.iter_rules())
+    if routes not in _KNOWN:
+        document = closed(Described(app).document)
+        by_id = {each["operationId"]: each for methods in document["paths"].values() for each in methods.values()}
+        named = {endpoint: by_id[each.id] for family in FAMILIES for endpoint, each in family.operations.items()}
+        _KNOWN[routes] = document, named, {}
+    return _KNOWN[routes]
+
+
 class Watch:
     """Looks at each answer of an application as it is sent, and remembers what the document does not say."""
 
     def __init__(self, app: Flask) -> None:
         self.wrong: list[str] = []
-        self.seen: set[tuple[str, int]] = set()  # endpoints, with the statuses that they have answered
-        self._document = closed(Described(app).document)
-        by_id = {each["operationId"]: each for methods in self._document["paths"].values() for each in methods.values()}
-        self._operations = {
-            endpoint: by_id[each.id] for family in FAMILIES for endpoint, each in family.operations.items()
-        }
-        self._validators: dict[str, Draft202012Validator] = {}
+        self._document, self._operations, self._validators = _described(app)
         app.after_request(self._look)
 
     def _look(self, response: Response) -> Response:
         if request.url_rule is not None and request.method not in {"HEAD", "OPTIONS"}:
-            self.seen.add((str(request.endpoint), response.status_code))
             for wrong in self._differences(response):
                 shown = "" if response.is_streamed else response.get_data(as_text=True)[:500]
                 self.wrong.append(f"{request.method} {request.path} -> {response.status_code}: {wrong}\n{shown}")
