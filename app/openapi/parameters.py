@@ -45,6 +45,7 @@ IN_QUERY = {
     "after": "The id of an event: those behind it are sent.",
     "format": "The format of the archive; `tar` without it.",
     "sizes": "Whether each line has the file's size. Only of the lines, not of pages.",
+    "with_made": "With `true` also the tokens that it made, and that these made.",
     "dry_run": "With `true` nothing is set, and the answer says what would change.",
 }
 # Whose schema depends on where it stands.

@@ -10,6 +10,10 @@ from storage.access.policy import Authors, Role
 from storage.git.threeway import ConflictClass
 from storage.log.records import Status
 
+_WARNINGS: Json = {
+    **many(thing({"field": TEXT, "message": TEXT})),
+    "description": "Paths that most likely say something else than was meant",
+}
 _FIELDS: Json = many(thing({"field": TEXT, "message": TEXT}))
 _OMITTED: Json = {"type": "string", "enum": ["not-stored", "too-large", "binary"]}
 _STATUS_CODE: Json = {"type": "integer", "minimum": 100, "maximum": 599}
@@ -65,15 +69,23 @@ SHAPES: dict[str, Json] = {
     "ServiceVersion": thing({"version": TEXT, "api": TEXT, "formats": many(COUNT)}),
     "Token": thing({
         "id": ULID, "principal": PRINCIPAL, "name": TEXT, "role": or_null("Role"), "paths": many(TEXT),
-        "expires": or_null(SHOWN_TIME), "by": TEXT,
+        "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(ULID),
     }),
-    "IssuedToken": thing({
-        "id": ULID, "principal": PRINCIPAL, "name": TEXT, "role": or_null("Role"), "paths": many(TEXT),
-        "expires": or_null(SHOWN_TIME), "by": TEXT,
-        "token": {**TEXT, "description": "The secret, which no other answer has"},
-    }),
+    "IssuedToken": thing(
+        {
+            "id": ULID, "principal": PRINCIPAL, "name": TEXT, "role": or_null("Role"), "paths": many(TEXT),
+            "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(ULID),
+            "token": {**TEXT, "description": "The secret, which no other answer has"},
+        },
+        {"warnings": _WARNINGS},
+    ),
+    "RevokedTokens": thing({"revoked": many(ULID)}),
     "GrantHeld": thing({"to": TEXT, "role": "Role", "path": TEXT}, {"until": SHOWN_TIME}),
-    "Me": thing({"principal": TEXT, "everything": FLAG, "grants": many("GrantHeld"), "token": or_null("Token")}),
+    "RightHeld": thing({"role": "Role", "path": TEXT}, {"until": SHOWN_TIME}, "What a token leaves of a grant"),
+    "Me": thing({
+        "principal": TEXT, "everything": FLAG, "grants": many("GrantHeld"), "rights": many("RightHeld"),
+        "token": or_null("Token"),
+    }),
     "Policy": thing({
         "version": COUNT, "authors": {"type": "string", "enum": [each.value for each in Authors]},
         "groups": {"type": "object", "additionalProperties": many(PRINCIPAL)}, "grants": many("GrantHeld"),
@@ -82,6 +94,7 @@ SHAPES: dict[str, Json] = {
     "PolicyChanges": thing({
         "version": COUNT,
         "changes": many(thing({"principal": TEXT, "gains": many(TEXT), "loses": many(TEXT)})),
+        "warnings": _WARNINGS,
     }),
     "Slice": thing({"id": ULID, "name": TEXT, "paths": many(TEXT), "version": COUNT}),
     "SliceOutcome": _outcome("Slice"),

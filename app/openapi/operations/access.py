@@ -37,7 +37,7 @@ FAMILY = Family(
                     links={"revoke": Link("revokeToken", {"token_id": "$response.body#/id"})},
                 )
             },
-            problems=("forbidden", "no-root-token", "invalid"),
+            problems=("forbidden", "conflict", "no-root-token", "invalid"),
         ),
         "tokens.listing": Operation(
             id="listTokens",
@@ -51,8 +51,12 @@ FAMILY = Family(
             id="revokeToken",
             summary="End a token",
             text="Within a second it is refused, and the streams and long polls that it began are ended.",
-            answers={204: nothing("It is revoked")},
-            problems=("not-found", "invalid"),
+            query=("with_made",),
+            answers={
+                204: nothing("It is revoked"),
+                200: answer("With `with_made`: it is revoked, and these", "RevokedTokens"),
+            },
+            problems=("forbidden", "not-found", "invalid"),
             path={"token_id": examples.TOKEN},
         ),
         "policy.show": Operation(
