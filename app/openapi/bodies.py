@@ -8,7 +8,7 @@ from __future__ import annotations
 from app.access import documents
 from app.openapi.operation import Json, many, schema
 from app.openapi.values import PRINCIPAL, TEXT
-from app.protocol import queries, slices
+from app.protocol import claims, queries, slices
 from app.protocol.changesets import resolutions, schemas
 from app.protocol.loading import LimitedSchema
 
@@ -20,6 +20,8 @@ SCHEMAS: dict[str, type[LimitedSchema]] = {
     "NewSlice": slices.SliceSchema,
     "NewSlices": slices.BulkSlicesSchema,
     "SlicePaths": slices.SlicePathsSchema,
+    "NewClaim": claims.ClaimSchema,
+    "ClaimRenewal": claims.RenewalSchema,
     "Author": schemas.AuthorSchema,
     "Change": schemas.ChangeSchema,
     "StrategyRule": schemas.RuleSchema,
@@ -52,6 +54,7 @@ RAW: dict[tuple[type[LimitedSchema], str], Json] = {
     (documents.PolicySchema, "people"): _named(schema("Person")),
     (documents.GrantSchema, "path"): _PREFIX,
     (documents.PersonSchema, "emails"): {**_some(TEXT), "maxItems": 100},
+    (claims.ClaimSchema, "paths"): {**_PREFIXES, "description": "At most `max_claim_paths` (50 by default)."},
     (slices.SliceSchema, "paths"): _PREFIXES,
     (slices.SlicePathsSchema, "paths"): _PREFIXES,
     (slices.BulkSlicesSchema, "slices"): _some(schema("NewSlice"), "At most `max_bulk_slices` (1,000 by default)."),

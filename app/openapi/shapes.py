@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.openapi.operation import Json, many, or_null, schema, thing
-from app.openapi.values import BASE64, COUNT, FLAG, MODE, OID, PRINCIPAL, SHOWN_TIME, TEXT, ULID
+from app.openapi.values import BASE64, COUNT, FLAG, MODE, OID, PRINCIPAL, SECONDS, SHOWN_TIME, TEXT, ULID
 from storage.access.policy import Authors, Role
 from storage.git.threeway import ConflictClass
 from storage.log.records import Status
@@ -116,11 +116,18 @@ SHAPES: dict[str, Json] = {
             "conflicts": many("Conflict"),
             "conflict_count": COUNT,
             "closed_by": TEXT,
+            "eta": {**or_null("Eta"), "description": "While queued: when it is decided, as far as that is known"},
+            "passed_by": "PassedBy",
+            "claims": {**many("Claim"), "description": "Where it was accepted: others' claims on its paths"},
         },
         "Fields that do not apply are left out",
     ),
     "ChangesetOutcome": _outcome("Changeset"),
-    "ChangesetOutcomes": thing({"outcomes": many("ChangesetOutcome")}),
+    "ChangesetOutcomes": thing({"outcomes": many("ChangesetOutcome")}, {"claims": many("Claim")}),
+    "Eta": thing({"seconds": SECONDS}, {"decided": SECONDS, "over": SECONDS}, "By the measured rate of its slice"),
+    "PassedBy": thing({"count": COUNT, "changesets": many(ULID), "complete": FLAG},
+                      text="Which later ones of its slice were decided before it, for readers of `/`"),
+    "Claim": thing({"id": ULID, "principal": TEXT, "paths": many(TEXT), "intent": TEXT, "expires": SHOWN_TIME}),
     "CheckResult": thing(
         {"would": _WOULD, "tip": OID},
         {"merged": many(TEXT), "conflicts": many("Conflict"), "conflict_count": COUNT, "reason": TEXT, "detail": TEXT},
@@ -142,7 +149,7 @@ SHAPES: dict[str, Json] = {
     "Activity": thing({
         "path": TEXT, "slices": many(thing({"id": ULID, "name": TEXT})), "queued": many(ULID),
         "committed": many(ULID), "lock": or_null(thing({"owner": TEXT, "seconds": {"type": "number"}})),
-        "complete": FLAG,
+        "claims": many("Claim"), "complete": FLAG,
     }),
     "SliceCommit": thing({
         "changeset": ULID, "commit": OID, "seq": COUNT, "status": "Status",

@@ -10,7 +10,7 @@ from marshmallow.fields import Field
 
 from app.access import documents
 from app.openapi.operation import Json
-from app.protocol import fields
+from app.protocol import claims, fields
 from app.protocol.changesets import strategies
 from storage.base.settings import Settings
 
@@ -52,6 +52,8 @@ _CHECKS: dict[Callable[..., Any], Json] = {
     fields.whole: {"type": "integer", "minimum": 1},
     fields.span: SECONDS,
     strategies.pattern: {"type": "string", "minLength": 1},
+    claims.lifetime: NUMBER,
+    claims.purpose: {"type": "string", "minLength": 1},
     documents.principal: PRINCIPAL,
     documents.grantee: {"type": "string", "description": "A principal, `group:<name>`, or `everyone`"},
     documents.short_text: {"type": "string", "maxLength": documents.MAX_TEXT},

@@ -20,7 +20,7 @@ DEFAULT_TTL = 600
 """Seconds for which a claim is made that says nothing of it."""
 
 
-def _ttl(value: Any, limit: fields.Limit) -> int:
+def lifetime(value: Any, limit: fields.Limit) -> int:
     """Return a number of seconds from 1."""
     seconds = fields.natural(value)
     if seconds > limit[1]:
@@ -28,7 +28,8 @@ def _ttl(value: Any, limit: fields.Limit) -> int:
     return seconds
 
 
-def _intent(value: Any, limit: fields.Limit) -> str:
+def purpose(value: Any, limit: fields.Limit) -> str:
+    """Return a text that says what for."""
     text = fields.text(value, limit)
     if not text.strip() or "\0" in text:
         raise ValidationError("is empty, or contains a NUL")
@@ -39,15 +40,15 @@ class ClaimSchema(LimitedSchema):
     """A claim that is asked for."""
 
     paths = Raw(required=True)
-    intent = fields.Checked(_intent, "max_claim_intent_bytes", required=True)
-    ttl = fields.Checked(_ttl, "max_claim_ttl")
+    intent = fields.Checked(purpose, "max_claim_intent_bytes", required=True)
+    ttl = fields.Checked(lifetime, "max_claim_ttl")
 
 
 class RenewalSchema(LimitedSchema):
     """For how long a claim shall last from now on, and perhaps what for."""
 
-    ttl = fields.Checked(_ttl, "max_claim_ttl", required=True)
-    intent = fields.Checked(_intent, "max_claim_intent_bytes")
+    ttl = fields.Checked(lifetime, "max_claim_ttl", required=True)
+    intent = fields.Checked(purpose, "max_claim_intent_bytes")
 
 
 class WantedClaim(NamedTuple):

@@ -82,7 +82,11 @@ class Watch:
         if response.status_code in {429, 503} and "Retry-After" not in response.headers:
             wrong.append("it has no Retry-After")
         names = {"X-Request-Id", *said.get("headers", {})}
-        ours = {name for name, _ in response.headers if name.startswith("X-Git") or name in {"ETag", "Retry-After"}}
+        ours = {
+            name
+            for name, _ in response.headers
+            if name.startswith(("X-Git", "X-Sluice")) or name in {"ETag", "Retry-After"}
+        }
         wrong += [f"the header {name} is not described" for name in sorted(ours - names)]
         content = said.get("content", {})
         if not content:

@@ -37,6 +37,7 @@ def real_ids(ask: Ask, settle: Callable[[str], None]) -> dict[str, str]:
         examples.LANDED: landed,
         examples.CONFLICTED: conflicted,
         examples.STRANDED: stranded,
+        examples.CLAIM: str(ask("POST", "/v1/claims", {"paths": ["web/"], "intent": "x", "ttl": 3600})["id"]),
         examples.HELD: submitted("web/held", "x", hold=True),
         examples.QUEUED: submitted("web/queued", "x"),
         examples.COMMIT: str(ask("GET", f"/v1/changesets/{landed}", None)["commit"]),

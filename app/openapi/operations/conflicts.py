@@ -19,7 +19,7 @@ FAMILY = Family(
         "conflicts.show": Operation(
             id="getActivity",
             summary="Show the slices that cover a path, and who is at work on it",
-            answers={200: answer("The activity at the path", "Activity")},
+            answers={200: answer("The activity at the path", "Activity", "X-Sluice-Commit")},
             problems=("not-found", "invalid"),
         ),
         "explanations.conflicts": Operation(

@@ -1,5 +1,7 @@
 """Commits, trees, files and their contents."""
 
+from dataclasses import replace
+
 from app.openapi.examples import COMMIT, PATH
 from app.openapi.operation import JSON, OCTETS, Answer, Body, Family, Link, Operation, answer, nothing, page
 from app.openapi.values import OID, TEXT
@@ -8,6 +10,7 @@ _LINES = (
     "a line of JSON each: first `{commit, tree, slice}`; then files; some 600 files on `{next}`, the cursor behind"
     " them; last `{next: null, files}`, without which it is not complete"
 )
+_COMMIT = ("X-Sluice-Commit", "X-Git-Commit")
 _TREE = page("File", "A page of files; or, where `Accept` asks for lines, all of them", {"commit": OID, "tree": OID})
 
 FAMILY = Family(
@@ -36,7 +39,7 @@ FAMILY = Family(
             id="listMergedChangesets",
             summary="List the changesets that a global commit merged, in log order",
             query=("limit", "cursor"),
-            answers={200: page("MergedChangeset")},
+            answers={200: replace(page("MergedChangeset"), headers=("X-Sluice-Commit",))},
             problems=("not-found", "invalid"),
         ),
         "reads.commits": Operation(
@@ -51,7 +54,7 @@ FAMILY = Family(
             summary="List a slice's files at a commit",
             text=f"In pages, or with `Accept: application/x-ndjson` all of them in one answer, {_LINES}.",
             query=("limit", "cursor", "commit", "prefix", "sizes"),
-            answers={200: Answer(_TREE.text, {**_TREE.shapes, "application/x-ndjson": TEXT}, ("X-Git-Commit",))},
+            answers={200: Answer(_TREE.text, {**_TREE.shapes, "application/x-ndjson": TEXT}, _COMMIT)},
             problems=("not-found", "not-acceptable", "invalid"),
         ),
         "trees.files": Operation(
@@ -63,9 +66,9 @@ FAMILY = Family(
                 200: Answer(
                     "The archive; if it cannot go on, the connection ends without the last chunk",
                     {"application/x-tar": {}, "application/gzip": {}, "application/zip": {}},
-                    ("ETag", "X-Git-Commit", "Content-Disposition"),
+                    ("ETag", "X-Sluice-Commit", "X-Git-Commit", "Content-Disposition"),
                 ),
-                304: nothing("The client has it already", "ETag", "Content-Disposition"),
+                304: nothing("The client has it already", "ETag", "X-Sluice-Commit", "Content-Disposition"),
             },
             problems=("not-found", "invalid"),
         ),
@@ -78,7 +81,7 @@ FAMILY = Family(
                 {"two, of which one is missing": {"paths": [PATH, "web/none.js"], "commit": COMMIT}},
             ),
             answers={200: Answer("The contents that have room", {JSON: {"$ref": "#/components/schemas/FileContents"}},
-                                 ("X-Git-Commit",))},
+                                 ("X-Sluice-Commit", "X-Git-Commit"))},
             problems=("not-found", "invalid"),
         ),
         "reads.file": Operation(
@@ -87,8 +90,8 @@ FAMILY = Family(
             query=("commit",),
             headers=("If-None-Match",),
             answers={
-                200: Answer("The bytes", {OCTETS: {}}, ("ETag", "X-Git-Mode")),
-                304: nothing("The client has them already", "ETag", "X-Git-Mode"),
+                200: Answer("The bytes", {OCTETS: {}}, ("ETag", "X-Sluice-Commit", "X-Git-Mode")),
+                304: nothing("The client has them already", "ETag", "X-Sluice-Commit", "X-Git-Mode"),
             },
             problems=("not-found", "invalid"),
         ),
