@@ -50,14 +50,14 @@ def short_text(value: Any) -> str:
     return fields.text(value, ("", MAX_TEXT))
 
 
-def _rate(value: Any) -> float:
+def rate(value: Any) -> float:
     """Return a number that is not negative."""
     if type(value) not in (int, float) or not 0 <= value <= _MOST:
         raise ValidationError("must be a number from 0, which is no limit")
     return float(value)
 
 
-def _count(value: Any) -> int:
+def count(value: Any) -> int:
     """Return a whole number that is not negative."""
     if type(value) is not int or not 0 <= value <= _MOST:
         raise ValidationError("must be a whole number from 0, which is no limit")
@@ -120,9 +120,9 @@ class PersonSchema(LimitedSchema):
 class QuotaSchema(LimitedSchema):
     """What a principal may use."""
 
-    requests_per_second = fields.Checked(_rate)
-    bodies_bytes = fields.Checked(_count)
-    queued = fields.Checked(_count)
+    requests_per_second = fields.Checked(rate)
+    bodies_bytes = fields.Checked(count)
+    queued = fields.Checked(count)
 
 
 class _Schemas(NamedTuple):
@@ -238,7 +238,7 @@ def _quotas(value: Any, schema: QuotaSchema, groups: dict[str, tuple[str, ...]])
     for to, item in value.items():
         at = f"quotas.{to[:MAX_TEXT]}"
         with ErrorsAt(at):
-            _to(to)
+            grantee(to)
         if to.startswith(GROUP) and to.removeprefix(GROUP) not in groups:
             raise invalid(at, "is a group that `groups` does not have")
         quotas[to] = Quota(**load_object(schema, item, at))

@@ -58,6 +58,8 @@ SHAPES: dict[str, Json] = {
             "closed_by": {**TEXT, "description": "conflict: what closed it"},
             "conflicts": {**many("Conflict"), "description": "conflict: what conflicts on the tip"},
             "conflict_count": COUNT,
+            "limit": {**TEXT, "description": "too-many: the quota that is reached"},
+            "value": {"type": ["number", "null"], "description": "too-many: its value"},
             "version": {**COUNT, "description": "precondition-failed: the version that is there"},
             "request": {**ULID, "description": "internal: the id under which the log has the fault"},
         },
@@ -80,6 +82,13 @@ SHAPES: dict[str, Json] = {
         {"warnings": _WARNINGS},
     ),
     "RevokedTokens": thing({"revoked": many(ULID)}),
+    "Limits": thing({
+        "principal": TEXT,
+        "quotas": many(thing({
+            "name": TEXT, "value": or_null(SECONDS), "used": SECONDS, "remaining": or_null(SECONDS),
+        })),
+        "limits": many(thing({"name": TEXT, "value": {}, "unit": TEXT, "about": TEXT})),
+    }),
     "GrantHeld": thing({"to": TEXT, "role": "Role", "path": TEXT}, {"until": SHOWN_TIME}),
     "RightHeld": thing({"role": "Role", "path": TEXT}, {"until": SHOWN_TIME}, "What a token leaves of a grant"),
     "Me": thing({
@@ -90,6 +99,7 @@ SHAPES: dict[str, Json] = {
         "version": COUNT, "authors": {"type": "string", "enum": [each.value for each in Authors]},
         "groups": {"type": "object", "additionalProperties": many(PRINCIPAL)}, "grants": many("GrantHeld"),
         "people": {"type": "object", "additionalProperties": thing({"name": TEXT, "emails": many(TEXT)})},
+        "quotas": {"type": "object", "additionalProperties": {"type": "object"}},
     }),
     "PolicyChanges": thing({
         "version": COUNT,
@@ -118,6 +128,7 @@ SHAPES: dict[str, Json] = {
             "closed_by": TEXT,
             "eta": {**or_null("Eta"), "description": "While queued: when it is decided, as far as that is known"},
             "passed_by": "PassedBy",
+            "priority": {"type": "integer"},
             "claims": {**many("Claim"), "description": "Where it was accepted: others' claims on its paths"},
         },
         "Fields that do not apply are left out",

@@ -12,6 +12,11 @@ FAMILY = Family(
             summary="Show who one is, and what one may do",
             answers={200: answer("Who sent the token", "Me")},
         ),
+        "limits.show": Operation(
+            id="getLimits",
+            summary="Show every limit that a request can meet, and how far one has come",
+            answers={200: answer("Limits of the deployment, and quotas of the caller", "Limits")},
+        ),
         "tokens.create": Operation(
             id="createToken",
             summary="Make a token",

@@ -123,7 +123,8 @@ def test_every_argument_of_a_query_has_a_meaning_and_is_used() -> None:
 
 # These look at no query.
 INDIFFERENT = {"getMe", "getHead", "getIndex", "getVersion", "getOpenApi", "getDocs", "getDocsFile", "getProblemTypes",
-               "getSlice", "getPolicy", "getHealth", "getLiveness", "getReadiness", "getMetrics"}  # fmt: skip
+               "getSlice", "getPolicy", "getHealth", "getLiveness", "getReadiness", "getMetrics",
+               "getLimits"}  # fmt: skip
 OF_LINES = "sizes"  # an argument of the lines of a tree, and not of its pages
 
 
