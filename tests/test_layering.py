@@ -73,8 +73,8 @@ _TABLE = {
     "app.guard": "backends access app.access app.shares app.service",
     "app.openapi": "access base git log app.protocol app.access app.guard",
     "app.routes": (
-        "base backends git access log view coordination claims lookup queue operations webhooks tasks app.protocol "
-        "app.access app.shares app.downloads app.intake app.service"
+        "base backends git access webhooks log view coordination claims lookup queue operations tasks "
+        "app.protocol app.access app.shares app.downloads app.intake app.service app.guard app.openapi"
     ),
     "app.admin": (
         "base backends git log view lookup queue repository commit operations webhooks maintenance app.judge"

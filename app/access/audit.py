@@ -21,21 +21,21 @@ from storage.access.tokens import is_well_formed
 from storage.base.settings import Settings
 from storage.log.audit import ACTIONS, Act
 
-_KINDS = {action.partition(".")[0] for action in ACTIONS}
+KINDS = frozenset(action.partition(".")[0] for action in ACTIONS)
 _ID = re.compile(r"(0|[1-9][0-9]{0,9})(?:-(0|[1-9][0-9]{0,4}))?", re.ASCII)
-_MOST_TEXT = 400
+MOST_TEXT = 400
 # What stands under other names, or in another form.
 _SHOWN_ELSEWHERE = {"action", "actor", "time", "seq", "index", "subject_token", "token_hash", "expires"}
 
 
-def _action(value: Any) -> str:
+def known_action(value: Any) -> str:
     """Return an action, or a kind of them, such as `changeset`."""
-    if value not in ACTIONS and value not in _KINDS:
+    if value not in ACTIONS and value not in KINDS:
         raise ValidationError(f"must be one of {', '.join(ACTIONS)}, or what stands before the dot of one")
     return str(value)
 
 
-def _document(value: Any) -> tuple[int, int | None]:
+def place_in_log(value: Any) -> tuple[int, int | None]:
     """Return the entry and the number in it that an id names; the number is None where it names the whole entry."""
     match = _ID.fullmatch(value) if type(value) is str else None
     if match is None:
@@ -43,10 +43,10 @@ def _document(value: Any) -> tuple[int, int | None]:
     return int(match[1]), int(match[2]) if match[2] else None
 
 
-_text = partial(fields.text, limit=("", _MOST_TEXT))
+_text = partial(fields.text, limit=("", MOST_TEXT))
 
 
-def _token_id(value: Any) -> str:
+def id_of_token(value: Any) -> str:
     """Return the id of a token."""
     if is_well_formed(text := _text(value)):
         raise ValidationError("is a token, which is a secret, and not the id of one; `sluice token list` shows ids")
@@ -59,14 +59,14 @@ class AuditSchema(LimitedSchema):
     limit = fields.Checked(fields.whole, "max_page")
     cursor = fields.Checked(fields.text)
     actor = fields.Checked(_text)
-    action = fields.Checked(_action)
-    token_id = fields.Checked(_token_id)
+    action = fields.Checked(known_action)
+    token_id = fields.Checked(id_of_token)
     slice = fields.Checked(fields.text)
     changeset = fields.Checked(fields.text)
     since = fields.Checked(fields.time)
     until = fields.Checked(fields.time)
     order = fields.choice({"newest": True, "oldest": False})
-    after = fields.Checked(_document)
+    after = fields.Checked(place_in_log)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from storage.git.fsck import check_ident
 
 MAX_TEXT = 200
 _MOST = 1 << 50
-_MOST_CLAIMS = 20
+MOST_CLAIMS = 20
 _PRINCIPAL = re.compile(r"(?!group:)[a-z][a-z0-9-]{0,30}:[A-Za-z0-9._@/+-]{1,200}", re.ASCII)
 _GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _ROLES = {role.value: role for role in Role}
@@ -64,7 +64,7 @@ def count(value: Any) -> int:
     return value
 
 
-def _filled(value: Any, what: str) -> str:
+def filled(value: Any, what: str) -> str:
     """Return a text that is not empty."""
     if not (text := fields.text(value, ("", MOST_TEXT))):
         raise ValidationError(f"must be {what}: a text that is not empty")
@@ -105,7 +105,7 @@ class GrantSchema(LimitedSchema):
 class IdentitySchema(LimitedSchema):
     """The principal for which an issuer's JSON Web Tokens stand."""
 
-    issuer = fields.Checked(partial(_filled, what="the `iss` of tokens"), required=True)
+    issuer = fields.Checked(partial(filled, what="the `iss` of tokens"), required=True)
     claims = Raw(required=True)
     principal = fields.Checked(principal, required=True)
 
@@ -255,13 +255,13 @@ def _identities(value: Any, schema: IdentitySchema, settings: Settings) -> tuple
         at = f"identities[{i}]"
         loaded = load_object(schema, item, at)
         claims = loaded["claims"]
-        if type(claims) is not dict or not 0 < len(claims) <= _MOST_CLAIMS:
+        if type(claims) is not dict or not 0 < len(claims) <= MOST_CLAIMS:
             # Without any, everybody to whom the issuer gives a token would be this principal.
-            raise invalid(f"{at}.claims", f"must be an object of 1 to {_MOST_CLAIMS} claims, each with its value")
+            raise invalid(f"{at}.claims", f"must be an object of 1 to {MOST_CLAIMS} claims, each with its value")
         for name, expected in claims.items():
             with ErrorsAt(f"{at}.claims.{safe_name(name)}"):
-                _filled(name, "a claim")
-                _filled(expected, "the value of the claim")
+                filled(name, "a claim")
+                filled(expected, "the value of the claim")
         identities.append(Identity(issuer=loaded["issuer"], claims=claims, principal=loaded["principal"]))
     return tuple(identities)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from app.access import documents
 from app.openapi.operation import Json, many, schema
-from app.openapi.values import PRINCIPAL, TEXT
-from app.protocol import claims, queries, slices
+from app.openapi.values import LABEL_KEY, LINE, PRINCIPAL, TEXT, ULID
+from app.protocol import claims, queries, slices, webhooks
 from app.protocol.changesets import resolutions, schemas
 from app.protocol.loading import LimitedSchema
+from storage.webhooks import targets
 
 SCHEMAS: dict[str, type[LimitedSchema]] = {
     "NewToken": documents.TokenSchema,
@@ -18,6 +19,7 @@ SCHEMAS: dict[str, type[LimitedSchema]] = {
     "Grant": documents.GrantSchema,
     "Quota": documents.QuotaSchema,
     "Person": documents.PersonSchema,
+    "Identity": documents.IdentitySchema,
     "NewSlice": slices.SliceSchema,
     "NewSlices": slices.BulkSlicesSchema,
     "SlicePaths": slices.SlicePathsSchema,
@@ -32,6 +34,9 @@ SCHEMAS: dict[str, type[LimitedSchema]] = {
     "Resolution": resolutions.ResolutionSchema,
     "Resolutions": resolutions.ResolveSchema,
     "WantedFiles": queries.FilesSchema,
+    "WantedChangesets": queries.IdsSchema,
+    "NewWebhook": webhooks.WebhookSchema,
+    "WebhookChange": webhooks.WebhookChangeSchema,
 }
 
 
@@ -47,6 +52,32 @@ def _named(values: Json) -> Json:
 _PREFIX: Json = {"type": "string", "minLength": 1, "description": "`/`, a directory that ends with a slash, or a file"}
 _PREFIXES = {**_some(_PREFIX, "At most `max_slice_paths` (1,000 by default)."), "uniqueItems": True}
 
+_URL: Json = {
+    "type": "string",
+    "pattern": "^https?://[!#-;=?-\\[\\]_a-z~]+$",
+    "maxLength": targets.MAX_URL,
+    "description": "`https://`, in ASCII, without user, password and fragment",
+}
+
+
+def _filter(items: Json, text: str) -> Json:
+    return {**_some(items, f"{text}; null: all."), "type": ["array", "null"]}
+
+
+_OF_WEBHOOKS: dict[str, Json] = {
+    "url": _URL,
+    "events": {**_filter({"type": "string", "enum": list(webhooks.EVENTS)}, "What it is told of"),
+               "maxItems": len(webhooks.EVENTS)},
+    "slices": _filter({**TEXT, "minLength": 1}, "Names or ids of the slices of which it is told"),
+    "paths": {**_filter(_PREFIX, "What an event has to touch"), "uniqueItems": True},
+}  # fmt: skip
+_LABELS: Json = {
+    "type": "object",
+    "propertyNames": LABEL_KEY,
+    "additionalProperties": LINE,
+    "description": "At most `max_labels` (8 by default).",
+}
+
 RAW: dict[tuple[type[LimitedSchema], str], Json] = {
     (documents.TokenSchema, "paths"): {**_PREFIXES, "description": "The token gives rights below these alone."},
     (documents.PolicySchema, "version"): {"description": "Has no effect: `If-Match` decides."},
@@ -54,6 +85,12 @@ RAW: dict[tuple[type[LimitedSchema], str], Json] = {
     (documents.PolicySchema, "grants"): _some(schema("Grant")),
     (documents.PolicySchema, "people"): _named(schema("Person")),
     (documents.PolicySchema, "quotas"): _named(schema("Quota")),
+    (documents.PolicySchema, "identities"): many("Identity"),
+    (documents.IdentitySchema, "claims"): {
+        **_named({**LINE, "description": "Its value, as text"}),
+        "minProperties": 1,
+        "maxProperties": documents.MOST_CLAIMS,
+    },
     (documents.GrantSchema, "path"): _PREFIX,
     (documents.PersonSchema, "emails"): {**_some(TEXT), "maxItems": 100},
     (claims.ClaimSchema, "paths"): {**_PREFIXES, "description": "At most `max_claim_paths` (50 by default)."},
@@ -65,6 +102,7 @@ RAW: dict[tuple[type[LimitedSchema], str], Json] = {
     (schemas.ChangesetSchema, "strategies"): _some(
         schema("StrategyRule"), "The last rule whose pattern matches a path counts."
     ),
+    (schemas.ChangesetSchema, "labels"): _LABELS,
     (schemas.BulkSchema, "changesets"): _some(
         schema("NewChangesetItem"), "At most `max_bulk_changesets` (1,000 by default)."
     ),
@@ -73,15 +111,20 @@ RAW: dict[tuple[type[LimitedSchema], str], Json] = {
         "minProperties": 1,
         "description": "The result for every path that is in conflict.",
     },
+    (queries.IdsSchema, "ids"): _some(ULID, "At most `max_status_ids` (1,000 by default)."),
     (queries.FilesSchema, "paths"): _some(
         {"type": "string", "minLength": 1}, "At most `max_read_paths` (1,000 by default)."
     ),
-}
+    **{(kind, name): shape for kind in (webhooks.WebhookSchema, webhooks.WebhookChangeSchema)
+       for name, shape in _OF_WEBHOOKS.items()},
+}  # fmt: skip
 
 TEXTS = {
     "Change": "One path of a changeset. A `put` has exactly one of `content`, `content_base64` and `id`; `mode` belongs"
     " to a put, and to the op `mode`, which needs it. `base` is given where the changeset has none.",
     "NewChangeset": "A changeset. Without `base`, each change has its own.",
     "NewChangesetItem": "A changeset of a bulk request. Its `base` may be the position of an earlier item.",
+    "Identity": "The principal for which an issuer's JSON Web Tokens stand that have these claims.",
+    "WebhookChange": "What of a webhook is to be another.",
     "Resolution": "What shall stand at a path: exactly one of `take`, a content and `delete`.",
 }

@@ -17,17 +17,17 @@ from marshmallow.fields import Field, Raw
 from app.guard import Needs
 from app.openapi import bodies, parameters, values
 from app.openapi.operation import JSON, Answer, Family, Json, Operation, schema
-from app.openapi.operations import access, changesets, claims, conflicts, reads, service, slices
+from app.openapi.operations import access, changesets, claims, conflicts, reads, service, slices, webhooks
 from app.openapi.problem_types import TYPES
 from app.openapi.shapes import SHAPES
 from app.protocol.problems import MEDIA_TYPE
-from app.protocol.queries import QuerySchema
 from storage.access.policy import Right
 from storage.base.settings import Settings
 
 API_VERSION = "1"
 FAMILIES: tuple[Family, ...] = (
     service.FAMILY, access.FAMILY, slices.FAMILY, changesets.FAMILY, conflicts.FAMILY, claims.FAMILY, reads.FAMILY,
+    webhooks.FAMILY,
 )  # fmt: skip
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -43,6 +43,7 @@ _SHARED: dict[int, list[str]] = {
 } | {401: ["unauthorized"], 403: ["forbidden"], 404: ["not-found"], 409: ["conflict"], 422: ["invalid"]}
 _SECURITY: list[Json] = [{"bearer": []}, {"basic": []}]
 _OF_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_OF_ALL = ("X-Request-Id", "RateLimit-Policy", "RateLimit")
 _ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 _ABOUT = """\
 Sluice lands changes from many writers into one large shared code base.
@@ -51,7 +52,8 @@ Requests have a token: `Authorization: Bearer slc_…`, or Basic with the token 
 token at all, everybody may do everything. What one may not read is a 404.
 
 Errors are problem documents; `/docs/problems` says of each type when it comes and what to do. 429 and 503 have
-`Retry-After`. Lists answer `items` and `next`, the `cursor` of the page behind them. Fields may be added to answers.
+`Retry-After`; `RateLimit` says how one stands with one's requests. Lists answer `items` and `next`, the `cursor` of the
+page behind them. Fields may be added to answers.
 """
 
 
@@ -159,11 +161,12 @@ def _parameters(route: Route, operation: Operation) -> Iterable[Json]:
         name, shape, text, example = _in_path(argument)
         example = operation.path.get(name, example)
         yield _parameter("path", name, shape, text, example, required=True)
-    query = QuerySchema(Settings())
+    query = operation.arguments(Settings())
     for name in operation.query:
+        text = operation.meanings.get(name) or parameters.IN_QUERY[name]
         required = name in parameters.REQUIRED_IN.get(operation.id, ())
         shape = {key: value for key, value in _of_query(query.fields[name]).items() if key != "description"}
-        yield _parameter("query", name, shape, parameters.IN_QUERY[name], required=required)
+        yield _parameter("query", name, shape, text, required=required)
     for name in operation.headers:
         _, shape, text, example = parameters.HEADERS[name]
         yield _parameter("header", name, shape, text, example)
@@ -209,7 +212,7 @@ def _refusal(status: int, types: Iterable[str]) -> Json:
 
 
 def _answer(answer: Answer) -> Json:
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *answer.headers)}
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in (*_OF_ALL, *answer.headers)}
     made: Json = {"description": answer.text, "headers": headers}
     if answer.shapes:
         made["content"] = {kind: {"schema": schema(shape)} for kind, shape in answer.shapes.items()}

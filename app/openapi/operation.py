@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.protocol.loading import LimitedSchema
+from app.protocol.queries import QuerySchema
+
 Json = dict[str, Any]
 JSON, OCTETS, TEXT, HTML = "application/json", "application/octet-stream", "text/plain", "text/html"
 
@@ -55,6 +58,8 @@ class Operation:
     problems: tuple[str, ...] = ()  # names in problem_types.py, beside those that every request may meet
     query: tuple[str, ...] = ()  # names in parameters.py, as are the two below
     headers: tuple[str, ...] = ()
+    arguments: type[LimitedSchema] = QuerySchema  # what checks its query
+    meanings: Mapping[str, str] = field(default_factory=dict)  # of arguments that mean something else than elsewhere
     body: Body | None = None
     path: Mapping[str, str] = field(default_factory=dict)  # examples of what its URL has
 

@@ -26,6 +26,8 @@ IN_PATH = {
     "commit": Parameter("id", OID, "The id of a global commit", examples.MAIN),
     "token_id": Parameter("token_id", ULID, "The id of a token, which is not its secret", examples.TOKEN),
     "claim_id": Parameter("claim_id", ULID, "The id of an advisory claim", examples.CLAIM),
+    "webhook_id": Parameter("id", ULID, "The id of a webhook", examples.WEBHOOK),
+    "delivery": Parameter("delivery", TEXT, "The id of a delivery, or of an event", examples.EVENT),
     "path": Parameter("path", PATH, "A file's path, percent-encoded", examples.PATH),
     "side": Parameter("side", {"type": "string", "enum": ["base", "head", "submitted"]}, "Which version", "head"),
     "file": Parameter("file", TEXT, "The name of a file of the page", "swagger-ui.css"),
@@ -48,7 +50,22 @@ IN_QUERY = {
     "format": "The format of the archive; `tar` without it.",
     "sizes": "Whether each line has the file's size. Only of the lines, not of pages.",
     "with_made": "With `true` also the tokens that it made, and that these made.",
+    "submitter": "Only what this principal submitted.",
+    "author": "Only what has the author with this e-mail address.",
+    "label": "Only what has this label: its key, a colon, its value.",
+    "since": "Only what was submitted at this time or later.",
+    "order": "Which come first; the newest without it.",
     "dry_run": "With `true` nothing is set, and the answer says what would change.",
+}
+# Those of the audit that a list of changesets does not have, or that mean something else there.
+IN_AUDIT = {
+    "actor": "Only what this principal did.",
+    "action": "Only this action, or this kind of actions.",
+    "token_id": "Only what was done with this token: its id.",
+    "changeset": "All about this changeset, oldest first; not with `after`, `since` and `until`.",
+    "since": "Only what was done at this time or later.",
+    "until": "Only what was done before this time.",
+    "after": "Only what is behind this `_document_id` or `through`; with the order `oldest`.",
 }
 # Whose schema depends on where it stands.
 REQUIRED_IN = {"listChangesetsOfSlice": {"status"}}
@@ -66,6 +83,8 @@ HEADERS = {
 OF_ANSWERS = {
     "X-Request-Id": Parameter("X-Request-Id", ULID, "The request's id, by which the log has it"),
     "Retry-After": Parameter("Retry-After", COUNT, "After how many seconds to try again"),
+    "RateLimit-Policy": Parameter("RateLimit-Policy", TEXT, "How many requests its principal may send after a pause"),
+    "RateLimit": Parameter("RateLimit", TEXT, "How many of them it may send now"),
     "WWW-Authenticate": Parameter("WWW-Authenticate", TEXT, "How to say who asks"),
     "ETag": Parameter("ETag", TEXT, "What `If-None-Match` takes; of a policy, what `If-Match` takes"),
     "X-Git-Mode": Parameter("X-Git-Mode", {"type": "string", "pattern": "^[0-7]{6}$"}, "The file's mode, octal"),

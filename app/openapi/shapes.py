@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.openapi.operation import Json, many, or_null, schema, thing
-from app.openapi.values import BASE64, COUNT, FLAG, MODE, OID, PRINCIPAL, SECONDS, SHOWN_TIME, TEXT, ULID
+from app.openapi.operation import Json, Shape, many, or_null, schema, thing
+from app.openapi.values import (
+    ACTION,
+    BASE64,
+    COUNT,
+    EVENT,
+    FLAG,
+    MODE,
+    OID,
+    PRINCIPAL,
+    SECONDS,
+    SHOWN_TIME,
+    TEXT,
+    ULID,
+)  # fmt: skip
 from storage.access.policy import Authors, Role
 from storage.git.threeway import ConflictClass
 from storage.log.records import Status
+from storage.webhooks.records import Disabled
 
 _WARNINGS: Json = {
     **many(thing({"field": TEXT, "message": TEXT})),
@@ -34,6 +48,21 @@ def _conflict(**more: Any) -> Json:
     optional = {"blocker": {**TEXT, "description": "The file in the way, where it is at another path"}, **more}
     return thing(required, optional, "A path that both sides changed")
 
+
+_AUTHOR: Json = thing({"name": TEXT, "email": TEXT})
+_LABELS: Json = {"type": "object", "additionalProperties": TEXT}
+# By what a person knows a changeset, where an answer is about something else.
+_SHORT: dict[str, Json] = {
+    "author": _AUTHOR, "submitter": TEXT, "message": TEXT, "labels": _LABELS, "submitted": SHOWN_TIME,
+}  # fmt: skip
+_WEBHOOK: dict[str, Shape] = {
+    "id": ULID, "url": TEXT, "name": TEXT, "owner": TEXT,
+    **dict.fromkeys(("events", "slices", "paths", "within"), or_null(many(TEXT))),
+    "role": or_null("Role"), "enabled": FLAG,
+    "disabled": {"type": ["string", "null"], "enum": [*(each.value for each in Disabled), None]},
+    "disabled_at": or_null(SHOWN_TIME), "created_at": SHOWN_TIME, "rotation": COUNT,
+    "old_secret_until": or_null(SHOWN_TIME),
+}  # fmt: skip
 
 SHAPES: dict[str, Json] = {
     "Role": {"type": "string", "enum": [role.value for role in Role]},
@@ -99,8 +128,28 @@ SHAPES: dict[str, Json] = {
         "version": COUNT, "authors": {"type": "string", "enum": [each.value for each in Authors]},
         "groups": {"type": "object", "additionalProperties": many(PRINCIPAL)}, "grants": many("GrantHeld"),
         "people": {"type": "object", "additionalProperties": thing({"name": TEXT, "emails": many(TEXT)})},
-        "quotas": {"type": "object", "additionalProperties": {"type": "object"}},
+        "quotas": {"type": "object", "additionalProperties": thing({}, {
+            "requests_per_second": SECONDS, "bodies_bytes": COUNT, "queued": COUNT,
+        })},
+        "identities": many(thing({
+            "issuer": TEXT, "claims": {"type": "object", "additionalProperties": TEXT}, "principal": PRINCIPAL,
+        })),
     }),
+    "Act": thing(
+        {
+            "_document_id": {**or_null(TEXT), "description": "Its place in the log; null where no entry says it yet"},
+            "created_at": or_null(SHOWN_TIME), "action": ACTION, "actor": or_null(TEXT), "actor_ip": or_null(TEXT),
+            "token_id": or_null(TEXT), "request_id": or_null(TEXT),
+        },
+        {
+            "token": {**ULID, "description": "The id of the token that was made or revoked"},
+            "hashed_token": BASE64, "expires": SHOWN_TIME, "changeset": ULID, "slice": ULID, "name": TEXT,
+            "paths": many(TEXT), "version": COUNT, "submitter": TEXT, "commit": OID, "reason": TEXT, "resolves": ULID,
+            "closed_by": TEXT, "changesets": COUNT, "principal": TEXT, "role": schema("Role"), "webhook": ULID,
+            "packs": COUNT,
+        },
+        "What was done, and what it is about",
+    ),
     "PolicyChanges": thing({
         "version": COUNT,
         "changes": many(thing({"principal": TEXT, "gains": many(TEXT), "loses": many(TEXT)})),
@@ -117,7 +166,13 @@ SHAPES: dict[str, Json] = {
             "position": {**or_null(COUNT), "description": "While queued: how many of its slice are ahead of it"},
             "commit": OID,
             "seq": {**COUNT, "description": "The entry of the log"},
-            "submitter": TEXT,
+            **_SHORT,
+            "message_cut": {**FLAG, "description": "The message is its first line; it has more"},
+            "base": {**TEXT, "description": "The id of a commit or of a changeset"},
+            "paths": many(TEXT),
+            "path_count": COUNT,
+            "decided": SHOWN_TIME,
+            "landed": SHOWN_TIME,
             "merged_count": {**COUNT, "description": "How many paths were merged"},
             "resolves": {**ULID, "description": "The changeset that it replaces"},
             "reason": {**TEXT, "description": "Why it was rejected"},
@@ -133,6 +188,11 @@ SHAPES: dict[str, Json] = {
         },
         "Fields that do not apply are left out",
     ),
+    "ChangesetStates": thing({"items": {"type": "array", "items": {
+        "anyOf": [schema("Changeset"), schema("UnknownChangeset")],
+    }}}),
+    "UnknownChangeset": thing({"id": ULID, "status": {"type": "string", "enum": ["unknown"]}},
+                              text="There is none, or the caller may not know of it"),
     "ChangesetOutcome": _outcome("Changeset"),
     "ChangesetOutcomes": thing({"outcomes": many("ChangesetOutcome")}, {"claims": many("Claim")}),
     "Eta": thing({"seconds": SECONDS}, {"decided": SECONDS, "over": SECONDS}, "By the measured rate of its slice"),
@@ -158,20 +218,21 @@ SHAPES: dict[str, Json] = {
         marked=or_null(TEXT), marked_base64=BASE64, omitted=_OMITTED,
     ),
     "Activity": thing({
-        "path": TEXT, "slices": many(thing({"id": ULID, "name": TEXT})), "queued": many(ULID),
-        "committed": many(ULID), "lock": or_null(thing({"owner": TEXT, "seconds": {"type": "number"}})),
+        "path": TEXT, "slices": many(thing({"id": ULID, "name": TEXT})), "queued": many("AtWork"),
+        "committed": many("AtWork"), "lock": or_null(thing({"owner": TEXT, "seconds": {"type": "number"}})),
         "claims": many("Claim"), "complete": FLAG,
     }),
+    "AtWork": thing({"id": ULID, "slice": ULID}, {"slice_name": TEXT, **_SHORT}),
     "SliceCommit": thing({
         "changeset": ULID, "commit": OID, "seq": COUNT, "status": "Status",
         "author": thing({"name": TEXT, "email": TEXT}), "time": SHOWN_TIME, "message": TEXT,
-    }),
+    }, {"submitter": TEXT, "labels": _LABELS, "submitted": SHOWN_TIME}),
     "HeadCommit": thing({"commit": OID, "seq": COUNT}, {"tree": OID}),
     "Head": thing({"main": "HeadCommit", "tip": "HeadCommit", "applied": COUNT}, {"pending": COUNT}),
     "GlobalCommit": thing(
         {"commit": OID, "parents": many(OID), "seq": COUNT, "through": COUNT}, {"tree": OID, "changesets": COUNT}
     ),
-    "MergedChangeset": thing({"changeset": ULID, "commit": OID, "slice": ULID}),
+    "MergedChangeset": thing({"changeset": ULID, "commit": OID, "slice": ULID}, _SHORT),
     "File": thing({
         "path": TEXT, "mode": MODE, "type": {"type": "string", "enum": ["blob", "commit"]}, "id": OID,
         "size": or_null(COUNT),
@@ -186,4 +247,18 @@ SHAPES: dict[str, Json] = {
     "Alive": thing({"alive": FLAG}),
     "Ready": thing({"ready": FLAG, "checks": {"type": "object", "additionalProperties": _CHECK}}),
     "Health": thing({"healthy": FLAG, "checks": {"type": "object", "additionalProperties": _CHECK}}),
+    "Webhook": thing(_WEBHOOK, text="A filter that is null is none"),
+    "IssuedWebhook": thing({**_WEBHOOK, "secret": {**TEXT, "description": "It begins with `whsec_`"}}),
+    "WebhookProgress": thing({
+        **_WEBHOOK,
+        "tries": {**COUNT, "description": "How often the next event was tried"},
+        "next_try_at": or_null(SHOWN_TIME), "error": or_null(TEXT),
+        "behind": {**or_null(COUNT), "description": "Entries of the log that it was not told yet"},
+    }),
+    "WantedDelivery": thing({"id": TEXT}),
+    "Delivery": thing({
+        "id": TEXT, "type": TEXT, "event": or_null(EVENT), "time": SHOWN_TIME, "attempt": COUNT,
+        "status": or_null(_STATUS_CODE), "error": or_null(TEXT), "seconds": SECONDS, "answer": TEXT,
+        "next_try_at": or_null(SHOWN_TIME), "by_hand": FLAG,
+    }),
 }  # fmt: skip

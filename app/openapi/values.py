@@ -8,11 +8,13 @@ from typing import Any
 
 from marshmallow.fields import Field
 
-from app.access import documents
+from app.access import audit, documents
 from app.openapi.operation import Json
 from app.protocol import claims, fields
-from app.protocol.changesets import strategies
+from app.protocol.changesets import labels, strategies
+from storage.base.issuers import MOST_TEXT
 from storage.base.settings import Settings
+from storage.log.audit import ACTIONS
 
 _ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 
@@ -35,6 +37,11 @@ PATH: Json = {"type": "string", "minLength": 1}
 MODE: Json = {"type": "string", "enum": ["100644", "100755", "120000", "160000"]}
 PRINCIPAL: Json = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,30}:[A-Za-z0-9._@/+-]{1,200}$"}
 
+LABEL_KEY: Json = {"type": "string", "pattern": f"^{labels.KEY.pattern}$"}
+LINE: Json = {"type": "string", "minLength": 1, "description": "One line, which is not blank"}
+ACTION: Json = {"type": "string", "enum": list(ACTIONS)}
+EVENT: Json = {"type": "string", "pattern": "^[0-9]+-[0-9]+$", "description": "The id of an event"}
+
 _BASE = f"^([0-9a-f]{{40}}|{_ULID})$"
 _CHECKS: dict[Callable[..., Any], Json] = {
     fields.oid: OID,
@@ -55,6 +62,11 @@ _CHECKS: dict[Callable[..., Any], Json] = {
     claims.lifetime: NUMBER,
     claims.purpose: {"type": "string", "minLength": 1},
     fields.priority: {"type": "integer", "minimum": -fields.MAX_PRIORITY, "maximum": fields.MAX_PRIORITY},
+    labels.label: {"type": "string", "pattern": f"^{labels.KEY.pattern}:.*\\S.*$"},
+    audit.known_action: {"type": "string", "enum": sorted([*ACTIONS, *audit.KINDS])},
+    audit.place_in_log: {"type": "string", "pattern": "^(0|[1-9][0-9]{0,9})(-(0|[1-9][0-9]{0,4}))?$"},
+    audit.id_of_token: {"type": "string", "maxLength": audit.MOST_TEXT},
+    documents.filled: {"type": "string", "minLength": 1, "maxLength": MOST_TEXT},
     documents.rate: {"type": "number", "minimum": 0},
     documents.count: COUNT,
     documents.principal: PRINCIPAL,

@@ -85,7 +85,7 @@ class Watch:
         ours = {
             name
             for name, _ in response.headers
-            if name.startswith(("X-Git", "X-Sluice")) or name in {"ETag", "Retry-After"}
+            if name.startswith(("X-Git", "X-Sluice", "RateLimit")) or name in {"ETag", "Retry-After"}
         }
         wrong += [f"the header {name} is not described" for name in sorted(ours - names)]
         content = said.get("content", {})

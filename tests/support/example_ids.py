@@ -31,6 +31,7 @@ def real_ids(ask: Ask, settle: Callable[[str], None]) -> dict[str, str]:
     conflicted = submitted(examples.PATH, "good day\n")
     settle(conflicted)
     head, tree = ask("GET", "/v1/head", None), ask("GET", f"/v1/slices/{examples.SLICE}/tree", None)
+    landing = ask("GET", f"/v1/changesets/{landed}", None)
     stranded = submitted("web/stranded", "x", hold=True)
     ask("POST", f"/v1/changesets/{stranded}/abandon", None)
     return {
@@ -40,10 +41,12 @@ def real_ids(ask: Ask, settle: Callable[[str], None]) -> dict[str, str]:
         examples.CLAIM: str(ask("POST", "/v1/claims", {"paths": ["web/"], "intent": "x", "ttl": 3600})["id"]),
         examples.HELD: submitted("web/held", "x", hold=True),
         examples.QUEUED: submitted("web/queued", "x"),
-        examples.COMMIT: str(ask("GET", f"/v1/changesets/{landed}", None)["commit"]),
+        examples.COMMIT: str(landing["commit"]),
         examples.MAIN: str(head["main"]["commit"]),
         examples.TREE: str(head["main"]["tree"]),
         examples.BLOB: str(tree["items"][0]["id"]),
+        examples.WEBHOOK: str(ask("POST", "/v1/webhooks", {"url": "https://example.invalid/example"})["id"]),
+        examples.EVENT: f"{landing['seq']}-0",
         examples.TOKEN: str(ask("POST", "/v1/tokens", {"principal": "agent:example"})["id"]),
     }
 

@@ -1,7 +1,10 @@
 """Who one is, tokens, and the policy."""
 
+from app.access.audit import AuditSchema
 from app.openapi import examples
 from app.openapi.operation import JSON, Answer, Body, Family, Link, Operation, answer, nothing, page, schema
+from app.openapi.parameters import IN_AUDIT
+from app.openapi.values import TEXT
 
 FAMILY = Family(
     "Access",
@@ -85,6 +88,14 @@ FAMILY = Family(
                             {"to": "group:docs", "role": "writer", "path": "docs/"},
                             {"to": "everyone", "role": "reader", "path": "README.md"},
                         ],
+                        "identities": [
+                            {
+                                "issuer": "https://token.actions.githubusercontent.com",
+                                "claims": {"repository": "acme/docs", "ref": "refs/heads/main"},
+                                "principal": "ci:docs",
+                            }
+                        ],
+                        "quotas": {"group:docs": {"requests_per_second": 20, "queued": 500}},
                         "people": {"user:ada": {"name": "Ada", "emails": ["ada@example.org"]}},
                     }
                 },
@@ -98,5 +109,17 @@ FAMILY = Family(
             },
             problems=("no-root-token", "precondition-failed", "precondition-required", "invalid"),
         ),
+        "audit.listing": Operation(
+            id="listAudit",
+            summary="List what was done, by whom, and from where",
+            text="Newest first. A page may be empty and have a `next`. `through` is where a list in the order `oldest`"
+            " has ended, to be given as `after` later.",
+            query=("limit", "cursor", "actor", "action", "token_id", "slice", "changeset", "since", "until", "order",
+                   "after"),
+            arguments=AuditSchema,
+            meanings=IN_AUDIT,
+            answers={200: page("Act", more={"through": TEXT})},
+            problems=("not-found", "invalid"),
+        ),
     },
-)
+)  # fmt: skip

@@ -20,6 +20,7 @@ _SUBMISSIONS = {
             {"op": "put", "path": "web/run", "content": "#!/bin/sh\n", "mode": "100755"},
             {"op": "mode", "path": PATH, "mode": "100755"},
         ],
+        "labels": {"ticket": "ABC-12"},
         "strategies": [{"pattern": "*.lock", "strategy": "theirs"}],
         "hold": True,
     },
@@ -82,6 +83,23 @@ FAMILY = Family(
             query=("limit", "cursor", "status"),
             answers={200: page("Changeset")},
             problems=("not-found", "invalid"),
+        ),
+        "changeset_lists.listing": Operation(
+            id="listChangesets",
+            summary="List changesets by who submitted them, slice, path, status, label and time",
+            text="Those that pass all filters. Messages are cut to their first line; a page may be empty and have a"
+            " `next`.",
+            query=("limit", "cursor", "submitter", "author", "slice", "path", "status", "label", "since", "order"),
+            answers={200: page("Changeset")},
+            problems=("not-found", "invalid"),
+        ),
+        "changeset_lists.states": Operation(
+            id="getChangesets",
+            summary="Show many changesets by their ids",
+            text="In the order of the request, without their conflicts.",
+            body=Body("WantedChangesets", {"two": {"ids": [examples.LANDED, QUEUED]}}),
+            answers={200: answer("The changesets", "ChangesetStates")},
+            problems=("invalid",),
         ),
         "explanations.diff": Operation(
             id="getDiff",

@@ -11,6 +11,7 @@ from flask import Flask
 from jsonschema import Draft202012Validator
 from marshmallow.fields import Raw
 
+from app.access.audit import AuditSchema
 from app.api import create_app
 from app.guard import RULES
 from app.openapi import bodies, document, parameters, values
@@ -95,7 +96,7 @@ def test_a_schema_has_the_fields_that_the_code_takes(name: str) -> None:
 
 
 def test_every_schema_that_checks_a_request_is_in_the_document() -> None:
-    known = {*bodies.SCHEMAS.values(), QuerySchema}
+    known = {*bodies.SCHEMAS.values(), *(each.arguments for each in OPERATIONS.values())}
     used = {kind for kind in _all_below(LimitedSchema) if kind.__module__.startswith("app.")}
     assert {kind.__name__ for kind in used - known} == set()
 
@@ -117,8 +118,11 @@ def test_a_field_that_nobody_has_described_is_an_error() -> None:
 
 
 def test_every_argument_of_a_query_has_a_meaning_and_is_used() -> None:
-    named = {name for each in OPERATIONS.values() for name in each.query}
-    assert named == parameters.IN_QUERY.keys() == QuerySchema(Settings()).fields.keys()
+    for schema, meanings in ((QuerySchema, parameters.IN_QUERY), (AuditSchema, parameters.IN_AUDIT)):
+        operations = [each for each in OPERATIONS.values() if each.arguments is schema]
+        named = {name for each in operations for name in each.query}
+        assert named == schema(Settings()).fields.keys() and meanings.keys() <= named
+        assert all(name in parameters.IN_QUERY or name in each.meanings for each in operations for name in each.query)
 
 
 # These look at no query.
@@ -140,7 +144,7 @@ def test_each_operation_takes_the_arguments_that_are_described_and_no_others(api
             for parameter in operation["parameters"]:
                 url = url.replace(f"{{{parameter['name']}}}", str(parameter.get("example", "")))
             described = {each["name"] for each in operation["parameters"] if each["in"] == "query"} - {OF_LINES}
-            for name in parameters.IN_QUERY:
+            for name in parameters.IN_QUERY | parameters.IN_AUDIT:
                 answer = api.http.get(url, query_string={name: "\0"})
                 errors = (answer.get_json(force=True) or {}).get("errors", [])
                 unknown = {"field": name, "message": "is not a field here"} in errors

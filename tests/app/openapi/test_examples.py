@@ -71,7 +71,7 @@ class Examples:
 
 @pytest.fixture
 def shown(settings: Settings, unsent: object) -> Examples:
-    return Examples(secured(settings))
+    return Examples(secured(settings, webhook_key="k" * 32))
 
 
 @pytest.mark.parametrize(("operation_id", "name"), BODIES)
