@@ -15,7 +15,7 @@ from app.intake.lookups import Lookups
 from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused, KeyReused
 from app.protocol import problems
 from app.protocol.queries import check_url
-from app.protocol.url_names import FilePath, SliceName
+from app.protocol.url_names import ChangesetName, FilePath, SliceName
 from app.routes import (
     changeset_lists,
     changesets,
@@ -107,7 +107,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         Rates(chosen, RequestCounts(repo.view).add),
     )
     services.start()
-    app.url_map.converters |= {"slice": SliceName, "path": FilePath}
+    app.url_map.converters |= {"slice": SliceName, "path": FilePath, "changeset": ChangesetName}
     app.url_map.merge_slashes = False  # a redirect would be made of what the client says its host is
     metrics.register(app)  # first, so that its time is that of everything
     tracing.register(app)

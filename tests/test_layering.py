@@ -71,7 +71,7 @@ _TABLE = {
         "app.intake"
     ),
     "app.guard": "backends access app.access app.shares app.service",
-    "app.openapi": "access base git log app.protocol app.access app.guard",
+    "app.openapi": "access base git webhooks log app.protocol app.access app.guard",
     "app.routes": (
         "base backends git access webhooks log view coordination claims lookup queue operations tasks "
         "app.protocol app.access app.shares app.downloads app.intake app.service app.guard app.openapi"

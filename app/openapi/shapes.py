@@ -102,6 +102,11 @@ SHAPES: dict[str, Json] = {
         "id": ULID, "principal": PRINCIPAL, "name": TEXT, "role": or_null("Role"), "paths": many(TEXT),
         "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(ULID),
     }),
+    "TokenUsed": thing({
+        "id": {**TEXT, "description": "That of a token of Sluice, or what tells a JSON Web Token from others"},
+        "principal": PRINCIPAL, "name": TEXT, "role": or_null("Role"), "paths": many(TEXT),
+        "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(ULID),
+    }),
     "IssuedToken": thing(
         {
             "id": ULID, "principal": PRINCIPAL, "name": TEXT, "role": or_null("Role"), "paths": many(TEXT),
@@ -122,7 +127,7 @@ SHAPES: dict[str, Json] = {
     "RightHeld": thing({"role": "Role", "path": TEXT}, {"until": SHOWN_TIME}, "What a token leaves of a grant"),
     "Me": thing({
         "principal": TEXT, "everything": FLAG, "grants": many("GrantHeld"), "rights": many("RightHeld"),
-        "token": or_null("Token"),
+        "token": or_null("TokenUsed"),
     }),
     "Policy": thing({
         "version": COUNT, "authors": {"type": "string", "enum": [each.value for each in Authors]},

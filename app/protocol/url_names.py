@@ -38,3 +38,10 @@ class FilePath(BaseConverter):
     regex = r"(?s:.+)"
     part_isolating = False
     weight = 200
+
+
+class ChangesetName(BaseConverter):
+    """In a URL, a changeset's id where another word has a route of its own, which has other methods."""
+
+    regex = r"(?!status\Z)[^/]+"
+    part_isolating = True

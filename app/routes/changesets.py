@@ -193,7 +193,7 @@ def accepted_json(accepted: Accepted) -> dict[str, Any]:
     return shown
 
 
-@routes.get("/changesets/<changeset>")
+@routes.get("/changesets/<changeset:changeset>")
 def show(changeset: str) -> Response:
     """Show a changeset; with `wait`, once it has a final answer or the time is over."""
     query = load_query(request.args, services().settings, "wait", "until")

@@ -39,6 +39,7 @@ SETTINGS = {"max_stream_seconds": 0.2, "max_wait": 0.2, "merge_interval": 0.5}
 # A 503 is described, with the Retry-After that it must have. A request that fits its schema may still be refused, for
 # what is there or by a rule that no schema has; it is never malformed, and never a fault.
 CONFIGURATION = """
+hooks = "hooks.py"
 [generation]
 deterministic = true
 [checks.not_a_server_error]
@@ -46,8 +47,17 @@ expected-statuses = ["2xx", "3xx", "4xx", 503]
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 304, 401, 403, 404, 406, 409, 412, 413, 422, 428, 429, 503]
 """
-# Webhooks are told what happens: no URL that is made up may be one of a real host.
-NOWHERE = r"^https://[a-z]{1,20}\.invalid/[a-z]{0,20}$"
+# Webhooks are called: no URL that is made up may be one of a real host.
+HOOKS = """
+import re
+import schemathesis
+
+@schemathesis.hook
+def before_call(context, case, **kwargs):
+    url = case.body.get("url") if isinstance(case.body, dict) else None
+    if isinstance(url, str) and len(url) <= 2000:
+        case.body = {**case.body, "url": re.sub("^https://[^/?#]*", "https://example.invalid", url)}
+"""
 Json = dict[str, Any]
 
 
@@ -73,6 +83,7 @@ def try_all(stack: Stack, document: Json, token: str, folder: Path, *options: st
     folder.mkdir()
     (folder / "openapi.json").write_text(json.dumps(document))
     (folder / "schemathesis.toml").write_text(CONFIGURATION)
+    (folder / "hooks.py").write_text(HOOKS)
     command = [
         str(BIN / "schemathesis"), "--config-file", "schemathesis.toml", "run", "openapi.json", "--url", stack.url,
         "--header", f"Authorization: Bearer {token}", "--max-examples", EXAMPLES, "--warnings", "off", "--no-color",
@@ -126,8 +137,6 @@ def test_whatever_is_asked_is_answered_as_the_document_says(new_stack: Callable[
     )
     lesser = root.create_token("agent:lesser")["token"]
     document = closed(with_real(served(stack), ids))
-    for name in ("NewWebhook", "WebhookChange"):
-        document["components"]["schemas"][name]["properties"]["url"]["pattern"] = NOWHERE
     count = sum(len(methods) for methods in document["paths"].values())
     assert stack.token
     for name, token, options in (

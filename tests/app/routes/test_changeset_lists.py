@@ -387,3 +387,10 @@ def test_who_may_know_of_a_waiting_changeset_is_told_without_its_pack(
     assert [each["id"] for each in many.outside.get("/changesets", status="queued")["items"]] == [theirs["docs"]]
     shown = many.outside.post("/changesets/status", {"ids": list(theirs.values())}, 200).get_json(force=True)
     assert [each["status"] for each in shown["items"]] == ["queued", "unknown"]
+
+
+def test_the_url_of_many_states_is_no_changeset(api: Api) -> None:
+    answer = api.http.options("/v1/changesets/status")
+    assert set(answer.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+    assert api.http.get("/v1/changesets/status").status_code == 405
+    assert api.http.get("/v1/changesets/statuses").status_code == 422
