@@ -100,17 +100,17 @@ SHAPES: dict[str, Json] = {
     "ServiceVersion": thing({"version": TEXT, "api": TEXT, "formats": many(COUNT)}),
     "Token": thing({
         "id": ULID, "principal": PRINCIPAL, "name": TEXT, "role": or_null("Role"), "paths": many(TEXT),
-        "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(ULID),
+        "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(TEXT),
     }),
     "TokenUsed": thing({
         "id": {**TEXT, "description": "That of a token of Sluice, or what tells a JSON Web Token from others"},
         "principal": PRINCIPAL, "name": TEXT, "role": or_null("Role"), "paths": many(TEXT),
-        "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(ULID),
+        "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(TEXT),
     }),
     "IssuedToken": thing(
         {
             "id": ULID, "principal": PRINCIPAL, "name": TEXT, "role": or_null("Role"), "paths": many(TEXT),
-            "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(ULID),
+            "expires": or_null(SHOWN_TIME), "by": TEXT, "made_by": many(TEXT),
             "token": {**TEXT, "description": "The secret, which no other answer has"},
         },
         {"warnings": _WARNINGS},
