@@ -21,7 +21,7 @@ from tests.support.api import Api
 Requests = Counter[str]
 MOST = 21  # requests to Redis
 # Threads whose requests are as many as the change takes seconds.
-BY_TIME = {"pulse", "counts"}
+BY_TIME = {"pulse", "counts", "rates"}
 
 
 @pytest.fixture
