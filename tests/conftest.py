@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from app.stack.processes import Supervisor
 from app.stack.stack import Stack
 from benchmarks.toxiproxy import Proxy
 from storage.base.settings import Settings
+from storage.coordination import Reporter
+from storage.metrics.counts import Counts
 from storage.queue import pace
 from tests.support.servers import MISSING, REQUIRED, Servers, require, seaweedfs
 
@@ -137,6 +140,18 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("NOT TESTED ON THIS MACHINE", sep="!", red=True, bold=True)
         terminalreporter.line(advice)
         terminalreporter.line(f"{len(tests)} tests skipped, the first: {tests[0]}")
+
+
+@pytest.fixture
+def only_this_test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep threads that earlier tests have left, as those of their APIs, from counting, and from reporting counts."""
+    left = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+
+    def of_this_test(call: Callable[..., None]) -> Callable[..., None]:
+        return lambda *args, **more: None if threading.get_ident() in left else call(*args, **more)
+
+    for kind, name in ((Counts, "add"), (Counts, "observe"), (Reporter, "report")):
+        monkeypatch.setattr(kind, name, of_this_test(getattr(kind, name)))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from structlog.testing import capture_logs
 from storage.metrics.counts import COUNTS
 from tasks.flower_rows import RowRequest
 
+pytestmark = pytest.mark.usefixtures("only_this_test_counts")
+
 
 @pytest.mark.parametrize(
     ("error", "counted"),

@@ -14,7 +14,7 @@ from storage.base.ids import ChangesetId, ObjectId
 from storage.git.objects import Kind, object_id
 from storage.git.trees import lookup
 from storage.log.manifest import Changeset
-from storage.log.records import Status
+from storage.log.records import Actor, Status
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.lifecycle import abandon, release
 from storage.queue.submission_packs import read_changesets
@@ -182,9 +182,9 @@ def test_a_held_changeset_that_cannot_be_rebased_now_stays_held(api: Api, monkey
 def test_a_release_is_not_lost_to_a_rebase(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     held = api.submit(base=api.tip, changes=[put("a", "1")], hold=True)
 
-    def released_before(repo: Any, changeset: ChangesetId, only_held: bool) -> None:
+    def released_before(repo: Any, changeset: ChangesetId, actor: Actor | None, only_held: bool) -> None:
         release(api.world.repo, changeset)
-        abandon(repo, changeset, only_held)
+        abandon(repo, changeset, actor, only_held=only_held)
 
     with monkeypatch.context() as between:
         between.setattr("app.routes.lifecycle.abandon", released_before)

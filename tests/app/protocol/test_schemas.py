@@ -476,7 +476,7 @@ def test_a_query_is_read_whole() -> None:
 
 def test_what_a_query_leaves_out_has_defaults() -> None:
     query = load_query({}, SMALL, *ALL)
-    assert (query.limit, query.until, query.wait, query.commit) == (10, "committed", None, None)
+    assert (query.limit, query.until, query.wait, query.commit) == (10, "landed", None, None)
 
 
 @pytest.mark.parametrize(

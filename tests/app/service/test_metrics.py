@@ -24,6 +24,8 @@ from tests.support.api import Api
 from tests.support.compaction import aged_world, compacted
 from tests.support.world import World
 
+pytestmark = pytest.mark.usefixtures("only_this_test_counts")
+
 
 @pytest.fixture
 def world(settings: Settings) -> World:

@@ -96,6 +96,7 @@ def test_what_reads_is_answered_while_redis_is_full(world: World, server: redis.
     assert world.files() == {"f": b"1"}
 
 
+@pytest.mark.usefixtures("only_this_test_counts")
 def test_what_processes_count_is_added_up_while_redis_is_full(world: World, server: redis.Redis) -> None:
     COUNTS.take()
     fill(server, world)

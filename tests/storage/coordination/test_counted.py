@@ -16,6 +16,8 @@ from storage.metrics.counts import COUNTS
 from storage.metrics.definitions import REFUSALS, SUBMITTED
 from storage.view.view import View
 
+pytestmark = pytest.mark.usefixtures("only_this_test_counts")
+
 KEY = ("sluice_submitted", (), "")
 
 

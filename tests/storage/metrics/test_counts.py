@@ -6,9 +6,13 @@ import os
 import threading
 from collections import Counter as Tally
 
+import pytest
+
 from storage.metrics import definitions
 from storage.metrics.counts import COUNTS, SUM, Counts
 from storage.metrics.definitions import Counter, Histogram
+
+pytestmark = pytest.mark.usefixtures("only_this_test_counts")
 
 SEEN = Counter("sluice_seen", "Things seen.", ("kind",))
 SIZES = Histogram("sluice_sizes", "Sizes.", (), (1.0, 10.0), 1000)
