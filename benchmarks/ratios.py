@@ -32,7 +32,7 @@ def compare(
     rounds: int,
     first_run: int,
     say: Callable[[str], None],
-    phase: Phase = PHASE,
+    phase: Phase | None = None,
 ) -> list[Figure]:
     """Land the same number of changes on both stacks, in turns; return the ratios of time and of server CPU.
 
@@ -42,7 +42,9 @@ def compare(
     for number in range(rounds):
         say(f"{question.name}: round {number + 1} of {rounds}")
         turns = [plain, hard]
-        rows = {id(turn): _land(*turn, first_run + number, phase) for turn in turns[:: -1 if number % 2 else 1]}
+        rows = {
+            id(turn): _land(*turn, first_run + number, phase or PHASE) for turn in turns[:: -1 if number % 2 else 1]
+        }
         measured.append((rows[id(plain)], rows[id(hard)]))
     return [
         _figure(question, what, field, hard[1].seed, measured, invert)

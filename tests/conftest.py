@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from app.service.services import Services
 from app.stack import servers as stack_servers
 from app.stack.processes import Supervisor
 from app.stack.stack import Stack
@@ -142,13 +143,38 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(f"{len(tests)} tests skipped, the first: {tests[0]}")
 
 
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """No app of a test outlives it: its threads would log, and call servers that are gone, during other tests."""
+    running: list[Services] = []
+    start, stop = Services.start, Services.stop
+
+    def started(services: Services) -> None:
+        running.append(services)
+        start(services)
+
+    def stopped(services: Services) -> None:
+        running[:] = [each for each in running if each is not services]
+        stop(services)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Services, "start", started)
+        patch.setattr(Services, "stop", stopped)
+        yield
+    for services in list(running):
+        stop(services)
+        # All tests' connections would be too many.
+        services.repo.redis.connection_pool.disconnect()
+        services.repo.bucket.s3.http.clear()
+
+
 @pytest.fixture
 def only_this_test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep threads that earlier tests have left, as those of their APIs, from counting, and from reporting counts."""
-    left = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+    left = {*threading.enumerate()} - {threading.current_thread()}
 
     def of_this_test(call: Callable[..., None]) -> Callable[..., None]:
-        return lambda *args, **more: None if threading.get_ident() in left else call(*args, **more)
+        return lambda *args, **more: None if threading.current_thread() in left else call(*args, **more)
 
     for kind, name in ((Counts, "add"), (Counts, "observe"), (Reporter, "report")):
         monkeypatch.setattr(kind, name, of_this_test(getattr(kind, name)))

@@ -26,14 +26,6 @@ def unsent(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[str]:
     return sent
 
 
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """No app of a test outlives it."""
-    yield
-    while Api.opened:
-        Api.opened.pop().close()
-
-
 @pytest.fixture
 def api(settings: Settings, unsent: SimpleQueue[str]) -> Api:
     return Api(settings)

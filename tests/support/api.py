@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from typing import Any, ClassVar
+from typing import Any
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -19,22 +19,17 @@ Json = dict[str, Any]
 
 
 class Api:
-    """A client of an app, and the world behind it. tests/app/conftest.py closes each when its test ends."""
-
-    opened: ClassVar[list[Api]] = []
+    """A client of an app, and the world behind it. tests/conftest.py ends its threads when its test ends."""
 
     def __init__(self, settings: Settings, world: World | None = None) -> None:
         self._settings = settings
         self.world = world or World(Repository(settings))
         self.http: FlaskClient = create_app(settings, check=False).test_client()
-        self.opened.append(self)
 
     def close(self) -> None:
-        """End the app's threads, and close its connections: all tests' would be too many."""
+        """End the app's threads, as a process does that stops."""
         services: Services = self.http.application.extensions["sluice"]
         services.stop()
-        services.repo.redis.connection_pool.disconnect()
-        services.repo.bucket.s3.http.clear()
 
     def another(self) -> Api:
         """Return a second API process of the same repository, with nothing in its caches."""
