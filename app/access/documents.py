@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -274,7 +273,7 @@ def token_json(token: Token) -> dict[str, Any]:
         "name": token.name,
         "role": token.role,
         "paths": list(token.paths),
-        "expires": shown_time(token.expires),
+        "expires": fields.shown_time(token.expires),
         "by": token.by,
         "made_by": list(token.made_by),
     }
@@ -302,14 +301,9 @@ def quota_json(quota: Quota) -> dict[str, Any]:
 def grant_json(grant: Grant) -> dict[str, Any]:
     """Return a grant as the API shows it."""
     shown = {"to": grant.to, "role": grant.role, "path": grant.path}
-    return shown if grant.until is None else {**shown, "until": shown_time(grant.until)}
+    return shown if grant.until is None else {**shown, "until": fields.shown_time(grant.until)}
 
 
 def right_json(grant: Grant) -> dict[str, Any]:
     """Return what a grant gives to whoever asks."""
     return {name: value for name, value in grant_json(grant).items() if name != "to"}
-
-
-def shown_time(seconds: int | None) -> str | None:
-    """Return a time as documents have it, None where there is none."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

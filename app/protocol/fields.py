@@ -8,7 +8,7 @@ setting, looked up when the schema is made, so that its error message can name i
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -221,3 +221,8 @@ def span(value: str, limit: Limit) -> float:
     if not _SECONDS.fullmatch(value):
         raise ValidationError("must be a number of seconds")
     return min(float(value), float(limit[1]))
+
+
+def shown_time(seconds: float | None) -> str | None:
+    """Return a time as answers have it, None where there is none."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -111,10 +110,10 @@ def webhook_json(webhook: Webhook, overlap: float) -> dict[str, Any]:
         "within": list(webhook.within) or None,
         "enabled": webhook.disabled is None,
         "disabled": webhook.disabled,
-        "disabled_at": _time(webhook.since),
-        "created_at": _time(webhook.created),
+        "disabled_at": fields.shown_time(webhook.since),
+        "created_at": fields.shown_time(webhook.created),
         "rotation": webhook.rotation,
-        "old_secret_until": _time(None if webhook.rotated is None else webhook.rotated + overlap),
+        "old_secret_until": fields.shown_time(None if webhook.rotated is None else webhook.rotated + overlap),
     }
 
 
@@ -124,7 +123,7 @@ def progress_json(progress: Progress | None, applied: int) -> dict[str, Any]:
         return {"tries": 0, "next_try_at": None, "error": None, "behind": None}
     return {
         "tries": progress.failed,
-        "next_try_at": _time(progress.due or None),
+        "next_try_at": fields.shown_time(progress.due or None),
         "error": progress.error,
         "behind": max(0, applied + 1 - progress.seq),
     }
@@ -136,16 +135,12 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
         "id": delivery.id,
         "type": delivery.type,
         "event": delivery.event,
-        "time": _time(delivery.time),
+        "time": fields.shown_time(delivery.time),
         "attempt": delivery.attempt,
         "status": delivery.status,
         "error": delivery.error,
         "seconds": delivery.seconds,
         "answer": delivery.answer,
-        "next_try_at": _time(delivery.next),
+        "next_try_at": fields.shown_time(delivery.next),
         "by_hand": delivery.by_hand,
     }
-
-
-def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -13,9 +13,9 @@ from rich.text import Text
 from app.client.api_client import Client, Json
 from app.console.changesets import COLOURS, label_of, slice_namer
 from app.console.options import Command, as_json, console, emit_or_show, url
+from app.console.spans import span_of
 
 _STATUSES = ("held", "queued", "committed", "landed", "conflicted", "rejected", "abandoned")
-_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 _OPTIONS = (
     click.option("--status", type=click.Choice(_STATUSES), help="Only those with this status."),
@@ -84,15 +84,15 @@ def _each_once(changesets: Iterable[Json]) -> Iterator[Json]:
 
 def _time(text: str) -> str:
     """Return a time for the API: `text` itself, or so long ago."""
-    unit = _UNITS.get(text[-1:])
-    if unit is None or not text[:-1].isdecimal() or not text.isascii():
+    try:
+        age = span_of(text)
+        moment = None if age is None else datetime.now(UTC) - age
+    except OverflowError:
+        raise click.BadParameter(f"{text!r} is too long ago", param_hint="--since") from None
+    if moment is None:
         if not text[:1].isdigit():
             raise click.BadParameter(f"{text!r} is neither an age such as 12h or 7d nor a time", param_hint="--since")
         return text
-    try:
-        moment = datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * unit)
-    except OverflowError:
-        raise click.BadParameter(f"{text!r} is too long ago", param_hint="--since") from None
     return max(moment, datetime(1970, 1, 1, tzinfo=UTC)).isoformat(timespec="seconds")
 
 
