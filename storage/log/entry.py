@@ -6,8 +6,9 @@ turns an entry into the rows of the view.
 
 Readers must read every format that was ever written; tests/testdata/entries holds one of each. An entry has the oldest
 format that can say it: 2 where a batch has its global commit with it, 3 for tokens and the policy, 4 for a policy with
-quotas, for webhooks, and where it names who had it made and older versions did not write that, else 1. A format is
-written once every node reads it (storage/coordination/nodes.py).
+quotas, for webhooks, and where it names who had it made and older versions did not write that, 5 for what came with
+Git in and out (imports, tags, mirrors, pushed commits, moves), else 1. A format is written once every node reads it
+(storage/coordination/nodes.py).
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from storage.base.ids import ChangesetId, PackId, Seq, SliceId
 from storage.log.records import Actor, Closing, Decided, Outcome, Record, written
 from storage.webhooks.records import Webhook
 
-FORMATS = (1, 2, 3, 4)
+FORMATS = (1, 2, 3, 4, 5)
 PUBLISHED_FORMAT = 2
 ACCESS_FORMAT = 3
 QUOTAS_FORMAT = IDENTITIES_FORMAT = ACTOR_FORMAT = WEBHOOKS_FORMAT = 4
+GIT_FORMAT = 5
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
