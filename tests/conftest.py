@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -73,6 +74,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "acceptance: the whole stack, as a user sees it (tests/acceptance)")
     config.addinivalue_line("markers", "servers: needs a real Redis or S3 server (from its fixtures)")
     config.addinivalue_line("markers", "long: seconds of computing, left out of `make check`")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # Who starts the tests in the background of a shell has it ignored, and every process that a test interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     # Each process has ports of its own: between a choice and its use, another could choose the same.
