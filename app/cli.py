@@ -51,6 +51,7 @@ _FOLDERS = {
     },
     "access": {
         "audit": "Show what was done, by whom, and from where.",
+        "limits": "List every limit, and what you have used of your shares.",
         "policy": "Show, set and check who may do what.",
         "token": "Make, list and revoke tokens.",
         "webhook": "Make, list and delete webhooks, and see what they were told.",

@@ -85,6 +85,10 @@ class Client(Transport):
         """Return who one is, and what one may do."""
         return self.call("GET", "/v1/me")
 
+    def limits(self) -> Json:
+        """Return every limit that a request can meet, and one's own shares with what is used of them."""
+        return self.call("GET", "/v1/limits")
+
     def create_token(self, principal: str, **wanted: Any) -> Json:
         """Make a token for a principal; the answer alone has its secret."""
         return self.call("POST", "/v1/tokens", {"principal": principal, **wanted})

@@ -41,6 +41,8 @@ _OPTIONS = (
     click.option("--hold", is_flag=True, help="Hold the changeset: it is not committed before `sluice release`."),
     click.option("--label", "labels", metavar="KEY=VALUE", multiple=True,
                  help="What to find the changeset by later, such as ticket=ABC-12."),
+    click.option("--priority", type=click.IntRange(-100, 100), metavar="N",
+                 help="From -100 (after all others) to 100; above 0 only for maintainers of its paths. Default: 0."),
     click.option("--strategy", "strategies", metavar="PATTERN=STRATEGY", multiple=True,
                  help=f"What to do with paths of a gitignore pattern that changed meanwhile: {', '.join(STRATEGIES)}. "
                       "The last match counts."),
@@ -113,6 +115,7 @@ def command(
 def prepare(
     client: Client, slice_name: str, directory: Path | None, commits: str | None, delete: bool, base: str | None,
     no_ignore: bool, hold: bool, strategies: tuple[str, ...], labels: tuple[str, ...],
+    priority: int | None,
 ) -> Prepared:  # fmt: skip
     """Return the changeset that the arguments of `what` describe, and print what there is to say about it."""
     rules = [_rule(strategy) for strategy in strategies]
@@ -133,6 +136,8 @@ def prepare(
         prepared.changeset["strategies"] = rules
     if named:
         prepared.changeset["labels"] = named
+    if priority:
+        prepared.changeset["priority"] = priority
     for note in prepared.notes:
         tell(note)
     return prepared

@@ -54,6 +54,23 @@ def test_one_sees_what_a_limited_token_leaves(fake: Fake) -> None:
     assert sluice("whoami").stdout.splitlines()[-1] == "    nothing"
 
 
+def test_one_sees_ones_shares_and_the_limits_of_all(fake: Fake) -> None:
+    quotas = [{"name": "queued", "value": 100, "used": 3, "remaining": 97},
+              {"name": "bodies_bytes", "value": None, "used": 5, "remaining": None}]  # fmt: skip
+    limits = [{"name": "max_page", "value": 1000, "unit": "items", "about": "The longest page."}]
+    fake.answers = [("GET /v1/limits", 200, {"principal": "user:ada", "quotas": quotas, "limits": limits})]
+    assert sluice("limits").stdout.splitlines() == [
+        "user:ada",
+        "  queued 3 of 100 used",
+        "  bodies_bytes 5 used, no limit",
+        "max_page 1000 items",
+    ]
+    rows = objects(sluice("limits", "--json").stdout)
+    assert rows == [{"kind": "quota", **quota} for quota in quotas] + [{"kind": "limit", **limits[0]}]
+    fake.answers = [("GET /v1/limits", 200, {"principal": "root", "quotas": [], "limits": []})]
+    assert sluice("limits").stdout.splitlines() == ["root", "  has no limits of its own"]
+
+
 def test_one_without_any_grant_is_told_who_gives_one(fake: Fake) -> None:
     me = {"principal": "user:ada", "everything": False, "grants": [], "rights": [], "token": TOKEN}
     fake.answers = [("GET /v1/me", 200, me)]

@@ -36,6 +36,14 @@ def test_a_labelled_submission_is_found_by_its_label(api: Api, run: Run, tmp_pat
     assert len(objects(run("changesets", "-n", "1", "--json").stdout)) == 1
 
 
+def test_a_priority_is_submitted_and_one_that_is_none_is_a_wrong_usage(api: Api, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("1\n")
+    submit = ("submit", "all", tmp_path, "--base", api.tip, "-m", "m", "--author", "Ada <ada@x>", "--json")
+    run(*submit, "--priority", "101", code=2)
+    [made] = objects(run(*submit, "--priority", "7").stdout)
+    assert api.get(f"/changesets/{made['id']}")["priority"] == 7
+
+
 @pytest.mark.parametrize("label", ["x", "=x", "x="])
 def test_a_label_without_a_key_or_a_value_is_a_wrong_usage(api: Api, run: Run, tmp_path: Path, label: str) -> None:
     (tmp_path / "f").write_text("1\n")
