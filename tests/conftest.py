@@ -74,6 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "acceptance: the whole stack, as a user sees it (tests/acceptance)")
     config.addinivalue_line("markers", "servers: needs a real Redis or S3 server (from its fixtures)")
     config.addinivalue_line("markers", "long: seconds of computing, left out of `make check`")
+    if os.environ.get("CI") and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(AtOnce(config.pluginmanager))
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # Who starts the tests in the background of a shell has it ignored, and every process that a test interrupts.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -133,6 +135,19 @@ def _repeats(item: pytest.Item) -> bool:
     if callspec is None or callspec.params.get("s3_kind", "seaweedfs") == "seaweedfs":
         return False
     return not item.path.relative_to(HERE).as_posix().startswith(S3_CONTRACTS)
+
+
+class AtOnce:
+    """Prints what failed when it fails: a run that is ended from outside never prints its summary."""
+
+    def __init__(self, plugins: pytest.PytestPluginManager) -> None:
+        self._plugins = plugins
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            reporter: Any = self._plugins.getplugin("terminalreporter")
+            reporter.ensure_newline()
+            reporter.write_line(f"FAILED {report.nodeid} ({report.when})\n{report.longreprtext}")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
