@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import threading
 import time
 from dataclasses import dataclass, field
 
 from app.access.caller import EVERYBODY, Caller
 from app.access.issuer_keys import KeysUnavailable
+from app.access.shared_read import SharedRead
 from app.access.web_tokens import NotValid, WebToken, WebTokens, is_web_token
 from app.protocol.problems import unauthorized, unavailable
 from storage.access import tokens
@@ -52,19 +52,16 @@ class Access:
         self._repo = repo
         self._root = repo.settings.root_token_sha256
         self._web = web or (WebTokens(repo.settings.issuers) if repo.settings.issuers else None)
-        self._known: _Known | None = None
-        self._news = 0
-        self._looked = -FRESH
-        self._lock = threading.Lock()
+        self._latest = SharedRead(self._look, FRESH)
 
     @property
     def is_open(self) -> bool:
         """Whether everybody may do everything: there is no root token, and no token was ever issued."""
-        return not self._root and not self._current().seq
+        return not self._root and not self._latest.get().seq
 
     def policy(self) -> Policy:
         """Return the policy. Raises Unavailable and RedisError."""
-        return self._current().compiled.policy
+        return self._latest.get().compiled.policy
 
     def newest_policy(self) -> Policy:
         """Return the policy, looked at now: whoever has just set it is shown that. Raises as `policy` does."""
@@ -100,8 +97,7 @@ class Access:
 
     def expire(self) -> None:
         """Have the next request look: there is news, which may be of a revocation."""
-        self._news += 1
-        self._looked = -FRESH
+        self._latest.expire()
 
     def has_ended(self, caller: Caller) -> bool:
         """Tell whether a caller is not let in any more; while that cannot be known, it is."""
@@ -150,7 +146,7 @@ class Access:
 
     def _of_web_token(self, web: WebToken) -> Caller | None:
         """Return the caller for which a valid JSON Web Token stands by the present policy, None where it is nobody."""
-        compiled = self._current().compiled
+        compiled = self._latest.get().compiled
         who = compiled.identities.principal(web.issuer, web.claims)
         if who is None:
             return None
@@ -161,7 +157,7 @@ class Access:
         return Caller(who, compiled.rights(who), token, ALL, person, own, quota, web)
 
     def _of_hash(self, token_hash: str) -> Caller | None:
-        known = self._current()
+        known = self._latest.get()
         if token_hash in known.callers:
             return known.callers[token_hash]
         # It is remembered until the next token or policy. In a copy of Redis that is older than what is known, a token
@@ -180,21 +176,8 @@ class Access:
         known.callers[token_hash] = caller
         return caller
 
-    def _current(self) -> _Known:
-        """Return what is known, looked at a moment ago. Raises Unavailable and RedisError."""
-        known = self._known
-        if known is not None and time.monotonic() - self._looked < FRESH:
-            return known
-        with self._lock:
-            if self._known is not None and time.monotonic() - self._looked < FRESH:
-                return self._known
-            began, news = time.monotonic(), self._news
-            self._known = self._look(self._known)
-            if news == self._news:  # else what came meanwhile may not be in it
-                self._looked = began
-            return self._known
-
     def _look(self, known: _Known | None) -> _Known:
+        """Look at tokens and policy. Raises Unavailable and RedisError."""
         repo = self._repo
         snapshot = repo.snapshot()
         if snapshot.head.access:

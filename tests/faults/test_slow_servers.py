@@ -117,10 +117,11 @@ def test_the_api_answers_503_within_its_budget_and_comes_back(
     accepted(ask, 0)
     kind, attributes = TOXICS[toxic]
     proxies[which].add(kind, **attributes)
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        answers = list(pool.map(lambda i: ask(path, submission(i)), range(1, CLIENTS)))
-    assert {status for status, _ in answers} == {503}
-    assert all(int(headers["Retry-After"]) >= 1 for _, headers in answers)
+    for _ in range(2):  # the second time, tokens and policy have to be looked up again first
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            answers = list(pool.map(lambda i: ask(path, submission(i)), range(1, CLIENTS)))
+        assert {status for status, _ in answers} == {503}
+        assert all(int(headers["Retry-After"]) >= 1 for _, headers in answers)
     proxies[which].heal()
 
     def comes_loose() -> bool:
