@@ -25,6 +25,7 @@ class Kind(IntEnum):
     COMMIT = 1
     TREE = 2
     BLOB = 3
+    TAG = 4
 
 
 TREE_MODE = 0o40000
@@ -50,7 +51,7 @@ class ModeText(StrEnum):
 REGULAR_MODE_TEXTS = frozenset({ModeText.FILE, ModeText.EXECUTABLE})
 MODE_TEXTS = frozenset(ModeText) - {ModeText.ABSENT}
 
-_NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob"}
+_NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob", Kind.TAG: b"tag"}
 # The whole row and its name. `[^\0]+` cannot run into the id, which follows the NUL and has a fixed length.
 _ROW = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
 # Two byte strings have heads of 33 bytes each, are rounded up, and stand in two lists.

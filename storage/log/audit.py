@@ -26,6 +26,7 @@ from storage.log.entry import (
     Merge,
     Release,
     Slices,
+    Tags,
     Webhooks,
 )
 from storage.log.manifest import Changeset
@@ -41,7 +42,7 @@ OUTCOMES = {
 ACTIONS = (
     "repository.create", SUBMIT, *OUTCOMES.values(), RELEASE, CLOSE, LAND, "slice.create", "slice.change",
     "slice.delete", "token.create", "token.revoke", "policy.replace", "webhook.create",
-    "webhook.change", "webhook.delete", "merge.request", "pack.condemn",
+    "webhook.change", "webhook.delete", "tag.create", "tag.move", "tag.delete", "merge.request", "pack.condemn",
     "history.compact",
 )  # fmt: skip
 """Every action, of which acts say what was done."""
@@ -57,7 +58,7 @@ class Act(Record, frozen=True, kw_only=True):
     index: int = 0  # its number among the acts of its entry
     changeset: ChangesetId | None = None
     slice: str | None = None  # its id
-    name: str | None = None  # of a slice or a token
+    name: str | None = None  # of a slice, a token or a tag
     paths: tuple[str, ...] = ()
     version: int | None = None  # of a slice or the policy; of a webhook, its rotation
     submitter: str | None = None  # of a changeset: the principal
@@ -73,11 +74,13 @@ class Act(Record, frozen=True, kw_only=True):
     expires: int | None = None
     webhook: str | None = None  # its id; its URL may be a secret
     packs: int | None = None
+    object: str | None = None  # what a tag names: a tag object, or a commit
+    was: str | None = None  # what it named before
 
 
 def moment_of(entry: Entry) -> float | None:
     """Return when an entry was made, in seconds since 1970; None where it does not say."""
-    if isinstance(entry, Access | Asked | Slices | Release | Close | Webhooks) and entry.time:
+    if isinstance(entry, Access | Asked | Slices | Release | Close | Webhooks | Tags) and entry.time:
         return entry.time
     return ulid_seconds(entry.by) if is_ulid(entry.by) else None
 
@@ -126,6 +129,10 @@ def _of_others(entry: Entry) -> Iterator[Act]:
                 yield Act(action=CLOSE, actor=entry.actor, changeset=closed.id, slice=closed.slice, closed_by=closed.by)
         case Webhooks():
             yield from _of_webhooks(entry)
+        case Tags():
+            for each in entry.changed:
+                action = "tag.delete" if each.id is None else "tag.create" if each.was is None else "tag.move"
+                yield Act(action=action, actor=entry.actor, name=each.name, object=each.id, was=each.was)
         case Asked():
             yield Act(action=f"{entry.what}.request", actor=entry.actor)
         case Condemn():

@@ -23,14 +23,24 @@ from storage.access.policy import Policy
 from storage.access.tokens import Token
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId, Seq, SliceId
+from storage.log.entry_base import (
+    ACCESS_FORMAT,
+    ACTOR_FORMAT,
+    FORMATS,
+    GIT_FORMAT,
+    PUBLISHED_FORMAT,
+    QUOTAS_FORMAT,
+    WEBHOOKS_FORMAT,
+    Entry,
+    GlobalCommit,
+)
+from storage.log.git_entries import Tags
 from storage.log.records import Actor, Closing, Decided, Outcome, Record, written
 from storage.webhooks.records import Webhook
 
-FORMATS = (1, 2, 3, 4, 5)
-PUBLISHED_FORMAT = 2
-ACCESS_FORMAT = 3
-QUOTAS_FORMAT = IDENTITIES_FORMAT = ACTOR_FORMAT = WEBHOOKS_FORMAT = 4
-GIT_FORMAT = 5
+# Beside what is defined here: the kinds of entries that came with Git in and out stand in git_entries.py.
+__all__ = ["ACCESS_FORMAT", "ACTOR_FORMAT", "FORMATS", "GIT_FORMAT", "WEBHOOKS_FORMAT", "Entry", "GlobalCommit", "Tags"]
+
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
 SLOTS = 1 << 13
@@ -64,45 +74,6 @@ class Released(Record, frozen=True, kw_only=True):
     id: ChangesetId
     slice: SliceId
     covers: tuple[str, ...] = ()  # as in its record
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
-    """An entry of any kind. One that is made has no position in the log before `placed` gives it one."""
-
-    format: int = 0
-    seq: Seq = Seq(0)
-    previous: str = ""  # the hash of the entry before it
-    by: str = ""  # its writer, so that no two writers' entries are the same bytes
-
-    @property
-    def kind(self) -> str:
-        """The kind by its name in JSON."""
-        return str(self.__struct_config__.tag)
-
-    @property
-    def least_format(self) -> int:
-        """The oldest format that can say it."""
-        return FORMATS[0]
-
-    @property
-    def global_commit(self) -> GlobalCommit | None:
-        """The global commit that the entry makes."""
-        return None
-
-    @property
-    def packs(self) -> tuple[tuple[PackId, int], ...]:
-        """The packs that came with the entry, with their sizes."""
-        return ()
-
-    @property
-    def decided(self) -> tuple[Decided, ...]:
-        """The changesets that the entry decides."""
-        return ()
-
-    @property
-    def retired(self) -> tuple[PackId, ...]:
-        """Packs and tables that are not needed any more."""
-        return ()
 
 
 E = TypeVar("E", bound=Entry)
@@ -238,7 +209,8 @@ class Webhooks(Entry, tag="webhooks", frozen=True, kw_only=True):
     created: tuple[Webhook, ...] = ()  # they begin behind this entry
     changed: tuple[Webhook, ...] = ()
     deleted: tuple[str, ...] = ()
-    reached: dict[str, tuple[int, int]] = {}  # by webhook: all events before an entry, and so many of its own
+    # By webhook: all events before an entry, and so many of its own.
+    reached: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
 
     @property
     def least_format(self) -> int:
@@ -308,25 +280,12 @@ class Compact(Entry, tag="compact", frozen=True, kw_only=True):
     time: int  # from which what is retired has its grace
 
 
-class GlobalCommit(Record, frozen=True, kw_only=True):
-    """A global commit as the list of global commits shows it."""
-
-    commit: str
-    tree: str
-    seq: int  # of its entry
-    first: int  # the entries whose commits it merges
-    through: int
-    changesets: int
-    parents: tuple[str, ...]
-    time: int = 0  # in seconds; 0: an older version noted it in the view
-
-
 decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
 """Reads a global commit as the view has it."""
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(
-    Genesis | Slices | Commits | Merge | Access | Webhooks | Release | Close | Asked | Condemn | Compact
+    Genesis | Slices | Commits | Merge | Access | Webhooks | Release | Close | Asked | Condemn | Compact | Tags
 )
 
 

@@ -8,7 +8,7 @@ from storage.log.entry import NO_HASH, Genesis, encode, placed
 from storage.log.log import Log
 
 # Deflating trees hardly shrinks them, since ids are noise, nor commits, which are short; it takes longer than linking.
-_LEVELS = {Kind.TREE: 0, Kind.COMMIT: 0, Kind.BLOB: 1}
+_LEVELS = {Kind.TREE: 0, Kind.COMMIT: 0, Kind.BLOB: 1, Kind.TAG: 0}
 
 
 def pack_of(objects: dict[ObjectId, tuple[Kind, bytes]]) -> PackWriter:

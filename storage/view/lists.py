@@ -146,6 +146,10 @@ class Lists:
         """Return the ids of webhooks behind `after`, in the order in which they were made."""
         return self._by_name("webhook_order", after, limit)
 
+    def tag_names(self, after: str, limit: int) -> list[str]:
+        """Return the names of tags behind `after`, in the order of their bytes."""
+        return self._by_name("tag_order", after, limit)
+
     def slices_covering(self, path: bytes, after: str, limit: int) -> list[str]:
         """Return the ids of slices that cover a path, behind `after`, in order."""
         # Each holder of the path has an ordered set of slices; the first of all of them, merged, are the page.

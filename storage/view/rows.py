@@ -18,6 +18,7 @@ from storage.log.entry import (
     Merge,
     Release,
     Slices,
+    Tags,
     Webhooks,
     encode_record,
     log_position,
@@ -118,10 +119,23 @@ def effects(entry: Entry, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOT
         case Merge():
             _global_effects(entry.global_commit, entry.time, rows)
             head["merged"] = entry.merged
+        case Compact():
+            _compact_effects(entry, rows)
+            _forget(forgotten, rows)
+        case _:
+            _other_effects(entry, rows)
+    return rows
+
+
+def _other_effects(entry: Entry, rows: Effects) -> None:
+    match entry:
         case Access():
             _access_effects(entry, rows)
         case Webhooks():
             _webhook_effects(entry, rows)
+        case Tags():
+            for changed in entry.changed:
+                set_tag(rows, changed.name, changed.id)
         case Release():
             rows.score_all("released", [released.id for released in entry.released], entry.seq)
         case Condemn():
@@ -129,10 +143,6 @@ def effects(entry: Entry, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOT
         case Close():
             for closed in entry.closed:
                 _close(closed, closed.by or "", rows)
-        case Compact():
-            _compact_effects(entry, rows)
-            _forget(forgotten, rows)
-    return rows
 
 
 def _published_effects(entry: Commits, rows: Effects) -> None:
@@ -174,6 +184,16 @@ def _webhook_effects(entry: Webhooks, rows: Effects) -> None:
     rows.score_all("webhook_order", [webhook.id for webhook in entry.created], 0)
     for webhook_id, (seq, sent) in reached.items():
         rows.hashes.setdefault("webhook_cursors", {})[webhook_id] = f"{seq} {sent}"
+
+
+def set_tag(rows: Effects, name: str, oid: str | None) -> None:
+    """Set a tag to an object's id (hex); None: it is deleted."""
+    if oid is None:
+        rows.removed_fields.setdefault("tags", []).append(name)
+        rows.remove("tag_order", name)
+    else:
+        rows.hashes.setdefault("tags", {})[name] = oid
+        rows.score("tag_order", name, 0)
 
 
 def _slice_effects(entry: Slices, rows: Effects) -> None:

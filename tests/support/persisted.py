@@ -85,6 +85,11 @@ def webhooks() -> tuple[Seq, bytes]:
     return Seq(len(ENTRIES) + 3), (TESTDATA / "entries" / "v4-webhooks.json").read_bytes()
 
 
+def tags() -> tuple[Seq, bytes]:
+    """Return an entry of tags, behind that, of format 5."""
+    return Seq(len(ENTRIES) + 4), (TESTDATA / "entries" / "v5-tags.json").read_bytes()
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))

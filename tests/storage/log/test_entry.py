@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from storage.base.ids import ObjectId, PackId
 from storage.git.packs import PackRange
+from storage.log.audit import acts_of
 from storage.log.entry import NO_HASH, Close, CorruptEntry, Release, Slices, digest, encode, encode_record, log_position
 from storage.log.log import follow
 from storage.view.load import locations
@@ -20,6 +21,7 @@ from tests.support.persisted import (
     identities,
     published,
     quotas,
+    tags,
     ulid,
     webhooks,
     with_actors,
@@ -111,6 +113,24 @@ def test_an_entry_of_format_4_has_webhooks_and_how_far_they_have_come() -> None:
     assert made.removed_members == {"webhook_order": [ulid("W3")]}
     changed = json.loads(str(made.hashes["webhooks"][ulid("W2")]))
     assert (changed["rotation"], changed["disabled"], changed["url"]) == (2, "gone", "https://b.example/")
+
+
+def test_an_entry_of_format_5_has_tags() -> None:
+    [*_, (entry, entry_hash)] = follow(iter([*entries(), published(), access(), webhooks(), tags()]))
+    assert (entry.format, encode(entry)) == (5, tags()[1])
+    assert entry_hash == "fa417dacf948bddd984431a574b0982f9d72072d03ff4f12d93739bd9e6d460b"
+    made = effects(entry, entry_hash)
+    assert made.hashes == {"tags": {"v1.0": "a" * 40, "team/ü": "1" * 40}}
+    assert made.removed_fields == {"tags": ["old"]} and made.removed_members == {"tag_order": ["old"]}
+    pack = f"packs/{ulid('T0')}"
+    assert made.sorted_sets == {"packs": {pack: 15}, "tag_order": {"v1.0": 0, "team/ü": 0}}
+    acts = [(act.action, act.name, act.object, act.was) for act in acts_of(entry)]
+    assert acts == [
+        ("tag.create", "v1.0", "a" * 40, None),
+        ("tag.move", "team/ü", "1" * 40, "2" * 40),
+        ("tag.delete", "old", None, "3" * 40),
+    ]
+    assert {act.actor.principal for act in acts_of(entry) if act.actor} == {"user:ada"}
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:

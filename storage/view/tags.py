@@ -1,0 +1,21 @@
+"""Tags as the view has them. Everything here raises ViewAbsent and redis.RedisError."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage.base.ids import ObjectId, oid_of
+from storage.view.view import View
+
+
+def tags_of(view: View, names: Sequence[str]) -> dict[str, ObjectId]:
+    """Return what these tags name, tag objects and commits, without those that are not there."""
+    rows = view.redis.hmget(view.key("tags"), names) if names else []
+    return {name: oid_of(row.decode()) for name, row in zip(names, rows, strict=True) if row}
+
+
+def next_tags(view: View, after: str, limit: int) -> list[tuple[str, ObjectId]]:
+    """Return the tags behind the name `after`, in the order of the bytes of their names, with what they name."""
+    names = view.tag_names(after, limit)
+    there = tags_of(view, names)  # one may be deleted in between
+    return [(name, there[name]) for name in names if name in there]
