@@ -134,6 +134,8 @@ PURE = {
     "storage.log.entry_bundles",
     "storage.log.events",
     "storage.log.facts",
+    "storage.log.kinds.base",
+    "storage.log.kinds.git",
     "storage.log.manifest",
     "storage.log.records",
     "storage.metrics.definitions",

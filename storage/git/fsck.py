@@ -23,6 +23,7 @@ __all__ = [
     "check_message",
     "check_path",
     "check_slice_name",
+    "check_tag_name",
     "needs_content",
 ]
 
@@ -37,6 +38,7 @@ _NOT_IN_IDENT = re.compile(r"[\x00-\x1f\x7f<>]")
 # space before it is without line breaks, else a message of nothing else would take quadratic time.
 _BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 _TRAILER = re.compile(rf"(?:^|[{_BREAKS}])[^\S{_BREAKS}]*({'|'.join(RESERVED)})[^\S{_BREAKS}]*:", re.IGNORECASE)
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}")
 _NOT_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 
@@ -151,10 +153,28 @@ def check_slice_name(name: str) -> None:
         raise FsckError(f"has more than {MAX_SLICE_NAME_BYTES} bytes")
     if is_ulid(name):
         raise FsckError("could be mistaken for an id")
+    _check_ref(name, "branch")
+
+
+def check_tag_name(name: str) -> None:
+    """Check a tag's name as `git tag` does: Git's rules for what may stand behind refs/tags/.
+
+    Raises FsckError. More is refused: names over 200 bytes, and what could be mistaken for the id of an object.
+    """
+    if not name:
+        raise FsckError("is empty")
+    if len(name.encode()) > MAX_SLICE_NAME_BYTES:
+        raise FsckError(f"has more than {MAX_SLICE_NAME_BYTES} bytes")
+    if _OBJECT_ID.fullmatch(name):
+        raise FsckError("could be mistaken for an id")
+    _check_ref(name, "tag")
+
+
+def _check_ref(name: str, kind: str) -> None:
     if name in {"@", "HEAD"} or name.startswith("-"):
         raise FsckError("is a name that Git reserves")
     if _NOT_IN_REF.search(name) or name[0] == "/" or name[-1] in "/.":
-        raise FsckError("is no branch name to Git (see git check-ref-format)")
+        raise FsckError(f"is no {kind} name to Git (see git check-ref-format)")
     for part in name.split("/"):
         if part.startswith(".") or part.endswith(".lock"):
             raise FsckError("has a part that begins with a dot or ends with .lock")

@@ -1,7 +1,7 @@
 r"""Git objects as values: ids, trees' rows and commits. Pure.
 
-Formats: Git's Documentation/gitformat-pack.txt, and `git help hash-object`. A tree is kept as its sorted rows, each
-the bytes `<mode> <name>\0<id>` that Git stores, since joining rows is what makes an edit cheap.
+Formats: Git's Documentation/gitformat-pack.txt, `git help hash-object`, and fsck.c for tags. A tree is kept as its
+sorted rows, each the bytes `<mode> <name>\0<id>` that Git stores, since joining rows is what makes an edit cheap.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ MODE_TEXTS = frozenset(ModeText) - {ModeText.ABSENT}
 _NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob", Kind.TAG: b"tag"}
 # The whole row and its name. `[^\0]+` cannot run into the id, which follows the NUL and has a fixed length.
 _ROW = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
+_TAG_HEAD = re.compile(rb"object ([0-9a-f]{40})\ntype (commit|tree|blob|tag)\ntag ([^\n]*)\n(?:tagger ([^\n]*)\n)?")
+_TAGGER = re.compile(r"(.*?) ?<([^<>]*)>(?: (-?[0-9]{1,18}) ([+-])([0-9]{2})([0-9]{2}))?")
 # Two byte strings have heads of 33 bytes each, are rounded up, and stand in two lists.
 _ROW_MEMORY = 100
 
@@ -222,3 +224,45 @@ def _parse_ident(text: bytes) -> Ident:
     seconds, _, zone = when.partition(" ")
     minutes = int(zone[1:3]) * 60 + int(zone[3:5])
     return Ident(name, email, int(seconds), -minutes if zone[0] == "-" else minutes)
+
+
+@dataclass(frozen=True, slots=True)
+class TagObject:
+    """What a tag object says. Bytes that are not UTF-8 are shown as U+FFFD: it is read, and never written again."""
+
+    target: ObjectId
+    kind: str  # of the target, as Git names it
+    name: str
+    tagger: Ident | None  # old tags have none
+    message: str  # with a signature, if it has one
+
+    @classmethod
+    def parse(cls, data: bytes) -> TagObject:
+        """Read a tag object, also one of another program's. Raises CorruptObject where it is none."""
+        head, _, message = data.partition(b"\n\n")
+        match = _TAG_HEAD.match(head + b"\n")
+        if match is None:
+            raise CorruptObject("not a tag")
+        target, kind, name, tagger = match.groups()
+        return cls(
+            ObjectId(bytes.fromhex(target.decode())),
+            kind.decode(),
+            name.decode(errors="replace"),
+            _tagger(tagger.decode(errors="replace")) if tagger is not None else None,
+            message.decode(errors="replace"),
+        )
+
+
+def encode_tag(commit: ObjectId, name: str, tagger: Ident, message: str) -> bytes:
+    """Return the bytes of a tag of a commit; the message ends with a line feed, as `git tag -m` has it."""
+    head = b"object %s\ntype commit\ntag %s\ntagger %s\n\n" % (commit.hex().encode(), name.encode(), tagger.encode())
+    return head + message.strip("\n").encode() + b"\n"
+
+
+def _tagger(text: str) -> Ident | None:
+    match = _TAGGER.fullmatch(text)
+    if match is None:
+        return None
+    name, email, time, sign, hours, minutes = match.groups()
+    zone = int(hours) * 60 + int(minutes) if hours else 0
+    return Ident(name, email, int(time or 0), -zone if sign == "-" else zone)

@@ -23,7 +23,7 @@ from storage.access.policy import Policy
 from storage.access.tokens import Token
 from storage.base.errors import Corrupt
 from storage.base.ids import ChangesetId, PackId, Seq, SliceId
-from storage.log.entry_base import (
+from storage.log.kinds.base import (
     ACCESS_FORMAT,
     ACTOR_FORMAT,
     FORMATS,
@@ -34,11 +34,11 @@ from storage.log.entry_base import (
     Entry,
     GlobalCommit,
 )
-from storage.log.git_entries import Tags
+from storage.log.kinds.git import Tags
 from storage.log.records import Actor, Closing, Decided, Outcome, Record, written
 from storage.webhooks.records import Webhook
 
-# Beside what is defined here: the kinds of entries that came with Git in and out stand in git_entries.py.
+# Beside what is defined here: the kinds of entries that came with Git in and out stand in kinds/git.py.
 __all__ = ["ACCESS_FORMAT", "ACTOR_FORMAT", "FORMATS", "GIT_FORMAT", "WEBHOOKS_FORMAT", "Entry", "GlobalCommit", "Tags"]
 
 NO_HASH = "0" * 64

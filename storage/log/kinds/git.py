@@ -1,9 +1,9 @@
-"""Kinds of entries that came with Git in and out. Pure; see entry.py."""
+"""Kinds of entries that came with Git in and out. Pure; see storage/log/entry.py."""
 
 from __future__ import annotations
 
 from storage.base.ids import PackId
-from storage.log.entry_base import GIT_FORMAT, Entry
+from storage.log.kinds.base import GIT_FORMAT, Entry
 from storage.log.records import Actor, Record
 
 

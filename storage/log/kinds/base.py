@@ -1,4 +1,4 @@
-"""What all kinds of entries have in common: their form, and the formats that there were. Pure; see entry.py."""
+"""What all kinds of entries (storage/log/entry.py) have in common: their form, and which formats there were. Pure."""
 
 from __future__ import annotations
 
