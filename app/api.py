@@ -31,6 +31,7 @@ from app.routes import (
 )
 from app.routes.access import audit, limits, policy, tokens
 from app.routes.files import file_contents, reads, trees
+from app.routes.history import tags
 from app.service import memory_limit, metrics, request_log
 from app.service.body_limit import BodyLimit
 from app.service.downloads import Downloads
@@ -52,6 +53,7 @@ from storage.operations.lifecycle import NotPossible
 from storage.operations.seen import StackTooDeep, UnknownBase
 from storage.operations.slices import SliceChanged, SliceExists, SliceGone
 from storage.operations.succession import TakesTooLong
+from storage.operations.tags import TagChanged, TagGone, TagInTheWay
 from storage.operations.webhooks import NoWebhookKey, TooManyWebhooks, WebhookGone
 from storage.repository import Repository
 from tasks.notify import ask_for_upkeep
@@ -139,6 +141,7 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         trees,
         file_contents,
         webhooks,
+        tags,
     ):
         app.register_blueprint(module.routes, url_prefix="/v1")
     app.register_blueprint(health.routes, url_prefix="/v1")
@@ -192,5 +195,8 @@ def problem_table(repo: Repository) -> problems.Table:
         NoWebhookKey: lambda error: problems.conflict("there are no webhooks here: the setting webhook_key is empty"),
         TooManyWebhooks: lambda error: problems.conflict(str(error)),
         WebhookGone: lambda error: problems.not_found("webhook", str(error)),
+        TagGone: lambda error: problems.not_found("tag", str(error)),
+        TagInTheWay: lambda error: problems.conflict(str(error)),
+        TagChanged: tags.changed,
         PolicyChanged: lambda error: problems.precondition_failed(str(error), version=error.current.version),
     }

@@ -21,7 +21,6 @@ _FOLDERS = {
         "checkout": "Write a slice's files into a folder, to be edited and submitted.",
         "conflicts": "List open conflicts, or show those of a changeset.",
         "diff": "Show what a changeset changes.",
-        "log": "Show the global history.",
         "rebase": "Merge changesets onto the tip, as new ones.",
         "release": "Queue held changesets, so that they can be committed.",
         "resolve": "Resolve a changeset's conflicts, in an editor or by taking sides.",
@@ -29,6 +28,10 @@ _FOLDERS = {
         "status": "Show a changeset, or the state of the deployment.",
         "submit": "Submit a directory, or a range of Git commits, as one changeset.",
         "watch": "Show the events of changesets as they happen.",
+    },
+    "history": {
+        "log": "Show the global history.",
+        "tag": "Make, list and delete tags.",
     },
     "lists": {
         "changesets": "List changesets by who submitted them, path, label and more.",

@@ -27,7 +27,7 @@ class ExportError(Refused):
 
 
 def export(settings: Settings, directory: Path, progress: Progress = no_progress) -> LogSummary:
-    """Write a bare repository with `main` (the global commits) and `next` (the chain) into `directory`.
+    """Write a bare repository with `main` (the global commits), `next` (the chain) and all tags into `directory`.
 
     Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
     --strict`). Returns what the log has. Raises OSError where the directory has something in it or cannot be made.
@@ -48,6 +48,8 @@ def export(settings: Settings, directory: Path, progress: Progress = no_progress
             git(directory, "index-pack", "--stdin", "--strict", stdin=stream)
     git(directory, "update-ref", "refs/heads/main", contents.main)
     git(directory, "update-ref", "refs/heads/next", contents.tip)
+    tags = "".join(f"create refs/tags/{name} {oid}\n" for name, oid in contents.tags.items())
+    git(directory, "update-ref", "--stdin", stdin=tags.encode())
     progress("git", 1, 2)
     # Drops what no branch reaches (trees that only writers saw, manifests), and finds deltas.
     git(directory, "repack", "-a", "-d", "--quiet")

@@ -320,11 +320,21 @@ def _check_git(repo: Repository, contents: _Contents, findings: Findings, progre
             exported = export(repo.settings, directory, progress)
             git(directory, "fsck", "--strict", "--no-dangling", "--no-progress")
             chain, main = _named(directory, "next"), _named(directory, "main")
+            _check_tags(directory, exported, findings)
         except (ExportError, Corrupt, BucketError, Missing) as error:
             findings.differ(f"git: {error}")
             return
         contents.catch_up(repo.log)
         _check_trailers(chain, main, contents.until(exported.entries), findings)
+
+
+def _check_tags(directory: Path, exported: LogSummary, findings: Findings) -> None:
+    """Check that Git has the tags of the log; that their objects are good, fsck has found."""
+    form = "--format=%(refname:lstrip=2) %(objectname)"
+    found = dict(line.split(" ") for line in git(directory, "for-each-ref", form, "refs/tags").splitlines())
+    for name in sorted(found.keys() | exported.tags.keys()):
+        if found.get(name) != exported.tags.get(name):
+            findings.differ(f"git: the tag {name} names {found.get(name)}, and should {exported.tags.get(name)}")
 
 
 class _Names(NamedTuple):

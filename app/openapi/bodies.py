@@ -10,6 +10,7 @@ from app.openapi.operation import Json, many, schema
 from app.openapi.values import LABEL_KEY, LINE, PRINCIPAL, TEXT, ULID
 from app.protocol import claims, queries, slices, webhooks
 from app.protocol.changesets import resolutions, schemas
+from app.protocol.history import tags
 from app.protocol.loading import LimitedSchema
 from storage.webhooks import targets
 
@@ -35,6 +36,7 @@ SCHEMAS: dict[str, type[LimitedSchema]] = {
     "Resolutions": resolutions.ResolveSchema,
     "WantedFiles": queries.FilesSchema,
     "WantedChangesets": queries.IdsSchema,
+    "NewTag": tags.TagSchema,
     "NewWebhook": webhooks.WebhookSchema,
     "WebhookChange": webhooks.WebhookChangeSchema,
 }
@@ -125,6 +127,7 @@ TEXTS = {
     "NewChangeset": "A changeset. Without `base`, each change has its own.",
     "NewChangesetItem": "A changeset of a bulk request. Its `base` may be the position of an earlier item.",
     "Identity": "The principal for which an issuer's JSON Web Tokens stand that have these claims.",
+    "NewTag": "A tag. Without a message it is a lightweight one, the name of a commit.",
     "WebhookChange": "What of a webhook is to be another.",
     "Resolution": "What shall stand at a path: exactly one of `take`, a content and `delete`.",
 }

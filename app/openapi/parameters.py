@@ -28,6 +28,7 @@ IN_PATH = {
     "claim_id": Parameter("claim_id", ULID, "The id of an advisory claim", examples.CLAIM),
     "webhook_id": Parameter("id", ULID, "The id of a webhook", examples.WEBHOOK),
     "delivery": Parameter("delivery", TEXT, "The id of a delivery, or of an event", examples.EVENT),
+    "tag": Parameter("tag", {**TEXT, "minLength": 1}, "The name of a tag, without `refs/tags/`", examples.TAG),
     "path": Parameter("path", PATH, "A file's path, percent-encoded", examples.PATH),
     "side": Parameter("side", {"type": "string", "enum": ["base", "head", "submitted"]}, "Which version", "head"),
     "file": Parameter("file", TEXT, "The name of a file of the page", "swagger-ui.css"),
@@ -74,8 +75,8 @@ HEADERS = {
     "Idempotency-Key": Parameter("Idempotency-Key", {"type": "string", "pattern": "^[ -~]{1,200}$"},
                                  "Makes repeats safe: the same request gets the first one's changeset."),
     "If-Match": Parameter("If-Match", {**TEXT, "minLength": 1},
-                          'The version that is replaced, such as `"3"`, or `*` for any. Without it 428, unless it is a '
-                          "dry run.", "*"),
+                          'What is replaced, or `*` for anything: the version of a policy, such as `"3"` (without it '
+                          "428, unless it is a dry run); the id that a tag names (without it no tag is moved).", "*"),
     "If-None-Match": Parameter("If-None-Match", TEXT, "The `ETag` that the client has already."),
     "Last-Event-ID": Parameter("Last-Event-ID", TEXT, "The id of the last event that was received."),
 }  # fmt: skip
@@ -86,7 +87,7 @@ OF_ANSWERS = {
     "RateLimit-Policy": Parameter("RateLimit-Policy", TEXT, "How many requests its principal may send after a pause"),
     "RateLimit": Parameter("RateLimit", TEXT, "How many of them it may send now"),
     "WWW-Authenticate": Parameter("WWW-Authenticate", TEXT, "How to say who asks"),
-    "ETag": Parameter("ETag", TEXT, "What `If-None-Match` takes; of a policy, what `If-Match` takes"),
+    "ETag": Parameter("ETag", TEXT, "What `If-None-Match` takes; of a policy and a tag, what `If-Match` takes"),
     "X-Git-Mode": Parameter("X-Git-Mode", {"type": "string", "pattern": "^[0-7]{6}$"}, "The file's mode, octal"),
     "X-Sluice-Commit": Parameter("X-Sluice-Commit", OID, "The commit that the answer is of"),
     "X-Git-Commit": Parameter("X-Git-Commit", OID, "The older name of X-Sluice-Commit"),

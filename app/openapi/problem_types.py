@@ -74,7 +74,8 @@ TYPES: Mapping[str, ProblemType] = {
     ),
     "precondition-failed": ProblemType(
         412, "It has changed meanwhile",
-        "`If-Match` names another version of the policy than the one that is there, which is `version`.",
+        "`If-Match` names another version of the policy than the one that is there, which is `version`; or another "
+        "object than the one that the tag names, which is `id`.",
         "Read the policy again, make the change to that one, and send its `ETag`.",
     ),
     "too-large": ProblemType(

@@ -151,7 +151,7 @@ SHAPES: dict[str, Json] = {
             "hashed_token": BASE64, "expires": SHOWN_TIME, "changeset": ULID, "slice": ULID, "name": TEXT,
             "paths": many(TEXT), "version": COUNT, "submitter": TEXT, "commit": OID, "reason": TEXT, "resolves": ULID,
             "closed_by": TEXT, "changesets": COUNT, "principal": TEXT, "role": schema("Role"), "webhook": ULID,
-            "packs": COUNT,
+            "packs": COUNT, "object": OID, "was": OID,
         },
         "What was done, and what it is about",
     ),
@@ -259,6 +259,11 @@ SHAPES: dict[str, Json] = {
         "tries": {**COUNT, "description": "How often the next event was tried"},
         "next_try_at": or_null(SHOWN_TIME), "error": or_null(TEXT),
         "behind": {**or_null(COUNT), "description": "Entries of the log that it was not told yet"},
+    }),
+    "Tag": thing({
+        "name": TEXT, "id": {**OID, "description": "Of its tag object, or of its commit where it is a lightweight tag"},
+        "commit": or_null(OID), "annotated": FLAG, "message": or_null(TEXT), "tagger": or_null(_AUTHOR),
+        "time": or_null(SHOWN_TIME),
     }),
     "WantedDelivery": thing({"id": TEXT}),
     "Delivery": thing({

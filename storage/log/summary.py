@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from storage.base.ids import Seq
-from storage.log.entry import NO_HASH, Commits, Entry, Genesis
+from storage.log.entry import NO_HASH, Commits, Entry, Genesis, Tags
 from storage.log.log import Log, follow
 from storage.log.references import References
 
@@ -24,6 +24,7 @@ class LogSummary:
     entries: int = 0
     changesets: int = 0  # that were decided
     hash: str = NO_HASH  # of the last entry
+    tags: dict[str, str] = field(default_factory=dict)  # ids of tag objects, or of commits, by name
 
     def add(self, entry: Entry, entry_hash: str) -> None:
         """Take the next entry."""
@@ -35,6 +36,11 @@ class LogSummary:
                 self.tip = entry.commit
             case Commits():
                 self.tip = entry.tip
+            case Tags():
+                for changed in entry.changed:
+                    self.tags.pop(changed.name, None)
+                    if changed.id is not None:
+                        self.tags[changed.name] = changed.id
         if made := entry.global_commit:
             self.main = made.commit
 

@@ -32,6 +32,7 @@ def real_ids(ask: Ask, settle: Callable[[str], None]) -> dict[str, str]:
     settle(conflicted)
     head, tree = ask("GET", "/v1/head", None), ask("GET", f"/v1/slices/{examples.SLICE}/tree", None)
     landing = ask("GET", f"/v1/changesets/{landed}", None)
+    ask("PUT", f"/v1/tags/{examples.TAG}", {"commit": landing["commit"], "message": "A release"})
     stranded = submitted("web/stranded", "x", hold=True)
     ask("POST", f"/v1/changesets/{stranded}/abandon", None)
     return {

@@ -1,7 +1,6 @@
 """Reading a slice's commits and single files, and the global history."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -9,6 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 from app.access.current import caller
 from app.access.visibility import visible
 from app.protocol import cursors
+from app.protocol.history.moments import shown_moment
 from app.protocol.loading import load_path
 from app.protocol.problems import not_found
 from app.protocol.queries import load_oid, load_query
@@ -19,7 +19,7 @@ from app.routes.pages import blob_response, of_commit, page
 from app.routes.slices import find_slice
 from app.service.services import services
 from storage.base.ids import ChangesetId, ObjectId
-from storage.git.objects import SUBMODULE_MODE, Ident, Version
+from storage.git.objects import SUBMODULE_MODE, Version
 from storage.git.trees import covers, lookup
 from storage.log.entry import SLOTS, GlobalCommit, log_position
 from storage.log.records import Status
@@ -68,22 +68,11 @@ def _commit_json(changeset: str, state: ChangesetState) -> dict[str, Any] | None
         "commit": outcome.commit,
         "seq": outcome.seq,
         "status": Status.LANDED if outcome.seq <= state.through else Status.COMMITTED,
-        "time": _time(commit.author),
+        "time": shown_moment(commit.author),
         **short_json(changeset, state),
         "author": {"name": commit.author.name, "email": commit.author.email},
         "message": commit.message,
     }
-
-
-def _time(who: Ident) -> str:
-    """Return a time as its writer's clock showed it; what no calendar has is shown as the nearest that one has."""
-    zone = timezone(timedelta(minutes=who.zone)) if 0 < abs(who.zone) < 24 * 60 else UTC
-    try:
-        # Not by way of UTC, where the first or the last day may have no date.
-        clock = datetime(1970, 1, 1, tzinfo=zone) + timedelta(seconds=who.time) + (zone.utcoffset(None) or timedelta())
-    except OverflowError:
-        clock = datetime.max.replace(tzinfo=zone) if who.time > 0 else datetime.min.replace(tzinfo=zone)
-    return clock.isoformat(timespec="seconds")
 
 
 @routes.get("/slices/<slice:name>/files/<path:path>")

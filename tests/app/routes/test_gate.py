@@ -71,13 +71,16 @@ def planted(settings: Settings, unsent: object) -> Planted:
     made.ids["main"] = root.get("/head")["main"]["commit"]
     made.ids["chain"] = root.get("/slices/vault/commits")["items"][0]["commit"]
     made.ids["tree"] = root.get("/head")["main"]["tree"]
+    tag = root.http.put("/v1/tags/vault/1", json={"commit": made.ids["chain"], "message": MESSAGE})
+    assert tag.status_code == 201, tag.data
+    made.ids["tag"] = tag.get_json()["id"]
     token = root.get("/tokens")["items"][1]
     made.ids["token"] = token["id"]
     asked = {"url": "https://vault.example/", "name": MESSAGE, "slices": ["vault"]}
     made.ids["webhook"] = made.clients["right"].post("/webhooks", asked, 201).get_json(force=True)["id"]
     made.ids["event"] = f"{root.get('/changesets/' + made.ids['landed'])['seq']}-0"
     assert root.get(f"/changesets/{made.ids['conflicted']}")["status"] == "conflicted"
-    names = ("landed", "conflicted", "held", "queued", "blob", "slice", "tree", "claim", "webhook")
+    names = ("landed", "conflicted", "held", "queued", "blob", "slice", "tree", "claim", "webhook", "tag")
     hidden = [made.ids[name] for name in names]
     made.hidden = [*hidden, "vault", CONTENT, MESSAGE, PERSON, INTENT, "user:small", "user:right"]
     made.hidden += [*LABELS, *LABELS.values()]
@@ -187,6 +190,12 @@ CASES: dict[str, Case] = {
     "trees.tree": Case("GET", "/v1/slices/{slice}/tree", READ),
     "trees.files": Case("GET", "/v1/slices/{slice}/files", READ),
     "file_contents.contents": Case("POST", "/v1/slices/{slice}/files", READ, lambda planted: {"paths": ["vault/key"]}),
+    "tags.listing": Case("GET", "/v1/tags", TOP, by="top"),
+    "tags.show": Case("GET", "/v1/tags/vault/1", TOP, by="top"),
+    "tags.put": Case(
+        "PUT", "/v1/tags/vault/2", (401, 403, 403, 201), lambda planted: {"commit": planted.ids["chain"]}, by="top"
+    ),
+    "tags.remove": Case("DELETE", "/v1/tags/vault/1", (401, 403, 403, 204), by="top"),
     "webhooks.create": Case(
         "POST",
         "/v1/webhooks",
@@ -274,7 +283,9 @@ def test_each_is_answered_as_it_may_ask(
     assert tuple(answered) == case.statuses
 
 
-@pytest.mark.parametrize("name", ["landed", "conflicted", "held", "queued", "slice", "blob", "chain", "main", "tree"])
+@pytest.mark.parametrize(
+    "name", ["landed", "conflicted", "held", "queued", "slice", "blob", "chain", "main", "tree", "tag"]
+)
 def test_no_id_is_a_right_to_bytes(planted: Planted, name: str) -> None:
     """A stranger gives each id wherever a request takes one: as base, as content, as what it saw, as a commit."""
     stranger, oid = planted.clients["stranger"], planted.ids[name]

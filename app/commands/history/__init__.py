@@ -1,0 +1,1 @@
+"""Commands that show the past, and name places in it."""

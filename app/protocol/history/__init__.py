@@ -1,0 +1,1 @@
+"""What requests about the past say: tags, commits, versions of files."""

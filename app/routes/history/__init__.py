@@ -1,0 +1,1 @@
+"""Routes that show the past: tags, commits, versions of paths, blame, comparisons."""
