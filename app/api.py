@@ -31,7 +31,7 @@ from app.routes import (
 )
 from app.routes.access import audit, limits, policy, tokens
 from app.routes.files import file_contents, reads, trees
-from app.routes.history import tags
+from app.routes.history import commits, reverts, tags
 from app.service import memory_limit, metrics, request_log
 from app.service.body_limit import BodyLimit
 from app.service.downloads import Downloads
@@ -141,6 +141,8 @@ def create_app(chosen: Settings | None = None, check: bool = True) -> Flask:
         trees,
         file_contents,
         webhooks,
+        commits,
+        reverts,
         tags,
     ):
         app.register_blueprint(module.routes, url_prefix="/v1")

@@ -30,7 +30,10 @@ _FOLDERS = {
         "watch": "Show the events of changesets as they happen.",
     },
     "history": {
-        "log": "Show the global history.",
+        "blame": "Show which commit each line of a file came with.",
+        "log": "Show the global history, or that of a path.",
+        "revert": "Take back committed changesets, by new ones.",
+        "show": "Show a commit, or that of a changeset, with its diff.",
         "tag": "Make, list and delete tags.",
     },
     "lists": {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from app.client.api_client import Client, Json
+from storage.base.ids import new_ulid
 
 
 def tags(client: Client) -> Iterator[Json]:
@@ -27,6 +28,35 @@ def put_tag(client: Client, name: str, commit: str, message: str | None, force: 
 def delete_tag(client: Client, name: str) -> None:
     """Delete a tag."""
     client.delete(_tag_path(name))
+
+
+def history(client: Client, path: str, commit: str | None, slice_name: str | None, limit: int) -> Iterator[Json]:
+    """Yield the commits that changed a file, or a directory where the path ends with a slash, newest first."""
+    where = {} if path == "/" else {"prefix": path} if path.endswith("/") else {"path": path}
+    return client.pages("/v1/history", limit=limit, commit=commit, slice=slice_name, **where)
+
+
+def commit(client: Client, oid: str) -> Json:
+    """Return a commit, with the first page of what it changed."""
+    return client.call("GET", f"/v1/commits/{quote(oid, safe='')}?limit=1")
+
+
+def compare(client: Client, first: str, second: str) -> Iterator[Json]:
+    """Yield the files that differ between the merge base of two commits and the second of them."""
+    return client.pages(f"/v1/compare/{quote(f'{first}...{second}', safe='')}")
+
+
+def blame(client: Client, path: str, commit: str | None) -> Json:
+    """Return which commit each line of a file came with."""
+    query = {"path": path} | ({"commit": commit} if commit else {})
+    return client.call("GET", f"/v1/blame?{urlencode(query)}")
+
+
+def revert(client: Client, changeset: str) -> Json:
+    """Return a new changeset that takes back what a committed one has changed."""
+    return client.call(
+        "POST", f"/v1/changesets/{quote(changeset, safe='')}/revert", None, {"Idempotency-Key": new_ulid()}
+    )
 
 
 def _tag_path(name: str) -> str:

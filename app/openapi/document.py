@@ -166,7 +166,7 @@ def _parameters(route: Route, operation: Operation) -> Iterable[Json]:
         text = operation.meanings.get(name) or parameters.IN_QUERY[name]
         required = name in parameters.REQUIRED_IN.get(operation.id, ())
         shape = {key: value for key, value in _of_query(query.fields[name]).items() if key != "description"}
-        yield _parameter("query", name, shape, text, required=required)
+        yield _parameter("query", name, shape, text, parameters.EXAMPLES.get(name, "") if required else "", required)
     for name in operation.headers:
         _, shape, text, example = parameters.HEADERS[name]
         yield _parameter("header", name, shape, text, example)

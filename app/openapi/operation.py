@@ -83,13 +83,23 @@ def nothing(text: str, *headers: str) -> Answer:
     return Answer(text, {}, headers)
 
 
-def page(shape: Shape, text: str = "A page of the list", more: Mapping[str, Json] | None = None) -> Answer:
+def page(
+    shape: Shape,
+    text: str = "A page of the list",
+    more: Mapping[str, Json] | None = None,
+    optional: Mapping[str, Json] | None = None,
+) -> Answer:
     """Return the answer of a list: `items`, and `next`, the cursor of the page behind it."""
     beside = dict(more or {})
     listed = {
         "type": "object",
         "required": ["items", "next", *beside],
-        "properties": {"items": {"type": "array", "items": schema(shape)}, "next": CURSOR, **beside},
+        "properties": {
+            "items": {"type": "array", "items": schema(shape)},
+            "next": CURSOR,
+            **beside,
+            **(optional or {}),
+        },
     }
     return Answer(text, {JSON: listed})
 

@@ -23,12 +23,15 @@ IN_PATH = {
     "name": Parameter("slice", {**TEXT, "minLength": 1}, "A slice's name or id; a slash in a name is `%2F`",
                       examples.SLICE),
     "changeset": Parameter("id", ULID, "The id of a changeset", examples.LANDED),
-    "commit": Parameter("id", OID, "The id of a global commit", examples.MAIN),
+    "commit": Parameter("id", OID, "The id of a commit", examples.MAIN),
     "token_id": Parameter("token_id", ULID, "The id of a token, which is not its secret", examples.TOKEN),
     "claim_id": Parameter("claim_id", ULID, "The id of an advisory claim", examples.CLAIM),
     "webhook_id": Parameter("id", ULID, "The id of a webhook", examples.WEBHOOK),
     "delivery": Parameter("delivery", TEXT, "The id of a delivery, or of an event", examples.EVENT),
     "tag": Parameter("tag", {**TEXT, "minLength": 1}, "The name of a tag, without `refs/tags/`", examples.TAG),
+    "ends": Parameter("range", {"type": "string", "pattern": "^.+\\.\\.\\..+$"},
+                      "Two commits with three dots between them: ids, tags (for readers of `/`), `main`, `next`",
+                      "main...next"),
     "path": Parameter("path", PATH, "A file's path, percent-encoded", examples.PATH),
     "side": Parameter("side", {"type": "string", "enum": ["base", "head", "submitted"]}, "Which version", "head"),
     "file": Parameter("file", TEXT, "The name of a file of the page", "swagger-ui.css"),
@@ -69,7 +72,9 @@ IN_AUDIT = {
     "after": "Only what is behind this `_document_id` or `through`; with the order `oldest`.",
 }
 # Whose schema depends on where it stands.
-REQUIRED_IN = {"listChangesetsOfSlice": {"status"}}
+REQUIRED_IN = {"listChangesetsOfSlice": {"status"}, "getBlame": {"path"}}
+# Of those that must be given, where their schema has no choices.
+EXAMPLES = {"path": examples.PATH}
 
 HEADERS = {
     "Idempotency-Key": Parameter("Idempotency-Key", {"type": "string", "pattern": "^[ -~]{1,200}$"},

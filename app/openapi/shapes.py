@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.openapi.operation import Json, Shape, many, or_null, schema, thing
+from app.openapi.operation import CURSOR, Json, Shape, many, or_null, schema, thing
 from app.openapi.values import (
     ACTION,
     BASE64,
@@ -55,6 +55,14 @@ _LABELS: Json = {"type": "object", "additionalProperties": TEXT}
 _SHORT: dict[str, Json] = {
     "author": _AUTHOR, "submitter": TEXT, "message": TEXT, "labels": _LABELS, "submitted": SHOWN_TIME,
 }  # fmt: skip
+_OF_TOUCH: dict[str, Shape] = {
+    "changeset": ULID, "slice": ULID, "status": "Status", "author": _AUTHOR, "time": SHOWN_TIME, "message": TEXT,
+    "submitter": TEXT, "labels": _LABELS,
+}  # fmt: skip
+_CHANGED: dict[str, Shape] = {
+    "change": {"type": "string", "enum": ["added", "modified", "deleted"]},
+    "old": or_null("Version"), "new": or_null("Version"),
+}  # fmt: skip
 _WEBHOOK: dict[str, Shape] = {
     "id": ULID, "url": TEXT, "name": TEXT, "owner": TEXT,
     **dict.fromkeys(("events", "slices", "paths", "within"), or_null(many(TEXT))),
@@ -90,6 +98,7 @@ SHAPES: dict[str, Json] = {
             "limit": {**TEXT, "description": "too-many: the quota that is reached"},
             "value": {"type": ["number", "null"], "description": "too-many: its value"},
             "version": {**COUNT, "description": "precondition-failed: the version that is there"},
+            "id": {**or_null(OID), "description": "conflict, precondition-failed: what the tag names"},
             "request": {**ULID, "description": "internal: the id under which the log has the fault"},
         },
     },
@@ -237,6 +246,22 @@ SHAPES: dict[str, Json] = {
     "GlobalCommit": thing(
         {"commit": OID, "parents": many(OID), "seq": COUNT, "through": COUNT}, {"tree": OID, "changesets": COUNT}
     ),
+    "ChangedPath": thing({"path": TEXT, **_CHANGED}),
+    "Commit": thing(
+        {"items": many("ChangedPath"), "next": CURSOR, "commit": OID,
+         "kind": {"type": "string", "enum": ["chain", "global", "first"]}, "parents": many(OID)},
+        {"tree": OID, **_OF_TOUCH, "committer": _AUTHOR, "committed": SHOWN_TIME},
+        "A page of what it changed, and the commit as far as the caller may know of it",
+    ),
+    "PathCommit": thing({"commit": OID, **_CHANGED}, {**_OF_TOUCH, "message_cut": FLAG}),
+    "BlamedLines": thing({"start": COUNT, "lines": COUNT, "commit": OID}, {**_OF_TOUCH, "message_cut": FLAG}),
+    "Blame": thing({
+        "items": many("BlamedLines"),
+        "older": {**many(thing({"start": COUNT, "lines": COUNT, "source": COUNT})),
+                  "description": "Lines that are older still; `source`: the first of them at the commit `before`"},
+        "before": or_null(OID),
+        "limit": {"type": ["string", "null"], "enum": ["blame_versions", "blame_bytes", "history_age", None]},
+    }, {"content": TEXT, "content_base64": BASE64}),
     "MergedChangeset": thing({"changeset": ULID, "commit": OID, "slice": ULID}, _SHORT),
     "File": thing({
         "path": TEXT, "mode": MODE, "type": {"type": "string", "enum": ["blob", "commit"]}, "id": OID,

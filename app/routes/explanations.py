@@ -7,7 +7,6 @@ from typing import Any, TypeVar, cast
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
-from msgspec import to_builtins
 
 from app.access.current import caller
 from app.access.visibility import is_hidden, shown_conflicts
@@ -18,6 +17,7 @@ from app.protocol.problems import not_found
 from app.protocol.queries import load_query
 from app.routes.changesets import state_of
 from app.routes.files.contents import Contents, Omitted
+from app.routes.files.diffs import Changed, shown_diff, text_json
 from app.routes.pages import blob_response, page
 from app.service.confirm_refusals import confirm_refusals
 from app.service.services import services
@@ -25,9 +25,8 @@ from storage.base.ids import ChangesetId
 from storage.git.conflict_hunks import Explainer, Explanation, Lines
 from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, UNKNOWN_MODE, Version
 from storage.git.threeway import ConflictClass, is_binary
-from storage.git.unified_diff import LineDiff, line_diff
 from storage.log.manifest import Changeset
-from storage.log.records import RecordedConflict, RecordedVersion, version_of
+from storage.log.records import RecordedConflict, version_of
 from storage.lookup.object_store import ObjectMissing
 from storage.operations.seen import seen_by_writer
 
@@ -46,9 +45,6 @@ T = TypeVar("T")
 Show = Callable[[Sequence[T]], Iterator[Json]]
 """Yields an item for each of a list's next rows."""
 
-Changed = tuple[bytes, Version | None, Version | None]
-"""A path, with what was seen there and what was submitted."""
-
 
 @routes.record_once
 def _open(state: BlueprintSetupState) -> None:
@@ -65,7 +61,7 @@ def diff(changeset: str) -> Response:
 
     def show(batch: Sequence[Changed]) -> Iterator[Json]:
         for group in contents.groups(batch, lambda changed: changed[1:]):
-            yield from (_shown_diff(changed, contents) for changed in group)
+            yield from (shown_diff(changed, contents) for changed in group)
 
     return _page("diff", changeset, _changed(submission, after, contents), limit, lambda changed: changed[0], show)
 
@@ -150,27 +146,6 @@ def _changed(submission: Changeset, after: bytes, contents: Contents) -> Iterato
                 yield change.path, old, new
 
 
-def _shown_diff(changed: Changed, contents: Contents) -> Json:
-    path, old, new = changed
-    before, after = (contents.of(version) if version else None for version in (old, new))
-    omitted = next((content for content in (before, after) if isinstance(content, Omitted)), None)
-    compared = LineDiff(binary=False)  # of what is too large, or was never stored here, no lines are shown
-    if not isinstance(before, Omitted) and not isinstance(after, Omitted):
-        compared = line_diff(path, before, after)
-        omitted = Omitted.BINARY if compared.binary else None
-    item = {
-        "path": path.decode(),
-        "status": "added" if old is None else "deleted" if new is None else "modified",
-        "old": to_builtins(RecordedVersion.of(old)),
-        "new": to_builtins(RecordedVersion.of(new)),
-        "binary": compared.binary,
-        "additions": compared.additions,
-        "deletions": compared.deletions,
-        "patch": None,
-    }
-    return item | (text_json("patch", compared.patch) if compared.patch is not None else {"omitted": omitted})
-
-
 def _shown_conflicts(group: Sequence[RecordedConflict], contents: Contents) -> Iterator[Json]:
     versions = [_versions(conflict) for conflict in group]
     texts = [_texts(three, contents) if three else None for three in versions]
@@ -226,11 +201,3 @@ def _lines_json(lines: Lines) -> Json:
         return {"start": lines.start, "lines": [line.decode() for line in lines.lines]}
     except UnicodeDecodeError:
         return {"start": lines.start, "lines_base64": [b64encode(line).decode() for line in lines.lines]}
-
-
-def text_json(name: str, text: bytes) -> Json:
-    """Return a text under `name`; where it is not UTF-8 its bytes, under `<name>_base64`: none is changed."""
-    try:
-        return {name: text.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": b64encode(text).decode()}

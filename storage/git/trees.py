@@ -229,6 +229,11 @@ def _named(whole: bytes) -> tuple[bytes, Version]:
     return whole[whole.index(b" ") + 1 : -21], version_of(whole)
 
 
+def version_rows(tree: Tree) -> dict[bytes, Version]:
+    """Return what stands in a tree, by name."""
+    return dict(map(_named, tree.rows))
+
+
 def covers(paths: Collection[bytes], path: bytes) -> bool:
     """Tell whether a slice with these paths holds the file `path`; `/` holds everything, `a/` all below a.
 

@@ -130,9 +130,9 @@ def _of_others(entry: Entry) -> Iterator[Act]:
         case Webhooks():
             yield from _of_webhooks(entry)
         case Tags():
-            for each in entry.changed:
-                action = "tag.delete" if each.id is None else "tag.create" if each.was is None else "tag.move"
-                yield Act(action=action, actor=entry.actor, name=each.name, object=each.id, was=each.was)
+            for tag in entry.changed:
+                action = "tag.delete" if tag.id is None else "tag.create" if tag.was is None else "tag.move"
+                yield Act(action=action, actor=entry.actor, name=tag.name, object=tag.id, was=tag.was)
         case Asked():
             yield Act(action=f"{entry.what}.request", actor=entry.actor)
         case Condemn():

@@ -18,7 +18,7 @@ def command(directory: Path, data: Path | None, as_json: bool) -> None:
     """Export everything as a bare Git repository into DIRECTORY, which must be empty or missing.
 
     `main` has the global commits: its first-parent history shows the batches, its full history every changeset. `next`
-    is the chain, which may be ahead of main. Tags are there too. Only the bucket is read (SLUICE_S3_*): Redis may be gone.
+    is the chain, which may be ahead of main. Tags come along. Only the bucket is read (SLUICE_S3_*): Redis may be gone.
 
     Example: sluice export backup.git && git -C backup.git log --first-parent main
     """

@@ -44,7 +44,7 @@ def command(client: Client, changeset: str, stat: bool, as_json: bool) -> None:
             rows.append(file)
         else:
             for line in lines_of(file):
-                _echo(line)
+                echo(line)
     if as_json:
         return
     for line in _stat(rows):
@@ -90,7 +90,7 @@ def _why(file: Json) -> str:
     return _OMITTED.get(file.get("omitted", ""), "too large to be shown")
 
 
-def _echo(line: str) -> None:
+def echo(line: str) -> None:
     """Print a line with the very bytes that the file has."""
     try:
         click.echo(line)

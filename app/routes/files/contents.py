@@ -26,15 +26,15 @@ class Omitted(StrEnum):
 
 
 class Contents:
-    """The contents that are shown: stored ones, and those that a submission pack alone has."""
+    """The contents that are shown: stored ones, and those that a submission's pack alone has."""
 
-    def __init__(self, submission: Changeset) -> None:
+    def __init__(self, submission: Changeset | None = None) -> None:
         self._repo = services().repo
         self._most = services().settings.max_shown_bytes
         self.locations = {
             change.oid: Location(submission.pack, change.range)
-            for change in submission.changes
-            if change.oid and change.range
+            for change in (submission.changes if submission else ())
+            if submission and change.oid and change.range
         }
         self._large: set[ObjectId] = set()
         self._texts: dict[ObjectId, bytes | Omitted] = {}

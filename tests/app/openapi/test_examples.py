@@ -58,7 +58,7 @@ class Examples:
             elif parameter["in"] == "header" and "example" in parameter:
                 headers[parameter["name"]] = parameter["example"]
             elif parameter["required"]:
-                query[parameter["name"]] = parameter["schema"]["enum"][0]
+                query[parameter["name"]] = parameter.get("example") or parameter["schema"]["enum"][0]
         options = {} if body is None else {"json": body}
         answer = self.api.http.open(path, method=method, headers=headers, query_string=query, buffered=False, **options)
         status = answer.status_code

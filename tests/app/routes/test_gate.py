@@ -57,7 +57,7 @@ def planted(settings: Settings, unsent: object) -> Planted:
     clients = {"nobody": root.as_(None)}
     clients |= {name: principal(root, f"user:{name}") for name in ("stranger", "small", "right", "top")}
     made = Planted(root, clients)
-    base = root.tip
+    base = made.ids["first"] = root.tip
     made.ids["landed"] = made.changeset("vault/key", CONTENT, base)
     root.world.work()
     made.ids["conflicted"] = made.changeset("vault/key", CONTENT + "2", base)
@@ -190,6 +190,11 @@ CASES: dict[str, Case] = {
     "trees.tree": Case("GET", "/v1/slices/{slice}/tree", READ),
     "trees.files": Case("GET", "/v1/slices/{slice}/files", READ),
     "file_contents.contents": Case("POST", "/v1/slices/{slice}/files", READ, lambda planted: {"paths": ["vault/key"]}),
+    "commits.show": Case("GET", "/v1/commits/{chain}", (401, 200, 200, 200)),
+    "commits.history": Case("GET", "/v1/history?path=vault/key", READ),
+    "commits.lines": Case("GET", "/v1/blame?path=vault/key", READ),
+    "commits.comparison": Case("GET", "/v1/compare/{first}...main", (401, 200, 200, 200)),
+    "reverts.make": Case("POST", "/v1/changesets/{landed}/revert", (401, 404, 403, 202)),
     "tags.listing": Case("GET", "/v1/tags", TOP, by="top"),
     "tags.show": Case("GET", "/v1/tags/vault/1", TOP, by="top"),
     "tags.put": Case(

@@ -49,17 +49,17 @@ def heads(api: Api) -> tuple[str, str]:
 
 def test_a_tag_is_what_git_tag_makes_of_the_same(root: Api, tmp_path: Path) -> None:
     main, tip = heads(root)
-    grants(root, "user:ada maintainer /", people={"user:ada": {"name": "Ada Ä.", "emails": ["ada@example.org"]}})
+    grants(root, "user:ada maintainer /", people={"user:ada": {"name": "Ada Ä", "emails": ["ada@example.org"]}})
     ada = principal(root, "user:ada")
     light = put(ada, "light", tip, 201)
     assert (light["id"], light["commit"], light["annotated"], light["message"]) == (tip, tip, False, None)
     made = put(ada, "rel/v1.0-ü", main, 201, message="The first\n\nSo it begins.")
     assert made["commit"] == main and made["annotated"] and made["tagger"] == {
-        "name": "Ada Ä.", "email": "ada@example.org"}  # fmt: skip
+        "name": "Ada Ä", "email": "ada@example.org"}  # fmt: skip
     exported = tmp_path / "export.git"
     export(ada.world.repo.settings, exported)
     clone = GitRepository(tmp_path / "clone")
-    clone.git("fetch", "--quiet", str(exported), "main:main", "refs/tags/*:refs/tags/*")
+    clone.git("fetch", "--quiet", str(exported), "main:there", "refs/tags/*:refs/tags/*")
     clone.git("fsck", "--strict")
     assert clone.git("rev-parse", "light", "rel/v1.0-ü") == f"{tip}\n{made['id']}"
     seconds = clone.git("for-each-ref", "--format=%(taggerdate:unix)", "refs/tags/rel/v1.0-ü")
@@ -67,7 +67,7 @@ def test_a_tag_is_what_git_tag_makes_of_the_same(root: Api, tmp_path: Path) -> N
     clone.git(
         "tag", "-a", "rel/v1.0-ü", "-m", "The first\n\nSo it begins.", main,
         environ={
-            "GIT_COMMITTER_NAME": "Ada Ä.",
+            "GIT_COMMITTER_NAME": "Ada Ä",
             "GIT_COMMITTER_EMAIL": "ada@example.org",
             "GIT_COMMITTER_DATE": f"{seconds} +0000",
         },
@@ -164,20 +164,21 @@ def test_tags_are_not_written_while_a_node_is_at_work_that_cannot_read_them(root
 
 
 def test_they_survive_compactions_checkpoints_and_the_loss_of_the_view(root: Api) -> None:
-    made = [put(root, "v1", root.tip, 201, message="kept"), put(root, "v0", root.tip, 201)]
+    tip = root.tip
+    made = [put(root, "v1", tip, 201, message="kept"), put(root, "v0", tip, 201)]
     put(root, "gone", root.tip, 201)
     delete(root, "gone", 204)
     root.put("c", "3\n")
     root.world.work()
     assert compacted(aged_world(root.world))
     repo = root.world.repo
-    rebuild(repo, repo.view.epoch())
+    rebuild(repo, repo.view.epoch(), lambda _: None)
     again = root.world.reopened().repo
     assert next_tags(again.view, "", 10) == [
         (tag["name"], bytes.fromhex(tag["id"])) for tag in sorted(made, key=lambda tag: tag["name"])
     ]
     shown = tag_of(again, "v1", tags_of(again.view, ["v1"])["v1"])
-    assert shown.of and shown.of.message == "kept\n" and shown.commit and shown.commit.hex() == root.tip
+    assert shown.of and shown.of.message == "kept\n" and shown.commit and shown.commit.hex() == tip
     assert verify(again).differences == []
 
 
