@@ -118,12 +118,12 @@ def _tagger() -> Ident:
 
 def _seen() -> tuple[ObjectId | None, bool]:
     """Return what the tag has to name, and whether it may name anything. Raises a Problem."""
+    if "If-Match" not in request.headers:
+        return None, False
     match = request.if_match
     if match.star_tag:
         return None, True
     [*ids] = match.as_set()
-    if not ids:
-        return None, False
     if len(ids) != 1 or not _ID.fullmatch(ids[0]):
         raise invalid("If-Match", "must have the id that the tag was seen to name, 40 hexadecimal digits, or * for any")
     return oid_of(ids[0]), False

@@ -117,6 +117,15 @@ def test_what_git_takes_for_no_tag_is_refused(root: Api, name: str) -> None:
     assert answer.status_code == 422 and answer.get_json(force=True)["errors"][0]["field"] == "tag", answer.data
 
 
+@pytest.mark.parametrize("seen", ["", '"v1"', f'W/"{"1" * 40}"', f'"{"1" * 40}", "{"2" * 40}"', "1" * 39])
+def test_what_is_no_id_that_was_seen_is_refused(root: Api, seen: str) -> None:
+    for method, body in (("PUT", {"commit": root.tip}), ("DELETE", None)):
+        answer = root.http.open("/v1/tags/v1", method=method, json=body, headers={"If-Match": seen})
+        assert answer.status_code == 422 and answer.get_json(force=True)["errors"][0]["field"] == "If-Match", (
+            answer.data
+        )
+
+
 def test_names_collide_as_refs_do(root: Api) -> None:
     put(root, "a/b", root.tip, 201)
     for name in ("a", "a/b/c"):
