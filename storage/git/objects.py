@@ -140,6 +140,11 @@ class Tree:
                 return i
         return -1
 
+    def find_key(self, key: bytes) -> int:
+        """Return the position of a name that is no directory's, or of a directory's with `/` behind it; or -1."""
+        i = bisect_left(self.keys, key)
+        return i if i < len(self.keys) and self.keys[i] == key else -1
+
     def directories(self) -> list[ObjectId]:
         """Return the ids of the trees that stand here."""
         return [ObjectId(self.rows[i][-20:]) for i, key in enumerate(self.keys) if key.endswith(b"/")]

@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Self
@@ -36,6 +37,8 @@ _SCRATCH_CONFIG = """\
 	repositoryformatversion = 0
 	attributesFile = /dev/null
 """
+# Bytes of a part of a stream.
+_PART = 1 << 20
 # What was written is read, not what replace refs make of it; nothing is refreshed on the way; messages in English.
 _FIXED = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
@@ -132,8 +135,64 @@ class Git:
         except OSError as error:
             raise GitFailed(arguments[0], 127, f"git cannot be run: {error.strerror}") from error
 
+    def feed(self, *arguments: str, stdin: Iterable[bytes]) -> None:
+        """Run a command that is given its input in parts, and whose output nobody wants. Raises GitFailed.
+
+        Where a part cannot be had, and at any other end of this call, the command is ended as well.
+        """
+        with tempfile.TemporaryFile() as errors, self._started(arguments, errors, subprocess.PIPE) as running:
+            assert running.stdin
+            with suppress(BrokenPipeError):  # it has failed, and says why
+                for part in stdin:
+                    running.stdin.write(part)
+                running.stdin.close()
+            _end(running, arguments, errors)
+
+    def stream(self, *arguments: str, stdin: bytes = b"") -> Iterator[bytes]:
+        """Yield what a command prints, in parts, while it runs; its input is short. Raises GitFailed, at the end."""
+        with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as given:
+            given.write(stdin)
+            given.seek(0)
+            yield from self._read(arguments, given, errors)
+
+    def _read(self, arguments: Sequence[str], given: IO[bytes], errors: IO[bytes]) -> Iterator[bytes]:
+        with self._started(arguments, errors, given) as running:
+            assert running.stdout
+            while part := running.stdout.read(_PART):
+                yield part
+            _end(running, arguments, errors)
+
+    @contextmanager
+    def _started(
+        self, arguments: Sequence[str], errors: IO[bytes], stdin: int | IO[bytes]
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a command, and end it with the block: one that is fed, or one that is read."""
+        stdout = subprocess.DEVNULL if stdin == subprocess.PIPE else subprocess.PIPE
+        try:
+            running: subprocess.Popen[bytes] = subprocess.Popen(
+                self._command(arguments), env=self._environment, stdin=stdin, stdout=stdout, stderr=errors
+            )
+        except OSError as error:
+            raise GitFailed(arguments[0], 127, f"git cannot be run: {error.strerror}") from error
+        try:
+            yield running
+        finally:
+            running.kill()
+            running.wait()
+            for pipe in (running.stdin, running.stdout):
+                if pipe:
+                    with suppress(BrokenPipeError):
+                        pipe.close()
+
     def _command(self, arguments: Sequence[str]) -> list[str]:
         return [program(), *(("-C", str(self._folder)) if self._folder else ()), *arguments]
+
+
+def _end(running: subprocess.Popen[bytes], arguments: Sequence[str], errors: IO[bytes]) -> None:
+    """Wait for the end of a command. Raises GitFailed."""
+    if status := running.wait():
+        errors.seek(0)
+        raise GitFailed(arguments[0], status, errors.read(_PART).decode(errors="replace").strip())
 
 
 class ScratchRepository:

@@ -1,0 +1,142 @@
+"""Bringing a clone store up to date with the log.
+
+What a catch-up brings is written in this order: objects, then rows with the position, then the branch. So after a death
+in between there are objects too many, or a branch that the next catch-up puts right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import structlog
+from msgspec.structs import replace
+
+from storage.base.errors import ViewStale
+from storage.base.ids import Seq
+from storage.clones import checkpoints
+from storage.clones.git_store import GitStore
+from storage.clones.id_table import IdTable, State, tip_of
+from storage.clones.objects import Projector
+from storage.git.run_git import GitFailed
+from storage.log.entry import decode
+from storage.log.log import follow
+from storage.projection.follow import EVERYTHING, Follower, Redefined, Settled, Step, begun
+from storage.projection.slice_trees import SliceTrees
+from storage.repository import Repository
+from storage.view.snapshot import Slice
+
+log = structlog.get_logger()
+
+# Commits, and bytes of commits and trees, after which a pack is written.
+_PACK_COMMITS = 512
+_PACK_BYTES = 16 << 20
+# A store that got so many packs in one catch-up is packed anew as a whole, with deltas.
+_MANY_PACKS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    """One store, and what it follows. Whoever calls holds the store's lock for writing."""
+
+    repo: Repository
+    slice: Slice | None
+    git: GitStore
+    table: IdTable
+
+    def run(self) -> Seq:
+        """Bring the store to where the view is; return that.
+
+        Raises Shrunk and DefinitionChanged, GitFailed and sqlite3.Error where the store is broken, CorruptEntry where
+        it has followed another log, and Unavailable.
+        """
+        head = self.repo.view.head()
+        state = self.table.state()
+        if state.read >= head.applied:
+            return state.read
+        self.git.clean()
+        if not state.seq:
+            state = self._begin()
+        row = self.table.last()
+        self.git.set_main(row.own if row else None)
+        projector = Projector(self.repo.objects, SliceTrees(state.paths) if self.slice else None)
+        projector.resume(row)
+        follower = self._follower(state)
+        packs, read = state.packs, state.seq
+        pairs = islice(self.repo.log.read_from(state.seq + 1), head.applied - state.seq)
+        for entry, entry_hash in follow(pairs, state.hash):
+            read = entry.seq
+            for settled in follower.add(entry, entry_hash):
+                projector.take(settled.steps)
+                state = _behind(settled, state)
+                if len(projector.rows) >= _PACK_COMMITS or projector.size >= _PACK_BYTES:
+                    state = self._write(projector, state)
+        if read < head.applied:
+            raise ViewStale("the log does not reach as far as the view")
+        state = self._write(projector, replace(state, read=head.applied))
+        self._merge_packs(state, state.packs - packs)
+        return state.read
+
+    def _begin(self) -> State:
+        """Return the state in which an empty store begins: a checkpoint's, or one of nothing."""
+        start = self._first_state()
+        if start is None:
+            raise ViewStale("the log does not reach as far as the view")
+        return checkpoints.restore(self.repo, self.slice, self.git, self.table, start) or start
+
+    def _first_state(self) -> State | None:
+        """Return the state of nothing, with the definition that the projection begins with."""
+        of = self.slice
+        if of is None:
+            return State(paths=tuple(EVERYTHING))
+        if of.version == 1:
+            return State(version=1, paths=tuple(sorted(of.paths)))
+        start = begun((decode(data) for _, data in self.repo.log.read_from(1)), of.id, of.version)
+        return State(version=start[0], paths=tuple(sorted(start[1]))) if start else None
+
+    def _follower(self, state: State) -> Follower:
+        of = self.slice
+        if of is None:
+            return Follower(EVERYTHING, tip=tip_of(state))
+        return Follower(frozenset(state.paths), of.id, state.version, of.version, tip_of(state))
+
+    def _write(self, projector: Projector, state: State) -> State:
+        """Write what was taken."""
+        packs = 0
+        for pack in projector.packs():
+            self.git.add_pack(pack)
+            packs += 1
+        rows = projector.taken()
+        state = replace(state, packs=state.packs + packs, read=max(state.read, state.seq))
+        self.table.add(rows, state)
+        if rows:
+            self.git.set_main(rows[-1].own)
+        return state
+
+    def _merge_packs(self, state: State, new: int) -> None:
+        """Merge packs where they are many; what fails here is tried again after the next catch-up."""
+        if new < _MANY_PACKS and state.packs < self.repo.settings.clone_packs:
+            return
+        try:
+            self.git.repack(everything=new >= _MANY_PACKS)
+        except GitFailed as error:
+            log.warning("clone_repack_failed", name=self.git.path.parent.name, reason=str(error))
+            return
+        self.table.add([], replace(state, packs=0))
+
+
+def _behind(settled: Settled, state: State) -> State:
+    """Return the state behind a settled entry."""
+    version, paths = _definition(settled.steps, state)
+    return replace(
+        state, seq=settled.seq, hash=settled.hash, tip=settled.tip.hex() if settled.tip else "", version=version,
+        paths=paths,
+    )  # fmt: skip
+
+
+def _definition(steps: Sequence[Step], state: State) -> tuple[int, tuple[bytes, ...]]:
+    for step in steps:
+        if isinstance(step, Redefined):
+            return step.version, tuple(sorted(step.paths))
+    return state.version, state.paths

@@ -1,0 +1,228 @@
+"""One clone store: a bare repository that follows the log, for a slice or for the whole.
+
+Its folder has the repository, the table of ids, and two locks (storage/clones/stores.py). A store that is wrong in any
+way that a catch-up does not put right is removed and made again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import structlog
+
+from storage.base.errors import Corrupt, Unavailable
+from storage.base.ids import ChangesetId, ObjectId, Seq
+from storage.clones import checkpoints
+from storage.clones.catch_up import CatchUp
+from storage.clones.git_store import GitStore
+from storage.clones.id_table import IdTable
+from storage.clones.locks import Busy, locked
+from storage.clones.stores import IN_USE, REPOSITORY, TABLE, USED, WRITING, Stores
+from storage.git.objects import CorruptObject, Kind
+from storage.git.run_git import GitFailed
+from storage.git.trailers import CHANGESET_ID, changeset_of_old, trailers
+from storage.log.entry import CorruptEntry, log_position
+from storage.lookup.object_store import ObjectMissing
+from storage.projection.commits import read as read_commit
+from storage.projection.follow import Shrunk
+from storage.repository import Repository
+from storage.view.snapshot import Slice
+
+log = structlog.get_logger()
+
+CHECKPOINTING = "checkpointing"
+"""The file whose lock has who writes a checkpoint of the store."""
+
+# What says that a store is broken.
+_BROKEN = (GitFailed, sqlite3.Error, CorruptEntry, FileNotFoundError, NotADirectoryError)
+# What Git and SQLite say where a disk is full; with less room than this it is full, whatever they say.
+_FULL = ("No space left", "disk is full", "Disk quota exceeded")
+_LEAST_ROOM = 1 << 20
+_TRIES = 3
+
+
+class StoreBroken(Unavailable):
+    """A clone store could not be made or brought up to date."""
+
+
+class DiskFull(Unavailable):
+    """The disk with the clone stores is full."""
+
+
+class Clone:
+    """A clone store. Safe for threads and processes."""
+
+    def __init__(self, repo: Repository, stores: Stores, of: Slice | None) -> None:
+        """Open the store of a slice as `of` defines it, or of the whole. No I/O: it may not be there yet."""
+        self._repo = repo
+        self._stores = stores
+        self.slice = of
+        self.folder = stores.path_of(of.id, of.version) if of else stores.path_of(None, 0)
+        self.path = self.folder / REPOSITORY
+        """The bare repository. `refs/heads/main` is the newest commit that has landed; absent where there is none."""
+        self._git = GitStore(self.path)
+        self._table = IdTable(self.folder / TABLE)
+
+    # --- Following the log --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def ready(self, seq: int = 0) -> Iterator[Path]:
+        """Have everything that had landed at entry `seq`, which the view has; yield `path`, which stays as long.
+
+        Raises as `catch_up` does.
+        """
+        with ExitStack() as use:
+            for _ in range(_TRIES):
+                self.catch_up(seq)
+                with suppress(FileNotFoundError):  # it was removed in between
+                    use.enter_context(self._in_use())
+                    break
+            else:
+                raise StoreBroken(f"the clone store {self.folder.name} is removed again and again")
+            yield self.path
+
+    def catch_up(self, seq: int = 0) -> Seq:
+        """Have everything that had landed at entry `seq`, which the view has (0: at the view's newest one).
+
+        Returns up to which entry nothing is missing but what had not landed. Raises DefinitionChanged where the slice
+        is not what `slice` says, so that the rights to it have to be judged again; Busy where somebody else has been
+        at it for `clone_wait` seconds; DiskFull, StoreBroken, and what else is Unavailable.
+        """
+        reached = self._reached()
+        if seq and reached >= seq:
+            self._stores.touch(self.folder)
+            return reached
+        fresh = False
+        for turn in range(_TRIES):
+            try:
+                return self._caught_up(fresh)
+            except Shrunk:
+                fresh = True  # the store was begun from an older version's
+                self._stores.remove(self.folder)
+            except (*_BROKEN, OSError) as error:
+                self._check_room(error)
+                log.warning("clone_broken", name=self.folder.name, reason=str(error), turn=turn)
+                self._stores.remove(self.folder)
+        raise StoreBroken(f"the clone store {self.folder.name} cannot be made")
+
+    def _caught_up(self, fresh: bool) -> Seq:
+        self._stores.make(self.folder, lambda folder: self._make(folder, fresh))
+        with self._in_use():
+            self._stores.touch(self.folder)
+            with locked(self.folder / WRITING, timeout=self._repo.settings.clone_wait):
+                before = self._table.state()
+                reached = CatchUp(self._repo, self.slice, self._git, self._table).run()
+                after = self._table.state()
+        if after.packs != before.packs:
+            self._stores.make_room()
+        if after.seq != before.seq:
+            self._begin_checkpoint()
+        return reached
+
+    def _make(self, folder: Path, fresh: bool) -> None:
+        """Make the store in a folder: from an older version's where it has no path that this one has not."""
+        git, table = GitStore(folder / REPOSITORY), IdTable(folder / TABLE)
+        git.create()
+        (folder / USED).touch()
+        if self.slice and not fresh:
+            for version, older in self._stores.older(self.slice.id, self.slice.version):
+                with suppress(Busy, FileNotFoundError), locked(older / WRITING):
+                    git.copy_packs(GitStore(older / REPOSITORY))
+                    shutil.copyfile(older / TABLE, folder / TABLE)
+                    log.info("clone_copied", name=self.folder.name, version=version)
+                    return
+        table.create()
+
+    def _reached(self) -> Seq:
+        try:
+            return self._table.state().read
+        except sqlite3.Error:
+            return Seq(0)  # it is not there, or broken: a catch-up finds out
+
+    def _check_room(self, error: Exception) -> None:
+        """Raise DiskFull where that is what an error comes from: a store is not to be blamed for it."""
+        text = str(error)
+        free = shutil.disk_usage(self._stores.existing()).free
+        if free < _LEAST_ROOM or any(words in text for words in _FULL):
+            raise DiskFull(f"the disk of {self._stores.folder} is full: {text}") from error
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with locked(self.folder / IN_USE, shared=True, timeout=self._repo.settings.clone_wait):
+            yield
+
+    # --- Checkpoints --------------------------------------------------------------------------------------------------
+
+    def _begin_checkpoint(self) -> None:
+        """Write a checkpoint beside all else, where it is time to."""
+        if checkpoints.is_due(self._repo, self._table):
+            threading.Thread(target=self._checkpoint_beside, name="clone-checkpoint", daemon=True).start()
+
+    def _checkpoint_beside(self) -> None:
+        try:
+            self.checkpoint()
+        except (Unavailable, Corrupt, *_BROKEN) as error:
+            log.warning("clone_checkpoint_failed", name=self.folder.name, reason=str(error))
+
+    def checkpoint(self) -> bool:
+        """Write a checkpoint, unless one is new enough or somebody else is writing one; tell whether it did.
+
+        Raises GitFailed, sqlite3.Error and Unavailable.
+        """
+        with suppress(Busy), self._in_use(), locked(self.folder / CHECKPOINTING):
+            return checkpoints.write(self._repo, self.slice.id if self.slice else None, self._git, self._table)
+        return False
+
+    # --- Which commit is which ----------------------------------------------------------------------------------------
+
+    def chain_of(self, own: ObjectId) -> ObjectId | None:
+        """Return the commit of the chain that a commit of this store stands for; None for what is none of its commits.
+
+        The slice's part of that commit's tree is the tree of this one. Raises StoreBroken where there is no store.
+        """
+        with self._reading():
+            row = self._table.of_own(own)
+        return row.chain if row else None
+
+    def projected(self, chain: ObjectId) -> ObjectId | None:
+        """Return this store's commit at or before a commit of the chain, which has the slice's part of its tree.
+
+        None where it is no commit of the chain, where the store has not come so far, and where the slice had nothing
+        yet. Raises StoreBroken where there is no store, and Unavailable.
+        """
+        with self._reading():
+            row = self._table.of_chain(chain)
+            if row is None:
+                position = self._position(chain)
+                if position is not None and position < self._table.state().end:
+                    row = self._table.at(position)
+        return row.own if row else None
+
+    def _position(self, chain: ObjectId) -> int | None:
+        """Return where a commit of the chain stands in the log, None for any other object."""
+        try:
+            kind, data = self._repo.objects.read(chain)
+            if kind != Kind.COMMIT:
+                return None
+            _, said = read_commit(data)
+        except (ObjectMissing, CorruptObject):
+            return None
+        message = said.message.decode(errors="replace")
+        named = [value for name, value in trailers(message) if name == CHANGESET_ID]
+        changeset = named[-1] if named else changeset_of_old(message)
+        outcome = self._repo.outcome(ChangesetId(changeset)) if changeset else None
+        if outcome is None or outcome.commit != chain.hex():
+            return None
+        return log_position(outcome.seq, outcome.index)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreBroken(f"the clone store {self.folder.name} is not there") from error

@@ -1,0 +1,140 @@
+"""Which commit of a clone store is which of the chain, and up to where the store has followed the log.
+
+A file of SQLite beside the repository: rows are only added, with the position up to which they are all, in one
+transaction. So a process that dies between two writes leaves rows and position of one moment.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from storage.base.ids import ObjectId, Seq, oid_of
+from storage.log.entry import NO_HASH, log_position
+
+FORMAT = 1
+"""Of the table and of everything beside it: a store of another one is made again."""
+
+_SCHEMA = f"""
+CREATE TABLE ids (position INTEGER PRIMARY KEY, chain BLOB NOT NULL, own BLOB NOT NULL, defined INTEGER NOT NULL);
+CREATE INDEX by_own ON ids (own);
+CREATE INDEX by_chain ON ids (chain);
+CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), text BLOB NOT NULL);
+PRAGMA user_version = {FORMAT};
+"""
+# Seconds that a reader waits for a writer's transaction, or the other way round.
+_BUSY = 10.0
+
+
+class Row(NamedTuple):
+    """A commit of a store."""
+
+    position: int  # in the log
+    chain: ObjectId  # the commit of the chain whose tree it has, as far as it is the slice's
+    own: ObjectId
+    defined: bool = False  # a changed definition made it, and not that commit of the chain
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a store has followed the log."""
+
+    seq: Seq = Seq(0)  # everything up to this entry is in it
+    hash: str = NO_HASH  # of that entry
+    read: Seq = Seq(0)  # nothing up to this entry is missing but what has not landed
+    tip: str = ""  # the newest commit of the chain at `seq`
+    version: int = 0  # of the slice's definition there
+    paths: tuple[bytes, ...] = ()
+    packs: int = 0  # that came since packs were merged last
+    checkpointed: int = 0  # commits of the newest checkpoint that is known
+
+    @property
+    def end(self) -> int:
+        """The first position behind it."""
+        return log_position(self.seq + 1, 0)
+
+
+class IdTable:
+    """The table of one store. Safe for threads and processes; one of them writes at a time."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def create(self) -> None:
+        """Make it, empty. Raises sqlite3.Error, here and everywhere."""
+        with closing(sqlite3.connect(self._file)) as connection:
+            connection.executescript(_SCHEMA)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        # `rw`: a store that was deleted is not begun again here.
+        connection = sqlite3.connect(f"{self._file.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY)
+        with closing(connection), connection:
+            yield connection
+
+    def state(self) -> State:
+        """Return how far the store has come."""
+        with self._opened() as connection:
+            if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
+                raise sqlite3.DatabaseError("a store of another format")
+            found = connection.execute("SELECT text FROM state").fetchone()
+        return msgspec.json.decode(found[0], type=State) if found else State()
+
+    def add(self, rows: Iterable[Row], state: State) -> None:
+        """Add rows, and move on to `state`."""
+        with self._opened() as connection:
+            connection.executemany("INSERT INTO ids VALUES (?, ?, ?, ?)", rows)
+            connection.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", (msgspec.json.encode(state),))
+
+    def note_checkpoint(self, commits: int) -> None:
+        """Note how many commits the newest checkpoint has, whatever else is written meanwhile."""
+        with self._opened() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            text = connection.execute("SELECT text FROM state").fetchone()[0]
+            state = msgspec.structs.replace(msgspec.json.decode(text, type=State), checkpointed=commits)
+            connection.execute("UPDATE state SET text = ?", (msgspec.json.encode(state),))
+
+    def last(self) -> Row | None:
+        """Return the newest row, None where the store has no commit."""
+        return self._row("SELECT * FROM ids ORDER BY position DESC LIMIT 1")
+
+    def at(self, position: int) -> Row | None:
+        """Return the last row at or before a position of the log."""
+        return self._row("SELECT * FROM ids WHERE position <= ? ORDER BY position DESC LIMIT 1", position)
+
+    def of_own(self, own: ObjectId) -> Row | None:
+        """Return the row of one of the store's commits."""
+        return self._row("SELECT * FROM ids WHERE own = ? ORDER BY position LIMIT 1", own)
+
+    def of_chain(self, chain: ObjectId) -> Row | None:
+        """Return the row that a commit of the chain made, None where it made none."""
+        return self._row("SELECT * FROM ids WHERE chain = ? AND NOT defined LIMIT 1", chain)
+
+    def count(self) -> int:
+        """Return how many rows there are."""
+        with self._opened() as connection:
+            return int(connection.execute("SELECT count(*) FROM ids").fetchone()[0])
+
+    def rows(self) -> list[Row]:
+        """Return all rows, in order."""
+        with self._opened() as connection:
+            return [_row(found) for found in connection.execute("SELECT * FROM ids ORDER BY position")]
+
+    def _row(self, query: str, *values: int | bytes) -> Row | None:
+        with self._opened() as connection:
+            found = connection.execute(query, values).fetchone()
+        return _row(found) if found else None
+
+
+def _row(found: Sequence[int | bytes]) -> Row:
+    position, chain, own, defined = found
+    return Row(int(position), ObjectId(bytes(chain)), ObjectId(bytes(own)), bool(defined))
+
+
+def tip_of(state: State) -> ObjectId | None:
+    """Return the newest commit of the chain that a store knows."""
+    return oid_of(state.tip) if state.tip else None

@@ -1,0 +1,113 @@
+"""The folder with all clone stores of a process, and of others: making, removing, making room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from storage.base.ids import SliceId, new_ulid
+from storage.clones.locks import TEMPORARY, Busy, locked, remove, sweep
+
+log = structlog.get_logger()
+
+IN_USE = "in-use"
+"""The file whose lock everybody shares who uses a store."""
+WRITING = "writing"
+"""The file whose lock has who writes to a store."""
+REPOSITORY = "repository.git"
+TABLE = "ids.sqlite"
+USED = "used"
+"""The file that was changed when a store was used last."""
+_WHOLE = "whole"
+
+
+class _Kept(NamedTuple):
+    used: float  # when somebody used it last, in seconds
+    size: int  # in bytes
+    path: Path
+
+
+class Stores:
+    """A folder of clone stores. Safe for threads and processes."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        """Keep stores in `folder`, of `limit` bytes together."""
+        self.folder = folder
+        self._limit = limit
+
+    def path_of(self, slice_id: SliceId | None, version: int) -> Path:
+        """Return where the store of the whole stands, or that of a slice as one version of its definition has it.
+
+        Each version has a store of its own: the rights to one are not those to another.
+        """
+        return self.folder / (f"{slice_id}.{version}" if slice_id else _WHOLE)
+
+    def older(self, slice_id: SliceId, version: int) -> Iterator[tuple[int, Path]]:
+        """Yield the stores of earlier versions of a slice, the newest first, with their versions."""
+        found = []
+        for path in self.folder.glob(f"{slice_id}.*"):
+            number = path.name.rpartition(".")[2]
+            if number.isdigit() and int(number) < version:
+                found.append((int(number), path))
+        yield from sorted(found, reverse=True)
+
+    def make(self, path: Path, fill: Callable[[Path], None]) -> None:
+        """Have a store at `path`: `fill` makes it in a folder that gets this name once it is complete."""
+        if path.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder, IN_USE)
+        beside = self.folder / (TEMPORARY + new_ulid())
+        beside.mkdir(mode=0o700)
+        with locked(beside / IN_USE):
+            fill(beside)
+            with suppress(OSError):  # somebody else was faster
+                beside.rename(path)
+        if beside.exists():
+            remove(beside)
+
+    def remove(self, path: Path) -> None:
+        """Remove a store that is broken, whoever uses it."""
+        remove(path)
+
+    def existing(self) -> Path:
+        """Return the folder, or the one above it that is there."""
+        return next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
+
+    def touch(self, path: Path) -> None:
+        """Note that a store is used now."""
+        with suppress(FileNotFoundError):
+            (path / USED).touch()
+
+    def make_room(self) -> None:
+        """Remove those stores that were used longest ago, as long as all together take too much; none in use."""
+        kept = sorted(self._kept())
+        total = sum(each.size for each in kept)
+        for each in kept:
+            if total <= self._limit:
+                return
+            with suppress(Busy, FileNotFoundError), ExitStack() as locks:
+                for name in (IN_USE, WRITING):
+                    locks.enter_context(locked(each.path / name))
+                remove(each.path)
+                total -= each.size
+                log.info("clone_removed", name=each.path.name, size=each.size)
+
+    def _kept(self) -> Iterator[_Kept]:
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.name.startswith(TEMPORARY):
+                with suppress(FileNotFoundError):
+                    yield _Kept((path / USED).stat().st_mtime, _size_of(path / REPOSITORY), path)
+
+
+def _size_of(repository: Path) -> int:
+    """Return the bytes of a repository's packs. What versions of a slice share counts for each of them."""
+    size = 0
+    for file in (repository / "objects" / "pack").iterdir():
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size
+    return size

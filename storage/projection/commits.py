@@ -1,0 +1,90 @@
+"""The commits of a projection: what a commit of the chain says, without anything that tells of the chain. Pure.
+
+All is bytes: a name, an address or a message of another encoding stays what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from storage.base.ids import ObjectId
+from storage.git.objects import CorruptObject
+from storage.git.trailers import RESERVED
+
+DEFINED = b"Change the paths of this slice\n"
+"""The message of the commit that a changed definition makes."""
+
+_RESERVED_LINE = re.compile(rb"^(?:%s)[ \t]*:[^\n]*\n?" % "|".join(RESERVED).encode(), re.IGNORECASE | re.MULTILINE)
+_TIME = re.compile(rb" (\d+) [+-]\d{4}\Z")
+
+
+class Said(NamedTuple):
+    """What a commit says beside its tree and its parents; the first two as the lines of its header have them."""
+
+    author: bytes
+    committer: bytes
+    message: bytes
+    encoding: bytes = b""
+
+
+class Repeated(Protocol):
+    """A commit that was pushed, as its changeset's record has it."""
+
+    def object(self, tree: ObjectId, parents: Iterable[ObjectId]) -> bytes:
+        """Return the commit with this tree and these parents, and all else byte for byte as it was pushed."""
+        ...
+
+
+def read(data: bytes) -> tuple[ObjectId, Said]:
+    """Return a commit's tree, and what it says; signatures and other headers fall away. Raises CorruptObject."""
+    head, _, message = data.partition(b"\n\n")
+    fields: dict[bytes, bytes] = {}
+    for line in head.split(b"\n"):
+        name, _, value = line.partition(b" ")
+        fields.setdefault(name, value)  # a line that continues another begins with a space
+    try:
+        tree = ObjectId(bytes.fromhex(fields[b"tree"].decode()))
+        said = Said(fields[b"author"], fields[b"committer"], message, fields.get(b"encoding", b""))
+    except (KeyError, ValueError) as error:
+        raise CorruptObject("not a commit") from error
+    return tree, said
+
+
+def write(tree: ObjectId, parents: Sequence[ObjectId], said: Said) -> bytes:
+    """Return the bytes of a commit object."""
+    lines = [b"tree " + tree.hex().encode(), *(b"parent " + parent.hex().encode() for parent in parents)]
+    lines += [b"author " + said.author, b"committer " + said.committer]
+    if said.encoding:
+        lines.append(b"encoding " + said.encoding)
+    return b"\n".join([*lines, b"", said.message])
+
+
+def projected(tree: ObjectId, parents: Sequence[ObjectId], said: Said, pushed: Repeated | None = None) -> bytes:
+    """Return the commit of a projection for one of the chain that says `said`, and that was `pushed` perhaps."""
+    if pushed is not None:
+        return pushed.object(tree, parents)
+    return write(tree, parents, said._replace(message=without_reserved(said.message)))
+
+
+def without_reserved(message: bytes) -> bytes:
+    """Return a message without the trailers that Sluice wrote, nor the blank line that set them apart.
+
+    Their names are reserved, so that each line which begins with one is Sluice's.
+    """
+    rest, count = _RESERVED_LINE.subn(b"", message)
+    return rest.rstrip() + b"\n" if count else message
+
+
+def defined(tree: ObjectId, parents: Sequence[ObjectId], before: Said, time: int) -> bytes:
+    """Return the commit that a changed definition makes at `time` (seconds; 0: the log does not say).
+
+    Its author and committer are Sluice, as the commit of the chain `before` names it; it is no older than that.
+    """
+    match = _TIME.search(before.committer)
+    if match is None:
+        raise CorruptObject("a commit of the chain has no time")
+    who = before.committer[: match.start()]
+    line = b"%s %d +0000" % (who, max(time, int(match[1])))
+    return write(tree, parents, Said(line, line, DEFINED))
