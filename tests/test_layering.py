@@ -52,7 +52,7 @@ _TABLE = {
     "storage.clones": "base backends git log projection view lookup repository",
     "storage.commit": "access base metrics backends git log view coordination lookup queue repository",
     "storage.operations": "access base backends git log view queue repository commit webhooks",
-    "storage.maintenance": "base backends git log view lookup queue repository commit",
+    "storage.maintenance": "base backends git log view lookup queue repository clones commit",
     "tasks.node": "base backends view coordination repository",
     "tasks": "base metrics backends log view coordination queue repository commit operations maintenance tasks.node",
     "tasks.webhooks": "access base metrics backends log view coordination queue repository operations webhooks tasks",

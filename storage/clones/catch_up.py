@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import structlog
 from msgspec.structs import replace
 
 from storage.base.errors import ViewStale
@@ -19,24 +18,21 @@ from storage.clones import checkpoints
 from storage.clones.git_store import GitStore
 from storage.clones.id_table import IdTable, State, tip_of
 from storage.clones.objects import Projector
-from storage.git.run_git import GitFailed
-from storage.log.entry import decode
+from storage.log.entry import CorruptEntry, decode, digest
 from storage.log.log import follow
 from storage.projection.follow import EVERYTHING, Follower, Redefined, Settled, Step, begun
 from storage.projection.slice_trees import SliceTrees
 from storage.repository import Repository
 from storage.view.snapshot import Slice
 
-log = structlog.get_logger()
-
 # Commits, and bytes of commits and trees, after which a pack is written.
 _PACK_COMMITS = 512
 _PACK_BYTES = 16 << 20
-# A store that got so many packs in one catch-up is packed anew as a whole, with deltas.
-_MANY_PACKS = 8
+# A larger pack counts as several.
+_SMALL_PACK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CatchUp:
     """One store, and what it follows. Whoever calls holds the store's lock for writing."""
 
@@ -44,6 +40,19 @@ class CatchUp:
     slice: Slice | None
     git: GitStore
     table: IdTable
+    added: int = 0
+    """Bytes of the packs that came."""
+
+    def check(self) -> None:
+        """Check that the store has followed this log, and not that of another bucket, or of another backup.
+
+        Raises CorruptEntry, sqlite3.Error and Unavailable.
+        """
+        state = self.table.state()
+        if state.seq:
+            entry = self.repo.log.read(state.seq)
+            if entry is None or digest(entry) != state.hash:
+                raise CorruptEntry(f"the log has another entry {state.seq}")
 
     def run(self) -> Seq:
         """Bring the store to where the view is; return that.
@@ -55,7 +64,6 @@ class CatchUp:
         state = self.table.state()
         if state.read >= head.applied:
             return state.read
-        self.git.clean()
         if not state.seq:
             state = self._begin()
         row = self.table.last()
@@ -63,7 +71,7 @@ class CatchUp:
         projector = Projector(self.repo.objects, SliceTrees(state.paths) if self.slice else None)
         projector.resume(row)
         follower = self._follower(state)
-        packs, read = state.packs, state.seq
+        read = state.seq
         pairs = islice(self.repo.log.read_from(state.seq + 1), head.applied - state.seq)
         for entry, entry_hash in follow(pairs, state.hash):
             read = entry.seq
@@ -75,7 +83,6 @@ class CatchUp:
         if read < head.applied:
             raise ViewStale("the log does not reach as far as the view")
         state = self._write(projector, replace(state, read=head.applied))
-        self._merge_packs(state, state.packs - packs)
         return state.read
 
     def _begin(self) -> State:
@@ -105,25 +112,15 @@ class CatchUp:
         """Write what was taken."""
         packs = 0
         for pack in projector.packs():
-            self.git.add_pack(pack)
-            packs += 1
+            self.git.add_pack([pack])
+            packs += 1 + len(pack) // _SMALL_PACK
+            self.added += len(pack)
         rows = projector.taken()
-        state = replace(state, packs=state.packs + packs, read=max(state.read, state.seq))
-        self.table.add(rows, state)
+        state = replace(state, read=max(state.read, state.seq))
+        self.table.add(rows, state, packs)
         if rows:
             self.git.set_main(rows[-1].own)
         return state
-
-    def _merge_packs(self, state: State, new: int) -> None:
-        """Merge packs where they are many; what fails here is tried again after the next catch-up."""
-        if new < _MANY_PACKS and state.packs < self.repo.settings.clone_packs:
-            return
-        try:
-            self.git.repack(everything=new >= _MANY_PACKS)
-        except GitFailed as error:
-            log.warning("clone_repack_failed", name=self.git.path.parent.name, reason=str(error))
-            return
-        self.table.add([], replace(state, packs=0))
 
 
 def _behind(settled: Settled, state: State) -> State:

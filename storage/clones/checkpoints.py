@@ -25,7 +25,7 @@ import structlog
 from storage.backends.bucket import Bucket, Missing
 from storage.base.batched import batched
 from storage.base.errors import Corrupt
-from storage.base.ids import ObjectId, SliceId, new_ulid
+from storage.base.ids import ObjectId, SliceId, is_ulid, new_ulid
 from storage.clones.git_store import GitStore
 from storage.clones.id_table import IdTable, Row, State
 from storage.git.run_git import GitFailed
@@ -40,6 +40,7 @@ FOLDER = f"projections/{FORMAT}/"
 _PART_BYTES = 16 << 20
 _ROW = struct.Struct(">Q20s20s?")
 _ROWS_TOGETHER = 1 << 18
+_SLICES_TOGETHER = 1000
 # A store has a checkpoint of at least 8 parts in 9 of its commits.
 _SHARE = 8
 _NAME = re.compile(r"([0-9]{12,})-([0-9]+)\.json")
@@ -114,13 +115,14 @@ def restore(repo: Repository, of: Slice | None, git: GitStore, table: IdTable, s
             log.warning("clone_checkpoint_unusable", name=stored.name, reason=str(error))
             continue
         table.add(rows, manifest.state)
+        table.note_checkpoint(len(rows))
         return manifest.state
     return None
 
 
 def is_due(repo: Repository, table: IdTable) -> bool:
     """Tell whether a store has so many more commits than the newest checkpoint that is known. Raises sqlite3.Error."""
-    return _is_due(table.count(), table.state().checkpointed, repo.settings.clone_checkpoint_commits)
+    return _is_due(table.count(), table.checkpointed(), repo.settings.clone_checkpoint_commits)
 
 
 def write(repo: Repository, slice_id: SliceId | None, git: GitStore, table: IdTable) -> bool:
@@ -130,7 +132,7 @@ def write(repo: Repository, slice_id: SliceId | None, git: GitStore, table: IdTa
     """
     state, count, folder = table.state(), table.count(), folder_of(slice_id)
     every = repo.settings.clone_checkpoint_commits
-    if not _is_due(count, state.checkpointed, every):
+    if not _is_due(count, table.checkpointed(), every):
         return False
     before = listed(repo.bucket, folder)
     fitting = [stored for stored in before if stored.version == state.version and stored.seq <= state.seq]
@@ -154,7 +156,7 @@ def _store(bucket: Bucket, folder: str, git: GitStore, table: IdTable, state: St
     name = folder + new_ulid()
     pack = _put(bucket, f"{name}.pack", git.pack_of(rows[-1].own))
     packed = (zlib.compress(b"".join([_ROW.pack(*row) for row in some])) for some in batched(rows, _ROWS_TOGETHER))
-    kept = msgspec.structs.replace(state, packs=1, checkpointed=len(rows), read=state.seq)
+    kept = msgspec.structs.replace(state, read=state.seq)
     manifest = Manifest(
         format=FORMAT,
         state=kept,
@@ -233,3 +235,23 @@ def _delete_old(repo: Repository, folder: str) -> None:
     gone += [name for name, at in repo.bucket.listing(folder) if at <= limit and name not in named and name not in gone]
     if gone:
         repo.bucket.delete(*gone)
+
+
+def delete_forgotten(repo: Repository, dry_run: bool = False) -> list[str]:
+    """Delete the checkpoints of slices that have been deleted, once nobody can be reading them; return their names.
+
+    Raises Unavailable.
+    """
+    limit = repo.bucket.now() - repo.settings.gc_grace
+    found: dict[SliceId, list[str]] = {}
+    for name, at in repo.bucket.listing(FOLDER):
+        owner = name.removeprefix(FOLDER).partition("/")[0]
+        if is_ulid(owner) and at <= limit:
+            found.setdefault(SliceId(owner), []).append(name)
+    gone: list[str] = []
+    for some in batched(found, _SLICES_TOGETHER):
+        there = {slice_.id for slice_ in repo.view.slices(some)}
+        gone += [name for owner in some if owner not in there for name in found[owner]]
+    if gone and not dry_run:
+        repo.bucket.delete(*gone)
+    return gone

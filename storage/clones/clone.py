@@ -9,20 +9,22 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import structlog
 
-from storage.base.errors import Corrupt, Unavailable
+from storage.backends import deadline
+from storage.base.errors import Corrupt, Unavailable, ViewStale
 from storage.base.ids import ChangesetId, ObjectId, Seq
 from storage.clones import checkpoints
 from storage.clones.catch_up import CatchUp
 from storage.clones.git_store import GitStore
 from storage.clones.id_table import IdTable
 from storage.clones.locks import Busy, locked
-from storage.clones.stores import IN_USE, REPOSITORY, TABLE, USED, WRITING, Stores
+from storage.clones.stores import IN_USE, PACKING, REPOSITORY, TABLE, USED, WRITING, Stores
 from storage.git.objects import CorruptObject, Kind
 from storage.git.run_git import GitFailed
 from storage.git.trailers import CHANGESET_ID, changeset_of_old, trailers
@@ -34,9 +36,6 @@ from storage.repository import Repository
 from storage.view.snapshot import Slice
 
 log = structlog.get_logger()
-
-CHECKPOINTING = "checkpointing"
-"""The file whose lock has who writes a checkpoint of the store."""
 
 # What says that a store is broken.
 _BROKEN = (GitFailed, sqlite3.Error, CorruptEntry, FileNotFoundError, NotADirectoryError)
@@ -67,6 +66,7 @@ class Clone:
         """The bare repository. `refs/heads/main` is the newest commit that has landed; absent where there is none."""
         self._git = GitStore(self.path)
         self._table = IdTable(self.folder / TABLE)
+        self._upkeep: threading.Thread | None = None
 
     # --- Following the log --------------------------------------------------------------------------------------------
 
@@ -89,16 +89,37 @@ class Clone:
     def catch_up(self, seq: int = 0) -> Seq:
         """Have everything that had landed at entry `seq`, which the view has (0: at the view's newest one).
 
-        Returns up to which entry nothing is missing but what had not landed. Raises DefinitionChanged where the slice
-        is not what `slice` says, so that the rights to it have to be judged again; Busy where somebody else has been
-        at it for `clone_wait` seconds; DiskFull, StoreBroken, and what else is Unavailable.
+        Returns up to which entry nothing is missing but what had not landed. The work is done beside the caller: it
+        goes on where that has waited for `clone_wait` seconds, or as long as its budget allows, and gets Busy. Raises
+        DefinitionChanged where the slice is not what `slice` says, so that the rights to it have to be judged again;
+        DiskFull, StoreBroken, and what else is Unavailable.
         """
         reached = self._reached()
-        if seq and reached >= seq:
+        if seq and reached >= seq and self.folder.name in self._stores.checked:
             self._stores.touch(self.folder)
             return reached
+        until = time.monotonic() + deadline.left(self._repo.settings.clone_wait)
+        while True:
+            run, is_ours = self._stores.runs.join(self.folder.name, self._bring_up)
+            try:
+                reached = run.result(max(0.0, until - time.monotonic()))
+            except TimeoutError:
+                if run.done():
+                    raise  # its own
+                raise Busy(f"the clone store {self.folder.name} is being made") from None
+            if reached >= seq:
+                return reached
+            if is_ours:  # another's may have begun before the view had that entry
+                raise ViewStale("the view has gone back")
+
+    def discard(self) -> None:
+        """Remove the store, since Git found it damaged: the next catch-up makes it again."""
+        log.warning("clone_broken", name=self.folder.name, reason="Git could not read it")
+        self._stores.remove(self.folder)
+
+    def _bring_up(self) -> Seq:
         fresh = False
-        for turn in range(_TRIES):
+        for _ in range(_TRIES):
             try:
                 return self._caught_up(fresh)
             except Shrunk:
@@ -106,7 +127,7 @@ class Clone:
                 self._stores.remove(self.folder)
             except (*_BROKEN, OSError) as error:
                 self._check_room(error)
-                log.warning("clone_broken", name=self.folder.name, reason=str(error), turn=turn)
+                log.warning("clone_broken", name=self.folder.name, reason=str(error))
                 self._stores.remove(self.folder)
         raise StoreBroken(f"the clone store {self.folder.name} cannot be made")
 
@@ -115,13 +136,17 @@ class Clone:
         with self._in_use():
             self._stores.touch(self.folder)
             with locked(self.folder / WRITING, timeout=self._repo.settings.clone_wait):
-                before = self._table.state()
-                reached = CatchUp(self._repo, self.slice, self._git, self._table).run()
-                after = self._table.state()
-        if after.packs != before.packs:
-            self._stores.make_room()
-        if after.seq != before.seq:
-            self._begin_checkpoint()
+                with suppress(Busy), locked(self.folder / PACKING):
+                    self._git.clean()
+                catch_up = CatchUp(self._repo, self.slice, self._git, self._table)
+                if self.folder.name not in self._stores.checked:
+                    catch_up.check()
+                    self._stores.checked.add(self.folder.name)
+                reached = catch_up.run()
+        self._stores.grew(catch_up.added)
+        if catch_up.added:
+            self._upkeep = threading.Thread(target=self._keep_beside, name="clone-upkeep", daemon=True)
+            self._upkeep.start()
         return reached
 
     def _make(self, folder: Path, fresh: bool) -> None:
@@ -131,7 +156,7 @@ class Clone:
         (folder / USED).touch()
         if self.slice and not fresh:
             for version, older in self._stores.older(self.slice.id, self.slice.version):
-                with suppress(Busy, FileNotFoundError), locked(older / WRITING):
+                with suppress(Busy, FileNotFoundError), locked(older / WRITING), locked(older / PACKING):
                     git.copy_packs(GitStore(older / REPOSITORY))
                     shutil.copyfile(older / TABLE, folder / TABLE)
                     log.info("clone_copied", name=self.folder.name, version=version)
@@ -156,27 +181,33 @@ class Clone:
         with locked(self.folder / IN_USE, shared=True, timeout=self._repo.settings.clone_wait):
             yield
 
-    # --- Checkpoints --------------------------------------------------------------------------------------------------
+    # --- Upkeep -------------------------------------------------------------------------------------------------------
 
-    def _begin_checkpoint(self) -> None:
-        """Write a checkpoint beside all else, where it is time to."""
-        if checkpoints.is_due(self._repo, self._table):
-            threading.Thread(target=self._checkpoint_beside, name="clone-checkpoint", daemon=True).start()
-
-    def _checkpoint_beside(self) -> None:
+    def _keep_beside(self) -> None:
         try:
-            self.checkpoint()
+            self.keep()
         except (Unavailable, Corrupt, *_BROKEN) as error:
-            log.warning("clone_checkpoint_failed", name=self.folder.name, reason=str(error))
+            log.warning("clone_upkeep_failed", name=self.folder.name, reason=str(error))
 
-    def checkpoint(self) -> bool:
-        """Write a checkpoint, unless one is new enough or somebody else is writing one; tell whether it did.
+    def wait(self) -> None:
+        """Wait for the upkeep that the last catch-up of this object has begun."""
+        if self._upkeep:
+            self._upkeep.join()
 
-        Raises GitFailed, sqlite3.Error and Unavailable.
+    def keep(self) -> None:
+        """Merge packs, and write a checkpoint, where it is time to and nobody else is at it; catch-ups go on meanwhile.
+
+        The store does this by itself behind a catch-up. Raises GitFailed, sqlite3.Error and Unavailable.
         """
-        with suppress(Busy), self._in_use(), locked(self.folder / CHECKPOINTING):
-            return checkpoints.write(self._repo, self.slice.id if self.slice else None, self._git, self._table)
-        return False
+        packs = self._table.packs()
+        is_full = packs >= self._repo.settings.clone_packs
+        if not is_full and not checkpoints.is_due(self._repo, self._table):
+            return
+        with suppress(Busy), self._in_use(), locked(self.folder / PACKING):
+            if is_full:
+                self._git.repack()
+                self._table.merged(packs)
+            checkpoints.write(self._repo, self.slice.id if self.slice else None, self._git, self._table)
 
     # --- Which commit is which ----------------------------------------------------------------------------------------
 

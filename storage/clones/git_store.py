@@ -6,7 +6,6 @@ it can give out.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ _CONFIG = """\
 	attributesFile = /dev/null
 	logAllRefUpdates = false
 	multiPackIndex = true
+	bigFileThreshold = 32m
 [gc]
 	auto = 0
 [maintenance]
@@ -31,6 +31,7 @@ _CONFIG = """\
 	denyCurrentBranch = refuse
 [pack]
 	threads = 1
+	windowMemory = 64m
 	writeReverseIndex = true
 """
 
@@ -52,11 +53,14 @@ class GitStore:
         (self.path / "config").write_text(_CONFIG)
 
     def add_pack(self, parts: Iterable[bytes]) -> None:
-        """Take a pack, given in parts. Git checks each object, and that what it names is here. Raises GitFailed."""
+        """Take a pack, given in parts; packs may be merged meanwhile.
+
+        Git checks each object, and that what it names is here. Raises GitFailed.
+        """
         self._git.feed("index-pack", "--stdin", "--strict", stdin=parts)
 
     def clean(self) -> None:
-        """Remove what a process that died has left. Nobody else may be writing."""
+        """Remove what a process that died has left. Nobody else may be writing or merging packs."""
         packs = self._packs
         for left in [*packs.glob("tmp_*"), *packs.glob(".tmp-*"), *(self.path / "refs").glob("*.lock")]:
             left.unlink(missing_ok=True)
@@ -89,10 +93,15 @@ class GitStore:
         if lines:
             self._git.output("update-ref", "--stdin", "-z", stdin="".join(lines).encode())
 
-    def repack(self, everything: bool = False) -> None:
-        """Merge packs geometrically, under one index of all; `everything`: into one, with deltas. Raises GitFailed."""
-        how = ("-a",) if everything else ("--geometric=2", "--write-midx")
-        self._git.output("repack", "-d", "-q", *how)
+    def repack(self) -> None:
+        """Merge packs geometrically, under one index of all; the first time into one, with deltas. Raises GitFailed.
+
+        Packs may come in meanwhile, and what they bring may not be reached from the branch yet: nothing is dropped.
+        """
+        # Git tries no deltas between objects that one pack has without, unless it is told to forget that (-f).
+        is_first = not (self._packs / "multi-pack-index").exists()
+        how = ("-a", "-k", "-f") if is_first else ("--geometric=2",)
+        self._git.output("repack", "-d", "-q", "--write-midx", *how)
 
     def pack_of(self, commit: ObjectId) -> Iterable[bytes]:
         """Yield one pack of a commit and everything that it reaches. Raises GitFailed."""
@@ -108,17 +117,3 @@ class GitStore:
         for file in source._packs.iterdir():
             if file.suffix in {".pack", ".idx", ".rev"}:
                 (self._packs / file.name).hardlink_to(file)
-
-    def bytes(self) -> int:
-        """Return how many bytes it takes on the disk, about; packs that are shared are counted."""
-        total = 0
-        with suppress(FileNotFoundError):
-            for file in self._packs.iterdir():
-                with suppress(FileNotFoundError):
-                    total += file.stat().st_size
-        return total
-
-
-def has_room(folder: Path, size: int) -> bool:
-    """Tell whether the disk has so many bytes left."""
-    return shutil.disk_usage(folder).free >= size

@@ -24,6 +24,8 @@ _SCHEMA = f"""
 CREATE TABLE ids (position INTEGER PRIMARY KEY, chain BLOB NOT NULL, own BLOB NOT NULL, defined INTEGER NOT NULL);
 CREATE INDEX by_own ON ids (own);
 CREATE INDEX by_chain ON ids (chain);
+CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT INTO counts VALUES ('packs', 0), ('checkpointed', 0);
 CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), text BLOB NOT NULL);
 PRAGMA user_version = {FORMAT};
 """
@@ -49,8 +51,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tip: str = ""  # the newest commit of the chain at `seq`
     version: int = 0  # of the slice's definition there
     paths: tuple[bytes, ...] = ()
-    packs: int = 0  # that came since packs were merged last
-    checkpointed: int = 0  # commits of the newest checkpoint that is known
 
     @property
     def end(self) -> int:
@@ -84,19 +84,34 @@ class IdTable:
             found = connection.execute("SELECT text FROM state").fetchone()
         return msgspec.json.decode(found[0], type=State) if found else State()
 
-    def add(self, rows: Iterable[Row], state: State) -> None:
-        """Add rows, and move on to `state`."""
+    def add(self, rows: Iterable[Row], state: State, packs: int = 0) -> None:
+        """Add rows, move on to `state`, and count packs that came."""
         with self._opened() as connection:
             connection.executemany("INSERT INTO ids VALUES (?, ?, ?, ?)", rows)
             connection.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", (msgspec.json.encode(state),))
+            connection.execute("UPDATE counts SET value = value + ? WHERE name = 'packs'", (packs,))
+
+    def packs(self) -> int:
+        """Return how many packs came since packs were merged last."""
+        return self._count("packs")
+
+    def merged(self, packs: int) -> None:
+        """Note that so many packs have been merged."""
+        with self._opened() as connection:
+            connection.execute("UPDATE counts SET value = max(0, value - ?) WHERE name = 'packs'", (packs,))
+
+    def checkpointed(self) -> int:
+        """Return how many commits the newest checkpoint has that is known of."""
+        return self._count("checkpointed")
 
     def note_checkpoint(self, commits: int) -> None:
-        """Note how many commits the newest checkpoint has, whatever else is written meanwhile."""
+        """Note how many commits the newest checkpoint has."""
         with self._opened() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            text = connection.execute("SELECT text FROM state").fetchone()[0]
-            state = msgspec.structs.replace(msgspec.json.decode(text, type=State), checkpointed=commits)
-            connection.execute("UPDATE state SET text = ?", (msgspec.json.encode(state),))
+            connection.execute("UPDATE counts SET value = ? WHERE name = 'checkpointed'", (commits,))
+
+    def _count(self, name: str) -> int:
+        with self._opened() as connection:
+            return int(connection.execute("SELECT value FROM counts WHERE name = ?", (name,)).fetchone()[0])
 
     def last(self) -> Row | None:
         """Return the newest row, None where the store has no commit."""

@@ -9,7 +9,7 @@ from storage.base.batched import batched, batched_by_size
 from storage.base.ids import ObjectId
 from storage.clones.id_table import Row
 from storage.git.objects import EMPTY_TREE, CorruptObject, Kind, Tree, object_id
-from storage.git.packs import PackWriter
+from storage.git.packs import Location, PackWriter
 from storage.lookup.object_store import ObjectMissing, ObjectStore
 from storage.projection import commits
 from storage.projection.commits import Said
@@ -55,24 +55,31 @@ class Projector:
             for step in some:
                 self._take(step)
 
-    def packs(self) -> Iterator[list[bytes]]:
-        """Yield the packs that the store needs for what was taken since the last call, contents first."""
+    def packs(self) -> Iterator[bytes]:
+        """Yield the packs that the store needs for what was taken since the last call; contents come first."""
+        writer = PackWriter()
         for some in batched(list(self.blobs), _TOGETHER):
-            located = list(zip(some, self.objects.locate(some), strict=True))
-            for oid, location in located:
-                if location is None:
-                    raise ObjectMissing(oid.hex())
-            known = [(oid, location) for oid, location in located if location is not None]
-            for group in batched_by_size(known, lambda pair: pair[1].range.length, _PACK_BYTES):
-                writer = PackWriter()
+            for group in batched_by_size(self._located(some), lambda pair: pair[1].range.length, _PACK_BYTES):
+                if writer.size + sum(location.range.length for _, location in group) > _PACK_BYTES and len(writer):
+                    yield writer.finish()
+                    writer = PackWriter()
                 for oid, data in self.objects.stored_many(group).items():
                     writer.add_encoded(oid, data, 0)
-                yield [writer.finish()]
-        if self.made:
+        if writer.size + self.size > _PACK_BYTES and len(writer):
+            yield writer.finish()
             writer = PackWriter()
-            for oid, (kind, data) in self.made.items():
-                writer.add(kind, data, oid, 1)
-            yield [writer.finish()]
+        for oid, (kind, data) in self.made.items():
+            writer.add(kind, data, oid, 1)
+        if len(writer):
+            yield writer.finish()
+
+    def _located(self, oids: Sequence[ObjectId]) -> list[tuple[ObjectId, Location]]:
+        located = []
+        for oid, location in zip(oids, self.objects.locate(oids), strict=True):
+            if location is None:
+                raise ObjectMissing(oid.hex())
+            located.append((oid, location))
+        return located
 
     def taken(self) -> list[Row]:
         """Return the rows of what was taken since the last call, and forget what the store has by now."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from storage.base.ids import SliceId, new_ulid
+from storage.base.ids import Seq, SliceId, new_ulid
 from storage.clones.locks import TEMPORARY, Busy, locked, remove, sweep
 
 log = structlog.get_logger()
@@ -18,17 +20,54 @@ IN_USE = "in-use"
 """The file whose lock everybody shares who uses a store."""
 WRITING = "writing"
 """The file whose lock has who writes to a store."""
+PACKING = "packing"
+"""The file whose lock has who merges packs or reads all of them, beside whoever writes."""
 REPOSITORY = "repository.git"
 TABLE = "ids.sqlite"
 USED = "used"
 """The file that was changed when a store was used last."""
 _WHOLE = "whole"
+# A hundredth of the limit may be exceeded by each process.
+_WORTH_A_LOOK = 100
 
 
 class _Kept(NamedTuple):
     used: float  # when somebody used it last, in seconds
     size: int  # in bytes
     path: Path
+
+
+class Runs:
+    """What is at work in this process: one run for each store, which whoever needs it waits for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[str, Future[Seq]] = {}
+
+    def join(self, name: str, call: Callable[[], Seq]) -> tuple[Future[Seq], bool]:
+        """Return the run for a store, and whether it was begun now: `call`, in a thread that has no budget."""
+        with self._lock:
+            if running := self._running.get(name):
+                return running, False
+            run: Future[Seq] = Future()
+            self._running[name] = run
+        threading.Thread(target=self._run, args=(name, call, run), name="clone", daemon=True).start()
+        return run, True
+
+    def _run(self, name: str, call: Callable[[], Seq], run: Future[Seq]) -> None:
+        result: Seq | None = None
+        failed: BaseException | None = None
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
+            failed = error
+        with self._lock:
+            del self._running[name]
+        if failed is not None:
+            run.set_exception(failed)
+        else:
+            assert result is not None
+            run.set_result(result)
 
 
 class Stores:
@@ -38,6 +77,10 @@ class Stores:
         """Keep stores in `folder`, of `limit` bytes together."""
         self.folder = folder
         self._limit = limit
+        self._grown: int | None = None  # bytes since this process looked for room last
+        self.checked: set[str] = set()
+        """Stores that are known to have followed this log; nobody restores a bucket beside running processes."""
+        self.runs = Runs()
 
     def path_of(self, slice_id: SliceId | None, version: int) -> Path:
         """Return where the store of the whole stands, or that of a slice as one version of its definition has it.
@@ -83,6 +126,14 @@ class Stores:
         with suppress(FileNotFoundError):
             (path / USED).touch()
 
+    def grew(self, size: int) -> None:
+        """Note that a store of this process has so many bytes more; make room where these are worth a look."""
+        if self._grown is None or self._grown + size >= self._limit // _WORTH_A_LOOK:
+            self._grown = 0
+            self.make_room()
+        else:
+            self._grown += size
+
     def make_room(self) -> None:
         """Remove those stores that were used longest ago, as long as all together take too much; none in use."""
         kept = sorted(self._kept())
@@ -91,7 +142,7 @@ class Stores:
             if total <= self._limit:
                 return
             with suppress(Busy, FileNotFoundError), ExitStack() as locks:
-                for name in (IN_USE, WRITING):
+                for name in (IN_USE, WRITING, PACKING):
                     locks.enter_context(locked(each.path / name))
                 remove(each.path)
                 total -= each.size

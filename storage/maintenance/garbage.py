@@ -1,5 +1,7 @@
 """Garbage: packs that no entry names, because the process that stored them died or lost the race for the next entry.
 
+Beside them go checkpoints of clone stores whose slices are deleted (storage/clones/checkpoints.py).
+
 A pack is tombstoned by an entry before it is deleted. A pack that was stored for entry S + 1 was made on a snapshot at
 S. The tombstoning entry has the number S + 1 or a later one, so no entry can name the pack any more: its batch links
 again, and stores its objects under a new name. A late PUT of a tombstoned pack is deleted by the next collection.
@@ -12,6 +14,7 @@ from itertools import groupby, islice
 
 from storage.base.batched import batched
 from storage.base.ids import PackId, is_ulid, ulid_seconds
+from storage.clones.checkpoints import delete_forgotten
 from storage.commit import Draft, NoEntry, append_directly, check_snapshot_current
 from storage.log.entry import Condemn
 from storage.lookup.archive import PACK_FILES, delete_packs
@@ -36,6 +39,7 @@ class Collected:
     condemned: int = 0  # by this run
     deleted: list[PackId] = field(default_factory=list)
     complete: bool = False  # the listing was followed to its end
+    checkpoints: list[str] = field(default_factory=list)  # objects of checkpoints whose slices are deleted
 
 
 def collect(repo: Repository, dry_run: bool = False) -> Collected:
@@ -54,6 +58,8 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
         collected.listed += len(packs)
         collected.garbage += _unnamed(repo, [pack for pack in packs if _age(pack) > repo.settings.gc_grace])
     collected.complete = collected.listed < repo.settings.gc_packs
+    if collected.complete:
+        collected.checkpoints = delete_forgotten(repo, dry_run)
     if not dry_run:
         for some in batched(collected.garbage, _AT_ONCE):
             _condemn_and_delete(repo, some, collected)
