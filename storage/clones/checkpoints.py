@@ -126,14 +126,12 @@ def is_due(repo: Repository, table: IdTable) -> bool:
 
 
 def write(repo: Repository, slice_id: SliceId | None, git: GitStore, table: IdTable) -> bool:
-    """Write a checkpoint of a store, unless there is one that is new enough; tell whether it did.
+    """Write a checkpoint of a store where it is due, unless somebody else has; tell whether it did.
 
     The store may be written to meanwhile. Raises Unavailable, GitFailed and sqlite3.Error.
     """
     state, count, folder = table.state(), table.count(), folder_of(slice_id)
     every = repo.settings.clone_checkpoint_commits
-    if not _is_due(count, table.checkpointed(), every):
-        return False
     before = listed(repo.bucket, folder)
     fitting = [stored for stored in before if stored.version == state.version and stored.seq <= state.seq]
     known = _manifest(repo.bucket, fitting[-1]).count if fitting else 0

@@ -143,7 +143,7 @@ class Clone:
                     catch_up.check()
                     self._stores.checked.add(self.folder.name)
                 reached = catch_up.run()
-        self._stores.grew(catch_up.added)
+            self._stores.grew(catch_up.added)  # while this one is in use, and stays
         if catch_up.added:
             self._upkeep = threading.Thread(target=self._keep_beside, name="clone-upkeep", daemon=True)
             self._upkeep.start()
@@ -199,15 +199,14 @@ class Clone:
 
         The store does this by itself behind a catch-up. Raises GitFailed, sqlite3.Error and Unavailable.
         """
-        packs = self._table.packs()
-        is_full = packs >= self._repo.settings.clone_packs
-        if not is_full and not checkpoints.is_due(self._repo, self._table):
-            return
-        with suppress(Busy), self._in_use(), locked(self.folder / PACKING):
-            if is_full:
+        # Who finds it removed has nothing to keep.
+        with suppress(Busy, FileNotFoundError), self._in_use(), locked(self.folder / PACKING):
+            packs = self._table.packs()
+            if packs >= self._repo.settings.clone_packs:
                 self._git.repack()
                 self._table.merged(packs)
-            checkpoints.write(self._repo, self.slice.id if self.slice else None, self._git, self._table)
+            if checkpoints.is_due(self._repo, self._table):
+                checkpoints.write(self._repo, self.slice.id if self.slice else None, self._git, self._table)
 
     # --- Which commit is which ----------------------------------------------------------------------------------------
 

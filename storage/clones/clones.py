@@ -26,3 +26,7 @@ class Clones:
         What it gives out is of these paths alone: a definition that was changed meanwhile has another store.
         """
         return Clone(self._repo, self._stores, definition)
+
+    def make_room(self) -> None:
+        """Remove stores that nobody uses as long as all take more than `clone_bytes`; they do so by themselves."""
+        self._stores.make_room()
