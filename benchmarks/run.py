@@ -1,4 +1,4 @@
-"""`make bench`: peers, Sluice, scaling, sharing, stalled clients, tokens, rebuilding; a table for people, and JSON.
+"""`make bench`: peers, Sluice, scaling, sharing, tokens, rebuilding, clone stores and more; tables, and JSON.
 
 The figures mean what docs/benchmarks.md says. Every result is proved before it has a time: a run that is disproved
 ends with an error and without figures.
@@ -24,7 +24,7 @@ import click
 import psutil
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import far, flood, landing, reads, rebuild, scaling, sharing, stalled, tokens, wide
+from benchmarks import far, flood, landing, projection, reads, rebuild, scaling, sharing, stalled, tokens, wide
 from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
@@ -63,6 +63,8 @@ class Plan:
     token_rounds: int
     grants: int
     rebuilt: int
+    projected: int
+    followed: int
     read_workload: Workload
     agents: Mapping[int, int]
     pushing: int
@@ -92,6 +94,8 @@ FULL = Plan(
     token_rounds=10,
     grants=tokens.GRANTS,
     rebuilt=100_000,
+    projected=10_000,
+    followed=100,
     read_workload=dataclasses.replace(reads.WORKLOAD, seed=SEED),
     agents=contention.AGENTS,
     pushing=contention.PUSHERS,
@@ -126,6 +130,8 @@ QUICK = Plan(
     token_rounds=2,
     grants=1_000,
     rebuilt=2_000,
+    projected=1_000,
+    followed=10,
     read_workload=dataclasses.replace(reads.WORKLOAD, files=5_000, seed=SEED),
     agents=contention.QUICK,
     pushing=8,
@@ -228,6 +234,10 @@ def _rebuild(plan: Plan, folder: Path) -> list[Figure]:
     return rebuild.run(plan.workload, folder, say, changesets=plan.rebuilt, s3=plan.s3)
 
 
+def _projection(plan: Plan, folder: Path) -> list[Figure]:
+    return projection.run(plan.workload, folder, say, changesets=plan.projected, single=plan.followed, s3=plan.s3)
+
+
 def _reads(plan: Plan, folder: Path) -> list[Figure]:
     return reads.run(plan.read_workload, folder, say, rounds=plan.rounds, s3=plan.s3)
 
@@ -243,6 +253,7 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "tokens": _tokens,
     "flood": _flood,
     "rebuild": _rebuild,
+    "projection": _projection,
     "reads": _reads,
     "far": _far,
     "wide": _wide,

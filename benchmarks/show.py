@@ -34,7 +34,7 @@ def show(report: Shown) -> None:
     for name in ("", "of", "seconds"):
         times.add_column(name)
     for figure in figures:
-        if figure["unit"] == "seconds":
+        if figure["unit"] == "seconds" and "clones" not in figure:
             times.add_row(figure["name"], figure["axis"], f"{figure['value']:.1f}")
     title = f"Landing: {machine['cores']} cores, {input_['files']:,} files, 2 files a changeset"
     for table in (
@@ -43,6 +43,7 @@ def show(report: Shown) -> None:
         _stages([figure for figure in figures if "latency_ms" in figure and "server" in figure]),
         _ratios([figure for figure in figures if figure["unit"] in _COMPARED]),
         times,
+        _clones([figure for figure in figures if "clones" in figure]),
     ):
         if table.row_count:
             console.print(table)
@@ -89,6 +90,16 @@ def _contention(figures: Sequence[Shown]) -> Table:
             f"{figure['value']:,.4g}",
             str(figure.get("waited", "")),
         )
+    return table
+
+
+def _clones(figures: Sequence[Shown]) -> Table:
+    table = Table(title="Clone stores: on empty disks, and one changeset at a time", title_justify="left")
+    for name in ("", "of", "value", "unit", "CPU seconds"):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for figure in figures:
+        cpu = f"{figure['cpu_seconds']:.2f}" if "cpu_seconds" in figure else ""
+        table.add_row(figure["name"], figure["axis"], f"{figure['value']:,.4g}", figure["unit"], cpu)
     return table
 
 

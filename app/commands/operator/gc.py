@@ -26,6 +26,7 @@ def command(data: Path | None, dry_run: bool, as_json: bool) -> None:
     collected = collect(Repository(deployment(data)), dry_run)
     if as_json:
         counts = {"listed": collected.listed, "garbage": collected.garbage, "condemned": collected.condemned}
+        counts["checkpoints"] = len(collected.checkpoints)
         emit({**counts, "deleted": len(collected.deleted), "complete": collected.complete})
         return
     for pack in collected.garbage if dry_run else ():
