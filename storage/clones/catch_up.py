@@ -116,7 +116,6 @@ class CatchUp:
             packs += 1 + len(pack) // _SMALL_PACK
             self.added += len(pack)
         rows = projector.taken()
-        state = replace(state, read=max(state.read, state.seq))
         self.table.add(rows, state, packs)
         if rows:
             self.git.set_main(rows[-1].own)

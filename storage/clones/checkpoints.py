@@ -25,7 +25,7 @@ import structlog
 from storage.backends.bucket import Bucket, Missing
 from storage.base.batched import batched
 from storage.base.errors import Corrupt
-from storage.base.ids import ObjectId, SliceId, is_ulid, new_ulid
+from storage.base.ids import ObjectId, Seq, SliceId, is_ulid, new_ulid
 from storage.clones.git_store import GitStore
 from storage.clones.id_table import IdTable, Row, State
 from storage.git.run_git import GitFailed
@@ -39,7 +39,7 @@ FORMAT = 1
 FOLDER = f"projections/{FORMAT}/"
 _PART_BYTES = 16 << 20
 _ROW = struct.Struct(">Q20s20s?")
-_ROWS_TOGETHER = 1 << 18
+_ROWS_TOGETHER = 1 << 16
 _SLICES_TOGETHER = 1000
 # A store has a checkpoint of at least 8 parts in 9 of its commits.
 _SHARE = 8
@@ -108,14 +108,11 @@ def restore(repo: Repository, of: Slice | None, git: GitStore, table: IdTable, s
             if entry is None or digest(entry) != manifest.state.hash:
                 raise CheckpointDamaged("the log has another entry there")
             git.add_pack(_read(repo.bucket, manifest.pack))
-            rows = list(_rows(_read(repo.bucket, manifest.rows)))
-            if len(rows) != manifest.count or (rows and not git.has_commit(rows[-1].own)):
-                raise CheckpointDamaged("its rows are not those of its pack")
+            table.add(_checked(_rows(_read(repo.bucket, manifest.rows)), manifest.count, git), manifest.state)
         except (Missing, Corrupt, GitFailed) as error:
             log.warning("clone_checkpoint_unusable", name=stored.name, reason=str(error))
             continue
-        table.add(rows, manifest.state)
-        table.note_checkpoint(len(rows))
+        table.note_checkpoint(manifest.count)
         return manifest.state
     return None
 
@@ -134,7 +131,7 @@ def write(repo: Repository, slice_id: SliceId | None, git: GitStore, table: IdTa
     every = repo.settings.clone_checkpoint_commits
     before = listed(repo.bucket, folder)
     fitting = [stored for stored in before if stored.version == state.version and stored.seq <= state.seq]
-    known = _manifest(repo.bucket, fitting[-1]).count if fitting else 0
+    known = _count(repo.bucket, fitting[-1]) if fitting else 0
     made = _is_due(count, known, every)
     if made:
         known = _store(repo.bucket, folder, git, table, state)
@@ -144,26 +141,48 @@ def write(repo: Repository, slice_id: SliceId | None, git: GitStore, table: IdTa
     return made
 
 
+def _count(bucket: Bucket, stored: Stored) -> int:
+    """Return how many commits a checkpoint has, 0 where it is damaged or gone."""
+    try:
+        return _manifest(bucket, stored).count
+    except (Missing, Corrupt) as error:
+        log.warning("clone_checkpoint_unusable", name=stored.name, reason=str(error))
+        return 0
+
+
 def _is_due(count: int, known: int, every: int) -> bool:
     return every > 0 and count - known >= max(every, count // _SHARE)
 
 
 def _store(bucket: Bucket, folder: str, git: GitStore, table: IdTable, state: State) -> int:
     """Store a checkpoint at `state`; return how many rows it has."""
-    rows = [row for row in table.rows() if row.position < state.end]
+    last = table.at(state.end - 1)
+    assert last is not None  # as many rows as make it due
     name = folder + new_ulid()
-    pack = _put(bucket, f"{name}.pack", git.pack_of(rows[-1].own))
-    packed = (zlib.compress(b"".join([_ROW.pack(*row) for row in some])) for some in batched(rows, _ROWS_TOGETHER))
-    kept = msgspec.structs.replace(state, read=state.seq)
-    manifest = Manifest(
-        format=FORMAT,
-        state=kept,
-        count=len(rows),
-        pack=tuple(pack),
-        rows=tuple(_put_all(bucket, f"{name}.rows", packed)),
-    )
+    pack = _put(bucket, f"{name}.pack", git.pack_of(last.own))
+    count = 0
+
+    def packed() -> Iterator[bytes]:
+        nonlocal count
+        after = -1
+        while rows := table.rows(after, state.end, _ROWS_TOGETHER):
+            yield zlib.compress(b"".join([_ROW.pack(*row) for row in rows]))
+            count, after = count + len(rows), rows[-1].position
+
+    parts = tuple(_put_all(bucket, f"{name}.rows", packed()))
+    kept = msgspec.structs.replace(state, read=Seq(0))
+    manifest = Manifest(format=FORMAT, state=kept, count=count, pack=tuple(pack), rows=parts)
     bucket.create(f"{folder}{state.seq:012d}-{state.version}.json", msgspec.json.encode(manifest))
-    return len(rows)
+    return count
+
+
+def _checked(rows: Iterable[Row], count: int, git: GitStore) -> Iterator[Row]:
+    """Yield rows, and check behind the last one that they are those of the pack. Raises CheckpointDamaged."""
+    number, last = 0, None
+    for number, last in enumerate(rows, 1):  # noqa: B007 - both count behind the loop
+        yield last
+    if number != count or last is None or not git.has_commit(last.own):
+        raise CheckpointDamaged("its rows are not those of its pack")
 
 
 def _put(bucket: Bucket, name: str, stream: Iterable[bytes]) -> list[Part]:

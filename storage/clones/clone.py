@@ -158,7 +158,7 @@ class Clone:
             for version, older in self._stores.older(self.slice.id, self.slice.version):
                 with suppress(Busy, FileNotFoundError), locked(older / WRITING), locked(older / PACKING):
                     git.copy_packs(GitStore(older / REPOSITORY))
-                    shutil.copyfile(older / TABLE, folder / TABLE)
+                    table.copy(IdTable(older / TABLE))
                     log.info("clone_copied", name=self.folder.name, version=version)
                     return
         table.create()

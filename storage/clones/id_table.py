@@ -47,7 +47,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     seq: Seq = Seq(0)  # everything up to this entry is in it
     hash: str = NO_HASH  # of that entry
-    read: Seq = Seq(0)  # nothing up to this entry is missing but what has not landed
+    read: Seq = Seq(0)  # nothing up to this entry is missing but what has not landed; 0 before the first catch-up ends
     tip: str = ""  # the newest commit of the chain at `seq`
     version: int = 0  # of the slice's definition there
     paths: tuple[bytes, ...] = ()
@@ -75,6 +75,12 @@ class IdTable:
         connection = sqlite3.connect(f"{self._file.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY)
         with closing(connection), connection:
             yield connection
+
+    def copy(self, source: IdTable) -> None:
+        """Become a copy of another store's table, as one that has not ended any catch-up."""
+        with source._opened() as old, closing(sqlite3.connect(self._file)) as new:
+            old.backup(new)
+        self.add([], msgspec.structs.replace(self.state(), read=Seq(0)))
 
     def state(self) -> State:
         """Return how far the store has come."""
@@ -134,10 +140,11 @@ class IdTable:
         with self._opened() as connection:
             return int(connection.execute("SELECT count(*) FROM ids").fetchone()[0])
 
-    def rows(self) -> list[Row]:
-        """Return all rows, in order."""
+    def rows(self, after: int, end: int, most: int) -> list[Row]:
+        """Return the next rows behind one position and before another, in order."""
+        query = "SELECT * FROM ids WHERE position > ? AND position < ? ORDER BY position LIMIT ?"
         with self._opened() as connection:
-            return [_row(found) for found in connection.execute("SELECT * FROM ids ORDER BY position")]
+            return [_row(found) for found in connection.execute(query, (after, end, most))]
 
     def _row(self, query: str, *values: int | bytes) -> Row | None:
         with self._opened() as connection:

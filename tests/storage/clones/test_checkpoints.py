@@ -14,6 +14,7 @@ from storage.base.settings import Settings
 from storage.clones import checkpoints
 from storage.clones.clone import Clone
 from storage.clones.clones import Clones
+from storage.clones.id_table import Row
 from storage.log.log import Log
 from storage.maintenance import collect
 from storage.operations.slices import change_paths, define, delete
@@ -37,6 +38,10 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 def fill(world: World, count: int, first: int = 0) -> None:
     for step in range(first, first + count):
         land(world, {"docs/a": b"%d\n" % step, f"docs/{step}": b"%d\n" % step, "x": b"%d\n" % step})
+
+
+def rows_of(clone: Clone) -> list[Row]:
+    return clone._table.rows(-1, clone._table.state().end, 1000)
 
 
 def checkpointed(world: World, of: Slice | None) -> list[checkpoints.Stored]:
@@ -69,7 +74,7 @@ def test_a_store_on_an_empty_disk_begins_with_the_checkpoint_and_has_the_same_id
     cold = clone_of(world, tmp_path / "cold", of)
     assert commits_of(restored) == commits_of(cold) == commits_of(clone_of(world, tmp_path / "first", of))
     assert objects_of(restored) == objects_of(cold)
-    assert [row[:3] for row in restored._table.rows()] == [row[:3] for row in cold._table.rows()]
+    assert rows_of(restored) == rows_of(cold) != []
     fsck(restored)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from storage.base.ids import oid_of
 from storage.base.settings import Settings
+from storage.clones.catch_up import CatchUp
 from storage.clones.clones import Clones
 from storage.operations.slices import change_paths, define, delete
 from storage.repository import Repository
@@ -160,3 +161,28 @@ def test_a_slice_that_was_deleted_and_one_of_its_name_have_stores_of_their_own(w
         assert path != old.path
         assert git(path, "ls-tree", "-r", "--name-only", "main") == "docs/a"
         assert not has_object(clones.of_slice(second), blob(b"s\n"))
+
+
+def test_a_store_that_was_begun_from_a_wider_ones_is_shown_to_nobody_before_it_is_right(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks with an older position of the view must not be given what the older definition had."""
+    docs = define(world.repo, "docs", ["docs/", "secret/"])
+    land(world, {"docs/a": b"a\n", "secret/s": b"secret\n"})
+    seq = world.repo.view.head().applied
+    clone_of(world, tmp_path, docs)
+    less = change_paths(world.repo, docs.id, ["docs/"])
+    clones = Clones(reopened(world), tmp_path)
+    asked: list[int] = []
+    run = CatchUp.run
+
+    def interrupted(catch_up: CatchUp) -> int:
+        asked.append(clones.of_slice(less)._reached())
+        return run(catch_up)
+
+    monkeypatch.setattr(CatchUp, "run", interrupted)
+    with clones.of_slice(less).ready(seq) as path:
+        assert git(path, "ls-tree", "-r", "--name-only", "main") == "docs/a"
+    # Twice: the second time without the older one's.
+    assert asked == [0, 0]
+    assert not has_object(clones.of_slice(less), blob(b"secret\n"))
