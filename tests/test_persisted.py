@@ -9,6 +9,7 @@ import pytest
 from app.admin.backup import Manifest
 from app.folder import folder_base
 from app.stack import state
+from storage.clones import checkpoints
 from storage.log import entry_bundles, manifest
 from storage.lookup import tables
 from storage.view import segments
@@ -49,6 +50,10 @@ def test_a_bundle_has_its_entries() -> None:
 
 def test_a_segment_has_what_its_entries_set_in_the_view() -> None:
     assert segments.decode(stored("v4.3.segment")) == persisted.segment()
+
+
+def test_a_checkpoint_of_a_clone_store_has_its_parts() -> None:
+    assert checkpoints.decode(stored("v1-clone-checkpoint.json")) == persisted.CHECKPOINT
 
 
 def test_a_backup_manifest_has_its_files() -> None:

@@ -1,7 +1,8 @@
 """Bringing a clone store up to date with the log.
 
-What a catch-up brings is written in this order: objects, then rows with the position, then the branch. So after a death
-in between there are objects too many, or a branch that the next catch-up puts right.
+What a catch-up brings is written in this order: objects, then rows with the position, then the branch and tags, then
+how far the store has reached. So after a death in between there are objects too many, or a branch or tags that the next
+catch-up puts right, and nobody takes the store for more than it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import structlog
 from msgspec.structs import replace
 
 from storage.base.errors import ViewStale
@@ -24,6 +26,8 @@ from storage.projection.follow import EVERYTHING, Follower, Redefined, Settled, 
 from storage.projection.slice_trees import SliceTrees
 from storage.repository import Repository
 from storage.view.snapshot import Slice
+
+log = structlog.get_logger()
 
 # Commits, and bytes of commits and trees, after which a pack is written.
 _PACK_COMMITS = 512
@@ -48,6 +52,7 @@ class CatchUp:
 
         Raises CorruptEntry, sqlite3.Error and Unavailable.
         """
+        self.table.note_reached(0)  # after a power failure, what it says may be newer than the rest
         state = self.table.state()
         if state.seq:
             entry = self.repo.log.read(state.seq)
@@ -61,13 +66,15 @@ class CatchUp:
         it has followed another log, and Unavailable.
         """
         head = self.repo.view.head()
+        if (reached := self.table.reached()) >= head.applied:
+            return reached
         state = self.table.state()
-        if state.read >= head.applied:
-            return state.read
         if not state.seq:
             state = self._begin()
         row = self.table.last()
         self.git.set_main(row.own if row else None)
+        if self.table.are_tags_due():
+            self._set_tags()
         projector = Projector(self.repo.objects, SliceTrees(state.paths) if self.slice else None)
         projector.resume(row)
         follower = self._follower(state)
@@ -82,8 +89,9 @@ class CatchUp:
                     state = self._write(projector, state)
         if read < head.applied:
             raise ViewStale("the log does not reach as far as the view")
-        state = self._write(projector, replace(state, read=head.applied))
-        return state.read
+        self._write(projector, state)
+        self.table.note_reached(read)
+        return read
 
     def _begin(self) -> State:
         """Return the state in which an empty store begins: a checkpoint's, or one of nothing."""
@@ -115,11 +123,26 @@ class CatchUp:
             self.git.add_pack([pack])
             packs += 1 + len(pack) // _SMALL_PACK
             self.added += len(pack)
+        tags = projector.tags
+        if projector.main:
+            state = replace(state, main=projector.main.hex())
         rows = projector.taken()
-        self.table.add(rows, state, packs)
+        self.table.add(rows, state, packs, tags)
         if rows:
             self.git.set_main(rows[-1].own)
+        if tags:
+            self._set_tags()
         return state
+
+    def _set_tags(self) -> None:
+        """Have the table's tags as refs. One of which the object is not here cannot be shown."""
+        tags = self.table.tags()
+        missing = self.git.missing(tags.values())
+        if missing:
+            names = [name for name, oid in tags.items() if oid in missing]
+            log.warning("clone_tags_missing", tags=names[:10], count=len(names))
+        self.git.set_tags({name: oid for name, oid in tags.items() if oid not in missing})
+        self.table.note_tags()
 
 
 def _behind(settled: Settled, state: State) -> State:

@@ -25,7 +25,7 @@ import structlog
 from storage.backends.bucket import Bucket, Missing
 from storage.base.batched import batched
 from storage.base.errors import Corrupt
-from storage.base.ids import ObjectId, Seq, SliceId, is_ulid, new_ulid
+from storage.base.ids import ObjectId, SliceId, is_ulid, new_ulid, oid_of
 from storage.clones.git_store import GitStore
 from storage.clones.id_table import IdTable, Row, State
 from storage.git.run_git import GitFailed
@@ -68,6 +68,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     count: int  # of rows
     pack: tuple[Part, ...]  # one behind the other, they are one pack
     rows: tuple[Part, ...]
+    tags: dict[str, str] = {}  # of the whole: their ids by name
 
 
 class Stored(NamedTuple):
@@ -108,7 +109,8 @@ def restore(repo: Repository, of: Slice | None, git: GitStore, table: IdTable, s
             if entry is None or digest(entry) != manifest.state.hash:
                 raise CheckpointDamaged("the log has another entry there")
             git.add_pack(_read(repo.bucket, manifest.pack))
-            table.add(_checked(_rows(_read(repo.bucket, manifest.rows)), manifest.count, git), manifest.state)
+            rows = _checked(_rows(_read(repo.bucket, manifest.rows)), manifest.count, git)
+            table.add(rows, manifest.state, tags={name: oid_of(oid) for name, oid in manifest.tags.items()})
         except (Missing, Corrupt, GitFailed) as error:
             log.warning("clone_checkpoint_unusable", name=stored.name, reason=str(error))
             continue
@@ -159,7 +161,8 @@ def _store(bucket: Bucket, folder: str, git: GitStore, table: IdTable, state: St
     last = table.at(state.end - 1)
     assert last is not None  # as many rows as make it due
     name = folder + new_ulid()
-    pack = _put(bucket, f"{name}.pack", git.pack_of(last.own))
+    tags, main = git.tags(), [oid_of(state.main)] if state.main else []
+    pack = _put(bucket, f"{name}.pack", git.pack_of([last.own, *main, *tags.values()]))
     count = 0
 
     def packed() -> Iterator[bytes]:
@@ -170,9 +173,15 @@ def _store(bucket: Bucket, folder: str, git: GitStore, table: IdTable, state: St
             count, after = count + len(rows), rows[-1].position
 
     parts = tuple(_put_all(bucket, f"{name}.rows", packed()))
-    kept = msgspec.structs.replace(state, read=Seq(0))
-    manifest = Manifest(format=FORMAT, state=kept, count=count, pack=tuple(pack), rows=parts)
-    bucket.create(f"{folder}{state.seq:012d}-{state.version}.json", msgspec.json.encode(manifest))
+    manifest = Manifest(
+        format=FORMAT,
+        state=state,
+        count=count,
+        pack=tuple(pack),
+        rows=parts,
+        tags={name: oid.hex() for name, oid in tags.items()},
+    )
+    bucket.create(f"{folder}{state.seq:012d}-{state.version}.json", encode(manifest))
     return count
 
 
@@ -209,12 +218,25 @@ def _put_all(bucket: Bucket, name: str, parts: Iterable[bytes]) -> Iterator[Part
         yield part
 
 
-def _manifest(bucket: Bucket, stored: Stored) -> Manifest:
+def encode(manifest: Manifest) -> bytes:
+    """Return the bytes of a manifest."""
+    return msgspec.json.encode(manifest)
+
+
+def decode(data: bytes) -> Manifest:
+    """Read what `encode` wrote. Raises CheckpointDamaged."""
     try:
-        manifest = msgspec.json.decode(bucket.get(stored.name), type=Manifest)
+        manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as error:
         raise CheckpointDamaged("its manifest cannot be read") from error
-    if manifest.format != FORMAT or (manifest.state.seq, manifest.state.version) != (stored.seq, stored.version):
+    if manifest.format != FORMAT:
+        raise CheckpointDamaged("its manifest is of an unknown format")
+    return manifest
+
+
+def _manifest(bucket: Bucket, stored: Stored) -> Manifest:
+    manifest = decode(bucket.get(stored.name))
+    if (manifest.state.seq, manifest.state.version) != (stored.seq, stored.version):
         raise CheckpointDamaged("its manifest is another one's")
     return manifest
 

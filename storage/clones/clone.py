@@ -94,7 +94,7 @@ class Clone:
         DefinitionChanged where the slice is not what `slice` says, so that the rights to it have to be judged again;
         DiskFull, StoreBroken, and what else is Unavailable.
         """
-        reached = self._reached()
+        reached = self._table.reached()
         if seq and reached >= seq and self.folder.name in self._stores.checked:
             self._stores.touch(self.folder)
             return reached
@@ -162,12 +162,6 @@ class Clone:
                     log.info("clone_copied", name=self.folder.name, version=version)
                     return
         table.create()
-
-    def _reached(self) -> Seq:
-        try:
-            return self._table.state().read
-        except sqlite3.Error:
-            return Seq(0)  # it is not there, or broken: a catch-up finds out
 
     def _check_room(self, error: Exception) -> None:
         """Raise DiskFull where that is what an error comes from: a store is not to be blamed for it."""

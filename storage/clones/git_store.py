@@ -103,10 +103,18 @@ class GitStore:
         how = ("-a", "-k", "-f") if is_first else ("--geometric=2",)
         self._git.output("repack", "-d", "-q", "--write-midx", *how)
 
-    def pack_of(self, commit: ObjectId) -> Iterable[bytes]:
-        """Yield one pack of a commit and everything that it reaches. Raises GitFailed."""
+    def missing(self, oids: Iterable[ObjectId]) -> set[ObjectId]:
+        """Return those objects that are not here. Raises GitFailed."""
+        asked = "".join([f"{oid.hex()}\n" for oid in set(oids)]).encode()
+        said = self._git.output("cat-file", "--batch-check=%(objectname)", stdin=asked).decode() if asked else ""
+        return {oid_of(line.split(" ")[0]) for line in said.splitlines() if line.endswith(" missing")}
+
+    def pack_of(self, heads: Iterable[ObjectId]) -> Iterable[bytes]:
+        """Yield one pack of these commits and tags, and everything that they reach. Raises GitFailed."""
         options = ("--revs", "--stdout", "-q", "--delta-base-offset")
-        return self._git.stream("pack-objects", *options, stdin=commit.hex().encode() + b"\n")
+        return self._git.stream(
+            "pack-objects", *options, stdin=b"".join([b"%s\n" % oid.hex().encode() for oid in heads])
+        )
 
     def has_commit(self, oid: ObjectId) -> bool:
         """Tell whether there is such a commit."""

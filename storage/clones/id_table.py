@@ -7,7 +7,8 @@ transaction. So a process that dies between two writes leaves rows and position 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +26,14 @@ CREATE TABLE ids (position INTEGER PRIMARY KEY, chain BLOB NOT NULL, own BLOB NO
 CREATE INDEX by_own ON ids (own);
 CREATE INDEX by_chain ON ids (chain);
 CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-INSERT INTO counts VALUES ('packs', 0), ('checkpointed', 0);
+INSERT INTO counts VALUES ('packs', 0), ('checkpointed', 0), ('tags', 0);
+CREATE TABLE tags (name TEXT PRIMARY KEY, id BLOB NOT NULL);
 CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), text BLOB NOT NULL);
 PRAGMA user_version = {FORMAT};
 """
 # Seconds that a reader waits for a writer's transaction, or the other way round.
 _BUSY = 10.0
+_NO_TAGS: Mapping[str, ObjectId | None] = {}
 
 
 class Row(NamedTuple):
@@ -47,8 +50,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     seq: Seq = Seq(0)  # everything up to this entry is in it
     hash: str = NO_HASH  # of that entry
-    read: Seq = Seq(0)  # nothing up to this entry is missing but what has not landed; 0 before the first catch-up ends
     tip: str = ""  # the newest commit of the chain at `seq`
+    main: str = ""  # of the whole: the newest global commit; no branch names it, but tags may name those before it
     version: int = 0  # of the slice's definition there
     paths: tuple[bytes, ...] = ()
 
@@ -63,6 +66,7 @@ class IdTable:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._reached = file.with_name("reached")
 
     def create(self) -> None:
         """Make it, empty. Raises sqlite3.Error, here and everywhere."""
@@ -77,10 +81,25 @@ class IdTable:
             yield connection
 
     def copy(self, source: IdTable) -> None:
-        """Become a copy of another store's table, as one that has not ended any catch-up."""
+        """Become a copy of another store's table."""
         with source._opened() as old, closing(sqlite3.connect(self._file)) as new:
             old.backup(new)
-        self.add([], msgspec.structs.replace(self.state(), read=Seq(0)))
+
+    def reached(self) -> Seq:
+        """Return up to which entry nothing is missing in the store but what has not landed, branch and tags included.
+
+        0 where that is not known: the store is not there, new, or begun from another one's.
+        """
+        try:
+            return Seq(int(self._reached.read_text()))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return Seq(0)
+
+    def note_reached(self, seq: int) -> None:
+        """Note that a catch-up has ended; 0: that nobody knows."""
+        beside = self._reached.with_name(f"{self._reached.name}.{threading.get_ident()}")
+        beside.write_text(str(seq))
+        beside.rename(self._reached)
 
     def state(self) -> State:
         """Return how far the store has come."""
@@ -90,12 +109,34 @@ class IdTable:
             found = connection.execute("SELECT text FROM state").fetchone()
         return msgspec.json.decode(found[0], type=State) if found else State()
 
-    def add(self, rows: Iterable[Row], state: State, packs: int = 0) -> None:
-        """Add rows, move on to `state`, and count packs that came."""
+    def add(
+        self, rows: Iterable[Row], state: State, packs: int = 0, tags: Mapping[str, ObjectId | None] = _NO_TAGS
+    ) -> None:
+        """Add rows, move on to `state`, count packs that came, and have tags; None takes one away."""
         with self._opened() as connection:
             connection.executemany("INSERT INTO ids VALUES (?, ?, ?, ?)", rows)
             connection.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", (msgspec.json.encode(state),))
             connection.execute("UPDATE counts SET value = value + ? WHERE name = 'packs'", (packs,))
+            for name, oid in tags.items():
+                connection.execute("DELETE FROM tags WHERE name = ?", (name,))
+                if oid is not None:
+                    connection.execute("INSERT INTO tags VALUES (?, ?)", (name, oid))
+            if tags:
+                connection.execute("UPDATE counts SET value = 1 WHERE name = 'tags'")
+
+    def tags(self) -> dict[str, ObjectId]:
+        """Return all tags by name."""
+        with self._opened() as connection:
+            return {name: ObjectId(bytes(oid)) for name, oid in connection.execute("SELECT * FROM tags")}
+
+    def are_tags_due(self) -> bool:
+        """Tell whether tags were changed that the repository may not have yet."""
+        return self._count("tags") > 0
+
+    def note_tags(self) -> None:
+        """Note that the repository has all tags."""
+        with self._opened() as connection:
+            connection.execute("UPDATE counts SET value = 0 WHERE name = 'tags'")
 
     def packs(self) -> int:
         """Return how many packs came since packs were merged last."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.base.batched import batched, batched_by_size
 from storage.base.ids import ObjectId
 from storage.clones.id_table import Row
-from storage.git.objects import EMPTY_TREE, CorruptObject, Kind, Tree, object_id
+from storage.git.objects import EMPTY_TREE, CorruptObject, Kind, TagObject, Tree, object_id
 from storage.git.packs import Location, PackWriter
 from storage.lookup.object_store import ObjectMissing, ObjectStore
 from storage.projection import commits
 from storage.projection.commits import Said
-from storage.projection.follow import Landed, Redefined, Step
+from storage.projection.follow import Landed, Published, Redefined, Step, Tagged
 from storage.projection.slice_trees import SliceTrees, added, on_top
 
 # Bytes of contents that are held at once, unless one file alone has more; each pack of a larger step has so many.
@@ -35,11 +35,13 @@ class Projector:
     trees: SliceTrees | None
     last: ObjectId | None = None  # the newest commit of the store
     root: ObjectId = EMPTY_TREE  # its tree
+    main: ObjectId | None = None  # of the whole: the newest global commit, if there came one
     rows: list[Row] = field(default_factory=list)
     # What the next pack has to bring: commits and trees, and the blobs that they need.
     made: dict[ObjectId, tuple[Kind, bytes]] = field(default_factory=dict)
     blobs: dict[ObjectId, None] = field(default_factory=dict)
     size: int = 0  # bytes of `made`
+    tags: dict[str, ObjectId | None] = field(default_factory=dict)  # that were made, moved or deleted (None)
 
     def resume(self, row: Row | None) -> None:
         """Go on behind the newest row of the store."""
@@ -53,7 +55,13 @@ class Projector:
         for some in batched(steps, _AHEAD):
             self._read_ahead(some)
             for step in some:
-                self._take(step)
+                if isinstance(step, Tagged):
+                    self._tag(step)
+                elif isinstance(step, Published):
+                    self.main = step.commit
+                    self._make(step.commit, Kind.COMMIT, self._data(step.commit))
+                else:
+                    self._take(step)
 
     def packs(self) -> Iterator[bytes]:
         """Yield the packs that the store needs for what was taken since the last call; contents come first."""
@@ -83,7 +91,7 @@ class Projector:
 
     def taken(self) -> list[Row]:
         """Return the rows of what was taken since the last call, and forget what the store has by now."""
-        rows, self.rows, self.made, self.blobs, self.size = self.rows, [], {}, {}, 0
+        rows, self.rows, self.made, self.blobs, self.size, self.tags = self.rows, [], {}, {}, 0, {}
         return rows
 
     def _read(self, oids: Sequence[ObjectId]) -> Mapping[ObjectId, Tree]:
@@ -98,10 +106,10 @@ class Projector:
             raise CorruptObject(f"{oid.hex()} is no commit")
         return data
 
-    def _read_ahead(self, steps: Iterable[Step]) -> None:
+    def _read_ahead(self, steps: Sequence[Step]) -> None:
         """Have the commits of these steps in memory, and the directories on the paths that they change."""
         landed = [step for step in steps if isinstance(step, Landed)]
-        self.objects.prefetch(step.commit for step in landed)
+        self.objects.prefetch(step.commit for step in steps if not isinstance(step, Tagged))
         level: dict[ObjectId, list[bytes]] = {}
         for step in landed:
             level.setdefault(self._commit(step.commit)[0], []).extend(step.paths)
@@ -115,7 +123,18 @@ class Projector:
                         below.setdefault(ObjectId(tree.rows[i][-20:]), []).append(rest)
             level = below
 
-    def _take(self, step: Step) -> None:
+    def _tag(self, step: Tagged) -> None:
+        """Take tags, with the tag objects that they name; what those name in the end has landed."""
+        self.tags.update(step.tags)
+        left = [oid for _, oid in step.tags if oid is not None]
+        while left:
+            oid = left.pop()
+            kind, data = self.objects.read(oid)
+            if kind == Kind.TAG and oid not in self.made:
+                self._make(oid, kind, data)
+                left.append(TagObject.parse(data).target)
+
+    def _take(self, step: Landed | Redefined) -> None:
         data = self._data(step.commit)
         tree, said = commits.read(data)
         before = on_top(self._read, self.trees.made()) if self.trees else self._read
@@ -137,7 +156,7 @@ class Projector:
         self._make(self.last, Kind.COMMIT, data)
         self.rows.append(Row(step.position, step.commit, self.last, isinstance(step, Redefined)))
 
-    def _written(self, step: Step, root: ObjectId, said: Said) -> bytes:
+    def _written(self, step: Landed | Redefined, root: ObjectId, said: Said) -> bytes:
         parents = [self.last] if self.last else []
         if isinstance(step, Redefined):
             return commits.defined(root, parents, said, step.time)

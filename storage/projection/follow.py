@@ -14,7 +14,7 @@ from typing import NamedTuple
 from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId, Seq, SliceId, oid_of
 from storage.git.trees import covers
-from storage.log.entry import Commits, Definition, Entry, Genesis, Slices, log_position
+from storage.log.entry import Commits, Definition, Entry, Genesis, Slices, Tags, log_position
 from storage.log.records import Decided, Status
 from storage.projection.commits import Repeated
 from storage.projection.slice_trees import grows
@@ -49,7 +49,19 @@ class Redefined(NamedTuple):
     time: int  # in seconds; 0: the log does not say
 
 
-Step = Landed | Redefined
+class Published(NamedTuple):
+    """A global commit, of the whole: a tag may name it."""
+
+    commit: ObjectId
+
+
+class Tagged(NamedTuple):
+    """Tags of the whole are made, moved or deleted."""
+
+    tags: tuple[tuple[str, ObjectId | None], ...]  # by name; None: deleted
+
+
+Step = Landed | Redefined | Published | Tagged
 
 
 class Settled(NamedTuple):
@@ -95,9 +107,14 @@ class Follower:
                 self._tip = oid_of(entry.tip)
             case Slices() if self._slice:
                 steps += self._definitions(entry)
-        self._waiting.append((Settled(entry.seq, entry_hash, self._tip, tuple(steps)), committed))
+            case Tags() if not self._slice:
+                changed = ((each.name, oid_of(each.id) if each.id else None) for each in entry.changed)
+                steps.append(Tagged(tuple(changed)))
         if made := entry.global_commit:
             self._through = max(self._through, made.through)
+            if made.parents and not self._slice:
+                steps.append(Published(oid_of(made.commit)))
+        self._waiting.append((Settled(entry.seq, entry_hash, self._tip, tuple(steps)), committed))
         while self._waiting and not (self._waiting[0][1] and self._waiting[0][0].seq > self._through):
             yield self._waiting.popleft()[0]
 
@@ -105,7 +122,7 @@ class Follower:
         everything = self._paths == EVERYTHING
         for index, decided in enumerate(entry.decided):
             if decided.status == Status.COMMITTED and decided.commit:
-                paths = changed(decided)
+                paths = changed_paths(decided)
                 if not everything:
                     paths = tuple([path for path in paths if covers(self._paths, path)])
                 if paths or self._slice is None:
@@ -126,7 +143,7 @@ class Follower:
             yield Redefined(log_position(entry.seq, 0), self._tip, new.version, paths, entry.time)
 
 
-def changed(decided: Decided) -> tuple[bytes, ...]:
+def changed_paths(decided: Decided) -> tuple[bytes, ...]:
     """Return the paths that a changeset's commit may have changed."""
     paths = {change.path.encode() for change in decided.changes}
     return tuple(sorted(paths.union(merged.path.encode() for merged in decided.merged)))

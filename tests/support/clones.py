@@ -66,8 +66,17 @@ def has_object(clone: Clone, oid: str) -> bool:
 
 
 def fsck(clone: Clone) -> None:
-    """Have Git check everything in a store; what no ref reaches is an error as well."""
-    said = git(clone.path, "fsck", "--strict", "--unreachable", "--no-progress")
+    """Have Git check everything in a store; what neither refs nor the newest global commit reach is an error too."""
+    main = clone._table.state().main
+    said = git(
+        clone.path,
+        "fsck",
+        "--strict",
+        "--unreachable",
+        "--no-progress",
+        *git(clone.path, "rev-parse", "--all").split(),
+        *[main] * bool(main),
+    )
     assert said == "", said
 
 

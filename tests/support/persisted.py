@@ -16,6 +16,7 @@ from app.folder.folder_base import FolderBase, Submitted
 from app.stack import state
 from app.stack.state import State
 from storage.base.ids import ChangesetId, ObjectId, PackId, Seq, SliceId
+from storage.clones import checkpoints, id_table
 from storage.git.objects import UNKNOWN_MODE, Ident
 from storage.git.packs import Location, PackRange
 from storage.git.threeway import Strategy
@@ -150,6 +151,15 @@ BACKUP = Manifest(
     "main", 4, "ab" * 32, "2026-11-26T10:00:00Z",
     {"log/000000000001.json": Sum(300, "cd" * 32), f"{PACK}.pack": Sum(56, "ef" * 32)},
 )  # fmt: skip
+CHECKPOINT = checkpoints.Manifest(
+    format=1,
+    state=id_table.State(
+        seq=Seq(12), hash="ab" * 32, tip="1" * 40, main="2" * 40, version=3, paths=("a/ä/".encode(), b"b")
+    ),
+    count=2, pack=(checkpoints.Part(f"projections/1/{ulid('A3')}/{ulid('E1')}.pack-000000", 56, "cd" * 32),),
+    rows=(checkpoints.Part(f"projections/1/{ulid('A3')}/{ulid('E1')}.rows-000000", 34, "ef" * 32),),
+    tags={"v1": "3" * 40},
+)  # fmt: skip
 STATE = State("minio", "access", "secret", "flower", [8000, 8001])
 BASE = FolderBase(
     slice=ulid("A3"), paths=["/"], commit="1" * 40, head=None, changeset=ulid("AV"),
@@ -170,6 +180,7 @@ def samples() -> Iterator[tuple[str, bytes]]:
     yield "v1.table", tables.encode(rows())
     yield "v1.roll", entry_bundles.encode(bundle())
     yield "v4.3.segment", segments.encode(segment())
+    yield "v1-clone-checkpoint.json", checkpoints.encode(CHECKPOINT)
     yield "v1-backup.jsonl", BACKUP.encode()
     yield "v1-stack.json", _in_a_folder(lambda folder: state.save(folder, STATE), "stack.json")
     yield "v1-sluice-base.json", _in_a_folder(lambda folder: folder_base.write(folder, BASE), folder_base.FILE)

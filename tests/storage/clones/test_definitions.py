@@ -177,7 +177,7 @@ def test_a_store_that_was_begun_from_a_wider_ones_is_shown_to_nobody_before_it_i
     run = CatchUp.run
 
     def interrupted(catch_up: CatchUp) -> int:
-        asked.append(clones.of_slice(less)._reached())
+        asked.append(clones.of_slice(less)._table.reached())
         return run(catch_up)
 
     monkeypatch.setattr(CatchUp, "run", interrupted)

@@ -8,13 +8,16 @@ import pytest
 from msgspec.structs import replace
 
 from storage.base.ids import ChangesetId, PackId, Seq, SliceId
-from storage.log.entry import Commits, Definition, Entry, Genesis, Merge, Published, Slices, log_position
+from storage.log import entry as entries_of_the_log
+from storage.log.entry import Commits, Definition, Entry, Genesis, Merge, Slices, Tags, log_position
+from storage.log.kinds.git import TagChange
 from storage.log.records import Decided, MergedFile, RecordedChange, Status
 from storage.projection.follow import (
     EVERYTHING,
     DefinitionChanged,
     Follower,
     Landed,
+    Published,
     Redefined,
     Shrunk,
     Step,
@@ -39,7 +42,11 @@ def commits(*paths_of: list[str] | None, seq: int, published: bool = False) -> C
         )
         for i, paths in enumerate(paths_of)
     )  # fmt: skip
-    merged = Published(commit=oid(9), parent=oid(9), time=1, changesets=1, merged=1) if published else None
+    merged = (
+        entries_of_the_log.Published(commit=oid(9), parent=oid(9), time=1, changesets=1, merged=1)
+        if published
+        else None
+    )
     return Commits(packs=(), decided=decided, tip=oid(seq), root=oid(1), time=1, committed=1, published=merged)
 
 
@@ -98,7 +105,17 @@ def test_a_path_that_was_merged_counts_as_changed():
 def test_the_whole_has_each_commit_and_the_first_one():
     genesis = Genesis(packs=(), commit=oid(1), tree=oid(0), time=1)
     told = follow(Follower(EVERYTHING), [genesis, commits([], ["x"], seq=2, published=True)], first=1)
-    assert [step.commit.hex() for _, step in told] == [oid(1), oid(200), oid(201)]
+    assert [step.commit.hex() for _, step in told] == [oid(1), oid(200), oid(201), oid(9)]
+    assert isinstance(told[-1][1], Published)
+
+
+def test_tags_are_the_wholes_alone_and_wait_for_what_was_committed_before_them():
+    changes = (TagChange(name="v1", id=oid(200)), TagChange(name="old", was=oid(7)))
+    entries = [commits(["docs/a"], seq=2), Tags(changed=changes, time=1), merge(2)]
+    assert [type(step) for _, step in follow(docs(), entries)] == [Landed]
+    *_, (seq, tagged), (_, published) = follow(Follower(EVERYTHING), entries)
+    assert seq == 4 and isinstance(published, Published)
+    assert tagged == (((("v1", bytes.fromhex(oid(200))), ("old", None))),)
 
 
 def test_a_definition_waits_for_what_was_committed_before_it_and_counts_for_what_comes_behind():
