@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import structlog
 from msgspec.structs import replace
@@ -17,11 +16,11 @@ from msgspec.structs import replace
 from storage.base.errors import ViewStale
 from storage.base.ids import Seq
 from storage.clones import checkpoints
+from storage.clones.entries import RecentEntries
 from storage.clones.git_store import GitStore
 from storage.clones.id_table import IdTable, State, tip_of
 from storage.clones.objects import Projector
 from storage.log.entry import CorruptEntry, decode, digest
-from storage.log.log import follow
 from storage.projection.follow import EVERYTHING, Follower, Redefined, Settled, Step, begun
 from storage.projection.slice_trees import SliceTrees
 from storage.repository import Repository
@@ -44,6 +43,7 @@ class CatchUp:
     slice: Slice | None
     git: GitStore
     table: IdTable
+    entries: RecentEntries
     added: int = 0
     """Bytes of the packs that came."""
 
@@ -79,8 +79,7 @@ class CatchUp:
         projector.resume(row)
         follower = self._follower(state)
         read = state.seq
-        pairs = islice(self.repo.log.read_from(state.seq + 1), head.applied - state.seq)
-        for entry, entry_hash in follow(pairs, state.hash):
+        for entry, entry_hash in self.entries.follow(state.seq + 1, head.applied, state.hash):
             read = entry.seq
             for settled in follower.add(entry, entry_hash):
                 projector.take(settled.steps)

@@ -21,6 +21,7 @@ from storage.base.errors import Corrupt, Unavailable, ViewStale
 from storage.base.ids import ChangesetId, ObjectId, Seq
 from storage.clones import checkpoints
 from storage.clones.catch_up import CatchUp
+from storage.clones.entries import RecentEntries
 from storage.clones.git_store import GitStore
 from storage.clones.id_table import IdTable
 from storage.clones.locks import Busy, locked
@@ -56,10 +57,11 @@ class DiskFull(Unavailable):
 class Clone:
     """A clone store. Safe for threads and processes."""
 
-    def __init__(self, repo: Repository, stores: Stores, of: Slice | None) -> None:
+    def __init__(self, repo: Repository, stores: Stores, entries: RecentEntries, of: Slice | None) -> None:
         """Open the store of a slice as `of` defines it, or of the whole. No I/O: it may not be there yet."""
         self._repo = repo
         self._stores = stores
+        self._entries = entries
         self.slice = of
         self.folder = stores.path_of(of.id, of.version) if of else stores.path_of(None, 0)
         self.path = self.folder / REPOSITORY
@@ -138,7 +140,7 @@ class Clone:
             with locked(self.folder / WRITING, timeout=self._repo.settings.clone_wait):
                 with suppress(Busy), locked(self.folder / PACKING):
                     self._git.clean()
-                catch_up = CatchUp(self._repo, self.slice, self._git, self._table)
+                catch_up = CatchUp(self._repo, self.slice, self._git, self._table, self._entries)
                 if self.folder.name not in self._stores.checked:
                     catch_up.check()
                     self._stores.checked.add(self.folder.name)
