@@ -50,8 +50,9 @@ _TABLE = {
     "storage.queue": "base backends git log view coordination lookup",
     "storage.repository": "base backends git access log view coordination claims lookup queue",
     "storage.clones": "base backends git log projection view lookup repository",
-    "storage.commit": "access base metrics backends git log view coordination lookup queue repository",
-    "storage.operations": "access base backends git log view queue repository commit webhooks",
+    "storage.moves": "base git log view lookup repository",
+    "storage.commit": "access base metrics backends git log view coordination lookup queue repository moves",
+    "storage.operations": "access base backends git log view queue repository commit webhooks moves",
     "storage.maintenance": "base backends git log view lookup queue repository clones commit",
     "tasks.node": "base backends view coordination repository",
     "tasks": "base metrics backends log view coordination queue repository commit operations maintenance tasks.node",
@@ -65,7 +66,7 @@ _TABLE = {
     "app.tracing": "tasks",
     "app.downloads": "base backends git lookup repository",
     "app.intake": (
-        "base metrics backends git access log view lookup queue repository commit operations tasks app.protocol "
+        "base metrics backends git access log view lookup queue repository moves commit operations tasks app.protocol "
         "app.access app.shares app.tracing"
     ),
     "app.service": (
@@ -79,7 +80,7 @@ _TABLE = {
         "app.protocol app.access app.shares app.downloads app.intake app.service app.guard app.openapi"
     ),
     "app.admin": (
-        "base backends git log view lookup queue repository commit operations webhooks maintenance app.judge"
+        "base backends git log view lookup queue repository moves commit operations webhooks maintenance app.judge"
     ),
     "app.stack": "access base backends view coordination",
     "app.demo": "base git app.client app.protocol app.judge app.admin",
@@ -148,6 +149,7 @@ PURE = {
     "storage.view.rows",
     "storage.view.snapshot",
     "storage.lookup.tables",
+    "storage.moves.trail",
     "storage.webhooks.records",
     "storage.webhooks.signing",
     "storage.webhooks.targets",

@@ -24,20 +24,22 @@ N = TypeVar("N", bound=str)
 
 
 def shown_conflicts(who: Caller, conflicts: Iterable[RecordedConflict]) -> list[dict[str, Any]]:
-    """Return conflicts as answers show them; what is in the way at a path that may not be read is not told."""
+    """Return conflicts as answers show them; what stands at another path that may not be read is not told."""
     shown = []
     for conflict in conflicts:
         told: dict[str, Any] = to_builtins(conflict)
         if is_hidden(who, conflict):
-            del told["blocker"]
-            told["head"] = None  # which is the version of what is in the way
+            told.pop("blocker", None)
+            told.pop("moved", None)
+            told["head"] = None  # which is the version of what stands there
         shown.append(told)
     return shown
 
 
 def is_hidden(who: Caller, conflict: RecordedConflict) -> bool:
-    """Tell whether what is in the way of a change stands where a caller may not read."""
-    return conflict.blocker is not None and not who.may(Right.READ, [conflict.blocker.encode()])
+    """Tell whether what a change collides with stands where a caller may not read: in its way, or moved there."""
+    elsewhere = conflict.blocker if conflict.blocker is not None else conflict.moved
+    return elsewhere is not None and not who.may(Right.READ, [elsewhere.encode()])
 
 
 def visible(repo: Repository, who: Caller, states: Mapping[N, ChangesetState]) -> set[N]:

@@ -87,6 +87,8 @@ def show_line(changeset: Json) -> None:
         line.append(f" as {changeset['commit']} (entry {changeset['seq']})")
     if "merged_count" in changeset:
         line.append(f", paths merged: {changeset['merged_count']}")
+    if "followed_count" in changeset:
+        line.append(f", changes where files had moved to: {changeset['followed_count']}")
     if "resolves" in changeset:
         line.append(f", in the place of {changeset['resolves']}")
     if "closed_by" in changeset:
@@ -101,7 +103,8 @@ def format_conflict(conflict: Json) -> str:
     """Return a path in conflict, its class and its versions, on one line."""
     versions = ", ".join(f"{side} {_version(conflict[side])}" for side in ("base", "head", "submitted"))
     blocker = f", {conflict['blocker']} is in the way" if "blocker" in conflict else ""
-    return f"{conflict['path']}: {conflict['class']} ({versions}{blocker})"
+    moved = f", in the head it is {conflict['moved']}" if "moved" in conflict else ""
+    return f"{conflict['path']}: {conflict['class']} ({versions}{blocker}{moved})"
 
 
 def _version(version: Json | None) -> str:

@@ -29,7 +29,7 @@ from app.intake.checks import (
 from app.intake.fingerprints import Fingerprints
 from app.intake.packing import Item
 from app.intake.refusals import FieldRefused
-from app.protocol.changesets.submissions import Base, ChangesetBase, CommitBase, ItemBase, Submission
+from app.protocol.changesets.submissions import Base, ChangesetBase, CommitBase, ItemBase, Submission, field_of
 from app.shares.limits import check_queued, is_limited
 from storage.backends.turns import breathe, without_turn
 from storage.base.errors import LimitReached, Recovering, Refused
@@ -38,9 +38,11 @@ from storage.base.settings import Settings
 from storage.git.fsck import ContentError, check_content, needs_content
 from storage.git.objects import SUBMODULE_MODE, CorruptObject, Ident, Kind
 from storage.git.trees import lookup, lookup_many
+from storage.log.entry import GIT_FORMAT
 from storage.log.records import Submitter
 from storage.lookup.object_kinds import Described
 from storage.lookup.object_store import ObjectMissing
+from storage.operations.access import OlderNodes
 from storage.queue import Admission
 from storage.repository import Repository
 
@@ -86,6 +88,8 @@ def admit(
     is there.
     """
     limited = [who.principal] if is_limited(who) else []
+    if _moves(submissions) and not repo.nodes.all_read(GIT_FORMAT):
+        raise OlderNodes("a worker of an older version is at work, which knows no moves: upgrade it first")
     admission = _look_up(look_up or repo.queue.admit, submissions, limited)
     check_capacity(repo.settings, admission, _valid(submissions))
     request = _Request(repo, admission, submissions, who)
@@ -114,6 +118,10 @@ def admit_to_check(
     judged = _Request(repo, _look_up(repo.queue.admit, [submission]), [submission], who).judge(0)
     assert isinstance(judged, Judged)
     return Item.of(*judged, by)
+
+
+def _moves(submissions: Asked) -> bool:
+    return any(change.source is not None for submission in _valid(submissions) for change in submission.changes)
 
 
 def _valid(submissions: Asked) -> list[Submission]:
@@ -219,7 +227,7 @@ class _Request:
         An id is no right to bytes: a diff or a conflict would show what it names.
         """
         given = [
-            (change.path, ObjectId(oid), f"changes[{i}].{field}")
+            (change.path, ObjectId(oid), field_of(submission.changes, i, field))
             for i, change in enumerate(submission.changes)
             for field, oid in (("id", change.oid if puts_by_id(change) else None), ("base", change.base))
             if oid
@@ -262,7 +270,8 @@ class _Request:
                 stands = lookup(self._repo.objects.tree, oid_of(self._repo.view.head().root), path)
             if stands is None or stands.mode != SUBMODULE_MODE:
                 kind = kinds[oid].kind.name.lower()
-                raise FieldRefused(f"changes[{i}].base", f"{oid.hex()} is a {kind}, and no version of a file")
+                field = field_of(submission.changes, i, "base")
+                raise FieldRefused(field, f"{oid.hex()} is a {kind}, and no version of a file")
 
     def _check_contents(self, submission: Submission) -> None:
         """Check what is put by id: its kind and size, and its bytes where a checkout or fsck judges them."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.access.caller import EVERYBODY, KEY_SEPARATOR, Caller
 from app.intake.refusals import FieldRefused, KeyReused
-from app.protocol.changesets.submissions import Change, ChangesetBase, Submission
+from app.protocol.changesets.submissions import Change, ChangesetBase, Submission, field_of
 from storage.access.policy import Right
 from storage.backends.turns import breathe
 from storage.base.errors import LimitReached, Recovering, Refused, SluiceError
@@ -55,7 +55,9 @@ def check_slice(admission: Admission, submission: Submission, who: Caller = EVER
     for i, change in enumerate(submission.changes):
         breathe()
         if not covers(where.paths, change.path):
-            raise _unless_behind(admission, FieldRefused(f"changes[{i}].path", f"is not in the slice {where.name}"))
+            raise _unless_behind(
+                admission, FieldRefused(field_of(submission.changes, i), f"is not in the slice {where.name}")
+            )
     who.require(Right.WRITE, [change.path for change in submission.changes])
     return where
 

@@ -29,7 +29,8 @@ def dry_run(repo: Repository, item: Item, who: Caller = EVERYBODY) -> dict[str, 
         return content
 
     snapshot = snapshot_for(repo, [changeset])
-    linked = Linker(snapshot, replace(sources(repo), blob=read_blob), committer=repo.committer()).run([changeset])
+    read = replace(sources(repo, snapshot.head), blob=read_blob)
+    linked = Linker(snapshot, read, committer=repo.committer()).run([changeset])
     if not linked.decided:
         if changeset.base_changeset is None or changeset.base_changeset in snapshot.outcomes:
             # Given back for another reason than its base.
@@ -39,6 +40,8 @@ def dry_run(repo: Repository, item: Item, who: Caller = EVERYBODY) -> dict[str, 
     shown: dict[str, Any] = {"would": _WOULD[record.status], "tip": snapshot.head.tip}
     if record.merged:
         shown["merged"] = [merged.path for merged in record.merged]
+    if record.followed:
+        shown["followed"] = [{"path": path, "to": to} for path, to in record.followed]
     if record.status == Status.CONFLICTED:
         shown |= {"conflicts": shown_conflicts(who, record.conflicts), "conflict_count": record.conflict_count}
     if record.reason is not None:

@@ -47,6 +47,8 @@ def _fingerprint(submission: Submission, base: object, slice_id: str) -> str:
         breathe()
         content = in_thread_if_large(_sha256, change.content) if change.content is not None else None
         hasher.update(repr((change.op, change.path, change.mode, content, change.oid, change.base)).encode())
+        if change.source is not None:
+            hasher.update(b"from" + repr(change.source).encode())
         if change.strategy != Strategy.MERGE:
             hasher.update(change.strategy.encode())
     if submission.hold:

@@ -131,6 +131,7 @@ def _changeset(
                     base=ObjectId(change.base) if change.base else None,
                     strategy=change.strategy,
                     base_mode=change.base_mode,
+                    source=change.source,
                 )
                 for change, oid in zip(submission.changes, item.oids, strict=True)
             ]

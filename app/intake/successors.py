@@ -1,24 +1,25 @@
 """Changesets that replace another one: a rebase onto the tip, and the resolution of a conflict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 from app.access.caller import EVERYBODY, Caller
 from app.access.visibility import is_hidden, shown_conflicts
-from app.intake.packing import Item, blob
-from app.intake.refusals import ContentsTooLarge, Contradiction, FieldRefused
+from app.intake.packing import Item
+from app.intake.refusals import Contradiction, FieldRefused
+from app.intake.successor_changes import SuccessorChanges
 from app.protocol.changesets.resolutions import Resolution
 from app.protocol.changesets.schemas import in_each_others_way
-from app.protocol.changesets.submissions import Base, Change, CommitBase, Submission, VersionsBase
+from app.protocol.changesets.submissions import Base, CommitBase, Submission, VersionsBase
 from storage.base.ids import ChangesetId, ObjectId, SliceId
 from storage.commit import Conflict, Rejection, recorded, why_no_mode
-from storage.git.fsck import ContentError, check_content, needs_content
-from storage.git.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, UNKNOWN_MODE, Kind, Version
-from storage.git.threeway import Strategy, merge_modes
+from storage.git.objects import FILE_MODE, REGULAR_MODES, SUBMODULE_MODE, SYMLINK_MODE, Version
+from storage.git.threeway import ConflictClass, Strategy, merge_modes
 from storage.git.trees import covers, lookup_many
-from storage.log.manifest import Changeset, Op, Proposal
+from storage.log.manifest import Changeset, Proposal
 from storage.log.records import RecordedConflict, Status, version_of
 from storage.lookup.object_store import ObjectMissing
+from storage.moves.trail import ChangesetTrail
 from storage.operations.rebase import Remerge
 from storage.operations.seen import seen_by_writer
 from storage.queue import ChangesetState, read_changesets
@@ -42,22 +43,18 @@ def fingerprint_of(verb: str, changeset: ChangesetId, body: object = None) -> st
     return sha256(repr((verb, changeset, body)).encode()).hexdigest()[:32]
 
 
-class Successor:
+class Successor(SuccessorChanges):
     """Makes the changeset that replaces another."""
 
     def __init__(self, repo: Repository, where: Slice, changeset: Changeset, state: ChangesetState) -> None:
-        self._repo = repo
         self._where = where
         self._changeset = changeset
         self._state = state
-        self._blobs: dict[ObjectId, tuple[bytes, int]] = {}
-        self._needed = 0  # bytes of contents
-        self._counted: set[ObjectId] = set()  # those contents
-        self._changes: dict[bytes, Change] = {}  # by path
-        self._oids: dict[bytes, ObjectId | None] = {}
         seen = seen_by_writer(repo, changeset, [change.path for change in changeset.changes])
         self._seen = seen.versions
-        self._remerge = Remerge(repo, changeset, seen)
+        super().__init__(repo, Remerge(repo, changeset, seen, lambda path: covers(where.paths, path)))
+        self._by_path = {change.path: change for change in changeset.changes}
+        self._sources = {change.source for change in changeset.changes if change.source is not None}
 
     def rebase(self, key: str, who: Caller = EVERYBODY) -> Item:
         """Return the changeset on the present tip.
@@ -66,24 +63,28 @@ class Successor:
         """
         head = self._repo.view.head()
         root = ObjectId(bytes.fromhex(head.root))
-        decision = self._remerge.onto(root)
+        decision = self._remerge.onto(head)
         if isinstance(decision, Rejection):
             raise Contradiction(decision.detail, reason=decision.reason)
         if isinstance(decision, list):
             raise colliding(decision, who)
-        modes = [change.path for change in self._changeset.changes if change.op == "mode" and change.path in decision]
-        heads = lookup_many(self._repo.objects.tree, root, modes)
-        for change in self._changeset.changes:
-            if change.path not in decision:
-                continue
-            version = decision[change.path]
+        placed = [(change, decision.followed.get(change.path, change.path)) for change in self._changeset.changes]
+        moves = {path: source for source, path, _ in decision.moves}
+        alone = [path for change, path in placed if change.op == "mode" and path in decision]
+        heads = lookup_many(self._repo.objects.tree, root, [*alone, *moves.values()])
+        strategies = {path: change.strategy for change, path in placed}
+        only_modes = {*alone}
+        for path, version in decision.items():
+            strategy = strategies.get(path, Strategy.MERGE)
             try:
-                if change.op == "mode" and _same_file(version, heads[change.path]):
-                    self._change_mode(change.path, version, None, change.strategy)
-                else:
-                    self._take(change.path, version, None, change.strategy)
+                if path in moves:
+                    self._move(moves[path], path, version, heads[moves[path]], None, strategy)
+                elif path in only_modes and _same_file(version, heads[path]):
+                    self._change_mode(path, version, None, strategy)
+                elif path not in self._changes:
+                    self._take(path, version, None, strategy)
             except ObjectMissing:
-                raise Contradiction(f"the content of {change.path.decode()} is not stored here") from None
+                raise Contradiction(f"the content of {path.decode()} is not stored here") from None
         fingerprint = fingerprint_of("rebase", self._changeset.id)
         base = CommitBase(bytes.fromhex(head.tip))
         # One that was held, and abandoned for this very rebase, is held again.
@@ -110,20 +111,17 @@ class Successor:
             raise Contradiction(
                 f"it has {outcome.conflict_count} conflicts, too many to be resolved one by one; rebase it"
             )
-        for path in paths:
-            if path not in conflicts:
-                raise FieldRefused(f"paths.{path.decode()}", "is not in conflict")
-        for path in conflicts:
-            if path not in paths:
-                raise FieldRefused(f"paths.{path.decode()}", "is in conflict and not resolved")
+        _check_complete(conflicts, paths)
         for path, version in self._blockers(conflicts, paths, who).items():
             self._take(path, None, version, Strategy.MERGE)
+        trail = self._remerge.trail(self._repo.view.head())
         for change in self._changeset.changes:
             try:
                 if change.path in conflicts:
+                    self._check_place(conflicts[change.path], paths[change.path], who)
                     self._resolve(change, conflicts[change.path], paths[change.path])
-                elif change.path not in self._changes:
-                    self._keep(change)
+                elif change.path not in self._changes and change.path not in self._sources:
+                    self._keep(change, trail)
             except ObjectMissing:
                 raise FieldRefused(f"paths.{change.path.decode()}", "has a content that is not stored here") from None
         changes = list(self._changes.values())
@@ -154,6 +152,9 @@ class Successor:
         return blockers
 
     def _resolve(self, change: Proposal, conflict: RecordedConflict, resolution: Resolution) -> None:
+        if conflict.moved is not None or change.source is not None:
+            self._resolve_moved(change, conflict, resolution)
+            return
         path, head, seen = change.path, version_of(conflict.head), self._seen.get(change.path)
         if resolution.take == "ours" or (conflict.blocker and resolution.delete):
             return
@@ -175,72 +176,75 @@ class Successor:
             mode = resolution.mode or _mode(version_of(conflict.base), head, submitted)
             self._put(path, mode, resolution.content, head)
 
-    def _keep(self, change: Proposal) -> None:
-        """Repeat a change that is not in conflict."""
-        base = self._seen.get(change.path)
+    def _check_place(self, conflict: RecordedConflict, resolution: Resolution, who: Caller) -> None:
+        """Refuse a resolution that would change a file where it has moved to, and may not be changed."""
+        if conflict.moved is None or resolution.take == "ours":
+            return
+        field = f"paths.{conflict.path}"
+        if is_hidden(who, conflict):
+            raise FieldRefused(field, "has moved to where you may not see it: take ours, which drops the change")
+        if not covers(self._where.paths, conflict.moved.encode()):
+            detail = f"has moved to {conflict.moved}, which is not in the slice {self._where.name}: take ours"
+            raise FieldRefused(field, detail)
+        if conflict.moved.encode() in self._changes:
+            raise FieldRefused(field, f"has moved to {conflict.moved}, which another change changes: take ours")
+
+    def _resolve_moved(self, change: Proposal, conflict: RecordedConflict, resolution: Resolution) -> None:
+        """Resolve a conflict of a move, or of a file that others moved; it stays where it is unless it moves."""
+        head, submitted = version_of(conflict.head), version_of(conflict.submitted)
+        at = conflict.moved.encode() if conflict.moved is not None else change.path
+        # Where the head has another file at the target of a move, and the one that moves at its source.
+        is_taken = conflict.kind == ConflictClass.ADD_ADD and conflict.moved is None and conflict.base is None
+        if resolution.take == "ours":
+            return
+        if conflict.blocker or is_taken:
+            assert change.source is not None
+            leave = self._seen.get(change.source)
+            self._take(change.source, None, leave, change.strategy)
+            head = head if is_taken else None
+        if resolution.take == "theirs":
+            version = submitted
+        elif resolution.delete:
+            version = None
+        else:
+            assert resolution.content is not None
+            mode = resolution.mode or _mode(version_of(conflict.base), head, submitted)
+            self._place(change, at, head, mode, resolution.content)
+            return
+        if version is None or change.source is None or at == change.path or head is None:
+            where = at if version is None or change.source is None else change.path
+            if change.op == "mode" and _same_file(version, head):
+                self._change_mode(where, version, head, Strategy.MERGE)
+            elif version is not None or head is not None:
+                self._take(where, version, head, Strategy.MERGE)
+        else:
+            kept = head if change.oid is None and not change.mode else version
+            self._move(at, change.path, kept, head, head, Strategy.MERGE)
+
+    def _place(self, change: Proposal, at: bytes, head: Version | None, mode: int, content: bytes) -> None:
+        """Put a content where a file is, or where it moves to."""
+        if change.source is None or at == change.path or head is None:
+            self._put(at if change.source is None else change.path, mode, content, head)
+            return
+        self._put(change.path, mode, content, None)
+        self._join(at, change.path, head, Strategy.MERGE)
+
+    def _keep(self, change: Proposal, trail: ChangesetTrail) -> None:
+        """Repeat a change that is not in conflict, where its file is now."""
+        base = self._seen.get(change.seen_at)
         _check_mode(change, base)
         version = change.version(base)
+        at = trail.where(change.seen_at, base) if base is not None and change.seen_at not in self._changes else None
+        if change.source is not None:
+            if at != change.path:
+                self._move(change.source, change.path, version, base, base, change.strategy)
+                return
+            at = None  # others moved it there, too
+        path = at if at is not None and at not in self._by_path and covers(self._where.paths, at) else change.path
         if change.op == "mode":
-            self._change_mode(change.path, version, base, change.strategy)
+            self._change_mode(path, version, base, change.strategy)
         else:
-            self._take(change.path, version, base, change.strategy)
-
-    def _change_mode(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
-        """Change the mode alone: no content need be copied."""
-        assert version is not None
-        self._add("mode", path, version.mode, None, base, strategy)
-
-    def _take(self, path: bytes, version: Version | None, base: Version | None, strategy: Strategy) -> None:
-        """Change a path to a version whose content is known; `base` is what was seen there. Raises ObjectMissing."""
-        if version is None:
-            self._add("delete", path, 0, None, base, strategy)
-        elif version.mode == SUBMODULE_MODE:
-            self._add("put", path, version.mode, version.oid, base, strategy)
-        elif not needs_content(path, version.mode) and (size := self._size_in_log(version.oid)) is not None:
-            self._count(version.oid, size)
-            self._add("put", path, version.mode, version.oid, base, strategy)
-        else:
-            self._put(path, version.mode, self._content(version.oid), base, strategy)
-
-    def _size_in_log(self, oid: ObjectId) -> int | None:
-        """Return the size of a content that need not be copied, since the log has it; None of any other."""
-        described = {} if self._remerge.brings(oid) else self._repo.kinds.of([oid])
-        return described[oid].size if oid in described and described[oid].kind == Kind.BLOB else None
-
-    def _content(self, oid: ObjectId) -> bytes:
-        content = self._remerge.content(oid)
-        self._count(oid, len(content))
-        return content
-
-    def _count(self, oid: ObjectId, size: int) -> None:
-        """Count a content that the new changeset needs, put by its id or copied; each once. Raises ContentsTooLarge."""
-        if oid not in self._counted:
-            self._counted.add(oid)
-            self._needed += size
-        most = self._repo.settings.max_body_bytes
-        if self._needed > most:
-            raise ContentsTooLarge(f"the contents of the new changeset exceed {most} bytes (max_body_bytes)")
-
-    def _put(
-        self, path: bytes, mode: int, content: bytes, base: Version | None, strategy: Strategy = Strategy.MERGE
-    ) -> None:
-        try:
-            check_content(path, mode, content)
-        except ContentError as error:
-            raise FieldRefused(f"paths.{path.decode()}", str(error)) from None
-        oid, stored = blob(content)
-        self._blobs[oid] = stored
-        # The content is in the blobs; a second copy would be held for nothing.
-        self._add("put", path, mode, oid, base, strategy)
-
-    def _add(
-        self, op: Op, path: bytes, mode: int, oid: ObjectId | None, base: Version | None, strategy: Strategy
-    ) -> None:
-        """Add a change, with what it says of the version that was seen: its id, and its mode where that is known."""
-        seen = base.oid if base else None
-        seen_mode = base.mode if base and base.mode != UNKNOWN_MODE else None
-        self._changes[path] = Change(op, path, mode, oid=oid, base=seen, strategy=strategy, base_mode=seen_mode)
-        self._oids[path] = oid
+            self._take(path, version, base, change.strategy)
 
     def _item(self, base: Base, key: str, fingerprint: str, message: str, hold: bool) -> Item:
         for change in self._changes.values():
@@ -293,6 +297,16 @@ def colliding(conflicts: list[Conflict], who: Caller) -> Contradiction:
         conflicts=shown_conflicts(who, recorded(conflicts)),
         conflict_count=len(conflicts),
     )
+
+
+def _check_complete(conflicts: Mapping[bytes, RecordedConflict], paths: Mapping[bytes, Resolution]) -> None:
+    """Refuse resolutions that are not of exactly the paths in conflict."""
+    for path in paths:
+        if path not in conflicts:
+            raise FieldRefused(f"paths.{path.decode()}", "is not in conflict")
+    for path in conflicts:
+        if path not in paths:
+            raise FieldRefused(f"paths.{path.decode()}", "is in conflict and not resolved")
 
 
 def _stays(conflict: RecordedConflict, resolution: Resolution) -> bool:

@@ -123,7 +123,8 @@ RAW: dict[tuple[type[LimitedSchema], str], Json] = {
 
 TEXTS = {
     "Change": "One path of a changeset. A `put` has exactly one of `content`, `content_base64` and `id`; `mode` belongs"
-    " to a put, and to the op `mode`, which needs it. `base` is given where the changeset has none.",
+    " to a put, and to the op `mode`, which needs it. A `move` has `from`, and may have a content and a mode. `base` is"
+    " given where the changeset has none; a move's is what stands at `from`.",
     "NewChangeset": "A changeset. Without `base`, each change has its own.",
     "NewChangesetItem": "A changeset of a bulk request. Its `base` may be the position of an earlier item.",
     "Identity": "The principal for which an issuer's JSON Web Tokens stand that have these claims.",

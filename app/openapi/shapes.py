@@ -45,8 +45,11 @@ def _outcome(name: str) -> Json:
 def _conflict(**more: Any) -> Json:
     required: dict[str, Any] = {"path": TEXT, "class": "ConflictClass"}
     required |= {name: or_null("Version") for name in ("base", "head", "submitted")}
-    optional = {"blocker": {**TEXT, "description": "The file in the way, where it is at another path"}, **more}
-    return thing(required, optional, "A path that both sides changed")
+    optional = {
+        "blocker": {**TEXT, "description": "The file in the way, where it is at another path"},
+        "moved": {**TEXT, "description": "Where the head has the file, if that is another path"},
+    }
+    return thing(required, optional | more, "A path that both sides changed")
 
 
 _AUTHOR: Json = thing({"name": TEXT, "email": TEXT})
@@ -188,6 +191,7 @@ SHAPES: dict[str, Json] = {
             "decided": SHOWN_TIME,
             "landed": SHOWN_TIME,
             "merged_count": {**COUNT, "description": "How many paths were merged"},
+            "followed_count": {**COUNT, "description": "How many changes were made where their file had moved to"},
             "resolves": {**ULID, "description": "The changeset that it replaces"},
             "reason": {**TEXT, "description": "Why it was rejected"},
             "detail": TEXT,
@@ -215,15 +219,18 @@ SHAPES: dict[str, Json] = {
     "Claim": thing({"id": ULID, "principal": TEXT, "paths": many(TEXT), "intent": TEXT, "expires": SHOWN_TIME}),
     "CheckResult": thing(
         {"would": _WOULD, "tip": OID},
-        {"merged": many(TEXT), "conflicts": many("Conflict"), "conflict_count": COUNT, "reason": TEXT, "detail": TEXT},
+        {
+            "merged": many(TEXT), "followed": many(thing({"path": TEXT, "to": TEXT})), "conflicts": many("Conflict"),
+            "conflict_count": COUNT, "reason": TEXT, "detail": TEXT,
+        },
     ),
     "FileDiff": thing(
         {
-            "path": TEXT, "status": {"type": "string", "enum": ["added", "modified", "deleted"]},
+            "path": TEXT, "status": {"type": "string", "enum": ["added", "modified", "deleted", "renamed"]},
             "old": or_null("Version"), "new": or_null("Version"), "binary": FLAG,
             "additions": or_null(COUNT), "deletions": or_null(COUNT), "patch": or_null(TEXT),
         },
-        {"patch_base64": BASE64, "omitted": _OMITTED},
+        {"from": {**TEXT, "description": "Of a move: the path before"}, "patch_base64": BASE64, "omitted": _OMITTED},
     ),
     "Lines": thing({"start": COUNT}, {"lines": many(TEXT), "lines_base64": many(BASE64)}),
     "Hunk": thing(dict.fromkeys(("base", "ours", "theirs"), "Lines")),

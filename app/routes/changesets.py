@@ -48,6 +48,7 @@ _SHOWN = (
     "commit",
     "seq",
     "merged_count",
+    "followed_count",
     "resolves",
     "reason",
     "detail",

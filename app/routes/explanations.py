@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
@@ -60,10 +60,10 @@ def diff(changeset: str) -> Response:
     contents = Contents(submission)
 
     def show(batch: Sequence[Changed]) -> Iterator[Json]:
-        for group in contents.groups(batch, lambda changed: changed[1:]):
+        for group in contents.groups(batch, lambda changed: (changed.old, changed.new)):
             yield from (shown_diff(changed, contents) for changed in group)
 
-    return _page("diff", changeset, _changed(submission, after, contents), limit, lambda changed: changed[0], show)
+    return _page("diff", changeset, _changed(submission, after, contents), limit, lambda changed: changed.path, show)
 
 
 @routes.get("/changesets/<changeset>/conflicts")
@@ -135,15 +135,17 @@ def _page(
 
 def _changed(submission: Changeset, after: bytes, contents: Contents) -> Iterator[Changed]:
     """Yield what a changeset changes, by path, behind `after`; what it leaves as it was is no change."""
-    changes = (change for change in sorted(submission.changes, key=lambda change: change.path) if change.path > after)
+    sources = {change.source for change in submission.changes}
+    ordered = sorted(submission.changes, key=lambda change: change.path)
+    changes = (change for change in ordered if change.path > after and change.path not in sources)
     while batch := list(islice(changes, _LOOKUPS)):
-        seen = seen_by_writer(services().repo, submission, [change.path for change in batch])
+        seen = seen_by_writer(services().repo, submission, [change.seen_at for change in batch])
         contents.locations |= seen.locations
         for change in batch:
-            old = seen.versions[change.path]
+            old = seen.versions[change.seen_at]
             new = change.version(old)
-            if old != new:
-                yield change.path, old, new
+            if old != new or change.source is not None:
+                yield Changed(change.path, old, new, change.source)
 
 
 def _shown_conflicts(group: Sequence[RecordedConflict], contents: Contents) -> Iterator[Json]:

@@ -14,7 +14,15 @@ from storage.commit.append_loop import (
 )
 from storage.commit.base_resolver import BaseResolver
 from storage.commit.batch import BatchResult, commit_batch
-from storage.commit.decide import Conflict, Rejection, Taken, base_to_merge, seen_version, why_no_mode
+from storage.commit.decide import (
+    Conflict,
+    Placed,
+    Rejection,
+    base_said,
+    base_to_merge,
+    seen_version,
+    why_no_mode,
+)
 from storage.commit.global_merge import MergeResult, PreparedMerge, merge_batch
 from storage.commit.link import Linker
 from storage.commit.merged_blobs import MergedBlobs
@@ -23,7 +31,7 @@ from storage.commit.records import EXPIRED, actor_of, closing, recorded, without
 
 __all__ = [
     "EXPIRED", "BaseResolver", "BatchResult", "Conflict", "Draft", "EntryBuilder", "Linker", "LogBusy", "MergeResult",
-    "MergedBlobs", "NoEntry", "PreparedMerge", "Rejection", "SnapshotStale", "Taken", "actor_of", "append_directly",
-    "base_to_merge", "check_snapshot_current", "closing", "commit_batch", "merge_batch", "recorded",
-    "seen_version", "snapshot_for", "sources", "why_no_mode", "without_commits",
+    "MergedBlobs", "NoEntry", "Placed", "PreparedMerge", "Rejection", "SnapshotStale", "actor_of",
+    "append_directly", "base_said", "base_to_merge", "check_snapshot_current", "closing", "commit_batch", "merge_batch",
+    "recorded", "seen_version", "snapshot_for", "sources", "why_no_mode", "without_commits",
 ]  # fmt: skip

@@ -20,18 +20,19 @@ from storage.access.policy import ROOT, Right
 from storage.access.rights import ALL, limited_to
 from storage.base.ids import ChangesetId, ObjectId, oid_of
 from storage.commit.base_resolver import BaseResolver, CommitTree, ReadOutcome
-from storage.commit.decide import Rejection, Taken, decide
+from storage.commit.decide import Placed, Rejection, Taken, base_said, decide, says_moves
 from storage.commit.footprint import LookUps, Made, NewTrees
 from storage.commit.merged_blobs import MergeBlobs, MergedBlobs, ReadBlob
 from storage.commit.records import EXPIRED, actor_of, closing, recorded
-from storage.git.objects import Commit, Ident, Kind, Tree, Version, object_id
+from storage.git.objects import Commit, Ident, Kind, Tree, object_id
 from storage.git.threeway import ConflictClass, MergesTooLong, MergeUnavailable
 from storage.git.trailers import CHANGESET_ID, CHANGESET_SUBMITTER, with_trailer, without_submitter
 from storage.git.tree_editor import TreeEditor
 from storage.git.trees import ReadTree, covers
 from storage.log.facts import covers_of, facts_of
 from storage.log.manifest import Changeset, Proposal
-from storage.log.records import Closing, Decided, Decision, MergedFile, Status, Submitter
+from storage.log.records import Closing, Decided, Decision, Followed, MergedFile, Moved, Status, Submitter
+from storage.moves.trail import NO_MOVES, BatchMoves, ChangesetTrail, MovesSince
 from storage.view.snapshot import Snapshot
 
 
@@ -62,6 +63,7 @@ class BatchSources:
     changes: Callable[[ChangesetId, Decision], Sequence[Proposal]]  # of a committed changeset, given its outcome
     blob: ReadBlob
     merge: MergeBlobs
+    moves: MovesSince = NO_MOVES
 
 
 class Linker:
@@ -75,8 +77,12 @@ class Linker:
         committer: Ident,
         max_bytes: int | None = None,
         enough: Callable[[], bool] = lambda: False,
+        may_say_moves: Callable[[], bool] = lambda: True,
     ) -> None:
-        """The batch takes no more having made `max_bytes` (None: no limit), or once `enough` says so."""
+        """The batch takes no more having made `max_bytes` (None: no limit), or once `enough` says so.
+
+        `may_say_moves` tells whether every node reads entries that say something of moves; what would is deferred else.
+        """
         self._snapshot = snapshot
         self._new_trees = NewTrees(sources.tree)
         self.read = self._new_trees.read
@@ -96,6 +102,8 @@ class Linker:
         # Holds no linker, which would be a circle (see NewTrees).
         known = partial(_first_with, (self._records, snapshot.outcomes))
         self._bases = BaseResolver(sources.commit_tree, known, sources.outcome)
+        self._moves = BatchMoves(sources.moves, snapshot.head.applied)
+        self._may_say_moves = may_say_moves
         self._too_large = False  # a file of the changeset that is being decided
         self._keys = dict(snapshot.keys)
         self._closed = dict(snapshot.closed)
@@ -145,19 +153,33 @@ class Linker:
         self._blobs.submit(changeset.pack, changeset.changes)
         self._too_large = False
         try:
-            decision = decide(changeset, seen, self._head, self._merge_file, self._stacks_blindly(changeset))
+            blind, trail = self._stacks_blindly(changeset), self._trail(changeset)
+            decision = decide(changeset, seen, self._head, self._merge_file, blind, trail)
         except MergeUnavailable as error:
             if isinstance(error, MergesTooLong) and self.result.too_long is None:
                 self.result.too_long = changeset.id
             return None  # its neighbours need not wait for that
         if isinstance(decision, Rejection):
             return _rejected(changeset, decision)
+        if says_moves(changeset, decision) and not self._may_say_moves():
+            return None  # older nodes could not read the entry
         if isinstance(decision, list):
             return Decided(
                 id=changeset.id, slice=changeset.slice, pack=changeset.pack, status=Status.CONFLICTED,
                 conflicts=recorded(decision), conflict_count=len(decision),
             )  # fmt: skip
         return self._commit(changeset, decision, saw)
+
+    def _trail(self, changeset: Changeset) -> ChangesetTrail:
+        """Return what tells a changeset where files are by now that its writer saw elsewhere."""
+
+        def may_change(path: bytes) -> bool:
+            definition = self._snapshot.slices.get(changeset.slice)
+            if definition is None or not covers(definition.paths, path):
+                return False
+            return not changeset.by or self._not_allowed(changeset.by, [path]) is None
+
+        return ChangesetTrail(changeset, self._moves, self._bases.outcome_of, self._bases.read_outcome, may_change)
 
     def _refusal(self, changeset: Changeset) -> Rejection | None:
         owner = self._keys.get(changeset.key) if changeset.key else None
@@ -173,13 +195,12 @@ class Linker:
             if not covers(definition.paths, change.path):
                 return Rejection("outside-slice", f"{change.path.decode()} is not in slice {definition.name}")
         if changeset.by:
-            return self._not_allowed(changeset.by, changeset)
+            return self._not_allowed(changeset.by, [change.path for change in changeset.changes])
         return None
 
-    def _not_allowed(self, by: Submitter, changeset: Changeset) -> Rejection | None:
-        """Return why a submitter may not change what it changes, as the policy is now; it may have waited for long."""
+    def _not_allowed(self, by: Submitter, paths: Sequence[bytes]) -> Rejection | None:
+        """Return why a submitter may not change these paths, as the policy is now; it may have waited for long."""
         rights = ALL if by.principal == ROOT else self._snapshot.policy.rights(by.principal)
-        paths = [change.path for change in changeset.changes]
         missing = rights.missing(Right.WRITE, paths)
         if missing is None and (by.role or by.paths):
             missing = limited_to(by.role, by.paths).missing(Right.WRITE, paths)
@@ -248,7 +269,7 @@ class Linker:
         self._too_large = merged == ConflictClass.TOO_LARGE
         return merged
 
-    def _commit(self, changeset: Changeset, taken: Taken, saw: ObjectId | None) -> Decided:
+    def _commit(self, changeset: Changeset, taken: Placed, saw: ObjectId | None) -> Decided:
         before = self._head.root
         self._head.change(taken)  # all at once: a put may need the place of a file that is deleted
         root = self._head.write(self._emit_tree)
@@ -273,23 +294,30 @@ class Linker:
             changes=tuple([change.recorded() for change in changeset.changes]),
             merged=merged,
             merged_count=len(merged),
+            moves=tuple([Moved(source.decode(), path.decode(), oid.hex()) for source, path, oid in taken.moves]),
+            followed=tuple([Followed(path.decode(), to.decode()) for path, to in taken.followed.items()]),
+            followed_count=len(taken.followed),
             blind=changeset.base_versions or self._stacks_blindly(changeset),
             seen=root.hex() if is_seen else None,
             saw=saw.hex() if saw is not None and not is_seen else None,
             base=changeset.base_changeset if saw is None else None,
         )
 
-    def _merges(self, changeset: Changeset, taken: Taken) -> tuple[MergedFile, ...]:
+    def _merges(self, changeset: Changeset, taken: Placed) -> tuple[MergedFile, ...]:
         """Return the paths that got another version than was submitted, and store merged blobs."""
         rows = []
+        left = {path: oid for _, path, oid in taken.moves}
         for change in changeset.changes:
-            version = taken.get(change.path)
+            path = taken.followed.get(change.path, change.path)
+            version = taken.get(path)
             if version is None or (version.oid, version.mode) == (change.oid, change.mode) or change.op == "mode":
                 continue
             made = self._blobs.merged.get(version.oid)
+            if made is None and change.oid is None and left.get(path) == version.oid:
+                continue  # it moved as it was
             # The size stands only here: the index of a pack does not tell it.
             size = len(made) if made is not None else None
-            rows.append(MergedFile(change.path.decode(), version.mode, version.oid.hex(), size))
+            rows.append(MergedFile(path.decode(), version.mode, version.oid.hex(), size))
             if made is not None:
                 self.result.objects[version.oid] = (Kind.BLOB, made)
         return tuple(rows)
@@ -314,8 +342,8 @@ class Linker:
                 self._closed[changeset.resolves] = changeset.id
         if changeset.key:
             self._keys.setdefault(changeset.key, changeset.id)
-        covers = covers_of(changeset)
-        self._records[changeset.id] = structs.replace(
+        covers = covers_of(changeset, [each.to.encode() for each in record.followed])
+        made = structs.replace(
             record,
             held=changeset.hold,
             resolves=changeset.resolves or None,
@@ -326,8 +354,10 @@ class Linker:
             trace=changeset.trace,
             priority=changeset.priority,
             covers=covers,
-            facts=facts_of(changeset, covers),
+            facts=facts_of(changeset, covers, len(record.followed)),
         )
+        self._records[changeset.id] = made
+        self._moves.record(made)
 
     def _closes(self, resolved: ChangesetId, status: Status) -> Closing | None:
         """Return what a record says of the conflicted changeset whose place it takes."""
@@ -356,9 +386,8 @@ def _first_with(outcomes: Sequence[Mapping[ChangesetId, Decision]], changeset_id
 
 def overlay(editor: TreeEditor, changes: Sequence[Proposal]) -> None:
     """Make a changeset's changes in what its writer saw, where nothing can collide."""
-    editor.change({change.path: _wanted(editor, change) for change in changes})
-
-
-def _wanted(editor: TreeEditor, change: Proposal) -> Version | None:
-    base = Version(change.mode, change.base) if change.base else editor.get(change.path)
-    return change.version(base)
+    by_path = {change.path: change for change in changes}
+    wanted = {
+        change.path: change.version(base_said(change, by_path) or editor.get(change.seen_at)) for change in changes
+    }
+    editor.change(wanted)

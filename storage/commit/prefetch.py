@@ -16,12 +16,15 @@ from storage.git.objects import EMPTY_TREE, as_file
 from storage.git.packs import Location
 from storage.git.threeway import MergeUnavailable, Strategy, contents_to_merge
 from storage.git.trees import lookup_many, sizes
+from storage.log.entry import GIT_FORMAT
 from storage.log.manifest import Changeset, Proposal
 from storage.log.records import Decision, Outcome
 from storage.lookup.content_merges import MergeBudget
+from storage.moves.stored import StoredMoves
+from storage.moves.trail import NO_MOVES
 from storage.queue import read_changesets
 from storage.repository import Repository
-from storage.view.snapshot import Snapshot
+from storage.view.snapshot import Head, Snapshot
 
 log = structlog.get_logger()
 
@@ -113,8 +116,8 @@ def _premerge(
         log.error("merge_unavailable", wanted=len(wanted), reason=str(error))
 
 
-def sources(repo: Repository) -> BatchSources:
-    """Return what linking reads: what is stored."""
+def sources(repo: Repository, head: Head | None = None) -> BatchSources:
+    """Return what linking reads: what is stored, and the moves up to `head`; None: no moves."""
 
     def changes(changeset_id: ChangesetId, outcome: Decision) -> Sequence[Proposal]:
         return read_changesets(repo.archive, repo.queue, [(changeset_id, outcome.pack)])[0].changes
@@ -126,6 +129,7 @@ def sources(repo: Repository) -> BatchSources:
         changes=changes,
         blob=repo.objects.blob,
         merge=MergeBudget(repo.merges, repo.settings.merge_budget),
+        moves=StoredMoves(repo, head) if head else NO_MOVES,
     )
 
 
@@ -135,10 +139,11 @@ def linker_on(repo: Repository, snapshot: Snapshot, spending: Spending) -> Linke
     until = spending.left() * _LEFT_FOR_STORING
     return Linker(
         snapshot,
-        sources(repo),
+        sources(repo, snapshot.head),
         committer=repo.committer(),
         max_bytes=repo.settings.batch_bytes,
         enough=lambda: spending.left() < until,
+        may_say_moves=lambda: repo.nodes.all_read(GIT_FORMAT),
     )
 
 

@@ -19,7 +19,7 @@ EXPIRED = "expired"
 def recorded(conflicts: list[Conflict]) -> tuple[RecordedConflict, ...]:
     """Return what an outcome says of conflicts: the first of them."""
     first = conflicts[:MAX_CONFLICTS]
-    sizes = accumulate(len(conflict.path) + len(conflict.blocker or b"") for conflict in first)
+    sizes = accumulate(len(conflict.path) + len(conflict.blocker or conflict.moved or b"") for conflict in first)
     most = max(1, sum(size <= MAX_CONFLICT_BYTES for size in sizes))
     return tuple(
         RecordedConflict(
@@ -29,6 +29,7 @@ def recorded(conflicts: list[Conflict]) -> tuple[RecordedConflict, ...]:
             head=RecordedVersion.of(conflict.head),
             submitted=RecordedVersion.of(conflict.submitted),
             blocker=conflict.blocker.decode() if conflict.blocker else None,
+            moved=conflict.moved.decode() if conflict.moved else None,
         )
         for conflict in first[:most]
     )

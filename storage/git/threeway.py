@@ -26,6 +26,7 @@ class ConflictClass(StrEnum):
     MODE = "mode"  # both sides changed the mode, or made different kinds of file
     BINARY = "binary"
     TOO_LARGE = "too-large"  # above max_merge_bytes nothing is merged
+    MOVED = "moved"  # the file is elsewhere by now: where the change may not be made, or others moved it somewhere else
 
 
 class MergeUnavailable(Unavailable):

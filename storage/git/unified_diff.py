@@ -26,8 +26,8 @@ class LineDiff:
     patch: bytes | None = None  # empty where the contents are the same
 
 
-def line_diff(path: bytes, old: bytes | None, new: bytes | None) -> LineDiff:
-    """Return how the contents of a file differ; None is a file that is not there."""
+def line_diff(path: bytes, old: bytes | None, new: bytes | None, source: bytes | None = None) -> LineDiff:
+    """Return how the contents of a file differ, which was at `source` before; None is a file that is not there."""
     before, after = old or b"", new or b""
     if is_binary(before) or is_binary(after):
         return LineDiff(binary=True)
@@ -38,7 +38,7 @@ def line_diff(path: bytes, old: bytes | None, new: bytes | None) -> LineDiff:
     data = patch.data
     first = _HUNK.search(data)
     assert first is not None, "texts that differ have a hunk"
-    heads = (b"--- " + _name(b"a/", path, old), b"+++ " + _name(b"b/", path, new))
+    heads = (b"--- " + _name(b"a/", path if source is None else source, old), b"+++ " + _name(b"b/", path, new))
     return LineDiff(False, additions, deletions, b"%b\n%b\n" % heads + data[first.start() :])
 
 

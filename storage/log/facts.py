@@ -6,7 +6,7 @@ whatever the value is. Two values with one digest are told apart by what is read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -20,11 +20,11 @@ SUBJECT_CHARACTERS = 160
 DIGEST_BYTES = 8
 
 
-def facts_of(changeset: Changeset, covers: tuple[str, ...]) -> Facts:
-    """Return what lists and events tell of a changeset, given `covers_of` it."""
+def facts_of(changeset: Changeset, covers: tuple[str, ...], more: int = 0) -> Facts:
+    """Return what lists and events tell of a changeset, given `covers_of` it with so many `more` paths."""
     message = changeset.message.strip()
     subject = message.partition("\n")[0].rstrip()[:SUBJECT_CHARACTERS]
-    count = len(changeset.changes)
+    count = len(changeset.changes) + more
     base = changeset.base_changeset or (changeset.base_commit.hex() if changeset.base_commit else None)
     return Facts(
         author=(changeset.author.name, changeset.author.email), subject=subject, more=len(subject) < len(message),
@@ -39,9 +39,10 @@ def waiting_of(changeset: Changeset) -> Waiting:
     return Waiting(facts=facts_of(changeset, covers), by=by, covers=covers)
 
 
-def covers_of(changeset: Changeset) -> tuple[str, ...]:
-    """Return path prefixes that hold all that a changeset changes."""
-    return tuple([prefix.decode() for prefix in covering(change.path for change in changeset.changes)])
+def covers_of(changeset: Changeset, more: Iterable[bytes] = ()) -> tuple[str, ...]:
+    """Return path prefixes that hold all that a changeset changes, and `more` paths."""
+    paths = dict.fromkeys([*(change.path for change in changeset.changes), *more])
+    return tuple([prefix.decode() for prefix in covering(paths)])
 
 
 def names_each(covers: tuple[str, ...], count: int) -> bool:
@@ -83,6 +84,8 @@ def digests(decided: Decided) -> Iterator[bytes]:
         yield _frequent_digest("submitter", submitter)
     for change in decided.changes:
         yield digest_of("path", change.path)
+    for followed in decided.followed:
+        yield digest_of("path", followed.to)
     if decided.status == Status.CONFLICTED:
         for conflict in decided.conflicts:
             yield digest_of("path", conflict.path)

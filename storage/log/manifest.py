@@ -2,6 +2,9 @@
 
 A manifest is immutable, so copies of it may be kept anywhere; the one in the bucket is the truth. Paths are UTF-8.
 Format 1. Readers must read every format that was ever written.
+
+A move of a file is two changes: the path that it leaves is deleted, and the `move` says where the file went. So who
+looks at the paths of a changeset sees both. A version that knows no moves refuses a manifest that has one.
 """
 
 from collections.abc import Iterator
@@ -18,13 +21,14 @@ from storage.git.threeway import Strategy
 from storage.log.records import RecordedChange, Submitter
 
 FORMAT = 1
+_MOVE_FIELDS = 4
 
 
 class CorruptManifest(Corrupt):
     """A submission pack's manifest cannot be read."""
 
 
-Op = Literal["put", "delete", "mode"]
+Op = Literal["put", "delete", "mode", "move"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +37,34 @@ class Proposal:
 
     op: Op
     path: bytes
-    mode: int  # of a put or mode; 0 for a delete
+    mode: int  # of a put or mode; 0 for a delete, and for a move that leaves the mode as it is
     _: KW_ONLY
-    oid: ObjectId | None = None  # the blob or submodule commit that is put
+    oid: ObjectId | None = None  # the blob or submodule commit that is put; None for a move of what stood there
     range: PackRange | None = None  # where the submission pack has the blob
     base: ObjectId | None = None  # with a base by versions: the id seen, None where the file did not exist
     strategy: Strategy = Strategy.MERGE
     base_mode: int | None = None  # the mode seen beside `base`, where it is known
+    source: bytes | None = None  # of a move: the path that the file leaves, which another change deletes
+
+    @property
+    def seen_at(self) -> bytes:
+        """The path at which the writer saw the file that is changed."""
+        return self.path if self.source is None else self.source
 
     def recorded(self) -> RecordedChange:
         """Return the change as its changeset's entry records it."""
-        return RecordedChange(self.path.decode(), self.mode, self.oid.hex() if self.oid else None, *(self.range or ()))
+        oid = self.oid.hex() if self.oid else None
+        if self.source is None:
+            return RecordedChange(self.path.decode(), self.mode, oid, *(self.range or ()))
+        offset, length, size = self.range or (None, None, None)
+        return RecordedChange(self.path.decode(), self.mode, oid, offset, length, size, self.source.decode())
 
     def version(self, base: Version | None) -> Version | None:
-        """Return what the writer wants at the path, who saw `base` there; None where it should be absent."""
+        """Return what the writer wants at the path, who saw `base` at `seen_at`; None where it should be absent."""
         if self.op == "delete":
             return None
+        if self.op == "move":
+            return Version(self.mode or base.mode, self.oid or base.oid) if base else None
         if self.op == "mode":
             return Version(self.mode, base.oid) if base else None
         assert self.oid is not None
@@ -119,6 +135,10 @@ def encode(changeset: Changeset) -> bytes:
 
 
 def _encode_change(change: Proposal) -> list[Any]:
+    if change.source is not None:
+        # So short that a version that knows no moves refuses it.
+        more = [change.strategy, change.oid.hex() if change.oid else None, list(change.range) if change.range else None]
+        return [change.op, change.path.decode(), change.mode, [change.source.decode(), *more]]
     encoded = [
         change.op,
         change.path.decode(),
@@ -161,6 +181,8 @@ def decode(data: bytes | str, pack: PackId) -> Changeset:
 
 
 def _decode_change(change: list[Any]) -> Proposal:
+    if len(change) == _MOVE_FIELDS:
+        return _decode_move(*change)
     op, path, mode, oid, bounds, base, *more = change
     return Proposal(
         op,
@@ -171,6 +193,19 @@ def _decode_change(change: list[Any]) -> Proposal:
         base=ObjectId(bytes.fromhex(base)) if base else None,
         strategy=Strategy(more[0]) if more else Strategy.MERGE,
         base_mode=more[1] if len(more) > 1 else None,
+    )
+
+
+def _decode_move(op: Op, path: str, mode: int, details: list[Any]) -> Proposal:
+    source, strategy, oid, bounds = details
+    return Proposal(
+        op,
+        path.encode(),
+        mode,
+        oid=ObjectId(bytes.fromhex(oid)) if oid else None,
+        range=PackRange(*bounds) if bounds else None,
+        strategy=Strategy(strategy),
+        source=source.encode(),
     )
 
 

@@ -13,7 +13,7 @@ from msgspec.json import Decoder
 from msgspec.structs import fields
 
 from storage.access.policy import Role
-from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId
+from storage.base.ids import ChangesetId, ObjectId, PackId, SliceId, oid_of
 from storage.git.objects import UNKNOWN_MODE, Version
 from storage.git.packs import PackRange
 
@@ -104,22 +104,31 @@ class RecordedConflict(Record, frozen=True, kw_only=True):
     head: RecordedVersion | None
     submitted: RecordedVersion | None
     blocker: str | None = None  # the other path, of a file in the place of a directory
+    moved: str | None = None  # the other path, where the head has the file
 
 
 class RecordedChange(NamedTuple):
     """A change of a committed changeset; `changes` says more, and stands in the submission pack."""
 
     path: str
-    mode: int  # 0 for a delete
-    oid: str | None  # None for a delete, and where only the mode changes
-    offset: int | UnsetType = UNSET  # where the submission pack has the blob, if it has: all three or none
-    length: int | UnsetType = UNSET
-    size: int | UnsetType = UNSET
+    mode: int  # 0 for a delete, and for a move that leaves the mode as it is
+    oid: str | None  # None for a delete, and where the content stays as it is
+    offset: int | UnsetType | None = UNSET  # where the submission pack has the blob, if it has: all three or none
+    length: int | UnsetType | None = UNSET
+    size: int | UnsetType | None = UNSET
+    source: str | UnsetType = UNSET  # of a move: the path that the file left, which another change deletes
 
     @property
     def range(self) -> PackRange | None:
         """Where the submission pack has the blob; None where it is not in there."""
-        return None if self.offset is UNSET else PackRange(self.offset, self.length, self.size)  # type: ignore[arg-type]
+        if self.offset is UNSET or self.offset is None:
+            return None
+        return PackRange(self.offset, self.length, self.size)  # type: ignore[arg-type]
+
+    @property
+    def is_move(self) -> bool:
+        """Whether it says where a file went."""
+        return self.source is not UNSET
 
 
 class MergedFile(NamedTuple):
@@ -129,6 +138,34 @@ class MergedFile(NamedTuple):
     mode: int
     oid: str
     size: int | UnsetType | None = UNSET  # of a blob that Sluice made; older entries do not say
+
+
+class Moved(NamedTuple):
+    """A file that left a path for another one in the head, by a move that its changeset says."""
+
+    source: str
+    path: str
+    oid: str  # what stood at the source before
+
+
+class Left(NamedTuple):
+    """A file that left a path by a recorded move."""
+
+    position: int  # of its changeset in the log
+    oid: ObjectId  # what stood at the path before
+    to: bytes
+
+    @classmethod
+    def of(cls, moved: Moved, position: int) -> Self:
+        """Return a move as who knows the path that it left has it."""
+        return cls(position, oid_of(moved.oid), moved.path.encode())
+
+
+class Followed(NamedTuple):
+    """A change that was made at another path than it was submitted for, since the file had moved there."""
+
+    path: str
+    to: str
 
 
 class Closing(Record, frozen=True, kw_only=True):
@@ -168,6 +205,7 @@ class Decision(Record, frozen=True, kw_only=True):
     facts: Facts | None = None  # None: an older version wrote it, or its manifest could not be read
     at: int = 0  # when it was decided, in seconds; 0: at the time of its entry
     priority: int = 0
+    followed_count: int = 0  # changes that were made at another path, since the file had moved there
 
 
 class Decided(Decision, frozen=True, kw_only=True):
@@ -176,12 +214,24 @@ class Decided(Decision, frozen=True, kw_only=True):
     id: ChangesetId
     changes: tuple[RecordedChange, ...] = ()  # of a committed one
     merged: tuple[MergedFile, ...] = ()
+    moves: tuple[Moved, ...] = ()
+    followed: tuple[Followed, ...] = ()
     closes: Closing | None = None
     trace: str | None = None  # the W3C traceparent of the request that submitted it, where that is traced
 
     def blobs(self) -> Iterator[str]:
         """Yield the ids of the blobs that were taken from the submission pack."""
-        return (change.oid for change in self.changes if change.oid and change.offset is not UNSET)
+        return (change.oid for change in self.changes if change.oid and change.range)
+
+    def touches(self, path: str) -> bool:
+        """Tell whether it changed a path, or what moved there."""
+        return any(change.path == path for change in self.changes) or any(each.to == path for each in self.followed)
+
+    @property
+    def says_moves(self) -> bool:
+        """Whether it says something of moves, which older versions would lose."""
+        said = self.moves or self.followed or any(change.is_move for change in self.changes)
+        return bool(said) or any(conflict.moved is not None for conflict in self.conflicts)
 
 
 class Outcome(Decision, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """The archive: history that has left the view, looked up in the bucket.
 
 Compactions write it into tables (storage/lookup/tables.py): where objects are, in which entry a changeset was decided
-and what closed its conflict, which entry made a global commit, and where the manifest of a deleted submission pack is.
+and what closed its conflict, which entry made a global commit, where the manifest of a deleted submission pack is, and
+which changesets moved a file away from a path.
 These facts never change, so caches of them cannot be wrong; only the list of tables changes, and is read each time.
 """
 
@@ -24,7 +25,7 @@ from storage.base.settings import Settings
 from storage.git.packs import Location
 from storage.log.entry import SLOTS, Entry, GlobalCommit, TableRow, decode, outcome_in
 from storage.log.log import Log
-from storage.log.records import Outcome, Status
+from storage.log.records import Left, Outcome, Status
 from storage.lookup.tables import HEAD_BYTES, VALUE_BYTES, Head, find, head_of, oldest_first, prefix_of, rows_of
 from storage.view.view import View, decode_location, encode_location
 
@@ -32,6 +33,7 @@ SUFFIX = ".table"
 PACK_FILES = (".idx", ".pack", SUFFIX)
 """What may stand under a name below `packs/`: a pack and its index, or a table."""
 _NUMBER = struct.Struct(">Q")
+_TWO_NUMBERS = struct.Struct(">QQ")
 _BY = struct.Struct("26s")
 _DECODED = 6  # bytes of a decoded entry in memory against those of its JSON, about
 _TOGETHER = 16
@@ -80,6 +82,19 @@ CLOSED_BY: RowKind[str] = RowKind(  # what closed a changeset's conflict
 )
 GLOBAL_COMMITS = RowKind("global", _NUMBER.pack, _number)  # which entry made a global commit
 MANIFESTS = RowKind("manifest", encode_location, decode_location)  # of submission packs that are gone
+
+
+def _moves(kind: str) -> RowKind[tuple[int, int]]:
+    return RowKind(kind, lambda two: _TWO_NUMBERS.pack(*two), _TWO_NUMBERS.unpack_from)
+
+
+MOVES = _moves("moved")  # at which position of the log a file left a path last, and the time before that (0: never)
+MOVES_BEFORE = _moves("moved-before")  # the same as of a position at which one left it, named as `move_name` says
+
+
+def move_name(path: str, position: int) -> str:
+    """Return under which name one of several moves away from a path stands."""
+    return f"{position}:{path}"
 
 
 def read_all(bucket: Bucket, tables: Iterable[TableRow]) -> dict[bytes, bytes]:
@@ -150,6 +165,31 @@ class Archive:
         outcomes = self.outcomes(changesets, since)
         conflicted = [changeset for changeset in outcomes if outcomes[changeset].status == Status.CONFLICTED]
         return outcomes, self._look_up(CLOSED_BY, conflicted, since)
+
+    def moved_last(self, paths: Sequence[str]) -> dict[str, int]:
+        """Return at which position of the log a file left each path last, of what is archived. Raises Unavailable."""
+        return {path: last for path, (last, _) in self._look_up(MOVES, paths).items()}
+
+    def moved_from(self, path: bytes, after: int, since: int, most: int) -> list[Left] | None:
+        """Return the archived moves from a path behind the position `after`, in log order; None: more than `most`.
+
+        `since` is the compaction that somebody knows of. A look-up, and an entry of the log, for each. See `positions`.
+        """
+        name, found = path.decode(), list[Left]()
+        kind, key = MOVES, name
+        while known := self._look_up(kind, [key], since).get(key):
+            position, before = known
+            if position <= after:
+                break
+            if len(found) == most:
+                return None
+            seq, index = divmod(position, SLOTS)
+            record = self._read({seq})[seq].decided[index]
+            found += [Left.of(moved, position) for moved in record.moves if moved.source == name]
+            if not before:
+                break
+            kind, key = MOVES_BEFORE, move_name(name, before)
+        return found[::-1]
 
     def global_commit(self, commit: str) -> GlobalCommit | None:
         """Return an archived global commit, None where there is none. Raises Unavailable."""

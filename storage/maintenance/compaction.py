@@ -37,10 +37,13 @@ from storage.lookup.archive import (
     CLOSED_BY,
     GLOBAL_COMMITS,
     MANIFESTS,
+    MOVES,
+    MOVES_BEFORE,
     POSITIONS,
     SUFFIX,
     Row,
     delete_packs,
+    move_name,
     object_row,
 )
 from storage.lookup.tables import due, encode, merged
@@ -248,12 +251,13 @@ def _old_keys(repo: Repository, head: Head, archived: int, now: float) -> tuple[
 
 def _rows(decided: Sequence[Decided]) -> int:
     """Return about how many rows of the view are of decided changesets, which goes with the size of their entry."""
-    return sum(_ROWS + _ROWS_OF_CHANGE * len(record.changes) for record in decided)
+    return sum(_ROWS + _ROWS_OF_CHANGE * len(record.changes) + len(record.moves) for record in decided)
 
 
 def _copy(repo: Repository, history: Entries, made: _Made) -> None:
     """Copy small packs into one, and note the rows of everything that is archived."""
     _note_history(history, made)
+    _note_moves(repo, history, made)
     own = [pack for entry, _ in history for pack in entry.packs]
     large = [(pack, size) for pack, size in own if size >= ADOPTED_BYTES]
     for (pack, size), ranges in zip(large, read_indexes(repo.bucket, large), strict=True):
@@ -275,6 +279,23 @@ def _note_history(history: Entries, made: _Made) -> None:
                 made.add(CLOSED_BY.row(closed.id, closed.by or ""))
         if of := entry.global_commit:
             made.add(GLOBAL_COMMITS.row(of.commit, entry.seq))
+
+
+def _note_moves(repo: Repository, history: Entries, made: _Made) -> None:
+    """Note each move away from a path, with the one before it: readers go from the last one back."""
+    moves = [
+        (moved.source, log_position(entry.seq, index))
+        for entry, _ in history
+        for index, decided in enumerate(entry.decided)
+        for moved in decided.moves
+    ]
+    # Another compaction cannot come in between: it would be in the log before this one, which is discarded then.
+    last = repo.archive.moved_last(list(dict.fromkeys(path for path, _ in moves)))
+    for path, position in moves:
+        before = last.get(path, 0)
+        made.add(MOVES.row(path, (position, before)))
+        made.add(MOVES_BEFORE.row(move_name(path, position), (position, before)))
+        last[path] = position
 
 
 def _submitted(repo: Repository, history: Entries) -> tuple[list[PackId], dict[PackId, set[str]]]:

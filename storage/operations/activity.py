@@ -59,6 +59,6 @@ def _committed(repo: Repository, head: Head, path: bytes, limit: int) -> tuple[l
     ids = []
     for data in chain.from_iterable(map(repo.bucket.get_many, batched(names, _ENTRIES_TOGETHER))):
         for decided in decode(data).decided if data else ():
-            if any(change.path == path.decode() for change in decided.changes):
+            if decided.touches(path.decode()):
                 ids.append(decided.id)
     return ids[:limit], len(batches) <= limit and len(ids) <= limit

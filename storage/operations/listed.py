@@ -105,7 +105,7 @@ class Wanted:
             return False
         return self._has_decided(record.id, record) and (
             self.path is None
-            or any(change.path == self.path for change in record.changes)
+            or record.touches(self.path)
             or any(conflict.path == self.path for conflict in record.conflicts)
         )
 

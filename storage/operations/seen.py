@@ -7,10 +7,11 @@ directories on the paths and the manifests of ancestors, in pages, until every p
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from storage.base.errors import Recovering, Refused
 from storage.base.ids import ChangesetId, ObjectId, PackId, changesets_of, oid_of
-from storage.commit import BaseResolver, seen_version
+from storage.commit import BaseResolver, base_said, seen_version
 from storage.git.objects import Version, as_file
 from storage.git.packs import Location
 from storage.git.trees import lookup_many
@@ -73,7 +74,7 @@ def seen_by_writer(repo: Repository, changeset: Changeset, paths: Iterable[bytes
         if not below.left:
             return below.seen
     assert descent.tree is not None
-    below.end(_in_tree(repo, descent.tree, list(below.left)))
+    below.end(_in_tree(repo, descent.tree, [left.at for left in below.left.values()]))
     return below.seen
 
 
@@ -90,36 +91,45 @@ def _by_versions(
     }
 
 
+class _Left(NamedTuple):
+    """What is still looked for of a path: at which path it stood further down, and what is known of it."""
+
+    at: bytes
+    mode: int | None = None  # the nearest change of mode
+    oid: ObjectId | None = None  # the content that it got when it moved
+
+
 class _Below:
     """Walks a stack from newest to oldest. A path with only a mode so far needs its content from an older changeset."""
 
     def __init__(self, wanted: Sequence[bytes]) -> None:
         self.seen = Seen({})
-        self.left: dict[bytes, int | None] = dict.fromkeys(wanted)  # with the nearest change of mode
+        self.left: dict[bytes, _Left] = {path: _Left(path) for path in wanted}
 
     def take(self, ancestor: Changeset) -> None:
         """Take what the next changeset down the stack did."""
-        for change in ancestor.changes:
-            if change.path not in self.left:
-                continue
-            mode = self.left[change.path]
-            if change.op == "mode" and change.base is None:
-                self.left[change.path] = change.mode if mode is None else mode
-                continue
-            version = change.version(Version(change.mode, change.base) if change.base else None)
-            self.seen.versions[change.path] = _with_mode(version, mode)
+        changes = {change.path: change for change in ancestor.changes}
+        for path, left in [(path, left) for path, left in self.left.items() if left.at in changes]:
+            change = changes[left.at]
             if change.oid is not None and change.range is not None:
                 self.seen.locations[change.oid] = Location(ancestor.pack, change.range)
-            del self.left[change.path]
+            if change.source is not None and changes[change.source].base is None:
+                self.left[path] = _Left(change.source, left.mode or change.mode or None, left.oid or change.oid)
+                continue
+            if change.op == "mode" and change.base is None:
+                self.left[path] = left._replace(mode=left.mode or change.mode)
+                continue
+            del self.left[path]
+            self.seen.versions[path] = _completed(change.version(base_said(change, changes)), left)
 
     def end(self, versions: dict[bytes, Version | None]) -> None:
-        """Take what stands below the stack for what is left."""
-        for path, mode in self.left.items():
-            self.seen.versions[path] = _with_mode(versions[path], mode)
+        """Take what stands below the stack for what is left, by the paths at which it stood there."""
+        for path, left in self.left.items():
+            self.seen.versions[path] = _completed(versions[left.at], left)
 
 
-def _with_mode(version: Version | None, mode: int | None) -> Version | None:
-    return version if version is None or mode is None else Version(mode, version.oid)
+def _completed(version: Version | None, left: _Left) -> Version | None:
+    return version and Version(left.mode or version.mode, left.oid or version.oid)
 
 
 class _Ancestors:

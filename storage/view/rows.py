@@ -73,7 +73,7 @@ class Effects:
         self.removed_members.setdefault(key, []).append(member)
 
 
-LASTING = ("outcome:", "chain", "decided:", "listed:", "batches", "merges", "merge_seqs")
+LASTING = ("outcome:", "chain", "decided:", "listed:", "moved:", "batches", "merges", "merge_seqs")
 """What the keys of rows begin with that no later entry touches until they are archived."""
 HISTORY = (*LASTING, "packs", "condemned", "closed", "at:")
 """What the keys of all rows begin with that go when their entry is archived."""
@@ -239,6 +239,17 @@ def _commit_effects(entry: Commits, rows: Effects) -> None:
         batch = Batch(count=landed, seq=seq, time=entry.time, tip=entry.tip, tree=entry.root)
         rows.score("batches", encode_record(batch), seq)
     _list_effects(entry, rows)
+    _move_effects(entry, rows)
+
+
+def _move_effects(entry: Commits, rows: Effects) -> None:
+    """Set where files went, by the path that they left."""
+    for index, decided in enumerate(entry.decided):
+        for source, path, oid in decided.moves:
+            # With its position, since a path may be left for one other path again and again.
+            position = log_position(entry.seq, index)
+            rows.score(f"moved:{source}", f"{position} {oid} {path}", position)
+            rows.head["moved"] = entry.seq
 
 
 def _list_effects(entry: Commits, rows: Effects) -> None:

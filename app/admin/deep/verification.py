@@ -9,9 +9,11 @@ follows from a wrong root is wrong too. docs/merging.md lists the intended diffe
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from app.admin.deep.git import CommitInfo, GitRefused, Importer, Reader, Workbench
 from app.admin.deep.merges import Case, Differs, examine, excuses_of
+from app.admin.deep.moves import Relocated, Witness, as_submitted, relocated, same_changes
 from app.admin.deep.submitted import Manifests, entries, load
 from app.admin.deep.versions import Saw, above, versions_seen
 from app.admin.submitters import misnamed, submitter_of
@@ -21,6 +23,7 @@ from storage.base.errors import Corrupt, Refused
 from storage.base.ids import ChangesetId, ObjectId
 from storage.base.progress import Progress, no_progress
 from storage.base.settings import Settings
+from storage.commit import base_said
 from storage.git.objects import EMPTY_TREE, REGULAR_MODES, SUBMODULE_MODE, Version, as_file
 from storage.git.threeway import Strategy
 from storage.git.trailers import changeset_of_old
@@ -118,6 +121,7 @@ class _Verification:
         self._paths = 0
         self._tip = self._main = ""
         self._tips: dict[int, str] = {}  # by entry, of those that no merge has passed
+        self._witness = Witness()
 
     def run(self, log: Log) -> None:
         """Check every entry that was read before. Raises Differs, and GitRefused if Git refuses an object."""
@@ -157,6 +161,7 @@ class _Verification:
         if not info.tree == made.tree == self._commits[merged].tree:
             raise Differs(f"{where}: the merge's tree is not that of {merged}, which it merges")
         self._main = made.commit
+        self._witness.publish(made.commit, merged)
         self._past.add(self._main)
         for seq in [seq for seq in self._tips if seq < made.through]:
             del self._tips[seq]
@@ -171,6 +176,7 @@ class _Verification:
                 self._changeset(record, at, entry.submitters)
             else:
                 self._known[record.id] = _known_of(record)
+                self._witness.take(record, None)
             self._progress("deep", self._report.changesets, self._contents.changesets)
         if entry.tip != self._tip:
             raise Differs(f"{where}: its tip is {entry.tip}, and its last commit {self._tip}")
@@ -188,7 +194,7 @@ class _Verification:
         try:
             if changeset is None:
                 raise _Unmakeable
-            if committed and [c[:3] for c in record.changes] != [c.recorded()[:3] for c in changeset.changes]:
+            if committed and not same_changes(record, changeset):
                 raise Differs(f"{at}: its changes are not those that were submitted")
             case = self._case(changeset, record, at, chain)
         except _Unmakeable:
@@ -196,6 +202,8 @@ class _Verification:
             return
         except GitRefused as error:
             raise Differs(f"{at}: Git refuses what it says: {error}") from error
+        finally:
+            self._witness.take(record, changeset)
         case.tree = self._commits[self._tip].tree if committed else ""
         self._report.committed += committed
         self._report.conflicted += not committed
@@ -230,8 +238,10 @@ class _Verification:
         if record.status == Status.COMMITTED:
             self._seen(changeset, record, at, base_tree, made)
         case = Case(at, base_tree, head, made.tree, excuses)
+        moved = as_submitted(changeset, made.before)
         if base_tree != head:
-            self._prepare(case, changeset, base, made, chain)
+            moved = self._prepare(case, changeset, base, made, chain)
+        moved.check(record, at)
         case.must_conflict |= saw.must_conflict
         case.unchecked |= saw.unchecked
         return case
@@ -242,7 +252,8 @@ class _Verification:
             # Its own paths and nothing else.
             saw = EMPTY_TREE.hex()
             for change in changeset.changes:
-                if change.op == "mode" and not self._is_stored(change.mode, change.base):
+                brings_none = change.op == "mode" or change.path in {each.source for each in changeset.changes}
+                if brings_none and not self._is_stored(change.mode, change.base):
                     return
             made = self._commit(changeset, "")
         for name, tree in (("saw", saw), ("seen", made.tree)):
@@ -258,8 +269,11 @@ class _Verification:
         if base:
             before = {path: as_file(version) for path, version in self._importer.versions(paths).items()}
         else:
-            before = {c.path: Version(c.mode, c.base) if c.base else None for c in changeset.changes}
-        wanted = {change.path: change.version(before[change.path]) for change in changeset.changes}
+            by_path = {change.path: change for change in changeset.changes}
+            before = {
+                c.seen_at: base_said(c, by_path) for c in sorted(changeset.changes, key=lambda c: c.source or b"")
+            }
+        wanted = {change.path: change.version(before[change.seen_at]) for change in changeset.changes}
         for path, version in wanted.items():
             if version is None and before[path] is not None:
                 self._importer.put(path, None)
@@ -307,15 +321,24 @@ class _Verification:
     def _is_stored(self, mode: int, oid: ObjectId | None) -> bool:
         return mode == SUBMODULE_MODE or (oid is not None and self._manifests.reader.blob(oid.hex()) is not None)
 
-    def _prepare(self, case: Case, changeset: Changeset, base: str, made: _Made, chain: str) -> None:
-        """Apply strategies, and look whether Git might take a file that is gone for one that is new."""
+    def _prepare(self, case: Case, changeset: Changeset, base: str, made: _Made, chain: str) -> Relocated:
+        """Put files where they are by now, apply strategies, and look whether Git might take one for a new one.
+
+        Return what follows from moves.
+        """
         # In a commit on the head, since Git reads all directories of a tree anew for each path that it is asked for.
         self._importer.begin(chain)
         heads = {path: as_file(version) for path, version in self._importer.versions(made.before).items()}
+        where = partial(self._witness.where, changeset, first_of=self._first_of)
+        moved = relocated(changeset, made.before, self._importer.versions, where)
         self._importer.end()
+        case.must_conflict |= moved.must_conflict
+        case.unchecked |= moved.unchecked
         keep: dict[bytes, Version | None] = {}  # as if the writer had submitted what stands in the head, or its content
         over: dict[bytes, Version | None] = {}  # as if the writer had seen it
         for change in changeset.changes:
+            if change.path in moved.base or change.source is not None:
+                continue
             b, h, n = (versions[change.path] for versions in (made.before, heads, made.wanted))
             if b not in (h, n) and (h is None or n is None):
                 case.may_rename = True
@@ -336,9 +359,11 @@ class _Verification:
                     case.must_conflict = True
         if (keep or over) and _nested([change.path for change in changeset.changes]):
             case.unchecked = True
-            return
-        case.submitted = self._with(made.mark, keep, case.submitted)
-        case.base = self._with(base, over, case.base)
+            return moved
+        case.submitted = self._with(made.mark, keep | moved.submitted, case.submitted)
+        case.base = self._with(base, over | moved.base, case.base)
+        case.head = self._with(chain, moved.head, case.head)
+        return moved
 
     def _with(self, commit: str, versions: dict[bytes, Version | None], tree: str) -> str:
         """Return the tree of a commit with other versions at some paths."""

@@ -119,7 +119,10 @@ def _coloured(patch: str) -> Iterator[str]:
 def _header(file: Json) -> Iterator[str]:
     """Yield what Git writes above a file's hunks."""
     old, new = file["old"], file["new"]
-    yield f"diff --git {_named('a/', file['path'])} {_named('b/', file['path'])}"
+    yield f"diff --git {_named('a/', _before(file))} {_named('b/', file['path'])}"
+    if "from" in file:
+        yield f"rename from {_named('', file['from'])}"
+        yield f"rename to {_named('', file['path'])}"
     if old is None:
         yield f"new file mode {new['mode']}"
     elif new is None:
@@ -135,10 +138,15 @@ def _header(file: Json) -> Iterator[str]:
         yield f"index {ids[0]}..{ids[1]}{same_mode}"
 
 
+def _before(file: Json) -> str:
+    """Return the path that a file had before it moved, if it did."""
+    return str(file.get("from", file["path"]))
+
+
 def _side(file: Json, side: str) -> str:
     if file[side] is None:
         return "/dev/null"
-    return _named("a/" if side == "old" else "b/", file["path"])
+    return _named("b/", file["path"]) if side == "new" else _named("a/", _before(file))
 
 
 def _named(prefix: str, path: str) -> str:
@@ -146,9 +154,14 @@ def _named(prefix: str, path: str) -> str:
     return quoted((prefix + path).encode()).decode()
 
 
+def _stat_name(file: Json) -> str:
+    name = _named("", file["path"])
+    return f"{_named('', file['from'])} => {name}" if "from" in file else name
+
+
 def _stat(files: list[Json]) -> Iterator[str]:
     """Yield a line for each file, with a bar as long as its share of the most changed one."""
-    named = [(_named("", file["path"]), file) for file in files]
+    named = [(_stat_name(file), file) for file in files]
     width = max((len(name) for name, _ in named), default=0)
     most = max([(file["additions"] or 0) + (file["deletions"] or 0) for file in files], default=0)
     for name, file in named:

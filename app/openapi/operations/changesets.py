@@ -24,6 +24,7 @@ _SUBMISSIONS = {
         "strategies": [{"pattern": "*.lock", "strategy": "theirs"}],
         "hold": True,
     },
+    "a move": {"base": COMMIT, "message": "A better name", "changes": [{"op": "move", "path": "web/hi", "from": PATH}]},
     "by versions": {"message": "Say goodbye", "changes": [{"op": "delete", "path": PATH, "base": examples.BLOB}]},
 }
 _KEY = ("Idempotency-Key",)

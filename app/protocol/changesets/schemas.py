@@ -26,6 +26,7 @@ from app.protocol.changesets.submissions import (
     ItemBase,
     Submission,
     VersionsBase,
+    field_of,
 )
 from app.protocol.loading import ErrorsAt, LimitedSchema, load_object
 from app.protocol.paths import check_list
@@ -46,7 +47,12 @@ MODES = {"100644": FILE_MODE, "100755": EXECUTABLE_MODE, "120000": SYMLINK_MODE,
 class ChangeSchema(LimitedSchema):
     """One change; what belongs to which `op` is in `_change`."""
 
-    op = fields.choice({op: op for op in ("put", "mode", "delete")}, required=True)
+    class Meta:
+        """What no class can name."""
+
+        include = {"from": fields.Checked(fields.path, "max_path_bytes")}  # noqa: RUF012
+
+    op = fields.choice({op: op for op in ("put", "mode", "delete", "move")}, required=True)
     path = fields.Checked(fields.path, "max_path_bytes", required=True)
     mode = fields.choice(MODES)
     content = fields.Checked(fields.encoded, "max_blob_bytes")
@@ -251,12 +257,16 @@ def _changes(loader: _Loader, items: Any, by_versions: bool, dot: str, rules: Ru
                 errors.append({"field": f"{at}.{field}" if field else at, "message": error["message"]})
             if len(errors) >= MAX_ERRORS:
                 break
+    if not errors:
+        changes += [_leaving(change, change.source) for change in changes if change.source is not None]
+        with ErrorsAt(dot + "changes"):
+            fields.within(len(changes), ("max_changes", loader.settings.max_changes), "paths")
     if not errors and len(changes) > 1:
         clashes = in_each_others_way(changes)
-        errors = [{"field": f"{dot}changes[{i}].path", "message": message} for i, message in clashes]
+        errors = [{"field": dot + field_of(changes, i), "message": message} for i, message in clashes]
     if errors:
         raise Invalid(errors)
-    return tuple(changes)
+    return tuple([replace(each, base=None) if each.source is not None else each for each in changes])
 
 
 def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | None) -> Change:
@@ -269,6 +279,8 @@ def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | 
         )
     base = loaded.get("base")
     op = loaded["op"]
+    if "from" in loaded and op != "move":
+        raise invalid("from", f"does not belong to a {op}")
     strategy = loaded["strategy"] if "strategy" in loaded else _strategy(rules, path)
     if op == "put":
         mode = loaded.get("mode", FILE_MODE)
@@ -281,6 +293,8 @@ def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | 
             with ErrorsAt("content_base64" if "content_base64" in loaded else "content"):
                 check_content(path, mode, content)
         return Change(op, path, mode, content=content, oid=oid, base=base, strategy=strategy)
+    if op == "move":
+        return _move(loaded, path, ordinary, by_versions, strategy)
     for field in ("content", "content_base64", "id"):
         if field in loaded:
             raise invalid(field, f"does not belong to a {op}")
@@ -292,6 +306,36 @@ def _change(schema: LimitedSchema, data: Any, by_versions: bool, rules: Rules | 
     if mode not in (FILE_MODE, EXECUTABLE_MODE):
         raise invalid("mode", "must be 100644 or 100755")
     return Change(op, path, mode, base=base, strategy=strategy)
+
+
+def _move(loaded: dict[str, Any], path: bytes, ordinary: bool, by_versions: bool, strategy: Strategy) -> Change:
+    """Load a move, with what it brings beside the file; its base is that of what it leaves."""
+    if "from" not in loaded:
+        raise invalid("from", "is missing: a move needs it")
+    if "id" in loaded:
+        raise invalid("id", "does not belong to a move")
+    source, _ = loaded["from"]
+    if source == path:
+        raise invalid("from", "is the path itself")
+    if not ordinary:
+        raise invalid("path", "is one that Git reads: put it there, with its content")
+    if by_versions and loaded["base"] is None:
+        raise invalid("base", "must be the id of what stands at `from`")
+    if "content" in loaded and "content_base64" in loaded:
+        raise invalid("content_base64", "cannot stand beside content")
+    content = loaded["content"] if "content" in loaded else loaded.get("content_base64")
+    mode = loaded.get("mode", 0)
+    if mode == SUBMODULE_MODE or (mode == SYMLINK_MODE and content is None):
+        raise invalid("mode", "must be 100644 or 100755; or 120000, with a content")
+    if mode == SYMLINK_MODE:
+        with ErrorsAt("content_base64" if "content_base64" in loaded else "content"):
+            check_content(path, mode, content)
+    return Change("move", path, mode, content=content, base=loaded.get("base"), strategy=strategy, source=source)
+
+
+def _leaving(move: Change, source: bytes) -> Change:
+    """Return the delete of what a move leaves."""
+    return Change("delete", source, 0, base=move.base, strategy=move.strategy)
 
 
 def _strategy(rules: Rules | None, path: bytes) -> Strategy:

@@ -1,5 +1,6 @@
 """What a writer submits, after app/protocol has checked it and before anything is stored. Pure values."""
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from storage.git.threeway import Strategy
@@ -12,13 +13,24 @@ class Change:
 
     op: Op
     path: bytes  # UTF-8, and a path that Git checks out anywhere
-    mode: int  # of a put or mode; 0 for a delete
+    mode: int  # of a put or mode; 0 for a delete, and for a move that leaves the mode as it is
     _: KW_ONLY
-    content: bytes | None = None  # of a put that brings its bytes
+    content: bytes | None = None  # of a put or move that brings its bytes
     oid: bytes | None = None  # of a put by id: a stored blob, or a submodule's commit; 20 raw bytes
     base: bytes | None = None  # with a base by versions: the id seen, None where the file did not exist
     strategy: Strategy = Strategy.MERGE
     base_mode: int | None = None  # the mode seen beside `base`, where it is known
+    source: bytes | None = None  # of a move: the path that the file leaves, which a delete behind all changes names
+
+
+def field_of(changes: Sequence[Change], position: int, name: str = "path") -> str:
+    """Return the field of a request that gave a change: the delete of a move is its `from`."""
+    change = changes[position]
+    if change.op == "delete":
+        moves = (i for i, each in enumerate(changes) if each.source == change.path)
+        if (move := next(moves, None)) is not None:
+            return f"changes[{move}].{'from' if name == 'path' else name}"
+    return f"changes[{position}].{name}"
 
 
 @dataclass(frozen=True, slots=True)

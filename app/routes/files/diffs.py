@@ -1,7 +1,7 @@
 """How the versions of a file differ, as answers show it."""
 
 from base64 import b64encode
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import to_builtins
 
@@ -10,22 +10,28 @@ from storage.git.objects import Version
 from storage.git.unified_diff import LineDiff, line_diff
 from storage.log.records import RecordedVersion
 
-Changed = tuple[bytes, Version | None, Version | None]
-"""A path, with the version before and the one after."""
+
+class Changed(NamedTuple):
+    """A path, with the version before and the one after."""
+
+    path: bytes
+    old: Version | None
+    new: Version | None
+    source: bytes | None = None  # where the version before was, if it moved from there
 
 
 def shown_diff(changed: Changed, contents: Contents) -> dict[str, Any]:
     """Return how a file's versions differ, as answers show it."""
-    path, old, new = changed
+    path, old, new, source = changed
     before, after = (contents.of(version) if version else None for version in (old, new))
     omitted = next((content for content in (before, after) if isinstance(content, Omitted)), None)
     compared = LineDiff(binary=False)  # of what is too large, or was never stored here, no lines are shown
     if not isinstance(before, Omitted) and not isinstance(after, Omitted):
-        compared = line_diff(path, before, after)
+        compared = line_diff(path, before, after, source)
         omitted = Omitted.BINARY if compared.binary else None
     item = {
         "path": path.decode(),
-        "status": "added" if old is None else "deleted" if new is None else "modified",
+        "status": _status(changed),
         "old": to_builtins(RecordedVersion.of(old)),
         "new": to_builtins(RecordedVersion.of(new)),
         "binary": compared.binary,
@@ -33,7 +39,15 @@ def shown_diff(changed: Changed, contents: Contents) -> dict[str, Any]:
         "deletions": compared.deletions,
         "patch": None,
     }
+    if source is not None:
+        item["from"] = source.decode()
     return item | (text_json("patch", compared.patch) if compared.patch is not None else {"omitted": omitted})
+
+
+def _status(changed: Changed) -> str:
+    if changed.source is not None:
+        return "renamed"
+    return "added" if changed.old is None else "deleted" if changed.new is None else "modified"
 
 
 def text_json(name: str, text: bytes) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def comparison(ends: str) -> Response:
     contents = Contents()
 
     def show_rows(batch: Sequence[Changed]) -> Iterator[Json]:
-        for group in contents.groups(batch, lambda changed: changed[1:]):
+        for group in contents.groups(batch, lambda changed: (changed.old, changed.new)):
             yield from (shown_diff(changed, contents) for changed in group)
 
     more = {"base": first.oid.hex(), "head": second.oid.hex(), "merge_base": compared.merge_base.hex()}
@@ -226,8 +226,7 @@ def _person(who: Ident) -> Json:
 
 
 def _change_json(changed: Changed) -> Json:
-    path, old, new = changed
-    return {"path": path.decode(), **_versions(old, new)}
+    return {"path": changed.path.decode(), **_versions(changed.old, changed.new)}
 
 
 def _versions(old: Version | None, new: Version | None) -> Json:
@@ -249,7 +248,7 @@ def _readable(old: ObjectId, new: ObjectId, after: bytes, limit: int) -> tuple[l
         for row in islice(changed, _MOST_LOOKED_AT):
             last = row[0]
             if who.reads_all or who.may(Right.READ, [row[0]]):
-                rows.append(row)
+                rows.append(Changed(*row))
                 if len(rows) == limit:
                     return rows, None
         return rows, (last,) if next(changed, None) is not None else None
