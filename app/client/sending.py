@@ -174,7 +174,7 @@ def is_there(client: Client, slice_: Json, changes: list[Json], ids: Mapping[str
     is_module = expected is not None and expected["mode"] == ModeText.SUBMODULE
     if not is_module and client.version_of(slice_["id"], first, client.head()["tip"]["commit"]) != expected:
         return False
-    paths = [change["path"] for change in changes]
+    paths = [change[name] for change in changes for name in ("path", "from") if name in change]
     if _something_waits(client, slice_["id"], paths):
         return False
     # Asked for anew: what waited before it was looked for is in it now.

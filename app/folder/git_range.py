@@ -16,7 +16,8 @@ from app.client.api_client import Json, content
 from app.folder.own_files import is_own
 from app.judge import FileChange, fit_ident, fit_time
 from storage.base.errors import BadInput
-from storage.git.objects import EMPTY_TREE
+from storage.git.fsck import needs_content
+from storage.git.objects import EMPTY_TREE, FILE_MODE, ModeText
 from storage.git.run_git import Git, GitFailed
 from storage.git.trailers import names_changeset
 
@@ -44,13 +45,14 @@ class _Commit:
     message: str
 
 
-def read_range(repository: Path, commits: str) -> Range:
+def read_range(repository: Path, commits: str, moves: bool = False) -> Range:
     """Return a range of commits (`A..B`, `A...B`, or one commit) as one changeset, with each change's version as base.
 
-    Author, time and message are those of the last commit; where there are several, the message lists them.
+    With `moves`, what Git takes for renamed between both ends (`git diff -M`) is submitted as moved. Author, time and
+    message are those of the last commit; where there are several, the message lists them.
     """
     try:
-        return _Reader(Git(repository), repository).read(commits)
+        return _Reader(Git(repository), repository).read(commits, moves)
     except GitFailed as error:
         raise RangeError(f"{repository}: {error.reason}") from error
 
@@ -60,7 +62,7 @@ class _Reader:
         self._git = git
         self._repository = repository
 
-    def read(self, commits: str) -> Range:
+    def read(self, commits: str, moves: bool) -> Range:
         old, new = self._ends(commits)
         listed = self._listed(old, new)
         taken = [change for change in listed if not is_own(change.path)]
@@ -68,7 +70,13 @@ class _Reader:
         read = [self._commit(oid) for oid in dict.fromkeys([*between, new])]
         message = _message([commit.message for commit in read if commit.oid in between])
         contents = self._objects([change.oid for change in taken if change.needs_content])
-        changes = [_change(change, contents) for change in taken]
+        left = self._renamed(old, new, taken) if moves else {}
+        gone = {change.path for change in left.values()}
+        changes = [
+            _move(change, left[change.path], contents) if change.path in left else _change(change, contents)
+            for change in taken
+            if change.path not in gone
+        ]
         return Range(
             {**read[-1].who, **({"message": message} if message else {}), "changes": changes},
             {change.path: {"mode": change.mode, "id": change.oid} if change.mode else None for change in taken},
@@ -122,6 +130,20 @@ class _Reader:
             FileChange.parse(row.decode(), _utf8(path)) for row, path in zip(fields[0:-1:2], fields[1::2], strict=True)
         ]
 
+    def _renamed(self, old: str, new: str, taken: list[FileChange]) -> dict[str, FileChange]:
+        """Return what was deleted for each new file that Git takes for it, renamed, of what can move as it is."""
+        arguments = ("diff-tree", "-r", "-z", "--raw", "-M", "--diff-filter=R", "--no-abbrev")
+        fields = [*self._git.output(*arguments, old, new).split(b"\0")][:-1]
+        changes = {change.path: change for change in taken}
+        left: dict[str, FileChange] = {}
+        for _, source, path in zip(fields[0::3], fields[1::3], fields[2::3], strict=True):
+            gone, made = changes.get(_utf8(source)), changes.get(_utf8(path))
+            if gone is None or made is None or needs_content(path, FILE_MODE):
+                continue
+            if made.mode != ModeText.SUBMODULE or made.oid == gone.old_oid:
+                left[made.path] = gone
+        return left
+
     def _objects(self, oids: list[str]) -> dict[str, bytes]:
         """Return objects' bytes by id."""
         contents: dict[str, bytes] = {}
@@ -157,6 +179,13 @@ def _change(change: FileChange, contents: dict[str, bytes]) -> Json:
         return {"op": "mode", "mode": change.mode} | made
     version = content(contents[change.oid]) if change.needs_content else {"id": change.oid}
     return {"op": "put", "mode": change.mode, **version} | made
+
+
+def _move(change: FileChange, gone: FileChange, contents: dict[str, bytes]) -> Json:
+    made: Json = {"op": "move", "path": change.path, "from": gone.path, "base": gone.old_oid}
+    if change.oid != gone.old_oid:
+        return made | {"mode": change.mode} | content(contents[change.oid])
+    return made | ({"mode": change.mode} if change.mode != gone.old_mode else {})
 
 
 def _who(author: bytes, decode: Callable[[bytes], str]) -> Json:

@@ -33,9 +33,9 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
 
 
-def from_range(client: Client, slice_name: str, repository: Path, commits: str) -> Prepared:
+def from_range(client: Client, slice_name: str, repository: Path, commits: str, moves: bool = False) -> Prepared:
     """Return a range of commits. Raises RangeError."""
-    range_ = read_range(repository, commits)
+    range_ = read_range(repository, commits, moves)
     slice_ = client.slice(slice_name)
     paths = {path.encode() for path in slice_["paths"]}
     outside = [path for path in range_.files if not covers(paths, path.encode())]

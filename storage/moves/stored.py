@@ -18,7 +18,7 @@ class StoredMoves:
     """The moves that the log has as of one snapshot, each read once. Raises Unavailable and Corrupt."""
 
     def __init__(self, repo: Repository, head: Head) -> None:
-        self.last = int(head.moved)
+        self.last = head.moved
         self._repo = repo
         self._head = head
         self._positions: dict[ObjectId, int] = {}

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from storage.base.ids import ChangesetId, ObjectId, is_ulid, oid_of
 from storage.git.objects import Version
-from storage.log.entry import SLOTS, log_position
+from storage.log.entry import log_position
 from storage.log.manifest import Changeset
 from storage.log.records import Decided, Decision, Left, Outcome
 
@@ -59,7 +59,7 @@ class MovesSince(Protocol):
     """What is stored about moves."""
 
     last: int
-    """The last entry that moved files, 0 where none did."""
+    """The position in the log of the last changeset that moved files, 0 where none did."""
 
     def position_of(self, commit: ObjectId) -> int:
         """Return the position in the log of a commit, 0 for one that is older than the log."""
@@ -102,7 +102,7 @@ class BatchMoves:
 
     def any_since(self, position: int) -> bool:
         """Tell whether files may have moved behind a position."""
-        return bool(self._moved) or (self._stored.last > 0 and self._stored.last >= position // SLOTS)
+        return bool(self._moved) or self._stored.last > position
 
     def moved(self, path: bytes, after: int) -> list[Left]:
         """Return the moves from a path behind a position, in log order."""

@@ -249,7 +249,7 @@ def _move_effects(entry: Commits, rows: Effects) -> None:
             # With its position, since a path may be left for one other path again and again.
             position = log_position(entry.seq, index)
             rows.score(f"moved:{source}", f"{position} {oid} {path}", position)
-            rows.head["moved"] = entry.seq
+            rows.head["moved"] = position
 
 
 def _list_effects(entry: Commits, rows: Effects) -> None:

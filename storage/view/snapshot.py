@@ -32,7 +32,7 @@ class Head:
     compacted: Seq = Seq(0)  # the last entry that compacted
     access: Seq = Seq(0)  # the last entry about tokens and the policy
     policy: int = 0  # the version of the policy
-    moved: Seq = Seq(0)  # the last entry that moved files; 0: none ever did
+    moved: int = 0  # the position in the log of the last changeset that moved files; 0: none ever did
 
     @property
     def pending(self) -> int:

@@ -15,7 +15,7 @@ from app.admin.deep.merges import Differs
 from app.admin.deep.versions import above
 from storage.base.ids import ChangesetId
 from storage.git.objects import Version, as_file
-from storage.git.threeway import Strategy
+from storage.git.threeway import ConflictClass, Strategy
 from storage.log.manifest import Changeset, Proposal
 from storage.log.records import Decided, Status
 from storage.moves.trail import MAX_MOVES, MAX_STACK
@@ -106,9 +106,18 @@ class Relocated:
     unchecked: bool = False
     moves: set[tuple[str, str, str]] = field(default_factory=set)
     followed: set[tuple[str, str]] = field(default_factory=set)
+    found: dict[bytes, bytes] = field(default_factory=dict)  # by change: where its file is
 
     def check(self, record: Decided, at: str) -> None:
-        """Compare with what the log says of a committed changeset. Raises Differs."""
+        """Compare with what the log says of moves. Raises Differs.
+
+        What moved to where a changeset may not change it conflicts: of rights, Git knows nothing.
+        """
+        for conflict in record.conflicts:
+            if conflict.kind == ConflictClass.MOVED:
+                self.must_conflict = True
+                if self.found.get(conflict.path.encode(), b"").decode() != conflict.moved:
+                    raise Differs(f"{at}: {conflict.path} is not at {conflict.moved}, by what is recorded")
         if self.unchecked or record.status != Status.COMMITTED:
             return
         for name, wanted in (("moves", self.moves), ("followed", self.followed)):
@@ -141,6 +150,7 @@ def relocated(
     sources = {change.source for change in changeset.changes}
     wanted = [change for change in changeset.changes if change.path not in sources]
     found = {change.path: _found(change, before, stands, where, changes) for change in wanted}
+    made.found = found
     elsewhere = heads([path for path in dict.fromkeys(found.values()) if path not in stands])
     stands |= {path: as_file(version) for path, version in elsewhere.items()}
     blocked = _blocked([change.path for change in wanted if change.source is not None], raw, heads, changes)

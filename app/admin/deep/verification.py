@@ -242,7 +242,7 @@ class _Verification:
         if base_tree != head:
             moved = self._prepare(case, changeset, base, made, chain)
         moved.check(record, at)
-        case.must_conflict |= saw.must_conflict
+        case.must_conflict |= saw.must_conflict or moved.must_conflict
         case.unchecked |= saw.unchecked
         return case
 
@@ -332,7 +332,6 @@ class _Verification:
         where = partial(self._witness.where, changeset, first_of=self._first_of)
         moved = relocated(changeset, made.before, self._importer.versions, where)
         self._importer.end()
-        case.must_conflict |= moved.must_conflict
         case.unchecked |= moved.unchecked
         keep: dict[bytes, Version | None] = {}  # as if the writer had submitted what stands in the head, or its content
         over: dict[bytes, Version | None] = {}  # as if the writer had seen it

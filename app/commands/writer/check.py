@@ -59,4 +59,6 @@ def _show(answer: Json) -> None:
     console.print(line, soft_wrap=True)
     for path in answer.get("merged", []):
         console.print(Text(f"  {path}: merged"), soft_wrap=True)
+    for followed in answer.get("followed", []):
+        console.print(Text(f"  {followed['path']}: is now {followed['to']}, and changed there"), soft_wrap=True)
     show_conflicts(answer)

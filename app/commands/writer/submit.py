@@ -30,6 +30,8 @@ _OPTIONS = (
     click.argument("slice_name", metavar="SLICE"),
     click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False),
     click.option("--git", "commits", metavar="RANGE", help="Take these commits of the repository DIRECTORY instead."),
+    click.option("--moves", is_flag=True,
+                 help="With --git: submit as moved what Git takes for renamed, so that others' edits go along."),
     click.option("-m", "--message", help="The commit message. Default with --git: that of the commits."),
     click.option("--author", metavar="'NAME <EMAIL>'",
                  help="Default: with --git, the last commit's; else your identity in Git."),
@@ -113,8 +115,8 @@ def command(
 
 
 def prepare(
-    client: Client, slice_name: str, directory: Path | None, commits: str | None, delete: bool, base: str | None,
-    no_ignore: bool, hold: bool, strategies: tuple[str, ...], labels: tuple[str, ...],
+    client: Client, slice_name: str, directory: Path | None, commits: str | None, moves: bool, delete: bool,
+    base: str | None, no_ignore: bool, hold: bool, strategies: tuple[str, ...], labels: tuple[str, ...],
     priority: int | None,
 ) -> Prepared:  # fmt: skip
     """Return the changeset that the arguments of `what` describe, and print what there is to say about it."""
@@ -124,12 +126,14 @@ def prepare(
         raise click.BadParameter(f"{commits!r} names no commit", param_hint="--git")
     if commits is not None and (delete or base or no_ignore):
         raise click.UsageError("--delete, --base and --no-ignore do not go with --git")
+    if moves and commits is None:
+        raise click.UsageError("--moves goes with --git: what a folder's files were named before, nobody recorded")
     if base is not None and not _COMMIT.fullmatch(base):
         raise click.BadParameter("is not the id of a commit, in full", param_hint="--base")
     if commits is None:
         prepared = from_folder(client, slice_name, directory, delete, base, not no_ignore)
     else:
-        prepared = from_range(client, slice_name, directory or Path(), commits)
+        prepared = from_range(client, slice_name, directory or Path(), commits, moves)
     if hold:
         prepared.changeset["hold"] = True
     if rules:
@@ -158,11 +162,16 @@ def _is_there(client: Client, prepared: Prepared) -> bool:
 
 def _show_changes(changes: list[Json], as_json: bool, quiet: bool = False) -> None:
     if as_json:
-        emit({"changes": [{"op": change["op"], "path": change["path"]} for change in changes]})
+        shown = ("op", "path", "from")
+        emit({"changes": [{name: change[name] for name in shown if name in change} for change in changes]})
     for change in [] if as_json else changes:
-        console.print(Text(f"{change['op']:6} {change['path']}"), soft_wrap=True)
+        console.print(Text(f"{change['op']:6} {_named(change)}"), soft_wrap=True)
     if not changes and not quiet:
         tell("nothing differs")
+
+
+def _named(change: Json) -> str:
+    return f"{change['from']} => {change['path']}" if "from" in change else str(change["path"])
 
 
 def _send(sender: Sender, prepared: Prepared, split: bool) -> list[Sent]:
