@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,18 @@ def test_a_manifest_has_its_changesets() -> None:
     changesets = list(manifest.split(stored("v1.manifest"), persisted.PACK))
     assert changesets == persisted.changesets()
     assert manifest.join([manifest.encode(each) for each in changesets]) == stored("v1.manifest")
+
+
+def test_a_manifest_has_its_moves_and_an_older_version_refuses_it() -> None:
+    changesets = list(manifest.split(stored("v1-moves.manifest"), persisted.PACK))
+    assert changesets == persisted.moving()
+    # It unpacks six fields at least of each change.
+    assert all(len(each) < 6 for line in changesets for each in _changes(manifest.encode(line)) if each[0] == "move")
+
+
+def _changes(data: bytes) -> list[list[object]]:
+    changes: list[list[object]] = json.loads(data)["changes"]
+    return changes
 
 
 def test_a_table_has_its_rows() -> None:

@@ -81,6 +81,11 @@ def identities() -> tuple[Seq, bytes]:
     return Seq(len(ENTRIES) + 3 + len(with_actors())), (TESTDATA / "entries" / "v4-identities.json").read_bytes()
 
 
+def moves() -> tuple[Seq, bytes]:
+    """Return an entry of format 5, behind that of format 2: changesets that move files, and follow them."""
+    return Seq(len(ENTRIES) + 2), (TESTDATA / "entries" / "v5-moves.json").read_bytes()
+
+
 def webhooks() -> tuple[Seq, bytes]:
     """Return an entry of webhooks, behind those."""
     return Seq(len(ENTRIES) + 3), (TESTDATA / "entries" / "v4-webhooks.json").read_bytes()
@@ -89,6 +94,22 @@ def webhooks() -> tuple[Seq, bytes]:
 def tags() -> tuple[Seq, bytes]:
     """Return an entry of tags, behind that, of format 5."""
     return Seq(len(ENTRIES) + 4), (TESTDATA / "entries" / "v5-tags.json").read_bytes()
+
+
+def moving() -> list[Changeset]:
+    """Return a changeset that moves files: one as it is, one with another mode, and one with another content."""
+    return [
+        Changeset(
+            id=ChangesetId(ulid("AV")), pack=PACK, slice=SliceId(ulid("A3")), base_commit=oid("1"),
+            author=Ident("A. Author", "author@example.org", 1700000000, 0), message="moves\n",
+            changes=(
+                Proposal("move", "b/ä".encode(), 0, source=b"a"),
+                Proposal("move", b"run", 0o100755, source=b"walk", strategy=Strategy.THEIRS),
+                Proposal("move", b"new", 0, oid=oid("a"), range=PackRange(12, 34, 56), source=b"old"),
+                Proposal("delete", b"a", 0), Proposal("delete", b"walk", 0), Proposal("delete", b"old", 0),
+            ),
+        )
+    ]  # fmt: skip
 
 
 def changesets() -> list[Changeset]:
@@ -177,6 +198,7 @@ def _in_a_folder(write: Callable[[Path], None], name: str) -> bytes:
 def samples() -> Iterator[tuple[str, bytes]]:
     """Yield each kind's file with what this version writes."""
     yield "v1.manifest", manifest.join([manifest.encode(changeset) for changeset in changesets()])
+    yield "v1-moves.manifest", manifest.join([manifest.encode(changeset) for changeset in moving()])
     yield "v1.table", tables.encode(rows())
     yield "v1.roll", entry_bundles.encode(bundle())
     yield "v4.3.segment", segments.encode(segment())

@@ -56,7 +56,7 @@ def fill(server: redis.Redis, world: World, limit: int = 1) -> None:
 
 SCRIPTS = {
     "no-writes": {
-        "admit", "advisory_claims_at", "advisory_claims_by_id", "counted", "known", "locate", "nodes", "oldest",
+        "admit", "advisory_claims_at", "advisory_claims_by_id", "counted", "known", "locate", "moved", "nodes", "oldest",
         "progress", "snapshot", "status", "successor", "tables",
     },
     "allow-oom": {

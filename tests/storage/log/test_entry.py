@@ -19,6 +19,7 @@ from tests.support.persisted import (
     access,
     entries,
     identities,
+    moves,
     published,
     quotas,
     tags,
@@ -131,6 +132,29 @@ def test_an_entry_of_format_5_has_tags() -> None:
         ("tag.delete", "old", None, "3" * 40),
     ]
     assert {act.actor.principal for act in acts_of(entry) if act.actor} == {"user:ada"}
+
+
+def test_an_entry_of_format_5_says_what_moved_and_what_followed() -> None:
+    [*_, (entry, entry_hash)] = follow(iter([*entries(), published(), moves()]))
+    assert (entry.format, entry.least_format, encode(entry)) == (5, 5, moves()[1])
+    assert entry_hash == "348c4e5c726072993d45d7f36d6ef6dc517952bba43f4f55c9553b3064bf7056"
+    made = effects(entry, entry_hash)
+    first, second, third = entry.decided
+    assert [change.is_move for change in first.changes] == [True, False, True, False]
+    assert first.changes[0].range is None and first.changes[2].range == PackRange(12, 34, 56)
+    assert list(first.blobs()) == ["a" * 40]
+    assert made.sorted_sets["moved:a"] == {f"{log_position(13, 0)} {'b' * 40} b/ä": log_position(13, 0)}
+    assert made.head["moved"] == log_position(13, 0)
+    assert (second.followed[0].to, second.followed_count, second.touches("b/ä")) == ("b/ä", 1, True)
+    assert json.loads(made.strings["outcome:" + second.id])["followed_count"] == 1
+    assert third.conflicts[0].moved == "b/ä" and third.says_moves
+    forgotten = effects(entry, entry_hash, Forgotten())
+    assert forgotten == made
+
+
+def test_an_entry_without_moves_has_the_format_that_it_had() -> None:
+    for entry, _ in follow(iter([*entries(), published()])):
+        assert entry.least_format < 5 and not any(record.says_moves for record in entry.decided)
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:
