@@ -1,9 +1,9 @@
 """A witness for moves: where files went, told from the log's records alone, by other code than what decides batches.
 
-It is how a full verification checks them (invariant 6). Git's verdict is asked without renames. So what a changeset wants
-of a file that moved is put where the file is in all three trees that Git merges; and a file that a changeset moves is
-put at its new place in the base and in the head. What Git makes of that has to be what the log has, and the log has to
-have recorded exactly these moves.
+It is how a full verification checks them (invariant 6). Git's verdict is asked without renames. So what a changeset
+wants of a file that moved is put where the file is in all three trees that Git merges; and a file that a changeset
+moves is put at its new place in the base and in the head. What Git makes of that has to be what the log has, and the
+log has to have recorded exactly these moves.
 """
 
 from __future__ import annotations

@@ -414,3 +414,52 @@ def test_a_committed_deletion_is_never_taken_for_no_difference(api: Api, run: Ru
     api.world.work()
     assert "gone" in run("submit", "all", repo.path, "-m", "m", "--delete", code=2).stderr
     assert "nothing differs" in run("submit", "all", repo.path, "-m", "m").stderr
+
+
+def test_what_git_takes_for_renamed_is_submitted_as_moved(api: Api, run: Run, repo: GitRepository) -> None:
+    repo.write("old", LINES)
+    repo.write("run", "#!/bin/sh\n" + LINES)
+    repo.write("small", "1\n")
+    repo.write("here/.gitattributes", LINES)
+    repo.commit("Base")
+    repo.git("mv", "old", "new")
+    repo.git("mv", "run", "tool")
+    repo.git("mv", "small", "other")
+    repo.write("other", "something else\n")
+    (repo.path / "there").mkdir()
+    repo.git("mv", "here/.gitattributes", "there/.gitattributes")
+    repo.write("tool", "#!/bin/sh\n" + edit(5, "ours"))
+    repo.git("update-index", "--chmod=+x", "tool")
+    repo.commit("Rename")
+    found = {change["path"]: change for change in read_range(repo.path, "HEAD", True).changeset["changes"]}
+    assert found["new"] == {"op": "move", "path": "new", "from": "old", "base": blob(repo, "old", "HEAD~1")}
+    assert found["tool"].items() >= {"op": "move", "from": "run", "base": blob(repo, "run", "HEAD~1")}.items()
+    assert found["tool"]["content"] == "#!/bin/sh\n" + edit(5, "ours")
+    ops = {path: change["op"] for path, change in found.items() if change["op"] != "move"}
+    assert ops == {
+        "small": "delete", "other": "put", "here/.gitattributes": "delete", "there/.gitattributes": "put",
+    }  # fmt: skip
+    assert all(change["op"] != "move" for change in read_range(repo.path, "HEAD").changeset["changes"])
+
+
+def test_a_rename_in_git_takes_along_what_others_changed(api: Api, run: Run, repo: GitRepository) -> None:
+    repo.write("old", LINES)
+    repo.commit("Base")
+    api.submit(base=api.tip, changes=[put("old", LINES), put("README", (repo.path / "README").read_text())])
+    api.world.work()
+    repo.git("mv", "old", "new")
+    repo.write("new", edit(5, "ours"))
+    repo.commit("Rename")
+    api.submit(base=api.tip, changes=[put("old", edit(15, "theirs"))])
+    api.world.work()
+    shown = run("submit", "all", repo.path, "--git", "HEAD", "--moves", "--dry-run")
+    assert shown.stdout == "move   old => new\n"
+    refused = run("submit", "all", repo.path, "--moves", code=2)
+    assert "--moves goes with --git" in refused.output
+    made = new_id(run("submit", "all", repo.path, "--git", "HEAD", "--moves"))
+    assert files(api)["new"].decode() == edit(15, "theirs", edit(5, "ours")) and "old" not in api.world.files()
+    printed = run("diff", made).stdout
+    assert "diff --git a/old b/new\nrename from old\nrename to new\n" in printed and "--- a/old\n+++ b/new\n" in printed
+    assert "old => new" in run("diff", made, "--stat").stdout
+    again = run("submit", "all", repo.path, "--git", "HEAD", "--moves")
+    assert "there already" in again.output or made in again.output
