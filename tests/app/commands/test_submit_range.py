@@ -420,7 +420,7 @@ def test_what_git_takes_for_renamed_is_submitted_as_moved(api: Api, run: Run, re
     repo.write("old", LINES)
     repo.write("run", "#!/bin/sh\n" + LINES)
     repo.write("small", "1\n")
-    repo.write("here/.gitattributes", LINES)
+    repo.write("here/.gitattributes", "*.bin -text\n" * 9)
     repo.commit("Base")
     repo.git("mv", "old", "new")
     repo.git("mv", "run", "tool")
