@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from storage.backends import deadline
+from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import Corrupt, Unavailable, ViewStale
 from storage.base.ids import ChangesetId, ObjectId, Seq
 from storage.clones import checkpoints
@@ -40,6 +41,7 @@ log = structlog.get_logger()
 
 # What says that a store is broken.
 _BROKEN = (GitFailed, sqlite3.Error, CorruptEntry, FileNotFoundError, NotADirectoryError)
+_UPKEEP_FAILED: tuple[type[Exception], ...] = (*UNAVAILABLE, Corrupt, GitFailed, sqlite3.Error)
 # What Git and SQLite say where a disk is full; with less room than this it is full, whatever they say.
 _FULL = ("No space left", "disk is full", "Disk quota exceeded")
 _LEAST_ROOM = 1 << 20
@@ -127,10 +129,14 @@ class Clone:
             except Shrunk:
                 fresh = True  # the store was begun from an older version's
                 self._stores.remove(self.folder)
-            except (*_BROKEN, OSError) as error:
+            except _BROKEN as error:
                 self._check_room(error)
                 log.warning("clone_broken", name=self.folder.name, reason=str(error))
+                fresh = True  # what is broken may be the older one's
                 self._stores.remove(self.folder)
+            except OSError as error:  # a full disk, or a server that is away
+                self._check_room(error)
+                raise
         raise StoreBroken(f"the clone store {self.folder.name} cannot be made")
 
     def _caught_up(self, fresh: bool) -> Seq:
@@ -182,7 +188,7 @@ class Clone:
     def _keep_beside(self) -> None:
         try:
             self.keep()
-        except (Unavailable, Corrupt, *_BROKEN) as error:
+        except _UPKEEP_FAILED as error:
             log.warning("clone_upkeep_failed", name=self.folder.name, reason=str(error))
 
     def wait(self) -> None:

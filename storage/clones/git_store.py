@@ -124,4 +124,5 @@ class GitStore:
         """Have the packs of another store; the files are shared."""
         for file in source._packs.iterdir():
             if file.suffix in {".pack", ".idx", ".rev"}:
-                (self._packs / file.name).hardlink_to(file)
+                with suppress(FileExistsError):  # of another one that was begun with
+                    (self._packs / file.name).hardlink_to(file)

@@ -186,3 +186,26 @@ def test_a_store_that_was_begun_from_a_wider_ones_is_shown_to_nobody_before_it_i
     # Twice: the second time without the older one's.
     assert asked == [0, 0]
     assert not has_object(clones.of_slice(less), blob(b"secret\n"))
+
+
+@pytest.mark.parametrize("damage", ["no table", "no database", "no packs"])
+def test_a_damaged_store_of_the_older_definition_is_nothing_to_begin_with(
+    world: World, tmp_path: Path, damage: str
+) -> None:
+    docs = define(world.repo, "docs", ["docs/"])
+    land(world, {"docs/a": b"a\n", "more/m": b"m\n"})
+    old = clone_of(world, tmp_path, docs)
+    old.wait()
+    match damage:
+        case "no table":
+            (old.folder / "ids.sqlite").unlink()
+        case "no database":
+            (old.folder / "ids.sqlite").write_bytes(b"damaged")
+        case "no packs":
+            for pack in (old.path / "objects" / "pack").iterdir():
+                pack.unlink()
+    grown = change_paths(world.repo, docs.id, ["docs/", "more/"])
+    land(world, {"docs/b": b"b\n"})
+    clone = clone_of(world, tmp_path, grown)
+    assert commits_of(clone) == commits_of(clone_of(world, tmp_path / "cold", grown))
+    fsck(clone)

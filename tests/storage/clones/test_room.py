@@ -143,3 +143,22 @@ def test_packs_are_merged_behind_the_catch_ups_and_readers_do_not_notice(world: 
     assert len(packs) < 8 and (clone.path / "objects" / "pack" / "multi-pack-index").exists()
     assert len(commits_of(clone)) == 12
     fsck(clone)
+
+
+def test_a_server_that_is_away_costs_no_store(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [one] = slices(world, "one")
+    roomy = world.reopened(clone_bytes=1 << 30)
+    clone = clone_of(roomy, tmp_path, one, roomy.repo)
+    clone.wait()
+    inode = clone.path.stat().st_ino
+    land(world, {"one/f": b"more\n"})
+
+    def away(store: GitStore, parts: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GitStore, "add_pack", away)
+        with pytest.raises(ConnectionRefusedError):
+            clone.catch_up(world.repo.view.head().applied)
+    clone.catch_up(world.repo.view.head().applied)
+    assert clone.path.stat().st_ino == inode and len(commits_of(clone)) == 2
