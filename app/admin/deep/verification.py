@@ -24,7 +24,7 @@ from storage.base.settings import Settings
 from storage.git.objects import EMPTY_TREE, REGULAR_MODES, SUBMODULE_MODE, Version, as_file
 from storage.git.threeway import Strategy
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import Commits, Entry, Genesis, GlobalCommit
+from storage.log.entry import Commits, Entry, Genesis, GlobalCommit, Import
 from storage.log.log import Log
 from storage.log.manifest import Changeset
 from storage.log.records import Decided, Status
@@ -82,7 +82,7 @@ def deep(settings: Settings, progress: Progress = no_progress) -> Deep:
             contents = read_log(log)
             loaded = load(bucket, log, contents, bench, progress)
             manifests = Manifests(Reader(bench), loaded)
-            commits = bench.commits([contents.tip, contents.main] if contents.entries else [])
+            commits = _commits(contents, bench)
             with Importer(bench) as importer, Judge(bench.folder / "objects") as judge:
                 _Verification(contents, commits, manifests, importer, judge, report, progress).run(log)
         except Missing as error:
@@ -90,6 +90,19 @@ def deep(settings: Settings, progress: Progress = no_progress) -> Deep:
         except (Corrupt, HistoryError) as error:
             report.difference = str(error)
     return report
+
+
+def _commits(contents: LogSummary, bench: Workbench) -> dict[str, CommitInfo]:
+    """Return the commits that entries made, by id: an imported history's tip is one of them, and what is below is not.
+
+    Raises GitRefused.
+    """
+    if not contents.entries:
+        return {}
+    if (imported := contents.imported) is None:
+        return bench.commits([contents.tip, contents.main])
+    begun = bench.commits([contents.genesis, imported.commit], "--no-walk")
+    return begun | bench.commits([contents.tip, contents.main, f"^{imported.commit}"])
 
 
 class _Verification:
@@ -142,10 +155,15 @@ class _Verification:
                 if self._info(self._tip, where).tree != entry.tree:
                     raise Differs(f"{where}: its tree is not that of its commit")
                 self._past.add(self._tip)
+            case Import():
+                self._tip = self._main = entry.commit
+                if self._info(self._tip, where).tree != entry.tree:
+                    raise Differs(f"{where}: its tree is not that of its commit")
+                self._past.add(self._tip)
             case Commits():
                 self._batch(entry, where)
         self._tips[entry.seq] = self._tip
-        if (made := entry.global_commit) and not isinstance(entry, Genesis):
+        if (made := entry.global_commit) and not isinstance(entry, Genesis | Import):
             self._merge(made, where)
 
     def _merge(self, made: GlobalCommit, where: str) -> None:
@@ -272,9 +290,11 @@ class _Verification:
         """Return the commit that has what the writer saw, and its tree."""
         if changeset.base_commit is not None:
             commit = changeset.base_commit.hex()
-            if commit not in self._past:
+            if commit in self._past:
+                return commit, self._commits[commit].tree
+            if not self._is_imported(commit):
                 raise Differs(f"{at}: its base {commit} is no commit before it")
-            return commit, self._commits[commit].tree
+            return commit, self._manifests.reader.tree_of(commit)
         assert changeset.base_changeset is not None
         base = self._first_of(changeset.base_changeset)
         known = self._known.get(base)
@@ -285,6 +305,11 @@ class _Verification:
         if record.base not in (None, base):
             raise Differs(f"{at}: it is recorded on {record.base}, and was submitted on {base}")
         return known.mark, known.tree
+
+    def _is_imported(self, commit: str) -> bool:
+        """Tell whether this is a commit that no entry made, of an imported history."""
+        there = self._contents.imported is not None and commit not in self._commits
+        return there and self._manifests.reader.kind(commit) == "commit"
 
     def _first_of(self, changeset: ChangesetId) -> ChangesetId:
         """Return the first changeset of which this one is a duplicate, or the changeset itself."""
