@@ -125,7 +125,7 @@ PURE = {
     "storage.commit.merged_blobs",
     "storage.commit.prove",
     "storage.commit.records",
-    "storage.git.deltas",
+    "storage.git.imported.deltas",
     "storage.git.fsck",
     "storage.git.gitmodules",
     "storage.git.objects",

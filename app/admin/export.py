@@ -13,7 +13,7 @@ from storage.base.ids import PackId
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
 from storage.git import packs
-from storage.git.git_output import INHERITED
+from storage.git.imported.git_output import INHERITED
 from storage.git.objects import object_id
 from storage.git.run_git import Git, GitFailed, plain_environment
 from storage.log.entry import Import

@@ -11,7 +11,7 @@ from app.admin.submitters import SUBMITTERS, misnamed
 from storage.base.batched import batched
 from storage.base.ids import oid_of
 from storage.base.progress import no_progress
-from storage.git.git_output import INHERITED, complaints
+from storage.git.imported.git_output import INHERITED, complaints
 from storage.git.run_git import Git, plain_environment
 from storage.git.trailers import changeset_of_old
 from storage.log.records import Status

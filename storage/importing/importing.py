@@ -20,7 +20,7 @@ from storage.base.ids import ObjectId, PackId
 from storage.base.progress import Progress, no_progress
 from storage.commit import Draft, NoEntry, append_directly, check_snapshot_current
 from storage.coordination import Lease, LeaseName, new_owner
-from storage.git.deltas import HEAD_BYTES, base_and_size, is_delta
+from storage.git.imported.deltas import HEAD_BYTES, base_and_size, is_delta
 from storage.git.objects import Kind
 from storage.git.packs import Location, PackWriter, decode_head, read_index
 from storage.importing.judging import judge

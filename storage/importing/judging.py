@@ -7,7 +7,7 @@ What is only odd, as in histories that old programs wrote, is recorded with the 
 from collections.abc import Iterable
 
 from storage.base.progress import Progress
-from storage.git.git_output import ODD, complaints
+from storage.git.imported.git_output import ODD, complaints
 from storage.importing.packing import LARGEST, History, Packed
 from storage.importing.source import Unfit
 from storage.log.kinds.git import Odd

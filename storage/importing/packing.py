@@ -16,7 +16,7 @@ from typing import IO
 
 from storage.base.errors import Refused
 from storage.base.progress import Progress
-from storage.git.git_output import ended, is_progress, lines
+from storage.git.imported.git_output import ended, is_progress, lines
 from storage.git.objects import Kind
 from storage.git.run_git import GitFailed, ScratchRepository
 from storage.importing.source import Source

@@ -15,7 +15,7 @@ from typing import IO
 
 from storage.base.ids import ObjectId
 from storage.base.progress import Progress
-from storage.git.git_output import ended
+from storage.git.imported.git_output import ended
 from storage.git.run_git import Git, GitFailed
 from storage.importing.tables import RowSpool
 from storage.lookup.imported import COMMITS, digest_of, rows_of_path

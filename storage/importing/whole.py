@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from storage.base.ids import ObjectId
-from storage.git.git_output import ended
+from storage.git.imported.git_output import ended
 from storage.git.objects import CorruptObject, Kind
 from storage.git.packs import PackWriter
 from storage.git.run_git import Git, GitFailed

@@ -10,7 +10,7 @@ from cachetools import LRUCache
 
 from storage.backends.turns import LARGE, in_thread, in_thread_if_large
 from storage.base.ids import ObjectId
-from storage.git.deltas import MAX_CHAIN, base_of, is_delta, patched, read_delta
+from storage.git.imported.deltas import MAX_CHAIN, base_of, is_delta, patched, read_delta
 from storage.git.objects import CorruptObject, Kind
 from storage.git.packs import decode
 

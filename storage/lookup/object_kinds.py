@@ -16,7 +16,7 @@ from storage.base.batched import batched
 from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
-from storage.git import deltas
+from storage.git.imported import deltas
 from storage.git.objects import CorruptObject, Kind
 from storage.git.packs import HEAD_BYTES, Location, decode_head
 from storage.lookup.object_store import ObjectMissing, ObjectStore

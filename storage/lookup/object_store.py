@@ -20,7 +20,7 @@ from storage.base.batched import batched, batched_by_size
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
-from storage.git.deltas import is_delta
+from storage.git.imported.deltas import is_delta
 from storage.git.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
 from storage.git.packs import Location, encode
 from storage.lookup.archive import Archive
