@@ -10,6 +10,7 @@ ends.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,12 +36,14 @@ from storage.log.kinds.git import Import, Odd
 from storage.log.records import Actor
 from storage.lookup.archive import object_row
 from storage.repository import Repository
+from storage.view.load import catch_up
 from storage.view.snapshot import Head, Snapshot
 
 # By whom the log says that a history was imported: the command works on the bucket, as who has that may.
 _PRINCIPAL = "sluice:import"
 # It ends soon after its process; this is for one that hangs.
 _LEASE_SECONDS = 7 * 86400.0
+_PAUSE = 0.2
 
 
 class NotEmpty(Refused):
@@ -84,6 +87,7 @@ def import_history(repo: Repository, folder: Path, ref: str = "HEAD", progress: 
     """
     repo.check()
     repo.prepare()
+    catch_up(repo.view, repo.log, repo.bucket)  # with what an import has appended that died right then
     source = open_source(folder, ref)
     if (head := repo.view.head()).tip == source.tip:
         return _already(source, head)
@@ -116,8 +120,12 @@ def _alone(repo: Repository) -> Iterator[Lease]:
     """Keep garbage collection and other imports out."""
     owner = new_owner()
     lease = Lease(repo.view, LeaseName.IMPORTING, _LEASE_SECONDS, repo.heartbeat)
-    if not lease.take(owner):
-        raise AnotherImport
+    # One that died holds it for as long as its process passes for alive, and a collection of garbage for a moment.
+    until = time.monotonic() + 2 * repo.settings.lock_ttl + _PAUSE
+    while not lease.take(owner):
+        if time.monotonic() > until:
+            raise AnotherImport
+        time.sleep(_PAUSE)
     try:
         with repo.heartbeat.of(owner):
             yield lease
