@@ -264,9 +264,8 @@ SHAPES: dict[str, Json] = {
     }, {"content": TEXT, "content_base64": BASE64}),
     "MergedChangeset": thing({"changeset": ULID, "commit": OID, "slice": ULID}, _SHORT),
     "File": thing({
-        "path": TEXT, "mode": MODE, "type": {"type": "string", "enum": ["blob", "commit"]}, "id": OID,
-        "size": or_null(COUNT),
-    }),
+        "mode": MODE, "type": {"type": "string", "enum": ["blob", "commit"]}, "id": OID, "size": or_null(COUNT),
+    }, {"path": TEXT, "path_base64": BASE64}, text="`path_base64` is there instead of `path` where that is not UTF-8"),
     "FileContent": thing(
         {"path": TEXT, "mode": MODE, "id": OID}, {"size": COUNT, "content": TEXT, "content_base64": BASE64}
     ),

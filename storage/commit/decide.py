@@ -20,6 +20,7 @@ from storage.git.objects import (
     Version,
     as_file,
 )
+from storage.git.paths import as_text
 from storage.git.threeway import ConflictClass, MergeContents, Strategy, merge_base, merge_path
 from storage.git.tree_editor import TreeEditor
 from storage.log.manifest import Changeset, Proposal
@@ -81,7 +82,7 @@ def decide(
         blocker = seen.file_in_the_way(change.path, deletes) if theirs else None
         if blocker is not None:
             detail = (
-                f"{change.path.decode()} cannot be put where its base has {blocker.decode()}, which it does not delete"
+                f"{change.path.decode()} cannot be put where its base has {as_text(blocker)}, which it does not delete"
             )
             return Rejection("in-the-way", detail)
         before[change.path] = base

@@ -1,5 +1,6 @@
 """The files of a slice at a commit: in pages, as a manifest in lines, and as an archive."""
 
+from base64 import b64encode
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -172,10 +173,18 @@ def _listing_of(name: str, query: Query) -> _Listing:
     return _Listing(before, commit, prefix, after, seq)
 
 
+def path_json(path: bytes) -> dict[str, str]:
+    """Return a path as JSON has it: in Base64 where it is not UTF-8, as paths of an imported history may be."""
+    try:
+        return {"path": path.decode()}
+    except UnicodeDecodeError:
+        return {"path_base64": b64encode(path).decode()}
+
+
 def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any]:
     submodule = version.mode == SUBMODULE_MODE
     return {
-        "path": path.decode(),
+        **path_json(path),
         "mode": f"{version.mode:06o}",
         "type": "commit" if submodule else "blob",
         "id": version.oid.hex(),
