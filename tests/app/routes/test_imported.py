@@ -132,3 +132,19 @@ def test_messages_and_names_of_any_encoding_are_shown(
         assert b"README" in files or LATIN in files
     [latin] = [each for each in walk(api, "/slices/all/tree") if "path_base64" in each]
     assert latin["path_base64"] == b64encode(LATIN).decode()
+
+
+def test_the_imported_tip_is_the_first_global_commit(imported: tuple[Api, GitRepository]) -> None:
+    api, source = imported
+    tip = source.git("rev-parse", "HEAD")
+    assert api.get("/head")["main"]["commit"] == api.get("/head")["tip"]["commit"] == tip
+    newest = api.get("/commits")["items"][0]
+    assert (newest["commit"], newest["changesets"]) == (tip, 0)
+    assert newest["parents"] == source.git("rev-parse", "HEAD^@").split()
+    assert api.get(f"/commits/{tip}/changesets")["items"] == []
+    api.put("new", "1\n")
+    api.world.work()
+    landed = api.get("/commits")["items"][0]
+    assert landed["parents"][0] == tip
+    [act] = [act for act in api.get("/audit")["items"] if act["action"] == "repository.import"]
+    assert (act["actor"], act["commit"]) == ("sluice:import", tip)
