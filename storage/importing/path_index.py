@@ -37,7 +37,7 @@ def index_paths(git: Git, tip: str, commits: int, folder: Path, rows: RowSpool, 
             paths |= _with_directories(path)
             continue
         pairs.add(paths, number)
-        number, paths = number + 1, set()
+        number, paths = number + 1, {b"/"}
         rows.add(*COMMITS.row(str(number), ObjectId(bytes.fromhex(commit.decode()))))
         if number % _SHOWN_EVERY == 0:
             progress("paths", number, commits)
@@ -49,7 +49,7 @@ def index_paths(git: Git, tip: str, commits: int, folder: Path, rows: RowSpool, 
 
 
 def _with_directories(path: bytes) -> set[bytes]:
-    """Return a path and those of all directories above it."""
+    """Return a path and those of all directories above it; the one of everything is `/`, for every commit."""
     ends = [at + 1 for at, byte in enumerate(path) if byte == 0x2F]
     return {path, *(path[:end] for end in ends)}
 

@@ -1,10 +1,10 @@
 """The index of paths of an imported history: which of its commits changed a path, newest first.
 
 Commits have numbers, parents before children, in the order of their times as far as that allows. For a file and for
-every directory above it there are the numbers of the commits that changed it; of a merge, those of the paths in which
-it differs from all of its parents, as `git log -c` tells. They stand in rows of the archive's tables: the first of a
-path says how many there are, with the oldest ones, and the others have the next ones, some each. So a page costs a few
-look-ups however long the history is. storage/importing/path_index.py makes the rows.
+every directory above it there are the numbers of the commits that changed it, and for `/` those of all. A merge stands
+at the paths in which it differs from all of its parents, as `git log -c` tells. They stand in rows of the archive's
+tables: the first of a path says how many there are, with the oldest ones, and the others have the next ones, some each.
+So a page costs a few look-ups however long the history is. storage/importing/path_index.py makes the rows.
 """
 
 import struct
@@ -49,8 +49,9 @@ def rows_of_path(digest: bytes, commits: Sequence[int]) -> Iterator[Row]:
 def imported_commits_of(archive: Archive, path: bytes, before: int | None, limit: int) -> list[Change]:
     """Return the imported commits that changed a path, newest first, of those at positions below `before`.
 
-    At most `limit` of them, and MOST. A directory's path ends with a slash. Costs a look-up of the archive for the
-    path, one for the rows of the page, and one for its commits, all of them together. Raises Unavailable.
+    At most `limit` of them, and MOST. A directory's path ends with a slash; `/` is everything. Costs a look-up of the
+    archive for the path, one for the rows of the page, and one for its commits, all of them together. Raises
+    Unavailable.
     """
     digest = digest_of(path)
     first = archive.look_up(CHANGES, [_name(digest, 0)]).get(_name(digest, 0))

@@ -230,6 +230,7 @@ def test_the_commits_of_a_path_are_those_of_git_log(settings: Settings, source: 
             before = page[-1].position
         assert pages == told
     assert imported_commits_of(archive, b"nowhere", None, 10) == []
+    assert [each.commit.hex() for each in imported_commits_of(archive, b"/", None, 1000)] == order
     [begun] = imported_commits_of(archive, LATIN, None, 10)
     assert begun.commit.hex() == source.git("rev-list", "--reverse", "--date-order", "HEAD").split()[1]
 
