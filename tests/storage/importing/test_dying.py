@@ -13,7 +13,7 @@ from storage.base.errors import Refused
 from storage.base.settings import Settings
 from storage.commit.append_loop import Draft, append_directly
 from storage.coordination import EVERY, Node
-from storage.importing import import_history
+from storage.importing import Unfit, import_history
 from storage.importing.importing import Collected, NotEmpty, Older
 from storage.importing.source import NoSource
 from storage.log.entry import Condemn
@@ -198,15 +198,6 @@ def twice(source: GitRepository, tmp_path: Path) -> Path:
     return copy.path
 
 
-def huge(source: GitRepository, tmp_path: Path) -> Path:
-    copy = _copy(source, tmp_path)
-    copy.git("checkout", "-qf", "main")
-    with copy.write("huge").open("wb") as file:
-        file.truncate((512 << 20) + 1)
-    copy.commit("huge")
-    return copy.path
-
-
 def _copy(source: GitRepository, tmp_path: Path) -> GitRepository:
     source.git("clone", "-q", "--no-checkout", str(source.path), str(tmp_path / "copy"))
     made = GitRepository.__new__(GitRepository)
@@ -222,7 +213,6 @@ CASES: list[tuple[Callable[[GitRepository, Path], Path], str]] = [
     (damaged, "missing|unable to read|bad object|could not"),
     (dangerous, "hasDotgit"),
     (twice, "duplicateEntries"),
-    (huge, "more than 512 MiB"),
 ]
 
 
@@ -237,6 +227,20 @@ def test_what_cannot_be_carried_is_named_before_anything_is_written(
     with pytest.raises(Refused, match=said):
         import_history(repo, folder)
     assert packs(repo) == before and repo.view.head().applied == 1
+
+
+def test_an_object_that_is_too_large_is_named(
+    settings: Settings, source: GitRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = Repository(settings)
+    repo.prepare()
+    before = packs(repo)
+    monkeypatch.setattr("storage.importing.packing.LARGEST", 900)
+    with pytest.raises(Unfit, match="has more than") as refused:
+        import_history(repo, source.path)
+    sizes = source.git("cat-file", "--batch-all-objects", "--batch-check=%(objectsize) %(objectname)").splitlines()
+    large_ones = {oid for size, oid in (line.split() for line in sizes) if int(size) > 900}
+    assert {problem.split()[1] for problem in refused.value.problems} == large_ones and packs(repo) == before
 
 
 def test_what_is_no_repository_or_commit_is_named(settings: Settings, source: GitRepository, tmp_path: Path) -> None:
