@@ -59,6 +59,8 @@ _OF_TOUCH: dict[str, Shape] = {
     "changeset": ULID, "slice": ULID, "status": "Status", "author": _AUTHOR, "time": SHOWN_TIME, "message": TEXT,
     "submitter": TEXT, "labels": _LABELS,
 }  # fmt: skip
+# Of an imported history a path may be no text: then its bytes, instead.
+_PATH: dict[str, Shape] = {"path": TEXT, "path_base64": BASE64}
 _CHANGED: dict[str, Shape] = {
     "change": {"type": "string", "enum": ["added", "modified", "deleted"]},
     "old": or_null("Version"), "new": or_null("Version"),
@@ -219,11 +221,11 @@ SHAPES: dict[str, Json] = {
     ),
     "FileDiff": thing(
         {
-            "path": TEXT, "status": {"type": "string", "enum": ["added", "modified", "deleted"]},
+            "status": {"type": "string", "enum": ["added", "modified", "deleted"]},
             "old": or_null("Version"), "new": or_null("Version"), "binary": FLAG,
             "additions": or_null(COUNT), "deletions": or_null(COUNT), "patch": or_null(TEXT),
         },
-        {"patch_base64": BASE64, "omitted": _OMITTED},
+        {**_PATH, "patch_base64": BASE64, "omitted": _OMITTED},
     ),
     "Lines": thing({"start": COUNT}, {"lines": many(TEXT), "lines_base64": many(BASE64)}),
     "Hunk": thing(dict.fromkeys(("base", "ours", "theirs"), "Lines")),
@@ -246,7 +248,7 @@ SHAPES: dict[str, Json] = {
     "GlobalCommit": thing(
         {"commit": OID, "parents": many(OID), "seq": COUNT, "through": COUNT}, {"tree": OID, "changesets": COUNT}
     ),
-    "ChangedPath": thing({"path": TEXT, **_CHANGED}),
+    "ChangedPath": thing(_CHANGED, _PATH),
     "Commit": thing(
         {"items": many("ChangedPath"), "next": CURSOR, "commit": OID,
          "kind": {"type": "string", "enum": ["chain", "global", "first"]}, "parents": many(OID)},
@@ -265,7 +267,7 @@ SHAPES: dict[str, Json] = {
     "MergedChangeset": thing({"changeset": ULID, "commit": OID, "slice": ULID}, _SHORT),
     "File": thing({
         "mode": MODE, "type": {"type": "string", "enum": ["blob", "commit"]}, "id": OID, "size": or_null(COUNT),
-    }, {"path": TEXT, "path_base64": BASE64}, text="`path_base64` is there instead of `path` where that is not UTF-8"),
+    }, _PATH, text="`path_base64` is there instead of `path` where that is not UTF-8"),
     "FileContent": thing(
         {"path": TEXT, "mode": MODE, "id": OID}, {"size": COUNT, "content": TEXT, "content_base64": BASE64}
     ),

@@ -1,6 +1,5 @@
 """The files of a slice at a commit: in pages, as a manifest in lines, and as an archive."""
 
-from base64 import b64encode
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from app.downloads.manifest import MEDIA_TYPE, manifest
 from app.protocol import cursors
 from app.protocol.problems import invalid, not_found
 from app.protocol.queries import Query, load_cursor_commit, load_query
+from app.routes.files.diffs import text_json
 from app.routes.pages import of_commit, page
 from app.routes.slices import find_slice
 from app.service.services import services
@@ -173,18 +173,10 @@ def _listing_of(name: str, query: Query) -> _Listing:
     return _Listing(before, commit, prefix, after, seq)
 
 
-def path_json(path: bytes) -> dict[str, str]:
-    """Return a path as JSON has it: in Base64 where it is not UTF-8, as paths of an imported history may be."""
-    try:
-        return {"path": path.decode()}
-    except UnicodeDecodeError:
-        return {"path_base64": b64encode(path).decode()}
-
-
 def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any]:
     submodule = version.mode == SUBMODULE_MODE
     return {
-        **path_json(path),
+        **text_json("path", path),
         "mode": f"{version.mode:06o}",
         "type": "commit" if submodule else "blob",
         "id": version.oid.hex(),

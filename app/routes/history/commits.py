@@ -227,7 +227,7 @@ def _person(who: Ident) -> Json:
 
 def _change_json(changed: Changed) -> Json:
     path, old, new = changed
-    return {"path": path.decode(), **_versions(old, new)}
+    return text_json("path", path) | _versions(old, new)
 
 
 def _versions(old: Version | None, new: Version | None) -> Json:

@@ -130,6 +130,13 @@ def test_messages_and_names_of_any_encoding_are_shown(
     for commit in source.git("rev-list", "HEAD").split():
         files = {shown(each) for each in walk(api, "/slices/all/tree", commit=commit)}
         assert b"README" in files or LATIN in files
+    tip = source.git("rev-parse", "HEAD")
+    changed = {shown(each): each["change"] for each in walk(api, f"/commits/{tip}")}
+    assert changed[LATIN] == "added"
+    api.put("new", "1\n")
+    api.world.work()
+    compared = {shown(each) for each in walk(api, f"/compare/{tip}...{api.get('/head')['main']['commit']}")}
+    assert compared == {b"new"}
     [latin] = [each for each in walk(api, "/slices/all/tree") if "path_base64" in each]
     assert latin["path_base64"] == b64encode(LATIN).decode()
 

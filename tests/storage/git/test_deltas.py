@@ -99,5 +99,3 @@ def test_damaged_deltas_never_make_anything_else() -> None:
             except CorruptObject:
                 continue
             assert len(made) == damaged[1]
-
-
