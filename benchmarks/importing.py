@@ -97,10 +97,12 @@ def _run(command: Sequence[str], folder: Path, environ: dict[str, str] | None = 
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    output, errors = process.communicate()
-    seconds = time.monotonic() - started
-    over.set()
-    watcher.join()
+    try:
+        output, errors = process.communicate()
+        seconds = time.monotonic() - started
+    finally:
+        over.set()
+        watcher.join()
     if process.returncode:
         raise Disproved(f"{' '.join(command[:4])} ended with {process.returncode}: {errors[-500:]}")
     return _Ran(seconds, peak, output)

@@ -51,7 +51,7 @@ _TABLE = {
     "storage.repository": "base backends git access log view coordination claims lookup queue",
     "storage.clones": "base backends git log projection view lookup repository",
     "storage.commit": "access base metrics backends git log view coordination lookup queue repository",
-    "storage.operations": "access base backends git log view queue repository commit webhooks",
+    "storage.operations": "access base backends git log view lookup queue repository commit webhooks",
     "storage.maintenance": "base backends git log view coordination lookup queue repository clones commit",
     "storage.importing": "base git log view coordination lookup repository commit",
     "tasks.node": "base backends view coordination repository",

@@ -251,7 +251,7 @@ SHAPES: dict[str, Json] = {
     "ChangedPath": thing(_CHANGED, _PATH),
     "Commit": thing(
         {"items": many("ChangedPath"), "next": CURSOR, "commit": OID,
-         "kind": {"type": "string", "enum": ["chain", "global", "first"]}, "parents": many(OID)},
+         "kind": {"type": "string", "enum": ["chain", "global", "imported", "first"]}, "parents": many(OID)},
         {"tree": OID, **_OF_TOUCH, "committer": _AUTHOR, "committed": SHOWN_TIME},
         "A page of what it changed, and the commit as far as the caller may know of it",
     ),

@@ -141,6 +141,24 @@ def test_messages_and_names_of_any_encoding_are_shown(
     assert latin["path_base64"] == b64encode(LATIN).decode()
 
 
+def test_imported_commits_are_shown_as_git_shows_them(imported: tuple[Api, GitRepository]) -> None:
+    api, source = imported
+    merge = source.git("rev-list", "--merges", "--max-count=1", "HEAD")
+    for commit in (
+        source.git("rev-parse", "HEAD~3"),
+        merge,
+        source.git("rev-list", "--max-parents=0", "HEAD").split()[0],
+    ):
+        told = api.get(f"/commits/{commit}")
+        assert told["kind"] == "imported" and told["tree"] == source.git("rev-parse", f"{commit}^{{tree}}")
+        assert told["parents"] == source.git("rev-list", "--parents", "--max-count=1", commit).split()[1:]
+        parent = told["parents"][0] if told["parents"] else source.git("hash-object", "-t", "tree", "/dev/null")
+        paths = source.git("diff-tree", "-r", "--name-only", "--no-renames", "-z", parent, commit).split("\0")
+        assert {shown(each) for each in walk(api, f"/commits/{commit}")} == {path.encode() for path in paths if path}
+    api.get("/commits/" + source.git("rev-parse", "HEAD^{tree}"), 404)
+    api.get("/commits/" + "12" * 20, 404)
+
+
 def test_the_imported_tip_is_the_first_global_commit(imported: tuple[Api, GitRepository]) -> None:
     api, source = imported
     tip = source.git("rev-parse", "HEAD")
