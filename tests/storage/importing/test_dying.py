@@ -235,11 +235,11 @@ def test_an_object_that_is_too_large_is_named(
     repo = Repository(settings)
     repo.prepare()
     before = packs(repo)
-    monkeypatch.setattr("storage.importing.packing.LARGEST", 900)
+    monkeypatch.setattr("storage.importing.packing.LARGEST", 300)
     with pytest.raises(Unfit, match="has more than") as refused:
         import_history(repo, source.path)
     sizes = source.git("cat-file", "--batch-all-objects", "--batch-check=%(objectsize) %(objectname)").splitlines()
-    large_ones = {oid for size, oid in (line.split() for line in sizes) if int(size) > 900}
+    large_ones = {oid for size, oid in (line.split() for line in sizes) if int(size) > 300}
     assert {problem.split()[1] for problem in refused.value.problems} == large_ones and packs(repo) == before
 
 
