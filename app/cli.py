@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -43,6 +44,7 @@ _FOLDERS = {
     "operator": {
         "backup": "Back up the bucket into a folder.",
         "export": "Export everything as a bare Git repository.",
+        "import": "Import a Git repository's history into an empty repository.",
         "gc": "Delete packs that no log entry names.",
         "merge": "Request a batch merge.",
         "rebuild": "Rebuild the view in Redis from the bucket.",
@@ -78,7 +80,7 @@ COMMANDS = {name: text for commands in _FOLDERS.values() for name, text in comma
 def module_of(name: str) -> str:
     """Return the module of the command `name`."""
     folder = next(folder for folder, commands in _FOLDERS.items() if name in commands)
-    return f"app.commands.{folder}.{name.replace('-', '_')}"
+    return f"app.commands.{folder}.{name.replace('-', '_')}" + "_" * iskeyword(name)
 
 
 class _Lazy(click.Group):

@@ -24,7 +24,20 @@ import click
 import psutil
 
 from app.stack.servers import find_redis, find_s3
-from benchmarks import far, flood, landing, projection, reads, rebuild, scaling, sharing, stalled, tokens, wide
+from benchmarks import (
+    far,
+    flood,
+    importing,
+    landing,
+    projection,
+    reads,
+    rebuild,
+    scaling,
+    sharing,
+    stalled,
+    tokens,
+    wide,
+)
 from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
@@ -77,6 +90,7 @@ class Plan:
     far_latencies: Sequence[int]
     far_seconds: float
     flood: flood.Plan
+    histories: Sequence[Path] = (importing.HERE,)
     s3: str = "auto"
 
 
@@ -242,6 +256,10 @@ def _reads(plan: Plan, folder: Path) -> list[Figure]:
     return reads.run(plan.read_workload, folder, say, rounds=plan.rounds, s3=plan.s3)
 
 
+def _import(plan: Plan, folder: Path) -> list[Figure]:
+    return importing.run(folder, say, histories=plan.histories, rounds=plan.rounds, s3=plan.s3)
+
+
 # In the order in which they are run.
 PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "peers": _peers,
@@ -257,9 +275,10 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "reads": _reads,
     "far": _far,
     "wide": _wide,
+    "import": _import,
 }
 # Those that take long, and are run where they are asked for.
-LONG = {"far", "wide"}
+LONG = {"far", "wide", "import"}
 
 
 @click.command()
@@ -280,7 +299,7 @@ LONG = {"far", "wide"}
     "--only",
     type=click.Choice(list(PARTS)),
     multiple=True,
-    help="Run only this part; repeatable. Default: all but far and wide.",
+    help="Run only this part; repeatable. Default: all but far, wide and import.",
 )
 @click.option(
     "--phase",
@@ -288,8 +307,16 @@ LONG = {"far", "wide"}
     multiple=True,
     help="Of landing, tokens and far, run only this phase: bulk, alone, or so many clients; repeatable.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention, tokens, reads, far, wide.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), help="Rounds of landing, contention, tokens, reads, far, wide, import."
+)
 @click.option("--files", type=click.IntRange(min=wide.LEAST_FILES), help="Of wide, files in the large repository.")
+@click.option(
+    "--history",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    help="Of import, a Git repository to import; repeatable. Default: this checkout's own.",
+)
 def main(
     quick: bool,
     s3: str,
@@ -298,6 +325,7 @@ def main(
     phase: tuple[str, ...],
     rounds: int | None,
     files: int | None,
+    history: tuple[Path, ...],
 ) -> None:
     """Measure Sluice, and other ways to land changes; prints tables, and writes JSON (see docs/benchmarks.md).
 
@@ -321,6 +349,7 @@ def main(
         token_rounds=rounds or plan.token_rounds,
         wide_rounds=rounds or plan.wide_rounds,
         wide_files=files or plan.wide_files,
+        histories=history or plan.histories,
     )
     say(f"input: {plan.workload.files:,} files, {count:,} changesets, SHA-256 {digest}")
     machine, started = _machine(), time.monotonic()

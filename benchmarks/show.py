@@ -34,7 +34,7 @@ def show(report: Shown) -> None:
     for name in ("", "of", "seconds"):
         times.add_column(name)
     for figure in figures:
-        if figure["unit"] == "seconds" and "clones" not in figure:
+        if figure["unit"] == "seconds" and not {"clones", "peak_mb"} & figure.keys():
             times.add_row(figure["name"], figure["axis"], f"{figure['value']:.1f}")
     title = f"Landing: {machine['cores']} cores, {input_['files']:,} files, 2 files a changeset"
     for table in (
@@ -44,6 +44,7 @@ def show(report: Shown) -> None:
         _ratios([figure for figure in figures if figure["unit"] in _COMPARED]),
         times,
         _clones([figure for figure in figures if "clones" in figure]),
+        _imports([figure for figure in figures if "peak_mb" in figure]),
     ):
         if table.row_count:
             console.print(table)
@@ -71,6 +72,18 @@ def _rate_row(figure: Shown) -> list[str]:
     shown = [f"{wait['p50']:,.0f} / {wait['p99']:,.0f}" if wait else "" for wait in waits]
     throttled = str(figure.get("waited", ""))
     return [figure["name"], figure["axis"], f"{figure['value']:,.4g}", ends, times, *shown, throttled]
+
+
+def _imports(figures: Sequence[Shown]) -> Table:
+    table = Table(title="Importing a history", title_justify="left")
+    for name in ("", "of", "seconds", "peak MB", "source's pack, MB", "in the bucket, MB"):
+        table.add_column(name, justify="left" if name in {"", "of"} else "right")
+    for figure in figures:
+        sizes = [
+            f"{figure[name] / 1e6:.1f}" if name in figure else "" for name in ("source_pack_bytes", "bucket_bytes")
+        ]
+        table.add_row(figure["name"], figure["axis"], f"{figure['value']:.1f}", f"{figure['peak_mb']:,.0f}", *sizes)
+    return table
 
 
 def _contention(figures: Sequence[Shown]) -> Table:

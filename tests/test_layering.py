@@ -52,8 +52,9 @@ _TABLE = {
     "storage.clones": "base backends git log projection view lookup repository",
     "storage.moves": "base git log view lookup repository",
     "storage.commit": "access base metrics backends git log view coordination lookup queue repository moves",
-    "storage.operations": "access base backends git log view queue repository commit webhooks moves",
-    "storage.maintenance": "base backends git log view lookup queue repository clones commit",
+    "storage.operations": "access base backends git log view queue repository commit webhooks moves lookup",
+    "storage.maintenance": "base backends git log view lookup queue repository clones commit coordination",
+    "storage.importing": "base git log view coordination lookup repository commit",
     "tasks.node": "base backends view coordination repository",
     "tasks": "base metrics backends log view coordination queue repository commit operations maintenance tasks.node",
     "tasks.webhooks": "access base metrics backends log view coordination queue repository operations webhooks tasks",
@@ -86,7 +87,7 @@ _TABLE = {
     "app.demo": "base git app.client app.protocol app.judge app.admin",
     "app.console": "base app.client app.stack",
     "app.commands": (
-        "access base git repository maintenance app.client app.judge app.folder app.admin app.stack app.demo "
+        "access base git repository maintenance importing app.client app.judge app.folder app.admin app.stack app.demo "
         "app.console"
     ),
     "app.api": (
@@ -125,6 +126,7 @@ PURE = {
     "storage.commit.merged_blobs",
     "storage.commit.prove",
     "storage.commit.records",
+    "storage.git.imported.deltas",
     "storage.git.fsck",
     "storage.git.gitmodules",
     "storage.git.objects",

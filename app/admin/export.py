@@ -7,14 +7,16 @@ from hashlib import sha1
 from pathlib import Path
 from typing import IO
 
-from storage.backends.bucket import Bucket
+from storage.backends.bucket import Bucket, Missing
 from storage.base.errors import Refused
 from storage.base.ids import PackId
 from storage.base.progress import Progress, batched_with_progress, no_progress
 from storage.base.settings import Settings
 from storage.git import packs
+from storage.git.imported.git_output import INHERITED
 from storage.git.objects import object_id
 from storage.git.run_git import Git, GitFailed, plain_environment
+from storage.log.entry import Import
 from storage.log.log import Log
 from storage.log.references import References
 from storage.log.summary import LogSummary, lost, read_log
@@ -30,7 +32,8 @@ def export(settings: Settings, directory: Path, progress: Progress = no_progress
     """Write a bare repository with `main` (the global commits), `next` (the chain) and all tags into `directory`.
 
     Safe beside writers and compactions, however long it takes. Git itself indexes and checks every object (`index-pack
-    --strict`). Returns what the log has. Raises OSError where the directory has something in it or cannot be made.
+    --strict`); those of an import as they came, since what is odd of them is known. Returns what the log has. Raises
+    OSError where the directory has something in it or cannot be made.
     """
     if directory.exists() and any(directory.iterdir()):
         raise FileExistsError(f"{directory} is not empty")
@@ -40,21 +43,38 @@ def export(settings: Settings, directory: Path, progress: Progress = no_progress
     progress("log", contents.entries, contents.entries)
     directory.mkdir(parents=True, exist_ok=True)
     git(None, "init", "--quiet", "--bare", "--initial-branch=main", str(directory))
+    _take_in_imported(bucket, contents.named, directory, progress)
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         pack = Path(folder) / "all.pack"
         _write_pack(pack, _objects(bucket, log, contents, progress))
         progress("git", 0, 2)
         with pack.open("rb") as stream:
-            git(directory, "index-pack", "--stdin", "--strict", stdin=stream)
-    git(directory, "update-ref", "refs/heads/main", contents.main)
-    git(directory, "update-ref", "refs/heads/next", contents.tip)
-    tags = "".join(f"create refs/tags/{name} {oid}\n" for name, oid in contents.tags.items())
-    git(directory, "update-ref", "--stdin", stdin=tags.encode())
+            git(directory, "index-pack", "--stdin", _strict(contents.imported), stdin=stream)
+    refs = {"refs/heads/main": contents.main, "refs/heads/next": contents.tip}
+    refs |= {f"refs/tags/{name}": oid for name, oid in contents.tags.items()}
+    git(directory, "update-ref", "--stdin", stdin="".join([f"create {r} {oid}\n" for r, oid in refs.items()]).encode())
     progress("git", 1, 2)
     # Drops what no branch reaches (trees that only writers saw, manifests), and finds deltas.
     git(directory, "repack", "-a", "-d", "--quiet")
     progress("git", 2, 2)
     return contents
+
+
+def _take_in_imported(bucket: Bucket, named: References, directory: Path, progress: Progress) -> None:
+    """Have Git take in the packs of an import, one after the other, as Git has made them."""
+    for number, pack in enumerate(named.imported):
+        progress("imported", number, len(named.imported))
+        try:
+            git(directory, "index-pack", "--stdin", stdin=bucket.get(pack + ".pack"))
+        except Missing as error:
+            raise ExportError(f"{pack}.pack is named by the log and missing in the bucket") from error
+    progress("imported", len(named.imported), len(named.imported))
+
+
+def _strict(imported: Import | None) -> str:
+    """Return how strictly Git looks at what Sluice made: its trees have what is odd of those that they follow."""
+    inherited = sorted({odd.name for odd in imported.odd} & INHERITED) if imported else []
+    return "--strict=" + ",".join([f"{name}=ignore" for name in inherited]) if inherited else "--strict"
 
 
 def _objects(bucket: Bucket, log: Log, contents: LogSummary, progress: Progress) -> Iterator[bytes]:
@@ -86,7 +106,7 @@ def _objects(bucket: Bucket, log: Log, contents: LogSummary, progress: Progress)
 
 def _packs(named: References) -> Iterator[tuple[PackId, set[str] | None]]:
     """Yield the packs that are needed, and of submission packs the blobs that were committed."""
-    yield from ((pack, None) for pack in named.packs)
+    yield from ((pack, None) for pack in named.packs if pack not in named.imported)
     yield from ((pack, blobs) for pack, blobs in named.submitted.items() if blobs)
 
 

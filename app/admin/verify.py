@@ -7,23 +7,23 @@ commits are counted by their trailers in an export, and `git fsck --strict` chec
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from app.admin.export import ExportError, export, git
-from app.admin.submitters import SUBMITTERS, misnamed, submitter_of
+from app.admin.export import ExportError, export
+from app.admin.exported import check_objects, check_tags, check_trailers, named
+from app.admin.findings import Decided, Findings
+from app.admin.submitters import submitter_of
 from storage.backends.bucket import BucketError, Missing
 from storage.base.batched import batched
 from storage.base.errors import Corrupt
-from storage.base.ids import PackId, changesets_of, made_at, submission_pack
+from storage.base.ids import ObjectId, PackId, changesets_of, made_at, submission_pack
 from storage.base.progress import Progress, no_progress
 from storage.git.objects import CorruptObject
 from storage.git.packs import read_index
-from storage.git.trailers import changeset_of_old
+from storage.git.run_git import GitFailed
 from storage.log.entry import SLOTS, Close, Commits, CorruptEntry, Entry, log_position
 from storage.log.log import Log, follow
 from storage.log.records import Status
@@ -39,22 +39,6 @@ _MAX_FINDINGS = 100
 _MAX_TURNS = 20
 # Upkeeps that may be due before a changeset that nobody queued is called lost, and the seconds between two looks.
 _TURNS_OF_UPKEEP, _PAUSE = 4, 0.2
-
-
-@dataclass(slots=True)
-class Findings:
-    """What was checked, and every difference that was found."""
-
-    entries: int = 0
-    changesets: int = 0
-    committed: int = 0
-    packs: int = 0
-    queued: int = 0
-    differences: list[str] = field(default_factory=list)
-
-    def differ(self, *texts: str) -> None:
-        """Note differences."""
-        self.differences += texts[: _MAX_FINDINGS - len(self.differences)]
 
 
 def verify(repo: Repository, with_git: bool = True, progress: Progress = no_progress) -> Findings:
@@ -95,21 +79,12 @@ def verify(repo: Repository, with_git: bool = True, progress: Progress = no_prog
     return findings
 
 
-class _Decided(NamedTuple):
-    """What is checked of an outcome."""
-
-    status: Status
-    commit: str | None
-    position: int
-    submitter: str | None  # whom its commit has to name, empty: nobody; None: an older version made its entry
-
-
 class _Contents(LogSummary):
     """What the log says, with every outcome."""
 
     def __init__(self, findings: Findings) -> None:
         super().__init__()
-        self.outcomes: dict[str, _Decided] = {}
+        self.outcomes: dict[str, Decided] = {}
         self.closed: dict[str, list[tuple[str, int]]] = {}  # what closed a changeset's conflict, and in which entry
         self.commits: dict[str, int] = {}  # global ones, with their entries
         self._findings = findings
@@ -123,7 +98,7 @@ class _Contents(LogSummary):
                 self._findings.differ(f"log: changeset {decided.id} has a second outcome in entry {entry.seq}")
             submitter = sys.intern(submitter_of(decided)) if signed else None  # there are few, of many changesets
             position = log_position(entry.seq, index)
-            self.outcomes[decided.id] = _Decided(decided.status, decided.commit, position, submitter)
+            self.outcomes[decided.id] = Decided(decided.status, decided.commit, position, submitter)
             if decided.closes:
                 self.closed.setdefault(decided.closes.id, []).append((decided.id, entry.seq))
         if isinstance(entry, Close):
@@ -141,7 +116,7 @@ class _Contents(LogSummary):
             if difference not in self._findings.differences:
                 self._findings.differ(difference)
 
-    def until(self, seq: int) -> dict[str, _Decided]:
+    def until(self, seq: int) -> dict[str, Decided]:
         """Return the outcomes up to an entry."""
         return {changeset: outcome for changeset, outcome in self.outcomes.items() if outcome.position // SLOTS <= seq}
 
@@ -247,7 +222,8 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
             if MANIFESTS.find(rows, pack) is None:
                 findings.differ(f"archive: {pack} was compacted, and its manifest is not found")
         for pack, size in named.archives.items():
-            absent = [oid for oid in read_index(repo.bucket.get(pack + ".idx"), size) if oid not in rows]
+            index = read_index(repo.bucket.get(pack + ".idx"), size)
+            absent = _not_located(repo, index) if pack in named.imported else [oid for oid in index if oid not in rows]
             if absent:
                 findings.differ(
                     f"archive: {len(absent)} objects of {pack} are in no table, the first {absent[0].hex()}"
@@ -256,11 +232,23 @@ def _check_archive(repo: Repository, contents: _Contents, findings: Findings) ->
         findings.differ(f"archive: {error}")
 
 
+def _not_located(repo: Repository, oids: Iterable[ObjectId]) -> list[ObjectId]:
+    """Return those objects of an import that the archive does not find: its tables are looked into, as they are large.
+
+    In order, so that rows that are neighbours are read together.
+    """
+    absent: list[ObjectId] = []
+    for some in batched(sorted(oids), _AT_ONCE):
+        located = repo.archive.locate(some)
+        absent += [oid for oid, at in zip(some, located, strict=True) if at is None]
+    return absent
+
+
 def _archived_rows(repo: Repository, contents: _Contents) -> dict[bytes, bytes]:
     """Return all rows of the tables that the log names, though some of them are merged and deleted meanwhile."""
     while True:
         try:
-            return read_all(repo.bucket, contents.named.tables.values())
+            return read_all(repo.bucket, contents.named.own_tables)
         except Missing as error:
             contents.catch_up(repo.log)
             if contents.named.files().intersection(error.args):
@@ -318,70 +306,12 @@ def _check_git(repo: Repository, contents: _Contents, findings: Findings, progre
         directory = Path(folder) / "export.git"
         try:
             exported = export(repo.settings, directory, progress)
-            git(directory, "fsck", "--strict", "--no-dangling", "--no-progress")
-            chain, main = _named(directory, "next"), _named(directory, "main")
-            _check_tags(directory, exported, findings)
-        except (ExportError, Corrupt, BucketError, Missing) as error:
+            check_objects(repo, exported, directory, findings)
+            below = exported.imported.commit if exported.imported else ""
+            check_tags(directory, exported, findings)
+            chain, main = named(directory, "next", below), named(directory, "main", below)
+        except (GitFailed, ExportError, Corrupt, BucketError, Missing) as error:
             findings.differ(f"git: {error}")
             return
         contents.catch_up(repo.log)
-        _check_trailers(chain, main, contents.until(exported.entries), findings)
-
-
-def _check_tags(directory: Path, exported: LogSummary, findings: Findings) -> None:
-    """Check that Git has the tags of the log; that their objects are good, fsck has found."""
-    form = "--format=%(refname:lstrip=2) %(objectname)"
-    found = dict(line.split(" ") for line in git(directory, "for-each-ref", form, "refs/tags").splitlines())
-    for name in sorted(found.keys() | exported.tags.keys()):
-        if found.get(name) != exported.tags.get(name):
-            findings.differ(f"git: the tag {name} names {found.get(name)}, and should {exported.tags.get(name)}")
-
-
-class _Names(NamedTuple):
-    """What the trailers of a commit name."""
-
-    changesets: list[str]
-    submitters: str  # as SUBMITTERS has Git print them
-
-
-def _named(directory: Path, branch: str) -> dict[str, _Names]:
-    """Return the commits of a branch, and what each names, as Git reads trailers.
-
-    A commit in which Git finds none may be of the form in which Sluice wrote them at first: then what that says.
-    """
-    form = f"--format=%H%x09%(trailers:key=Changeset-Id,valueonly,separator=%x20)%x09{SUBMITTERS}"
-    rows = [each.split("\t", 2) for each in git(directory, "log", "-z", branch, form).split("\0") if each]
-    named = {commit: _Names(ids.split(), submitters) for commit, ids, submitters in rows}
-    with tempfile.TemporaryFile() as others:
-        others.write("".join([f"{commit}\n" for commit, names in named.items() if not names.changesets]).encode())
-        others.seek(0)
-        messages = git(directory, "log", "--no-walk", "--stdin", "-z", "--format=%H%n%B", stdin=others)
-    for commit, _, message in (text.partition("\n") for text in messages.split("\0")):
-        if old := changeset_of_old(message):
-            named[commit] = named[commit]._replace(changesets=[old])
-    return named
-
-
-def _check_trailers(
-    chain: dict[str, _Names], main: dict[str, _Names], outcomes: dict[str, _Decided], findings: Findings
-) -> None:
-    commits: dict[str, list[str]] = {}
-    for commit, names in chain.items():
-        for changeset in names.changesets:
-            commits.setdefault(changeset, []).append(commit)
-    for changeset, outcome in outcomes.items():
-        actual = commits.pop(changeset, [])
-        expected = [outcome.commit] if outcome.status == Status.COMMITTED else []
-        if actual != expected:
-            findings.differ(f"git: changeset {changeset} stands in the commits {actual}, and should in {expected}")
-        elif outcome.submitter is not None and actual:
-            difference = misnamed(chain[actual[0]].submitters, outcome.submitter)
-            if difference:
-                findings.differ(f"git: the commit {outcome.commit} of changeset {changeset} {difference}")
-    for changeset, actual in commits.items():
-        findings.differ(f"git: changeset {changeset}, of which the log knows nothing, stands in the commits {actual}")
-    for changeset, count in Counter(changeset for names in main.values() for changeset in names.changesets).items():
-        if count != 1:
-            findings.differ(f"git: changeset {changeset} stands {count} times in main")
-        if changeset not in outcomes:
-            findings.differ(f"git: main has the changeset {changeset}, of which the log knows nothing")
+        check_trailers(chain, main, contents.until(exported.entries), findings)

@@ -53,7 +53,7 @@ def groups(repo: Repository, files: Iterable[File], most: int) -> Iterator[list[
         breathe()
         for group in batched_by_size(some, partial(_length, located), most):
             wanted = {file.oid: located[file.oid] for file in group if file.mode != SUBMODULE_MODE}
-            stored = repo.objects.stored_many(list(wanted.items()))
+            stored = repo.objects.whole_many(list(wanted.items()))
             breathe()
             yield [Stored(file, stored.get(file.oid, b"")) for file in group]
 
@@ -69,7 +69,7 @@ def _locate(repo: Repository, oids: Sequence[ObjectId]) -> dict[ObjectId, Locati
 
 
 def _length(located: Mapping[ObjectId, Location], file: File) -> int:
-    return 0 if file.mode == SUBMODULE_MODE else located[file.oid].range.length
+    return 0 if file.mode == SUBMODULE_MODE else located[file.oid].weight
 
 
 def read_ahead(repo: Repository, files: Iterable[File]) -> Iterator[list[Stored]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from storage.base.ids import ObjectId
+from storage.git.objects import canonical
 from storage.git.trees import Run
 
 # A mode's six digits, the space behind them, and the NUL and the id at the end of a row.
@@ -25,7 +26,7 @@ def files_of(runs: Iterable[Run]) -> Iterator[File]:
     for run in runs:
         base = run.base
         for row in run.rows:
-            yield File(base + row[NAME], int(row[MODE], 8), ObjectId(row[OID]))
+            yield File(base + row[NAME], canonical(int(row[MODE], 8)), ObjectId(row[OID]))
 
 
 class Directories:

@@ -5,6 +5,7 @@ on there; the last line is `{"next": null, "files": count}`, so that a manifest 
 """
 
 import re
+from base64 import b64encode
 from binascii import hexlify
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 from app.downloads.files import MODE, NAME, OID
 from storage.backends.turns import breathe
 from storage.base.ids import ObjectId
-from storage.git.objects import SUBMODULE_MODE
+from storage.git.objects import MODE_TEXTS, SUBMODULE_MODE, canonical
 from storage.git.trees import Run
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -27,6 +28,7 @@ _PIECE_BYTES = 64 << 10
 _ROWS = 1000
 
 _SUBMODULE = b"%o" % SUBMODULE_MODE
+_USUAL = frozenset(mode.encode() for mode in MODE_TEXTS)  # a history that old programs wrote may have others
 # Bytes that are in JSON what they are in a path.
 _PLAIN = re.compile(rb"[ !#-\[\]-~]*")
 
@@ -58,15 +60,15 @@ def manifest(
 
 
 def _lines(run: Run, sizes: Sizes | None) -> list[bytes]:
-    base, rows = _in_json(run.base), run.rows
-    plain = _PLAIN.fullmatch(b"".join(run.tree.keys[run.start : run.end])) is not None
+    rows = run.rows
     if sizes is None:
+        plain = _PLAIN.fullmatch(run.base + b"".join(run.tree.keys[run.start : run.end])) is not None
+        base = b'"path":"' + run.base
         return [
-            b'{"path":"%b%b","mode":"%b","type":"%b","id":"%b"}\n'
+            b'{%b,"mode":"%b","type":"%b","id":"%b"}\n'
             % (
-                base,
-                row[NAME] if plain else _in_json(row[NAME]),
-                row[MODE],
+                base + row[NAME] + b'"' if plain else _path(run.base + row[NAME]),
+                row[MODE] if row[MODE] in _USUAL else b"%o" % canonical(int(row[MODE], 8)),
                 b"blob" if row[MODE] != _SUBMODULE else b"commit",
                 hexlify(row[OID]),
             )
@@ -80,6 +82,9 @@ def _lines(run: Run, sizes: Sizes | None) -> list[bytes]:
     return lines
 
 
-def _in_json(path: bytes) -> bytes:
-    """Return a part of a path as it stands in JSON between quotes."""
-    return path if _PLAIN.fullmatch(path) else msgspec.json.encode(path.decode())[1:-1]
+def _path(path: bytes) -> bytes:
+    """Return a path as a field of JSON: in Base64 where it is not UTF-8."""
+    try:
+        return b'"path":%b' % msgspec.json.encode(path.decode())
+    except UnicodeDecodeError:
+        return b'"path_base64":"%b"' % b64encode(path)

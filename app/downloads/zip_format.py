@@ -105,7 +105,7 @@ class Zip:
 
     def _local(self, name: bytes, method: int, data: bytes, checksum: int, size: int) -> bytes:
         header = _LOCAL.pack(
-            b"PK\3\4", _VERSION, _UTF8, method, self._time, self._date, checksum, len(data), size,
+            b"PK\3\4", _VERSION, _flags(name), method, self._time, self._date, checksum, len(data), size,
             len(name), len(self._extra),
         )  # fmt: skip
         return b"".join([header, name, self._extra, data])
@@ -119,10 +119,19 @@ class Zip:
         extra = self._extra + far
         attributes = mode << 16 | (_IS_DIRECTORY if name.endswith(b"/") else 0)
         header = _CENTRAL.pack(
-            b"PK\1\2", _BY_UNIX, _VERSION_64 if far else _VERSION, _UTF8, method, self._time, self._date, checksum,
-            stored, size, len(name), len(extra), 0, 0, 0, attributes, min(offset, _FAR),
+            b"PK\1\2", _BY_UNIX, _VERSION_64 if far else _VERSION, _flags(name), method, self._time, self._date,
+            checksum, stored, size, len(name), len(extra), 0, 0, 0, attributes, min(offset, _FAR),
         )  # fmt: skip
         return header + name + extra
+
+
+def _flags(name: bytes) -> int:
+    """Return what says that a name is UTF-8, as all are but some of imported histories."""
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return 0
+    return _UTF8
 
 
 def _name(file: File) -> bytes:

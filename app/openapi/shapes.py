@@ -62,6 +62,8 @@ _OF_TOUCH: dict[str, Shape] = {
     "changeset": ULID, "slice": ULID, "status": "Status", "author": _AUTHOR, "time": SHOWN_TIME, "message": TEXT,
     "submitter": TEXT, "labels": _LABELS,
 }  # fmt: skip
+# Of an imported history a path may be no text: then its bytes, instead.
+_PATH: dict[str, Shape] = {"path": TEXT, "path_base64": BASE64}
 _CHANGED: dict[str, Shape] = {
     "change": {"type": "string", "enum": ["added", "modified", "deleted"]},
     "old": or_null("Version"), "new": or_null("Version"),
@@ -226,11 +228,14 @@ SHAPES: dict[str, Json] = {
     ),
     "FileDiff": thing(
         {
-            "path": TEXT, "status": {"type": "string", "enum": ["added", "modified", "deleted", "renamed"]},
+            "status": {"type": "string", "enum": ["added", "modified", "deleted", "renamed"]},
             "old": or_null("Version"), "new": or_null("Version"), "binary": FLAG,
             "additions": or_null(COUNT), "deletions": or_null(COUNT), "patch": or_null(TEXT),
         },
-        {"from": {**TEXT, "description": "Of a move: the path before"}, "patch_base64": BASE64, "omitted": _OMITTED},
+        {
+            **_PATH, "from": {**TEXT, "description": "Of a move: the path before"},
+            "patch_base64": BASE64, "omitted": _OMITTED,
+        },
     ),
     "Lines": thing({"start": COUNT}, {"lines": many(TEXT), "lines_base64": many(BASE64)}),
     "Hunk": thing(dict.fromkeys(("base", "ours", "theirs"), "Lines")),
@@ -253,10 +258,10 @@ SHAPES: dict[str, Json] = {
     "GlobalCommit": thing(
         {"commit": OID, "parents": many(OID), "seq": COUNT, "through": COUNT}, {"tree": OID, "changesets": COUNT}
     ),
-    "ChangedPath": thing({"path": TEXT, **_CHANGED}),
+    "ChangedPath": thing(_CHANGED, _PATH),
     "Commit": thing(
         {"items": many("ChangedPath"), "next": CURSOR, "commit": OID,
-         "kind": {"type": "string", "enum": ["chain", "global", "first"]}, "parents": many(OID)},
+         "kind": {"type": "string", "enum": ["chain", "global", "imported", "first"]}, "parents": many(OID)},
         {"tree": OID, **_OF_TOUCH, "committer": _AUTHOR, "committed": SHOWN_TIME},
         "A page of what it changed, and the commit as far as the caller may know of it",
     ),
@@ -271,9 +276,8 @@ SHAPES: dict[str, Json] = {
     }, {"content": TEXT, "content_base64": BASE64}),
     "MergedChangeset": thing({"changeset": ULID, "commit": OID, "slice": ULID}, _SHORT),
     "File": thing({
-        "path": TEXT, "mode": MODE, "type": {"type": "string", "enum": ["blob", "commit"]}, "id": OID,
-        "size": or_null(COUNT),
-    }),
+        "mode": MODE, "type": {"type": "string", "enum": ["blob", "commit"]}, "id": OID, "size": or_null(COUNT),
+    }, _PATH, text="`path_base64` is there instead of `path` where that is not UTF-8"),
     "FileContent": thing(
         {"path": TEXT, "mode": MODE, "id": OID}, {"size": COUNT, "content": TEXT, "content_base64": BASE64}
     ),

@@ -23,6 +23,7 @@ from storage.git.objects import (
     Version,
     as_file,
 )
+from storage.git.paths import as_text
 from storage.git.threeway import ConflictClass, MergeContents, Strategy, merge_base, merge_path
 from storage.git.tree_editor import TreeEditor
 from storage.log.manifest import Changeset, Proposal
@@ -271,7 +272,7 @@ def _why_no_file(change: Proposal, seen: Version | None) -> str | None:
 
 
 def _in_the_way(path: bytes, blocker: bytes, done: str) -> Rejection:
-    detail = f"{path.decode()} cannot be {done} where its base has {blocker.decode()}, which it does not delete"
+    detail = f"{path.decode()} cannot be {done} where its base has {as_text(blocker)}, which it does not delete"
     return Rejection("in-the-way", detail)
 
 

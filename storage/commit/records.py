@@ -4,6 +4,7 @@ from itertools import accumulate
 
 from storage.base.ids import ChangesetId
 from storage.commit.decide import MAX_CONFLICTS, Conflict
+from storage.git.paths import as_text
 from storage.log.entry import Commits
 from storage.log.manifest import Changeset
 from storage.log.records import Actor, Closing, Decided, Decision, RecordedConflict, RecordedVersion
@@ -28,7 +29,7 @@ def recorded(conflicts: list[Conflict]) -> tuple[RecordedConflict, ...]:
             base=RecordedVersion.of(conflict.base),
             head=RecordedVersion.of(conflict.head),
             submitted=RecordedVersion.of(conflict.submitted),
-            blocker=conflict.blocker.decode() if conflict.blocker else None,
+            blocker=as_text(conflict.blocker) if conflict.blocker else None,
             moved=conflict.moved.decode() if conflict.moved else None,
         )
         for conflict in first[:most]

@@ -52,6 +52,7 @@ class LeaseName(StrEnum):
     COMPACTING = "compacting"  # who compacts, or makes room in Redis
     UPKEEP_ASKED = "upkeep_asked"  # upkeep was asked for a moment ago
     UPKEEP_WAITS = "upkeep_waits"  # one run of upkeep waits for who loads the view
+    IMPORTING = "importing"  # who imports a history, whose packs no entry names yet
     GARBAGE = "gc"  # garbage was collected within the last interval
     FULL_SCAN = "deep_look"  # the inbox was scanned from the low watermark on within the last interval
     DELIVERING = "delivering:"  # with a webhook's id: who delivers to it

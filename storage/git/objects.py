@@ -38,6 +38,9 @@ UNKNOWN_MODE = 0
 """Of a version that a writer named by its id alone: nobody knows whether it was a symlink, or executable."""
 
 
+_KIND_BITS = 0o170000
+
+
 class ModeText(StrEnum):
     """Modes of files as `git diff-tree` and the API write them."""
 
@@ -56,6 +59,8 @@ _NAMES = {Kind.COMMIT: b"commit", Kind.TREE: b"tree", Kind.BLOB: b"blob", Kind.T
 _ROW = re.compile(rb"([0-7]+ ([^\0]+)\0.{20})", re.DOTALL)
 _TAG_HEAD = re.compile(rb"object ([0-9a-f]{40})\ntype (commit|tree|blob|tag)\ntag ([^\n]*)\n(?:tagger ([^\n]*)\n)?")
 _TAGGER = re.compile(r"(.*?) ?<([^<>]*)>(?: (-?[0-9]{1,18}) ([+-])([0-9]{2})([0-9]{2}))?")
+# Some old program wrote modes with a zero before them, which Git reads.
+_DIRECTORY = (b"4", b"04")
 # Two byte strings have heads of 33 bytes each, are rounded up, and stand in two lists.
 _ROW_MEMORY = 100
 
@@ -117,7 +122,7 @@ class Tree:
         """Read a tree object. Raises CorruptObject where the bytes are not rows in strictly ascending order."""
         matches = _ROW.findall(data)
         rows = [whole for whole, _ in matches]
-        keys = [name + b"/" if whole[:1] == b"4" else name for whole, name in matches]
+        keys = [name + b"/" if whole.startswith(_DIRECTORY) else name for whole, name in matches]
         if sum(map(len, rows)) != len(data):
             raise CorruptObject("a tree has bytes that are no row")
         return cls(keys, rows, len(data))
@@ -155,6 +160,13 @@ class Tree:
             yield key.rstrip(b"/"), version_of(whole)
 
 
+def canonical(mode: int) -> int:
+    """Return what Git reads where a tree has this mode: of a file's rights only whether its owner may execute it."""
+    if mode & _KIND_BITS == FILE_MODE & _KIND_BITS:
+        return EXECUTABLE_MODE if mode & 0o100 else FILE_MODE
+    return mode
+
+
 def version_of(whole: bytes) -> Version:
     """Return the version in a row."""
     if whole[:7] == b"100644 ":  # nearly all rows, and it takes half the time
@@ -162,7 +174,7 @@ def version_of(whole: bytes) -> Version:
     elif whole[:6] == b"40000 ":
         mode = TREE_MODE
     else:
-        mode = int(whole[: whole.index(b" ")], 8)
+        mode = canonical(int(whole[: whole.index(b" ")], 8))
     return Version(mode, ObjectId(whole[-20:]))
 
 
@@ -205,30 +217,51 @@ class Commit:
 
     @classmethod
     def parse(cls, data: bytes) -> Commit:
-        """Read a commit object that `encode` wrote. Raises CorruptObject for anything else."""
+        """Read a commit object, of ours or of an imported history, to be shown. Raises CorruptObject where it is none.
+
+        What is not text of the commit's encoding is replaced; what is no time or zone is 0.
+        """
         head, _, message = data.partition(b"\n\n")
         fields: dict[bytes, list[bytes]] = {}
         for line in head.split(b"\n"):
             name, _, value = line.partition(b" ")
             fields.setdefault(name, []).append(value)
+        encoding = fields.get(b"encoding", [b"utf-8"])[0].decode(errors="replace")
         try:
             return cls(
                 ObjectId(bytes.fromhex(fields[b"tree"][0].decode())),
                 tuple(ObjectId(bytes.fromhex(p.decode())) for p in fields.get(b"parent", [])),
-                _parse_ident(fields[b"author"][0]),
-                _parse_ident(fields[b"committer"][0]),
-                message.decode(),
+                _parse_ident(fields[b"author"][0], encoding),
+                _parse_ident(fields[b"committer"][0], encoding),
+                _text(message, encoding),
             )
         except (KeyError, ValueError) as error:
-            raise CorruptObject("not a commit of ours") from error
+            raise CorruptObject("not a commit") from error
 
 
-def _parse_ident(text: bytes) -> Ident:
-    name, _, rest = text.decode().partition(" <")
-    email, _, when = rest.partition("> ")
-    seconds, _, zone = when.partition(" ")
-    minutes = int(zone[1:3]) * 60 + int(zone[3:5])
-    return Ident(name, email, int(seconds), -minutes if zone[0] == "-" else minutes)
+_IDENT = re.compile(rb"(.*?) ?<(.*)>(?: *(-?[0-9]{1,18})(?: +([+-])([0-9]{2,})([0-9]{2}))?)?[^>]*", re.DOTALL)
+_MOST_MINUTES = 100 * 60  # what Git shows of a zone, and more than any place has
+
+
+def _parse_ident(raw: bytes, encoding: str) -> Ident:
+    found = _IDENT.fullmatch(raw)
+    if found is None:
+        return Ident(_text(raw, encoding), "", 0)
+    name, email, seconds, sign, hours, minutes = found.groups()
+    zone = min(_MOST_MINUTES, int(hours) * 60 + int(minutes)) if sign else 0
+    return Ident(_text(name, encoding), _text(email, encoding), int(seconds or 0), -zone if sign == b"-" else zone)
+
+
+def _text(raw: bytes, encoding: str) -> str:
+    """Return bytes as text: UTF-8, else the encoding that a commit names, else with what is none replaced."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        pass
+    try:
+        return raw.decode(encoding)
+    except (LookupError, UnicodeError):
+        return raw.decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

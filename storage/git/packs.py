@@ -1,7 +1,7 @@
 """Git packfiles and their indexes: written as a whole, and read by range. Pure.
 
 Formats: Git's Documentation/gitformat-pack.txt, pack version 2 and index version 2. Objects are stored undeltified, so
-that one range of bytes is one object.
+that one range of bytes is one object; only the packs of an import, which Git writes, have deltas (deltas.py).
 """
 
 import struct
@@ -24,6 +24,7 @@ TRAILER_BYTES = 20
 MAX_PACK_BYTES = (1 << 31) - 1
 """An index entry has 31 bits for an offset; larger ones need a table that is not written here."""
 _WINDOW = 16 << 10
+_SHRINKS = 4  # what deflating makes of texts, about
 
 
 class PackRange(NamedTuple):
@@ -39,6 +40,11 @@ class Location(NamedTuple):
 
     pack: PackId
     range: PackRange
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes reading it takes: those that are stored, or more where a delta makes much of few."""
+        return max(self.range.length, self.range.size // _SHRINKS)
 
 
 class PackTooLarge(Refused):

@@ -63,6 +63,11 @@ def _escape(match: re.Match[bytes]) -> bytes:
     return b"\\" + _ESCAPES.get(byte, b"%03o" % byte)
 
 
+def as_text(path: bytes) -> str:
+    """Return a path to be shown: bytes that are not UTF-8, as of an imported history, as hexadecimal escapes."""
+    return path.decode(errors="backslashreplace")
+
+
 def check_path(path: bytes, max_bytes: int) -> bool:
     """Check a file's path; True where no content could be special there. Raises PathError, for the writer."""
     if path.count(b"/") >= MAX_PARTS:

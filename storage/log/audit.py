@@ -23,6 +23,7 @@ from storage.log.entry import (
     Entry,
     Genesis,
     GlobalCommit,
+    Import,
     Merge,
     Release,
     Slices,
@@ -40,8 +41,8 @@ OUTCOMES = {
     Status.ABANDONED: "changeset.abandon",
 }
 ACTIONS = (
-    "repository.create", SUBMIT, *OUTCOMES.values(), RELEASE, CLOSE, LAND, "slice.create", "slice.change",
-    "slice.delete", "token.create", "token.revoke", "policy.replace", "webhook.create",
+    "repository.create", "repository.import", SUBMIT, *OUTCOMES.values(), RELEASE, CLOSE, LAND, "slice.create",
+    "slice.change", "slice.delete", "token.create", "token.revoke", "policy.replace", "webhook.create",
     "webhook.change", "webhook.delete", "tag.create", "tag.move", "tag.delete", "merge.request", "pack.condemn",
     "history.compact",
 )  # fmt: skip
@@ -80,7 +81,7 @@ class Act(Record, frozen=True, kw_only=True):
 
 def moment_of(entry: Entry) -> float | None:
     """Return when an entry was made, in seconds since 1970; None where it does not say."""
-    if isinstance(entry, Access | Asked | Slices | Release | Close | Webhooks | Tags) and entry.time:
+    if isinstance(entry, Access | Asked | Slices | Release | Close | Webhooks | Tags | Import) and entry.time:
         return entry.time
     return ulid_seconds(entry.by) if is_ulid(entry.by) else None
 
@@ -133,6 +134,8 @@ def _of_others(entry: Entry) -> Iterator[Act]:
             for tag in entry.changed:
                 action = "tag.delete" if tag.id is None else "tag.create" if tag.was is None else "tag.move"
                 yield Act(action=action, actor=entry.actor, name=tag.name, object=tag.id, was=tag.was)
+        case Import():
+            yield Act(action="repository.import", actor=entry.actor, commit=entry.commit, name=entry.ref)
         case Asked():
             yield Act(action=f"{entry.what}.request", actor=entry.actor)
         case Condemn():

@@ -14,7 +14,7 @@ Git in and out (imports, tags, mirrors, pushed commits, moves), else 1. A format
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -33,13 +33,17 @@ from storage.log.kinds.base import (
     WEBHOOKS_FORMAT,
     Entry,
     GlobalCommit,
+    TableRow,
 )
-from storage.log.kinds.git import Tags
+from storage.log.kinds.git import Import, Tags
 from storage.log.records import Actor, Closing, Decided, Outcome, Record, written
 from storage.webhooks.records import Webhook
 
 # Beside what is defined here: the kinds of entries that came with Git in and out stand in kinds/git.py.
-__all__ = ["ACCESS_FORMAT", "ACTOR_FORMAT", "FORMATS", "GIT_FORMAT", "WEBHOOKS_FORMAT", "Entry", "GlobalCommit", "Tags"]
+__all__ = [
+    "ACCESS_FORMAT", "ACTOR_FORMAT", "FORMATS", "GIT_FORMAT", "WEBHOOKS_FORMAT", "Entry", "GlobalCommit", "Import",
+    "TableRow", "Tags",
+]  # fmt: skip
 
 NO_HASH = "0" * 64
 # A changeset's position in the log is seq * SLOTS + its index: one number that orders all changesets.
@@ -48,15 +52,6 @@ SLOTS = 1 << 13
 
 class CorruptEntry(Corrupt):
     """An entry is not the one that its position in the log requires."""
-
-
-class TableRow(NamedTuple):
-    """A table as the log and the view name it."""
-
-    name: PackId  # in the bucket, without the suffix
-    level: int  # how often it has been merged
-    bits: int  # so many leading bits all of its keys have in common
-    prefix: int  # these bits
 
 
 class Definition(Record, frozen=True, kw_only=True):
@@ -287,7 +282,7 @@ decode_global_commit = msgspec.json.Decoder(GlobalCommit).decode
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(
-    Genesis | Slices | Commits | Merge | Access | Webhooks | Release | Close | Asked | Condemn | Compact | Tags
+    Genesis | Slices | Commits | Merge | Access | Webhooks | Release | Close | Asked | Condemn | Compact | Tags | Import
 )
 
 

@@ -6,7 +6,7 @@ A compaction copies packs into others, which supersede them: from then on the lo
 from dataclasses import dataclass, field
 
 from storage.base.ids import PackId
-from storage.log.entry import Compact, Entry, TableRow
+from storage.log.entry import Compact, Entry, Import, TableRow
 from storage.log.records import Status
 
 
@@ -18,7 +18,10 @@ class References:
     # Submission packs, with the blobs that were committed.
     submitted: dict[PackId, set[str]] = field(default_factory=dict)
     archives: dict[PackId, int] = field(default_factory=dict)  # those of `packs` whose objects stand in tables
+    # Those of `archives` that came with an import: Git's own, whose objects are deltas.
+    imported: dict[PackId, int] = field(default_factory=dict)
     tables: dict[str, TableRow] = field(default_factory=dict)
+    imported_tables: set[str] = field(default_factory=set)  # those of `tables` that have rows of an import alone
     archived: int = 0  # the last entry whose changesets the tables have
     compacted: dict[PackId, None] = field(default_factory=dict)  # submission packs whose contents are among `packs` now
 
@@ -32,6 +35,10 @@ class References:
                     blobs.update(decided.blobs())
         if isinstance(entry, Compact):
             self._compact(entry)
+        if isinstance(entry, Import):
+            self.imported |= dict(entry.archives)
+            self.imported_tables |= {table.name for table in entry.tables}
+            self._archive(entry)
 
     def _compact(self, entry: Compact) -> None:
         self.archived = entry.archived
@@ -41,9 +48,17 @@ class References:
                 self.compacted[name] = None
         for name in entry.dropped:
             self.tables.pop(name, None)
+        self._archive(entry)
+
+    def _archive(self, entry: Compact | Import) -> None:
         self.archives |= dict(entry.archives)
         self.packs |= self.archives
         self.tables |= {table.name: table for table in entry.tables}
+
+    @property
+    def own_tables(self) -> list[TableRow]:
+        """The tables that compactions made."""
+        return [table for table in self.tables.values() if table.name not in self.imported_tables]
 
     def files(self) -> set[str]:
         """Return the names of all files in the bucket that are named."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from storage.base.ids import Seq
-from storage.log.entry import NO_HASH, Commits, Entry, Genesis, Tags
+from storage.log.entry import NO_HASH, Commits, Entry, Genesis, Import, Tags
 from storage.log.log import Log, follow
 from storage.log.references import References
 
@@ -24,7 +24,9 @@ class LogSummary:
     entries: int = 0
     changesets: int = 0  # that were decided
     hash: str = NO_HASH  # of the last entry
-    tags: dict[str, str] = field(default_factory=dict)  # ids of tag objects, or of commits, by name
+    genesis: str = ""  # the commit that the log begins with
+    imported: Import | None = None  # the history that the chain goes on from
+    tags: dict[str, str] = field(default_factory=dict)  # ids of tag objects or commits, by name
 
     def add(self, entry: Entry, entry_hash: str) -> None:
         """Take the next entry."""
@@ -33,14 +35,16 @@ class LogSummary:
         self.changesets += len(entry.decided)
         match entry:
             case Genesis():
-                self.tip = entry.commit
+                self.tip = self.genesis = entry.commit
             case Commits():
                 self.tip = entry.tip
+            case Import():
+                self.tip, self.imported = entry.commit, entry
+                self.tags |= entry.tags
             case Tags():
-                for changed in entry.changed:
-                    self.tags.pop(changed.name, None)
-                    if changed.id is not None:
-                        self.tags[changed.name] = changed.id
+                for tag in entry.changed:
+                    self.tags.pop(tag.name, None)
+                    self.tags |= {tag.name: tag.id} if tag.id else {}
         if made := entry.global_commit:
             self.main = made.commit
 

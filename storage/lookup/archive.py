@@ -137,14 +137,14 @@ class Archive:
 
     def manifests(self, packs: Sequence[PackId]) -> dict[PackId, Location]:
         """Return where the manifests of submission packs stand that are gone. See `locate`."""
-        return self._look_up(MANIFESTS, packs)
+        return self.look_up(MANIFESTS, packs)
 
     def positions(self, changesets: Sequence[N], since: int) -> dict[N, int]:
         """Return the positions of archived changesets in the log; `since` is the compaction that somebody knows of.
 
         Raises ViewAbsent, ViewStale where the view knows less than that by now, and BucketError.
         """
-        return self._look_up(POSITIONS, changesets, since)
+        return self.look_up(POSITIONS, changesets, since)
 
     def outcomes(self, changesets: Sequence[N], since: int) -> dict[N, Outcome]:
         """Return the outcomes of archived changesets: a look-up, and an entry of the log for each. See `positions`."""
@@ -164,11 +164,11 @@ class Archive:
         """Return the outcomes of archived changesets, and what closed their conflicts. See `positions`."""
         outcomes = self.outcomes(changesets, since)
         conflicted = [changeset for changeset in outcomes if outcomes[changeset].status == Status.CONFLICTED]
-        return outcomes, self._look_up(CLOSED_BY, conflicted, since)
+        return outcomes, self.look_up(CLOSED_BY, conflicted, since)
 
     def moved_last(self, paths: Sequence[str]) -> dict[str, int]:
         """Return at which position of the log a file left each path last, of what is archived. Raises Unavailable."""
-        return {path: last for path, (last, _) in self._look_up(MOVES, paths).items()}
+        return {path: last for path, (last, _) in self.look_up(MOVES, paths).items()}
 
     def moved_from(self, path: bytes, after: int, since: int, most: int) -> list[Left] | None:
         """Return the archived moves from a path behind the position `after`, in log order; None: more than `most`.
@@ -177,7 +177,7 @@ class Archive:
         """
         name, found = path.decode(), list[Left]()
         kind, key = MOVES, name
-        while known := self._look_up(kind, [key], since).get(key):
+        while known := self.look_up(kind, [key], since).get(key):
             position, before = known
             if position <= after:
                 break
@@ -193,11 +193,12 @@ class Archive:
 
     def global_commit(self, commit: str) -> GlobalCommit | None:
         """Return an archived global commit, None where there is none. Raises Unavailable."""
-        seq = self._look_up(GLOBAL_COMMITS, [commit]).get(commit)
+        seq = self.look_up(GLOBAL_COMMITS, [commit]).get(commit)
         entry = self._read({seq})[seq] if seq is not None else None
         return entry.global_commit if entry else None
 
-    def _look_up(self, kind: RowKind[V], names: Sequence[N], since: int = 0) -> dict[N, V]:
+    def look_up(self, kind: RowKind[V], names: Sequence[N], since: int = 0) -> dict[N, V]:
+        """Return what rows of a kind tell about names. Raises as `positions` does."""
         keys = {kind.key(name): name for name in names}
         return {keys[key]: kind.decode(value) for key, value in self._find(list(keys), since).items()}
 

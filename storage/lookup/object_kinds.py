@@ -16,9 +16,10 @@ from storage.base.batched import batched
 from storage.base.errors import Unavailable
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
-from storage.git.objects import Kind
+from storage.git.imported import deltas
+from storage.git.objects import CorruptObject, Kind
 from storage.git.packs import HEAD_BYTES, Location, decode_head
-from storage.lookup.object_store import ObjectStore
+from storage.lookup.object_store import ObjectMissing, ObjectStore
 
 MAX_LOOKUPS = 4000
 """Objects that one call looks up in the bucket at most."""
@@ -49,8 +50,8 @@ class Kinds:
         self._known: LRUCache[ObjectId, Described] = LRUCache(_REMEMBERED + settings.max_request_changes)
         self._lock = threading.Lock()
 
-    def of(self, oids: Iterable[ObjectId]) -> dict[ObjectId, Described]:
-        """Return what these objects are, without those that are not stored.
+    def of(self, oids: Iterable[ObjectId], chain: int = 0) -> dict[ObjectId, Described]:
+        """Return what these objects are, without those that are not stored; `chain` deltas stand on them already.
 
         Costs few looks into the index, and the first bytes of those that stand in no submission pack, read together.
         Raises ViewAbsent, BucketError, Spent and CorruptObject; and LookedUpInPart after `MAX_LOOKUPS` in the bucket.
@@ -71,12 +72,27 @@ class Kinds:
         first = sorted(below[:MAX_LOOKUPS], key=itemgetter(1))
         start, count = 0, _HEADS_FIRST
         while heads := first[start : start + count]:
-            for oid, head in self._objects.stored_many(heads, HEAD_BYTES).items():
-                described[oid] = self._remember(oid, Described(*decode_head(head)))
+            read = self._objects.stored_many(heads, HEAD_BYTES)
+            whole = {oid: Described(*decode_head(head)) for oid, head in read.items() if not deltas.is_delta(head)}
+            whole |= self._of_deltas([(oid, at) for oid, at in heads if oid not in whole], chain)
+            described |= {oid: self._remember(oid, each) for oid, each in whole.items()}
             start, count = start + count, min(2 * count, _HEADS_MOST)
         if len(first) < len(below):
             raise LookedUpInPart(f"{len(first)} of {len(below)} ids that are new to this process were looked up")
         return described
+
+    def _of_deltas(self, located: list[tuple[ObjectId, Location]], chain: int) -> dict[ObjectId, Described]:
+        """Return what deltified objects are: each is of the kind of what it is based on."""
+        if not located:
+            return {}
+        if chain > deltas.MAX_CHAIN:
+            raise CorruptObject(f"{located[0][0].hex()} is based on too many deltas")
+        heads = self._objects.stored_many(located, deltas.HEAD_BYTES)
+        read = {oid: deltas.base_and_size(head) for oid, head in heads.items()}
+        bases = self.of((base for base, _ in read.values()), chain + 1)
+        if lost := [base for base, _ in read.values() if base not in bases]:
+            raise ObjectMissing(f"{lost[0].hex()}, on which others are based")
+        return {oid: Described(bases[base].kind, size) for oid, (base, size) in read.items()}
 
     def _remember(self, oid: ObjectId, described: Described) -> Described:
         with self._lock:

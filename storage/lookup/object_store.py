@@ -20,9 +20,11 @@ from storage.base.batched import batched, batched_by_size
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId
 from storage.base.settings import Settings
+from storage.git.imported.deltas import is_delta
 from storage.git.objects import EMPTY_TREE, Commit, CorruptObject, Kind, Tree, object_id
-from storage.git.packs import Location, decode
+from storage.git.packs import Location, encode
 from storage.lookup.archive import Archive
+from storage.lookup.deltified import contents
 from storage.lookup.shared_cache import SharedCache
 from storage.view.view import View
 
@@ -234,16 +236,15 @@ class ObjectStore:
         if None in locations and not tolerant:
             raise ObjectMissing(wanted[locations.index(None)].hex())
         for oid, location in zip(wanted, locations, strict=True):
-            if location is not None and most is not None and location.range.length > most:
+            if location is not None and most is not None and max(location.range[1:]) > most:
                 raise CorruptObject(f"{oid.hex()} is too large for what it should be")
         located = [(oid, location) for oid, location in zip(wanted, locations, strict=True) if location]
-        for group in batched_by_size(located, lambda pair: pair[1].range.length, _BYTES_TOGETHER):
+        for group in batched_by_size(located, lambda pair: pair[1].weight, _BYTES_TOGETHER):
             yield from self._load_stored(group)
 
     def _load_stored(self, group: Sequence[tuple[ObjectId, Location]]) -> Iterator[tuple[ObjectId, Any]]:
         fresh = {}
-        for oid, data in self.stored_many(group).items():
-            item = in_thread_if_large(decode, data)
+        for oid, item in self._contents(self.stored_many(group)):
             if in_thread_if_large(partial(object_id, item[0]), item[1]) != oid:
                 raise CorruptObject(f"the bytes stored as {oid.hex()} are another object")
             fresh[oid] = item
@@ -252,12 +253,38 @@ class ObjectStore:
             yield oid, self._keep(oid, *item)
 
     def _fetch(self, oid: ObjectId, location: Location) -> tuple[Kind, bytes]:
-        return in_thread_if_large(decode, self.stored_many([(oid, location)])[oid])
+        [(_, item)] = self._contents(self.stored_many([(oid, location)]))
+        return item
+
+    def _contents(self, stored: Mapping[ObjectId, bytes]) -> Iterator[tuple[ObjectId, tuple[Kind, bytes]]]:
+        """Yield what stored objects contain. Raises CorruptObject, ObjectMissing and BucketError."""
+
+        def fetch(oids: Sequence[ObjectId]) -> dict[ObjectId, bytes]:
+            locations = self.locate(oids)
+            if None in locations:
+                raise ObjectMissing(f"{oids[locations.index(None)].hex()}, on which others are based")
+            return self.stored_many([(oid, at) for oid, at in zip(oids, locations, strict=True) if at])
+
+        def known(oid: ObjectId) -> tuple[Kind, bytes] | None:
+            item = self._cached(oid)
+            return (Kind.TREE, item.encode()) if isinstance(item, Tree) else item
+
+        return contents(stored, fetch, known)
+
+    def whole_many(self, located: Sequence[tuple[ObjectId, Location]]) -> dict[ObjectId, bytes]:
+        """Return objects as packs store them undeltified; neighbours are read together.
+
+        Raises CorruptObject, ObjectMissing and BucketError.
+        """
+        stored = self.stored_many(located)
+        if deltas := {oid: data for oid, data in stored.items() if is_delta(data)}:
+            stored |= {oid: encode(*item) for oid, item in self._contents(deltas)}
+        return stored
 
     def stored_many(
         self, located: Sequence[tuple[ObjectId, Location]], most: int | None = None
     ) -> dict[ObjectId, bytes]:
-        """Return objects as their packs have them, or their first `most` bytes; neighbours are read together.
+        """Return objects as their packs have them, as deltas too, or their first `most` bytes; neighbours together.
 
         Raises BucketError.
         """

@@ -55,11 +55,11 @@ def oldest_first(tables: Iterable[TableRow]) -> list[TableRow]:
 
 def encode(rows: Mapping[bytes, bytes]) -> bytes:
     """Return the table of these rows. Values that are shorter are filled up with zeros."""
-    return _encode(b"".join([key + rows[key].ljust(VALUE_BYTES, b"\0") for key in sorted(rows)]), 0)
+    return encode_part(b"".join([key + rows[key].ljust(VALUE_BYTES, b"\0") for key in sorted(rows)]), 0)
 
 
-def _encode(body: bytes | bytearray, common: int) -> bytes:
-    """Return the table of rows in order, whose keys have so many leading bits in common."""
+def encode_part(body: bytes | bytearray, common: int) -> bytes:
+    """Return the table of rows in order, as they are stored, whose keys have so many leading bits in common."""
     rows = len(body) // ROW_BYTES
     bits = max(0, min(_MAX_BITS, (rows // _RUN_ROWS).bit_length()))
     shift, mask = 64 - common - bits, (1 << bits) - 1
@@ -149,10 +149,10 @@ def merged(tables: Sequence[tuple[TableRow, bytes]]) -> list[tuple[int, int, byt
         parts.append(_merge([body[start:end] for body, start, end in zip(bodies, starts, ends, strict=True)]))
         starts = ends
     if sum(map(len, parts)) <= MAX_ROWS * ROW_BYTES:
-        return [(bits, prefix, _encode(bytearray().join(parts), bits))]
+        return [(bits, prefix, encode_part(bytearray().join(parts), bits))]
     cut, step = bits + CUT_BITS, 1 << (_PART_BITS - CUT_BITS)
     whole = [bytearray().join(parts[start : start + step]) for start in range(0, len(parts), step)]
-    return [(cut, (prefix << CUT_BITS) + i, _encode(body, cut)) for i, body in enumerate(whole) if body]
+    return [(cut, (prefix << CUT_BITS) + i, encode_part(body, cut)) for i, body in enumerate(whole) if body]
 
 
 def _position(body: memoryview, bound: int) -> int:

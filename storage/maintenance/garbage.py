@@ -16,6 +16,7 @@ from storage.base.batched import batched
 from storage.base.ids import PackId, is_ulid, ulid_seconds
 from storage.clones.checkpoints import delete_forgotten
 from storage.commit import Draft, NoEntry, append_directly, check_snapshot_current
+from storage.coordination import Lease, LeaseName
 from storage.log.entry import Condemn
 from storage.lookup.archive import PACK_FILES, delete_packs
 from storage.repository import Repository
@@ -24,6 +25,8 @@ from storage.view.snapshot import Snapshot
 from storage.view.view import is_current
 
 _FOLDER = "packs/"
+# Seconds that a look for an import keeps one out, at most.
+_LOOK = 1.0
 # Packs that one entry condemns.
 _AT_ONCE = 1000
 
@@ -51,6 +54,8 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
     epoch = repo.view.epoch()
     if epoch is None or not is_current(epoch):
         return collected  # a view of an older version does not know all that entries name
+    if _an_import_is_at_work(repo):
+        return collected
     after = repo.view.cursor(CursorName.GARBAGE).get()
     last = after
     for packs, end in _pages(repo, after):
@@ -65,6 +70,12 @@ def collect(repo: Repository, dry_run: bool = False) -> Collected:
             _condemn_and_delete(repo, some, collected)
         repo.view.cursor(CursorName.GARBAGE).set("" if collected.complete else last)
     return collected
+
+
+def _an_import_is_at_work(repo: Repository) -> bool:
+    """Tell whether somebody imports a history: no entry names its packs yet, however long that takes."""
+    with Lease(repo.view, LeaseName.IMPORTING, _LOOK).held() as free:
+        return not free
 
 
 def _pages(repo: Repository, after: str) -> Iterator[tuple[list[PackId], str]]:

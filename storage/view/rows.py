@@ -15,6 +15,7 @@ from storage.log.entry import (
     Entry,
     Genesis,
     GlobalCommit,
+    Import,
     Merge,
     Release,
     Slices,
@@ -122,6 +123,8 @@ def effects(entry: Entry, entry_hash: str, forgotten: Forgotten = NOTHING_FORGOT
         case Compact():
             _compact_effects(entry, rows)
             _forget(forgotten, rows)
+        case Import():
+            _import_effects(entry, rows)
         case _:
             _other_effects(entry, rows)
     return rows
@@ -156,6 +159,21 @@ def _global_effects(made: GlobalCommit, time: int, rows: Effects) -> None:
     rows.head["through"] = made.through
     rows.score("merges", encode_record(made), made.seq)
     rows.hashes["merge_seqs"] = {made.commit: made.seq}
+
+
+def _import_effects(entry: Import, rows: Effects) -> None:
+    rows.head |= {"tip": entry.commit, "tip_time": entry.committed_at, "root": entry.tree, "compacted": entry.seq}
+    _global_effects(entry.global_commit, entry.committed_at, rows)
+    _archive_effects(entry, rows)
+    for name, oid in entry.tags.items():
+        set_tag(rows, name, oid)
+
+
+def _archive_effects(entry: Import | Compact, rows: Effects) -> None:
+    """Set the packs and tables that an entry adds to the archive."""
+    rows.score_all("archives", [pack for pack, _ in entry.archives], entry.seq)
+    if entry.tables:
+        rows.hashes["tables"] = {name: f"{level} {bits} {prefix}" for name, level, bits, prefix in entry.tables}
 
 
 def _access_effects(entry: Access, rows: Effects) -> None:
@@ -301,11 +319,9 @@ def _open_keys(slice_id: str, paths: Iterable[str]) -> list[str]:
 def _compact_effects(entry: Compact, rows: Effects) -> None:
     rows.head |= {"archived": entry.archived, "keys_through": entry.keys_through, "mark": entry.mark}
     rows.head["compacted"] = entry.seq
-    rows.score_all("archives", [pack for pack, _ in entry.archives], entry.seq)
     if entry.dropped:
         rows.removed_fields["tables"] = list(entry.dropped)
-    if entry.tables:
-        rows.hashes["tables"] = {name: f"{level} {bits} {prefix}" for name, level, bits, prefix in entry.tables}
+    _archive_effects(entry, rows)
     for name in entry.deleted:
         rows.remove("retired", name)
     rows.score_all("retired", entry.retired, entry.time)

@@ -112,6 +112,11 @@ def moving() -> list[Changeset]:
     ]  # fmt: skip
 
 
+def imported() -> tuple[Seq, bytes]:
+    """Return an entry of an import, behind that."""
+    return Seq(len(ENTRIES) + 5), (TESTDATA / "entries" / "v5-import.json").read_bytes()
+
+
 def changesets() -> list[Changeset]:
     """Return changesets that have, together, every field of a manifest."""
     put = Proposal("put", "a/ä".encode(), 0o100644, oid=oid("a"), range=PackRange(12, 34, 56))

@@ -11,7 +11,7 @@ from app.protocol.changesets.submissions import Change, ChangesetBase, CommitBas
 from storage.base.ids import ChangesetId, ObjectId
 from storage.commit.batch import commit_batch
 from storage.commit.global_merge import merge_batch
-from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SYMLINK_MODE, Ident
+from storage.git.objects import EXECUTABLE_MODE, FILE_MODE, SUBMODULE_MODE, SYMLINK_MODE, Ident
 from storage.git.trees import walk
 from storage.log.manifest import Changeset
 from storage.operations.slices import define
@@ -144,5 +144,7 @@ class World:
         tree = ObjectId(bytes.fromhex(root or self.repo.view.head().root))
         contents = {}
         for path, version in walk(self.repo.objects.tree, tree):
-            contents[path.decode()] = self.repo.objects.read(version.oid)[1]
+            if version.mode == SUBMODULE_MODE:
+                continue
+            contents[path.decode(errors="surrogateescape")] = self.repo.objects.read(version.oid)[1]
         return contents

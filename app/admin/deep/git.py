@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 from app.admin.submitters import SUBMITTERS
-from storage.backends.bucket import Bucket
+from storage.backends.bucket import Bucket, Missing
 from storage.base.batched import batched_by_size
 from storage.base.errors import Corrupt
 from storage.base.ids import ObjectId, PackId
@@ -31,6 +31,7 @@ _ASKED_BYTES = 16 << 10
 _CONFIG = "[core]\n\tcompression = 1\n"
 _FORMAT = f"--format=%H%x09%T%x09%P%x09%(trailers:key=Changeset-Id,valueonly,separator=%x20)%x09{SUBMITTERS}"
 _BRANCH = b"refs/heads/deep"
+_NONE = ObjectId(b"")
 
 
 class GitRefused(Corrupt):
@@ -62,15 +63,20 @@ class Workbench(ScratchRepository):
         self._errors.close()
         self.remove()
 
-    def load(self, bucket: Bucket, names: Sequence[PackId], progress: Progress) -> dict[PackId, ObjectId]:
+    def load(
+        self, bucket: Bucket, names: Sequence[PackId], whole: Container[PackId], progress: Progress
+    ) -> dict[PackId, ObjectId]:
         """Take in all objects of packs; return the last of each, a submission pack's manifest.
 
-        What is missing in the bucket is left out. Raises BucketError and CorruptObject.
+        Packs of `whole` are taken in as they are, and nothing is said of their objects. What is missing in the bucket
+        is left out. Raises BucketError and CorruptObject.
         """
         last: dict[PackId, ObjectId] = {}
         writer = PackWriter()
         for chunk in batched_with_progress(names, _AT_ONCE, "packs", progress):
-            for pack, data in zip(chunk, bucket.get_many(name + ".pack" for name in chunk), strict=True):
+            last |= {pack: _NONE for pack in chunk if pack in whole and self._take_in(bucket, pack)}
+            others = [pack for pack in chunk if pack not in whole]
+            for pack, data in zip(others, bucket.get_many(name + ".pack" for name in others), strict=True):
                 for location, kind, content in packs.scan(data) if data is not None else ():
                     last[pack] = oid = object_id(kind, content)
                     writer.add_encoded(oid, data[location.offset : location.offset + location.length], location.size)  # type: ignore[index]
@@ -81,13 +87,21 @@ class Workbench(ScratchRepository):
             self._index(writer)
         return last
 
+    def _take_in(self, bucket: Bucket, pack: PackId) -> bool:
+        """Take in a pack as it is, one at a time; tell whether it is there."""
+        try:
+            self.run("index-pack", "--stdin", given=bucket.get(pack + ".pack"))
+        except Missing:
+            return False
+        return True
+
     def _index(self, writer: PackWriter) -> None:
         # Git names every object anew by its contents.
         self.run("index-pack", "--stdin", given=writer.finish())
 
-    def commits(self, tips: Iterable[str]) -> dict[str, CommitInfo]:
-        """Return all commits that `tips` reach, by id. Raises GitRefused."""
-        listed = self.run("log", "--stdin", "-z", _FORMAT, given="\n".join([*tips, ""]).encode())
+    def commits(self, tips: Iterable[str], *arguments: str) -> dict[str, CommitInfo]:
+        """Return all commits that `tips` reach, by id, as further arguments of `git log` say. Raises GitRefused."""
+        listed = self.run("log", "--stdin", "-z", _FORMAT, *arguments, given="\n".join([*tips, ""]).encode())
         rows = (each.split("\t", 4) for each in listed.decode(errors="replace").split("\0") if each)
         return {oid: CommitInfo(tree, parents.split(), ids.split(), who) for oid, tree, parents, ids, who in rows}
 
@@ -129,6 +143,10 @@ class Reader:
     def blob(self, oid: str) -> bytes | None:
         """Return a blob, None where there is none of that id. Raises GitRefused."""
         return self._object(oid, "blob")
+
+    def tree_of(self, commit: str) -> str:
+        """Return the tree of a commit, which there is. Raises GitRefused."""
+        return (self._object(commit, "commit") or b"").partition(b"\n")[0].decode().removeprefix("tree ")
 
     def message(self, commit: str) -> str:
         """Return a commit's message. Raises GitRefused."""

@@ -43,7 +43,7 @@ def load(
         while wanted := [
             pack for pack in (*named.packs, *named.submitted) if pack not in loaded and pack + ".pack" not in absent
         ]:
-            loaded |= bench.load(bucket, wanted, progress)
+            loaded |= bench.load(bucket, wanted, named.imported, progress)
             missing = [pack + ".pack" for pack in wanted if pack not in loaded]
             absent.update(lost(log, contents, missing) if missing else ())
         try:
@@ -57,7 +57,7 @@ def _compacted_manifests(bucket: Bucket, named: References) -> dict[PackId, Obje
     """Return the manifests of the submission packs that have been compacted, those that are found."""
     if not named.compacted:
         return {}
-    rows = read_all(bucket, named.tables.values())
+    rows = read_all(bucket, named.own_tables)
     located = {pack: MANIFESTS.find(rows, pack) for pack in named.compacted}
     copies = {location.pack for location in located.values() if location}
     oids = {

@@ -14,6 +14,7 @@ from functools import partial
 from app.admin.deep.git import CommitInfo, GitRefused, Importer, Reader, Workbench
 from app.admin.deep.merges import Case, Differs, examine, excuses_of
 from app.admin.deep.moves import Relocated, Witness, as_submitted, relocated, same_changes
+from app.admin.deep.strategies import apply_strategies
 from app.admin.deep.submitted import Manifests, entries, load
 from app.admin.deep.versions import Saw, above, versions_seen
 from app.admin.submitters import misnamed, submitter_of
@@ -24,10 +25,9 @@ from storage.base.ids import ChangesetId, ObjectId
 from storage.base.progress import Progress, no_progress
 from storage.base.settings import Settings
 from storage.commit import base_said
-from storage.git.objects import EMPTY_TREE, REGULAR_MODES, SUBMODULE_MODE, Version, as_file
-from storage.git.threeway import Strategy
+from storage.git.objects import EMPTY_TREE, SUBMODULE_MODE, Version, as_file
 from storage.git.trailers import changeset_of_old
-from storage.log.entry import Commits, Entry, Genesis, GlobalCommit
+from storage.log.entry import Commits, Entry, Genesis, GlobalCommit, Import
 from storage.log.log import Log
 from storage.log.manifest import Changeset
 from storage.log.records import Decided, Status
@@ -85,7 +85,7 @@ def deep(settings: Settings, progress: Progress = no_progress) -> Deep:
             contents = read_log(log)
             loaded = load(bucket, log, contents, bench, progress)
             manifests = Manifests(Reader(bench), loaded)
-            commits = bench.commits([contents.tip, contents.main] if contents.entries else [])
+            commits = _commits(contents, bench)
             with Importer(bench) as importer, Judge(bench.folder / "objects") as judge:
                 _Verification(contents, commits, manifests, importer, judge, report, progress).run(log)
         except Missing as error:
@@ -93,6 +93,19 @@ def deep(settings: Settings, progress: Progress = no_progress) -> Deep:
         except (Corrupt, HistoryError) as error:
             report.difference = str(error)
     return report
+
+
+def _commits(contents: LogSummary, bench: Workbench) -> dict[str, CommitInfo]:
+    """Return the commits that entries made, by id: an imported history's tip is one of them, and what is below is not.
+
+    Raises GitRefused.
+    """
+    if not contents.entries:
+        return {}
+    if (imported := contents.imported) is None:
+        return bench.commits([contents.tip, contents.main])
+    begun = bench.commits([contents.genesis, imported.commit], "--no-walk")
+    return begun | bench.commits([contents.tip, contents.main, f"^{imported.commit}"])
 
 
 class _Verification:
@@ -146,10 +159,15 @@ class _Verification:
                 if self._info(self._tip, where).tree != entry.tree:
                     raise Differs(f"{where}: its tree is not that of its commit")
                 self._past.add(self._tip)
+            case Import():
+                self._tip = self._main = entry.commit
+                if self._info(self._tip, where).tree != entry.tree:
+                    raise Differs(f"{where}: its tree is not that of its commit")
+                self._past.add(self._tip)
             case Commits():
                 self._batch(entry, where)
         self._tips[entry.seq] = self._tip
-        if (made := entry.global_commit) and not isinstance(entry, Genesis):
+        if (made := entry.global_commit) and not isinstance(entry, Genesis | Import):
             self._merge(made, where)
 
     def _merge(self, made: GlobalCommit, where: str) -> None:
@@ -286,9 +304,11 @@ class _Verification:
         """Return the commit that has what the writer saw, and its tree."""
         if changeset.base_commit is not None:
             commit = changeset.base_commit.hex()
-            if commit not in self._past:
+            if commit in self._past:
+                return commit, self._commits[commit].tree
+            if not self._is_imported(commit):
                 raise Differs(f"{at}: its base {commit} is no commit before it")
-            return commit, self._commits[commit].tree
+            return commit, self._manifests.reader.tree_of(commit)
         assert changeset.base_changeset is not None
         base = self._first_of(changeset.base_changeset)
         known = self._known.get(base)
@@ -299,6 +319,11 @@ class _Verification:
         if record.base not in (None, base):
             raise Differs(f"{at}: it is recorded on {record.base}, and was submitted on {base}")
         return known.mark, known.tree
+
+    def _is_imported(self, commit: str) -> bool:
+        """Tell whether this is a commit that no entry made, of an imported history."""
+        there = self._contents.imported is not None and commit not in self._commits
+        return there and self._manifests.reader.kind(commit) == "commit"
 
     def _first_of(self, changeset: ChangesetId) -> ChangesetId:
         """Return the first changeset of which this one is a duplicate, or the changeset itself."""
@@ -333,34 +358,12 @@ class _Verification:
         moved = relocated(changeset, made.before, self._importer.versions, where)
         self._importer.end()
         case.unchecked |= moved.unchecked
-        keep: dict[bytes, Version | None] = {}  # as if the writer had submitted what stands in the head, or its content
-        over: dict[bytes, Version | None] = {}  # as if the writer had seen it
-        for change in changeset.changes:
-            if change.path in moved.base or change.source is not None:
-                continue
-            b, h, n = (versions[change.path] for versions in (made.before, heads, made.wanted))
-            if b not in (h, n) and (h is None or n is None):
-                case.may_rename = True
-            if h == b or n in (b, h):
-                continue
-            match change.strategy:
-                case Strategy.OURS:
-                    keep[change.path] = h
-                case Strategy.THEIRS if change.op == "mode":
-                    # It brings no content: the head's stays, where that is a file's.
-                    if h is None or h.mode not in REGULAR_MODES:
-                        case.must_conflict = True
-                    else:
-                        over[change.path], keep[change.path] = h, Version(change.mode, h.oid)
-                case Strategy.THEIRS:
-                    over[change.path] = h
-                case Strategy.EXACT:
-                    case.must_conflict = True
-        if (keep or over) and _nested([change.path for change in changeset.changes]):
+        made_of = apply_strategies(case, changeset, made.before, heads, made.wanted, moved.base)
+        if (made_of.keep or made_of.over) and _nested([change.path for change in changeset.changes]):
             case.unchecked = True
             return moved
-        case.submitted = self._with(made.mark, keep | moved.submitted, case.submitted)
-        case.base = self._with(base, over | moved.base, case.base)
+        case.submitted = self._with(made.mark, made_of.keep | moved.submitted, case.submitted)
+        case.base = self._with(base, made_of.over | moved.base, case.base)
         case.head = self._with(chain, moved.head, case.head)
         return moved
 

@@ -30,7 +30,7 @@ def shown_diff(changed: Changed, contents: Contents) -> dict[str, Any]:
         compared = line_diff(path, before, after, source)
         omitted = Omitted.BINARY if compared.binary else None
     item = {
-        "path": path.decode(),
+        **text_json("path", path),  # of an imported history it may be no text
         "status": _status(changed),
         "old": to_builtins(RecordedVersion.of(old)),
         "new": to_builtins(RecordedVersion.of(new)),

@@ -16,6 +16,7 @@ from app.downloads.manifest import MEDIA_TYPE, manifest
 from app.protocol import cursors
 from app.protocol.problems import invalid, not_found
 from app.protocol.queries import Query, load_cursor_commit, load_query
+from app.routes.files.diffs import text_json
 from app.routes.pages import of_commit, page
 from app.routes.slices import find_slice
 from app.service.services import services
@@ -175,7 +176,7 @@ def _listing_of(name: str, query: Query) -> _Listing:
 def _file_json(path: bytes, version: Version, size: int | None) -> dict[str, Any]:
     submodule = version.mode == SUBMODULE_MODE
     return {
-        "path": path.decode(),
+        **text_json("path", path),
         "mode": f"{version.mode:06o}",
         "type": "commit" if submodule else "blob",
         "id": version.oid.hex(),

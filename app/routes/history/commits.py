@@ -33,7 +33,7 @@ from storage.operations.tags import tag_of
 from storage.operations.versions.blame import Blamed, NoLines, Span, blame
 from storage.operations.versions.comparison import changed_behind, compare
 from storage.operations.versions.path_history import Touch, touches
-from storage.operations.versions.places import CommitUnknown, Place, place_of
+from storage.operations.versions.places import CommitUnknown, Place, imported_place, place_of
 from storage.queue import ChangesetState
 from storage.view.tags import tags_of
 
@@ -52,8 +52,11 @@ def show(commit: str) -> Response:
     """Show a commit, with what it changed."""
     oid = ObjectId(load_oid(commit, "commit"))
     query = load_query(request.args, services().settings, "limit", "cursor")
-    place = _place(oid)
     repo = services().repo
+    try:
+        place = place_of(repo, oid)
+    except CommitUnknown:
+        place = _imported(oid)
     parents = place.commit.parents
     old = repo.objects.commit(parents[0]).tree if parents else EMPTY_TREE
     filters = {"commit": commit}
@@ -226,7 +229,7 @@ def _person(who: Ident) -> Json:
 
 
 def _change_json(changed: Changed) -> Json:
-    return {"path": changed.path.decode(), **_versions(changed.old, changed.new)}
+    return text_json("path", changed.path) | _versions(changed.old, changed.new)
 
 
 def _versions(old: Version | None, new: Version | None) -> Json:
@@ -276,6 +279,14 @@ def _place(oid: ObjectId) -> Place:
     repo = services().repo
     try:
         return place_of(repo, oid)
+    except CommitUnknown:
+        raise _no_commit(oid.hex()) from None
+
+
+def _imported(oid: ObjectId) -> Place:
+    """Return a commit of an imported history, or refuse."""
+    try:
+        return imported_place(services().repo, oid)
     except CommitUnknown:
         raise _no_commit(oid.hex()) from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from storage.base.ids import PackId, Seq
@@ -64,3 +66,12 @@ class GlobalCommit(Record, frozen=True, kw_only=True):
     changesets: int
     parents: tuple[str, ...]
     time: int = 0  # in seconds; 0: an older version noted it in the view
+
+
+class TableRow(NamedTuple):
+    """A table as the log and the view name it."""
+
+    name: PackId  # in the bucket, without the suffix
+    level: int  # how often it has been merged
+    bits: int  # so many leading bits all of its keys have in common
+    prefix: int  # these bits

@@ -15,6 +15,7 @@ from storage.git.objects import Commit
 from storage.git.trailers import CHANGESET_ID, changeset_of_old, trailers
 from storage.log.entry import SLOTS, Commits, GlobalCommit, log_position
 from storage.log.records import Status
+from storage.lookup.imported import imported_commits_of
 from storage.operations import history
 from storage.queue import ChangesetState
 from storage.repository import Repository
@@ -29,6 +30,7 @@ class CommitKind(StrEnum):
 
     CHAIN = "chain"  # of one changeset
     GLOBAL = "global"
+    IMPORTED = "imported"  # of a history that the repository began with, below its tip
     FIRST = "first"  # with which the repository begins: chain and global commits both follow it
 
 
@@ -63,6 +65,14 @@ def place_of(repo: Repository, oid: ObjectId) -> Place:
         raise CommitUnknown(oid.hex())
     kind = CommitKind.GLOBAL if merged.changesets else CommitKind.FIRST
     return Place(oid, commit, kind, log_position(merged.through, SLOTS - 1), merged=merged)
+
+
+def imported_place(repo: Repository, oid: ObjectId) -> Place:
+    """Return an imported commit, which is before everything in the log. Raises CommitUnknown and Unavailable."""
+    # What is stored, and what no entry made, came with the import: writers store no commits.
+    if not imported_commits_of(repo.archive, b"/", None, 1) or repo.objects.commit_tree(oid) is None:
+        raise CommitUnknown(oid.hex())
+    return Place(oid, repo.objects.commit(oid), CommitKind.IMPORTED, 0)
 
 
 def changeset_of(commit: Commit) -> ChangesetId | None:

@@ -12,6 +12,7 @@ from storage.git.packs import PackRange
 from storage.log.audit import acts_of
 from storage.log.entry import NO_HASH, Close, CorruptEntry, Release, Slices, digest, encode, encode_record, log_position
 from storage.log.log import follow
+from storage.log.references import References
 from storage.view.load import locations
 from storage.view.rows import Effects, Forgotten, effects
 from tests.support.persisted import (
@@ -19,6 +20,7 @@ from tests.support.persisted import (
     access,
     entries,
     identities,
+    imported,
     moves,
     published,
     quotas,
@@ -155,6 +157,28 @@ def test_an_entry_of_format_5_says_what_moved_and_what_followed() -> None:
 def test_an_entry_without_moves_has_the_format_that_it_had() -> None:
     for entry, _ in follow(iter([*entries(), published()])):
         assert entry.least_format < 5 and not any(record.says_moves for record in entry.decided)
+
+
+def test_an_entry_of_format_5_has_an_import() -> None:
+    before = [*entries(), published(), access(), webhooks(), tags()]
+    [*_, (entry, entry_hash)] = follow(iter([*before, imported()]))
+    assert (entry.format, encode(entry)) == (5, imported()[1])
+    assert entry_hash == "523508b531fdf2fd1fbb0e03be89fd1d2b6e7cdecf4179946bb8a330b4c6eef0"
+    made = effects(entry, entry_hash)
+    assert made.head | {"applied": 0, "hash": ""} == {
+        "applied": 0, "hash": "", "tip": "a" * 40, "tip_time": 1_600_000_000, "root": "b" * 40, "compacted": 16,
+        "main": "a" * 40, "main_tree": "b" * 40, "main_time": 1_600_000_000, "main_seq": 16, "through": 16,
+    }  # fmt: skip
+    pack, table = f"packs/{ulid('T1')}", f"packs/{ulid('T2')}"
+    assert made.hashes["tags"] == {"v1.0": "c" * 40} and made.hashes["tables"] == {table: "32 2 3"}
+    assert made.sorted_sets["archives"] == {pack: 16} and not made.sorted_sets.get("packs")
+    named = References()
+    for each, _ in follow(iter([*before, imported()])):
+        named.add(each)
+    assert named.imported == {pack: 345} and table not in [own.name for own in named.own_tables]
+    assert {pack + ".pack", pack + ".idx", table + ".table"} <= named.files()
+    [act] = acts_of(entry)
+    assert (act.action, act.commit, act.time) == ("repository.import", "a" * 40, 1_700_000_060)
 
 
 def test_an_entry_is_the_same_bytes_when_it_is_written_again() -> None:

@@ -1,0 +1,1 @@
+"""What imported histories need of Git's formats and of Git: deltas in packs, and what a running Git prints."""
