@@ -125,11 +125,15 @@ class Git:
         stdin: int = subprocess.DEVNULL,
         stderr: int | IO[bytes] | None = None,
         pass_fds: Sequence[int] = (),
+        alone: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a command whose output is read while it runs. Raises GitFailed where there is no Git."""
+        """Start a command whose output is read while it runs. Raises GitFailed where there is no Git.
+
+        With `alone` it leads a group of its own, by which what it starts can be ended with it.
+        """
         try:
             return subprocess.Popen(
-                self._command(arguments), env=self._environment, pass_fds=pass_fds,
+                self._command(arguments), env=self._environment, pass_fds=pass_fds, process_group=0 if alone else None,
                 stdin=stdin, stdout=subprocess.PIPE, stderr=stderr,
             )  # fmt: skip
         except OSError as error:
