@@ -75,8 +75,8 @@ _TABLE = {
     "app.listening": "",
     "app.guard": "backends access app.access app.shares app.service",
     "app.gateway": (
-        "access base metrics backends git view coordination repository app.protocol app.access app.shares app.service "
-        "app.listening"
+        "access base metrics backends git projection view coordination repository clones app.protocol app.access "
+        "app.shares app.service app.listening"
     ),
     "app.openapi": "access base git webhooks log app.protocol app.access app.guard",
     "app.routes": (

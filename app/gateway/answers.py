@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -273,3 +274,17 @@ class Answers:
         head = (store / "HEAD").stat()
         name = f"{store}\n{known.st_dev}\n{known.st_ino}\n{head.st_ino}\n{head.st_mtime_ns}"
         return self._folder / hashlib.sha256(name.encode()).hexdigest()[:32] / key
+
+
+def own_folder(folder: Path) -> Path:
+    """Return a folder below another one that is this process's own until it ends: several gateways may share a disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in count():
+        lock = os.open(folder / f"{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        return folder / str(number)  # the lock ends with the process
+    raise AssertionError

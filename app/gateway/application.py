@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,11 @@ from werkzeug.routing import BaseConverter
 from app.access.authentication import Access
 from app.access.caller import Caller
 from app.gateway import fetches
-from app.gateway.answers import Answers
+from app.gateway.answers import Answers, own_folder
 from app.gateway.bundles import Bundles
 from app.gateway.git_processes import GitProcesses
 from app.gateway.services import Gateway, gateway
-from app.gateway.stores import Clones, Stores
+from app.gateway.stores import Stores
 from app.gateway.streams import Watch
 from app.protocol import problems
 from app.protocol.problems import Problem
@@ -27,8 +30,9 @@ from app.shares.limits import QuotaReached, limits_of
 from app.shares.rates import Rates, refusal
 from storage.backends import deadline
 from storage.base import logging_setup, settings
-from storage.base.errors import LimitReached, NeedsUpkeep
+from storage.base.errors import LimitReached, NeedsUpkeep, Refused
 from storage.base.settings import Settings
+from storage.clones.clones import Clones
 from storage.coordination import Reporter, RequestCounts
 from storage.git.run_git import GitFailed
 from storage.repository import Repository
@@ -47,22 +51,22 @@ class RepositoryName(BaseConverter):
     weight = 200
 
 
-def create_app(chosen: Settings | None = None, clones: Clones | None = None) -> Flask:
-    """Build the application, with clone stores of its own or those that are given. Raises Unavailable."""
+def create_app(chosen: Settings | None = None) -> Flask:
+    """Build the application. Raises Unavailable."""
     chosen = chosen or settings.load()
     logging_setup.configure("gateway", chosen.log_level, chosen.secrets)
     repo = Repository(chosen)
     repo.prepare(_START_PATIENCE)
-    folder = Path(chosen.gateway_folder) if chosen.gateway_folder else Path(tempfile.gettempdir()) / "sluice-gateway"
+    folder = _folder(repo)
     app = Flask("sluice-gateway", static_folder=None)
     processes = GitProcesses(chosen.gateway_processes, chosen.gateway_patience)
-    answers = Answers(folder / "answers", chosen.gateway_answer_bytes)
+    answers = Answers(own_folder(folder / "answers"), chosen.gateway_answer_bytes)
     watch = Watch()
     services = app.extensions["sluice"] = Gateway(
         repo,
         Access(repo),
         Rates(chosen, RequestCounts(repo.view).add),
-        Stores(repo, clones),
+        Stores(repo, Clones(repo, folder / "clones")),
         processes,
         answers,
         Bundles(answers, processes, chosen.gateway_bundle_bytes),
@@ -80,6 +84,25 @@ def create_app(chosen: Settings | None = None, clones: Clones | None = None) -> 
     app.add_url_rule("/readyz", "ready", _ready)
     app.register_blueprint(fetches.routes, url_prefix="/git")
     return app
+
+
+class FolderNotOurs(Refused):
+    """The folder for clone stores is another user's, or others may look into it."""
+
+
+def _folder(repo: Repository) -> Path:
+    """Return the folder for clone stores and answers: chosen, or one of this repository's own. Raises FolderNotOurs."""
+    if repo.settings.gateway_folder:
+        folder = Path(repo.settings.gateway_folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+    genesis = sha256(repo.log.read(1) or b"").hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"sluice-gateway-{genesis}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077 or not stat.S_ISDIR(found.st_mode):
+        raise FolderNotOurs(f"{folder} is another user's, or others may look into it: set SLUICE_GATEWAY_FOLDER")
+    return folder
 
 
 def _let_in() -> None:

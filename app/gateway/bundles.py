@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 NAME = "clone.bundle"
 _GROWN = 1.25
+_FAILURES: tuple[type[Exception], ...] = (*UNAVAILABLE, GitFailed)
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class Bundles:
                             pass
             self._last[store.path] = made
             log.info("bundle_made", bytes=made.size)
-        except (GitFailed, *UNAVAILABLE) as error:
+        except _FAILURES as error:
             log.info("bundle_not_made", reason=str(error))
         finally:
             with self._lock:

@@ -12,7 +12,6 @@ from app.gateway.answers import Broken, Reader
 from app.gateway.bundles import NAME as BUNDLE
 from app.gateway.sending import Exchange, answer
 from app.gateway.services import gateway
-from app.gateway.stores import Found
 from app.gateway.wire import protocol
 from app.gateway.wire.bodies import Body
 from app.gateway.wire.pkt_lines import FLUSH, NotPktLines, pkt
@@ -44,11 +43,10 @@ def info_refs(name: str) -> Response:
     if service != UPLOAD:
         raise http_problem(403, "it can be cloned and fetched, by Git's smart protocol alone")
     here = gateway()
-    found = here.stores.find(caller(), name)
     if protocol_version() == 2:
+        here.stores.find(caller(), name)
         return answer(protocol.advertisement(here.settings.gateway_bundle_bytes > 0), _ADVERTISEMENT)
-    here.current(found)
-    with Exchange(found) as exchange:
+    with Exchange(here.current(caller(), name)) as exchange:
         head = pkt(b"# service=git-upload-pack\n") + FLUSH
         return exchange.alone(here.processes.advertise(exchange.use()), _ADVERTISEMENT, head)
 
@@ -64,7 +62,7 @@ def upload_pack(name: str) -> Response:
         data = body.read(_AT_ONCE + 1)
         body.seek(0)
         if protocol_version() != 2 or len(data) > _AT_ONCE:
-            here.current(found)
+            exchange.catch_up()
             return _alone(exchange, body)
         try:
             asked = protocol.read_request(data)
@@ -72,15 +70,14 @@ def upload_pack(name: str) -> Response:
             raise malformed(f"it is no request of Git's protocol: {error}") from None
         if asked is None:
             return answer(b"", _RESULT)
-        return _fetch(exchange, asked, body) if asked.command == b"fetch" else answer(_told(found, asked), _RESULT)
+        return _fetch(exchange, asked, body) if asked.command == b"fetch" else answer(_told(exchange, asked), _RESULT)
 
 
 @routes.get(f"/<repository:name>.git/{BUNDLE}")
 def bundle(name: str) -> Response:
     """Send the branch as a bundle."""
     here = gateway()
-    found = here.stores.find(caller(), name)
-    here.current(found)
+    found = here.current(caller(), name)
     main = found.store.refs().main
     if main is None or not here.settings.gateway_bundle_bytes:
         raise not_found("bundle", name)
@@ -94,26 +91,25 @@ def _body() -> Body:
     return Body(request.environ["wsgi.input"], encoding, gateway().settings.gateway_request_bytes)
 
 
-def _told(found: Found, asked: Request) -> bytes:
+def _told(exchange: Exchange, asked: Request) -> bytes:
     """Return the answer to a command for which no process is needed."""
-    here = gateway()
     if asked.command == b"ls-refs":
-        here.current(found)
-        refs = found.store.refs()
+        exchange.catch_up()
+        refs = exchange.found.store.refs()
         COUNTS.add(GIT_ANSWERS, "refs")
         return protocol.list_refs(asked, refs.main, refs.tags)
     if asked.command == b"bundle-uri":
         # By an address that is relative to the repository's own.
-        return protocol.list_bundles({"main": BUNDLE} if here.bundles.is_there(found.store) else {})
+        return protocol.list_bundles({"main": BUNDLE} if exchange.here.bundles.is_there(exchange.found.store) else {})
     return protocol.error("there is no such command here")
 
 
 def _fetch(exchange: Exchange, asked: Request, body: IO[bytes]) -> Response:
-    here, store = exchange.here, exchange.found.store
     if not protocol.are_ids(asked.wants):
         raise malformed("a want is no id")
-    if not store.has_listed(asked.wants):
-        here.current(exchange.found)
+    if not exchange.found.store.has_listed(asked.wants):
+        exchange.catch_up()
+    here, store = exchange.here, exchange.found.store
     path, refs = exchange.use(), store.refs()
     here.bundles.consider(store, refs.main)
     key = asked.key(refs.tags)

@@ -46,7 +46,7 @@ class Exchange:
 
         def may_go_on() -> bool:
             now = renewed(who)
-            return now is not None and found.is_for(now)
+            return now is not None and self.found.is_for(now)
 
         self._running = Running(may_go_on, request.environ.get("gunicorn.socket"))
         self._until_sent = ExitStack()
@@ -59,6 +59,10 @@ class Exchange:
     def __exit__(self, *exc: object) -> None:
         if not self._is_handed_on:
             self._until_sent.close()
+
+    def catch_up(self) -> None:
+        """Have the store where the view is now, as it is defined now. Raises a Problem, and Unavailable."""
+        self.found = self.here.current(self._who, self.found.name)
 
     def use(self) -> Path:
         """Keep the store from being removed until all is sent, and return where it is. Raises Unavailable."""

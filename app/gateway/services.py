@@ -8,6 +8,7 @@ from typing import cast
 from flask import current_app
 
 from app.access.authentication import Access
+from app.access.caller import Caller
 from app.gateway.answers import Answers
 from app.gateway.bundles import Bundles
 from app.gateway.git_processes import GitProcesses
@@ -51,11 +52,11 @@ class Gateway:
         """The settings of the deployment."""
         return self.repo.settings
 
-    def current(self, found: Found) -> None:
-        """Bring a store at least to where the view is now. Raises Unavailable and RedisError."""
+    def current(self, who: Caller, name: str) -> Found:
+        """Return the store of a name in a URL, at least where the view is now. Raises a Problem and Unavailable."""
         with deadline.budget("request_budget", self.settings.request_budget):
             applied = self.repo.view.head().applied
-        found.store.catch_up(applied, self.settings.gateway_patience)
+        return self.stores.find_current(who, name, applied, self.settings.gateway_patience)
 
 
 def gateway() -> Gateway:

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -25,6 +24,9 @@ from storage.access.policy import Right
 from storage.backends.redis_client import UNAVAILABLE
 from storage.base.errors import Unavailable
 from storage.base.ids import Seq
+from storage.clones.clone import Clone
+from storage.clones.clones import Clones
+from storage.projection.follow import DefinitionChanged
 from storage.repository import Repository
 from storage.view.snapshot import Slice
 
@@ -33,37 +35,13 @@ log = structlog.get_logger()
 WHOLE = "-/repository"
 """How URLs call the whole repository; a slice cannot be called so."""
 _MOST_KNOWN = 10_000
+_TRIES = 3
 _TOUCHED = 30.0  # seconds
 _LISTED = 4096  # ids that were listed lately, of each store
 
 
 class CatchingUp(Unavailable):
     """The store is being made, or is far behind."""
-
-
-class Clone(Protocol):
-    """A bare repository on this machine that follows the log: storage/clones."""
-
-    path: Path
-
-    def catch_up(self, seq: int = 0) -> Seq:
-        """Have everything that had landed at an entry, and return up to which entry nothing is missing.
-
-        Raises Unavailable, also where the slice has another definition by now.
-        """
-
-    def ready(self, seq: int = 0) -> AbstractContextManager[Path]:
-        """Do the same, and keep the repository from being removed meanwhile. Raises the same."""
-
-
-class Clones(Protocol):
-    """The bare repositories of this process: each has the objects of one definition's paths, and no others."""
-
-    def whole(self) -> Clone:
-        """Return that of the whole repository."""
-
-    def of_slice(self, definition: Slice) -> Clone:
-        """Return that of a slice as it is defined."""
 
 
 class Store:
@@ -175,6 +153,17 @@ class Stores:
         if slice_ is None or not who.may(Right.READ, slice_.paths):
             raise not_found("repository", name)
         return Found(name, slice_, self._store(self._clones.of_slice(slice_)))
+
+    def find_current(self, who: Caller, name: str, seq: Seq, patience: float) -> Found:
+        """Return the store that has everything up to an entry. Raises as `find` and Store.catch_up do."""
+        for _ in range(_TRIES):
+            found = self.find(who, name)
+            try:
+                found.store.catch_up(seq, patience)
+            except DefinitionChanged:
+                continue  # the rights are to be judged by the new one
+            return found
+        raise CatchingUp
 
     def _store(self, clone: Clone) -> Store:
         with self._lock:
