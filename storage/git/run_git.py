@@ -84,6 +84,17 @@ def program() -> str:
     return shutil.which("git") or "git"
 
 
+def run_for_user(*arguments: str) -> int:
+    """Run Git as its user would, with the terminal and the whole environment of this process; return its status.
+
+    Raises GitFailed where there is no Git.
+    """
+    try:
+        return subprocess.run([program(), *arguments], check=False).returncode
+    except OSError as error:
+        raise GitFailed(arguments[0], 127, f"git cannot be run: {error.strerror}") from error
+
+
 class Git:
     """Git in one place, with one environment. Safe for threads."""
 
