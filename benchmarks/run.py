@@ -25,6 +25,7 @@ import psutil
 
 from app.stack.servers import find_redis, find_s3
 from benchmarks import far, flood, landing, projection, reads, rebuild, scaling, sharing, stalled, tokens, wide
+from benchmarks.clones import run as clones
 from benchmarks.contention import run as contention
 from benchmarks.figures import Disproved, Figure, rounded
 from benchmarks.peers import git_fast_import, git_merge_tree, git_push_race, pygit2_loose
@@ -77,6 +78,7 @@ class Plan:
     far_latencies: Sequence[int]
     far_seconds: float
     flood: flood.Plan
+    clones: clones.Plan
     s3: str = "auto"
 
 
@@ -114,6 +116,7 @@ FULL = Plan(
     far_latencies=far.LATENCIES,
     far_seconds=far.SECONDS,
     flood=flood.Plan(),
+    clones=clones.Plan(),
 )
 # Enough to see that all of it works, and the order of magnitude.
 QUICK = Plan(
@@ -144,6 +147,7 @@ QUICK = Plan(
     far_latencies=(0, 180),
     far_seconds=3.0,
     flood=flood.QUICK,
+    clones=clones.QUICK,
 )
 
 
@@ -242,6 +246,10 @@ def _reads(plan: Plan, folder: Path) -> list[Figure]:
     return reads.run(plan.read_workload, folder, say, rounds=plan.rounds, s3=plan.s3)
 
 
+def _clones(plan: Plan, folder: Path) -> list[Figure]:
+    return clones.run(plan.workload, folder, say, rounds=plan.rounds, plan=plan.clones, s3=plan.s3)
+
+
 # In the order in which they are run.
 PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "peers": _peers,
@@ -255,11 +263,12 @@ PARTS: dict[str, Callable[[Plan, Path], list[Figure]]] = {
     "rebuild": _rebuild,
     "projection": _projection,
     "reads": _reads,
+    "clones": _clones,
     "far": _far,
     "wide": _wide,
 }
 # Those that take long, and are run where they are asked for.
-LONG = {"far", "wide"}
+LONG = {"far", "wide", "clones"}
 
 
 @click.command()
@@ -280,7 +289,7 @@ LONG = {"far", "wide"}
     "--only",
     type=click.Choice(list(PARTS)),
     multiple=True,
-    help="Run only this part; repeatable. Default: all but far and wide.",
+    help="Run only this part; repeatable. Default: all but far, wide and clones.",
 )
 @click.option(
     "--phase",

@@ -76,7 +76,7 @@ class Gateway(Server):
         """Send the bytes of a request to upload-pack."""
         known = {"Content_Type": f"application/x-{UPLOAD}-request", "Git_Protocol": f"version={version}"}
         token = {"Authorization": basic(self.token)} if self.token else {}
-        return self.post(f"/git/{name}.git/{UPLOAD}", body, **known, **token, **headers)
+        return self.post(f"/git/{name}.git/{UPLOAD}", body, **(known | token | headers))
 
 
 @contextmanager

@@ -95,7 +95,7 @@ KINDS = {
 def test_every_kind_of_clone(world: World, docs: str, gateway: Gateway, tmp_path: Path, version: int) -> None:
     heads = set()
     for kind, options in KINDS.items():
-        clone = tmp_path / kind
+        clone = tmp_path / f"{kind}-clone"
         gateway.clone(clone, f"-c=protocol.version={version}", *options, name="docs")
         heads.add(git(clone, "rev-parse", "HEAD"))
         assert int(git(clone, "rev-list", "--count", "HEAD")) == {"one": 1, "three": 3}.get(kind, 5), kind
@@ -103,10 +103,10 @@ def test_every_kind_of_clone(world: World, docs: str, gateway: Gateway, tmp_path
         assert git(clone, "cat-file", "blob", "HEAD:docs/deep/er.txt") == "deeper", kind
         git(clone, "fsck")
     assert len(heads) == 1
-    git(tmp_path / "sparse", "sparse-checkout", "set", "docs/deep")
-    assert (tmp_path / "sparse/docs/deep/er.txt").read_bytes() == b"deeper\n"
-    git(tmp_path / "one", "fetch", "-q", "--unshallow")
-    assert git(tmp_path / "one", "rev-list", "--count", "HEAD") == "5"
+    git(tmp_path / "sparse-clone", "sparse-checkout", "set", "docs/deep")
+    assert (tmp_path / "sparse-clone/docs/deep/er.txt").read_bytes() == b"deeper\n"
+    git(tmp_path / "one-clone", "fetch", "-q", "--unshallow")
+    assert git(tmp_path / "one-clone", "rev-list", "--count", "HEAD") == "5"
 
 
 @pytest.mark.parametrize("version", [0, 2])

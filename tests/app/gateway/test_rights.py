@@ -147,7 +147,7 @@ def test_a_definition_that_shrank_gives_its_old_paths_to_nobody(
     whole = [gateway.ask_git("both", fetch(oid)).body for oid in old]
     assert all(b"PACK" in body for body in whole)
     assert reader.ask_git("both", fetch(old[0])).status == 404
-    changed = root.http.put("/v1/slices/both", json={"paths": ["docs/"]})
+    changed = root.http.patch("/v1/slices/both", json={"paths": ["docs/"]})
     assert changed.status_code == 200, changed.data
     world.work()
     reader.clone(tmp_path / "after", name="both")
