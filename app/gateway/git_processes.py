@@ -80,7 +80,7 @@ class GitProcess:
         if status > 0:
             self._errors.seek(0, os.SEEK_END)
             self._errors.seek(max(0, self._errors.tell() - _SHOWN))
-            log.warning("git_failed", status=status, reason=self._errors.read().decode(errors="replace").strip())
+            log.info("git_failed", status=status, reason=self._errors.read().decode(errors="replace").strip())
         self._errors.close()
         return status
 

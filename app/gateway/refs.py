@@ -30,7 +30,8 @@ class RefReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._tags: tuple[object, tuple[Ref, ...]] = (None, ())  # what they were read from, and they
+        # What tags were read from, by their names, and the tags.
+        self._tags: tuple[dict[str, object], tuple[Ref, ...]] | None = None
 
     def read(self) -> Refs:
         """Return the refs as they are now. Raises OSError where there is no repository, and GitFailed."""
@@ -53,20 +54,16 @@ class RefReader:
         return found[1] if found else None
 
     def _read_tags(self) -> tuple[Ref, ...]:
-        seen = (self._version("packed-refs"), *self._folders(self._path / _TAGS))
-        known, tags = self._tags
-        if known == seen:
-            return tags
-        tags = self._list_tags() if any(seen) else ()
+        known = self._tags
+        # A file that is made, renamed or removed changes the time of its folder, as a new folder does that of its own.
+        if known and all(self._version(name) == seen for name, seen in known[0].items()):
+            return known[1]
+        top = self._path / _TAGS
+        folders = [str(path.relative_to(self._path)) for path in top.rglob("*") if path.is_dir()]
+        seen = {name: self._version(name) for name in ("packed-refs", _TAGS, *folders)}
+        tags = self._list_tags()
         self._tags = (seen, tags)
         return tags
-
-    def _folders(self, top: Path) -> list[object]:
-        """Return what changes when a file below a folder is made, renamed or removed."""
-        if not top.is_dir():
-            return []
-        below = sorted(path for path in top.rglob("*") if path.is_dir())
-        return [self._version(str(folder.relative_to(self._path))) for folder in (top, *below)]
 
     def _version(self, name: str) -> object:
         try:

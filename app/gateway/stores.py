@@ -19,6 +19,7 @@ import structlog
 
 from app.access.caller import Caller
 from app.gateway.refs import RefReader, Refs
+from app.gateway.wire.protocol import Ref
 from app.protocol.problems import not_found
 from storage.access.policy import Right
 from storage.backends.redis_client import UNAVAILABLE
@@ -37,7 +38,7 @@ WHOLE = "-/repository"
 _MOST_KNOWN = 10_000
 _TRIES = 3
 _TOUCHED = 30.0  # seconds
-_LISTED = 4096  # ids that were listed lately, of each store
+_LISTED = 4096  # commits that were listed lately, of each store
 
 
 class CatchingUp(Unavailable):
@@ -52,6 +53,8 @@ class Store:
         self.path = clone.path
         self._refs = RefReader(clone.path)
         self._listed: OrderedDict[bytes, None] = OrderedDict()
+        self._tags: tuple[Ref, ...] = ()
+        self._tagged: frozenset[bytes] = frozenset()
         self._changed = threading.Condition()
         self._reached = self._wanted = Seq(0)
         self._asked = self._ended = 0  # rounds of catching up
@@ -75,18 +78,19 @@ class Store:
         """Return its refs, which a client may ask for from now on. Raises Unavailable, OSError and GitFailed."""
         refs = self._refs.read()
         with self._changed:
-            for oid in [refs.main, *[tag.oid for tag in refs.tags]]:
-                if oid is not None:
-                    self._listed[oid] = None
-                    self._listed.move_to_end(oid)
-            while len(self._listed) > max(_LISTED, len(refs.tags) + 1):
-                self._listed.popitem(last=False)
+            if refs.tags is not self._tags:
+                self._tags, self._tagged = refs.tags, frozenset(tag.oid for tag in refs.tags)
+            if refs.main is not None:
+                self._listed[refs.main] = None
+                self._listed.move_to_end(refs.main)
+                if len(self._listed) > _LISTED:
+                    self._listed.popitem(last=False)
         return refs
 
     def has_listed(self, oids: Iterable[bytes]) -> bool:
         """Tell whether it has listed all of these lately: then it has what a client asks for."""
         with self._changed:
-            return all(oid in self._listed for oid in oids)
+            return all(oid in self._listed or oid in self._tagged for oid in oids)
 
     def catch_up(self, seq: Seq, patience: float) -> None:
         """Bring it at least to an entry, by one thread for all who wait. Raises Unavailable, and CatchingUp.

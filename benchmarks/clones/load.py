@@ -6,6 +6,7 @@ Each command is a connection of its own with the three requests of protocol vers
 from __future__ import annotations
 
 import http.client
+import secrets
 import threading
 import time
 from dataclasses import dataclass, field
@@ -36,11 +37,13 @@ class Kind:
 
     name: str
     arguments: tuple[str, ...]
+    is_first: bool = False  # no other client asks for the same
 
     @property
     def request(self) -> bytes:
-        """The request."""
-        return command("fetch", "thin-pack", "no-progress", "include-tag", "ofs-delta", *self.arguments, "done")
+        """The request; one that nobody else has says so by a commit that no server has."""
+        own = [f"have {secrets.token_hex(20)}"] if self.is_first else []
+        return command("fetch", "thin-pack", "no-progress", "include-tag", "ofs-delta", *self.arguments, *own, "done")
 
 
 @dataclass

@@ -24,7 +24,14 @@ from benchmarks.workload import Workload
 from storage.base.settings import Settings, environment
 
 CLIENTS = (1, 8, 32, 128)
-GOALS = {"full": 1.0, "depth 1": 5.0, "blob:none": 1.0, "fetch": 1.5}
+GOALS = {
+    "full": 1.0,
+    "depth 1": 5.0,
+    "blob:none": 1.0,
+    "fetch": 1.5,
+    "full, asked first": 1.0,
+    "fetch, asked first": 1.5,
+}
 _THREADS = 160
 _WHOLE = "-/repository"
 Address = tuple[str, int]
@@ -87,6 +94,8 @@ def kinds(repository: Path) -> list[Kind]:
         Kind("depth 1", (f"want {main}", "deepen 1")),
         Kind("blob:none", (f"want {main}", "filter blob:none")),
         Kind("fetch", (f"want {main}", f"have {before}")),
+        Kind("full, asked first", (f"want {main}",), is_first=True),
+        Kind("fetch, asked first", (f"want {main}", f"have {before}"), is_first=True),
     ]
 
 
@@ -139,11 +148,11 @@ def _compare(
     }
     figures = [Figure(f"{kind.name}, {what}, {clients} clients", "a second, times git http-backend", "ratio", seed,
                       ratios, details)]  # fmt: skip
-    if kind.name == "fetch" and clients == 1:
+    if kind.name.startswith("fetch") and clients == 1:
         medians = [[statistics.median(load.times) for load in loads] for loads in (ours, theirs)]
         slower = tuple(one / other for one, other in zip(*medians, strict=True))
         figures.append(
-            Figure(f"fetch, {what}, p50", "time, times git http-backend", "ratio", seed, slower, at_most(1.0))
+            Figure(f"{kind.name}, {what}, p50", "time, times git http-backend", "ratio", seed, slower, at_most(1.0))
         )
     return figures
 

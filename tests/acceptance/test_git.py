@@ -76,7 +76,7 @@ def test_a_clone_is_made_updated_and_survives_a_restart_and_a_kill(
     sluice(stack, tmp_path, "clone", "docs", "again", "--", "--depth", "1", **token)
     assert git(tmp_path / "again", "rev-list", "--count", "HEAD") == "1"
     sluice(stack, tmp_path, "clone", "--whole", "all", **token)
-    assert git(tmp_path / "all", "rev-parse", "HEAD") == root.head()["main"]["commit"]
+    assert git(tmp_path / "all", "rev-parse", "HEAD") == root.head()["tip"]["commit"]
 
     # Without a token, and with one that was revoked.
     nobody = sluice(stack, clone, "pull", status=1, SLUICE_API_URL=stack.url, **author)

@@ -25,7 +25,7 @@ CLIENTS = [
     "audit", f"audit --changeset {ID}", "audit --follow -n 1",
     f"abandon {ID}", "changesets", "changesets --label a=b --since 1h", "mine",
     f"check web . {SUBMISSION}", "conflicts", f"conflicts {ID}", f"diff {ID}", "log", "log -v",
-    "claim docs/ --intent Docs", "claims", "limits",
+    "claim docs/ --intent Docs", "claims", "limits", "clone web",
     "merge", f"policy check {POLICY}", f"policy set {POLICY}", "policy show", f"rebase {ID}", f"release {ID}",
     f"resolve {ID} --all-ours", f"resolve {ID} --checkout fix", "slice change web --path web/",
     "slice create web web/", "slice delete web", "slice list", "slice show web", "status", f"status {ID}",
@@ -37,7 +37,20 @@ CLIENTS = [
 ]  # fmt: skip
 # Those of the rest that ask Redis and the bucket.
 OPERATORS = ["backup copy", "export copy.git", "gc", "rebuild", "verify"]
-OTHERS = {"contend", "demo", "replay", "replay-merges", "restart", "restore", "settings", "up", "checkout"}
+OTHERS = {
+    "contend",
+    "demo",
+    "replay",
+    "replay-merges",
+    "restart",
+    "restore",
+    "settings",
+    "up",
+    "checkout",
+    "credential",
+    "pull",
+    "push",
+}
 
 
 @pytest.fixture(autouse=True)
