@@ -120,6 +120,8 @@ def test_what_a_gateway_has_sent_is_in_the_metrics(
 
         await_true(counted('sluice_git_answers_total{how="refs"} 3.0'))
         await_true(counted('sluice_git_answers_total{how="kept"} 2.0'))
+        await_true(counted('sluice_git_bytes_total{how="kept"}'))
+        await_true(counted("sluice_git_requests 0.0"))
         await_true(counted('sluice_processes{process="gateway"'))
         [first, *_] = events(gateway.process.logs(), "git_sent")
         assert (first["principal"], first["how"]) == ("root", "made") and first["bytes"] > 0
