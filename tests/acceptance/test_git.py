@@ -40,7 +40,7 @@ def land(root: Client, slice_name: str, path: str, text: str) -> None:
 def test_a_clone_is_made_updated_and_survives_a_restart_and_a_kill(
     new_stack: Callable[..., Stack], tmp_path: Path
 ) -> None:
-    stack = new_stack(with_flower=False, with_tokens=True, with_gateway=True)
+    stack = new_stack(data=tmp_path / ".sluice", with_flower=False, with_tokens=True, with_gateway=True)
     root = Client(stack.url, token=stack.token)
     assert root.git_base() == f"{stack.git_url}/git/"
     root.create_slice("docs", ["docs/"])
@@ -77,6 +77,12 @@ def test_a_clone_is_made_updated_and_survives_a_restart_and_a_kill(
     assert git(tmp_path / "again", "rev-list", "--count", "HEAD") == "1"
     sluice(stack, tmp_path, "clone", "--whole", "all", **token)
     assert git(tmp_path / "all", "rev-parse", "HEAD") == root.head()["tip"]["commit"]
+
+    # Beside the stack's folder its root token is found, then and in the clone.
+    sluice(stack, tmp_path, "clone", "docs", "beside")
+    land(root, "docs", "docs/a", "c\n")
+    sluice(stack, tmp_path / "beside", "pull", "-q", **author)
+    assert (tmp_path / "beside/docs/a").read_text() == "c\n"
 
     # Without a token, and with one that was revoked.
     nobody = sluice(stack, clone, "pull", status=1, SLUICE_API_URL=stack.url, **author)
