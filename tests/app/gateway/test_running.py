@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -18,7 +19,7 @@ from storage.base.settings import Settings, environment
 from tests.support.api import Api
 from tests.support.api_server import ROOT
 from tests.support.gateway import UPLOAD, WHOLE, basic, git, serving
-from tests.support.principals import ROOT_TOKEN
+from tests.support.principals import ROOT_TOKEN, secured
 from tests.support.waiting import await_true
 from tests.support.world import World
 
@@ -104,6 +105,22 @@ def test_without_tokens_only_this_machine_is_served(settings: Settings, world: W
     with serving(settings, tmp_path / "g") as gateway:
         gateway.clone(tmp_path / "clone")
         assert (tmp_path / "clone/docs/a").read_bytes() == b"a\n"
+
+
+def test_the_deployment_is_not_healthy_without_the_gateway_that_it_names(
+    settings: Settings, with_tokens: Settings, world: World, unsent: SimpleQueue[str], tmp_path: Path
+) -> None:
+    api = secured(settings, world, git_url="http://127.0.0.1:1")
+
+    def check() -> dict:
+        checks: dict = api.http.get("/v1/health").get_json(force=True)["checks"]
+        return checks["gateway"]
+
+    assert check()["ok"] is False and "none is at work" in check()["detail"]
+    with serving(with_tokens, tmp_path / "g", token=ROOT_TOKEN):
+        await_true(lambda: check()["ok"])
+    await_true(lambda: not check()["ok"])
+    assert "gateway" not in secured(settings, world).http.get("/v1/health").get_json(force=True)["checks"]
 
 
 def test_what_a_gateway_has_sent_is_in_the_metrics(
