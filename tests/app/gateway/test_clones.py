@@ -186,3 +186,32 @@ def test_a_bundle_is_offered_and_loaded(with_tokens: Settings, docs: str, gatewa
     asked = b"0017command=bundle-uri\n0000"
     assert gateway.ask_git(WHOLE, b"0017command=bundle-uri\n0000").body.endswith(b"0000"), asked
     assert b"bundle.main.uri=clone.bundle" in gateway.ask_git(WHOLE, asked).body
+
+
+def test_tags_of_the_whole_come_with_a_clone_and_with_a_fetch_and_a_slice_has_none(
+    root: Api, world: World, docs: str, gateway: Gateway, tmp_path: Path
+) -> None:
+    def tag(name: str, **more: str) -> None:
+        made = root.http.put(f"/v1/tags/{name}", json={"commit": root.tip, **more})
+        assert made.status_code == 201, made.data
+
+    tag("v1", message="The first one")
+    clone = tmp_path / "clone"
+    gateway.clone(clone)
+    assert git(clone, "tag") == "v1" and git(clone, "rev-parse", "v1^{commit}") == world.tip.hex()
+    assert "The first one" in git(clone, "cat-file", "tag", "v1")
+    land(world, {"README": b"again\n"})
+    tag("light/v2")
+    tag("v3", message="With the next")
+    git(clone, "pull", "-q")
+    assert git(clone, "tag").split() == ["light/v2", "v1", "v3"]
+    for version in (0, 2):
+        listed = git(clone, "-c", f"protocol.version={version}", "ls-remote", "--tags", "origin").splitlines()
+        assert [line.split("\t")[1] for line in listed] == [
+            "refs/tags/light/v2", "refs/tags/v1", "refs/tags/v1^{}", "refs/tags/v3", "refs/tags/v3^{}",
+        ]  # fmt: skip
+    assert root.http.delete("/v1/tags/v1").status_code == 204
+    assert "refs/tags/v1" not in git(clone, "ls-remote", "--tags", "origin")
+    git(clone, "fsck", "--strict")
+    gateway.clone(tmp_path / "slice", name="docs")
+    assert git(tmp_path / "slice", "tag") == ""
