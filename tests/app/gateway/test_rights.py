@@ -203,9 +203,9 @@ def stalled(gateway: Gateway, body: bytes) -> Iterator[socket.socket]:
     yield sock
 
 
-@pytest.mark.parametrize("answer_bytes", [0, 1 << 30], ids=["alone", "shared"])
-def test_a_revocation_ends_what_is_being_sent(
-    with_tokens: Settings, root: Api, world: World, tmp_path: Path, answer_bytes: int
+@pytest.mark.parametrize(("answer_bytes", "how"), [(0, "revoked"), (1 << 30, "revoked"), (1 << 30, "without a grant")])
+def test_a_right_that_ends_ends_what_is_being_sent(
+    with_tokens: Settings, root: Api, world: World, tmp_path: Path, answer_bytes: int, how: str
 ) -> None:
     root.post("/slices", {"name": "docs", "paths": ["docs/"]}, 201)
     noise = b"".join(
@@ -221,7 +221,10 @@ def test_a_revocation_ends_what_is_being_sent(
         main = git(tmp_path / "clone", "rev-parse", "HEAD")
         size = len(gateway.ask_git("docs", fetch(main)).body)
         with stalled(gateway.as_(made["token"]), fetch(main)) as client:
-            assert root.http.delete(f"/v1/tokens/{made['id']}").status_code == 204
+            if how == "revoked":
+                assert root.http.delete(f"/v1/tokens/{made['id']}").status_code == 204
+            else:
+                grants(root, "user:ada reader other/")
             await_true(lambda: '"request_cut"' in gateway.process.logs())
             got = 0
             try:
@@ -230,4 +233,5 @@ def test_a_revocation_ends_what_is_being_sent(
             except ConnectionError:
                 pass  # it may also end so
         assert got < size, "the rest was never sent"
-        assert gateway.as_(made["token"]).ask_git("docs", fetch(main)).status == 401
+        again = gateway.as_(made["token"]).ask_git("docs", fetch(main))
+        assert again.status == (401 if how == "revoked" else 404)
